@@ -1,0 +1,220 @@
+"""The client: one method a use case, connections and tokens shared between calls."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dray.config import Config, host_platform
+from dray.content.cancel import CancelToken
+from dray.content.events import Event, ignore
+from dray.image import Image, Store
+from dray.model.platform import Platform
+from dray.model.reference import Reference
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from dray.ops.pull import Pulled, PullOptions
+    from dray.registry.session import Session
+    from dray.registry.transport import Request
+
+
+class Client:
+    """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
+
+    ``credentials`` is a user's name and password, used for every registry; without it,
+    ``authfile`` or the files that podman, skopeo and docker keep are looked at. ``insecure``
+    allows certificates that cannot be verified and plain http. ``jobs`` is how many blobs are
+    transferred at a time; ``timeout`` is in seconds without a byte; ``retries`` counts
+    attempts. ``on_request`` is told each request with its status and seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        credentials: tuple[str, str] | None = None,
+        authfile: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
+        jobs: int = 6,
+        timeout: float = 30.0,
+        retries: int = 5,
+        on_request: Callable[[Request, int, float], None] | None = None,
+    ) -> None:
+        if jobs < 1 or retries < 1 or timeout <= 0:
+            raise ValueError("jobs and retries are at least 1, timeout is more than 0")
+        self._store = store
+        self._credentials = credentials
+        self._authfile = authfile
+        self._insecure = insecure
+        self._jobs = jobs
+        self._timeout = timeout
+        self._retries = retries
+        self._on_request = on_request
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; a further call opens new ones."""
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+
+    @property
+    def store(self) -> Store:
+        """The store that is used where a call names none."""
+        with self._lock:
+            if self._store is None:
+                self._store = Store()
+            return self._store
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        store: Store | None = None,
+        platform: str | Platform | None = None,
+        verify_layers: bool = True,
+        on_event: Callable[[Event], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Image:
+        """Pull an image into a store and return it; idempotent.
+
+        ``reference`` is completed to docker.io, ``latest`` where it has neither tag nor
+        digest. ``platform`` is ``os[/arch[/variant]]``, this machine's by default.
+        ``verify_layers=False`` leaves out the comparison of DiffIDs; digests are always
+        verified. ``on_event`` is called from several threads, one event at a time.
+        Interrupted or cancelled, it keeps what has arrived for the next attempt.
+
+        Raises `InvalidReference`, `NotFound`, `PlatformMismatch`, `Unauthorized`, `Denied`,
+        `RateLimited`, `RegistryError`, `NetworkError`, `IntegrityError`, `InvalidDocument`,
+        `Unsupported`, `StoreError` and `Cancelled`.
+        """
+        from dray.ops.pull import pull
+
+        store = store or self.store
+        pulled = pull(
+            self._connected(),
+            store,
+            Reference.parse(reference.removeprefix("docker://")),
+            self._pull_options(platform, verify_layers=verify_layers),
+            cancel or CancelToken(),
+            on_event or ignore,
+        )
+        return _image(store, pulled)
+
+    def pull_all_tags(
+        self,
+        name: str,
+        *,
+        store: Store | None = None,
+        platform: str | Platform | None = None,
+        verify_layers: bool = True,
+        on_event: Callable[[Event], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Image]:
+        """Pull every tag of a repository; ``name`` has neither tag nor digest.
+
+        Parameters and errors are those of `pull`.
+        """
+        from dray.ops.pull import pull_all_tags
+
+        store = store or self.store
+        pulled = pull_all_tags(
+            self._connected(),
+            store,
+            Reference.parse(name.removeprefix("docker://")),
+            self._pull_options(platform, verify_layers=verify_layers),
+            cancel or CancelToken(),
+            on_event or ignore,
+        )
+        return [_image(store, each) for each in pulled]
+
+    def _pull_options(
+        self, platform: str | Platform | None, *, verify_layers: bool
+    ) -> PullOptions:
+        from dray.content.retry import RetryPolicy
+        from dray.ops.pull import PullOptions
+        from dray.transfer.copy import CopyOptions
+
+        wanted = platform
+        if not isinstance(wanted, Platform):
+            wanted = Platform.parse(wanted, host_platform()) if wanted else host_platform()
+        return PullOptions(
+            platform=wanted,
+            strict=platform is not None,
+            insecure=self._insecure,
+            copy=CopyOptions(
+                jobs=self._jobs,
+                policy=RetryPolicy(attempts=self._retries),
+                verify_layers=verify_layers,
+            ),
+        )
+
+    def _connected(self) -> Session:
+        with self._lock:
+            if self._session is None:
+                self._session = self._make_session()
+            return self._session
+
+    def _make_session(self) -> Session:
+        from dray.content.retry import RetryPolicy
+        from dray.registry.auth import Credentials
+        from dray.registry.credentials import CredentialStore
+        from dray.registry.session import Session
+        from dray.registry.transport import Timeouts
+
+        if self._authfile is not None:
+            files: tuple[Path, ...] = (Path(self._authfile),)
+        else:
+            files = Config.from_environment().auth_files
+        fixed = Credentials(*self._credentials) if self._credentials is not None else None
+        return Session(
+            connections=self._jobs + 2,
+            credentials=CredentialStore(files, fixed),
+            timeouts=Timeouts(connect=min(self._timeout, 15.0), read=self._timeout),
+            policy=RetryPolicy(attempts=self._retries),
+            on_answer=self._on_request,
+        )
+
+
+def _image(store: Store, pulled: Pulled) -> Image:
+    return Image(store, pulled.root, pulled.image)
+
+
+def pull(
+    reference: str,
+    *,
+    store: Store | None = None,
+    platform: str | Platform | None = None,
+    verify_layers: bool = True,
+    on_event: Callable[[Event], None] | None = None,
+    cancel: CancelToken | None = None,
+    credentials: tuple[str, str] | None = None,
+    insecure: bool = False,
+) -> Image:
+    """Pull one image with a client of its own; see `Client.pull`."""
+    with Client(credentials=credentials, insecure=insecure) as client:
+        return client.pull(
+            reference,
+            store=store,
+            platform=platform,
+            verify_layers=verify_layers,
+            on_event=on_event,
+            cancel=cancel,
+        )

@@ -1,0 +1,1 @@
+"""Content: the loop that receives a blob, and what it is made of."""

@@ -1,0 +1,130 @@
+"""The few types and protocols through which content moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer, Callable
+
+    from dray.content.cancel import CancelToken
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+
+
+class Stream(Protocol):
+    """Bytes that arrive in order; ``read1`` returns what is there, ``b""`` at the end."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Wait for at least one byte and return at most ``size``."""
+        ...
+
+    def close(self) -> None:
+        """Give up what has not been read."""
+        ...
+
+
+class Raw(Protocol):
+    """A readable file that fills a buffer of the caller's."""
+
+    def readinto(self, buffer: Buffer, /) -> int | None:
+        """Fill ``buffer`` as far as possible; 0 at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stream that begins at ``start`` of a blob of ``total`` bytes (None: not said).
+
+    ``start`` may be less than what was asked for; whoever reads discards the difference.
+    """
+
+    stream: Stream
+    start: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Content that can be opened again at any offset, so that reading can resume."""
+
+    descriptor: Descriptor
+    open: Callable[[int], Opened]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of a blob that is stored; ``existed`` if it was there before.
+
+    ``diff_id`` and ``raw_size`` (bytes, decompressed) are None where nobody looked.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest | None = None
+    raw_size: int | None = None
+    existed: bool = False
+
+
+class Busy(Exception):  # noqa: N818 - a state, not an error: no caller of dray ever sees it
+    """Another thread or process is writing this blob; ``size`` bytes of it are there."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class BlobSource(Protocol):
+    """A place to read blobs from."""
+
+    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+        """Open a blob at ``offset`` bytes, or before that where the place cannot seek."""
+        ...
+
+
+class BlobSink(Protocol):
+    """A place to put blobs into."""
+
+    def put(
+        self,
+        blob: Blob,
+        *,
+        follow: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        """Store a blob unless it is there; idempotent; nothing is visible after a failure.
+
+        ``follow`` asks for the DiffID; ``on_bytes`` is told how many bytes there are. Raises
+        `Busy` while somebody else is writing the same blob.
+        """
+        ...
+
+
+class Growing(Protocol):
+    """A blob that is being written: append-only, its size is the progress."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        ...
+
+    def append(self, data: Buffer, /) -> None:
+        """Write at the end and tell the followers."""
+        ...
+
+    def restart(self) -> None:
+        """Drop all that is there; before anybody follows."""
+        ...
+
+    def finish(self) -> None:
+        """Tell the followers that all has arrived."""
+        ...
+
+    def poison(self) -> None:
+        """Make the followers fail: the rest will not arrive."""
+        ...
+
+    def follow(self) -> Raw:
+        """Read from the beginning, behind the writer."""
+        ...

@@ -1,0 +1,70 @@
+"""When to try again, and how long to wait before."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from dray.errors import DrayError, RateLimited, RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.content.cancel import CancelToken
+
+T = TypeVar("T")
+
+OBEYED = 300.0  # seconds; a registry that asks for a longer pause is an error
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """``attempts`` in all; pauses of ``first`` seconds, doubled each time up to ``longest``.
+
+    ``jitter`` is the share of a pause that is drawn by chance, so that many clients do not
+    come back at the same moment.
+    """
+
+    attempts: int = 5
+    first: float = 0.25
+    longest: float = 30.0
+    jitter: float = 0.25
+
+    def pause(self, failures: int, error: DrayError) -> float | None:
+        """Return the seconds to wait after the ``failures``-th failure; None: give up."""
+        if failures >= self.attempts or not error.transient:
+            return None
+        wished = retry_after(error)
+        if wished is not None:
+            return wished if wished <= OBEYED else None
+        pause = min(self.first * 2.0 ** (failures - 1), self.longest)
+        return pause * (1 - self.jitter * random.random())  # noqa: S311 - not a secret
+
+
+def retry_after(error: DrayError) -> float | None:
+    """Return the pause in seconds that a registry asked for."""
+    return error.retry_after if isinstance(error, RateLimited | RegistryError) else None
+
+
+def run(
+    policy: RetryPolicy,
+    cancel: CancelToken,
+    call: Callable[[], T],
+    on_retry: Callable[[float, DrayError], None] | None = None,
+) -> T:
+    """Call until it succeeds, fails for good or the attempts are used up."""
+    failures = 0
+    while True:
+        cancel.check()
+        try:
+            return call()
+        except DrayError as error:
+            cancel.check()
+            failures += 1
+            pause = policy.pause(failures, error)
+            if pause is None:
+                raise
+            if on_retry is not None:
+                on_retry(pause, error)
+        cancel.sleep(pause)

@@ -1,0 +1,171 @@
+"""DiffIDs: what layers are when decompressed, against what the config says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dray.content.codec import decompress
+from dray.errors import IntegrityError
+from dray.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer, Sequence
+    from typing import BinaryIO
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Raw, Receipt
+    from dray.model.config import ImageConfig
+
+_BUFFER = 256 * 1024
+_BUFFERS = 3  # one is filled, one is hashed, one is on its way
+
+
+@dataclass(frozen=True, slots=True)
+class RawLimit:
+    """The most bytes that a layer may hold: the larger of ``least`` and ``ratio`` × its size.
+
+    Beyond it somebody built a bomb: gzip cannot reach more than about 1,030 : 1.
+    """
+
+    least: int = 2**30
+    ratio: int = 1100
+
+    def of(self, compressed: int) -> int:
+        """Return the limit in bytes for a layer of ``compressed`` bytes."""
+        return max(self.least, self.ratio * compressed)
+
+
+def follow_diff_id(
+    source: Raw, digest: Digest, limit: int, cancel: CancelToken
+) -> tuple[Digest, int]:
+    """Decompress ``source`` to its end and return its DiffID and size in bytes.
+
+    Decompression and hashing run at the same time, in this thread and one of its own. Raises
+    `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
+    """
+    stream = decompress(source, f"layer {digest.algorithm}:{digest.short}…")
+    hasher = _HashingThread()
+    total = 0
+    try:
+        while True:
+            cancel.check()
+            buffer = hasher.buffer()
+            count = stream.readinto(buffer)
+            if not count:
+                return Digest("sha256", hasher.hexdigest()), total
+            total += count
+            if total > limit:
+                raise _too_large(digest, limit)
+            hasher.update(buffer, count)
+    finally:
+        hasher.stop()
+
+
+class _HashingThread:
+    """Hashes buffers that it takes in turn and gives back."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
+        for _ in range(_BUFFERS):
+            self._free.put(bytearray(_BUFFER))
+        self._thread = threading.Thread(target=self._run, name="dray-hash", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (item := self._full.get()) is not None:
+            buffer, count = item
+            self._hash.update(memoryview(buffer)[:count])
+            self._free.put(buffer)
+
+    def buffer(self) -> bytearray:
+        return self._free.get()
+
+    def update(self, buffer: bytearray, count: int) -> None:
+        self._full.put((buffer, count))
+
+    def hexdigest(self) -> str:
+        self.stop()
+        return self._hash.hexdigest()
+
+    def stop(self) -> None:
+        self._full.put(None)
+        self._thread.join()
+
+
+class VerifiedLayer(io.RawIOBase):
+    """A layer's decompressed bytes; reading to the end compares them with the DiffID.
+
+    The last read raises `IntegrityError` instead of saying that this is the end.
+    """
+
+    def __init__(self, source: BinaryIO, digest: Digest, diff_id: Digest) -> None:
+        self._source = source
+        self._stream = decompress(source, f"layer {digest.algorithm}:{digest.short}…")
+        self._diff_id = diff_id
+        self._hash = diff_id.hasher()
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; 0 at the verified end."""
+        count = self._stream.readinto(buffer)
+        self._hash.update(memoryview(buffer).cast("B")[:count])
+        if not count and self._hash.hexdigest() != self._diff_id.hex:
+            actual = f"{self._diff_id.algorithm}:{self._hash.hexdigest()}"
+            raise IntegrityError(
+                f"the layer's content does not match its DiffID {self._diff_id} (got {actual})",
+                expected=str(self._diff_id),
+                actual=actual,
+            )
+        return count
+
+    def drain(self) -> None:
+        """Read what is left, to have it verified."""
+        buffer = bytearray(_BUFFER)
+        while self.readinto(buffer):
+            pass
+
+    def close(self) -> None:
+        """Close the source as well."""
+        self._source.close()
+        super().close()
+
+
+def _too_large(digest: Digest, limit: int) -> IntegrityError:
+    return IntegrityError(
+        f"layer {digest.algorithm}:{digest.short}… decompresses to more than {limit:,} bytes",
+        expected=f"at most {limit} bytes",
+        actual="more",
+        hint="it is built to fill disks; if it is to be trusted, raise the limit on raw sizes",
+    )
+
+
+def check_rootfs(config: ImageConfig, layers: Sequence[Receipt]) -> None:
+    """Compare the DiffIDs of ``layers``, bottom first, with those that the config lists.
+
+    A layer whose DiffID nobody computed counts as equal. Raises `IntegrityError`.
+    """
+    mismatch = "layers from manifest don't match image configuration"
+    if len(config.diff_ids) != len(layers):
+        raise IntegrityError(
+            f"{mismatch}: {len(layers)} layers, {len(config.diff_ids)} DiffIDs",
+            expected=str(len(config.diff_ids)),
+            actual=str(len(layers)),
+        )
+    for place, (diff_id, layer) in enumerate(zip(config.diff_ids, layers, strict=True)):
+        if layer.diff_id is not None and layer.diff_id != diff_id:
+            raise IntegrityError(
+                f"{mismatch}: layer {place} ({layer.descriptor.digest.short}) is {layer.diff_id}, "
+                f"the config says {diff_id}",
+                expected=str(diff_id),
+                actual=str(layer.diff_id),
+            )

@@ -1,0 +1,178 @@
+"""Every exception that dray raises.
+
+::
+
+    DrayError
+    ├── InvalidReference     a name that the grammar of references does not allow
+    ├── InvalidDigest        a digest that is not ``algorithm:hex``
+    ├── InvalidDocument      a manifest, index or config that breaks its format's rules
+    ├── NotFound             the registry or the store has no such thing
+    │   └── PlatformMismatch the image is not there for the platform that was asked for
+    ├── Unauthorized         credentials are missing or were refused
+    ├── Denied               the credentials are good, the access is not allowed
+    ├── RateLimited          the registry asks to come back later
+    ├── RegistryError        any other answer of a registry that is not success
+    ├── NetworkError         no answer: refused, timed out, cut off, not trusted
+    ├── IntegrityError       content that does not match its digest, size or DiffID
+    ├── Unsupported          well formed, but nothing that this operation can handle
+    ├── StoreError           the local store cannot be read or written
+    └── Cancelled            the operation was told to stop
+
+The class says what a caller can do about it; the fields carry the facts. No field and no
+message holds a credential.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class DrayError(Exception):
+    """What all errors of dray have in common.
+
+    ``hint`` is advice for a person, in one or more lines, or empty. ``subject`` is the image
+    that was being worked on, where the message does not name it. ``transient`` tells whether
+    the same request may succeed when it is made again.
+    """
+
+    transient: bool = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.subject = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+    def within(self, context: str) -> DrayError:
+        """Put ``context`` in front of the message and return this same error."""
+        self.message = f"{context}: {self.message}"
+        return self
+
+
+class InvalidReference(DrayError):
+    """A reference that does not parse; ``position`` is the offending character's index."""
+
+    def __init__(self, message: str, *, text: str, position: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
+        self.position = position
+
+
+class InvalidDigest(DrayError):
+    """A digest that is not sha256 or sha512 with lower-case hex of the right length."""
+
+
+class InvalidDocument(DrayError):
+    """A document that breaks its format's rules at ``path`` (``layers[3].digest``)."""
+
+    def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message, hint=hint)
+        self.path = path
+
+
+class NotFound(DrayError):
+    """The registry or the store does not have what was asked for."""
+
+
+class PlatformMismatch(NotFound):
+    """No image for the ``wanted`` platform; ``available`` lists the ones that there are."""
+
+    def __init__(
+        self, message: str, *, wanted: str, available: Sequence[str] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.wanted = wanted
+        self.available = tuple(available)
+
+
+class Unauthorized(DrayError):
+    """Credentials are missing or were refused by ``host`` for ``scope``."""
+
+    def __init__(self, message: str, *, host: str, scope: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.scope = scope
+
+
+class Denied(DrayError):
+    """``host`` knows who is asking and does not allow it."""
+
+    def __init__(self, message: str, *, host: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+
+
+class RegistryError(DrayError):
+    """An answer that is not success: its ``status``, the registry's ``codes``, and where."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        method: str,
+        url: str,
+        codes: Sequence[str] = (),
+        retry_after: float | None = None,
+        transient: bool = False,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.method = method
+        self.url = url
+        self.codes = tuple(codes)
+        self.retry_after = retry_after
+        self.transient = transient
+
+
+class RateLimited(DrayError):
+    """Too many requests; ``retry_after`` is in seconds, ``None`` where the registry is silent."""
+
+    transient = True
+
+    def __init__(
+        self, message: str, *, host: str, retry_after: float | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.retry_after = retry_after
+
+
+class NetworkError(DrayError):
+    """No usable answer from ``host``; ``transient`` unless trying again cannot help."""
+
+    def __init__(self, message: str, *, host: str, transient: bool = True, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.transient = transient
+
+
+class IntegrityError(DrayError):
+    """Content that is not what was announced: ``expected`` against ``actual``."""
+
+    def __init__(self, message: str, *, expected: str, actual: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.expected = expected
+        self.actual = actual
+
+
+class Unsupported(DrayError):
+    """Well formed, but nothing that this operation can handle."""
+
+
+class StoreError(DrayError):
+    """The local store cannot be read or written."""
+
+
+class Cancelled(DrayError):
+    """The operation was told to stop before it was done."""
+
+    def __init__(self, message: str = "cancelled", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)

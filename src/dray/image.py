@@ -1,0 +1,212 @@
+"""Images, their layers and the store that they are in, as programs see them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dray.errors import InvalidReference, NotFound
+from dray.model.config import ImageConfig, parse_config
+from dray.model.manifest import Index, Manifest
+from dray.model.platform import Platform
+from dray.model.reference import Reference
+from dray.store import LocalStore
+
+if TYPE_CHECKING:
+    import os
+    import tarfile
+    from collections.abc import Iterator, Sequence
+
+    from dray.content.pipeline import Limits
+    from dray.model.digest import Digest
+    from dray.store.images import ImageRecord
+
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+_FEWEST = 4  # hex digits of an id that are taken for one
+
+
+class Store(LocalStore):
+    """A local store of images.
+
+    ``path`` is a directory, made on the first write; without it the one that the command
+    uses. Any number of threads and processes may use a store at once.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, limits: Limits | None = None
+    ) -> None:
+        if path is None:
+            from dray.config import Config
+
+            path = Config.from_environment().store
+        super().__init__(Path(path), limits=limits)
+
+    def images(self) -> list[Image]:
+        """Return one image for each name and platform that is there, in the names' order.
+
+        An image that has several names is returned once.
+        """
+        found = {record.manifest: (root, record) for _, root, record in self.named_images()}
+        return [Image(self, root, record) for root, record in found.values()]
+
+    def get(self, name: str | Digest) -> Image:
+        """Return an image by reference, image id or unique prefix of an id.
+
+        Raises `NotFound`, and `InvalidReference` for what can be none of these.
+        """
+        text = str(name)
+        whole = _ID.fullmatch(text)
+        if whole is not None:
+            return self._by_id(whole.group(1), text)
+        try:
+            ref = self.find(Reference.parse(text).with_default_tag())
+        except InvalidReference:
+            if not _ID_PREFIX.fullmatch(text):
+                raise
+            ref = None
+        if ref is not None and (record := self.image(ref.manifest)) is not None:
+            return Image(self, ref.root, record)
+        if _ID_PREFIX.fullmatch(text):
+            return self._by_id(text, text)
+        raise _not_there(text)
+
+    def _by_id(self, prefix: str, text: str) -> Image:
+        records = self.images_by_id(prefix)
+        if not records:
+            raise _not_there(text)
+        if len({record.id for record in records}) > 1:
+            raise NotFound(f"{text}: several images have ids that begin like this")
+        return Image(self, records[0].manifest, records[0])
+
+
+def _not_there(text: str) -> NotFound:
+    return NotFound(f"{text}: no such image in the store", hint=f"fetch it: dray pull {text}")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of a store: complete, verified, on the disk.
+
+    ``root`` is the digest of what its name stands for, an index or the manifest itself.
+    """
+
+    store: Store = field(repr=False)
+    root: Digest
+    record: ImageRecord = field(repr=False)
+
+    @property
+    def id(self) -> Digest:
+        """The image id: the digest of the config."""
+        return self.record.id
+
+    @property
+    def digest(self) -> Digest:
+        """The digest to pull it by again, as the registry gave it."""
+        return self.root
+
+    @property
+    def size(self) -> int:
+        """Bytes of config and layers as they are stored (layers compressed)."""
+        return self.record.size
+
+    @property
+    def created(self) -> str:
+        """When it was made, as RFC 3339 text, or an empty string."""
+        return self.record.created
+
+    @property
+    def platform(self) -> Platform:
+        """What it runs on, as its config says."""
+        return self.config.platform.normalized()
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """All names of the image, in full form."""
+        return tuple(str(name) for name in self.store.names_of(self.record.manifest))
+
+    @functools.cached_property
+    def config(self) -> ImageConfig:
+        """The config, parsed; ``config.raw`` is its bytes."""
+        return parse_config(self.store.read(self.record.id))
+
+    @functools.cached_property
+    def manifest(self) -> Manifest:
+        """The manifest, parsed; ``manifest.raw`` is its bytes as served."""
+        found = self.store.document(self.record.manifest)
+        assert isinstance(found, Manifest)  # noqa: S101 - recorded as one
+        return found
+
+    @functools.cached_property
+    def platforms(self) -> tuple[str, ...]:
+        """The platforms of its index that are in the store, complete."""
+        found = [self.record.platform]
+        document = self.store.document(self.root)
+        if isinstance(document, Index):
+            records = (self.store.image(entry.digest) for entry in document.manifests)
+            found += [record.platform for record in records if record is not None]
+        return tuple(dict.fromkeys(found))
+
+    @functools.cached_property
+    def layers(self) -> Sequence[Layer]:
+        """The layers, bottom first."""
+        steps = self.config.layer_history(len(self.manifest.layers))
+        return [
+            Layer(
+                store=self.store,
+                digest=layer.digest,
+                diff_id=diff_id,
+                media_type=layer.media_type,
+                size=layer.size or 0,
+                created_by=step.created_by,
+            )
+            for layer, diff_id, step in zip(
+                self.manifest.layers, self.config.diff_ids, steps, strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of an image; ``size`` is in bytes as stored, compressed."""
+
+    store: Store = field(repr=False)
+    digest: Digest
+    diff_id: Digest
+    media_type: str
+    size: int
+    created_by: str
+
+    def open(self) -> io.BufferedReader:
+        """Open the layer's tar, decompressed.
+
+        It is verified as it is read: the read that reaches the end raises `IntegrityError`
+        if the content is not what the config's DiffID says.
+        """
+        from dray.content.verify import VerifiedLayer
+
+        source = self.store.open(self.digest)
+        return io.BufferedReader(VerifiedLayer(source, self.digest, self.diff_id), 256 * 1024)
+
+    @contextlib.contextmanager
+    def open_tar(self) -> Iterator[tarfile.TarFile]:
+        """Read the layer as a `tarfile.TarFile`, from front to back.
+
+        What is left unread when the block ends is read and verified then; `IntegrityError`
+        is raised there if the content is not what the config's DiffID says.
+        """
+        import tarfile
+
+        from dray.content.verify import VerifiedLayer
+
+        with contextlib.closing(
+            VerifiedLayer(self.store.open(self.digest), self.digest, self.diff_id)
+        ) as stream:
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=256 * 1024) as tar:
+                yield tar
+            stream.drain()

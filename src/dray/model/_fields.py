@@ -1,0 +1,232 @@
+"""JSON read strictly, and checked getters whose errors carry the path."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dray.errors import InvalidDigest, InvalidDocument
+from dray.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_DOCUMENT = 4 * 2**20  # bytes of a manifest, index or config
+MAX_INTEGER = 2**63 - 1
+MAX_KEY_SHOWN = 64
+
+
+def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
+    """Read ``raw`` as one JSON object that every reader understands in the same way.
+
+    Refuses what readers disagree about: duplicate keys, NaN and infinities, lone surrogates,
+    integers over 64 bits, nesting over ``max_depth``, anything over 4 MiB. Raises
+    `InvalidDocument`.
+    """
+    if len(raw) > MAX_DOCUMENT:
+        raise InvalidDocument(f"{what} is over {MAX_DOCUMENT >> 20} MiB")
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
+    except InvalidDocument:
+        raise
+    except RecursionError:
+        raise InvalidDocument(f"{what} is nested deeper than {max_depth} levels") from None
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(f"{what} is not UTF-8 (byte {error.start})") from None
+    except ValueError as error:
+        raise InvalidDocument(f"{what} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidDocument(f"{what} is {_kind(value)}, expected an object")
+    _check_tree(value, max_depth)
+    return Fields(value, "")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise InvalidDocument("the key appears twice", path=key[:MAX_KEY_SHOWN])
+            seen.add(key)
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise InvalidDocument(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise InvalidDocument(f"the number {text[:24]} is out of range")
+    return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
+        raise InvalidDocument(f"the number {text[:24]} is out of range")
+    return int(text)
+
+
+def _check_tree(root: dict[str, Any], max_depth: int) -> None:
+    """Refuse lone surrogates and deep nesting, without recursion."""
+    pending: list[tuple[Any, int, str]] = [(root, 1, "")]
+    while pending:
+        value, depth, path = pending.pop()
+        if isinstance(value, str):
+            _check_text(value, path)
+        elif isinstance(value, dict | list):
+            if depth > max_depth:
+                raise InvalidDocument(f"nested deeper than {max_depth} levels", path=path)
+            for key, child in _children(value):
+                if isinstance(key, str):
+                    _check_text(key, path)
+                if isinstance(child, str | dict | list):
+                    pending.append((child, depth + 1, _join(path, key)))
+
+
+def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:
+    return iter(value.items()) if isinstance(value, dict) else iter(enumerate(value))
+
+
+def _check_text(text: str, path: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InvalidDocument("a lone surrogate is not text", path=path) from None
+
+
+def _join(path: str, key: str | int) -> str:
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    key = key[:MAX_KEY_SHOWN]
+    return f"{path}.{key}" if path else key
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An object of a document at ``path``; each getter checks one field.
+
+    A field that is null counts as absent, as it does to Go's decoder.
+    """
+
+    value: dict[str, Any]
+    path: str
+
+    def at(self, key: str) -> str:
+        """Return the path of a field of this object."""
+        return _join(self.path, key)
+
+    def fail(self, key: str, message: str) -> NoReturn:
+        """Raise `InvalidDocument` for one field."""
+        raise InvalidDocument(message, path=self.at(key))
+
+    def _typed(self, key: str, kind: type, name: str) -> Any:
+        value = self.value.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.fail(key, f"is {_kind(value)}, expected {name}")
+        return value
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return a string, or ``default`` where it is absent."""
+        value: str | None = self._typed(key, str, "a string")
+        return default if value is None else value
+
+    def integer(self, key: str) -> int | None:
+        """Return an integer or None."""
+        value: int | None = self._typed(key, int, "an integer")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Return a boolean, absent is false."""
+        return bool(self._typed(key, bool, "a boolean"))
+
+    def size(self, key: str) -> int:
+        """Return a size in bytes, which must be there."""
+        value = self.integer(key)
+        if value is None:
+            self.fail(key, "is missing, expected a size in bytes")
+        if value < 0:
+            self.fail(key, f"is {value}, expected a size of 0 or more")
+        return value
+
+    def digest(self, key: str) -> Digest:
+        """Return a digest, which must be there."""
+        text = self.text(key)
+        if not text:
+            self.fail(key, "is missing, expected a digest")
+        try:
+            return Digest.parse(text)
+        except InvalidDigest as error:
+            self.fail(key, error.message)
+
+    def object(self, key: str) -> Fields | None:
+        """Return an object or None."""
+        value = self._typed(key, dict, "an object")
+        return None if value is None else Fields(value, self.at(key))
+
+    def required_object(self, key: str) -> Fields:
+        """Return an object, which must be there."""
+        found = self.object(key)
+        if found is None:
+            self.fail(key, "is missing, expected an object")
+        return found
+
+    def objects(self, key: str) -> list[Fields]:
+        """Return an array of objects, absent is empty."""
+        found = []
+        for place, item in enumerate(self.array(key)):
+            path = f"{self.at(key)}[{place}]"
+            if not isinstance(item, dict):
+                raise InvalidDocument(f"is {_kind(item)}, expected an object", path=path)
+            found.append(Fields(item, path))
+        return found
+
+    def array(self, key: str) -> list[Any]:
+        """Return an array, absent is empty."""
+        return self._typed(key, list, "an array") or []
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return an array of strings, absent is empty."""
+        found = self.array(key)
+        for place, item in enumerate(found):
+            if not isinstance(item, str):
+                raise InvalidDocument(
+                    f"is {_kind(item)}, expected a string", path=f"{self.at(key)}[{place}]"
+                )
+        return tuple(found)
+
+    def text_map(self, key: str) -> dict[str, str]:
+        """Return an object whose values are strings, absent is empty."""
+        found = self.object(key)
+        if found is None:
+            return {}
+        return {name: found.text(name) for name in found.value}

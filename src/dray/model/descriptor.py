@@ -1,0 +1,80 @@
+"""Descriptors: what a document says about the content that it points at."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dray.model.digest import Digest
+from dray.model.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dray.model._fields import Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Type, digest and size in bytes of a piece of content (OCI image spec, descriptor.md).
+
+    ``size`` is None where the format does not give one; then a configured maximum bounds the
+    read. ``data`` is the content itself where the document carries it, already verified.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int | None = None
+    urls: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    platform: Platform | None = None
+    artifact_type: str = ""
+    data: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, raw: bytes, media_type: str) -> Descriptor:
+        """Describe content that is at hand."""
+        return cls(media_type, Digest.of(raw), len(raw))
+
+
+def read_descriptor(fields: Fields) -> Descriptor:
+    """Read a descriptor of a manifest or index; raises `InvalidDocument`."""
+    digest, size = fields.digest("digest"), fields.size("size")
+    return Descriptor(
+        media_type=fields.text("mediaType"),
+        digest=digest,
+        size=size,
+        urls=fields.texts("urls"),
+        annotations=fields.text_map("annotations"),
+        platform=_read_platform(fields),
+        artifact_type=fields.text("artifactType"),
+        data=_read_data(fields, digest, size),
+    )
+
+
+def _read_platform(fields: Fields) -> Platform | None:
+    found = fields.object("platform")
+    if found is None:
+        return None
+    return Platform(
+        os=found.text("os"),
+        architecture=found.text("architecture"),
+        variant=found.text("variant"),
+        os_version=found.text("os.version"),
+        os_features=found.texts("os.features"),
+    )
+
+
+def _read_data(fields: Fields, digest: Digest, size: int) -> bytes | None:
+    encoded = fields.text("data")
+    if not encoded:
+        return None
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        fields.fail("data", "is not base64")
+    if len(data) != size or not digest.matches(data):
+        fields.fail("data", "does not match the descriptor's digest and size")
+    return data

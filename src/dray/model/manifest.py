@@ -1,0 +1,149 @@
+"""Manifests and indexes: parsed once, kept as the bytes that were served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dray.errors import InvalidDocument, Unsupported
+from dray.model import mediatype
+from dray.model._fields import Fields, load_object
+from dray.model.descriptor import Descriptor, read_descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
+MAX_ENTRIES = 10_000  # layers of a manifest, entries of an index
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A docker schema2 or OCI image manifest; ``layers`` run from the bottom up."""
+
+    raw: bytes = field(repr=False)
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def artifact(self) -> str | None:
+        """What this is if it is no image: ``a helm chart``; None for images."""
+        if self.artifact_type:
+            return _named(self.artifact_type)
+        if self.config.media_type.lower() not in mediatype.IMAGE_CONFIGS:
+            return _named(self.config.media_type)
+        for layer in self.layers:  # cosign writes an image's config above its signatures
+            if (name := mediatype.artifact_name(layer.media_type)) is not None:
+                return name
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A docker manifest list or an OCI image index."""
+
+    raw: bytes = field(repr=False)
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+Document = Manifest | Index
+
+
+def parse(raw: bytes, media_type: str) -> Document:
+    """Read a document that was served with ``media_type`` (the ``Content-Type``, or "").
+
+    One document is of one kind: a body that could be read as two, or that names another type
+    than it was served with, is refused (CVE-2021-41190). Raises `InvalidDocument`, whose
+    message holds the path of the offending field, and `Unsupported`.
+    """
+    fields = load_object(raw, "the manifest", max_depth=MAX_DEPTH)
+    kind = _kind(fields, mediatype.essence(media_type))
+    if kind in mediatype.SCHEMA1:
+        raise Unsupported("docker schema1 manifests are not supported")
+    if fields.integer("schemaVersion") != 2:  # noqa: PLR2004 - the one version there is
+        fields.fail("schemaVersion", "expected 2")
+    if kind in mediatype.INDEXES:
+        return Index(
+            raw,
+            kind,
+            _descriptors(fields, "manifests"),
+            artifact_type=fields.text("artifactType"),
+            subject=_subject(fields),
+            annotations=fields.text_map("annotations"),
+        )
+    return Manifest(
+        raw,
+        kind,
+        config=read_descriptor(fields.required_object("config")),
+        layers=_descriptors(fields, "layers"),
+        artifact_type=fields.text("artifactType"),
+        subject=_subject(fields),
+        annotations=fields.text_map("annotations"),
+    )
+
+
+def _kind(fields: Fields, served: str) -> str:
+    """Decide what a document is; its body, its own type and the served type must agree."""
+    stated = fields.text("mediaType").lower()
+    known = [kind for kind in (served, stated) if kind in mediatype.KNOWN]
+    if len(set(known)) > 1:
+        fields.fail("mediaType", f"is {stated}, but the document was served as {served}")
+    if not known:
+        for kind in (stated, served):
+            if kind not in mediatype.GENERIC:
+                name = mediatype.artifact_name(kind)
+                raise Unsupported(f"{kind} is not a manifest type" + (f": {name}" if name else ""))
+    present = [key for key in ("manifests", "layers", "fsLayers") if key in fields.value]
+    if "config" in fields.value and "layers" not in present:
+        present.append("layers")
+    if len(present) > 1:
+        raise InvalidDocument(
+            f"stands beside {present[1]!r}, a document is of one kind", path=present[0]
+        )
+    if not present:
+        raise InvalidDocument("the document has neither manifests nor layers: it is no manifest")
+    return _agreed(fields, present[0], known[0] if known else "")
+
+
+def _agreed(fields: Fields, key: str, known: str) -> str:
+    """Return the media type that both the body's shape and its known type allow."""
+    allowed, default = {
+        "manifests": (mediatype.INDEXES, mediatype.OCI_INDEX),
+        "layers": (mediatype.MANIFESTS, _manifest_type(fields)),
+        "fsLayers": (mediatype.SCHEMA1, mediatype.DOCKER_SCHEMA1),
+    }[key]
+    if known and known not in allowed:
+        raise InvalidDocument(f"does not belong into a document of type {known}", path=key)
+    return known or default
+
+
+def _manifest_type(fields: Fields) -> str:
+    """Tell docker's manifests from OCI's where nothing but the config's type does."""
+    config = fields.value.get("config")
+    kind = config.get("mediaType") if isinstance(config, dict) else None
+    docker = isinstance(kind, str) and kind.lower().startswith("application/vnd.docker.")
+    return mediatype.DOCKER_MANIFEST if docker else mediatype.OCI_MANIFEST
+
+
+def _descriptors(fields: Fields, key: str) -> tuple[Descriptor, ...]:
+    found = fields.objects(key)
+    if len(found) > MAX_ENTRIES:
+        fields.fail(key, f"has {len(found)} entries, at most {MAX_ENTRIES} are allowed")
+    return tuple(read_descriptor(item) for item in found)
+
+
+def _subject(fields: Fields) -> Descriptor | None:
+    found = fields.object("subject")
+    return None if found is None else read_descriptor(found)
+
+
+def _named(media_type: str) -> str:
+    return mediatype.artifact_name(media_type) or f"an artifact of type {media_type}"

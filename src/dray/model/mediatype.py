@@ -1,0 +1,96 @@
+"""Media types of images, and how they are recognised."""
+
+from __future__ import annotations
+
+import enum
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
+DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
+KNOWN = MANIFESTS | INDEXES | SCHEMA1
+
+# What a request for a manifest says it understands. Without schema1: a registry that has
+# nothing else then answers with it all the same, one that has both is not invited to convert.
+ACCEPT = (
+    OCI_INDEX,
+    OCI_MANIFEST,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    DOCKER_SCHEMA1_SIGNED,
+    DOCKER_SCHEMA1,
+)
+
+# Types that say nothing about a document; its body decides.
+GENERIC = frozenset({"", "text/plain", "application/json", "application/octet-stream"})
+
+# Config types that count as images; the last four were written by sloppy tools.
+IMAGE_CONFIGS = frozenset(
+    {OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "application/json", "text/html", ""}
+)
+
+_ARTIFACTS = (
+    ("application/vnd.docker.plugin.", "a docker plugin"),
+    ("application/vnd.cncf.helm.", "a helm chart"),
+    ("application/vnd.dev.cosign.", "a cosign signature"),
+    ("application/vnd.dev.sigstore.", "a sigstore bundle"),
+    ("application/vnd.cncf.notary.", "a notary signature"),
+    ("application/vnd.in-toto", "an in-toto attestation"),
+    ("application/vnd.wasm.", "a WebAssembly module"),
+    ("application/spdx", "an SBOM (SPDX)"),
+    ("text/spdx", "an SBOM (SPDX)"),
+    ("application/vnd.cyclonedx", "an SBOM (CycloneDX)"),
+    ("application/vnd.syft", "an SBOM (Syft)"),
+    ("application/vnd.cncf.flux.", "a Flux artifact"),
+    ("application/vnd.cncf.openpolicyagent.", "an Open Policy Agent bundle"),
+)
+
+_FOREIGN = (
+    "application/vnd.docker.image.rootfs.foreign.diff.",
+    "application/vnd.oci.image.layer.nondistributable.",
+)
+
+
+class LayerForm(enum.Enum):
+    """How a layer's type says that it is packed; UNKNOWN leaves it to the magic bytes."""
+
+    TAR = "tar"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    UNKNOWN = "unknown"
+
+
+def essence(content_type: str) -> str:
+    """Return a ``Content-Type`` without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def layer_form(media_type: str) -> LayerForm:
+    """Tell what a layer's media type promises (OCI image spec, layer.md, "Media Types")."""
+    kind = media_type.lower()
+    if not kind.startswith(("application/vnd.oci.image.", "application/vnd.docker.")):
+        return LayerForm.UNKNOWN
+    for ending, form in (("gzip", LayerForm.GZIP), ("zstd", LayerForm.ZSTD)):
+        if kind.endswith((f".{ending}", f"+{ending}")):
+            return form
+    return LayerForm.TAR if kind.endswith(".tar") else LayerForm.UNKNOWN
+
+
+def is_foreign(media_type: str) -> bool:
+    """Tell whether a layer is one that registries need not hold."""
+    return media_type.lower().startswith(_FOREIGN)
+
+
+def artifact_name(media_type: str) -> str | None:
+    """Name what a type belongs to, for people: ``a helm chart``; None where not known."""
+    kind = media_type.lower()
+    return next((name for prefix, name in _ARTIFACTS if kind.startswith(prefix)), None)

@@ -1,0 +1,161 @@
+"""Platforms, and which image suits which one, by containerd's rules."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dray.errors import InvalidReference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PART = re.compile(r"[A-Za-z0-9_.-]+")
+
+# What `uname -m`, compilers and people call an architecture -> (its name in Go, variant).
+_ARCHITECTURES = {
+    "i386": ("386", ""),
+    "i686": ("386", ""),
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+    "armv6l": ("arm", "v6"),
+    "armv7l": ("arm", "v7"),
+    "armv8l": ("arm", "v8"),
+}
+_SYSTEMS = {"macos": "darwin"}
+MAX_DIGITS = 2  # of a variant's number: what is larger names no machine
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """``os/architecture[/variant]``; ``os_version`` and ``os_features`` serve Windows."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str, default: Platform) -> Platform:
+        """Read ``os[/arch[/variant]]`` or an architecture alone; ``default`` fills gaps.
+
+        Raises `InvalidReference`.
+        """
+        parts = text.split("/")
+        for part in parts:
+            if not _PART.fullmatch(part):
+                match = _PART.match(part)
+                position = text.index(part) + (match.end() if match else 0)
+                raise _invalid(text, position)
+        match parts:
+            case [name] if _is_architecture(name):
+                return cls(default.os, name).normalized()
+            case [system]:
+                return cls(system, default.architecture, default.variant).normalized()
+            case [system, architecture]:
+                return cls(system, architecture).normalized()
+            case [system, architecture, variant]:
+                return cls(system, architecture, variant).normalized()
+            case _:
+                raise _invalid(text, len("/".join(parts[:3])))
+
+    def normalized(self) -> Platform:
+        """Return the canonical spelling: ``aarch64`` is arm64, arm64/v8 arm64, arm arm/v7."""
+        system = self.os.lower()
+        architecture, variant = self.architecture.lower(), self.variant.lower()
+        if architecture in _ARCHITECTURES:
+            architecture, implied = _ARCHITECTURES[architecture]
+            variant = implied or variant
+        if variant.isdigit() and architecture in {"arm", "arm64"}:
+            variant = f"v{variant}"
+        match architecture, variant:
+            case ("arm64", "v8" | "v8.0") | ("amd64", "v1"):
+                variant = ""
+            case "arm64", "v9.0":
+                variant = "v9"
+            case "arm", "":
+                variant = "v7"
+        return replace(
+            self, os=_SYSTEMS.get(system, system), architecture=architecture, variant=variant
+        )
+
+    def vector(self) -> Iterator[Platform]:
+        """Yield the platforms whose images run here, best first, beginning with this one."""
+        mine = self.normalized()
+        yield mine
+        for architecture, variant in _below(mine.architecture, mine.variant):
+            yield replace(mine, architecture=architecture, variant=variant).normalized()
+
+    def rank(self, candidate: Platform) -> int | None:
+        """Return how well ``candidate`` suits this platform: 0 is best, None does not run."""
+        other = candidate.normalized()
+        for place, mine in enumerate(self.vector()):
+            if (mine.os, mine.architecture, mine.variant) == (
+                other.os,
+                other.architecture,
+                other.variant,
+            ):
+                return place if self._same_system(other) else None
+        return None
+
+    def _same_system(self, other: Platform) -> bool:
+        """Compare what only Windows images carry, where both sides name it."""
+        if self.os_version and other.os_version:
+            mine, theirs = self.os_version.split("."), other.os_version.split(".")
+            if mine[:3] != theirs[:3]:
+                return False
+        return not self.os_features or set(other.os_features) <= set(self.os_features)
+
+    def __str__(self) -> str:
+        variant = f"/{self.variant}" if self.variant else ""
+        return f"{self.os}/{self.architecture}{variant}"
+
+
+def _is_architecture(name: str) -> bool:
+    known = {"386", "amd64", "arm", "arm64", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"}
+    return name.lower() in known or name.lower() in _ARCHITECTURES
+
+
+def _below(architecture: str, variant: str) -> Iterator[tuple[str, str]]:
+    """Yield what an architecture runs besides itself (containerd, platforms, "Only")."""
+    match architecture:
+        case "amd64":
+            for level in range(_number(variant) - 1, 0, -1):
+                yield "amd64", f"v{level}"
+            yield "386", ""
+        case "arm":
+            for level in range(_number(variant) - 1, 4, -1):
+                yield "arm", f"v{level}"
+        case "arm64":
+            yield from _below_arm64(variant or "v8")
+
+
+def _below_arm64(variant: str) -> Iterator[tuple[str, str]]:
+    """Yield lower minor versions; v9.x also runs v8.{x+5}; then the 32-bit ones."""
+    major_text, _, minor_text = variant.partition(".")
+    major, minor = _number(major_text), _number(minor_text)
+    if major == 9:  # noqa: PLR2004 - ARMv9
+        for lower in range(minor - 1, -1, -1):
+            yield "arm64", f"v9.{lower}"
+        minor += 6
+    if major in {8, 9}:
+        for lower in range(minor - 1, -1, -1):
+            yield "arm64", f"v8.{lower}"
+    yield "arm", "v8"
+    yield from _below("arm", "v8")
+
+
+def _number(variant: str) -> int:
+    digits = variant.removeprefix("v")
+    return int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else 0
+
+
+def _invalid(text: str, position: int) -> InvalidReference:
+    return InvalidReference(
+        "invalid platform: expected os[/architecture[/variant]]", text=text, position=position
+    )

@@ -1,0 +1,189 @@
+"""References: names of images in registries, by the grammar of distribution/reference."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from dray.errors import InvalidDigest, InvalidReference
+from dray.model.digest import Digest
+
+DEFAULT_DOMAIN = "docker.io"
+DEFAULT_TAG = "latest"
+MAX_PATH = 255  # characters of a path, the host not counted
+
+_HOST_LABEL = r"[a-zA-Z0-9]+(?:-+[a-zA-Z0-9]+)*"
+_DOMAIN = re.compile(rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A repository in a registry, with a tag, a digest, both or neither.
+
+    ``domain`` is ``host[:port]``; ``path`` is complete (``library/`` included). Made by
+    `parse`; holds no scheme and no credentials.
+    """
+
+    domain: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference as people write it and complete it to its full form.
+
+        Raises `InvalidReference`, which knows the offending character's position.
+        """
+        return _Parser(text).parse()
+
+    @property
+    def name(self) -> str:
+        """The repository in full: ``docker.io/library/alpine``."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def familiar_name(self) -> str:
+        """The repository as people write it: ``alpine``."""
+        if self.domain != DEFAULT_DOMAIN:
+            return self.name
+        library, _, rest = self.path.partition("/")
+        if library == "library" and "/" not in rest and not _reads_as_host(rest):
+            return rest
+        return self.path
+
+    @property
+    def familiar(self) -> str:
+        """The reference as people write it: ``alpine:3.20``."""
+        return self.familiar_name + self._suffix
+
+    @property
+    def _suffix(self) -> str:
+        tag = f":{self.tag}" if self.tag is not None else ""
+        return f"{tag}@{self.digest}" if self.digest is not None else tag
+
+    @property
+    def is_name_only(self) -> bool:
+        """Whether neither a tag nor a digest was given."""
+        return self.tag is None and self.digest is None
+
+    def with_default_tag(self) -> Reference:
+        """Add ``latest`` where there is neither tag nor digest."""
+        return self.with_tag(DEFAULT_TAG) if self.is_name_only else self
+
+    def with_tag(self, tag: str) -> Reference:
+        """Return the same repository with this tag alone; raises `InvalidReference`."""
+        if not _TAG.fullmatch(tag):
+            match = _TAG.match(tag)
+            raise InvalidReference("invalid tag", text=tag, position=match.end() if match else 0)
+        return replace(self, tag=tag, digest=None)
+
+    def with_digest(self, digest: Digest) -> Reference:
+        """Return the same repository with this digest alone."""
+        return replace(self, tag=None, digest=digest)
+
+    def __str__(self) -> str:
+        return self.name + self._suffix
+
+
+def _reads_as_host(component: str) -> bool:
+    """Tell whether a first component is a host and not part of a path."""
+    return component == "localhost" or any(c in ".:" or c.isupper() for c in component)
+
+
+class _Parser:
+    """One reading of one text; positions are indices into it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def parse(self) -> Reference:
+        if not self.text:
+            raise self.error("it is empty", 0)
+        domain = self.domain()
+        start = self.at
+        path = self.path(domain)
+        tag = self.tag()
+        digest = self.digest()
+        if self.at < len(self.text):
+            raise self.unexpected()
+        if domain is None and tag is None and digest is None and _IDENTIFIER.fullmatch(path):
+            raise self.error("64 hex digits are an image id, not a repository name", start)
+        domain = domain or DEFAULT_DOMAIN
+        if domain == "index.docker.io":
+            domain = DEFAULT_DOMAIN
+        if domain == DEFAULT_DOMAIN and "/" not in path:
+            path = f"library/{path}"
+        if len(path) > MAX_PATH:
+            raise self.error(
+                f"the repository path is over {MAX_PATH} characters",
+                min(start + MAX_PATH, len(self.text) - 1),
+            )
+        return Reference(domain, path, tag, digest)
+
+    def domain(self) -> str | None:
+        first, slash, _ = self.text.partition("/")
+        if not slash or not (_reads_as_host(first) or first.startswith("[")):
+            return None
+        match = _DOMAIN.match(first)
+        if match is None or match.end() < len(first):
+            raise self.error("invalid host name", match.end() if match else 0)
+        self.at = len(first) + 1
+        return first
+
+    def path(self, domain: str | None) -> str:
+        start = self.at
+        while True:
+            match = _COMPONENT.match(self.text, self.at)
+            if match is None:
+                raise self.unexpected(domain)
+            self.at = match.end()
+            if self.at == len(self.text) or self.text[self.at] in ":@":
+                return self.text[start : self.at]
+            if self.text[self.at] != "/":
+                raise self.unexpected(domain)
+            self.at += 1
+
+    def tag(self) -> str | None:
+        if not self.text.startswith(":", self.at):
+            return None
+        match = _TAG.match(self.text, self.at + 1)
+        if match is None:
+            raise self.error("invalid tag", min(self.at + 1, len(self.text)))
+        self.at = match.end()
+        if self.at < len(self.text) and self.text[self.at] != "@":
+            long = len(match.group()) == 128  # noqa: PLR2004 - the length the grammar allows
+            raise self.error("a tag is at most 128 characters" if long else "invalid tag", self.at)
+        return match.group()
+
+    def digest(self) -> Digest | None:
+        if not self.text.startswith("@", self.at):
+            return None
+        start = self.at + 1
+        try:
+            digest = Digest.parse(self.text[start:])
+        except InvalidDigest as error:
+            raise self.error(error.message, min(start, len(self.text))) from None
+        self.at = len(self.text)
+        return digest
+
+    def unexpected(self, domain: str | None = None) -> InvalidReference:
+        at = self.at
+        if at >= len(self.text):
+            return self.error("the repository name is incomplete", len(self.text))
+        character = self.text[at]
+        if character.isupper():
+            return self.error("repository names are lower-case", at)
+        if character in "/:@._-":
+            return self.error("a name's parts begin and end with a letter or digit", at)
+        where = "" if domain is None else " in a repository name"
+        return self.error(f"{character!r} is not allowed{where}", at)
+
+    def error(self, message: str, position: int) -> InvalidReference:
+        return InvalidReference(
+            f"invalid reference: {message}", text=self.text, position=position
+        )

@@ -1,0 +1,236 @@
+"""Pull: an image from its registry into the local store, verified, the name last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dray.content.events import Event, Status
+from dray.errors import DrayError, NotFound, PlatformMismatch
+from dray.model.config import parse_config
+from dray.model.descriptor import Descriptor
+from dray.registry.hosts import endpoints
+from dray.registry.repository import Repository
+from dray.store.images import ImageRecord
+from dray.transfer.copy import CopyOptions, ImageCopy
+from dray.transfer.graph import Selection, select
+from dray.transfer.progress import Emitter, LayerProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dray.content.cancel import CancelToken
+    from dray.model.config import ImageConfig
+    from dray.model.digest import Digest
+    from dray.model.manifest import Document
+    from dray.model.platform import Platform
+    from dray.model.reference import Reference
+    from dray.registry.session import Session
+    from dray.store import LocalStore
+    from dray.store.ingest import Ingest
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """``platform`` is the one wanted; ``strict`` if somebody asked for it by name."""
+
+    platform: Platform
+    strict: bool = False
+    insecure: bool = False
+    copy: CopyOptions = CopyOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """The outcome: ``root`` is what the name stands for, ``updated`` if it did not before."""
+
+    reference: Reference
+    root: Digest
+    image: ImageRecord
+    updated: bool
+
+
+def pull(
+    session: Session,
+    store: LocalStore,
+    reference: Reference,
+    options: PullOptions,
+    cancel: CancelToken,
+    listener: Callable[[Event], None],
+) -> Pulled:
+    """Pull one image by tag or digest (``latest`` where there is neither); idempotent.
+
+    SPEC: "Manifests and images", "Transfers". Raises any `DrayError`; then no name has been
+    changed, and what has arrived so far stays for the next attempt.
+    """
+    reference = reference.with_default_tag()
+    with _Pull(session, store, reference, options, cancel, listener) as operation:
+        pulled = operation.one(reference)
+        operation.done(pulled.updated)
+        return pulled
+
+
+def pull_all_tags(
+    session: Session,
+    store: LocalStore,
+    reference: Reference,
+    options: PullOptions,
+    cancel: CancelToken,
+    listener: Callable[[Event], None],
+) -> list[Pulled]:
+    """Pull every tag of a repository, in the order in which the registry lists them."""
+    with _Pull(session, store, reference, options, cancel, listener) as operation:
+        found = [operation.one(reference.with_tag(tag)) for tag in operation.tags()]
+        if not found:
+            raise NotFound(f"{reference.familiar_name}: the repository has no tags")
+        operation.done(any(pulled.updated for pulled in found))
+        return found
+
+
+class _Pull:
+    """One call: a repository, a lease on the store, somebody who listens."""
+
+    def __init__(
+        self,
+        session: Session,
+        store: LocalStore,
+        reference: Reference,
+        options: PullOptions,
+        cancel: CancelToken,
+        listener: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._reference = reference
+        self._options = options
+        self._cancel = cancel
+        self._emitter = Emitter(listener, reference.familiar)
+        self._repository = Repository(
+            session,
+            reference,
+            endpoints(reference, insecure=options.insecure),
+            cancel,
+            warn=self._emitter.warn,
+            on_retry=self._emitter.retrying,
+        )
+        self._ingest: Ingest = store.ingest()
+
+    def __enter__(self) -> _Pull:
+        self._ingest.__enter__()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._ingest.__exit__(*failure)  # type: ignore[arg-type]
+
+    def tags(self) -> Iterator[str]:
+        return self._repository.tags()
+
+    def one(self, reference: Reference) -> Pulled:
+        """Pull one name; its `Pulled` tells whether anything is new."""
+        try:
+            selection = self._select(reference)
+            record = self._present(selection) or self._fetch(selection)
+        except DrayError as error:
+            if not error.message.startswith(reference.name):
+                error.subject = reference.familiar
+            raise
+        self._emitter.emit(Status.DIGEST, selection.root)
+        return self._name(reference, selection, record)
+
+    def done(self, updated: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        state = "Downloaded newer image for" if updated else "Image is up to date for"
+        self._emitter.emit(Status.DONE, message=f"{state} {self._reference.familiar}")
+
+    # Documents
+
+    def _select(self, reference: Reference) -> Selection:
+        """Resolve a name and walk to the manifest for the platform, asking the store first."""
+        known = self._store.find(reference) if reference.digest else None
+        resolved = None if known else self._repository.resolve(reference)
+        digest = known.root if known else resolved.digest  # type: ignore[union-attr]
+        document = resolved.document if resolved else None
+        if document is None:
+            document = self._document(digest, reference.tag if not reference.digest else None)
+        what = reference.digest or reference.tag
+        self._emitter.emit(Status.RESOLVED, message=f"{what}: Pulling from {reference.path}")
+        return select(digest, document, self._options.platform, self._document)
+
+    def _document(self, digest: Digest, tag: str | None = None) -> Document:
+        try:
+            return self._store.document(digest)
+        except NotFound:
+            return self._repository.document(digest, tag)
+
+    # Content
+
+    def _present(self, selection: Selection) -> ImageRecord | None:
+        """Return the image if it is complete already, and hold on to all of it."""
+        record = self._store.image(selection.digest)
+        if record is None:
+            return None
+        wanted = {leaf.digest for leaf in selection.leaves()}
+        if self._ingest.hold(wanted | {selection.digest}) != wanted | {selection.digest}:
+            return None
+        self._check_platform(parse_config(self._store.read(record.id)))
+        return record
+
+    def _fetch(self, selection: Selection) -> ImageRecord:
+        manifest = selection.manifest
+        copy = ImageCopy(
+            manifest,
+            self._repository,
+            self._ingest,
+            self._store.read,
+            self._options.copy,
+            LayerProgress(self._emitter),
+        )
+        config, receipts = copy.run(self._check_platform, self._cancel)
+        sizes = {leaf.digest: leaf.size or 0 for leaf in selection.leaves()}
+        return ImageRecord(
+            manifest=selection.digest,
+            id=manifest.config.digest,
+            platform=str(config.platform.normalized()),
+            created=config.created,
+            size=sum(sizes.values()),
+        )
+
+    def _check_platform(self, config: ImageConfig) -> None:
+        """Refuse an image for another system; another architecture only if one was named."""
+        wanted, mine = self._options.platform, config.platform.normalized()
+        system = mine.os or wanted.os
+        if system == wanted.os and (not mine.architecture or wanted.rank(mine) is not None):
+            return
+        message = f"the image is for {mine}, not for {wanted}"
+        if system != wanted.os or self._options.strict:
+            raise PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
+        self._emitter.warn(message)
+
+    # Names
+
+    def _name(self, reference: Reference, selection: Selection, record: ImageRecord) -> Pulled:
+        """Store the documents, children before parents, then the names."""
+        manifest = selection.manifest
+        blobs = [leaf.digest for leaf in selection.leaves()]
+        self._ingest.add_document(
+            Descriptor(manifest.media_type, selection.digest, len(manifest.raw)),
+            manifest.raw,
+            [(digest, True) for digest in blobs],
+            self._cancel,
+        )
+        chosen = selection.digest
+        for digest, index in reversed(selection.indexes):
+            edges = {entry.digest: False for entry in index.manifests} | {chosen: True}
+            self._ingest.add_document(
+                Descriptor(index.media_type, digest, len(index.raw)),
+                index.raw,
+                list(edges.items()),
+                self._cancel,
+            )
+            chosen = digest
+        before = self._store.find(reference)
+        old = self._store.image(before.manifest) if before else None
+        names = {reference.with_digest(selection.root)}
+        if reference.digest is None:
+            names.add(reference)
+        self._ingest.commit(record, selection.root, names, (reference.name, blobs))
+        updated = old is None or old.id != record.id
+        return Pulled(reference, selection.root, record, updated)

@@ -1,0 +1,1 @@
+"""Registries: the protocol, authentication, and where to find them."""

@@ -1,0 +1,205 @@
+"""Authentication as registries ask for it: challenges, tokens and rules, without any I/O."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
+
+from dray.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+CLIENT_ID = "dray"
+MAX_TOKEN = 64 * 1024  # bytes of a token server's answer
+DEFAULT_LIFE = 60.0  # seconds, where a token server does not say (distribution, token spec)
+LEAST_LIFE = 60.0  # seconds; less is taken as this (as above)
+SLACK = 5.0  # seconds before its end that a token counts as expired
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SEPARATOR = re.compile(r"[\s,]*")
+_EQUALS = re.compile(r"\s*=\s*")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_TOKEN68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*\s*(?=,|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user's name and password, or an identity token to be exchanged for others."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The value of an ``Authorization`` header (RFC 7617)."""
+        pair = f"{self.username}:{self.password}".encode()
+        return "Basic " + base64.b64encode(pair).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One challenge of a ``WWW-Authenticate`` header; names are in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> str:
+        """Return a parameter or an empty string."""
+        return self.parameters.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """How to ask a token server: GET, or POST where there is a ``body``."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token and for how many seconds from now it may be used."""
+
+    value: str = field(repr=False)
+    life: float = DEFAULT_LIFE
+
+    @property
+    def header(self) -> str:
+        """The value of an ``Authorization`` header (RFC 6750)."""
+        return f"Bearer {self.value}"
+
+
+def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
+    """Read all challenges of all ``WWW-Authenticate`` headers (RFC 9110, 11.6.1).
+
+    Several challenges may stand in one header, and commas separate both challenges and their
+    parameters. What cannot be read ends its header; it is no error.
+    """
+    return [challenge for header in headers for challenge in _parse_header(header)]
+
+
+def _parse_header(header: str) -> Iterable[Challenge]:
+    at = _skip(_SEPARATOR, header, 0)
+    while match := _TOKEN.match(header, at):
+        scheme, at = match.group().lower(), match.end()
+        parameters: dict[str, str] = {}
+        if (blob := _TOKEN68.match(header, at)) is not None:
+            at = blob.end()
+        at = _skip(_SEPARATOR, header, at)
+        while (found := _parameter(header, at)) is not None:
+            name, value, at = found
+            parameters.setdefault(name, value)
+            at = _skip(_SEPARATOR, header, at)
+        yield Challenge(scheme, parameters)
+
+
+def _parameter(header: str, at: int) -> tuple[str, str, int] | None:
+    name = _TOKEN.match(header, at)
+    equals = _EQUALS.match(header, name.end()) if name else None
+    if name is None or equals is None:
+        return None
+    if quoted := _QUOTED.match(header, equals.end()):
+        value = re.sub(r"\\(.)", r"\1", quoted.group(1))
+        return name.group().lower(), value, quoted.end()
+    # Some registries leave the quotes out, of addresses too: up to the next comma or space.
+    bare = re.compile(r'[^\s,"]*').match(header, equals.end())
+    return (name.group().lower(), bare.group(), bare.end()) if bare else None
+
+
+def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
+
+
+def choose(challenges: Sequence[Challenge], credentials: Credentials | None) -> Challenge | None:
+    """Return the challenge to answer: a token's if there is one, else a password's."""
+    for challenge in challenges:
+        if challenge.scheme == "bearer" and challenge.get("realm"):
+            return challenge
+    if credentials is not None and credentials.username:
+        for challenge in challenges:
+            if challenge.scheme == "basic":
+                return challenge
+    return None
+
+
+def token_request(
+    challenge: Challenge, scopes: Sequence[str], credentials: Credentials | None
+) -> TokenRequest:
+    """Make the request for a token (distribution spec, token and oauth2 authentication)."""
+    realm, service = challenge.get("realm"), challenge.get("service")
+    if credentials is not None and credentials.identity_token:
+        form = {
+            "grant_type": "refresh_token",
+            "service": service,
+            "client_id": CLIENT_ID,
+            "refresh_token": credentials.identity_token,
+            "scope": " ".join(scopes),
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return TokenRequest(realm, headers, urlencode(form).encode("ascii"))
+    query = [("service", service)] if service else []
+    query += [("scope", scope) for scope in scopes]
+    authorization = {}
+    if credentials is not None and credentials.username:
+        query.append(("account", credentials.username))
+        authorization["Authorization"] = credentials.basic
+    separator = "&" if urlsplit(realm).query else "?"
+    return TokenRequest(realm + separator + urlencode(query), authorization)
+
+
+def parse_token(raw: bytes, host: str) -> Token:
+    """Read a token server's answer; raises `NetworkError` if it is none."""
+    problem = NetworkError(f"{host}: its token server's answer is no token", host=host)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise problem from None
+    if len(raw) > MAX_TOKEN or not isinstance(found, dict):
+        raise problem
+    value = found.get("token") or found.get("access_token")
+    # It goes into a header: anything but visible ASCII would break out of it.
+    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise problem
+    life = found.get("expires_in")
+    if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 2**31:
+        life = DEFAULT_LIFE
+    return Token(value, max(float(life), LEAST_LIFE) - SLACK)
+
+
+def realm_problem(registry: str, realm: str) -> str | None:
+    """Tell why credentials for ``registry`` must not be taken to ``realm`` (both are URLs).
+
+    A realm is the registry's word alone. It may name another host, as Docker Hub's does, but
+    neither leave TLS nor point from a public address into a private network.
+    """
+    try:
+        here, there = urlsplit(registry), urlsplit(realm)
+        host, _ = there.hostname, there.port
+    except ValueError:
+        return "is not an address"
+    if there.scheme not in {"http", "https"} or not host:
+        return "is not an http or https address"
+    if here.scheme == "https" and there.scheme == "http":
+        return "leaves TLS"
+    if is_private(host) and not is_private(here.hostname or ""):
+        return "points into a private network"
+    return None
+
+
+def is_private(host: str) -> bool:
+    """Tell whether a host is written as an address that the public network does not route."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False

@@ -1,0 +1,156 @@
+"""A repository as a source: names resolved, documents and blobs read, from where they are."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dray.content.retry import run
+from dray.errors import Cancelled, DrayError, IntegrityError, NotFound
+from dray.model.digest import Digest
+from dray.model.manifest import parse
+from dray.registry.v2 import V2, RangeRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeVar
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Opened
+    from dray.model.descriptor import Descriptor
+    from dray.model.manifest import Document
+    from dray.model.reference import Reference
+    from dray.registry.hosts import Endpoint
+    from dray.registry.session import Session
+
+    T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a name stands for; ``document`` is None where the digest alone is known so far."""
+
+    digest: Digest
+    document: Document | None = None
+
+
+class Repository:
+    """One repository, asked at its endpoints in order: mirrors first, the registry last.
+
+    The methods for documents retry; `open` is one attempt at a blob, and each attempt goes
+    to the next endpoint (the caller decides when to stop).
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        reference: Reference,
+        endpoints: Sequence[Endpoint],
+        cancel: CancelToken,
+        *,
+        warn: Callable[[str], None],
+        on_retry: Callable[[float, DrayError], None],
+    ) -> None:
+        self.reference = reference
+        self._session = session
+        self._apis = [V2(session, endpoint, reference.path) for endpoint in endpoints]
+        self._cancel = cancel
+        self._warn = warn
+        self._on_retry = on_retry
+        self._cursors: dict[Digest, int] = {}
+        self._lock = threading.Lock()
+
+    def resolve(self, reference: Reference) -> Resolved:
+        """Find what a tag or digest stands for; at most one request where HEAD works.
+
+        Raises `NotFound`, `Unauthorized`, `Denied`, `NetworkError` and the like.
+        """
+        if reference.digest is not None:
+            return Resolved(reference.digest)
+        return self._anywhere(lambda api: self._resolve_tag(api, str(reference.tag)))
+
+    def _resolve_tag(self, api: V2, tag: str) -> Resolved:
+        head = api.head_manifest(tag, self._cancel)
+        if head is not None and head.digest is not None:
+            return Resolved(head.digest)
+        raw, media_type = api.get_manifest(tag, self._cancel)
+        digest = Digest.of(raw)
+        return Resolved(digest, self._parse(digest, raw, media_type))
+
+    def document(self, digest: Digest, tag: str | None = None) -> Document:
+        """Return a document, verified before it is looked at.
+
+        ``tag`` is the name that just resolved to ``digest``: a registry that does not know
+        the digest it gave is asked once more by the tag.
+        """
+        known = self._session.document(digest)
+        if known is not None:
+            return known
+        return self._anywhere(lambda api: self._get_document(api, digest, tag))
+
+    def _get_document(self, api: V2, digest: Digest, tag: str | None) -> Document:
+        try:
+            raw, media_type = api.get_manifest(str(digest), self._cancel)
+        except NotFound:
+            if tag is None:
+                raise
+            self._warn(
+                f"{api.endpoint.name} does not know the digest that it gave for {tag}; "
+                "asked again by the tag"
+            )
+            raw, media_type = api.get_manifest(tag, self._cancel)
+        actual = Digest.of(raw, digest.algorithm)
+        if actual != digest:
+            raise IntegrityError(
+                f"{self.reference.familiar_name}@{digest}: the manifest does not match its digest "
+                f"(got {actual})",
+                expected=str(digest),
+                actual=str(actual),
+                hint=f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it",
+            )
+        return self._parse(digest, raw, media_type)
+
+    def _parse(self, digest: Digest, raw: bytes, media_type: str) -> Document:
+        document = parse(raw, media_type)
+        self._session.keep(digest, document)
+        return document
+
+    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+        """Open a blob at ``offset``, or before it where the registry does not do ranges."""
+        digest = descriptor.digest
+        with self._lock:
+            turn = self._cursors.get(digest, 0)
+            self._cursors[digest] = turn + 1
+        api = self._apis[turn % len(self._apis)]
+        try:
+            return api.get_blob(digest, offset, cancel)
+        except RangeRefused:
+            return api.get_blob(digest, 0, cancel)
+
+    def tags(self) -> Iterator[str]:
+        """Yield all tags, page by page."""
+        last: str | None = ""
+        seen: set[str] = set()
+        while last is not None:
+            at = last
+            page, last = self._anywhere(lambda api, at=at: api.tags(self._cancel, at))  # type: ignore[misc]
+            fresh = [tag for tag in page if tag not in seen]
+            if not fresh:
+                return  # some registries ignore the paging parameters
+            seen.update(fresh)
+            yield from fresh
+
+    def _anywhere(self, call: Callable[[V2], T]) -> T:
+        """Ask endpoint after endpoint, with retries; the last one's failure is the answer."""
+        for api in self._apis[:-1]:
+            try:
+                return self._attempt(api, call)
+            except Cancelled:
+                raise
+            except DrayError as error:
+                self._warn(f"{api.endpoint.name}: {error}; trying the next endpoint")
+        return self._attempt(self._apis[-1], call)
+
+    def _attempt(self, api: V2, call: Callable[[V2], T]) -> T:
+        return run(self._session.policy, self._cancel, lambda: call(api), self._on_retry)

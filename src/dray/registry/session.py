@@ -1,0 +1,291 @@
+"""What all requests of one client share: connections, tokens, schemes, parsed documents."""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from dray.content.retry import RetryPolicy, run
+from dray.errors import NetworkError, Unauthorized
+from dray.registry import auth
+from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.credentials import CredentialStore
+from dray.registry.transport import NoTls, Request, Response, Timeouts, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dray.content.cancel import CancelToken
+    from dray.model.digest import Digest
+    from dray.model.manifest import Document
+    from dray.registry.hosts import Endpoint
+
+MAX_REDIRECTS = 5
+MAX_DOCUMENTS = 1000  # kept parsed, the oldest are forgotten
+_REDIRECTS = {301, 302, 303, 307, 308}
+_UNAUTHORIZED = 401
+_BAD_REQUEST = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to a registry, before its address and credentials are settled.
+
+    ``path`` begins with ``/v2/``; ``repository`` and ``actions`` make up the token's scope.
+    """
+
+    method: str
+    path: str
+    repository: str
+    actions: str = "pull"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scope(self) -> str:
+        """What a token has to be good for (distribution spec, token scopes)."""
+        return f"repository:{self.repository}:{self.actions}"
+
+
+@dataclass(slots=True)
+class _HostState:
+    """What is known of a host: the scheme that works and how it wants to be asked."""
+
+    scheme: str | None = None
+    challenges: list[auth.Challenge] = field(default_factory=list)
+
+
+class Session:
+    """Sends calls with the right scheme and credentials. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        connections: int,
+        credentials: CredentialStore | None = None,
+        timeouts: Timeouts | None = None,
+        policy: RetryPolicy | None = None,
+        on_answer: Callable[[Request, int, float], None] | None = None,
+    ) -> None:
+        self.policy = policy or RetryPolicy()
+        self.credentials = credentials or CredentialStore()
+        self._transport = Transport(
+            connections=connections, timeouts=timeouts, on_answer=on_answer
+        )
+        self._lock = threading.Lock()
+        self._hosts: dict[str, _HostState] = collections.defaultdict(_HostState)
+        self._token_locks: dict[tuple[str, str], threading.Lock] = {}
+        self._tokens: dict[tuple[str, str], tuple[auth.Token, float]] = {}
+        self._documents: collections.OrderedDict[Digest, Document] = collections.OrderedDict()
+
+    def close(self) -> None:
+        """Close idle connections; tokens and documents are kept."""
+        self._transport.close()
+
+    # Documents, once parsed
+
+    def document(self, digest: Digest) -> Document | None:
+        """Return a document that this client has seen before."""
+        with self._lock:
+            return self._documents.get(digest)
+
+    def keep(self, digest: Digest, document: Document) -> None:
+        """Remember a document whose digest was verified."""
+        with self._lock:
+            self._documents[digest] = document
+            if len(self._documents) > MAX_DOCUMENTS:
+                self._documents.popitem(last=False)
+
+    # Calls
+
+    def send(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
+        """Send a call and return the answer, of whatever status but 401 and redirects.
+
+        Raises `Unauthorized`, `NetworkError` and `Cancelled`. Makes no second attempt at
+        what failed; asking for a token and following a redirect are part of the first.
+        """
+        state = self._host(endpoint)
+        authorization = self._known_authorization(endpoint, call, cancel)
+        for _ in range(3):  # without a token, with one, with one for the scope asked for
+            response = self._send_schemes(endpoint, state, call, authorization, cancel)
+            if response.status != _UNAUTHORIZED:
+                return self._follow(endpoint, call, response, cancel)
+            body = response.read(MAX_ERROR)
+            state.challenges = auth.parse_challenges(response.headers("WWW-Authenticate"))
+            scope = _insufficient(state.challenges) if authorization else None
+            fresh = self._authorization(endpoint, call, scope, authorization, cancel)
+            if fresh is None or fresh == authorization:
+                break
+            authorization = fresh
+        what = f"{endpoint.name}/{call.repository}"
+        error = failure(response, body, what, endpoint.name, scope=call.scope)
+        if self.credentials.find(endpoint.name, call.repository) is None:
+            error.hint = (
+                f"no credentials for {endpoint.name} were found; give them with --creds or in a "
+                "file with --authfile"
+            )
+        raise error
+
+    def _host(self, endpoint: Endpoint) -> _HostState:
+        with self._lock:
+            return self._hosts[endpoint.host]
+
+    def _send_schemes(
+        self,
+        endpoint: Endpoint,
+        state: _HostState,
+        call: Call,
+        authorization: str | None,
+        cancel: CancelToken,
+    ) -> Response:
+        """Send by the scheme that is known to work, or try the endpoint's in order."""
+        schemes = (state.scheme,) if state.scheme else endpoint.schemes
+        for place, scheme in enumerate(schemes):
+            request = Request(
+                call.method,
+                f"{scheme}://{endpoint.host}{call.path}",
+                _with(call.headers, authorization),
+                verify=endpoint.verify,
+            )
+            last = place == len(schemes) - 1
+            try:
+                response = self._transport.send(request, cancel)
+            except NoTls:
+                if last:
+                    raise
+                continue
+            if not last and scheme == "http" and _wants_tls(response):
+                continue
+            state.scheme = scheme
+            return response
+        raise AssertionError("an endpoint has at least one scheme")
+
+    def _follow(
+        self, endpoint: Endpoint, call: Call, response: Response, cancel: CancelToken
+    ) -> Response:
+        """Follow redirects; credentials stay behind where scheme, host or port change."""
+        authorization = response.request.headers.get("Authorization")
+        for _ in range(MAX_REDIRECTS):
+            if response.status not in _REDIRECTS or not response.header("Location"):
+                return response
+            here = response.request.url
+            there = urljoin(here, response.header("Location"))
+            response.close()
+            same = _origin(there) == _origin(here)
+            if urlsplit(there).scheme not in {"http", "https"}:
+                break
+            authorization = authorization if same else None
+            request = Request(
+                call.method, there, _with(call.headers, authorization), verify=endpoint.verify
+            )
+            response = self._transport.send(request, cancel)
+        else:
+            response.close()
+        raise NetworkError(
+            f"{endpoint.name}: it redirects in a circle or to no usable address",
+            host=endpoint.name,
+            transient=False,
+        )
+
+    # Tokens
+
+    def _known_authorization(
+        self, endpoint: Endpoint, call: Call, cancel: CancelToken
+    ) -> str | None:
+        """Return the header to send at once where the host has asked for one before."""
+        if not self._host(endpoint).challenges:
+            return None
+        return self._authorization(endpoint, call, None, None, cancel)
+
+    def _authorization(
+        self,
+        endpoint: Endpoint,
+        call: Call,
+        scope: str | None,
+        refused: str | None,
+        cancel: CancelToken,
+    ) -> str | None:
+        """Return a header other than ``refused``; fetched once however many threads ask."""
+        state = self._host(endpoint)
+        credentials = self.credentials.find(endpoint.name, call.repository)
+        challenge = auth.choose(state.challenges, credentials)
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic":
+            return credentials.basic if credentials is not None else None
+        key = (endpoint.host, call.scope)
+        with self._lock:
+            lock = self._token_locks.setdefault(key, threading.Lock())
+        with lock:
+            token, expires = self._tokens.get(key, (None, 0.0))
+            if token is not None and token.header != refused and time.monotonic() < expires:
+                return token.header
+            scopes = [call.scope] if scope in {None, call.scope} else [call.scope, str(scope)]
+            token = self._fetch_token(endpoint, challenge, scopes, credentials, cancel)
+            self._tokens[key] = (token, time.monotonic() + token.life)
+            return token.header
+
+    def _fetch_token(
+        self,
+        endpoint: Endpoint,
+        challenge: auth.Challenge,
+        scopes: list[str],
+        credentials: auth.Credentials | None,
+        cancel: CancelToken,
+    ) -> auth.Token:
+        realm = challenge.get("realm")
+        registry = f"{self._host(endpoint).scheme or endpoint.schemes[0]}://{endpoint.host}"
+        problem = auth.realm_problem(registry, realm)
+        if problem is not None:
+            raise Unauthorized(
+                f"{endpoint.name}: sends to a token server that {problem}; it was not asked",
+                host=endpoint.name,
+                scope=" ".join(scopes),
+            )
+        wanted = auth.token_request(challenge, scopes, credentials)
+        request = Request(
+            "GET" if wanted.body is None else "POST",
+            wanted.url,
+            wanted.headers,
+            wanted.body,
+            verify=endpoint.verify,
+        )
+
+        def fetch() -> auth.Token:
+            response = self._transport.send(request, cancel)
+            raw = response.read(auth.MAX_TOKEN)
+            if response.status >= _BAD_REQUEST:
+                what = f"{endpoint.name}: the token server"
+                raise failure(response, raw, what, endpoint.name, scope=" ".join(scopes))
+            return auth.parse_token(raw, endpoint.name)
+
+        return run(self.policy, cancel, fetch)
+
+
+def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:
+    return dict(headers) | ({"Authorization": authorization} if authorization else {})
+
+
+def _insufficient(challenges: list[auth.Challenge]) -> str | None:
+    """Return the scope that a token was too weak for (RFC 6750, 3.1)."""
+    for challenge in challenges:
+        if challenge.get("error") == "insufficient_scope" and challenge.get("scope"):
+            return challenge.get("scope")
+    return None
+
+
+def _wants_tls(response: Response) -> bool:
+    """Tell whether a plain request was answered by "speak TLS", as Go and nginx word it."""
+    if response.status != _BAD_REQUEST or response.header("Content-Type").startswith(
+        "application/json"
+    ):
+        return False
+    return b"HTTPS" in response.read(MAX_ERROR)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

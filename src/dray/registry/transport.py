@@ -1,0 +1,344 @@
+"""HTTP: one request, one answer. The only module that knows the HTTP library; never retries."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+
+from dray import __version__
+from dray.errors import DrayError, NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dray.content.cancel import CancelToken
+
+USER_AGENT = f"dray/{__version__}"
+
+
+class NoTls(NetworkError):
+    """The peer does not speak TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for a connection (TLS included), and for the next byte of an answer."""
+
+    connect: float = 15.0
+    read: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send. ``verify`` is whether the peer's certificate has to be good."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    verify: bool = True
+
+
+class Response:
+    """An answer whose body is still to be read; `close` gives the connection back or up."""
+
+    def __init__(
+        self, request: Request, raw: urllib3.BaseHTTPResponse, operation: _Operation
+    ) -> None:
+        self.request = request
+        self.status = raw.status
+        self._raw = raw
+        self._operation = operation
+
+    @property
+    def url(self) -> str:
+        """The address without what may be secret in it."""
+        return public_url(self.request.url)
+
+    def header(self, name: str) -> str:
+        """Return a header, or an empty string."""
+        return str(self._raw.headers.get(name, ""))
+
+    def headers(self, name: str) -> Sequence[str]:
+        """Return all headers of one name."""
+        return self._raw.headers.getlist(name)
+
+    def read1(self, size: int) -> bytes:
+        """Return the bytes that are there, at least one, at most ``size``; none at the end."""
+        try:
+            data: bytes = self._raw.read1(size, decode_content=False)
+        except (HTTPError, OSError, ssl.SSLError) as error:
+            raise _translated(error, self.request, self._operation.cancel) from error
+        if not data:
+            self._operation.finish()
+            self._raw.release_conn()
+        return data
+
+    def read(self, limit: int) -> bytes:
+        """Return the whole body, at most ``limit`` bytes and one more."""
+        chunks, size = [], 0
+        while size <= limit and (data := self.read1(limit + 1 - size)):
+            chunks.append(data)
+            size += len(data)
+        self.close()
+        return b"".join(chunks)
+
+    def close(self) -> None:
+        """End the use of the connection; one with a body left unread is not used again."""
+        self._operation.finish()
+        # Closing what was read to its end costs the connection, which release_conn gave back.
+        if self._raw.connection is not None:
+            self._raw.close()
+
+
+Observer = "Callable[[Request, int, float], None]"
+
+
+class Transport:
+    """Connection pools, one for each way of checking certificates. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        connections: int,
+        timeouts: Timeouts | None = None,
+        on_answer: Callable[[Request, int, float], None] | None = None,
+    ) -> None:
+        self._connections = connections
+        self._timeouts = timeouts or Timeouts()
+        self._on_answer = on_answer
+        self._lock = threading.Lock()
+        self._pools: dict[bool, urllib3.PoolManager] = {}
+
+    def send(self, request: Request, cancel: CancelToken) -> Response:
+        """Send a request and wait for the head of its answer; redirects are not followed.
+
+        Raises `NetworkError` if there is none, `Cancelled` as soon as ``cancel`` says so.
+        """
+        cancel.check()
+        operation = _Operation(cancel)
+        started = time.monotonic()
+        _current.operation = operation
+        try:
+            raw = self._pool(request.verify).urlopen(
+                request.method,
+                request.url,
+                body=request.body,
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+                | dict(request.headers),
+                timeout=urllib3.Timeout(
+                    connect=self._timeouts.connect, read=self._timeouts.read
+                ),
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (HTTPError, OSError, ssl.SSLError) as error:
+            operation.finish()
+            raise _translated(error, request, cancel) from error
+        except BaseException:
+            operation.finish()
+            raise
+        finally:
+            _current.operation = None
+        if self._on_answer is not None:
+            self._on_answer(request, raw.status, time.monotonic() - started)
+        return Response(request, raw, operation)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.clear()
+            self._pools.clear()
+
+    def _pool(self, verify: bool) -> urllib3.PoolManager:  # noqa: FBT001 - a key
+        with self._lock:
+            pool = self._pools.get(verify)
+            if pool is None:
+                pool = self._pools[verify] = _make_pool(verify, self._connections)
+            return pool
+
+
+def _make_pool(verify: bool, connections: int) -> urllib3.PoolManager:  # noqa: FBT001
+    # The context is made on use: loading certificates takes longer than a small pull.
+    pool = urllib3.PoolManager(
+        num_pools=32,
+        maxsize=connections,
+        block=False,
+        cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
+        assert_hostname=None if verify else False,
+    )
+    pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    return pool
+
+
+# Waking threads that are blocked in a socket: only a shutdown of a duplicate does it, from
+# the first moment of the connection on (docs/architecture.md, "Threads and cancelling").
+
+
+class _Operation:
+    """What one request blocks on, for as long as it is under way."""
+
+    def __init__(self, cancel: CancelToken) -> None:
+        self.cancel = cancel
+        self._watched: socket.socket | None = None
+        self._forget: Callable[[], None] | None = None
+
+    def watch(self, wake: socket.socket) -> None:
+        if wake is not self._watched:
+            self.finish()
+            self._watched = wake
+            self._forget = self.cancel.on_cancel(lambda: _shut_down(wake))
+
+    def finish(self) -> None:
+        if self._forget is not None:
+            self._forget()
+            self._forget = self._watched = None
+
+
+def _shut_down(wake: socket.socket) -> None:
+    try:
+        wake.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # not connected yet, or closed already: then nobody is blocked in it
+
+
+class _Current(threading.local):
+    operation: _Operation | None = None
+
+
+_current = _Current()
+
+
+class _Wakeable(HTTPConnection):
+    """A connection that can be shut down from another thread at any moment of its life."""
+
+    _wake: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port or 80, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            failure = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(self.host, self, failure) from error
+        failed: OSError = OSError("no address")
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._watch(sock)
+                sock.settimeout(self.timeout)
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                self._unwatch()
+                failed = error
+            else:
+                return sock
+        if isinstance(failed, TimeoutError):
+            raise ConnectTimeoutError(self, "connect") from failed
+        raise NewConnectionError(self, failed.strerror or str(failed)) from failed
+
+    def _watch(self, sock: socket.socket) -> None:
+        self._wake = socket.socket(fileno=os.dup(sock.fileno()))
+        if _current.operation is not None:
+            _current.operation.watch(self._wake)
+
+    def _unwatch(self) -> None:
+        if self._wake is not None:
+            self._wake.close()
+            self._wake = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self._wake is not None and _current.operation is not None:
+            _current.operation.watch(self._wake)
+        super().request(*args, **kwargs)
+
+    def close(self) -> None:
+        self._unwatch()
+        super().close()
+
+
+class _WakeableTls(_Wakeable, HTTPSConnection):
+    pass
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Wakeable
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _WakeableTls
+
+
+def public_url(url: str) -> str:
+    """Return an address without user, password and query (signed redirects are secrets)."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _translated(
+    error: Exception, request: Request, cancel: CancelToken
+) -> DrayError:
+    """Say what went wrong in the caller's words."""
+    cancel.check()
+    host = urlsplit(request.url).netloc.rpartition("@")[2]
+    match error:
+        case NameResolutionError():
+            again = isinstance(error.__cause__, socket.gaierror) and (
+                error.__cause__.errno == socket.EAI_AGAIN
+            )
+            return NetworkError(f"{host}: no such host", host=host, transient=again)
+        case SSLError():
+            return _tls_failure(error, host)
+        case Urllib3TimeoutError():
+            return NetworkError(f"{host}: no answer within the time-out", host=host)
+        case NewConnectionError():
+            reason = str(error.__cause__ and getattr(error.__cause__, "strerror", "") or error)
+            return NetworkError(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
+        case _:
+            return NetworkError(f"{host}: the connection broke ({_reason(error)})", host=host)
+
+
+def _tls_failure(error: SSLError, host: str) -> NetworkError:
+    cause = next((a for a in (error.__cause__, *error.args) if isinstance(a, ssl.SSLError)), None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return NetworkError(
+            f"{host}: its certificate is not trusted ({cause.verify_message})",
+            host=host,
+            transient=False,
+            hint="name its authority in SSL_CERT_FILE, or use --insecure if you must",
+        )
+    reason = getattr(cause, "reason", "") or ""
+    if reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}:
+        return NoTls(f"{host}: does not speak TLS", host=host, transient=False)
+    return NetworkError(f"{host}: TLS failed ({reason or error})", host=host)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost text of a chain of exceptions, without object addresses."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    strerror = getattr(error, "strerror", None)
+    return strerror or type(error).__name__

@@ -1,0 +1,170 @@
+"""The distribution protocol, version 2: one method is one endpoint (OCI distribution spec)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
+
+from dray.content.ports import Opened
+from dray.errors import InvalidDigest, InvalidDocument, RegistryError
+from dray.model import mediatype
+from dray.model._fields import MAX_DOCUMENT
+from dray.model.digest import Digest
+from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.session import Call
+
+if TYPE_CHECKING:
+    from dray.content.cancel import CancelToken
+    from dray.registry.hosts import Endpoint
+    from dray.registry.session import Session
+    from dray.registry.transport import Response
+
+MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
+_OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_ACCEPT = ", ".join(mediatype.ACCEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a registry says of a manifest without sending it; ``digest`` is its word alone."""
+
+    media_type: str
+    digest: Digest | None
+    size: int | None
+
+
+class RangeRefused(Exception):  # noqa: N818 - an answer to cope with, nobody outside sees it
+    """The registry will not send a blob from where it was asked to."""
+
+
+class V2:
+    """One repository of one registry. Each call is one attempt; nothing is retried."""
+
+    def __init__(self, session: Session, endpoint: Endpoint, path: str) -> None:
+        self._session = session
+        self.endpoint = endpoint
+        self._path = path
+        self._name = f"{endpoint.name}/{path}"
+
+    def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Head | None:
+        """Ask what a tag stands for; None if the registry does not say by HEAD."""
+        response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
+        response.close()
+        if response.status != _OK:
+            problem = failure(response, b"", self._what(tag_or_digest), self.endpoint.name)
+            if problem.transient:
+                raise problem
+            return None
+        length = response.header("Content-Length")
+        return Head(
+            mediatype.essence(response.header("Content-Type")),
+            _digest(response.header("Docker-Content-Digest")),
+            int(length) if length.isascii() and length.isdigit() else None,
+        )
+
+    def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> tuple[bytes, str]:
+        """Fetch a document; return its bytes, not verified, and its ``Content-Type``."""
+        response = self._send("GET", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
+        self._check(response, self._what(tag_or_digest))
+        raw = response.read(MAX_DOCUMENT)
+        if len(raw) > MAX_DOCUMENT:
+            what = self._what(tag_or_digest)
+            raise InvalidDocument(f"{what}: the manifest is over {MAX_DOCUMENT >> 20} MiB")
+        return raw, mediatype.essence(response.header("Content-Type"))
+
+    def get_blob(self, digest: Digest, offset: int, cancel: CancelToken) -> Opened:
+        """Open a blob at ``offset``, or at 0 where the registry ignores that.
+
+        Raises `RangeRefused` if it answers with another range or none at all.
+        """
+        ranged = {"Range": f"bytes={offset}-"} if offset else {}
+        response = self._send("GET", f"blobs/{digest}", cancel, headers=ranged)
+        if offset and response.status == _UNSATISFIABLE:
+            response.close()  # its body is not read: some say a length that is not true
+            raise RangeRefused
+        self._check(response, f"{self._name}: blob {digest}")
+        if response.status != _PARTIAL:
+            return Opened(response, 0, _length(response))
+        found = _CONTENT_RANGE.fullmatch(response.header("Content-Range").strip())
+        if found is None or int(found.group(1)) != offset:
+            response.close()
+            raise RangeRefused
+        total = None if found.group(3) == "*" else int(found.group(3))
+        if total is not None and int(found.group(2)) != total - 1:
+            response.close()
+            raise RangeRefused
+        return Opened(response, offset, total)
+
+    def tags(self, cancel: CancelToken, last: str = "") -> tuple[list[str], str | None]:
+        """Fetch one page of the tag list behind ``last``; return it and the next ``last``."""
+        query = f"?{urlencode({'last': last})}" if last else ""
+        response = self._send("GET", f"tags/list{query}", cancel)
+        self._check(response, self._name)
+        raw = response.read(MAX_TAG_PAGE)
+        tags = _read_tags(raw, response, self._name)
+        return tags, _next_page(response)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        cancel: CancelToken,
+        *,
+        accept: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        call = Call(
+            method,
+            f"/v2/{self._path}/{path}",
+            self._path,
+            headers=(headers or {}) | ({"Accept": accept} if accept else {}),
+        )
+        return self._session.send(self.endpoint, call, cancel)
+
+    def _check(self, response: Response, what: str) -> None:
+        if response.status not in {_OK, _PARTIAL}:
+            raise failure(response, response.read(MAX_ERROR), what, self.endpoint.name)
+
+    def _what(self, tag_or_digest: str) -> str:
+        return f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text.strip())
+    except InvalidDigest:
+        return None
+
+
+def _length(response: Response) -> int | None:
+    length = response.header("Content-Length")
+    return int(length) if length.isascii() and length.isdigit() else None
+
+
+def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
+    import json
+
+    try:
+        tags = json.loads(raw).get("tags") or []
+    except (ValueError, AttributeError, RecursionError):
+        tags = None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise RegistryError(
+            f"{name}: the tag list cannot be read",
+            status=response.status,
+            method="GET",
+            url=response.url,
+        )
+    return tags
+
+
+def _next_page(response: Response) -> str | None:
+    """Return the ``last`` parameter of a ``Link`` to the next page (RFC 5988)."""
+    link = re.match(r"\s*<([^>]*)>\s*;.*\brel=\"?next\"?", response.header("Link"))
+    if link is None:
+        return None
+    query = parse_qs(urlsplit(urljoin(response.request.url, link.group(1))).query)
+    return query.get("last", [None])[0]

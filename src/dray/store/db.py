@@ -1,0 +1,156 @@
+"""The store's database: what must change together, and facts about what is in the files."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+from dray.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VERSION = 1  # of the schema below, kept in the file as user_version
+TIMEOUT = 30.0  # seconds that a writer waits for another
+
+_SCHEMA = """
+CREATE TABLE blobs (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    diff_id TEXT,
+    raw_size INTEGER
+) WITHOUT ROWID;
+CREATE TABLE documents (
+    digest TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE edges (
+    parent TEXT NOT NULL,
+    child TEXT NOT NULL,
+    wanted INTEGER NOT NULL,
+    PRIMARY KEY (parent, child)
+) WITHOUT ROWID;
+CREATE TABLE images (
+    manifest TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    created TEXT NOT NULL,
+    size INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX images_by_id ON images (id);
+CREATE TABLE refs (
+    name TEXT PRIMARY KEY,
+    root TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    updated INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX refs_by_root ON refs (root);
+CREATE TABLE provenance (
+    digest TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (digest, repository)
+) WITHOUT ROWID;
+CREATE TABLE leases (
+    lease TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (lease, digest)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """One SQLite file, one connection a thread.
+
+    With ``read_only`` the file is taken as it is, without locks, which works in a directory
+    that cannot be written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        self._migrate()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            return connection
+        mode = "?immutable=1" if self._read_only else ""
+        with self._translated():
+            # Closed by `close`, which may be another thread: hence no check of the thread.
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}{mode}",
+                uri=True,
+                timeout=TIMEOUT,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            if not self._read_only:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+        self._local.connection = connection
+        with self._lock:
+            self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close all connections; no thread may be using one."""
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+        self._local = threading.local()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection for queries that need no common snapshot."""
+        with self._translated():
+            yield self._connect()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection inside a write transaction: all of the block happens or nothing."""
+        with self._translated():
+            connection = self._connect()
+            # Deferred transactions fail at once when two turn into writers; this one waits.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _version(self) -> int:
+        with self.read() as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        found = self._version()
+        if found > VERSION:
+            self.close()
+            raise StoreError(
+                f"{self.path}: the store has version {found}, this dray knows up to {VERSION}",
+                hint="use a newer dray, or another --store",
+            )
+        if found == VERSION or self._read_only:
+            return
+        with self.write() as connection:
+            # Another process may have done it meanwhile.
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={VERSION}")

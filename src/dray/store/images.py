@@ -1,0 +1,83 @@
+"""Images of a store: manifests whose config and layers are all there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dray.model.digest import Digest
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+_COLUMNS = "images.manifest, images.id, images.platform, images.created, images.size"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """What a list of images shows; ``size`` is that of config and layers as stored.
+
+    ``id`` is the digest of the config, ``platform`` and ``created`` are as it says.
+    """
+
+    manifest: Digest
+    id: Digest
+    platform: str
+    created: str
+    size: int
+
+
+def add_image(connection: sqlite3.Connection, record: ImageRecord) -> None:
+    """Record a complete image. Idempotent."""
+    connection.execute(
+        "INSERT OR REPLACE INTO images (manifest, id, platform, created, size)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (
+            str(record.manifest),
+            str(record.id),
+            record.platform,
+            record.created,
+            record.size,
+        ),
+    )
+
+
+def find_image(connection: sqlite3.Connection, manifest: Digest) -> ImageRecord | None:
+    """Return the image of a manifest, if it is complete."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM images WHERE manifest = ?",  # noqa: S608 - a constant
+        (str(manifest),),
+    ).fetchone()
+    return None if row is None else _record(row)
+
+
+def images_by_id(connection: sqlite3.Connection, prefix: str) -> list[ImageRecord]:
+    """Return the images whose id begins with ``prefix`` (hex digits)."""
+    pattern = f"sha256:{prefix}"
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM images WHERE id >= ? AND id < ?",  # noqa: S608 - as above
+        (pattern, pattern + "g"),
+    )
+    return [_record(row) for row in rows]
+
+
+def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, ImageRecord]]:
+    """Yield each name with its root and its image, in the names' order."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS}, refs.name, refs.root FROM refs"  # noqa: S608 - as above
+        " JOIN images ON images.manifest = refs.manifest ORDER BY refs.name"
+    )
+    for *record, name, root in rows:
+        yield name, Digest.parse(root), _record(record)
+
+
+def _record(row: list[object] | tuple[object, ...]) -> ImageRecord:
+    manifest, image_id, platform, created, size = row
+    return ImageRecord(
+        manifest=Digest.parse(str(manifest)),
+        id=Digest.parse(str(image_id)),
+        platform=str(platform),
+        created=str(created),
+        size=int(str(size)),
+    )

@@ -1,0 +1,296 @@
+"""One operation's hold on a store: what it puts or finds there stays until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from dray.content.pipeline import Limits, receive
+from dray.content.ports import Blob, Busy, Opened, Receipt
+from dray.content.verify import follow_diff_id
+from dray.errors import IntegrityError, StoreError
+from dray.model.digest import Digest
+from dray.store import images, refs
+from dray.store.locks import lock_file
+from dray.store.parts import open_part
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from dray.content.cancel import CancelToken
+    from dray.model.descriptor import Descriptor
+    from dray.model.reference import Reference
+    from dray.store.blobs import BlobFiles
+    from dray.store.db import Database
+    from dray.store.images import ImageRecord
+    from dray.store.parts import Part
+
+
+class Ingest:
+    """A lease on a store, and the ways to add to it.
+
+    The lease is a lock on a file, so it dies with the process. Blobs under it are not
+    collected. Use as a context manager; methods may be called from any thread.
+    """
+
+    def __init__(self, root: Path, files: BlobFiles, db: Database, limits: Limits) -> None:
+        self._files = files
+        self._db = db
+        self._limits = limits
+        self._name = uuid.uuid4().hex
+        self._path = root / "leases" / self._name
+        self._lock: int | None = None
+
+    def __enter__(self) -> Ingest:
+        with translated(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_file(self._path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is None:
+            return
+        try:
+            with self._db.write() as connection:
+                connection.execute("DELETE FROM leases WHERE lease = ?", (self._name,))
+        except StoreError:
+            if error is None:
+                raise
+        finally:
+            self._path.unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    # What is there
+
+    def hold(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Return which of ``digests`` are stored; they stay until the lease ends."""
+        with self._db.write() as connection:
+            return {digest for digest in digests if self._hold(connection, digest)}
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Tell whether a blob is stored; if so it stays until the lease ends."""
+        return bool(self.hold([descriptor.digest]))
+
+    def _hold(self, connection: sqlite3.Connection, digest: Digest) -> bool:
+        if not self._files.exists(digest):
+            return False
+        connection.execute("INSERT OR IGNORE INTO leases VALUES (?, ?)", (self._name, str(digest)))
+        return True
+
+    def find(
+        self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken
+    ) -> Receipt | None:
+        """Return the receipt of a blob that is stored, computing its DiffID if need be."""
+        if not self.has(descriptor):
+            return None
+        digest = descriptor.digest
+        size = self._files.size(digest)
+        if descriptor.size not in {None, size}:
+            raise IntegrityError(
+                f"{digest}: has {size:,} bytes, expected {descriptor.size:,}",
+                expected=str(descriptor.size),
+                actual=str(size),
+            )
+        diff_id, raw_size = self._facts(digest)
+        if follow and diff_id is None:
+            limit = self._limits.raw.of(size)
+            with self._files.path(digest).open("rb", buffering=0) as file:
+                diff_id, raw_size = follow_diff_id(file, digest, limit, cancel)
+            with self._db.write() as connection:
+                _record_blob(connection, digest, size, diff_id, raw_size)
+        return Receipt(descriptor, diff_id, raw_size, existed=True)
+
+    def _facts(self, digest: Digest) -> tuple[Digest | None, int | None]:
+        with self._db.read() as connection:
+            row = connection.execute(
+                "SELECT diff_id, raw_size FROM blobs WHERE digest = ?", (str(digest),)
+            ).fetchone()
+        if row is None or row[0] is None:
+            return None, None
+        return Digest.parse(row[0]), row[1]
+
+    # Adding to it
+
+    def put(
+        self,
+        blob: Blob,
+        *,
+        follow: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        """Store a blob unless it is there; ``follow`` computes its DiffID. Idempotent.
+
+        On return its size and digest are exact, it is on the disk and visible. After a
+        failure nothing is visible; what arrived stays as a part, unless it is wrong. Raises
+        `Busy` while somebody else is writing the same blob.
+        """
+        digest = blob.descriptor.digest
+        with translated(self._files.part_path(digest)):
+            found = self.find(blob.descriptor, follow=follow, cancel=cancel)
+            if found is not None:
+                return found
+            self._files.prepare(digest)
+            path = self._files.part_path(digest)
+            part = open_part(path)
+            if part is None:
+                raise Busy(_size(path))
+            with contextlib.closing(part):
+                # Somebody may have finished it before the lock was ours.
+                found = self.find(blob.descriptor, follow=follow, cancel=cancel)
+                if found is not None:
+                    part.discard()
+                    return found
+                return self._receive(part, blob, follow, cancel, on_bytes)
+
+    def _receive(
+        self,
+        part: Part,
+        blob: Blob,
+        follow: bool,  # noqa: FBT001 - handed on
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        digest = blob.descriptor.digest
+        resumed = part.size > 0
+        try:
+            while True:
+                try:
+                    facts = receive(
+                        part,
+                        blob,
+                        follow=follow,
+                        limits=self._limits,
+                        cancel=cancel,
+                        on_bytes=on_bytes,
+                    )
+                    break
+                except IntegrityError:
+                    # What was there before may be the wrong part of it: once more from zero.
+                    part.restart()
+                    if not resumed:
+                        raise
+                    resumed = False
+            part.sync()
+            with self._db.write() as connection:
+                self._files.publish(digest)
+                _record_blob(connection, digest, facts.size, facts.diff_id, facts.raw_size)
+                self._hold(connection, digest)
+        except BaseException:
+            if part.size == 0:
+                part.discard()
+            raise
+        part.seal()
+        self._files.sync(digest)
+        return Receipt(blob.descriptor, facts.diff_id, facts.raw_size)
+
+    def add_document(
+        self,
+        descriptor: Descriptor,
+        raw: bytes,
+        children: Sequence[tuple[Digest, bool]],
+        cancel: CancelToken,
+    ) -> None:
+        """Store a manifest or index and its edges: each child, and whether it is wanted.
+
+        A child that was wanted once stays so: platforms of an index add up. Idempotent.
+        """
+        blob = Blob(descriptor, lambda offset: Opened(_Bytes(raw, offset), offset, len(raw)))
+        while True:
+            try:
+                self.put(blob, cancel=cancel, on_bytes=lambda _: None)
+                break
+            except Busy:
+                cancel.sleep(0.02)
+        with self._db.write() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO documents VALUES (?, ?)",
+                (str(descriptor.digest), descriptor.media_type),
+            )
+            connection.executemany(
+                "INSERT INTO edges VALUES (?, ?, ?) ON CONFLICT (parent, child)"
+                " DO UPDATE SET wanted = max(wanted, excluded.wanted)",
+                [(str(descriptor.digest), str(child), int(wanted)) for child, wanted in children],
+            )
+
+    def commit(
+        self,
+        record: ImageRecord,
+        root: Digest,
+        names: Collection[Reference],
+        provenance: tuple[str, Collection[Digest]] | None = None,
+    ) -> None:
+        """Record a complete image and pin ``names`` on ``root``, all at once, at the end.
+
+        ``provenance`` is a repository (``host/path``) and the blobs that it is known to have.
+        """
+        with self._db.write() as connection:
+            images.add_image(connection, record)
+            for name in names:
+                refs.set_ref(connection, name, root, record.manifest)
+            if provenance is not None:
+                repository, digests = provenance
+                now = int(time.time())
+                connection.executemany(
+                    "INSERT OR REPLACE INTO provenance VALUES (?, ?, ?)",
+                    [(str(digest), repository, now) for digest in digests],
+                )
+
+
+def _record_blob(
+    connection: sqlite3.Connection,
+    digest: Digest,
+    size: int,
+    diff_id: Digest | None,
+    raw_size: int | None,
+) -> None:
+    connection.execute(
+        "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+        " diff_id = coalesce(excluded.diff_id, diff_id),"
+        " raw_size = coalesce(excluded.raw_size, raw_size)",
+        (str(digest), size, None if diff_id is None else str(diff_id), raw_size),
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what the file system says into `StoreError`."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        hint = ""
+        if isinstance(error, PermissionError):
+            hint = "choose a place that can be written with --store or DRAY_STORE"
+        raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error
+
+
+class _Bytes:
+    def __init__(self, raw: bytes, offset: int) -> None:
+        self._left = raw[offset:]
+
+    def read1(self, size: int) -> bytes:
+        data, self._left = self._left[:size], self._left[size:]
+        return data
+
+    def close(self) -> None:
+        self._left = b""

@@ -1,0 +1,146 @@
+"""The local store: content-addressed blobs, the documents over them, names on top."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from dray.content.pipeline import Limits
+from dray.errors import NotFound, StoreError
+from dray.model.digest import Digest
+from dray.model.manifest import Document, parse
+from dray.store import images, refs
+from dray.store.blobs import BlobFiles
+from dray.store.db import Database
+from dray.store.ingest import Ingest, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from dray.model.reference import Reference
+    from dray.store.images import ImageRecord
+    from dray.store.refs import Ref
+
+_DATABASE = "dray.db"
+
+
+class LocalStore:
+    """A store at ``path``, made on the first write; any number of processes may share it."""
+
+    def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
+        self.path = path
+        self._limits = limits or Limits()
+        self._files = BlobFiles(path)
+        self._lock = threading.Lock()
+        self._db: Database | None = None
+
+    def close(self) -> None:
+        """Close the database; the store can be used again afterwards."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def _existing(self) -> Database | None:
+        """Return the database for reading; None where no store has been made yet."""
+        with self._lock:
+            file = self.path / _DATABASE
+            if self._db is None and file.exists():
+                read_only = not os.access(self.path, os.W_OK)
+                self._db = Database(file, read_only=read_only)
+            return self._db
+
+    def ingest(self) -> Ingest:
+        """Begin to add to the store; use the result in a ``with`` statement."""
+        with translated(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path, os.W_OK):
+                raise StoreError(
+                    f"{self.path}: the store cannot be written",
+                    hint="choose another place with --store or DRAY_STORE",
+                )
+        with self._lock:
+            if self._db is None:
+                self._db = Database(self.path / _DATABASE)
+        return Ingest(self.path, self._files, self._db, self._limits)
+
+    # Names and images
+
+    def find(self, reference: Reference) -> Ref | None:
+        """Look a name up."""
+        db = self._existing()
+        if db is None:
+            return None
+        with db.read() as connection:
+            return refs.find(connection, reference)
+
+    def image(self, manifest: Digest) -> ImageRecord | None:
+        """Return the image of a manifest, if it is complete."""
+        db = self._existing()
+        if db is None:
+            return None
+        with db.read() as connection:
+            return images.find_image(connection, manifest)
+
+    def images_by_id(self, prefix: str) -> list[ImageRecord]:
+        """Return the images whose id begins with ``prefix`` (hex digits)."""
+        db = self._existing()
+        if db is None:
+            return []
+        with db.read() as connection:
+            return images.images_by_id(connection, prefix)
+
+    def named_images(self) -> Iterator[tuple[str, Digest, ImageRecord]]:
+        """Yield each name with its root and its image, in the names' order."""
+        db = self._existing()
+        if db is None:
+            return
+        with db.read() as connection:
+            yield from images.named_images(connection)
+
+    def names_of(self, manifest: Digest) -> list[Reference]:
+        """List the names of one image, in order."""
+        db = self._existing()
+        if db is None:
+            return []
+        with db.read() as connection:
+            return refs.names_of(connection, manifest)
+
+    # Content
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob for reading; raises `NotFound`."""
+        with self._present(digest), translated(self._files.path(digest)):
+            return self._files.path(digest).open("rb", buffering=0)
+
+    def read(self, digest: Digest) -> bytes:
+        """Return a document or config; raises `NotFound`."""
+        with self._present(digest), translated(self._files.path(digest)):
+            return self._files.path(digest).read_bytes()
+
+    def document(self, digest: Digest) -> Document:
+        """Return a manifest or index; raises `NotFound`."""
+        db = self._existing()
+        row = None
+        if db is not None:
+            with db.read() as connection:
+                row = connection.execute(
+                    "SELECT media_type FROM documents WHERE digest = ?", (str(digest),)
+                ).fetchone()
+        if row is None:
+            raise NotFound(f"{digest} is not a document of the store {self.path}")
+        return parse(self.read(digest), row[0])
+
+    @contextlib.contextmanager
+    def _present(self, digest: Digest) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                message = f"{digest} is not in the store {self.path}"
+                raise NotFound(message) from None
+            raise

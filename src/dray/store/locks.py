@@ -1,0 +1,49 @@
+"""Locks that die with their process: ``flock`` on files that others may unlink."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+MODE = 0o644
+
+
+def lock_file(path: Path) -> int | None:
+    """Open and lock ``path``, making it; return its descriptor, or None if it is held.
+
+    A file that was unlinked or renamed between opening and locking is not the file at
+    ``path`` any more, so the lock on it means nothing: inodes are compared and a stale one
+    is opened anew. Nothing in the file is touched.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    opened = os.fstat(descriptor)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,117 @@
+"""Part files: blobs that are still arriving.
+
+A part file is a contiguous prefix of its blob, append-only and never preallocated; its size
+is the progress. Whoever holds its lock writes it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from dray.errors import Cancelled
+from dray.store.locks import lock_file
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+    from pathlib import Path
+
+
+def open_part(path: Path) -> Part | None:
+    """Lock the part file at ``path``; None while another thread or process holds it."""
+    descriptor = lock_file(path)
+    return None if descriptor is None else Part(path, descriptor)
+
+
+class Part:
+    """A locked part file; one writer, any number of followers in the same process."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self._grown = threading.Condition()
+        self._finished = False
+        self._poisoned = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self._size
+
+    def append(self, data: Buffer) -> None:
+        """Write ``data`` at the end and tell the followers."""
+        view = memoryview(data).cast("B")
+        at = self._size
+        while view:
+            count = os.pwrite(self._descriptor, view, at)
+            at += count
+            view = view[count:]
+        with self._grown:
+            self._size = at
+            self._grown.notify_all()
+
+    def restart(self) -> None:
+        """Drop all that is there and begin anew; nobody may be following."""
+        os.ftruncate(self._descriptor, 0)
+        self._size = 0
+        self._finished = self._poisoned = False
+
+    def finish(self) -> None:
+        """Tell the followers that all has arrived."""
+        with self._grown:
+            self._finished = True
+            self._grown.notify_all()
+
+    def poison(self) -> None:
+        """Make the followers fail: the rest will not arrive."""
+        with self._grown:
+            self._poisoned = True
+            self._grown.notify_all()
+
+    def follow(self) -> io.RawIOBase:
+        """Read from the beginning, waiting for what is not there yet."""
+        return _Following(self)
+
+    def read_at(self, buffer: Buffer, offset: int) -> int:
+        """Wait for bytes at ``offset`` and read them; 0 at the end of a finished part."""
+        with self._grown:
+            while offset >= self._size and not self._finished and not self._poisoned:
+                self._grown.wait()
+            if self._poisoned:
+                raise Cancelled("the download that is being followed has failed")
+            available = self._size - offset
+        view = memoryview(buffer).cast("B")[:available]
+        return os.preadv(self._descriptor, [view], offset) if available else 0
+
+    def sync(self) -> None:
+        """Make the content survive a loss of power."""
+        os.fsync(self._descriptor)
+
+    def seal(self) -> None:
+        """Make the file read-only, once it has its name (a part must stay writable)."""
+        os.fchmod(self._descriptor, 0o444)
+
+    def discard(self) -> None:
+        """Remove the file; the lock is still held."""
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock; the file stays unless it was published or discarded."""
+        os.close(self._descriptor)
+
+
+class _Following(io.RawIOBase):
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._offset = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        count = self._part.read_at(buffer, self._offset)
+        self._offset += count
+        return count

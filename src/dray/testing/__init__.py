@@ -1,0 +1,78 @@
+"""What tests of and with dray need: images to order, registries that fail to order."""
+
+from __future__ import annotations
+
+from dray.testing._messages import Recorded
+from dray.testing.certs import make_certificate, make_client_certificate
+from dray.testing.distribution import Distribution, find_binary
+from dray.testing.faults import (
+    Action,
+    Answer,
+    Chunked,
+    ContentLength,
+    ContentRange,
+    Corrupt,
+    Cut,
+    Delay,
+    DropHeader,
+    Fault,
+    HangUp,
+    IgnoreRange,
+    Replace,
+    SetHeader,
+    Stall,
+    Trickle,
+)
+from dray.testing.images import (
+    BuiltImage,
+    BuiltIndex,
+    Piece,
+    build_image,
+    build_index,
+    compress,
+    document,
+    pseudo_random_files,
+    sha256,
+    tar_layer,
+)
+from dray.testing.ports import SilentPort, refused_port
+from dray.testing.registry import FakeRegistry
+from dray.testing.tokens import TokenServer
+
+__all__ = [
+    "Action",
+    "Answer",
+    "BuiltImage",
+    "BuiltIndex",
+    "Chunked",
+    "ContentLength",
+    "ContentRange",
+    "Corrupt",
+    "Cut",
+    "Delay",
+    "Distribution",
+    "DropHeader",
+    "FakeRegistry",
+    "Fault",
+    "HangUp",
+    "IgnoreRange",
+    "Piece",
+    "Recorded",
+    "Replace",
+    "SetHeader",
+    "SilentPort",
+    "Stall",
+    "TokenServer",
+    "Trickle",
+    "build_image",
+    "build_index",
+    "compress",
+    "document",
+    "find_binary",
+    "make_certificate",
+    "make_client_certificate",
+    "pseudo_random_files",
+    "refused_port",
+    "sha256",
+    "tar_layer",
+]

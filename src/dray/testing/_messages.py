@@ -1,0 +1,138 @@
+"""What the servers of this package receive and send, before it is put on the wire."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass
+class Recorded:
+    """One request that a server got, and how far its answer came.
+
+    `path` includes the query; the names in `headers` are in lower case; `status` is 0 until there
+    is an answer, and stays 0 where the connection was closed without one; `bytes_sent` counts body
+    bytes handed to the operating system; `connection` numbers the connections of a server from 1.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+    status: int = 0
+    bytes_sent: int = 0
+    connection: int = 0
+
+
+@dataclass
+class Request:
+    """A request as the code that answers it sees it."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+    @property
+    def target(self) -> str:
+        """The path with the query, as in the request line."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    def values(self, name: str) -> list[str]:
+        """Return every value of a query parameter."""
+        return parse_qs(self.query, keep_blank_values=True).get(name, [])
+
+    def value(self, name: str) -> str | None:
+        """Return the first value of a query parameter, or None."""
+        return next(iter(self.values(name)), None)
+
+
+@dataclass
+class Reply:
+    """An answer, and the ways in which sending it is to go wrong."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | Path = b""
+    start: int = 0
+    stop: int | None = None
+
+    # The faults: positions count bytes of this answer's body, from 0.
+    hang_up: bool = False
+    delay: float = 0
+    length: int | str | None = None
+    no_length: bool = False
+    chunked: bool = False
+    cut_after: int | None = None
+    reset: bool = False
+    stall_after: int | None = None
+    stall_seconds: float = 0
+    flip_at: int | None = None
+    rate: float | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of body bytes."""
+        stop = self.stop
+        if stop is None:
+            stop = self.body.stat().st_size if isinstance(self.body, Path) else len(self.body)
+        return stop - self.start
+
+    def set(self, name: str, value: str) -> None:
+        """Set a header, replacing it however its name was written."""
+        self.drop(name)
+        self.headers[name] = value
+
+    def drop(self, name: str) -> None:
+        """Remove a header, however its name is written."""
+        for key in [key for key in self.headers if key.lower() == name.lower()]:
+            del self.headers[key]
+
+
+def json_reply(status: int, value: object, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return an answer with a JSON body."""
+    body = json.dumps(value).encode()
+    return Reply(status, {"Content-Type": "application/json", **(headers or {})}, body)
+
+
+def error_reply(
+    status: int,
+    code: str,
+    message: str = "",
+    *,
+    detail: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return an error in the shape of the distribution spec, "Error Codes"."""
+    error = {"code": code, "message": message or code.lower().replace("_", " "), "detail": detail}
+    return json_reply(status, {"errors": [error]}, headers)
+
+
+def narrow(reply: Reply, request: Request) -> Reply:
+    """Return the part of a whole answer that ``Range`` asks for: RFC 9110, section 14."""
+    wanted = _RANGE.fullmatch(request.headers.get("range", ""))
+    if wanted is None or request.method == "HEAD" or wanted[0] == "bytes=-":
+        return reply
+    total = reply.size
+    if wanted[1]:
+        reply.start = int(wanted[1])
+        reply.stop = min(int(wanted[2]) + 1, total) if wanted[2] else total
+    else:
+        reply.start, reply.stop = max(0, total - int(wanted[2])), total
+    if reply.start >= reply.stop:
+        headers = {"Content-Range": f"bytes */{total}"}
+        return error_reply(416, "RANGE_INVALID", headers=headers)
+    reply.status = 206
+    reply.set("Content-Range", f"bytes {reply.start}-{reply.stop - 1}/{total}")
+    return reply

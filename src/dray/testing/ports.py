@@ -1,0 +1,78 @@
+"""Ports that do not answer: one that keeps silent, one that refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["SilentPort", "refused_port"]
+
+
+class SilentPort:
+    """Accepts connections on 127.0.0.1, reads what comes and never answers; a context manager.
+
+    `connections` counts what was accepted, `received` is all that came.
+    """
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.received = b""
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1."""
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def host(self) -> str:
+        """Address and port: ``127.0.0.1:PORT``."""
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, name="silent-port", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            for connection in (self._listener, *self._open):
+                with contextlib.suppress(OSError):
+                    # Closing alone would not wake the thread that is blocked in it.
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self.connections += 1
+                self._open.append(connection)
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while data := connection.recv(65536):
+                with self._lock:
+                    self.received += data
+
+
+def refused_port() -> int:
+    """Return a port of 127.0.0.1 where nothing listens, so that connecting is refused."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

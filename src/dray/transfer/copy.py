@@ -1,0 +1,117 @@
+"""Leaves first: the config and layers of one image, from a source into a sink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dray.content.retry import RetryPolicy
+from dray.content.verify import check_rootfs
+from dray.errors import Cancelled, DrayError, Unsupported
+from dray.model import mediatype
+from dray.model.config import parse_config
+from dray.transfer.reader import resuming
+from dray.transfer.scheduler import Task, run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import BlobSink, BlobSource, Receipt
+    from dray.model.config import ImageConfig
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+    from dray.model.manifest import Manifest
+    from dray.transfer.progress import LayerProgress
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How to copy: blobs at a time, when to try again, whether to compute DiffIDs."""
+
+    jobs: int = 6
+    policy: RetryPolicy = RetryPolicy()
+    verify_layers: bool = True
+
+
+class ImageCopy:
+    """One image on its way. `run` copies the leaves and compares them with the config."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        source: BlobSource,
+        sink: BlobSink,
+        read: Callable[[Digest], bytes],
+        options: CopyOptions,
+        progress: LayerProgress,
+    ) -> None:
+        self._manifest = manifest
+        self._source = source
+        self._sink = sink
+        self._read = read
+        self._options = options
+        self._progress = progress
+        self._config: ImageConfig | None = None
+        self._receipts: dict[Digest, Receipt] = {}
+
+    def run(
+        self, check: Callable[[ImageConfig], None], cancel: CancelToken
+    ) -> tuple[ImageConfig, list[Receipt]]:
+        """Copy config and layers at the same time, the largest first; each digest once.
+
+        ``check`` is called with the config as soon as it is there and may refuse the image.
+        Returns the config and a receipt for each layer. Raises `IntegrityError` where the
+        DiffIDs are not those that the config lists.
+        """
+        layers = {layer.digest: layer for layer in self._manifest.layers}
+        for layer in layers.values():
+            if mediatype.is_foreign(layer.media_type):
+                raise Unsupported(
+                    f"layer {layer.digest} is foreign: the registry does not hold it"
+                )
+            self._progress.queued(layer)
+        ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
+        run_tasks(
+            Task(lambda token: self._pull_config(check, token)),
+            [Task(lambda token, layer=layer: self._pull_layer(layer, token)) for layer in ordered],  # type: ignore[misc]
+            jobs=self._options.jobs,
+            cancel=cancel,
+        )
+        assert self._config is not None  # noqa: S101 - its task did not fail
+        receipts = [self._receipts[layer.digest] for layer in self._manifest.layers]
+        check_rootfs(self._config, receipts)
+        return self._config, receipts
+
+    def _pull_config(self, check: Callable[[ImageConfig], None], cancel: CancelToken) -> None:
+        descriptor = self._manifest.config
+        try:
+            self._put(descriptor, cancel, follow=False)
+            config = parse_config(self._read(descriptor.digest))
+        except Cancelled:
+            raise
+        except DrayError as error:
+            raise error.within("error pulling image configuration") from error.__cause__
+        check(config)
+        self._config = config
+
+    def _pull_layer(self, layer: Descriptor, cancel: CancelToken) -> None:
+        receipt = self._put(layer, cancel, follow=self._options.verify_layers)
+        self._receipts[layer.digest] = receipt
+        self._progress.complete(layer, receipt)
+
+    def _put(self, descriptor: Descriptor, cancel: CancelToken, *, follow: bool) -> Receipt:
+        layer = None if descriptor is self._manifest.config else descriptor
+        blob = resuming(
+            self._source,
+            descriptor,
+            self._options.policy,
+            cancel,
+            lambda pause, error: self._progress.retrying(layer, pause, error),
+        )
+        return self._sink.put(
+            blob,
+            follow=follow,
+            cancel=cancel,
+            on_bytes=lambda current: self._progress.bytes(layer, current),
+        )

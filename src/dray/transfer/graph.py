@@ -1,0 +1,129 @@
+"""The graph of an image: which of a document's children to follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dray.errors import InvalidDocument, PlatformMismatch, Unsupported
+from dray.model import mediatype
+from dray.model.manifest import Document, Index, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+    from dray.model.platform import Platform
+
+MAX_NESTING = 8  # indexes within each other
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The way from a root to the manifest for one platform.
+
+    ``indexes`` begins with the root and is empty where the root is the manifest itself.
+    """
+
+    indexes: tuple[tuple[Digest, Index], ...]
+    digest: Digest
+    manifest: Manifest
+
+    @property
+    def root(self) -> Digest:
+        """The digest that a name stands for."""
+        return self.indexes[0][0] if self.indexes else self.digest
+
+    def leaves(self) -> list[Descriptor]:
+        """Return the config and each layer once, in the manifest's order."""
+        found = {item.digest: item for item in (self.manifest.config, *self.manifest.layers)}
+        return list(found.values())
+
+
+def select(
+    digest: Digest, document: Document, wanted: Platform, fetch: Callable[[Digest], Document]
+) -> Selection:
+    """Find the image for a platform below a root; ``fetch`` returns further documents.
+
+    Raises `PlatformMismatch`, which lists what there is, and `Unsupported` for what is no
+    image.
+    """
+    found = _search(digest, document, wanted, fetch, 1)
+    if found is None:
+        assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
+        raise _no_match(document, wanted)
+    if (artifact := found.manifest.artifact) is not None:
+        raise Unsupported(f"this is {artifact}, not an image")
+    return found
+
+
+def _search(
+    digest: Digest,
+    document: Document,
+    wanted: Platform,
+    fetch: Callable[[Digest], Document],
+    depth: int,
+) -> Selection | None:
+    if isinstance(document, Manifest):
+        return Selection((), digest, document)
+    if depth > MAX_NESTING:
+        raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
+    for entry in candidates(document, wanted):
+        child = fetch(entry.digest)
+        _check_type(entry, child)
+        found = _search(entry.digest, child, wanted, fetch, depth + 1)
+        if found is not None:
+            return Selection(
+                ((digest, document), *found.indexes), found.digest, found.manifest
+            )
+    return None
+
+
+def _check_type(entry: Descriptor, child: Document) -> None:
+    """Refuse a document that is of another kind than the index that led to it says."""
+    stated = entry.media_type.lower()
+    if stated in mediatype.KNOWN and stated != child.media_type:
+        raise InvalidDocument(f"{entry.digest} is {child.media_type}, its index says {stated}")
+
+
+def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
+    """Return the entries that may hold an image for ``wanted``, best first.
+
+    Entries without a platform come last, in their order; ``unknown/unknown`` (attestations)
+    and documents of unknown types never come.
+    """
+    ranked: list[tuple[int, Descriptor]] = []
+    last = 1000  # behind all places of any vector
+    for entry in index.manifests:
+        if entry.media_type.lower() not in mediatype.KNOWN:
+            continue
+        platform = entry.platform
+        if platform is None or not (platform.os or platform.architecture):
+            ranked.append((last, entry))
+        elif (place := wanted.rank(platform)) is not None:
+            ranked.append((place, entry))
+    ranked.sort(key=lambda item: item[0])
+    return [entry for _, entry in ranked]
+
+
+def platforms(index: Index) -> Iterator[str]:
+    """Yield the platforms that an index has images for, each once, in order."""
+    seen = set()
+    for entry in index.manifests:
+        if entry.platform is None or entry.media_type.lower() not in mediatype.KNOWN:
+            continue
+        name = str(entry.platform)
+        if name not in seen and name != "unknown/unknown":
+            seen.add(name)
+            yield name
+
+
+def _no_match(index: Index, wanted: Platform) -> PlatformMismatch:
+    available = list(platforms(index))
+    return PlatformMismatch(
+        f"there is no image for {wanted}",
+        wanted=str(wanted),
+        available=available,
+        hint=f"it has: {' '.join(available) or 'no image at all'}",
+    )

@@ -1,0 +1,108 @@
+"""From what happens to blobs to the events that people and programs follow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from dray.content.events import Event, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.content.ports import Receipt
+    from dray.errors import DrayError
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+
+INTERVAL = 0.1  # seconds between two reports of one layer's bytes
+
+_log = logging.getLogger("dray")
+
+
+class Emitter:
+    """Calls a listener, one event at a time; what it raises is logged and stops nothing."""
+
+    def __init__(self, listener: Callable[[Event], None], reference: str) -> None:
+        self._listener = listener
+        self._reference = reference
+        self._lock = threading.Lock()
+
+    def emit(
+        self,
+        status: Status,
+        digest: Digest | None = None,
+        *,
+        current: int = 0,
+        total: int | None = None,
+        message: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        """Tell the listener."""
+        event = Event(status, self._reference, digest, current, total, message, seconds)
+        with self._lock:
+            try:
+                self._listener(event)
+            except Exception:
+                _log.exception("a listener failed on %s", event)
+
+    def warn(self, message: str) -> None:
+        """Tell what does not stop the operation but should be known."""
+        self.emit(Status.WARNING, message=message)
+
+    def retrying(self, pause: float, error: DrayError) -> None:
+        """Tell that a request is made again after ``pause`` seconds."""
+        self.emit(Status.RETRYING, seconds=pause, message=str(error))
+
+
+class LayerProgress:
+    """Reports the layers of one image; the config has none (``layer`` is None)."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+        self._reported: dict[Digest, float] = {}
+
+    def queued(self, layer: Descriptor) -> None:
+        """Report a layer that will be looked at."""
+        self._emitter.emit(Status.PULLING, layer.digest, total=layer.size)
+
+    def bytes(self, layer: Descriptor | None, current: int) -> None:
+        """Report bytes that have arrived, not too often; the last ones always."""
+        if layer is None:
+            return
+        now = time.monotonic()
+        done = current == layer.size
+        if not done and now - self._reported.get(layer.digest, 0.0) < INTERVAL:
+            return
+        self._reported[layer.digest] = now
+        status = Status.VERIFYING if done else Status.DOWNLOADING
+        self._emitter.emit(status, layer.digest, current=current, total=layer.size)
+
+    def retrying(self, layer: Descriptor | None, pause: float, error: DrayError) -> None:
+        """Report a pause before the next attempt."""
+        if layer is None:
+            self._emitter.retrying(pause, error)
+        else:
+            self._emitter.emit(
+                Status.RETRYING,
+                layer.digest,
+                total=layer.size,
+                seconds=pause,
+                message=str(error),
+            )
+
+    def waiting(self, layer: Descriptor | None, current: int) -> None:
+        """Report that somebody else is fetching a layer, and how far they are."""
+        if layer is not None:
+            self._emitter.emit(Status.WAITING, layer.digest, current=current, total=layer.size)
+
+    def complete(self, layer: Descriptor, receipt: Receipt) -> None:
+        """Report a layer that is stored."""
+        size = layer.size or 0
+        if receipt.existed:
+            self._emitter.emit(Status.EXISTS, layer.digest, current=size, total=layer.size)
+            return
+        self._emitter.emit(Status.DOWNLOADED, layer.digest, current=size, total=layer.size)
+        self._emitter.emit(Status.COMPLETE, layer.digest, current=size, total=layer.size)

@@ -1,0 +1,115 @@
+"""One blob, read to its end through whatever happens to the connections under it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dray.content.ports import Blob, Opened, Stream
+from dray.errors import DrayError, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import BlobSource
+    from dray.content.retry import RetryPolicy
+    from dray.model.descriptor import Descriptor
+
+_DISCARD = 256 * 1024
+
+
+def resuming(
+    source: BlobSource,
+    descriptor: Descriptor,
+    policy: RetryPolicy,
+    cancel: CancelToken,
+    on_retry: Callable[[float, DrayError], None],
+) -> Blob:
+    """Make a blob whose stream opens its source again, where it stood, after a failure."""
+
+    def open_at(offset: int) -> Opened:
+        stream = _Resuming(source, descriptor, offset, policy, cancel, on_retry)
+        return Opened(stream, offset, descriptor.size)
+
+    return Blob(descriptor, open_at)
+
+
+class _Resuming:
+    """Attempts that got further than the one before do not count as failures in a row."""
+
+    def __init__(
+        self,
+        source: BlobSource,
+        descriptor: Descriptor,
+        offset: int,
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        on_retry: Callable[[float, DrayError], None],
+    ) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self._position = offset
+        self._policy = policy
+        self._cancel = cancel
+        self._on_retry = on_retry
+        self._stream: Stream | None = None
+        self._failures = 0
+
+    def read1(self, size: int) -> bytes:
+        while True:
+            self._cancel.check()
+            try:
+                if self._stream is None:
+                    self._stream = self._open()
+                data = self._stream.read1(size)
+                self._check_end(data)
+            except DrayError as error:
+                self.close()
+                self._cancel.check()
+                self._failures += 1
+                pause = self._policy.pause(self._failures, error)
+                if pause is None:
+                    raise
+                self._on_retry(pause, error)
+                self._cancel.sleep(pause)
+            else:
+                if data:
+                    self._failures = 0
+                self._position += len(data)
+                return data
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _open(self) -> Stream:
+        """Open the source where reading stands, discarding what it sends from before that."""
+        opened = self._source.open(self._descriptor, self._position, self._cancel)
+        stream, left = opened.stream, self._position - opened.start
+        try:
+            while left:
+                data = stream.read1(min(left, _DISCARD))
+                if not data:
+                    raise self._short(self._position - left)
+                left -= len(data)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _check_end(self, data: bytes) -> None:
+        """Take an end before the blob's end for a failure; some ends are lies of a proxy."""
+        size = self._descriptor.size
+        if not data and size is not None and self._position < size:
+            raise self._short(self._position)
+
+    def _short(self, position: int) -> DrayError:
+        digest, size = self._descriptor.digest, self._descriptor.size
+        error = IntegrityError(
+            f"{digest}: the registry sends {position:,} bytes of {size:,}",
+            expected=f"{size} bytes",
+            actual=f"{position} bytes",
+        )
+        error.transient = True  # another attempt, or another endpoint, may have the rest
+        return error

@@ -1,0 +1,106 @@
+"""Worker threads for the leaves of a copy: so many at a time, the first failure counts."""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dray.content.ports import Busy
+from dray.errors import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dray.content.cancel import CancelToken
+
+GRACE = 0.8  # seconds that workers get to stop before they are left to themselves
+_BUSY_PAUSE = 0.05  # seconds before a blob that somebody else holds is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something to do once. ``run`` may raise `Busy`: then it is called again later."""
+
+    run: Callable[[CancelToken], None]
+
+
+def run_tasks(
+    leader: Task, tasks: Sequence[Task], *, jobs: int, cancel: CancelToken
+) -> None:
+    """Run all tasks, ``jobs`` at a time, ``leader`` first and the others in their order.
+
+    A failure of the leader stops everything and is the one raised, whatever else failed; a
+    failure of another task stops the other tasks but not the leader. Raises the first one.
+    """
+    with cancel.child() as everything, everything.child() as rest:
+        work = _Work(leader, tasks, everything, rest)
+        workers = [
+            threading.Thread(target=work.run, name=f"dray-{number}", daemon=True)
+            for number in range(min(jobs, len(tasks) + 1))
+        ]
+        try:
+            for worker in workers:
+                worker.start()
+            work.finished.acquire()
+        except BaseException:
+            # Interrupted. Threads cannot be forced: what does not stop now is left behind.
+            everything.cancel()
+            work.finished.acquire(timeout=GRACE)
+            raise
+    if work.failure is not None:
+        raise work.failure
+    cancel.check()
+
+
+class _Work:
+    """What the workers share."""
+
+    def __init__(
+        self,
+        leader: Task,
+        tasks: Sequence[Task],
+        everything: CancelToken,
+        rest: CancelToken,
+    ) -> None:
+        self._leader = leader
+        self._everything = everything
+        self._rest = rest
+        self._pending = collections.deque([(leader, 0.0), *((task, 0.0) for task in tasks)])
+        self._left = len(self._pending)
+        self._lock = threading.Lock()
+        self.finished = threading.Semaphore(0)
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._pending:
+                    return
+                task, due = self._pending.popleft()
+            token = self._everything if task is self._leader else self._rest
+            try:
+                token.sleep(due - time.monotonic()) if due else token.check()
+                task.run(token)
+            except Busy:
+                with self._lock:
+                    self._pending.append((task, time.monotonic() + _BUSY_PAUSE))
+                continue
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                self._fail(task, error)
+            with self._lock:
+                self._left -= 1
+                last = self._left == 0
+            if last:
+                self.finished.release()
+
+    def _fail(self, task: Task, error: BaseException) -> None:
+        """Record the cause before anybody is told to stop, so that no sibling's stop wins."""
+        leads = task is self._leader
+        with self._lock:
+            stopped = isinstance(error, Cancelled) and self.failure is not None
+            if (leads and not stopped) or self.failure is None:
+                self.failure = error
+        (self._everything if leads else self._rest).cancel()
