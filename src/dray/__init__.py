@@ -40,51 +40,60 @@ if TYPE_CHECKING:
     from dray.model.platform import Platform
     from dray.model.reference import Reference
 
-# Loaded on first use: `import dray` itself costs next to nothing.
-_HOMES = {
-    "dray.client": ("Client", "pull"),
-    "dray.content.cancel": ("CancelToken",),
-    "dray.content.events": ("Event", "Status"),
-    "dray.errors": (
-        "Cancelled",
-        "Denied",
-        "DrayError",
-        "IntegrityError",
-        "InvalidDigest",
-        "InvalidDocument",
-        "InvalidReference",
-        "NetworkError",
-        "NotFound",
-        "PlatformMismatch",
-        "RateLimited",
-        "RegistryError",
-        "StoreError",
-        "Unauthorized",
-        "Unsupported",
-    ),
-    "dray.image": ("Image", "Layer", "Store"),
-    "dray.model.digest": ("Digest",),
-    "dray.model.platform": ("Platform",),
-    "dray.model.reference": ("Reference",),
-}
-_PLACES = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = [  # noqa: PLE0604 - made from the table above
-    "__version__",
-    *_PLACES,
+__all__ = [
+    "CancelToken",
+    "Cancelled",
+    "Client",
+    "Denied",
+    "Digest",
+    "DrayError",
+    "Event",
+    "Image",
+    "IntegrityError",
+    "InvalidDigest",
+    "InvalidDocument",
+    "InvalidReference",
+    "Layer",
+    "NetworkError",
+    "NotFound",
+    "Platform",
+    "PlatformMismatch",
+    "RateLimited",
+    "Reference",
+    "RegistryError",
+    "Status",
+    "Store",
+    "StoreError",
+    "Unauthorized",
+    "Unsupported",
+    "pull",
 ]
+
+# Where the names above are, the lightest modules first. They are loaded on first use, so that
+# `import dray` itself costs next to nothing.
+_HOMES = (
+    "dray.errors",
+    "dray.content.events",
+    "dray.content.cancel",
+    "dray.model.digest",
+    "dray.model.platform",
+    "dray.model.reference",
+    "dray.image",
+    "dray.client",
+)
 
 
 def __getattr__(name: str) -> Any:
-    module = _PLACES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'dray' has no attribute {name!r}")
-    import importlib
+    if name in __all__:
+        import importlib
 
-    value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
+        for home in _HOMES:
+            module = importlib.import_module(home)
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module 'dray' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    return sorted({*globals(), *__all__})

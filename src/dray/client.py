@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Self
 
     from dray.ops.pull import Pulled, PullOptions
     from dray.registry.session import Session
-    from dray.registry.transport import Request
+    from dray.registry.transport import Exchange
 
 
 class Client:
@@ -30,7 +31,7 @@ class Client:
     ``authfile`` or the files that podman, skopeo and docker keep are looked at. ``insecure``
     allows certificates that cannot be verified and plain http. ``jobs`` is how many blobs are
     transferred at a time; ``timeout`` is in seconds without a byte; ``retries`` counts
-    attempts. ``on_request`` is told each request with its status and seconds.
+    attempts. ``on_request`` is told of each request that was answered.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Client:
         jobs: int = 6,
         timeout: float = 30.0,
         retries: int = 5,
-        on_request: Callable[[Request, int, float], None] | None = None,
+        on_request: Callable[[Exchange], None] | None = None,
     ) -> None:
         if jobs < 1 or retries < 1 or timeout <= 0:
             raise ValueError("jobs and retries are at least 1, timeout is more than 0")
@@ -58,7 +59,7 @@ class Client:
         self._lock = threading.Lock()
         self._session: Session | None = None
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -145,9 +146,7 @@ class Client:
         )
         return [_image(store, each) for each in pulled]
 
-    def _pull_options(
-        self, platform: str | Platform | None, *, verify_layers: bool
-    ) -> PullOptions:
+    def _pull_options(self, platform: str | Platform | None, *, verify_layers: bool) -> PullOptions:
         from dray.content.retry import RetryPolicy
         from dray.ops.pull import PullOptions
         from dray.transfer.copy import CopyOptions

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from dray.errors import InvalidReference, NotFound
 from dray.model.config import ImageConfig, parse_config
 from dray.model.manifest import Index, Manifest
-from dray.model.platform import Platform
 from dray.model.reference import Reference
 from dray.store import LocalStore
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from dray.content.pipeline import Limits
     from dray.model.digest import Digest
+    from dray.model.platform import Platform
     from dray.store.images import ImageRecord
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")

@@ -10,7 +10,10 @@ from dray.errors import IntegrityError
 if TYPE_CHECKING:
     import bz2
     import lzma
-    from collections.abc import Buffer, Callable
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from typing_extensions import Buffer
 
     from dray.content.ports import Raw
 
@@ -80,14 +83,18 @@ def _open(replay: _Replay, compression: str | None) -> tuple[Raw, _Errors]:
         case "gzip":
             from isal import igzip, isal_zlib
 
-            stream = cast("Raw", igzip.IGzipFile(fileobj=replay, mode="rb"))
-            return stream, (EOFError, OSError, isal_zlib.error)
+            stream = igzip.IGzipFile(fileobj=replay, mode="rb")  # type: ignore[no-untyped-call]
+            return cast("Raw", stream), (
+                EOFError,
+                OSError,
+                cast("type[Exception]", isal_zlib.error),
+            )
         case "zstd":
             import zstandard
 
             decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
             reader = decompressor.stream_reader(
-                replay, read_size=_STEP, read_across_frames=True
+                cast("BinaryIO", replay), read_size=_STEP, read_across_frames=True
             )
             return cast("Raw", reader), (zstandard.ZstdError,)
         case "bzip2":

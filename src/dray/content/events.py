@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dray.model.digest import Digest
 
 
@@ -45,9 +43,6 @@ class Event:
     total: int | None = None
     message: str = ""
     seconds: float = 0.0
-
-
-Listener = "Callable[[Event], None]"
 
 
 def ignore(_event: Event) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Callable
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
 
     from dray.content.cancel import CancelToken
     from dray.model.descriptor import Descriptor
@@ -66,7 +68,7 @@ class Receipt:
     existed: bool = False
 
 
-class Busy(Exception):  # noqa: N818 - a state, not an error: no caller of dray ever sees it
+class Busy(Exception):
     """Another thread or process is writing this blob; ``size`` bytes of it are there."""
 
     def __init__(self, size: int) -> None:

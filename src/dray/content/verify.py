@@ -14,8 +14,9 @@ from dray.errors import IntegrityError
 from dray.model.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Sequence
-    from typing import BinaryIO
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
 
     from dray.content.cancel import CancelToken
     from dray.content.ports import Raw, Receipt
@@ -27,7 +28,7 @@ _BUFFERS = 3  # one is filled, one is hashed, one is on its way
 
 @dataclass(frozen=True, slots=True)
 class RawLimit:
-    """The most bytes that a layer may hold: the larger of ``least`` and ``ratio`` × its size.
+    """The most bytes that a layer may hold: the larger of ``least`` and ``ratio`` times its size.
 
     Beyond it somebody built a bomb: gzip cannot reach more than about 1,030 : 1.
     """
@@ -105,7 +106,7 @@ class VerifiedLayer(io.RawIOBase):
     The last read raises `IntegrityError` instead of saying that this is the end.
     """
 
-    def __init__(self, source: BinaryIO, digest: Digest, diff_id: Digest) -> None:
+    def __init__(self, source: io.FileIO, digest: Digest, diff_id: Digest) -> None:
         self._source = source
         self._stream = decompress(source, f"layer {digest.algorithm}:{digest.short}…")
         self._diff_id = diff_id

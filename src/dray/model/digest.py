@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dray.errors import InvalidDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer
 else:
     Buffer = bytes
 

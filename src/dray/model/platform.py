@@ -80,6 +80,8 @@ class Platform:
                 variant = "v9"
             case "arm", "":
                 variant = "v7"
+            case _:
+                pass
         return replace(
             self, os=_SYSTEMS.get(system, system), architecture=architecture, variant=variant
         )
@@ -133,6 +135,8 @@ def _below(architecture: str, variant: str) -> Iterator[tuple[str, str]]:
                 yield "arm", f"v{level}"
         case "arm64":
             yield from _below_arm64(variant or "v8")
+        case _:
+            return
 
 
 def _below_arm64(variant: str) -> Iterator[tuple[str, str]]:

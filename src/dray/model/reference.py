@@ -184,6 +184,4 @@ class _Parser:
         return self.error(f"{character!r} is not allowed{where}", at)
 
     def error(self, message: str, position: int) -> InvalidReference:
-        return InvalidReference(
-            f"invalid reference: {message}", text=self.text, position=position
-        )
+        return InvalidReference(f"invalid reference: {message}", text=self.text, position=position)

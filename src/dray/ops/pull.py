@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status
-from dray.errors import DrayError, NotFound, PlatformMismatch
+from dray.errors import DrayError, NotFound, PlatformMismatch, Unsupported
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.registry.hosts import endpoints
@@ -17,7 +17,8 @@ from dray.transfer.graph import Selection, select
 from dray.transfer.progress import Emitter, LayerProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from dray.content.cancel import CancelToken
     from dray.model.config import ImageConfig
@@ -78,11 +79,15 @@ def pull_all_tags(
     cancel: CancelToken,
     listener: Callable[[Event], None],
 ) -> list[Pulled]:
-    """Pull every tag of a repository, in the order in which the registry lists them."""
+    """Pull every tag of a repository, in the order in which the registry lists them.
+
+    Tags of what is no image (signatures stand beside the images they sign) are passed over
+    with a warning. Otherwise as `pull`.
+    """
     with _Pull(session, store, reference, options, cancel, listener) as operation:
-        found = [operation.one(reference.with_tag(tag)) for tag in operation.tags()]
+        found = list(operation.images(reference.with_tag(tag) for tag in operation.tags()))
         if not found:
-            raise NotFound(f"{reference.familiar_name}: the repository has no tags")
+            raise NotFound(f"{reference.familiar_name}: the repository has no tagged images")
         operation.done(any(pulled.updated for pulled in found))
         return found
 
@@ -114,7 +119,7 @@ class _Pull:
         )
         self._ingest: Ingest = store.ingest()
 
-    def __enter__(self) -> _Pull:
+    def __enter__(self) -> Self:
         self._ingest.__enter__()
         return self
 
@@ -124,13 +129,20 @@ class _Pull:
     def tags(self) -> Iterator[str]:
         return self._repository.tags()
 
+    def images(self, references: Iterable[Reference]) -> Iterator[Pulled]:
+        for reference in references:
+            try:
+                yield self.one(reference)
+            except Unsupported as error:
+                self._emitter.warn(f"{reference.familiar}: {error}; passed over")
+
     def one(self, reference: Reference) -> Pulled:
         """Pull one name; its `Pulled` tells whether anything is new."""
         try:
             selection = self._select(reference)
             record = self._present(selection) or self._fetch(selection)
         except DrayError as error:
-            if not error.message.startswith(reference.name):
+            if not error.message.startswith(reference.domain):
                 error.subject = reference.familiar
             raise
         self._emitter.emit(Status.DIGEST, selection.root)
@@ -183,7 +195,7 @@ class _Pull:
             self._options.copy,
             LayerProgress(self._emitter),
         )
-        config, receipts = copy.run(self._check_platform, self._cancel)
+        config, _ = copy.run(self._check_platform, self._cancel)
         sizes = {leaf.digest: leaf.size or 0 for leaf in selection.leaves()}
         return ImageRecord(
             manifest=selection.digest,

@@ -17,9 +17,7 @@ _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _SHOWN = 300  # characters of a registry's words that an error quotes
 
 
-def failure(
-    response: Response, body: bytes, what: str, host: str, *, scope: str = ""
-) -> DrayError:
+def failure(response: Response, body: bytes, what: str, host: str, *, scope: str = "") -> DrayError:
     """Make the exception for an answer that is not success; ``what`` was asked for."""
     codes, said = _read_errors(body)
     status = response.status

@@ -14,7 +14,7 @@ from dray.errors import NetworkError, Unauthorized
 from dray.registry import auth
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.credentials import CredentialStore
-from dray.registry.transport import NoTls, Request, Response, Timeouts, Transport
+from dray.registry.transport import Exchange, NoTls, Request, Response, Timeouts, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,13 +68,11 @@ class Session:
         credentials: CredentialStore | None = None,
         timeouts: Timeouts | None = None,
         policy: RetryPolicy | None = None,
-        on_answer: Callable[[Request, int, float], None] | None = None,
+        on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.policy = policy or RetryPolicy()
         self.credentials = credentials or CredentialStore()
-        self._transport = Transport(
-            connections=connections, timeouts=timeouts, on_answer=on_answer
-        )
+        self._transport = Transport(connections=connections, timeouts=timeouts, on_answer=on_answer)
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostState] = collections.defaultdict(_HostState)
         self._token_locks: dict[tuple[str, str], threading.Lock] = {}
@@ -258,7 +256,7 @@ class Session:
             response = self._transport.send(request, cancel)
             raw = response.read(auth.MAX_TOKEN)
             if response.status >= _BAD_REQUEST:
-                what = f"{endpoint.name}: the token server"
+                what = f"{endpoint.name}: its token server"
                 raise failure(response, raw, what, endpoint.name, scope=" ".join(scopes))
             return auth.parse_token(raw, endpoint.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -57,6 +58,20 @@ class Request:
     verify: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request that was answered, for those who watch; the address holds no secret.
+
+    ``rate_limit`` is what a registry says of requests left, as it says it.
+    """
+
+    method: str
+    url: str
+    status: int
+    seconds: float
+    rate_limit: str = ""
+
+
 class Response:
     """An answer whose body is still to be read; `close` gives the connection back or up."""
 
@@ -70,7 +85,7 @@ class Response:
 
     @property
     def url(self) -> str:
-        """The address without what may be secret in it."""
+        """The address, without what may be secret in it."""
         return public_url(self.request.url)
 
     def header(self, name: str) -> str:
@@ -109,9 +124,6 @@ class Response:
             self._raw.close()
 
 
-Observer = "Callable[[Request, int, float], None]"
-
-
 class Transport:
     """Connection pools, one for each way of checking certificates. Thread-safe."""
 
@@ -120,7 +132,7 @@ class Transport:
         *,
         connections: int,
         timeouts: Timeouts | None = None,
-        on_answer: Callable[[Request, int, float], None] | None = None,
+        on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._connections = connections
         self._timeouts = timeouts or Timeouts()
@@ -144,9 +156,7 @@ class Transport:
                 body=request.body,
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
                 | dict(request.headers),
-                timeout=urllib3.Timeout(
-                    connect=self._timeouts.connect, read=self._timeouts.read
-                ),
+                timeout=urllib3.Timeout(connect=self._timeouts.connect, read=self._timeouts.read),
                 redirect=False,
                 retries=False,
                 preload_content=False,
@@ -161,7 +171,15 @@ class Transport:
         finally:
             _current.operation = None
         if self._on_answer is not None:
-            self._on_answer(request, raw.status, time.monotonic() - started)
+            self._on_answer(
+                Exchange(
+                    request.method,
+                    public_url(request.url),
+                    raw.status,
+                    time.monotonic() - started,
+                    raw.headers.get("RateLimit-Remaining", ""),
+                )
+            )
         return Response(request, raw, operation)
 
     def close(self) -> None:
@@ -217,10 +235,9 @@ class _Operation:
 
 
 def _shut_down(wake: socket.socket) -> None:
-    try:
+    # It may not be connected yet, or closed already: then nobody is blocked in it.
+    with contextlib.suppress(OSError):
         wake.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # not connected yet, or closed already: then nobody is blocked in it
 
 
 class _Current(threading.local):
@@ -298,9 +315,7 @@ def public_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _translated(
-    error: Exception, request: Request, cancel: CancelToken
-) -> DrayError:
+def _translated(error: Exception, request: Request, cancel: CancelToken) -> DrayError:
     """Say what went wrong in the caller's words."""
     cancel.check()
     host = urlsplit(request.url).netloc.rpartition("@")[2]
@@ -312,11 +327,11 @@ def _translated(
             return NetworkError(f"{host}: no such host", host=host, transient=again)
         case SSLError():
             return _tls_failure(error, host)
+        case NewConnectionError():  # which is a kind of time-out to the library
+            reason = _reason(error)
+            return NetworkError(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
         case Urllib3TimeoutError():
             return NetworkError(f"{host}: no answer within the time-out", host=host)
-        case NewConnectionError():
-            reason = str(error.__cause__ and getattr(error.__cause__, "strerror", "") or error)
-            return NetworkError(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
         case _:
             return NetworkError(f"{host}: the connection broke ({_reason(error)})", host=host)
 
@@ -331,7 +346,12 @@ def _tls_failure(error: SSLError, host: str) -> NetworkError:
             hint="name its authority in SSL_CERT_FILE, or use --insecure if you must",
         )
     reason = getattr(cause, "reason", "") or ""
-    if reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}:
+    if reason in {
+        "WRONG_VERSION_NUMBER",
+        "HTTP_REQUEST",
+        "UNKNOWN_PROTOCOL",
+        "RECORD_LAYER_FAILURE",
+    }:
         return NoTls(f"{host}: does not speak TLS", host=host, transient=False)
     return NetworkError(f"{host}: TLS failed ({reason or error})", host=host)
 

@@ -36,7 +36,7 @@ class Head:
     size: int | None
 
 
-class RangeRefused(Exception):  # noqa: N818 - an answer to cope with, nobody outside sees it
+class RangeRefused(Exception):
     """The registry will not send a blob from where it was asked to."""
 
 
@@ -167,4 +167,5 @@ def _next_page(response: Response) -> str | None:
     if link is None:
         return None
     query = parse_qs(urlsplit(urljoin(response.request.url, link.group(1))).query)
-    return query.get("last", [None])[0]
+    last: list[str] = query.get("last", [])
+    return last[0] if last else None

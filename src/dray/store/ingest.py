@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
+    from typing import Self
 
     from dray.content.cancel import CancelToken
     from dray.model.descriptor import Descriptor
@@ -47,7 +48,7 @@ class Ingest:
         self._path = root / "leases" / self._name
         self._lock: int | None = None
 
-    def __enter__(self) -> Ingest:
+    def __enter__(self) -> Self:
         with translated(self._path.parent):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = lock_file(self._path)
@@ -89,9 +90,7 @@ class Ingest:
         connection.execute("INSERT OR IGNORE INTO leases VALUES (?, ?)", (self._name, str(digest)))
         return True
 
-    def find(
-        self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken
-    ) -> Receipt | None:
+    def find(self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken) -> Receipt | None:
         """Return the receipt of a blob that is stored, computing its DiffID if need be."""
         if not self.has(descriptor):
             return None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits
 from dray.errors import NotFound, StoreError
-from dray.model.digest import Digest
 from dray.model.manifest import Document, parse
 from dray.store import images, refs
 from dray.store.blobs import BlobFiles
@@ -17,10 +16,11 @@ from dray.store.db import Database
 from dray.store.ingest import Ingest, translated
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
+    from dray.model.digest import Digest
     from dray.model.reference import Reference
     from dray.store.images import ImageRecord
     from dray.store.refs import Ref
@@ -112,7 +112,7 @@ class LocalStore:
 
     # Content
 
-    def open(self, digest: Digest) -> BinaryIO:
+    def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""
         with self._present(digest), translated(self._files.path(digest)):
             return self._files.path(digest).open("rb", buffering=0)

@@ -15,8 +15,9 @@ from dray.errors import Cancelled
 from dray.store.locks import lock_file
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
     from pathlib import Path
+
+    from typing_extensions import Buffer
 
 
 def open_part(path: Path) -> Part | None:

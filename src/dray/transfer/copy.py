@@ -67,9 +67,7 @@ class ImageCopy:
         layers = {layer.digest: layer for layer in self._manifest.layers}
         for layer in layers.values():
             if mediatype.is_foreign(layer.media_type):
-                raise Unsupported(
-                    f"layer {layer.digest} is foreign: the registry does not hold it"
-                )
+                raise Unsupported(f"layer {layer.digest} is foreign: the registry does not hold it")
             self._progress.queued(layer)
         ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
         run_tasks(

@@ -74,9 +74,7 @@ def _search(
         _check_type(entry, child)
         found = _search(entry.digest, child, wanted, fetch, depth + 1)
         if found is not None:
-            return Selection(
-                ((digest, document), *found.indexes), found.digest, found.manifest
-            )
+            return Selection(((digest, document), *found.indexes), found.digest, found.manifest)
     return None
 
 

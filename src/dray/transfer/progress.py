@@ -45,7 +45,7 @@ class Emitter:
         with self._lock:
             try:
                 self._listener(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's affair
                 _log.exception("a listener failed on %s", event)
 
     def warn(self, message: str) -> None:

@@ -91,7 +91,7 @@ class _Resuming:
             while left:
                 data = stream.read1(min(left, _DISCARD))
                 if not data:
-                    raise self._short(self._position - left)
+                    raise self._short(self._position - left)  # noqa: TRY301
                 left -= len(data)
         except BaseException:
             stream.close()

@@ -27,9 +27,7 @@ class Task:
     run: Callable[[CancelToken], None]
 
 
-def run_tasks(
-    leader: Task, tasks: Sequence[Task], *, jobs: int, cancel: CancelToken
-) -> None:
+def run_tasks(leader: Task, tasks: Sequence[Task], *, jobs: int, cancel: CancelToken) -> None:
     """Run all tasks, ``jobs`` at a time, ``leader`` first and the others in their order.
 
     A failure of the leader stops everything and is the one raised, whatever else failed; a

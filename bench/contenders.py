@@ -1,0 +1,157 @@
+"""The commands that are measured against each other, each with a clean place to work in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dray.testing import find_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = [
+    "PEERS",
+    "Contender",
+    "all_contenders",
+    "clean_place",
+    "environ",
+    "podman_driver",
+    "stores_on",
+]
+
+PEERS = ("docker-registry", "skopeo", "podman")
+_BLOB_CACHE = "containers/cache/blob-info-cache-v1.boltdb"
+_TMPFS = Path("/dev/shm")  # noqa: S108 - the file system is what matters, names come from tempfile
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to pull: `command` takes the reference and the place, and returns what to run."""
+
+    name: str
+    program: str | None
+    command: Callable[[str, Path], list[str | Path]]
+    terminal: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Tell whether its program is there."""
+        return self.program is not None and Path(self.program).exists()
+
+
+def all_contenders(dray: Path, driver: str) -> list[Contender]:
+    """Return every contender; those with a program of None are not installed."""
+    return [*_drays(str(dray)), *_skopeos(), _podman(driver)]
+
+
+def _drays(dray: str) -> list[Contender]:
+    def pull(*options: str) -> Callable[[str, Path], list[str | Path]]:
+        return lambda reference, place: [
+            *(dray, "--store", place / "store", "pull"),
+            *(*options, reference),
+        ]
+
+    return [
+        Contender("dray", dray, pull("-q")),
+        Contender("dray --no-verify-layers", dray, pull("-q", "--no-verify-layers")),
+        Contender("dray on a terminal", dray, pull(), terminal=True),
+    ]
+
+
+def _skopeos() -> list[Contender]:
+    skopeo = find_binary("skopeo")
+
+    def copy(kind: str) -> Callable[[str, Path], list[str | Path]]:
+        return lambda reference, place: [
+            *(str(skopeo), "copy", "--quiet", "--src-tls-verify=false"),
+            *(f"docker://{reference}", f"{kind}:{place / 'copy'}:bench:latest"),
+        ]
+
+    def layout(reference: str, place: Path) -> list[str | Path]:
+        return [*copy("oci")(reference, place)[:-1], f"oci:{place / 'copy'}:latest"]
+
+    return [
+        Contender("skopeo oci:", skopeo, layout),
+        Contender("skopeo docker-archive:", skopeo, copy("docker-archive")),
+    ]
+
+
+def _podman(driver: str) -> Contender:
+    podman = find_binary("podman")
+    return Contender(
+        "podman pull",
+        podman,
+        lambda reference, place: [
+            *(str(podman), *_podman_places(place, driver)),
+            *("pull", "--quiet", "--tls-verify=false", reference),
+        ],
+    )
+
+
+def _podman_places(place: Path, driver: str) -> list[str | Path]:
+    return [
+        *("--root", place / "root", "--runroot", place / "run", "--tmpdir", place / "state"),
+        *("--storage-driver", driver),
+    ]
+
+
+def podman_driver() -> str:
+    """Return `overlay` where podman can use it on the place of the stores, else `vfs`."""
+    podman = find_binary("podman")
+    if podman is None:
+        return "none"
+    with clean_place() as place:
+        command = [podman, *_podman_places(place, "overlay"), "info"]
+        done = subprocess.run(command, env=environ(place), capture_output=True, check=False)
+    return "overlay" if done.returncode == 0 else "vfs"
+
+
+def environ(place: Path) -> Mapping[str, str]:
+    """Return an environment without anybody's settings, all temporary files in `place`."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "TERM": "xterm-256color",
+        "HOME": str(place),
+        "TMPDIR": str(place),
+        "XDG_CONFIG_HOME": str(place / "config"),
+        "XDG_DATA_HOME": str(place / "data"),
+    }
+
+
+@contextmanager
+def clean_place() -> Iterator[Path]:
+    """Yield an empty directory in memory, where there is one, and forget what peers remember."""
+    if os.geteuid() == 0:
+        # For root the place of this cache cannot be set; for others it follows XDG_DATA_HOME.
+        Path("/var/lib", _BLOB_CACHE).unlink(missing_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="bench-", dir=_TMPFS if _TMPFS.is_dir() else None))
+    try:
+        yield place
+    finally:
+        _remove(place)
+
+
+def stores_on() -> str:
+    """Say where the stores are."""
+    if _TMPFS.is_dir():
+        return str(_TMPFS)
+    return f"{tempfile.gettempdir()} (there is no {_TMPFS}: figures include a disk)"
+
+
+def _remove(place: Path) -> None:
+    """Remove a place; podman may have left its storage mounted upon itself."""
+    mounted = place / "root" / "overlay"
+    umount = find_binary("umount")
+    if umount is not None and mounted.is_mount():
+        subprocess.run([umount, "--lazy", mounted], check=False)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(place)

@@ -1,0 +1,128 @@
+"""Prints the figures side by side, their ratios, and which targets are met."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from build import Built
+    from measure import Figures
+
+__all__ = ["Results", "print_image", "print_targets"]
+
+_MB = 10**6
+_ARCHIVE, _PODMAN = "skopeo docker-archive:", "podman pull"
+_UNVERIFIED, _LAYOUT = "dray --no-verify-layers", "skopeo oci:"
+
+# (image, ours, theirs, largest ratio of wall time)
+_RATIOS = (
+    ("five", "dray", _ARCHIVE, 0.33),
+    ("five", "dray", _PODMAN, 0.25),
+    ("five", _UNVERIFIED, _LAYOUT, 0.9),
+    ("many", "dray", _ARCHIVE, 0.45),
+    ("many", "dray", _PODMAN, 0.25),
+    ("many", _UNVERIFIED, _LAYOUT, 1.2),
+    ("many", "dray on a terminal", "dray", 1.2),
+    ("small", "dray", _ARCHIVE, 0.45),
+    ("small", _UNVERIFIED, _LAYOUT, 1.1),
+    ("big", "dray", _ARCHIVE, 0.25),
+    ("big", _UNVERIFIED, _LAYOUT, 0.5),
+)
+_PEAK = 80 * _MB
+_GROWTH = 1.05  # of the peak from five layers to one large one: "none", and what runs differ by
+_START = 6.0
+_UP_TO_DATE_REQUESTS = 1
+
+
+@dataclass
+class Results:
+    """All that was measured; a text stands where a contender has no figures, and says why."""
+
+    pulls: dict[str, dict[str, Figures | str]] = field(default_factory=dict)
+    up_to_date: dict[str, Figures | str] = field(default_factory=dict)
+    start: dict[str, Figures] = field(default_factory=dict)
+
+    def figures(self, image: str, contender: str) -> Figures | None:
+        """Return the figures of one contender with one image, if there are any."""
+        found = self.pulls.get(image, {}).get(contender)
+        return None if isinstance(found, str) else found
+
+
+class _Verdict(NamedTuple):
+    what: str
+    value: float
+    limit: float
+    unit: str = ""
+
+    def __str__(self) -> str:
+        met = "ok" if self.value <= self.limit else "MISSED"
+        limit = f"<= {self.limit:g}{self.unit}"
+        return f"  {self.what:<62} {self.value:>7.2f}{self.unit:<3} {limit:<10} {met}"
+
+
+def print_image(name: str, built: Built, rows: dict[str, Figures | str]) -> None:
+    """Print the contenders with one image, and how many times as long as dray each takes."""
+    print(f"\n{name}: {built}")
+    head = ("wall s", "CPU s", "peak MB", "requests", "x dray", "slowest/fastest")
+    print(f"  {'':<26}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
+    ours = rows.get("dray")
+    for contender, row in rows.items():
+        if isinstance(row, str):
+            print(f"  {contender:<26}  {row}")
+            continue
+        times = "" if ours is None or isinstance(ours, str) else f"{row.wall / ours.wall:.2f}"
+        print(
+            f"  {contender:<26}{row.wall:>10.3f}{row.cpu:>10.3f}{row.peak / _MB:>10.1f}"
+            f"{row.requests:>10}{times:>10}{row.spread:>17.2f}",
+            flush=True,
+        )
+
+
+def print_targets(results: Results) -> None:
+    """Print every target that these figures say something about."""
+    print("\ntargets (ratios of median wall times unless another unit is given)")
+    verdicts = [*_ratios(results), *_peaks(results), *_requests(results), *_starts(results)]
+    for verdict in verdicts:
+        print(verdict)
+    missed = sum(verdict.value > verdict.limit for verdict in verdicts)
+    print(f"  {len(verdicts) - missed} of {len(verdicts)} met")
+
+
+def _ratios(results: Results) -> Iterator[_Verdict]:
+    for image, ours, theirs, limit in _RATIOS:
+        left, right = results.figures(image, ours), results.figures(image, theirs)
+        if left is not None and right is not None:
+            yield _Verdict(f"{image}: {ours} / {theirs}", left.wall / right.wall, limit)
+
+
+def _peaks(results: Results) -> Iterator[_Verdict]:
+    for image, rows in results.pulls.items():
+        highest = [
+            row.highest_peak
+            for name, row in rows.items()
+            if name.startswith("dray") and not isinstance(row, str)
+        ]
+        if highest:
+            yield _Verdict(f"{image}: largest peak of dray", max(highest) / _MB, _PEAK / _MB, " MB")
+    five, big = results.figures("five", "dray"), results.figures("big", "dray")
+    if five is not None and big is not None:
+        yield _Verdict("big: peak of dray / its peak with five", big.peak / five.peak, _GROWTH)
+
+
+def _requests(results: Results) -> Iterator[_Verdict]:
+    for image, row in results.up_to_date.items():
+        if isinstance(row, str):
+            print(f"  {image}: second pull {row}")
+        else:
+            what = f"{image}: requests when up to date ({row.wall:.3f} s)"
+            yield _Verdict(what, row.requests, _UP_TO_DATE_REQUESTS)
+
+
+def _starts(results: Results) -> Iterator[_Verdict]:
+    if results.start:
+        ours, bare = results.start["dray --version"], results.start["python -c pass"]
+        what = f"dray --version ({ours.wall:.3f} s) / python -c pass ({bare.wall:.3f} s)"
+        yield _Verdict(what, ours.wall / bare.wall, _START)

@@ -1,0 +1,54 @@
+"""Installs dray from its wheel into an environment of its own, as a user has it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["environment"]
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def environment(keep: Path) -> Path:
+    """Return the directory of programs of an environment with dray as it is in the checkout.
+
+    What is there from an earlier run is used again while the sources have not changed.
+    """
+    home, wheels = keep / "environment", keep / "wheel"
+    programs = home / "bin"
+    stamp = home / "built-from"
+    sources = f"{sys.version}\n{_digest()}"
+    if stamp.exists() and stamp.read_text() == sources:
+        return programs
+    for directory in (home, wheels):
+        shutil.rmtree(directory, ignore_errors=True)
+    _run(sys.executable, "-m", "venv", home)
+    pip = (programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
+    _run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, _ROOT)
+    _run(*pip, "install", "--compile", *wheels.glob("dray-*.whl"))
+    _check(programs / "python")
+    stamp.write_text(sources)
+    return programs
+
+
+def _check(python: Path) -> None:
+    """Make sure that no launcher script stands between the command and the interpreter."""
+    with python.resolve().open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            raise RuntimeError(f"{python.resolve()} is a launcher, not an interpreter")
+
+
+def _digest() -> str:
+    digest = hashlib.sha256((_ROOT / "pyproject.toml").read_bytes())
+    for path in sorted((_ROOT / "src").rglob("*.py")):
+        digest.update(f"{path.relative_to(_ROOT)}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run([str(part) for part in command], check=True)

@@ -1,0 +1,1 @@
+"""The command: one file a subcommand; the only room that prints and exits."""

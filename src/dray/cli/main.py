@@ -1,0 +1,187 @@
+"""The command's frame: options for all subcommands, exit codes, errors as people see them."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from dray import __version__, errors
+from dray.cli.render import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from dray.image import Store
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+# The first class that fits decides.
+_EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
+    (errors.InvalidReference, USAGE),
+    (errors.InvalidDigest, USAGE),
+    (errors.NotFound, 3),
+    (errors.Unauthorized, 4),
+    (errors.Denied, 4),
+    (errors.IntegrityError, 5),
+    (errors.NetworkError, 6),
+    (errors.RateLimited, 6),
+    (errors.Cancelled, INTERRUPTED),
+    (errors.DrayError, FAILED),
+)
+
+_COMMANDS = {
+    "images": "List the images of the store.",
+    "pull": "Fetch images from registries into the store.",
+    "show": "Show an image of the store.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options before the subcommand say."""
+
+    store_path: Path | None
+    verbose: bool
+    debug: bool
+
+    def store(self) -> Store:
+        """Open the store that was asked for."""
+        from dray.image import Store
+
+        return Store(self.store_path)
+
+
+class _Commands(click.Group):
+    """Subcommands that are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"dray.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else "see `dray --help`"
+            raise click.UsageError(f"there is no command {args[0]!r}; {meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        # From the table, so that help imports none of them.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Each command has examples: dray COMMAND --help. Exit codes: 0 done, 1 failed, 2 usage, "
+    "3 not found, 4 not allowed, 5 integrity, 6 network, 130 interrupted.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where images are kept (DRAY_STORE; ~/.local/share/dray).",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show each request.")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.version_option(__version__, "--version", prog_name="dray", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> None:
+    """Container images with no daemon and no root: pull, verify, store, show."""
+    ctx.obj = Settings(store, verbose, debug)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with the code that its outcome stands for."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = cli.main(args, prog_name="dray", standalone_mode=False)
+        code = result if isinstance(result, int) else DONE
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except click.ClickException as error:
+        code = _usage(error)
+    except errors.DrayError as error:
+        code = _failed(error, debug="--debug" in args)
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    if code == INTERRUPTED:
+        _leave(code)
+    sys.exit(code)
+
+
+def _usage(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    say(f"dray: {error.format_message()}")
+    if context is not None and context.command_path:
+        say(f"  see `{context.command_path} --help`")
+    return USAGE
+
+
+def _failed(error: errors.DrayError, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    say(describe(error))
+    return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+
+
+def _interrupted() -> int:
+    say(f"dray: interrupted{_kept()}")
+    return INTERRUPTED
+
+
+def _kept() -> str:
+    """Say what an interrupted transfer leaves for the next one."""
+    progress = sys.modules.get("dray.cli.progress")
+    return progress.kept() if progress is not None else ""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signals want it
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without waiting for threads: one may be in a name lookup that nothing interrupts."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def say(text: str) -> None:
+    """Write a line for people."""
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(text, err=True)
+
+
+def settings(ctx: click.Context) -> Settings:
+    """Return what the options before the subcommand say."""
+    found: Any = ctx.find_object(Settings)
+    return found if isinstance(found, Settings) else Settings(None, verbose=False, debug=False)

@@ -1,0 +1,222 @@
+"""Progress on stderr, in three forms: for a terminal, for a log, for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from dray.cli.render import clock, size, sizes
+from dray.content.events import Event, Status
+
+if TYPE_CHECKING:
+    from dray.model.digest import Digest
+
+HEARTBEAT = 10.0  # seconds between two lines of a log while layers are on their way
+_ENDED = {Status.EXISTS, Status.COMPLETE}
+_MOVING = {Status.DOWNLOADING, Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
+WINDOW = 5.0  # seconds over which a rate is averaged
+
+
+class View(Protocol):
+    """Something that shows events."""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event; called one at a time, from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Leave the screen in order."""
+        ...
+
+
+@dataclass(slots=True)
+class LayerState:
+    """What is known of a layer: its last status and how many bytes are there."""
+
+    status: Status
+    current: int = 0
+    total: int | None = None
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """All layers of one image, and how fast they arrive."""
+
+    layers: dict[Digest, LayerState] = field(default_factory=dict)
+    _samples: list[tuple[float, int]] = field(default_factory=list)
+
+    def update(self, event: Event) -> LayerState | None:
+        """Take an event in; return the layer that it is about."""
+        if event.status is Status.RESOLVED:
+            self.layers.clear()
+            self._samples.clear()
+        if event.digest is None or event.status is Status.DIGEST:
+            return None
+        state = self.layers.setdefault(event.digest, LayerState(event.status))
+        state.status = event.status
+        state.total = event.total
+        state.note = event.message
+        if event.status is not Status.RETRYING:  # which keeps what has arrived
+            state.current = event.current
+        return state
+
+    @property
+    def current(self) -> int:
+        """Bytes that are there."""
+        return sum(state.current for state in self.layers.values())
+
+    @property
+    def total(self) -> int:
+        """Bytes of all layers, as far as their sizes are known."""
+        return sum(state.total or state.current for state in self.layers.values())
+
+    @property
+    def ended(self) -> int:
+        """How many layers are done."""
+        return sum(state.status in _ENDED for state in self.layers.values())
+
+    def rate(self) -> float:
+        """Bytes a second over the last seconds; call it regularly."""
+        now = time.monotonic()
+        self._samples = [s for s in self._samples if now - s[0] <= WINDOW]
+        self._samples.append((now, self.current))
+        (then, before), (_, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (now - then) if now > then else 0.0
+
+    def summary(self) -> str:
+        """Return ``2/5 layers, 87.3/146.0 MB, 38.0 MB/s, 0:02 left``."""
+        parts = [f"{self.ended}/{len(self.layers)} layers", sizes(self.current, self.total)]
+        rate = self.rate()
+        if rate > 0:
+            parts.append(f"{size(rate)}/s")
+            parts.append(f"{clock((self.total - self.current) / rate)} left")
+        return ", ".join(parts)
+
+
+_tally = Tally()
+
+
+def kept() -> str:
+    """Say what of an interrupted pull stays for the next one."""
+    if not _tally.current:
+        return ""
+    amount = sizes(_tally.current, _tally.total).replace("/", " of ")
+    return f"; {amount} are kept, the next pull goes on from there"
+
+
+def line(event: Event) -> str | None:
+    """Return what is worth a line of its own in a log."""
+    name = event.digest.short if event.digest is not None else ""
+    match event.status:
+        case Status.RESOLVED | Status.DONE:
+            prefix = "Status: " if event.status is Status.DONE else ""
+            return prefix + event.message
+        case Status.DIGEST:
+            return f"Digest: {event.digest}"
+        case Status.WARNING:
+            return f"Warning: {event.message}"
+        case Status.RETRYING:
+            where = f"{name}  " if name else ""
+            return f"{where}Retrying in {event.seconds:.1f} seconds ({event.message})"
+        case Status.COMPLETE:
+            return f"{name}  Pull complete   {size(event.total or event.current)}"
+        case Status.EXISTS:
+            return f"{name}  Already exists"
+        case _:
+            return None
+
+
+class Quiet:
+    """Shows warnings alone."""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        _tally.update(event)
+        if event.status is Status.WARNING:
+            print(line(event), file=sys.stderr)  # noqa: T201 - this is where printing happens
+
+    def close(self) -> None:
+        """Do nothing: nothing is drawn."""
+
+
+class Plain:
+    """A line for each layer as it ends, and a sign of life every ten seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="dray-heartbeat", daemon=True)
+        self._heart.start()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        with self._lock:
+            _tally.update(event)
+            text = line(event)
+            if text is not None:
+                self._write(text)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+        self._last = time.monotonic()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(HEARTBEAT / 10):
+            with self._lock:
+                on_their_way = _tally.ended < len(_tally.layers)
+                summary = _tally.summary()
+                if on_their_way and time.monotonic() - self._last >= HEARTBEAT:
+                    self._write(summary)
+
+    def close(self) -> None:
+        """Stop the signs of life."""
+        self._closed.set()
+
+
+class Json:
+    """One JSON object a line, as documented in docs/command.md."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        _tally.update(event)
+        found: dict[str, object] = {
+            "status": event.status.name.lower(),
+            "reference": event.reference,
+        }
+        if event.digest is not None:
+            found["digest"] = str(event.digest)
+        if event.total is not None or event.current:
+            found |= {"current": event.current, "total": event.total}
+        if event.status is Status.RETRYING:
+            found["seconds"] = round(event.seconds, 3)
+        if event.message:
+            found["message"] = event.message
+        self._stream.write(json.dumps(found) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Do nothing: each line is complete."""
+
+
+def view(form: str, *, quiet: bool) -> View:
+    """Choose how to show progress: ``form`` is auto, plain, tty or json."""
+    if form == "json":
+        return Json(sys.stderr)
+    if quiet:
+        return Quiet()
+    if form == "tty" or (form == "auto" and sys.stderr.isatty()):
+        from dray.cli.terminal import Terminal
+
+        return Terminal(sys.stderr, _tally)
+    return Plain(sys.stderr)

@@ -1,0 +1,142 @@
+"""``dray pull``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dray.cli.address import registry_name
+from dray.cli.main import say, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.client import Client
+    from dray.image import Image
+    from dray.registry.transport import Exchange
+
+EXAMPLES = """\b
+Examples:
+  dray pull python:3.12-slim
+  dray pull --platform linux/arm64 alpine ghcr.io/acme/app:1.4.2
+  dray pull --all-tags localhost:5000/acme/app
+  dray pull -q alpine | xargs dray show
+"""
+
+
+@click.command("pull", epilog=EXAMPLES)
+@click.argument("names", nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]…")
+@click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of the repositories.")
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but image ids.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "tty", "plain", "json"]),
+    default="auto",
+    show_default=True,
+    help="How to show progress, on stderr.",
+)
+@click.option("--creds", metavar="USER[:PASSWORD]", help="For the registries named here.")
+@click.option(
+    "--authfile",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file of credentials, instead of those of podman, skopeo and docker.",
+)
+@click.option("--insecure", is_flag=True, help="Accept any certificate, and plain http.")
+@click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=6, show_default=True, help="Blobs at a time."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Without a byte, before trying again.",
+)
+@click.option(
+    "--retries", type=click.IntRange(1), default=5, show_default=True, help="Attempts in all."
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    all_tags: bool,
+    platform: str | None,
+    quiet: bool,
+    progress: str,
+    creds: str | None,
+    authfile: Path | None,
+    insecure: bool,
+    no_verify_layers: bool,
+    jobs: int,
+    timeout: float,
+    retries: int,
+) -> None:
+    """Fetch images from registries into the store, verified to the last byte.
+
+    What is in the store already is not fetched again; an interrupted pull goes on where it
+    stood. Prints the image ids.
+    """
+    from dray.cli.progress import view
+    from dray.client import Client
+    from dray.model.reference import Reference
+
+    chosen = settings(ctx)
+    references = [Reference.parse(registry_name(name)) for name in names]
+    if all_tags and not all(reference.is_name_only for reference in references):
+        raise click.UsageError("--all-tags goes with names that have neither tag nor digest", ctx)
+    shown = view("plain" if chosen.verbose and progress == "auto" else progress, quiet=quiet)
+    store = chosen.store()
+    client = Client(
+        store=store,
+        credentials=_credentials(creds),
+        authfile=authfile,
+        insecure=insecure,
+        jobs=jobs,
+        timeout=timeout,
+        retries=retries,
+        on_request=_print_request if chosen.verbose else None,
+    )
+    try:
+        for reference in references:
+            for image in _pull(client, all_tags=all_tags)(
+                str(reference),
+                platform=platform,
+                verify_layers=not no_verify_layers,
+                on_event=shown,
+            ):
+                sys.stdout.write(f"{image.id}\n")
+                sys.stdout.flush()
+    finally:
+        shown.close()
+    client.close()
+    store.close()
+
+
+def _pull(client: Client, *, all_tags: bool) -> Callable[..., list[Image]]:
+    if all_tags:
+        return client.pull_all_tags
+    return lambda *args, **kwargs: [client.pull(*args, **kwargs)]
+
+
+def _credentials(text: str | None) -> tuple[str, str] | None:
+    """Split ``USER:PASSWORD``; a password that is left out is asked for."""
+    if text is None:
+        return None
+    user, colon, password = text.partition(":")
+    if not colon:
+        password = click.prompt(f"Password for {user}", hide_input=True, err=True)
+    return user, password
+
+
+def _print_request(exchange: Exchange) -> None:
+    limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
+    say(
+        f"> {exchange.method} {exchange.url} {exchange.status} "
+        f"{exchange.seconds * 1000:.0f} ms{limit}"
+    )

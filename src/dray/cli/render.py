@@ -1,0 +1,101 @@
+"""Values as people read them: sizes, ages, durations, tables, errors."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from dray.errors import DrayError, InvalidReference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_STEP = 1000
+_AGES = (
+    (365 * 86400, "year"),
+    (30 * 86400, "month"),
+    (7 * 86400, "week"),
+    (86400, "day"),
+    (3600, "hour"),
+    (60, "minute"),
+)
+_NUL_YEAR = 1970  # tools that build reproducibly date everything to it or before
+
+
+def size(count: float) -> str:
+    """Return bytes with three significant digits: ``29.1 MB``."""
+    value, unit = float(count), _UNITS[0]
+    for unit in _UNITS:  # noqa: B007 - the one that fits is used below
+        if round(value, 1) < _STEP:
+            break
+        value /= _STEP
+    if unit == "B" or value >= 100:  # noqa: PLR2004 - three digits without a fraction
+        return f"{value:.0f} {unit}"
+    return f"{value:.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"  # noqa: PLR2004
+
+
+def sizes(current: int, total: int | None) -> str:
+    """Return progress in the unit of its total: ``14.2/33.0 MB``."""
+    if not total:
+        return size(current)
+    unit, divisor = "B", 1
+    for unit in _UNITS:  # noqa: B007 - the one that fits is used below
+        if total / divisor < _STEP:
+            break
+        divisor *= _STEP
+    digits = 0 if divisor == 1 else 1
+    return f"{current / divisor:.{digits}f}/{total / divisor:.{digits}f} {unit}"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def age(created: str, now: datetime.datetime | None = None) -> str:
+    """Return how long ago an RFC 3339 time was: ``3 weeks ago``."""
+    moment = _moment(created)
+    if moment is None or moment.year <= _NUL_YEAR:
+        return "-"
+    now = now or datetime.datetime.now(datetime.UTC)
+    passed = (now - moment).total_seconds()
+    for length, name in _AGES:
+        if passed >= length:
+            count = int(passed // length)
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _moment(text: str) -> datetime.datetime | None:
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows in columns, the last one ragged."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def describe(error: DrayError) -> str:
+    """Return an error in one line, and below it what to try."""
+    subject = f"{error.subject}: " if error.subject else ""
+    lines = [f"dray: {subject}{error}"]
+    if isinstance(error, InvalidReference):
+        lines += [f"  {_printable(error.text)}", f"  {' ' * error.position}^"]
+    lines += [f"  {line}" for line in error.hint.splitlines()]
+    return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

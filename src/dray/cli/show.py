@@ -1,0 +1,103 @@
+"""``dray show``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dray.cli import render
+from dray.cli.address import store_name
+from dray.cli.main import settings
+from dray.model.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dray.image import Image
+
+EXAMPLES = """\b
+Examples:
+  dray show alpine
+  dray show 0f5c1c1b9a7e
+  dray show --json alpine | jq .config.config.Env
+"""
+_COMMAND_SHOWN = 60  # characters of the step that made a layer
+
+
+@click.command("show", epilog=EXAMPLES)
+@click.argument("name", metavar="NAME|ID")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the config and all digests.")
+@click.pass_context
+def command(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show an image of the store: names, platform, how it runs, layers."""
+    store = settings(ctx).store()
+    image = store.get(store_name(name))
+    click.echo(json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image)))
+    store.close()
+
+
+def _object(image: Image) -> dict[str, Any]:
+    return {
+        "id": str(image.id),
+        "digest": str(image.digest),
+        "names": list(image.names),
+        "platform": str(image.platform),
+        "platforms": list(image.platforms),
+        "created": image.created or None,
+        "size": image.size,
+        "manifest": {
+            "mediaType": image.manifest.media_type,
+            "digest": str(image.record.manifest),
+            "annotations": dict(image.manifest.annotations),
+        },
+        "layers": [
+            {
+                "digest": str(layer.digest),
+                "diff_id": str(layer.diff_id),
+                "mediaType": layer.media_type,
+                "size": layer.size,
+                "created_by": layer.created_by,
+            }
+            for layer in image.layers
+        ],
+        "config": json.loads(image.config.raw),
+    }
+
+
+def _lines(image: Image) -> Iterator[str]:
+    config = image.config
+    rows = [
+        ("id", [str(image.id)]),
+        ("digest", [str(image.digest)]),
+        ("names", [Reference.parse(name).familiar for name in image.names if "@" not in name]),
+        ("platform", [", ".join(image.platforms)]),
+        ("created", [f"{image.created}  ({render.age(image.created)})" if image.created else ""]),
+        ("author", [config.author]),
+        ("size", [f"{render.size(image.size)} in {len(image.layers)} layers"]),
+        ("user", [config.user]),
+        ("workdir", [config.working_dir]),
+        ("entrypoint", [shlex.join(config.entrypoint or ())]),
+        ("cmd", [shlex.join(config.cmd or ())]),
+        ("ports", [" ".join(config.exposed_ports)]),
+        ("volumes", [" ".join(config.volumes)]),
+        ("env", [f"{name}={value}" for name, value in config.env.items()]),
+        ("labels", [f"{name}={value}" for name, value in config.labels.items()]),
+    ]
+    for title, values in rows:
+        for place, value in enumerate(value for value in values if value):
+            yield f"{title if place == 0 else '':<12}{_plain(value)}"
+    for place, layer in enumerate(image.layers):
+        step = " ".join(layer.created_by.split())
+        short = step if len(step) <= _COMMAND_SHOWN else f"{step[: _COMMAND_SHOWN - 1]}…"
+        title = "layers" if place == 0 else ""
+        yield (
+            f"{title:<12}{layer.digest.short}  {render.size(layer.size):>7}  {_plain(short)}"
+        ).rstrip()
+
+
+def _plain(text: str) -> str:
+    """Keep what an image says from steering the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,109 @@
+"""Progress on a terminal: ended layers scroll up, those on their way are redrawn below."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dray.cli.progress import LayerState, Tally, line
+from dray.cli.render import clock, size, sizes
+from dray.content.events import Event, Status
+
+if TYPE_CHECKING:
+    from dray.model.digest import Digest
+
+DELAY = 0.5  # seconds before anything is redrawn: what is over by then needs no drawing
+INTERVAL = 0.2  # seconds between two drawings
+WIDTH = 20  # characters of a bar
+_ACTIVE = {Status.DOWNLOADING, Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
+
+
+class Terminal:
+    """Lines that stay, and under them a few that move.
+
+    Rows and not a progress library's tasks: those redraw for each row that is added. The
+    library for drawing is loaded by the thread that draws, when there is something to draw.
+    """
+
+    def __init__(self, stream: TextIO, tally: Tally) -> None:
+        self._stream = stream
+        self._tally = tally
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._live: Any = None
+        self._rates: dict[Digest, tuple[int, float]] = {}
+        self._thread = threading.Thread(target=self._draw, name="dray-progress", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        with self._lock:
+            self._tally.update(event)
+            text = line(event)
+            if text is None:
+                return
+            if self._live is None:
+                self._stream.write(text + "\n")
+                self._stream.flush()
+            else:
+                self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Remove what moves; what stays stays."""
+        self._closed.set()
+        self._thread.join(timeout=1)
+
+    def _draw(self) -> None:
+        if self._closed.wait(DELAY):
+            return
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        live = Live(
+            console=Console(file=self._stream, force_terminal=True),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        with self._lock:
+            live.start()
+            self._live = live
+        while True:
+            over = self._closed.wait(INTERVAL)
+            with self._lock:
+                live.update(Text("" if over else "\n".join(self._rows())), refresh=True)
+                if over:
+                    self._live = None
+                    live.stop()
+                    return
+
+    def _rows(self) -> list[str]:
+        rows = [
+            self._row(digest, state)
+            for digest, state in self._tally.layers.items()
+            if state.status in _ACTIVE
+        ]
+        return [*rows, self._tally.summary()] if self._tally.layers else rows
+
+    def _row(self, digest: Digest, state: LayerState) -> str:
+        total = state.total or 0
+        share = min(state.current / total, 1.0) if total else 0.0
+        halves = int(share * WIDTH * 2)
+        bar = ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(WIDTH)
+        row = f"{digest.short}  {state.status:<18}  {bar}  {sizes(state.current, state.total)}"
+        if state.status is not Status.DOWNLOADING:
+            return row
+        rate = self._rate(digest, state.current)
+        left = f"  {clock((total - state.current) / rate)}" if total and rate > 0 else ""
+        return f"{row}  {size(rate)}/s{left}"
+
+    def _rate(self, digest: Digest, current: int) -> float:
+        """Return a layer's bytes a second, smoothed over some drawings."""
+        before, rate = self._rates.get(digest, (current, 0.0))
+        now = (current - before) / INTERVAL
+        rate = now if rate == 0.0 else 0.8 * rate + 0.2 * now
+        self._rates[digest] = (current, rate)
+        return rate
