@@ -191,7 +191,7 @@ class Layer:
         from dray.content.verify import VerifiedLayer
 
         source = self.store.open(self.digest)
-        return io.BufferedReader(VerifiedLayer(source, self.digest, self.diff_id), 256 * 1024)
+        return io.BufferedReader(VerifiedLayer(source, self.diff_id), 256 * 1024)
 
     @contextlib.contextmanager
     def open_tar(self) -> Iterator[tarfile.TarFile]:
@@ -205,7 +205,7 @@ class Layer:
         from dray.content.verify import VerifiedLayer
 
         with contextlib.closing(
-            VerifiedLayer(self.store.open(self.digest), self.digest, self.diff_id)
+            VerifiedLayer(self.store.open(self.digest), self.diff_id)
         ) as stream:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=256 * 1024) as tar:
                 yield tar

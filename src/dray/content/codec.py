@@ -45,22 +45,21 @@ def detect(head: bytes) -> str | None:
     return None
 
 
-def decompress(source: Raw, what: str = "the layer") -> Decompressed:
+def decompress(source: Raw) -> Decompressed:
     """Read ``source`` decompressed, whatever it is compressed with, or as it is.
 
     The result's ``readinto`` raises `IntegrityError` for a stream that is damaged; it asks
     for no more memory than `MAX_WINDOW` and a few buffers, whatever the stream claims.
     """
-    return Decompressed(source, what)
+    return Decompressed(source)
 
 
 class Decompressed:
     """A stream of decompressed bytes; ``compression`` is its name, None for plain bytes."""
 
-    def __init__(self, source: Raw, what: str) -> None:
+    def __init__(self, source: Raw) -> None:
         replay = _Replay(source)
         self.compression = detect(replay.head)
-        self._what = what
         self._raw, self._errors = _open(replay, self.compression)
 
     def readinto(self, buffer: Buffer) -> int:
@@ -71,7 +70,7 @@ class Decompressed:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's fault, not the stream's
             raise IntegrityError(
-                f"{self._what} is not a valid {self.compression} stream: {error}",
+                f"not a valid {self.compression} stream: {error}",
                 expected=f"a valid {self.compression} stream",
                 actual=str(error),
             ) from error

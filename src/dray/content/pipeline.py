@@ -63,7 +63,7 @@ def receive(
     most = limits.unsized if descriptor.size is None else descriptor.size
     if part.size > most:
         part.restart()
-    follower = _Follower(part, descriptor, limits.raw.of(most), cancel) if follow else None
+    follower = _Follower(part, limits.raw.of(most), cancel) if follow else None
     try:
         _fill(part, blob, most, cancel, on_bytes)
         part.finish()
@@ -93,7 +93,7 @@ def _fill(
     if hasher.hexdigest() != descriptor.digest.hex:
         actual = f"{descriptor.digest.algorithm}:{hasher.hexdigest()}"
         raise IntegrityError(
-            f"{descriptor.digest}: content does not match its digest (got {actual})",
+            f"content does not match its digest (got {actual})",
             expected=str(descriptor.digest),
             actual=actual,
             hint="nothing of it was stored; a proxy on the way may be altering downloads",
@@ -141,7 +141,7 @@ def _append(
 def _wrong_size(descriptor: Descriptor, actual: str) -> IntegrityError:
     expected = "the limit" if descriptor.size is None else f"{descriptor.size:,} bytes"
     return IntegrityError(
-        f"{descriptor.digest}: has {actual}, expected {expected}",
+        f"it has {actual}, expected {expected}",
         expected=expected,
         actual=actual,
     )
@@ -150,11 +150,8 @@ def _wrong_size(descriptor: Descriptor, actual: str) -> IntegrityError:
 class _Follower:
     """The second thread: computes the DiffID of a part that is still growing."""
 
-    def __init__(
-        self, part: Growing, descriptor: Descriptor, limit: int, cancel: CancelToken
-    ) -> None:
+    def __init__(self, part: Growing, limit: int, cancel: CancelToken) -> None:
         self._part = part
-        self._descriptor = descriptor
         self._limit = limit
         self._cancel = cancel
         self._result: tuple[Digest, int] | None = None
@@ -164,9 +161,7 @@ class _Follower:
 
     def _run(self) -> None:
         try:
-            self._result = follow_diff_id(
-                self._part.follow(), self._descriptor.digest, self._limit, self._cancel
-            )
+            self._result = follow_diff_id(self._part.follow(), self._limit, self._cancel)
         except (DrayError, OSError) as error:
             # The writer goes on: if the digest is wrong as well, that is the error to show.
             self._error = error

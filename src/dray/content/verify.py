@@ -41,15 +41,13 @@ class RawLimit:
         return max(self.least, self.ratio * compressed)
 
 
-def follow_diff_id(
-    source: Raw, digest: Digest, limit: int, cancel: CancelToken
-) -> tuple[Digest, int]:
+def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest, int]:
     """Decompress ``source`` to its end and return its DiffID and size in bytes.
 
     Decompression and hashing run at the same time, in this thread and one of its own. Raises
     `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
     """
-    stream = decompress(source, f"layer {digest.algorithm}:{digest.short}…")
+    stream = decompress(source)
     hasher = _HashingThread()
     total = 0
     try:
@@ -61,7 +59,7 @@ def follow_diff_id(
                 return Digest("sha256", hasher.hexdigest()), total
             total += count
             if total > limit:
-                raise _too_large(digest, limit)
+                raise _too_large(limit)
             hasher.update(buffer, count)
     finally:
         hasher.stop()
@@ -106,9 +104,9 @@ class VerifiedLayer(io.RawIOBase):
     The last read raises `IntegrityError` instead of saying that this is the end.
     """
 
-    def __init__(self, source: io.FileIO, digest: Digest, diff_id: Digest) -> None:
+    def __init__(self, source: io.FileIO, diff_id: Digest) -> None:
         self._source = source
-        self._stream = decompress(source, f"layer {digest.algorithm}:{digest.short}…")
+        self._stream = decompress(source)
         self._diff_id = diff_id
         self._hash = diff_id.hasher()
 
@@ -141,9 +139,9 @@ class VerifiedLayer(io.RawIOBase):
         super().close()
 
 
-def _too_large(digest: Digest, limit: int) -> IntegrityError:
+def _too_large(limit: int) -> IntegrityError:
     return IntegrityError(
-        f"layer {digest.algorithm}:{digest.short}… decompresses to more than {limit:,} bytes",
+        f"it decompresses to more than {limit:,} bytes",
         expected=f"at most {limit} bytes",
         actual="more",
         hint="it is built to fill disks; if it is to be trusted, raise the limit on raw sizes",

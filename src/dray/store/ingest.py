@@ -98,7 +98,7 @@ class Ingest:
         size = self._files.size(digest)
         if descriptor.size not in {None, size}:
             raise IntegrityError(
-                f"{digest}: has {size:,} bytes, expected {descriptor.size:,}",
+                f"it has {size:,} bytes, expected {descriptor.size:,}",
                 expected=str(descriptor.size),
                 actual=str(size),
             )
@@ -106,7 +106,7 @@ class Ingest:
         if follow and diff_id is None:
             limit = self._limits.raw.of(size)
             with self._files.path(digest).open("rb", buffering=0) as file:
-                diff_id, raw_size = follow_diff_id(file, digest, limit, cancel)
+                diff_id, raw_size = follow_diff_id(file, limit, cancel)
             with self._db.write() as connection:
                 _record_blob(connection, digest, size, diff_id, raw_size)
         return Receipt(descriptor, diff_id, raw_size, existed=True)

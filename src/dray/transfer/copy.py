@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dray.content.retry import RetryPolicy
 from dray.content.verify import check_rootfs
-from dray.errors import Cancelled, DrayError, Unsupported
+from dray.errors import Cancelled, DrayError, IntegrityError, Unsupported
 from dray.model import mediatype
 from dray.model.config import parse_config
 from dray.transfer.reader import resuming
@@ -94,7 +94,10 @@ class ImageCopy:
         self._config = config
 
     def _pull_layer(self, layer: Descriptor, cancel: CancelToken) -> None:
-        receipt = self._put(layer, cancel, follow=self._options.verify_layers)
+        try:
+            receipt = self._put(layer, cancel, follow=self._options.verify_layers)
+        except IntegrityError as error:
+            raise error.within(f"layer {layer.digest.algorithm}:{layer.digest.short}…") from None
         self._receipts[layer.digest] = receipt
         self._progress.complete(layer, receipt)
 

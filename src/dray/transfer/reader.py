@@ -105,9 +105,9 @@ class _Resuming:
             raise self._short(self._position)
 
     def _short(self, position: int) -> DrayError:
-        digest, size = self._descriptor.digest, self._descriptor.size
+        size = self._descriptor.size
         error = IntegrityError(
-            f"{digest}: the registry sends {position:,} bytes of {size:,}",
+            f"the registry sends {position:,} bytes of {size:,}",
             expected=f"{size} bytes",
             actual=f"{position} bytes",
         )

@@ -1,0 +1,30 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+BIN = .venv/bin
+export PYTHON
+
+.PHONY: demo test lint check bench clean
+
+demo:
+	@echo "Setting up .venv ..."
+	@scripts/setup
+	@$(BIN)/python demo/tour.py
+
+test:
+	@scripts/setup peers
+	@$(MAKE) --no-print-directory lint check
+
+lint:
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+check:
+	$(BIN)/pytest --cov --cov-report=term
+
+bench:
+	@scripts/setup peers
+	@$(BIN)/python bench/pull.py $(ARGS)
+
+clean:
+	rm -rf .venv .bench build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

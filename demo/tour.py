@@ -1,0 +1,162 @@
+"""A tour of dray on a registry of its own: pull, look, pull again, refuse what is broken.
+
+Needs nothing but the environment that it runs in; the registry is `dray.testing.FakeRegistry`
+in this process, the image is made from files of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dray
+from dray.testing import BuiltImage, Corrupt, FakeRegistry, Fault, build_image, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LAYER_BYTES = 16_000_000  # of files, before compression
+_BOLD, _PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+
+
+def main() -> None:
+    """Walk through; exits with 1 if something does not behave as it says."""
+    with tempfile.TemporaryDirectory(prefix="dray-demo-") as directory:
+        tell("dray: container images from Python, with no daemon and no root")
+        image = make_image()
+        with FakeRegistry() as registry:
+            registry.add_image("demo/tour", image, "1.0")
+            Tour(registry, image, Path(directory)).walk()
+
+
+class Tour:
+    """The steps, each of which checks what it shows."""
+
+    def __init__(self, registry: FakeRegistry, image: BuiltImage, directory: Path) -> None:
+        self.registry = registry
+        self.image = image
+        self.directory = directory
+        self.name = f"{registry.host}/demo/tour:1.0"
+
+    def walk(self) -> None:
+        self.first_pull()
+        self.look()
+        self.second_pull()
+        self.from_python()
+        self.corrupted()
+        tell("That is the tour. Next: dray pull --help, README.md")
+
+    def first_pull(self) -> None:
+        tell("1. Pull it: every blob is hashed as it arrives, every layer unpacked and compared")
+        started = time.monotonic()
+        result = self.dray("pull", self.name)
+        check(result.returncode == 0, "the pull works")
+        check(result.stdout.strip() == self.image.id, "and prints the id that the image has")
+        say(f"   {len(self.registry.requests)} requests, {time.monotonic() - started:.1f} s")
+
+    def look(self) -> None:
+        tell("2. Look at what is in the store")
+        self.dray("images")
+        self.dray("show", self.name)
+
+    def second_pull(self) -> None:
+        tell("3. Pull it again: one request, nothing fetched")
+        self.registry.clear()
+        result = self.dray("pull", self.name)
+        methods = [request.method for request in self.registry.requests]
+        say(f"   the registry saw: {' '.join(methods)}")
+        check("up to date" in result.stderr and methods == ["HEAD"], "the image is up to date")
+
+    def from_python(self) -> None:
+        tell("4. The same from Python")
+        store = dray.Store(self.directory / "store")
+        say(">>> image = store.get(name)")
+        image = store.get(self.name)
+        say(">>> image.config.entrypoint, len(image.layers)")
+        say(repr((image.config.entrypoint, len(image.layers))))
+        say(">>> with image.layers[0].open_tar() as tar: len(tar.getnames())")
+        with image.layers[0].open_tar() as tar:
+            say(repr(len(tar.getnames())))
+        check(str(image.id) == self.image.id, "store and registry agree")
+        store.close()
+
+    def corrupted(self) -> None:
+        tell("5. A proxy flips one byte of one layer: refused, and nothing of the image is named")
+        layer = max(self.image.layers, key=lambda piece: piece.size)
+        self.registry.inject(Fault(Corrupt(at=layer.size // 2), path=layer.digest))
+        other = self.directory / "other-store"
+        result = self.dray("pull", self.name, store=other)
+        check(result.returncode == 5, "exit code 5: integrity")  # noqa: PLR2004
+        check(not dray.Store(other).images(), "the store holds no image")
+
+    def dray(self, *arguments: str, store: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the command, show what it prints, and return it."""
+        say(f"{_BOLD}$ dray {shlex.join(arguments)}{_PLAIN}")
+        result = subprocess.run(  # noqa: S603 - this very installation's command
+            [sys.executable, "-m", "dray", *arguments],
+            env=os.environ | {"DRAY_STORE": str(store or self.directory / "store")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        for line in (result.stderr + result.stdout).splitlines():
+            say(line)
+        return result
+
+
+def make_image() -> BuiltImage:
+    """Make an image of three layers from what is installed here."""
+    tell("0. Make an image from files of this machine")
+    library = Path(sysconfig.get_path("stdlib"))
+    packages = Path(sysconfig.get_path("purelib"))
+    script = b"#!/bin/sh\nexec /opt/python/bin/python3 -m this\n"
+    tars = [
+        tar_layer(dict(files(library, "opt/python/lib", skip="site-packages"))),
+        tar_layer(dict(files(packages, "opt/python/site-packages"))),
+        tar_layer({"app": None, "app/start": script}),
+    ]
+    image = build_image(tars, entrypoint=["/app/start"], env=["LANG=C.UTF-8"])
+    for piece in image.layers:
+        say(f"   layer {piece.digest[7:19]}  {piece.size / 1e6:6.1f} MB")
+    return image
+
+
+def files(root: Path, prefix: str, skip: str = "") -> Iterable[tuple[str, bytes]]:
+    """Yield files below a directory, in order, until there are enough."""
+    left = LAYER_BYTES
+    for path in sorted(root.rglob("*")):
+        if not path.is_file() or path.is_symlink() or (skip and skip in path.parts):
+            continue
+        data = path.read_bytes()
+        yield f"{prefix}/{path.relative_to(root)}", data
+        left -= len(data)
+        if left <= 0:
+            return
+
+
+def tell(text: str) -> None:
+    say(f"\n{_BOLD}{text}{_PLAIN}")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def check(holds: bool, claim: str) -> None:  # noqa: FBT001 - what is claimed
+    """Show that a claim holds, or end the tour."""
+    say(f"   {'ok' if holds else 'FAILED'}: {claim}")
+    if not holds:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

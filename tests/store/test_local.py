@@ -1,0 +1,327 @@
+"""The store alone: blobs, leases, names, versions, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.content.ports import Blob, Busy, Opened
+from dray.errors import IntegrityError, NotFound, StoreError
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.model.reference import Reference
+from dray.store import LocalStore
+from dray.store.images import ImageRecord
+from dray.store.parts import open_part
+from dray.testing import build_image, tar_layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOBODY = 65534
+
+
+class Once:
+    """A stream over bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.left = data
+
+    def read1(self, size: int) -> bytes:
+        data, self.left = self.left[:size], self.left[size:]
+        return data
+
+    def close(self) -> None:
+        self.left = b""
+
+
+def blob(data: bytes, digest: Digest | None = None, size: int | None = None) -> Blob:
+    found = digest or Digest.of(data)
+    descriptor = Descriptor("", found, len(data) if size is None else size)
+    return Blob(descriptor, lambda offset: Opened(Once(data[offset:]), offset))
+
+
+def put(store: LocalStore, item: Blob, *, follow: bool = False) -> None:
+    with store.ingest() as ingest:
+        ingest.put(item, follow=follow, cancel=CancelToken(), on_bytes=lambda _: None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+def path_of(store: LocalStore, digest: Digest) -> Path:
+    return store.path / "blobs" / digest.algorithm / digest.hex
+
+
+def parts(store: LocalStore) -> list[str]:
+    return sorted(path.name for path in (store.path / "ingest").iterdir())
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_put_stores_bytes_under_their_digest_read_only(store: LocalStore, algorithm: str) -> None:
+    digest = Digest.of(b"content", algorithm)
+    put(store, blob(b"content", digest))
+    assert store.read(digest) == b"content"
+    assert stat.S_IMODE(path_of(store, digest).stat().st_mode) == 0o444
+    assert parts(store) == []
+
+
+def test_put_twice_tells_that_it_existed(store: LocalStore) -> None:
+    layer = build_image([tar_layer({"a": b"x" * 1000})]).layers[0].data
+    diff_ids = []
+    for existed in (False, True):
+        with store.ingest() as ingest:
+            receipt = ingest.put(
+                blob(layer), follow=True, cancel=CancelToken(), on_bytes=lambda _: None
+            )
+        assert receipt.existed is existed
+        diff_ids.append((receipt.diff_id, receipt.raw_size))
+    assert diff_ids[0] == diff_ids[1] == (Digest.of(tar_layer({"a": b"x" * 1000})), 10240)
+
+
+def test_a_diff_id_that_nobody_computed_is_computed_when_asked_for(store: LocalStore) -> None:
+    layer = build_image([tar_layer({"a": b"x"})]).layers[0].data
+    put(store, blob(layer))
+    with store.ingest() as ingest:
+        receipt = ingest.put(
+            blob(layer), follow=True, cancel=CancelToken(), on_bytes=lambda _: None
+        )
+    assert receipt.existed
+    assert receipt.diff_id == Digest.of(tar_layer({"a": b"x"}))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        blob(b"content", Digest.of(b"other")),
+        blob(b"content", size=6),
+        blob(b"content", size=8),
+    ],
+    ids=["digest", "too long", "too short"],
+)
+def test_wrong_content_is_refused_and_leaves_nothing(store: LocalStore, item: Blob) -> None:
+    with pytest.raises(IntegrityError):
+        put(store, item)
+    assert not path_of(store, item.descriptor.digest).exists()
+    assert parts(store) == []
+
+
+def test_a_wrong_prefix_is_dropped_and_the_blob_read_again(store: LocalStore) -> None:
+    item = blob(b"content")
+    put(store, blob(b"something else"))  # makes the directories
+    part = store.path / "ingest" / f"sha256-{item.descriptor.digest.hex}.part"
+    part.write_bytes(b"cXn")
+    put(store, item)
+    assert store.read(item.descriptor.digest) == b"content"
+
+
+def test_a_prefix_is_kept_and_read_behind(store: LocalStore) -> None:
+    offsets = []
+
+    def open_at(offset: int) -> Opened:
+        offsets.append(offset)
+        return Opened(Once(b"content"[offset:]), offset)
+
+    digest = Digest.of(b"content")
+    put(store, blob(b"something else"))
+    part = store.path / "ingest" / f"sha256-{digest.hex}.part"
+    part.write_bytes(b"con")
+    put(store, Blob(Descriptor("", digest, 7), open_at))
+    assert offsets == [3]
+    assert store.read(digest) == b"content"
+
+
+def test_a_part_that_is_whole_is_verified_without_asking(store: LocalStore) -> None:
+    digest = Digest.of(b"content")
+    put(store, blob(b"something else"))
+    (store.path / "ingest" / f"sha256-{digest.hex}.part").write_bytes(b"content")
+
+    def never(_offset: int) -> Opened:
+        raise AssertionError("nothing is missing")
+
+    put(store, Blob(Descriptor("", digest, 7), never))
+    assert store.read(digest) == b"content"
+
+
+def test_a_failure_of_the_source_keeps_what_has_arrived(store: LocalStore) -> None:
+    class Breaking(Once):
+        def read1(self, size: int) -> bytes:
+            if not self.left:
+                raise NotFound("the source is gone")
+            return super().read1(size)
+
+    digest = Digest.of(b"content")
+    source = Blob(Descriptor("", digest, 7), lambda _: Opened(Breaking(b"con")))
+    with pytest.raises(NotFound):
+        put(store, source)
+    part = store.path / "ingest" / f"sha256-{digest.hex}.part"
+    assert part.read_bytes() == b"con"
+    assert not path_of(store, digest).exists()
+
+
+def test_a_blob_that_somebody_else_writes_is_busy(store: LocalStore) -> None:
+    item = blob(b"content")
+    put(store, blob(b"something else"))
+    held = open_part(store.path / "ingest" / f"sha256-{item.descriptor.digest.hex}.part")
+    assert held is not None
+    held.append(b"con")
+    with pytest.raises(Busy) as caught:
+        put(store, item)
+    assert caught.value.size == 3
+    held.close()
+    put(store, item)
+
+
+def test_threads_that_put_the_same_blobs_agree(store: LocalStore) -> None:
+    items = [blob(bytes([n]) * 100_000) for n in range(8)]
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        for item in items:
+            while True:
+                try:
+                    put(store, item)
+                    break
+                except Busy:
+                    continue
+                except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+                    failures.append(error)
+                    return
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    for item in items:
+        assert item.descriptor.digest.matches(store.read(item.descriptor.digest))
+
+
+# Leases
+
+
+def leased(store: LocalStore) -> set[str]:
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        return {row[0] for row in connection.execute("SELECT digest FROM leases")}
+
+
+def test_what_an_operation_puts_or_finds_is_leased_until_it_ends(store: LocalStore) -> None:
+    first, second = blob(b"first"), blob(b"second")
+    put(store, first)
+    with store.ingest() as ingest:
+        assert ingest.has(first.descriptor)
+        assert not ingest.has(second.descriptor)
+        ingest.put(second, cancel=CancelToken(), on_bytes=lambda _: None)
+        assert leased(store) == {str(first.descriptor.digest), str(second.descriptor.digest)}
+        assert len(list((store.path / "leases").iterdir())) == 1
+    assert leased(store) == set()
+    assert list((store.path / "leases").iterdir()) == []
+
+
+# Names
+
+
+def named(store: LocalStore, name: str) -> ImageRecord:
+    built = build_image([tar_layer({"a": name.encode()})])
+    record = ImageRecord(Digest.parse(built.digest), Digest.parse(built.id), "linux/amd64", "", 1)
+    with store.ingest() as ingest:
+        ingest.commit(record, record.manifest, [Reference.parse(name)])
+    return record
+
+
+def test_names_point_at_images_and_move(store: LocalStore) -> None:
+    old = named(store, "alpine:3")
+    reference = Reference.parse("alpine:3")
+    found = store.find(reference)
+    assert found is not None
+    assert found.manifest == old.manifest
+    built = build_image([tar_layer({"b": b""})])
+    new = ImageRecord(Digest.parse(built.digest), Digest.parse(built.id), "linux/amd64", "", 1)
+    with store.ingest() as ingest:
+        ingest.commit(new, new.manifest, [reference])
+    assert [record for _, _, record in store.named_images()] == [new]
+    assert store.image(old.manifest) == old  # unnamed, not gone
+
+
+def test_images_are_found_by_the_beginning_of_their_id(store: LocalStore) -> None:
+    record = named(store, "alpine:3")
+    assert store.images_by_id(record.id.hex[:6]) == [record]
+    assert store.images_by_id("0" * 64) == []
+
+
+def test_a_store_that_is_not_there_is_empty_and_stays_not_there(store: LocalStore) -> None:
+    assert list(store.named_images()) == []
+    assert store.find(Reference.parse("alpine:3")) is None
+    with pytest.raises(NotFound):
+        store.read(Digest.of(b""))
+    assert not store.path.exists()
+
+
+# Versions and permissions
+
+
+def test_a_store_of_a_newer_version_is_refused(store: LocalStore) -> None:
+    put(store, blob(b"content"))
+    store.close()
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(StoreError, match="version 99"):
+        list(LocalStore(store.path).named_images())
+
+
+def test_a_file_that_is_no_database_is_a_store_error(store: LocalStore) -> None:
+    store.path.mkdir()
+    (store.path / "dray.db").write_bytes(b"not a database, but long enough to be looked at" * 99)
+    with pytest.raises(StoreError, match="not a database"):
+        list(store.named_images())
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from dray.store import LocalStore
+from dray.errors import StoreError
+os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # may not see the interpreter any more
+store = LocalStore(Path(sys.argv[1]))
+print(*[name for name, _, _ in store.named_images()])
+try:
+    store.ingest()
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_store_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)  # pytest's own directories are closed to others
+        store = LocalStore(Path(directory) / "store")
+        named(store, "alpine:3")
+        store.close()
+        source = Path(sys.modules["dray"].__file__ or "").parent.parent
+        result = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY.format(uid=NOBODY), str(store.path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=tmp_path.anchor,
+        )
+    assert result.stderr == ""
+    names, refusal = result.stdout.splitlines()
+    assert names == "docker.io/library/alpine:3"
+    assert "cannot be written" in refusal
