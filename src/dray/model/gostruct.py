@@ -1,0 +1,172 @@
+"""Go structs as their JSON decoder fills them and their encoder writes them.
+
+Old engines computed image ids over structs, so what counts is which fields there are, in
+which order, and what becomes of values that are missing, null or spelled otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dray.errors import InvalidDocument
+from dray.model import gotime
+from dray.model.gojson import sorted_map
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Beyond ASCII, Go's folding knows the long s and the Kelvin sign.
+_FOLD = str.maketrans({"\u017f": "s", "\u212a": "k"})
+
+
+class Kind(enum.Enum):
+    """The Go types that the structs of interest are made of."""
+
+    STRING = "string"
+    BOOL = "bool"
+    INT = "int"
+    TIME = "time.Time"
+    STRINGS = "[]string"
+    COMMAND = "a list of strings, or one string"
+    SET = "map[string]struct{}"
+    MAP = "map[string]string"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: its JSON name, its type, and whether it is left out when empty.
+
+    ``pointer`` fields are absent until something sets them.
+    """
+
+    name: str
+    kind: Kind | tuple[Field, ...]
+    omit_empty: bool = False
+    pointer: bool = False
+
+
+Struct = tuple[Field, ...]
+
+
+def decode(
+    struct: Struct, source: dict[str, Any], path: str = "", into: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Fill a struct from an object: keys match without regard to case, unknown ones do not.
+
+    Later keys win over earlier ones for the same field, but objects add to what is there.
+    Raises `InvalidDocument` where Go does.
+    """
+    values: dict[str, Any] = {} if into is None else into
+    for key, value in source.items():
+        field = _field(struct, key)
+        if field is not None:
+            where = f"{path}.{key}" if path else key
+            _set(field, value, where, values)
+    return values
+
+
+def _field(struct: Struct, key: str) -> Field | None:
+    for field in struct:
+        if field.name == key:
+            return field
+    folded = _fold(key)
+    return next((field for field in struct if _fold(field.name) == folded), None)
+
+
+def _fold(text: str) -> str:
+    lowered = text.translate(_FOLD)
+    return "".join(c.lower() if c.isascii() else c for c in lowered)
+
+
+def _set(field: Field, value: Any, path: str, values: dict[str, Any]) -> None:
+    if value is None:
+        # To what can be nil it is nil; to the rest it is nothing.
+        if field.pointer or field.kind in {Kind.STRINGS, Kind.COMMAND, Kind.SET, Kind.MAP}:
+            values.pop(field.name, None)
+        return
+    before = values.get(field.name)
+    if isinstance(field.kind, tuple):
+        values[field.name] = decode(field.kind, _object(value, path), path, before)
+    else:
+        values[field.name] = _value(field.kind, value, path, before)
+
+
+def _value(kind: Kind, value: Any, path: str, before: Any) -> Any:  # noqa: C901, PLR0911 - a table
+    match kind:
+        case Kind.STRING if isinstance(value, str):
+            return value
+        case Kind.BOOL if isinstance(value, bool):
+            return value
+        case Kind.INT if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        case Kind.TIME if isinstance(value, str) and (time := gotime.normalized(value)):
+            return time
+        case Kind.COMMAND if isinstance(value, str):
+            return [value]
+        case Kind.STRINGS | Kind.COMMAND if isinstance(value, list):
+            return [_text(item, f"{path}[{place}]") for place, item in enumerate(value)]
+        case Kind.MAP if isinstance(value, dict):
+            found = {key: _text(item, f"{path}.{key}") for key, item in value.items()}
+            return (before or {}) | found
+        case Kind.SET if isinstance(value, dict):
+            for key, item in value.items():
+                if item is not None:
+                    _object(item, f"{path}.{key}")
+            return (before or {}) | {key: {} for key in value}
+    return _fail(path, f"expected {kind.value}")
+
+
+def _text(value: Any, path: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        _fail(path, "expected a string")
+    return value
+
+
+def _object(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        _fail(path, "expected an object")
+    return value
+
+
+def _fail(path: str, message: str) -> NoReturn:
+    raise InvalidDocument(message, path=path)
+
+
+_ZERO = {
+    Kind.STRING: "",
+    Kind.BOOL: False,
+    Kind.INT: 0,
+    Kind.TIME: gotime.ZERO,
+    Kind.STRINGS: None,
+    Kind.COMMAND: None,
+    Kind.SET: None,
+    Kind.MAP: None,
+}
+
+
+def encode(struct: Sequence[Field], values: dict[str, Any]) -> dict[str, Any]:
+    """Return a struct as `gojson.encode` writes it: all fields in order, the empty ones too."""
+    written: dict[str, Any] = {}
+    for field in struct:
+        value = values.get(field.name)
+        if isinstance(field.kind, tuple):
+            if value is None and field.pointer:
+                if not field.omit_empty:
+                    written[field.name] = None
+                continue
+            written[field.name] = encode(field.kind, value or {})
+            continue
+        if value is None and not field.pointer:
+            value = _ZERO[field.kind]
+        # A pointer to an empty value is not empty; a time never is.
+        empty = value is None if field.pointer else not value and field.kind is not Kind.TIME
+        if field.omit_empty and empty:
+            continue
+        if isinstance(value, dict):
+            value = sorted_map(value)
+        written[field.name] = value
+    return written

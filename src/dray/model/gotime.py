@@ -1,0 +1,44 @@
+"""Times as Go reads and writes them in JSON: RFC 3339 with up to nine digits of a second."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+ZERO = "0001-01-01T00:00:00Z"
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})T(\d{1,2}):(\d{2}):(\d{2})(?:[.,](\d+))?(Z|[+-]\d{2}:\d{2})",
+    re.ASCII,
+)
+_DIGITS = 9  # of a second that Go keeps
+_HOUR = 60  # minutes
+
+
+def normalized(text: str) -> str | None:
+    """Return a time as Go writes it after reading ``text``; None if Go refuses it.
+
+    Fractions lose their trailing zeros, an offset of nothing becomes ``Z``. Hours of one
+    digit and offsets of more than a day pass, as they do in the Go of engine 20.10.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    try:  # year 0 is a year to Go but not to Python; it has as many days as year 4
+        datetime.datetime(  # noqa: DTZ001 - only its validity is of interest
+            int(year) or 4, int(month), int(day), int(hour), int(minute), int(second)
+        )
+    except ValueError:
+        return None
+    digits = (fraction or "")[:_DIGITS].rstrip("0")
+    moment = f"{year}-{month}-{day}T{hour:0>2}:{minute}:{second}"
+    return (f"{moment}.{digits}" if digits else moment) + _zone(zone)
+
+
+def _zone(zone: str) -> str:
+    """Return an offset as written again: of any number of minutes, those of an hour over 59 too."""
+    if zone == "Z":
+        return zone
+    minutes = int(zone[1:3]) * _HOUR + int(zone[4:6])
+    return f"{zone[0]}{minutes // _HOUR:02}:{minutes % _HOUR:02}" if minutes else "Z"
