@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -148,10 +147,10 @@ def stores_on() -> str:
 
 
 def _remove(place: Path) -> None:
-    """Remove a place; podman may have left its storage mounted upon itself."""
+    """Remove a place; podman leaves its storage mounted upon itself where a pull failed."""
     mounted = place / "root" / "overlay"
     umount = find_binary("umount")
-    if umount is not None and mounted.is_mount():
-        subprocess.run([umount, "--lazy", mounted], check=False)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(place)
+    if umount is not None and mounted.is_dir():
+        # is_mount() does not see a directory mounted on itself: it is an error where it is not.
+        subprocess.run([umount, "--lazy", mounted], capture_output=True, check=False)
+    shutil.rmtree(place)

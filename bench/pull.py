@@ -98,6 +98,7 @@ def _first_line(command: Sequence[str]) -> str:
 
 def _fill_page_cache(directory: Path) -> None:
     """Read what the registry serves, so that the first contender does not pay for the disk."""
+    os.sync()  # nor for what building the images left to be written
     buffer = bytearray(1 << 20)
     for path in directory.rglob("data"):
         if path.is_file():
