@@ -91,6 +91,7 @@ class Client:
         store: Store | None = None,
         platform: str | Platform | None = None,
         verify_layers: bool = True,
+        verify_signatures: bool = True,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> Image:
@@ -99,7 +100,8 @@ class Client:
         ``reference`` is completed to docker.io, ``latest`` where it has neither tag nor
         digest. ``platform`` is ``os[/arch[/variant]]``, this machine's by default.
         ``verify_layers=False`` leaves out the comparison of DiffIDs; digests are always
-        verified. ``on_event`` is called from several threads, one event at a time.
+        verified. ``verify_signatures=False`` takes schema1 manifests whose signatures do not
+        match, as engines do. ``on_event`` is called from several threads, one event at a time.
         Interrupted or cancelled, it keeps what has arrived for the next attempt.
 
         Raises `InvalidReference`, `NotFound`, `PlatformMismatch`, `Unauthorized`, `Denied`,
@@ -113,7 +115,7 @@ class Client:
             self._connected(),
             store,
             Reference.parse(reference.removeprefix("docker://")),
-            self._pull_options(platform, verify_layers=verify_layers),
+            self._pull_options(platform, verify_layers, verify_signatures),
             cancel or CancelToken(),
             on_event or ignore,
         )
@@ -126,6 +128,7 @@ class Client:
         store: Store | None = None,
         platform: str | Platform | None = None,
         verify_layers: bool = True,
+        verify_signatures: bool = True,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Image]:
@@ -140,13 +143,18 @@ class Client:
             self._connected(),
             store,
             Reference.parse(name.removeprefix("docker://")),
-            self._pull_options(platform, verify_layers=verify_layers),
+            self._pull_options(platform, verify_layers, verify_signatures),
             cancel or CancelToken(),
             on_event or ignore,
         )
         return [_image(store, each) for each in pulled]
 
-    def _pull_options(self, platform: str | Platform | None, *, verify_layers: bool) -> PullOptions:
+    def _pull_options(
+        self,
+        platform: str | Platform | None,
+        verify_layers: bool,  # noqa: FBT001 - handed on
+        verify_signatures: bool,  # noqa: FBT001 - handed on
+    ) -> PullOptions:
         from dray.content.retry import RetryPolicy
         from dray.ops.pull import PullOptions
         from dray.transfer.copy import CopyOptions
@@ -158,6 +166,7 @@ class Client:
             platform=wanted,
             strict=platform is not None,
             insecure=self._insecure,
+            verify_signatures=verify_signatures,
             copy=CopyOptions(
                 jobs=self._jobs,
                 policy=RetryPolicy(attempts=self._retries),
@@ -202,6 +211,7 @@ def pull(
     store: Store | None = None,
     platform: str | Platform | None = None,
     verify_layers: bool = True,
+    verify_signatures: bool = True,
     on_event: Callable[[Event], None] | None = None,
     cancel: CancelToken | None = None,
     credentials: tuple[str, str] | None = None,
@@ -214,6 +224,7 @@ def pull(
             store=store,
             platform=platform,
             verify_layers=verify_layers,
+            verify_signatures=verify_signatures,
             on_event=on_event,
             cancel=cancel,
         )

@@ -47,6 +47,7 @@ Examples:
 )
 @click.option("--insecure", is_flag=True, help="Accept any certificate, and plain http.")
 @click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
+@click.option("--no-verify-signatures", is_flag=True, help="Take schema1 however it is signed.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=6, show_default=True, help="Blobs at a time."
 )
@@ -73,6 +74,7 @@ def command(
     authfile: Path | None,
     insecure: bool,
     no_verify_layers: bool,
+    no_verify_signatures: bool,
     jobs: int,
     timeout: float,
     retries: int,
@@ -108,6 +110,7 @@ def command(
                 str(reference),
                 platform=platform,
                 verify_layers=not no_verify_layers,
+                verify_signatures=not no_verify_signatures,
                 on_event=shown,
             ):
                 sys.stdout.write(f"{image.id}\n")

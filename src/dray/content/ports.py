@@ -57,7 +57,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is known of a blob that is stored; ``existed`` if it was there before.
+    """What is known of a blob that is stored, its size included; ``existed`` if it was before.
 
     ``diff_id`` and ``raw_size`` (bytes, decompressed) are None where nobody looked.
     """

@@ -9,6 +9,8 @@ from dray.errors import InvalidDocument, Unsupported
 from dray.model import mediatype
 from dray.model._fields import Fields, load_object
 from dray.model.descriptor import Descriptor, read_descriptor
+from dray.model.digest import Digest
+from dray.model.schema1 import Schema1, parse_schema1, payload_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +56,28 @@ class Index:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-Document = Manifest | Index
+Document = Manifest | Index | Schema1
+
+
+def digest_of(document: Document) -> Digest:
+    """Return the digest that registries know a document by."""
+    return document.digest if isinstance(document, Schema1) else Digest.of(document.raw)
+
+
+def is_named_by(digest: Digest, raw: bytes, media_type: str) -> bool:
+    """Tell whether ``raw`` is what a registry calls ``digest``.
+
+    That is the digest of the bytes, but for schema1, where it is that of the payload inside
+    the signatures. Nothing else is looked at before a digest matches.
+    """
+    if digest.matches(raw):
+        return True
+    if mediatype.essence(media_type) not in mediatype.SCHEMA1 | mediatype.GENERIC:
+        return False
+    try:
+        return digest.matches(payload_of(raw))
+    except InvalidDocument:
+        return False
 
 
 def parse(raw: bytes, media_type: str) -> Document:
@@ -67,7 +90,7 @@ def parse(raw: bytes, media_type: str) -> Document:
     fields = load_object(raw, "the manifest", max_depth=MAX_DEPTH)
     kind = _kind(fields, mediatype.essence(media_type))
     if kind in mediatype.SCHEMA1:
-        raise Unsupported("docker schema1 manifests are not supported")
+        return parse_schema1(fields, raw, kind)
     if fields.integer("schemaVersion") != 2:  # noqa: PLR2004 - the one version there is
         fields.fail("schemaVersion", "expected 2")
     if kind in mediatype.INDEXES:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status
 from dray.errors import DrayError, NotFound, PlatformMismatch, Unsupported
+from dray.model import v1
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.model.manifest import Manifest, digest_of
+from dray.model.platform import Platform
+from dray.model.schema1 import Schema1, verify_signatures
 from dray.registry.hosts import endpoints
 from dray.registry.repository import Repository
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CopyOptions, ImageCopy
+from dray.transfer.derive import from_schema1
 from dray.transfer.graph import Selection, select
 from dray.transfer.progress import Emitter, LayerProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
     from dray.content.cancel import CancelToken
+    from dray.content.ports import Receipt
     from dray.model.config import ImageConfig
-    from dray.model.digest import Digest
     from dray.model.manifest import Document
-    from dray.model.platform import Platform
     from dray.model.reference import Reference
     from dray.registry.session import Session
     from dray.store import LocalStore
@@ -38,6 +43,7 @@ class PullOptions:
     platform: Platform
     strict: bool = False
     insecure: bool = False
+    verify_signatures: bool = True
     copy: CopyOptions = CopyOptions()
 
 
@@ -140,13 +146,13 @@ class _Pull:
         """Pull one name; its `Pulled` tells whether anything is new."""
         try:
             selection = self._select(reference)
-            record = self._present(selection) or self._fetch(selection)
+            content = self._present(selection) or self._fetch(selection)
         except DrayError as error:
             if not error.message.startswith(reference.domain):
                 error.subject = reference.familiar
             raise
         self._emitter.emit(Status.DIGEST, selection.root)
-        return self._name(reference, selection, record)
+        return self._name(reference, selection, content)
 
     def done(self, updated: bool) -> None:  # noqa: FBT001 - a fact, not a switch
         state = "Downloaded newer image for" if updated else "Image is up to date for"
@@ -174,40 +180,65 @@ class _Pull:
 
     # Content
 
-    def _present(self, selection: Selection) -> ImageRecord | None:
+    def _present(self, selection: Selection) -> _Content | None:
         """Return the image if it is complete already, and hold on to all of it."""
-        record = self._store.image(selection.digest)
+        manifest: Digest | None = selection.digest
+        if isinstance(selection.manifest, Schema1):
+            manifest = self._store.derived(selection.digest)
+        record = self._store.image(manifest) if manifest else None
         if record is None:
             return None
-        wanted = {leaf.digest for leaf in selection.leaves()}
-        if self._ingest.hold(wanted | {selection.digest}) != wanted | {selection.digest}:
+        wanted = {layer.digest for layer in selection.layers} | {record.id, record.manifest}
+        if self._ingest.hold(wanted) != wanted:
             return None
-        self._check_platform(parse_config(self._store.read(record.id)))
-        return record
+        self._check_platform(parse_config(self._store.read(record.id)).platform)
+        document = self._store.document(record.manifest)
+        if not isinstance(document, Manifest):
+            return None
+        return _Content(record, document.raw, document.media_type)
 
-    def _fetch(self, selection: Selection) -> ImageRecord:
-        manifest = selection.manifest
+    def _fetch(self, selection: Selection) -> _Content:
+        if isinstance(selection.manifest, Schema1):
+            return self._fetch_schema1(selection, selection.manifest)
+        config, receipts = self._copy(selection, self._options.copy)
+        assert config is not None  # noqa: S101 - these manifests have one
+        return _content(selection.manifest, selection.digest, config, receipts)
+
+    def _fetch_schema1(self, selection: Selection, manifest: Schema1) -> _Content:
+        """Fetch the layers and make the config and the manifest that docker would make."""
+        signed = ""
+        if self._options.verify_signatures and manifest.signatures:
+            keys = ", ".join(verify_signatures(manifest))
+            signed = f"; signed by {keys}"
+        self._emitter.warn(f"docker schema1 is a deprecated format{signed}")
+        top = v1.image(manifest.layers[0].v1_json)
+        system = Platform(top.get("os", ""), top.get("architecture", ""), top.get("variant", ""))
+        self._check_platform(system)
+        # The DiffIDs are not there to be compared but to make the config with.
+        _, receipts = self._copy(selection, replace(self._options.copy, verify_layers=True))
+        made = from_schema1(manifest, receipts)
+        self._ingest.put_bytes(made.config_descriptor, made.config, self._cancel)
+        return _content(
+            made.manifest, digest_of(made.manifest), parse_config(made.config), receipts
+        )
+
+    def _copy(
+        self, selection: Selection, options: CopyOptions
+    ) -> tuple[ImageConfig | None, list[Receipt]]:
         copy = ImageCopy(
-            manifest,
+            selection.config,
+            selection.layers,
             self._repository,
             self._ingest,
             self._store.read,
-            self._options.copy,
+            options,
             LayerProgress(self._emitter),
         )
-        config, _ = copy.run(self._check_platform, self._cancel)
-        sizes = {leaf.digest: leaf.size or 0 for leaf in selection.leaves()}
-        return ImageRecord(
-            manifest=selection.digest,
-            id=manifest.config.digest,
-            platform=str(config.platform.normalized()),
-            created=config.created,
-            size=sum(sizes.values()),
-        )
+        return copy.run(lambda config: self._check_platform(config.platform), self._cancel)
 
-    def _check_platform(self, config: ImageConfig) -> None:
+    def _check_platform(self, platform: Platform) -> None:
         """Refuse an image for another system; another architecture only if one was named."""
-        wanted, mine = self._options.platform, config.platform.normalized()
+        wanted, mine = self._options.platform, platform.normalized()
         system = mine.os or wanted.os
         if system == wanted.os and (not mine.architecture or wanted.rank(mine) is not None):
             return
@@ -218,31 +249,61 @@ class _Pull:
 
     # Names
 
-    def _name(self, reference: Reference, selection: Selection, record: ImageRecord) -> Pulled:
+    def _name(self, reference: Reference, selection: Selection, content: _Content) -> Pulled:
         """Store the documents, children before parents, then the names."""
-        manifest = selection.manifest
-        blobs = [leaf.digest for leaf in selection.leaves()]
-        self._ingest.add_document(
-            Descriptor(manifest.media_type, selection.digest, len(manifest.raw)),
-            manifest.raw,
-            [(digest, True) for digest in blobs],
-            self._cancel,
-        )
+        record = content.record
+        blobs = [layer.digest for layer in selection.layers]
+        self._add(content.manifest, content.media_type, record.manifest, [record.id, *blobs])
+        if isinstance(selection.manifest, Schema1):
+            found = selection.manifest
+            self._add(found.raw, found.media_type, selection.digest, [record.manifest])
         chosen = selection.digest
         for digest, index in reversed(selection.indexes):
-            edges = {entry.digest: False for entry in index.manifests} | {chosen: True}
-            self._ingest.add_document(
-                Descriptor(index.media_type, digest, len(index.raw)),
-                index.raw,
-                list(edges.items()),
-                self._cancel,
-            )
+            rest = [entry.digest for entry in index.manifests if entry.digest != chosen]
+            self._add(index.raw, index.media_type, digest, [chosen], rest)
             chosen = digest
         before = self._store.find(reference)
         old = self._store.image(before.manifest) if before else None
         names = {reference.with_digest(selection.root)}
         if reference.digest is None:
             names.add(reference)
-        self._ingest.commit(record, selection.root, names, (reference.name, blobs))
+        self._ingest.commit(record, selection.root, names, (reference.name, [record.id, *blobs]))
         updated = old is None or old.id != record.id
         return Pulled(reference, selection.root, record, updated)
+
+    def _add(
+        self,
+        raw: bytes,
+        media_type: str,
+        known_as: Digest,
+        wanted: list[Digest],
+        unwanted: Sequence[Digest] = (),
+    ) -> None:
+        edges = [(child, False) for child in unwanted] + [(child, True) for child in wanted]
+        algorithm = known_as.algorithm
+        own = known_as if known_as.matches(raw) else Digest.of(raw, algorithm)
+        descriptor = Descriptor(media_type, own, len(raw))
+        self._ingest.add_document(descriptor, raw, edges, self._cancel, known_as)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A complete image and its manifest, the one that was made where it is schema1."""
+
+    record: ImageRecord
+    manifest: bytes
+    media_type: str
+
+
+def _content(
+    manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
+) -> _Content:
+    sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
+    record = ImageRecord(
+        manifest=digest,
+        id=manifest.config.digest,
+        platform=str(config.platform.normalized()),
+        created=config.created,
+        size=sum(sizes.values()) + len(config.raw),
+    )
+    return _Content(record, manifest.raw, manifest.media_type)

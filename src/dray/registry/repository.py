@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dray.content.retry import run
 from dray.errors import Cancelled, DrayError, IntegrityError, NotFound
 from dray.model.digest import Digest
-from dray.model.manifest import parse
+from dray.model.manifest import digest_of, is_named_by, parse
 from dray.registry.v2 import V2, RangeRefused
 
 if TYPE_CHECKING:
@@ -75,8 +75,10 @@ class Repository:
         if head is not None and head.digest is not None:
             return Resolved(head.digest)
         raw, media_type = api.get_manifest(tag, self._cancel)
-        digest = Digest.of(raw)
-        return Resolved(digest, self._parse(digest, raw, media_type))
+        document = parse(raw, media_type)
+        digest = digest_of(document)
+        self._session.keep(digest, document)
+        return Resolved(digest, document)
 
     def document(self, digest: Digest, tag: str | None = None) -> Document:
         """Return a document, verified before it is looked at.
@@ -100,8 +102,8 @@ class Repository:
                 "asked again by the tag"
             )
             raw, media_type = api.get_manifest(tag, self._cancel)
-        actual = Digest.of(raw, digest.algorithm)
-        if actual != digest:
+        if not is_named_by(digest, raw, media_type):
+            actual = Digest.of(raw, digest.algorithm)
             raise IntegrityError(
                 f"{self.reference.familiar_name}@{digest}: the manifest does not match its digest "
                 f"(got {actual})",
@@ -109,9 +111,6 @@ class Repository:
                 actual=str(actual),
                 hint=f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it",
             )
-        return self._parse(digest, raw, media_type)
-
-    def _parse(self, digest: Digest, raw: bytes, media_type: str) -> Document:
         document = parse(raw, media_type)
         self._session.keep(digest, document)
         return document

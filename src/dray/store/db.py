@@ -25,8 +25,10 @@ CREATE TABLE blobs (
 ) WITHOUT ROWID;
 CREATE TABLE documents (
     digest TEXT PRIMARY KEY,
+    known_as TEXT NOT NULL,
     media_type TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX documents_by_name ON documents (known_as);
 CREATE TABLE edges (
     parent TEXT NOT NULL,
     child TEXT NOT NULL,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits, receive
@@ -109,7 +110,7 @@ class Ingest:
                 diff_id, raw_size = follow_diff_id(file, limit, cancel)
             with self._db.write() as connection:
                 _record_blob(connection, digest, size, diff_id, raw_size)
-        return Receipt(descriptor, diff_id, raw_size, existed=True)
+        return Receipt(replace(descriptor, size=size), diff_id, raw_size, existed=True)
 
     def _facts(self, digest: Digest) -> tuple[Digest | None, int | None]:
         with self._db.read() as connection:
@@ -193,7 +194,19 @@ class Ingest:
             raise
         part.seal()
         self._files.sync(digest)
-        return Receipt(blob.descriptor, facts.diff_id, facts.raw_size)
+        descriptor = replace(blob.descriptor, size=facts.size)
+        return Receipt(descriptor, facts.diff_id, facts.raw_size)
+
+    def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:
+        """Store a small blob that is at hand. Idempotent."""
+        blob = Blob(descriptor, lambda offset: Opened(_Bytes(raw, offset), offset, len(raw)))
+        while True:
+            try:
+                self.put(blob, cancel=cancel, on_bytes=lambda _: None)
+            except Busy:
+                cancel.sleep(0.02)
+            else:
+                return
 
     def add_document(
         self,
@@ -201,22 +214,22 @@ class Ingest:
         raw: bytes,
         children: Sequence[tuple[Digest, bool]],
         cancel: CancelToken,
+        known_as: Digest | None = None,
     ) -> None:
         """Store a manifest or index and its edges: each child, and whether it is wanted.
 
-        A child that was wanted once stays so: platforms of an index add up. Idempotent.
+        A child that was wanted once stays so: platforms of an index add up. ``known_as`` is
+        the digest that registries call it by where that is not the bytes'. Idempotent.
         """
-        blob = Blob(descriptor, lambda offset: Opened(_Bytes(raw, offset), offset, len(raw)))
-        while True:
-            try:
-                self.put(blob, cancel=cancel, on_bytes=lambda _: None)
-                break
-            except Busy:
-                cancel.sleep(0.02)
+        self.put_bytes(descriptor, raw, cancel)
         with self._db.write() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO documents VALUES (?, ?)",
-                (str(descriptor.digest), descriptor.media_type),
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)",
+                (
+                    str(descriptor.digest),
+                    str(known_as or descriptor.digest),
+                    descriptor.media_type,
+                ),
             )
             connection.executemany(
                 "INSERT INTO edges VALUES (?, ?, ?) ON CONFLICT (parent, child)"

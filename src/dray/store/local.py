@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits
 from dray.errors import NotFound, StoreError
+from dray.model.digest import Digest
 from dray.model.manifest import Document, parse
 from dray.store import images, refs
 from dray.store.blobs import BlobFiles
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dray.model.digest import Digest
     from dray.model.reference import Reference
     from dray.store.images import ImageRecord
     from dray.store.refs import Ref
@@ -123,17 +123,29 @@ class LocalStore:
             return self._files.path(digest).read_bytes()
 
     def document(self, digest: Digest) -> Document:
-        """Return a manifest or index; raises `NotFound`."""
+        """Return a document by the digest that registries call it; raises `NotFound`."""
         db = self._existing()
         row = None
         if db is not None:
             with db.read() as connection:
                 row = connection.execute(
-                    "SELECT media_type FROM documents WHERE digest = ?", (str(digest),)
+                    "SELECT digest, media_type FROM documents WHERE known_as = ?", (str(digest),)
                 ).fetchone()
         if row is None:
             raise NotFound(f"{digest} is not a document of the store {self.path}")
-        return parse(self.read(digest), row[0])
+        return parse(self.read(Digest.parse(row[0])), row[1])
+
+    def derived(self, digest: Digest) -> Digest | None:
+        """Return the manifest that was made from a schema1 one, by the latter's digest."""
+        db = self._existing()
+        if db is None:
+            return None
+        with db.read() as connection:
+            row = connection.execute(
+                "SELECT child FROM edges JOIN documents ON parent = digest WHERE known_as = ?",
+                (str(digest),),
+            ).fetchone()
+        return None if row is None else Digest.parse(row[0])
 
     @contextlib.contextmanager
     def _present(self, digest: Digest) -> Iterator[None]:

@@ -14,14 +14,13 @@ from dray.transfer.reader import resuming
 from dray.transfer.scheduler import Task, run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dray.content.cancel import CancelToken
     from dray.content.ports import BlobSink, BlobSource, Receipt
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
-    from dray.model.manifest import Manifest
     from dray.transfer.progress import LayerProgress
 
 
@@ -39,14 +38,16 @@ class ImageCopy:
 
     def __init__(
         self,
-        manifest: Manifest,
+        config: Descriptor | None,
+        layers: Sequence[Descriptor],
         source: BlobSource,
         sink: BlobSink,
         read: Callable[[Digest], bytes],
         options: CopyOptions,
         progress: LayerProgress,
     ) -> None:
-        self._manifest = manifest
+        self._config_at = config
+        self._layers = layers
         self._source = source
         self._sink = sink
         self._read = read
@@ -57,32 +58,34 @@ class ImageCopy:
 
     def run(
         self, check: Callable[[ImageConfig], None], cancel: CancelToken
-    ) -> tuple[ImageConfig, list[Receipt]]:
+    ) -> tuple[ImageConfig | None, list[Receipt]]:
         """Copy config and layers at the same time, the largest first; each digest once.
 
         ``check`` is called with the config as soon as it is there and may refuse the image.
-        Returns the config and a receipt for each layer. Raises `IntegrityError` where the
-        DiffIDs are not those that the config lists.
+        Returns the config, if there is one, and a receipt for each layer. Raises
+        `IntegrityError` where the DiffIDs are not those that the config lists.
         """
-        layers = {layer.digest: layer for layer in self._manifest.layers}
+        layers = {layer.digest: layer for layer in self._layers}
         for layer in layers.values():
             if mediatype.is_foreign(layer.media_type):
                 raise Unsupported(f"layer {layer.digest} is foreign: the registry does not hold it")
             self._progress.queued(layer)
+        config = self._config_at
         ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
         run_tasks(
-            Task(lambda token: self._pull_config(check, token)),
+            None if config is None else Task(lambda token: self._pull_config(config, check, token)),
             [Task(lambda token, layer=layer: self._pull_layer(layer, token)) for layer in ordered],  # type: ignore[misc]
             jobs=self._options.jobs,
             cancel=cancel,
         )
-        assert self._config is not None  # noqa: S101 - its task did not fail
-        receipts = [self._receipts[layer.digest] for layer in self._manifest.layers]
-        check_rootfs(self._config, receipts)
+        receipts = [self._receipts[layer.digest] for layer in self._layers]
+        if self._config is not None:
+            check_rootfs(self._config, receipts)
         return self._config, receipts
 
-    def _pull_config(self, check: Callable[[ImageConfig], None], cancel: CancelToken) -> None:
-        descriptor = self._manifest.config
+    def _pull_config(
+        self, descriptor: Descriptor, check: Callable[[ImageConfig], None], cancel: CancelToken
+    ) -> None:
         try:
             self._put(descriptor, cancel, follow=False)
             config = parse_config(self._read(descriptor.digest))
@@ -102,7 +105,7 @@ class ImageCopy:
         self._progress.complete(layer, receipt)
 
     def _put(self, descriptor: Descriptor, cancel: CancelToken, *, follow: bool) -> Receipt:
-        layer = None if descriptor is self._manifest.config else descriptor
+        layer = None if descriptor is self._config_at else descriptor
         blob = resuming(
             self._source,
             descriptor,

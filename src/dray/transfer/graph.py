@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from dray.errors import InvalidDocument, PlatformMismatch, Unsupported
 from dray.model import mediatype
+from dray.model.descriptor import Descriptor
 from dray.model.manifest import Document, Index, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
     from dray.model.platform import Platform
+    from dray.model.schema1 import Schema1
 
 MAX_NESTING = 8  # indexes within each other
 
@@ -28,17 +29,28 @@ class Selection:
 
     indexes: tuple[tuple[Digest, Index], ...]
     digest: Digest
-    manifest: Manifest
+    manifest: Manifest | Schema1
 
     @property
     def root(self) -> Digest:
         """The digest that a name stands for."""
         return self.indexes[0][0] if self.indexes else self.digest
 
-    def leaves(self) -> list[Descriptor]:
-        """Return the config and each layer once, in the manifest's order."""
-        found = {item.digest: item for item in (self.manifest.config, *self.manifest.layers)}
-        return list(found.values())
+    @property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers, bottom first; schema1 says neither their type nor their size."""
+        if isinstance(self.manifest, Manifest):
+            return self.manifest.layers
+        return tuple(
+            Descriptor("", layer.blob_sum)
+            for layer in reversed(self.manifest.layers)
+            if not layer.throwaway
+        )
+
+    @property
+    def config(self) -> Descriptor | None:
+        """The config; schema1 has none of its own."""
+        return self.manifest.config if isinstance(self.manifest, Manifest) else None
 
 
 def select(
@@ -53,7 +65,7 @@ def select(
     if found is None:
         assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
         raise _no_match(document, wanted)
-    if (artifact := found.manifest.artifact) is not None:
+    if isinstance(found.manifest, Manifest) and (artifact := found.manifest.artifact) is not None:
         raise Unsupported(f"this is {artifact}, not an image")
     return found
 
@@ -65,7 +77,7 @@ def _search(
     fetch: Callable[[Digest], Document],
     depth: int,
 ) -> Selection | None:
-    if isinstance(document, Manifest):
+    if not isinstance(document, Index):
         return Selection((), digest, document)
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")

@@ -27,8 +27,10 @@ class Task:
     run: Callable[[CancelToken], None]
 
 
-def run_tasks(leader: Task, tasks: Sequence[Task], *, jobs: int, cancel: CancelToken) -> None:
-    """Run all tasks, ``jobs`` at a time, ``leader`` first and the others in their order.
+def run_tasks(
+    leader: Task | None, tasks: Sequence[Task], *, jobs: int, cancel: CancelToken
+) -> None:
+    """Run all tasks, ``jobs`` at a time, ``leader`` (if any) first, the others in their order.
 
     A failure of the leader stops everything and is the one raised, whatever else failed; a
     failure of another task stops the other tasks but not the leader. Raises the first one.
@@ -37,12 +39,13 @@ def run_tasks(leader: Task, tasks: Sequence[Task], *, jobs: int, cancel: CancelT
         work = _Work(leader, tasks, everything, rest)
         workers = [
             threading.Thread(target=work.run, name=f"dray-{number}", daemon=True)
-            for number in range(min(jobs, len(tasks) + 1))
+            for number in range(min(jobs, len(tasks) + bool(leader)))
         ]
         try:
             for worker in workers:
                 worker.start()
-            work.finished.acquire()
+            if workers:
+                work.finished.acquire()
         except BaseException:
             # Interrupted. Threads cannot be forced: what does not stop now is left behind.
             everything.cancel()
@@ -58,7 +61,7 @@ class _Work:
 
     def __init__(
         self,
-        leader: Task,
+        leader: Task | None,
         tasks: Sequence[Task],
         everything: CancelToken,
         rest: CancelToken,
@@ -66,7 +69,8 @@ class _Work:
         self._leader = leader
         self._everything = everything
         self._rest = rest
-        self._pending = collections.deque([(leader, 0.0), *((task, 0.0) for task in tasks)])
+        found = [*([leader] if leader else []), *tasks]
+        self._pending = collections.deque((task, 0.0) for task in found)
         self._left = len(self._pending)
         self._lock = threading.Lock()
         self.finished = threading.Semaphore(0)
