@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,9 +63,9 @@ def _auth_files(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
 @functools.cache
 def host_platform() -> Platform:
     """Return the platform of this machine, with the level that an amd64 reaches."""
-    system = platform.system().lower()
-    found = Platform(system, platform.machine()).normalized()
-    if found.architecture == "amd64" and system == "linux":
+    machine = os.uname()
+    found = Platform(machine.sysname, machine.machine).normalized()
+    if found.architecture == "amd64" and found.os == "linux":
         variant = _amd64_level(Path("/proc/cpuinfo"))
         return Platform(found.os, found.architecture, variant)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import os
 import signal
@@ -78,6 +77,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
             meant = f"did you mean {near[0]!r}?" if near else "see `dray --help`"
             raise click.UsageError(f"there is no command {args[0]!r}; {meant}")
@@ -130,9 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Whoever reads our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
-    if code == INTERRUPTED:
-        _leave(code)
-    sys.exit(code)
+    _leave(code)
 
 
 def _usage(error: click.ClickException) -> int:
@@ -168,7 +167,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit without waiting for threads: one may be in a name lookup that nothing interrupts."""
+    """Exit at once.
+
+    Not waiting for threads, since one may be in a name lookup that nothing interrupts, and not
+    for the interpreter to take itself apart, which takes longer than many a command.
+    """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dray.model.digest import Digest
 
 CHUNK = 256 * 1024  # bytes a step; at 8 KiB everything takes twice as long
+SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost more
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def receive(
     most = limits.unsized if descriptor.size is None else descriptor.size
     if part.size > most:
         part.restart()
-    follower = _Follower(part, limits.raw.of(most), cancel) if follow else None
+    limit = limits.raw.of(most)
+    follower = _Follower(part, limit, cancel) if follow and most > SMALL else None
     try:
         _fill(part, blob, most, cancel, on_bytes)
         part.finish()
@@ -73,10 +75,11 @@ def receive(
     finally:
         if follower is not None:
             follower.join()
-    if follower is None:
-        return Received(part.size)
-    diff_id, raw_size = follower.result()
-    return Received(part.size, diff_id, raw_size)
+    if follower is not None:
+        return Received(part.size, *follower.result())
+    if follow:
+        return Received(part.size, *follow_diff_id(part.follow(), limit, cancel))
+    return Received(part.size)
 
 
 def _fill(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 256 * 1024
 _BUFFERS = 3  # one is filled, one is hashed, one is on its way
+_ALONE = 2 * 2**20  # bytes that are hashed before a thread is worth its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,11 @@ class RawLimit:
 def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest, int]:
     """Decompress ``source`` to its end and return its DiffID and size in bytes.
 
-    Decompression and hashing run at the same time, in this thread and one of its own. Raises
+    Decompression and hashing run at the same time where there is much to do. Raises
     `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
     """
     stream = decompress(source)
-    hasher = _HashingThread()
+    hasher = _Hasher()
     total = 0
     try:
         while True:
@@ -65,37 +66,51 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
         hasher.stop()
 
 
-class _HashingThread:
-    """Hashes buffers that it takes in turn and gives back."""
+class _Hasher:
+    """Hashes buffers that it gives out and takes back; large content in a thread of its own."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
-        for _ in range(_BUFFERS):
+        self._free.put(bytearray(_BUFFER))
+        self._alone = _ALONE
+        self._thread: threading.Thread | None = None
+
+    def _start(self) -> None:
+        for _ in range(_BUFFERS - 1):
             self._free.put(bytearray(_BUFFER))
         self._thread = threading.Thread(target=self._run, name="dray-hash", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while (item := self._full.get()) is not None:
-            buffer, count = item
-            self._hash.update(memoryview(buffer)[:count])
-            self._free.put(buffer)
+            self._take(*item)
+
+    def _take(self, buffer: bytearray, count: int) -> None:
+        self._hash.update(memoryview(buffer)[:count])
+        self._free.put(buffer)
 
     def buffer(self) -> bytearray:
         return self._free.get()
 
     def update(self, buffer: bytearray, count: int) -> None:
-        self._full.put((buffer, count))
+        if self._thread is not None:
+            self._full.put((buffer, count))
+            return
+        self._take(buffer, count)
+        self._alone -= count
+        if self._alone < 0:
+            self._start()
 
     def hexdigest(self) -> str:
         self.stop()
         return self._hash.hexdigest()
 
     def stop(self) -> None:
-        self._full.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._full.put(None)
+            self._thread.join()
 
 
 class VerifiedLayer(io.RawIOBase):

@@ -10,10 +10,12 @@ from dray.model import mediatype
 from dray.model._fields import Fields, load_object
 from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
-from dray.model.schema1 import Schema1, parse_schema1, payload_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from dray.model.schema1 import Schema1
 
 MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
 MAX_ENTRIES = 10_000  # layers of a manifest, entries of an index
@@ -56,12 +58,15 @@ class Index:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-Document = Manifest | Index | Schema1
+# Schema1 is loaded when one turns up: it is rare, and brings much along.
+Document: TypeAlias = "Manifest | Index | Schema1"
 
 
 def digest_of(document: Document) -> Digest:
     """Return the digest that registries know a document by."""
-    return document.digest if isinstance(document, Schema1) else Digest.of(document.raw)
+    if isinstance(document, Manifest | Index):
+        return Digest.of(document.raw)
+    return document.digest
 
 
 def is_named_by(digest: Digest, raw: bytes, media_type: str) -> bool:
@@ -74,6 +79,8 @@ def is_named_by(digest: Digest, raw: bytes, media_type: str) -> bool:
         return True
     if mediatype.essence(media_type) not in mediatype.SCHEMA1 | mediatype.GENERIC:
         return False
+    from dray.model.schema1 import payload_of
+
     try:
         return digest.matches(payload_of(raw))
     except InvalidDocument:
@@ -90,6 +97,8 @@ def parse(raw: bytes, media_type: str) -> Document:
     fields = load_object(raw, "the manifest", max_depth=MAX_DEPTH)
     kind = _kind(fields, mediatype.essence(media_type))
     if kind in mediatype.SCHEMA1:
+        from dray.model.schema1 import parse_schema1
+
         return parse_schema1(fields, raw, kind)
     if fields.integer("schemaVersion") != 2:  # noqa: PLR2004 - the one version there is
         fields.fail("schemaVersion", "expected 2")

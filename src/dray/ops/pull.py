@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status
 from dray.errors import DrayError, NotFound, PlatformMismatch, Unsupported
-from dray.model import v1
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest, digest_of
-from dray.model.platform import Platform
-from dray.model.schema1 import Schema1, verify_signatures
 from dray.registry.hosts import endpoints
 from dray.registry.repository import Repository
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CopyOptions, ImageCopy
-from dray.transfer.derive import from_schema1
 from dray.transfer.graph import Selection, select
 from dray.transfer.progress import Emitter, LayerProgress
 
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
     from dray.content.ports import Receipt
     from dray.model.config import ImageConfig
     from dray.model.manifest import Document
+    from dray.model.platform import Platform
     from dray.model.reference import Reference
     from dray.registry.session import Session
     from dray.store import LocalStore
@@ -183,7 +180,7 @@ class _Pull:
     def _present(self, selection: Selection) -> _Content | None:
         """Return the image if it is complete already, and hold on to all of it."""
         manifest: Digest | None = selection.digest
-        if isinstance(selection.manifest, Schema1):
+        if not isinstance(selection.manifest, Manifest):
             manifest = self._store.derived(selection.digest)
         record = self._store.image(manifest) if manifest else None
         if record is None:
@@ -198,29 +195,20 @@ class _Pull:
         return _Content(record, document.raw, document.media_type)
 
     def _fetch(self, selection: Selection) -> _Content:
-        if isinstance(selection.manifest, Schema1):
-            return self._fetch_schema1(selection, selection.manifest)
-        config, receipts = self._copy(selection, self._options.copy)
-        assert config is not None  # noqa: S101 - these manifests have one
-        return _content(selection.manifest, selection.digest, config, receipts)
+        if isinstance(selection.manifest, Manifest):
+            config, receipts = self._copy(selection, self._options.copy)
+            assert config is not None  # noqa: S101 - these manifests have one
+            return _content(selection.manifest, selection.digest, config, receipts)
+        from dray.ops.schema1 import check, convert
 
-    def _fetch_schema1(self, selection: Selection, manifest: Schema1) -> _Content:
-        """Fetch the layers and make the config and the manifest that docker would make."""
-        signed = ""
-        if self._options.verify_signatures and manifest.signatures:
-            keys = ", ".join(verify_signatures(manifest))
-            signed = f"; signed by {keys}"
-        self._emitter.warn(f"docker schema1 is a deprecated format{signed}")
-        top = v1.image(manifest.layers[0].v1_json)
-        system = Platform(top.get("os", ""), top.get("architecture", ""), top.get("variant", ""))
-        self._check_platform(system)
+        top, message = check(selection.manifest, verify=self._options.verify_signatures)
+        self._emitter.warn(message)
+        self._check_platform(top)
         # The DiffIDs are not there to be compared but to make the config with.
         _, receipts = self._copy(selection, replace(self._options.copy, verify_layers=True))
-        made = from_schema1(manifest, receipts)
-        self._ingest.put_bytes(made.config_descriptor, made.config, self._cancel)
-        return _content(
-            made.manifest, digest_of(made.manifest), parse_config(made.config), receipts
-        )
+        manifest, config = convert(selection.manifest, receipts)
+        self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
+        return _content(manifest, digest_of(manifest), config, receipts)
 
     def _copy(
         self, selection: Selection, options: CopyOptions
@@ -254,7 +242,7 @@ class _Pull:
         record = content.record
         blobs = [layer.digest for layer in selection.layers]
         self._add(content.manifest, content.media_type, record.manifest, [record.id, *blobs])
-        if isinstance(selection.manifest, Schema1):
+        if not isinstance(selection.manifest, Manifest):
             found = selection.manifest
             self._add(found.raw, found.media_type, selection.digest, [record.manifest])
         chosen = selection.digest

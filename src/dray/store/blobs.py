@@ -19,6 +19,7 @@ class BlobFiles:
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs"
         self._ingest = root / "ingest"
+        self._prepared: set[Path] = set()
 
     def path(self, digest: Digest) -> Path:
         """Return where a blob is, or would be."""
@@ -38,8 +39,10 @@ class BlobFiles:
 
     def prepare(self, digest: Digest) -> None:
         """Make the directories that a blob needs."""
-        self._ingest.mkdir(parents=True, exist_ok=True)
-        self.path(digest).parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self._ingest, self.path(digest).parent):
+            if directory not in self._prepared:
+                directory.mkdir(parents=True, exist_ok=True)
+                self._prepared.add(directory)
 
     def publish(self, digest: Digest) -> None:
         """Give the part its name; it is on the disk already."""

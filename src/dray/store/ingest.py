@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,7 +44,7 @@ class Ingest:
         self._files = files
         self._db = db
         self._limits = limits
-        self._name = uuid.uuid4().hex
+        self._name = os.urandom(16).hex()
         self._path = root / "leases" / self._name
         self._lock: int | None = None
 
@@ -93,9 +92,11 @@ class Ingest:
 
     def find(self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken) -> Receipt | None:
         """Return the receipt of a blob that is stored, computing its DiffID if need be."""
-        if not self.has(descriptor):
-            return None
         digest = descriptor.digest
+        # A look without a transaction first: mostly there is nothing, and blobs only go away
+        # inside of one.
+        if not self._files.exists(digest) or not self.has(descriptor):
+            return None
         size = self._files.size(digest)
         if descriptor.size not in {None, size}:
             raise IntegrityError(

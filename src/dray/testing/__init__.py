@@ -37,13 +37,24 @@ from dray.testing.images import (
 )
 from dray.testing.ports import SilentPort, refused_port
 from dray.testing.registry import FakeRegistry
+from dray.testing.schema1 import (
+    ALGORITHMS,
+    BuiltSchema1,
+    Step,
+    build_schema1,
+    make_key,
+    schema1_of,
+    v1_id,
+)
 from dray.testing.tokens import TokenServer
 
 __all__ = [
+    "ALGORITHMS",
     "Action",
     "Answer",
     "BuiltImage",
     "BuiltIndex",
+    "BuiltSchema1",
     "Chunked",
     "ContentLength",
     "ContentRange",
@@ -62,17 +73,22 @@ __all__ = [
     "SetHeader",
     "SilentPort",
     "Stall",
+    "Step",
     "TokenServer",
     "Trickle",
     "build_image",
     "build_index",
+    "build_schema1",
     "compress",
     "document",
     "find_binary",
     "make_certificate",
     "make_client_certificate",
+    "make_key",
     "pseudo_random_files",
     "refused_port",
+    "schema1_of",
     "sha256",
     "tar_layer",
+    "v1_id",
 ]

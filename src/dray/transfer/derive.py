@@ -25,11 +25,6 @@ class Derived:
     config: bytes = field(repr=False)
     manifest: Manifest
 
-    @property
-    def config_descriptor(self) -> Descriptor:
-        """Describe the config."""
-        return self.manifest.config
-
 
 def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
     """Make what docker makes of a schema1 image; ``layers`` run from the bottom up.

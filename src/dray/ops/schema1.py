@@ -1,0 +1,38 @@
+"""What pulling a schema1 image takes besides: signatures, and documents to be made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dray.model import v1
+from dray.model.config import parse_config
+from dray.model.platform import Platform
+from dray.model.schema1 import verify_signatures
+from dray.transfer.derive import from_schema1
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dray.content.ports import Receipt
+    from dray.model.config import ImageConfig
+    from dray.model.manifest import Manifest
+    from dray.model.schema1 import Schema1
+
+
+def check(manifest: Schema1, *, verify: bool) -> tuple[Platform, str]:
+    """Return the platform that the topmost layer names, and what to tell people.
+
+    Raises `IntegrityError` for signatures that do not match, if they are to be verified.
+    """
+    message = "docker schema1 is a deprecated format"
+    if verify and manifest.signatures:
+        message += f"; signed by {', '.join(verify_signatures(manifest))}"
+    top = v1.image(manifest.layers[0].v1_json)
+    names = (top.get(name, "") for name in ("os", "architecture", "variant"))
+    return Platform(*names), message
+
+
+def convert(manifest: Schema1, layers: Sequence[Receipt]) -> tuple[Manifest, ImageConfig]:
+    """Make the manifest and the config that docker would make."""
+    made = from_schema1(manifest, layers)
+    return made.manifest, parse_config(made.config)
