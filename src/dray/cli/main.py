@@ -60,6 +60,10 @@ class Settings:
         return Store(self.store_path)
 
 
+class _ReaderGoneError(Exception):
+    """Nobody reads what we print any more."""
+
+
 class _Commands(click.Group):
     """Subcommands that are imported when they are used."""
 
@@ -83,6 +87,12 @@ class _Commands(click.Group):
             meant = f"did you mean {near[0]!r}?" if near else "see `dray --help`"
             raise click.UsageError(f"there is no command {args[0]!r}; {meant}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGoneError from None  # click would make a failure of it
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         # From the table, so that help imports none of them.
@@ -119,15 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         result = cli.main(args, prog_name="dray", standalone_mode=False)
         code = result if isinstance(result, int) else DONE
         sys.stdout.flush()
-    except click.exceptions.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the one of the other
         code = _interrupted()
     except click.ClickException as error:
         code = _usage(error)
     except errors.DrayError as error:
         code = _failed(error, debug="--debug" in args)
-    except BrokenPipeError:
+    except (_ReaderGoneError, BrokenPipeError):
         # Whoever reads our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
@@ -136,6 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _usage(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
+    if error.format_message().startswith("Usage:"):  # nothing was asked for
+        say(error.format_message())
+        return USAGE
     say(f"dray: {error.format_message()}")
     if context is not None and context.command_path:
         say(f"  see `{context.command_path} --help`")

@@ -25,14 +25,15 @@ _NUL_YEAR = 1970  # tools that build reproducibly date everything to it or befor
 
 def size(count: float) -> str:
     """Return bytes with three significant digits: ``29.1 MB``."""
-    value, unit = float(count), _UNITS[0]
-    for unit in _UNITS:  # noqa: B007 - the one that fits is used below
-        if round(value, 1) < _STEP:
-            break
+    if count < _STEP:
+        return f"{count:.0f} B"
+    value = float(count)
+    for unit in _UNITS[1:]:
         value /= _STEP
-    if unit == "B" or value >= 100:  # noqa: PLR2004 - three digits without a fraction
-        return f"{value:.0f} {unit}"
-    return f"{value:.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"  # noqa: PLR2004
+        for digits, most in ((2, 9.995), (1, 99.95), (0, 999.5)):
+            if value < most or (unit == _UNITS[-1] and not digits):
+                return f"{value:.{digits}f} {unit}"
+    raise AssertionError("the last unit takes everything")
 
 
 def sizes(current: int, total: int | None) -> str:
@@ -92,9 +93,9 @@ def describe(error: DrayError) -> str:
     subject = f"{error.subject}: " if error.subject else ""
     lines = [f"dray: {subject}{error}"]
     if isinstance(error, InvalidReference):
-        lines += [f"  {_printable(error.text)}", f"  {' ' * error.position}^"]
+        lines += [f"  {error.text}", f"  {' ' * error.position}^"]
     lines += [f"  {line}" for line in error.hint.splitlines()]
-    return "\n".join(lines)
+    return "\n".join(_printable(line) for line in lines)
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dray.content.ports import skip
 from dray.content.verify import RawLimit, follow_diff_id
 from dray.errors import DrayError, IntegrityError
 
@@ -126,6 +127,8 @@ def _append(
 ) -> None:
     opened = blob.open(part.size)
     try:
+        if skip(opened.stream, part.size - opened.start):
+            return
         while True:
             cancel.check()
             # One byte more than is due, so that trailing data does not go unseen.

@@ -47,6 +47,16 @@ class Opened:
     total: int | None = None
 
 
+def skip(stream: Stream, count: int) -> int:
+    """Read ``count`` bytes and forget them; return how many were not there."""
+    while count:
+        data = stream.read1(min(count, 256 * 1024))
+        if not data:
+            break
+        count -= len(data)
+    return count
+
+
 @dataclass(frozen=True, slots=True)
 class Blob:
     """Content that can be opened again at any offset, so that reading can resume."""

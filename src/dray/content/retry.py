@@ -38,7 +38,8 @@ class RetryPolicy:
         wished = retry_after(error)
         if wished is not None:
             return wished if wished <= OBEYED else None
-        pause = min(self.first * 2.0 ** (failures - 1), self.longest)
+        doublings = min(failures - 1, 64)  # beyond that any pause is the longest
+        pause = min(self.first * 2.0**doublings, self.longest)
         return pause * (1 - self.jitter * random.random())  # noqa: S311 - not a secret
 
 

@@ -35,8 +35,6 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
             parse_float=_finite,
             parse_int=_bounded,
         )
-    except InvalidDocument:
-        raise
     except RecursionError:
         raise InvalidDocument(f"{what} is nested deeper than {max_depth} levels") from None
     except UnicodeDecodeError as error:
@@ -49,39 +47,61 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
     return Fields(value, "")
 
 
+class _Refused(str):
+    """Stands in the tree for what was refused while reading, until its path is known."""
+
+    __slots__ = ()
+
+
+class _Twice(dict[str, Any]):
+    """An object that has a key twice."""
+
+    __slots__ = ("key",)
+    key: str
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise InvalidDocument("the key appears twice", path=key[:MAX_KEY_SHOWN])
-            seen.add(key)
-    return found
+    if len(found) == len(pairs):
+        return found
+    twice = _Twice(found)
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            twice.key = key
+            break
+        seen.add(key)
+    return twice
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise InvalidDocument(f"{name} is not a JSON number")
+def _no_constant(name: str) -> _Refused:
+    return _Refused(f"{name} is not a JSON number")
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | _Refused:
     value = float(text)
-    if math.isinf(value):
-        raise InvalidDocument(f"the number {text[:24]} is out of range")
-    return value
+    return _out_of_range(text) if math.isinf(value) else value
 
 
-def _bounded(text: str) -> int:
+def _bounded(text: str) -> int | _Refused:
     if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
-        raise InvalidDocument(f"the number {text[:24]} is out of range")
+        return _out_of_range(text)
     return int(text)
 
 
+def _out_of_range(text: str) -> _Refused:
+    return _Refused(f"the number {text[:24]} is out of range")
+
+
 def _check_tree(root: dict[str, Any], max_depth: int) -> None:
-    """Refuse lone surrogates and deep nesting, without recursion."""
+    """Refuse what cannot be trusted to mean one thing, with its path, without recursion."""
     pending: list[tuple[Any, int, str]] = [(root, 1, "")]
     while pending:
         value, depth, path = pending.pop()
+        if isinstance(value, _Refused):
+            raise InvalidDocument(str(value), path=path)
+        if isinstance(value, _Twice):
+            raise InvalidDocument("the key appears twice", path=_join(path, value.key))
         if isinstance(value, str):
             _check_text(value, path)
         elif isinstance(value, dict | list):

@@ -47,11 +47,12 @@ class Platform:
         Raises `InvalidReference`.
         """
         parts = text.split("/")
+        start = 0
         for part in parts:
             if not _PART.fullmatch(part):
                 match = _PART.match(part)
-                position = text.index(part) + (match.end() if match else 0)
-                raise _invalid(text, position)
+                raise _invalid(text, start + (match.end() if match else 0))
+            start += len(part) + 1
         match parts:
             case [name] if _is_architecture(name):
                 return cls(default.os, name).normalized()

@@ -50,15 +50,18 @@ class Reference:
         """The repository as people write it: ``alpine``."""
         if self.domain != DEFAULT_DOMAIN:
             return self.name
-        library, _, rest = self.path.partition("/")
-        if library == "library" and "/" not in rest and not _reads_as_host(rest):
+        first, _, rest = self.path.partition("/")
+        if first == "library" and "/" not in rest:
             return rest
-        return self.path
+        return self.name if _reads_as_host(first) else self.path
 
     @property
     def familiar(self) -> str:
         """The reference as people write it: ``alpine:3.20``."""
-        return self.familiar_name + self._suffix
+        name = self.familiar_name
+        if self.is_name_only and _IDENTIFIER.fullmatch(name):
+            return self.path  # alone, the name would be read as an image id
+        return name + self._suffix
 
     @property
     def _suffix(self) -> str:
@@ -106,7 +109,7 @@ class _Parser:
             raise self.error("it is empty", 0)
         domain = self.domain()
         start = self.at
-        path = self.path(domain)
+        path = written = self.path(domain)
         tag = self.tag()
         digest = self.digest()
         if self.at < len(self.text):
@@ -119,9 +122,9 @@ class _Parser:
         if domain == DEFAULT_DOMAIN and "/" not in path:
             path = f"library/{path}"
         if len(path) > MAX_PATH:
+            added = len(path) - len(written)
             raise self.error(
-                f"the repository path is over {MAX_PATH} characters",
-                min(start + MAX_PATH, len(self.text) - 1),
+                f"the repository path is over {MAX_PATH} characters", start + MAX_PATH - added
             )
         return Reference(domain, path, tag, digest)
 

@@ -140,7 +140,12 @@ class _Pull:
                 self._emitter.warn(f"{reference.familiar}: {error}; passed over")
 
     def one(self, reference: Reference) -> Pulled:
-        """Pull one name; its `Pulled` tells whether anything is new."""
+        """Pull one name; its `Pulled` tells whether anything is new.
+
+        A tag beside a digest is not looked at, and not set.
+        """
+        if reference.digest is not None:
+            reference = reference.with_digest(reference.digest)
         try:
             selection = self._select(reference)
             content = self._present(selection) or self._fetch(selection)

@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import json
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -197,9 +198,14 @@ def realm_problem(registry: str, realm: str) -> str | None:
 
 def is_private(host: str) -> bool:
     """Tell whether a host is written as an address that the public network does not route."""
+    host = host.rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
+        pass
+    try:  # 127.1, 0x7f000001 and the like are addresses to those who connect
+        return not ipaddress.IPv4Address(socket.inet_aton(host)).is_global
+    except OSError:
         return False

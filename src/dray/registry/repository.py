@@ -123,9 +123,9 @@ class Repository:
             self._cursors[digest] = turn + 1
         api = self._apis[turn % len(self._apis)]
         try:
-            return api.get_blob(digest, offset, cancel)
+            return api.get_blob(digest, descriptor.size, offset, cancel)
         except RangeRefused:
-            return api.get_blob(digest, 0, cancel)
+            return api.get_blob(digest, descriptor.size, 0, cancel)
 
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page."""

@@ -155,11 +155,28 @@ class Session:
                 if last:
                     raise
                 continue
-            if not last and scheme == "http" and _wants_tls(response):
+            if not last and self._wants_tls(endpoint, response, cancel):
                 continue
             state.scheme = scheme
             return response
         raise AssertionError("an endpoint has at least one scheme")
+
+    def _wants_tls(self, endpoint: Endpoint, response: Response, cancel: CancelToken) -> bool:
+        """Tell whether a plain request was answered by "speak TLS", as Go and nginx word it.
+
+        The answer to a HEAD has no words: then the registry is asked once more for some.
+        """
+        plain = response.request.url.startswith("http:")
+        if not plain or response.status != _BAD_REQUEST or _is_json(response):
+            return False
+        if response.request.method == "HEAD":
+            response.close()
+            probe = Request("GET", f"http://{endpoint.host}/v2/", verify=endpoint.verify)
+            response = self._transport.send(probe, cancel)
+            if response.status != _BAD_REQUEST or _is_json(response):
+                response.close()
+                return False
+        return b"HTTPS" in response.read(MAX_ERROR)
 
     def _follow(
         self, endpoint: Endpoint, call: Call, response: Response, cancel: CancelToken
@@ -275,13 +292,8 @@ def _insufficient(challenges: list[auth.Challenge]) -> str | None:
     return None
 
 
-def _wants_tls(response: Response) -> bool:
-    """Tell whether a plain request was answered by "speak TLS", as Go and nginx word it."""
-    if response.status != _BAD_REQUEST or response.header("Content-Type").startswith(
-        "application/json"
-    ):
-        return False
-    return b"HTTPS" in response.read(MAX_ERROR)
+def _is_json(response: Response) -> bool:
+    return response.header("Content-Type").startswith("application/json")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

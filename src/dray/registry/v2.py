@@ -75,10 +75,13 @@ class V2:
             raise InvalidDocument(f"{what}: the manifest is over {MAX_DOCUMENT >> 20} MiB")
         return raw, mediatype.essence(response.header("Content-Type"))
 
-    def get_blob(self, digest: Digest, offset: int, cancel: CancelToken) -> Opened:
-        """Open a blob at ``offset``, or at 0 where the registry ignores that.
+    def get_blob(
+        self, digest: Digest, size: int | None, offset: int, cancel: CancelToken
+    ) -> Opened:
+        """Open a blob of ``size`` bytes (None: not known) at ``offset``.
 
-        Raises `RangeRefused` if it answers with another range or none at all.
+        The answer may begin at 0 where the registry ignores the offset. Raises `RangeRefused`
+        if it sends another range, or part of another size, or none at all.
         """
         ranged = {"Range": f"bytes={offset}-"} if offset else {}
         response = self._send("GET", f"blobs/{digest}", cancel, headers=ranged)
@@ -88,12 +91,8 @@ class V2:
         self._check(response, f"{self._name}: blob {digest}")
         if response.status != _PARTIAL:
             return Opened(response, 0, _length(response))
-        found = _CONTENT_RANGE.fullmatch(response.header("Content-Range").strip())
-        if found is None or int(found.group(1)) != offset:
-            response.close()
-            raise RangeRefused
-        total = None if found.group(3) == "*" else int(found.group(3))
-        if total is not None and int(found.group(2)) != total - 1:
+        total = _range_total(response.header("Content-Range"), offset, size)
+        if total is None:
             response.close()
             raise RangeRefused
         return Opened(response, offset, total)
@@ -130,6 +129,16 @@ class V2:
 
     def _what(self, tag_or_digest: str) -> str:
         return f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
+
+
+def _range_total(header: str, offset: int, size: int | None) -> int | None:
+    """Return a blob's size by a ``Content-Range`` from ``offset`` to its end; else None."""
+    found = _CONTENT_RANGE.fullmatch(header.strip())
+    if found is None or int(found.group(1)) != offset:
+        return None
+    end = int(found.group(2)) + 1
+    total = end if found.group(3) == "*" else int(found.group(3))
+    return total if end == total and size in {None, total} else None
 
 
 def _digest(text: str) -> Digest | None:

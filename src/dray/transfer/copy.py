@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dray.content.ports import Busy
 from dray.content.retry import RetryPolicy
 from dray.content.verify import check_rootfs
 from dray.errors import Cancelled, DrayError, IntegrityError, Unsupported
@@ -113,9 +114,15 @@ class ImageCopy:
             cancel,
             lambda pause, error: self._progress.retrying(layer, pause, error),
         )
-        return self._sink.put(
-            blob,
-            follow=follow,
-            cancel=cancel,
-            on_bytes=lambda current: self._progress.bytes(layer, current),
-        )
+        try:
+            return self._sink.put(
+                blob,
+                follow=follow,
+                cancel=cancel,
+                on_bytes=lambda current: self._progress.bytes(layer, current),
+            )
+        except Busy as busy:
+            self._progress.waiting(layer, busy.size)
+            raise
+        finally:
+            self._progress.stopped(layer)

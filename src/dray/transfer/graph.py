@@ -9,15 +9,16 @@ from dray.errors import InvalidDocument, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Document, Index, Manifest
+from dray.model.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dray.model.digest import Digest
-    from dray.model.platform import Platform
     from dray.model.schema1 import Schema1
 
 MAX_NESTING = 8  # indexes within each other
+_UNKNOWN = Platform("unknown", "unknown")  # what attestations are filed under
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def select(
     Raises `PlatformMismatch`, which lists what there is, and `Unsupported` for what is no
     image.
     """
-    found = _search(digest, document, wanted, fetch, 1)
+    found = _search(digest, document, wanted, fetch, {digest}, 1)
     if found is None:
         assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
         raise _no_match(document, wanted)
@@ -75,16 +76,21 @@ def _search(
     document: Document,
     wanted: Platform,
     fetch: Callable[[Digest], Document],
+    seen: set[Digest],
     depth: int,
 ) -> Selection | None:
+    """Search depth first, each index once however often it is listed."""
     if not isinstance(document, Index):
         return Selection((), digest, document)
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
     for entry in candidates(document, wanted):
+        if entry.digest in seen:
+            continue
+        seen.add(entry.digest)
         child = fetch(entry.digest)
         _check_type(entry, child)
-        found = _search(entry.digest, child, wanted, fetch, depth + 1)
+        found = _search(entry.digest, child, wanted, fetch, seen, depth + 1)
         if found is not None:
             return Selection(((digest, document), *found.indexes), found.digest, found.manifest)
     return None
@@ -109,6 +115,8 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
         if entry.media_type.lower() not in mediatype.KNOWN:
             continue
         platform = entry.platform
+        if platform == _UNKNOWN:
+            continue
         if platform is None or not (platform.os or platform.architecture):
             ranked.append((last, entry))
         elif (place := wanted.rank(platform)) is not None:
@@ -124,7 +132,7 @@ def platforms(index: Index) -> Iterator[str]:
         if entry.platform is None or entry.media_type.lower() not in mediatype.KNOWN:
             continue
         name = str(entry.platform)
-        if name not in seen and name != "unknown/unknown":
+        if name not in seen and entry.platform != _UNKNOWN:
             seen.add(name)
             yield name
 

@@ -63,6 +63,7 @@ class LayerProgress:
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
         self._reported: dict[Digest, float] = {}
+        self._unreported: dict[Digest, int] = {}
 
     def queued(self, layer: Descriptor) -> None:
         """Report a layer that will be looked at."""
@@ -75,13 +76,23 @@ class LayerProgress:
         now = time.monotonic()
         done = current == layer.size
         if not done and now - self._reported.get(layer.digest, 0.0) < INTERVAL:
+            self._unreported[layer.digest] = current
             return
         self._reported[layer.digest] = now
+        self._unreported.pop(layer.digest, None)
         status = Status.VERIFYING if done else Status.DOWNLOADING
         self._emitter.emit(status, layer.digest, current=current, total=layer.size)
 
+    def stopped(self, layer: Descriptor | None) -> None:
+        """Report what was too soon to report, when nothing more will come for a while."""
+        current = None if layer is None else self._unreported.pop(layer.digest, None)
+        if layer is not None and current is not None:
+            status = Status.DOWNLOADING
+            self._emitter.emit(status, layer.digest, current=current, total=layer.size)
+
     def retrying(self, layer: Descriptor | None, pause: float, error: DrayError) -> None:
         """Report a pause before the next attempt."""
+        self.stopped(layer)
         if layer is None:
             self._emitter.retrying(pause, error)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dray.content.ports import Blob, Opened, Stream
+from dray.content.ports import Blob, Opened, Stream, skip
 from dray.errors import DrayError, IntegrityError
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from dray.content.ports import BlobSource
     from dray.content.retry import RetryPolicy
     from dray.model.descriptor import Descriptor
-
-_DISCARD = 256 * 1024
 
 
 def resuming(
@@ -86,17 +84,14 @@ class _Resuming:
     def _open(self) -> Stream:
         """Open the source where reading stands, discarding what it sends from before that."""
         opened = self._source.open(self._descriptor, self._position, self._cancel)
-        stream, left = opened.stream, self._position - opened.start
         try:
-            while left:
-                data = stream.read1(min(left, _DISCARD))
-                if not data:
-                    raise self._short(self._position - left)  # noqa: TRY301
-                left -= len(data)
+            missing = skip(opened.stream, self._position - opened.start)
+            if missing:
+                raise self._short(self._position - missing)  # noqa: TRY301
         except BaseException:
-            stream.close()
+            opened.stream.close()
             raise
-        return stream
+        return opened.stream
 
     def _check_end(self, data: bytes) -> None:
         """Take an end before the blob's end for a failure; some ends are lies of a proxy."""

@@ -1,0 +1,698 @@
+"""The command as people and scripts meet it: output, exit codes, and what it never prints."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+import dray as library
+from dray.testing import (
+    Answer,
+    BuiltImage,
+    Corrupt,
+    Cut,
+    FakeRegistry,
+    Fault,
+    Replace,
+    build_image,
+    build_index,
+    pseudo_random_files,
+    refused_port,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Dray
+
+TARS = [tar_layer(pseudo_random_files(seed, 60_000, 2)) for seed in range(3)]
+IMAGE = build_image(
+    TARS[:2],
+    env=["PATH=/bin", "A=b=c"],
+    entrypoint=["/entry", "with space"],
+    cmd=["serve"],
+    labels={"org.example.title": "An <app>"},
+)
+OTHER = build_image(TARS[2:], architecture="arm64")
+PASSWORD = "p@ss: wörd/1"
+COMMANDS = ("images", "pull", "show")
+STATUSES = {
+    "resolved",
+    "pulling",
+    "waiting",
+    "downloading",
+    "verifying",
+    "downloaded",
+    "exists",
+    "complete",
+    "retrying",
+    "digest",
+    "warning",
+    "done",
+}
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    fake.add_image("team/app", IMAGE, "t")
+    return f"{fake.host}/team/app:t"
+
+
+@pytest.fixture
+def pulled(name: str, client: library.Client) -> str:
+    """The name of an image that is in the store already."""
+    client.pull(name)
+    return name
+
+
+# Help
+
+
+def test_version(dray: Dray):
+    done = dray("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"dray {library.__version__}\n", "")
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_fits_a_screen(dray: Dray, option: str):
+    done = dray(option, env={"COLUMNS": "80"})
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 24
+    assert all(len(line) <= 80 for line in lines)
+    listed = {line.split()[0] for line in lines if line.startswith("  ") and line.split()}
+    assert set(COMMANDS) <= listed
+    assert "130" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples(dray: Dray, command: str):
+    done = dray(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    _, found, examples = done.stdout.partition("Examples:\n")
+    assert found
+    shown = [line.strip() for line in examples.splitlines() if line.strip()]
+    assert shown
+    assert all(f"dray {command}" in line for line in shown)
+
+
+def test_pull_help_names_every_option(dray: Dray):
+    text = dray("pull", "--help").stdout
+    options = "all-tags platform quiet progress creds authfile insecure jobs timeout retries"
+    for option in [*options.split(), "no-verify-layers"]:
+        assert f"--{option}" in text
+
+
+def test_nothing_is_asked_for(dray: Dray):
+    done = dray()
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("Usage: dray ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["pul", "x"], "did you mean 'pull'?"),
+        (["nonsense"], "no command 'nonsense'"),
+        (["pull"], "Missing argument"),
+        (["pull", "--none", "x"], "--none"),
+        (["pull", "--jobs=0", "x"], "--jobs"),
+        (["pull", "--retries=0", "x"], "--retries"),
+        (["pull", "--timeout=0", "x"], "--timeout"),
+        (["pull", "--timeout=-1", "x"], "--timeout"),
+        (["pull", "--progress=loud", "x"], "--progress"),
+        (["pull", "--authfile=/no/such/file", "x"], "/no/such/file"),
+        (["pull", "--platform=a/b/c/d", "127.0.0.1:1/x"], "invalid platform"),
+        (["pull", "--platform=linux/", "127.0.0.1:1/x"], "invalid platform"),
+        (["images", "extra"], "extra"),
+        (["show"], "Missing argument"),
+        (["show", "a", "b"], "b"),
+        (["show", "Upper"], "lower-case"),
+        (["--nothing"], "--nothing"),
+    ],
+)
+def test_wrong_usage_exits_with_2(dray: Dray, arguments: list[str], says: str):
+    done = dray(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    first, *below = done.stderr.splitlines()
+    assert first.startswith("dray: ")
+    assert says in first
+    assert all(line.startswith("  ") for line in below)
+
+
+@pytest.mark.parametrize("address", ["oci:/x", "dir:/x", "docker-archive:/x", "oci-archive:/x"])
+def test_addresses_that_cannot_be_pulled_from(dray: Dray, address: str):
+    done = dray("pull", address)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"dray: {address}: ")
+
+
+def test_a_completion_script(dray: Dray):
+    done = dray(env={"_DRAY_COMPLETE": "bash_source"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "complete " in done.stdout
+
+
+# pull
+
+
+def test_stdout_carries_ids_alone(dray: Dray, name: str):
+    done = dray("pull", name)
+    assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "t: Pulling from team/app"
+    assert lines[-2:] == [
+        f"Digest: {IMAGE.digest}",
+        f"Status: Downloaded newer image for {name}",
+    ]
+    layers = lines[1:-2]
+    assert len(layers) == 2
+    for piece in IMAGE.layers:
+        short = piece.digest.removeprefix("sha256:")[:12]
+        assert any(line.startswith(f"{short}  Pull complete") for line in layers)
+
+
+def test_layers_that_are_there_already_are_told(dray: Dray, name: str, fake: FakeRegistry):
+    dray("pull", "-q", name)
+    fake.add_image("team/app", build_image([TARS[0], TARS[2]]), "u")
+    done = dray("pull", name.replace(":t", ":u"))
+    short = IMAGE.layers[0].digest.removeprefix("sha256:")[:12]
+    assert f"{short}  Already exists" in done.stderr.splitlines()
+
+
+def test_docker_scheme(dray: Dray, name: str):
+    assert dray("pull", f"docker://{name}").stdout == f"{IMAGE.id}\n"
+
+
+@pytest.mark.parametrize("option", ["-q", "--quiet"])
+def test_quiet(dray: Dray, name: str, option: str):
+    for _ in range(2):
+        done = dray("pull", option, name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{IMAGE.id}\n", "")
+
+
+def test_progress_for_programs(dray: Dray, name: str, fake: FakeRegistry):
+    largest = max(IMAGE.layers, key=lambda piece: piece.size)
+    fake.inject(Fault(Cut(after=5000), path=largest.digest, times=1))
+    done = dray("pull", "--progress=json", name)
+    assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    for event in events:
+        assert set(event) <= {
+            "status", "reference", "digest", "current", "total", "seconds", "message",
+        }  # fmt: skip
+        assert event["status"] in STATUSES
+        assert event["reference"] == name
+        assert ("current" in event) == ("total" in event)
+    kinds = [event["status"] for event in events]
+    assert kinds[0] == "resolved"
+    assert kinds[-2:] == ["digest", "done"]
+    assert events[-2]["digest"] == IMAGE.digest
+    assert events[-1]["message"] == f"Downloaded newer image for {name}"
+    (retry,) = [event for event in events if event["status"] == "retrying"]
+    assert retry["digest"] == largest.digest
+    assert retry["seconds"] > 0
+    assert retry["message"]
+    for piece in IMAGE.layers:
+        of_layer = [event for event in events if event.get("digest") == piece.digest]
+        assert of_layer[0]["status"] == "pulling"
+        assert of_layer[-1] == {
+            "status": "complete",
+            "reference": name,
+            "digest": piece.digest,
+            "current": piece.size,
+            "total": piece.size,
+        }
+
+
+def test_progress_for_programs_counts_up(dray: Dray, fake: FakeRegistry):
+    big = build_image([tar_layer(pseudo_random_files(7, 2_000_000, 2))])
+    fake.add_image("big", big, "t")
+    done = dray("pull", "--progress=json", f"{fake.host}/big:t")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    counts = [
+        event["current"] for event in events if event["status"] in {"downloading", "verifying"}
+    ]
+    assert counts == sorted(counts)
+    assert counts[-1] == big.layers[0].size
+
+
+def test_progress_as_on_a_terminal(dray: Dray, name: str):
+    done = dray("pull", "--progress=tty", name)
+    assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
+    assert done.stderr.splitlines()[-1] == f"Status: Downloaded newer image for {name}"
+
+
+def test_verbose_shows_requests(dray: Dray, name: str, fake: FakeRegistry):
+    done = dray("-v", "pull", name)
+    assert done.stdout == f"{IMAGE.id}\n"
+    shown = [line.split() for line in done.stderr.splitlines() if line.startswith("> ")]
+    assert sorted((method, url, status) for _, method, url, status, *_ in shown) == sorted(
+        (request.method, fake.url + request.path, str(request.status)) for request in fake.requests
+    )
+    assert all(line[-1] == "ms" for line in shown)
+
+
+def test_debug_shows_where_it_failed(dray: Dray, name: str):
+    missing = name.replace(":t", ":none")
+    plain, debug = dray("pull", missing), dray("--debug", "pull", missing)
+    assert plain.returncode == debug.returncode == 3
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+    assert debug.stderr.splitlines()[-1].startswith("dray: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["pull", "{host}/team/app:t"], 0),
+        (["pull", "oci:x"], 1),
+        (["pull", "Bad"], 2),
+        (["pull", "{host}/team/app:none"], 3),
+        (["pull", "--platform=linux/s390x", "{host}/index:t"], 3),
+        (["pull", "{host}/denied:t"], 4),
+        (["pull", "{host}/corrupt:t"], 5),
+        (["pull", "--retries=1", "127.0.0.1:{port}/app"], 6),
+        (["pull", "--retries=1", "{host}/limited:t"], 6),
+        (["show", "nothing/like/it"], 3),
+    ],
+)
+def test_exit_codes(dray: Dray, name: str, fake: FakeRegistry, arguments: list[str], code: int):
+    assert name
+    platform = {"os": "linux", "architecture": "amd64"}
+    fake.add_image("index", build_index([(IMAGE, platform)]), "t")
+    fake.add_image("corrupt", OTHER, "t")
+    fake.inject(Fault(Corrupt(at=9), path=OTHER.layers[0].digest))
+    fake.inject(Fault(Answer(403), path="/v2/denied/"))
+    fake.inject(Fault(Answer(429), path="/v2/limited/"))
+    port = refused_port()
+    done = dray(*[part.format(host=fake.host, port=port) for part in arguments])
+    assert done.returncode == code, done.stderr
+    assert (done.stdout == "") == (code != 0)
+
+
+# images, show
+
+
+def test_an_empty_store(dray: Dray, store: library.Store):
+    done = dray("images")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["NAME", "TAG", "ID", "CREATED", "SIZE"]
+    assert json.loads(dray("images", "--json").stdout) == []
+    assert dray("images", "-q").stdout == ""
+    assert not store.path.exists()  # looking makes nothing
+
+
+def size_of(image: BuiltImage) -> int:
+    return sum(piece.size for piece in {piece.digest: piece for piece in image.blobs()}.values())
+
+
+def test_images(dray: Dray, pulled: str):
+    done = dray("images")
+    assert (done.returncode, done.stderr) == (0, "")
+    header, row = done.stdout.splitlines()
+    assert header.split() == ["NAME", "TAG", "ID", "CREATED", "SIZE"]
+    columns = [header.index(title) for title in header.split()] + [None]
+    cells = [row[a:b].strip() for a, b in itertools.pairwise(columns)]
+    assert cells[:3] == [
+        pulled.removesuffix(":t"),
+        "t",
+        IMAGE.id.removeprefix("sha256:")[:12],
+    ]
+    assert cells[3].endswith(" ago")
+    amount, unit = cells[4].split()
+    assert unit == "kB"
+    assert abs(float(amount) - size_of(IMAGE) / 1000) < 0.1
+
+
+def test_images_with_digests(dray: Dray, pulled: str):
+    assert pulled
+    header, row = dray("images", "--digests").stdout.splitlines()
+    assert header.split() == ["NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE"]
+    assert row.split()[2] == IMAGE.digest
+
+
+def test_images_as_json(dray: Dray, pulled: str):
+    done = dray("images", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == [
+        {
+            "name": pulled.removesuffix(":t"),
+            "tag": "t",
+            "digest": IMAGE.digest,
+            "id": IMAGE.id,
+            "manifest": IMAGE.digest,
+            "platform": "linux/amd64",
+            "created": "2024-01-02T03:04:05Z",
+            "size": size_of(IMAGE),
+        }
+    ]
+
+
+def test_images_quiet(dray: Dray, pulled: str, fake: FakeRegistry, client: library.Client):
+    fake.add_image("team/app", IMAGE, "second")
+    client.pull(pulled.replace(":t", ":second"))
+    assert dray("images", "-q").stdout == f"{IMAGE.id}\n"
+    assert len(dray("images").stdout.splitlines()) == 3
+
+
+def test_images_pulled_by_digest_alone_have_no_tag(
+    dray: Dray, fake: FakeRegistry, client: library.Client
+):
+    fake.add_image("team/app", IMAGE)
+    client.pull(f"{fake.host}/team/app@{IMAGE.digest}")
+    (found,) = json.loads(dray("images", "--json").stdout)
+    assert (found["tag"], found["digest"]) == (None, IMAGE.digest)
+    assert dray("images").stdout.splitlines()[1].split()[1] == "<none>"
+
+
+def keys_of(pulled: str) -> dict[str, str]:
+    value = IMAGE.id.removeprefix("sha256:")
+    return {
+        "name": pulled,
+        "address": f"store:{pulled}",
+        "name-and-digest": f"{pulled.removesuffix(':t')}@{IMAGE.digest}",
+        "id": IMAGE.id,
+        "hex": value,
+        "prefix": value[:12],
+        "shortest-prefix": value[:4],
+    }
+
+
+@pytest.mark.parametrize("key", keys_of("x:t"))
+def test_show_by(dray: Dray, pulled: str, key: str):
+    done = dray("show", keys_of(pulled)[key])
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    rows = dict(line.split(None, 1) for line in done.stdout.splitlines() if line[0] != " ")
+    assert rows["id"] == IMAGE.id
+    assert rows["digest"] == IMAGE.digest
+    assert rows["names"] == pulled
+    assert rows["platform"] == "linux/amd64"
+    assert rows["entrypoint"] == "/entry 'with space'"
+    assert rows["cmd"] == "serve"
+    assert "A=b=c" in done.stdout
+    for piece in IMAGE.layers:
+        assert piece.digest.removeprefix("sha256:")[:12] in done.stdout
+
+
+def test_show_as_json(dray: Dray, pulled: str):
+    done = dray("show", "--json", pulled)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["config"] == json.loads(IMAGE.config.data)
+    assert found["id"] == IMAGE.id
+    assert found["digest"] == IMAGE.digest
+    assert set(found["names"]) == {pulled, f"{pulled.removesuffix(':t')}@{IMAGE.digest}"}
+    assert found["platform"] == "linux/amd64"
+    assert found["platforms"] == ["linux/amd64"]
+    assert found["created"] == "2024-01-02T03:04:05Z"
+    assert found["size"] == size_of(IMAGE)
+    assert found["manifest"] == {
+        "mediaType": IMAGE.manifest.media_type,
+        "digest": IMAGE.digest,
+        "annotations": {},
+    }
+    assert found["layers"] == [
+        {
+            "digest": piece.digest,
+            "diff_id": diff_id,
+            "mediaType": piece.media_type,
+            "size": piece.size,
+            "created_by": f"/bin/sh -c make layer {number}",
+        }
+        for number, (piece, diff_id) in enumerate(zip(IMAGE.layers, IMAGE.diff_ids, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("key", ["none/such:t", "abcd", "abc", "f" * 64, "sha256:" + "0" * 64])
+def test_show_what_is_not_there(dray: Dray, pulled: str, key: str):
+    assert pulled
+    done = dray("show", key)
+    assert (done.returncode, done.stdout) == (3, "")
+    first, *hints = done.stderr.splitlines()
+    assert first.startswith(f"dray: {key}: ")
+    assert all(hint.startswith("  ") for hint in hints)
+
+
+def test_a_prefix_of_several_ids(dray: Dray, fake: FakeRegistry, client: library.Client):
+    made: dict[str, BuiltImage] = {}
+    for number in range(5000):
+        image = build_image([TARS[0]], labels={"n": str(number)})
+        other = made.setdefault(image.id[: len("sha256:") + 4], image)
+        if other.id != image.id:
+            break
+    for tag, found in (("a", image), ("b", other)):
+        fake.add_image("twins", found, tag)
+        client.pull(f"{fake.host}/twins:{tag}")
+    prefix = image.id.removeprefix("sha256:")[:4]
+    done = dray("show", prefix)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"dray: {prefix}: several images")
+    assert dray("show", image.id).returncode == 0
+
+
+def test_what_an_image_says_does_not_steer_the_terminal(dray: Dray, fake: FakeRegistry):
+    evil = build_image(
+        [TARS[0]],
+        labels={"x": "\x1b[31mred\x07\r\nnext"},
+        env=["E=\x1b]0;title\x07"],
+        history=[{"created_by": "\x1b[2J"}],
+        config_extra={"author": "\x1b[1m\u202e"},
+    )
+    fake.add_image("evil", evil, "t")
+    dray("pull", "-q", f"{fake.host}/evil:t")
+    for arguments in (["show", f"{fake.host}/evil:t"], ["images"]):
+        done = dray(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert all(c.isprintable() or c == "\n" for c in done.stdout)
+
+
+def test_a_registrys_words_do_not_steer_the_terminal(dray: Dray, name: str, fake: FakeRegistry):
+    said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
+    fake.inject(Fault(Answer(403, body=json.dumps(said).encode())))
+    done = dray("pull", "-q", name)
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert all(c.isprintable() or c == "\n" for c in done.stderr)
+
+
+def test_a_reader_that_goes_away_is_no_error(dray: Dray, pulled: str):
+    process = dray.start("show", "--json", pulled)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        errors = process.stderr.read()
+    assert process.wait(10) == 0
+    assert errors == ""
+
+
+# Where the store is
+
+
+def test_the_store_is_where_it_is_said_to_be(dray: Dray, name: str, tmp_path: Path):
+    places = {
+        "option": (["--store", str(tmp_path / "option")], {}),
+        "variable": ([], {"DRAY_STORE": str(tmp_path / "variable")}),
+        "data/dray": ([], {"DRAY_STORE": "", "XDG_DATA_HOME": str(tmp_path / "data")}),
+        "alone/.local/share/dray": (
+            [],
+            {"DRAY_STORE": "", "XDG_DATA_HOME": "", "HOME": str(tmp_path / "alone")},
+        ),
+    }
+    for place, (options, env) in places.items():
+        assert not (tmp_path / place).exists()
+        assert dray(*options, "pull", name, env=env).returncode == 0
+        assert dray(*options, "images", "-q", env=env).stdout == f"{IMAGE.id}\n"
+        with_blobs = library.Store(tmp_path / place)
+        assert str(with_blobs.get(name).id) == IMAGE.id
+        with_blobs.close()
+
+
+def test_a_store_that_cannot_be(dray: Dray, name: str, tmp_path: Path, fake: FakeRegistry):
+    file = tmp_path / "file"
+    file.write_text("a file")
+    done = dray("--store", str(file / "store"), "pull", "-q", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    first, *hints = done.stderr.splitlines()
+    assert first.startswith("dray: ")
+    assert str(file) in first
+    assert all(hint.startswith("  ") for hint in hints)
+    assert file.read_text() == "a file"
+    assert fake.requests == []  # it is known before anything is fetched
+    assert dray("--store", str(file), "pull", name).returncode == 2
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A directory that cannot be written, not even below."""
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    directory = tmp_path / "closed"
+    directory.mkdir(mode=0o555)
+    yield directory
+    directory.chmod(0o755)
+
+
+def test_a_store_that_cannot_be_written(dray: Dray, name: str, closed: Path):
+    for place in (closed, closed / "store"):
+        done = dray("--store", str(place), "pull", "-q", name)
+        assert (done.returncode, done.stdout) == (1, "")
+        first, *hints = done.stderr.splitlines()
+        assert str(closed) in first
+        assert any("--store" in hint for hint in hints)
+
+
+def test_a_database_that_is_none(dray: Dray, name: str, tmp_path: Path):
+    directory = tmp_path / "other"
+    directory.mkdir()
+    (directory / "dray.db").write_text("this is no database" * 100)
+    for arguments in (["images"], ["show", "x"], ["pull", "-q", name]):
+        done = dray("--store", str(directory), *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("dray: ")
+        assert "dray.db" in done.stderr.splitlines()[0]
+
+
+def test_a_disk_that_is_full_keeps_what_fits(dray: Dray, fake: FakeRegistry, store: library.Store):
+    big = build_image([tar_layer(pseudo_random_files(8, 1_500_000, 2))])
+    fake.add_image("big", big, "t")
+    name = f"{fake.host}/big:t"
+    # No file may grow over 300 KiB: the next byte is refused, as on a disk that is full.
+    limited = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -f 600; exec "$@"', "sh", sys.executable, "-m", "dray", "pull",
+         "-q", name],
+        capture_output=True,
+        text=True,
+        env=dray.environment,
+        timeout=30,
+        check=False,
+    )  # fmt: skip
+    assert (limited.returncode, limited.stdout) == (1, "")
+    first, *hints = limited.stderr.splitlines()
+    assert first.startswith("dray: ")
+    assert "too large" in first
+    assert all(hint.startswith("  ") for hint in hints)
+    assert store.images() == []
+    kept = 600 * 512
+    done = dray("pull", "-q", name)
+    assert (done.returncode, done.stdout) == (0, f"{big.id}\n")
+    ranges = [r.headers.get("range") for r in fake.requests if big.layers[0].digest in r.path]
+    assert ranges == [None, f"bytes={kept}-"]
+
+
+# Secrets
+
+
+def forms_of(user: str, password: str) -> list[str]:
+    """Return a password as it could turn up in output."""
+    raw = password.encode()
+    pair = f"{user}:{password}".encode()
+    encoded = [base64.b64encode(data).decode().rstrip("=") for data in (raw, pair)]
+    return [password, quote(password), quote(password, safe=""), quote_plus(password),
+            json.dumps(password)[1:-1], repr(password)[1:-1], raw.hex(), *encoded]  # fmt: skip
+
+
+def no_secret(done: subprocess.CompletedProcess[str], *secrets: str) -> None:
+    for secret in secrets:
+        assert secret
+        assert secret not in done.stdout
+        assert secret not in done.stderr
+
+
+def scenarios() -> dict[str, Callable[[FakeRegistry], None]]:
+    def nothing(_: FakeRegistry) -> None:
+        return
+
+    def answer(action: Answer | Replace | Corrupt, path: str) -> Callable[[FakeRegistry], None]:
+        def inject(registry: FakeRegistry) -> None:
+            registry.inject(Fault(action, path=path))
+            if registry.storage is not None:
+                registry.storage.inject(Fault(action, path=path))
+
+        return inject
+
+    return {
+        "good": nothing,
+        "server-error": answer(Answer(500), "/manifests/sha256:"),
+        "denied": answer(Answer(403), "/blobs/"),
+        "no-token": answer(Replace(b"not json"), "/token"),
+        "token-server-fails": answer(Answer(500), "/token"),
+        "corrupt": answer(Corrupt(at=3), IMAGE.layers[0].digest),
+    }
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+@pytest.mark.parametrize("scenario", [*scenarios(), "wrong"])
+def test_the_password_is_never_shown(dray: Dray, scenario: str, *, tokens: bool):
+    given = PASSWORD if scenario != "wrong" else PASSWORD + "-wrong"
+    with FakeRegistry(users={"me": PASSWORD}, tokens=tokens, redirect_blobs_to=True) as registry:
+        registry.add_image("app", IMAGE, "t")
+        if scenario in scenarios():
+            scenarios()[scenario](registry)
+        done = dray(
+            "--debug", "-v", "pull", "--retries=1", "--creds", f"me:{given}",
+            f"{registry.host}/app:t",
+        )  # fmt: skip
+        sent = {r.headers.get("authorization", "") for r in registry.requests} - {""}
+    # It was really sent, and a token too where there is one.
+    assert any(header.startswith("Basic ") for header in sent)
+    no_secret(done, *forms_of("me", given))
+    no_secret(done, *(header.split()[1] for header in sent))
+    no_secret(done, "X-Signature")
+    codes = {"good": 0, "server-error": 1, "denied": 4, "corrupt": 5, "wrong": 4}
+    if scenario in codes:
+        assert done.returncode == codes[scenario]
+    assert done.stderr  # there was something to search
+
+
+def test_a_password_in_a_file_is_never_shown(dray: Dray, tmp_path: Path):
+    with FakeRegistry(users={"me": "another"}) as registry:
+        pair = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+        file = tmp_path / "auth.json"
+        file.write_text(json.dumps({"auths": {registry.host: {"auth": pair}}}))
+        done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+        assert done.returncode == 4
+        no_secret(done, *forms_of("me", PASSWORD), pair)
+        file.write_text(json.dumps({"auths": {registry.host: {"auth": PASSWORD}}}))
+        done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+        assert done.returncode == 1
+        no_secret(done, *forms_of("me", PASSWORD))
+        file.write_text('{"auths": "' + PASSWORD)
+        done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+        assert done.returncode == 1
+        no_secret(done, *forms_of("me", PASSWORD))
+
+
+def test_an_identity_token_is_never_shown(dray: Dray, tmp_path: Path):
+    secret = "identity-token-of-somebody"
+    for known in (True, False):
+        refresh = {secret: "me"} if known else {}
+        with FakeRegistry(users={}, tokens=True, refresh_tokens=refresh) as registry:
+            registry.add_image("app", IMAGE, "t")
+            file = tmp_path / "auth.json"
+            file.write_text(json.dumps({"auths": {registry.host: {"identitytoken": secret}}}))
+            done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+            assert any(secret.encode() in request.body for request in registry.requests)
+        assert done.returncode == (0 if known else 4), done.stderr
+        no_secret(done, secret)
+
+
+def test_a_password_that_is_asked_for(dray: Dray, name: str):
+    # Nobody is there to answer: no traceback, no hanging.
+    done = dray("pull", "--creds", "me", name, timeout=10)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,260 @@
+import datetime as dt
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dray.cli.render import age, clock, describe, size, sizes, table
+from dray.errors import (
+    Cancelled,
+    DrayError,
+    InvalidDocument,
+    InvalidReference,
+    NotFound,
+    PlatformMismatch,
+)
+from dray.model.manifest import Index, parse
+from dray.model.platform import Platform
+from dray.model.reference import Reference
+from dray.testing import build_image, build_index, document
+from dray.transfer.graph import select
+
+QUICK = settings(max_examples=200, deadline=None)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (1, "1 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (1234, "1.23 kB"),
+        (12_345, "12.3 kB"),
+        (123_456, "123 kB"),
+        (999_499, "999 kB"),
+        (999_999, "1.00 MB"),
+        (29_100_000, "29.1 MB"),
+        (1_500_000_000, "1.50 GB"),
+        (2 * 10**12, "2.00 TB"),
+        (3 * 10**15, "3.00 PB"),
+    ],
+)
+def test_sizes_have_three_significant_digits(count: int, expected: str):
+    assert size(count) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(9_996, "10.0 kB"), (99_960, "100 kB"), (999_600, "1.00 MB"), (5 * 10**18, "5000 PB")],
+)
+def test_sizes_at_the_edge_of_a_digit(count: int, expected: str):
+    assert size(count) == expected
+
+
+@QUICK
+@given(st.integers(1000, 10**17))
+def test_every_size_has_three_significant_digits(count: int):
+    """``size``: "bytes with three significant digits"; and it is close to the truth."""
+    shown = size(count)
+    assert re.fullmatch(r"(\d\.\d\d|\d\d\.\d|\d\d\d) [kMGTP]B", shown)
+    number, unit = shown.split()
+    value = float(number) * 1000 ** ("BkMGTP".index(unit[0]))
+    assert abs(value - count) <= count * 0.0051
+
+
+@pytest.mark.parametrize(
+    ("current", "total", "expected"),
+    [
+        (14_200_000, 33_000_000, "14.2/33.0 MB"),
+        (0, 33_000_000, "0.0/33.0 MB"),
+        (500, 33_000_000, "0.0/33.0 MB"),
+        (5, 10, "5/10 B"),
+        (1, 2000, "0.0/2.0 kB"),
+        (1234, None, "1.23 kB"),
+        (0, 0, "0 B"),
+    ],
+)
+def test_progress_is_in_the_unit_of_its_total(current: int, total: int | None, expected: str):
+    assert sizes(current, total) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0:00"),
+        (0.4, "0:00"),
+        (0.6, "0:01"),
+        (59.4, "0:59"),
+        (59.5, "1:00"),
+        (61, "1:01"),
+        (3599.6, "1:00:00"),
+        (3600, "1:00:00"),
+        (36_061, "10:01:01"),
+    ],
+)
+def test_durations(seconds: float, expected: str):
+    assert clock(seconds) == expected
+
+
+NOW = dt.datetime(2024, 6, 15, 12, 0, 0, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        ("2024-06-15T12:00:00Z", "just now"),
+        ("2024-06-15T11:59:01Z", "just now"),
+        ("2024-06-15T11:59:00Z", "1 minute ago"),
+        ("2024-06-15T11:00:01Z", "59 minutes ago"),
+        ("2024-06-15T11:00:00Z", "1 hour ago"),
+        ("2024-06-14T12:00:00Z", "1 day ago"),
+        ("2024-06-09T12:00:00Z", "6 days ago"),
+        ("2024-05-25T12:00:00Z", "3 weeks ago"),
+        ("2024-05-15T12:00:00Z", "1 month ago"),
+        ("2023-06-16T12:00:00Z", "1 year ago"),
+        ("2020-01-01T00:00:00Z", "4 years ago"),
+        ("2024-06-15T13:00:00+02:00", "1 hour ago"),
+        ("2024-06-15T10:00:00.123456789Z", "1 hour ago"),
+        ("2024-06-15T10:00:00", "2 hours ago"),
+        ("2030-01-01T00:00:00Z", "just now"),
+        ("1970-01-01T00:00:00Z", "-"),
+        ("0001-01-01T00:00:00Z", "-"),
+        ("", "-"),
+        ("yesterday", "-"),
+        ("2024-13-01T00:00:00Z", "-"),
+    ],
+)
+def test_ages(created: str, expected: str):
+    assert age(created, NOW) == expected
+
+
+@QUICK
+@given(
+    st.one_of(
+        st.text(max_size=30),
+        st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+        st.builds(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}".format,
+            st.integers(0, 9999),
+            st.integers(0, 13),
+            st.integers(0, 32),
+            st.integers(0, 24),
+            st.integers(0, 60),
+            st.integers(0, 60),
+            st.sampled_from(["Z", "+23:59", "-23:59", "", ".5Z", ".123456789+01:00"]),
+        ),
+    )
+)
+def test_any_time_has_an_age(created: str):
+    """A config's `created` is text as somebody wrote it (OCI image spec, config.md)."""
+    assert re.fullmatch(
+        r"-|just now|\d+ (year|month|week|day|hour|minute)s? ago", age(created, NOW)
+    )
+    assert age(created)
+
+
+def test_a_table_has_columns():
+    rows = [["a", "long value", "x"], ["longer", "b", ""]]
+    assert table(["NAME", "ID", "LAST"], rows).splitlines() == [
+        "NAME    ID          LAST",
+        "a       long value  x",
+        "longer  b",
+    ]
+    assert table(["NAME", "ID"], []) == "NAME  ID"
+
+
+def test_an_error_is_one_line_and_below_it_what_to_try():
+    """SPEC: "one line on stderr saying what, where, and below it what to try"."""
+    assert describe(NotFound("no image x")) == "dray: no image x"
+    hinted = NotFound("no image x", hint="try a\nor b")
+    assert describe(hinted) == "dray: no image x\n  try a\n  or b"
+    hinted.subject = "alpine:3"
+    assert describe(hinted).startswith("dray: alpine:3: no image x\n")
+    assert describe(Cancelled()) == "dray: cancelled"
+
+
+@pytest.mark.parametrize(
+    ("text", "character"), [("ghcr.io/o/Repo:tag", "R"), ("a b", " "), ("a:t\tx", "\t")]
+)
+def test_the_caret_is_under_the_offending_character(text: str, character: str):
+    """SPEC: "Refused, with a caret under the offending character"."""
+    with pytest.raises(InvalidReference) as caught:
+        Reference.parse(text)
+    _, quoted, caret = describe(caught.value).splitlines()[:3]
+    assert caret.index("^") == text.index(character) + 2
+    assert len(quoted) == len(text) + 2
+    assert quoted.isprintable()
+
+
+@QUICK
+@given(st.text(max_size=30))
+def test_any_bad_reference_is_shown_without_control_characters(text: str):
+    """SPEC: "errors are one line on stderr …, and below it what to try"."""
+    try:
+        Reference.parse(text)
+    except InvalidReference as error:
+        caught = error
+    else:
+        return
+    lines = describe(caught).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) == 3 + len(caught.hint.splitlines())
+
+
+EVIL = "\x1b[2Jx\r\ny\x07\x9b31m\u2028"
+
+
+def evil_errors() -> list[DrayError]:
+    """Return errors whose words come from documents that somebody else wrote."""
+    image = build_image([])
+    key = document({"schemaVersion": 2})[:-1] + b',"\\u001b[2J\\nx":1,"\\u001b[2J\\nx":1}'
+    found: list[DrayError] = []
+    for raw, served in (
+        (key, ""),
+        (document({"schemaVersion": 2, "layers": [], "config": {}, EVIL: {EVIL: {}}}), ""),
+        (document({"mediaType": EVIL}), ""),
+        (document({"mediaType": EVIL, "layers": []}), "text/plain"),
+        (document({"schemaVersion": 2, "manifests": [{"digest": EVIL, "size": 1}]}), ""),
+        (
+            document(
+                {
+                    "schemaVersion": 2,
+                    "layers": [],
+                    "config": {"digest": image.id, "size": 1, "annotations": {EVIL: 1}},
+                }
+            ),
+            "",
+        ),
+    ):
+        with pytest.raises(DrayError) as caught:
+            parse(raw, served)
+        found.append(caught.value)
+    for root in (
+        build_image([], config_media_type=EVIL).manifest,
+        build_image([], manifest_extra={"artifactType": EVIL}).manifest,
+        build_index([(image, {"os": EVIL, "architecture": EVIL})]).index,
+    ):
+        parsed = parse(root.data, root.media_type)
+        digest = Reference.parse(f"a@{root.digest}").digest
+        assert digest is not None
+        with pytest.raises(DrayError) as caught:
+            select(digest, parsed, Platform("linux", "amd64"), lambda _: Index(b"", "", ()))
+        found.append(caught.value)
+    return found
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_what_others_wrote_cannot_drive_the_terminal(number: int):
+    """SPEC: "errors are one line on stderr saying what, where, and below it what to try"."""
+    lines = describe(evil_errors()[number]).split("\n")
+    assert all(line.isprintable() for line in lines)
+
+
+def test_an_error_whose_words_have_line_breaks_is_one_line_still():
+    error = InvalidDocument("two\nlines", path="a\nb")
+    error.subject = "x\ny"
+    assert len(describe(error).splitlines()) == 1
+    mismatch = PlatformMismatch("none", wanted="a", available=["b"], hint="it has: b\x1b[2J")
+    assert describe(mismatch).replace("\n", "").isprintable()

@@ -1,0 +1,227 @@
+"""What the tests share: registries, stores, the command, and what to do without a peer."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+import dray as library
+from dray.testing import Distribution, FakeRegistry, find_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+REQUIRED = "DRAY_REQUIRE_PEERS"
+_LACKING = "without its peer: "
+_numbers = itertools.count(1)
+
+
+# Peers. `@pytest.mark.peer("skopeo", "podman")` names the programs that a test needs; without
+# names, and for whoever uses the fixture `distribution`, it is docker-registry.
+
+
+def needed_peers(item: pytest.Item) -> list[str]:
+    """Return the names of the programs that a test needs, in order."""
+    names: dict[str, None] = {}
+    for mark in item.iter_markers("peer"):
+        names |= dict.fromkeys(mark.args or ("docker-registry",))
+    if "distribution" in getattr(item, "fixturenames", ()):
+        names["docker-registry"] = None
+    return sorted(names)
+
+
+def leave_out(peers: str) -> NoReturn:
+    """Skip the test that is running; fail it where all peers have to be there."""
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{REQUIRED} is 1, but there is no {peers}", pytrace=False)
+    pytest.skip(_LACKING + peers)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = [name for name in needed_peers(item) if find_binary(name) is None]
+    if missing:
+        leave_out(", ".join(missing))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    left_out: dict[str, list[str]] = {}
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        _, found, peers = reason.partition(_LACKING)
+        if found:
+            left_out.setdefault(peers, []).append(report.nodeid)
+    if not left_out:
+        return
+    terminalreporter.section("left out for want of a peer")
+    for peers, tests in sorted(left_out.items()):
+        terminalreporter.line(f"{peers}: {len(tests)} tests")
+        for test in sorted(tests):
+            terminalreporter.line(f"  {test}")
+    terminalreporter.line(f"({REQUIRED}=1 makes this a failure)")
+
+
+# Registries
+
+
+@pytest.fixture(scope="session")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
+    """A real registry, open to all; what `requests` tells begins with the test's `clear`."""
+    with Distribution(tmp_path_factory.mktemp("distribution")) as registry:
+        yield registry
+
+
+@pytest.fixture
+def repository() -> str:
+    """A repository name that no other test has."""
+    return f"tests/number{next(_numbers)}"
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    """A registry in memory, which fails to order."""
+    with FakeRegistry() as registry:
+        yield registry
+
+
+# Stores, clients, the command
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Point all that the environment says into `tmp_path`, and return it for other processes."""
+    for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    places = {
+        "HOME": tmp_path / "home",
+        "XDG_CONFIG_HOME": tmp_path / "home" / "config",
+        "XDG_DATA_HOME": tmp_path / "home" / "data",
+        "XDG_CACHE_HOME": tmp_path / "home" / "cache",
+        "XDG_RUNTIME_DIR": tmp_path / "home" / "run",
+        "DRAY_STORE": tmp_path / "store",
+    }
+    for name, path in places.items():
+        monkeypatch.setenv(name, str(path))
+        if name != "DRAY_STORE":
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return dict(os.environ)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[library.Store]:
+    """An empty store; it is the one that the command of the same test uses."""
+    opened = library.Store(tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(store: library.Store, environment: dict[str, str]) -> Iterator[library.Client]:
+    """A client that keeps what it pulls in `store`."""
+    assert environment["DRAY_STORE"] == str(store.path)
+    with library.Client(store=store) as made:
+        yield made
+
+
+class Dray:
+    """The command, as a process of its own; `environment` may be changed before it is called."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def __call__(
+        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 30
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "dray", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.environment | dict(env or {}),
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start it and return at once."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "dray", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment | dict(env or {}),
+        )
+
+
+@pytest.fixture
+def dray(environment: dict[str, str]) -> Dray:
+    """The command with an environment of its own."""
+    return Dray(environment)
+
+
+# Peers as programs
+
+
+@pytest.fixture(scope="session")
+def skopeo() -> Callable[..., str]:
+    """Skopeo, without policies; returns what it prints."""
+
+    def run(*arguments: str | Path) -> str:
+        return _output("skopeo", "--insecure-policy", *arguments)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def umoci() -> Callable[..., str]:
+    """Umoci; returns what it prints."""
+
+    def run(*arguments: str | Path) -> str:
+        return _output("umoci", *arguments)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Callable[..., str]]:
+    """Podman with a storage of its own; returns what it prints."""
+    # Not below pytest's directory: podman takes no --runroot of more than 50 characters.
+    with tempfile.TemporaryDirectory(prefix="podman-", ignore_cleanup_errors=True) as root:
+        places = ("--root", f"{root}/root", "--runroot", f"{root}/run", "--tmpdir", f"{root}/state")
+        driver = ("--storage-driver", "vfs", "--events-backend", "none")
+
+        def run(*arguments: str | Path) -> str:
+            return _output("podman", *places, *driver, *arguments)
+
+        try:
+            run("info")
+        except RuntimeError as error:
+            leave_out(f"podman (it does not run here: {str(error).splitlines()[-1]})")
+        yield run
+
+
+def _output(program: str, *arguments: str | Path) -> str:
+    """Run a program and return what it prints; where it fails, so does the test."""
+    done = subprocess.run(
+        [find_binary(program) or program, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{program} {arguments}: {done.returncode}\n{done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,165 @@
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.errors import Cancelled
+
+
+def test_a_token_is_set_once_and_stays_set():
+    token = CancelToken()
+    assert not token.cancelled
+    token.check()
+    token.cancel()
+    token.cancel()
+    assert token.cancelled
+    with pytest.raises(Cancelled):
+        token.check()
+
+
+def test_sleep_lasts_and_ends_with_the_cancel():
+    token = CancelToken()
+    started = time.monotonic()
+    token.sleep(0.02)
+    token.sleep(0)
+    token.sleep(-1)
+    assert time.monotonic() - started >= 0.02
+    threading.Timer(0.05, token.cancel).start()
+    with pytest.raises(Cancelled):
+        token.sleep(60)
+    assert time.monotonic() - started < 30
+    with pytest.raises(Cancelled):
+        token.sleep(60)
+
+
+def test_a_child_follows_its_parent():
+    parent = CancelToken()
+    with parent.child() as child, child.child() as grandchild:
+        parent.cancel()
+        assert child.cancelled
+        assert grandchild.cancelled
+
+
+def test_a_parent_does_not_follow_its_child():
+    parent = CancelToken()
+    with parent.child() as child, parent.child() as sibling:
+        child.cancel()
+        assert not parent.cancelled
+        assert not sibling.cancelled
+
+
+def test_a_child_of_a_cancelled_parent_is_born_cancelled():
+    parent = CancelToken()
+    parent.cancel()
+    with parent.child() as child:
+        assert child.cancelled
+
+
+def test_a_child_is_forgotten_when_its_block_ends():
+    parent = CancelToken()
+    with parent.child() as child:
+        pass
+    parent.cancel()
+    assert not child.cancelled
+
+
+def test_wakers_are_called_once():
+    token, calls = CancelToken(), []
+    token.on_cancel(lambda: calls.append("one"))
+    token.on_cancel(lambda: calls.append("two"))
+    token.cancel()
+    token.cancel()
+    assert sorted(calls) == ["one", "two"]
+
+
+def test_a_late_waker_is_called_at_once():
+    token, calls = CancelToken(), []
+    token.cancel()
+    forget = token.on_cancel(lambda: calls.append(1))
+    assert calls == [1]
+    forget()
+    with token.waking(lambda: calls.append(2)):
+        assert calls == [1, 2]
+
+
+def test_a_waker_that_was_taken_back_is_not_called():
+    token, calls = CancelToken(), []
+    forget = token.on_cancel(lambda: calls.append(1))
+    token.on_cancel(lambda: calls.append(2))
+    forget()
+    forget()
+    with token.waking(lambda: calls.append(3)):
+        pass
+    token.cancel()
+    assert calls == [2]
+
+
+def test_a_waker_is_taken_back_when_its_block_fails():
+    token, calls = CancelToken(), []
+    with pytest.raises(ZeroDivisionError), token.waking(lambda: calls.append(1)):
+        raise ZeroDivisionError
+    token.cancel()
+    assert not calls
+
+
+def test_a_waker_may_use_the_token():
+    token, calls = CancelToken(), []
+
+    def wake() -> None:
+        assert token.cancelled
+        token.cancel()
+        token.on_cancel(lambda: calls.append("late"))()
+
+    forget = token.on_cancel(wake)
+    token.on_cancel(forget)
+    token.cancel()
+    assert calls == ["late"]
+
+
+def test_no_waker_is_lost_between_threads():
+    """Registered before or after the cancel: each waker is called exactly once."""
+    for _ in range(50):
+        token, calls = CancelToken(), []
+        barrier = threading.Barrier(5)
+
+        def register(
+            name: int,
+            token: CancelToken = token,
+            calls: list[int] = calls,
+            barrier: threading.Barrier = barrier,
+        ) -> None:
+            barrier.wait()
+            token.on_cancel(lambda: calls.append(name))
+
+        threads = [threading.Thread(target=register, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        barrier.wait()
+        token.cancel()
+        for thread in threads:
+            thread.join()
+        assert sorted(calls) == [0, 1, 2, 3]
+
+
+def test_one_cancel_wakes_all_that_sleep():
+    token = CancelToken()
+    outcomes: list[str] = []
+    asleep = threading.Barrier(9)
+
+    def sleeper(wait: Callable[[float], None]) -> None:
+        asleep.wait()
+        try:
+            wait(60)
+        except Cancelled:
+            outcomes.append("woken")
+
+    threads = [threading.Thread(target=sleeper, args=(token.sleep,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    asleep.wait()
+    token.cancel()
+    for thread in threads:
+        thread.join(20)
+    assert outcomes == ["woken"] * 8

@@ -1,0 +1,107 @@
+# ruff: noqa: PT017 - of any input either outcome is allowed, and looked at
+
+import hashlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dray.errors import DrayError, InvalidDigest
+from dray.model.digest import Digest
+
+QUICK = settings(max_examples=150, deadline=None)
+SHA256 = "sha256:" + "0123456789abcdef" * 4
+SHA512 = "sha512:" + "0123456789abcdef" * 8
+
+
+@pytest.mark.parametrize("text", [SHA256, SHA512])
+def test_a_digest_is_read_and_written_as_it_is(text: str):
+    digest = Digest.parse(text)
+    assert str(digest) == text
+    assert digest.algorithm == text[:6]
+    assert digest.short == "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "sha256",
+        "sha256:",
+        ":" + "a" * 64,
+        "a" * 64,
+        "sha256:" + "a" * 63,
+        "sha256:" + "a" * 65,
+        "sha256:" + "A" * 64,
+        "sha256:" + "g" * 64,
+        "sha256:" + "a" * 63 + "\n",
+        "sha256:" + "a" * 64 + "\n",
+        " sha256:" + "a" * 64,
+        "sha256: " + "a" * 63,
+        "SHA256:" + "a" * 64,
+        "sha512:" + "a" * 64,
+        "sha256:" + "a" * 128,
+        "sha384:" + "a" * 96,
+        "md5:" + "a" * 32,
+        "sha256+b64:" + "a" * 64,
+        "sha256:" + "\N{FULLWIDTH DIGIT ONE}" * 64,
+        "sha256:" + "\N{ARABIC-INDIC DIGIT ONE}" * 64,
+        "sha256:sha256:" + "a" * 64,
+        "sha256:../../" + "a" * 58,
+    ],
+)
+def test_what_is_no_digest_is_refused(text: str):
+    """SPEC: "Digests: sha256 and sha512, lower-case hex of the right length"."""
+    with pytest.raises(InvalidDigest):
+        Digest.parse(text)
+
+
+def test_a_digest_cannot_be_made_wrong():
+    with pytest.raises(InvalidDigest):
+        Digest("sha256", "short")
+
+
+def test_an_error_quotes_little_of_a_long_text_and_no_control_character():
+    with pytest.raises(InvalidDigest) as caught:
+        Digest.parse("sha256:\x1b[31m\n" + "x" * 100_000)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_content_is_hashed_and_compared(algorithm: str):
+    digest = Digest.of(b"abc", algorithm)
+    assert digest.hex == hashlib.new(algorithm, b"abc").hexdigest()
+    assert digest.matches(b"abc")
+    assert digest.matches(memoryview(b"abc"))
+    assert not digest.matches(b"abd")
+    hasher = digest.hasher()
+    hasher.update(b"ab")
+    hasher.update(b"c")
+    assert hasher.hexdigest() == digest.hex
+
+
+def test_a_known_digest():
+    empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert str(Digest.of(b"")) == empty
+
+
+def test_digests_are_values():
+    assert Digest.parse(SHA256) == Digest.parse(SHA256)
+    assert len({Digest.parse(SHA256), Digest.parse(SHA256), Digest.parse(SHA512)}) == 2
+    assert min(Digest.parse(SHA512), Digest.parse(SHA256)) == Digest.parse(SHA256)
+
+
+@QUICK
+@given(st.one_of(st.text(), st.from_regex(r"sha(256|512):[0-9a-fA-F]{60,130}", fullmatch=True)))
+def test_any_text_is_a_digest_or_an_error_of_ours(text: str):
+    """OCI image spec, descriptor.md: "algorithm ":" encoded"; what is read is what was written."""
+    try:
+        digest = Digest.parse(text)
+    except DrayError as error:
+        assert isinstance(error, InvalidDigest)
+    else:
+        assert str(digest) == text
+        assert len(digest.hex) == {"sha256": 64, "sha512": 128}[digest.algorithm]
+        assert set(digest.hex) <= set("0123456789abcdef")

@@ -1,0 +1,629 @@
+import base64
+import copy
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dray.errors import DrayError, InvalidDocument, Unsupported
+from dray.model import mediatype
+from dray.model.digest import Digest
+from dray.model.manifest import Index, Manifest, parse
+from dray.model.platform import Platform
+from dray.model.schema1 import Schema1
+from dray.testing import build_image, build_index, document, tar_layer
+
+QUICK = settings(max_examples=250, deadline=None)
+DIGEST = "sha256:" + "a" * 64
+ENTRY = {"mediaType": mediatype.OCI_MANIFEST, "digest": DIGEST, "size": 2}
+CONFIG = {"mediaType": mediatype.OCI_CONFIG, "digest": DIGEST, "size": 2}
+LAYER = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": DIGEST, "size": 9}
+MANIFEST: dict[str, Any] = {
+    "schemaVersion": 2,
+    "mediaType": mediatype.OCI_MANIFEST,
+    "config": CONFIG,
+    "layers": [
+        LAYER
+        | {"urls": ["https://a/b"], "annotations": {"k": "v"}}
+        | {"digest": str(Digest.of(b"{}")), "size": 2, "data": "e30="},
+        LAYER,
+    ],
+    "subject": ENTRY | {"artifactType": "application/x"},
+    "annotations": {"a": "b"},
+}
+INDEX: dict[str, Any] = {
+    "schemaVersion": 2,
+    "mediaType": mediatype.OCI_INDEX,
+    "manifests": [
+        ENTRY
+        | {
+            "platform": {
+                "os": "windows",
+                "architecture": "arm64",
+                "variant": "v8",
+                "os.version": "10.0",
+                "os.features": ["win32k"],
+            }
+        },
+        ENTRY,
+    ],
+    "annotations": {"a": "b"},
+}
+V1 = {"id": "1" * 64, "created": "2024-01-02T03:04:05Z", "config": {"Cmd": ["sh"]}}
+SCHEMA1: dict[str, Any] = {
+    "schemaVersion": 1,
+    "name": "a/b",
+    "tag": "c",
+    "architecture": "amd64",
+    "fsLayers": [{"blobSum": DIGEST}],
+    "history": [{"v1Compatibility": json.dumps(V1)}],
+}
+
+
+def without(value: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key not in keys}
+
+
+def refused(value: object, served: str = "") -> InvalidDocument:
+    """Parse what must be refused and return the error."""
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    with pytest.raises(InvalidDocument) as caught:
+        parse(raw, served)
+    assert caught.value.path in str(caught.value)
+    return caught.value
+
+
+def test_a_manifest_is_read():
+    raw = document(MANIFEST)
+    found = parse(raw, mediatype.OCI_MANIFEST)
+    assert isinstance(found, Manifest)
+    assert found.raw is raw
+    assert found.media_type == mediatype.OCI_MANIFEST
+    assert found.config.digest == Digest.parse(DIGEST)
+    first, second = found.layers
+    assert (first.urls, first.annotations, first.data) == (("https://a/b",), {"k": "v"}, b"{}")
+    assert (second.size, second.data, second.platform) == (9, None, None)
+    assert found.subject is not None
+    assert found.subject.artifact_type == "application/x"
+    assert found.annotations == {"a": "b"}
+    assert found.artifact is None
+
+
+def test_an_index_is_read():
+    found = parse(document(INDEX), mediatype.OCI_INDEX)
+    assert isinstance(found, Index)
+    assert found.manifests[0].platform == Platform("windows", "arm64", "v8", "10.0", ("win32k",))
+    assert found.manifests[1].platform is None
+    assert found.annotations == {"a": "b"}
+
+
+@pytest.mark.parametrize("style", ["oci", "docker"])
+def test_documents_of_the_builders_are_read(style: Any):
+    image = build_image([tar_layer({"a": b"a"})], style=style)
+    index = build_index([(image, {"os": "linux", "architecture": "amd64"})], style=style)
+    manifest = parse(image.manifest.data, image.manifest.media_type)
+    assert isinstance(manifest, Manifest)
+    assert str(manifest.config.digest) == image.id
+    assert manifest.artifact is None
+    found = parse(index.index.data, index.index.media_type)
+    assert isinstance(found, Index)
+    assert str(found.manifests[0].digest) == image.digest
+
+
+NO_TYPE = without(MANIFEST, "mediaType")
+DOCKER_TYPE = NO_TYPE | {"config": CONFIG | {"mediaType": mediatype.DOCKER_CONFIG}}
+
+
+@pytest.mark.parametrize(
+    ("value", "served", "media_type"),
+    [
+        (NO_TYPE, "", mediatype.OCI_MANIFEST),
+        (NO_TYPE, "text/plain; charset=utf-8", mediatype.OCI_MANIFEST),
+        (NO_TYPE, "application/json", mediatype.OCI_MANIFEST),
+        (NO_TYPE, "application/octet-stream", mediatype.OCI_MANIFEST),
+        (DOCKER_TYPE, "application/json", mediatype.DOCKER_MANIFEST),
+        (DOCKER_TYPE, mediatype.OCI_MANIFEST, mediatype.OCI_MANIFEST),
+        (NO_TYPE, mediatype.DOCKER_MANIFEST, mediatype.DOCKER_MANIFEST),
+        (NO_TYPE, mediatype.OCI_MANIFEST.upper() + ";q=1", mediatype.OCI_MANIFEST),
+        (MANIFEST, "text/plain", mediatype.OCI_MANIFEST),
+        (MANIFEST, "text/html", mediatype.OCI_MANIFEST),
+        (
+            MANIFEST | {"mediaType": mediatype.DOCKER_MANIFEST.upper()},
+            "",
+            mediatype.DOCKER_MANIFEST,
+        ),
+        (MANIFEST | {"mediaType": "application/x-other"}, mediatype.OCI_MANIFEST, None),
+        (MANIFEST | {"mediaType": None}, "", mediatype.OCI_MANIFEST),
+        (without(INDEX, "mediaType"), "", mediatype.OCI_INDEX),
+        (without(INDEX, "mediaType"), mediatype.DOCKER_LIST, mediatype.DOCKER_LIST),
+        (INDEX, "application/json", mediatype.OCI_INDEX),
+    ],
+)
+def test_the_type_is_decided_by_whoever_knows_it(value: object, served: str, media_type: str):
+    """SPEC: "A missing or generic `Content-Type` (text/plain, application/json, octet-stream) is
+    decided from the body"; a disagreement counts "when both are known manifest types".
+    """
+    found = parse(document(value), served)
+    assert found.media_type == (media_type or mediatype.OCI_MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("value", "served"),
+    [
+        (MANIFEST, mediatype.DOCKER_MANIFEST),
+        (MANIFEST, mediatype.OCI_INDEX),
+        (INDEX, mediatype.OCI_MANIFEST),
+        (INDEX, mediatype.DOCKER_LIST),
+        (MANIFEST, mediatype.DOCKER_SCHEMA1),
+    ],
+)
+def test_a_type_that_disagrees_with_the_served_one_is_refused(value: object, served: str):
+    """SPEC: "a `mediaType` that disagrees with the `Content-Type` when both are known"."""
+    assert refused(value, served).path == "mediaType"
+
+
+@pytest.mark.parametrize(
+    ("value", "served"),
+    [
+        (NO_TYPE, mediatype.OCI_INDEX),
+        (NO_TYPE, mediatype.DOCKER_LIST),
+        (without(INDEX, "mediaType"), mediatype.OCI_MANIFEST),
+        (MANIFEST | {"mediaType": mediatype.OCI_INDEX}, ""),
+        (INDEX | {"mediaType": mediatype.OCI_MANIFEST}, "application/json"),
+        (NO_TYPE, mediatype.DOCKER_SCHEMA1_SIGNED),
+    ],
+)
+def test_a_body_of_another_kind_than_its_type_is_refused(value: object, served: str):
+    assert refused(value, served).path in {"layers", "manifests"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        NO_TYPE | {"manifests": [ENTRY]},
+        MANIFEST | {"manifests": []},
+        MANIFEST | {"manifests": None},
+        MANIFEST | {"fsLayers": []},
+        INDEX | {"layers": []},
+        INDEX | {"config": CONFIG},
+        INDEX | {"fsLayers": [], "schemaVersion": 1},
+    ],
+)
+def test_two_documents_in_one_are_refused(value: object):
+    """SPEC: "`layers` / `fsLayers` / `manifests`: more than one is refused (CVE-2021-41190)"."""
+    for served in ("", mediatype.OCI_MANIFEST, mediatype.OCI_INDEX):
+        with pytest.raises(InvalidDocument):
+            parse(document(value), served)
+    assert "one kind" in str(refused(without(dict(value), "mediaType")))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("served", "media_type"),
+    [
+        ("", mediatype.DOCKER_SCHEMA1),
+        ("application/json", mediatype.DOCKER_SCHEMA1),
+        (mediatype.DOCKER_SCHEMA1, mediatype.DOCKER_SCHEMA1),
+        (mediatype.DOCKER_SCHEMA1_SIGNED, mediatype.DOCKER_SCHEMA1_SIGNED),
+    ],
+)
+def test_schema1_is_known_by_its_layers(served: str, media_type: str):
+    found = parse(document(SCHEMA1), served)
+    assert isinstance(found, Schema1)
+    assert found.media_type == media_type
+
+
+@pytest.mark.parametrize(
+    ("value", "served", "word"),
+    [
+        ({"schemaVersion": 2, "mediaType": "application/vnd.acme.thing"}, "", "acme"),
+        (NO_TYPE, "text/html", "text/html"),
+        (NO_TYPE, "application/vnd.cncf.helm.chart.v1", "helm chart"),
+    ],
+)
+def test_types_of_other_things_are_named(value: object, served: str, word: str):
+    with pytest.raises(Unsupported, match=word):
+        parse(document(value), served)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Return a manifest in which objects stand ``levels`` deep, itself included."""
+    value: dict[str, Any] = {}
+    for _ in range(levels - 2):
+        value = {"x": value}
+    return MANIFEST | {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"schemaVersion": 1}, "schemaVersion"),
+        ({"schemaVersion": "2"}, "schemaVersion"),
+        ({"schemaVersion": 2.0}, "schemaVersion"),
+        ({"schemaVersion": True}, "schemaVersion"),
+        ({"schemaVersion": None}, "schemaVersion"),
+        ({"mediaType": 1}, "mediaType"),
+        ({"config": None}, "config"),
+        ({"config": []}, "config"),
+        ({"config": without(CONFIG, "digest")}, "config.digest"),
+        ({"config": without(CONFIG, "size")}, "config.size"),
+        ({"config": CONFIG | {"size": -1}}, "config.size"),
+        ({"config": CONFIG | {"size": 1.5}}, "config.size"),
+        ({"config": CONFIG | {"size": "2"}}, "config.size"),
+        ({"config": CONFIG | {"size": True}}, "config.size"),
+        ({"config": CONFIG | {"mediaType": []}}, "config.mediaType"),
+        ({"layers": {}}, "layers"),
+        ({"layers": "x"}, "layers"),
+        ({"layers": [LAYER, None]}, "layers[1]"),
+        ({"layers": [[]]}, "layers[0]"),
+        ({"layers": [LAYER, LAYER, LAYER | {"size": -5}]}, "layers[2].size"),
+        ({"layers": [LAYER | {"digest": "sha256:abc"}]}, "layers[0].digest"),
+        ({"layers": [LAYER | {"digest": "md5:" + "a" * 32}]}, "layers[0].digest"),
+        ({"layers": [LAYER | {"digest": DIGEST.upper()}]}, "layers[0].digest"),
+        ({"layers": [LAYER | {"digest": DIGEST + "\0"}]}, "layers[0].digest"),
+        ({"layers": [LAYER | {"digest": {}}]}, "layers[0].digest"),
+        ({"layers": [LAYER | {"urls": "https://a"}]}, "layers[0].urls"),
+        ({"layers": [LAYER | {"urls": ["a", 1]}]}, "layers[0].urls[1]"),
+        ({"layers": [LAYER | {"annotations": {"k": 1}}]}, "layers[0].annotations.k"),
+        ({"layers": [LAYER | {"annotations": []}]}, "layers[0].annotations"),
+        ({"layers": [LAYER | {"data": "!"}]}, "layers[0].data"),
+        ({"layers": [LAYER | {"data": "e30="}]}, "layers[0].data"),
+        ({"layers": [LAYER] * 10_001}, "layers"),
+        ({"subject": ENTRY | {"size": -1}}, "subject.size"),
+        ({"subject": "x"}, "subject"),
+        ({"annotations": {"k": ["v"]}}, "annotations.k"),
+        ({"artifactType": 1}, "artifactType"),
+    ],
+)
+def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str):
+    """SPEC: "negative sizes, bad digests …: refused, with the path in the error"."""
+    assert refused(MANIFEST | change).path == path
+
+
+@pytest.mark.parametrize(
+    ("platform", "path"),
+    [
+        ("linux/amd64", "manifests[0].platform"),
+        ({"os": 1}, "manifests[0].platform.os"),
+        ({"os": "linux", "architecture": []}, "manifests[0].platform.architecture"),
+        ({"os.features": "x"}, "manifests[0].platform.os.features"),
+        ({"os.features": [1]}, "manifests[0].platform.os.features[0]"),
+    ],
+)
+def test_a_bad_platform_is_named_by_its_path(platform: object, path: str):
+    assert refused(INDEX | {"manifests": [ENTRY | {"platform": platform}]}).path == path
+
+
+def test_nesting_is_bounded():
+    """SPEC: "nested deeper than 8 …: refused, with the path in the error"."""
+    parse(document(nested(8)), "")
+    assert refused(nested(9)).path == "x.x.x.x.x.x.x.x"
+    assert refused(nested(50)).path.startswith("x.x")
+    deep_list: list[Any] = []
+    for _ in range(7):
+        deep_list = [deep_list]
+    assert refused(MANIFEST | {"x": deep_list}).path == "x" + "[0]" * 7
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 3_000_000,
+        b'{"a":' * 700_000,
+        b'{"a":' * 500_000 + b"1" + b"}" * 500_000,
+        b"[" * 2_000_000 + b"]" * 2_000_000,
+        b'{"layers":' + b"[" * 1_900_000 + b"]" * 1_900_000 + b"}",
+        b'{"schemaVersion":' + b"9" * 4_000_000 + b"}",
+        b'{"schemaVersion":0.' + b"9" * 4_000_000 + b"}",
+        b'{"schemaVersion":1e' + b"9" * 4_000_000 + b"}",
+        b'{"' + b"k" * 4_000_000 + b'":1,"layers":1}',
+        b'{"layers":[' + b"{}," * 400_000 + b"{}]}",
+        b'{"layers":[' + b"0," * 1_000_000 + b"0]}",
+        b"{" + b",".join(b'"%d":[]' % n for n in range(120_000)) + b"}",
+        b'{"a":"' + b"\\ud800" * 600_000 + b'"}',
+        b"\xff" * 4_000_000,
+    ],
+    ids=range(14),
+)
+def test_large_nonsense_is_refused_in_bounded_time(raw: bytes):
+    """ARCHITECTURE, style 4: "Bound every read that comes from outside (a manifest 4 MiB)"."""
+    started = time.monotonic()
+    error = refused(raw)
+    assert time.monotonic() - started < 10
+    assert len(str(error)) < 1000
+
+
+def test_a_document_has_at_most_4_mib():
+    """SPEC: "Over 4 MiB …: refused"."""
+    raw = document(MANIFEST)
+    padded = raw + b" " * (4 * 2**20 - len(raw))
+    assert isinstance(parse(padded, ""), Manifest)
+    assert "4 MiB" in str(refused(padded + b" "))
+
+
+def inserted(text: str) -> bytes:
+    """Return a good manifest with ``text`` as one more member."""
+    return document(MANIFEST)[:-1] + f",{text}}}".encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"x":NaN',
+        '"x":Infinity',
+        '"x":-Infinity',
+        '"x":1e999999',
+        '"x":-1e999999',
+        '"x":[{"y":1e309}]',
+        '"x":9223372036854775808',
+        '"x":-9223372036854775809',
+        '"x":' + "1" * 5000,
+        r'"x":"\ud800"',
+        r'"x":"\udc00\ud800"',
+        r'"\udfff":1',
+        r'"x":["a",{"b":"\udead"}]',
+        '"x":nan',
+        '"x":01',
+        '"x":+1',
+        '"x":.5',
+        '"x":0x10',
+        "\"x\":'y'",
+        "x:1",
+        '"x":1,',
+        '"x":"\0"',
+        '"x":"\n"',
+        '"x":"\t"',
+        '"x":1}\0',
+        '"x":1//',
+        '"x":undefined',
+    ],
+)
+def test_what_is_not_strict_json_is_refused(text: str):
+    """Engines written in Go and this one must read the same: RFC 8259, and RFC 7493, 2."""
+    refused(inserted(text))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"1",
+        b'"x"',
+        b"[]",
+        b"true",
+        b"{",
+        b"{}{}",
+        b"\0",
+        b"{}\0",
+        b"\xef\xbb\xbf{}",
+        b"\xff\xfe{\0}\0",
+        b'{"a":"\xff"}',
+        b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\xc0\x80"}',
+        b"{}",
+        b'{"schemaVersion":2}',
+        b"<html></html>",
+    ],
+)
+def test_what_is_no_document_is_refused(raw: bytes):
+    refused(raw)
+
+
+def test_escaped_pairs_of_surrogates_and_nul_are_text():
+    found = parse(inserted(r'"x":"\ud83d\ude00 \u0000"'), "")
+    assert isinstance(found, Manifest)
+
+
+def test_a_duplicate_key_is_refused():
+    """SPEC: "duplicate keys: refused, with the path in the error"."""
+    assert refused(inserted('"layers":[]')).path == "layers"
+    assert refused(inserted('"x":1,"x":1')).path == "x"
+    assert refused(inserted(r'"x":1,"\u0078":1')).path == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('"x":{"y":1,"y":2}', "x.y"),
+        ('"x":[0,{"y":{"z":1,"z":1}}]', "x[1].y.z"),
+    ],
+)
+def test_a_duplicate_key_deep_inside_is_named_by_its_whole_path(text: str, path: str):
+    """SPEC: "duplicate keys: refused, with the path in the error"."""
+    assert refused(inserted(text)).path == path
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (MANIFEST | {"artifactType": "application/vnd.cncf.helm.x"}, "helm chart"),
+        (MANIFEST | {"artifactType": "application/vnd.acme.x"}, "application/vnd.acme.x"),
+        (
+            MANIFEST | {"config": CONFIG | {"mediaType": "application/vnd.docker.plugin.v1+json"}},
+            "docker plugin",
+        ),
+        (
+            MANIFEST | {"config": CONFIG | {"mediaType": "application/vnd.cncf.helm.config.v1"}},
+            "helm chart",
+        ),
+        (
+            MANIFEST | {"config": CONFIG | {"mediaType": mediatype.OCI_EMPTY}},
+            mediatype.OCI_EMPTY,
+        ),
+        (
+            MANIFEST
+            | {
+                "layers": [
+                    LAYER | {"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json"}
+                ]
+            },
+            "cosign signature",
+        ),
+    ],
+)
+def test_artifacts_are_named(value: object, word: str):
+    """SPEC: "Plugins, helm charts, signatures and other artifacts: … naming what it is"."""
+    found = parse(document(value), "")
+    assert isinstance(found, Manifest)
+    assert word in (found.artifact or "")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        mediatype.OCI_CONFIG,
+        mediatype.DOCKER_CONFIG,
+        mediatype.DOCKER_CONFIG.upper(),
+        "application/octet-stream",
+        "application/json",
+        "text/html",
+        "",
+        None,
+    ],
+)
+def test_config_types_that_count_as_images(kind: str | None):
+    """SPEC: "docker's and OCI's, and the sloppy `application/octet-stream`, … and empty"."""
+    found = parse(document(MANIFEST | {"config": CONFIG | {"mediaType": kind}}), "")
+    assert isinstance(found, Manifest)
+    assert found.artifact is None
+
+
+def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of everything inside ``value``."""
+    found = [path]
+    if isinstance(value, dict):
+        for key, item in value.items():
+            found += places(item, (*path, key))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            found += places(item, (*path, place))
+    return found
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from([DIGEST, "", mediatype.OCI_INDEX, mediatype.DOCKER_SCHEMA1, "a" * 70_000]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A valid document with other values at some of its places, or members more or less."""
+    value: Any = copy.deepcopy(draw(st.sampled_from([MANIFEST, INDEX, SCHEMA1])))
+    for _ in range(draw(st.integers(1, 3))):
+        *above, last = draw(st.sampled_from(places(value)[1:]))
+        parent = value
+        for step in above:
+            parent = parent[step]
+        match draw(st.integers(0, 3)):
+            case 0:
+                del parent[last]
+            case 1 if isinstance(parent, dict):
+                parent[
+                    draw(st.sampled_from(["layers", "manifests", "fsLayers", "size", "digest"]))
+                ] = draw(json_values)
+            case _:
+                parent[last] = draw(json_values)
+        if len(places(value)) < 2:
+            break
+    return json.dumps(value).encode()
+
+
+def outcome(raw: bytes, served: str) -> Manifest | Index | Schema1 | DrayError:
+    """Return the document or the error; anything else that is raised fails the test."""
+    started = time.monotonic()
+    found: Manifest | Index | Schema1 | DrayError
+    try:
+        found = parse(raw, served)
+    except DrayError as error:
+        found = error
+    assert time.monotonic() - started < 5
+    return found
+
+
+served_types = st.sampled_from(["", "text/plain", "x", *sorted(mediatype.KNOWN)])
+
+
+@QUICK
+@given(mutated(), served_types)
+def test_any_document_is_good_or_refused(raw: bytes, served: str):
+    """OCI image spec, manifest.md and image-index.md: what these require of each property."""
+    found = outcome(raw, served)
+    if isinstance(found, DrayError):
+        assert isinstance(found, InvalidDocument | Unsupported)
+        return
+    assert found.raw == raw
+    kinds = {key for key in ("layers", "manifests", "fsLayers") if key in json.loads(raw)}
+    assert len(kinds) <= 1
+    if isinstance(found, Schema1):
+        assert found.layers
+        return
+    entries = found.manifests if isinstance(found, Index) else (found.config, *found.layers)
+    assert all(entry.size is not None and entry.size >= 0 for entry in entries)
+    assert all(Digest.parse(str(entry.digest)) == entry.digest for entry in entries)
+
+
+@QUICK
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["id", "parent", "created", "config", "throwaway", "os", "container_config", "history"]
+        ),
+        json_values,
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_any_version_1_json_is_good_or_refused(change: dict[str, Any]):
+    """SPEC: "The chain of `v1Compatibility` ids: 64 hex; the base has no parent"."""
+    text = json.dumps(V1 | change)
+    found = outcome(document(SCHEMA1 | {"history": [{"v1Compatibility": text}]}), "")
+    if not isinstance(found, DrayError):
+        assert isinstance(found, Schema1)
+        assert found.layers[0].id == V1["id"]
+
+
+@QUICK
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.builds(
+            lambda raw, at, byte: raw[: at % len(raw)] + byte + raw[at % len(raw) + 1 :],
+            st.sampled_from([document(MANIFEST), document(INDEX), document(SCHEMA1)]),
+            st.integers(0, 5000),
+            st.binary(max_size=2),
+        ),
+    ),
+    served_types,
+)
+def test_any_bytes_are_a_document_or_refused(raw: bytes, served: str):
+    """OCI image spec, considerations.md: documents are JSON; all else is refused as ours."""
+    found = outcome(raw, served)
+    assert not isinstance(found, DrayError) or isinstance(found, InvalidDocument | Unsupported)
+
+
+def test_data_of_a_descriptor_must_be_the_content_it_names():
+    """OCI image spec, descriptor.md, "Embedded Content": size and digest are verified."""
+    content = b"hello"
+    good = CONFIG | {
+        "digest": str(Digest.of(content)),
+        "size": len(content),
+        "data": base64.b64encode(content).decode(),
+    }
+    found = parse(document(MANIFEST | {"config": good}), "")
+    assert isinstance(found, Manifest)
+    assert found.config.data == content
+    assert refused(MANIFEST | {"config": good | {"size": 4}}).path == "config.data"
+    assert refused(MANIFEST | {"config": good | {"digest": DIGEST}}).path == "config.data"

@@ -1,0 +1,96 @@
+import pytest
+
+from dray.model import mediatype
+from dray.model.mediatype import LayerForm
+
+OCI = "application/vnd.oci.image."
+DOCKER = "application/vnd.docker."
+
+
+@pytest.mark.parametrize(
+    ("written", "essence"),
+    [
+        ("application/json", "application/json"),
+        ("Application/JSON; charset=utf-8", "application/json"),
+        ("  text/plain ;x=y;z", "text/plain"),
+        ("", ""),
+        (";", ""),
+        (mediatype.OCI_INDEX.upper(), mediatype.OCI_INDEX),
+    ],
+)
+def test_the_essence_has_no_parameters_and_is_in_lower_case(written: str, essence: str):
+    assert mediatype.essence(written) == essence
+
+
+@pytest.mark.parametrize(
+    ("media_type", "form"),
+    [
+        (OCI + "layer.v1.tar", LayerForm.TAR),
+        (OCI + "layer.v1.tar+gzip", LayerForm.GZIP),
+        (OCI + "layer.v1.tar+zstd", LayerForm.ZSTD),
+        (OCI + "layer.nondistributable.v1.tar+gzip", LayerForm.GZIP),
+        (DOCKER + "image.rootfs.diff.tar", LayerForm.TAR),
+        (DOCKER + "image.rootfs.diff.tar.gzip", LayerForm.GZIP),
+        (DOCKER + "image.rootfs.diff.tar.zstd", LayerForm.ZSTD),
+        (DOCKER + "image.rootfs.foreign.diff.tar.gzip", LayerForm.GZIP),
+        ((DOCKER + "image.rootfs.diff.tar.gzip").upper(), LayerForm.GZIP),
+        (OCI + "layer.v1.tar+brotli", LayerForm.UNKNOWN),
+        ("application/vnd.oci.imagelayer.v1.tar+gzip", LayerForm.UNKNOWN),
+        ("application/vnd.dockerx.tar.gzip", LayerForm.UNKNOWN),
+        ("application/x-tar+gzip", LayerForm.UNKNOWN),
+        (OCI + "layer.v1.targzip", LayerForm.UNKNOWN),
+        ("", LayerForm.UNKNOWN),
+    ],
+)
+def test_a_layers_type_says_how_it_is_packed(media_type: str, form: LayerForm):
+    """SPEC: "Types match without regard to case, exactly or up to a dot, under
+    `application/vnd.oci.image` and `application/vnd.docker`; layers of other types are taken by
+    their magic bytes".
+    """
+    assert mediatype.layer_form(media_type) is form
+
+
+@pytest.mark.parametrize(
+    ("media_type", "foreign"),
+    [
+        (DOCKER + "image.rootfs.foreign.diff.tar.gzip", True),
+        (OCI + "layer.nondistributable.v1.tar", True),
+        (OCI.upper() + "LAYER.NONDISTRIBUTABLE.V1.TAR+GZIP", True),
+        (DOCKER + "image.rootfs.diff.tar.gzip", False),
+        (OCI + "layer.v1.tar+gzip", False),
+        ("", False),
+    ],
+)
+def test_foreign_layers_are_known_by_their_type(media_type: str, *, foreign: bool):
+    assert mediatype.is_foreign(media_type) is foreign
+
+
+@pytest.mark.parametrize(
+    ("media_type", "word"),
+    [
+        (DOCKER + "plugin.v1+json", "plugin"),
+        ("application/vnd.cncf.helm.config.v1+json", "helm"),
+        ("application/vnd.dev.cosign.simplesigning.v1+json", "cosign"),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", "sigstore"),
+        ("application/vnd.in-toto+json", "in-toto"),
+        ("APPLICATION/SPDX+JSON", "SBOM"),
+    ],
+)
+def test_artifacts_have_names_for_people(media_type: str, word: str):
+    """SPEC: "`pull` refuses by naming what it is"."""
+    assert word in (mediatype.artifact_name(media_type) or "")
+
+
+@pytest.mark.parametrize("media_type", ["", OCI + "config.v1+json", "application/vnd.acme.x"])
+def test_what_is_no_known_artifact_has_no_name(media_type: str):
+    assert mediatype.artifact_name(media_type) is None
+
+
+def test_a_request_asks_for_every_type_of_manifest_and_for_schema1_last():
+    assert set(mediatype.ACCEPT) == mediatype.KNOWN
+    assert set(mediatype.ACCEPT[-2:]) == mediatype.SCHEMA1
+
+
+def test_the_sets_of_types_are_disjoint():
+    sets = [mediatype.MANIFESTS, mediatype.INDEXES, mediatype.SCHEMA1, mediatype.GENERIC]
+    assert sum(map(len, sets)) == len(frozenset().union(*sets))

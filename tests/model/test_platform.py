@@ -1,0 +1,184 @@
+# ruff: noqa: PT017 - of any input either outcome is allowed, and looked at
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dray.errors import DrayError, InvalidReference
+from dray.model.platform import Platform
+
+QUICK = settings(max_examples=150, deadline=None)
+HOST = Platform("linux", "amd64", "v3")
+
+
+def vector(text: str) -> list[str]:
+    """Return the vector of a platform without the system that all of it shares."""
+    return [str(found).removeprefix("linux/") for found in Platform.parse(text, HOST).vector()]
+
+
+ARM = ["arm/v8", "arm/v7", "arm/v6", "arm/v5"]
+ARM64_V8_5 = ["arm64/v8.5", "arm64/v8.4", "arm64/v8.3", "arm64/v8.2", "arm64/v8.1", "arm64"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("linux/amd64", ["amd64", "386"]),
+        ("linux/amd64/v1", ["amd64", "386"]),
+        ("linux/amd64/v2", ["amd64/v2", "amd64", "386"]),
+        ("linux/amd64/v3", ["amd64/v3", "amd64/v2", "amd64", "386"]),
+        ("linux/386", ["386"]),
+        ("linux/arm/v5", ["arm/v5"]),
+        ("linux/arm/v6", ["arm/v6", "arm/v5"]),
+        ("linux/arm/v7", ["arm/v7", "arm/v6", "arm/v5"]),
+        ("linux/arm", ["arm/v7", "arm/v6", "arm/v5"]),
+        ("linux/arm/v8", ARM),
+        ("linux/arm64", ["arm64", *ARM]),
+        ("linux/arm64/v8", ["arm64", *ARM]),
+        ("linux/arm64/v8.2", ["arm64/v8.2", "arm64/v8.1", "arm64", *ARM]),
+        ("linux/arm64/v9", ["arm64/v9", *ARM64_V8_5, *ARM]),
+        ("linux/arm64/v9.0", ["arm64/v9", *ARM64_V8_5, *ARM]),
+        (
+            "linux/arm64/v9.2",
+            ["arm64/v9.2", "arm64/v9.1", "arm64/v9", "arm64/v8.7", "arm64/v8.6", *ARM64_V8_5, *ARM],
+        ),
+        ("linux/riscv64", ["riscv64"]),
+        ("linux/ppc64le", ["ppc64le"]),
+        ("linux/arm64/odd", ["arm64/odd", *ARM]),
+        ("linux/amd64/odd", ["amd64/odd", "386"]),
+    ],
+)
+def test_the_vector_is_the_whole_one(wanted: str, expected: list[str]):
+    """SPEC: "arm64 takes v9 … v8, then arm/v8 … v5; arm/v7 takes v7, v6, v5; amd64/v3 takes v3,
+    v2, v1 and then 386"; containerd, platforms, "Only": "v9.x is compatible with v8.{x+5}".
+    """
+    found = vector(wanted)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/x86_64", "linux/amd64"),
+        ("linux/x86-64", "linux/amd64"),
+        ("linux/aarch64", "linux/arm64"),
+        ("linux/arm64/8", "linux/arm64"),
+        ("linux/arm64/v8.0", "linux/arm64"),
+        ("linux/arm/7", "linux/arm/v7"),
+        ("linux/arm", "linux/arm/v7"),
+        ("linux/armhf", "linux/arm/v7"),
+        ("linux/armel", "linux/arm/v6"),
+        ("linux/armv7l", "linux/arm/v7"),
+        ("linux/i386", "linux/386"),
+        ("linux/i686", "linux/386"),
+        ("LINUX/AMD64", "linux/amd64"),
+        ("macos/arm64", "darwin/arm64"),
+        ("windows/amd64", "windows/amd64"),
+        ("arm64", "linux/arm64"),
+        ("aarch64", "linux/arm64"),
+        ("s390x", "linux/s390x"),
+        ("windows", "windows/amd64/v3"),
+        ("linux", "linux/amd64/v3"),
+    ],
+)
+def test_platforms_are_read_and_normalized(written: str, meant: str):
+    """SPEC: "`--platform os[/arch[/variant]]`, default the host's"."""
+    assert str(Platform.parse(written, HOST)) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "position"),
+    [
+        ("", 0),
+        ("/amd64", 0),
+        ("linux/", 6),
+        ("linux//v8", 6),
+        ("linux/arm64/", 12),
+        ("linux/am d64", 8),
+        ("li nux", 2),
+        ("linux/arm64/v8/x", 14),
+        ("linux/amd64\n", 11),
+        ("linux,windows", 5),
+    ],
+)
+def test_a_bad_platform_is_refused_at_the_offending_character(written: str, position: int):
+    with pytest.raises(InvalidReference) as caught:
+        Platform.parse(written, HOST)
+    assert caught.value.position == position
+    assert caught.value.text == written
+
+
+@pytest.mark.parametrize(
+    ("wanted", "candidate", "place"),
+    [
+        ("linux/amd64/v3", Platform("linux", "amd64"), 2),
+        ("linux/amd64/v3", Platform("linux", "x86_64", "v1"), 2),
+        ("linux/amd64", Platform("linux", "amd64", "v2"), None),
+        ("linux/amd64", Platform("windows", "amd64"), None),
+        ("linux/amd64", Platform("linux", "arm64"), None),
+        ("linux/amd64", Platform("linux", "386"), 1),
+        ("linux/386", Platform("linux", "amd64"), None),
+        ("linux/arm64", Platform("linux", "arm64", "v8"), 0),
+        ("linux/arm64", Platform("linux", "aarch64"), 0),
+        ("linux/arm64", Platform("linux", "arm"), 2),
+        ("linux/arm/v6", Platform("linux", "arm"), None),
+        ("linux/amd64", Platform("unknown", "unknown"), None),
+        ("linux/amd64", Platform("", ""), None),
+    ],
+)
+def test_a_candidate_is_ranked_by_its_place_in_the_vector(
+    wanted: str, candidate: Platform, place: int | None
+):
+    assert Platform.parse(wanted, HOST).rank(candidate) == place
+
+
+def test_a_windows_version_counts_where_both_sides_name_one():
+    """containerd, platforms (Windows): the build must be the same, the revision may differ."""
+    mine = Platform("windows", "amd64", os_version="10.0.17763.1")
+    assert mine.rank(Platform("windows", "amd64", os_version="10.0.17763.999")) == 0
+    assert mine.rank(Platform("windows", "amd64", os_version="10.0.20348.1")) is None
+    assert mine.rank(Platform("windows", "amd64")) == 0
+    assert Platform("windows", "amd64").rank(mine) == 0
+
+
+def test_features_that_an_image_needs_must_be_there():
+    mine = Platform("windows", "amd64", os_features=("win32k",))
+    assert mine.rank(Platform("windows", "amd64", os_features=("win32k",))) == 0
+    assert mine.rank(Platform("windows", "amd64", os_features=("other",))) is None
+
+
+parts = st.one_of(
+    st.sampled_from(["linux", "windows", "amd64", "arm64", "arm", "386", "v8", "v9.4", "v3", "8"]),
+    st.text(max_size=6),
+    st.integers(0, 10**30).map(lambda number: f"v{number}"),
+)
+any_platform = st.builds(Platform, parts, parts, parts)
+
+
+@QUICK
+@given(st.lists(parts, max_size=5).map("/".join))
+def test_any_text_is_a_platform_or_an_error_that_points_into_it(text: str):
+    """SPEC: "`--platform os[/arch[/variant]]`"; what is read is in its normal form."""
+    try:
+        found = Platform.parse(text, HOST)
+    except DrayError as error:
+        assert isinstance(error, InvalidReference)
+        assert 0 <= error.position <= len(text)
+    else:
+        assert found.normalized() == found
+
+
+@QUICK
+@given(any_platform, any_platform)
+def test_a_platform_from_a_document_never_fails_to_compare(one: Platform, other: Platform):
+    """An index may hold anything for a platform: it suits or it does not.
+
+    containerd, platforms: "Normalize" is idempotent, a platform matches itself first.
+    """
+    assert one.normalized().normalized() == one.normalized()
+    assert one.rank(one) == 0
+    place = other.rank(one)
+    found = list(other.vector())
+    assert len(found) < 1000
+    assert place is None or found[place] == one.normalized()

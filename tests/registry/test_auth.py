@@ -1,0 +1,439 @@
+import base64
+import json
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dray.errors import DrayError, NetworkError
+from dray.registry.auth import (
+    DEFAULT_LIFE,
+    LEAST_LIFE,
+    MAX_TOKEN,
+    SLACK,
+    Challenge,
+    Credentials,
+    choose,
+    is_private,
+    parse_challenges,
+    parse_token,
+    realm_problem,
+    token_request,
+)
+
+QUICK = settings(max_examples=200, deadline=None)
+USER = Credentials("me", "secret")
+HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a:b:pull"'
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], []),
+        ([""], []),
+        ([" , ,"], []),
+        (["Basic"], [("basic", {})]),
+        (['Basic realm="x"'], [("basic", {"realm": "x"})]),
+        (['BASIC REALM="x"'], [("basic", {"realm": "x"})]),
+        (
+            [HUB],
+            [
+                (
+                    "bearer",
+                    {
+                        "realm": "https://auth.docker.io/token",
+                        "service": "registry.docker.io",
+                        "scope": "a:b:pull",
+                    },
+                )
+            ],
+        ),
+        # Several challenges in one header, and in several.
+        (
+            ['Basic realm="a", Bearer realm="b",service="c"'],
+            [("basic", {"realm": "a"}), ("bearer", {"realm": "b", "service": "c"})],
+        ),
+        (
+            ['Bearer realm="b"', 'Basic realm="a"'],
+            [("bearer", {"realm": "b"}), ("basic", {"realm": "a"})],
+        ),
+        (["Negotiate, Basic realm=x"], [("negotiate", {}), ("basic", {"realm": "x"})]),
+        (["Negotiate YWJj==, Basic realm=x"], [("negotiate", {}), ("basic", {"realm": "x"})]),
+        (["Negotiate YWJj=="], [("negotiate", {})]),
+        # Commas, quotes and spaces inside quotes; escapes.
+        (
+            ['Bearer scope="repository:a/b:pull,push repository:c:pull"'],
+            [("bearer", {"scope": "repository:a/b:pull,push repository:c:pull"})],
+        ),
+        ([r'Basic realm="a \"quoted\" \\ b"'], [("basic", {"realm": r'a "quoted" \ b'})]),
+        (['Basic realm=""'], [("basic", {"realm": ""})]),
+        (['Basic realm="Basic x=\\"y\\", z"'], [("basic", {"realm": 'Basic x="y", z'})]),
+        # Space around the equals sign, none after the comma, some before it, empty elements.
+        (['Basic realm = "x" , a=b'], [("basic", {"realm": "x", "a": "b"})]),
+        (['Basic realm="x",,charset="UTF-8",'], [("basic", {"realm": "x", "charset": "UTF-8"})]),
+        # Quotes left out, as some registries do.
+        (
+            ["Bearer realm=https://a/token?x=y,service=b"],
+            [("bearer", {"realm": "https://a/token?x=y", "service": "b"})],
+        ),
+        # The first of two equal names counts.
+        (['Basic realm="a",realm="b"'], [("basic", {"realm": "a"})]),
+        (
+            ['Bearer realm="a",error="insufficient_scope"'],
+            [("bearer", {"realm": "a", "error": "insufficient_scope"})],
+        ),
+        # What cannot be read ends its header.
+        (['"x"'], []),
+        (['=x, Basic realm="a"'], []),
+        (['Basic realm="open'], [("basic", {"realm": ""})]),
+        (['Basic realm="a" @, Bearer realm="b"'], [("basic", {"realm": "a"})]),
+    ],
+)
+def test_challenges_are_read(headers: list[str], expected: list[tuple[str, dict[str, str]]]):
+    """RFC 9110, 11.6.1, and SPEC: "several challenges in one header or several headers, quoted
+    strings".
+    """
+    found = [
+        (challenge.scheme, dict(challenge.parameters)) for challenge in parse_challenges(headers)
+    ]
+    assert found[: len(expected)] == expected
+    if headers != ['Basic realm="open']:
+        assert len(found) == len(expected)
+
+
+tokens = st.from_regex(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,8}", fullmatch=True)
+names = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
+values = st.text(alphabet=st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=12)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@QUICK
+@given(
+    st.lists(
+        st.tuples(names, st.dictionaries(names, values, min_size=1, max_size=3)),
+        max_size=4,
+    ),
+    st.sampled_from([",", ", ", " ,  ", ",,"]),
+    st.sampled_from(["=", " = "]),
+)
+def test_what_is_written_by_the_rules_is_read_back(
+    challenges: list[tuple[str, dict[str, str]]], comma: str, equals: str
+):
+    """RFC 9110, 11.6.1: challenge = auth-scheme [ 1*SP ( token68 / #auth-param ) ]."""
+    header = comma.join(
+        f"{scheme} " + comma.join(name + equals + quoted(value) for name, value in found.items())
+        for scheme, found in challenges
+    )
+    read = [(found.scheme, dict(found.parameters)) for found in parse_challenges([header])]
+    assert read == challenges
+
+
+@QUICK
+@given(
+    st.lists(
+        st.one_of(st.text(max_size=60), st.text(alphabet='Basic realm="\\,= \t', max_size=60)),
+        max_size=3,
+    )
+)
+def test_any_header_is_read_without_an_error(headers: list[str]):
+    """What cannot be read ends its header; it is no error (RFC 9110, 5.5)."""
+    for challenge in parse_challenges(headers):
+        assert challenge.scheme == challenge.scheme.lower() != ""
+        assert challenge.get("no such name") == ""
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'Basic realm="' + "\\" * 60_000,
+        'Basic realm="' + '\\"' * 30_000,
+        "Basic " + "=" * 60_000,
+        "Basic " + "a" * 60_000 + "!",
+        "a " * 30_000,
+        "a=" * 30_000,
+        "," * 60_000,
+        " " * 60_000,
+        "Bearer " + 'a="b",' * 10_000,
+        'Basic "' * 10_000,
+    ],
+    ids=range(10),
+)
+@pytest.mark.timeout(20)
+def test_a_long_header_is_read_in_bounded_time(header: str):
+    parse_challenges([header])
+
+
+def test_a_token_is_preferred_to_a_password():
+    bearer, basic = Challenge("bearer", {"realm": "r"}), Challenge("basic", {"realm": "x"})
+    assert choose([basic, bearer], USER) is bearer
+    assert choose([basic, bearer], None) is bearer
+    assert choose([basic], USER) is basic
+    assert choose([basic], None) is None
+    assert choose([basic], Credentials(identity_token="t")) is None
+    assert choose([Challenge("bearer", {})], USER) is None
+    assert choose([Challenge("bearer", {}), basic], USER) is basic
+    assert choose([Challenge("negotiate"), basic], USER) is basic
+    assert choose([], USER) is None
+
+
+REALM = Challenge("bearer", {"realm": "https://auth.example/token", "service": "s v"})
+
+
+def test_an_anonymous_token_is_asked_for_by_get():
+    """Distribution, token authentication: service, and one scope parameter for each."""
+    request = token_request(REALM, ["repository:a/b:pull", "repository:c:pull,push"], None)
+    address, _, query = request.url.partition("?")
+    assert address == "https://auth.example/token"
+    assert parse_qsl(query) == [
+        ("service", "s v"),
+        ("scope", "repository:a/b:pull"),
+        ("scope", "repository:c:pull,push"),
+    ]
+    assert (request.headers, request.body) == ({}, None)
+
+
+def test_a_users_token_is_asked_for_with_the_password_in_the_header_only():
+    request = token_request(REALM, ["x"], USER)
+    assert parse_qs(urlsplit(request.url).query)["account"] == ["me"]
+    assert "secret" not in request.url
+    expected = "Basic " + base64.b64encode(b"me:secret").decode()
+    assert request.headers == {"Authorization": expected}
+    assert request.body is None
+
+
+def test_an_identity_token_is_exchanged_by_post():
+    """SPEC: "with an identity/refresh token, OAuth2 POST"; distribution, oauth2 spec."""
+    credentials = Credentials("me", "secret", identity_token="identity&token")
+    request = token_request(REALM, ["repository:a:pull", "repository:b:pull"], credentials)
+    assert request.url == "https://auth.example/token"
+    assert request.body is not None
+    assert parse_qs(request.body.decode()) == {
+        "grant_type": ["refresh_token"],
+        "service": ["s v"],
+        "client_id": ["dray"],
+        "refresh_token": ["identity&token"],
+        "scope": ["repository:a:pull repository:b:pull"],
+    }
+    assert request.headers == {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize(
+    ("realm", "expected"),
+    [
+        ("https://a/t", "https://a/t?service=s&scope=x"),
+        ("https://a/t?k=v", "https://a/t?k=v&service=s&scope=x"),
+        ("https://a", "https://a?service=s&scope=x"),
+    ],
+)
+def test_a_query_of_the_realm_is_kept(realm: str, expected: str):
+    challenge = Challenge("bearer", {"realm": realm, "service": "s"})
+    assert token_request(challenge, ["x"], None).url == expected
+
+
+def test_what_is_secret_is_not_shown():
+    credentials = Credentials("me", "secret", "identity")
+    request = token_request(REALM, ["x"], Credentials("me", "secret"))
+    post = token_request(REALM, ["x"], credentials)
+    token = parse_token(b'{"token":"topsecret"}', "h")
+    shown = repr([credentials, request, post, token])
+    for secret in ("secret", "identity", "topsecret", base64.b64encode(b"me:secret").decode()):
+        assert secret not in shown
+
+
+def test_passwords_of_any_text_are_sent_as_utf_8():
+    """RFC 7617, 2.1: charset UTF-8; a password may hold colons."""
+    basic = Credentials("us\u00e9r", "p:\u00e4 \U0001f600").basic
+    assert (
+        base64.b64decode(basic.removeprefix("Basic ")) == "us\u00e9r:p:\u00e4 \U0001f600".encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "life"),
+    [
+        ({"token": "abc"}, "abc", DEFAULT_LIFE),
+        ({"access_token": "abc"}, "abc", DEFAULT_LIFE),
+        ({"token": "abc", "access_token": "def"}, "abc", DEFAULT_LIFE),
+        ({"token": "", "access_token": "def"}, "def", DEFAULT_LIFE),
+        ({"token": "abc", "expires_in": 300}, "abc", 300),
+        ({"token": "abc", "expires_in": 300.5}, "abc", 300.5),
+        ({"token": "abc", "expires_in": 1}, "abc", LEAST_LIFE),
+        ({"token": "abc", "expires_in": 0}, "abc", LEAST_LIFE),
+        ({"token": "abc", "expires_in": -5}, "abc", LEAST_LIFE),
+        ({"token": "abc", "expires_in": "300"}, "abc", DEFAULT_LIFE),
+        ({"token": "abc", "expires_in": True}, "abc", DEFAULT_LIFE),
+        ({"token": "abc", "expires_in": None}, "abc", DEFAULT_LIFE),
+        ({"token": "abc", "expires_in": 10**30}, "abc", DEFAULT_LIFE),
+        ({"token": "abc", "expires_in": float("inf")}, "abc", DEFAULT_LIFE),
+        ({"token": "abc", "expires_in": float("nan")}, "abc", DEFAULT_LIFE),
+        ({"token": "abc", "refresh_token": "r", "issued_at": "x"}, "abc", DEFAULT_LIFE),
+    ],
+)
+def test_a_token_is_read(answer: object, value: str, life: float):
+    """SPEC: "expiry with clock slack"; distribution, token spec: 60 seconds if it is not said."""
+    token = parse_token(json.dumps(answer).encode(), "h")
+    assert token.value == value
+    assert token.header == f"Bearer {value}"
+    assert token.life == life - SLACK
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"token"',
+        b"{}",
+        b'{"token":null}',
+        b'{"token":1}',
+        b'{"token":["a"]}',
+        b'{"token":""}',
+        b'{"token":"a b"}',
+        b'{"token":"a\\r\\nX: y"}',
+        b'{"token":"a\\n"}',
+        b'{"token":"\\u00e9"}',
+        b'{"token":"\\u0000"}',
+        b'{"token":"a"',
+        b"<html>",
+        b"\xff\xfe",
+        b"[" * 60_000,
+        b'{"token":"' + b"a" * MAX_TOKEN + b'"}',
+    ],
+    ids=range(19),
+)
+def test_what_is_no_token_is_an_error_of_the_host(raw: bytes):
+    with pytest.raises(NetworkError) as caught:
+        parse_token(raw, "host.example")
+    assert caught.value.host == "host.example"
+    assert "host.example" in str(caught.value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=5,
+)
+
+
+@QUICK
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.fixed_dictionaries(
+            {},
+            optional={"token": json_values, "access_token": json_values, "expires_in": json_values},
+        ).map(lambda value: json.dumps(value).encode()),
+    )
+)
+def test_any_answer_is_a_token_or_an_error_of_ours(raw: bytes):
+    """RFC 6750, 2.1: b64token; whatever it is, it must not break out of a header."""
+    try:
+        token = parse_token(raw, "h")
+    except DrayError as error:
+        assert isinstance(error, NetworkError)  # noqa: PT017 - either outcome is allowed
+    else:
+        assert token.value.isascii()
+        assert token.value.isprintable()
+        assert " " not in token.value
+        assert LEAST_LIFE - SLACK <= token.life < 2**31
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm"),
+    [
+        ("https://registry-1.docker.io/v2/", "https://auth.docker.io/token"),
+        ("https://a.example", "https://b.example:8443/t?x=y"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token"),
+        ("http://localhost:5000", "http://10.0.0.1/token"),
+        ("http://localhost:5000", "https://auth.example/token"),
+        ("https://192.168.1.5", "https://10.1.2.3/token"),
+        ("http://a.example", "http://a.example/token"),
+        ("https://a.example", "https://8.8.8.8/token"),
+    ],
+)
+def test_realms_that_credentials_may_go_to(registry: str, realm: str):
+    assert realm_problem(registry, realm) is None
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm", "word"),
+    [
+        ("https://a.example", "http://a.example/token", "TLS"),
+        ("https://a.example", "HTTP://a.example/token", "TLS"),
+        ("https://127.0.0.1", "http://127.0.0.1/token", "TLS"),
+        ("https://a.example", "ftp://a.example/token", "http"),
+        ("https://a.example", "file:///etc/passwd", "http"),
+        ("https://a.example", "//a.example/token", "http"),
+        ("https://a.example", "/token", "http"),
+        ("https://a.example", "https://", "http"),
+        ("https://a.example", "https:///token", "http"),
+        ("https://a.example", "https://[::1", "address"),
+        ("https://a.example", "https://b:port/", "address"),
+        ("https://a.example", "https://b:99999/", "address"),
+        ("https://a.example", "https://127.0.0.1/token", "private"),
+        ("https://a.example", "https://localhost/token", "private"),
+        ("https://a.example", "https://LOCALHOST/token", "private"),
+        ("https://a.example", "https://x.localhost:1/token", "private"),
+        ("https://a.example", "https://10.0.0.1/token", "private"),
+        ("https://a.example", "https://172.16.0.1/token", "private"),
+        ("https://a.example", "https://192.168.0.1/token", "private"),
+        ("https://a.example", "https://169.254.169.254/latest/", "private"),
+        ("https://a.example", "https://100.64.0.1/token", "private"),
+        ("https://a.example", "https://0.0.0.0/token", "private"),
+        ("https://a.example", "https://[::1]/token", "private"),
+        ("https://a.example", "https://[::]/token", "private"),
+        ("https://a.example", "https://[fe80::1]/token", "private"),
+        ("https://a.example", "https://[fd00::1]/token", "private"),
+        ("https://a.example", "https://[::ffff:127.0.0.1]/token", "private"),
+        ("https://a.example", "https://[::ffff:10.0.0.1]/token", "private"),
+        ("https://a.example", "https://user:x@10.0.0.1/token", "private"),
+        ("http://a.example", "http://127.0.0.1/token", "private"),
+        ("https://8.8.8.8", "https://127.0.0.1/token", "private"),
+    ],
+)
+def test_realms_that_credentials_must_not_go_to(registry: str, realm: str, word: str):
+    """SPEC: "realms never from https to http, nor from a public to a private address"."""
+    assert word in (realm_problem(registry, realm) or "")
+
+
+@pytest.mark.parametrize(
+    "host", ["127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "10.1", "0"]
+)
+def test_the_short_forms_of_addresses_are_private_as_well(host: str):
+    """SPEC: "nor from a public to a private address"; name look-ups (inet_aton, POSIX) take
+    these for the same addresses as their long forms.
+    """
+    assert is_private(host)
+    assert realm_problem("https://a.example", f"https://{host}/token")
+
+
+@pytest.mark.parametrize("host", ["localhost.", "x.localhost."])
+def test_a_dot_at_the_end_of_a_name_changes_nothing(host: str):
+    """RFC 1034, 3.1: a name that ends in a dot is the same name, complete; RFC 6761, 6.3."""
+    assert is_private(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["a.example", "8.8.8.8", "localhost.example", "1.1.1.1.1", "a10.0"]
+)
+def test_public_hosts_are_not_private(host: str):
+    assert not is_private(host)
+
+
+@QUICK
+@given(
+    st.one_of(st.text(max_size=30), st.text(alphabet="htps:/[]@.%1a\\?#", max_size=30)),
+    st.one_of(st.text(max_size=30), st.text(alphabet="htps:/[]@.%1a\\?#", max_size=30)),
+)
+def test_any_realm_is_judged_without_an_error(registry: str, realm: str):
+    """A realm is the registry's word: whatever it is, it is good or it has a problem."""
+    problem = realm_problem(registry, realm)
+    if problem is None:
+        parts = urlsplit(realm)
+        assert parts.scheme in {"http", "https"}
+        assert parts.hostname

@@ -1,0 +1,313 @@
+"""The plan of the house, held against the code ("Rooms and the direction of imports")."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import dray
+
+PACKAGE = Path(dray.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 500
+
+# "cli → client, image → ops → transfer → content → model → errors", and the siblings beside
+# transfer, which never import each other nor transfer. What each room may import when it runs:
+PURE = {"errors", "model"}
+CORE = PURE | {"content"}
+SIBLINGS = {"registry", "store", "archive", "unpack"}
+ARROWS = {
+    "errors": set(),
+    "model": PURE,
+    "content": CORE,
+    **{sibling: CORE | {sibling} for sibling in SIBLINGS},
+    "transfer": CORE | {"transfer"},
+    "ops": CORE | SIBLINGS | {"transfer", "ops"},
+    # The faces of the library. The platform of the host is a value of the model.
+    "config": PURE,
+    "image": CORE | {"config", "store", "ops"},
+    "client": CORE | SIBLINGS | {"config", "image", "transfer", "ops"},
+    "cli": CORE | {"cli", "client", "image", "config"},
+    "testing": {"testing"},
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+# What a room may name in annotations only (under TYPE_CHECKING), on top of that: the command
+# shows records that the faces hand out, and `dray` itself says what its lazy names are.
+TYPES_ONLY = {
+    "cli": {"registry", "store"},
+    "__init__": {"client", "content", "errors", "image", "model"},
+}
+# `from dray import __version__` is a literal and loads nothing: every room may have it.
+FREE = {"__version__"}
+
+
+@dataclass(frozen=True)
+class Import:
+    module: Path
+    line: int
+    name: str
+    types_only: bool
+
+    @property
+    def room(self) -> str:
+        """The room of what is imported, "" for what is not dray's."""
+        parts = self.name.split(".")
+        return parts[1] if parts[0] == "dray" and len(parts) > 1 else ""
+
+    def __str__(self) -> str:
+        return f"{self.module.relative_to(PACKAGE)}:{self.line} imports {self.name}"
+
+
+def room_of(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in {
+        getattr(node.test, "id", None),
+        getattr(node.test, "attr", None),
+    }
+
+
+def walk(node: ast.AST, *, types_only: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    yield node, types_only
+    inside = types_only or is_type_checking(node)
+    for child in ast.iter_child_nodes(node):
+        guarded = inside and not (isinstance(node, ast.If) and child in node.orelse)
+        yield from walk(child, types_only=guarded)
+
+
+def imports_of(module: Path) -> Iterator[Import]:
+    """Yield all imports of a module, those inside functions and under TYPE_CHECKING as well."""
+    package = ("dray", *module.relative_to(PACKAGE).parent.parts)
+    for node, types_only in walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            # `from dray import x` and `from dray.model import x` name a module or a name.
+            names = [f"{origin}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (Import(module, node.lineno, name, types_only) for name in names)
+
+
+ALL_IMPORTS = [found for module in MODULES for found in imports_of(module)]
+
+
+def calls_of(module: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def test_every_room_is_on_the_plan():
+    assert {room_of(module) for module in MODULES} <= set(ARROWS)
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_imports_follow_the_arrows(room: str):
+    wrong = [
+        str(found)
+        for found in ALL_IMPORTS
+        if room_of(found.module) == room
+        and found.room
+        and found.room not in ARROWS[room] | FREE
+        and not (found.types_only and found.room in TYPES_ONLY.get(room, set()))
+    ]
+    assert not wrong
+
+
+def test_siblings_import_neither_each_other_nor_transfer():
+    """ARCHITECTURE: "The four siblings never import each other nor transfer"."""
+    wrong = [
+        str(found)
+        for found in ALL_IMPORTS
+        if room_of(found.module) in SIBLINGS
+        and found.room in (SIBLINGS | {"transfer", "ops"}) - {room_of(found.module)}
+    ]
+    assert not wrong
+
+
+def test_the_arrows_have_no_cycle():
+    order: list[str] = []
+    left = {room: allowed - {room} for room, allowed in ARROWS.items()}
+    while left:
+        free = [room for room, allowed in left.items() if not allowed - set(order)]
+        free += [room for room in SIBLINGS if room not in left and room not in order]
+        assert free, f"these import each other: {left}"
+        order += free
+        for room in free:
+            left.pop(room, None)
+
+
+def test_modules_are_imported_by_name_only_where_loading_is_lazy():
+    """What `importlib` loads escapes the arrows: only the two lazy tables may do it."""
+    users = {
+        str(found.module.relative_to(PACKAGE))
+        for found in ALL_IMPORTS
+        if found.name.startswith("importlib")
+    }
+    callers = {
+        str(module.relative_to(PACKAGE))
+        for module in MODULES
+        if any(
+            name.split(".")[-1] in {"__import__", "import_module"} for _, name in calls_of(module)
+        )
+    }
+    assert users | callers <= {"__init__.py", "cli/main.py"}
+
+
+def test_the_model_is_pure():
+    """ARCHITECTURE: "pure values: no I/O, no threads, no clock, no environment"."""
+    impure = {
+        *("asyncio", "concurrent", "io", "os", "pathlib", "random", "shutil", "signal"),
+        *("socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib"),
+    }
+    wrong = [
+        str(found)
+        for found in ALL_IMPORTS
+        if room_of(found.module) == "model" and found.name.split(".")[0] in impure
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("urllib3", {"registry/transport.py"}),
+        ("sqlite3", {"store"}),
+        ("click", {"cli"}),
+        ("rich", {"cli"}),
+        ("isal", {"content/codec.py"}),
+        ("zstandard", {"content/codec.py", "testing"}),
+        ("cryptography", {"model/schema1.py", "testing"}),
+        ("requests", set()),
+        ("httpx", set()),
+    ],
+)
+def test_each_library_has_one_seam(library: str, homes: set[str]):
+    """ARCHITECTURE, style 8: "one seam for each outside library"."""
+    users = {
+        found.module.relative_to(PACKAGE)
+        for found in ALL_IMPORTS
+        if found.name.split(".")[0] == library
+    }
+    wrong = [user for user in users if not {str(user), user.parts[0]} & homes]
+    assert not wrong
+
+
+def test_only_the_command_prints_or_exits():
+    """ARCHITECTURE, style 7: "Only `cli` prints or exits"."""
+    forbidden = {
+        *("print", "input", "exit", "quit", "sys.exit", "os._exit", "os.abort", "SystemExit"),
+        *("click.echo", "sys.stdout.write", "sys.stderr.write", "warnings.warn"),
+    }
+    wrong = [
+        f"{module.relative_to(PACKAGE)}:{line} calls {name}"
+        for module in MODULES
+        if room_of(module) not in {"cli", "testing"}
+        for line, name in calls_of(module)
+        if name in forbidden
+    ]
+    wrong += [
+        f"{module.relative_to(PACKAGE)}:{node.lineno} uses {ast.unparse(node)}"
+        for module in MODULES
+        if room_of(module) not in {"cli", "testing"}
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute | ast.Name)
+        and ast.unparse(node) in {"sys.stdout", "sys.stderr", "SystemExit"}
+    ]
+    assert not wrong
+
+
+def test_only_config_reads_the_environment():
+    """ARCHITECTURE, style 7: "only `config` reads the environment"."""
+    readers = {"environ", "environb", "getenv", "getenvb", "expanduser", "expandvars", "home"}
+    wrong = [
+        f"{module.relative_to(PACKAGE)}:{node.lineno} uses {ast.unparse(node)}"
+        for module in MODULES
+        if room_of(module) not in {"config", "testing"}
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in readers
+            and ast.unparse(node.value).split("(")[0] in {"os", "os.path", "Path", "pathlib.Path"}
+        )
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and _names(node) & readers)
+    ]
+    assert not wrong
+
+
+def _names(node: ast.ImportFrom) -> set[str]:
+    return {alias.name for alias in node.names}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_of_bounded_length_and_opens_with_its_purpose(module: Path):
+    """ARCHITECTURE, style 1 and 10: one sentence of purpose; "past 500 … two rooms"."""
+    text = module.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_LINES
+    assert ast.get_docstring(ast.parse(text))
+
+
+def imported(*arguments: str) -> set[str]:
+    """Return the modules that an interpreter imports, told by itself, even if it exits hard."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Return the modules that are imported on top of those of the interpreter alone."""
+    return imported(*arguments) - imported("-c", "pass")
+
+
+LIBRARIES = {"rich", "sqlite3", "urllib3", "click", "isal", "zstandard", "cryptography"}
+HEAVY = LIBRARIES | {"bz2", "lzma", "ssl", "tarfile", "asyncio", "importlib.metadata"}
+
+
+def test_importing_the_library_loads_no_other_library():
+    """ARCHITECTURE, style 11: "Import light"."""
+    assert not loaded_by("-c", "import dray") & HEAVY
+
+
+def test_importing_the_library_loads_none_of_its_rooms():
+    found = {name for name in loaded_by("-c", "import dray") if name.startswith("dray.")}
+    assert not found
+
+
+def test_a_name_of_the_library_loads_no_more_than_it_needs():
+    """A caller that only parses references pays for nothing else."""
+    loaded = loaded_by("-c", "import dray; dray.Reference.parse('alpine'); dray.DrayError")
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_the_command_starts_light(arguments: list[str]):
+    """ARCHITECTURE, "Dependencies": "`dray --version` imports none of them" (but click)."""
+    loaded = loaded_by("-m", "dray", *arguments)
+    assert "dray.cli.main" in loaded
+    assert "click" in loaded
+    # Its help asks shutil for the terminal's width, which brings the standard codecs along.
+    assert not loaded & (LIBRARIES | {"ssl", "asyncio", "importlib.metadata"}) - {"click"}
+    assert not {name for name in loaded if name.startswith(("dray.registry", "dray.store"))}
+
+
+def test_every_public_name_is_where_the_library_says():
+    assert all(hasattr(dray, name) for name in dray.__all__)
+    assert set(dray.__all__) <= set(dir(dray))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = dray.no_such_name

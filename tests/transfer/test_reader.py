@@ -1,0 +1,321 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dray.content.cancel import CancelToken
+from dray.content.ports import Opened
+from dray.content.retry import RetryPolicy
+from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.transfer.reader import resuming
+
+CONTENT = bytes(range(256)) * 40
+FAST = RetryPolicy(attempts=3, first=0.0)
+
+
+class Attempt:
+    """What one connection does: begin at ``start`` (None: where asked), send ``count`` bytes."""
+
+    def __init__(
+        self,
+        count: int = len(CONTENT),
+        *,
+        start: int | None = None,
+        error: DrayError | None = None,
+        refuse: DrayError | None = None,
+    ) -> None:
+        self.count = count
+        self.start = start
+        self.error = error
+        self.refuse = refuse
+
+
+class Registry:
+    """A place whose connections behave as they are told, one after the other."""
+
+    def __init__(self, *attempts: Attempt, step: int = 1000) -> None:
+        self._attempts = list(attempts)
+        self._step = step
+        self.offsets: list[int] = []
+        self.open_streams = 0
+
+    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+        assert descriptor.digest == Digest.of(CONTENT)
+        cancel.check()
+        self.offsets.append(offset)
+        attempt = self._attempts.pop(0) if self._attempts else Attempt()
+        if attempt.refuse is not None:
+            raise attempt.refuse
+        start = offset if attempt.start is None else attempt.start
+        self.open_streams += 1
+        return Opened(_Stream(self, attempt, start, self._step), start, len(CONTENT))
+
+
+class _Stream:
+    def __init__(self, registry: Registry, attempt: Attempt, start: int, step: int) -> None:
+        self._registry = registry
+        self._attempt = attempt
+        self._left = CONTENT[start : start + attempt.count]
+        self._step = step
+
+    def read1(self, size: int) -> bytes:
+        assert size > 0
+        if not self._left and self._attempt.error is not None:
+            raise self._attempt.error
+        data, self._left = self._left[: min(size, self._step)], self._left[min(size, self._step) :]
+        return data
+
+    def close(self) -> None:
+        self._registry.open_streams -= 1
+
+
+def cut() -> NetworkError:
+    return NetworkError("cut", host="h")
+
+
+class Reading:
+    """A blob read through a registry's moods."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        policy: RetryPolicy = FAST,
+        cancel: CancelToken | None = None,
+        size: int | None = len(CONTENT),
+    ) -> None:
+        self.retries: list[tuple[float, DrayError]] = []
+        self.got = bytearray()
+        descriptor = Descriptor("x", Digest.of(CONTENT), size)
+        self._blob = resuming(
+            registry,
+            descriptor,
+            policy,
+            cancel or CancelToken(),
+            lambda pause, error: self.retries.append((pause, error)),
+        )
+
+    def read(self, offset: int = 0, size: int = 700) -> bytes:
+        opened = self._blob.open(offset)
+        assert (opened.start, opened.total) == (offset, self._blob.descriptor.size)
+        try:
+            while data := opened.stream.read1(size):
+                assert len(data) <= size
+                self.got += data
+        finally:
+            opened.stream.close()
+        return bytes(self.got)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 5000, len(CONTENT) - 1])
+def test_a_blob_is_read_from_its_offset(offset: int):
+    registry = Registry()
+    assert Reading(registry).read(offset) == CONTENT[offset:]
+    assert registry.offsets == [offset]
+    assert registry.open_streams == 0
+
+
+def test_nothing_is_opened_before_it_is_read():
+    registry = Registry()
+    blob = resuming(
+        registry,
+        Descriptor("x", Digest.of(CONTENT), len(CONTENT)),
+        FAST,
+        CancelToken(),
+        lambda *_: None,
+    )
+    blob.open(0).stream.close()
+    assert registry.offsets == []
+
+
+def test_a_cut_connection_is_resumed_where_it_stood():
+    """SPEC: "A broken connection resumes by `Range` from where it stood"."""
+    registry = Registry(Attempt(1500, error=cut()), Attempt(2500, error=cut()))
+    reading = Reading(registry)
+    assert reading.read(100) == CONTENT[100:]
+    assert registry.offsets == [100, 1600, 4100]
+    assert len(reading.retries) == 2
+    assert registry.open_streams == 0
+
+
+def test_progress_resets_the_count_of_failures():
+    """Attempts that got further than the one before do not count as failures in a row."""
+    registry = Registry(*(Attempt(500, error=cut()) for _ in range(12)), step=500)
+    reading = Reading(registry)
+    assert reading.read() == CONTENT
+    assert len(reading.retries) == 12
+
+
+def test_failures_in_a_row_use_up_the_attempts():
+    errors = [cut() for _ in range(4)]
+    registry = Registry(
+        Attempt(500, error=errors[0]), Attempt(0, error=errors[1]), Attempt(refuse=errors[2])
+    )
+    reading = Reading(registry)
+    with pytest.raises(NetworkError) as caught:
+        reading.read()
+    assert caught.value is errors[2]
+    assert registry.offsets == [0, 500, 500]
+    assert [error for _, error in reading.retries] == errors[:2]
+    assert bytes(reading.got) == CONTENT[:500]
+    assert registry.open_streams == 0
+
+
+def test_what_will_not_change_is_not_tried_again():
+    registry = Registry(Attempt(500, error=cut()), Attempt(refuse=NotFound("gone")))
+    reading = Reading(registry)
+    with pytest.raises(NotFound):
+        reading.read()
+    assert registry.offsets == [0, 500]
+
+
+@pytest.mark.parametrize("start", [0, 1, 900, 1499])
+def test_a_server_that_begins_before_the_offset_has_the_difference_discarded(start: int):
+    """ARCHITECTURE: "`start` may be 0 (Range ignored), then the reader discards up to its
+    offset".
+    """
+    registry = Registry(Attempt(1500, error=cut()), Attempt(start=start), step=400)
+    assert Reading(registry).read() == CONTENT
+    assert registry.offsets == [0, 1500]
+
+
+def test_a_cut_while_discarding_loses_nothing():
+    registry = Registry(
+        Attempt(1500, error=cut()),
+        Attempt(700, start=0, error=cut()),
+        Attempt(start=0),
+        step=400,
+    )
+    assert Reading(registry).read() == CONTENT
+    assert registry.offsets == [0, 1500, 1500]
+    assert registry.open_streams == 0
+
+
+def test_discarding_is_no_progress():
+    attempts = [Attempt(700, start=0, error=cut()) for _ in range(9)]
+    registry = Registry(Attempt(1500, error=cut()), *attempts)
+    with pytest.raises(NetworkError):
+        Reading(registry).read()
+    assert len(registry.offsets) == 3
+
+
+@pytest.mark.parametrize("count", [0, 700])
+def test_an_end_while_discarding_is_a_short_blob(count: int):
+    attempts = [Attempt(count, start=0) for _ in range(9)]
+    registry = Registry(Attempt(1500, error=cut()), *attempts)
+    with pytest.raises(IntegrityError, match=rf"{count:,} bytes of {len(CONTENT):,}"):
+        Reading(registry).read()
+    assert len(registry.offsets) == 3
+    assert registry.open_streams == 0
+
+
+def test_an_end_before_the_end_is_a_failure():
+    """A wrong or missing Content-Length ends as a clean end of file."""
+    registry = Registry(Attempt(1500), Attempt(2000))
+    reading = Reading(registry)
+    assert reading.read() == CONTENT
+    assert registry.offsets == [0, 1500, 3500]
+    assert all(isinstance(error, IntegrityError) for _, error in reading.retries)
+
+
+def test_a_registry_that_always_ends_early_is_an_error_in_the_end():
+    registry = Registry(Attempt(1500), *(Attempt(0) for _ in range(9)))
+    with pytest.raises(IntegrityError) as caught:
+        Reading(registry).read()
+    assert caught.value.expected == f"{len(CONTENT)} bytes"
+    assert caught.value.actual == "1500 bytes"
+    assert registry.offsets == [0, 1500, 1500]
+
+
+def test_without_a_size_an_end_is_the_end():
+    registry = Registry(Attempt(1500))
+    assert Reading(registry, size=None).read() == CONTENT[:1500]
+    assert registry.offsets == [0]
+
+
+def test_a_blob_can_be_opened_again():
+    """ARCHITECTURE: "resume and re-send are `open(offset)`"."""
+    registry = Registry(Attempt(refuse=cut()), Attempt(refuse=cut()))
+    reading = Reading(registry)
+    assert reading.read() == CONTENT
+    reading.got.clear()
+    assert reading.read(9000) == CONTENT[9000:]
+    assert registry.offsets == [0, 0, 0, 9000]
+
+
+def test_a_cancel_is_no_failure_to_try_again_after():
+    token = CancelToken()
+    token.cancel()
+    registry = Registry()
+    with pytest.raises(Cancelled):
+        Reading(registry, cancel=token).read()
+    assert registry.offsets == []
+
+
+def test_a_failure_because_of_the_cancel_is_the_cancel():
+    token = CancelToken()
+
+    class Woken(Registry):
+        def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+            self.offsets.append(offset)
+            assert descriptor
+            assert cancel is token
+            token.cancel()
+            raise cut()
+
+    registry = Woken()
+    reading = Reading(registry, cancel=token)
+    with pytest.raises(Cancelled):
+        reading.read()
+    assert len(registry.offsets) == 1
+    assert reading.retries == []
+
+
+def test_a_pause_ends_with_the_cancel():
+    token = CancelToken()
+    policy = RetryPolicy(first=60.0, longest=60.0)
+    registry = Registry(Attempt(refuse=cut()))
+    blob = resuming(
+        registry,
+        Descriptor("x", Digest.of(CONTENT), len(CONTENT)),
+        policy,
+        token,
+        lambda *_: token.cancel(),
+    )
+    with pytest.raises(Cancelled):
+        blob.open(0).stream.read1(10)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            lambda count, start, failing: Attempt(
+                count, start=0 if start else None, error=cut() if failing else None
+            ),
+            st.integers(0, 3000),
+            st.booleans(),
+            st.booleans(),
+        ),
+        max_size=8,
+    ),
+    st.integers(0, len(CONTENT)),
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+)
+def test_what_is_read_is_a_prefix_of_the_blob_whatever_happens(
+    attempts: list[Attempt], offset: int, step: int, size: int
+):
+    """SPEC: "a 206 whose `Content-Range` has another start, … is not appended"; what is
+    appended is always the next byte of the blob.
+    """
+    registry = Registry(*attempts, step=step)
+    reading = Reading(registry)
+    try:
+        reading.read(offset, size)
+    except DrayError:
+        assert CONTENT[offset:].startswith(reading.got)
+    else:
+        assert bytes(reading.got) == CONTENT[offset:]
+    assert registry.open_streams == 0
