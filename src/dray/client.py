@@ -182,8 +182,7 @@ class Client:
 
     def _make_session(self) -> Session:
         from dray.content.retry import RetryPolicy
-        from dray.registry.auth import Credentials
-        from dray.registry.credentials import CredentialStore
+        from dray.registry.credentials import Credentials, CredentialStore
         from dray.registry.session import Session
         from dray.registry.transport import Timeouts
 

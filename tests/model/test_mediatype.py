@@ -1,7 +1,6 @@
 import pytest
 
 from dray.model import mediatype
-from dray.model.mediatype import LayerForm
 
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker."
@@ -20,34 +19,6 @@ DOCKER = "application/vnd.docker."
 )
 def test_the_essence_has_no_parameters_and_is_in_lower_case(written: str, essence: str):
     assert mediatype.essence(written) == essence
-
-
-@pytest.mark.parametrize(
-    ("media_type", "form"),
-    [
-        (OCI + "layer.v1.tar", LayerForm.TAR),
-        (OCI + "layer.v1.tar+gzip", LayerForm.GZIP),
-        (OCI + "layer.v1.tar+zstd", LayerForm.ZSTD),
-        (OCI + "layer.nondistributable.v1.tar+gzip", LayerForm.GZIP),
-        (DOCKER + "image.rootfs.diff.tar", LayerForm.TAR),
-        (DOCKER + "image.rootfs.diff.tar.gzip", LayerForm.GZIP),
-        (DOCKER + "image.rootfs.diff.tar.zstd", LayerForm.ZSTD),
-        (DOCKER + "image.rootfs.foreign.diff.tar.gzip", LayerForm.GZIP),
-        ((DOCKER + "image.rootfs.diff.tar.gzip").upper(), LayerForm.GZIP),
-        (OCI + "layer.v1.tar+brotli", LayerForm.UNKNOWN),
-        ("application/vnd.oci.imagelayer.v1.tar+gzip", LayerForm.UNKNOWN),
-        ("application/vnd.dockerx.tar.gzip", LayerForm.UNKNOWN),
-        ("application/x-tar+gzip", LayerForm.UNKNOWN),
-        (OCI + "layer.v1.targzip", LayerForm.UNKNOWN),
-        ("", LayerForm.UNKNOWN),
-    ],
-)
-def test_a_layers_type_says_how_it_is_packed(media_type: str, form: LayerForm):
-    """SPEC: "Types match without regard to case, exactly or up to a dot, under
-    `application/vnd.oci.image` and `application/vnd.docker`; layers of other types are taken by
-    their magic bytes".
-    """
-    assert mediatype.layer_form(media_type) is form
 
 
 @pytest.mark.parametrize(

@@ -7,30 +7,32 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING
 
 from dray.cli.render import clock, size, sizes
 from dray.content.events import Event, Status
 
 if TYPE_CHECKING:
+    from typing import Protocol, TextIO
+
     from dray.model.digest import Digest
+
+    class View(Protocol):
+        """Something that shows events."""
+
+        def __call__(self, event: Event) -> None:
+            """Take an event; called one at a time, from any thread."""
+            ...
+
+        def close(self) -> None:
+            """Leave the screen in order."""
+            ...
+
 
 HEARTBEAT = 10.0  # seconds between two lines of a log while layers are on their way
 _ENDED = {Status.EXISTS, Status.COMPLETE}
 _MOVING = {Status.DOWNLOADING, Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
 WINDOW = 5.0  # seconds over which a rate is averaged
-
-
-class View(Protocol):
-    """Something that shows events."""
-
-    def __call__(self, event: Event) -> None:
-        """Take an event; called one at a time, from any thread."""
-        ...
-
-    def close(self) -> None:
-        """Leave the screen in order."""
-        ...
 
 
 @dataclass(slots=True)

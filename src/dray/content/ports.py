@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from typing_extensions import Buffer
 
@@ -14,25 +15,78 @@ if TYPE_CHECKING:
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
 
+    # For the type checker alone: making protocols takes as long as a request.
 
-class Stream(Protocol):
-    """Bytes that arrive in order; ``read1`` returns what is there, ``b""`` at the end."""
+    class Stream(Protocol):
+        """Bytes that arrive in order; ``read1`` returns what is there, ``b""`` at the end."""
 
-    def read1(self, size: int, /) -> bytes:
-        """Wait for at least one byte and return at most ``size``."""
-        ...
+        def read1(self, size: int, /) -> bytes:
+            """Wait for at least one byte and return at most ``size``."""
+            ...
 
-    def close(self) -> None:
-        """Give up what has not been read."""
-        ...
+        def close(self) -> None:
+            """Give up what has not been read."""
+            ...
 
+    class Raw(Protocol):
+        """A readable file that fills a buffer of the caller's."""
 
-class Raw(Protocol):
-    """A readable file that fills a buffer of the caller's."""
+        def readinto(self, buffer: Buffer, /) -> int | None:
+            """Fill ``buffer`` as far as possible; 0 at the end."""
+            ...
 
-    def readinto(self, buffer: Buffer, /) -> int | None:
-        """Fill ``buffer`` as far as possible; 0 at the end."""
-        ...
+    class BlobSource(Protocol):
+        """A place to read blobs from."""
+
+        def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+            """Open a blob at ``offset`` bytes, or before that where the place cannot seek."""
+            ...
+
+    class BlobSink(Protocol):
+        """A place to put blobs into."""
+
+        def put(
+            self,
+            blob: Blob,
+            *,
+            follow: bool = False,
+            cancel: CancelToken,
+            on_bytes: Callable[[int], None],
+        ) -> Receipt:
+            """Store a blob unless it is there; idempotent; nothing is visible after a failure.
+
+            ``follow`` asks for the DiffID; ``on_bytes`` is told how many bytes there are. Raises
+            `Busy` while somebody else is writing the same blob.
+            """
+            ...
+
+    class Growing(Protocol):
+        """A blob that is being written: append-only, its size is the progress."""
+
+        @property
+        def size(self) -> int:
+            """Bytes that are there."""
+            ...
+
+        def append(self, data: Buffer, /) -> None:
+            """Write at the end and tell the followers."""
+            ...
+
+        def restart(self) -> None:
+            """Drop all that is there; before anybody follows."""
+            ...
+
+        def finish(self) -> None:
+            """Tell the followers that all has arrived."""
+            ...
+
+        def poison(self) -> None:
+            """Make the followers fail: the rest will not arrive."""
+            ...
+
+        def follow(self) -> Raw:
+            """Read from the beginning, behind the writer."""
+            ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +103,7 @@ class Opened:
 
 def skip(stream: Stream, count: int) -> int:
     """Read ``count`` bytes and forget them; return how many were not there."""
-    while count:
+    while count > 0:
         data = stream.read1(min(count, 256 * 1024))
         if not data:
             break
@@ -84,59 +138,3 @@ class Busy(Exception):
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.size = size
-
-
-class BlobSource(Protocol):
-    """A place to read blobs from."""
-
-    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
-        """Open a blob at ``offset`` bytes, or before that where the place cannot seek."""
-        ...
-
-
-class BlobSink(Protocol):
-    """A place to put blobs into."""
-
-    def put(
-        self,
-        blob: Blob,
-        *,
-        follow: bool = False,
-        cancel: CancelToken,
-        on_bytes: Callable[[int], None],
-    ) -> Receipt:
-        """Store a blob unless it is there; idempotent; nothing is visible after a failure.
-
-        ``follow`` asks for the DiffID; ``on_bytes`` is told how many bytes there are. Raises
-        `Busy` while somebody else is writing the same blob.
-        """
-        ...
-
-
-class Growing(Protocol):
-    """A blob that is being written: append-only, its size is the progress."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that are there."""
-        ...
-
-    def append(self, data: Buffer, /) -> None:
-        """Write at the end and tell the followers."""
-        ...
-
-    def restart(self) -> None:
-        """Drop all that is there; before anybody follows."""
-        ...
-
-    def finish(self) -> None:
-        """Tell the followers that all has arrived."""
-        ...
-
-    def poison(self) -> None:
-        """Make the followers fail: the rest will not arrive."""
-        ...
-
-    def follow(self) -> Raw:
-        """Read from the beginning, behind the writer."""
-        ...

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
 MAX_ENTRIES = 10_000  # layers of a manifest, entries of an index
+_KEYS = {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "history"}
+_FOLDED_KEYS = {key.lower(): key for key in _KEYS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,10 @@ def parse(raw: bytes, media_type: str) -> Document:
 
 def _kind(fields: Fields, served: str) -> str:
     """Decide what a document is; its body, its own type and the served type must agree."""
+    for key in fields.value:
+        if key not in _KEYS and key.lower() in _FOLDED_KEYS:
+            # Readers that ignore case would see another document.
+            raise InvalidDocument(f"is spelled {_FOLDED_KEYS[key.lower()]}", path=key)
     stated = fields.text("mediaType").lower()
     known = [kind for kind in (served, stated) if kind in mediatype.KNOWN]
     if len(set(known)) > 1:

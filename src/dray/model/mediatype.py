@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -60,29 +58,9 @@ _FOREIGN = (
 )
 
 
-class LayerForm(enum.Enum):
-    """How a layer's type says that it is packed; UNKNOWN leaves it to the magic bytes."""
-
-    TAR = "tar"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    UNKNOWN = "unknown"
-
-
 def essence(content_type: str) -> str:
     """Return a ``Content-Type`` without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
-
-
-def layer_form(media_type: str) -> LayerForm:
-    """Tell what a layer's media type promises (OCI image spec, layer.md, "Media Types")."""
-    kind = media_type.lower()
-    if not kind.startswith(("application/vnd.oci.image.", "application/vnd.docker.")):
-        return LayerForm.UNKNOWN
-    for ending, form in (("gzip", LayerForm.GZIP), ("zstd", LayerForm.ZSTD)):
-        if kind.endswith((f".{ending}", f"+{ending}")):
-            return form
-    return LayerForm.TAR if kind.endswith(".tar") else LayerForm.UNKNOWN
 
 
 def is_foreign(media_type: str) -> bool:

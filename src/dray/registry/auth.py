@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import json
 import re
@@ -16,6 +15,8 @@ from dray.errors import NetworkError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dray.registry.credentials import Credentials
+
 CLIENT_ID = "dray"
 MAX_TOKEN = 64 * 1024  # bytes of a token server's answer
 DEFAULT_LIFE = 60.0  # seconds, where a token server does not say (distribution, token spec)
@@ -27,21 +28,6 @@ _SEPARATOR = re.compile(r"[\s,]*")
 _EQUALS = re.compile(r"\s*=\s*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _TOKEN68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*\s*(?=,|$)")
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A user's name and password, or an identity token to be exchanged for others."""
-
-    username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-
-    @property
-    def basic(self) -> str:
-        """The value of an ``Authorization`` header (RFC 7617)."""
-        pair = f"{self.username}:{self.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +139,7 @@ def token_request(
     if credentials is not None and credentials.username:
         query.append(("account", credentials.username))
         authorization["Authorization"] = credentials.basic
-    separator = "&" if urlsplit(realm).query else "?"
+    separator = "&" if "?" in realm else "?"
     return TokenRequest(realm + separator + urlencode(query), authorization)
 
 

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import collections
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from dray.content.retry import RetryPolicy, run
-from dray.errors import NetworkError, Unauthorized
-from dray.registry import auth
+from dray.content.retry import RetryPolicy
+from dray.errors import NetworkError
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.credentials import CredentialStore
 from dray.registry.transport import Exchange, NoTls, Request, Response, Timeouts, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from dray.content.cancel import CancelToken
     from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.registry.hosts import Endpoint
+    from dray.registry.tokens import Tokens
 
 MAX_REDIRECTS = 5
 MAX_DOCUMENTS = 1000  # kept parsed, the oldest are forgotten
@@ -55,7 +54,7 @@ class _HostState:
     """What is known of a host: the scheme that works and how it wants to be asked."""
 
     scheme: str | None = None
-    challenges: list[auth.Challenge] = field(default_factory=list)
+    challenges: Sequence[str] = ()
 
 
 class Session:
@@ -75,8 +74,7 @@ class Session:
         self._transport = Transport(connections=connections, timeouts=timeouts, on_answer=on_answer)
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostState] = collections.defaultdict(_HostState)
-        self._token_locks: dict[tuple[str, str], threading.Lock] = {}
-        self._tokens: dict[tuple[str, str], tuple[auth.Token, float]] = {}
+        self._tokens: Tokens | None = None
         self._documents: collections.OrderedDict[Digest, Document] = collections.OrderedDict()
 
     def close(self) -> None:
@@ -106,15 +104,16 @@ class Session:
         what failed; asking for a token and following a redirect are part of the first.
         """
         state = self._host(endpoint)
-        authorization = self._known_authorization(endpoint, call, cancel)
+        authorization = None
+        if state.challenges:  # the host has asked for one before
+            authorization = self._authorization(endpoint, call, None, cancel)
         for _ in range(3):  # without a token, with one, with one for the scope asked for
             response = self._send_schemes(endpoint, state, call, authorization, cancel)
             if response.status != _UNAUTHORIZED:
                 return self._follow(endpoint, call, response, cancel)
             body = response.read(MAX_ERROR)
-            state.challenges = auth.parse_challenges(response.headers("WWW-Authenticate"))
-            scope = _insufficient(state.challenges) if authorization else None
-            fresh = self._authorization(endpoint, call, scope, authorization, cancel)
+            state.challenges = response.headers("WWW-Authenticate")
+            fresh = self._authorization(endpoint, call, authorization, cancel)
             if fresh is None or fresh == authorization:
                 break
             authorization = fresh
@@ -205,91 +204,29 @@ class Session:
             transient=False,
         )
 
-    # Tokens
-
-    def _known_authorization(
-        self, endpoint: Endpoint, call: Call, cancel: CancelToken
-    ) -> str | None:
-        """Return the header to send at once where the host has asked for one before."""
-        if not self._host(endpoint).challenges:
-            return None
-        return self._authorization(endpoint, call, None, None, cancel)
-
     def _authorization(
         self,
         endpoint: Endpoint,
         call: Call,
-        scope: str | None,
         refused: str | None,
         cancel: CancelToken,
     ) -> str | None:
-        """Return a header other than ``refused``; fetched once however many threads ask."""
-        state = self._host(endpoint)
-        credentials = self.credentials.find(endpoint.name, call.repository)
-        challenge = auth.choose(state.challenges, credentials)
-        if challenge is None:
-            return None
-        if challenge.scheme == "basic":
-            return credentials.basic if credentials is not None else None
-        key = (endpoint.host, call.scope)
+        """Return a header to send, other than ``refused``; None if there is none to try."""
+        from dray.registry.tokens import Tokens
+
         with self._lock:
-            lock = self._token_locks.setdefault(key, threading.Lock())
-        with lock:
-            token, expires = self._tokens.get(key, (None, 0.0))
-            if token is not None and token.header != refused and time.monotonic() < expires:
-                return token.header
-            scopes = [call.scope] if scope in {None, call.scope} else [call.scope, str(scope)]
-            token = self._fetch_token(endpoint, challenge, scopes, credentials, cancel)
-            self._tokens[key] = (token, time.monotonic() + token.life)
-            return token.header
-
-    def _fetch_token(
-        self,
-        endpoint: Endpoint,
-        challenge: auth.Challenge,
-        scopes: list[str],
-        credentials: auth.Credentials | None,
-        cancel: CancelToken,
-    ) -> auth.Token:
-        realm = challenge.get("realm")
-        registry = f"{self._host(endpoint).scheme or endpoint.schemes[0]}://{endpoint.host}"
-        problem = auth.realm_problem(registry, realm)
-        if problem is not None:
-            raise Unauthorized(
-                f"{endpoint.name}: sends to a token server that {problem}; it was not asked",
-                host=endpoint.name,
-                scope=" ".join(scopes),
-            )
-        wanted = auth.token_request(challenge, scopes, credentials)
-        request = Request(
-            "GET" if wanted.body is None else "POST",
-            wanted.url,
-            wanted.headers,
-            wanted.body,
-            verify=endpoint.verify,
+            if self._tokens is None:
+                self._tokens = Tokens(self._transport, self.policy)
+        state = self._host(endpoint)
+        registry = f"{state.scheme or endpoint.schemes[0]}://{endpoint.host}"
+        credentials = self.credentials.find(endpoint.name, call.repository)
+        return self._tokens.header(
+            endpoint, registry, call.scope, state.challenges, credentials, refused, cancel
         )
-
-        def fetch() -> auth.Token:
-            response = self._transport.send(request, cancel)
-            raw = response.read(auth.MAX_TOKEN)
-            if response.status >= _BAD_REQUEST:
-                what = f"{endpoint.name}: its token server"
-                raise failure(response, raw, what, endpoint.name, scope=" ".join(scopes))
-            return auth.parse_token(raw, endpoint.name)
-
-        return run(self.policy, cancel, fetch)
 
 
 def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:
     return dict(headers) | ({"Authorization": authorization} if authorization else {})
-
-
-def _insufficient(challenges: list[auth.Challenge]) -> str | None:
-    """Return the scope that a token was too weak for (RFC 6750, 3.1)."""
-    for challenge in challenges:
-        if challenge.get("error") == "insufficient_scope" and challenge.get("scope"):
-            return challenge.get("scope")
-    return None
 
 
 def _is_json(response: Response) -> bool:

@@ -9,16 +9,15 @@ from dray.errors import InvalidDocument, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Document, Index, Manifest
-from dray.model.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dray.model.digest import Digest
+    from dray.model.platform import Platform
     from dray.model.schema1 import Schema1
 
 MAX_NESTING = 8  # indexes within each other
-_UNKNOWN = Platform("unknown", "unknown")  # what attestations are filed under
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
         if entry.media_type.lower() not in mediatype.KNOWN:
             continue
         platform = entry.platform
-        if platform == _UNKNOWN:
+        if platform is not None and _is_attestation(platform):
             continue
         if platform is None or not (platform.os or platform.architecture):
             ranked.append((last, entry))
@@ -125,6 +124,11 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
     return [entry for _, entry in ranked]
 
 
+def _is_attestation(platform: Platform) -> bool:
+    """Tell the platform that attestations are filed under."""
+    return platform.os.lower() == platform.architecture.lower() == "unknown"
+
+
 def platforms(index: Index) -> Iterator[str]:
     """Yield the platforms that an index has images for, each once, in order."""
     seen = set()
@@ -132,7 +136,7 @@ def platforms(index: Index) -> Iterator[str]:
         if entry.platform is None or entry.media_type.lower() not in mediatype.KNOWN:
             continue
         name = str(entry.platform)
-        if name not in seen and entry.platform != _UNKNOWN:
+        if name not in seen and not _is_attestation(entry.platform):
             seen.add(name)
             yield name
 

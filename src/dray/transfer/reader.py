@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dray.content.ports import Blob, Opened, Stream, skip
+from dray.content.ports import Blob, Opened, skip
 from dray.errors import DrayError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import BlobSource
+    from dray.content.ports import BlobSource, Stream
     from dray.content.retry import RetryPolicy
     from dray.model.descriptor import Descriptor
 
