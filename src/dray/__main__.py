@@ -1,6 +1,6 @@
 """Run the command as ``python -m dray``."""
 
-from dray.cli.main import main
+from dray.cli.entry import main
 
 if __name__ == "__main__":
     main()

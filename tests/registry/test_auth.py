@@ -13,7 +13,6 @@ from dray.registry.auth import (
     MAX_TOKEN,
     SLACK,
     Challenge,
-    Credentials,
     choose,
     is_private,
     parse_challenges,
@@ -21,6 +20,7 @@ from dray.registry.auth import (
     realm_problem,
     token_request,
 )
+from dray.registry.credentials import Credentials
 
 QUICK = settings(max_examples=200, deadline=None)
 USER = Credentials("me", "secret")

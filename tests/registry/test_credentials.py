@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dray.errors import DrayError
-from dray.registry.auth import Credentials
-from dray.registry.credentials import CredentialStore
+from dray.registry.credentials import Credentials, CredentialStore
 
 
 def entry(user: str, password: str = "pw", **extra: str) -> dict[str, str]:  # noqa: S107 - of no account

@@ -7,7 +7,7 @@ import pytest
 from dray.content.cancel import CancelToken
 from dray.content.ports import Busy
 from dray.errors import Cancelled, DrayError, NetworkError, NotFound
-from dray.transfer.scheduler import Task, run_tasks
+from dray.transfer.scheduler import run_tasks
 
 PATIENCE = 20.0  # seconds after which a test that waits has failed
 
@@ -70,7 +70,7 @@ class Crowd:
 def test_so_many_run_at_a_time_and_each_once(jobs: int, count: int):
     """SPEC: "N blobs at a time (`--jobs`, default 6)"."""
     crowd = Crowd(min(jobs, count + 1))
-    run_tasks(Task(crowd.run), [Task(crowd.run)] * count, jobs=jobs, cancel=CancelToken())
+    run_tasks(crowd.run, [crowd.run] * count, jobs=jobs, cancel=CancelToken())
     assert crowd.done == count + 1
     assert crowd.most == min(jobs, count + 1)
 
@@ -78,19 +78,19 @@ def test_so_many_run_at_a_time_and_each_once(jobs: int, count: int):
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_there_may_be_no_leader(count: int):
     crowd = Crowd(min(3, count))
-    run_tasks(None, [Task(crowd.run)] * count, jobs=3, cancel=CancelToken())
+    run_tasks(None, [crowd.run] * count, jobs=3, cancel=CancelToken())
     assert crowd.done == count
     if count:
         with pytest.raises(NotFound):
-            run_tasks(None, [Task(failing(NotFound("x")))] * count, jobs=3, cancel=CancelToken())
+            run_tasks(None, [failing(NotFound("x"))] * count, jobs=3, cancel=CancelToken())
 
 
 def test_the_leader_is_first_and_the_others_in_their_order():
     """SPEC: "largest first": whoever calls has ordered them."""
     order: list[int] = []
 
-    def numbered(number: int) -> Task:
-        return Task(lambda _: order.append(number))
+    def numbered(number: int) -> Callable[[CancelToken], object]:
+        return lambda _: order.append(number)
 
     run_tasks(numbered(0), [numbered(n) for n in range(1, 9)], jobs=1, cancel=CancelToken())
     assert order == list(range(9))
@@ -112,8 +112,8 @@ def test_the_first_failure_is_raised_and_not_what_follows_from_it():
     for _ in range(20):
         with pytest.raises(NetworkError) as caught:
             run_tasks(
-                Task(nothing),
-                [Task(waits), Task(waits), Task(waits), Task(fails)],
+                nothing,
+                [waits, waits, waits, fails],
                 jobs=5,
                 cancel=CancelToken(),
             )
@@ -133,7 +133,7 @@ def test_of_two_failures_the_first_counts():
         raise NetworkError("second", host="h")
 
     with pytest.raises(NetworkError, match="first"):
-        run_tasks(Task(nothing), [Task(second), Task(first)], jobs=3, cancel=CancelToken())
+        run_tasks(nothing, [second, first], jobs=3, cancel=CancelToken())
     assert first_failed.is_set()
 
 
@@ -154,7 +154,7 @@ def test_a_layer_that_fails_does_not_stop_the_leader():
 
     cause = NotFound("layer")
     with pytest.raises(NotFound) as caught:
-        run_tasks(Task(leader), [Task(sibling), Task(failing(cause))], jobs=3, cancel=CancelToken())
+        run_tasks(leader, [sibling, failing(cause)], jobs=3, cancel=CancelToken())
     assert caught.value is cause
     assert finished.is_set()
 
@@ -173,7 +173,7 @@ def test_a_leader_that_fails_stops_all_and_is_the_error():
         until_cancelled(token)
 
     with pytest.raises(NotFound) as caught:
-        run_tasks(Task(leader), [Task(layer), Task(layer)], jobs=3, cancel=CancelToken())
+        run_tasks(leader, [layer, layer], jobs=3, cancel=CancelToken())
     assert caught.value is cause
 
 
@@ -192,9 +192,9 @@ def test_a_leader_that_fails_later_outranks_a_layer_that_failed_before():
         finally:
             layer_failed.set()
 
-    tasks = [Task(witness), Task(failing(NetworkError("layer", host="h")))]
+    tasks = [witness, failing(NetworkError("layer", host="h"))]
     with pytest.raises(NotFound) as caught:
-        run_tasks(Task(leader), tasks, jobs=3, cancel=CancelToken())
+        run_tasks(leader, tasks, jobs=3, cancel=CancelToken())
     assert caught.value is cause
 
 
@@ -207,21 +207,21 @@ def test_a_layer_that_fails_after_the_leader_changes_nothing():
         raise NetworkError("layer", host="h")
 
     with pytest.raises(NotFound):
-        run_tasks(Task(failing(cause)), [Task(layer)], jobs=2, cancel=CancelToken())
+        run_tasks(failing(cause), [layer], jobs=2, cancel=CancelToken())
 
 
 def test_what_has_not_begun_does_not_begin_after_a_failure():
     begun: list[int] = []
-    tasks = [Task(failing(NotFound("x")))]
-    tasks += [Task(lambda _: begun.append(1)) for _ in range(5)]
+    tasks = [failing(NotFound("x"))]
+    tasks += [lambda _: begun.append(1) for _ in range(5)]
     with pytest.raises(NotFound):
-        run_tasks(Task(nothing), tasks, jobs=1, cancel=CancelToken())
+        run_tasks(nothing, tasks, jobs=1, cancel=CancelToken())
     assert not begun
 
 
 def test_errors_of_any_kind_reach_the_caller():
     with pytest.raises(ZeroDivisionError):
-        run_tasks(Task(nothing), [Task(failing(ZeroDivisionError()))], jobs=2, cancel=CancelToken())
+        run_tasks(nothing, [failing(ZeroDivisionError())], jobs=2, cancel=CancelToken())
 
 
 def test_a_cancel_from_outside_stops_all():
@@ -239,14 +239,17 @@ def test_a_cancel_from_outside_stops_all():
     stopper = threading.Thread(target=stop)
     stopper.start()
     with pytest.raises(Cancelled):
-        run_tasks(Task(task), [Task(task)] * 5, jobs=3, cancel=cancel)
+        run_tasks(task, [task] * 5, jobs=3, cancel=cancel)
     stopper.join()
 
 
 def test_a_cancel_before_the_start_runs_nothing():
     cancel, ran = CancelToken(), []
     cancel.cancel()
-    task = Task(lambda _: ran.append(1))
+
+    def task(_: CancelToken) -> None:
+        ran.append(1)
+
     with pytest.raises(Cancelled):
         run_tasks(task, [task] * 3, jobs=2, cancel=cancel)
     assert not ran
@@ -255,11 +258,11 @@ def test_a_cancel_before_the_start_runs_nothing():
 def test_a_failure_does_not_cancel_the_callers_token():
     cancel = CancelToken()
     with pytest.raises(DrayError):
-        run_tasks(Task(failing(NotFound("x"))), [Task(nothing)], jobs=2, cancel=cancel)
+        run_tasks(failing(NotFound("x")), [nothing], jobs=2, cancel=cancel)
     assert not cancel.cancelled
 
 
-def busy(times: int, then: Callable[[], None]) -> Task:
+def busy(times: int, then: Callable[[], None]) -> Callable[[CancelToken], object]:
     """Make a task that finds its blob held by somebody else so many times."""
     left = [times]
 
@@ -269,14 +272,14 @@ def busy(times: int, then: Callable[[], None]) -> Task:
             raise Busy(left[0])
         then()
 
-    return Task(run)
+    return run
 
 
 def test_a_blob_that_somebody_else_holds_is_looked_at_again():
     done: list[str] = []
     run_tasks(
         busy(2, lambda: done.append("leader")),
-        [busy(3, lambda: done.append("layer")), Task(lambda _: done.append("other"))],
+        [busy(3, lambda: done.append("layer")), lambda _: done.append("other")],
         jobs=1,
         cancel=CancelToken(),
     )
@@ -298,7 +301,7 @@ def test_a_busy_blob_takes_no_slot():
         if not others_done.is_set():
             raise Busy(0)
 
-    run_tasks(Task(nothing), [Task(held), *[Task(other)] * 5], jobs=1, cancel=CancelToken())
+    run_tasks(nothing, [held, *[other] * 5], jobs=1, cancel=CancelToken())
     assert others_done.is_set()
 
 
@@ -311,7 +314,7 @@ def test_a_busy_blob_is_not_asked_for_all_the_time():
         if time.monotonic() < ends:
             raise Busy(0)
 
-    run_tasks(Task(nothing), [Task(held)], jobs=4, cancel=CancelToken())
+    run_tasks(nothing, [held], jobs=4, cancel=CancelToken())
     assert 2 <= calls[0] <= 12
 
 
@@ -327,7 +330,7 @@ def test_waiting_for_a_busy_blob_ends_with_a_failure():
         raise NotFound("x")
 
     with pytest.raises(NotFound):
-        run_tasks(Task(nothing), [Task(held), Task(fails)], jobs=2, cancel=CancelToken())
+        run_tasks(nothing, [held, fails], jobs=2, cancel=CancelToken())
 
 
 def test_waiting_for_a_busy_blob_ends_with_a_cancel():
@@ -338,4 +341,4 @@ def test_waiting_for_a_busy_blob_ends_with_a_cancel():
         raise Busy(0)
 
     with pytest.raises(Cancelled):
-        run_tasks(Task(nothing), [Task(held)], jobs=1, cancel=cancel)
+        run_tasks(nothing, [held], jobs=1, cancel=cancel)

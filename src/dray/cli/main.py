@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import signal
@@ -125,7 +124,6 @@ def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> N
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with the code that its outcome stands for."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    gc.set_threshold(20_000)  # a short life makes many objects and little garbage
     signal.signal(signal.SIGTERM, _terminate)
     try:
         result = cli.main(args, prog_name="dray", standalone_mode=False)

@@ -29,6 +29,7 @@ from dray.errors import DrayError, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from urllib.parse import SplitResult
 
     from dray.content.cancel import CancelToken
 
@@ -125,7 +126,7 @@ class Response:
 
 
 class Transport:
-    """Connection pools, one for each way of checking certificates. Thread-safe."""
+    """Connection pools, one for each host and way of checking certificates. Thread-safe."""
 
     def __init__(
         self,
@@ -135,10 +136,11 @@ class Transport:
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._connections = connections
-        self._timeouts = timeouts or Timeouts()
+        timeouts = timeouts or Timeouts()
+        self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         self._on_answer = on_answer
         self._lock = threading.Lock()
-        self._pools: dict[bool, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str, bool], HTTPConnectionPool] = {}
 
     def send(self, request: Request, cancel: CancelToken) -> Response:
         """Send a request and wait for the head of its answer; redirects are not followed.
@@ -150,14 +152,16 @@ class Transport:
         started = time.monotonic()
         _current.operation = operation
         try:
-            raw = self._pool(request.verify).urlopen(
+            pool, target = self._pool(request)
+            raw = pool.urlopen(
                 request.method,
-                request.url,
+                target,
                 body=request.body,
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
                 | dict(request.headers),
-                timeout=urllib3.Timeout(connect=self._timeouts.connect, read=self._timeouts.read),
+                timeout=self._timeout,
                 redirect=False,
+                assert_same_host=False,
                 retries=False,
                 preload_content=False,
                 decode_content=False,
@@ -186,28 +190,31 @@ class Transport:
         """Close all idle connections."""
         with self._lock:
             for pool in self._pools.values():
-                pool.clear()
+                pool.close()
             self._pools.clear()
 
-    def _pool(self, verify: bool) -> urllib3.PoolManager:  # noqa: FBT001 - a key
+    def _pool(self, request: Request) -> tuple[HTTPConnectionPool, str]:
+        """Return the connections to a request's host, and what to ask for there."""
+        parts = urlsplit(request.url)
+        key = (parts.scheme, parts.netloc, request.verify)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         with self._lock:
-            pool = self._pools.get(verify)
+            pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[verify] = _make_pool(verify, self._connections)
-            return pool
+                pool = self._pools[key] = self._make_pool(parts, verify=request.verify)
+            return pool, target
 
-
-def _make_pool(verify: bool, connections: int) -> urllib3.PoolManager:  # noqa: FBT001
-    # The context is made on use: loading certificates takes longer than a small pull.
-    pool = urllib3.PoolManager(
-        num_pools=32,
-        maxsize=connections,
-        block=False,
-        cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
-        assert_hostname=None if verify else False,
-    )
-    pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
-    return pool
+    def _make_pool(self, parts: SplitResult, *, verify: bool) -> HTTPConnectionPool:
+        host = parts.hostname or ""
+        if parts.scheme == "http":
+            return _HttpPool(host, parts.port, maxsize=self._connections)
+        return _HttpsPool(
+            host,
+            parts.port,
+            maxsize=self._connections,
+            cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
+            assert_hostname=None if verify else False,
+        )
 
 
 # Waking threads that are blocked in a socket: only a shutdown of a duplicate does it, from

@@ -94,7 +94,6 @@ class Database:
                 check_same_thread=False,
             )
             if not self._read_only:
-                connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
         self._local.connection = connection
         with self._lock:
@@ -150,6 +149,8 @@ class Database:
             )
         if found == VERSION or self._read_only:
             return
+        with self.read() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # the file keeps it
         with self.write() as connection:
             # Another process may have done it meanwhile.
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits, receive
@@ -20,7 +21,6 @@ from dray.store.parts import open_part
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -139,12 +139,12 @@ class Ingest:
         `Busy` while somebody else is writing the same blob.
         """
         digest = blob.descriptor.digest
-        with translated(self._files.part_path(digest)):
+        path = Path(self._files.part(digest))
+        with translated(path):
             found = self.find(blob.descriptor, follow=follow, cancel=cancel)
             if found is not None:
                 return found
             self._files.prepare(digest)
-            path = self._files.part_path(digest)
             part = open_part(path)
             if part is None:
                 raise Busy(_size(path))

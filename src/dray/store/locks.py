@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MODE = 0o644
 
 
-def lock_file(path: Path) -> int | None:
+def lock_file(path: str | os.PathLike[str]) -> int | None:
     """Open and lock ``path``, making it; return its descriptor, or None if it is held.
 
     A file that was unlinked or renamed between opening and locking is not the file at
@@ -34,16 +30,16 @@ def lock_file(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def _is_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
     opened = os.fstat(descriptor)
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - a string
     except FileNotFoundError:
         return False
     return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
 
 
-def fsync_directory(path: Path) -> None:
+def fsync_directory(path: str) -> None:
     """Make the names in a directory survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

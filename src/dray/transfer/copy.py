@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from dray.errors import Cancelled, DrayError, IntegrityError, Unsupported
 from dray.model import mediatype
 from dray.model.config import parse_config
 from dray.transfer.reader import resuming
-from dray.transfer.scheduler import Task, run_tasks
+from dray.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,8 +75,8 @@ class ImageCopy:
         config = self._config_at
         ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
         run_tasks(
-            None if config is None else Task(lambda token: self._pull_config(config, check, token)),
-            [Task(lambda token, layer=layer: self._pull_layer(layer, token)) for layer in ordered],  # type: ignore[misc]
+            None if config is None else lambda token: self._pull_config(config, check, token),
+            [functools.partial(self._pull_layer, layer) for layer in ordered],
             jobs=self._options.jobs,
             cancel=cancel,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dray.content.ports import Busy
@@ -16,15 +15,11 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
 
+    # Something to do once; one that raises `Busy` is called again later.
+    Task = Callable[[CancelToken], None]
+
 GRACE = 0.8  # seconds that workers get to stop before they are left to themselves
 _BUSY_PAUSE = 0.05  # seconds before a blob that somebody else holds is looked at again
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Something to do once. ``run`` may raise `Busy`: then it is called again later."""
-
-    run: Callable[[CancelToken], None]
 
 
 def run_tasks(
@@ -85,7 +80,7 @@ class _Work:
             token = self._everything if task is self._leader else self._rest
             try:
                 token.sleep(due - time.monotonic()) if due else token.check()
-                task.run(token)
+                task(token)
             except Busy:
                 with self._lock:
                     self._pending.append((task, time.monotonic() + _BUSY_PAUSE))
