@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.platform import Platform
 
@@ -22,8 +21,7 @@ _AMD64_LEVELS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """Paths and defaults; nothing here has been opened yet."""
 
     store: Path

@@ -9,8 +9,7 @@ reads the file in any case (docs/architecture.md, "Write first, verify behind").
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.ports import skip
 from dray.content.verify import RawLimit, follow_diff_id
@@ -29,16 +28,14 @@ CHUNK = 256 * 1024  # bytes a step; at 8 KiB everything takes twice as long
 SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost more
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """``raw`` bounds a layer decompressed; ``unsized`` is for blobs of no known size."""
 
     raw: RawLimit = RawLimit()
     unsized: int = 64 * 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """Facts about a blob that has arrived: bytes, and what its layer is decompressed."""
 
     size: int

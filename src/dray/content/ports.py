@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,8 +88,7 @@ if TYPE_CHECKING:
             ...
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A stream that begins at ``start`` of a blob of ``total`` bytes (None: not said).
 
     ``start`` may be less than what was asked for; whoever reads discards the difference.
@@ -111,16 +109,14 @@ def skip(stream: Stream, count: int) -> int:
     return count
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """Content that can be opened again at any offset, so that reading can resume."""
 
     descriptor: Descriptor
     open: Callable[[int], Opened]
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What is known of a blob that is stored, its size included; ``existed`` if it was before.
 
     ``diff_id`` and ``raw_size`` (bytes, decompressed) are None where nobody looked.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dray.errors import DrayError, RateLimited, RegistryError
 
@@ -18,8 +17,7 @@ T = TypeVar("T")
 OBEYED = 300.0  # seconds; a registry that asks for a longer pause is an error
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """``attempts`` in all; pauses of ``first`` seconds, doubled each time up to ``longest``.
 
     ``jitter`` is the share of a pause that is drawn by chance, so that many clients do not

@@ -6,8 +6,7 @@ import hashlib
 import io
 import queue
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.codec import decompress
 from dray.errors import IntegrityError
@@ -27,8 +26,7 @@ _BUFFERS = 3  # one is filled, one is hashed, one is on its way
 _ALONE = 2 * 2**20  # bytes that are hashed before a thread is worth its start
 
 
-@dataclass(frozen=True, slots=True)
-class RawLimit:
+class RawLimit(NamedTuple):
     """The most bytes that a layer may hold: the larger of ``least`` and ``ratio`` times its size.
 
     Beyond it somebody built a bomb: gzip cannot reach more than about 1,030 : 1.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.events import Event, Status
 from dray.errors import DrayError, NotFound, PlatformMismatch, Unsupported
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from dray.store.ingest import Ingest
 
 
-@dataclass(frozen=True, slots=True)
-class PullOptions:
+class PullOptions(NamedTuple):
     """``platform`` is the one wanted; ``strict`` if somebody asked for it by name."""
 
     platform: Platform
@@ -44,8 +42,7 @@ class PullOptions:
     copy: CopyOptions = CopyOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(NamedTuple):
     """The outcome: ``root`` is what the name stands for, ``updated`` if it did not before."""
 
     reference: Reference
@@ -210,7 +207,7 @@ class _Pull:
         self._emitter.warn(message)
         self._check_platform(top)
         # The DiffIDs are not there to be compared but to make the config with.
-        _, receipts = self._copy(selection, replace(self._options.copy, verify_layers=True))
+        _, receipts = self._copy(selection, self._options.copy._replace(verify_layers=True))
         manifest, config = convert(selection.manifest, receipts)
         self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
         return _content(manifest, digest_of(manifest), config, receipts)
@@ -279,8 +276,7 @@ class _Pull:
         self._ingest.add_document(descriptor, raw, edges, self._cancel, known_as)
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
+class _Content(NamedTuple):
     """A complete image and its manifest, the one that was made where it is schema1."""
 
     record: ImageRecord

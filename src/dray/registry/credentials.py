@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.errors import DrayError
 
@@ -33,8 +33,7 @@ class Credentials:
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialStore:
+class CredentialStore(NamedTuple):
     """Where to look, in order; ``fixed`` goes before all files and to every host."""
 
     files: tuple[Path, ...] = ()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dray.model.reference import Reference
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A registry's address; ``schemes`` are tried in order, the next one only where allowed.
 
     ``verify`` is whether certificates have to be good. ``name`` is how people and files of

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.retry import run
 from dray.errors import Cancelled, DrayError, IntegrityError, NotFound
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What a name stands for; ``document`` is None where the digest alone is known so far."""
 
     digest: Digest

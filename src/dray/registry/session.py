@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from dray.content.retry import RetryPolicy
@@ -30,8 +31,7 @@ _UNAUTHORIZED = 401
 _BAD_REQUEST = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request to a registry, before its address and credentials are settled.
 
     ``path`` begins with ``/v2/``; ``repository`` and ``actions`` make up the token's scope.
@@ -41,7 +41,7 @@ class Call:
     path: str
     repository: str
     actions: str = "pull"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def scope(self) -> str:

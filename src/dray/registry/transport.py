@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import urllib3
@@ -40,8 +40,7 @@ class NoTls(NetworkError):
     """The peer does not speak TLS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Seconds to wait for a connection (TLS included), and for the next byte of an answer."""
 
     connect: float = 15.0
@@ -59,8 +58,7 @@ class Request:
     verify: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A request that was answered, for those who watch; the address holds no secret.
 
     ``rate_limit`` is what a registry says of requests left, as it says it.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from dray.content.ports import Opened
@@ -27,8 +26,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What a registry says of a manifest without sending it; ``digest`` is its word alone."""
 
     media_type: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.digest import Digest
 
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
 _COLUMNS = "images.manifest, images.id, images.platform, images.created, images.size"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(NamedTuple):
     """What a list of images shows; ``size`` is that of config and layers as stored.
 
     ``id`` is the digest of the config, ``platform`` and ``created`` are as it says.

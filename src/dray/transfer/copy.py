@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.ports import Busy
 from dray.content.retry import RetryPolicy
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from dray.transfer.progress import LayerProgress
 
 
-@dataclass(frozen=True, slots=True)
-class CopyOptions:
+class CopyOptions(NamedTuple):
     """How to copy: blobs at a time, when to try again, whether to compute DiffIDs."""
 
     jobs: int = 6

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import InvalidDocument, PlatformMismatch, Unsupported
 from dray.model import mediatype
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 MAX_NESTING = 8  # indexes within each other
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """The way from a root to the manifest for one platform.
 
     ``indexes`` begins with the root and is empty where the root is the manifest itself.
