@@ -29,7 +29,8 @@ class Client:
 
     ``credentials`` is a user's name and password, used for every registry; without it,
     ``authfile`` or the files that podman, skopeo and docker keep are looked at. ``insecure``
-    allows certificates that cannot be verified and plain http. ``jobs`` is how many blobs are
+    allows certificates that cannot be verified and plain http; ``foreign`` allows layers that
+    registries need not hold, from the addresses that manifests name. ``jobs`` is how many blobs are
     transferred at a time; ``timeout`` is in seconds without a byte; ``retries`` counts
     attempts. ``on_request`` is told of each request that was answered.
     """
@@ -41,6 +42,7 @@ class Client:
         credentials: tuple[str, str] | None = None,
         authfile: str | os.PathLike[str] | None = None,
         insecure: bool = False,
+        foreign: bool = False,
         jobs: int = 6,
         timeout: float = 30.0,
         retries: int = 5,
@@ -52,6 +54,7 @@ class Client:
         self._credentials = credentials
         self._authfile = authfile
         self._insecure = insecure
+        self._foreign = foreign
         self._jobs = jobs
         self._timeout = timeout
         self._retries = retries
@@ -90,6 +93,7 @@ class Client:
         *,
         store: Store | None = None,
         platform: str | Platform | None = None,
+        all_platforms: bool = False,
         verify_layers: bool = True,
         verify_signatures: bool = True,
         on_event: Callable[[Event], None] | None = None,
@@ -98,7 +102,9 @@ class Client:
         """Pull an image into a store and return it; idempotent.
 
         ``reference`` is completed to docker.io, ``latest`` where it has neither tag nor
-        digest. ``platform`` is ``os[/arch[/variant]]``, this machine's by default.
+        digest. ``platform`` is ``os[/arch[/variant]]``, or several with commas between, this
+        machine's by default; ``all_platforms`` takes every image that an index lists. The
+        image returned is then the one for this machine, else the first.
         ``verify_layers=False`` leaves out the comparison of DiffIDs; digests are always
         verified. ``verify_signatures=False`` takes schema1 manifests whose signatures do not
         match, as engines do. ``on_event`` is called from several threads, one event at a time.
@@ -115,7 +121,7 @@ class Client:
             self._connected(),
             store,
             Reference.parse(reference.removeprefix("docker://")),
-            self._pull_options(platform, verify_layers, verify_signatures),
+            self._pull_options(platform, all_platforms, verify_layers, verify_signatures),
             cancel or CancelToken(),
             on_event or ignore,
         )
@@ -127,6 +133,7 @@ class Client:
         *,
         store: Store | None = None,
         platform: str | Platform | None = None,
+        all_platforms: bool = False,
         verify_layers: bool = True,
         verify_signatures: bool = True,
         on_event: Callable[[Event], None] | None = None,
@@ -143,7 +150,7 @@ class Client:
             self._connected(),
             store,
             Reference.parse(name.removeprefix("docker://")),
-            self._pull_options(platform, verify_layers, verify_signatures),
+            self._pull_options(platform, all_platforms, verify_layers, verify_signatures),
             cancel or CancelToken(),
             on_event or ignore,
         )
@@ -152,6 +159,7 @@ class Client:
     def _pull_options(
         self,
         platform: str | Platform | None,
+        all_platforms: bool,  # noqa: FBT001 - handed on
         verify_layers: bool,  # noqa: FBT001 - handed on
         verify_signatures: bool,  # noqa: FBT001 - handed on
     ) -> PullOptions:
@@ -159,11 +167,17 @@ class Client:
         from dray.ops.pull import PullOptions
         from dray.transfer.copy import CopyOptions
 
-        wanted = platform
-        if not isinstance(wanted, Platform):
-            wanted = Platform.parse(wanted, host_platform()) if wanted else host_platform()
+        host = host_platform()
+        wanted: tuple[Platform, ...] = (host,)
+        if all_platforms:
+            wanted = ()
+        elif isinstance(platform, Platform):
+            wanted = (platform,)
+        elif platform is not None:
+            wanted = tuple(Platform.parse(name, host) for name in platform.split(","))
         return PullOptions(
-            platform=wanted,
+            host=host,
+            platforms=wanted,
             strict=platform is not None,
             insecure=self._insecure,
             verify_signatures=verify_signatures,
@@ -171,6 +185,7 @@ class Client:
                 jobs=self._jobs,
                 policy=RetryPolicy(attempts=self._retries),
                 verify_layers=verify_layers,
+                foreign=self._foreign,
             ),
         )
 
@@ -209,6 +224,7 @@ def pull(
     *,
     store: Store | None = None,
     platform: str | Platform | None = None,
+    all_platforms: bool = False,
     verify_layers: bool = True,
     verify_signatures: bool = True,
     on_event: Callable[[Event], None] | None = None,
@@ -222,6 +238,7 @@ def pull(
             reference,
             store=store,
             platform=platform,
+            all_platforms=all_platforms,
             verify_layers=verify_layers,
             verify_signatures=verify_signatures,
             on_event=on_event,

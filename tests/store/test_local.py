@@ -236,7 +236,7 @@ def named(store: LocalStore, name: str) -> ImageRecord:
     built = build_image([tar_layer({"a": name.encode()})])
     record = ImageRecord(Digest.parse(built.digest), Digest.parse(built.id), "linux/amd64", "", 1)
     with store.ingest() as ingest:
-        ingest.commit(record, record.manifest, [Reference.parse(name)])
+        ingest.commit([record], record.manifest, record.manifest, [Reference.parse(name)])
     return record
 
 
@@ -249,7 +249,7 @@ def test_names_point_at_images_and_move(store: LocalStore) -> None:
     built = build_image([tar_layer({"b": b""})])
     new = ImageRecord(Digest.parse(built.digest), Digest.parse(built.id), "linux/amd64", "", 1)
     with store.ingest() as ingest:
-        ingest.commit(new, new.manifest, [reference])
+        ingest.commit([new], new.manifest, new.manifest, [reference])
     assert [record for _, _, record in store.named_images()] == [new]
     assert store.image(old.manifest) == old  # unnamed, not gone
 

@@ -30,7 +30,8 @@ Examples:
 @click.command("pull", epilog=EXAMPLES)
 @click.argument("names", nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]…")
 @click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of the repositories.")
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]],…", help="Instead of this machine's.")
+@click.option("--all-platforms", is_flag=True, help="Pull every image that an index lists.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but image ids.")
 @click.option(
     "--progress",
@@ -46,6 +47,7 @@ Examples:
     help="A file of credentials, instead of those of podman, skopeo and docker.",
 )
 @click.option("--insecure", is_flag=True, help="Accept any certificate, and plain http.")
+@click.option("--foreign", is_flag=True, help="Fetch foreign layers from where they say.")
 @click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
 @click.option("--no-verify-signatures", is_flag=True, help="Take schema1 however it is signed.")
 @click.option(
@@ -68,11 +70,13 @@ def command(
     names: tuple[str, ...],
     all_tags: bool,
     platform: str | None,
+    all_platforms: bool,
     quiet: bool,
     progress: str,
     creds: str | None,
     authfile: Path | None,
     insecure: bool,
+    foreign: bool,
     no_verify_layers: bool,
     no_verify_signatures: bool,
     jobs: int,
@@ -92,6 +96,8 @@ def command(
     references = [Reference.parse(registry_name(name)) for name in names]
     if all_tags and not all(reference.is_name_only for reference in references):
         raise click.UsageError("--all-tags goes with names that have neither tag nor digest", ctx)
+    if all_platforms and platform:
+        raise click.UsageError("--all-platforms and --platform exclude each other", ctx)
     shown = view("plain" if chosen.verbose and progress == "auto" else progress, quiet=quiet)
     store = chosen.store()
     client = Client(
@@ -99,6 +105,7 @@ def command(
         credentials=_credentials(creds),
         authfile=authfile,
         insecure=insecure,
+        foreign=foreign,
         jobs=jobs,
         timeout=timeout,
         retries=retries,
@@ -109,6 +116,7 @@ def command(
             for image in _pull(client, all_tags=all_tags)(
                 str(reference),
                 platform=platform,
+                all_platforms=all_platforms,
                 verify_layers=not no_verify_layers,
                 verify_signatures=not no_verify_signatures,
                 on_event=shown,

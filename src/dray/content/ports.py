@@ -116,6 +116,25 @@ class Blob(NamedTuple):
     open: Callable[[int], Opened]
 
 
+class _Bytes:
+    """A stream over bytes at hand."""
+
+    def __init__(self, left: bytes) -> None:
+        self._left = left
+
+    def read1(self, size: int) -> bytes:
+        data, self._left = self._left[:size], self._left[size:]
+        return data
+
+    def close(self) -> None:
+        self._left = b""
+
+
+def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:
+    """Make a blob of bytes at hand."""
+    return Blob(descriptor, lambda offset: Opened(_Bytes(raw[offset:]), offset, len(raw)))
+
+
 class Receipt(NamedTuple):
     """What is known of a blob that is stored, its size included; ``existed`` if it was before.
 

@@ -115,8 +115,8 @@ class Platform:
         return not self.os_features or set(other.os_features) <= set(self.os_features)
 
     def __str__(self) -> str:
-        variant = f"/{self.variant}" if self.variant else ""
-        return f"{self.os}/{self.architecture}{variant}"
+        parts = (self.os, self.architecture, self.variant)
+        return "/".join(part for part in parts if part) or "unknown"
 
 
 def _is_architecture(name: str) -> bool:

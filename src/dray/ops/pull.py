@@ -5,37 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.events import Event, Status
-from dray.errors import DrayError, NotFound, PlatformMismatch, Unsupported
-from dray.model.config import parse_config
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.manifest import Manifest, digest_of
+from dray.errors import DrayError, NotFound, Unsupported
+from dray.ops.content import Content, ContentPuller, Wanted
 from dray.registry.hosts import endpoints
 from dray.registry.repository import Repository
-from dray.store.images import ImageRecord
-from dray.transfer.copy import CopyOptions, ImageCopy
-from dray.transfer.graph import Selection, select
-from dray.transfer.progress import Emitter, LayerProgress
+from dray.transfer.copy import CopyOptions
+from dray.transfer.graph import Selection, select, select_all
+from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Receipt
-    from dray.model.config import ImageConfig
+    from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.model.platform import Platform
     from dray.model.reference import Reference
     from dray.registry.session import Session
     from dray.store import LocalStore
-    from dray.store.ingest import Ingest
+    from dray.store.images import ImageRecord
 
 
 class PullOptions(NamedTuple):
-    """``platform`` is the one wanted; ``strict`` if somebody asked for it by name."""
+    """``platforms`` are the ones wanted, the first of all if several; none of them: all.
 
-    platform: Platform
+    ``host`` is this machine's; ``strict`` if somebody asked for platforms by name.
+    """
+
+    host: Platform
+    platforms: tuple[Platform, ...]
     strict: bool = False
     insecure: bool = False
     verify_signatures: bool = True
@@ -117,7 +116,16 @@ class _Pull:
             warn=self._emitter.warn,
             on_retry=self._emitter.retrying,
         )
-        self._ingest: Ingest = store.ingest()
+        self._ingest = store.ingest()
+        self._content = ContentPuller(
+            store,
+            self._ingest,
+            self._repository,
+            self._emitter,
+            options.copy,
+            cancel,
+            verify_signatures=options.verify_signatures,
+        )
 
     def __enter__(self) -> Self:
         self._ingest.__enter__()
@@ -144,14 +152,19 @@ class _Pull:
         if reference.digest is not None:
             reference = reference.with_digest(reference.digest)
         try:
-            selection = self._select(reference)
-            content = self._present(selection) or self._fetch(selection)
+            root, targets = self._targets(reference)
+            found = [
+                (selection, self._content.obtain(selection, wanted))
+                for selection, wanted in targets
+            ]
         except DrayError as error:
             if not error.message.startswith(reference.domain):
                 error.subject = reference.familiar
             raise
-        self._emitter.emit(Status.DIGEST, selection.root)
-        return self._name(reference, selection, content)
+        self._emitter.emit(Status.DIGEST, root)
+        for selection, content in found:
+            self._content.add_documents(selection, content)
+        return self._name(reference, root, [content for _, content in found])
 
     def done(self, updated: bool) -> None:  # noqa: FBT001 - a fact, not a switch
         state = "Downloaded newer image for" if updated else "Image is up to date for"
@@ -159,140 +172,65 @@ class _Pull:
 
     # Documents
 
-    def _select(self, reference: Reference) -> Selection:
-        """Resolve a name and walk to the manifest for the platform, asking the store first."""
-        known = self._store.find(reference) if reference.digest else None
-        resolved = None if known else self._repository.resolve(reference)
-        digest = known.root if known else resolved.digest  # type: ignore[union-attr]
-        document = resolved.document if resolved else None
-        if document is None:
-            document = self._document(digest, reference.tag if not reference.digest else None)
+    def _targets(
+        self, reference: Reference
+    ) -> tuple[Digest, list[tuple[Selection, Wanted | None]]]:
+        """Resolve a name and walk to the manifests that are wanted, asking the store first."""
+        digest, document = self._root(reference)
         what = reference.digest or reference.tag
         self._emitter.emit(Status.RESOLVED, message=f"{what}: Pulling from {reference.path}")
-        return select(digest, document, self._options.platform, self._document)
+        if not self._options.platforms:
+            every = select_all(digest, document, self._document)
+            return digest, [(selection, None) for selection in every]
+        found: dict[Digest, tuple[Selection, Wanted | None]] = {}
+        for platform in self._options.platforms:
+            selection = select(digest, document, platform, self._document)
+            wanted = Wanted(platform, self._options.strict)
+            found.setdefault(selection.digest, (selection, wanted))
+        return digest, list(found.values())
 
-    def _document(self, digest: Digest, tag: str | None = None) -> Document:
+    def _root(self, reference: Reference) -> tuple[Digest, Document]:
+        if reference.digest is not None:
+            known = self._store.find(reference)
+            if known is not None:
+                return known.root, self._document(known.root)
+            return reference.digest, self._document(reference.digest)
+        resolved = self._repository.resolve(reference)
+        if resolved.document is not None:
+            return resolved.digest, resolved.document
+        try:
+            return resolved.digest, self._document(resolved.digest)
+        except NotFound:
+            return self._repository.resolve_again(reference)
+
+    def _document(self, digest: Digest) -> Document:
         try:
             return self._store.document(digest)
         except NotFound:
-            return self._repository.document(digest, tag)
-
-    # Content
-
-    def _present(self, selection: Selection) -> _Content | None:
-        """Return the image if it is complete already, and hold on to all of it."""
-        manifest: Digest | None = selection.digest
-        if not isinstance(selection.manifest, Manifest):
-            manifest = self._store.derived(selection.digest)
-        record = self._store.image(manifest) if manifest else None
-        if record is None:
-            return None
-        wanted = {layer.digest for layer in selection.layers} | {record.id, record.manifest}
-        if self._ingest.hold(wanted) != wanted:
-            return None
-        self._check_platform(parse_config(self._store.read(record.id)).platform)
-        document = self._store.document(record.manifest)
-        if not isinstance(document, Manifest):
-            return None
-        return _Content(record, document.raw, document.media_type)
-
-    def _fetch(self, selection: Selection) -> _Content:
-        if isinstance(selection.manifest, Manifest):
-            config, receipts = self._copy(selection, self._options.copy)
-            assert config is not None  # noqa: S101 - these manifests have one
-            return _content(selection.manifest, selection.digest, config, receipts)
-        from dray.ops.schema1 import check, convert
-
-        top, message = check(selection.manifest, verify=self._options.verify_signatures)
-        self._emitter.warn(message)
-        self._check_platform(top)
-        # The DiffIDs are not there to be compared but to make the config with.
-        _, receipts = self._copy(selection, self._options.copy._replace(verify_layers=True))
-        manifest, config = convert(selection.manifest, receipts)
-        self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
-        return _content(manifest, digest_of(manifest), config, receipts)
-
-    def _copy(
-        self, selection: Selection, options: CopyOptions
-    ) -> tuple[ImageConfig | None, list[Receipt]]:
-        copy = ImageCopy(
-            selection.config,
-            selection.layers,
-            self._repository,
-            self._ingest,
-            self._store.read,
-            options,
-            LayerProgress(self._emitter),
-        )
-        return copy.run(lambda config: self._check_platform(config.platform), self._cancel)
-
-    def _check_platform(self, platform: Platform) -> None:
-        """Refuse an image for another system; another architecture only if one was named."""
-        wanted, mine = self._options.platform, platform.normalized()
-        system = mine.os or wanted.os
-        if system == wanted.os and (not mine.architecture or wanted.rank(mine) is not None):
-            return
-        message = f"the image is for {mine}, not for {wanted}"
-        if system != wanted.os or self._options.strict:
-            raise PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
-        self._emitter.warn(message)
+            return self._repository.document(digest)
 
     # Names
 
-    def _name(self, reference: Reference, selection: Selection, content: _Content) -> Pulled:
-        """Store the documents, children before parents, then the names."""
-        record = content.record
-        blobs = [layer.digest for layer in selection.layers]
-        self._add(content.manifest, content.media_type, record.manifest, [record.id, *blobs])
-        if not isinstance(selection.manifest, Manifest):
-            found = selection.manifest
-            self._add(found.raw, found.media_type, selection.digest, [record.manifest])
-        chosen = selection.digest
-        for digest, index in reversed(selection.indexes):
-            rest = [entry.digest for entry in index.manifests if entry.digest != chosen]
-            self._add(index.raw, index.media_type, digest, [chosen], rest)
-            chosen = digest
+    def _name(self, reference: Reference, root: Digest, found: list[Content]) -> Pulled:
+        """Pin the names on the root, all at once, at the end."""
+        primary = min(found, key=self._preference)
         before = self._store.find(reference)
         old = self._store.image(before.manifest) if before else None
-        names = {reference.with_digest(selection.root)}
+        names = {reference.with_digest(root)}
         if reference.digest is None:
             names.add(reference)
-        self._ingest.commit(record, selection.root, names, (reference.name, [record.id, *blobs]))
-        updated = old is None or old.id != record.id
-        return Pulled(reference, selection.root, record, updated)
+        self._ingest.commit(
+            [content.record for content in found],
+            primary.record.manifest,
+            root,
+            names,
+            (reference.name, {blob for content in found for blob in content.blobs}),
+        )
+        others = any(content.fetched for content in found if content is not primary)
+        updated = old is None or old.id != primary.record.id or others
+        return Pulled(reference, root, primary.record, updated)
 
-    def _add(
-        self,
-        raw: bytes,
-        media_type: str,
-        known_as: Digest,
-        wanted: list[Digest],
-        unwanted: Sequence[Digest] = (),
-    ) -> None:
-        edges = [(child, False) for child in unwanted] + [(child, True) for child in wanted]
-        algorithm = known_as.algorithm
-        own = known_as if known_as.matches(raw) else Digest.of(raw, algorithm)
-        descriptor = Descriptor(media_type, own, len(raw))
-        self._ingest.add_document(descriptor, raw, edges, self._cancel, known_as)
-
-
-class _Content(NamedTuple):
-    """A complete image and its manifest, the one that was made where it is schema1."""
-
-    record: ImageRecord
-    manifest: bytes
-    media_type: str
-
-
-def _content(
-    manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
-) -> _Content:
-    sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
-    record = ImageRecord(
-        manifest=digest,
-        id=manifest.config.digest,
-        platform=str(config.platform.normalized()),
-        created=config.created,
-        size=sum(sizes.values()) + len(config.raw),
-    )
-    return _Content(record, manifest.raw, manifest.media_type)
+    def _preference(self, content: Content) -> int:
+        """Rank images for the one that a name shows: this machine's before others."""
+        rank = self._options.host.rank(content.platform)
+        return 1000 if rank is None else rank

@@ -6,10 +6,11 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.retry import run
-from dray.errors import Cancelled, DrayError, IntegrityError, NotFound
+from dray.errors import Cancelled, DrayError, IntegrityError
 from dray.model.digest import Digest
 from dray.model.manifest import digest_of, is_named_by, parse
-from dray.registry.v2 import V2, RangeRefused
+from dray.model.mediatype import is_foreign
+from dray.registry.v2 import V2, RangeRefused, open_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,34 +73,33 @@ class Repository:
         head = api.head_manifest(tag, self._cancel)
         if head is not None and head.digest is not None:
             return Resolved(head.digest)
+        return Resolved(*self._get_tag(api, tag))
+
+    def resolve_again(self, reference: Reference) -> tuple[Digest, Document]:
+        """Fetch by tag from a registry that does not know the digest it gave for it."""
+        tag = str(reference.tag)
+        self._warn(
+            f"{reference.domain} does not know the digest that it gave for {tag}; "
+            "asked again by the tag"
+        )
+        return self._anywhere(lambda api: self._get_tag(api, tag))
+
+    def _get_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
         raw, media_type = api.get_manifest(tag, self._cancel)
         document = parse(raw, media_type)
         digest = digest_of(document)
         self._session.keep(digest, document)
-        return Resolved(digest, document)
+        return digest, document
 
-    def document(self, digest: Digest, tag: str | None = None) -> Document:
-        """Return a document, verified before it is looked at.
-
-        ``tag`` is the name that just resolved to ``digest``: a registry that does not know
-        the digest it gave is asked once more by the tag.
-        """
+    def document(self, digest: Digest) -> Document:
+        """Return a document, verified before it is looked at."""
         known = self._session.document(digest)
         if known is not None:
             return known
-        return self._anywhere(lambda api: self._get_document(api, digest, tag))
+        return self._anywhere(lambda api: self._get_document(api, digest))
 
-    def _get_document(self, api: V2, digest: Digest, tag: str | None) -> Document:
-        try:
-            raw, media_type = api.get_manifest(str(digest), self._cancel)
-        except NotFound:
-            if tag is None:
-                raise
-            self._warn(
-                f"{api.endpoint.name} does not know the digest that it gave for {tag}; "
-                "asked again by the tag"
-            )
-            raw, media_type = api.get_manifest(tag, self._cancel)
+    def _get_document(self, api: V2, digest: Digest) -> Document:
+        raw, media_type = api.get_manifest(str(digest), self._cancel)
         if not is_named_by(digest, raw, media_type):
             actual = Digest.of(raw, digest.algorithm)
             raise IntegrityError(
@@ -114,16 +114,33 @@ class Repository:
         return document
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
-        """Open a blob at ``offset``, or before it where the registry does not do ranges."""
-        digest = descriptor.digest
+        """Open a blob at ``offset``, or before it where the place does not do ranges.
+
+        A layer that names addresses of its own is read from there.
+        """
         with self._lock:
-            turn = self._cursors.get(digest, 0)
-            self._cursors[digest] = turn + 1
-        api = self._apis[turn % len(self._apis)]
+            turn = self._cursors.get(descriptor.digest, 0)
+            self._cursors[descriptor.digest] = turn + 1
+        attempt = self._attempt_at(descriptor, turn)
         try:
-            return api.get_blob(digest, descriptor.size, offset, cancel)
+            return attempt(offset, cancel)
         except RangeRefused:
-            return api.get_blob(digest, descriptor.size, 0, cancel)
+            return attempt(0, cancel)
+
+    def _attempt_at(
+        self, descriptor: Descriptor, turn: int
+    ) -> Callable[[int, CancelToken], Opened]:
+        """Return how to open a blob at the ``turn``-th attempt."""
+        urls = descriptor.urls if is_foreign(descriptor.media_type) else ()
+        if urls:
+            url = urls[turn % len(urls)]
+            return lambda offset, cancel: open_url(
+                self._session, url, descriptor.size, offset, cancel
+            )
+        api = self._apis[turn % len(self._apis)]
+        return lambda offset, cancel: api.get_blob(
+            descriptor.digest, descriptor.size, offset, cancel
+        )
 
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page."""

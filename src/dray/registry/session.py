@@ -126,6 +126,12 @@ class Session:
             )
         raise error
 
+    def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
+        """Send a request that is nobody's in particular, and follow redirects."""
+        state = self._host(endpoint)
+        response = self._send_schemes(endpoint, state, call, None, cancel)
+        return self._follow(endpoint, call, response, cancel)
+
     def _host(self, endpoint: Endpoint) -> _HostState:
         with self._lock:
             return self._hosts[endpoint.host]

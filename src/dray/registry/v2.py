@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from dray.content.ports import Opened
-from dray.errors import InvalidDigest, InvalidDocument, RegistryError
+from dray.errors import InvalidDigest, InvalidDocument, RegistryError, Unsupported
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
 from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.hosts import Endpoint
 from dray.registry.session import Call
+from dray.registry.transport import public_url
 
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
-    from dray.registry.hosts import Endpoint
     from dray.registry.session import Session
     from dray.registry.transport import Response
 
@@ -83,17 +84,8 @@ class V2:
         """
         ranged = {"Range": f"bytes={offset}-"} if offset else {}
         response = self._send("GET", f"blobs/{digest}", cancel, headers=ranged)
-        if offset and response.status == _UNSATISFIABLE:
-            response.close()  # its body is not read: some say a length that is not true
-            raise RangeRefused
-        self._check(response, f"{self._name}: blob {digest}")
-        if response.status != _PARTIAL:
-            return Opened(response, 0, _length(response))
-        total = _range_total(response.header("Content-Range"), offset, size)
-        if total is None:
-            response.close()
-            raise RangeRefused
-        return Opened(response, offset, total)
+        what = f"{self._name}: blob {digest}"
+        return _opened(response, what, self.endpoint.name, size, offset)
 
     def tags(self, cancel: CancelToken, last: str = "") -> tuple[list[str], str | None]:
         """Fetch one page of the tag list behind ``last``; return it and the next ``last``."""
@@ -122,11 +114,47 @@ class V2:
         return self._session.send(self.endpoint, call, cancel)
 
     def _check(self, response: Response, what: str) -> None:
-        if response.status not in {_OK, _PARTIAL}:
-            raise failure(response, response.read(MAX_ERROR), what, self.endpoint.name)
+        _check(response, what, self.endpoint.name)
 
     def _what(self, tag_or_digest: str) -> str:
         return f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
+
+
+def open_url(
+    session: Session, url: str, size: int | None, offset: int, cancel: CancelToken
+) -> Opened:
+    """Open what a foreign layer's address points at; no credentials go there.
+
+    Raises `Unsupported` for addresses that are not http or https, and `RangeRefused`.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise Unsupported(f"{url[:200]}: not an address that layers can be fetched from")
+    endpoint = Endpoint(parts.netloc, parts.netloc, (parts.scheme,))
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    ranged = {"Range": f"bytes={offset}-"} if offset else {}
+    response = session.send_anonymous(endpoint, Call("GET", path, "", headers=ranged), cancel)
+    return _opened(response, public_url(url), parts.netloc, size, offset)
+
+
+def _check(response: Response, what: str, host: str) -> None:
+    if response.status not in {_OK, _PARTIAL}:
+        raise failure(response, response.read(MAX_ERROR), what, host)
+
+
+def _opened(response: Response, what: str, host: str, size: int | None, offset: int) -> Opened:
+    """Take an answer to a request from ``offset`` on for what it is."""
+    if offset and response.status == _UNSATISFIABLE:
+        response.close()  # its body is not read: some say a length that is not true
+        raise RangeRefused
+    _check(response, what, host)
+    if response.status != _PARTIAL:
+        return Opened(response, 0, _length(response))
+    total = _range_total(response.header("Content-Range"), offset, size)
+    if total is None:
+        response.close()
+        raise RangeRefused
+    return Opened(response, offset, total)
 
 
 def _range_total(header: str, offset: int, size: int | None) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits, receive
-from dray.content.ports import Blob, Busy, Opened, Receipt
+from dray.content.ports import Blob, Busy, Receipt, blob_of
 from dray.content.verify import follow_diff_id
 from dray.errors import IntegrityError, StoreError
 from dray.model.digest import Digest
@@ -200,7 +200,7 @@ class Ingest:
 
     def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:
         """Store a small blob that is at hand. Idempotent."""
-        blob = Blob(descriptor, lambda offset: Opened(_Bytes(raw, offset), offset, len(raw)))
+        blob = blob_of(descriptor, raw)
         while True:
             try:
                 self.put(blob, cancel=cancel, on_bytes=lambda _: None)
@@ -240,19 +240,22 @@ class Ingest:
 
     def commit(
         self,
-        record: ImageRecord,
+        records: Sequence[ImageRecord],
+        manifest: Digest,
         root: Digest,
         names: Collection[Reference],
         provenance: tuple[str, Collection[Digest]] | None = None,
     ) -> None:
-        """Record a complete image and pin ``names`` on ``root``, all at once, at the end.
+        """Record complete images and pin ``names`` on ``root``, all at once, at the end.
 
+        ``manifest`` is that of the image which the names show.
         ``provenance`` is a repository (``host/path``) and the blobs that it is known to have.
         """
         with self._db.write() as connection:
-            images.add_image(connection, record)
+            for record in records:
+                images.add_image(connection, record)
             for name in names:
-                refs.set_ref(connection, name, root, record.manifest)
+                refs.set_ref(connection, name, root, manifest)
             if provenance is not None:
                 repository, digests = provenance
                 now = int(time.time())
@@ -295,15 +298,3 @@ def translated(path: Path) -> Iterator[None]:
         if isinstance(error, PermissionError):
             hint = "choose a place that can be written with --store or DRAY_STORE"
         raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error
-
-
-class _Bytes:
-    def __init__(self, raw: bytes, offset: int) -> None:
-        self._left = raw[offset:]
-
-    def read1(self, size: int) -> bytes:
-        data, self._left = self._left[:size], self._left[size:]
-        return data
-
-    def close(self) -> None:
-        self._left = b""

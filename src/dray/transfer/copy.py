@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.content.ports import Busy
+from dray.content.ports import Busy, blob_of
 from dray.content.retry import RetryPolicy
 from dray.content.verify import check_rootfs
 from dray.errors import Cancelled, DrayError, IntegrityError, Unsupported
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 
 class CopyOptions(NamedTuple):
-    """How to copy: blobs at a time, when to try again, whether to compute DiffIDs."""
+    """How to copy: blobs at a time, when to try again, whether to compute DiffIDs.
+
+    ``foreign`` allows layers that registries need not hold, from the addresses they name.
+    """
 
     jobs: int = 6
     policy: RetryPolicy = RetryPolicy()
     verify_layers: bool = True
+    foreign: bool = False
 
 
 class ImageCopy:
@@ -67,8 +71,11 @@ class ImageCopy:
         """
         layers = {layer.digest: layer for layer in self._layers}
         for layer in layers.values():
-            if mediatype.is_foreign(layer.media_type):
-                raise Unsupported(f"layer {layer.digest} is foreign: the registry does not hold it")
+            if mediatype.is_foreign(layer.media_type) and not self._options.foreign:
+                raise Unsupported(
+                    f"layer {layer.digest} is foreign: the registry need not hold it",
+                    hint="fetch such layers from where the manifest says: --foreign",
+                )
             self._progress.queued(layer)
         config = self._config_at
         ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
@@ -113,6 +120,8 @@ class ImageCopy:
             cancel,
             lambda pause, error: self._progress.retrying(layer, pause, error),
         )
+        if descriptor.data is not None:  # the manifest brought it along
+            blob = blob_of(descriptor, descriptor.data)
         try:
             return self._sink.put(
                 blob,

@@ -68,6 +68,44 @@ def select(
     return found
 
 
+def select_all(
+    digest: Digest, document: Document, fetch: Callable[[Digest], Document]
+) -> list[Selection]:
+    """Find all images below a root, each once; what is no image is passed over.
+
+    Raises `Unsupported` if there is none.
+    """
+    found = list(_walk(digest, document, fetch, {digest}, 1))
+    if not found:
+        raise Unsupported("there is no image in it")
+    return found
+
+
+def _walk(
+    digest: Digest,
+    document: Document,
+    fetch: Callable[[Digest], Document],
+    seen: set[Digest],
+    depth: int,
+) -> Iterator[Selection]:
+    if not isinstance(document, Index):
+        if not isinstance(document, Manifest) or document.artifact is None:
+            yield Selection((), digest, document)
+        return
+    if depth > MAX_NESTING:
+        raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
+    for entry in document.manifests:
+        known = entry.media_type.lower() in mediatype.KNOWN
+        attests = entry.platform is not None and _is_attestation(entry.platform)
+        if not known or attests or entry.digest in seen:
+            continue
+        seen.add(entry.digest)
+        child = fetch(entry.digest)
+        _check_type(entry, child)
+        for found in _walk(entry.digest, child, fetch, seen, depth + 1):
+            yield found._replace(indexes=((digest, document), *found.indexes))
+
+
 def _search(
     digest: Digest,
     document: Document,

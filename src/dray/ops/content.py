@@ -1,0 +1,175 @@
+"""The content of one image on its way into the store: there already, or fetched and checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.errors import PlatformMismatch
+from dray.model.config import parse_config
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.model.manifest import Manifest, digest_of
+from dray.store.images import ImageRecord
+from dray.transfer.copy import CopyOptions, ImageCopy
+from dray.transfer.progress import LayerProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Receipt
+    from dray.model.config import ImageConfig
+    from dray.model.platform import Platform
+    from dray.registry.repository import Repository
+    from dray.store import LocalStore
+    from dray.store.ingest import Ingest
+    from dray.transfer.graph import Selection
+    from dray.transfer.progress import Emitter
+
+
+class Wanted(NamedTuple):
+    """The platform that an image is for; ``strict`` if somebody asked for it by name."""
+
+    platform: Platform
+    strict: bool = False
+
+
+class Content(NamedTuple):
+    """A complete image and its manifest, the one that was made where it is schema1."""
+
+    record: ImageRecord
+    platform: Platform
+    manifest: bytes
+    media_type: str
+    blobs: list[Digest]
+    fetched: bool
+
+
+class ContentPuller:
+    """Brings images of one repository into a store, under one lease."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        ingest: Ingest,
+        repository: Repository,
+        emitter: Emitter,
+        options: CopyOptions,
+        cancel: CancelToken,
+        *,
+        verify_signatures: bool,
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._repository = repository
+        self._emitter = emitter
+        self._options = options
+        self._cancel = cancel
+        self._verify_signatures = verify_signatures
+
+    def obtain(self, selection: Selection, wanted: Wanted | None) -> Content:
+        """Return the image of a selection, from the store or fetched; all of it is leased.
+
+        Without ``wanted`` an image for any platform will do.
+        """
+        return self._present(selection, wanted) or self._fetch(selection, wanted)
+
+    def _present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
+        """Return the image if it is complete already, and hold on to all of it."""
+        manifest: Digest | None = selection.digest
+        if not isinstance(selection.manifest, Manifest):
+            manifest = self._store.derived(selection.digest)
+        record = self._store.image(manifest) if manifest else None
+        if record is None:
+            return None
+        blobs = [record.id, *(layer.digest for layer in selection.layers)]
+        if not self._ingest.hold({*blobs, record.manifest}).issuperset({*blobs, record.manifest}):
+            return None
+        platform = parse_config(self._store.read(record.id)).platform
+        self._check_platform(platform, wanted)
+        document = self._store.document(record.manifest)
+        return Content(record, platform, document.raw, document.media_type, blobs, fetched=False)
+
+    def _fetch(self, selection: Selection, wanted: Wanted | None) -> Content:
+        if isinstance(selection.manifest, Manifest):
+            config, receipts = self._copy(selection, self._options, wanted)
+            assert config is not None  # noqa: S101 - these manifests have one
+            return _content(selection.manifest, selection.digest, config, receipts)
+        from dray.ops.schema1 import check, convert
+
+        top, message = check(selection.manifest, verify=self._verify_signatures)
+        self._emitter.warn(message)
+        self._check_platform(top, wanted)
+        # The DiffIDs are not there to be compared but to make the config with.
+        _, receipts = self._copy(selection, self._options._replace(verify_layers=True), wanted)
+        manifest, config = convert(selection.manifest, receipts)
+        self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
+        return _content(manifest, digest_of(manifest), config, receipts)
+
+    def _copy(
+        self, selection: Selection, options: CopyOptions, wanted: Wanted | None
+    ) -> tuple[ImageConfig | None, list[Receipt]]:
+        copy = ImageCopy(
+            selection.config,
+            selection.layers,
+            self._repository,
+            self._ingest,
+            self._store.read,
+            options,
+            LayerProgress(self._emitter),
+        )
+        return copy.run(lambda config: self._check_platform(config.platform, wanted), self._cancel)
+
+    def _check_platform(self, platform: Platform, wanted: Wanted | None) -> None:
+        """Refuse an image for another system; another architecture only if one was named."""
+        if wanted is None:
+            return
+        mine, target = platform.normalized(), wanted.platform
+        system = mine.os or target.os
+        if system == target.os and (not mine.architecture or target.rank(mine) is not None):
+            return
+        message = f"the image is for {mine}, not for {target}"
+        if system != target.os or wanted.strict:
+            raise PlatformMismatch(message, wanted=str(target), available=[str(mine)])
+        self._emitter.warn(message)
+
+    def add_documents(self, selection: Selection, content: Content) -> None:
+        """Store an image's documents, children before parents."""
+        record = content.record
+        self._add(content.manifest, content.media_type, record.manifest, content.blobs)
+        if not isinstance(selection.manifest, Manifest):
+            found = selection.manifest
+            self._add(found.raw, found.media_type, selection.digest, [record.manifest])
+        chosen = selection.digest
+        for digest, index in reversed(selection.indexes):
+            rest = [entry.digest for entry in index.manifests if entry.digest != chosen]
+            self._add(index.raw, index.media_type, digest, [chosen], rest)
+            chosen = digest
+
+    def _add(
+        self,
+        raw: bytes,
+        media_type: str,
+        known_as: Digest,
+        wanted: list[Digest],
+        unwanted: Sequence[Digest] = (),
+    ) -> None:
+        edges = [(child, False) for child in unwanted] + [(child, True) for child in wanted]
+        own = known_as if known_as.matches(raw) else Digest.of(raw, known_as.algorithm)
+        descriptor = Descriptor(media_type, own, len(raw))
+        self._ingest.add_document(descriptor, raw, edges, self._cancel, known_as)
+
+
+def _content(
+    manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
+) -> Content:
+    sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
+    record = ImageRecord(
+        manifest=digest,
+        id=manifest.config.digest,
+        platform=str(config.platform.normalized()),
+        created=config.created,
+        size=sum(sizes.values()) + len(config.raw),
+    )
+    blobs = [record.id, *sizes]
+    return Content(record, config.platform, manifest.raw, manifest.media_type, blobs, fetched=True)

@@ -1,0 +1,226 @@
+"""What the OCI specification 1.1 and docker's history allow in an image (SPEC: section 1)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dray as library
+from dray import Client, Store
+from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch, Unsupported
+from dray.testing import (
+    BuiltSchema1,
+    Corrupt,
+    FakeRegistry,
+    Fault,
+    Step,
+    build_image,
+    build_schema1,
+    compress,
+    make_key,
+    schema1_of,
+    tar_layer,
+    v1_id,
+)
+
+if TYPE_CHECKING:
+    from dray import Event
+
+TARS = [tar_layer({f"f{number}": b"x%d" % number}) for number in range(3)]
+LAYERS = [compress(tar, "gzip") for tar in TARS]
+
+
+# Foreign layers
+
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+
+def foreign(url: str) -> Any:
+    built = build_image(TARS[:1], style="docker", layer_media_types=[FOREIGN])
+    document = json.loads(built.manifest.data)
+    document["layers"][0]["urls"] = [url]
+    return built, json.dumps(document).encode()
+
+
+def push_foreign(fake: FakeRegistry, url: str) -> str:
+    built, raw = foreign(url)
+    fake.add_blob(built.config.data)
+    fake.add_manifest("app", raw, built.manifest.media_type, "t")
+    return f"{fake.host}/app:t"
+
+
+def test_foreign_layers_are_refused_unless_allowed(fake: FakeRegistry, client: Client):
+    with pytest.raises(Unsupported, match="foreign") as caught:
+        client.pull(push_foreign(fake, f"{fake.url}/elsewhere"))
+    assert "--foreign" in caught.value.hint
+
+
+def test_foreign_layers_come_from_their_addresses_without_credentials(
+    fake: FakeRegistry, store: Store
+):
+    built, _ = foreign("")
+    with FakeRegistry() as elsewhere:
+        digest = elsewhere.add_blob(built.layers[0].data)
+        name = push_foreign(fake, f"{elsewhere.url}/v2/any/blobs/{digest}?sig=secret")
+        with Client(store=store, foreign=True, credentials=("me", "pw")) as client:
+            assert str(client.pull(name).id) == built.id
+        assert [request.headers.get("authorization") for request in elsewhere.requests] == [None]
+
+
+def test_foreign_layers_are_verified_like_others(fake: FakeRegistry, store: Store):
+    built, _ = foreign("")
+    with FakeRegistry() as elsewhere:
+        digest = elsewhere.add_blob(built.layers[0].data)
+        elsewhere.inject(Fault(Corrupt(at=20)))
+        name = push_foreign(fake, f"{elsewhere.url}/v2/any/blobs/{digest}")
+        with Client(store=store, foreign=True) as client, pytest.raises(IntegrityError):
+            client.pull(name)
+    assert store.images() == []
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "nonsense", "http://"])
+def test_addresses_that_are_no_addresses_are_refused(fake: FakeRegistry, store: Store, url: str):
+    with Client(store=store, foreign=True) as client, pytest.raises(Unsupported):
+        client.pull(push_foreign(fake, url))
+
+
+# Descriptors
+
+
+def test_a_config_that_the_manifest_brings_along_is_not_fetched(fake: FakeRegistry, client: Client):
+    built = build_image(TARS)
+    document = json.loads(built.manifest.data)
+    document["config"]["data"] = base64.b64encode(built.config.data).decode()
+    for piece in built.layers:
+        fake.add_blob(piece.data)
+    fake.add_manifest("app", json.dumps(document).encode(), built.manifest.media_type, "t")
+    assert str(client.pull(f"{fake.host}/app:t").id) == built.id
+    assert not any(built.config.digest in request.path for request in fake.requests)
+
+
+def test_data_that_does_not_match_its_digest_is_refused(fake: FakeRegistry, client: Client):
+    built = build_image(TARS)
+    document = json.loads(built.manifest.data)
+    document["config"]["data"] = base64.b64encode(built.config.data[:-1] + b" ").decode()
+    fake.add_manifest("app", json.dumps(document).encode(), built.manifest.media_type, "t")
+    with pytest.raises(InvalidDocument) as caught:
+        client.pull(f"{fake.host}/app:t")
+    assert caught.value.path == "config.data"
+
+
+def test_blobs_may_be_named_by_sha512(fake: FakeRegistry, client: Client):
+    built = build_image(TARS)
+    document = json.loads(built.manifest.data)
+    for entry, piece in zip(document["layers"], built.layers, strict=True):
+        entry["digest"] = f"sha512:{hashlib.sha512(piece.data).hexdigest()}"
+        fake.add_blob(piece.data, algorithm="sha512")
+    fake.add_blob(built.config.data)
+    fake.add_manifest("app", json.dumps(document).encode(), built.manifest.media_type, "t")
+    image = client.pull(f"{fake.host}/app:t")
+    assert {layer.digest.algorithm for layer in image.layers} == {"sha512"}
+    with image.layers[0].open_tar() as tar:
+        assert tar.getnames() == ["f0"]
+
+
+def test_layers_of_unknown_types_are_read_by_their_magic_bytes(fake: FakeRegistry, client: Client):
+    forms = ["gzip", "zstd", "xz"]
+    types = [f"application/x-odd-{form}" for form in forms]
+    built = build_image(TARS, compression=forms, layer_media_types=types)
+    fake.add_image("app", built, "t")
+    image = client.pull(f"{fake.host}/app:t")
+    assert [str(layer.diff_id) for layer in image.layers] == list(built.diff_ids)
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "application/json", "text/html", ""])
+def test_configs_of_sloppy_types_count_as_images(fake: FakeRegistry, client: Client, kind: str):
+    built = build_image(TARS, style="docker", config_media_type=kind)
+    fake.add_image("app", built, "t")
+    assert str(client.pull(f"{fake.host}/app:t").id) == built.id
+
+
+# schema1
+
+
+def push(fake: FakeRegistry, built: BuiltSchema1) -> str:
+    for layer in built.layers:
+        fake.add_blob(layer)
+    piece = built.manifest
+    fake.add_manifest("app", piece.data, piece.media_type, "t", digest=built.digest)
+    return f"{fake.host}/app:t"
+
+
+def test_unsigned_schema1_becomes_an_image(fake: FakeRegistry, client: Client):
+    built = build_schema1(LAYERS)
+    image = client.pull(push(fake, built))
+    assert str(image.digest) == built.digest
+    assert [str(layer.digest) for layer in image.layers] == [
+        f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in LAYERS
+    ]
+    assert [layer.created_by for layer in image.layers] == [
+        f"/bin/sh -c step {number}" for number in range(3)
+    ]
+
+
+def test_signed_schema1_is_kept_as_served_and_found_by_its_payload_s_digest(
+    fake: FakeRegistry, client: Client, store: Store
+):
+    key = make_key("ES256")
+    built = build_schema1(LAYERS, keys=[("ES256", key)])
+    events: list[Event] = []
+    name = push(fake, built)
+    image = client.pull(name, on_event=events.append)
+    assert store.document(image.digest).raw == built.manifest.data
+    assert any("signed by" in event.message for event in events)
+    assert client.pull(f"{fake.host}/app@{built.digest}").id == image.id
+    fake.clear()
+    client.pull(name)
+    assert [request.method for request in fake.requests] == ["HEAD"]
+
+
+def test_a_tampered_schema1_is_refused_unless_nobody_cares(
+    fake: FakeRegistry, client: Client, store: Store
+):
+    built = build_schema1(LAYERS, tag="latest", keys=[("ES256", make_key("ES256"))])
+    raw = built.manifest.data.replace(b'"tag": "latest"', b'"tag": "latesu"')
+    payload = built.payload.replace(b'"tag": "latest"', b'"tag": "latesu"')
+    for layer in built.layers:
+        fake.add_blob(layer)
+    digest = f"sha256:{hashlib.sha256(payload).hexdigest()}"
+    fake.add_manifest("app", raw, built.manifest.media_type, "t", digest=digest)
+    with pytest.raises(IntegrityError, match="signature"):
+        client.pull(f"{fake.host}/app:t")
+    assert store.images() == []
+    image = client.pull(f"{fake.host}/app:t", verify_signatures=False)
+    assert str(image.digest) == digest
+
+
+def test_throwaway_steps_have_history_and_no_layer(fake: FakeRegistry, client: Client):
+    steps = [
+        Step(LAYERS[0], {"id": v1_id(0), "os": "linux"}),
+        Step(LAYERS[1], {"id": v1_id(1), "parent": v1_id(0), "throwaway": True}),
+        Step(LAYERS[2], {"id": v1_id(2), "parent": v1_id(1), "os": "linux"}),
+    ]
+    image = client.pull(push(fake, schema1_of(steps)))
+    assert len(image.layers) == 2
+    assert [entry.empty_layer for entry in image.config.history] == [False, True, False]
+
+
+def test_schema1_for_another_system_is_refused_before_its_layers_are_fetched(
+    fake: FakeRegistry, client: Client
+):
+    with pytest.raises(PlatformMismatch):
+        client.pull(push(fake, build_schema1(LAYERS, top={"os": "windows"})))
+    assert not any("/blobs/" in request.path for request in fake.requests)
+
+
+def test_diff_ids_make_the_config_even_if_layers_are_not_to_be_verified(
+    fake: FakeRegistry, client: Client, tmp_path: Any
+):
+    name = push(fake, build_schema1(LAYERS))
+    image = client.pull(name)
+    other = client.pull(name, verify_layers=False, store=library.Store(tmp_path / "other"))
+    assert image.id == other.id

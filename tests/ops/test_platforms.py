@@ -1,0 +1,110 @@
+"""Indexes: one platform, several, all of them, one more later (SPEC: "Index")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.errors import PlatformMismatch, Unsupported
+from dray.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
+
+if TYPE_CHECKING:
+    from dray import Client, Store
+
+PLATFORMS = {
+    "amd64": {"os": "linux", "architecture": "amd64"},
+    "arm64": {"os": "linux", "architecture": "arm64", "variant": "v8"},
+    "arm": {"os": "linux", "architecture": "arm", "variant": "v7"},
+}
+
+
+def image(architecture: str) -> BuiltImage:
+    layers = [tar_layer({"common": b"same everywhere"}), tar_layer({architecture: b"x"})]
+    variant = str(PLATFORMS[architecture].get("variant", ""))
+    return build_image(layers, architecture=architecture, variant=variant)
+
+
+IMAGES = {name: image(name) for name in PLATFORMS}
+ATTESTATION = build_image(
+    [b'{"_type":"statement"}'],
+    compression="none",
+    layer_media_types=["application/vnd.in-toto+json"],
+)
+
+
+def index(style: str = "oci") -> BuiltIndex:
+    entries = [(IMAGES[name], platform) for name, platform in PLATFORMS.items()]
+    attested = (ATTESTATION, {"os": "unknown", "architecture": "unknown"})
+    return build_index([*entries, attested], style=style)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    fake.add_image("app", index(), "t")
+    return f"{fake.host}/app:t"
+
+
+def test_all_platforms_brings_all_images_and_no_attestation(
+    client: Client, store: Store, name: str
+):
+    pulled = client.pull(name, all_platforms=True)
+    assert str(pulled.digest) == index().digest
+    assert str(pulled.id) == IMAGES["amd64"].id
+    assert pulled.platforms == ("linux/amd64", "linux/arm64", "linux/arm/v7")
+    for built in IMAGES.values():
+        assert str(store.get(built.id).id) == built.id
+
+
+def test_several_platforms_by_name(client: Client, name: str):
+    pulled = client.pull(name, platform="linux/arm/v7,linux/arm64")
+    assert set(pulled.platforms) == {"linux/arm64", "linux/arm/v7"}
+
+
+def test_the_layer_that_all_have_is_fetched_once(fake: FakeRegistry, client: Client, name: str):
+    client.pull(name, all_platforms=True)
+    gets = [request.path for request in fake.requests if "/blobs/" in request.path]
+    assert len(gets) == len(set(gets)) == 3 + 1 + 3
+
+
+def test_a_platform_that_is_pulled_later_joins_the_others(client: Client, store: Store, name: str):
+    first = client.pull(name, platform="linux/amd64")
+    assert first.platforms == ("linux/amd64",)
+    client.pull(name, platform="linux/arm64")
+    again = store.get(name)
+    assert set(again.platforms) == {"linux/amd64", "linux/arm64"}
+    assert str(again.id) == IMAGES["arm64"].id  # the one that was asked for last
+    assert str(store.get(IMAGES["amd64"].id).id) == IMAGES["amd64"].id
+
+
+def test_a_platform_in_the_list_that_is_not_there_is_an_error(
+    client: Client, store: Store, name: str
+):
+    with pytest.raises(PlatformMismatch) as caught:
+        client.pull(name, platform="linux/amd64,linux/s390x")
+    assert caught.value.available == ("linux/amd64", "linux/arm64/v8", "linux/arm/v7")
+    assert store.images() == []
+
+
+def test_all_platforms_of_a_plain_image_is_that_image(fake: FakeRegistry, client: Client):
+    fake.add_image("app", IMAGES["arm"], "plain")
+    pulled = client.pull(f"{fake.host}/app:plain", all_platforms=True)
+    assert str(pulled.id) == IMAGES["arm"].id
+
+
+def test_an_index_of_attestations_alone_holds_no_image(fake: FakeRegistry, client: Client):
+    fake.add_image("app", build_index([(ATTESTATION, None)]), "t")
+    with pytest.raises(Unsupported, match="no image"):
+        client.pull(f"{fake.host}/app:t", all_platforms=True)
+
+
+def test_nested_indexes_are_searched_and_all_kept(fake: FakeRegistry, client: Client, store: Store):
+    inner = build_index([(IMAGES["arm64"], PLATFORMS["arm64"])])
+    outer = build_index([(IMAGES["amd64"], PLATFORMS["amd64"]), (inner, None)])
+    fake.add_image("app", outer, "nested")
+    pulled = client.pull(f"{fake.host}/app:nested", platform="linux/arm64")
+    assert str(pulled.id) == IMAGES["arm64"].id
+    assert str(pulled.digest) == outer.digest
+    every = client.pull(f"{fake.host}/app:nested", all_platforms=True)
+    assert str(store.get(IMAGES["amd64"].id).id) == IMAGES["amd64"].id
+    assert str(every.id) == IMAGES["amd64"].id
