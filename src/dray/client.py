@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dray.ops.pull import Pulled, PullOptions
+    from dray.ops.validate import Report
     from dray.registry.session import Session
     from dray.registry.transport import Exchange
 
@@ -155,6 +156,35 @@ class Client:
             on_event or ignore,
         )
         return [_image(store, each) for each in pulled]
+
+    def validate(
+        self,
+        address: str,
+        *,
+        store: Store | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Report:
+        """Check a whole image where it is, in a registry or (``store:NAME``) in a store.
+
+        Documents, digests, sizes, DiffIDs, history against layers, all platforms of an
+        index; nothing is stored. All findings are in the report. Raises the errors of `pull`
+        where the image itself cannot be found or read.
+        """
+        from dray.ops.places import StorePlace, repository
+        from dray.ops.validate import validate
+        from dray.transfer.progress import Emitter
+
+        token = cancel or CancelToken()
+        if address.startswith("store:"):
+            store = store or self.store
+            root = store.get(address.removeprefix("store:")).root
+            return validate(StorePlace(store), root, token, sparse=True)
+        reference = Reference.parse(address.removeprefix("docker://")).with_default_tag()
+        emitter = Emitter(on_event or ignore, reference.familiar)
+        source = repository(self._connected(), reference, emitter, token, insecure=self._insecure)
+        resolved = source.resolve(reference)
+        return validate(source, resolved.digest, token, sparse=False)
 
     def _pull_options(
         self,

@@ -15,6 +15,14 @@ def registry_name(text: str) -> str:
     return text.removeprefix("docker://")
 
 
+def image_address(text: str) -> str:
+    """Return the address of an image in a registry or in the store."""
+    place = _place(text)
+    if place not in {None, "store:"}:
+        raise Unsupported(f"{text}: only images of registries and of the store can be read")
+    return text
+
+
 def store_name(text: str) -> str:
     """Return the name of an image in the store, ``store:`` taken off."""
     place = _place(text)

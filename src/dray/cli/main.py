@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dray.image import Store
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE, INTEGRITY, INTERRUPTED = 0, 1, 2, 5, 130
 
 # The first class that fits decides.
 _EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
@@ -30,7 +30,7 @@ _EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
     (errors.NotFound, 3),
     (errors.Unauthorized, 4),
     (errors.Denied, 4),
-    (errors.IntegrityError, 5),
+    (errors.IntegrityError, INTEGRITY),
     (errors.NetworkError, 6),
     (errors.RateLimited, 6),
     (errors.Cancelled, INTERRUPTED),
@@ -41,6 +41,7 @@ _COMMANDS = {
     "images": "List the images of the store.",
     "pull": "Fetch images from registries into the store.",
     "show": "Show an image of the store.",
+    "validate": "Check a whole image and report every finding.",
 }
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dray.cli.address import registry_name
-from dray.cli.main import say, settings
+from dray.cli.main import settings
+from dray.cli.options import make_client, registry_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dray.client import Client
     from dray.image import Image
-    from dray.registry.transport import Exchange
 
 EXAMPLES = """\b
 Examples:
@@ -40,48 +39,28 @@ Examples:
     show_default=True,
     help="How to show progress, on stderr.",
 )
-@click.option("--creds", metavar="USER[:PASSWORD]", help="For the registries named here.")
-@click.option(
-    "--authfile",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A file of credentials, instead of those of podman, skopeo and docker.",
-)
-@click.option("--insecure", is_flag=True, help="Accept any certificate, and plain http.")
 @click.option("--foreign", is_flag=True, help="Fetch foreign layers from where they say.")
 @click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
 @click.option("--no-verify-signatures", is_flag=True, help="Take schema1 however it is signed.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=6, show_default=True, help="Blobs at a time."
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Without a byte, before trying again.",
-)
-@click.option(
-    "--retries", type=click.IntRange(1), default=5, show_default=True, help="Attempts in all."
-)
+@registry_options
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     names: tuple[str, ...],
     all_tags: bool,
     platform: str | None,
     all_platforms: bool,
     quiet: bool,
     progress: str,
-    creds: str | None,
-    authfile: Path | None,
-    insecure: bool,
     foreign: bool,
     no_verify_layers: bool,
     no_verify_signatures: bool,
     jobs: int,
-    timeout: float,
-    retries: int,
+    **registry: Any,
 ) -> None:
     """Fetch images from registries into the store, verified to the last byte.
 
@@ -89,7 +68,6 @@ def command(
     stood. Prints the image ids.
     """
     from dray.cli.progress import view
-    from dray.client import Client
     from dray.model.reference import Reference
 
     chosen = settings(ctx)
@@ -100,17 +78,7 @@ def command(
         raise click.UsageError("--all-platforms and --platform exclude each other", ctx)
     shown = view("plain" if chosen.verbose and progress == "auto" else progress, quiet=quiet)
     store = chosen.store()
-    client = Client(
-        store=store,
-        credentials=_credentials(creds),
-        authfile=authfile,
-        insecure=insecure,
-        foreign=foreign,
-        jobs=jobs,
-        timeout=timeout,
-        retries=retries,
-        on_request=_print_request if chosen.verbose else None,
-    )
+    client = make_client(chosen, store, registry, foreign=foreign, jobs=jobs)
     try:
         for reference in references:
             for image in _pull(client, all_tags=all_tags)(
@@ -133,21 +101,3 @@ def _pull(client: Client, *, all_tags: bool) -> Callable[..., list[Image]]:
     if all_tags:
         return client.pull_all_tags
     return lambda *args, **kwargs: [client.pull(*args, **kwargs)]
-
-
-def _credentials(text: str | None) -> tuple[str, str] | None:
-    """Split ``USER:PASSWORD``; a password that is left out is asked for."""
-    if text is None:
-        return None
-    user, colon, password = text.partition(":")
-    if not colon:
-        password = click.prompt(f"Password for {user}", hide_input=True, err=True)
-    return user, password
-
-
-def _print_request(exchange: Exchange) -> None:
-    limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
-    say(
-        f"> {exchange.method} {exchange.url} {exchange.status} "
-        f"{exchange.seconds * 1000:.0f} ms{limit}"
-    )

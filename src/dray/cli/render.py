@@ -95,8 +95,9 @@ def describe(error: DrayError) -> str:
     if isinstance(error, InvalidReference):
         lines += [f"  {error.text}", f"  {' ' * error.position}^"]
     lines += [f"  {line}" for line in error.hint.splitlines()]
-    return "\n".join(_printable(line) for line in lines)
+    return "\n".join(printable(line) for line in lines)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Keep what others wrote from steering the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -88,16 +88,11 @@ def _lines(image: Image) -> Iterator[str]:
     ]
     for title, values in rows:
         for place, value in enumerate(value for value in values if value):
-            yield f"{title if place == 0 else '':<12}{_plain(value)}"
+            yield f"{title if place == 0 else '':<12}{render.printable(value)}"
     for place, layer in enumerate(image.layers):
         step = " ".join(layer.created_by.split())
         short = step if len(step) <= _COMMAND_SHOWN else f"{step[: _COMMAND_SHOWN - 1]}…"
         title = "layers" if place == 0 else ""
-        yield (
-            f"{title:<12}{layer.digest.short}  {render.size(layer.size):>7}  {_plain(short)}"
-        ).rstrip()
-
-
-def _plain(text: str) -> str:
-    """Keep what an image says from steering the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        size = render.size(layer.size)
+        line = f"{title:<12}{layer.digest.short}  {size:>7}  {render.printable(short)}"
+        yield line.rstrip()

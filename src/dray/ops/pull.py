@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dray.content.events import Event, Status
 from dray.errors import DrayError, NotFound, Unsupported
 from dray.ops.content import Content, ContentPuller, Wanted
-from dray.registry.hosts import endpoints
-from dray.registry.repository import Repository
+from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
 from dray.transfer.graph import Selection, select, select_all
 from dray.transfer.progress import Emitter
@@ -108,13 +107,8 @@ class _Pull:
         self._options = options
         self._cancel = cancel
         self._emitter = Emitter(listener, reference.familiar)
-        self._repository = Repository(
-            session,
-            reference,
-            endpoints(reference, insecure=options.insecure),
-            cancel,
-            warn=self._emitter.warn,
-            on_retry=self._emitter.retrying,
+        self._repository = repository(
+            session, reference, self._emitter, cancel, insecure=options.insecure
         )
         self._ingest = store.ingest()
         self._content = ContentPuller(

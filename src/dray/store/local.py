@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits
-from dray.errors import NotFound, StoreError
+from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
 from dray.model.manifest import Document, parse
 from dray.store import images, refs
@@ -133,7 +133,15 @@ class LocalStore:
                 ).fetchone()
         if row is None:
             raise NotFound(f"{digest} is not a document of the store {self.path}")
-        return parse(self.read(Digest.parse(row[0])), row[1])
+        own = Digest.parse(row[0])
+        raw = self.read(own)
+        if not own.matches(raw):
+            raise IntegrityError(
+                f"{self._files.path(own)}: the file is damaged",
+                expected=str(own),
+                actual=str(Digest.of(raw, own.algorithm)),
+            )
+        return parse(raw, row[1])
 
     def derived(self, digest: Digest) -> Digest | None:
         """Return the manifest that was made from a schema1 one, by the latter's digest."""

@@ -1,0 +1,61 @@
+"""``dray validate``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from dray.cli import render
+from dray.cli.address import image_address
+from dray.cli.main import DONE, INTEGRITY, settings
+from dray.cli.options import make_client, registry_options
+
+EXAMPLES = """\b
+Examples:
+  dray validate alpine
+  dray validate store:alpine
+  dray validate --json ghcr.io/acme/app:1.4.2 | jq .findings
+"""
+
+
+@click.command("validate", epilog=EXAMPLES)
+@click.argument("address", metavar="NAME|store:NAME")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@registry_options
+@click.pass_context
+def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any) -> int:
+    """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
+
+    All platforms of an index are looked at; nothing is stored. Prints every finding and exits
+    with 5 if one of them is an error.
+    """
+    from dray.cli.progress import Quiet
+
+    chosen = settings(ctx)
+    store = chosen.store()
+    with make_client(chosen, store, registry) as client:
+        report = client.validate(image_address(address), on_event=Quiet())
+    store.close()
+    errors = sum(finding.error for finding in report.findings)
+    if as_json:
+        found = [
+            {
+                "severity": "error" if finding.error else "warning",
+                "where": finding.where,
+                "message": finding.message,
+            }
+            for finding in report.findings
+        ]
+        click.echo(json.dumps({"digest": str(report.root), "findings": found}, indent=2))
+        return INTEGRITY if errors else DONE
+    for finding in report.findings:
+        severity = "error" if finding.error else "warning"
+        where = f"{finding.where}: " if finding.where else ""
+        click.echo(render.printable(f"{severity}: {where}{finding.message}"))
+    click.echo(
+        f"{report.root}: {report.documents} documents, {report.blobs} layers, "
+        f"{render.size(report.size)}: {f'{errors} errors' if errors else 'good'}"
+    )
+    return INTEGRITY if errors else DONE

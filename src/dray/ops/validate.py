@@ -1,0 +1,283 @@
+"""Validate: every document and blob of an image against what points at it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.content.codec import detect
+from dray.content.verify import RawLimit, follow_diff_id
+from dray.errors import Cancelled, DrayError, InvalidDocument, NotFound
+from dray.model import mediatype
+from dray.model.config import parse_config
+from dray.model.manifest import Index, Manifest
+from dray.ops.schema1 import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    from typing_extensions import Buffer
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Stream
+    from dray.model.config import ImageConfig
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+    from dray.model.manifest import Document
+    from dray.model.schema1 import Schema1
+    from dray.ops.places import StorePlace
+    from dray.registry.repository import Repository
+
+    Place: TypeAlias = StorePlace | Repository
+
+MAX_NESTING = 8
+_CHUNK = 256 * 1024
+_ENDINGS = {"gzip": ("gzip",), "zstd": ("zstd",), None: (".tar",)}
+
+
+class Finding(NamedTuple):
+    """Something that is wrong (``error``) or odd, and at which place of which document."""
+
+    error: bool
+    where: str
+    message: str
+
+
+class Report(NamedTuple):
+    """All findings, and how much was looked at: documents, blobs and their bytes."""
+
+    root: Digest
+    findings: list[Finding]
+    documents: int
+    blobs: int
+    size: int
+
+
+def validate(place: Place, root: Digest, cancel: CancelToken, *, sparse: bool) -> Report:
+    """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
+
+    All platforms of an index are checked, each blob once; what is wrong is reported and the
+    rest is looked at all the same. ``sparse`` places need not hold all that an index lists.
+    Raises `Cancelled`, and whatever ``place`` raises for the root itself.
+    """
+    run = _Run(place, cancel, sparse=sparse)
+    run.document(root, place.document(root), "", 1)
+    return Report(root, run.findings, run.documents, len(run.layers), run.size)
+
+
+class _Run:
+    def __init__(self, place: Place, cancel: CancelToken, *, sparse: bool) -> None:
+        self._sparse = sparse
+        self._place = place
+        self._cancel = cancel
+        self._seen: set[Digest] = set()
+        self.findings: list[Finding] = []
+        self.documents = 0
+        self.layers: dict[Digest, Digest | None] = {}
+        self.size = 0
+
+    def _error(self, where: str, message: str) -> None:
+        self.findings.append(Finding(error=True, where=where, message=message))
+
+    def _warn(self, where: str, message: str) -> None:
+        self.findings.append(Finding(error=False, where=where, message=message))
+
+    # Documents
+
+    def document(self, digest: Digest, document: Document, where: str, depth: int) -> None:
+        self._seen.add(digest)
+        self.documents += 1
+        match document:
+            case Index():
+                self._index(document, where, depth)
+            case Manifest():
+                self._manifest(document, where)
+            case _:
+                self._schema1(document, where)
+
+    def _index(self, index: Index, where: str, depth: int) -> None:
+        if depth > MAX_NESTING:
+            self._error(where, f"indexes are nested deeper than {MAX_NESTING}")
+            return
+        for place, entry in enumerate(index.manifests):
+            at = f"{where}manifests[{place}]"
+            if entry.digest in self._seen:
+                continue
+            if entry.media_type.lower() not in mediatype.KNOWN:
+                self._warn(f"{at}.mediaType", f"{entry.media_type!r} is not a manifest type")
+                continue
+            try:
+                child = self._place.document(entry.digest)
+            except Cancelled:
+                raise
+            except DrayError as error:
+                if not (self._sparse and isinstance(error, NotFound)):
+                    self._error(at, str(error))
+                continue
+            self._check_entry(entry, child, at)
+            self.document(entry.digest, child, f"{at} > ", depth + 1)
+
+    def _check_entry(self, entry: Descriptor, child: Document, at: str) -> None:
+        if entry.size != len(child.raw):
+            self._error(f"{at}.size", f"is {entry.size}, the document has {len(child.raw)} bytes")
+        if entry.media_type.lower() != child.media_type:
+            self._error(f"{at}.mediaType", f"is {entry.media_type}, it is {child.media_type}")
+
+    def _manifest(self, manifest: Manifest, where: str) -> None:
+        if manifest.artifact is not None:
+            self._warn(where.removesuffix(" > "), f"this is {manifest.artifact}, not an image")
+        config = self._config(manifest, where) if manifest.artifact is None else None
+        diff_ids = [
+            self._layer(layer, f"{where}layers[{place}]")
+            for place, layer in enumerate(manifest.layers)
+        ]
+        if manifest.artifact is None and config is not None:
+            self._compare(config, diff_ids, where)
+
+    def _schema1(self, manifest: Schema1, where: str) -> None:
+        try:
+            _, message = check(manifest, verify=True)
+            self._warn(where.removesuffix(" > "), message)
+        except DrayError as error:
+            self._error(f"{where}signatures", str(error))
+        from dray.model.descriptor import Descriptor
+
+        for place, layer in enumerate(manifest.layers):
+            if not layer.throwaway:
+                self._layer(Descriptor("", layer.blob_sum), f"{where}fsLayers[{place}]")
+
+    # Blobs
+
+    def _config(self, manifest: Manifest, where: str) -> ImageConfig | None:
+        at = f"{where}config"
+        raw = bytearray()
+        if not self._read(manifest.config, at, raw.extend):
+            return None
+        try:
+            return parse_config(bytes(raw))
+        except InvalidDocument as error:
+            self._error(f"{at} > {error.path}" if error.path else at, str(error))
+            return None
+
+    def _layer(self, layer: Descriptor, at: str) -> Digest | None:
+        """Return a layer's DiffID; None where it cannot be read."""
+        if layer.digest in self.layers:
+            return self.layers[layer.digest]
+        found: list[Digest] = []
+
+        def follow(source: _Hashed) -> None:
+            limit = RawLimit().of(layer.size or 2**40)
+            found.append(follow_diff_id(source, limit, self._cancel)[0])
+
+        good = self._check(layer, at, follow)
+        self.layers[layer.digest] = found[0] if good and found else None
+        return self.layers[layer.digest]
+
+    def _read(self, blob: Descriptor, at: str, take: Callable[[bytes], None]) -> bool:
+        def read(source: _Hashed) -> None:
+            buffer = bytearray(_CHUNK)
+            while count := source.readinto(buffer):
+                take(bytes(buffer[:count]))
+
+        return self._check(blob, at, read)
+
+    def _check(self, blob: Descriptor, at: str, consume: Callable[[_Hashed], None]) -> bool:
+        """Read a blob through ``consume`` and compare its size and digest."""
+        try:
+            opened = self._place.open(blob, 0, self._cancel)
+            source = _Hashed(opened.stream, blob)
+            try:
+                problem = None
+                try:
+                    consume(source)
+                except Cancelled:
+                    raise
+                except DrayError as error:
+                    problem = str(error)
+                source.drain()
+            finally:
+                opened.stream.close()
+        except Cancelled:
+            raise
+        except DrayError as error:
+            self._error(at, str(error))
+            return False
+        self.size += source.size
+        wrong = list(self._mismatches(source, blob, at))
+        if problem is not None and not wrong:
+            wrong.append((at, problem))
+        for where, message in wrong:
+            self._error(where, message)
+        self._check_form(source.head, blob, at)
+        return not wrong
+
+    def _mismatches(self, source: _Hashed, blob: Descriptor, at: str) -> Iterator[tuple[str, str]]:
+        if blob.size not in {None, source.size}:
+            yield f"{at}.size", f"is {blob.size}, the blob has {source.size} bytes"
+        if source.hexdigest() != blob.digest.hex:
+            actual = f"{blob.digest.algorithm}:{source.hexdigest()}"
+            yield f"{at}.digest", f"is {blob.digest}, the content's is {actual}"
+
+    def _check_form(self, head: bytes, blob: Descriptor, at: str) -> None:
+        """Compare how a layer is packed with what its type says."""
+        kind = blob.media_type.lower()
+        if ".layer." not in kind and ".rootfs." not in kind:
+            return
+        form = detect(head)
+        if not kind.endswith(_ENDINGS.get(form, ())):
+            self._warn(f"{at}.mediaType", f"is {blob.media_type}, the layer is {form or 'plain'}")
+
+    # Config against layers
+
+    def _compare(self, config: ImageConfig, diff_ids: list[Digest | None], where: str) -> None:
+        at = f"{where}config > "
+        if len(config.diff_ids) != len(diff_ids):
+            count = len(config.diff_ids)
+            self._error(f"{at}rootfs.diff_ids", f"has {count} entries for {len(diff_ids)} layers")
+        for place, (stated, found) in enumerate(zip(config.diff_ids, diff_ids, strict=False)):
+            same = found is None or stated.algorithm != found.algorithm or stated == found
+            if not same:
+                message = f"is {stated}, the layer's is {found}"
+                self._error(f"{at}rootfs.diff_ids[{place}]", message)
+        steps = sum(not entry.empty_layer for entry in config.history)
+        if config.history and steps != len(diff_ids):
+            self._error(
+                f"{at}history", f"has {steps} steps with a layer for {len(diff_ids)} layers"
+            )
+        for name in ("os", "architecture"):
+            if not getattr(config, name):
+                self._warn(f"{at}{name}", "is missing")
+
+
+class _Hashed(io.RawIOBase):
+    """A blob's bytes as they pass, hashed and counted, one more than there should be at most."""
+
+    def __init__(self, stream: Stream, blob: Descriptor) -> None:
+        self._stream = stream
+        self._hash = blob.digest.hasher()
+        self._left = 2**63 if blob.size is None else blob.size + 1
+        self.size = 0
+        self.head = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read1(min(len(view), self._left)) if self._left else b""
+        if len(self.head) < 8:  # noqa: PLR2004 - what magic bytes need
+            self.head += data[:8]
+        self._hash.update(data)
+        self.size += len(data)
+        self._left -= len(data)
+        view[: len(data)] = data
+        return len(data)
+
+    def drain(self) -> None:
+        buffer = bytearray(_CHUNK)
+        while self.readinto(buffer):
+            pass
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()

@@ -1,0 +1,139 @@
+"""``validate`` finds each kind of damage, names its place, and goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.errors import NotFound
+from dray.testing import (
+    FakeRegistry,
+    build_image,
+    build_index,
+    build_schema1,
+    compress,
+    make_key,
+    sha256,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from conftest import Dray
+    from dray import Client, Store
+
+TARS = [tar_layer({f"f{number}": b"x" * 999 * number}) for number in range(3)]
+GOOD = build_image(TARS)
+AMD64 = {"os": "linux", "architecture": "amd64"}
+ARM64 = {"os": "linux", "architecture": "arm64"}
+
+
+def places(client: Client, name: str) -> list[str]:
+    return [finding.where for finding in client.validate(name).findings if finding.error]
+
+
+def test_a_good_index_has_no_findings(fake: FakeRegistry, client: Client, store: Store):
+    index = build_index([(GOOD, AMD64), (build_image(TARS, architecture="arm64"), ARM64)])
+    fake.add_image("app", index, "t")
+    report = client.validate(f"{fake.host}/app:t")
+    assert report.findings == []
+    assert str(report.root) == index.digest
+    assert (report.documents, report.blobs) == (3, 3)
+    assert not store.path.exists()
+
+
+def test_diff_ids_and_history_that_do_not_fit(fake: FakeRegistry, client: Client):
+    lying = [sha256(TARS[0]), sha256(b"other"), sha256(TARS[2])]
+    fake.add_image("app", build_image(TARS, diff_ids=lying, history=[{"created_by": "x"}]), "t")
+    assert places(client, f"{fake.host}/app:t") == [
+        "config > rootfs.diff_ids[1]",
+        "config > history",
+    ]
+
+
+def test_all_damage_is_found_in_one_run(fake: FakeRegistry, client: Client):
+    fake.add_image("app", build_index([(GOOD, AMD64)]), "t")
+    del fake.blobs[GOOD.layers[0].digest]
+    data = GOOD.layers[1].data
+    fake.blobs[GOOD.layers[1].digest] = data[:30] + bytes([data[30] ^ 1]) + data[31:]
+    fake.blobs[GOOD.layers[2].digest] = GOOD.layers[2].data + b"more"
+    fake.blobs[GOOD.config.digest] = b"{}"
+    found = places(client, f"{fake.host}/app:t")
+    assert {place.removeprefix("manifests[0] > ") for place in found} == {
+        "config.size",
+        "config.digest",
+        "layers[0]",
+        "layers[1].digest",
+        "layers[2].size",
+        "layers[2].digest",
+    }
+
+
+def test_an_entry_that_lies_about_its_document(fake: FakeRegistry, client: Client):
+    index = build_index([(GOOD, AMD64)])
+    document = json.loads(index.index.data)
+    document["manifests"][0]["size"] += 1
+    fake.add_image("app", GOOD)
+    fake.add_manifest("app", json.dumps(document).encode(), index.index.media_type, "t")
+    assert places(client, f"{fake.host}/app:t") == ["manifests[0].size"]
+
+
+def test_a_document_that_is_missing(fake: FakeRegistry, client: Client):
+    index = build_index([(GOOD, AMD64)])
+    fake.add_manifest("app", index.index.data, index.index.media_type, "t")
+    assert places(client, f"{fake.host}/app:t") == ["manifests[0]"]
+
+
+def test_a_layer_that_is_packed_otherwise_than_it_says_is_a_warning(
+    fake: FakeRegistry, client: Client
+):
+    kind = "application/vnd.oci.image.layer.v1.tar+zstd"
+    fake.add_image("app", build_image(TARS[:1], layer_media_types=[kind]), "t")
+    (finding,) = client.validate(f"{fake.host}/app:t").findings
+    assert (finding.error, finding.where) == (False, "layers[0].mediaType")
+
+
+def test_schema1_has_its_signatures_verified(fake: FakeRegistry, client: Client):
+    layers = [compress(tar, "gzip") for tar in TARS]
+    built = build_schema1(layers, keys=[("ES256", make_key("ES256"))])
+    raw = built.manifest.data.replace(b'"tag": "latest"', b'"tag": "latesu"')
+    for layer in layers:
+        fake.add_blob(layer)
+    payload = built.payload.replace(b'"tag": "latest"', b'"tag": "latesu"')
+    fake.add_manifest("app", raw, built.manifest.media_type, "bad", digest=sha256(payload))
+    fake.add_manifest(
+        "app", built.manifest.data, built.manifest.media_type, "good", digest=built.digest
+    )
+    assert places(client, f"{fake.host}/app:good") == []
+    assert places(client, f"{fake.host}/app:bad") == ["signatures"]
+
+
+def test_a_store_with_a_part_of_an_index_is_good_and_bit_rot_is_found(
+    fake: FakeRegistry, client: Client, store: Store
+):
+    index = build_index([(GOOD, AMD64), (build_image(TARS, architecture="arm64"), ARM64)])
+    fake.add_image("app", index, "t")
+    name = f"{fake.host}/app:t"
+    client.pull(name, platform="linux/amd64")
+    assert client.validate(f"store:{name}").findings == []
+    file = store.path / "blobs" / "sha256" / GOOD.layers[2].digest.removeprefix("sha256:")
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "manifests[0] > layers[2].size" in places(client, f"store:{name}")
+
+
+def test_what_is_not_there_is_an_error_and_no_finding(fake: FakeRegistry, client: Client):
+    with pytest.raises(NotFound):
+        client.validate(f"{fake.host}/app:nope")
+
+
+def test_the_command_prints_findings_and_exits_with_5(fake: FakeRegistry, dray: Dray):
+    fake.add_image("app", GOOD, "t")
+    good = dray("validate", f"{fake.host}/app:t")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.endswith(": good\n")
+    fake.blobs[GOOD.config.digest] = b"{}"
+    bad = dray("validate", "--json", f"{fake.host}/app:t")
+    assert bad.returncode == 5
+    assert json.loads(bad.stdout)["findings"][0]["where"] == "config.size"
