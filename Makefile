@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PYTHON
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check bench long clean
 
 demo:
 	@echo "Setting up .venv ..."
@@ -24,7 +24,12 @@ check:
 
 bench:
 	@scripts/setup peers
+	@$(BIN)/python bench/parse.py
 	@$(BIN)/python bench/pull.py $(ARGS)
+
+long:
+	@scripts/setup peers
+	$(BIN)/pytest -m long
 
 clean:
 	rm -rf .venv .bench build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dray.errors import InvalidDigest, InvalidDocument
 from dray.model.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 MAX_DOCUMENT = 4 * 2**20  # bytes of a manifest, index or config
 MAX_INTEGER = 2**63 - 1
@@ -44,7 +43,7 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
     if not isinstance(value, dict):
         raise InvalidDocument(f"{what} is {_kind(value)}, expected an object")
     _check_tree(value, max_depth)
-    return Fields(value, "")
+    return Fields(value)
 
 
 class _Refused(str):
@@ -93,37 +92,56 @@ def _out_of_range(text: str) -> _Refused:
     return _Refused(f"the number {text[:24]} is out of range")
 
 
+_Link = tuple[Any, str | int]  # the way to a value: that to its parent, and the last step
+
+
 def _check_tree(root: dict[str, Any], max_depth: int) -> None:
     """Refuse what cannot be trusted to mean one thing, with its path, without recursion."""
-    pending: list[tuple[Any, int, str]] = [(root, 1, "")]
+    pending: list[tuple[Any, int, _Link | None]] = [(root, 1, None)]
     while pending:
-        value, depth, path = pending.pop()
-        if isinstance(value, _Refused):
-            raise InvalidDocument(str(value), path=path)
-        if isinstance(value, _Twice):
-            raise InvalidDocument("the key appears twice", path=_join(path, value.key))
-        if isinstance(value, str):
-            _check_text(value, path)
-        elif isinstance(value, dict | list):
-            if depth > max_depth:
-                raise InvalidDocument(f"nested deeper than {max_depth} levels", path=path)
-            for key, child in _children(value):
-                if isinstance(key, str):
-                    _check_text(key, path)
-                if isinstance(child, str | dict | list):
-                    pending.append((child, depth + 1, _join(path, key)))
+        value, depth, link = pending.pop()
+        if depth > max_depth:
+            raise InvalidDocument(f"nested deeper than {max_depth} levels", path=_path(link))
+        for key, child in _children(value, link):
+            kind = type(child)
+            if kind is str:
+                if not child.isascii():
+                    _check_text(child, (link, key))
+            elif kind is dict or kind is list or kind is _Twice:
+                pending.append((child, depth + 1, (link, key)))
+            elif kind is _Refused:
+                raise InvalidDocument(str(child), path=_path((link, key)))
 
 
-def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:
-    return iter(value.items()) if isinstance(value, dict) else iter(enumerate(value))
+def _children(value: Any, link: _Link | None) -> Iterable[tuple[str | int, Any]]:
+    """Return what is in an array or object, the keys of the latter checked."""
+    if isinstance(value, list):
+        return enumerate(value)
+    if isinstance(value, _Twice):
+        raise InvalidDocument("the key appears twice", path=_path((link, value.key)))
+    for key in value:
+        _check_text(key, link)
+    items: Iterable[tuple[str, Any]] = value.items()
+    return items
 
 
-def _check_text(text: str, path: str) -> None:
+def _check_text(text: str, link: _Link | None) -> None:
     if not text.isascii():
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise InvalidDocument("a lone surrogate is not text", path=path) from None
+            raise InvalidDocument("a lone surrogate is not text", path=_path(link)) from None
+
+
+def _path(link: _Link | None) -> str:
+    steps = []
+    while link is not None:
+        link, step = link
+        steps.append(step)
+    path = ""
+    for step in reversed(steps):
+        path = _join(path, step)
+    return path
 
 
 def _join(path: str, key: str | int) -> str:
@@ -149,15 +167,28 @@ def _kind(value: object) -> str:
             return "an object"
 
 
-@dataclass(frozen=True, slots=True)
 class Fields:
     """An object of a document at ``path``; each getter checks one field.
 
-    A field that is null counts as absent, as it does to Go's decoder.
+    A field that is null counts as absent, as it does to Go's decoder. No dataclass: an index
+    of a thousand entries makes thousands of them.
     """
 
-    value: dict[str, Any]
-    path: str
+    __slots__ = ("_key", "_parent", "value")
+
+    def __init__(
+        self, value: dict[str, Any], parent: str | Fields = "", key: str | int = ""
+    ) -> None:
+        self.value = value
+        self._parent = parent
+        self._key = key
+
+    @property
+    def path(self) -> str:
+        """Where in the document this object is: ``layers[3]``."""
+        if isinstance(self._parent, str):
+            return self._parent
+        return _join(self._parent.path, self._key)
 
     def at(self, key: str) -> str:
         """Return the path of a field of this object."""
@@ -211,7 +242,7 @@ class Fields:
     def object(self, key: str) -> Fields | None:
         """Return an object or None."""
         value = self._typed(key, dict, "an object")
-        return None if value is None else Fields(value, self.at(key))
+        return None if value is None else Fields(value, self, key)
 
     def required_object(self, key: str) -> Fields:
         """Return an object, which must be there."""
@@ -222,12 +253,13 @@ class Fields:
 
     def objects(self, key: str) -> list[Fields]:
         """Return an array of objects, absent is empty."""
+        place = Fields({}, self, key)
         found = []
-        for place, item in enumerate(self.array(key)):
-            path = f"{self.at(key)}[{place}]"
+        for number, item in enumerate(self.array(key)):
             if not isinstance(item, dict):
-                raise InvalidDocument(f"is {_kind(item)}, expected an object", path=path)
-            found.append(Fields(item, path))
+                message = f"is {_kind(item)}, expected an object"
+                raise InvalidDocument(message, path=_join(place.path, number))
+            found.append(Fields(item, place, number))
         return found
 
     def array(self, key: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from dray.errors import InvalidReference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -67,25 +68,8 @@ class Platform:
 
     def normalized(self) -> Platform:
         """Return the canonical spelling: ``aarch64`` is arm64, arm64/v8 arm64, arm arm/v7."""
-        system = self.os.lower()
-        architecture, variant = self.architecture.lower(), self.variant.lower()
-        if architecture in _ARCHITECTURES:
-            architecture, implied = _ARCHITECTURES[architecture]
-            variant = implied or variant
-        if variant.isdigit() and architecture in {"arm", "arm64"}:
-            variant = f"v{variant}"
-        match architecture, variant:
-            case ("arm64", "v8" | "v8.0") | ("amd64", "v1"):
-                variant = ""
-            case "arm64", "v9.0":
-                variant = "v9"
-            case "arm", "":
-                variant = "v7"
-            case _:
-                pass
-        return replace(
-            self, os=_SYSTEMS.get(system, system), architecture=architecture, variant=variant
-        )
+        system, architecture, variant = _normalized(self.os, self.architecture, self.variant)
+        return replace(self, os=system, architecture=architecture, variant=variant)
 
     def vector(self) -> Iterator[Platform]:
         """Yield the platforms whose images run here, best first, beginning with this one."""
@@ -96,15 +80,20 @@ class Platform:
 
     def rank(self, candidate: Platform) -> int | None:
         """Return how well ``candidate`` suits this platform: 0 is best, None does not run."""
-        other = candidate.normalized()
+        return self.ranking()(candidate)
+
+    def ranking(self) -> Callable[[Platform], int | None]:
+        """Return `rank` as a function that is quick on many candidates."""
+        places: dict[tuple[str, str, str], int] = {}
         for place, mine in enumerate(self.vector()):
-            if (mine.os, mine.architecture, mine.variant) == (
-                other.os,
-                other.architecture,
-                other.variant,
-            ):
-                return place if self._same_system(other) else None
-        return None
+            places.setdefault((mine.os, mine.architecture, mine.variant), place)
+
+        def rank(candidate: Platform) -> int | None:
+            names = _normalized(candidate.os, candidate.architecture, candidate.variant)
+            place = places.get(names)
+            return place if place is not None and self._same_system(candidate) else None
+
+        return rank
 
     def _same_system(self, other: Platform) -> bool:
         """Compare what only Windows images carry, where both sides name it."""
@@ -117,6 +106,27 @@ class Platform:
     def __str__(self) -> str:
         parts = (self.os, self.architecture, self.variant)
         return "/".join(part for part in parts if part) or "unknown"
+
+
+@functools.lru_cache(maxsize=256)
+def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str, str]:
+    """Return the canonical spelling of a platform's three names."""
+    system, architecture, variant = system.lower(), architecture.lower(), variant.lower()
+    if architecture in _ARCHITECTURES:
+        architecture, implied = _ARCHITECTURES[architecture]
+        variant = implied or variant
+    if variant.isdigit() and architecture in {"arm", "arm64"}:
+        variant = f"v{variant}"
+    match architecture, variant:
+        case ("arm64", "v8" | "v8.0") | ("amd64", "v1"):
+            variant = ""
+        case "arm64", "v9.0":
+            variant = "v9"
+        case "arm", "":
+            variant = "v7"
+        case _:
+            pass
+    return _SYSTEMS.get(system, system), architecture, variant
 
 
 def _is_architecture(name: str) -> bool:

@@ -146,6 +146,7 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
     """
     ranked: list[tuple[int, Descriptor]] = []
     last = 1000  # behind all places of any vector
+    rank = wanted.ranking()
     for entry in index.manifests:
         if entry.media_type.lower() not in mediatype.KNOWN:
             continue
@@ -154,7 +155,7 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
             continue
         if platform is None or not (platform.os or platform.architecture):
             ranked.append((last, entry))
-        elif (place := wanted.rank(platform)) is not None:
+        elif (place := rank(platform)) is not None:
             ranked.append((place, entry))
     ranked.sort(key=lambda item: item[0])
     return [entry for _, entry in ranked]
