@@ -126,6 +126,21 @@ def test_blobs_may_be_named_by_sha512(fake: FakeRegistry, client: Client):
         assert tar.getnames() == ["f0"]
 
 
+@pytest.mark.parametrize("lie", [False, True])
+def test_diff_ids_may_be_sha512(fake: FakeRegistry, client: Client, store: Store, *, lie: bool):
+    diff_ids = [f"sha512:{hashlib.sha512(tar).hexdigest()}" for tar in TARS]
+    if lie:
+        diff_ids[1] = diff_ids[0]
+    built = build_image(TARS, diff_ids=diff_ids)
+    fake.add_image("app", built, "t")
+    if lie:
+        with pytest.raises(IntegrityError, match="DiffID"):
+            client.pull(f"{fake.host}/app:t")
+        assert store.images() == []
+    else:
+        assert str(client.pull(f"{fake.host}/app:t").id) == built.id
+
+
 def test_layers_of_unknown_types_are_read_by_their_magic_bytes(fake: FakeRegistry, client: Client):
     forms = ["gzip", "zstd", "xz"]
     types = [f"application/x-odd-{form}" for form in forms]

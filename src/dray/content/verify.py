@@ -164,7 +164,8 @@ def _too_large(limit: int) -> IntegrityError:
 def check_rootfs(config: ImageConfig, layers: Sequence[Receipt]) -> None:
     """Compare the DiffIDs of ``layers``, bottom first, with those that the config lists.
 
-    A layer whose DiffID nobody computed counts as equal. Raises `IntegrityError`.
+    A layer whose DiffID nobody computed, or not by the algorithm that the config uses, counts
+    as equal. Raises `IntegrityError`.
     """
     mismatch = "layers from manifest don't match image configuration"
     if len(config.diff_ids) != len(layers):
@@ -174,7 +175,9 @@ def check_rootfs(config: ImageConfig, layers: Sequence[Receipt]) -> None:
             actual=str(len(layers)),
         )
     for place, (diff_id, layer) in enumerate(zip(config.diff_ids, layers, strict=True)):
-        if layer.diff_id is not None and layer.diff_id != diff_id:
+        if layer.diff_id is None or layer.diff_id.algorithm != diff_id.algorithm:
+            continue
+        if layer.diff_id != diff_id:
             raise IntegrityError(
                 f"{mismatch}: layer {place} ({layer.descriptor.digest.short}) is {layer.diff_id}, "
                 f"the config says {diff_id}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.content.verify import VerifiedLayer
 from dray.errors import PlatformMismatch
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
@@ -94,6 +95,7 @@ class ContentPuller:
         if isinstance(selection.manifest, Manifest):
             config, receipts = self._copy(selection, self._options, wanted)
             assert config is not None  # noqa: S101 - these manifests have one
+            self._check_odd_diff_ids(config, receipts)
             return _content(selection.manifest, selection.digest, config, receipts)
         from dray.ops.schema1 import check, convert
 
@@ -119,6 +121,13 @@ class ContentPuller:
             LayerProgress(self._emitter),
         )
         return copy.run(lambda config: self._check_platform(config.platform, wanted), self._cancel)
+
+    def _check_odd_diff_ids(self, config: ImageConfig, receipts: list[Receipt]) -> None:
+        """Compare DiffIDs that are not sha256, which is what is computed on the way."""
+        for diff_id, receipt in zip(config.diff_ids, receipts, strict=True):
+            if self._options.verify_layers and diff_id.algorithm != "sha256":
+                with VerifiedLayer(self._store.open(receipt.descriptor.digest), diff_id) as layer:
+                    layer.drain()
 
     def _check_platform(self, platform: Platform, wanted: Wanted | None) -> None:
         """Refuse an image for another system; another architecture only if one was named."""
