@@ -12,7 +12,7 @@ demo:
 
 test:
 	@scripts/setup peers
-	@$(MAKE) --no-print-directory lint check
+	@$(MAKE) --no-print-directory check lint
 
 lint:
 	$(BIN)/ruff check

@@ -52,6 +52,7 @@ class Client:
         if jobs < 1 or retries < 1 or timeout <= 0:
             raise ValueError("jobs and retries are at least 1, timeout is more than 0")
         self._store = store
+        self._own_store = store is None
         self._credentials = credentials
         self._authfile = authfile
         self._insecure = insecure
@@ -79,6 +80,8 @@ class Client:
         with self._lock:
             if self._session is not None:
                 self._session.close()
+            if self._own_store and self._store is not None:
+                self._store.close()  # which opens again if its images are asked for more
 
     @property
     def store(self) -> Store:
@@ -108,7 +111,8 @@ class Client:
         image returned is then the one for this machine, else the first.
         ``verify_layers=False`` leaves out the comparison of DiffIDs; digests are always
         verified. ``verify_signatures=False`` takes schema1 manifests whose signatures do not
-        match, as engines do. ``on_event`` is called from several threads, one event at a time.
+        match, as engines do. ``on_event`` is called from several threads, one event at a time;
+        what it raises goes to the logger ``dray`` and stops nothing.
         Interrupted or cancelled, it keeps what has arrived for the next attempt.
 
         Raises `InvalidReference`, `NotFound`, `PlatformMismatch`, `Unauthorized`, `Denied`,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_FEWEST = 4  # hex digits of an id that are taken for one
+_LONG_PREFIX = re.compile(r"sha256:([0-9a-f]{4,64})")
 
 
 class Store(LocalStore):
@@ -74,6 +74,8 @@ class Store(LocalStore):
             return Image(self, ref.root, record)
         if _ID_PREFIX.fullmatch(text):
             return self._by_id(text, text)
+        if (prefix := _LONG_PREFIX.fullmatch(text)) is not None:
+            return self._by_id(prefix.group(1), text)
         raise _not_there(text)
 
     def _by_id(self, prefix: str, text: str) -> Image:
@@ -86,7 +88,9 @@ class Store(LocalStore):
 
 
 def _not_there(text: str) -> NotFound:
-    return NotFound(f"{text}: no such image in the store", hint=f"fetch it: dray pull {text}")
+    is_id = _ID_PREFIX.fullmatch(text) or _LONG_PREFIX.fullmatch(text)
+    hint = "" if is_id else f"fetch it: dray pull {text}"
+    return NotFound(f"{text}: no such image in the store", hint=hint)
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,12 @@ class Image:
     ``root`` is the digest of what its name stands for, an index or the manifest itself.
     """
 
-    store: Store = field(repr=False)
+    store: Store
     root: Digest
-    record: ImageRecord = field(repr=False)
+    record: ImageRecord
+
+    def __repr__(self) -> str:
+        return f"<Image {self.id.short} {self.record.platform}>"
 
     @property
     def id(self) -> Digest:

@@ -155,7 +155,7 @@ def test_wrong_usage_exits_with_2(dray: Dray, arguments: list[str], says: str):
 @pytest.mark.parametrize("address", ["oci:/x", "dir:/x", "docker-archive:/x", "oci-archive:/x"])
 def test_addresses_that_cannot_be_pulled_from(dray: Dray, address: str):
     done = dray("pull", address)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"dray: {address}: ")
 
 
@@ -278,7 +278,7 @@ def test_debug_shows_where_it_failed(dray: Dray, name: str):
     ("arguments", "code"),
     [
         (["pull", "{host}/team/app:t"], 0),
-        (["pull", "oci:x"], 1),
+        (["pull", "oci:x"], 2),
         (["pull", "Bad"], 2),
         (["pull", "{host}/team/app:none"], 3),
         (["pull", "--platform=linux/s390x", "{host}/index:t"], 3),

@@ -87,15 +87,17 @@ def test_references_are_completed(written: str, full: str, familiar: str):
         ("a:t/b", 1),
         ("a:" + "t" * 129, 130),
         ("a@", 2),
-        ("a@sha256:short", 2),
+        ("a@sha256:short", 9),
         (f"a@{SHA256.upper()}", 2),
-        (f"a@{SHA256}:t", 2),
+        (f"a@{SHA256}:t", 9),
         (f"@{SHA256}", 0),
         (":tag", 0),
         (HEX, 0),
         ("http://a/b", 4),
         ("h.io:port/r", 4),
         ("h.io:/r", 4),
+        ("h.io:65536/r", 5),
+        ("localhost:99999/r", 10),
         ("h..io/r", 1),
         ("h_x.io/r", 1),
         ("[::1/r", 0),
@@ -193,7 +195,7 @@ def test_a_bad_tag_is_refused_where_it_is_bad(tag: str, position: int):
 
 component = st.from_regex(r"[a-z0-9]{1,5}((\.|_{1,2}|-{1,3})[a-z0-9]{1,4}){0,2}", fullmatch=True)
 host = st.one_of(
-    st.from_regex(r"[a-zA-Z0-9]{1,5}(\.[a-zA-Z0-9]{1,5}){1,2}(:[0-9]{1,5})?", fullmatch=True),
+    st.from_regex(r"[a-zA-Z0-9]{1,5}(\.[a-zA-Z0-9]{1,5}){1,2}(:[0-9]{1,4})?", fullmatch=True),
     st.sampled_from(["localhost", "localhost:5000", "Host", "[::1]:80", "docker.io", "a:1"]),
 )
 tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}", fullmatch=True)

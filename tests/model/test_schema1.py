@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 
 from dray.errors import DrayError, IntegrityError, InvalidDocument, Unsupported
 from dray.model.digest import Digest
-from dray.model.manifest import is_named_by, parse
-from dray.model.schema1 import Schema1, payload_of, verify_signatures
+from dray.model.manifest import parse, parse_named
+from dray.model.schema1 import Schema1, verify_signatures
 from dray.testing import (
     ALGORITHMS,
     BuiltSchema1,
     Step,
+    build_image,
     build_schema1,
     compress,
     make_key,
@@ -25,6 +27,7 @@ from dray.testing import (
     v1_id,
 )
 
+SIGNED_TYPE = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 LAYERS = [compress(tar_layer({f"f{number}": b"x"}), "gzip") for number in range(3)]
 KEYS = {algorithm: make_key(algorithm) for algorithm in ALGORITHMS}
 
@@ -51,11 +54,49 @@ def test_several_signatures_each_with_its_key() -> None:
 def test_the_digest_is_that_of_the_payload_inside_the_signatures() -> None:
     built = build_schema1(LAYERS, keys=[("ES256", KEYS["ES256"])])
     found = parsed(built)
-    assert found.payload == built.payload == payload_of(built.manifest.data)
+    assert found.payload == built.payload
     assert str(found.digest) == built.digest
-    assert is_named_by(found.digest, built.manifest.data, built.manifest.media_type)
-    assert is_named_by(Digest.of(built.manifest.data), built.manifest.data, "")
-    assert not is_named_by(Digest.of(b""), built.manifest.data, built.manifest.media_type)
+    raw, kind = built.manifest.data, built.manifest.media_type
+    assert parse_named(found.digest, raw, kind) == found
+    assert parse_named(Digest.of(raw), raw, kind) == found
+    with pytest.raises(IntegrityError):
+        parse_named(Digest.of(b""), raw, kind)
+
+
+def around(payload: bytes, outside: dict[str, Any]) -> bytes:
+    """Make a document whose payload by its signature is ``payload`` and that says another thing."""
+    protected = {"formatLength": 0, "formatTail": encoded(payload)}
+    signature = {
+        "header": {},
+        "signature": "",
+        "protected": encoded(json.dumps(protected).encode()),
+    }
+    return json.dumps(outside | {"signatures": [signature]}).encode()
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+EVIL = build_image([tar_layer({"evil": b""})]).manifest.data
+GOOD = build_image([tar_layer({"good": b""})]).manifest.data
+
+
+@pytest.mark.parametrize("kind", ["", "application/json", "text/plain", SIGNED_TYPE])
+@pytest.mark.parametrize("good", [GOOD, build_schema1(LAYERS).payload], ids=["oci", "schema1"])
+@pytest.mark.parametrize("evil", [EVIL, build_schema1(LAYERS[:1]).payload], ids=["oci", "schema1"])
+def test_nothing_outside_of_the_payload_counts(kind: str, good: bytes, evil: bytes) -> None:
+    """A document may name any payload: what its digest is of is all that may be read from it."""
+    raw = around(good, json.loads(evil))
+    try:
+        found = parse_named(Digest.of(good), raw, kind)
+    except DrayError:
+        return
+    assert isinstance(found, Schema1)
+    assert found.payload == good
+    assert [layer.blob_sum for layer in reversed(found.layers)] == [
+        Digest.of(layer) for layer in LAYERS
+    ]
 
 
 def test_an_unsigned_manifest_is_its_own_payload() -> None:
@@ -194,7 +235,8 @@ def test_refusals_name_their_place(change: dict[str, Any], path: str) -> None:
     assert caught.value.path == path
 
 
-SIGNED = build_schema1(LAYERS, keys=[("ES256", KEYS["ES256"])]).manifest
+BUILT = build_schema1(LAYERS, keys=[("ES256", KEYS["ES256"])])
+SIGNED, SIGNED_PAYLOAD = BUILT.manifest, BUILT.payload
 
 
 @settings(deadline=None, max_examples=150)
@@ -208,4 +250,4 @@ def test_a_damaged_manifest_makes_nothing_but_a_refusal(at: int, patch: bytes) -
         verify_signatures(found)
     except DrayError:
         return
-    assert found.payload == payload_of(SIGNED.data)
+    assert found.payload == SIGNED_PAYLOAD

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import dray as library
 from dray import Client, Store
-from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch, Unsupported
+from dray.errors import (
+    IntegrityError,
+    InvalidDocument,
+    NotFound,
+    PlatformMismatch,
+    Unsupported,
+)
 from dray.testing import (
     BuiltSchema1,
     Corrupt,
@@ -239,3 +247,75 @@ def test_diff_ids_make_the_config_even_if_layers_are_not_to_be_verified(
     image = client.pull(name)
     other = client.pull(name, verify_layers=False, store=library.Store(tmp_path / "other"))
     assert image.id == other.id
+
+
+# What must not be believed
+
+
+def test_a_document_around_a_good_payload_cannot_stand_for_it(
+    fake: FakeRegistry, client: Client, store: Store
+):
+    """A digest names one document, whatever signatures a body brings along."""
+    good, evil = build_image(TARS[:1]), build_image(TARS)
+    fake.add_image("honest", good, "t")
+    fake.add_image("evil", evil)
+    protected = {
+        "formatLength": 0,
+        "formatTail": base64.urlsafe_b64encode(good.manifest.data).rstrip(b"=").decode(),
+    }
+    signature = {
+        "header": {},
+        "signature": "",
+        "protected": base64.urlsafe_b64encode(json.dumps(protected).encode()).rstrip(b"=").decode(),
+    }
+    body = json.dumps(json.loads(evil.manifest.data) | {"signatures": [signature]}).encode()
+    fake.add_manifest("evil", body, "application/json", "t", digest=good.digest)
+    with pytest.raises((IntegrityError, InvalidDocument)):
+        client.pull(f"{fake.host}/evil@{good.digest}")
+    with pytest.raises((IntegrityError, InvalidDocument)):
+        client.pull(f"{fake.host}/evil:t")
+    assert store.images() == []
+    assert str(client.pull(f"{fake.host}/honest:t").id) == good.id
+
+
+def test_a_digest_is_asked_for_where_it_is_said_to_be(fake: FakeRegistry, client: Client):
+    built = build_image(TARS)
+    fake.add_image("here", built, "t")
+    client.pull(f"{fake.host}/here:t")
+    with pytest.raises(NotFound):
+        client.pull(f"{fake.host}/elsewhere@{built.digest}")
+
+
+def test_a_pull_without_verification_is_made_up_for_by_one_with_it(
+    fake: FakeRegistry, client: Client
+):
+    lying = build_image(TARS, diff_ids=[f"sha256:{'0' * 64}"] * 3)
+    fake.add_image("app", lying, "t")
+    client.pull(f"{fake.host}/app:t", verify_layers=False)
+    fake.clear()
+    with pytest.raises(IntegrityError, match="image configuration"):
+        client.pull(f"{fake.host}/app:t")
+    assert not any("/blobs/" in request.path for request in fake.requests)
+
+
+def test_a_config_of_many_megabytes_is_refused_before_it_is_fetched(
+    fake: FakeRegistry, client: Client
+):
+    built = build_image(TARS)
+    document = json.loads(built.manifest.data)
+    document["config"]["size"] = 5 * 2**20
+    fake.add_manifest("app", json.dumps(document).encode(), built.manifest.media_type, "t")
+    with pytest.raises(InvalidDocument, match="over 4 MiB"):
+        client.pull(f"{fake.host}/app:t")
+    assert not any(built.config.digest in request.path for request in fake.requests)
+
+
+def test_many_pulls_leave_no_file_open(fake: FakeRegistry, client: Client):
+    fake.add_image("app", build_image(TARS), "t")
+    client.pull(f"{fake.host}/app:t")
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(8):
+        fake.add_image("app", build_image([*TARS, tar_layer({f"n{number}": b""})]), "t")
+        client.pull(f"{fake.host}/app:t")
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 6

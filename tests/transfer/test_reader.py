@@ -8,7 +8,7 @@ from dray.content.retry import RetryPolicy
 from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
-from dray.transfer.reader import resuming
+from dray.transfer.reader import PROGRESS, resuming
 
 CONTENT = bytes(range(256)) * 40
 FAST = RetryPolicy(attempts=3, first=0.0)
@@ -34,29 +34,30 @@ class Attempt:
 class Registry:
     """A place whose connections behave as they are told, one after the other."""
 
-    def __init__(self, *attempts: Attempt, step: int = 1000) -> None:
+    def __init__(self, *attempts: Attempt, step: int = 1000, content: bytes = CONTENT) -> None:
         self._attempts = list(attempts)
+        self.content = content
         self._step = step
         self.offsets: list[int] = []
         self.open_streams = 0
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
-        assert descriptor.digest == Digest.of(CONTENT)
+        assert descriptor.digest == Digest.of(self.content)
         cancel.check()
         self.offsets.append(offset)
-        attempt = self._attempts.pop(0) if self._attempts else Attempt()
+        attempt = self._attempts.pop(0) if self._attempts else Attempt(len(self.content))
         if attempt.refuse is not None:
             raise attempt.refuse
         start = offset if attempt.start is None else attempt.start
         self.open_streams += 1
-        return Opened(_Stream(self, attempt, start, self._step), start, len(CONTENT))
+        return Opened(_Stream(self, attempt, start, self._step), start, len(self.content))
 
 
 class _Stream:
     def __init__(self, registry: Registry, attempt: Attempt, start: int, step: int) -> None:
         self._registry = registry
         self._attempt = attempt
-        self._left = CONTENT[start : start + attempt.count]
+        self._left = registry.content[start : start + attempt.count]
         self._step = step
 
     def read1(self, size: int) -> bytes:
@@ -83,11 +84,12 @@ class Reading:
         *,
         policy: RetryPolicy = FAST,
         cancel: CancelToken | None = None,
-        size: int | None = len(CONTENT),
+        size: int | None = -1,
     ) -> None:
         self.retries: list[tuple[float, DrayError]] = []
         self.got = bytearray()
-        descriptor = Descriptor("x", Digest.of(CONTENT), size)
+        whole = len(registry.content) if size == -1 else size
+        descriptor = Descriptor("x", Digest.of(registry.content), whole)
         self._blob = resuming(
             registry,
             descriptor,
@@ -140,11 +142,21 @@ def test_a_cut_connection_is_resumed_where_it_stood():
 
 
 def test_progress_resets_the_count_of_failures():
-    """Attempts that got further than the one before do not count as failures in a row."""
-    registry = Registry(*(Attempt(500, error=cut()) for _ in range(12)), step=500)
+    """Attempts that bring something worth while do not count as failures in a row."""
+    content = bytes(range(256)) * 4096
+    registry = Registry(
+        *(Attempt(PROGRESS, error=cut()) for _ in range(12)), step=9999, content=content
+    )
     reading = Reading(registry)
-    assert reading.read() == CONTENT
+    assert reading.read() == content
     assert len(reading.retries) == 12
+
+
+def test_a_trickle_of_progress_uses_up_the_attempts():
+    """Otherwise a connection that breaks after each byte would be tried for days."""
+    registry = Registry(*(Attempt(500, error=cut()) for _ in range(12)), step=500)
+    with pytest.raises(NetworkError):
+        Reading(registry).read()
 
 
 def test_failures_in_a_row_use_up_the_attempts():
@@ -204,7 +216,7 @@ def test_discarding_is_no_progress():
 def test_an_end_while_discarding_is_a_short_blob(count: int):
     attempts = [Attempt(count, start=0) for _ in range(9)]
     registry = Registry(Attempt(1500, error=cut()), *attempts)
-    with pytest.raises(IntegrityError, match=rf"{count:,} bytes of {len(CONTENT):,}"):
+    with pytest.raises(NetworkError, match=rf"ended after {count:,} bytes"):
         Reading(registry).read()
     assert len(registry.offsets) == 3
     assert registry.open_streams == 0
@@ -216,16 +228,22 @@ def test_an_end_before_the_end_is_a_failure():
     reading = Reading(registry)
     assert reading.read() == CONTENT
     assert registry.offsets == [0, 1500, 3500]
-    assert all(isinstance(error, IntegrityError) for _, error in reading.retries)
+    assert all(isinstance(error, NetworkError) for _, error in reading.retries)
 
 
 def test_a_registry_that_always_ends_early_is_an_error_in_the_end():
     registry = Registry(Attempt(1500), *(Attempt(0) for _ in range(9)))
-    with pytest.raises(IntegrityError) as caught:
+    with pytest.raises(NetworkError, match="ended after 1,500 bytes"):
         Reading(registry).read()
-    assert caught.value.expected == f"{len(CONTENT)} bytes"
-    assert caught.value.actual == "1500 bytes"
     assert registry.offsets == [0, 1500, 1500]
+
+
+def test_a_source_that_says_it_has_less_is_not_the_blob():
+    """What has arrived is then good for nothing, unlike after a connection that breaks."""
+    registry = Registry(*(Attempt(1500) for _ in range(9)), content=CONTENT[:1500])
+    with pytest.raises(IntegrityError) as caught:
+        Reading(registry, size=len(CONTENT)).read()
+    assert caught.value.actual == "1500 bytes"
 
 
 def test_without_a_size_an_end_is_the_end():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dray.errors import Unsupported
+import click
 
 _PLACES = ("store:", "oci:", "oci-archive:", "docker-archive:", "dir:")
 
@@ -11,7 +11,7 @@ def registry_name(text: str) -> str:
     """Return the name of a repository in a registry, ``docker://`` taken off."""
     place = _place(text)
     if place is not None:
-        raise Unsupported(f"{text}: cannot be pulled, only repositories in registries can")
+        raise click.UsageError(f"{text}: cannot be pulled, only repositories in registries can")
     return text.removeprefix("docker://")
 
 
@@ -19,7 +19,7 @@ def image_address(text: str) -> str:
     """Return the address of an image in a registry or in the store."""
     place = _place(text)
     if place not in {None, "store:"}:
-        raise Unsupported(f"{text}: only images of registries and of the store can be read")
+        raise click.UsageError(f"{text}: only images of registries and of the store can be read")
     return text
 
 
@@ -27,7 +27,7 @@ def store_name(text: str) -> str:
     """Return the name of an image in the store, ``store:`` taken off."""
     place = _place(text)
     if place is not None and place != "store:":
-        raise Unsupported(f"{text}: only images of the store can be shown")
+        raise click.UsageError(f"{text}: only images of the store can be shown")
     return text.removeprefix("store:")
 
 

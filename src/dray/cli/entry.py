@@ -12,6 +12,7 @@ def main() -> NoReturn:
     """Run the command."""
     # A short life makes many objects and little garbage; looking for it takes a tenth of it.
     gc.set_threshold(20_000)
+    _open_streams()
     try:
         from dray.cli.main import main as run
 
@@ -20,3 +21,13 @@ def main() -> NoReturn:
         sys.stderr.write("dray: interrupted\n")
         sys.stderr.flush()
         os._exit(130)
+
+
+def _open_streams() -> None:
+    """Stand in for standard streams that are closed: files must not take their numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
+        pass
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115 - for the whole run
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above

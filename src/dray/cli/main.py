@@ -59,6 +59,10 @@ class Settings(NamedTuple):
         return Store(self.store_path)
 
 
+class _InterruptedError(Exception):
+    """Somebody wants us to stop."""
+
+
 class _ReaderGoneError(Exception):
     """Nobody reads what we print any more."""
 
@@ -92,6 +96,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise _ReaderGoneError from None  # click would make a failure of it
+        except KeyboardInterrupt:
+            raise _InterruptedError from None  # click would print an empty line first
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         # From the table, so that help imports none of them.
@@ -128,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         result = cli.main(args, prog_name="dray", standalone_mode=False)
         code = result if isinstance(result, int) else DONE
         sys.stdout.flush()
-    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the one of the other
+    except (_InterruptedError, click.exceptions.Abort, KeyboardInterrupt):
         code = _interrupted()
     except click.ClickException as error:
         code = _usage(error)
@@ -138,6 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Whoever reads our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
+    except Exception as error:  # noqa: BLE001 - a defect of ours; people get a line all the same
+        code = _broken(error, debug="--debug" in args)
     _leave(code)
 
 
@@ -159,6 +167,21 @@ def _failed(error: errors.DrayError, *, debug: bool) -> int:
         traceback.print_exception(error)
     say(describe(error))
     return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+
+
+def _broken(error: Exception, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, OSError):
+        say(f"dray: cannot write the result: {error.strerror or error}")
+    else:
+        say(f"dray: internal error: {type(error).__name__}: {error}")
+        say("  please report it with what --debug prints")
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def _interrupted() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _OPTIONS = (
-    click.option("--creds", metavar="USER[:PASSWORD]", help="For the registries named here."),
+    click.option("--creds", metavar="USER[:PASSWORD]", help="For every registry here that asks."),
     click.option(
         "--authfile",
         type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -33,10 +34,14 @@ _OPTIONS = (
         default=30.0,
         show_default=True,
         metavar="SECONDS",
-        help="Without a byte, before trying again.",
+        help="Seconds without a byte before trying again.",
     ),
     click.option(
-        "--retries", type=click.IntRange(1), default=5, show_default=True, help="Attempts in all."
+        "--retries",
+        type=click.IntRange(1),
+        default=5,
+        show_default=True,
+        help="Attempts without progress, the first included.",
     ),
 )
 
@@ -70,8 +75,19 @@ def _credentials(text: str | None) -> tuple[str, str] | None:
         return None
     user, colon, password = text.partition(":")
     if not colon:
-        password = click.prompt(f"Password for {user}", hide_input=True, err=True)
+        password = _ask(user)
     return user, password
+
+
+def _ask(user: str) -> str:
+    """Ask for a password without echo, or take a line of a pipe."""
+    if sys.stdin.isatty():
+        answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
+        return answer
+    line = sys.stdin.readline()
+    if not line:
+        raise click.UsageError(f"no password for {user} was given, on stdin or in --creds")
+    return line.rstrip("\n")
 
 
 def _print_request(exchange: Exchange) -> None:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dray.cli.render import clock, size, sizes
+from dray.cli.render import clock, printable, size, sizes
 from dray.content.events import Event, Status
 
 if TYPE_CHECKING:
@@ -113,6 +113,11 @@ def kept() -> str:
 
 def line(event: Event) -> str | None:
     """Return what is worth a line of its own in a log."""
+    text = _line(event)
+    return None if text is None else printable(text)
+
+
+def _line(event: Event) -> str | None:
     name = event.digest.short if event.digest is not None else ""
     match event.status:
         case Status.RESOLVED | Status.DONE:
@@ -121,7 +126,7 @@ def line(event: Event) -> str | None:
         case Status.DIGEST:
             return f"Digest: {event.digest}"
         case Status.WARNING:
-            return f"Warning: {event.message}"
+            return f"Warning: {event.reference}: {event.message}"
         case Status.RETRYING:
             where = f"{name}  " if name else ""
             return f"{where}Retrying in {event.seconds:.1f} seconds ({event.message})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import TYPE_CHECKING
 
 from dray.errors import DrayError, InvalidReference
@@ -10,6 +11,7 @@ from dray.errors import DrayError, InvalidReference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SECRET = re.compile(r"^[^/@]*:[^/@]*@(?!sha)")  # a name and password before a host
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _AGES = (
@@ -47,6 +49,11 @@ def sizes(current: int, total: int | None) -> str:
         divisor *= _STEP
     digits = 0 if divisor == 1 else 1
     return f"{current / divisor:.{digits}f}/{total / divisor:.{digits}f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 layer``, ``2 layers``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def clock(seconds: float) -> str:
@@ -93,7 +100,9 @@ def describe(error: DrayError) -> str:
     subject = f"{error.subject}: " if error.subject else ""
     lines = [f"dray: {subject}{error}"]
     if isinstance(error, InvalidReference):
-        lines += [f"  {error.text}", f"  {' ' * error.position}^"]
+        text = _SECRET.sub("***@", error.text)
+        position = max(0, error.position - len(error.text) + len(text))
+        lines += [f"  {text}", f"  {' ' * position}^"]
     lines += [f"  {line}" for line in error.hint.splitlines()]
     return "\n".join(printable(line) for line in lines)
 

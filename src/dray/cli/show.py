@@ -76,7 +76,7 @@ def _lines(image: Image) -> Iterator[str]:
         ("platform", [", ".join(image.platforms)]),
         ("created", [f"{image.created}  ({render.age(image.created)})" if image.created else ""]),
         ("author", [config.author]),
-        ("size", [f"{render.size(image.size)} in {len(image.layers)} layers"]),
+        ("size", [f"{render.size(image.size)} in {render.count(len(image.layers), 'layer')}"]),
         ("user", [config.user]),
         ("workdir", [config.working_dir]),
         ("entrypoint", [shlex.join(config.entrypoint or ())]),

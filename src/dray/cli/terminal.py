@@ -39,9 +39,13 @@ class Terminal:
         """Take an event."""
         with self._lock:
             self._tally.update(event)
+            if event.status is Status.DONE:  # results follow on stdout: nothing may move now
+                self._tally.layers.clear()
+                self._rates.clear()
             text = line(event)
             if text is None:
                 return
+            self._refresh()
             if self._live is None:
                 self._stream.write(text + "\n")
                 self._stream.flush()
@@ -52,15 +56,26 @@ class Terminal:
         """Remove what moves; what stays stays."""
         self._closed.set()
         self._thread.join(timeout=1)
+        with self._lock:
+            self._stop()
 
     def _draw(self) -> None:
         if self._closed.wait(DELAY):
             return
+        import rich.live  # noqa: F401 - takes a while, so before anybody waits for the lock
+
+        while not self._closed.wait(INTERVAL):
+            with self._lock:
+                self._measure()
+                if self._live is None and self._tally.layers:
+                    self._start()
+                self._refresh()
+
+    def _start(self) -> None:
         from rich.console import Console
         from rich.live import Live
-        from rich.text import Text
 
-        live = Live(
+        self._live = Live(
             console=Console(file=self._stream, force_terminal=True),
             auto_refresh=False,
             transient=True,
@@ -68,17 +83,25 @@ class Terminal:
             redirect_stderr=False,
             vertical_overflow="crop",
         )
-        with self._lock:
-            live.start()
-            self._live = live
-        while True:
-            over = self._closed.wait(INTERVAL)
-            with self._lock:
-                live.update(Text("" if over else "\n".join(self._rows())), refresh=True)
-                if over:
-                    self._live = None
-                    live.stop()
-                    return
+        self._live.start()
+
+    def _refresh(self) -> None:
+        """Draw the rows as they are now, or end drawing where there are none."""
+        if self._live is None:
+            return
+        rows = self._rows()
+        if not rows:
+            self._stop()
+            return
+        from rich.text import Text
+
+        self._live.update(Text("\n".join(rows), no_wrap=True, overflow="crop"), refresh=True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.update("", refresh=True)
+            self._live.stop()
+            self._live = None
 
     def _rows(self) -> list[str]:
         rows = [
@@ -94,16 +117,16 @@ class Terminal:
         halves = int(share * WIDTH * 2)
         bar = ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(WIDTH)
         row = f"{digest.short}  {state.status:<18}  {bar}  {sizes(state.current, state.total)}"
-        if state.status is not Status.DOWNLOADING:
+        rate = self._rates.get(digest, (0, 0.0))[1]
+        if state.status is not Status.DOWNLOADING or rate <= 0:
             return row
-        rate = self._rate(digest, state.current)
-        left = f"  {clock((total - state.current) / rate)}" if total and rate > 0 else ""
+        left = f"  {clock((total - state.current) / rate)}" if total else ""
         return f"{row}  {size(rate)}/s{left}"
 
-    def _rate(self, digest: Digest, current: int) -> float:
-        """Return a layer's bytes a second, smoothed over some drawings."""
-        before, rate = self._rates.get(digest, (current, 0.0))
-        now = (current - before) / INTERVAL
-        rate = now if rate == 0.0 else 0.8 * rate + 0.2 * now
-        self._rates[digest] = (current, rate)
-        return rate
+    def _measure(self) -> None:
+        """Take each layer's bytes a second, smoothed over some drawings."""
+        for digest, state in self._tally.layers.items():
+            before, rate = self._rates.get(digest, (state.current, 0.0))
+            now = (state.current - before) / INTERVAL
+            rate = now if rate == 0.0 else 0.8 * rate + 0.2 * now
+            self._rates[digest] = (state.current, rate)

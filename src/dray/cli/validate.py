@@ -55,7 +55,8 @@ def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any)
         where = f"{finding.where}: " if finding.where else ""
         click.echo(render.printable(f"{severity}: {where}{finding.message}"))
     click.echo(
-        f"{report.root}: {report.documents} documents, {report.blobs} layers, "
-        f"{render.size(report.size)}: {f'{errors} errors' if errors else 'good'}"
+        f"{report.root}: {render.count(report.documents, 'document')}, "
+        f"{render.count(report.blobs, 'layer')}, {render.size(report.size)}: "
+        f"{render.count(errors, 'error') if errors else 'good'}"
     )
     return INTEGRITY if errors else DONE

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.ports import skip
 from dray.content.verify import RawLimit, follow_diff_id
-from dray.errors import DrayError, IntegrityError
+from dray.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
     import hashlib
@@ -110,6 +110,8 @@ def _hash_prefix(part: Growing, hasher: hashlib._Hash, cancel: CancelToken) -> N
     while left:
         cancel.check()
         count = prefix.readinto(view[: min(left, CHUNK)]) or 0
+        if not count:
+            raise StoreError("a part file became shorter while it was read")
         hasher.update(view[:count])
         left -= count
 
@@ -165,7 +167,7 @@ class _Follower:
     def _run(self) -> None:
         try:
             self._result = follow_diff_id(self._part.follow(), self._limit, self._cancel)
-        except (DrayError, OSError) as error:
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             # The writer goes on: if the digest is wrong as well, that is the error to show.
             self._error = error
 

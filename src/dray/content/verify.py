@@ -157,7 +157,7 @@ def _too_large(limit: int) -> IntegrityError:
         f"it decompresses to more than {limit:,} bytes",
         expected=f"at most {limit} bytes",
         actual="more",
-        hint="it is built to fill disks; if it is to be trusted, raise the limit on raw sizes",
+        hint="such layers are built to fill disks; in Python, Store(limits=...) allows more",
     )
 
 

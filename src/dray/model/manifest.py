@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dray.errors import InvalidDocument, Unsupported
+from dray.errors import IntegrityError, InvalidDocument, Unsupported
 from dray.model import mediatype
 from dray.model._fields import Fields, load_object
 from dray.model.descriptor import Descriptor, read_descriptor
@@ -71,22 +72,26 @@ def digest_of(document: Document) -> Digest:
     return document.digest
 
 
-def is_named_by(digest: Digest, raw: bytes, media_type: str) -> bool:
-    """Tell whether ``raw`` is what a registry calls ``digest``.
+def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
+    """Read what a registry sent for ``digest``; raises `IntegrityError` if it is not that.
 
-    That is the digest of the bytes, but for schema1, where it is that of the payload inside
-    the signatures. Nothing else is looked at before a digest matches.
+    The digest is that of the bytes, but for schema1, where it is that of the payload inside
+    the signatures; then nothing outside of the payload is taken from the document. Raises
+    what `parse` does.
     """
     if digest.matches(raw):
-        return True
-    if mediatype.essence(media_type) not in mediatype.SCHEMA1 | mediatype.GENERIC:
-        return False
-    from dray.model.schema1 import payload_of
-
-    try:
-        return digest.matches(payload_of(raw))
-    except InvalidDocument:
-        return False
+        return parse(raw, media_type)
+    if mediatype.essence(media_type) in mediatype.SCHEMA1 | mediatype.GENERIC:
+        with contextlib.suppress(InvalidDocument, Unsupported):
+            document = parse(raw, media_type)
+            if not isinstance(document, Manifest | Index) and digest.matches(document.payload):
+                return document
+    actual = Digest.of(raw, digest.algorithm)
+    raise IntegrityError(
+        f"the manifest does not match its digest (got {actual})",
+        expected=str(digest),
+        actual=str(actual),
+    )
 
 
 def parse(raw: bytes, media_type: str) -> Document:
@@ -102,6 +107,8 @@ def parse(raw: bytes, media_type: str) -> Document:
         from dray.model.schema1 import parse_schema1
 
         return parse_schema1(fields, raw, kind)
+    if "signatures" in fields.value:
+        fields.fail("signatures", "only schema1 manifests have signatures inside")
     if fields.integer("schemaVersion") != 2:  # noqa: PLR2004 - the one version there is
         fields.fail("schemaVersion", "expected 2")
     if kind in mediatype.INDEXES:

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass, replace
 
 from dray.errors import InvalidDigest, InvalidReference
-from dray.model.digest import Digest
+from dray.model.digest import HEX_LENGTHS, Digest
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
+MAX_PORT = 65535
 MAX_PATH = 255  # characters of a path, the host not counted
 
 _HOST_LABEL = r"[a-zA-Z0-9]+(?:-+[a-zA-Z0-9]+)*"
@@ -135,8 +136,21 @@ class _Parser:
         match = _DOMAIN.match(first)
         if match is None or match.end() < len(first):
             raise self.error("invalid host name", match.end() if match else 0)
+        if first.startswith("["):
+            self.check_address(first[1 : first.index("]")])
+        _, colon, port = first.rpartition(":")
+        if colon and port.isdecimal() and (len(port) > 5 or int(port) > MAX_PORT):  # noqa: PLR2004
+            raise self.error(f"a port is at most {MAX_PORT}", len(first) - len(port))
         self.at = len(first) + 1
         return first
+
+    def check_address(self, text: str) -> None:
+        import ipaddress
+
+        try:
+            ipaddress.IPv6Address(text)
+        except ValueError:
+            raise self.error("invalid IPv6 address", 1) from None
 
     def path(self, domain: str | None) -> str:
         start = self.at
@@ -170,7 +184,10 @@ class _Parser:
         try:
             digest = Digest.parse(self.text[start:])
         except InvalidDigest as error:
-            raise self.error(error.message, min(start, len(self.text))) from None
+            colon = self.text.find(":", start)
+            known = self.text[start:colon] in HEX_LENGTHS if colon > 0 else False
+            at = colon + 1 if known else start
+            raise self.error(error.message, min(at, len(self.text))) from None
         self.at = len(self.text)
         return digest
 

@@ -75,22 +75,21 @@ class Schema1:
         return Digest.of(self.payload)
 
 
-def payload_of(raw: bytes) -> bytes:
-    """Return what a schema1 document's digest is of: itself without its signatures.
-
-    Raises `InvalidDocument` where signatures disagree on it.
-    """
-    return _payload(load_object(raw, "the manifest", max_depth=MAX_DEPTH), raw)
-
-
 def parse_schema1(fields: Fields, raw: bytes, media_type: str) -> Schema1:
     """Read a schema1 manifest and check its chain; signatures are read, not verified.
 
     Raises `InvalidDocument`, and `Unsupported` for layers named by tarsums.
     """
+    payload = _payload(fields, raw)
+    signed = fields
+    if payload != raw:
+        # The digest and the signatures are over the payload: what stands outside is hearsay.
+        fields = load_object(payload, "the signed payload", max_depth=MAX_DEPTH)
+        for key in ("layers", "manifests", "config", "signatures"):
+            if key in fields.value:
+                fields.fail(key, "does not belong into a schema1 payload")
     if fields.integer("schemaVersion") != 1:
         fields.fail("schemaVersion", "expected 1")
-    payload = _payload(fields, raw)
     return Schema1(
         raw=raw,
         payload=payload,
@@ -99,7 +98,7 @@ def parse_schema1(fields: Fields, raw: bytes, media_type: str) -> Schema1:
         tag=fields.text("tag"),
         architecture=fields.text("architecture"),
         layers=_chain(_layers(fields)),
-        signatures=tuple(_signature(item, payload) for item in _signature_fields(fields)),
+        signatures=tuple(_signature(item, payload) for item in _signature_fields(signed)),
     )
 
 

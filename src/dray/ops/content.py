@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dray.content.ports import Receipt
     from dray.model.config import ImageConfig
     from dray.model.platform import Platform
+    from dray.model.schema1 import Schema1
     from dray.registry.repository import Repository
     from dray.store import LocalStore
     from dray.store.ingest import Ingest
@@ -73,7 +74,16 @@ class ContentPuller:
 
         Without ``wanted`` an image for any platform will do.
         """
+        if not isinstance(selection.manifest, Manifest):
+            self._check_schema1(selection.manifest, wanted)
         return self._present(selection, wanted) or self._fetch(selection, wanted)
+
+    def _check_schema1(self, manifest: Schema1, wanted: Wanted | None) -> None:
+        from dray.ops.schema1 import check
+
+        top, message = check(manifest, verify=self._verify_signatures)
+        self._emitter.warn(message)
+        self._check_platform(top, wanted)
 
     def _present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
         """Return the image if it is complete already, and hold on to all of it."""
@@ -86,6 +96,8 @@ class ContentPuller:
         blobs = [record.id, *(layer.digest for layer in selection.layers)]
         if not self._ingest.hold({*blobs, record.manifest}).issuperset({*blobs, record.manifest}):
             return None
+        if self._options.verify_layers and not self._ingest.all_followed(blobs[1:]):
+            return None  # it came without verification; nothing but that is missing
         platform = parse_config(self._store.read(record.id)).platform
         self._check_platform(platform, wanted)
         document = self._store.document(record.manifest)
@@ -97,11 +109,8 @@ class ContentPuller:
             assert config is not None  # noqa: S101 - these manifests have one
             self._check_odd_diff_ids(config, receipts)
             return _content(selection.manifest, selection.digest, config, receipts)
-        from dray.ops.schema1 import check, convert
+        from dray.ops.schema1 import convert
 
-        top, message = check(selection.manifest, verify=self._verify_signatures)
-        self._emitter.warn(message)
-        self._check_platform(top, wanted)
         # The DiffIDs are not there to be compared but to make the config with.
         _, receipts = self._copy(selection, self._options._replace(verify_layers=True), wanted)
         manifest, config = convert(selection.manifest, receipts)

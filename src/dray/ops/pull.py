@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.events import Event, Status
-from dray.errors import DrayError, NotFound, Unsupported
+from dray.errors import DrayError, InvalidReference, NotFound, Unsupported
 from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
@@ -13,7 +13,7 @@ from dray.transfer.graph import Selection, select, select_all
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from dray.content.cancel import CancelToken
@@ -83,7 +83,7 @@ def pull_all_tags(
     with a warning. Otherwise as `pull`.
     """
     with _Pull(session, store, reference, options, cancel, listener) as operation:
-        found = list(operation.images(reference.with_tag(tag) for tag in operation.tags()))
+        found = list(operation.tagged())
         if not found:
             raise NotFound(f"{reference.familiar_name}: the repository has no tagged images")
         operation.done(any(pulled.updated for pulled in found))
@@ -128,15 +128,13 @@ class _Pull:
     def __exit__(self, *failure: object) -> None:
         self._ingest.__exit__(*failure)  # type: ignore[arg-type]
 
-    def tags(self) -> Iterator[str]:
-        return self._repository.tags()
-
-    def images(self, references: Iterable[Reference]) -> Iterator[Pulled]:
-        for reference in references:
+    def tagged(self) -> Iterator[Pulled]:
+        """Pull what is tagged; warn of tags of what is no image, or that are no tags."""
+        for tag in self._repository.tags():
             try:
-                yield self.one(reference)
-            except Unsupported as error:
-                self._emitter.warn(f"{reference.familiar}: {error}; passed over")
+                yield self.one(self._reference.with_tag(tag))
+            except (Unsupported, InvalidReference) as error:
+                self._emitter.warn(f"{tag}: {error}; passed over")
 
     def one(self, reference: Reference) -> Pulled:
         """Pull one name; its `Pulled` tells whether anything is new.
@@ -188,7 +186,9 @@ class _Pull:
             known = self._store.find(reference)
             if known is not None:
                 return known.root, self._document(known.root)
-            return reference.digest, self._document(reference.digest)
+            # Not from the store: it may know the document from elsewhere, and it is this
+            # repository's word that it has it.
+            return reference.digest, self._repository.document(reference.digest, fresh=True)
         resolved = self._repository.resolve(reference)
         if resolved.document is not None:
             return resolved.digest, resolved.document

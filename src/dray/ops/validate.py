@@ -6,9 +6,11 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.codec import detect
+from dray.content.pipeline import Limits
 from dray.content.verify import RawLimit, follow_diff_id
 from dray.errors import Cancelled, DrayError, InvalidDocument, NotFound
 from dray.model import mediatype
+from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
 from dray.model.manifest import Index, Manifest
 from dray.ops.schema1 import check
@@ -151,6 +153,9 @@ class _Run:
 
     def _config(self, manifest: Manifest, where: str) -> ImageConfig | None:
         at = f"{where}config"
+        if (manifest.config.size or 0) > MAX_DOCUMENT:
+            self._error(f"{at}.size", f"is over {MAX_DOCUMENT >> 20} MiB")
+            return None
         raw = bytearray()
         if not self._read(manifest.config, at, raw.extend):
             return None
@@ -167,7 +172,7 @@ class _Run:
         found: list[Digest] = []
 
         def follow(source: _Hashed) -> None:
-            limit = RawLimit().of(layer.size or 2**40)
+            limit = RawLimit().of(layer.size or 0)
             found.append(follow_diff_id(source, limit, self._cancel)[0])
 
         good = self._check(layer, at, follow)
@@ -256,7 +261,7 @@ class _Hashed(io.RawIOBase):
     def __init__(self, stream: Stream, blob: Descriptor) -> None:
         self._stream = stream
         self._hash = blob.digest.hasher()
-        self._left = 2**63 if blob.size is None else blob.size + 1
+        self._left = (Limits().unsized if blob.size is None else blob.size) + 1
         self.size = 0
         self.head = b""
 

@@ -6,9 +6,8 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.retry import run
-from dray.errors import Cancelled, DrayError, IntegrityError
-from dray.model.digest import Digest
-from dray.model.manifest import digest_of, is_named_by, parse
+from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError
+from dray.model.manifest import digest_of, parse, parse_named
 from dray.model.mediatype import is_foreign
 from dray.registry.v2 import V2, RangeRefused, open_url
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.content.ports import Opened
     from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.model.reference import Reference
     from dray.registry.hosts import Endpoint
@@ -71,8 +71,8 @@ class Repository:
 
     def _resolve_tag(self, api: V2, tag: str) -> Resolved:
         head = api.head_manifest(tag, self._cancel)
-        if head is not None and head.digest is not None:
-            return Resolved(head.digest)
+        if head is not None:
+            return Resolved(head)
         return Resolved(*self._get_tag(api, tag))
 
     def resolve_again(self, reference: Reference) -> tuple[Digest, Document]:
@@ -91,25 +91,20 @@ class Repository:
         self._session.keep(digest, document)
         return digest, document
 
-    def document(self, digest: Digest) -> Document:
-        """Return a document, verified before it is looked at."""
-        known = self._session.document(digest)
+    def document(self, digest: Digest, *, fresh: bool = False) -> Document:
+        """Return a document, verified before it is looked at; ``fresh``: by a request."""
+        known = None if fresh else self._session.document(digest)
         if known is not None:
             return known
         return self._anywhere(lambda api: self._get_document(api, digest))
 
     def _get_document(self, api: V2, digest: Digest) -> Document:
         raw, media_type = api.get_manifest(str(digest), self._cancel)
-        if not is_named_by(digest, raw, media_type):
-            actual = Digest.of(raw, digest.algorithm)
-            raise IntegrityError(
-                f"{self.reference.familiar_name}@{digest}: the manifest does not match its digest "
-                f"(got {actual})",
-                expected=str(digest),
-                actual=str(actual),
-                hint=f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it",
-            )
-        document = parse(raw, media_type)
+        try:
+            document = parse_named(digest, raw, media_type)
+        except IntegrityError as error:
+            error.hint = f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it"
+            raise error.within(f"{self.reference.name}@{digest}") from None
         self._session.keep(digest, document)
         return document
 
@@ -122,10 +117,13 @@ class Repository:
             turn = self._cursors.get(descriptor.digest, 0)
             self._cursors[descriptor.digest] = turn + 1
         attempt = self._attempt_at(descriptor, turn)
-        try:
-            return attempt(offset, cancel)
-        except RangeRefused:
-            return attempt(0, cancel)
+        for start in (offset, 0):
+            try:
+                return attempt(start, cancel)
+            except RangeRefused:
+                continue
+        host = self.reference.domain
+        raise NetworkError(f"{host}: it sends parts of {descriptor.digest} unasked", host=host)
 
     def _attempt_at(
         self, descriptor: Descriptor, turn: int
@@ -144,11 +142,11 @@ class Repository:
 
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page."""
-        last: str | None = ""
+        query: str | None = ""
         seen: set[str] = set()
-        while last is not None:
-            at = last
-            page, last = self._anywhere(lambda api, at=at: api.tags(self._cancel, at))  # type: ignore[misc]
+        while query is not None:
+            at = query
+            page, query = self._anywhere(lambda api, at=at: api.tags(self._cancel, at))  # type: ignore[misc]
             fresh = [tag for tag in page if tag not in seen]
             if not fresh:
                 return  # some registries ignore the paging parameters

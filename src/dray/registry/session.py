@@ -119,7 +119,9 @@ class Session:
             authorization = fresh
         what = f"{endpoint.name}/{call.repository}"
         error = failure(response, body, what, endpoint.name, scope=call.scope)
-        if self.credentials.find(endpoint.name, call.repository) is None:
+        if authorization is not None and self.credentials.find(endpoint.name, call.repository):
+            error.hint = "the credentials that were given, or found, are not good for this"
+        elif not self.credentials.find(endpoint.name, call.repository):
             error.hint = (
                 f"no credentials for {endpoint.name} were found; give them with --creds or in a "
                 "file with --authfile"
@@ -128,8 +130,8 @@ class Session:
 
     def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
         """Send a request that is nobody's in particular, and follow redirects."""
-        state = self._host(endpoint)
-        response = self._send_schemes(endpoint, state, call, None, cancel)
+        # With a state of its own: an address in a manifest must not teach how to ask a registry.
+        response = self._send_schemes(endpoint, _HostState(), call, None, cancel)
         return self._follow(endpoint, call, response, cancel)
 
     def _host(self, endpoint: Endpoint) -> _HostState:
@@ -145,7 +147,8 @@ class Session:
         cancel: CancelToken,
     ) -> Response:
         """Send by the scheme that is known to work, or try the endpoint's in order."""
-        schemes = (state.scheme,) if state.scheme else endpoint.schemes
+        known = state.scheme if state.scheme in endpoint.schemes else None
+        schemes = (known,) if known else endpoint.schemes
         for place, scheme in enumerate(schemes):
             request = Request(
                 call.method,
@@ -175,7 +178,7 @@ class Session:
         if not plain or response.status != _BAD_REQUEST or _is_json(response):
             return False
         if response.request.method == "HEAD":
-            response.close()
+            response.drain()
             probe = Request("GET", f"http://{endpoint.host}/v2/", verify=endpoint.verify)
             response = self._transport.send(probe, cancel)
             if response.status != _BAD_REQUEST or _is_json(response):
@@ -192,12 +195,11 @@ class Session:
             if response.status not in _REDIRECTS or not response.header("Location"):
                 return response
             here = response.request.url
-            there = urljoin(here, response.header("Location"))
-            response.close()
-            same = _origin(there) == _origin(here)
-            if urlsplit(there).scheme not in {"http", "https"}:
+            response.drain()
+            there = _target(here, response.header("Location"))
+            if there is None:
                 break
-            authorization = authorization if same else None
+            authorization = authorization if _origin(there) == _origin(here) else None
             request = Request(
                 call.method, there, _with(call.headers, authorization), verify=endpoint.verify
             )
@@ -237,6 +239,17 @@ def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, st
 
 def _is_json(response: Response) -> bool:
     return response.header("Content-Type").startswith("application/json")
+
+
+def _target(here: str, location: str) -> str | None:
+    """Return where a redirect leads, None where that is no http or https address."""
+    try:
+        there = urljoin(here, location)
+        parts = urlsplit(there)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return there if usable else None
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -65,13 +65,17 @@ class Tokens:
         key = (endpoint.host, scope)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
+        while not lock.acquire(timeout=0.05):
+            cancel.check()  # somebody else is fetching the token, and may be at it for long
+        try:
             token, expires = self._tokens.get(key, (None, 0.0))
             if token is not None and token.header != refused and time.monotonic() < expires:
                 return token.header
             token = self._fetch(endpoint, registry, challenge, scopes, credentials, cancel)
             self._tokens[key] = (token, time.monotonic() + token.life)
             return token.header
+        finally:
+            lock.release()
 
     def _fetch(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import queue
 import socket
 import ssl
 import threading
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
 
+_DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
+
+
+_log = logging.getLogger("dray")
 
 
 class NoTls(NetworkError):
@@ -115,6 +121,14 @@ class Response:
         self.close()
         return b"".join(chunks)
 
+    def drain(self) -> None:
+        """End the use of an answer whose body does not matter, and keep the connection."""
+        length = self.header("Content-Length")
+        if self.request.method == "HEAD" or (length.isdigit() and int(length[:9]) <= _DRAINED):
+            with contextlib.suppress(NetworkError):
+                self.read(_DRAINED)
+        self.close()
+
     def close(self) -> None:
         """End the use of the connection; one with a body left unread is not used again."""
         self._operation.finish()
@@ -173,7 +187,7 @@ class Transport:
         finally:
             _current.operation = None
         if self._on_answer is not None:
-            self._on_answer(
+            self._tell(
                 Exchange(
                     request.method,
                     public_url(request.url),
@@ -183,6 +197,13 @@ class Transport:
                 )
             )
         return Response(request, raw, operation)
+
+    def _tell(self, exchange: Exchange) -> None:
+        try:
+            if self._on_answer is not None:
+                self._on_answer(exchange)
+        except Exception:  # noqa: BLE001 - whatever it is, it is the observer's affair
+            _log.exception("the observer of requests failed")
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -212,7 +233,17 @@ class Transport:
             maxsize=self._connections,
             cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
             assert_hostname=None if verify else False,
+            ssl_context=_tls_context(verify=verify),
         )
+
+
+def _tls_context(*, verify: bool) -> ssl.SSLContext:
+    """Make what all connections of a pool share: loading certificates takes long."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 # Waking threads that are blocked in a socket: only a shutdown of a duplicate does it, from
@@ -259,7 +290,7 @@ class _Wakeable(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         try:
-            found = socket.getaddrinfo(self._dns_host, self.port or 80, type=socket.SOCK_STREAM)
+            found = _addresses(self._dns_host, self.port or 80)
         except (socket.gaierror, UnicodeError) as error:
             failure = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
             raise NameResolutionError(self.host, self, failure) from error
@@ -302,8 +333,37 @@ class _Wakeable(HTTPConnection):
         super().close()
 
 
+def _addresses(host: str, port: int) -> list[Any]:
+    """Look a name up in a thread that can be left behind: nothing interrupts it."""
+    if host.replace(".", "").isdigit() or ":" in host:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    answer: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    threading.Thread(target=look_up, name="dray-resolve", daemon=True).start()
+    operation = _current.operation
+    stopped = socket.gaierror(socket.EAI_FAIL, "cancelled")
+    forget = operation.cancel.on_cancel(lambda: answer.put(stopped)) if operation else None
+    try:
+        found = answer.get()
+    finally:
+        if forget is not None:
+            forget()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 class _WakeableTls(_Wakeable, HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        super().connect()
+        # Who asked for no verification need not be warned of it at each request.
+        self.is_verified = True
 
 
 class _HttpPool(HTTPConnectionPool):
@@ -338,7 +398,7 @@ def _translated(error: Exception, request: Request, cancel: CancelToken) -> Dray
         case Urllib3TimeoutError():
             return NetworkError(f"{host}: no answer within the time-out", host=host)
         case _:
-            return NetworkError(f"{host}: the connection broke ({_reason(error)})", host=host)
+            return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
 
 
 def _tls_failure(error: SSLError, host: str) -> NetworkError:
@@ -365,5 +425,4 @@ def _reason(error: BaseException) -> str:
     """Return the innermost text of a chain of exceptions, without object addresses."""
     while error.__cause__ is not None:
         error = error.__cause__
-    strerror = getattr(error, "strerror", None)
-    return strerror or type(error).__name__
+    return getattr(error, "strerror", None) or "it ended early"

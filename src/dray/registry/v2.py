@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from dray.content.ports import Opened
 from dray.errors import InvalidDigest, InvalidDocument, RegistryError, Unsupported
@@ -27,14 +27,6 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
-class Head(NamedTuple):
-    """What a registry says of a manifest without sending it; ``digest`` is its word alone."""
-
-    media_type: str
-    digest: Digest | None
-    size: int | None
-
-
 class RangeRefused(Exception):
     """The registry will not send a blob from where it was asked to."""
 
@@ -48,21 +40,16 @@ class V2:
         self._path = path
         self._name = f"{endpoint.name}/{path}"
 
-    def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Head | None:
-        """Ask what a tag stands for; None if the registry does not say by HEAD."""
+    def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
+        """Ask what a tag stands for, by its word alone; None if it does not say by HEAD."""
         response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
-        response.close()
+        response.drain()
         if response.status != _OK:
             problem = failure(response, b"", self._what(tag_or_digest), self.endpoint.name)
             if problem.transient:
                 raise problem
             return None
-        length = response.header("Content-Length")
-        return Head(
-            mediatype.essence(response.header("Content-Type")),
-            _digest(response.header("Docker-Content-Digest")),
-            int(length) if length.isascii() and length.isdigit() else None,
-        )
+        return _digest(response.header("Docker-Content-Digest"))
 
     def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> tuple[bytes, str]:
         """Fetch a document; return its bytes, not verified, and its ``Content-Type``."""
@@ -87,10 +74,9 @@ class V2:
         what = f"{self._name}: blob {digest}"
         return _opened(response, what, self.endpoint.name, size, offset)
 
-    def tags(self, cancel: CancelToken, last: str = "") -> tuple[list[str], str | None]:
-        """Fetch one page of the tag list behind ``last``; return it and the next ``last``."""
-        query = f"?{urlencode({'last': last})}" if last else ""
-        response = self._send("GET", f"tags/list{query}", cancel)
+    def tags(self, cancel: CancelToken, query: str = "") -> tuple[list[str], str | None]:
+        """Fetch a page of the tag list; return it and the query for the next one, if any."""
+        response = self._send("GET", f"tags/list{'?' if query else ''}{query}", cancel)
         self._check(response, self._name)
         raw = response.read(MAX_TAG_PAGE)
         tags = _read_tags(raw, response, self._name)
@@ -127,14 +113,19 @@ def open_url(
 
     Raises `Unsupported` for addresses that are not http or https, and `RangeRefused`.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Unsupported(f"{url[:200]}: not an address that layers can be fetched from")
-    endpoint = Endpoint(parts.netloc, parts.netloc, (parts.scheme,))
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Unsupported(f"{url[:200]!r} is not an address that layers can be fetched from")
+    host = parts.netloc.rpartition("@")[2]
+    endpoint = Endpoint(host, host, (parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     ranged = {"Range": f"bytes={offset}-"} if offset else {}
     response = session.send_anonymous(endpoint, Call("GET", path, "", headers=ranged), cancel)
-    return _opened(response, public_url(url), parts.netloc, size, offset)
+    return _opened(response, public_url(url), host, size, offset)
 
 
 def _check(response: Response, what: str, host: str) -> None:
@@ -176,7 +167,7 @@ def _digest(text: str) -> Digest | None:
 
 def _length(response: Response) -> int | None:
     length = response.header("Content-Length")
-    return int(length) if length.isascii() and length.isdigit() else None
+    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
 def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
@@ -197,10 +188,11 @@ def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
 
 
 def _next_page(response: Response) -> str | None:
-    """Return the ``last`` parameter of a ``Link`` to the next page (RFC 5988)."""
+    """Return the query of a ``Link`` to the next page (RFC 8288), whatever cursor is in it."""
     link = re.match(r"\s*<([^>]*)>\s*;.*\brel=\"?next\"?", response.header("Link"))
     if link is None:
         return None
-    query = parse_qs(urlsplit(urljoin(response.request.url, link.group(1))).query)
-    last: list[str] = query.get("last", [])
-    return last[0] if last else None
+    try:
+        return urlsplit(urljoin(response.request.url, link.group(1))).query or None
+    except ValueError:
+        return None

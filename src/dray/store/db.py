@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
+import time
+import weakref
 from typing import TYPE_CHECKING
 
 from dray.errors import StoreError
+from dray.store.locks import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the schema below, kept in the file as user_version
 TIMEOUT = 30.0  # seconds that a writer waits for another
+PAUSE = 0.01  # seconds between two looks at a lock
 
 _SCHEMA = """
 CREATE TABLE blobs (
@@ -64,6 +69,16 @@ CREATE TABLE leases (
 """
 
 
+class _Owned:
+    """A thread's connection, closed when the thread is gone."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """One SQLite file, one connection a thread.
 
@@ -76,13 +91,17 @@ class Database:
         self._read_only = read_only
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._connections: list[sqlite3.Connection] = []
-        self._migrate()
+        self._owned: weakref.WeakSet[_Owned] = weakref.WeakSet()
+        if read_only:
+            self._check_version()
+        else:
+            with self._alone():
+                self._migrate()
 
     def _connect(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            return connection
+        owned: _Owned | None = getattr(self._local, "owned", None)
+        if owned is not None:
+            return owned.connection
         mode = "?immutable=1" if self._read_only else ""
         with self._translated():
             # Closed by `close`, which may be another thread: hence no check of the thread.
@@ -95,17 +114,17 @@ class Database:
             )
             if not self._read_only:
                 connection.execute("PRAGMA synchronous=FULL")
-        self._local.connection = connection
+        self._local.owned = owned = _Owned(connection)
         with self._lock:
-            self._connections.append(connection)
+            self._owned.add(owned)
         return connection
 
     def close(self) -> None:
         """Close all connections; no thread may be using one."""
         with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+            for owned in list(self._owned):
+                owned.connection.close()
+            self._owned.clear()
         self._local = threading.local()
 
     @contextlib.contextmanager
@@ -123,10 +142,11 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -139,7 +159,24 @@ class Database:
         with self.read() as connection:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
-    def _migrate(self) -> None:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from making or migrating the file at the same time.
+
+        Turning a new file to WAL does not wait for others as transactions do.
+        """
+        path, waited = self.path.with_suffix(".lock"), 0.0
+        while (descriptor := lock_file(path)) is None:
+            time.sleep(PAUSE)
+            waited += PAUSE
+            if waited > TIMEOUT:
+                raise StoreError(f"{path}: another process holds it for too long")
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _check_version(self) -> int:
         found = self._version()
         if found > VERSION:
             self.close()
@@ -147,13 +184,14 @@ class Database:
                 f"{self.path}: the store has version {found}, this dray knows up to {VERSION}",
                 hint="use a newer dray, or another --store",
             )
-        if found == VERSION or self._read_only:
+        return found
+
+    def _migrate(self) -> None:
+        if self._check_version() == VERSION:
             return
         with self.read() as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # the file keeps it
         with self.write() as connection:
-            # Another process may have done it meanwhile.
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={VERSION}")
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={VERSION}")

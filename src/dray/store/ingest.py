@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from dataclasses import replace
@@ -52,6 +53,8 @@ class Ingest:
         with translated(self._path.parent):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = lock_file(self._path)
+        if self._lock is None:
+            raise StoreError(f"{self._path}: somebody else holds the lease that was just made")
         return self
 
     def __exit__(
@@ -63,13 +66,13 @@ class Ingest:
         if self._lock is None:
             return
         try:
-            with self._db.write() as connection:
-                connection.execute("DELETE FROM leases WHERE lease = ?", (self._name,))
-        except StoreError:
+            # After a failure nobody waits for the database: a dead lease frees its rows too.
             if error is None:
-                raise
+                with self._db.write() as connection:
+                    connection.execute("DELETE FROM leases WHERE lease = ?", (self._name,))
         finally:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
             os.close(self._lock)
             self._lock = None
 
@@ -79,6 +82,10 @@ class Ingest:
         """Return which of ``digests`` are stored; they stay until the lease ends."""
         with self._db.write() as connection:
             return {digest for digest in digests if self._hold(connection, digest)}
+
+    def all_followed(self, digests: Iterable[Digest]) -> bool:
+        """Tell whether the DiffIDs of all these layers are known."""
+        return all(self._facts(digest)[0] is not None for digest in digests)
 
     def has(self, descriptor: Descriptor) -> bool:
         """Tell whether a blob is stored; if so it stays until the lease ends."""
@@ -295,6 +302,8 @@ def translated(path: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or path
         hint = ""
-        if isinstance(error, PermissionError):
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            hint = "what has arrived is kept; make room, or choose another place with --store"
+        elif isinstance(error, PermissionError):
             hint = "choose a place that can be written with --store or DRAY_STORE"
         raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits
 from dray.errors import IntegrityError, NotFound, StoreError
+from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
-from dray.model.manifest import Document, parse
+from dray.model.manifest import Document, parse_named
 from dray.store import images, refs
 from dray.store.blobs import BlobFiles
 from dray.store.db import Database
@@ -48,15 +49,25 @@ class LocalStore:
     def _existing(self) -> Database | None:
         """Return the database for reading; None where no store has been made yet."""
         with self._lock:
-            file = self.path / _DATABASE
-            if self._db is None and file.exists():
-                read_only = not os.access(self.path, os.W_OK)
-                self._db = Database(file, read_only=read_only)
+            with translated(self.path):
+                file = self.path / _DATABASE
+                self._check_directory()
+                if self._db is None and file.exists():
+                    read_only = not os.access(self.path, os.W_OK)
+                    self._db = Database(file, read_only=read_only)
             return self._db
+
+    def _check_directory(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(
+                f"{self.path}: is a file, a store is a directory",
+                hint="choose another place with --store or DRAY_STORE",
+            )
 
     def ingest(self) -> Ingest:
         """Begin to add to the store; use the result in a ``with`` statement."""
         with translated(self.path):
+            self._check_directory()
             self.path.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path, os.W_OK):
                 raise StoreError(
@@ -118,9 +129,9 @@ class LocalStore:
             return self._files.path(digest).open("rb", buffering=0)
 
     def read(self, digest: Digest) -> bytes:
-        """Return a document or config; raises `NotFound`."""
-        with self._present(digest), translated(self._files.path(digest)):
-            return self._files.path(digest).read_bytes()
+        """Return a document or config, its first 4 MiB and a byte; raises `NotFound`."""
+        with self.open(digest) as file:
+            return file.read(MAX_DOCUMENT + 1)
 
     def document(self, digest: Digest) -> Document:
         """Return a document by the digest that registries call it; raises `NotFound`."""
@@ -141,7 +152,7 @@ class LocalStore:
                 expected=str(own),
                 actual=str(Digest.of(raw, own.algorithm)),
             )
-        return parse(raw, row[1])
+        return parse_named(digest, raw, row[1])
 
     def derived(self, digest: Digest) -> Digest | None:
         """Return the manifest that was made from a schema1 one, by the latter's digest."""
@@ -161,6 +172,6 @@ class LocalStore:
             yield
         except StoreError as error:
             if isinstance(error.__cause__, FileNotFoundError):
-                message = f"{digest} is not in the store {self.path}"
-                raise NotFound(message) from None
+                message = f"{digest} is missing from the store {self.path}"
+                raise NotFound(message, hint="pull the image again to mend it") from None
             raise

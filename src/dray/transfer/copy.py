@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from dray.content.ports import Busy, blob_of
 from dray.content.retry import RetryPolicy
 from dray.content.verify import check_rootfs
-from dray.errors import Cancelled, DrayError, IntegrityError, Unsupported
+from dray.errors import (
+    Cancelled,
+    DrayError,
+    IntegrityError,
+    InvalidDocument,
+    StoreError,
+    Unsupported,
+)
 from dray.model import mediatype
+from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
 from dray.transfer.reader import resuming
 from dray.transfer.scheduler import run_tasks
@@ -94,9 +102,11 @@ class ImageCopy:
         self, descriptor: Descriptor, check: Callable[[ImageConfig], None], cancel: CancelToken
     ) -> None:
         try:
+            if (descriptor.size or 0) > MAX_DOCUMENT:
+                raise InvalidDocument(f"the config is over {MAX_DOCUMENT >> 20} MiB")
             self._put(descriptor, cancel, follow=False)
             config = parse_config(self._read(descriptor.digest))
-        except Cancelled:
+        except (Cancelled, StoreError):
             raise
         except DrayError as error:
             raise error.within("error pulling image configuration") from error.__cause__

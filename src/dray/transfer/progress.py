@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 INTERVAL = 0.1  # seconds between two reports of one layer's bytes
 
 _log = logging.getLogger("dray")
+_log.addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to
 
 
 class Emitter:
@@ -29,6 +30,7 @@ class Emitter:
         self._listener = listener
         self._reference = reference
         self._lock = threading.Lock()
+        self._failed = False
 
     def emit(
         self,
@@ -46,7 +48,9 @@ class Emitter:
             try:
                 self._listener(event)
             except Exception:  # noqa: BLE001 - whatever it is, it is the listener's affair
-                _log.exception("a listener failed on %s", event)
+                if not self._failed:
+                    _log.exception("the listener failed on %s; not said again", event)
+                self._failed = True
 
     def warn(self, message: str) -> None:
         """Tell what does not stop the operation but should be known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dray.content.ports import Blob, Opened, skip
-from dray.errors import DrayError, IntegrityError
+from dray.errors import DrayError, IntegrityError, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dray.content.ports import BlobSource, Stream
     from dray.content.retry import RetryPolicy
     from dray.model.descriptor import Descriptor
+
+
+PROGRESS = 32 * 1024  # bytes after which a failure counts as the first one again
 
 
 def resuming(
@@ -33,7 +36,7 @@ def resuming(
 
 
 class _Resuming:
-    """Attempts that got further than the one before do not count as failures in a row."""
+    """Failures with some progress between them do not count as failures in a row."""
 
     def __init__(
         self,
@@ -52,6 +55,8 @@ class _Resuming:
         self._on_retry = on_retry
         self._stream: Stream | None = None
         self._failures = 0
+        self._counted_from = offset
+        self._total: int | None = None
 
     def read1(self, size: int) -> bytes:
         while True:
@@ -71,9 +76,9 @@ class _Resuming:
                 self._on_retry(pause, error)
                 self._cancel.sleep(pause)
             else:
-                if data:
-                    self._failures = 0
                 self._position += len(data)
+                if self._position - self._counted_from >= PROGRESS:
+                    self._failures, self._counted_from = 0, self._position
                 return data
 
     def close(self) -> None:
@@ -84,6 +89,7 @@ class _Resuming:
     def _open(self) -> Stream:
         """Open the source where reading stands, discarding what it sends from before that."""
         opened = self._source.open(self._descriptor, self._position, self._cancel)
+        self._total = opened.total
         try:
             missing = skip(opened.stream, self._position - opened.start)
             if missing:
@@ -100,11 +106,17 @@ class _Resuming:
             raise self._short(self._position)
 
     def _short(self, position: int) -> DrayError:
+        """Make the error for an end that came too soon; another attempt may bring the rest.
+
+        Where the source says that this is all there is, what it has is not this blob.
+        """
         size = self._descriptor.size
+        if self._total is None or self._total == size:
+            return NetworkError(f"the blob ended after {position:,} bytes", host="")
         error = IntegrityError(
-            f"the registry sends {position:,} bytes of {size:,}",
-            expected=f"{size} bytes",
+            f"the registry sends {position:,} bytes, expected {size}",
+            expected="the whole blob",
             actual=f"{position} bytes",
         )
-        error.transient = True  # another attempt, or another endpoint, may have the rest
+        error.transient = True
         return error
