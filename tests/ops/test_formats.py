@@ -6,7 +6,7 @@ import base64
 import gc
 import hashlib
 import json
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -313,9 +313,9 @@ def test_a_config_of_many_megabytes_is_refused_before_it_is_fetched(
 def test_many_pulls_leave_no_file_open(fake: FakeRegistry, client: Client):
     fake.add_image("app", build_image(TARS), "t")
     client.pull(f"{fake.host}/app:t")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(8):
         fake.add_image("app", build_image([*TARS, tar_layer({f"n{number}": b""})]), "t")
         client.pull(f"{fake.host}/app:t")
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before + 6
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 6
