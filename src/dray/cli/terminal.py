@@ -109,7 +109,8 @@ class Terminal:
             for digest, state in self._tally.layers.items()
             if state.status in _ACTIVE
         ]
-        return [*rows, self._tally.summary()] if self._tally.layers else rows
+        over = self._tally.ended == len(self._tally.layers)
+        return [] if over else [*rows, self._tally.summary()]
 
     def _row(self, digest: Digest, state: LayerState) -> str:
         total = state.total or 0

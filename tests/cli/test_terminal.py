@@ -1,0 +1,71 @@
+"""Progress on a terminal: what is drawn while it lasts, and what stays."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import sys
+from random import Random
+from typing import TYPE_CHECKING
+
+from dray.testing import BuiltImage, FakeRegistry, Fault, Trickle, build_image, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+SLOW = 4_000_000  # bytes a second, so that there is something to draw
+
+
+def image(seed: int) -> BuiltImage:
+    layers = [tar_layer({f"f{n}": Random(seed + n).randbytes(4_000_000)}) for n in range(2)]  # noqa: S311
+    return build_image(layers, compression="none")
+
+
+def on_a_terminal(environment: Mapping[str, str], *arguments: str) -> tuple[str, int]:
+    """Run the command with all its streams on one terminal; return what it wrote and its code."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-m", "dray", *arguments]
+        os.execve(sys.executable, command, {**environment, "TERM": "xterm"})  # noqa: S606
+    written = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not chunk:
+            break
+        written += chunk
+    os.close(terminal)
+    return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_results_stay_and_nothing_is_drawn_over_them(
+    fake: FakeRegistry, environment: dict[str, str]
+):
+    one, two = image(1), image(2)
+    fake.add_image("one", one, "t")
+    fake.add_image("two", two, "t")
+    fake.inject(Fault(Trickle(SLOW), path="/blobs/"))
+    names = [f"{fake.host}/one:t", f"{fake.host}/two:t"]
+    written, code = on_a_terminal(environment, "pull", *names)
+    assert code == 0
+    assert "Downloading" in written
+    assert " MB/s" in written
+    assert "0 B/s" not in written
+    lines = written.split("\r\n")
+    for built in (one, two):
+        assert built.id in lines  # a line of its own, with nothing before or behind it
+    behind = written[written.index(two.id) :]
+    assert not ESCAPE.search(behind)
+
+
+def test_a_short_pull_is_not_drawn_at_all(fake: FakeRegistry, environment: dict[str, str]):
+    built = build_image([tar_layer({"a": b""})])
+    fake.add_image("app", built, "t")
+    written, code = on_a_terminal(environment, "pull", f"{fake.host}/app:t")
+    assert code == 0
+    assert not ESCAPE.search(written)
+    assert written.split("\r\n")[-2] == built.id
