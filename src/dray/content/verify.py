@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 256 * 1024
 _BUFFERS = 3  # one is filled, one is hashed, one is on its way
-_ALONE = 2 * 2**20  # bytes that are hashed before a thread is worth its start
+_ALONE = 8 * 2**20  # bytes that are hashed before a thread is worth its start
 
 
 class RawLimit(NamedTuple):
@@ -55,6 +55,7 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
             buffer = hasher.buffer()
             count = stream.readinto(buffer)
             if not count:
+                hasher.give_back(buffer)
                 return Digest("sha256", hasher.hexdigest()), total
             total += count
             if total > limit:
@@ -64,6 +65,22 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
         hasher.stop()
 
 
+class _Spare(threading.local):
+    """One buffer for each thread: fresh ones cost a small layer more than hashing it."""
+
+    _kept: bytearray | None = None
+
+    def buffer(self) -> bytearray:
+        kept, self._kept = self._kept, None
+        return bytearray(_BUFFER) if kept is None else kept
+
+    def give_back(self, buffer: bytearray) -> None:
+        self._kept = buffer
+
+
+_spare = _Spare()
+
+
 class _Hasher:
     """Hashes buffers that it gives out and takes back; large content in a thread of its own."""
 
@@ -71,7 +88,7 @@ class _Hasher:
         self._hash = hashlib.sha256()
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
-        self._free.put(bytearray(_BUFFER))
+        self._free.put(_spare.buffer())
         self._alone = _ALONE
         self._thread: threading.Thread | None = None
 
@@ -101,6 +118,9 @@ class _Hasher:
         if self._alone < 0:
             self._start()
 
+    def give_back(self, buffer: bytearray) -> None:
+        self._free.put(buffer)
+
     def hexdigest(self) -> str:
         self.stop()
         return self._hash.hexdigest()
@@ -109,6 +129,8 @@ class _Hasher:
         if self._thread is not None:
             self._full.put(None)
             self._thread.join()
+        elif not self._free.empty():
+            _spare.give_back(self._free.get())
 
 
 class VerifiedLayer(io.RawIOBase):

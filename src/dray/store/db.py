@@ -91,6 +91,7 @@ class Database:
         self._read_only = read_only
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._owned: weakref.WeakSet[_Owned] = weakref.WeakSet()
         if read_only:
             self._check_version()
@@ -136,7 +137,8 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection inside a write transaction: all of the block happens or nothing."""
-        with self._translated():
+        # Between threads a lock wakes the next one at once; SQLite would have it sleep and look.
+        with self._translated(), self._writing:
             connection = self._connect()
             # Deferred transactions fail at once when two turn into writers; this one waits.
             connection.execute("BEGIN IMMEDIATE")
