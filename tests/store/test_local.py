@@ -288,7 +288,7 @@ def test_a_file_that_is_no_database_is_a_store_error(store: LocalStore) -> None:
 
 
 AS_NOBODY = """
-import os, sys
+import os, sys, urllib.parse, urllib.request
 from pathlib import Path
 from dray.store import LocalStore
 from dray.errors import StoreError
