@@ -16,16 +16,12 @@ from dray.testing import (
     TokenServer,
     build_image,
     build_index,
-    find_binary,
     make_certificate,
     pseudo_random_files,
     tar_layer,
 )
 
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(find_binary("docker-registry") is None, reason="no docker-registry"),
-]
+pytestmark = pytest.mark.peer("docker-registry")
 
 TARS = [tar_layer(pseudo_random_files(seed, 50_000, 3)) for seed in (1, 2)]
 OCI = build_image(TARS, compression=["zstd", "gzip"])
