@@ -1,0 +1,105 @@
+"""What all calls of one client share: its settings, one session with registries, one store."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dray.config import Config
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from dray.image import Store
+    from dray.registry.session import Session
+    from dray.registry.transport import Exchange
+
+
+class Connected:
+    """Connects when something needs it; the parameters are described at `dray.Client`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        credentials: tuple[str, str] | None = None,
+        authfile: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
+        foreign: bool = False,
+        jobs: int = 6,
+        timeout: float = 30.0,
+        retries: int = 5,
+        on_request: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        if jobs < 1 or retries < 1 or timeout <= 0:
+            raise ValueError("jobs and retries are at least 1, timeout is more than 0")
+        self._store = store
+        self._own_store = store is None
+        self._credentials = credentials
+        self._authfile = authfile
+        self._insecure = insecure
+        self._foreign = foreign
+        self._jobs = jobs
+        self._timeout = timeout
+        self._retries = retries
+        self._on_request = on_request
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; a further call opens new ones."""
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+            if self._own_store and self._store is not None:
+                self._store.close()  # which opens again if its images are asked for more
+
+    @property
+    def store(self) -> Store:
+        """The store that is used where a call names none."""
+        from dray.image import Store
+
+        with self._lock:
+            if self._store is None:
+                self._store = Store()
+            return self._store
+
+    def _connected(self) -> Session:
+        with self._lock:
+            if self._session is None:
+                self._session = self._make_session()
+            return self._session
+
+    def _make_session(self) -> Session:
+        from dray.content.retry import RetryPolicy
+        from dray.registry.credentials import Credentials, CredentialStore
+        from dray.registry.session import Session
+        from dray.registry.transport import Timeouts
+
+        if self._authfile is not None:
+            files: tuple[Path, ...] = (Path(self._authfile),)
+        else:
+            files = Config.from_environment().auth_files
+        fixed = Credentials(*self._credentials) if self._credentials is not None else None
+        return Session(
+            connections=self._jobs + 2,
+            credentials=CredentialStore(files, fixed),
+            timeouts=Timeouts(connect=min(self._timeout, 15.0), read=self._timeout),
+            policy=RetryPolicy(attempts=self._retries),
+            on_answer=self._on_request,
+        )
