@@ -1,3 +1,5 @@
+import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -163,3 +165,27 @@ def test_one_cancel_wakes_all_that_sleep():
     for thread in threads:
         thread.join(20)
     assert outcomes == ["woken"] * 8
+
+
+def test_a_signal_handler_may_cancel_whatever_it_interrupts():
+    """With a lock that is held while wakers are registered, this would hang sooner or later."""
+    tokens: list[CancelToken] = []
+
+    def interrupt(*_: object) -> None:
+        tokens[-1].cancel()
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    try:
+        for number in range(300):
+            tokens.append(CancelToken())
+            token = tokens[-1]
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0002 + number * 1e-6)
+            with contextlib.suppress(Cancelled):
+                while True:
+                    token.on_cancel(lambda: None)()
+                    with token.child() as child:
+                        child.sleep(0)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    assert all(token.cancelled for token in tokens)

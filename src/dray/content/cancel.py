@@ -13,37 +13,41 @@ if TYPE_CHECKING:
 
 
 class CancelToken:
-    """Set once, from any thread; children follow their parent, not the other way round."""
+    """Set once, from any thread or signal handler; children follow their parent only.
+
+    Nothing here takes a lock that another call of the same thread could be holding, so a
+    handler may `cancel` whatever it interrupted. What keeps the wakers in order is that
+    setting, reading and popping a dict's entry are single steps: whoever pops a waker calls it.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        self._lock = threading.Lock()
-        self._wakers: dict[int, Callable[[], None]] = {}
-        self._next = 0
+        self._cancelled = False
+        self._wakers: dict[object, Callable[[], None]] = {}
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._event.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Ask to stop. Idempotent; never blocks on what is being stopped."""
-        with self._lock:
-            self._event.set()
-            wakers = list(self._wakers.values())
-            self._wakers.clear()
-        for wake in wakers:
-            wake()
+        self._cancelled = True
+        for key in list(self._wakers):
+            self._wake(key)
 
     def check(self) -> None:
         """Raise `Cancelled` if somebody asked to stop."""
-        if self._event.is_set():
+        if self._cancelled:
             raise Cancelled
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises `Cancelled` as soon as somebody asks to stop."""
-        if self._event.wait(seconds):
-            raise Cancelled
+        self.check()
+        woken = threading.Lock()
+        woken.acquire()  # released by whoever cancels, or never
+        with self.waking(woken.release):
+            woken.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+        self.check()
 
     @contextlib.contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
@@ -56,19 +60,19 @@ class CancelToken:
 
     def on_cancel(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Register ``wake``, called at once if it is too late; returns how to take it back."""
-        with self._lock:
-            key = self._next
-            self._next += 1
-            late = self._event.is_set()
-            if not late:
-                self._wakers[key] = wake
-        if late:
-            wake()
+        key = object()
+        self._wakers[key] = wake
+        if self._cancelled:  # perhaps after `cancel` had looked for the last time
+            self._wake(key)
         return lambda: self._forget(key)
 
-    def _forget(self, key: int) -> None:
-        with self._lock:
-            self._wakers.pop(key, None)
+    def _wake(self, key: object) -> None:
+        wake = self._wakers.pop(key, None)
+        if wake is not None:
+            wake()
+
+    def _forget(self, key: object) -> None:
+        self._wakers.pop(key, None)
 
     @contextlib.contextmanager
     def child(self) -> Iterator[CancelToken]:
