@@ -36,6 +36,7 @@ from dray.testing.images import (
     tar_layer,
 )
 from dray.testing.ports import SilentPort, refused_port
+from dray.testing.proxy import Link, Proxied, Proxy, random_cuts
 from dray.testing.registry import FakeRegistry
 from dray.testing.schema1 import (
     ALGORITHMS,
@@ -67,7 +68,10 @@ __all__ = [
     "Fault",
     "HangUp",
     "IgnoreRange",
+    "Link",
     "Piece",
+    "Proxied",
+    "Proxy",
     "Recorded",
     "Replace",
     "SetHeader",
@@ -86,6 +90,7 @@ __all__ = [
     "make_client_certificate",
     "make_key",
     "pseudo_random_files",
+    "random_cuts",
     "refused_port",
     "schema1_of",
     "sha256",

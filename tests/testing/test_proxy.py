@@ -1,0 +1,252 @@
+import itertools
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+
+import pytest
+
+from dray.testing import (
+    FakeRegistry,
+    Link,
+    Proxy,
+    SilentPort,
+    build_image,
+    make_certificate,
+    pseudo_random_files,
+    random_cuts,
+    refused_port,
+    tar_layer,
+)
+
+DATA = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as running:
+        running.add_blob(DATA)
+        yield running
+
+
+def blob_request(registry: FakeRegistry) -> bytes:
+    (digest,) = registry.blobs
+    return f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+
+
+def connect(proxy: Proxy, request: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+    connection.sendall(request)
+    return connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def fetch(proxy: Proxy, registry: FakeRegistry) -> bytes:
+    """Return all that comes, with the head of the answer."""
+    with connect(proxy, blob_request(registry)) as connection:
+        return read_all(connection)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)
+
+
+def test_everything_passes_and_is_counted(registry: FakeRegistry):
+    with Proxy(registry.port) as proxy:
+        whole = fetch(proxy, registry)
+        wait_for(lambda: proxy.connections[0].closed)
+    assert whole.endswith(DATA)
+    assert (proxy.sent, proxy.received) == (len(whole), len(blob_request(registry)))
+    assert [(each.sent, each.cut) for each in proxy.connections] == [(len(whole), False)]
+
+
+def test_one_connection_carries_several_requests(registry: FakeRegistry):
+    with Proxy(registry.port) as proxy:
+        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+        for _ in range(3):
+            connection.request("GET", "/v2/")
+            assert connection.getresponse().read() == b"{}"
+        connection.close()
+        assert len(proxy.connections) == registry.connections == 1
+
+
+def test_tls_passes_through(tmp_path: Path):
+    authority, certificate, key = make_certificate(tmp_path)
+    with FakeRegistry(tls=(certificate, key)) as registry, Proxy(registry.port) as proxy:
+        context = ssl.create_default_context(cafile=authority)
+        connection = HTTPSConnection("localhost", proxy.port, timeout=10, context=context)
+        connection.request("GET", "/v2/")
+        assert connection.getresponse().read() == b"{}"
+        connection.close()
+
+
+def test_half_closed_connections_get_their_answer():
+    """A client that has said all it has to say may still listen."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer_at_the_end() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(read_all(connection)[::-1])
+
+    threading.Thread(target=answer_at_the_end, daemon=True).start()
+    port = listener.getsockname()[1]
+    with listener, Proxy(port) as proxy, connect(proxy, b"abc") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b"cba"
+
+
+@pytest.mark.parametrize("after", [0, 1, 1000, 65536, 65537, 700_001])
+def test_a_cut_comes_at_its_byte(registry: FakeRegistry, after: int):
+    with Proxy(registry.port, cuts=[after, None]) as proxy:
+        assert len(fetch(proxy, registry)) == after
+        wait_for(lambda: proxy.connections[0].closed)
+        assert (proxy.connections[0].sent, proxy.connections[0].cut) == (after, True)
+        assert fetch(proxy, registry).endswith(DATA)
+        assert fetch(proxy, registry).endswith(DATA)  # the cuts are used up
+
+
+def test_a_reset_is_an_error_to_the_client(registry: FakeRegistry):
+    proxy = Proxy(registry.port, cuts=[100_000], reset=True)
+    with proxy, pytest.raises(ConnectionResetError):
+        fetch(proxy, registry)
+
+
+def test_random_cuts_repeat():
+    def some(seed: int) -> list[int]:
+        return list(itertools.islice(random_cuts(seed, 10, 10**6), 50))
+
+    assert some(1) == some(1) != some(2)
+    assert all(10 <= cut <= 10**6 for cut in some(1))
+
+
+def test_cutting_on_command(registry: FakeRegistry):
+    with Proxy(registry.port, link=Link(rate=100_000)) as proxy:
+        with connect(proxy, blob_request(registry)) as connection:
+            assert connection.recv(1)
+            proxy.cut()
+            assert len(read_all(connection)) < len(DATA)
+        wait_for(lambda: proxy.connections[0].closed)
+        assert proxy.connections[0].cut
+        proxy.link = Link()
+        assert fetch(proxy, registry).endswith(DATA)
+
+
+def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry):
+    with Proxy(registry.port) as proxy, connect(proxy) as connection:
+        wait_for(lambda: len(proxy.connections) == 1)
+        proxy.stall()
+        connection.sendall(blob_request(registry))
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        assert proxy.sent == 0
+        connection.settimeout(10)
+        proxy.resume()
+        assert read_all(connection).endswith(DATA)
+
+
+# Lower bounds alone: a link may not be faster than it is said to be; how much slower it is
+# depends on the machine.
+
+
+def test_a_link_is_no_faster_than_its_rate(registry: FakeRegistry):
+    with Proxy(registry.port, link=Link(rate=4e6)) as proxy:
+        start = time.monotonic()
+        assert fetch(proxy, registry).endswith(DATA)
+        assert time.monotonic() - start > 0.9 * (len(DATA) / 4e6 - 0.02)
+
+
+def test_connections_may_share_a_rate(registry: FakeRegistry):
+    with Proxy(registry.port, link=Link(shared_rate=8e6)) as proxy:
+        start = time.monotonic()
+        threads = [threading.Thread(target=fetch, args=(proxy, registry)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert time.monotonic() - start > 0.9 * (3 * len(DATA) / 8e6 - 0.02)
+        assert proxy.sent > 3 * len(DATA)
+
+
+def test_a_long_link_takes_its_round_trips(registry: FakeRegistry):
+    """One to connect, one for each request; data follows data without waiting."""
+    with Proxy(registry.port, link=Link(rate=50e6, round_trip=0.1)) as proxy:
+        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+        for trips in (2, 1):
+            start = time.monotonic()
+            connection.request("GET", "/v2/")
+            connection.getresponse().read()
+            assert time.monotonic() - start > trips * 0.099
+        connection.close()
+        assert fetch(proxy, registry).endswith(DATA)
+
+
+def test_what_is_counted_is_near_what_the_client_read():
+    """A small send buffer: what lies between proxy and client does not grow with the blob."""
+    image = build_image([tar_layer(pseudo_random_files(1, 24 * 2**20, 1))], compression="none")
+    with FakeRegistry() as registry, Proxy(registry.port, link=Link(send_buffer=65536)) as proxy:
+        registry.add_blob(image.layers[0].data)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            client.connect(("127.0.0.1", proxy.port))
+            client.sendall(blob_request(registry))
+            client.recv(1)
+            time.sleep(0.2)
+            assert proxy.sent < 2**20
+
+
+def test_a_server_that_is_not_there_is_an_end():
+    with Proxy(refused_port()) as proxy, connect(proxy) as connection:
+        assert read_all(connection) == b""
+
+
+def test_a_client_that_leaves_is_an_end_for_the_server():
+    with SilentPort() as port, Proxy(port.port) as proxy:
+        connect(proxy, b"hello").close()
+        wait_for(lambda: port.received == b"hello")
+        proxy.cut()
+        wait_for(lambda: proxy.connections[0].closed)
+
+
+def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry):
+    with Proxy(registry.port, link=Link(rate=10_000)) as proxy:
+        connection = connect(proxy, blob_request(registry))
+        connection.recv(1)
+    with connection:
+        read_all(connection)
+    proxy.close()
+    with pytest.raises(ConnectionRefusedError):
+        connect(proxy)
+    Proxy(registry.port).close()
+
+
+def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry):
+    proxy = Proxy(registry.port, lifetime=0.1).__enter__()
+
+    def refused() -> bool:
+        try:
+            connect(proxy).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    wait_for(refused)
+    proxy.close()
+
+
+def test_counts_can_begin_anew(registry: FakeRegistry):
+    with Proxy(registry.port) as proxy:
+        fetch(proxy, registry)
+        wait_for(lambda: proxy.connections[0].closed)
+        proxy.clear()
+        assert (proxy.connections, proxy.sent, proxy.received) == ([], 0, 0)
