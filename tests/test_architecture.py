@@ -40,7 +40,7 @@ ARROWS = {
 # What a room may name in annotations only (under TYPE_CHECKING), on top of that: the command
 # shows records that the faces hand out, and `dray` itself says what its lazy names are.
 TYPES_ONLY = {
-    "cli": {"registry", "store"},
+    "cli": {"ops", "registry", "store"},
     "__init__": {"client", "content", "errors", "image", "model"},
 }
 # `from dray import __version__` is a literal and loads nothing: every room may have it.

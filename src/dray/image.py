@@ -14,6 +14,7 @@ from dray.errors import InvalidReference, NotFound
 from dray.model.config import ImageConfig, parse_config
 from dray.model.manifest import Index, Manifest
 from dray.model.reference import Reference
+from dray.ops.history import history
 from dray.store import LocalStore
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dray.content.pipeline import Limits
     from dray.model.digest import Digest
     from dray.model.platform import Platform
+    from dray.ops.history import Step
     from dray.store.images import ImageRecord
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
@@ -158,6 +160,11 @@ class Image:
             records = (self.store.image(entry.digest) for entry in document.manifests)
             found += [record.platform for record in records if record is not None]
         return tuple(dict.fromkeys(found))
+
+    @functools.cached_property
+    def history(self) -> Sequence[Step]:
+        """The steps that made it, the last one first."""
+        return history(self.config, self.manifest.layers)
 
     @functools.cached_property
     def layers(self) -> Sequence[Layer]:

@@ -45,7 +45,7 @@ IMAGE = build_image(
 )
 OTHER = build_image(TARS[2:], architecture="arm64")
 PASSWORD = "p@ss: wörd/1"
-COMMANDS = ("images", "pull", "show")
+COMMANDS = ("history", "images", "pull", "show")
 STATUSES = {
     "resolved",
     "pulling",

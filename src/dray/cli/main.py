@@ -38,6 +38,7 @@ _EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
 )
 
 _COMMANDS = {
+    "history": "Show the steps that made an image.",
     "images": "List the images of the store.",
     "pull": "Fetch images from registries into the store.",
     "show": "Show an image of the store.",

@@ -1,0 +1,63 @@
+"""``dray history`` of images of the store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from dray.testing import FakeRegistry, build_image, tar_layer
+
+if TYPE_CHECKING:
+    import dray as library
+    from conftest import Dray
+
+STEP = "/bin/sh -c  apt-get update && apt-get install --yes everything\tunder-the-sun"
+IMAGE = build_image(
+    [tar_layer({"a": b"1"}), tar_layer({"b": b"2"})],
+    history=[
+        {"created": "2024-01-02T03:04:05Z", "created_by": "ADD rootfs / # buildkit"},
+        {"created": "2024-01-02T03:04:05Z", "created_by": "ENV A=b", "empty_layer": True},
+        {"created": "2024-01-03T03:04:05Z", "created_by": STEP, "comment": "with a\x1b[31mcomment"},
+    ],
+)
+
+
+def test_history_as_people_read_it(dray: Dray, client: library.Client, fake: FakeRegistry):
+    fake.add_image("team/app", IMAGE, "t")
+    name = f"{fake.host}/team/app:t"
+    client.pull(name)
+    done = dray("history", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, first, second, third = done.stdout.splitlines()
+    assert header.split() == ["LAYER", "CREATED", "CREATED", "BY", "SIZE", "COMMENT"]
+    short = [layer.digest.removeprefix("sha256:")[:12] for layer in IMAGE.layers]
+    assert first.startswith(short[1])
+    assert "apt-get update && apt-get install…" in first
+    assert "\x1b" not in done.stdout
+    assert second.split()[0] == "-"
+    assert "ENV A=b" in second
+    assert third.startswith(short[0])
+    full = dray("history", "--no-trunc", f"store:{name}").stdout
+    assert " ".join(STEP.split()) in full
+    assert all(layer.digest in full for layer in IMAGE.layers)
+    assert "2024-01-03T03:04:05Z" in full
+
+
+def test_history_for_programs(dray: Dray, client: library.Client, fake: FakeRegistry):
+    fake.add_image("team/app", IMAGE, "t")
+    image = client.pull(f"{fake.host}/team/app:t")
+    steps = json.loads(dray("history", "--json", image.id.short).stdout)
+    assert [step["created_by"] for step in steps] == [STEP, "ENV A=b", "ADD rootfs / # buildkit"]
+    assert [step["empty_layer"] for step in steps] == [False, True, False]
+    assert [step["digest"] for step in steps] == [
+        IMAGE.layers[1].digest,
+        None,
+        IMAGE.layers[0].digest,
+    ]
+    assert [step["diff_id"] for step in steps] == [IMAGE.diff_ids[1], None, IMAGE.diff_ids[0]]
+    assert [step["size"] for step in steps] == [IMAGE.layers[1].size, None, IMAGE.layers[0].size]
+
+
+def test_history_of_what_is_not_there(dray: Dray):
+    done = dray("history", "store:nothing")
+    assert (done.returncode, done.stdout) == (3, "")
