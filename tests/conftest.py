@@ -99,6 +99,8 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     """Point all that the environment says into `tmp_path`, and return it for other processes."""
     for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("JOBS", "TIMEOUT", "RETRIES", "LIMIT_RATE", "SPLIT", "INSECURE"):
+        monkeypatch.delenv(f"DRAY_{name}", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

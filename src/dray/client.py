@@ -25,9 +25,13 @@ class Client(Connected):
     ``credentials`` is a user's name and password, used for every registry; without it,
     ``authfile`` or the files that podman, skopeo and docker keep are looked at. ``insecure``
     allows certificates that cannot be verified and plain http; ``foreign`` allows layers that
-    registries need not hold, from the addresses that manifests name. ``jobs`` is how many blobs are
-    transferred at a time; ``timeout`` is in seconds without a byte; ``retries`` counts
-    attempts. ``on_request`` is told of each request that was answered.
+    registries need not hold, from the addresses that manifests name. ``jobs`` (6) is how many
+    blobs are transferred at a time; ``timeout`` (30) is in seconds without a byte; ``retries``
+    (5) counts attempts without progress, the first included; ``limit_rate`` is in bytes a
+    second, over all connections. ``split`` is over how many connections one large blob may
+    come; without it dray decides, and 1 forbids it. Where one of these and ``insecure`` is
+    None, the variable ``DRAY_JOBS`` (and so on) decides. ``on_request`` is told of each
+    request that was answered. Raises `ValueError` for numbers that make no sense.
     """
 
     def pull(
@@ -155,8 +159,8 @@ class Client(Connected):
             insecure=self._insecure,
             verify_signatures=verify_signatures,
             copy=CopyOptions(
-                jobs=self._jobs,
-                policy=RetryPolicy(attempts=self._retries),
+                jobs=self._transfers.jobs,
+                policy=RetryPolicy(attempts=self._transfers.retries),
                 verify_layers=verify_layers,
                 foreign=self._foreign,
             ),
@@ -180,7 +184,7 @@ def pull(
     on_event: Callable[[Event], None] | None = None,
     cancel: CancelToken | None = None,
     credentials: tuple[str, str] | None = None,
-    insecure: bool = False,
+    insecure: bool | None = None,
 ) -> Image:
     """Pull one image with a client of its own; see `Client.pull`."""
     with Client(credentials=credentials, insecure=insecure) as client:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.model.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+MAX_SPLIT = 16  # connections for one blob: more is unkind to registries
+SPLIT = 4  # connections for a large blob where nobody says how many
 
 # Flags of /proc/cpuinfo that make up the levels of amd64 (x86-64 psABI, "Micro-Architecture
 # Levels"), by the names that Linux gives them.
@@ -37,6 +42,90 @@ class Config(NamedTuple):
         data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share")
         store = Path(env["DRAY_STORE"]) if env.get("DRAY_STORE") else data / "dray"
         return cls(store, _auth_files(env, home))
+
+
+class Transfers(NamedTuple):
+    """How to transfer.
+
+    ``jobs`` blobs at a time; ``timeout`` seconds without a byte; ``retries`` attempts without
+    progress; ``limit_rate`` bytes a second in all, None without a limit; ``split`` connections
+    for one large blob, None: `SPLIT` where that helps. ``insecure`` as at `dray.Client`.
+    """
+
+    jobs: int = 6
+    timeout: float = 30.0
+    retries: int = 5
+    limit_rate: float | None = None
+    split: int | None = None
+    insecure: bool = False
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] | None = None) -> Transfers:
+        """Read ``DRAY_JOBS`` and so on; raises `ValueError` that names the variable."""
+        env = os.environ if env is None else env
+        found: dict[str, Any] = {}
+        for name, read in _READ.items():
+            variable = f"DRAY_{name.upper()}"
+            text = env.get(variable, "").strip()
+            try:
+                found |= {name: read(text)} if text else {}
+                cls().but(**found)
+            except ValueError as error:
+                raise ValueError(f"{variable} is {text!r}: {error}") from None
+        return cls(**found)
+
+    def but(self, **given: Any) -> Transfers:
+        """Return this with what is given and not None; raises `ValueError`."""
+        chosen = self._replace(**{name: v for name, v in given.items() if v is not None})
+        if chosen.jobs < 1 or chosen.retries < 1 or not 0 < chosen.timeout < math.inf:
+            raise ValueError("jobs and retries are at least 1, timeout is more than 0")
+        if chosen.limit_rate is not None and not 1 <= chosen.limit_rate < math.inf:
+            raise ValueError("a limit is at least 1 byte a second")
+        if chosen.split is not None and not 1 <= chosen.split <= MAX_SPLIT:
+            raise ValueError(f"a blob is split over 1 to {MAX_SPLIT} connections")
+        return chosen
+
+
+def parse_rate(text: str) -> float:
+    """Read bytes a second: ``500000``, ``1.5M``, ``10MiB``; raises `ValueError`.
+
+    K, M and G are powers of 1,000, as sizes are shown; Ki, Mi and Gi of 1,024.
+    """
+    form = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMG]?)(i?)B?(?:/s)?"
+    found = re.fullmatch(form, text.strip(), re.IGNORECASE)
+    if found is None or (found[3] and not found[2]):
+        raise ValueError("that is no rate; write 500K, 1.5M or 10MiB (bytes a second)")
+    base = 1024 if found[3] else 1000
+    return float(found[1]) * float(base ** " KMG".index(found[2].upper() or " "))
+
+
+def _count(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", text) is None:
+        raise ValueError("that is no whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) is None:
+        raise ValueError("that is no number of seconds")
+    return float(text)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise ValueError("that is neither 1 nor 0")
+    return _FLAGS[text.lower()]
+
+
+_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_READ: dict[str, Callable[[str], Any]] = {
+    "jobs": _count,
+    "timeout": _seconds,
+    "retries": _count,
+    "limit_rate": parse_rate,
+    "split": _count,
+    "insecure": _flag,
+}
 
 
 def _home(env: Mapping[str, str]) -> Path:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.config import Config
+from dray.config import SPLIT, Config, Transfers
 
 if TYPE_CHECKING:
     import os
@@ -28,24 +28,29 @@ class Connected:
         store: Store | None = None,
         credentials: tuple[str, str] | None = None,
         authfile: str | os.PathLike[str] | None = None,
-        insecure: bool = False,
+        insecure: bool | None = None,
         foreign: bool = False,
-        jobs: int = 6,
-        timeout: float = 30.0,
-        retries: int = 5,
+        jobs: int | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        limit_rate: float | None = None,
+        split: int | None = None,
         on_request: Callable[[Exchange], None] | None = None,
     ) -> None:
-        if jobs < 1 or retries < 1 or timeout <= 0:
-            raise ValueError("jobs and retries are at least 1, timeout is more than 0")
+        self._transfers = Transfers.from_environment().but(
+            insecure=insecure,
+            jobs=jobs,
+            timeout=timeout,
+            retries=retries,
+            limit_rate=limit_rate,
+            split=split,
+        )
         self._store = store
         self._own_store = store is None
         self._credentials = credentials
         self._authfile = authfile
-        self._insecure = insecure
+        self._insecure = self._transfers.insecure
         self._foreign = foreign
-        self._jobs = jobs
-        self._timeout = timeout
-        self._retries = retries
         self._on_request = on_request
         self._lock = threading.Lock()
         self._session: Session | None = None
@@ -96,10 +101,12 @@ class Connected:
         else:
             files = Config.from_environment().auth_files
         fixed = Credentials(*self._credentials) if self._credentials is not None else None
+        chosen = self._transfers
         return Session(
-            connections=self._jobs + 2,
+            connections=chosen.jobs + (chosen.split or SPLIT) + 2,
             credentials=CredentialStore(files, fixed),
-            timeouts=Timeouts(connect=min(self._timeout, 15.0), read=self._timeout),
-            policy=RetryPolicy(attempts=self._retries),
+            timeouts=Timeouts(connect=min(chosen.timeout, 15.0), read=chosen.timeout),
+            policy=RetryPolicy(attempts=chosen.retries),
+            limit_rate=chosen.limit_rate,
             on_answer=self._on_request,
         )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dray.cli.main import say
+from dray.config import MAX_SPLIT, parse_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from dray.cli.main import Settings
     from dray.client import Client
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+
+def _rate(_ctx: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else parse_rate(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 _OPTIONS = (
     click.option("--creds", metavar="USER[:PASSWORD]", help="For every registry here that asks."),
     click.option(
@@ -27,28 +36,62 @@ _OPTIONS = (
         type=click.Path(path_type=Path, dir_okay=False, exists=True),
         help="A file of credentials, instead of those of podman, skopeo and docker.",
     ),
-    click.option("--insecure", is_flag=True, help="Accept any certificate, and plain http."),
+    click.option(
+        "--insecure",
+        is_flag=True,
+        default=None,
+        help="Accept any certificate, and plain http (DRAY_INSECURE).",
+    ),
     click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
-        default=30.0,
-        show_default=True,
         metavar="SECONDS",
-        help="Seconds without a byte before trying again.",
+        help="Time without a byte before trying again (DRAY_TIMEOUT; 30).",
     ),
     click.option(
         "--retries",
         type=click.IntRange(1),
-        default=5,
-        show_default=True,
-        help="Attempts without progress, the first included.",
+        metavar="N",
+        help="Attempts without progress, the first included (DRAY_RETRIES; 5).",
+    ),
+    click.option(
+        "--limit-rate",
+        callback=_rate,
+        metavar="RATE",
+        help="Bytes a second over all connections: 500K, 10M, 1.5MiB (DRAY_LIMIT_RATE).",
+    ),
+)
+_TRANSFERS = (
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="Blobs at a time (DRAY_JOBS; 6).",
+    ),
+    click.option(
+        "--split",
+        type=click.IntRange(1, MAX_SPLIT),
+        metavar="N",
+        help="Connections for one large blob (DRAY_SPLIT; several where that helps).",
     ),
 )
 
 
+_SHARED = ("authfile", "insecure", "timeout", "retries", "limit_rate", "jobs", "split")
+
+
 def registry_options(command: F) -> F:
     """Add the options that all commands share which talk to registries."""
-    for option in reversed(_OPTIONS):
+    return _with(_OPTIONS, command)
+
+
+def transfer_options(command: F) -> F:
+    """Add the options of commands that transfer whole images; above `registry_options`."""
+    return _with(_TRANSFERS, command)
+
+
+def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -57,16 +100,17 @@ def make_client(chosen: Settings, store: Store, registry: Mapping[str, Any], **m
     """Make the client that the shared options ask for; ``more`` goes to it as it is."""
     from dray.client import Client
 
-    return Client(
-        store=store,
-        credentials=_credentials(registry["creds"]),
-        authfile=registry["authfile"],
-        insecure=registry["insecure"],
-        timeout=registry["timeout"],
-        retries=registry["retries"],
-        on_request=_print_request if chosen.verbose else None,
-        **more,
-    )
+    shared = {name: registry[name] for name in _SHARED if name in registry}
+    try:
+        return Client(
+            store=store,
+            credentials=_credentials(registry["creds"]),
+            on_request=_print_request if chosen.verbose else None,
+            **shared,
+            **more,
+        )
+    except ValueError as error:  # a variable of the environment that makes no sense
+        raise click.UsageError(str(error)) from None
 
 
 def _credentials(text: str | None) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ import click
 
 from dray.cli.address import registry_name
 from dray.cli.main import settings
-from dray.cli.options import make_client, registry_options
+from dray.cli.options import make_client, registry_options, transfer_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +42,7 @@ Examples:
 @click.option("--foreign", is_flag=True, help="Fetch foreign layers from where they say.")
 @click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
 @click.option("--no-verify-signatures", is_flag=True, help="Take schema1 however it is signed.")
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=6, show_default=True, help="Blobs at a time."
-)
+@transfer_options
 @registry_options
 @click.pass_context
 def command(
@@ -59,7 +57,6 @@ def command(
     foreign: bool,
     no_verify_layers: bool,
     no_verify_signatures: bool,
-    jobs: int,
     **registry: Any,
 ) -> None:
     """Fetch images from registries into the store, verified to the last byte.
@@ -78,7 +75,7 @@ def command(
         raise click.UsageError("--all-platforms and --platform exclude each other", ctx)
     shown = view("plain" if chosen.verbose and progress == "auto" else progress, quiet=quiet)
     store = chosen.store()
-    client = make_client(chosen, store, registry, foreign=foreign, jobs=jobs)
+    client = make_client(chosen, store, registry, foreign=foreign)
     try:
         for reference in references:
             for image in _pull(client, all_tags=all_tags)(

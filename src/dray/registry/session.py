@@ -67,11 +67,17 @@ class Session:
         credentials: CredentialStore | None = None,
         timeouts: Timeouts | None = None,
         policy: RetryPolicy | None = None,
+        limit_rate: float | None = None,
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.policy = policy or RetryPolicy()
         self.credentials = credentials or CredentialStore()
-        self._transport = Transport(connections=connections, timeouts=timeouts, on_answer=on_answer)
+        self._transport = Transport(
+            connections=connections,
+            timeouts=timeouts,
+            limit_rate=limit_rate,
+            on_answer=on_answer,
+        )
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostState] = collections.defaultdict(_HostState)
         self._tokens: Tokens | None = None

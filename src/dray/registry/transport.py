@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from dray.content.cancel import CancelToken
+    from dray.content.rate import RateLimit
 
+_LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
 _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
 
@@ -81,12 +83,17 @@ class Response:
     """An answer whose body is still to be read; `close` gives the connection back or up."""
 
     def __init__(
-        self, request: Request, raw: urllib3.BaseHTTPResponse, operation: _Operation
+        self,
+        request: Request,
+        raw: urllib3.BaseHTTPResponse,
+        operation: _Operation,
+        limit: RateLimit | None = None,
     ) -> None:
         self.request = request
         self.status = raw.status
         self._raw = raw
         self._operation = operation
+        self._limit = limit
 
     @property
     def url(self) -> str:
@@ -103,6 +110,8 @@ class Response:
 
     def read1(self, size: int) -> bytes:
         """Return the bytes that are there, at least one, at most ``size``; none at the end."""
+        if self._limit is not None:
+            size = min(size, self._limit.step)
         try:
             data: bytes = self._raw.read1(size, decode_content=False)
         except (HTTPError, OSError, ssl.SSLError) as error:
@@ -110,6 +119,8 @@ class Response:
         if not data:
             self._operation.finish()
             self._raw.release_conn()
+        elif self._limit is not None:
+            self._limit.take(len(data), self._operation.cancel)
         return data
 
     def read(self, limit: int) -> bytes:
@@ -138,16 +149,21 @@ class Response:
 
 
 class Transport:
-    """Connection pools, one for each host and way of checking certificates. Thread-safe."""
+    """Connection pools, one for each host and way of checking certificates. Thread-safe.
+
+    ``limit_rate`` is in bytes a second, for all that is read over all connections.
+    """
 
     def __init__(
         self,
         *,
         connections: int,
         timeouts: Timeouts | None = None,
+        limit_rate: float | None = None,
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._connections = connections
+        self._limit = None if limit_rate is None else _limit(limit_rate)
         timeouts = timeouts or Timeouts()
         self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         self._on_answer = on_answer
@@ -196,7 +212,7 @@ class Transport:
                     raw.headers.get("RateLimit-Remaining", ""),
                 )
             )
-        return Response(request, raw, operation)
+        return Response(request, raw, operation, self._limit)
 
     def _tell(self, exchange: Exchange) -> None:
         try:
@@ -225,16 +241,27 @@ class Transport:
 
     def _make_pool(self, parts: SplitResult, *, verify: bool) -> HTTPConnectionPool:
         host = parts.hostname or ""
+        options: dict[str, Any] = {"maxsize": self._connections}
+        if self._limit is not None:
+            # What the system takes in beyond that has crossed the link already.
+            room = (socket.SOL_SOCKET, socket.SO_RCVBUF, max(_LEAST_ROOM, 2 * self._limit.step))
+            options["socket_options"] = [*HTTPConnection.default_socket_options, room]
         if parts.scheme == "http":
-            return _HttpPool(host, parts.port, maxsize=self._connections)
+            return _HttpPool(host, parts.port, **options)
         return _HttpsPool(
             host,
             parts.port,
-            maxsize=self._connections,
+            **options,
             cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
             assert_hostname=None if verify else False,
             ssl_context=_tls_context(verify=verify),
         )
+
+
+def _limit(rate: float) -> RateLimit:
+    from dray.content.rate import RateLimit
+
+    return RateLimit(rate)
 
 
 def _tls_context(*, verify: bool) -> ssl.SSLContext:

@@ -1,0 +1,121 @@
+"""How to transfer: options, and the variables that stand in for them."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray as library
+from dray.config import Transfers, parse_rate
+from dray.testing import Answer, FakeRegistry, Fault, Stall, build_image, tar_layer
+
+if TYPE_CHECKING:
+    from conftest import Dray
+
+NOISE = Random(5).randbytes(400_000)  # noqa: S311 - not a secret
+IMAGE = build_image([tar_layer({"noise": NOISE})], compression="none")
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    fake.add_image("app", IMAGE, "t")
+    return f"{fake.host}/app:t"
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1", 1),
+        ("500000", 5e5),
+        ("500K", 5e5),
+        ("1.5M", 1.5e6),
+        ("10m", 10e6),
+        ("2G", 2e9),
+        ("64Ki", 65536),
+        ("10MiB", 10 * 2**20),
+        ("10MB/s", 10e6),
+        (" 7k ", 7000),
+    ],
+)
+def test_rates(text: str, rate: float):
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "M", "-1", "1i", "1.M", "1 0", "1e6", "10Mbit", "٣"])
+def test_what_is_no_rate(text: str):
+    with pytest.raises(ValueError, match="no rate"):
+        parse_rate(text)
+
+
+def test_nothing_said_is_the_usual():
+    assert Transfers.from_environment({"DRAY_JOBS": "", "JOBS": "3"}) == Transfers()
+
+
+def test_variables_say_how_to_transfer():
+    found = Transfers.from_environment(
+        {
+            "DRAY_JOBS": "3",
+            "DRAY_TIMEOUT": "2.5",
+            "DRAY_RETRIES": "9",
+            "DRAY_LIMIT_RATE": "10M",
+            "DRAY_SPLIT": "2",
+            "DRAY_INSECURE": "1",
+        }
+    )
+    assert found == Transfers(3, 2.5, 9, 10e6, 2, insecure=True)
+    assert found.but(jobs=4, insecure=False, split=None) == found._replace(jobs=4, insecure=False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DRAY_JOBS", "0"),
+        ("DRAY_JOBS", "many"),
+        ("DRAY_TIMEOUT", "0"),
+        ("DRAY_TIMEOUT", "nan"),
+        ("DRAY_RETRIES", "1.5"),
+        ("DRAY_LIMIT_RATE", "0"),
+        ("DRAY_LIMIT_RATE", "10Q"),
+        ("DRAY_SPLIT", "17"),
+        ("DRAY_INSECURE", "perhaps"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_wrong_usage(dray: Dray, variable: str, text: str):
+    done = dray("pull", "alpine", env={variable: text})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"dray: {variable} is '{text}': ")
+
+
+def test_an_option_outranks_its_variable(dray: Dray, name: str, fake: FakeRegistry):
+    fault = fake.inject(Fault(Answer(503), path="/blobs/", times=5))
+    assert dray("pull", "-q", "--retries=1", name, env={"DRAY_RETRIES": "9"}).returncode == 1
+    fault.times = 0
+    assert dray("pull", "-q", name, env={"DRAY_RETRIES": "1"}).returncode == 0
+
+
+def test_attempts_by_variable(dray: Dray, name: str, fake: FakeRegistry):
+    fault = fake.inject(Fault(Answer(503), path="/manifests/"))
+    assert dray("pull", "-q", name, env={"DRAY_RETRIES": "2"}).returncode == 1
+    assert fault.count == 2
+
+
+def test_the_time_out_by_variable(dray: Dray, name: str, fake: FakeRegistry):
+    fault = fake.inject(Fault(Stall(after=1000), path=IMAGE.layers[0].digest, times=1))
+    assert dray("pull", "-q", name, env={"DRAY_TIMEOUT": "0.3"}, timeout=15).returncode == 0
+    assert fault.count == 1
+
+
+@pytest.mark.parametrize("option", [["--limit-rate=400K"], []])
+def test_a_limit_holds_for_all_that_is_read(dray: Dray, name: str, option: list[str]):
+    started = time.monotonic()
+    done = dray("pull", "-q", *option, name, env={} if option else {"DRAY_LIMIT_RATE": "400K"})
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started >= 0.8
+
+
+def test_a_limited_pull_is_not_taken_for_a_stalled_one(name: str, store: library.Store):
+    with library.Client(store=store, limit_rate=200_000, timeout=0.5, retries=1) as client:
+        assert str(client.pull(name).id) == IMAGE.id
