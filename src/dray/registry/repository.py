@@ -38,7 +38,8 @@ class Repository:
     """One repository, asked at its endpoints in order: mirrors first, the registry last.
 
     The methods for documents retry; `open` is one attempt at a blob, and each attempt goes
-    to the next endpoint (the caller decides when to stop).
+    to the next endpoint (the caller decides when to stop). An endpoint that does not answer
+    is asked again only where no other one helps.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Repository:
         self._warn = warn
         self._on_retry = on_retry
         self._cursors: dict[Digest, int] = {}
+        self._silent: set[int] = set()
+        self._told: set[int] = set()
         self._lock = threading.Lock()
 
     def resolve(self, reference: Reference) -> Resolved:
@@ -85,8 +88,9 @@ class Repository:
         return self._anywhere(lambda api: self._get_tag(api, tag))
 
     def _get_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
-        raw, media_type = api.get_manifest(tag, self._cancel)
-        document = parse(raw, media_type)
+        served = api.get_manifest(tag, self._cancel)
+        with served.perhaps_cut():
+            document = parse(served.raw, served.media_type)
         digest = digest_of(document)
         self._session.keep(digest, document)
         return digest, document
@@ -99,9 +103,10 @@ class Repository:
         return self._anywhere(lambda api: self._get_document(api, digest))
 
     def _get_document(self, api: V2, digest: Digest) -> Document:
-        raw, media_type = api.get_manifest(str(digest), self._cancel)
+        served = api.get_manifest(str(digest), self._cancel)
         try:
-            document = parse_named(digest, raw, media_type)
+            with served.perhaps_cut():
+                document = parse_named(digest, served.raw, served.media_type)
         except IntegrityError as error:
             error.hint = f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it"
             raise error.within(f"{self.reference.name}@{digest}") from None
@@ -113,32 +118,53 @@ class Repository:
 
         A layer that names addresses of its own is read from there.
         """
-        with self._lock:
-            turn = self._cursors.get(descriptor.digest, 0)
-            self._cursors[descriptor.digest] = turn + 1
-        attempt = self._attempt_at(descriptor, turn)
+        urls = descriptor.urls if is_foreign(descriptor.media_type) else ()
+        for left in reversed(range(len(urls or self._apis))):
+            with self._lock:
+                turn = self._cursors.get(descriptor.digest, 0)
+                self._cursors[descriptor.digest] = turn + 1
+            try:
+                if urls:
+                    return self._open_url(urls[turn % len(urls)], descriptor, offset, cancel)
+                answering = self._answering()
+                place = answering[turn % len(answering)]
+                return self._open_at(place, descriptor, offset, cancel)
+            except Cancelled:
+                raise
+            except DrayError as error:
+                # What this place will not give in the next attempt either, another one may.
+                if error.transient or not left:
+                    raise
+        raise AssertionError("a repository has at least one endpoint")
+
+    def _open_url(
+        self, url: str, descriptor: Descriptor, offset: int, cancel: CancelToken
+    ) -> Opened:
+        return self._or_whole(
+            lambda start: open_url(self._session, url, descriptor.size, start, cancel), offset
+        )
+
+    def _open_at(
+        self, place: int, descriptor: Descriptor, offset: int, cancel: CancelToken
+    ) -> Opened:
+        api = self._apis[place]
+        try:
+            return self._or_whole(
+                lambda start: api.get_blob(descriptor.digest, descriptor.size, start, cancel),
+                offset,
+            )
+        except DrayError as error:
+            self._failed(place, error)
+            raise
+
+    def _or_whole(self, attempt: Callable[[int], Opened], offset: int) -> Opened:
         for start in (offset, 0):
             try:
-                return attempt(start, cancel)
+                return attempt(start)
             except RangeRefused:
                 continue
         host = self.reference.domain
-        raise NetworkError(f"{host}: it sends parts of {descriptor.digest} unasked", host=host)
-
-    def _attempt_at(
-        self, descriptor: Descriptor, turn: int
-    ) -> Callable[[int, CancelToken], Opened]:
-        """Return how to open a blob at the ``turn``-th attempt."""
-        urls = descriptor.urls if is_foreign(descriptor.media_type) else ()
-        if urls:
-            url = urls[turn % len(urls)]
-            return lambda offset, cancel: open_url(
-                self._session, url, descriptor.size, offset, cancel
-            )
-        api = self._apis[turn % len(self._apis)]
-        return lambda offset, cancel: api.get_blob(
-            descriptor.digest, descriptor.size, offset, cancel
-        )
+        raise NetworkError(f"{host}: it sends parts of blobs unasked", host=host)
 
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page."""
@@ -154,15 +180,40 @@ class Repository:
             yield from fresh
 
     def _anywhere(self, call: Callable[[V2], T]) -> T:
-        """Ask endpoint after endpoint, with retries; the last one's failure is the answer."""
-        for api in self._apis[:-1]:
+        """Ask endpoint after endpoint, and when all have failed, again as the policy says."""
+        return run(self._session.policy, self._cancel, lambda: self._round(call), self._on_retry)
+
+    def _round(self, call: Callable[[V2], T]) -> T:
+        """Ask each endpoint once; the registry's own failure outranks those of mirrors."""
+        registry = len(self._apis) - 1
+        answering = self._answering()
+        others = [place for place in range(len(self._apis)) if place not in answering]
+        failure: DrayError | None = None
+        for place in (*answering, *others):
             try:
-                return self._attempt(api, call)
+                return call(self._apis[place])
             except Cancelled:
                 raise
             except DrayError as error:
-                self._warn(f"{api.endpoint.name}: {error}; trying the next endpoint")
-        return self._attempt(self._apis[-1], call)
+                self._failed(place, error)
+                if place == registry:
+                    failure = error
+                    if not error.transient and not isinstance(error, NetworkError):
+                        raise  # its word is final
+        assert failure is not None  # noqa: S101 - the registry was asked
+        raise failure
 
-    def _attempt(self, api: V2, call: Callable[[V2], T]) -> T:
-        return run(self._session.policy, self._cancel, lambda: call(api), self._on_retry)
+    def _answering(self) -> list[int]:
+        """Return the endpoints that have not failed to answer; all of them where none is left."""
+        with self._lock:
+            every = range(len(self._apis))
+            return [place for place in every if place not in self._silent] or list(every)
+
+    def _failed(self, place: int, error: DrayError) -> None:
+        with self._lock:
+            if isinstance(error, NetworkError):
+                self._silent.add(place)
+            said = place in self._told or place == len(self._apis) - 1
+            self._told.add(place)
+        if not said:
+            self._warn(f"{self._apis[place].endpoint.name}: {error}; trying the next endpoint")

@@ -100,6 +100,12 @@ class Response:
         """The address, without what may be secret in it."""
         return public_url(self.request.url)
 
+    @property
+    def framed(self) -> bool:
+        """Whether a body that is cut off differs from one that ended (RFC 9112, 6.3)."""
+        chunked = self.header("Transfer-Encoding").lower().endswith("chunked")
+        return chunked or bool(self.header("Content-Length"))
+
     def header(self, name: str) -> str:
         """Return a header, or an empty string."""
         return str(self._raw.headers.get(name, ""))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from dray.content.ports import Opened
-from dray.errors import InvalidDigest, InvalidDocument, RegistryError, Unsupported
+from dray.errors import DrayError, InvalidDigest, InvalidDocument, RegistryError, Unsupported
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
@@ -17,6 +18,8 @@ from dray.registry.session import Call
 from dray.registry.transport import public_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dray.content.cancel import CancelToken
     from dray.registry.session import Session
     from dray.registry.transport import Response
@@ -29,6 +32,23 @@ _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 class RangeRefused(Exception):
     """The registry will not send a blob from where it was asked to."""
+
+
+class Served(NamedTuple):
+    """A document as it was served; ``framed`` if its end was seen and not only the connection's."""
+
+    raw: bytes
+    media_type: str
+    framed: bool
+
+    @contextlib.contextmanager
+    def perhaps_cut(self) -> Iterator[None]:
+        """Mark what fails within as worth another attempt if some of it may be missing."""
+        try:
+            yield
+        except DrayError as error:
+            error.transient = error.transient or not self.framed
+            raise
 
 
 class V2:
@@ -51,15 +71,15 @@ class V2:
             return None
         return _digest(response.header("Docker-Content-Digest"))
 
-    def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> tuple[bytes, str]:
-        """Fetch a document; return its bytes, not verified, and its ``Content-Type``."""
+    def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Served:
+        """Fetch a document; what is returned has not been verified."""
         response = self._send("GET", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
         self._check(response, self._what(tag_or_digest))
         raw = response.read(MAX_DOCUMENT)
         if len(raw) > MAX_DOCUMENT:
             what = self._what(tag_or_digest)
             raise InvalidDocument(f"{what}: the manifest is over {MAX_DOCUMENT >> 20} MiB")
-        return raw, mediatype.essence(response.header("Content-Type"))
+        return Served(raw, mediatype.essence(response.header("Content-Type")), response.framed)
 
     def get_blob(
         self, digest: Digest, size: int | None, offset: int, cancel: CancelToken
@@ -183,6 +203,7 @@ def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
             status=response.status,
             method="GET",
             url=response.url,
+            transient=not response.framed,
         )
     return tags
 

@@ -1,0 +1,184 @@
+"""One repository at several endpoints: who is asked, in which order, and whose word counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.content.retry import RetryPolicy
+from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, RegistryError
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.model.reference import Reference
+from dray.registry.hosts import Endpoint
+from dray.registry.repository import Repository
+from dray.registry.session import Session
+from dray.testing import (
+    Answer,
+    ContentLength,
+    Corrupt,
+    Cut,
+    FakeRegistry,
+    Fault,
+    build_image,
+    refused_port,
+    tar_layer,
+)
+from dray.transfer.reader import resuming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGE = build_image([tar_layer({"a": bytes(range(256)) * 400})], compression="none")
+LAYER = IMAGE.layers[0]
+BLOB = Descriptor("", Digest.parse(LAYER.digest), LAYER.size)
+NAME = Reference.parse("registry.example/app:t")
+FAST = RetryPolicy(attempts=3, first=0.0)
+
+
+class Places:
+    """A mirror and the registry itself, both with the image, as one repository."""
+
+    def __init__(self, mirror: FakeRegistry, registry: FakeRegistry, first: str = "") -> None:
+        self.mirror, self.registry = mirror, registry
+        self.warnings: list[str] = []
+        self.pauses: list[float] = []
+        self.session = Session(connections=4, policy=FAST)
+        hosts = [first or mirror.host, registry.host]
+        self.repository = Repository(
+            self.session,
+            NAME,
+            [Endpoint(host, host, ("http",)) for host in hosts],
+            CancelToken(),
+            warn=self.warnings.append,
+            on_retry=lambda pause, _: self.pauses.append(pause),
+        )
+
+    def read(self) -> bytes:
+        blob = resuming(
+            self.repository, BLOB, FAST, CancelToken(), lambda pause, _: self.pauses.append(pause)
+        )
+        stream, content = blob.open(0).stream, b""
+        while data := stream.read1(4096):
+            content += data
+        stream.close()
+        return content
+
+    def asked(self) -> tuple[int, int]:
+        return len(self.mirror.requests), len(self.registry.requests)
+
+
+@pytest.fixture
+def places() -> Iterator[Places]:
+    with FakeRegistry() as mirror, FakeRegistry() as registry:
+        for each in (mirror, registry):
+            each.add_image("app", IMAGE, "t")
+        found = Places(mirror, registry)
+        yield found
+        found.session.close()
+
+
+def test_the_mirror_is_asked_first(places: Places):
+    assert str(places.repository.resolve(NAME).digest) == IMAGE.digest
+    assert places.read() == LAYER.data
+    assert places.asked() == (2, 0)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+def test_what_the_mirror_does_not_give_the_registry_does(places: Places, status: int):
+    """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
+    places.mirror.inject(Fault(Answer(status)))
+    digest = places.repository.resolve(NAME).digest
+    assert str(digest) == IMAGE.digest
+    assert places.repository.document(digest).raw == IMAGE.manifest.data
+    assert places.read() == LAYER.data
+    assert places.asked()[1] == 3
+    assert len(places.warnings) == 1  # not for each request
+    assert places.pauses == ([0.0] if status >= 500 else [])
+
+
+def test_a_mirrors_corrupt_document_is_fetched_from_the_registry(places: Places):
+    places.mirror.inject(Fault(Corrupt(at=3), path="/manifests/"))
+    assert places.repository.document(Digest.parse(IMAGE.digest)).raw == IMAGE.manifest.data
+
+
+def test_a_blob_that_breaks_goes_on_at_the_next_endpoint(places: Places):
+    """SPEC: "the next attempt asks the next mirror"."""
+    places.mirror.inject(Fault(Cut(after=50_000), path="/blobs/"))
+    assert places.read() == LAYER.data
+    assert [r.headers.get("range") for r in places.registry.requests] == ["bytes=50000-"]
+
+
+def test_a_mirror_that_does_not_answer_is_not_asked_first_again(places: Places):
+    dead = Places(places.mirror, places.registry, first=f"127.0.0.1:{refused_port()}")
+    for _ in range(3):
+        assert dead.read() == LAYER.data
+        assert str(dead.repository.resolve(NAME).digest) == IMAGE.digest
+    assert dead.pauses == [0.0]  # the first blob's; nobody waits for a mirror twice
+    assert dead.asked() == (0, 6)
+    dead.session.close()
+
+
+def test_a_dead_registry_leaves_the_mirror(places: Places):
+    places.registry.close()
+    places.mirror.inject(Fault(Cut(after=1000), path="/blobs/", times=1))
+    assert places.read() == LAYER.data
+    assert places.repository.document(Digest.parse(IMAGE.digest)).raw == IMAGE.manifest.data
+
+
+def test_the_registrys_word_is_final(places: Places):
+    """A mirror that is out of order does not make something of what is not there."""
+    places.mirror.inject(Fault(Answer(503)))
+    places.registry.inject(Fault(Answer(404)))
+    with pytest.raises(NotFound):
+        places.repository.resolve(NAME)
+    assert places.asked() == (1, 2)  # HEAD and GET
+
+
+def test_all_endpoints_are_one_attempt(places: Places):
+    for each in (places.mirror, places.registry):
+        each.inject(Fault(Answer(503)))
+    with pytest.raises(RegistryError):
+        places.repository.resolve(NAME)
+    assert places.asked() == (FAST.attempts, FAST.attempts)
+    assert len(places.pauses) == FAST.attempts - 1
+
+
+# Documents whose end nobody can tell from a connection's
+
+
+@pytest.mark.parametrize("by", ["t", IMAGE.digest])
+def test_a_document_without_a_length_that_is_cut_is_asked_for_again(places: Places, by: str):
+    places.mirror.inject(Fault(ContentLength(None), path="/manifests/", method="GET", times=2))
+    places.mirror.inject(Fault(Cut(after=100), path="/manifests/", method="GET", times=2))
+    places.mirror.inject(Fault(Answer(405), path="/manifests/", method="HEAD"))
+    alone = Repository(
+        places.session,
+        NAME,
+        [Endpoint(places.mirror.host, places.mirror.host, ("http",))],
+        CancelToken(),
+        warn=places.warnings.append,
+        on_retry=lambda pause, _: places.pauses.append(pause),
+    )
+    if by == "t":
+        assert str(alone.resolve(NAME).digest) == IMAGE.digest
+    else:
+        assert alone.document(Digest.parse(by)).raw == IMAGE.manifest.data
+    assert len(places.pauses) == 2
+
+
+@pytest.mark.parametrize("action", [Corrupt(at=3), Corrupt(at=-1)], ids=["broken", "as-it-is"])
+def test_a_document_of_known_length_is_what_it_is(places: Places, action: Corrupt):
+    """SPEC: never retried: "the digest mismatch of a fresh download"."""
+    for each in (places.mirror, places.registry):
+        each.inject(Fault(action, path="/manifests/"))
+    digest = Digest.parse(IMAGE.digest)
+    if action.at < 0:
+        assert places.repository.document(digest).raw == IMAGE.manifest.data
+        return
+    with pytest.raises((IntegrityError, InvalidDocument)) as caught:
+        places.repository.document(digest)
+    assert isinstance(caught.value, DrayError)
+    assert places.asked() == (1, 1)
