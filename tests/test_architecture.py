@@ -30,7 +30,7 @@ ARROWS = {
     # The faces of the library. The platform of the host is a value of the model.
     "config": PURE,
     "image": CORE | {"config", "store", "ops"},
-    "connected": CORE | SIBLINGS | {"config", "image"},
+    "connected": CORE | SIBLINGS | {"config", "image", "ops"},
     "client": CORE | SIBLINGS | {"config", "image", "connected", "transfer", "ops"},
     "cli": CORE | {"cli", "client", "image", "config"},
     "testing": {"testing"},

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RegistryError,
         StoreError,
         Unauthorized,
+        UnsafeArchive,
         Unsupported,
     )
     from dray.image import Image, Layer, Store
@@ -65,6 +66,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Unauthorized",
+    "UnsafeArchive",
     "Unsupported",
     "pull",
 ]

@@ -112,26 +112,20 @@ class Client(Connected):
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> Report:
-        """Check a whole image where it is, in a registry or (``store:NAME``) in a store.
+        """Check a whole image where it is: in a registry, a store or an archive.
 
-        Documents, digests, sizes, DiffIDs, history against layers, all platforms of an
-        index; nothing is stored. All findings are in the report. Raises the errors of `pull`
-        where the image itself cannot be found or read.
+        A bare name means a registry (SPEC: "Addresses"). Documents, digests, sizes, DiffIDs,
+        history against layers, all platforms of an index; nothing is stored. All findings are
+        in the report. Raises the errors of `pull`, and `UnsafeArchive`, where the image itself
+        cannot be found or read.
         """
-        from dray.ops.places import StorePlace, repository
+        from dray.model.address import Address
+        from dray.ops.places import open_place
         from dray.ops.validate import validate
-        from dray.transfer.progress import Emitter
 
-        token = cancel or CancelToken()
-        if address.startswith("store:"):
-            store = store or self.store
-            root = store.get(address.removeprefix("store:")).root
-            return validate(StorePlace(store), root, token, sparse=True)
-        reference = Reference.parse(address.removeprefix("docker://")).with_default_tag()
-        emitter = Emitter(on_event or ignore, reference.familiar)
-        source = repository(self._connected(), reference, emitter, token, insecure=self._insecure)
-        resolved = source.resolve(reference)
-        return validate(source, resolved.digest, token, sparse=False)
+        access = self._access(store, on_event, cancel)
+        with open_place(Address.parse(address), access) as source:
+            return validate(source, access.cancel)
 
     def _pull_options(
         self,

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from dray.content.cancel import CancelToken
+    from dray.content.events import Event
     from dray.image import Store
+    from dray.model.digest import Digest
+    from dray.ops.places import Access
     from dray.registry.session import Session
     from dray.registry.transport import Exchange
+    from dray.store import LocalStore
 
 
 class Connected:
@@ -83,6 +88,25 @@ class Connected:
             if self._store is None:
                 self._store = Store()
             return self._store
+
+    def _access(
+        self,
+        store: Store | None,
+        on_event: Callable[[Event], None] | None,
+        cancel: CancelToken | None,
+    ) -> Access:
+        """Return what it takes to open any address."""
+        from dray.content.cancel import CancelToken
+        from dray.content.events import ignore
+        from dray.ops.places import Access
+
+        def stored(name: str) -> tuple[LocalStore, Digest, Digest]:
+            image = (store or self.store).get(name)
+            return image.store, image.root, image.record.manifest
+
+        return Access(
+            self._connected, stored, on_event or ignore, cancel or CancelToken(), self._insecure
+        )
 
     def _connected(self) -> Session:
         with self._lock:

@@ -6,7 +6,7 @@
     ├── InvalidReference     a name that the grammar of references does not allow
     ├── InvalidDigest        a digest that is not ``algorithm:hex``
     ├── InvalidDocument      a manifest, index or config that breaks its format's rules
-    ├── NotFound             the registry or the store has no such thing
+    ├── NotFound             the registry, the store or the archive has no such thing
     │   └── PlatformMismatch the image is not there for the platform that was asked for
     ├── Unauthorized         credentials are missing or were refused
     ├── Denied               the credentials are good, the access is not allowed
@@ -14,8 +14,9 @@
     ├── RegistryError        any other answer of a registry that is not success
     ├── NetworkError         no answer: refused, timed out, cut off, not trusted
     ├── IntegrityError       content that does not match its digest, size or DiffID
+    │   └── UnsafeArchive    an archive or layout that reaches outside of itself
     ├── Unsupported          well formed, but nothing that this operation can handle
-    ├── StoreError           the local store cannot be read or written
+    ├── StoreError           the local store, or an archive, cannot be read or written
     └── Cancelled            the operation was told to stop
 
 The class says what a caller can do about it; the fields carry the facts. No field and no
@@ -163,12 +164,22 @@ class IntegrityError(DrayError):
         self.actual = actual
 
 
+class UnsafeArchive(IntegrityError):
+    """An archive or layout whose ``member`` leads outside, or means two things at once."""
+
+    def __init__(self, message: str, *, member: str, hint: str = "") -> None:
+        super().__init__(
+            f"{member}: {message}", expected="a safe archive", actual=message, hint=hint
+        )
+        self.member = member
+
+
 class Unsupported(DrayError):
     """Well formed, but nothing that this operation can handle."""
 
 
 class StoreError(DrayError):
-    """The local store cannot be read or written."""
+    """The local store, or an archive on the disk, cannot be read or written."""
 
 
 class Cancelled(DrayError):

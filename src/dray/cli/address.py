@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import click
 
-_PLACES = ("store:", "oci:", "oci-archive:", "docker-archive:", "dir:")
+from dray.model.address import Address, Where
 
 
 def registry_name(text: str) -> str:
     """Return the name of a repository in a registry, ``docker://`` taken off."""
-    place = _place(text)
-    if place is not None:
+    if Address.parse(text).where is not Where.REGISTRY:
         raise click.UsageError(f"{text}: cannot be pulled, only repositories in registries can")
     return text.removeprefix("docker://")
 
 
-def image_address(text: str) -> str:
-    """Return the address of an image in a registry or in the store."""
-    place = _place(text)
-    if place not in {None, "store:"}:
-        raise click.UsageError(f"{text}: only images of registries and of the store can be read")
-    return text
-
-
 def store_name(text: str) -> str:
     """Return the name of an image in the store, ``store:`` taken off."""
-    place = _place(text)
-    if place is not None and place != "store:":
+    address = Address.parse(text, bare=Where.STORE)
+    if address.where is not Where.STORE:
         raise click.UsageError(f"{text}: only images of the store can be shown")
-    return text.removeprefix("store:")
-
-
-def _place(text: str) -> str | None:
-    return next((place for place in _PLACES if text.startswith(place)), None)
+    return address.name

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from dray.cli import render
-from dray.cli.address import image_address
 from dray.cli.main import DONE, INTEGRITY, settings
 from dray.cli.options import make_client, registry_options
 
@@ -16,12 +15,13 @@ EXAMPLES = """\b
 Examples:
   dray validate alpine
   dray validate store:alpine
+  dray validate docker-archive:saved.tar
   dray validate --json ghcr.io/acme/app:1.4.2 | jq .findings
 """
 
 
 @click.command("validate", epilog=EXAMPLES)
-@click.argument("address", metavar="NAME|store:NAME")
+@click.argument("address", metavar="ADDRESS")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @registry_options
 @click.pass_context
@@ -36,7 +36,7 @@ def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any)
     chosen = settings(ctx)
     store = chosen.store()
     with make_client(chosen, store, registry) as client:
-        report = client.validate(image_address(address), on_event=Quiet())
+        report = client.validate(address, on_event=Quiet())
     store.close()
     errors = sum(finding.error for finding in report.findings)
     if as_json:

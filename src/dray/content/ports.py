@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
+    from dray.model.manifest import Document
 
     # For the type checker alone: making protocols takes as long as a request.
 
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
 
         def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
             """Open a blob at ``offset`` bytes, or before that where the place cannot seek."""
+            ...
+
+    class Place(BlobSource, Protocol):
+        """A place to read whole images from: documents, and the blobs that they name."""
+
+        def document(self, digest: Digest) -> Document:
+            """Return a document, hashed; raises `NotFound`, `IntegrityError` and the like."""
             ...
 
     class BlobSink(Protocol):

@@ -24,10 +24,27 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
     integers over 64 bits, nesting over ``max_depth``, anything over 4 MiB. Raises
     `InvalidDocument`.
     """
+    value = _load(raw, what, max_depth)
+    if not isinstance(value, dict):
+        raise InvalidDocument(f"{what} is {_kind(value)}, expected an object")
+    _check_tree(value, max_depth)
+    return Fields(value)
+
+
+def load_objects(raw: bytes, what: str, *, max_depth: int) -> list[Fields]:
+    """Read ``raw`` as one JSON array of objects, as strictly as `load_object`."""
+    value = _load(raw, what, max_depth)
+    if not isinstance(value, list):
+        raise InvalidDocument(f"{what} is {_kind(value)}, expected an array")
+    _check_tree(value, max_depth)
+    return Fields({"": value}).objects("")
+
+
+def _load(raw: bytes, what: str, max_depth: int) -> Any:
     if len(raw) > MAX_DOCUMENT:
         raise InvalidDocument(f"{what} is over {MAX_DOCUMENT >> 20} MiB")
     try:
-        value = json.loads(
+        return json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
@@ -40,10 +57,6 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
         raise InvalidDocument(f"{what} is not UTF-8 (byte {error.start})") from None
     except ValueError as error:
         raise InvalidDocument(f"{what} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidDocument(f"{what} is {_kind(value)}, expected an object")
-    _check_tree(value, max_depth)
-    return Fields(value)
 
 
 class _Refused(str):
@@ -95,7 +108,7 @@ def _out_of_range(text: str) -> _Refused:
 _Link = tuple[Any, str | int]  # the way to a value: that to its parent, and the last step
 
 
-def _check_tree(root: dict[str, Any], max_depth: int) -> None:
+def _check_tree(root: Any, max_depth: int) -> None:
     """Refuse what cannot be trusted to mean one thing, with its path, without recursion."""
     pending: list[tuple[Any, int, _Link | None]] = [(root, 1, None)]
     while pending:

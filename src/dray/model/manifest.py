@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dray.errors import IntegrityError, InvalidDocument, Unsupported
-from dray.model import mediatype
+from dray.model import gojson, mediatype
 from dray.model._fields import Fields, load_object
 from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import TypeAlias
 
     from dray.model.schema1 import Schema1
@@ -63,6 +63,26 @@ class Index:
 
 # Schema1 is loaded when one turns up: it is rare, and brings much along.
 Document: TypeAlias = "Manifest | Index | Schema1"
+
+
+def docker_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """Make a schema2 manifest, its bytes as Go's encoder writes them."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": mediatype.DOCKER_MANIFEST,
+        "config": _entry(config),
+        "layers": [_entry(layer) for layer in layers],
+    }
+    raw = gojson.encode(document).encode("utf-8")
+    return Manifest(raw, mediatype.DOCKER_MANIFEST, config, tuple(layers))
+
+
+def _entry(descriptor: Descriptor) -> dict[str, Any]:
+    return {
+        "mediaType": descriptor.media_type,
+        "size": descriptor.size,
+        "digest": str(descriptor.digest),
+    }
 
 
 def digest_of(document: Document) -> Digest:

@@ -1,24 +1,146 @@
-"""Where images are read from: the store and registries behind one face."""
+"""Where images are read from: registries, the store and archives behind one face."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.ports import Opened
+from dray.errors import InvalidReference, NotFound
+from dray.model.address import Where
+from dray.model.reference import Reference
 from dray.registry.hosts import endpoints
 from dray.registry.repository import Repository
+from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
     import io
+    from collections.abc import Callable, Iterator
 
+    from dray.archive.dir import FlatDirectory
+    from dray.archive.docker import DockerArchive
+    from dray.archive.files import Directory, TarFiles
+    from dray.archive.oci import OciLayout
     from dray.content.cancel import CancelToken
+    from dray.content.events import Event
+    from dray.content.ports import Place
+    from dray.model.address import Address
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
     from dray.model.manifest import Document
-    from dray.model.reference import Reference
     from dray.registry.session import Session
     from dray.store import LocalStore
-    from dray.transfer.progress import Emitter
+
+
+class Access(NamedTuple):
+    """What it may take to open an address; ``session`` and ``stored`` are called if need be.
+
+    ``stored`` finds an image of a store by name or id: the store, the root that the name
+    stands for, and the manifest that it shows.
+    """
+
+    session: Callable[[], Session]
+    stored: Callable[[str], tuple[LocalStore, Digest, Digest]]
+    listener: Callable[[Event], None]
+    cancel: CancelToken
+    insecure: bool = False
+
+
+class Source(NamedTuple):
+    """An opened image: its root and the place to read it and all below it from.
+
+    ``reference`` is its name, where it comes from a registry. ``shown`` is the manifest below
+    the root that a name of the store shows (the one pulled last). A ``sparse`` place need not
+    hold all that an index lists.
+    """
+
+    place: Place
+    digest: Digest
+    document: Document
+    reference: Reference | None = None
+    shown: Digest | None = None
+    sparse: bool = False
+
+
+@contextlib.contextmanager
+def open_place(address: Address, access: Access) -> Iterator[Source]:
+    """Open an image wherever it is and read its root document.
+
+    Raises `NotFound`, `UnsafeArchive`, `InvalidDocument`, `IntegrityError`, `StoreError` and
+    what registries answer.
+    """
+    match address.where:
+        case Where.REGISTRY:
+            assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
+            yield _from_registry(address.reference, access)
+        case Where.STORE:
+            yield _from_store(address.name, access)
+        case Where.ANY:
+            yield _from_anywhere(address.name, access)
+        case _:
+            with open_archive(address, access.cancel) as archive:
+                digest = archive.resolve(address).digest
+                yield Source(archive, digest, archive.document(digest))
+
+
+def _from_anywhere(name: str, access: Access) -> Source:
+    """Look in the store, and where it has no such image, in the registry."""
+    try:
+        return _from_store(name, access)
+    except NotFound as missing:
+        try:
+            reference = Reference.parse(name).with_default_tag()
+        except InvalidReference:  # an id, or the beginning of one
+            raise missing from None
+    return _from_registry(reference, access)
+
+
+def _from_store(name: str, access: Access) -> Source:
+    store, root, shown = access.stored(name)
+    place = StorePlace(store)
+    return Source(place, root, place.document(root), shown=shown, sparse=True)
+
+
+def _from_registry(reference: Reference, access: Access) -> Source:
+    emitter = Emitter(access.listener, reference.familiar)
+    place = repository(
+        access.session(), reference, emitter, access.cancel, insecure=access.insecure
+    )
+    resolved = place.resolve(reference)
+    digest, document = resolved.digest, resolved.document
+    if document is None:
+        try:
+            document = place.document(digest)
+        except NotFound:
+            if reference.digest is not None:
+                raise
+            digest, document = place.resolve_again(reference)
+    return Source(place, digest, document, reference)
+
+
+@contextlib.contextmanager
+def open_archive(
+    address: Address, cancel: CancelToken
+) -> Iterator[OciLayout | FlatDirectory | DockerArchive]:
+    """Open an archive or layout; raises `NotFound`, `UnsafeArchive`, `InvalidDocument`."""
+    from dray.archive.dir import FlatDirectory
+    from dray.archive.docker import DockerArchive
+    from dray.archive.files import Directory, TarFiles
+    from dray.archive.oci import OciLayout
+
+    files: Directory | TarFiles
+    if address.where in {Where.OCI, Where.DIR}:
+        files = Directory(address.path)
+    else:
+        files = TarFiles(address.path, cancel)
+    with contextlib.closing(files):
+        match address.where:
+            case Where.DIR:
+                yield FlatDirectory(files)
+            case Where.DOCKER_ARCHIVE:
+                yield DockerArchive(files, cancel)
+            case _:
+                yield OciLayout(files)
 
 
 def repository(

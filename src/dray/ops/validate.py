@@ -17,21 +17,17 @@ from dray.ops.schema1 import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TypeAlias
 
     from typing_extensions import Buffer
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Stream
+    from dray.content.ports import Place, Stream
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.model.schema1 import Schema1
-    from dray.ops.places import StorePlace
-    from dray.registry.repository import Repository
-
-    Place: TypeAlias = StorePlace | Repository
+    from dray.ops.places import Source
 
 MAX_NESTING = 8
 _CHUNK = 256 * 1024
@@ -56,16 +52,15 @@ class Report(NamedTuple):
     size: int
 
 
-def validate(place: Place, root: Digest, cancel: CancelToken, *, sparse: bool) -> Report:
+def validate(source: Source, cancel: CancelToken) -> Report:
     """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
 
     All platforms of an index are checked, each blob once; what is wrong is reported and the
-    rest is looked at all the same. ``sparse`` places need not hold all that an index lists.
-    Raises `Cancelled`, and whatever ``place`` raises for the root itself.
+    rest is looked at all the same. Raises `Cancelled`.
     """
-    run = _Run(place, cancel, sparse=sparse)
-    run.document(root, place.document(root), "", 1)
-    return Report(root, run.findings, run.documents, len(run.layers), run.size)
+    run = _Run(source.place, cancel, sparse=source.sparse)
+    run.document(source.digest, source.document, "", 1)
+    return Report(source.digest, run.findings, run.documents, len(run.layers), run.size)
 
 
 class _Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dray.testing._messages import Recorded
+from dray.testing.archives import docker_files, flat_files, layout_files, write_files
 from dray.testing.certs import make_certificate, make_client_certificate
 from dray.testing.distribution import Distribution, find_binary
 from dray.testing.faults import (
@@ -84,8 +85,11 @@ __all__ = [
     "build_index",
     "build_schema1",
     "compress",
+    "docker_files",
     "document",
     "find_binary",
+    "flat_files",
+    "layout_files",
     "make_certificate",
     "make_client_certificate",
     "make_key",
@@ -96,4 +100,5 @@ __all__ = [
     "sha256",
     "tar_layer",
     "v1_id",
+    "write_files",
 ]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dray.model import gojson, mediatype, v1
+from dray.model import mediatype, v1
 from dray.model.descriptor import Descriptor
-from dray.model.manifest import Manifest
+from dray.model.manifest import docker_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dray.content.ports import Receipt
+    from dray.model.manifest import Manifest
     from dray.model.schema1 import Schema1
-
-_GZIP_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +35,6 @@ def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
     history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
     diff_ids = [layer.diff_id for layer in layers if layer.diff_id is not None]
     config = v1.config_from_v1(steps[-1].v1_json, diff_ids, history)
-    return Derived(config, _schema2(config, layers))
-
-
-def _schema2(config: bytes, layers: Sequence[Receipt]) -> Manifest:
+    entries = [replace(layer.descriptor, media_type=mediatype.DOCKER_LAYER) for layer in layers]
     descriptor = Descriptor.of(config, mediatype.DOCKER_CONFIG)
-    entries = [replace(layer.descriptor, media_type=_GZIP_LAYER) for layer in layers]
-    document = {
-        "schemaVersion": 2,
-        "mediaType": mediatype.DOCKER_MANIFEST,
-        "config": _entry(descriptor),
-        "layers": [_entry(entry) for entry in entries],
-    }
-    raw = gojson.encode(document).encode("utf-8")
-    return Manifest(raw, mediatype.DOCKER_MANIFEST, descriptor, tuple(entries))
-
-
-def _entry(descriptor: Descriptor) -> dict[str, Any]:
-    return {
-        "mediaType": descriptor.media_type,
-        "size": descriptor.size,
-        "digest": str(descriptor.digest),
-    }
+    return Derived(config, docker_manifest(descriptor, entries))

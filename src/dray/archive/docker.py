@@ -1,0 +1,202 @@
+"""Archives as ``docker save`` writes them since 1.10: ``manifest.json`` and what it lists."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.archive.choice import Held, choose, same_name
+from dray.archive.files import has, read
+from dray.content.codec import decompress, detect
+from dray.content.ports import Opened
+from dray.content.verify import RawLimit
+from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, Unsupported
+from dray.model import mediatype
+from dray.model._fields import load_objects
+from dray.model.config import parse_config
+from dray.model.descriptor import Descriptor
+from dray.model.manifest import docker_manifest
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from dray.archive.files import Files
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Stream
+    from dray.model.address import Address
+    from dray.model.digest import Digest
+    from dray.model.manifest import Document, Manifest
+
+MANIFEST, REPOSITORIES = "manifest.json", "repositories"
+MAX_IMAGES = 10_000
+_MAX_DEPTH = 8
+_CHUNK = 256 * 1024
+
+
+class Item(NamedTuple):
+    """An entry of ``manifest.json``: names of files, layers bottom first; names of the image."""
+
+    config: str
+    layers: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def parse_items(raw: bytes) -> list[Item]:
+    """Read ``manifest.json``; raises `InvalidDocument` with the path of the offending field."""
+    entries = load_objects(raw, MANIFEST, max_depth=_MAX_DEPTH)
+    if len(entries) > MAX_IMAGES:
+        raise InvalidDocument(f"{MANIFEST} has {len(entries)} entries, at most {MAX_IMAGES}")
+    found = []
+    for entry in entries:
+        item = Item(entry.text("Config"), entry.texts("Layers"), entry.texts("RepoTags"))
+        if not item.config:
+            entry.fail("Config", "is missing, expected a file's name")
+        found.append(item)
+    return found
+
+
+class DockerArchive:
+    """An archive to read from. It has no manifests: they are made, as skopeo makes them.
+
+    Layers are given out as they are without compression, under their DiffIDs, whatever the
+    archive has them in.
+    """
+
+    def __init__(self, files: Files, cancel: CancelToken) -> None:
+        self._files = files
+        self._cancel = cancel
+        if not has(files, MANIFEST):
+            raise NotFound(f"{files.path}: is no docker archive: there is no {MANIFEST} in it")
+        self._blobs: dict[Digest, str] = {}
+        self._sizes: dict[str, int] = {}  # of layers, without compression
+        self._packed: set[str] = set()
+        self._manifests: dict[Digest, Manifest] = {}
+        try:
+            self._items = parse_items(read(files, MANIFEST))
+        except DrayError as error:
+            raise error.within(files.path) from None
+
+    def images(self) -> list[Held]:
+        """Return all images with their names."""
+        return [Held(item.names, self._root(item)) for item in self._items]
+
+    def resolve(self, address: Address) -> Descriptor:
+        """Find the image that is meant; raises `NotFound`, and says what there is."""
+        if address.position is not None:
+            if address.position >= len(self._items):
+                raise NotFound(
+                    f"{self._files.path}: there is no image @{address.position} in it",
+                    hint=f"it has {len(self._items)}, counted from 0",
+                )
+            return self._root(self._items[address.position])
+        wanted = address.reference
+        if wanted is None and len(self._items) == 1:
+            return self._root(self._items[0])
+        for item in self._items:
+            if wanted is not None and any(same_name(name, wanted) for name in item.names):
+                return self._root(item)
+        return choose(self._files.path, self.images(), address.name, lambda _: wanted is None).root
+
+    def document(self, digest: Digest) -> Document:
+        """Return a manifest that `resolve` or `images` named."""
+        found = self._manifests.get(digest)
+        if found is None:
+            raise NotFound(f"{self._files.path}: there is no manifest {digest} in it")
+        return found
+
+    def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
+        """Open a config, or a layer without its compression (then from the beginning)."""
+        name = self._blobs.get(descriptor.digest)
+        if name is None:
+            raise NotFound(f"{self._files.path}: there is no {descriptor.digest} in it")
+        if name in self._packed:
+            return Opened(_Plain(self._files.open(name).stream), 0, descriptor.size)
+        return self._files.open(name, offset)
+
+    def _root(self, item: Item) -> Descriptor:
+        """Make the manifest of an image and remember where its blobs are."""
+        try:
+            manifest = self._manifest(item)
+        except DrayError as error:
+            raise error.within(f"{self._files.path}: {item.config}") from None
+        root = Descriptor.of(manifest.raw, manifest.media_type)
+        self._manifests[root.digest] = manifest
+        return root
+
+    def _manifest(self, item: Item) -> Manifest:
+        raw = read(self._files, item.config)
+        config = Descriptor.of(raw, mediatype.DOCKER_CONFIG)
+        diff_ids = parse_config(raw).diff_ids
+        if len(diff_ids) != len(item.layers):
+            raise IntegrityError(
+                f"{len(diff_ids)} DiffIDs for {len(item.layers)} layers",
+                expected=str(len(diff_ids)),
+                actual=str(len(item.layers)),
+            )
+        self._blobs[config.digest] = item.config
+        layers = []
+        for name, diff_id in zip(item.layers, diff_ids, strict=True):
+            self._blobs[diff_id] = name
+            layers.append(Descriptor(mediatype.DOCKER_LAYER, diff_id, self._raw_size(name)))
+        # Skopeo calls plain layers compressed. Its bytes are kept, so that digests agree; the
+        # descriptors say what is true.
+        true = tuple(replace(each, media_type=mediatype.DOCKER_PLAIN_LAYER) for each in layers)
+        return replace(docker_manifest(config, layers), layers=true)
+
+    def _raw_size(self, name: str) -> int:
+        """Return a layer's size without compression, which may take reading it."""
+        if name not in self._sizes:
+            size = self._files.size(name)
+            stream = self._files.open(name).stream
+            head = stream.read1(8)
+            stream.close()
+            if detect(head) is not None:
+                self._packed.add(name)
+                size = self._count(name, size)
+            self._sizes[name] = size
+        return self._sizes[name]
+
+    def _count(self, name: str, size: int) -> int:
+        limit = RawLimit().of(size)
+        stream, total = _Plain(self._files.open(name).stream), 0
+        try:
+            while data := stream.read1(_CHUNK):
+                self._cancel.check()
+                total += len(data)
+                if total > limit:
+                    raise Unsupported(f"{name} decompresses to more than {limit:,} bytes")
+        finally:
+            stream.close()
+        return total
+
+
+class _Plain:
+    """A compressed stream's content as a stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._plain = decompress(_Reading(stream))
+
+    def read1(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(memoryview(buffer)[: self._plain.readinto(buffer)])
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Reading(io.RawIOBase):
+    """A stream as a readable file."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read1(len(view))
+        view[: len(data)] = data
+        return len(data)

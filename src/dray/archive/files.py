@@ -1,0 +1,291 @@
+"""The files of an archive or layout, by name: below a directory, or in a tar."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from typing import TYPE_CHECKING
+
+from dray.archive.tar import MAX_HOPS, linked, members, normal
+from dray.content.codec import decompress, detect
+from dray.content.ports import Opened
+from dray.content.verify import RawLimit
+from dray.errors import IntegrityError, NotFound, StoreError, UnsafeArchive
+from dray.model._fields import MAX_DOCUMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO, Protocol
+
+    from dray.archive.tar import Member
+    from dray.content.cancel import CancelToken
+
+    class Files(Protocol):
+        """Named files, all inside of one archive or directory; ``path`` is where that is."""
+
+        path: str
+
+        def size(self, name: str) -> int:
+            """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
+            ...
+
+        def open(self, name: str, offset: int = 0) -> Opened:
+            """Open a file at ``offset``; raises as `size` does."""
+            ...
+
+        def close(self) -> None:
+            """Close what is open; streams that were handed out end."""
+            ...
+
+
+_CHUNK = 1024 * 1024
+_KINDS = "oci: and dir: are directories, oci-archive: and docker-archive: are files"
+# Memory is no place for a copy of an archive, and /tmp may be that.
+_MEMORY, _DISK = "/tmp", "/var/tmp"  # noqa: S108 - temporary files have no names
+
+
+def read(files: Files, name: str) -> bytes:
+    """Return a document or config: its first 4 MiB and a byte."""
+    stream = files.open(name).stream
+    found = bytearray()
+    try:
+        while len(found) <= MAX_DOCUMENT and (
+            data := stream.read1(min(_CHUNK, MAX_DOCUMENT + 1 - len(found)))
+        ):
+            found += data
+    finally:
+        stream.close()
+    return bytes(found)
+
+
+def has(files: Files, name: str) -> bool:
+    """Tell whether there is a file of this name."""
+    try:
+        files.size(name)
+    except NotFound:
+        return False
+    return True
+
+
+class Directory:
+    """The files below a directory. Links are followed as long as they stay inside of it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with translated(path):
+            if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a string
+                raise StoreError(f"{path}: is a file, a directory is expected", hint=_KINDS)
+            self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
+        descriptor = self._descriptor(name)
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+    def open(self, name: str, offset: int = 0) -> Opened:
+        """Open a file at ``offset``; raises as `size` does."""
+        descriptor = self._descriptor(name)
+        return Opened(_Range(descriptor, offset), offset, os.fstat(descriptor).st_size)
+
+    def close(self) -> None:
+        """Close the directory."""
+        os.close(self._root)
+
+    def _descriptor(self, name: str) -> int:
+        with translated(f"{self.path}/{name}"):
+            at = normal(name)
+            for _ in range(MAX_HOPS):
+                found = self._step(at)
+                if isinstance(found, int):
+                    return found
+                at = linked(at, found)
+        raise UnsafeArchive("links that lead to links without end", member=name)
+
+    def _step(self, name: str) -> int | str:
+        """Open a file step by step, so that no link is followed; return one's target instead."""
+        *parents, leaf = name.split("/")
+        with contextlib.ExitStack() as opened:
+            at = self._root
+            for part in parents:
+                at = os.open(part, _DIRECTORY, dir_fd=at)
+                opened.callback(os.close, at)
+            try:
+                found = os.open(leaf, _FILE, dir_fd=at)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                return os.readlink(leaf, dir_fd=at)
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            os.close(found)
+            raise UnsafeArchive("is no regular file", member=f"{self.path}/{name}")
+        return found
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a fifo must not block
+
+
+class TarFiles:
+    """The files of a tar, found in one pass over it; a compressed one is unpacked aside.
+
+    The copy of a compressed archive lies in a temporary file without a name, and is bounded
+    as layers are.
+    """
+
+    def __init__(self, path: str, cancel: CancelToken) -> None:
+        self.path = path
+        with translated(path), contextlib.ExitStack() as opened:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            opened.callback(os.close, self._file)
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                raise StoreError(f"{path}: is no regular file", hint=_KINDS)
+            if detect(os.pread(self._file, 8, 0)) is not None:
+                spooled = _spool(self._file, cancel)
+                os.close(self._file)
+                self._file = spooled
+            try:
+                self._members = _index(self._file, cancel)
+            except IntegrityError as error:
+                raise error.within(path) from None
+            opened.pop_all()
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files and links."""
+        yield from self._members
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
+        return self._find(name).size
+
+    def open(self, name: str, offset: int = 0) -> Opened:
+        """Open a file at ``offset``; raises as `size` does."""
+        member = self._find(name)
+        begin = member.offset or 0
+        source = _Range(os.dup(self._file), begin + offset, begin + member.size)
+        return Opened(source, offset, member.size)
+
+    def close(self) -> None:
+        """Close the archive."""
+        os.close(self._file)
+
+    def _find(self, name: str) -> Member:
+        at = normal(name)
+        for _ in range(MAX_HOPS):
+            member = self._members.get(at)
+            if member is None:
+                through = "" if at == name else f" ({name} is a link to it)"
+                raise NotFound(f"{self.path}: there is no {at} in it{through}")
+            if member.link is None:
+                return member
+            at = member.link
+        raise UnsafeArchive("links that lead to links without end", member=name)
+
+
+def _index(file: int, cancel: CancelToken) -> dict[str, Member]:
+    """Find all files and links of a tar; one that is there twice means two things."""
+    found: dict[str, Member] = {}
+    for member in members(_Seekable(file)):
+        cancel.check()
+        if member.offset is None and member.link is None:
+            continue
+        if member.name in found:
+            raise UnsafeArchive("appears twice in the archive", member=member.name)
+        found[member.name] = member
+    return found
+
+
+class _Seekable:
+    """A tar in a file, for `members`."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._size = os.fstat(file).st_size
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        data = os.pread(self._file, count, self.position)
+        self.position += len(data)
+        return data
+
+    def skip_to(self, position: int) -> None:
+        if position > self._size:
+            raise IntegrityError(
+                f"the archive is cut off: it ends at byte {self._size:,}",
+                expected=f"{position} bytes",
+                actual=str(self._size),
+            )
+        self.position = position
+
+
+class _Range:
+    """The bytes of a file from ``start`` to ``end``, as a stream; closes the descriptor."""
+
+    def __init__(self, descriptor: int, start: int, end: int | None = None) -> None:
+        self._descriptor: int | None = descriptor
+        self._at = start
+        self._end = end
+
+    def read1(self, size: int) -> bytes:
+        if self._descriptor is None:
+            return b""
+        if self._end is not None:
+            size = min(size, self._end - self._at)
+        data = os.pread(self._descriptor, size, self._at) if size > 0 else b""
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _spool(file: int, cancel: CancelToken) -> int:
+    """Decompress an archive into a temporary file and return its descriptor."""
+    limit = RawLimit().of(os.fstat(file).st_size)
+    buffer = bytearray(_CHUNK)
+    total = 0
+    with os.fdopen(os.dup(file), "rb", buffering=0) as source, _temporary() as target:
+        source.seek(0)
+        stream = decompress(source)
+        while count := stream.readinto(buffer):
+            cancel.check()
+            total += count
+            if total > limit:
+                raise IntegrityError(
+                    f"the archive decompresses to more than {limit:,} bytes",
+                    expected=f"at most {limit} bytes",
+                    actual="more",
+                )
+            target.write(memoryview(buffer)[:count])
+        target.flush()
+        return os.dup(target.fileno())
+
+
+def _temporary() -> IO[bytes]:
+    directory = tempfile.gettempdir()
+    if directory == _MEMORY and os.access(_DISK, os.W_OK):
+        directory = _DISK
+    return tempfile.TemporaryFile(dir=directory)
+
+
+@contextlib.contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn what the file system says about an archive into errors of ours."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(f"{path}: no such file or directory") from None
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+            raise UnsafeArchive("a directory on the way is none, or a link", member=path) from None
+        hint = ""
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            hint = "compressed archives are unpacked aside; make room, or set TMPDIR"
+        raise StoreError(f"{path}: {error.strerror or error}", hint=hint) from error

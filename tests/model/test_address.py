@@ -1,0 +1,90 @@
+"""Addresses, by the table of SPEC: "Addresses"."""
+
+import pytest
+
+from dray.errors import InvalidReference
+from dray.model.address import Address, Where
+from dray.model.digest import Digest
+from dray.model.reference import Reference
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("alpine", "docker.io/library/alpine:latest"),
+        ("ghcr.io/o/r:tag", "ghcr.io/o/r:tag"),
+        (f"r@{DIGEST}", f"docker.io/library/r@{DIGEST}"),
+        ("docker://alpine", "docker.io/library/alpine:latest"),
+        ("docker://localhost:5000/oci:x", "localhost:5000/oci:x"),
+        ("oci", "docker.io/library/oci:latest"),
+        ("storehouse:1", "docker.io/library/storehouse:1"),
+    ],
+)
+def test_registries(text: str, reference: str):
+    address = Address.parse(text)
+    assert (address.where, str(address.reference)) == (Where.REGISTRY, reference)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("store:alpine", Address(Where.STORE, "alpine")),
+        ("store:0f5c1c1b9a7e", Address(Where.STORE, "0f5c1c1b9a7e")),
+        ("oci:a/b", Address(Where.OCI, path="a/b")),
+        ("oci:/a/b:1.0", Address(Where.OCI, "1.0", "/a/b")),
+        ("oci:a:x.io/y:1", Address(Where.OCI, "x.io/y:1", "a")),
+        (f"oci:a:@{DIGEST}", Address(Where.OCI, path="a", digest=Digest.parse(DIGEST))),
+        ("oci-archive:a.tar", Address(Where.OCI_ARCHIVE, path="a.tar")),
+        ("oci-archive:a.tar:v1", Address(Where.OCI_ARCHIVE, "v1", "a.tar")),
+        (
+            f"oci-archive:a:@{DIGEST}",
+            Address(Where.OCI_ARCHIVE, "", "a", None, Digest.parse(DIGEST)),
+        ),
+        ("docker-archive:a.tar", Address(Where.DOCKER_ARCHIVE, path="a.tar")),
+        ("docker-archive:a.tar:@2", Address(Where.DOCKER_ARCHIVE, path="a.tar", position=2)),
+        (
+            "docker-archive:a.tar:app",
+            Address(Where.DOCKER_ARCHIVE, "app", "a.tar", Reference.parse("app:latest")),
+        ),
+        ("dir:a", Address(Where.DIR, path="a")),
+        ("dir:a:b", Address(Where.DIR, path="a:b")),
+    ],
+)
+def test_other_places(text: str, expected: Address):
+    address = Address.parse(text)
+    assert address == expected
+    assert Address.parse(str(address)) == address
+
+
+def test_a_bare_name_means_what_the_command_says():
+    assert Address.parse("a:1", bare=Where.STORE) == Address(Where.STORE, "a:1")
+    assert Address.parse("a:1", bare=Where.ANY) == Address(Where.ANY, "a:1")
+    assert Address.parse("docker://a:1", bare=Where.STORE).where is Where.REGISTRY
+    assert Address.parse("dir:a", bare=Where.ANY).where is Where.DIR
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("", 0),
+        ("Alpine", 0),
+        ("docker://", 9),
+        ("docker://a/B", 11),
+        ("store:", 6),
+        ("oci:", 4),
+        ("oci::x", 4),
+        ("oci:a:", 6),
+        ("oci:a:@sha256:b", 7),
+        ("dir:", 4),
+        ("dir:a\0b", 5),
+        ("docker-archive:a:@x", 18),
+        ("docker-archive:a:@-1", 18),
+        ("docker-archive:a:B", 17),
+    ],
+)
+def test_what_is_refused_and_where(text: str, position: int):
+    with pytest.raises(InvalidReference) as caught:
+        Address.parse(text)
+    assert (caught.value.text, caught.value.position) == (text, position)
