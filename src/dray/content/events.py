@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dray.model.digest import Digest
@@ -27,8 +26,7 @@ class Status(enum.StrEnum):
     DONE = "Status"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One step of an operation on ``reference`` (in familiar form).
 
     ``digest`` names the layer concerned, or the manifest for DIGEST. ``current`` and ``total``

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
 
-CHUNK = 128 * 1024  # bytes a step; at 8 KiB everything takes twice as long, larger is no gain
+CHUNK = 512 * 1024  # bytes a step at most; at 8 KiB all takes twice as long, 128 cost a tenth more
 SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost more
 
 

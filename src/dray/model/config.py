@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.errors import InvalidDigest, InvalidDocument
 from dray.model._fields import Fields, load_object
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 32  # levels of nesting; tools put documents of their own into configs
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """How one layer came to be; ``empty_layer`` marks a step that made none."""
 
     created: str = ""
