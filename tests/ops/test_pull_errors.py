@@ -807,6 +807,29 @@ def test_a_resume_with_wrong_bytes_is_fetched_once_more_from_zero(
     assert blob_requests(fake, LAYER.digest) == [None, "bytes=100000-", None]
 
 
+def test_wrong_bytes_after_a_cut_are_fetched_once_more_from_zero(
+    fake: FakeRegistry, name: str, client: Client, store: library.Store
+):
+    fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
+    fake.inject(Fault(Corrupt(at=10), path=BLOB, skip=1, times=1))
+    client.pull(name)
+    whole(store, name, BIG)
+    assert blob_requests(fake, LAYER.digest) == [None, "bytes=100000-", None]
+
+
+def test_what_is_wrong_twice_is_not_fetched_a_third_time(
+    fake: FakeRegistry, name: str, client: Client, store: library.Store
+):
+    fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
+    fake.inject(Fault(Cut(after=200_000), path=BLOB, skip=1, times=1))
+    fake.inject(Fault(Corrupt(at=10), path=BLOB, skip=1))
+    with pytest.raises(IntegrityError):
+        client.pull(name)
+    assert snapshot(store).parts == ()
+    ranges = blob_requests(fake, LAYER.digest)
+    assert ranges == [None, "bytes=100000-", None, "bytes=200000-"]
+
+
 def test_a_fresh_download_with_wrong_bytes_is_not_tried_again(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
 ):

@@ -185,6 +185,15 @@ class TestRedirects:
             response, _ = ask(registry.host, f"/v2/a/blobs/{digest}")
             assert response.headers["Location"].startswith(other.url + "/storage/")
 
+    def test_addresses_may_expire(self):
+        with FakeRegistry(redirect_blobs_to=True, redirect_uses=2) as registry:
+            digest = registry.add_blob(DATA)
+            for _ in range(2):
+                response, _ = ask(registry.host, f"/v2/a/blobs/{digest}")
+                host, _, path = response.headers["Location"].removeprefix("http://").partition("/")
+                answers = [ask(host, f"/{path}")[0].status for _ in range(3)]
+                assert answers == [200, 200, 403]
+
 
 class TestAuthentication:
     def test_basic(self):

@@ -118,10 +118,14 @@ def skip(stream: Stream, count: int) -> int:
 
 
 class Blob(NamedTuple):
-    """Content that can be opened again at any offset, so that reading can resume."""
+    """Content that can be opened again at any offset, so that reading can resume.
+
+    ``joined`` tells whether what was read last came in several pieces, at different times.
+    """
 
     descriptor: Descriptor
     open: Callable[[int], Opened]
+    joined: Callable[[], bool] = lambda: False
 
 
 class _Bytes:

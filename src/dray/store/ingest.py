@@ -172,7 +172,7 @@ class Ingest:
         on_bytes: Callable[[int], None],
     ) -> Receipt:
         digest = blob.descriptor.digest
-        resumed = part.size > 0
+        resumed, again = part.size > 0, False
         try:
             while True:
                 try:
@@ -186,11 +186,11 @@ class Ingest:
                     )
                     break
                 except IntegrityError:
-                    # What was there before may be the wrong part of it: once more from zero.
+                    # Of what came in pieces one may be wrong: once more from zero.
                     part.restart()
-                    if not resumed:
+                    if again or not (resumed or blob.joined()):
                         raise
-                    resumed = False
+                    again = True
             part.sync()
             with self._db.write() as connection:
                 self._files.publish(digest)

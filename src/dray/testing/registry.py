@@ -37,8 +37,10 @@ class FakeRegistry(HttpServer):
     pull from the `public` repositories (True: all), and for anybody everything without `users`.
     `expires_in` is in seconds; None leaves it out of the answer, and tokens live for 60.
     `redirect_blobs_to` sends clients to another registry's `url` for blobs (which must have them),
-    or, with True, to `storage`, a second server with the same blobs.  `page_size` bounds the pages
-    of lists.  `tls` names a certificate chain and a key; `client_ca` asks clients for one too.
+    or, with True, to `storage`, a second server with the same blobs.  `redirect_uses` is how often
+    an address that was given out works there: later it answers 403, as object storage does when a
+    signature has expired.  `page_size` bounds the pages of lists.  `tls` names a certificate chain
+    and a key; `client_ca` asks clients for one too.
 
     `blobs` may be changed at will: digest to bytes, or to a path for what is too big for memory.
     """
@@ -52,6 +54,7 @@ class FakeRegistry(HttpServer):
         refresh_tokens: Mapping[str, str] | None = None,
         expires_in: int | None = 300,
         redirect_blobs_to: str | Literal[True] | None = None,
+        redirect_uses: int | None = None,
         page_size: int | None = None,
         tls: tuple[Path | str, Path | str] | None = None,
         client_ca: Path | str | None = None,
@@ -68,8 +71,10 @@ class FakeRegistry(HttpServer):
         self.grants = Grants(self._mint, users, public, refresh, expires_in)
         self._redirect = redirect_blobs_to
         self.storage: FakeRegistry | None = None
+        self._redirect_uses = redirect_uses
+        self._signatures: dict[str, int] = {}
         if redirect_blobs_to is True:
-            self.storage = FakeRegistry(tls=tls)
+            self.storage = FakeRegistry(tls=tls, redirect_uses=redirect_uses)
             self.storage.blobs = self.blobs
 
     def start(self) -> None:
@@ -183,7 +188,7 @@ class FakeRegistry(HttpServer):
         if request.method not in {"GET", "HEAD"}:
             return error_reply(405, "UNSUPPORTED")
         if request.path.startswith("/storage/"):
-            return self._blob(request, request.path.removeprefix("/storage/"))
+            return self._stored(request, request.path.removeprefix("/storage/"))
         reply = self._api(request)
         reply.headers.setdefault("Docker-Distribution-Api-Version", "registry/2.0")
         return reply
@@ -228,6 +233,16 @@ class FakeRegistry(HttpServer):
         # As object storage does it: the right to read is in the query.
         url = f"{target}/storage/{digest}?X-Signature={secrets.token_hex(8)}"
         return Reply(307, {"Location": url, "Docker-Content-Digest": digest})
+
+    def _stored(self, request: Request, digest: str) -> Reply:
+        """Answer for the storage, where an address is good for so many requests."""
+        signature = request.value("X-Signature") or ""
+        with self._lock:
+            used = self._signatures[signature] = self._signatures.get(signature, 0) + 1
+        if self._redirect_uses is not None and used > self._redirect_uses:
+            body = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+            return Reply(403, {"Content-Type": "application/xml"}, body)
+        return self._blob(request, digest)
 
     def _blob(self, request: Request, digest: str) -> Reply:
         body = self.blobs.get(digest)

@@ -27,16 +27,21 @@ def resuming(
     on_retry: Callable[[float, DrayError], None],
 ) -> Blob:
     """Make a blob whose stream opens its source again, where it stood, after a failure."""
+    latest: _Resuming | None = None
 
     def open_at(offset: int) -> Opened:
-        stream = _Resuming(source, descriptor, offset, policy, cancel, on_retry)
-        return Opened(stream, offset, descriptor.size)
+        nonlocal latest
+        latest = _Resuming(source, descriptor, offset, policy, cancel, on_retry)
+        return Opened(latest, offset, descriptor.size)
 
-    return Blob(descriptor, open_at)
+    return Blob(descriptor, open_at, lambda: latest is not None and latest.joined)
 
 
 class _Resuming:
-    """Failures with some progress between them do not count as failures in a row."""
+    """Failures with some progress between them do not count as failures in a row.
+
+    ``joined`` once what was read comes from more than one answer.
+    """
 
     def __init__(
         self,
@@ -49,7 +54,8 @@ class _Resuming:
     ) -> None:
         self._source = source
         self._descriptor = descriptor
-        self._position = offset
+        self._position = self._began = offset
+        self.joined = False
         self._policy = policy
         self._cancel = cancel
         self._on_retry = on_retry
@@ -97,6 +103,7 @@ class _Resuming:
         except BaseException:
             opened.stream.close()
             raise
+        self.joined = self._position > self._began
         return opened.stream
 
     def _check_end(self, data: bytes) -> None:
