@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 REQUIRED = "DRAY_REQUIRE_PEERS"
 _LACKING = "without its peer: "
 _numbers = itertools.count(1)
+# What the machine's own environment may say, and tests must not hear.
+FOREIGN = (
+    *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "COLUMNS"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
 
 
 # Peers. `@pytest.mark.peer("skopeo", "podman")` names the programs that a test needs; without
@@ -97,7 +102,7 @@ def fake() -> Iterator[FakeRegistry]:
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Point all that the environment says into `tmp_path`, and return it for other processes."""
-    for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR", "COLUMNS"):
+    for name in FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name in ("JOBS", "TIMEOUT", "RETRIES", "LIMIT_RATE", "SPLIT", "INSECURE"):
         monkeypatch.delenv(f"DRAY_{name}", raising=False)

@@ -182,7 +182,7 @@ def test_the_model_is_pure():
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("urllib3", {"registry/transport.py"}),
+        ("urllib3", {"registry/transport.py", "registry/connections.py"}),
         ("sqlite3", {"store"}),
         ("click", {"cli"}),
         ("rich", {"cli"}),

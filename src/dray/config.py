@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAX_SPLIT = 16  # connections for one blob: more is unkind to registries
 SPLIT = 4  # connections for a large blob where nobody says how many
 
+_SYSTEM = Path("/etc")
+
 # Flags of /proc/cpuinfo that make up the levels of amd64 (x86-64 psABI, "Micro-Architecture
 # Levels"), by the names that Linux gives them.
 _AMD64_LEVELS = (
@@ -27,10 +29,27 @@ _AMD64_LEVELS = (
 
 
 class Config(NamedTuple):
-    """Paths and defaults; nothing here has been opened yet."""
+    """Paths and defaults; nothing here has been opened yet.
+
+    ``auth_files`` are looked at in order; ``login_file`` is the one that `login` writes, and
+    ``auth_file_alone`` tells that a variable named it and that there are no others.
+    ``registries`` are the alternatives for registries.conf, each with the directories that go
+    with it; of several the first whose file is there counts, a single one has to be there.
+    ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https
+    and for no proxy; ``authorities`` is a variable's name and the path that it holds.
+    """
 
     store: Path
     auth_files: tuple[Path, ...] = ()
+    login_file: Path = Path("auth.json")
+    auth_file_alone: bool = False
+    registries: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
+    certificates: tuple[Path, ...] = ()
+    proxies: tuple[str, str, str] = ("", "", "")
+    authorities: tuple[str, Path] | None = None
+
+    def __repr__(self) -> str:  # a proxy's address may hold a password
+        return f"Config(store={str(self.store)!r})"
 
     @classmethod
     def from_environment(
@@ -40,8 +59,31 @@ class Config(NamedTuple):
         env = os.environ if env is None else env
         home = _home(env) if home is None else home
         data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share")
-        store = Path(env["DRAY_STORE"]) if env.get("DRAY_STORE") else data / "dray"
-        return cls(store, _auth_files(env, home))
+        settings = Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
+        files = _auth_files(env, home, settings)
+        return cls(
+            store=Path(env["DRAY_STORE"]) if env.get("DRAY_STORE") else data / "dray",
+            auth_files=files,
+            login_file=_login_file(env, files),
+            auth_file_alone=bool(env.get("REGISTRY_AUTH_FILE")),
+            registries=registries_files(env.get("CONTAINERS_REGISTRIES_CONF"), settings),
+            certificates=(
+                settings / "certs.d",
+                _SYSTEM / "containers" / "certs.d",
+                _SYSTEM / "docker" / "certs.d",
+            ),
+            proxies=(
+                _either(env, "HTTP_PROXY"),
+                _either(env, "HTTPS_PROXY"),
+                _either(env, "NO_PROXY"),
+            ),
+            authorities=_authorities(env),
+        )
+
+    def with_registries_conf(self, file: Path) -> Config:
+        """Return the same with another registries.conf, which has to be there."""
+        settings = self.certificates[0].parent
+        return self._replace(registries=registries_files(str(file), settings))
 
 
 class Transfers(NamedTuple):
@@ -132,19 +174,56 @@ def _home(env: Mapping[str, str]) -> Path:
     return Path(env["HOME"]) if env.get("HOME") else Path("~").expanduser()
 
 
-def _auth_files(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+def _auth_files(env: Mapping[str, str], home: Path, settings: Path) -> tuple[Path, ...]:
     """Return the files of credentials in order; ``REGISTRY_AUTH_FILE`` stands alone."""
     if env.get("REGISTRY_AUTH_FILE"):
         return (Path(env["REGISTRY_AUTH_FILE"]),)
     runtime = env.get("XDG_RUNTIME_DIR")
     run = Path(runtime) / "containers" if runtime else Path(f"/run/containers/{os.getuid()}")
-    settings = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
     docker = Path(env.get("DOCKER_CONFIG") or home / ".docker")
     return (
         run / "auth.json",
-        settings / "containers" / "auth.json",
+        settings / "auth.json",
         docker / "config.json",
+        home / ".dockercfg",
     )
+
+
+def _login_file(env: Mapping[str, str], files: tuple[Path, ...]) -> Path:
+    """Return the first file; the second where only root could make the first one's directory."""
+    alone = len(files) == 1
+    return files[0] if alone or env.get("XDG_RUNTIME_DIR") or os.getuid() == 0 else files[1]
+
+
+def registries_files(
+    named: str | None, settings: Path
+) -> tuple[tuple[Path, tuple[Path, ...]], ...]:
+    """Return the alternatives for registries.conf (containers-registries.conf(5), FILES).
+
+    The user's file replaces the system's and its directory; a file that is named replaces
+    either, and both directories count.
+    """
+    system = _SYSTEM / "containers"
+    own, common = settings / "registries.conf.d", system / "registries.conf.d"
+    if named:
+        return ((Path(named), (common, own)),)
+    return (
+        (settings / "registries.conf", (own,)),
+        (system / "registries.conf", (common, own)),
+    )
+
+
+def _either(env: Mapping[str, str], name: str) -> str:
+    """Return a variable that may be written in capitals or not."""
+    return env.get(name) or env.get(name.lower()) or ""
+
+
+def _authorities(env: Mapping[str, str]) -> tuple[str, Path] | None:
+    """Return the variable that names whom to trust, and what it names."""
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if env.get(name):
+            return name, Path(env[name])
+    return None
 
 
 @functools.cache

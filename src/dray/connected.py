@@ -33,6 +33,7 @@ class Connected:
         store: Store | None = None,
         credentials: tuple[str, str] | None = None,
         authfile: str | os.PathLike[str] | None = None,
+        registries_conf: str | os.PathLike[str] | None = None,
         insecure: bool | None = None,
         foreign: bool = False,
         jobs: int | None = None,
@@ -54,6 +55,7 @@ class Connected:
         self._own_store = store is None
         self._credentials = credentials
         self._authfile = authfile
+        self._registries_conf = registries_conf
         self._insecure = self._transfers.insecure
         self._foreign = foreign
         self._on_request = on_request
@@ -116,21 +118,41 @@ class Connected:
 
     def _make_session(self) -> Session:
         from dray.content.retry import RetryPolicy
+        from dray.registry.connections import Trust
         from dray.registry.credentials import Credentials, CredentialStore
+        from dray.registry.hosts import Hosts
+        from dray.registry.proxies import Proxies
         from dray.registry.session import Session
         from dray.registry.transport import Timeouts
 
-        if self._authfile is not None:
-            files: tuple[Path, ...] = (Path(self._authfile),)
-        else:
-            files = Config.from_environment().auth_files
+        config = self._config()
         fixed = Credentials(*self._credentials) if self._credentials is not None else None
+        hosts = Hosts(
+            config.registries,
+            config.certificates,
+            required=len(config.registries) == 1,
+            insecure=self._insecure,
+        )
+        helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers
         chosen = self._transfers
         return Session(
             connections=chosen.jobs + (chosen.split or SPLIT) + 2,
-            credentials=CredentialStore(files, fixed),
+            credentials=CredentialStore(config.auth_files, fixed, helpers),
+            hosts=hosts,
+            proxies=Proxies(*config.proxies),
+            trust=Trust(*config.authorities) if config.authorities else None,
             timeouts=Timeouts(connect=min(chosen.timeout, 15.0), read=chosen.timeout),
             policy=RetryPolicy(attempts=chosen.retries),
             limit_rate=chosen.limit_rate,
             on_answer=self._on_request,
         )
+
+    def _config(self) -> Config:
+        """Return what the environment says, under what the parameters say."""
+        config = Config.from_environment()
+        if self._authfile is not None:
+            file = Path(self._authfile)
+            config = config._replace(auth_files=(file,), login_file=file, auth_file_alone=True)
+        if self._registries_conf is not None:
+            config = config.with_registries_conf(Path(self._registries_conf))
+        return config

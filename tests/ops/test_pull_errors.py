@@ -343,8 +343,9 @@ CASES = [
     Case("certificate", untrusted, NetworkError, 6, "certificate", "SSL_CERT_FILE"),
     # Not allowed
     Case("no-credentials", lambda place: place.other(users=CREDENTIALS), Unauthorized, 4,
-         r"/app: access denied \(401", "--creds"),
-    Case("bad-password", bad_password, Unauthorized, 4, r"/app: access denied \(401"),
+         r"/app: access denied \(401 UNAUTHORIZED: authentication required", "dray login"),
+    Case("bad-password", bad_password, Unauthorized, 4,
+         r"/app: access denied \(401 UNAUTHORIZED: authentication required", "given"),
     Case(
         "forbidden",
         inject(Answer(403, body=b'{"errors":[{"code":"DENIED","message":"not\\nfor you"}]}')),

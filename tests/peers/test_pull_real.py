@@ -329,7 +329,8 @@ class TestBasic:
         first, *hints = done.stderr.splitlines()
         assert first.startswith("dray: ")
         assert guarded.host in first
-        assert any("--creds" in hint for hint in hints)
+        assert f"dray login {guarded.host}" in hints[0]
+        assert f"dray why {name.rpartition(':')[0]}" in hints[0]
 
     @pytest.mark.parametrize(
         "key", ["{host}", "{host}/team", "{host}/team/app", "http://{host}/v1/"]

@@ -3,40 +3,44 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dray.model.reference import Reference
-from dray.registry.hosts import Endpoint, endpoints, is_loopback
+from dray.registry.hosts import Endpoint, Hosts, is_loopback
+
+
+def endpoint(name: str, path: str, *schemes: str, host: str = "") -> Endpoint:
+    return Endpoint(name, host or name, path, schemes or ("https",))
 
 
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        ("alpine", Endpoint("docker.io", "registry-1.docker.io")),
-        ("index.docker.io/o/r", Endpoint("docker.io", "registry-1.docker.io")),
-        ("ghcr.io/o/r", Endpoint("ghcr.io", "ghcr.io")),
-        ("h.example:5000/r", Endpoint("h.example:5000", "h.example:5000")),
-        ("localhost:5000/r", Endpoint("localhost:5000", "localhost:5000", ("http", "https"))),
-        ("localhost/r", Endpoint("localhost", "localhost", ("http", "https"))),
-        ("127.0.0.1:5000/r", Endpoint("127.0.0.1:5000", "127.0.0.1:5000", ("http", "https"))),
-        ("[::1]:5000/r", Endpoint("[::1]:5000", "[::1]:5000", ("http", "https"))),
+        ("alpine", endpoint("docker.io", "library/alpine", host="registry-1.docker.io")),
+        ("index.docker.io/o/r", endpoint("docker.io", "o/r", host="registry-1.docker.io")),
+        ("ghcr.io/o/r", endpoint("ghcr.io", "o/r")),
+        ("h.example:5000/r", endpoint("h.example:5000", "r")),
+        ("localhost:5000/r", endpoint("localhost:5000", "r", "http", "https")),
+        ("localhost/r", endpoint("localhost", "r", "http", "https")),
+        ("127.0.0.1:5000/r", endpoint("127.0.0.1:5000", "r", "http", "https")),
+        ("[::1]:5000/r", endpoint("[::1]:5000", "r", "http", "https")),
     ],
 )
 def test_where_a_repository_is(reference: str, expected: Endpoint):
     """SPEC: "its endpoint is `registry-1.docker.io`"; "Loopback hosts: http, and https …"."""
-    assert endpoints(Reference.parse(reference)) == (expected,)
+    assert Hosts().endpoints(Reference.parse(reference)) == (expected,)
 
 
 @pytest.mark.parametrize("reference", ["ghcr.io/o/r", "localhost:5000/r", "alpine"])
 def test_an_insecure_host_gets_https_without_verification_first(reference: str):
     """SPEC: "https without verification first, http only if the peer does not speak TLS"."""
-    (found,) = endpoints(Reference.parse(reference), insecure=True)
+    (found,) = Hosts(insecure=True).endpoints(Reference.parse(reference))
     assert found.schemes == ("https", "http")
-    assert not found.verify
+    assert not found.tls.verify
 
 
 @pytest.mark.parametrize("reference", ["ghcr.io/o/r", "10.0.0.1:5000/r", "alpine"])
 def test_a_host_that_is_not_insecure_is_never_asked_in_plain_http(reference: str):
-    (found,) = endpoints(Reference.parse(reference))
+    (found,) = Hosts().endpoints(Reference.parse(reference))
     assert found.schemes == ("https",)
-    assert found.verify
+    assert found.tls.verify
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class Places:
         self.repository = Repository(
             self.session,
             NAME,
-            [Endpoint(host, host, ("http",)) for host in hosts],
+            [Endpoint(host, host, "app", ("http",)) for host in hosts],
             CancelToken(),
             warn=self.warnings.append,
             on_retry=lambda pause, _: self.pauses.append(pause),

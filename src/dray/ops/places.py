@@ -9,7 +9,6 @@ from dray.content.ports import Opened
 from dray.errors import InvalidReference, NotFound
 from dray.model.address import Where
 from dray.model.reference import Reference
-from dray.registry.hosts import endpoints
 from dray.registry.repository import Repository
 from dray.transfer.progress import Emitter
 
@@ -155,7 +154,7 @@ def repository(
     return Repository(
         session,
         reference,
-        endpoints(reference, insecure=insecure),
+        session.hosts.endpoints(reference, insecure=insecure, warn=emitter.warn),
         cancel,
         warn=emitter.warn,
         on_retry=emitter.retrying,

@@ -1,20 +1,25 @@
-"""Credentials that people already have: ``auth.json`` and docker's ``config.json``."""
+"""Credentials that people already have: files of podman, skopeo and docker, and their helpers."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dray.content.cancel import CancelToken
 from dray.errors import DrayError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 MAX_FILE = 4 * 2**20  # bytes of a credentials file
+TOKEN_USER = "<token>"  # noqa: S105 - the user that stands for "this is an identity token"
+HUB_URL = "https://index.docker.io/v1/"  # what docker calls Docker Hub in its files
+HELPED_BY_FILES = "containers-auth.json"  # in `credential-helpers`: the files
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
@@ -33,70 +38,194 @@ class Credentials:
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
-class CredentialStore(NamedTuple):
-    """Where to look, in order; ``fixed`` goes before all files and to every host."""
+class Consulted(NamedTuple):
+    """One place that was asked, what became of it, and what it had; holds the secret itself."""
 
-    files: tuple[Path, ...] = ()
-    fixed: Credentials | None = None
+    place: str
+    outcome: str
+    credentials: Credentials | None = None
+    failed: bool = False
 
-    def find(self, host: str, path: str) -> Credentials | None:
+    def __repr__(self) -> str:
+        return f"Consulted({self.place!r}, {self.outcome!r})"
+
+
+class CredentialStore:
+    """Where to look, in order; each place is asked once until `forget`. Thread-safe.
+
+    ``fixed`` goes before all files, to the hosts that references name. ``helpers`` gives
+    `credential-helpers` of registries.conf: programs to ask for every host, and where among
+    them the files come.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path] = (),
+        fixed: Credentials | None = None,
+        helpers: Callable[[], Sequence[str] | None] | None = None,
+    ) -> None:
+        self.files = tuple(files)
+        self._fixed = fixed
+        self._helpers = helpers
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str, bool], list[Consulted]] = {}
+
+    def find(
+        self, host: str, path: str, *, own: bool = True, cancel: CancelToken | None = None
+    ) -> Credentials | None:
         """Return the credentials for a repository; raises `DrayError` on an unreadable file.
 
-        Within a file the longest matching key wins: ``host/path`` before ``host``.
+        Within a file the longest matching key wins: ``host/path`` before ``host``. ``own``
+        tells whether it is the host that the user named, and not a mirror of it. A helper that
+        fails is passed over: most images are for everybody; see `trail`.
         """
-        if self.fixed is not None:
-            return self.fixed
-        for file in self.files:
-            auths = _read(file)
-            for key in _keys(host, path):
-                found = _decode(auths.get(key), file, key)
-                if found is not None:
-                    return found
-        return None
+        trail = self.trail(host, path, own=own, cancel=cancel)
+        return trail[-1].credentials if trail else None
+
+    def trail(
+        self, host: str, path: str, *, own: bool = True, cancel: CancelToken | None = None
+    ) -> list[Consulted]:
+        """Return the places that were asked, in order; where the last one knows, it was found."""
+        cancel = cancel or CancelToken()
+        key = host, path, own
+        while not self._lock.acquire(timeout=0.05):
+            cancel.check()  # somebody else is asking a helper, which may take long
+        try:
+            if key not in self._known:
+                found: list[Consulted] = []
+                for place in self._search(host, path, own=own, cancel=cancel):
+                    found.append(place)
+                    if place.credentials is not None:
+                        break
+                self._known[key] = found
+            return self._known[key]
+        finally:
+            self._lock.release()
+
+    def forget(self) -> None:
+        """Ask again next time: what was found was refused, and may have been renewed since."""
+        with self._lock:
+            self._known.clear()
+
+    def _search(
+        self, host: str, path: str, *, own: bool, cancel: CancelToken
+    ) -> Iterator[Consulted]:
+        if self._fixed is not None:
+            if own:
+                yield Consulted("--creds", "given", self._fixed)
+            else:
+                yield Consulted("--creds", f"not for {host}, which the name does not name")
+        listed = self._helpers() if self._helpers is not None else None
+        for name in [HELPED_BY_FILES] if listed is None else listed:
+            if name != HELPED_BY_FILES:
+                yield _ask(name, [host], "registries.conf", cancel)
+                continue
+            for file in self.files:
+                yield from _in_file(file, host, path, cancel)
+
+
+def _in_file(file: Path, host: str, path: str, cancel: CancelToken) -> Iterator[Consulted]:
+    """Look into one file: helpers for the host, docker's helper for all, then entries."""
+    content = read_file(file)
+    if content is None:
+        yield Consulted(str(file), "not there")
+        return
+    helper = helper_for(content, file, host)
+    if helper is not None:
+        yield _ask(helper.name, helper.servers, str(file), cancel)
+    auths = _entries(content, file)
+    for key in _keys(host, path):
+        found = _decode(auths.get(key), file, key)
+        if found is not None:
+            yield Consulted(str(file), f"entry {key}", found)
+            return
+    yield Consulted(str(file), f"nothing for {host}")
+
+
+class Helper(NamedTuple):
+    """A helper that a file names for a host, and what to call the host when it is asked."""
+
+    name: str
+    servers: tuple[str, ...]
+
+
+def helper_for(content: Mapping[str, Any], file: Path, host: str) -> Helper | None:
+    """Return the helper that a file names: for the host, or in docker's own file for all."""
+    helpers = content.get("credHelpers")
+    for key in (*names_of(host), *([HUB_URL] if host in _DOCKER_HUB else [])):
+        name = helpers.get(key) if isinstance(helpers, dict) else None
+        if isinstance(name, str):  # an empty one takes the host out of credsStore
+            return Helper(name, (key,)) if name else None
+    everywhere = content.get("credsStore") if file.name == "config.json" else None
+    if isinstance(everywhere, str) and everywhere:
+        return Helper(everywhere, (HUB_URL,) if host in _DOCKER_HUB else (host,))
+    return None
+
+
+def _ask(name: str, servers: Sequence[str], where: str, cancel: CancelToken) -> Consulted:
+    from dray.registry import helpers
+
+    place = f"docker-credential-{name} ({where})"
+    try:
+        for server in servers:
+            found = helpers.get(name, server, cancel)
+            if found is not None:
+                return Consulted(place, f"has {server}", found)
+    except helpers.HelperFailed as error:
+        return Consulted(place, str(error), failed=True)
+    return Consulted(place, f"nothing for {servers[-1]}")
+
+
+def names_of(host: str) -> tuple[str, ...]:
+    """Return all names of a host, the usual one first; Docker Hub has several."""
+    return _DOCKER_HUB if host in _DOCKER_HUB else (host,)
 
 
 def _keys(host: str, path: str) -> Iterator[str]:
-    parts = path.split("/")
-    hosts: Sequence[str] = _DOCKER_HUB if host in _DOCKER_HUB else (host,)
+    parts = path.split("/") if path else []
     for length in range(len(parts), 0, -1):
-        for name in hosts:
+        for name in names_of(host):
             yield "/".join([name, *parts[:length]])
-    yield from hosts
+    yield from names_of(host)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Return a file's entries by host, legacy addresses reduced to their host."""
+def read_file(file: Path) -> dict[str, Any] | None:
+    """Return a file's content, None where it is not there; raises `DrayError` that names it."""
     try:
         with file.open("rb") as stream:
-            raw = stream.read(MAX_FILE)
+            raw = stream.read(MAX_FILE + 1)
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return None
     except OSError as error:
         raise DrayError(f"{file}: {error.strerror}") from error
     try:
         content = json.loads(raw) if raw.strip() else {}
     except (ValueError, RecursionError):
         raise DrayError(f"{file}: not valid JSON", hint="mend or remove it") from None
-    auths = content.get("auths") if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def _entries(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Return a file's entries by host, legacy addresses reduced to their host."""
+    auths = content if file.name == ".dockercfg" else content.get("auths")
     if not isinstance(auths, dict):
         return {}
-    found = {_host(key): entry for key, entry in auths.items() if "://" in key}
+    found = {bare_host(key): entry for key, entry in auths.items() if "://" in key}
     return found | {key: entry for key, entry in auths.items() if "://" not in key}
 
 
-def _host(key: str) -> str:
-    """Reduce ``https://index.docker.io/v1/`` to ``index.docker.io``."""
-    return key.partition("://")[2].partition("/")[0]
+def bare_host(key: str) -> str:
+    """Reduce ``https://index.docker.io/v1/`` to ``index.docker.io``; other keys stay."""
+    return key.partition("://")[2].partition("/")[0] if "://" in key else key
 
 
 def _decode(entry: Any, file: Path, key: str) -> Credentials | None:
     if not isinstance(entry, dict):
         return None
-    token = entry.get("identitytoken")
-    token = token if isinstance(token, str) else ""
-    encoded = entry.get("auth")
-    if not isinstance(encoded, str) or not encoded:
-        return Credentials(identity_token=token) if token else None
+    token, encoded = _text(entry, "identitytoken"), _text(entry, "auth")
+    if not encoded:
+        user, password = _text(entry, "username"), _text(entry, "password")
+        return Credentials(user, password, token) if user or token else None
     try:
         pair = base64.b64decode(encoded, validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
@@ -105,3 +234,8 @@ def _decode(entry: Any, file: Path, key: str) -> Credentials | None:
         ) from None
     username, _, password = pair.partition(":")
     return Credentials(username, password.rstrip("\0"), token)
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return value if isinstance(value, str) else ""

@@ -3,37 +3,158 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.errors import Denied, DrayError, InvalidReference
+from dray.model.reference import Reference
+from dray.registry.certificates import HostCertificates, Tls, find_certificates
+
 if TYPE_CHECKING:
-    from dray.model.reference import Reference
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from dray.registry.registries import RegistryTable, Settings
 
 # Where the registry behind a name of Docker Hub really is.
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
 
 
 class Endpoint(NamedTuple):
-    """A registry's address; ``schemes`` are tried in order, the next one only where allowed.
+    """A repository at one address; ``schemes`` are tried in order, the next one where allowed.
 
-    ``verify`` is whether certificates have to be good. ``name`` is how people and files of
-    credentials call the host.
+    ``name`` is how people and files of credentials call the host, ``path`` the repository
+    there. ``own`` is whether it is the host that the reference names: credentials that the
+    caller gives are for that one alone.
     """
 
     name: str
     host: str
+    path: str = ""
     schemes: tuple[str, ...] = ("https",)
-    verify: bool = True
+    tls: Tls = Tls()
+    own: bool = True
 
 
-def endpoints(reference: Reference, *, insecure: bool = False) -> tuple[Endpoint, ...]:
-    """Return where to look for a repository."""
-    name = reference.domain
-    host = _ENDPOINTS.get(name, name)
-    if insecure:
-        return (Endpoint(name, host, ("https", "http"), verify=False),)
-    if is_loopback(host):
-        return (Endpoint(name, host, ("http", "https")),)
-    return (Endpoint(name, host),)
+class Hosts:
+    """What files say about hosts, read when it is first asked for. Thread-safe.
+
+    ``registries`` are the alternatives for registries.conf, the first whose file is there
+    counts; ``certificates`` the roots of ``certs.d``. ``insecure`` holds for all hosts.
+    """
+
+    def __init__(
+        self,
+        registries: Sequence[tuple[Path, Sequence[Path]]] = (),
+        certificates: Sequence[Path] = (),
+        *,
+        required: bool = False,
+        insecure: bool = False,
+    ) -> None:
+        self._files = registries
+        self._certificates = certificates
+        self._required = required
+        self._insecure = insecure
+        self._lock = threading.Lock()
+        self._warned = False
+        self._settings: dict[bool, Settings] = {}
+
+    def settings(self, *, aliases: bool = False) -> Settings:
+        """Return what registries.conf says; raises `DrayError` for a file that is wrong."""
+        with self._lock:
+            found = self._settings.get(True) or self._settings.get(aliases)
+            if found is None:
+                from dray.registry.registries import load
+
+                found = load(self._files, required=self._required, aliases=aliases)
+                self._settings[aliases] = found
+            return found
+
+    def endpoints(
+        self,
+        reference: Reference,
+        *,
+        insecure: bool = False,
+        warn: Callable[[str], None] | None = None,
+    ) -> tuple[Endpoint, ...]:
+        """Return where to look for a repository: mirrors first, its own registry last.
+
+        Raises `Denied` where registries.conf blocks it, `DrayError` where a file is wrong.
+        """
+        settings = self.settings()
+        if warn is not None and not self._warned:
+            self._warned = True
+            for warning in settings.warnings:
+                warn(warning)
+        table = settings.find(str(reference))
+        if table is None:
+            return (self._endpoint(reference, reference, insecure=insecure),)
+        if table.blocked:
+            raise Denied(
+                f"{reference.familiar}: {table.prefix} is blocked in {table.file}",
+                host=reference.domain,
+            )
+        return (
+            *self._mirrors(reference, table, insecure=insecure),
+            self._rewritten(reference, table, table.location, insecure=insecure or table.insecure),
+        )
+
+    def _mirrors(
+        self, reference: Reference, table: RegistryTable, *, insecure: bool
+    ) -> tuple[Endpoint, ...]:
+        unwanted = "digest-only" if reference.digest is None else "tag-only"
+        return tuple(
+            self._rewritten(reference, table, mirror.location, insecure=insecure or mirror.insecure)
+            for mirror in table.mirrors
+            if mirror.pulls != unwanted
+        )
+
+    def _rewritten(
+        self, reference: Reference, table: RegistryTable, location: str, *, insecure: bool
+    ) -> Endpoint:
+        """Put a location in the place of the prefix."""
+        name = str(reference)
+        there = reference
+        if location:
+            moved = location + name[table.match(name) or 0 :]
+            try:
+                there = Reference.parse(moved)
+            except InvalidReference as error:
+                raise _no_name(table, location, error.message) from None
+            host = moved.partition("/")[0]
+            if host not in {there.domain, "index.docker.io"}:
+                raise _no_name(table, location, "its host has no dot and no port")
+        return self._endpoint(there, reference, insecure=insecure)
+
+    def _endpoint(self, there: Reference, wanted: Reference, *, insecure: bool) -> Endpoint:
+        own = there.domain == wanted.domain
+        return self.host(there.domain, insecure=insecure)._replace(path=there.path, own=own)
+
+    def host(self, name: str, *, insecure: bool = False) -> Endpoint:
+        """Return how to speak to a host, whatever is asked for there.
+
+        Plain http: on this machine unless it has certificates, and where that is allowed and
+        the peer does not speak TLS.
+        """
+        host = _ENDPOINTS.get(name, name)
+        found = self.certificates(name)
+        insecure = insecure or self._insecure
+        tls = Tls(not insecure, found.authorities, found.pairs)
+        if insecure:
+            return Endpoint(name, host, "", ("https", "http"), tls)
+        if is_loopback(host) and not (found.authorities or found.pairs):
+            return Endpoint(name, host, "", ("http", "https"), tls)
+        return Endpoint(name, host, "", ("https",), tls)
+
+    def certificates(self, name: str) -> HostCertificates:
+        """Return the certificates that there are for ``host[:port]``."""
+        return find_certificates(self._certificates, name)
+
+
+def _no_name(table: RegistryTable, location: str, why: str) -> DrayError:
+    return DrayError(
+        f"{table.file}: {location!r} in the place of {table.prefix!r} makes no name ({why})"
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -54,7 +54,7 @@ class Repository:
     ) -> None:
         self.reference = reference
         self._session = session
-        self._apis = [V2(session, endpoint, reference.path) for endpoint in endpoints]
+        self._apis = [V2(session, endpoint) for endpoint in endpoints]
         self._cancel = cancel
         self._warn = warn
         self._on_retry = on_retry

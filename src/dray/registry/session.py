@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from dray.content.retry import RetryPolicy
-from dray.errors import NetworkError
+from dray.errors import NetworkError, Unauthorized
+from dray.model.reference import Reference
 from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.certificates import Tls
 from dray.registry.credentials import CredentialStore
+from dray.registry.hosts import Hosts
 from dray.registry.transport import Exchange, NoTls, Request, Response, Timeouts, Transport
 
 if TYPE_CHECKING:
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.model.digest import Digest
     from dray.model.manifest import Document
+    from dray.registry.connections import Trust
+    from dray.registry.credentials import Credentials
     from dray.registry.hosts import Endpoint
+    from dray.registry.proxies import Proxies
     from dray.registry.tokens import Tokens
 
 MAX_REDIRECTS = 5
@@ -45,7 +51,9 @@ class Call(NamedTuple):
 
     @property
     def scope(self) -> str:
-        """What a token has to be good for (distribution spec, token scopes)."""
+        """What a token has to be good for (distribution spec, token scopes); "" for nothing."""
+        if not self.repository:
+            return ""
         return f"repository:{self.repository}:{self.actions}"
 
 
@@ -65,6 +73,9 @@ class Session:
         *,
         connections: int,
         credentials: CredentialStore | None = None,
+        hosts: Hosts | None = None,
+        proxies: Proxies | None = None,
+        trust: Trust | None = None,
         timeouts: Timeouts | None = None,
         policy: RetryPolicy | None = None,
         limit_rate: float | None = None,
@@ -72,10 +83,13 @@ class Session:
     ) -> None:
         self.policy = policy or RetryPolicy()
         self.credentials = credentials or CredentialStore()
+        self.hosts = hosts or Hosts()
         self._transport = Transport(
             connections=connections,
             timeouts=timeouts,
             limit_rate=limit_rate,
+            proxies=proxies,
+            trust=trust,
             on_answer=on_answer,
         )
         self._lock = threading.Lock()
@@ -110,6 +124,15 @@ class Session:
         what failed; asking for a token and following a redirect are part of the first.
         """
         state = self._host(endpoint)
+        try:
+            return self._send(endpoint, state, call, cancel)
+        except Unauthorized as error:
+            error.hint = error.hint or self._advice(endpoint, call)
+            raise
+
+    def _send(
+        self, endpoint: Endpoint, state: _HostState, call: Call, cancel: CancelToken
+    ) -> Response:
         authorization = None
         if state.challenges:  # the host has asked for one before
             authorization = self._authorization(endpoint, call, None, cancel)
@@ -123,16 +146,37 @@ class Session:
             if fresh is None or fresh == authorization:
                 break
             authorization = fresh
-        what = f"{endpoint.name}/{call.repository}"
-        error = failure(response, body, what, endpoint.name, scope=call.scope)
-        if authorization is not None and self.credentials.find(endpoint.name, call.repository):
-            error.hint = "the credentials that were given, or found, are not good for this"
-        elif not self.credentials.find(endpoint.name, call.repository):
-            error.hint = (
-                f"no credentials for {endpoint.name} were found; give them with --creds or in a "
-                "file with --authfile"
+        if call.method == "HEAD":  # whose answers have no words
+            asked = call._replace(method="GET")
+            again = self._send_schemes(endpoint, state, asked, authorization, cancel)
+            body = again.read(MAX_ERROR)
+        what = f"{endpoint.name}/{call.repository}" if call.repository else endpoint.name
+        raise failure(response, body, what, endpoint.name, scope=call.scope)
+
+    def _advice(self, endpoint: Endpoint, call: Call) -> str:
+        """Say what to do about a refusal: whose credentials it was, or where there were none."""
+        host = endpoint.name
+        trail = self.credentials.trail(host, call.repository, own=endpoint.own)
+        failed = [
+            f"{place.place.partition(' ')[0]}: {place.outcome}" for place in trail if place.failed
+        ]
+        if trail and trail[-1].credentials is not None:
+            where = trail[-1].place
+            found = f"the credentials of {where} are not good for this; `dray login {host}`"
+            advice = (
+                "the credentials that were given are not good for this"
+                if where == "--creds"
+                else found
             )
-        raise error
+        elif call.repository:
+            name = Reference(host, call.repository).familiar_name
+            advice = (
+                f"no credentials for {host} were found; `dray login {host}`, "
+                f"or `dray why {name}` to see where they were looked for"
+            )
+        else:
+            advice = ""
+        return "\n".join([advice, *failed])
 
     def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
         """Send a request that is nobody's in particular, and follow redirects."""
@@ -160,7 +204,7 @@ class Session:
                 call.method,
                 f"{scheme}://{endpoint.host}{call.path}",
                 _with(call.headers, authorization),
-                verify=endpoint.verify,
+                tls=endpoint.tls,
             )
             last = place == len(schemes) - 1
             try:
@@ -185,7 +229,7 @@ class Session:
             return False
         if response.request.method == "HEAD":
             response.drain()
-            probe = Request("GET", f"http://{endpoint.host}/v2/", verify=endpoint.verify)
+            probe = Request("GET", f"http://{endpoint.host}/v2/")
             response = self._transport.send(probe, cancel)
             if response.status != _BAD_REQUEST or _is_json(response):
                 response.close()
@@ -206,9 +250,8 @@ class Session:
             if there is None:
                 break
             authorization = authorization if _origin(there) == _origin(here) else None
-            request = Request(
-                call.method, there, _with(call.headers, authorization), verify=endpoint.verify
-            )
+            headers = _with(call.headers, authorization)
+            request = Request(call.method, there, headers, tls=self._tls(endpoint, there))
             response = self._transport.send(request, cancel)
         else:
             response.close()
@@ -230,13 +273,60 @@ class Session:
 
         with self._lock:
             if self._tokens is None:
-                self._tokens = Tokens(self._transport, self.policy)
+                self._tokens = Tokens(self._transport, self.policy, self._tls)
+            tokens = self._tokens
         state = self._host(endpoint)
         registry = f"{state.scheme or endpoint.schemes[0]}://{endpoint.host}"
-        credentials = self.credentials.find(endpoint.name, call.repository)
-        return self._tokens.header(
-            endpoint, registry, call.scope, state.challenges, credentials, refused, cancel
+
+        def header(credentials: Credentials | None) -> str | None:
+            return tokens.header(
+                endpoint, registry, call.scope, state.challenges, credentials, refused, cancel
+            )
+
+        credentials = self._credentials(endpoint, call, cancel, refused)
+        try:
+            return header(credentials)
+        except Unauthorized:
+            fresh = self._renewed(endpoint, call, cancel, credentials)
+            if fresh is None:
+                raise
+            return header(fresh)
+
+    def _credentials(
+        self, endpoint: Endpoint, call: Call, cancel: CancelToken, refused: str | None
+    ) -> Credentials | None:
+        """Return the credentials for a call; not those that were refused, if there are others."""
+        found = self.credentials.find(
+            endpoint.name, call.repository, own=endpoint.own, cancel=cancel
         )
+        if refused is not None and found is not None and refused == found.basic:
+            return self._renewed(endpoint, call, cancel, found) or found
+        return found
+
+    def _renewed(
+        self, endpoint: Endpoint, call: Call, cancel: CancelToken, refused: Credentials | None
+    ) -> Credentials | None:
+        """Look again for credentials: a helper, or a new login, may give others than before."""
+        if refused is None:
+            return None
+        self.credentials.forget()
+        found = self.credentials.find(
+            endpoint.name, call.repository, own=endpoint.own, cancel=cancel
+        )
+        return None if found == refused else found
+
+    def _tls(self, endpoint: Endpoint, url: str) -> Tls:
+        """Return how to meet an address that ``endpoint`` sends us to.
+
+        What vouches for the endpoint may vouch for it too; certificates of ours that the
+        endpoint may ask for are for nobody else.
+        """
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        if host == endpoint.host:
+            return endpoint.tls
+        found = self.hosts.certificates(host)
+        authorities = endpoint.tls.authorities + found.authorities
+        return Tls(endpoint.tls.verify, authorities, found.pairs)
 
 
 def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:

@@ -16,10 +16,11 @@ from dray.registry.answers import failure
 from dray.registry.transport import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dray.content.cancel import CancelToken
     from dray.content.retry import RetryPolicy
+    from dray.registry.certificates import Tls
     from dray.registry.credentials import Credentials
     from dray.registry.hosts import Endpoint
     from dray.registry.transport import Transport
@@ -30,9 +31,12 @@ _BAD_REQUEST = 400
 class Tokens:
     """Answers challenges. Thread-safe."""
 
-    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
+    def __init__(
+        self, transport: Transport, policy: RetryPolicy, tls: Callable[[Endpoint, str], Tls]
+    ) -> None:
         self._transport = transport
         self._policy = policy
+        self._tls = tls
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._tokens: dict[tuple[str, str], tuple[auth.Token, float]] = {}
@@ -59,7 +63,7 @@ class Tokens:
             return None
         if challenge.scheme == "basic":
             return credentials.basic if credentials is not None else None
-        scopes = [scope]
+        scopes = [scope] if scope else []
         if refused is not None and (more := _insufficient(parsed)) not in {"", scope}:
             scopes.append(more)
         key = (endpoint.host, scope)
@@ -99,7 +103,7 @@ class Tokens:
             wanted.url,
             wanted.headers,
             wanted.body,
-            verify=endpoint.verify,
+            self._tls(endpoint, wanted.url),
         )
 
         def fetch() -> auth.Token:

@@ -1,45 +1,49 @@
-"""HTTP: one request, one answer. The only module that knows the HTTP library; never retries."""
+"""HTTP: one request, one answer; never retries. With `connections`, all that knows urllib3."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import queue
+import re
 import socket
 import ssl
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
-    ConnectTimeoutError,
     HTTPError,
     NameResolutionError,
     NewConnectionError,
+    ProxyError,
     SSLError,
 )
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from dray import __version__
 from dray.errors import DrayError, NetworkError
+from dray.registry.certificates import Tls
+from dray.registry.connections import Keep, Operation, current, make_context, make_pool
+from dray.registry.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from urllib.parse import SplitResult
+
+    from urllib3.connectionpool import HTTPConnectionPool
 
     from dray.content.cancel import CancelToken
     from dray.content.rate import RateLimit
+    from dray.registry.connections import Trust
+    from dray.registry.proxies import Proxy
 
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
 _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
-
+_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # the standard library's words
+_WHO_ARE_YOU, _SERVER_ERROR = 407, 500
 
 _log = logging.getLogger("dray")
 
@@ -57,13 +61,13 @@ class Timeouts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. ``verify`` is whether the peer's certificate has to be good."""
+    """What to send, and how to meet the peer where the address is https."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
-    verify: bool = True
+    tls: Tls = Tls()
 
 
 class Exchange(NamedTuple):
@@ -86,7 +90,7 @@ class Response:
         self,
         request: Request,
         raw: urllib3.BaseHTTPResponse,
-        operation: _Operation,
+        operation: Operation,
         limit: RateLimit | None = None,
     ) -> None:
         self.request = request
@@ -121,7 +125,7 @@ class Response:
         try:
             data: bytes = self._raw.read1(size, decode_content=False)
         except (HTTPError, OSError, ssl.SSLError) as error:
-            raise _translated(error, self.request, self._operation.cancel) from error
+            raise _translated(error, self.request, self._operation.cancel, None) from error
         if not data:
             self._operation.finish()
             self._raw.release_conn()
@@ -166,15 +170,20 @@ class Transport:
         connections: int,
         timeouts: Timeouts | None = None,
         limit_rate: float | None = None,
+        proxies: Proxies | None = None,
+        trust: Trust | None = None,
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._connections = connections
+        self._proxies = proxies or Proxies()
+        self._trust = trust
         self._limit = None if limit_rate is None else _limit(limit_rate)
         timeouts = timeouts or Timeouts()
         self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         self._on_answer = on_answer
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, bool], HTTPConnectionPool] = {}
+        self._pools: dict[tuple[str, str, Tls], HTTPConnectionPool] = {}
+        self._contexts: dict[Tls, ssl.SSLContext] = {}
 
     def send(self, request: Request, cancel: CancelToken) -> Response:
         """Send a request and wait for the head of its answer; redirects are not followed.
@@ -182,11 +191,11 @@ class Transport:
         Raises `NetworkError` if there is none, `Cancelled` as soon as ``cancel`` says so.
         """
         cancel.check()
-        operation = _Operation(cancel)
+        operation = Operation(cancel)
         started = time.monotonic()
-        _current.operation = operation
+        current.operation = operation
         try:
-            pool, target = self._pool(request)
+            pool, target, proxy = self._pool(request)
             raw = pool.urlopen(
                 request.method,
                 target,
@@ -202,12 +211,12 @@ class Transport:
             )
         except (HTTPError, OSError, ssl.SSLError) as error:
             operation.finish()
-            raise _translated(error, request, cancel) from error
+            raise _translated(error, request, cancel, proxy) from error
         except BaseException:
             operation.finish()
             raise
         finally:
-            _current.operation = None
+            current.operation = None
         if self._on_answer is not None:
             self._tell(
                 Exchange(
@@ -234,34 +243,34 @@ class Transport:
                 pool.close()
             self._pools.clear()
 
-    def _pool(self, request: Request) -> tuple[HTTPConnectionPool, str]:
-        """Return the connections to a request's host, and what to ask for there."""
+    def _pool(self, request: Request) -> tuple[HTTPConnectionPool, str, Proxy | None]:
+        """Return the connections to a request's host, what to ask for there, and the proxy."""
         parts = urlsplit(request.url)
-        key = (parts.scheme, parts.netloc, request.verify)
+        host = parts.hostname or ""
+        proxy = self._proxies.choose(parts.scheme, host, parts.port)
+        key = (parts.scheme, parts.netloc, request.tls)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        if proxy is not None and parts.scheme == "http":
+            target = f"http://{parts.netloc}{target}"
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[key] = self._make_pool(parts, verify=request.verify)
-            return pool, target
+                tls = parts.scheme == "https" or (proxy is not None and proxy.scheme == "https")
+                context = self._context(request.tls) if tls else None
+                keep = Keep(self._connections, self._room())
+                pool = make_pool(parts.scheme, host, parts.port, keep, context, proxy)
+                self._pools[key] = pool
+            return pool, target, proxy
 
-    def _make_pool(self, parts: SplitResult, *, verify: bool) -> HTTPConnectionPool:
-        host = parts.hostname or ""
-        options: dict[str, Any] = {"maxsize": self._connections}
-        if self._limit is not None:
-            # What the system takes in beyond that has crossed the link already.
-            room = (socket.SOL_SOCKET, socket.SO_RCVBUF, max(_LEAST_ROOM, 2 * self._limit.step))
-            options["socket_options"] = [*HTTPConnection.default_socket_options, room]
-        if parts.scheme == "http":
-            return _HttpPool(host, parts.port, **options)
-        return _HttpsPool(
-            host,
-            parts.port,
-            **options,
-            cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
-            assert_hostname=None if verify else False,
-            ssl_context=_tls_context(verify=verify),
-        )
+    def _context(self, tls: Tls) -> ssl.SSLContext:
+        context = self._contexts.get(tls)
+        if context is None:
+            context = self._contexts[tls] = make_context(tls, self._trust)
+        return context
+
+    def _room(self) -> int | None:
+        """Return the bytes that the system may take in unread; they have crossed the link."""
+        return None if self._limit is None else max(_LEAST_ROOM, 2 * self._limit.step)
 
 
 def _limit(rate: float) -> RateLimit:
@@ -270,153 +279,24 @@ def _limit(rate: float) -> RateLimit:
     return RateLimit(rate)
 
 
-def _tls_context(*, verify: bool) -> ssl.SSLContext:
-    """Make what all connections of a pool share: loading certificates takes long."""
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-# Waking threads that are blocked in a socket: only a shutdown of a duplicate does it, from
-# the first moment of the connection on (docs/architecture.md, "Threads and cancelling").
-
-
-class _Operation:
-    """What one request blocks on, for as long as it is under way."""
-
-    def __init__(self, cancel: CancelToken) -> None:
-        self.cancel = cancel
-        self._watched: socket.socket | None = None
-        self._forget: Callable[[], None] | None = None
-
-    def watch(self, wake: socket.socket) -> None:
-        if wake is not self._watched:
-            self.finish()
-            self._watched = wake
-            self._forget = self.cancel.on_cancel(lambda: _shut_down(wake))
-
-    def finish(self) -> None:
-        if self._forget is not None:
-            self._forget()
-            self._forget = self._watched = None
-
-
-def _shut_down(wake: socket.socket) -> None:
-    # It may not be connected yet, or closed already: then nobody is blocked in it.
-    with contextlib.suppress(OSError):
-        wake.shutdown(socket.SHUT_RDWR)
-
-
-class _Current(threading.local):
-    operation: _Operation | None = None
-
-
-_current = _Current()
-
-
-class _Wakeable(HTTPConnection):
-    """A connection that can be shut down from another thread at any moment of its life."""
-
-    _wake: socket.socket | None = None
-
-    def _new_conn(self) -> socket.socket:
-        try:
-            found = _addresses(self._dns_host, self.port or 80)
-        except (socket.gaierror, UnicodeError) as error:
-            failure = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
-            raise NameResolutionError(self.host, self, failure) from error
-        failed: OSError = OSError("no address")
-        for family, kind, protocol, _, address in found:
-            sock = socket.socket(family, kind, protocol)
-            try:
-                self._watch(sock)
-                sock.settimeout(self.timeout)
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                sock.connect(address)
-            except OSError as error:
-                sock.close()
-                self._unwatch()
-                failed = error
-            else:
-                return sock
-        if isinstance(failed, TimeoutError):
-            raise ConnectTimeoutError(self, "connect") from failed
-        raise NewConnectionError(self, failed.strerror or str(failed)) from failed
-
-    def _watch(self, sock: socket.socket) -> None:
-        self._wake = socket.socket(fileno=os.dup(sock.fileno()))
-        if _current.operation is not None:
-            _current.operation.watch(self._wake)
-
-    def _unwatch(self) -> None:
-        if self._wake is not None:
-            self._wake.close()
-            self._wake = None
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self._wake is not None and _current.operation is not None:
-            _current.operation.watch(self._wake)
-        super().request(*args, **kwargs)
-
-    def close(self) -> None:
-        self._unwatch()
-        super().close()
-
-
-def _addresses(host: str, port: int) -> list[Any]:
-    """Look a name up in a thread that can be left behind: nothing interrupts it."""
-    if host.replace(".", "").isdigit() or ":" in host:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    answer: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            answer.put(error)
-
-    threading.Thread(target=look_up, name="dray-resolve", daemon=True).start()
-    operation = _current.operation
-    stopped = socket.gaierror(socket.EAI_FAIL, "cancelled")
-    forget = operation.cancel.on_cancel(lambda: answer.put(stopped)) if operation else None
-    try:
-        found = answer.get()
-    finally:
-        if forget is not None:
-            forget()
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-class _WakeableTls(_Wakeable, HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        # Who asked for no verification need not be warned of it at each request.
-        self.is_verified = True
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Wakeable
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _WakeableTls
-
-
 def public_url(url: str) -> str:
     """Return an address without user, password and query (signed redirects are secrets)."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _translated(error: Exception, request: Request, cancel: CancelToken) -> DrayError:
+def _translated(
+    error: Exception, request: Request, cancel: CancelToken, proxy: Proxy | None
+) -> DrayError:
     """Say what went wrong in the caller's words."""
     cancel.check()
     host = urlsplit(request.url).netloc.rpartition("@")[2]
+    if proxy is not None:
+        if (refused := _REFUSED.search(str(error))) is not None:
+            return _proxy_refused(proxy, host, int(refused.group(1)))
+        if isinstance(error, ProxyError):
+            host = f"{host}: the proxy {proxy}"
+            error = error.original_error
     match error:
         case NameResolutionError():
             again = isinstance(error.__cause__, socket.gaierror) and (
@@ -434,6 +314,18 @@ def _translated(error: Exception, request: Request, cancel: CancelToken) -> Dray
             return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
 
 
+def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
+    hint = ""
+    if status == _WHO_ARE_YOU:
+        hint = "HTTPS_PROXY may hold a name and password: http://USER:PASSWORD@HOST:PORT"
+    return NetworkError(
+        f"{host}: the proxy {proxy} does not connect us ({status})",
+        host=host,
+        transient=status >= _SERVER_ERROR,
+        hint=hint,
+    )
+
+
 def _tls_failure(error: SSLError, host: str) -> NetworkError:
     cause = next((a for a in (error.__cause__, *error.args) if isinstance(a, ssl.SSLError)), None)
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -441,7 +333,9 @@ def _tls_failure(error: SSLError, host: str) -> NetworkError:
             f"{host}: its certificate is not trusted ({cause.verify_message})",
             host=host,
             transient=False,
-            hint="name its authority in SSL_CERT_FILE, or use --insecure if you must",
+            hint="put its authority's certificate into "
+            f"~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE; "
+            "use --insecure if you must",
         )
     reason = getattr(cause, "reason", "") or ""
     if reason in {
@@ -451,7 +345,15 @@ def _tls_failure(error: SSLError, host: str) -> NetworkError:
         "RECORD_LAYER_FAILURE",
     }:
         return NoTls(f"{host}: does not speak TLS", host=host, transient=False)
-    return NetworkError(f"{host}: TLS failed ({reason or error})", host=host)
+    wanted = "CERTIFICATE_REQUIRED" in reason
+    return NetworkError(
+        f"{host}: TLS failed ({reason or error})",
+        host=host,
+        transient=not wanted,
+        hint=f"it asks for a certificate: NAME.cert and NAME.key in certs.d/{host}"
+        if wanted
+        else "",
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -13,7 +13,6 @@ from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
 from dray.registry.answers import MAX_ERROR, failure
-from dray.registry.hosts import Endpoint
 from dray.registry.session import Call
 from dray.registry.transport import public_url
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dray.content.cancel import CancelToken
+    from dray.registry.hosts import Endpoint
     from dray.registry.session import Session
     from dray.registry.transport import Response
 
@@ -54,11 +54,11 @@ class Served(NamedTuple):
 class V2:
     """One repository of one registry. Each call is one attempt; nothing is retried."""
 
-    def __init__(self, session: Session, endpoint: Endpoint, path: str) -> None:
+    def __init__(self, session: Session, endpoint: Endpoint) -> None:
         self._session = session
         self.endpoint = endpoint
-        self._path = path
-        self._name = f"{endpoint.name}/{path}"
+        self._path = endpoint.path
+        self._name = f"{endpoint.name}/{endpoint.path}"
 
     def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
         """Ask what a tag stands for, by its word alone; None if it does not say by HEAD."""
@@ -141,7 +141,7 @@ def open_url(
     if not usable:
         raise Unsupported(f"{url[:200]!r} is not an address that layers can be fetched from")
     host = parts.netloc.rpartition("@")[2]
-    endpoint = Endpoint(host, host, (parts.scheme,))
+    endpoint = session.hosts.host(host)._replace(host=host, schemes=(parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     ranged = {"Range": f"bytes={offset}-"} if offset else {}
     response = session.send_anonymous(endpoint, Call("GET", path, "", headers=ranged), cancel)

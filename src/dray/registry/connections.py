@@ -1,0 +1,273 @@
+"""Connections as urllib3 makes them, but ones that can be woken; pools of them, TLS, proxies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import make_headers, parse_url
+
+from dray.errors import DrayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dray.content.cancel import CancelToken
+    from dray.registry.certificates import Tls
+    from dray.registry.proxies import Proxy
+
+
+class Trust(NamedTuple):
+    """A file or directory of authorities that a variable of the environment names."""
+
+    variable: str
+    path: Path
+
+
+class Keep(NamedTuple):
+    """Connections to keep, and ``room``: bytes that the system takes in unread (None: its own)."""
+
+    connections: int
+    room: int | None = None
+
+
+def make_pool(
+    scheme: str,
+    host: str,
+    port: int | None,
+    keep: Keep,
+    context: ssl.SSLContext | None,
+    proxy: Proxy | None,
+) -> HTTPConnectionPool:
+    """Return connections to a host; ``context`` is for TLS.
+
+    Through a proxy, plain http is asked for by whole addresses, https by a tunnel.
+    """
+    options: dict[str, Any] = {"maxsize": keep.connections}
+    if keep.room is not None:
+        room = (socket.SOL_SOCKET, socket.SO_RCVBUF, keep.room)
+        options["socket_options"] = [*HTTPConnection.default_socket_options, room]
+    if proxy is not None:
+        options |= _through(proxy, context)
+        if scheme == "http":
+            scheme, host, port = proxy.scheme, proxy.host, proxy.port
+    if scheme == "http":
+        return _HttpPool(host, port, **options)
+    verify = context is None or context.verify_mode != ssl.CERT_NONE
+    return _HttpsPool(
+        host,
+        port,
+        **options,
+        cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
+        assert_hostname=None if verify else False,
+        ssl_context=context,
+    )
+
+
+def _through(proxy: Proxy, context: ssl.SSLContext | None) -> dict[str, Any]:
+    headers = {}
+    if proxy.authorization:
+        headers = make_headers(proxy_basic_auth=proxy.authorization)
+    return {
+        "_proxy": parse_url(str(proxy)),
+        "_proxy_headers": headers,
+        "_proxy_config": ProxyConfig(context, False, None, None),  # noqa: FBT003 - a tuple's field
+    }
+
+
+def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
+    """Make what all connections with the same settings share: loading authorities takes long.
+
+    Raises `DrayError`, which names the file that cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Any certificate in the files is trusted, as by the tools in Go whose files they are.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if tls.verify:
+        _load_trust(context, trust)
+        for path in tls.authorities:
+            _load_authorities(context, path, str(path))
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    for certificate, key in tls.pairs:
+        try:
+            # A key under a passphrase: the library would ask for it on the terminal.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+        except (OSError, ValueError) as error:
+            raise DrayError(
+                f"{certificate}: cannot be used with its key ({_problem(error)})",
+                hint="both are PEM files, the key without a passphrase",
+            ) from None
+    return context
+
+
+def _load_trust(context: ssl.SSLContext, trust: Trust | None) -> None:
+    """Load the usual authorities; OpenSSL itself reads the variables whose names begin with SSL."""
+    if trust is not None and not trust.path.exists():
+        raise DrayError(f"{trust.variable}: {trust.path}: no such file")
+    if trust is None or trust.variable.startswith("SSL"):
+        context.load_default_certs()
+    else:
+        _load_authorities(context, trust.path, f"{trust.variable}: {trust.path}")
+
+
+def _load_authorities(context: ssl.SSLContext, path: Path, what: str) -> None:
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
+    except OSError as error:
+        raise DrayError(
+            f"{what}: no authorities can be read from it ({_problem(error)})",
+            hint="it should hold certificates in PEM",
+        ) from None
+
+
+def _problem(error: Exception) -> str:
+    """Say in a few words what OpenSSL or the system has against a file."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not valid PEM").replace("_", " ").lower()
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+# Waking threads that are blocked in a socket: only a shutdown of a duplicate does it, from
+# the first moment of the connection on (docs/architecture.md, "Threads and cancelling").
+
+
+class Operation:
+    """What one request blocks on, for as long as it is under way."""
+
+    def __init__(self, cancel: CancelToken) -> None:
+        self.cancel = cancel
+        self._watched: socket.socket | None = None
+        self._forget: Callable[[], None] | None = None
+
+    def watch(self, wake: socket.socket) -> None:
+        """Shut ``wake`` down when the operation is cancelled."""
+        if wake is not self._watched:
+            self.finish()
+            self._watched = wake
+            self._forget = self.cancel.on_cancel(lambda: _shut_down(wake))
+
+    def finish(self) -> None:
+        """Watch no longer."""
+        if self._forget is not None:
+            self._forget()
+            self._forget = self._watched = None
+
+
+def _shut_down(wake: socket.socket) -> None:
+    # It may not be connected yet, or closed already: then nobody is blocked in it.
+    with contextlib.suppress(OSError):
+        wake.shutdown(socket.SHUT_RDWR)
+
+
+class Current(threading.local):
+    """What this thread is doing, for the connections that it makes."""
+
+    operation: Operation | None = None
+
+
+current = Current()
+
+
+class _Wakeable(HTTPConnection):
+    """A connection that can be shut down from another thread at any moment of its life."""
+
+    _wake: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            found = _addresses(self._dns_host, self.port or 80)
+        except (socket.gaierror, UnicodeError) as error:
+            failure = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(self.host, self, failure) from error
+        failed: OSError = OSError("no address")
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._watch(sock)
+                sock.settimeout(self.timeout)
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                self._unwatch()
+                failed = error
+            else:
+                return sock
+        if isinstance(failed, TimeoutError):
+            raise ConnectTimeoutError(self, "connect") from failed
+        raise NewConnectionError(self, failed.strerror or str(failed)) from failed
+
+    def _watch(self, sock: socket.socket) -> None:
+        self._wake = socket.socket(fileno=os.dup(sock.fileno()))
+        if current.operation is not None:
+            current.operation.watch(self._wake)
+
+    def _unwatch(self) -> None:
+        if self._wake is not None:
+            self._wake.close()
+            self._wake = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self._wake is not None and current.operation is not None:
+            current.operation.watch(self._wake)
+        super().request(*args, **kwargs)
+
+    def close(self) -> None:
+        self._unwatch()
+        super().close()
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    """Look a name up in a thread that can be left behind: nothing interrupts it."""
+    if host.replace(".", "").isdigit() or ":" in host:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    answer: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    threading.Thread(target=look_up, name="dray-resolve", daemon=True).start()
+    operation = current.operation
+    stopped = socket.gaierror(socket.EAI_FAIL, "cancelled")
+    forget = operation.cancel.on_cancel(lambda: answer.put(stopped)) if operation else None
+    try:
+        found = answer.get()
+    finally:
+        if forget is not None:
+            forget()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+class _WakeableTls(_Wakeable, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        # Who asked for no verification need not be warned of it at each request.
+        self.is_verified = True
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Wakeable
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _WakeableTls

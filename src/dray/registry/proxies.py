@@ -1,0 +1,107 @@
+"""Which proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` as Go has them."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from dray.errors import DrayError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Proxy(NamedTuple):
+    """A proxy; ``authorization`` is ``user:password`` or empty. Shows itself without it."""
+
+    scheme: str
+    host: str
+    port: int
+    authorization: str = ""
+
+    def __repr__(self) -> str:
+        return f"Proxy({str(self)!r})"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+class Proxies(NamedTuple):
+    """The variables as they were found; nothing is parsed before a request needs it.
+
+    The rules are those of ``golang.org/x/net/http/httpproxy``, so that proxies are used for the
+    same hosts as by docker, podman and skopeo.
+    """
+
+    http: str = ""
+    https: str = ""
+    no_proxy: str = ""
+
+    def __repr__(self) -> str:  # the addresses may hold passwords
+        return f"Proxies(http={bool(self.http)}, https={bool(self.https)})"
+
+    def choose(self, scheme: str, host: str, port: int | None) -> Proxy | None:
+        """Return the proxy for an address, None for none; raises `DrayError` on a bad setting."""
+        setting = self.https if scheme == "https" else self.http
+        if not setting or self._excepted(host.lower(), port or _PORTS.get(scheme, 0)):
+            return None
+        return _parse(setting, f"{scheme.upper()}_PROXY")
+
+    def _excepted(self, host: str, port: int) -> bool:
+        address = _address(host)
+        if host == "localhost" or (address is not None and address.is_loopback):
+            return True
+        entries = [entry.strip().lower() for entry in self.no_proxy.split(",")]
+        return any(_matches(entry, host, port, address) for entry in entries if entry)
+
+
+def _matches(entry: str, host: str, port: int, address: IPv4Address | IPv6Address | None) -> bool:
+    """Tell whether an entry of ``NO_PROXY`` is meant for a host: a network, an address, a name."""
+    if entry == "*":
+        return True
+    if "/" in entry:
+        try:
+            return address is not None and address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    name, wanted = entry, ""
+    if ":" in entry and _address(entry) is None:
+        name, _, wanted = entry.rpartition(":")
+    if wanted and wanted != str(port):
+        return False
+    if (listed := _address(name.strip("[]"))) is not None:
+        return listed == address
+    name = name.removeprefix("*")
+    return host.endswith(name) if name.startswith(".") else f".{host}".endswith(f".{name}")
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _parse(setting: str, variable: str) -> Proxy:
+    """Read a proxy's address; one without a scheme is spoken to in plain http."""
+    address = setting if "://" in setting else f"http://{setting}"
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise DrayError(f"{variable}: not an address", hint="it should read http://HOST:PORT")
+    if parts.scheme not in _PORTS:
+        raise DrayError(
+            f"{variable}: {parts.scheme} proxies are not supported",
+            hint="name an http or https proxy there, or except the host in NO_PROXY",
+        )
+    pair = [unquote(part or "") for part in (parts.username, parts.password)]
+    return Proxy(
+        parts.scheme, host, port or _PORTS[parts.scheme], ":".join(pair) if any(pair) else ""
+    )

@@ -1,0 +1,65 @@
+"""certs.d, as containers-certs.d(5) describes it."""
+
+from pathlib import Path
+
+import pytest
+
+from dray.errors import DrayError
+from dray.model.reference import Reference
+from dray.registry.certificates import HostCertificates, find_certificates
+from dray.registry.hosts import Hosts
+
+
+def filled(directory: Path, *names: str) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (directory / name).write_text("")
+    return directory
+
+
+def test_the_first_directory_of_the_host_counts(tmp_path: Path):
+    """SPEC: "the first existing `host[:port]` directory wins"."""
+    roots = [tmp_path / name for name in ("user", "none", "system")]
+    filled(roots[2] / "h.example:5000", "b.crt", "a.crt")
+    filled(roots[2] / "h.example", "other.crt")
+    found = find_certificates(roots, "h.example:5000")
+    assert found.directory == roots[2] / "h.example:5000"
+    assert [path.name for path in found.authorities] == ["a.crt", "b.crt"]
+    first = filled(roots[0] / "h.example:5000")
+    assert find_certificates(roots, "h.example:5000") == HostCertificates(first)
+    assert find_certificates(roots, "h.example").authorities[0].name == "other.crt"
+    assert find_certificates(roots, "x.example") == HostCertificates()
+
+
+def test_pairs_of_a_certificate_and_its_key(tmp_path: Path):
+    filled(tmp_path / "h", "b.cert", "b.key", "a.cert", "a.key", "ca.crt", "README")
+    found = find_certificates([tmp_path], "h")
+    assert [(one.name, two.name) for one, two in found.pairs] == [
+        ("a.cert", "a.key"),
+        ("b.cert", "b.key"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.cert", "a.key"])
+def test_half_a_pair_is_an_error_that_names_it(tmp_path: Path, name: str):
+    filled(tmp_path / "h", name)
+    with pytest.raises(DrayError, match=rf"h/{name}: there is no a\.") as caught:
+        find_certificates([tmp_path], "h")
+    assert ".crt" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["", ".", "..", "../h", "a/b"])
+def test_no_host_leads_out_of_the_roots(tmp_path: Path, host: str):
+    filled(tmp_path / "root", "a.crt")
+    filled(tmp_path / "h", "a.crt")
+    assert find_certificates([tmp_path / "root"], host) == HostCertificates()
+
+
+def test_a_local_host_with_certificates_is_spoken_to_in_tls(tmp_path: Path):
+    """SPEC: "(or when certificates for the host are configured)"."""
+    filled(tmp_path / "127.0.0.1:5000", "ca.crt")
+    filled(tmp_path / "127.0.0.1:5001")
+    found = Hosts(certificates=[tmp_path])
+    for port, schemes in (("5000", ("https",)), ("5001", ("http", "https"))):
+        (place,) = found.endpoints(Reference.parse(f"127.0.0.1:{port}/r"))
+        assert place.schemes == schemes

@@ -1,0 +1,284 @@
+"""Credential helpers: a real program, found in PATH, in its place among the files."""
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.errors import Cancelled, DrayError
+from dray.registry import helpers
+from dray.registry.credentials import Credentials, CredentialStore
+
+# A helper that keeps what it is given in a directory, and writes down how it was called.
+PROGRAM = """#!/bin/sh
+set -eu
+box=$(dirname "$0")/box
+mkdir -p "$box"
+read -r server || true
+case $1 in
+get)
+    echo "get $server" >> "$box/calls"
+    file=$box/$(printf %s "$server" | tr / _)
+    [ -e "$file" ] || { echo "credentials not found in native keychain"; exit 1; }
+    cat "$file";;
+store)
+    echo store >> "$box/calls"
+    name=$(printf %s "$server" | sed 's/.*"ServerURL": "\\([^"]*\\)".*/\\1/')
+    printf %s "$server" > "$box/$(printf %s "$name" | tr / _)";;
+erase)
+    echo "erase $server" >> "$box/calls"
+    file=$box/$(printf %s "$server" | tr / _)
+    [ -e "$file" ] || { echo "credentials not found in native keychain"; exit 1; }
+    rm "$file";;
+esac
+"""
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a program called docker-credential-NAME into PATH, the one above by default."""
+    directory = tmp_path / "programs"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
+
+    def put(name: str, program: str = PROGRAM) -> Path:
+        path = directory / f"docker-credential-{name}"
+        path.write_text(program)
+        path.chmod(0o755)
+        return directory / "box"
+
+    return put
+
+
+def entry(user: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:pw".encode()).decode()}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def get(name: str, server: str = "h.example") -> Credentials | None:
+    return helpers.get(name, server, CancelToken())
+
+
+def test_what_is_stored_comes_back_until_it_is_erased(install: Install):
+    install("box")
+    assert get("box") is None
+    helpers.store("box", "h.example", Credentials("me", 'p"w\u00e9'))
+    assert get("box") == Credentials("me", 'p"w\u00e9')
+    helpers.store("box", "h.example/x", Credentials(identity_token="refresh"))
+    assert get("box", "h.example/x") == Credentials(identity_token="refresh")
+    assert helpers.erase("box", "h.example")
+    assert not helpers.erase("box", "h.example")
+    assert get("box") is None
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("#!/bin/sh\necho keyring is locked; exit 1", "keyring is locked"),
+        ("#!/bin/sh\nexit 3", "exit code 3"),
+        ('#!/bin/sh\necho \'{"Secret":"topsecret"}\'; exit 1', "exit code 1"),
+        ("#!/bin/sh\necho topsecret", "cannot be read"),
+        ('#!/bin/sh\necho \'{"Username":"topsecret"}\'', "cannot be read"),
+        ('#!/bin/sh\necho \'{"Username":1,"Secret":"topsecret"}\'', "cannot be read"),
+        ("#!/bin/sh\necho '[1]'", "cannot be read"),
+        ("#!/bin/sh\nhead -c 300000 /dev/zero", "too long"),
+        ("#!/bin/sh\nyes topsecret", "too long"),
+        ("#!/no/such/interpreter\n", "no such program"),
+    ],
+)
+def test_what_helpers_do_wrong(install: Install, program: str, words: str):
+    install("bad", program)
+    with pytest.raises(helpers.HelperFailed, match="docker-credential-bad: ") as caught:
+        get("bad")
+    assert words in str(caught.value)
+    assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "-x", "a b", "x\n"])
+def test_a_name_is_no_path(install: Install, name: str):
+    install("x")
+    with pytest.raises(helpers.HelperFailed, match="no name"):
+        get(name)
+
+
+def test_what_a_helper_says_on_the_side_is_not_shown(
+    install: Install, capfd: pytest.CaptureFixture[str]
+):
+    install("loud", "#!/bin/sh\necho topsecret >&2\nexit 1")
+    with pytest.raises(helpers.HelperFailed):
+        get("loud")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_helper_that_ends_before_it_has_read(install: Install):
+    install("deaf", '#!/bin/sh\nexec <&-\necho \'{"Username":"me","Secret":"pw"}\'')
+    assert get("deaf") == Credentials("me", "pw")
+
+
+def test_a_helper_whose_child_lives_on_is_done_all_the_same(install: Install):
+    install("parent", '#!/bin/sh\nsleep 30 &\necho \'{"Username":"me","Secret":"pw"}\'')
+    assert get("parent") == Credentials("me", "pw")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("before", ["", "exec >&-\n"], ids=["open", "closed"])
+def test_a_helper_that_takes_too_long_is_ended(install: Install, before: str):
+    install("slow", f"#!/bin/sh\n{before}exec sleep 60")
+    with pytest.raises(helpers.HelperFailed, match="took longer"):
+        helpers.get("slow", "h", CancelToken(), 0.3)
+
+
+@pytest.mark.timeout(20)
+def test_waiting_for_a_helper_can_be_cancelled(install: Install):
+    install("slow", "#!/bin/sh\nexec sleep 60")
+    token = CancelToken()
+    threading.Timer(0.2, token.cancel).start()
+    with pytest.raises(Cancelled):
+        helpers.get("slow", "h", token)
+
+
+# Their place among the files
+
+
+def user(store: CredentialStore, host: str = "h.example", path: str = "o/r") -> str | None:
+    found = store.find(host, path)
+    return None if found is None else found.username
+
+
+def test_a_helper_for_the_host_goes_before_entries(install: Install, tmp_path: Path):
+    """SPEC: "In a file: `credHelpers` by host; … then non-empty `auths`"."""
+    box = install("box")
+    content = {"credHelpers": {"h.example": "box"}, "auths": {"h.example": entry("file")}}
+    file = written(tmp_path / "auth.json", content)
+    assert user(CredentialStore([file])) == "file"
+    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    assert user(CredentialStore([file])) == "helper"
+    assert user(CredentialStore([file]), "other.example") is None
+    assert (box / "calls").read_text().count("get ") == 2
+
+
+def test_dockers_helper_for_all_hosts_counts_in_dockers_own_file(install: Install, tmp_path: Path):
+    """SPEC: "in docker's own config.json then `credsStore`"."""
+    install("box")
+    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    content = {"credsStore": "box", "auths": {"h.example": {}}}
+    assert user(CredentialStore([written(tmp_path / "config.json", content)])) == "helper"
+    assert user(CredentialStore([written(tmp_path / "auth.json", content)])) is None
+
+
+def test_a_helper_for_the_host_replaces_the_one_for_all(install: Install, tmp_path: Path):
+    box = install("box")
+    install("none", "#!/bin/sh\necho no credentials; exit 1")
+    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    auths = {"h.example": entry("file")}
+    for own, expected in (("none", "file"), ("", "file"), ("box", "helper")):
+        content = {"credsStore": "box", "credHelpers": {"h.example": own}, "auths": auths}
+        assert user(CredentialStore([written(tmp_path / "config.json", content)])) == expected
+    assert (box / "calls").read_text().count("get ") == 1
+
+
+@pytest.mark.parametrize("key", ["docker.io", "index.docker.io", "https://index.docker.io/v1/"])
+def test_docker_hub_is_asked_for_by_the_name_in_the_file(
+    install: Install, tmp_path: Path, key: str
+):
+    install("box")
+    helpers.store("box", key, Credentials("hub", "pw"))
+    file = written(tmp_path / "auth.json", {"credHelpers": {key: "box"}})
+    assert user(CredentialStore([file]), "docker.io") == "hub"
+
+
+def test_docker_keeps_docker_hub_under_its_legacy_address(install: Install, tmp_path: Path):
+    install("box")
+    helpers.store("box", "https://index.docker.io/v1/", Credentials("hub", "pw"))
+    file = written(tmp_path / "config.json", {"credsStore": "box"})
+    assert user(CredentialStore([file]), "docker.io") == "hub"
+
+
+def test_a_helper_that_fails_is_passed_over_and_remembered(install: Install, tmp_path: Path):
+    install("bad", "#!/bin/sh\necho keyring is locked; exit 1")
+    first = written(tmp_path / "config.json", {"credsStore": "bad"})
+    second = written(tmp_path / "auth.json", {"auths": {"h.example": entry("second")}})
+    store = CredentialStore([first, second])
+    assert user(store) == "second"
+    (failed,) = [place for place in store.trail("h.example", "o/r") if place.failed]
+    assert "keyring is locked" in failed.outcome
+    assert user(CredentialStore([first])) is None
+
+
+def test_a_helper_is_asked_once_until_its_answer_was_refused(install: Install, tmp_path: Path):
+    box = install("box")
+    helpers.store("box", "h.example", Credentials("one", "pw"))
+    store = CredentialStore(
+        [written(tmp_path / "auth.json", {"credHelpers": {"h.example": "box"}})]
+    )
+    assert [user(store) for _ in range(3)] == ["one"] * 3
+    assert (box / "calls").read_text().count("get ") == 1
+    helpers.store("box", "h.example", Credentials("two", "pw"))
+    assert user(store) == "one"
+    store.forget()
+    assert user(store) == "two"
+
+
+def test_helpers_that_registries_conf_lists(install: Install, tmp_path: Path):
+    """containers-registries.conf(5), credential-helpers: "containers-auth.json" is the files."""
+    install("box")
+    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    file = written(tmp_path / "auth.json", {"auths": {"h.example": entry("file")}})
+    for listed, expected in [
+        (None, "file"),
+        (["containers-auth.json", "box"], "file"),
+        (["box", "containers-auth.json"], "helper"),
+        (["box"], "helper"),
+        ([], None),
+    ]:
+        assert user(CredentialStore([file], None, lambda listed=listed: listed)) == expected  # type: ignore[misc]
+
+
+def test_a_file_of_old_docker(tmp_path: Path):
+    """SPEC: "`~/.dockercfg`": hosts at the top, no `auths`."""
+    auths = {"https://h.example/v1/": entry("old"), "x": "y"}
+    assert user(CredentialStore([written(tmp_path / ".dockercfg", auths)])) == "old"
+    assert user(CredentialStore([written(tmp_path / "auth.json", auths)])) is None
+
+
+def test_names_and_passwords_in_the_clear(tmp_path: Path):
+    auths = {"h.example": {"username": "me", "password": "pw"}, "x": {"password": "pw"}}
+    file = written(tmp_path / "config.json", {"auths": auths})
+    assert CredentialStore([file]).find("h.example", "p") == Credentials("me", "pw")
+    assert CredentialStore([file]).find("x", "p") is None
+
+
+def test_the_trail_says_where_it_looked_and_holds_no_secret(install: Install, tmp_path: Path):
+    install("box")
+    helpers.store("box", "h.example", Credentials("helper", "topsecret"))
+    file = written(tmp_path / "config.json", {"credsStore": "box"})
+    store = CredentialStore([tmp_path / "none.json", file], Credentials("fixed", "topsecret"))
+    trail = store.trail("h.example", "o/r", own=False)
+    assert [place.place for place in trail] == [
+        "--creds", str(tmp_path / "none.json"), f"docker-credential-box ({file})"
+    ]  # fmt: skip
+    assert "topsecret" not in repr(trail)
+    assert trail[-1].credentials == Credentials("helper", "topsecret")
+
+
+def test_helpers_are_called_only_for_those_who_name_them(tmp_path: Path):
+    file = written(tmp_path / "config.json", {"credHelpers": {"h.example": "no-such-helper"}})
+    store = CredentialStore([file])
+    assert user(store, "other.example") is None
+    assert not any(place.failed for place in store.trail("other.example", "o/r"))
+    assert user(store) is None
+    (failed,) = [place for place in store.trail("h.example", "o/r") if place.failed]
+    assert "no such program" in failed.outcome
+    assert not isinstance(failed, DrayError)

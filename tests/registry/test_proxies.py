@@ -1,0 +1,101 @@
+"""Proxies: which requests go through one, as golang.org/x/net/http/httpproxy decides it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dray.errors import DrayError
+from dray.registry.proxies import Proxies, Proxy
+
+BOTH = Proxies("http://plain:1", "http://secure:2")
+
+
+def test_the_scheme_decides():
+    assert BOTH.choose("http", "h.example", None) == Proxy("http", "plain", 1)
+    assert BOTH.choose("https", "h.example", None) == Proxy("http", "secure", 2)
+    assert Proxies(http="http://p").choose("https", "h.example", None) is None
+    assert Proxies().choose("https", "h.example", None) is None
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"])
+def test_this_machine_is_never_reached_through_a_proxy(host: str):
+    assert BOTH.choose("https", host, 5000) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "excepted", "others"),
+    [
+        (
+            "h.example",
+            ["h.example", "H.EXAMPLE", "a.h.example"],
+            ["xh.example", "example", "h.exampl"],
+        ),
+        (".h.example", ["a.h.example"], ["h.example"]),
+        ("*.h.example", ["a.h.example", "b.a.h.example"], ["h.example"]),
+        ("H.Example", ["h.example"], []),
+        ("h.example:443", ["h.example"], []),
+        ("h.example:5000", [], ["h.example"]),
+        ("*", ["anything", "10.0.0.1"], []),
+        ("10.0.0.1", ["10.0.0.1"], ["10.0.0.2", "10.0.0.1.example"]),
+        ("10.0.0.1:443", ["10.0.0.1"], []),
+        ("10.0.0.1:80", [], ["10.0.0.1"]),
+        ("10.0.0.0/8", ["10.9.9.9"], ["11.0.0.1", "ten.example"]),
+        ("fd00::/8", ["fd00::1"], ["fe80::1"]),
+        ("fd00::1", ["fd00::1"], ["fd00::2"]),
+        ("[fd00::1]:443", ["fd00::1"], []),
+        ("", [], ["h.example"]),
+        (" , ,", [], ["h.example"]),
+        ("a, h.example ,b", ["h.example"], ["c"]),
+        ("10.0.0.0/99", [], ["10.0.0.1"]),
+    ],
+)
+def test_exceptions(entry: str, excepted: list[str], others: list[str]):
+    """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; names stand for themselves and what is below them."""
+    proxies = Proxies("http://p", "http://p", entry)
+    for host in excepted:
+        assert proxies.choose("https", host, None) is None, host
+    for host in others:
+        assert proxies.choose("https", host, None) is not None, host
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("p.example", Proxy("http", "p.example", 80)),
+        ("p.example:3128", Proxy("http", "p.example", 3128)),
+        ("https://p.example", Proxy("https", "p.example", 443)),
+        ("HTTP://P.example:1/ignored", Proxy("http", "p.example", 1)),
+        ("http://[fd00::1]:3128", Proxy("http", "fd00::1", 3128)),
+        ("http://me:p%40ss@p.example", Proxy("http", "p.example", 80, "me:p@ss")),
+        ("me:secret@p.example:3128", Proxy("http", "p.example", 3128, "me:secret")),
+    ],
+)
+def test_addresses_of_proxies(setting: str, expected: Proxy):
+    assert Proxies(https=setting).choose("https", "h.example", None) == expected
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["http://", "http://p:port", "socks5://me:secret@p:1", "http://me:secret@[::1", "ftp://p"],
+)
+def test_settings_that_cannot_be_used(setting: str):
+    with pytest.raises(DrayError, match="HTTPS_PROXY") as caught:
+        Proxies(https=setting).choose("https", "h.example", None)
+    assert "secret" not in str(caught.value) + caught.value.hint
+
+
+def test_a_proxys_password_is_not_shown():
+    proxies = Proxies("http://me:secret@p", "http://me:secret@p")
+    found = proxies.choose("https", "h.example", None)
+    assert "secret" not in repr(proxies) + repr(found) + str(found)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=20), st.text(max_size=20), st.text(alphabet="a.:[]/1*,", max_size=12))
+def test_any_setting_gives_a_proxy_none_or_an_error_of_ours(setting: str, host: str, no: str):
+    try:
+        found = Proxies(https=setting, no_proxy=no).choose("https", host, None)
+    except DrayError as error:
+        assert "HTTPS_PROXY" in str(error)  # noqa: PT017 - either outcome is allowed
+    else:
+        assert found is None or (found.host and 0 < found.port < 2**16)
