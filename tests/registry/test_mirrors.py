@@ -157,7 +157,7 @@ def test_a_document_without_a_length_that_is_cut_is_asked_for_again(places: Plac
     alone = Repository(
         places.session,
         NAME,
-        [Endpoint(places.mirror.host, places.mirror.host, ("http",))],
+        [Endpoint(places.mirror.host, places.mirror.host, "app", ("http",))],
         CancelToken(),
         warn=places.warnings.append,
         on_retry=lambda pause, _: places.pauses.append(pause),

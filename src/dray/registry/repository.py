@@ -167,26 +167,36 @@ class Repository:
         raise NetworkError(f"{host}: it sends parts of blobs unasked", host=host)
 
     def tags(self) -> Iterator[str]:
-        """Yield all tags, page by page."""
+        """Yield all tags, page by page: the registry's, since mirrors may have but some."""
         query: str | None = ""
         seen: set[str] = set()
         while query is not None:
             at = query
-            page, query = self._anywhere(lambda api, at=at: api.tags(self._cancel, at))  # type: ignore[misc]
+            page, query = self._anywhere(
+                lambda api, at=at: api.tags(self._cancel, at),  # type: ignore[misc]
+                registry_first=True,
+            )
             fresh = [tag for tag in page if tag not in seen]
             if not fresh:
                 return  # some registries ignore the paging parameters
             seen.update(fresh)
             yield from fresh
 
-    def _anywhere(self, call: Callable[[V2], T]) -> T:
+    def _anywhere(self, call: Callable[[V2], T], *, registry_first: bool = False) -> T:
         """Ask endpoint after endpoint, and when all have failed, again as the policy says."""
-        return run(self._session.policy, self._cancel, lambda: self._round(call), self._on_retry)
+        return run(
+            self._session.policy,
+            self._cancel,
+            lambda: self._round(call, registry_first=registry_first),
+            self._on_retry,
+        )
 
-    def _round(self, call: Callable[[V2], T]) -> T:
+    def _round(self, call: Callable[[V2], T], *, registry_first: bool) -> T:
         """Ask each endpoint once; the registry's own failure outranks those of mirrors."""
         registry = len(self._apis) - 1
-        answering = self._answering()
+        answering = sorted(
+            self._answering(), key=lambda place: (registry_first and place < registry, place)
+        )
         others = [place for place in range(len(self._apis)) if place not in answering]
         failure: DrayError | None = None
         for place in (*answering, *others):
