@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dray.model.digest import HEX_LENGTHS
 from dray.store.locks import fsync_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dray.model.digest import Digest
 
 
@@ -43,17 +47,45 @@ class BlobFiles:
         """Return a blob's size in bytes; raises `FileNotFoundError`."""
         return os.path.getsize(self._file(digest))  # noqa: PTH202 - see above
 
+    def all(self) -> Iterator[str]:
+        """Yield the digests of all blobs that are there, as text."""
+        for algorithm in HEX_LENGTHS:
+            try:
+                names = os.listdir(f"{self._blobs}/{algorithm}")  # noqa: PTH208 - see above
+            except FileNotFoundError:
+                continue
+            length = HEX_LENGTHS[algorithm]
+            yield from [f"{algorithm}:{name}" for name in names if len(name) == length]
+
+    def has(self, digest: str) -> bool:
+        """Tell whether a blob is there; the digest is text, as in `all`."""
+        return os.path.isfile(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH113 - see above
+
+    def size_of(self, digest: str) -> int:
+        """Return a blob's size in bytes, 0 if it is gone; the digest is text, as in `all`."""
+        try:
+            return os.path.getsize(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH202
+        except FileNotFoundError:
+            return 0
+
+    def unlink(self, digest: str) -> None:
+        """Remove a blob if it is there; the digest is text, as in `all`."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH108 - see above
+
     def prepare(self, digest: Digest) -> None:
         """Make the directories that a blob needs."""
         for directory in (self._ingest, f"{self._blobs}/{digest.algorithm}"):
             if directory not in self._prepared:
-                Path(directory).mkdir(parents=True, exist_ok=True)
+                if not Path(directory).is_dir():
+                    Path(directory).mkdir(parents=True, exist_ok=True)
+                    fsync_directory(str(Path(directory).parent))
                 self._prepared.add(directory)
 
     def publish(self, digest: Digest) -> None:
         """Give the part its name; it is on the disk already."""
         os.rename(self.part(digest), self._file(digest))  # noqa: PTH104 - see above
 
-    def sync(self, digest: Digest) -> None:
-        """Make the name survive a loss of power."""
-        fsync_directory(f"{self._blobs}/{digest.algorithm}")
+    def sync(self, algorithm: str) -> None:
+        """Make the names of blobs survive a loss of power."""
+        fsync_directory(f"{self._blobs}/{algorithm}")

@@ -8,20 +8,23 @@ import sqlite3
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.errors import StoreError
 from dray.store.locks import lock_file
 
 if TYPE_CHECKING:
+    import tempfile
     from collections.abc import Iterator
-    from pathlib import Path
 
-VERSION = 1  # of the schema below, kept in the file as user_version
 TIMEOUT = 30.0  # seconds that a writer waits for another
 PAUSE = 0.01  # seconds between two looks at a lock
 
-_SCHEMA = """
+# What takes a database from each version to the next, beginning with an empty one. What has been
+# released is not changed any more, it is added to.
+_STEPS = (
+    """
 CREATE TABLE blobs (
     digest TEXT PRIMARY KEY,
     size INTEGER NOT NULL,
@@ -66,7 +69,14 @@ CREATE TABLE leases (
     digest TEXT NOT NULL,
     PRIMARY KEY (lease, digest)
 ) WITHOUT ROWID;
-"""
+""",
+    # A name by digest that came along with a tag goes with it; one that was asked for is kept.
+    """
+ALTER TABLE refs ADD COLUMN kept INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX refs_by_manifest ON refs (manifest);
+""",
+)
+VERSION = len(_STEPS)  # kept in the file as user_version
 
 
 class _Owned:
@@ -80,40 +90,79 @@ class _Owned:
 
 
 class Database:
-    """One SQLite file, one connection a thread.
+    """One SQLite file, one connection a thread; made or brought up to date when it is opened.
 
-    With ``read_only`` the file is taken as it is, without locks, which works in a directory
-    that cannot be written.
+    With ``read_only`` nothing is written, not even a lock.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._read_only = read_only
+        self._opened = path
+        self._query = ""
         self._local = threading.local()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._owned: weakref.WeakSet[_Owned] = weakref.WeakSet()
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
         if read_only:
-            self._check_version()
+            self._look()
         else:
-            with self._alone():
+            with alone(path):
                 self._migrate()
+        self._identity = _identity(path)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file at the path is still the one that was opened."""
+        return self._identity == _identity(self.path)
+
+    def _look(self) -> None:
+        """Choose how to read a file that cannot be written.
+
+        A database with a log beside it is in use, or its user was killed; reading the file
+        alone would miss what is in the log. Where SQLite cannot share the log (it wants to
+        write an index of it), a copy of both is read.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        self._query = "?immutable=1"
+        if log.exists() and log.stat().st_size:
+            self._query = "?mode=ro"
+            try:
+                self._version()
+            except StoreError:
+                self.close()
+                self._take_copy(log)
+        if self._check_version() < VERSION:
+            # Brought up to date in a copy: whoever can write the store will do it in place.
+            self.close()
+            self._take_copy(log)
+            self._migrate()
+
+    def _take_copy(self, log: Path) -> None:
+        import shutil
+        import tempfile
+
+        self._copy = tempfile.TemporaryDirectory(prefix="dray-", ignore_cleanup_errors=True)
+        self._opened = Path(self._copy.name) / self.path.name
+        self._query = ""
+        shutil.copyfile(self.path, self._opened)
+        if log.exists():
+            shutil.copyfile(log, self._opened.with_name(log.name))
 
     def _connect(self) -> sqlite3.Connection:
         owned: _Owned | None = getattr(self._local, "owned", None)
         if owned is not None:
             return owned.connection
-        mode = "?immutable=1" if self._read_only else ""
         with self._translated():
             # Closed by `close`, which may be another thread: hence no check of the thread.
             connection = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}{mode}",
+                f"{self._opened.absolute().as_uri()}{self._query}",
                 uri=True,
                 timeout=TIMEOUT,
                 isolation_level=None,
                 check_same_thread=False,
             )
-            if not self._read_only:
+            if not self._query:
                 connection.execute("PRAGMA synchronous=FULL")
         self._local.owned = owned = _Owned(connection)
         with self._lock:
@@ -127,12 +176,26 @@ class Database:
                 owned.connection.close()
             self._owned.clear()
         self._local = threading.local()
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection for queries that need no common snapshot."""
         with self._translated():
             yield self._connect()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection whose queries all see the same state."""
+        with self._translated():
+            connection = self._connect()
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -155,28 +218,15 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            hint = "whoever owns the store can write it" if "readonly" in str(error) else ""
+            # Damage is a plain DatabaseError, all else one of its children.
+            if type(error) is sqlite3.DatabaseError:
+                hint = "`dray fsck --rebuild` makes it anew from what is in the store"
+            raise StoreError(f"{self.path}: {error}", hint=hint) from error
 
     def _version(self) -> int:
         with self.read() as connection:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from making or migrating the file at the same time.
-
-        Turning a new file to WAL does not wait for others as transactions do.
-        """
-        path, waited = self.path.with_suffix(".lock"), 0.0
-        while (descriptor := lock_file(path)) is None:
-            time.sleep(PAUSE)
-            waited += PAUSE
-            if waited > TIMEOUT:
-                raise StoreError(f"{path}: another process holds it for too long")
-        try:
-            yield
-        finally:
-            os.close(descriptor)
 
     def _check_version(self) -> int:
         found = self._version()
@@ -189,11 +239,39 @@ class Database:
         return found
 
     def _migrate(self) -> None:
-        if self._check_version() == VERSION:
+        found = self._check_version()
+        if found == VERSION:
             return
         with self.read() as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # the file keeps it
         with self.write() as connection:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
+            for step in _STEPS[found:]:
+                for statement in step.split(";"):
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes from opening, making or migrating a database at the same time.
+
+    Turning a new file to WAL does not wait for others as transactions do.
+    """
+    lock, waited = path.with_suffix(".lock"), 0.0
+    while (descriptor := lock_file(lock)) is None:
+        time.sleep(PAUSE)
+        waited += PAUSE
+        if waited > TIMEOUT:
+            raise StoreError(f"{lock}: another process holds it for too long")
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.digest import Digest
+from dray.store.graph import closure
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +59,40 @@ def images_by_id(connection: sqlite3.Connection, prefix: str) -> list[ImageRecor
         (pattern, pattern + "g"),
     )
     return [_record(row) for row in rows]
+
+
+class Listed(NamedTuple):
+    """A line of a list of images: plain text, since there may be many; no name: an empty one."""
+
+    name: str
+    root: str
+    manifest: str
+    id: str
+    platform: str
+    created: str
+    size: int
+
+
+def list_named(connection: sqlite3.Connection) -> list[Listed]:
+    """Return each name with its image, in the names' order."""
+    rows = connection.execute(
+        "SELECT refs.name, refs.root, images.* FROM refs"
+        " JOIN images ON images.manifest = refs.manifest ORDER BY refs.name"
+    )
+    return list(map(Listed._make, rows))
+
+
+def list_unnamed(connection: sqlite3.Connection) -> list[Listed]:
+    """Return the images that no name leads to, the newest first."""
+    rows = connection.execute(
+        "SELECT '', manifest, images.* FROM images"
+        " WHERE manifest NOT IN (SELECT manifest FROM refs) ORDER BY created DESC"
+    ).fetchall()
+    if not rows:
+        return []
+    roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
+    named = closure(connection, roots)  # other platforms of an index have no name of their own
+    return [Listed._make(row) for row in rows if row[1] not in named]
 
 
 def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, ImageRecord]]:

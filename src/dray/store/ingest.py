@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from dray.content.ports import Blob, Busy, Receipt, blob_of
 from dray.content.verify import follow_diff_id
 from dray.errors import IntegrityError, StoreError
 from dray.model.digest import Digest
-from dray.store import images, refs
-from dray.store.locks import lock_file
+from dray.store import images, leases, refs
+from dray.store.leases import Lease
 from dray.store.parts import open_part
 
 if TYPE_CHECKING:
@@ -42,19 +41,30 @@ class Ingest:
     """
 
     def __init__(self, root: Path, files: BlobFiles, db: Database, limits: Limits) -> None:
+        self._root = root
         self._files = files
         self._db = db
         self._limits = limits
-        self._name = os.urandom(16).hex()
-        self._path = root / "leases" / self._name
-        self._lock: int | None = None
+        self._lease: Lease | None = None
+        self._renamed = False
+        self._unsynced: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The name of the lease, as it stands in the database."""
+        if self._lease is None:
+            raise ValueError("the operation has not begun")
+        return self._lease.name
 
     def __enter__(self) -> Self:
-        with translated(self._path.parent):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_file(self._path)
-        if self._lock is None:
-            raise StoreError(f"{self._path}: somebody else holds the lease that was just made")
+        directory = self._root / "leases"
+        with translated(directory):
+            self._lease = Lease(directory)
+        if not self._db.is_current:  # somebody made it anew; nothing is held in this one
+            self._lease.end()
+            raise StoreError(
+                f"{self._db.path}: the store's database was replaced", hint="try again"
+            )
         return self
 
     def __exit__(
@@ -63,18 +73,17 @@ class Ingest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._lock is None:
+        if self._lease is None:
             return
         try:
             # After a failure nobody waits for the database: a dead lease frees its rows too.
             if error is None:
                 with self._db.write() as connection:
-                    connection.execute("DELETE FROM leases WHERE lease = ?", (self._name,))
+                    leases.release(connection, self._lease.name)
         finally:
             with contextlib.suppress(OSError):
-                self._path.unlink()
-            os.close(self._lock)
-            self._lock = None
+                self._lease.end()
+            self._lease = None
 
     # What is there
 
@@ -94,7 +103,8 @@ class Ingest:
     def _hold(self, connection: sqlite3.Connection, digest: Digest) -> bool:
         if not self._files.exists(digest):
             return False
-        connection.execute("INSERT OR IGNORE INTO leases VALUES (?, ?)", (self._name, str(digest)))
+        leases.hold(connection, self.name, str(digest))
+        self._unsynced.add(digest.algorithm)
         return True
 
     def find(self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken) -> Receipt | None:
@@ -201,7 +211,9 @@ class Ingest:
                 part.discard()
             raise
         part.seal()
-        self._files.sync(digest)
+        self._files.sync(
+            digest.algorithm
+        )  # after COMMIT: the name may be lost, a row without it is harmless
         descriptor = replace(blob.descriptor, size=facts.size)
         return Receipt(descriptor, facts.diff_id, facts.raw_size)
 
@@ -255,14 +267,18 @@ class Ingest:
     ) -> None:
         """Record complete images and pin ``names`` on ``root``, all at once, at the end.
 
-        ``manifest`` is that of the image which the names show.
+        ``manifest`` is that of the image which the names show. A digest beside a tag of the same
+        repository goes with it; alone it is a name like any other.
         ``provenance`` is a repository (``host/path``) and the blobs that it is known to have.
         """
+        self._sync()
+        tagged = {name.name for name in names if name.tag is not None}
         with self._db.write() as connection:
             for record in records:
                 images.add_image(connection, record)
             for name in names:
-                refs.set_ref(connection, name, root, manifest)
+                kept = name.tag is not None or name.name not in tagged
+                self._renamed |= refs.set_ref(connection, name, root, manifest, kept=kept)
             if provenance is not None:
                 repository, digests = provenance
                 now = int(time.time())
@@ -270,6 +286,15 @@ class Ingest:
                     "INSERT OR REPLACE INTO provenance VALUES (?, ?, ?)",
                     [(str(digest), repository, now) for digest in digests],
                 )
+
+    def _sync(self) -> None:
+        """Make the names of blobs that others stored survive a loss of power, as ours do.
+
+        They may have been renamed by an operation that has not come to its fsync yet.
+        """
+        for algorithm in self._unsynced:
+            self._files.sync(algorithm)
+        self._unsynced.clear()
 
 
 def _record_blob(

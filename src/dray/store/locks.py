@@ -30,6 +30,27 @@ def lock_file(path: str | os.PathLike[str]) -> int | None:
         os.close(descriptor)
 
 
+def lock_abandoned(path: str | os.PathLike[str]) -> int | None:
+    """Lock a file that is there and that nobody holds; return its descriptor, else None.
+
+    For sweepers: they unlink while they hold the lock, so that whoever opened the file
+    meanwhile finds another inode at its path, or none. A file that may not be opened counts
+    as held.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(descriptor, path):
+            return descriptor
+    except BlockingIOError:
+        pass
+    os.close(descriptor)
+    return None
+
+
 def _is_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
     opened = os.fstat(descriptor)
     try:

@@ -10,6 +10,7 @@ from dray.model.reference import Reference
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Collection, Iterable
 
 
 class Ref(NamedTuple):
@@ -29,15 +30,67 @@ def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
 
 
 def set_ref(
-    connection: sqlite3.Connection, reference: Reference, root: Digest, manifest: Digest
-) -> None:
-    """Pin a name on a root, moving it if it stood elsewhere. Idempotent."""
+    connection: sqlite3.Connection,
+    reference: Reference,
+    root: Digest,
+    manifest: Digest,
+    *,
+    kept: bool = True,
+) -> bool:
+    """Pin a name on a root, moving it if it stood elsewhere; tell whether anything changed.
+
+    A name that is not ``kept`` holds nothing by itself: a digest that came along with a tag.
+    One that was asked for once stays so. Idempotent.
+    """
+    wanted = (str(root), str(manifest), int(kept))
+    before = connection.execute(
+        "SELECT root, manifest, kept FROM refs WHERE name = ?", (str(reference),)
+    ).fetchone()
+    if before in {wanted, (*wanted[:2], 1)}:
+        return False
     connection.execute(
-        "INSERT INTO refs (name, root, manifest, updated) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET root = excluded.root,"
-        " manifest = excluded.manifest, updated = excluded.updated",
-        (str(reference), str(root), str(manifest), int(time.time())),
+        "INSERT INTO refs (name, root, manifest, kept, updated) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET root = excluded.root, manifest = excluded.manifest,"
+        " kept = max(kept, excluded.kept), updated = excluded.updated",
+        (str(reference), *wanted, int(time.time())),
     )
+    return True
+
+
+def remove(connection: sqlite3.Connection, references: Iterable[Reference]) -> None:
+    """Drop names. Idempotent."""
+    connection.executemany(
+        "DELETE FROM refs WHERE name = ?", [(str(reference),) for reference in references]
+    )
+
+
+def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> None:
+    """Drop the names that hold nothing by themselves and whose root is not in ``held``."""
+    rows = connection.execute("SELECT name, root FROM refs WHERE NOT kept").fetchall()
+    connection.executemany(
+        "DELETE FROM refs WHERE name = ?", [(name,) for name, root in rows if root not in held]
+    )
+
+
+def loose_names(
+    connection: sqlite3.Connection, reference: Reference, root: Digest
+) -> list[Reference]:
+    """List the names by digest that came along with a tag and stay behind when it goes.
+
+    None as long as another tag of the repository is pinned on ``root``.
+    """
+    rows = connection.execute(
+        "SELECT name, kept FROM refs WHERE root = ? ORDER BY name", (str(root),)
+    )
+    found = [(Reference.parse(name), kept) for name, kept in rows]
+    others = [
+        (other, kept)
+        for other, kept in found
+        if other.name == reference.name and other != reference
+    ]
+    if any(other.tag is not None for other, _ in others):
+        return []
+    return [other for other, kept in others if not kept]
 
 
 def names_of(connection: sqlite3.Connection, manifest: Digest) -> list[Reference]:

@@ -1,0 +1,152 @@
+"""Garbage collection: what no name and no operation holds goes, whoever else is at work.
+
+A mark is worth what the database says, so marking and unlinking happen in one transaction:
+nobody can lease or name a blob between the two. To let others in, a transaction takes a batch
+of blobs at most; the next one marks anew if anybody has written in the meantime.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.store import leases, refs
+from dray.store.graph import reachable
+from dray.store.locks import lock_abandoned
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from dray.store.blobs import BlobFiles
+    from dray.store.db import Database
+
+BATCH = 500  # blobs that one transaction unlinks
+_ROWS = (
+    "DELETE FROM images WHERE manifest = ?",
+    "DELETE FROM documents WHERE digest = ?",
+    "DELETE FROM edges WHERE parent = ?",
+    "DELETE FROM blobs WHERE digest = ?",
+    "DELETE FROM provenance WHERE digest = ?",
+)
+
+
+class Collected(NamedTuple):
+    """What was removed, or would be: digests of blobs as text, and the bytes that they took.
+
+    ``images`` are the ids of the images that they made up; ``parts`` counts downloads that
+    nobody goes on with.
+    """
+
+    digests: list[str]
+    size: int
+    images: list[str]
+    parts: int = 0
+    part_size: int = 0
+
+
+class Collector:
+    """One collection; ``lease`` is the name of the lease that it works under."""
+
+    def __init__(self, root: Path, files: BlobFiles, db: Database, lease: str = "") -> None:
+        self._leases = root / "leases"
+        self._ingest = root / "ingest"
+        self._files = files
+        self._db = db
+        self._lease = lease
+        self._digests: list[str] = []
+        self._images: list[str] = []
+        self._size = 0
+
+    def collect(self, only: Collection[str] | None = None) -> Collected:
+        """Remove what nothing holds, of ``only`` these digests or of everything.
+
+        In the latter case names go too that held nothing by themselves and whose image is gone.
+        """
+        candidates = self._everything() if only is None else only
+        garbage: list[str] = []
+        seen = None
+        while True:
+            with self._db.write() as connection:
+                version = connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != seen:  # somebody else has written since the last mark
+                    for lease in leases.dead(connection, self._leases):
+                        leases.release(connection, lease)
+                    held = reachable(connection)
+                    if only is None:
+                        refs.drop_loose(connection, held)
+                    garbage = _garbage(connection, candidates, held)
+                    seen = version
+                batch, garbage = garbage[:BATCH], garbage[BATCH:]
+                self._remove(connection, batch)
+            candidates = garbage
+            if not garbage:
+                return self._collected()
+
+    def plan(self) -> Collected:
+        """Return what `collect` would remove of everything; nothing is changed."""
+        candidates = self._everything()
+        with self._db.snapshot() as connection:
+            held = reachable(connection, leases.dead(connection, self._leases))
+            self._account(connection, _garbage(connection, candidates, held))
+        return self._collected()
+
+    def _everything(self) -> set[str]:
+        """Return all that could be collected: files, and rows whose files are gone."""
+        with self._db.read() as connection:
+            rows = connection.execute("SELECT digest FROM blobs").fetchall()
+        return {digest for (digest,) in rows}.union(self._files.all())
+
+    def _collected(self) -> Collected:
+        return Collected(self._digests, self._size, list(dict.fromkeys(self._images)))
+
+    def _account(self, connection: sqlite3.Connection, batch: list[str]) -> None:
+        for digest in batch:
+            row = connection.execute("SELECT size FROM blobs WHERE digest = ?", (digest,))
+            (size,) = row.fetchone() or (self._files.size_of(digest),)
+            self._size += size
+            found = connection.execute("SELECT id FROM images WHERE manifest = ?", (digest,))
+            self._images += [image_id for (image_id,) in found]
+        self._digests += batch
+
+    def _remove(self, connection: sqlite3.Connection, batch: list[str]) -> None:
+        self._account(connection, batch)
+        for digest in batch:
+            self._files.unlink(digest)
+        keys = [(digest,) for digest in batch]
+        for statement in _ROWS:
+            connection.executemany(statement, keys)
+
+    def sweep(self, *, dry_run: bool = False) -> tuple[int, int]:
+        """Remove what dead operations left: their leases, and parts; count these, and bytes.
+
+        Parts stay while anybody adds to the store: a pull may be about to go on with them.
+        """
+        if not dry_run:
+            leases.sweep(self._leases)
+        count = size = 0
+        if not self._ingest.is_dir() or leases.living(self._leases, self._lease):
+            return count, size
+        for path in sorted(self._ingest.iterdir()):
+            lock = lock_abandoned(path)
+            if lock is None:
+                continue
+            count += 1
+            size += os.fstat(lock).st_size
+            if not dry_run:
+                path.unlink(missing_ok=True)
+            os.close(lock)
+        return count, size
+
+
+def _garbage(
+    connection: sqlite3.Connection, candidates: Collection[str], held: set[str]
+) -> list[str]:
+    garbage = set(candidates) - held
+    if not garbage:
+        return []
+    # Documents first: an image is unknown before its layers begin to go.
+    rows = connection.execute("SELECT digest FROM documents").fetchall()
+    documents = garbage.intersection(digest for (digest,) in rows)
+    return [*documents, *(garbage - documents)]
