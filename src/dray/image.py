@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dray.model.platform import Platform
     from dray.ops.history import Step
     from dray.store.images import ImageRecord
+    from dray.store.removal import Removed
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
@@ -86,7 +87,47 @@ class Store(LocalStore):
             raise _not_there(text)
         if len({record.id for record in records}) > 1:
             raise NotFound(f"{text}: several images have ids that begin like this")
-        return Image(self, records[0].manifest, records[0])
+        return Image(self, self.root_of(records[0].manifest), records[0])
+
+    def tag(self, image: str | Digest, name: str) -> Image:
+        """Give an image one more name, moving the name if it stood elsewhere. Idempotent.
+
+        ``image`` is as for `get`; ``name`` gets ``latest`` where it has no tag, and may not
+        have a digest. Raises `NotFound` and `InvalidReference`.
+        """
+        reference = Reference.parse(name).with_default_tag()
+        if reference.digest is not None:
+            position = name.index("@")
+            message = "a digest is not a name that can be given"
+            raise InvalidReference(message, text=name, position=position)
+        found = self.get(image)
+        self.pin(reference, found.root, found.record.manifest)
+        return found
+
+    def untag(self, name: str) -> None:
+        """Drop a name; the image stays until `gc`. Raises `NotFound`."""
+        self.unpin(Reference.parse(name).with_default_tag())
+
+    def remove(self, image: str | Digest, *, force: bool = False) -> Removed:
+        """Drop a name, and the image if that was its last one; an id stands for all names.
+
+        Raises `NotFound`, and `StoreError` for the id of an image that several repositories
+        name, unless ``force`` is given.
+        """
+        found = self.get(image)
+        reference = self._as_name(str(image))
+        if reference is not None:
+            return self.remove_name(reference)
+        return self.remove_images(self.images_by_id(found.id.hex), force=force)
+
+    def _as_name(self, text: str) -> Reference | None:
+        """Return ``text`` as a name, if the store has it as one."""
+        if _ID.fullmatch(text) or _LONG_PREFIX.fullmatch(text):
+            return None
+        with contextlib.suppress(InvalidReference):
+            reference = Reference.parse(text).with_default_tag()
+            return None if self.find(reference) is None else reference
+        return None
 
 
 def _not_there(text: str) -> NotFound:

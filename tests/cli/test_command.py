@@ -45,7 +45,7 @@ IMAGE = build_image(
 )
 OTHER = build_image(TARS[2:], architecture="arm64")
 PASSWORD = "p@ss: wörd/1"
-COMMANDS = ("history", "images", "pull", "show")
+COMMANDS = ("gc", "history", "images", "pull", "rm", "show", "tag", "untag")
 STATUSES = {
     "resolved",
     "pulling",
@@ -90,9 +90,14 @@ def test_help_fits_a_screen(dray: Dray, option: str):
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
     assert all(len(line) <= 80 for line in lines)
-    listed = {line.split()[0] for line in lines if line.startswith("  ") and line.split()}
-    assert set(COMMANDS) <= listed
+    assert set(COMMANDS) <= set(done.stdout.partition("Commands:")[2].split())
     assert "130" in done.stdout
+
+
+def test_help_on_a_high_screen_says_what_each_command_does(dray: Dray):
+    lines = dray("--help", env={"COLUMNS": "80", "LINES": "60"}).stdout.splitlines()
+    listed = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ")}
+    assert all(listed[command] for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

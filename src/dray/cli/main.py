@@ -37,11 +37,17 @@ _EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
     (errors.DrayError, FAILED),
 )
 
+_HELP_LINES = 16  # of help, besides the commands
+
 _COMMANDS = {
+    "gc": "Remove what no name holds any more.",
     "history": "Show the steps that made an image.",
     "images": "List the images of the store.",
     "pull": "Fetch images from registries into the store.",
+    "rm": "Remove names, and images with their last name.",
     "show": "Show an image of the store.",
+    "tag": "Give an image of the store further names.",
+    "untag": "Drop names; their images stay until gc.",
     "validate": "Check a whole image and report every finding.",
 }
 
@@ -102,8 +108,13 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         # From the table, so that help imports none of them.
+        import shutil
+
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            if len(_COMMANDS) + _HELP_LINES < shutil.get_terminal_size().lines:
+                formatter.write_dl(list(_COMMANDS.items()))
+            else:  # help fits a screen
+                formatter.write_text("  ".join(_COMMANDS))
 
 
 @click.group(

@@ -35,15 +35,22 @@ _ROWS = (
 class Collected(NamedTuple):
     """What was removed, or would be: digests of blobs as text, and the bytes that they took.
 
-    ``images`` are the ids of the images that they made up; ``parts`` counts downloads that
-    nobody goes on with.
+    ``images`` are the ids of the images that they made up, ``documents`` the manifests and
+    indexes among them; ``parts`` counts downloads that nobody goes on with.
     """
 
     digests: list[str]
     size: int
     images: list[str]
+    documents: frozenset[str] = frozenset()
     parts: int = 0
     part_size: int = 0
+
+    @property
+    def layers(self) -> list[str]:
+        """What is neither a document nor the config of an image."""
+        others = self.documents.union(self.images)
+        return [digest for digest in self.digests if digest not in others]
 
 
 class Collector:
@@ -57,6 +64,7 @@ class Collector:
         self._lease = lease
         self._digests: list[str] = []
         self._images: list[str] = []
+        self._documents: set[str] = set()
         self._size = 0
 
     def collect(self, only: Collection[str] | None = None) -> Collected:
@@ -76,7 +84,7 @@ class Collector:
                     held = reachable(connection)
                     if only is None:
                         refs.drop_loose(connection, held)
-                    garbage = _garbage(connection, candidates, held)
+                    garbage = self._garbage(connection, set(candidates) - held)
                     seen = version
                 batch, garbage = garbage[:BATCH], garbage[BATCH:]
                 self._remove(connection, batch)
@@ -89,8 +97,17 @@ class Collector:
         candidates = self._everything()
         with self._db.snapshot() as connection:
             held = reachable(connection, leases.dead(connection, self._leases))
-            self._account(connection, _garbage(connection, candidates, held))
+            self._account(connection, self._garbage(connection, candidates - held))
         return self._collected()
+
+    def _garbage(self, connection: sqlite3.Connection, garbage: set[str]) -> list[str]:
+        """Put documents first: an image is unknown before its layers begin to go."""
+        if not garbage:
+            return []
+        rows = connection.execute("SELECT digest FROM documents").fetchall()
+        documents = garbage.intersection(digest for (digest,) in rows)
+        self._documents |= documents
+        return [*documents, *(garbage - documents)]
 
     def _everything(self) -> set[str]:
         """Return all that could be collected: files, and rows whose files are gone."""
@@ -99,7 +116,8 @@ class Collector:
         return {digest for (digest,) in rows}.union(self._files.all())
 
     def _collected(self) -> Collected:
-        return Collected(self._digests, self._size, list(dict.fromkeys(self._images)))
+        images = list(dict.fromkeys(self._images))
+        return Collected(self._digests, self._size, images, frozenset(self._documents))
 
     def _account(self, connection: sqlite3.Connection, batch: list[str]) -> None:
         for digest in batch:
@@ -118,35 +136,28 @@ class Collector:
         for statement in _ROWS:
             connection.executemany(statement, keys)
 
-    def sweep(self, *, dry_run: bool = False) -> tuple[int, int]:
-        """Remove what dead operations left: their leases, and parts; count these, and bytes.
+    def run(self, *, dry_run: bool) -> Collected:
+        """Remove all that nothing holds, and what dead operations left."""
+        found = self.plan() if dry_run else self.collect()
+        parts, size = self._sweep(dry_run=dry_run)
+        return found._replace(parts=parts, part_size=size)
+
+    def _sweep(self, *, dry_run: bool) -> tuple[int, int]:
+        """Remove leases and parts of dead operations; count the parts, and their bytes.
 
         Parts stay while anybody adds to the store: a pull may be about to go on with them.
         """
         if not dry_run:
             leases.sweep(self._leases)
         count = size = 0
-        if not self._ingest.is_dir() or leases.living(self._leases, self._lease):
-            return count, size
-        for path in sorted(self._ingest.iterdir()):
-            lock = lock_abandoned(path)
-            if lock is None:
-                continue
-            count += 1
-            size += os.fstat(lock).st_size
-            if not dry_run:
-                path.unlink(missing_ok=True)
-            os.close(lock)
+        if self._ingest.is_dir() and not leases.living(self._leases, self._lease):
+            for path in sorted(self._ingest.iterdir()):
+                lock = lock_abandoned(path)
+                if lock is None:
+                    continue
+                count += 1
+                size += os.fstat(lock).st_size
+                if not dry_run:
+                    path.unlink(missing_ok=True)
+                os.close(lock)
         return count, size
-
-
-def _garbage(
-    connection: sqlite3.Connection, candidates: Collection[str], held: set[str]
-) -> list[str]:
-    garbage = set(candidates) - held
-    if not garbage:
-        return []
-    # Documents first: an image is unknown before its layers begin to go.
-    rows = connection.execute("SELECT digest FROM documents").fetchall()
-    documents = garbage.intersection(digest for (digest,) in rows)
-    return [*documents, *(garbage - documents)]

@@ -50,6 +50,24 @@ def closure(connection: sqlite3.Connection, roots: Iterable[str]) -> set[str]:
     return found
 
 
+def above(connection: sqlite3.Connection, digests: Iterable[str]) -> set[str]:
+    """Return ``digests`` and all documents that lead to them, by both of their digests."""
+    parents: dict[str, list[str]] = {}
+    for parent, child in connection.execute("SELECT parent, child FROM edges"):
+        parents.setdefault(child, []).append(parent)
+    for name, digest in connection.execute(
+        "SELECT known_as, digest FROM documents WHERE known_as <> digest"
+    ):
+        parents.setdefault(digest, []).append(name)
+    found = set(digests)
+    todo = list(found)
+    while todo:
+        new = set(parents.get(todo.pop(), ())) - found
+        found |= new
+        todo += new
+    return found
+
+
 def needed(connection: sqlite3.Connection, root: str, manifest: str) -> set[str]:
     """Return what an image of one platform consists of: its documents, config and layers."""
     found = set()

@@ -76,7 +76,7 @@ class Listed(NamedTuple):
 def list_named(connection: sqlite3.Connection) -> list[Listed]:
     """Return each name with its image, in the names' order."""
     rows = connection.execute(
-        "SELECT refs.name, refs.root, images.* FROM refs"
+        f"SELECT refs.name, refs.root, {_COLUMNS} FROM refs"  # noqa: S608 - a constant
         " JOIN images ON images.manifest = refs.manifest ORDER BY refs.name"
     )
     return list(map(Listed._make, rows))
@@ -85,7 +85,7 @@ def list_named(connection: sqlite3.Connection) -> list[Listed]:
 def list_unnamed(connection: sqlite3.Connection) -> list[Listed]:
     """Return the images that no name leads to, the newest first."""
     rows = connection.execute(
-        "SELECT '', manifest, images.* FROM images"
+        f"SELECT '', manifest, {_COLUMNS} FROM images"  # noqa: S608 - as above
         " WHERE manifest NOT IN (SELECT manifest FROM refs) ORDER BY created DESC"
     ).fetchall()
     if not rows:

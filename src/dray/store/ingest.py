@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from dray.content.pipeline import Limits, receive
 from dray.content.ports import Blob, Busy, Receipt, blob_of
 from dray.content.verify import follow_diff_id
-from dray.errors import IntegrityError, StoreError
+from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
-from dray.store import images, leases, refs
+from dray.store import graph, images, leases, refs
 from dray.store.leases import Lease
 from dray.store.parts import open_part
 
@@ -43,7 +43,7 @@ class Ingest:
     def __init__(self, root: Path, files: BlobFiles, db: Database, limits: Limits) -> None:
         self._root = root
         self._files = files
-        self._db = db
+        self.db = db
         self._limits = limits
         self._lease: Lease | None = None
         self._renamed = False
@@ -60,11 +60,9 @@ class Ingest:
         directory = self._root / "leases"
         with translated(directory):
             self._lease = Lease(directory)
-        if not self._db.is_current:  # somebody made it anew; nothing is held in this one
+        if not self.db.is_current:  # somebody made it anew; nothing is held in this one
             self._lease.end()
-            raise StoreError(
-                f"{self._db.path}: the store's database was replaced", hint="try again"
-            )
+            raise StoreError(f"{self.db.path}: the store's database was replaced", hint="try again")
         return self
 
     def __exit__(
@@ -78,7 +76,7 @@ class Ingest:
         try:
             # After a failure nobody waits for the database: a dead lease frees its rows too.
             if error is None:
-                with self._db.write() as connection:
+                with self.db.write() as connection:
                     leases.release(connection, self._lease.name)
         finally:
             with contextlib.suppress(OSError):
@@ -89,7 +87,7 @@ class Ingest:
 
     def hold(self, digests: Iterable[Digest]) -> set[Digest]:
         """Return which of ``digests`` are stored; they stay until the lease ends."""
-        with self._db.write() as connection:
+        with self.db.write() as connection:
             return {digest for digest in digests if self._hold(connection, digest)}
 
     def all_followed(self, digests: Iterable[Digest]) -> bool:
@@ -126,12 +124,12 @@ class Ingest:
             limit = self._limits.raw.of(size)
             with self._files.path(digest).open("rb", buffering=0) as file:
                 diff_id, raw_size = follow_diff_id(file, limit, cancel)
-            with self._db.write() as connection:
+            with self.db.write() as connection:
                 _record_blob(connection, digest, size, diff_id, raw_size)
         return Receipt(replace(descriptor, size=size), diff_id, raw_size, existed=True)
 
     def _facts(self, digest: Digest) -> tuple[Digest | None, int | None]:
-        with self._db.read() as connection:
+        with self.db.read() as connection:
             row = connection.execute(
                 "SELECT diff_id, raw_size FROM blobs WHERE digest = ?", (str(digest),)
             ).fetchone()
@@ -202,7 +200,7 @@ class Ingest:
                         raise
                     again = True
             part.sync()
-            with self._db.write() as connection:
+            with self.db.write() as connection:
                 self._files.publish(digest)
                 _record_blob(connection, digest, facts.size, facts.diff_id, facts.raw_size)
                 self._hold(connection, digest)
@@ -242,7 +240,7 @@ class Ingest:
         the digest that registries call it by where that is not the bytes'. Idempotent.
         """
         self.put_bytes(descriptor, raw, cancel)
-        with self._db.write() as connection:
+        with self.db.write() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)",
                 (
@@ -273,7 +271,7 @@ class Ingest:
         """
         self._sync()
         tagged = {name.name for name in names if name.tag is not None}
-        with self._db.write() as connection:
+        with self.db.write() as connection:
             for record in records:
                 images.add_image(connection, record)
             for name in names:
@@ -287,12 +285,32 @@ class Ingest:
                     [(str(digest), repository, now) for digest in digests],
                 )
 
+    def pin(self, reference: Reference, root: Digest, manifest: Digest) -> None:
+        """Give a stored image one more name, or move the name to it. Idempotent.
+
+        Raises `NotFound` if some of the image is missing, and leaves the name as it was.
+        """
+        self._sync()
+        with self.db.write() as connection:
+            for digest in sorted(graph.needed(connection, str(root), str(manifest))):
+                if not self._files.has(digest):
+                    raise NotFound(
+                        f"{digest} is missing from the image",
+                        hint="pull the image again to mend it",
+                    )
+            self._renamed |= refs.set_ref(connection, reference, root, manifest)
+
+    def drop(self, connection: sqlite3.Connection, references: Collection[Reference]) -> None:
+        """Drop names in a transaction of the caller's; images stay until they are collected."""
+        refs.remove(connection, references)
+        self._renamed |= bool(references)
+
     def _sync(self) -> None:
         """Make the names of blobs that others stored survive a loss of power, as ours do.
 
         They may have been renamed by an operation that has not come to its fsync yet.
         """
-        for algorithm in self._unsynced:
+        for algorithm in sorted(self._unsynced):
             self._files.sync(algorithm)
         self._unsynced.clear()
 

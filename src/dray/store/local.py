@@ -12,19 +12,22 @@ from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
 from dray.model.manifest import Document, parse_named
-from dray.store import images, refs
+from dray.store import images, refs, removal
 from dray.store.blobs import BlobFiles
 from dray.store.db import Database
+from dray.store.gc import Collected, Collector
 from dray.store.ingest import Ingest, translated
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator
+    import sqlite3
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from dray.model.reference import Reference
-    from dray.store.images import ImageRecord
+    from dray.store.images import ImageRecord, Listed
     from dray.store.refs import Ref
+    from dray.store.removal import Removed
 
 _DATABASE = "dray.db"
 
@@ -52,10 +55,17 @@ class LocalStore:
             with translated(self.path):
                 file = self.path / _DATABASE
                 self._check_directory()
+                if self._db is not None and not self._db.is_current:
+                    self._db = None  # removed, or made anew; threads close their connections
                 if self._db is None and file.exists():
-                    read_only = not os.access(self.path, os.W_OK)
-                    self._db = Database(file, read_only=read_only)
+                    self._db = Database(file, read_only=not self._is_writable())
             return self._db
+
+    def _is_writable(self) -> bool:
+        """Tell whether the store can be written: its directory, the database and its lock."""
+        file = self.path / _DATABASE
+        paths = (self.path, file, file.with_suffix(".lock"))
+        return all(os.access(path, os.W_OK) for path in paths if path.exists())
 
     def _check_directory(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -69,15 +79,16 @@ class LocalStore:
         with translated(self.path):
             self._check_directory()
             self.path.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.path, os.W_OK):
+            if not self._is_writable():
                 raise StoreError(
                     f"{self.path}: the store cannot be written",
                     hint="choose another place with --store or DRAY_STORE",
                 )
-        with self._lock:
-            if self._db is None:
-                self._db = Database(self.path / _DATABASE)
-        return Ingest(self.path, self._files, self._db, self._limits)
+        db = self._existing()
+        with self._lock, translated(self.path):
+            if db is None:
+                db = self._db = self._db or Database(self.path / _DATABASE)
+        return Ingest(self.path, self._files, db, self._limits)
 
     # Names and images
 
@@ -120,6 +131,86 @@ class LocalStore:
             return []
         with db.read() as connection:
             return refs.names_of(connection, manifest)
+
+    def list_named(self) -> list[Listed]:
+        """Return each name with its image, in the names' order."""
+        db = self._existing()
+        if db is None:
+            return []
+        with db.read() as connection:
+            return images.list_named(connection)
+
+    def list_unnamed(self) -> list[Listed]:
+        """Return the images that no name leads to, the newest first."""
+        db = self._existing()
+        if db is None:
+            return []
+        with db.snapshot() as connection:
+            return images.list_unnamed(connection)
+
+    # Naming and removing
+
+    def pin(self, reference: Reference, root: Digest, manifest: Digest) -> None:
+        """Give a stored image one more name, or move the name to it. Idempotent.
+
+        Raises `NotFound` if some of the image is missing, and leaves the name as it was.
+        """
+        with self.ingest() as ingest:
+            ingest.pin(reference, root, manifest)
+
+    def unpin(self, reference: Reference) -> None:
+        """Drop one name; the image stays until it is collected. Raises `NotFound`."""
+        if self._existing() is None:
+            raise removal.not_there(reference)
+        with self.ingest() as ingest, ingest.db.write() as connection:
+            if refs.find(connection, reference) is None:
+                raise removal.not_there(reference)
+            ingest.drop(connection, [reference])
+
+    def remove_name(self, reference: Reference) -> Removed:
+        """Drop a name, and what only it held; raises `NotFound`.
+
+        With a repository's last tag of an image the digest goes that came along with it.
+        """
+        if self._existing() is None:
+            raise removal.not_there(reference)
+        return self._remove(lambda connection: removal.names_with(connection, reference))
+
+    def remove_images(self, records: Sequence[ImageRecord], *, force: bool) -> Removed:
+        """Drop all names of an image, and what only they held.
+
+        Raises `StoreError` for one that several repositories name unless ``force`` is given.
+        """
+        return self._remove(lambda connection: removal.names_of(connection, records, force=force))
+
+    def _remove(self, choose: Callable[[sqlite3.Connection], removal.Chosen]) -> Removed:
+        with self.ingest() as ingest:
+            return removal.remove(ingest, self._collector(ingest), choose)
+
+    def gc(self, *, dry_run: bool = False) -> Collected:
+        """Remove what no name and no operation holds, here or in another process.
+
+        Downloads that were broken off go too, unless somebody is adding to the store. With
+        ``dry_run`` nothing is changed, and the answer is what would be removed now.
+        """
+        db = self._existing()
+        if db is None:
+            return Collected([], 0, [])
+        if dry_run:
+            return Collector(self.path, self._files, db).run(dry_run=True)
+        with self.ingest() as ingest:
+            return self._collector(ingest).run(dry_run=False)
+
+    def _collector(self, ingest: Ingest) -> Collector:
+        return Collector(self.path, self._files, ingest.db, ingest.name)
+
+    def root_of(self, manifest: Digest) -> Digest:
+        """Return what the latest name of an image stands for, else its manifest."""
+        db = self._existing()
+        if db is None:
+            return manifest
+        with db.read() as connection:
+            return refs.root_of(connection, manifest) or manifest
 
     # Content
 

@@ -21,6 +21,16 @@ class Ref(NamedTuple):
     manifest: Digest
 
 
+def read_name(text: str) -> Reference:
+    """Read a name as the database has it: in full, with a tag or a digest."""
+    name, at, digest = text.partition("@")
+    tag = None
+    if not at:
+        name, _, tag = text.rpartition(":")
+    domain, _, path = name.partition("/")
+    return Reference(domain, path, tag, Digest.parse(digest) if at else None)
+
+
 def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
     """Look a name up."""
     row = connection.execute(
@@ -82,7 +92,7 @@ def loose_names(
     rows = connection.execute(
         "SELECT name, kept FROM refs WHERE root = ? ORDER BY name", (str(root),)
     )
-    found = [(Reference.parse(name), kept) for name, kept in rows]
+    found = [(read_name(name), kept) for name, kept in rows]
     others = [
         (other, kept)
         for other, kept in found
@@ -98,4 +108,13 @@ def names_of(connection: sqlite3.Connection, manifest: Digest) -> list[Reference
     rows = connection.execute(
         "SELECT name FROM refs WHERE manifest = ? ORDER BY name", (str(manifest),)
     )
-    return [Reference.parse(name) for (name,) in rows]
+    return [read_name(name) for (name,) in rows]
+
+
+def root_of(connection: sqlite3.Connection, manifest: Digest) -> Digest | None:
+    """Return what the latest name of an image stands for."""
+    row = connection.execute(
+        "SELECT root FROM refs WHERE manifest = ? ORDER BY kept DESC, updated DESC, name LIMIT 1",
+        (str(manifest),),
+    ).fetchone()
+    return None if row is None else Digest.parse(row[0])

@@ -1,0 +1,26 @@
+"""``dray tag``."""
+
+from __future__ import annotations
+
+import click
+
+from dray.cli.address import store_name
+from dray.cli.main import settings
+
+EXAMPLES = """\b
+Examples:
+  dray tag alpine mine:1
+  dray tag 0f5c1c1b9a7e registry.example/team/app:1.4.2
+"""
+
+
+@click.command("tag", epilog=EXAMPLES)
+@click.argument("image", metavar="NAME|ID")
+@click.argument("names", nargs=-1, required=True, metavar="NEW-NAME…")
+@click.pass_context
+def command(ctx: click.Context, image: str, names: tuple[str, ...]) -> None:
+    """Give an image of the store further names; a name that stands elsewhere moves."""
+    store = settings(ctx).store()
+    for name in names:
+        store.tag(store_name(image), store_name(name))
+    store.close()

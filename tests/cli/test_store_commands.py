@@ -1,0 +1,97 @@
+"""The commands that change the store: tag, untag, rm, gc."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.testing import FakeRegistry, build_image, tar_layer
+
+if TYPE_CHECKING:
+    import dray as library
+    from conftest import Dray
+
+BASE = tar_layer({"base": b"shared"})
+FIRST = build_image([BASE, tar_layer({"a": b"1"})])
+SECOND = build_image([BASE, tar_layer({"a": b"2"})])
+
+
+@pytest.fixture
+def name(client: library.Client, fake: FakeRegistry) -> str:
+    fake.add_image("team/app", FIRST, "t")
+    fake.add_image("team/app", SECOND, "u")
+    client.pull(f"{fake.host}/team/app:t")
+    client.pull(f"{fake.host}/team/app:u")
+    return f"{fake.host}/team/app:t"
+
+
+def ids(dray: Dray) -> list[str]:
+    return dray("images", "-q").stdout.splitlines()
+
+
+def test_tag_and_untag(dray: Dray, name: str):
+    done = dray("tag", name, "mine", "store:other.example/x:1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert dray("show", "mine").stdout == dray("show", "other.example/x:1").stdout
+    assert dray("untag", "mine", "other.example/x:1").returncode == 0
+    assert dray("show", "mine").returncode == 3
+    assert dray("show", name).returncode == 0
+
+
+def test_rm_by_name_says_what_went(dray: Dray, name: str):
+    done = dray("rm", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    repository = name.removesuffix(":t")
+    assert done.stdout.splitlines() == [
+        f"Untagged: {name}",
+        f"Untagged: {repository}@{FIRST.digest}",
+        f"Deleted: {FIRST.id}",
+        f"Deleted: {FIRST.layers[1].digest}",
+    ]
+    assert ids(dray) == [SECOND.id]
+
+
+def test_rm_by_the_beginning_of_an_id(dray: Dray, name: str):
+    dray("tag", name, "mine")
+    refused = dray("rm", FIRST.id[7:15])
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "--force" in refused.stderr
+    done = dray("rm", "--force", FIRST.id[7:15], SECOND.id)
+    assert done.returncode == 0
+    assert f"Deleted: {FIRST.id}" in done.stdout
+    assert ids(dray) == []
+
+
+@pytest.mark.parametrize("command", ["rm", "untag"])
+def test_what_is_not_there(dray: Dray, name: str, command: str):
+    done = dray(command, "nothing/like/it")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("dray: nothing/like/it")
+    assert sorted(ids(dray)) == sorted([FIRST.id, SECOND.id])
+    assert name
+
+
+@pytest.mark.parametrize(
+    "arguments", [["tag", "x"], ["tag", "oci:x", "y"], ["rm"], ["rm", "dir:x"]]
+)
+def test_wrong_usage(dray: Dray, arguments: list[str]):
+    done = dray(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_gc(dray: Dray, name: str):
+    dray("untag", name)
+    size = sum(piece.size for piece in (FIRST.manifest, FIRST.config, FIRST.layers[1]))
+    freed = f"{size / 1000:.2f} kB (3 blobs)"
+    planned = dray("gc", "--dry-run")
+    assert planned.stdout == f"Would delete: {FIRST.id}\nWould reclaim: {freed}\n"
+    answer = json.loads(dray("gc", "--json").stdout)
+    assert answer["images"] == [FIRST.id]
+    assert sorted(answer["blobs"]) == sorted(
+        [FIRST.digest, FIRST.config.digest, FIRST.layers[1].digest]
+    )
+    assert answer["size"] == size
+    assert dray("gc").stdout == "Reclaimed: 0 B (0 blobs)\n"
+    assert ids(dray) == [SECOND.id]

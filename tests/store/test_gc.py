@@ -1,0 +1,335 @@
+"""Names and what they hold: tagging, removing, and collecting what nothing holds any more."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.content.ports import blob_of
+from dray.errors import InvalidReference, NotFound, StoreError
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.store import gc
+from dray.testing import BuiltImage, FakeRegistry, build_image, build_index, tar_layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dray as library
+
+BASE = tar_layer({"base": b"shared"})
+FIRST = build_image([BASE, tar_layer({"a": b"1"})])
+SECOND = build_image([BASE, tar_layer({"a": b"2"})])
+
+
+def blobs(store: library.Store) -> set[str]:
+    """Return the digests of the files that are there."""
+    return {
+        f"{path.parent.name}:{path.name}"
+        for path in (store.path / "blobs").glob("*/*")
+        if path.is_file()
+    }
+
+
+def all_of(image: BuiltImage) -> set[str]:
+    return {image.digest, *(piece.digest for piece in image.blobs())}
+
+
+def names(store: library.Store) -> list[str]:
+    return [name for name, _, _ in store.named_images()]
+
+
+def tags(store: library.Store) -> list[str]:
+    return [name.rpartition("/")[2] for name in names(store) if "@" not in name]
+
+
+@pytest.fixture
+def host(fake: FakeRegistry) -> str:
+    fake.add_image("team/app", FIRST, "1", "latest")
+    fake.add_image("team/app", SECOND, "2")
+    return f"{fake.host}/team/app"
+
+
+# Names
+
+
+def test_an_image_may_have_many_names(store: library.Store, client: library.Client, host: str):
+    client.pull(f"{host}:1")
+    assert str(store.tag(f"{host}:1", "mine").id) == FIRST.id
+    store.tag(FIRST.id[7:13], "other.example/x:y")
+    assert str(store.get("mine").id) == str(store.get("other.example/x:y").id) == FIRST.id
+    assert str(store.get("mine").digest) == FIRST.digest
+
+
+def test_a_name_moves_to_another_image(store: library.Store, client: library.Client, host: str):
+    client.pull(f"{host}:1")
+    client.pull(f"{host}:2")
+    store.tag(f"{host}:1", "mine")
+    store.tag(f"{host}:2", "mine")
+    assert str(store.get("mine").id) == SECOND.id
+
+
+@pytest.mark.parametrize("name", ["Upper", "a@" + FIRST.digest, ""])
+def test_names_that_cannot_be_given(
+    store: library.Store, client: library.Client, host: str, name: str
+):
+    client.pull(f"{host}:1")
+    before = names(store)
+    with pytest.raises(InvalidReference):
+        store.tag(f"{host}:1", name)
+    assert names(store) == before
+
+
+def test_an_image_that_is_not_whole_gets_no_name(
+    store: library.Store, client: library.Client, host: str
+):
+    client.pull(f"{host}:1")
+    (store.path / "blobs" / FIRST.layers[1].digest.replace(":", "/")).unlink()
+    with pytest.raises(NotFound, match=FIRST.layers[1].digest):
+        store.tag(f"{host}:1", "mine")
+    assert tags(store) == ["app:1"]
+
+
+def test_untag_leaves_the_image_to_gc(store: library.Store, client: library.Client, host: str):
+    client.pull(f"{host}:1")
+    store.untag(f"{host}:1")
+    assert tags(store) == []
+    assert all_of(FIRST) <= blobs(store)
+    with pytest.raises(NotFound):
+        store.untag(f"{host}:1")
+    assert store.gc().images == [FIRST.id]
+    assert blobs(store) == set()
+    assert names(store) == []
+
+
+def test_nothing_can_be_untagged_where_no_store_is(store: library.Store):
+    with pytest.raises(NotFound):
+        store.untag("alpine")
+    with pytest.raises(NotFound):
+        store.remove("alpine")
+    assert not store.path.exists()
+
+
+# rm
+
+
+def test_rm_takes_the_last_name_and_the_image_but_not_what_others_share(
+    store: library.Store, client: library.Client, host: str
+):
+    client.pull(f"{host}:1")
+    client.pull(f"{host}:2")
+    removed = store.remove(f"{host}:1")
+    assert [str(name) for name in removed.names] == [f"{host}:1", f"{host}@{FIRST.digest}"]
+    assert removed.collected.images == [FIRST.id]
+    assert set(removed.collected.layers) == {FIRST.layers[1].digest}
+    assert blobs(store) == all_of(SECOND)
+    assert removed.collected.size == sum(
+        piece.size for piece in (FIRST.manifest, FIRST.config, FIRST.layers[1])
+    )
+    with pytest.raises(NotFound):
+        store.get(FIRST.id)
+
+
+def test_rm_of_one_of_several_names_leaves_the_image(
+    store: library.Store, client: library.Client, host: str
+):
+    client.pull(f"{host}:1")
+    client.pull(f"{host}:latest")
+    removed = store.remove(host)
+    assert [name.tag for name in removed.names] == ["latest"]
+    assert removed.collected.digests == []
+    assert str(store.get(f"{host}:1").id) == FIRST.id
+    assert f"{host}@{FIRST.digest}" in names(store)
+
+
+def test_rm_by_id_takes_all_names(store: library.Store, client: library.Client, host: str):
+    client.pull(f"{host}:1")
+    client.pull(f"{host}:latest")
+    assert len(store.remove(FIRST.id[7:12]).names) == 3
+    assert blobs(store) == set()
+
+
+def test_rm_by_id_of_an_image_of_several_repositories_wants_force(
+    store: library.Store, client: library.Client, host: str
+):
+    client.pull(f"{host}:1")
+    store.tag(f"{host}:1", "mine")
+    with pytest.raises(StoreError, match=r"several repositories.*mine"):
+        store.remove(FIRST.id)
+    assert len(names(store)) == 3
+    assert len(store.remove(FIRST.id, force=True).names) == 3
+    assert blobs(store) == set()
+
+
+def test_rm_of_one_platform_of_an_index_names_the_whole(
+    store: library.Store, client: library.Client, fake: FakeRegistry
+):
+    arm = build_image([BASE], architecture="arm64")
+    index = build_index(
+        [
+            (FIRST, {"os": "linux", "architecture": "amd64"}),
+            (arm, {"os": "linux", "architecture": "arm64"}),
+        ]
+    )
+    fake.add_image("multi", index, "t")
+    name = f"{fake.host}/multi:t"
+    client.pull(name, platform="linux/amd64,linux/arm64")
+    shown = str(store.get(name).id)
+    other = ({FIRST.id, arm.id} - {shown}).pop()
+    with pytest.raises(StoreError, match="platforms of"):
+        store.remove(other)
+    store.gc()
+    assert all_of(FIRST) | all_of(arm) <= blobs(store)
+    store.remove(name)
+    assert blobs(store) == set()
+
+
+# gc
+
+
+def test_gc_keeps_what_names_hold(store: library.Store, client: library.Client, host: str):
+    client.pull(f"{host}:1")
+    before = blobs(store)
+    assert store.gc() == gc.Collected([], 0, [])
+    assert blobs(store) == before
+    assert len(names(store)) == 2
+
+
+def test_a_tag_that_moves_leaves_the_old_image_to_gc(
+    store: library.Store, client: library.Client, fake: FakeRegistry, host: str
+):
+    client.pull(f"{host}:latest")
+    fake.add_image("team/app", SECOND, "latest")
+    client.pull(f"{host}:latest")
+    assert all_of(FIRST) <= blobs(store)
+    planned = store.gc(dry_run=True)
+    assert all_of(FIRST) <= blobs(store)
+    assert store.gc()._replace(digests=sorted(planned.digests)) == planned._replace(
+        digests=sorted(planned.digests)
+    )
+    assert blobs(store) == all_of(SECOND)
+    assert names(store) == sorted([f"{host}:latest", f"{host}@{SECOND.digest}"])
+
+
+def test_an_image_pulled_by_digest_stays(store: library.Store, client: library.Client, host: str):
+    client.pull(f"{host}@{FIRST.digest}")
+    client.pull(f"{host}:1")
+    store.untag(f"{host}:1")
+    store.gc()
+    assert all_of(FIRST) <= blobs(store)
+    store.remove(f"{host}@{FIRST.digest}")
+    assert blobs(store) == set()
+
+
+def test_gc_takes_files_that_no_database_knows(
+    store: library.Store, client: library.Client, host: str
+):
+    client.pull(f"{host}:1")
+    stray = "ab" * 32
+    (store.path / "blobs" / "sha256" / stray).write_bytes(b"left by a crash")
+    found = store.gc()
+    assert (found.digests, found.size) == ([f"sha256:{stray}"], 15)
+    assert all_of(FIRST) <= blobs(store)
+
+
+def test_gc_forgets_rows_whose_files_are_gone(
+    store: library.Store, client: library.Client, host: str
+):
+    client.pull(f"{host}:1")
+    store.untag(f"{host}:1")
+    for digest in blobs(store):
+        (store.path / "blobs" / digest.replace(":", "/")).unlink()
+    store.gc()
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        for table in ("blobs", "documents", "edges", "images", "refs", "provenance", "leases"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table  # noqa: S608
+
+
+def put(store: library.Store, data: bytes) -> str:
+    descriptor = Descriptor.of(data, "")
+    with store.ingest() as ingest:
+        ingest.put(blob_of(descriptor, data), cancel=CancelToken(), on_bytes=lambda _: None)
+    return str(descriptor.digest)
+
+
+def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: library.Store):
+    found = put(store, b"found")
+    with store.ingest() as ingest:
+        assert ingest.has(Descriptor.of(b"found", ""))
+        ingest.put_bytes(Descriptor.of(b"new", ""), b"new", CancelToken())
+        assert store.gc().digests == []
+        assert blobs(store) == {found, str(Digest.of(b"new"))}
+    assert set(store.gc().digests) == {found, str(Digest.of(b"new"))}
+
+
+def test_more_than_one_batch(store: library.Store):
+    directory = store.path / "blobs" / "sha256"
+    put(store, b"makes the directories")
+    for number in range(2 * gc.BATCH + 10):
+        (directory / f"{number:064x}").write_bytes(b"x")
+    found = store.gc()
+    assert len(found.digests) == len(set(found.digests)) == 2 * gc.BATCH + 11
+    assert blobs(store) == set()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from dray.content.cancel import CancelToken
+from dray.model.descriptor import Descriptor
+from dray.store import LocalStore
+
+with LocalStore(Path(sys.argv[1])).ingest() as ingest:
+    ingest.put_bytes(Descriptor.of(b"leased", ""), b"leased", CancelToken())
+    (Path(sys.argv[1]) / "ingest" / "sha256-0.part").write_bytes(b"half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library.Store):
+    leased = str(Digest.of(b"leased"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(store.path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process, process.stdout:
+        assert process.stdout.readline() == "ready\n"
+        assert store.gc() == gc.Collected([], 0, [])
+        assert len(list((store.path / "leases").iterdir())) == 1
+        process.send_signal(signal.SIGKILL)
+    planned = store.gc(dry_run=True)
+    assert blobs(store) == {leased}
+    found = store.gc()
+    assert planned == found
+    assert (found.digests, found.parts, found.part_size) == ([leased], 1, 4)
+    assert list((store.path / "leases").iterdir()) == []
+    assert list((store.path / "ingest").iterdir()) == []
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,)
+
+
+def test_gc_where_no_store_is(store: library.Store):
+    assert store.gc() == gc.Collected([], 0, [])
+    assert not store.path.exists()
+
+
+def test_a_database_that_was_replaced_is_opened_anew(
+    store: library.Store, client: library.Client, host: str, tmp_path: Path
+):
+    client.pull(f"{host}:1")
+    begun = store.ingest()
+    (store.path / "dray.db").rename(tmp_path / "old.db")
+    for suffix in ("-wal", "-shm"):
+        (store.path / f"dray.db{suffix}").unlink(missing_ok=True)
+    with pytest.raises(StoreError, match="replaced"), begun:
+        pass
+    assert names(store) == []
+    client.pull(f"{host}:1")
+    assert tags(store) == ["app:1"]

@@ -1,0 +1,206 @@
+"""The database over time: older versions, newer ones, and stores that can only be read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray as library
+from dray.errors import StoreError
+from dray.store.db import VERSION
+from dray.testing import FakeRegistry, build_image, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGE = build_image([tar_layer({"a": b"1"})])
+NOBODY = 65534
+
+# What dray of version 1 of the database made; it may not be changed.
+VERSION_1 = """
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, diff_id TEXT,
+    raw_size INTEGER) WITHOUT ROWID;
+CREATE TABLE documents (digest TEXT PRIMARY KEY, known_as TEXT NOT NULL, media_type TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE INDEX documents_by_name ON documents (known_as);
+CREATE TABLE edges (parent TEXT NOT NULL, child TEXT NOT NULL, wanted INTEGER NOT NULL,
+    PRIMARY KEY (parent, child)) WITHOUT ROWID;
+CREATE TABLE images (manifest TEXT PRIMARY KEY, id TEXT NOT NULL, platform TEXT NOT NULL,
+    created TEXT NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX images_by_id ON images (id);
+CREATE TABLE refs (name TEXT PRIMARY KEY, root TEXT NOT NULL, manifest TEXT NOT NULL,
+    updated INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX refs_by_root ON refs (root);
+CREATE TABLE provenance (digest TEXT NOT NULL, repository TEXT NOT NULL, seen INTEGER NOT NULL,
+    PRIMARY KEY (digest, repository)) WITHOUT ROWID;
+CREATE TABLE leases (lease TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (lease, digest))
+    WITHOUT ROWID;
+PRAGMA user_version=1;
+"""
+TABLES = ("blobs", "documents", "edges", "images", "provenance")
+
+
+def make_old(path: Path) -> None:
+    """Turn a store of today into one of version 1 with the same content."""
+    new = path / "dray.db"
+    old = path / "old.db"
+    with sqlite3.connect(old) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(VERSION_1)
+        connection.execute("ATTACH ? AS new", (str(new),))
+        for table in TABLES:
+            connection.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")  # noqa: S608
+        connection.execute("INSERT INTO refs SELECT name, root, manifest, updated FROM new.refs")
+    connection.close()
+    old.replace(new)
+
+
+def version(path: Path) -> int:
+    with sqlite3.connect(path / "dray.db") as connection:
+        found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def name(fake: FakeRegistry, client: library.Client, store: library.Store) -> str:
+    fake.add_image("team/app", IMAGE, "t")
+    found = f"{fake.host}/team/app:t"
+    client.pull(found)
+    store.close()
+    return found
+
+
+def test_an_older_store_is_brought_up_to_date(store: library.Store, name: str):
+    make_old(store.path)
+    assert version(store.path) == 1
+    assert str(store.get(name).id) == IMAGE.id
+    store.tag(name, "mine")
+    store.untag(name)
+    store.gc()
+    assert str(store.get("mine").id) == IMAGE.id
+    store.close()
+    assert version(store.path) == VERSION
+
+
+def test_many_processes_may_bring_a_store_up_to_date_at_once(store: library.Store, name: str):
+    make_old(store.path)
+    command = [sys.executable, "-m", "dray", "--store", str(store.path), "show", name]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in processes:
+        shown, said = process.communicate(timeout=60)
+        assert (process.returncode, said) == (0, "")
+        assert IMAGE.id in shown
+    assert version(store.path) == VERSION
+
+
+def test_a_newer_store_is_refused_and_left_alone(store: library.Store, name: str):
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        connection.execute(f"PRAGMA user_version={VERSION + 1}")
+    connection.close()
+    with pytest.raises(StoreError, match=f"has version {VERSION + 1}.*up to {VERSION}") as caught:
+        store.get(name)
+    assert "newer dray" in caught.value.hint
+    with pytest.raises(StoreError, match="has version"):
+        store.gc()
+    assert version(store.path) == VERSION + 1
+
+
+# Stores that somebody else owns
+
+READ = """
+import os, sys, urllib.parse, urllib.request
+import dray, dray.image, dray.store.local, dray.model.config, sqlite3, tempfile, shutil
+os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # may not see the interpreter any more
+store = dray.Store(sys.argv[1])
+image = store.get(sys.argv[2])
+print(image.id, image.config.os, [name for name, _, _ in store.named_images()])
+for change in (store.gc, lambda: store.tag(sys.argv[2], "mine"), lambda: store.remove(sys.argv[2])):
+    try:
+        change()
+    except dray.StoreError as error:
+        print(error)
+store.close()
+"""
+
+
+@pytest.fixture
+def visible(store: library.Store, name: str) -> Iterator[library.Store]:
+    """A copy of the store where everybody can see it; pytest's own directories are closed."""
+    assert name
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        shutil.copytree(store.path, Path(directory) / "store")
+        copy = library.Store(Path(directory) / "store")
+        yield copy
+        copy.close()
+
+
+def read_as_nobody(store: library.Store, name: str) -> list[str]:
+    source = Path(library.__file__).parent.parent
+    result = subprocess.run(
+        [sys.executable, "-c", READ.format(uid=NOBODY), str(store.path), name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+    )
+    assert result.stderr == ""
+    shown, *refusals = result.stdout.splitlines()
+    assert len(refusals) == 3
+    assert all("cannot be written" in refusal for refusal in refusals)
+    assert shown.startswith(f"{IMAGE.id} linux [")
+    return [*shown.partition("[")[2].split("'")[1::2]]
+
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+
+
+@as_root
+def test_a_store_of_another_owner_can_be_read(visible: library.Store, name: str):
+    assert name in read_as_nobody(visible, name)
+
+
+@as_root
+def test_a_store_in_use_by_its_owner_is_read_as_it_is_now(visible: library.Store, name: str):
+    """What was written last stands in a log beside the database."""
+    visible.tag(name, "new:1")  # the connection stays open, and the log with it
+    assert "docker.io/library/new:1" in read_as_nobody(visible, name)
+
+
+@as_root
+def test_a_store_whose_user_was_killed_is_read_with_what_he_wrote_last(
+    visible: library.Store, name: str
+):
+    visible.tag(name, "new:1")
+    # As after a crash: the log is there, the index of it is not.
+    left = visible.path.with_name("left")
+    shutil.copytree(visible.path, left, ignore=shutil.ignore_patterns("*-shm"))
+    assert (left / "dray.db-wal").stat().st_size
+    assert "docker.io/library/new:1" in read_as_nobody(library.Store(left), name)
+    assert sorted(path.name for path in left.glob("dray.db*")) == ["dray.db", "dray.db-wal"]
+
+
+@as_root
+def test_an_older_store_of_another_owner_can_be_read(visible: library.Store, name: str):
+    make_old(visible.path)
+    assert name in read_as_nobody(visible, name)
+    assert version(visible.path) == 1
+
+
+@as_root
+def test_a_database_that_only_its_owner_may_write_can_be_read(visible: library.Store, name: str):
+    visible.path.chmod(0o777)
+    assert name in read_as_nobody(visible, name)
