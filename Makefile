@@ -26,6 +26,7 @@ bench:
 	@scripts/setup peers
 	@$(BIN)/python bench/parse.py
 	@$(BIN)/python bench/pull.py $(ARGS)
+	@$(BIN)/python bench/split.py
 
 long:
 	@scripts/setup peers

@@ -138,7 +138,7 @@ class Client(Connected):
         from dray.ops.pull import PullOptions
         from dray.transfer.copy import CopyOptions
 
-        host = host_platform()
+        chosen, host = self._transfers, host_platform()
         wanted: tuple[Platform, ...] = (host,)
         if all_platforms:
             wanted = ()
@@ -153,10 +153,12 @@ class Client(Connected):
             insecure=self._insecure,
             verify_signatures=verify_signatures,
             copy=CopyOptions(
-                jobs=self._transfers.jobs,
-                policy=RetryPolicy(attempts=self._transfers.retries),
+                jobs=chosen.jobs,
+                policy=RetryPolicy(attempts=chosen.retries),
                 verify_layers=verify_layers,
                 foreign=self._foreign,
+                # More connections do not help where all of them share one limit.
+                split=chosen.split or (1 if chosen.limit_rate else None),
             ),
         )
 

@@ -49,6 +49,15 @@ if TYPE_CHECKING:
             """Return a document, hashed; raises `NotFound`, `IntegrityError` and the like."""
             ...
 
+    class RangedSource(BlobSource, Protocol):
+        """A place that sends pieces of blobs as well."""
+
+        def open_range(
+            self, descriptor: Descriptor, start: int, stop: int, cancel: CancelToken
+        ) -> Opened:
+            """Open the bytes from ``start`` up to ``stop``; raises `RangeRefused`."""
+            ...
+
     class BlobSink(Protocol):
         """A place to put blobs into."""
 
@@ -157,6 +166,10 @@ class Receipt(NamedTuple):
     diff_id: Digest | None = None
     raw_size: int | None = None
     existed: bool = False
+
+
+class RangeRefused(Exception):
+    """A place will not send the part of a blob that it was asked for."""
 
 
 class Busy(Exception):

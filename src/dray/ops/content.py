@@ -128,6 +128,7 @@ class ContentPuller:
             self._store.read,
             options,
             LayerProgress(self._emitter),
+            self._repository,
         )
         return copy.run(lambda config: self._check_platform(config.platform, wanted), self._cancel)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.content.ports import RangeRefused
 from dray.content.retry import run
 from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError
 from dray.model.manifest import digest_of, parse, parse_named
 from dray.model.mediatype import is_foreign
-from dray.registry.v2 import V2, RangeRefused, open_url
+from dray.registry.v2 import V2, open_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dray.registry.session import Session
 
     T = TypeVar("T")
+    _Place = Callable[[int, int | None], Opened]  # opens a blob from here up to there
 
 
 class Resolved(NamedTuple):
@@ -60,6 +62,7 @@ class Repository:
         self._on_retry = on_retry
         self._cursors: dict[Digest, int] = {}
         self._silent: set[int] = set()
+        self._unranged: set[int] = set()
         self._told: set[int] = set()
         self._lock = threading.Lock()
 
@@ -118,53 +121,76 @@ class Repository:
 
         A layer that names addresses of its own is read from there.
         """
-        urls = descriptor.urls if is_foreign(descriptor.media_type) else ()
-        for left in reversed(range(len(urls or self._apis))):
-            with self._lock:
-                turn = self._cursors.get(descriptor.digest, 0)
-                self._cursors[descriptor.digest] = turn + 1
+
+        def attempt(place: _Place) -> Opened:
+            for start in (offset, 0):
+                try:
+                    return place(start, None)
+                except RangeRefused:
+                    continue
+            host = self.reference.domain
+            raise NetworkError(f"{host}: it sends parts of blobs unasked", host=host)
+
+        return self._at_next(descriptor, self._places(descriptor, cancel), attempt)
+
+    def open_range(
+        self, descriptor: Descriptor, start: int, stop: int, cancel: CancelToken
+    ) -> Opened:
+        """Open a piece of a blob; each one is asked for at the next endpoint.
+
+        Raises `RangeRefused` where none of them sends pieces.
+        """
+        places = self._places(descriptor, cancel, ranged=True)
+        return self._at_next(descriptor, places, lambda place: place(start, stop))
+
+    def _at_next(
+        self, descriptor: Descriptor, places: list[_Place], attempt: Callable[[_Place], Opened]
+    ) -> Opened:
+        """Attempt at the place whose turn it is; at others too, for what is not there."""
+        with self._lock:
+            turn = self._cursors.get(descriptor.digest, 0)
+            self._cursors[descriptor.digest] = turn + 1
+        for number in range(turn, turn + len(places)):
             try:
-                if urls:
-                    return self._open_url(urls[turn % len(urls)], descriptor, offset, cancel)
-                answering = self._answering()
-                place = answering[turn % len(answering)]
-                return self._open_at(place, descriptor, offset, cancel)
-            except Cancelled:
-                raise
-            except DrayError as error:
+                return attempt(places[number % len(places)])
+            except (DrayError, RangeRefused) as error:
                 # What this place will not give in the next attempt either, another one may.
-                if error.transient or not left:
+                again = isinstance(error, DrayError) and error.transient
+                last = number == turn + len(places) - 1
+                if again or last or isinstance(error, Cancelled):
                     raise
-        raise AssertionError("a repository has at least one endpoint")
+        raise RangeRefused
 
-    def _open_url(
-        self, url: str, descriptor: Descriptor, offset: int, cancel: CancelToken
-    ) -> Opened:
-        return self._or_whole(
-            lambda start: open_url(self._session, url, descriptor.size, start, cancel), offset
-        )
+    def _places(
+        self, blob: Descriptor, cancel: CancelToken, *, ranged: bool = False
+    ) -> list[_Place]:
+        """Return what opens a blob: at the addresses it names, else at the endpoints."""
+        urls = blob.urls if is_foreign(blob.media_type) else ()
+        if urls:
+            return [self._at_url(url, blob, cancel) for url in urls]
+        without = self._unranged if ranged else set()
+        return [
+            self._at_endpoint(place, blob, cancel)
+            for place in self._answering()
+            if place not in without
+        ]
 
-    def _open_at(
-        self, place: int, descriptor: Descriptor, offset: int, cancel: CancelToken
-    ) -> Opened:
-        api = self._apis[place]
-        try:
-            return self._or_whole(
-                lambda start: api.get_blob(descriptor.digest, descriptor.size, start, cancel),
-                offset,
-            )
-        except DrayError as error:
-            self._failed(place, error)
-            raise
+    def _at_url(self, url: str, blob: Descriptor, cancel: CancelToken) -> _Place:
+        return lambda start, stop: open_url(self._session, url, blob.size, start, cancel, stop)
 
-    def _or_whole(self, attempt: Callable[[int], Opened], offset: int) -> Opened:
-        for start in (offset, 0):
+    def _at_endpoint(self, number: int, blob: Descriptor, cancel: CancelToken) -> _Place:
+        def place(start: int, stop: int | None) -> Opened:
             try:
-                return attempt(start)
+                return self._apis[number].get_blob(blob.digest, blob.size, start, cancel, stop)
+            except DrayError as error:
+                self._failed(number, error)
+                raise
             except RangeRefused:
-                continue
-        host = self.reference.domain
-        raise NetworkError(f"{host}: it sends parts of blobs unasked", host=host)
+                if stop is not None:
+                    self._unranged.add(number)
+                raise
+
+        return place
 
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page: the registry's, since mirrors may have but some."""

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from dray.content.ports import Opened
+from dray.content.ports import Opened, RangeRefused
 from dray.errors import DrayError, InvalidDigest, InvalidDocument, RegistryError, Unsupported
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
@@ -28,10 +28,6 @@ MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _ACCEPT = ", ".join(mediatype.ACCEPT)
-
-
-class RangeRefused(Exception):
-    """The registry will not send a blob from where it was asked to."""
 
 
 class Served(NamedTuple):
@@ -82,17 +78,22 @@ class V2:
         return Served(raw, mediatype.essence(response.header("Content-Type")), response.framed)
 
     def get_blob(
-        self, digest: Digest, size: int | None, offset: int, cancel: CancelToken
+        self,
+        digest: Digest,
+        size: int | None,
+        offset: int,
+        cancel: CancelToken,
+        stop: int | None = None,
     ) -> Opened:
-        """Open a blob of ``size`` bytes (None: not known) at ``offset``.
+        """Open a blob of ``size`` bytes (None: not known) at ``offset``, up to ``stop``.
 
-        The answer may begin at 0 where the registry ignores the offset. Raises `RangeRefused`
-        if it sends another range, or part of another size, or none at all.
+        Without ``stop`` the answer may begin at 0 where the registry ignores the offset.
+        Raises `RangeRefused` if it sends another range, or part of another size, or none.
         """
-        ranged = {"Range": f"bytes={offset}-"} if offset else {}
-        response = self._send("GET", f"blobs/{digest}", cancel, headers=ranged)
+        headers = _range(offset, stop)
+        response = self._send("GET", f"blobs/{digest}", cancel, headers=headers)
         what = f"{self._name}: blob {digest}"
-        return _opened(response, what, self.endpoint.name, size, offset)
+        return _opened(response, what, self.endpoint.name, size, offset, stop)
 
     def tags(self, cancel: CancelToken, query: str = "") -> tuple[list[str], str | None]:
         """Fetch a page of the tag list; return it and the query for the next one, if any."""
@@ -127,11 +128,17 @@ class V2:
 
 
 def open_url(
-    session: Session, url: str, size: int | None, offset: int, cancel: CancelToken
+    session: Session,
+    url: str,
+    size: int | None,
+    offset: int,
+    cancel: CancelToken,
+    stop: int | None = None,
 ) -> Opened:
     """Open what a foreign layer's address points at; no credentials go there.
 
-    Raises `Unsupported` for addresses that are not http or https, and `RangeRefused`.
+    Otherwise as `V2.get_blob`. Raises `Unsupported` for addresses that are not http or https,
+    and `RangeRefused`.
     """
     try:
         parts = urlsplit(url)
@@ -143,9 +150,15 @@ def open_url(
     host = parts.netloc.rpartition("@")[2]
     endpoint = session.hosts.host(host)._replace(host=host, schemes=(parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    ranged = {"Range": f"bytes={offset}-"} if offset else {}
-    response = session.send_anonymous(endpoint, Call("GET", path, "", headers=ranged), cancel)
-    return _opened(response, public_url(url), host, size, offset)
+    call = Call("GET", path, "", headers=_range(offset, stop))
+    response = session.send_anonymous(endpoint, call, cancel)
+    return _opened(response, public_url(url), host, size, offset, stop)
+
+
+def _range(offset: int, stop: int | None) -> dict[str, str]:
+    if stop is not None:
+        return {"Range": f"bytes={offset}-{stop - 1}"}
+    return {"Range": f"bytes={offset}-"} if offset else {}
 
 
 def _check(response: Response, what: str, host: str) -> None:
@@ -153,29 +166,37 @@ def _check(response: Response, what: str, host: str) -> None:
         raise failure(response, response.read(MAX_ERROR), what, host)
 
 
-def _opened(response: Response, what: str, host: str, size: int | None, offset: int) -> Opened:
-    """Take an answer to a request from ``offset`` on for what it is."""
-    if offset and response.status == _UNSATISFIABLE:
+def _opened(
+    response: Response, what: str, host: str, size: int | None, offset: int, stop: int | None
+) -> Opened:
+    """Take an answer to a request from ``offset`` on, up to ``stop``, for what it is."""
+    ranged = offset > 0 or stop is not None
+    if ranged and response.status == _UNSATISFIABLE:
         response.close()  # its body is not read: some say a length that is not true
         raise RangeRefused
     _check(response, what, host)
-    if response.status != _PARTIAL:
+    if response.status != _PARTIAL and stop is None:
         return Opened(response, 0, _length(response))
-    total = _range_total(response.header("Content-Range"), offset, size)
+    partial = response.header("Content-Range") if response.status == _PARTIAL else ""
+    total = _range_total(partial, offset, stop, size)
     if total is None:
         response.close()
         raise RangeRefused
     return Opened(response, offset, total)
 
 
-def _range_total(header: str, offset: int, size: int | None) -> int | None:
-    """Return a blob's size by a ``Content-Range`` from ``offset`` to its end; else None."""
+def _range_total(header: str, offset: int, stop: int | None, size: int | None) -> int | None:
+    """Return a blob's size by a ``Content-Range`` that is the one asked for; else None.
+
+    Without ``stop`` that is from ``offset`` to the blob's end.
+    """
     found = _CONTENT_RANGE.fullmatch(header.strip())
     if found is None or int(found.group(1)) != offset:
         return None
     end = int(found.group(2)) + 1
-    total = end if found.group(3) == "*" else int(found.group(3))
-    return total if end == total and size in {None, total} else None
+    total = int(found.group(3)) if found.group(3) != "*" else end if stop is None else size
+    wanted = total if stop is None else stop
+    return total if end == wanted and size in {None, total} else None
 
 
 def _digest(text: str) -> Digest | None:

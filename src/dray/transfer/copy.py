@@ -26,27 +26,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import BlobSink, BlobSource, Receipt
+    from dray.content.ports import Blob, BlobSink, BlobSource, RangedSource, Receipt
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
     from dray.transfer.progress import LayerProgress
+    from dray.transfer.reader import OnRetry
+    from dray.transfer.split import Splitter
+
+SPLITTABLE = 8 * 2**20  # bytes of a blob that may come over several connections
 
 
 class CopyOptions(NamedTuple):
     """How to copy: blobs at a time, when to try again, whether to compute DiffIDs.
 
     ``foreign`` allows layers that registries need not hold, from the addresses they name.
+    ``split`` is over how many connections a large blob comes; None: several where that helps.
     """
 
     jobs: int = 6
     policy: RetryPolicy = RetryPolicy()
     verify_layers: bool = True
     foreign: bool = False
+    split: int | None = None
 
 
 class ImageCopy:
-    """One image on its way. `run` copies the leaves and compares them with the config."""
+    """One image on its way. `run` copies the leaves and compares them with the config.
+
+    ``ranged`` is the source once more, if it sends pieces of blobs.
+    """
 
     def __init__(
         self,
@@ -57,6 +66,7 @@ class ImageCopy:
         read: Callable[[Digest], bytes],
         options: CopyOptions,
         progress: LayerProgress,
+        ranged: RangedSource | None = None,
     ) -> None:
         self._config_at = config
         self._layers = layers
@@ -65,6 +75,11 @@ class ImageCopy:
         self._read = read
         self._options = options
         self._progress = progress
+        self._splitter: Splitter | None = None
+        if ranged is not None and any((layer.size or 0) >= SPLITTABLE for layer in layers):
+            from dray.transfer.split import Splitter
+
+            self._splitter = Splitter(ranged, options.split)
         self._config: ImageConfig | None = None
         self._receipts: dict[Digest, Receipt] = {}
 
@@ -123,18 +138,9 @@ class ImageCopy:
 
     def _put(self, descriptor: Descriptor, cancel: CancelToken, *, follow: bool) -> Receipt:
         layer = None if descriptor is self._config_at else descriptor
-        blob = resuming(
-            self._source,
-            descriptor,
-            self._options.policy,
-            cancel,
-            lambda pause, error: self._progress.retrying(layer, pause, error),
-        )
-        if descriptor.data is not None:  # the manifest brought it along
-            blob = blob_of(descriptor, descriptor.data)
         try:
             return self._sink.put(
-                blob,
+                self._blob(descriptor, cancel, functools.partial(self._progress.retrying, layer)),
                 follow=follow,
                 cancel=cancel,
                 on_bytes=lambda current: self._progress.bytes(layer, current),
@@ -144,3 +150,11 @@ class ImageCopy:
             raise
         finally:
             self._progress.stopped(layer)
+
+    def _blob(self, descriptor: Descriptor, cancel: CancelToken, tell: OnRetry) -> Blob:
+        if descriptor.data is not None:  # the manifest brought it along
+            return blob_of(descriptor, descriptor.data)
+        policy = self._options.policy
+        if self._splitter is not None and (descriptor.size or 0) >= SPLITTABLE:
+            return self._splitter.blob(descriptor, policy, cancel, tell)
+        return resuming(self._source, descriptor, policy, cancel, tell)

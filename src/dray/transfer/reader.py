@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dray.content.retry import RetryPolicy
     from dray.model.descriptor import Descriptor
 
+    OnRetry = Callable[[float, DrayError], None]
+
 
 PROGRESS = 32 * 1024  # bytes after which a failure counts as the first one again
 
@@ -24,47 +26,57 @@ def resuming(
     descriptor: Descriptor,
     policy: RetryPolicy,
     cancel: CancelToken,
-    on_retry: Callable[[float, DrayError], None],
+    on_retry: OnRetry,
 ) -> Blob:
     """Make a blob whose stream opens its source again, where it stood, after a failure."""
-    latest: _Resuming | None = None
+    streams: list[Resuming] = []
 
     def open_at(offset: int) -> Opened:
-        nonlocal latest
-        latest = _Resuming(source, descriptor, offset, policy, cancel, on_retry)
-        return Opened(latest, offset, descriptor.size)
+        stream = Resuming(
+            lambda position: source.open(descriptor, position, cancel),
+            offset,
+            descriptor.size,
+            policy,
+            cancel,
+            on_retry,
+        )
+        streams[:] = [stream]
+        return Opened(stream, offset, descriptor.size)
 
-    return Blob(descriptor, open_at, lambda: latest is not None and latest.joined)
+    return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
 
 
-class _Resuming:
-    """Failures with some progress between them do not count as failures in a row.
+class Resuming:
+    """A stream from ``start`` to ``stop`` (None: to the end) over one connection after another.
 
-    ``joined`` once what was read comes from more than one answer.
+    Failures with some progress between them do not count as failures in a row. ``joined`` is
+    whether what was read came over more than one.
     """
 
     def __init__(
         self,
-        source: BlobSource,
-        descriptor: Descriptor,
-        offset: int,
+        open_at: Callable[[int], Opened],
+        start: int,
+        stop: int | None,
         policy: RetryPolicy,
         cancel: CancelToken,
-        on_retry: Callable[[float, DrayError], None],
+        on_retry: OnRetry,
     ) -> None:
-        self._source = source
-        self._descriptor = descriptor
-        self._position = self._began = offset
-        self.joined = False
+        self._open_at = open_at
+        self._start = start
+        self._position = start
+        self._stop = stop
         self._policy = policy
         self._cancel = cancel
         self._on_retry = on_retry
         self._stream: Stream | None = None
         self._failures = 0
-        self._counted_from = offset
+        self._counted_from = start
         self._total: int | None = None
+        self.joined = False
 
     def read1(self, size: int) -> bytes:
+        """Return what is there, opening the source as often as it takes; none at the end."""
         while True:
             self._cancel.check()
             try:
@@ -75,6 +87,8 @@ class _Resuming:
             except DrayError as error:
                 self.close()
                 self._cancel.check()
+                if self._position == self._stop:
+                    return b""  # all is there: how the connection ended does not matter
                 self._failures += 1
                 pause = self._policy.pause(self._failures, error)
                 if pause is None:
@@ -88,13 +102,14 @@ class _Resuming:
                 return data
 
     def close(self) -> None:
+        """Give up the connection."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def _open(self) -> Stream:
         """Open the source where reading stands, discarding what it sends from before that."""
-        opened = self._source.open(self._descriptor, self._position, self._cancel)
+        opened = self._open_at(self._position)
         self._total = opened.total
         try:
             missing = skip(opened.stream, self._position - opened.start)
@@ -103,27 +118,27 @@ class _Resuming:
         except BaseException:
             opened.stream.close()
             raise
-        self.joined = self._position > self._began
+        self.joined = self.joined or self._position > self._start
         return opened.stream
 
     def _check_end(self, data: bytes) -> None:
         """Take an end before the blob's end for a failure; some ends are lies of a proxy."""
-        size = self._descriptor.size
-        if not data and size is not None and self._position < size:
+        if not data and self._stop is not None and self._position < self._stop:
             raise self._short(self._position)
 
     def _short(self, position: int) -> DrayError:
         """Make the error for an end that came too soon; another attempt may bring the rest.
 
-        Where the source says that this is all there is, what it has is not this blob.
+        Where the source says that this is all there is, what it has is not this blob; and
+        where nobody says how long the blob is, what was there before is not.
         """
-        size = self._descriptor.size
-        if self._total is None or self._total == size:
+        if self._total is None or (self._stop is not None and self._total >= self._stop):
             return NetworkError(f"the blob ended after {position:,} bytes", host="")
+        expected = "more" if self._stop is None else str(self._stop)
         error = IntegrityError(
-            f"the registry sends {position:,} bytes, expected {size}",
+            f"the registry sends {position:,} bytes, expected {expected}",
             expected="the whole blob",
             actual=f"{position} bytes",
         )
-        error.transient = True
+        error.transient = self._stop is not None
         return error

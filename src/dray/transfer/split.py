@@ -1,0 +1,341 @@
+"""One large blob over several connections: segments fetched ahead, given out in their order.
+
+Whoever reads sees one stream, so writing, hashing and resuming stay as they are: what has
+arrived out of order is kept in memory, and the window bounds how much that can be
+(docs/decisions/0005-split.md).
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.content.cancel import CancelToken
+from dray.content.ports import Blob, Opened, RangeRefused
+from dray.errors import DrayError
+from dray.transfer.reader import Resuming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.content.ports import RangedSource, Stream
+    from dray.content.retry import RetryPolicy
+    from dray.model.descriptor import Descriptor
+    from dray.transfer.reader import OnRetry
+
+    Fetch = Callable[[int, int, CancelToken], Stream]  # a segment from here up to there
+
+SEGMENT = 4 * 2**20  # bytes of one request
+WINDOW = 6  # segments that may be under way or wait for those before them
+LARGE = 64 * 2**20  # bytes that must be left for dray to split a blob by itself
+USUAL = 4  # connections where nobody says how many
+_LEAD = 2 * SEGMENT  # bytes that the one connection still brings while others begin
+_CHUNK = 128 * 1024
+_LOOK = 1.5  # seconds over which a connection is watched
+_FAST = 100e6  # bytes a second: a connection that brings as much is left alone
+_GRACE = 0.5  # seconds that threads get to end
+
+
+class Splitter:
+    """Opens the blobs of one operation, at most one at a time over several connections.
+
+    ``connections`` is how many; None: `USUAL`, for a blob that is the only one under way and
+    lacks ``large`` bytes or more, when its one connection leaves most of the machine idle.
+    """
+
+    def __init__(
+        self, source: RangedSource, connections: int | None = None, large: int = LARGE
+    ) -> None:
+        self._source = source
+        self._asked = connections is not None
+        self._connections = connections or USUAL
+        self._least = 2 * SEGMENT if self._asked else large
+        self._lock = threading.Lock()
+        self._open = 0
+        self._splitting = False
+        self._refused = self._connections == 1
+        self._split: set[object] = set()
+
+    def blob(
+        self,
+        descriptor: Descriptor,
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        on_retry: OnRetry,
+    ) -> Blob:
+        """Make a blob whose stream resumes after failures, over as many connections as help."""
+        streams: list[_Adaptive] = []
+
+        def open_at(offset: int) -> Opened:
+            streams[:] = [_Adaptive(self, descriptor, offset, policy, cancel, on_retry)]
+            return Opened(streams[0], offset, descriptor.size)
+
+        return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
+
+    def one_connection(
+        self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
+    ) -> Resuming:
+        """Open a blob from ``start`` to its end."""
+        return Resuming(
+            lambda at: self._source.open(blob, at, cancel), start, blob.size, policy, cancel, tell
+        )
+
+    def several(
+        self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
+    ) -> Segments:
+        """Open a blob from ``start`` to its end over several connections."""
+
+        def fetch(at: int, stop: int, token: CancelToken) -> Stream:
+            return Resuming(
+                lambda position: self._source.open_range(blob, position, stop, token),
+                at,
+                stop,
+                policy,
+                token,
+                tell,
+            )
+
+        assert blob.size is not None  # noqa: S101 - `begin` has looked
+        return Segments(fetch, start, blob.size, self._connections, cancel)
+
+    # What streams ask for and tell
+
+    def opened(self) -> None:
+        """Count one more blob under way."""
+        with self._lock:
+            self._open += 1
+
+    def closed(self) -> None:
+        """Count one blob less."""
+        with self._lock:
+            self._open -= 1
+
+    def begin(self, descriptor: Descriptor, position: int, watch: _Watch) -> bool:
+        """Tell whether a blob is to be split from ``position`` on; the only one until `end`."""
+        if self._refused or descriptor.size is None:
+            return False
+        if descriptor.size - position < self._least:
+            return False
+        if not self._asked and not (self._open == 1 and watch.link_is_the_limit(position)):
+            return False
+        with self._lock:
+            # Once is enough: if the pieces did not fit, they come over one connection.
+            if self._splitting or descriptor.digest in self._split:
+                return False
+            self._split.add(descriptor.digest)
+            self._splitting = True
+            return True
+
+    def gave_up(self, error: DrayError | RangeRefused) -> bool:
+        """Tell whether one connection shall do instead, from now on.
+
+        It shall where nobody sends pieces, and where nobody asked for several connections and
+        they do not get through.
+        """
+        if isinstance(error, RangeRefused) or (error.transient and not self._asked):
+            self._refused = True
+        return self._refused
+
+    def end(self) -> None:
+        """Let another blob be split."""
+        with self._lock:
+            self._splitting = False
+
+
+class _Watch:
+    """Whether one connection's rate is the link's: its first seconds tell."""
+
+    def __init__(self, connections: int = USUAL) -> None:
+        self._connections = connections
+        self._since: tuple[float, float, int] | None = None
+
+    def link_is_the_limit(self, position: int) -> bool:
+        now = time.monotonic()
+        if self._since is not None and now - self._since[0] < _LOOK:
+            return False
+        busy = time.process_time()
+        before, self._since = self._since, (now, busy, position)
+        if before is None:
+            return False
+        began, busy_then, position_then = before
+        # Several times the bytes take several times the processor, if there is as much.
+        cores = len(os.sched_getaffinity(0))
+        idle = (busy - busy_then) * self._connections < cores * (now - began)
+        return idle and (position - position_then) / (now - began) < _FAST
+
+
+class _Adaptive:
+    """A blob's stream that goes from one connection to several, where that helps."""
+
+    def __init__(
+        self,
+        splitter: Splitter,
+        descriptor: Descriptor,
+        offset: int,
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        on_retry: OnRetry,
+    ) -> None:
+        self._splitter = splitter
+        self._descriptor = descriptor
+        self._position = offset
+        self._how = (policy, cancel, on_retry)
+        self._watch = _Watch()
+        self._one: Resuming | None = None
+        self._several: Segments | None = None
+        self._from = offset
+        self.joined = False
+        splitter.opened()
+
+    def read1(self, size: int) -> bytes:
+        if self._several is None:
+            self._consider()
+        if self._several is not None and self._position >= self._from:
+            try:
+                return self._read(self._several, size)
+            except (DrayError, RangeRefused) as error:
+                self._drop()
+                if not self._splitter.gave_up(error):
+                    raise
+        if self._several is not None:
+            size = min(size, self._from - self._position)
+        if self._one is None:
+            splitter, descriptor = self._splitter, self._descriptor
+            self._one = splitter.one_connection(descriptor, self._position, *self._how)
+        return self._read(self._one, size)
+
+    def _read(self, stream: Stream, size: int) -> bytes:
+        data = stream.read1(size)
+        self._position += len(data)
+        if stream is self._several and self._one is not None:
+            self._one.close()  # not before the others have brought something
+            self._one = None
+        return data
+
+    def _consider(self) -> None:
+        if self._splitter.begin(self._descriptor, self._position, self._watch):
+            self._from = self._position + (_LEAD if self._one is not None else 0)
+            self._several = self._splitter.several(self._descriptor, self._from, *self._how)
+            self.joined = True
+
+    def _drop(self) -> None:
+        if self._several is not None:
+            self._several.close()
+            self._several = None
+            self._splitter.end()
+
+    def close(self) -> None:
+        if self._one is not None:
+            self.joined = self.joined or self._one.joined
+            self._one.close()
+        self._drop()
+        self._splitter.closed()
+
+
+class _Segment(NamedTuple):
+    start: int
+    stop: int
+    chunks: collections.deque[bytes]
+
+
+class Segments:
+    """The stream of a blob's rest from ``start``, fetched over several connections."""
+
+    def __init__(
+        self, fetch: Fetch, start: int, size: int, connections: int, cancel: CancelToken
+    ) -> None:
+        self._fetch = fetch
+        self._position = start
+        self._next = start
+        self._size = size
+        self._changed = threading.Condition()
+        self._window: collections.deque[_Segment] = collections.deque()
+        self._failure: BaseException | None = None
+        self._token = CancelToken()
+        self._forget = cancel.on_cancel(self._token.cancel)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"dray-split-{number}", daemon=True)
+            for number in range(connections)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def read1(self, size: int) -> bytes:
+        """Return the next bytes as soon as they are there, at most ``size``; none at the end.
+
+        Raises what a connection failed with, after all that had arrived before it.
+        """
+        with self._changed:
+            while True:
+                if self._position == self._size:
+                    return b""
+                if self._window and self._window[0].chunks:
+                    return self._take(self._window[0], size)
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.wait()
+
+    def _take(self, head: _Segment, size: int) -> bytes:
+        data = head.chunks.popleft()
+        if len(data) > size:
+            head.chunks.appendleft(data[size:])
+            data = data[:size]
+        self._position += len(data)
+        if self._position == head.stop:
+            self._window.popleft()
+            self._changed.notify_all()
+        return data
+
+    def close(self) -> None:
+        """End all connections; what has arrived out of order is lost."""
+        self._forget()
+        self._token.cancel()
+        with self._changed:
+            self._changed.notify_all()
+        ends = time.monotonic() + _GRACE
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
+
+    # The threads
+
+    def _run(self) -> None:
+        try:
+            while (segment := self._claim()) is not None:
+                self._fill(segment)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is read
+            with self._changed:
+                if self._failure is None:
+                    self._failure = error
+                self._changed.notify_all()
+            self._token.cancel()
+
+    def _claim(self) -> _Segment | None:
+        """Return the next segment when there is room for it; None if there is none left."""
+        with self._changed:
+            while len(self._window) >= WINDOW and not self._token.cancelled:
+                self._changed.wait()
+            self._token.check()
+            if self._next == self._size:
+                return None
+            stop = min(self._next + SEGMENT, self._size)
+            segment = _Segment(self._next, stop, collections.deque())
+            self._window.append(segment)
+            self._next = stop
+            return segment
+
+    def _fill(self, segment: _Segment) -> None:
+        stream = self._fetch(segment.start, segment.stop, self._token)
+        left = segment.stop - segment.start
+        try:
+            while left and (data := stream.read1(min(_CHUNK, left))):
+                left -= len(data)
+                with self._changed:
+                    segment.chunks.append(data)
+                    self._changed.notify_all()
+            # To its end, so that the connection can be used again.
+            stream.read1(1)
+        finally:
+            stream.close()

@@ -1,0 +1,373 @@
+"""Large blobs over several connections: each byte once, in order, whatever happens to one."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dray as library
+from dray.content.cancel import CancelToken
+from dray.content.retry import RetryPolicy
+from dray.errors import Cancelled, DrayError, NetworkError, NotFound
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.model.reference import Reference
+from dray.registry.hosts import Endpoint
+from dray.registry.repository import Repository
+from dray.registry.session import Session
+from dray.testing import (
+    Answer,
+    ContentRange,
+    Corrupt,
+    Cut,
+    FakeRegistry,
+    Fault,
+    IgnoreRange,
+    Stall,
+    Trickle,
+    build_image,
+    tar_layer,
+)
+from dray.transfer.split import SEGMENT, WINDOW, Segments, Splitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NOISE = random.Random(11).randbytes(8 * SEGMENT - 700_000)  # noqa: S311 - not a secret
+IMAGE = build_image([tar_layer({"noise": NOISE})], compression="none")
+LAYER = IMAGE.layers[0]
+BLOB = f"/blobs/{LAYER.digest}"
+FAST = RetryPolicy(attempts=3, first=0.0)
+PATIENCE = 20.0  # seconds after which a test that waits has failed
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and _splitting():
+        time.sleep(0.01)
+    assert not _splitting()
+
+
+def _splitting() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "dray-split" in thread.name]
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    fake.add_image("app", IMAGE, "t")
+    return f"{fake.host}/app:t"
+
+
+def ranges(fake: FakeRegistry) -> list[tuple[int, int] | None]:
+    """Return what was asked for of the layer, from here up to there; None: all of it."""
+    found: list[tuple[int, int] | None] = []
+    for request in fake.requests:
+        if request.method == "GET" and BLOB in request.path:
+            match = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range") or "")
+            stop = int(match[2]) + 1 if match and match[2] else LAYER.size
+            found.append((int(match[1]), stop) if match else None)
+    return found
+
+
+def part(store: library.Store) -> Path:
+    return store.path / "ingest" / f"{LAYER.digest.replace(':', '-')}.part"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_whole(store: library.Store) -> bool:
+    return (store.path / "blobs" / "sha256" / LAYER.digest[7:]).read_bytes() == LAYER.data
+
+
+def pieces(start: int = 0) -> list[tuple[int, int]]:
+    return [(at, min(at + SEGMENT, LAYER.size)) for at in range(start, LAYER.size, SEGMENT)]
+
+
+# Through a registry
+
+
+def test_each_segment_is_asked_for_once(fake: FakeRegistry, name: str, store: library.Store):
+    with library.Client(store=store, split=3) as client:
+        assert str(client.pull(name).id) == IMAGE.id
+    assert is_whole(store)
+    assert sorted(ranges(fake)) == pieces()  # type: ignore[type-var]
+
+
+def test_one_connection_if_that_is_asked_for(fake: FakeRegistry, name: str, store: library.Store):
+    with library.Client(store=store, split=1) as client:
+        client.pull(name)
+    assert ranges(fake) == [None]
+
+
+def test_a_part_is_continued_in_segments(fake: FakeRegistry, name: str, store: library.Store):
+    part(store).parent.mkdir(parents=True)
+    part(store).write_bytes(LAYER.data[:1_234_567])
+    with library.Client(store=store, split=4) as client:
+        client.pull(name)
+    assert is_whole(store)
+    assert sorted(ranges(fake)) == pieces(1_234_567)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    "action", [IgnoreRange(), ContentRange("bytes 0-9/10")], ids=["ignored", "another"]
+)
+def test_a_registry_without_ranges_sends_all_over_one_connection(
+    fake: FakeRegistry, name: str, store: library.Store, action: IgnoreRange | ContentRange
+):
+    fake.inject(Fault(action, path=BLOB))
+    with library.Client(store=store, split=4) as client:
+        client.pull(name)
+    assert is_whole(store)
+    assert ranges(fake).count(None) == 1
+
+
+def test_a_connection_that_breaks_is_resumed_where_it_stood(
+    fake: FakeRegistry, name: str, store: library.Store
+):
+    for after in (1, 100_000):
+        fake.inject(Fault(Cut(after=after), path=BLOB, times=1))
+    with library.Client(store=store, split=2) as client:
+        client.pull(name)
+    assert is_whole(store)
+    asked = [found for found in ranges(fake) if found is not None]
+    cut = [(start, stop) for start, stop in asked if (start, stop) not in pieces()]
+    assert len(cut) == 2
+    assert {stop for _, stop in cut} <= {stop for _, stop in pieces()}
+    assert {(start - 1) % SEGMENT for start, _ in cut} == {0, 99_999}
+
+
+def test_pieces_that_do_not_fit_are_fetched_once_more_in_one(
+    fake: FakeRegistry, name: str, store: library.Store
+):
+    """SPEC: "If the digest is wrong after a resume, once more from zero"."""
+    fake.inject(Fault(Corrupt(at=77), path=BLOB, skip=2, times=1))
+    with library.Client(store=store, split=4) as client:
+        client.pull(name)
+    assert is_whole(store)
+    assert ranges(fake)[-1] is None
+
+
+def test_a_failure_keeps_what_is_contiguous(fake: FakeRegistry, name: str, store: library.Store):
+    fake.inject(Fault(Answer(404), path=BLOB, skip=3, times=1))
+    with library.Client(store=store, split=1, retries=1) as plain:
+        with library.Client(store=store, split=2) as client, pytest.raises(NotFound):
+            client.pull(name)
+        kept = part(store).read_bytes() if part(store).exists() else b""
+        assert LAYER.data.startswith(kept)
+        plain.pull(name)
+    assert is_whole(store)
+    assert ranges(fake)[-1] == ((len(kept), LAYER.size) if kept else None)
+
+
+def test_a_slow_segment_holds_the_window(fake: FakeRegistry, name: str, store: library.Store):
+    """No more is fetched ahead than the window allows, and what is there is kept in order."""
+    fake.inject(Fault(Stall(after=1000), path=BLOB, times=1))
+    token = CancelToken()
+    with library.Client(store=store, split=4) as client:
+        failed: list[BaseException] = []
+
+        def pull() -> None:
+            try:
+                client.pull(name, cancel=token)
+            except Cancelled as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=pull)
+        thread.start()
+        wait_for(lambda: len(ranges(fake)) == WINDOW)
+        time.sleep(0.3)
+        assert len(ranges(fake)) == WINDOW
+        started = time.monotonic()
+        token.cancel()
+        thread.join(PATIENCE)
+        assert time.monotonic() - started < 1
+        assert failed
+    kept = part(store).read_bytes()
+    assert LAYER.data.startswith(kept)
+    assert len(kept) < WINDOW * SEGMENT
+
+
+# One after the other, by itself, at several places
+
+
+class Places:
+    """A repository at some registries."""
+
+    def __init__(self, registries: list[FakeRegistry]) -> None:
+        self.session = Session(connections=8, policy=FAST)
+        self.token = CancelToken()
+        self.repository = Repository(
+            self.session,
+            Reference.parse("registry.example/app:t"),
+            [Endpoint(each.host, each.host, "app", ("http",)) for each in registries],
+            self.token,
+            warn=lambda _: None,
+            on_retry=lambda *_: None,
+        )
+
+    def read(self, splitter: Splitter) -> bytes:
+        descriptor = Descriptor("", Digest.parse(LAYER.digest), LAYER.size)
+        blob = splitter.blob(descriptor, FAST, self.token, lambda *_: None)
+        stream = blob.open(0).stream
+        content = bytearray()
+        try:
+            while data := stream.read1(200_000):
+                content += data
+        finally:
+            stream.close()
+        return bytes(content)
+
+
+def test_segments_come_from_all_mirrors(fake: FakeRegistry):
+    with FakeRegistry() as other:
+        for each in (fake, other):
+            each.add_image("app", IMAGE, "t")
+        places = Places([fake, other])
+        assert places.read(Splitter(places.repository, 2)) == LAYER.data
+        places.session.close()
+        assert sorted([*ranges(fake), *ranges(other)]) == pieces()  # type: ignore[type-var]
+        assert ranges(fake)
+        assert ranges(other)
+
+
+def test_a_mirror_without_ranges_leaves_the_segments_to_the_others(fake: FakeRegistry):
+    with FakeRegistry() as other:
+        for each in (fake, other):
+            each.add_image("app", IMAGE, "t")
+        fake.inject(Fault(IgnoreRange()))
+        places = Places([fake, other])
+        assert places.read(Splitter(places.repository, 2)) == LAYER.data
+        places.session.close()
+        assert sorted(ranges(other)) == pieces()  # type: ignore[type-var]
+
+
+def test_a_slow_connection_is_helped_by_others(fake: FakeRegistry, name: str):
+    assert name
+    fake.inject(Fault(Trickle(4e6), path=BLOB, times=1))
+    places = Places([fake])
+    splitter = Splitter(places.repository, large=2 * SEGMENT)
+    assert places.read(splitter) == LAYER.data
+    places.session.close()
+    asked = ranges(fake)
+    assert asked[0] is None
+    begun = asked[1][0] if asked[1] is not None else 0
+    assert sorted(asked[1:]) == pieces(begun)  # type: ignore[type-var]
+    assert 0 < begun < LAYER.size // 2
+
+
+def test_a_connection_that_is_fast_enough_stays_alone(fake: FakeRegistry, name: str):
+    assert name
+    places = Places([fake])
+    assert places.read(Splitter(places.repository, large=2 * SEGMENT)) == LAYER.data
+    places.session.close()
+    assert ranges(fake) == [None]
+
+
+def test_several_blobs_at_a_time_need_no_help(fake: FakeRegistry, name: str):
+    assert name
+    fake.inject(Fault(Trickle(12e6), path=BLOB))
+    places = Places([fake])
+    splitter = Splitter(places.repository, large=2 * SEGMENT)
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(places.read(splitter))) for _ in "12"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    places.session.close()
+    assert found == [LAYER.data] * 2
+    assert ranges(fake) == [None] * 2
+
+
+def test_help_that_is_refused_is_not_needed(fake: FakeRegistry, name: str):
+    assert name
+    fake.inject(Fault(Trickle(8e6), path=BLOB, times=1))
+    fault = fake.inject(Fault(Answer(503), path=BLOB, skip=1))
+    places = Places([fake])
+    assert places.read(Splitter(places.repository, large=2 * SEGMENT)) == LAYER.data
+    places.session.close()
+    assert fault.count > 0
+
+
+# The stream alone
+
+
+class Pieces:
+    """A place that sends what it is asked for in steps of any size, and fails where told."""
+
+    def __init__(self, content: bytes, seed: int, fails_at: int | None) -> None:
+        self._content = content
+        self._chance = random.Random(seed)  # noqa: S311 - to repeat it
+        self._fails_at = fails_at
+
+    def fetch(self, start: int, stop: int, token: CancelToken) -> _Piece:
+        return _Piece(self._content, start, stop, token, self._chance, self._fails_at)
+
+
+class _Piece:
+    def __init__(
+        self,
+        content: bytes,
+        start: int,
+        stop: int,
+        token: CancelToken,
+        chance: random.Random,
+        fails_at: int | None,
+    ) -> None:
+        self._content, self._at, self._stop = content, start, stop
+        self._token, self._chance, self._fails_at = token, chance, fails_at
+
+    def read1(self, size: int) -> bytes:
+        self._token.sleep(self._chance.random() / 2000)
+        end = min(self._at + size, self._at + self._chance.randint(1, 2 * SEGMENT), self._stop)
+        if self._fails_at is not None and self._at <= self._fails_at < end:
+            raise NetworkError("cut", host="h")
+        data, self._at = self._content[self._at : end], end
+        return data
+
+    def close(self) -> None:
+        pass
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    start=st.integers(0, 9_000_000),
+    connections=st.integers(1, 7),
+    failing=st.booleans(),
+)
+def test_what_is_read_is_in_order_whatever_comes_first(
+    seed: int, start: int, connections: int, *, failing: bool
+):
+    content = LAYER.data[: 2 * SEGMENT + 1_100_000]
+    start = min(start, len(content))
+    fails_at = random.Random(seed).randrange(start, len(content) + 1) if failing else None  # noqa: S311
+    place = Pieces(content, seed, fails_at)
+    stream = Segments(place.fetch, start, len(content), connections, CancelToken())
+    got = bytearray()
+    try:
+        while data := stream.read1(300_000):
+            got += data
+    except DrayError:
+        assert fails_at is not None
+        assert len(got) <= fails_at - start
+    else:
+        assert len(got) == len(content) - start
+    finally:
+        stream.close()
+    assert content[start:].startswith(got)
