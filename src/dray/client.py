@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dray.config import host_platform
-from dray.connected import Connected
 from dray.content.cancel import CancelToken
 from dray.content.events import Event, ignore
 from dray.model.platform import Platform
 from dray.model.reference import Reference
+from dray.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dray.ops.validate import Report
 
 
-class Client(Connected):
+class Client(Reading):
     """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
 
     ``credentials`` is a user's name and password, used for every registry; without it,

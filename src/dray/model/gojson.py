@@ -53,6 +53,20 @@ def encode(value: Any) -> str:
             raise TypeError(f"{type(value).__name__} has no place in a document")
 
 
+def indented(value: Any, indent: str = "    ", at: str = "\n") -> str:
+    """Write a value as ``json.MarshalIndent`` does, each level further in by ``indent``."""
+    inner = at + indent
+    match value:
+        case dict() if value:
+            items = (f"{quote(k)}: {indented(v, indent, inner)}" for k, v in value.items())
+            return "{" + inner + f",{inner}".join(items) + at + "}"
+        case list() | tuple() if value:
+            items = (indented(item, indent, inner) for item in value)
+            return "[" + inner + f",{inner}".join(items) + at + "]"
+        case _:
+            return encode(value)
+
+
 def quote(text: str) -> str:
     """Write a string."""
     return '"' + _ESCAPED.sub(lambda m: _SHORT.get(m.group()) or _unicode(m), text) + '"'

@@ -38,13 +38,15 @@ class Kind(enum.Enum):
 class Field:
     """One field: its JSON name, its type, and whether it is left out when empty.
 
-    ``pointer`` fields are absent until something sets them.
+    ``pointer`` fields are absent until something sets them; ``many`` makes it a list of
+    structs.
     """
 
     name: str
     kind: Kind | tuple[Field, ...]
     omit_empty: bool = False
     pointer: bool = False
+    many: bool = False
 
 
 Struct = tuple[Field, ...]
@@ -83,11 +85,13 @@ def _fold(text: str) -> str:
 def _set(field: Field, value: Any, path: str, values: dict[str, Any]) -> None:
     if value is None:
         # To what can be nil it is nil; to the rest it is nothing.
-        if field.pointer or field.kind in {Kind.STRINGS, Kind.COMMAND, Kind.SET, Kind.MAP}:
+        if field.pointer or field.many or field.kind in _NIL:
             values.pop(field.name, None)
         return
     before = values.get(field.name)
-    if isinstance(field.kind, tuple):
+    if isinstance(field.kind, tuple) and field.many:
+        values[field.name] = _structs(field.kind, value, path)
+    elif isinstance(field.kind, tuple):
         values[field.name] = decode(field.kind, _object(value, path), path, before)
     else:
         values[field.name] = _value(field.kind, value, path, before)
@@ -118,6 +122,15 @@ def _value(kind: Kind, value: Any, path: str, before: Any) -> Any:  # noqa: C901
     return _fail(path, f"expected {kind.value}")
 
 
+def _structs(struct: Struct, value: Any, path: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        _fail(path, "expected an array")
+    return [
+        decode(struct, {} if item is None else _object(item, f"{path}[{place}]"))
+        for place, item in enumerate(value)
+    ]
+
+
 def _text(value: Any, path: str) -> str:
     if value is None:
         return ""
@@ -136,6 +149,7 @@ def _fail(path: str, message: str) -> NoReturn:
     raise InvalidDocument(message, path=path)
 
 
+_NIL = {Kind.STRINGS, Kind.COMMAND, Kind.SET, Kind.MAP}
 _ZERO = {
     Kind.STRING: "",
     Kind.BOOL: False,
@@ -153,6 +167,10 @@ def encode(struct: Sequence[Field], values: dict[str, Any]) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for field in struct:
         value = values.get(field.name)
+        if isinstance(field.kind, tuple) and field.many:
+            if value or not field.omit_empty:
+                written[field.name] = value and [encode(field.kind, item) for item in value]
+            continue
         if isinstance(field.kind, tuple):
             if value is None and field.pointer:
                 if not field.omit_empty:

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.ports import Opened
+from dray.content.small import read_verified
 from dray.errors import InvalidReference, NotFound
 from dray.model.address import Where
 from dray.model.reference import Reference
@@ -101,20 +102,15 @@ def _from_store(name: str, access: Access) -> Source:
 
 
 def _from_registry(reference: Reference, access: Access) -> Source:
-    emitter = Emitter(access.listener, reference.familiar)
-    place = repository(
-        access.session(), reference, emitter, access.cancel, insecure=access.insecure
-    )
-    resolved = place.resolve(reference)
-    digest, document = resolved.digest, resolved.document
-    if document is None:
-        try:
-            document = place.document(digest)
-        except NotFound:
-            if reference.digest is not None:
-                raise
-            digest, document = place.resolve_again(reference)
+    place = open_repository(reference, access)
+    digest, document = place.fetch(reference)
     return Source(place, digest, document, reference)
+
+
+def open_repository(reference: Reference, access: Access) -> Repository:
+    """Return the repository of a reference; nothing is asked for yet."""
+    emitter = Emitter(access.listener, reference.familiar)
+    return repository(access.session(), reference, emitter, access.cancel, insecure=access.insecure)
 
 
 @contextlib.contextmanager
@@ -159,6 +155,18 @@ def repository(
         warn=emitter.warn,
         on_retry=emitter.retrying,
     )
+
+
+def read_blob(place: Place, descriptor: Descriptor, cancel: CancelToken) -> bytes:
+    """Return a small blob, verified: a config, for one; from a registry, retried and kept.
+
+    Raises `InvalidDocument` over 4 MiB, `IntegrityError`, and what the place does.
+    """
+    if descriptor.data is not None:  # the document brought it along
+        return descriptor.data
+    if isinstance(place, Repository):
+        return place.read(descriptor)
+    return read_verified(place.open(descriptor, 0, cancel).stream, descriptor)
 
 
 class StorePlace:

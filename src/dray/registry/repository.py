@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from dray.content.ports import RangeRefused
 from dray.content.retry import run
-from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError
-from dray.model.manifest import digest_of, parse, parse_named
+from dray.content.small import read_verified
+from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound
+from dray.model.manifest import Index, digest_of, parse, parse_named
 from dray.model.mediatype import is_foreign
 from dray.registry.v2 import V2, open_url
 
@@ -95,12 +97,35 @@ class Repository:
         with served.perhaps_cut():
             document = parse(served.raw, served.media_type)
         digest = digest_of(document)
-        self._session.keep(digest, document)
+        self._keep(digest, document)
+        self._session.names.put(f"{self.reference.name}:{tag}", digest, len(tag))
         return digest, document
+
+    def _keep(self, digest: Digest, document: Document) -> None:
+        self._session.documents.put(digest, document, len(document.raw))
+
+    def fetch(self, reference: Reference) -> tuple[Digest, Document]:
+        """Return what a tag or digest stands for, and its document, in one request.
+
+        Where this client has seen the tag before, and has kept what it stood for, the request
+        is one that registries do not count as a pull, unless the tag has moved since.
+        """
+        if reference.digest is not None:
+            return reference.digest, self.document(reference.digest)
+        return self._anywhere(lambda api: self._fetch_tag(api, str(reference.tag)))
+
+    def _fetch_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
+        seen = self._session.names.get(f"{self.reference.name}:{tag}")
+        if seen is not None and self._session.documents.get(seen) is not None:
+            head = api.head_manifest(tag, self._cancel)
+            known = None if head is None else self._session.documents.get(head)
+            if head is not None and known is not None:
+                return head, known
+        return self._get_tag(api, tag)
 
     def document(self, digest: Digest, *, fresh: bool = False) -> Document:
         """Return a document, verified before it is looked at; ``fresh``: by a request."""
-        known = None if fresh else self._session.document(digest)
+        known = None if fresh else self._session.documents.get(digest)
         if known is not None:
             return known
         return self._anywhere(lambda api: self._get_document(api, digest))
@@ -113,8 +138,21 @@ class Repository:
         except IntegrityError as error:
             error.hint = f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it"
             raise error.within(f"{self.reference.name}@{digest}") from None
-        self._session.keep(digest, document)
+        self._keep(digest, document)
         return document
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """Return a blob of at most 4 MiB, verified; raises `IntegrityError`, `InvalidDocument`."""
+        known = self._session.configs.get(descriptor.digest)
+        if known is not None:
+            return known
+        raw = self._anywhere(lambda api: self._read(api, descriptor))
+        self._session.configs.put(descriptor.digest, raw, len(raw))
+        return raw
+
+    def _read(self, api: V2, descriptor: Descriptor) -> bytes:
+        opened = api.get_blob(descriptor.digest, descriptor.size, 0, self._cancel)
+        return read_verified(opened.stream, descriptor, api.endpoint.name)
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``, or before it where the place does not do ranges.
@@ -208,6 +246,48 @@ class Repository:
             seen.update(fresh)
             yield from fresh
 
+    def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
+        """Return what refers to a document: signatures, SBOMs and the like.
+
+        Where the registry has no API for it, the index that clients keep under a tag is read
+        (OCI distribution spec, "Referrers Tag Schema"); without one there are none.
+        """
+        found: dict[Digest, Descriptor] = {}
+        query: str | None = f"artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+        while query is not None:
+            at = query
+            page = self._anywhere(
+                lambda api, at=at: self._referrers(api, digest, at),  # type: ignore[misc]
+                registry_first=True,
+            )
+            entries, query = page or (self._tagged_referrers(digest), None)
+            fresh = {entry.digest: entry for entry in entries if entry.digest not in found}
+            if not fresh:
+                break  # some registries ignore the paging parameters
+            found |= fresh
+        # Registries may leave the filter to their clients.
+        return [entry for entry in found.values() if artifact_type in {"", entry.artifact_type}]
+
+    def _referrers(
+        self, api: V2, digest: Digest, query: str
+    ) -> tuple[Sequence[Descriptor], str | None] | None:
+        answer = api.referrers(digest, self._cancel, query)
+        if answer is None:
+            return None
+        served, following = answer
+        with served.perhaps_cut():
+            document = parse(served.raw, served.media_type)
+        return _entries(document), following
+
+    def _tagged_referrers(self, digest: Digest) -> Sequence[Descriptor]:
+        tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+        try:
+            return _entries(
+                self._anywhere(lambda api: self._get_tag(api, tag), registry_first=True)[1]
+            )
+        except NotFound:
+            return ()
+
     def _anywhere(self, call: Callable[[V2], T], *, registry_first: bool = False) -> T:
         """Ask endpoint after endpoint, and when all have failed, again as the policy says."""
         return run(
@@ -253,3 +333,7 @@ class Repository:
             self._told.add(place)
         if not said:
             self._warn(f"{self._apis[place].endpoint.name}: {error}; trying the next endpoint")
+
+
+def _entries(document: Document) -> Sequence[Descriptor]:
+    return document.manifests if isinstance(document, Index) else ()

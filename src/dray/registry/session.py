@@ -16,6 +16,7 @@ from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.certificates import Tls
 from dray.registry.credentials import CredentialStore
 from dray.registry.hosts import Hosts
+from dray.registry.kept import Kept
 from dray.registry.transport import Exchange, NoTls, Request, Response, Timeouts, Transport
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from dray.registry.tokens import Tokens
 
 MAX_REDIRECTS = 5
-MAX_DOCUMENTS = 1000  # kept parsed, the oldest are forgotten
+# Bytes as served of what is kept, bounded for each kind. Parsed documents take a few times that.
+KEPT_DOCUMENTS = 8 * 2**20
+KEPT_CONFIGS = 8 * 2**20
+KEPT_NAMES = 2**20
 _REDIRECTS = {301, 302, 303, 307, 308}
 _UNAUTHORIZED = 401
 _BAD_REQUEST = 400
@@ -66,7 +70,11 @@ class _HostState:
 
 
 class Session:
-    """Sends calls with the right scheme and credentials. Thread-safe."""
+    """Sends calls with the right scheme and credentials. Thread-safe.
+
+    What was fetched and verified is kept: ``documents`` parsed, ``configs`` as bytes, and under
+    ``names`` what tags stood for when they were last asked for.
+    """
 
     def __init__(
         self,
@@ -95,25 +103,13 @@ class Session:
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostState] = collections.defaultdict(_HostState)
         self._tokens: Tokens | None = None
-        self._documents: collections.OrderedDict[Digest, Document] = collections.OrderedDict()
+        self.documents: Kept[Digest, Document] = Kept(KEPT_DOCUMENTS)
+        self.configs: Kept[Digest, bytes] = Kept(KEPT_CONFIGS)
+        self.names: Kept[str, Digest] = Kept(KEPT_NAMES)
 
     def close(self) -> None:
         """Close idle connections; tokens and documents are kept."""
         self._transport.close()
-
-    # Documents, once parsed
-
-    def document(self, digest: Digest) -> Document | None:
-        """Return a document that this client has seen before."""
-        with self._lock:
-            return self._documents.get(digest)
-
-    def keep(self, digest: Digest, document: Document) -> None:
-        """Remember a document whose digest was verified."""
-        with self._lock:
-            self._documents[digest] = document
-            if len(self._documents) > MAX_DOCUMENTS:
-                self._documents.popitem(last=False)
 
     # Calls
 

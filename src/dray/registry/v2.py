@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
+_NO_API = {404, 405}
+_REFERRERS = {mediatype.OCI_INDEX, "application/json"}
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
@@ -102,6 +104,27 @@ class V2:
         raw = response.read(MAX_TAG_PAGE)
         tags = _read_tags(raw, response, self._name)
         return tags, _next_page(response)
+
+    def referrers(
+        self, digest: Digest, cancel: CancelToken, query: str = ""
+    ) -> tuple[Served, str | None] | None:
+        """Fetch a page of what refers to a document, and the query for the next one, if any.
+
+        Returns None where the registry has no such API (OCI distribution spec, "Listing
+        Referrers"); some answer with a page for people then.
+        """
+        path = f"referrers/{digest}{'?' if query else ''}{query}"
+        response = self._send("GET", path, cancel, accept=mediatype.OCI_INDEX)
+        kind = mediatype.essence(response.header("Content-Type"))
+        if response.status in _NO_API or (response.status == _OK and kind not in _REFERRERS):
+            response.drain()
+            return None
+        what = f"{self._name}: referrers of {digest}"
+        self._check(response, what)
+        raw = response.read(MAX_DOCUMENT)
+        if len(raw) > MAX_DOCUMENT:
+            raise InvalidDocument(f"{what}: the list is over {MAX_DOCUMENT >> 20} MiB")
+        return Served(raw, mediatype.OCI_INDEX, response.framed), _next_page(response)
 
     def _send(
         self,

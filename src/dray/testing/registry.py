@@ -7,6 +7,7 @@ It serves what was put into it and nothing else, records every request, and does
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 import time
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeRegistry"]
 
-_ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<reference>[^/]+)")
+_ROUTE = re.compile(
+    r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)"
+)
+
+_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 class FakeRegistry(HttpServer):
@@ -56,6 +61,7 @@ class FakeRegistry(HttpServer):
         redirect_blobs_to: str | Literal[True] | None = None,
         redirect_uses: int | None = None,
         page_size: int | None = None,
+        referrers: bool = False,
         tls: tuple[Path | str, Path | str] | None = None,
         client_ca: Path | str | None = None,
     ) -> None:
@@ -64,6 +70,7 @@ class FakeRegistry(HttpServer):
         self.manifests: dict[str, dict[str, tuple[bytes, str]]] = {}
         self.tags: dict[str, dict[str, str]] = {}
         self.page_size = page_size
+        self.referrers = referrers
         self.service = "fake-registry"
         self._by_token = tokens
         self._valid: dict[str, tuple[Access, float]] = {}
@@ -214,8 +221,31 @@ class FakeRegistry(HttpServer):
             return error_reply(404, "NAME_UNKNOWN", detail={"name": name})
         if kind == "manifests":
             return self._manifest(name, reference)
-        tags = sorted(self.tags.get(name, {}))
-        return self._page(request, "tags", tags, {"name": name})
+        return (
+            self._referrers(request, name, reference)
+            if kind == "referrers"
+            else self._page(request, "tags", sorted(self.tags.get(name, {})), {"name": name})
+        )
+
+    def _referrers(self, request: Request, name: str, subject: str) -> Reply:
+        """Answer with an index of the documents that name `subject` as theirs."""
+        if not self.referrers:
+            return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
+        found = []
+        for digest, (raw, media_type) in self.manifests[name].items():
+            content = json.loads(raw)
+            if content.get("subject", {}).get("digest") != subject:
+                continue
+            kind = content.get("artifactType") or content.get("config", {}).get("mediaType", "")
+            entry = {"mediaType": media_type, "digest": digest, "size": len(raw)}
+            notes = content.get("annotations", {})
+            found.append(entry | {"artifactType": kind, "annotations": notes})
+        wanted, headers = request.value("artifactType"), {}
+        if wanted is not None:
+            found = [entry for entry in found if entry["artifactType"] == wanted]
+            headers["OCI-Filters-Applied"] = "artifactType"
+        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}
+        return Reply(200, {"Content-Type": _INDEX, **headers}, json.dumps(index).encode())
 
     def _manifest(self, name: str, reference: str) -> Reply:
         digest = self.tags[name].get(reference, reference)

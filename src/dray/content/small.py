@@ -1,0 +1,46 @@
+"""Small blobs: read whole into memory, bounded and verified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dray.errors import IntegrityError, InvalidDocument, NetworkError
+from dray.model._fields import MAX_DOCUMENT
+from dray.model.digest import Digest
+
+if TYPE_CHECKING:
+    from dray.content.ports import Stream
+    from dray.model.descriptor import Descriptor
+
+
+def read_verified(stream: Stream, descriptor: Descriptor, host: str = "") -> bytes:
+    """Read a blob of at most 4 MiB to its end and close the stream.
+
+    ``host`` is who sends it, for errors. Raises `InvalidDocument` for one that is larger or
+    says so, `NetworkError` where it ends too soon, and `IntegrityError`.
+    """
+    try:
+        size = descriptor.size
+        if (size or 0) > MAX_DOCUMENT:
+            raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
+        limit = MAX_DOCUMENT if size is None else size
+        chunks, left = [], limit + 1
+        while left and (data := stream.read1(left)):
+            chunks.append(data)
+            left -= len(data)
+    finally:
+        stream.close()
+    raw = b"".join(chunks)
+    if size is not None and len(raw) < size:
+        raise NetworkError(f"{host}: the blob ended after {len(raw):,} bytes", host=host)
+    if len(raw) > limit and size is None:
+        raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
+    if not descriptor.digest.matches(raw):
+        actual = str(Digest.of(raw, descriptor.digest.algorithm))
+        raise IntegrityError(
+            f"{descriptor.digest}: content does not match its digest (got {actual})",
+            expected=str(descriptor.digest),
+            actual=actual,
+            hint=f"{host} or a proxy on the way altered it" if host else "the file is damaged",
+        )
+    return raw

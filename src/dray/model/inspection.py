@@ -1,0 +1,189 @@
+"""What an image's documents say about it, in the words and the JSON of ``skopeo inspect``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dray.model import gojson, gotime, v1
+from dray.model._fields import load_object
+from dray.model.config import MAX_DEPTH
+from dray.model.descriptor import Descriptor
+from dray.model.gostruct import Field, Kind, decode, encode
+from dray.model.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dray.model.digest import Digest
+    from dray.model.schema1 import Schema1
+
+_RUN = (
+    Field("User", Kind.STRING, omit_empty=True),
+    Field("ExposedPorts", Kind.SET, omit_empty=True),
+    Field("Env", Kind.STRINGS, omit_empty=True),
+    Field("Entrypoint", Kind.STRINGS, omit_empty=True),
+    Field("Cmd", Kind.STRINGS, omit_empty=True),
+    Field("Volumes", Kind.SET, omit_empty=True),
+    Field("WorkingDir", Kind.STRING, omit_empty=True),
+    Field("Labels", Kind.MAP, omit_empty=True),
+    Field("StopSignal", Kind.STRING, omit_empty=True),
+    Field("ArgsEscaped", Kind.BOOL, omit_empty=True),
+)
+_STEP = (
+    Field("created", Kind.TIME, omit_empty=True, pointer=True),
+    Field("created_by", Kind.STRING, omit_empty=True),
+    Field("author", Kind.STRING, omit_empty=True),
+    Field("comment", Kind.STRING, omit_empty=True),
+    Field("empty_layer", Kind.BOOL, omit_empty=True),
+)
+# The structs of image-spec 1.1 (specs-go/v1/config.go), whose order the output has.
+OCI_IMAGE = (
+    Field("created", Kind.TIME, omit_empty=True, pointer=True),
+    Field("author", Kind.STRING, omit_empty=True),
+    Field("architecture", Kind.STRING),
+    Field("variant", Kind.STRING, omit_empty=True),
+    Field("os", Kind.STRING),
+    Field("os.version", Kind.STRING, omit_empty=True),
+    Field("os.features", Kind.STRINGS, omit_empty=True),
+    Field("config", _RUN),
+    Field("rootfs", (Field("type", Kind.STRING), Field("diff_ids", Kind.STRINGS))),
+    Field("history", _STEP, omit_empty=True, many=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """An image by its manifest and config alone; nobody has looked at its layers.
+
+    ``name`` is the repository in full, empty outside of registries. ``digest`` is what the
+    name stands for: that of the index, where ``manifest`` is chosen from one. ``tag`` is the
+    one that a schema1 manifest names itself by. ``repo_tags`` is None where the registry
+    does not tell. ``created`` is RFC 3339 text, None where an OCI config has none; ``env``
+    and ``labels`` are None where the config has none, entries of ``env`` are ``NAME=value``.
+    ``layers`` run from the bottom up; schema1 gives neither their type nor their size.
+    ``config`` is the config's bytes, empty for schema1, which has none.
+    """
+
+    name: str
+    digest: Digest
+    manifest: Manifest | Schema1 = field(repr=False)
+    config: bytes = field(repr=False)
+    repo_tags: tuple[str, ...] | None
+    tag: str
+    created: str | None
+    docker_version: str
+    labels: Mapping[str, str] | None
+    architecture: str
+    os: str
+    layers: tuple[Descriptor, ...]
+    env: tuple[str, ...] | None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of config and layers as they are transferred; None where the format is silent."""
+        if not isinstance(self.manifest, Manifest):
+            return None
+        return size_of(self.manifest)
+
+    def fields(self) -> dict[str, Any]:
+        """Return what ``skopeo inspect`` shows, under its names and in its order."""
+        named = {"Name": self.name, "Tag": self.tag}
+        shown: dict[str, Any] = {key: value for key, value in named.items() if value}
+        return shown | {
+            "Digest": str(self.digest),
+            "RepoTags": self.repo_tags,
+            "Created": self.created,
+            "DockerVersion": self.docker_version,
+            "Labels": None if self.labels is None else gojson.sorted_map(dict(self.labels)),
+            "Architecture": self.architecture,
+            "Os": self.os,
+            "Layers": [str(layer.digest) for layer in self.layers],
+            "LayersData": [_layer(layer) for layer in self.layers],
+            "Env": self.env,
+        }
+
+    def json(self) -> str:
+        """Return the same as JSON, indented by four spaces, as Go writes it."""
+        return gojson.indented(self.fields())
+
+    def oci_config(self) -> dict[str, Any]:
+        """Return the config as an OCI one: known fields only, all in the specification's order.
+
+        The DiffIDs of a schema1 image are not known without its layers; they are empty.
+        """
+        if isinstance(self.manifest, Manifest):
+            return encode(OCI_IMAGE, decode(OCI_IMAGE, _load(self.config)))
+        found = decode(OCI_IMAGE, _load(schema1_config(self.manifest)))
+        made = [layer for layer in self.manifest.layers if not layer.throwaway]
+        found["rootfs"]["diff_ids"] = [""] * len(made)
+        return encode(OCI_IMAGE, found)
+
+
+def inspection(
+    name: str,
+    digest: Digest,
+    manifest: Manifest | Schema1,
+    config: bytes,
+    repo_tags: tuple[str, ...] | None = (),
+) -> Inspection:
+    """Read what an image's documents say; raises `InvalidDocument` where Go's decoder would."""
+    if isinstance(manifest, Manifest):
+        found = _facts(config, docker=".docker." in manifest.media_type)
+        layers, tag = manifest.layers, ""
+    else:
+        found = _facts(manifest.layers[0].v1_json, docker=True)
+        layers = tuple(Descriptor("", layer.blob_sum) for layer in reversed(manifest.layers))
+        tag = manifest.tag
+    run = found.get("config", {})
+    return Inspection(
+        name=name,
+        digest=digest,
+        manifest=manifest,
+        config=config,
+        repo_tags=repo_tags,
+        tag=tag,
+        created=found.get("created"),
+        docker_version=found.get("docker_version", ""),
+        labels=run.get("Labels"),
+        architecture=found.get("architecture", ""),
+        os=found.get("os", ""),
+        layers=layers,
+        env=tuple(run["Env"]) if "Env" in run else None,
+    )
+
+
+def size_of(manifest: Manifest) -> int:
+    """Return the bytes of an image's config and layers, each blob once."""
+    sizes = {blob.digest: blob.size or 0 for blob in (manifest.config, *manifest.layers)}
+    return sum(sizes.values())
+
+
+def schema1_config(manifest: Schema1) -> bytes:
+    """Make the config of a schema1 image as far as it is known without its layers: no DiffIDs."""
+    steps = reversed(manifest.layers)
+    history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
+    return v1.config_from_v1(manifest.layers[0].v1_json, [], history)
+
+
+def _facts(raw: bytes, *, docker: bool) -> dict[str, Any]:
+    """Read a config as docker's struct, or as OCI's and what docker adds to it."""
+    source = _load(raw)
+    found = decode(v1.IMAGE_20_10, source)
+    if docker:
+        return {"created": gotime.ZERO} | found  # a time, and no pointer to one
+    version = found.get("docker_version", "")
+    return decode(OCI_IMAGE, source) | {"docker_version": version}
+
+
+def _load(raw: bytes) -> dict[str, Any]:
+    return load_object(raw, "the image config", max_depth=MAX_DEPTH).value
+
+
+def _layer(layer: Descriptor) -> dict[str, Any]:
+    return {
+        "MIMEType": layer.media_type,
+        "Digest": str(layer.digest),
+        "Size": -1 if layer.size is None else layer.size,
+        "Annotations": gojson.sorted_map(dict(layer.annotations)) or None,
+    }

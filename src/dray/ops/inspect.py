@@ -1,0 +1,92 @@
+"""Inspect: what an image's documents say, with nothing fetched but them (SPEC: "Inspect")."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dray.content.beside import beside
+from dray.errors import Denied, NotFound, Unauthorized
+from dray.model.address import Where
+from dray.model.inspection import inspection
+from dray.model.reference import Reference
+from dray.ops.places import open_place, open_repository
+from dray.ops.reading import choose, read_config
+from dray.transfer.progress import Emitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dray.content.cancel import CancelToken
+    from dray.model.address import Address
+    from dray.model.inspection import Inspection
+    from dray.ops.places import Access, Source
+    from dray.ops.reading import Wanted
+
+
+def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> Inspection:
+    """Return what is known of an image from its documents.
+
+    ``tags`` asks for the repository's tags as well, at the same time; where they are denied or
+    missing there is a warning. A name with neither tag nor digest means ``latest``, and where
+    there is none, the first tag. Raises what `open_place` and `select` do.
+    """
+    with _tags(address, access, wanted=tags) as listed:
+        with _open_some(address, access, listed) as source:
+            chosen = choose(source, wanted)
+            config = read_config(source, chosen, access.cancel)
+        name = source.reference.name if source.reference is not None else ""
+        found = _allowed(listed, Emitter(access.listener, address.name)) if tags else ()
+    return inspection(name, source.digest, chosen.manifest, config, found)
+
+
+@contextlib.contextmanager
+def _tags(
+    address: Address, access: Access, *, wanted: bool
+) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Yield what returns the tags of a repository, from a list fetched meanwhile if ``wanted``."""
+    reference = address.reference
+    if reference is None or address.where is not Where.REGISTRY:
+        yield lambda: ()
+        return
+
+    def fetch(cancel: CancelToken) -> tuple[str, ...]:
+        return tuple(open_repository(reference, access._replace(cancel=cancel)).tags())
+
+    if wanted:
+        with beside(access.cancel, fetch) as wait:
+            yield wait
+    else:
+        yield lambda: fetch(access.cancel)
+
+
+def _allowed(listed: Callable[[], tuple[str, ...]], emitter: Emitter) -> tuple[str, ...] | None:
+    try:
+        return listed()
+    except (Denied, NotFound, Unauthorized) as error:
+        emitter.warn(f"the tags cannot be listed ({error})")
+        return None
+
+
+@contextlib.contextmanager
+def _open_some(
+    address: Address, access: Access, listed: Callable[[], tuple[str, ...]]
+) -> Iterator[Source]:
+    """Open an image; where ``latest`` is only understood and not there, by the first tag."""
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(open_place(address, access))
+        except NotFound:
+            emitter = Emitter(access.listener, address.name)
+            tags = _allowed(listed, emitter) if _is_tagless(address) else ()
+            if not tags or address.reference is None:
+                raise
+            emitter.warn(f"there is no latest; this is the first tag, {tags[0]}")
+            other = replace(address, reference=address.reference.with_tag(tags[0]))
+            source = stack.enter_context(open_place(other, access))
+        yield source
+
+
+def _is_tagless(address: Address) -> bool:
+    return address.where is Where.REGISTRY and Reference.parse(address.name).is_name_only

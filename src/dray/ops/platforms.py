@@ -1,0 +1,79 @@
+"""The images of an index, one for each platform, with their sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.errors import NotFound
+from dray.model.inspection import size_of
+from dray.model.manifest import Index, Manifest
+from dray.model.mediatype import KNOWN
+from dray.ops.places import open_place
+from dray.ops.reading import parsed_config
+from dray.transfer.graph import select_all
+from dray.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Place
+    from dray.model.address import Address
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+    from dray.model.platform import Platform
+    from dray.ops.places import Access, Source
+    from dray.transfer.graph import Selection
+
+
+class PlatformImage(NamedTuple):
+    """One image of an index; ``size`` is in bytes of config and layers, as transferred."""
+
+    platform: Platform
+    digest: Digest
+    media_type: str
+    size: int | None
+    layers: tuple[Descriptor, ...]
+
+
+def platforms(
+    address: Address, access: Access, jobs: int = 6
+) -> tuple[Digest, list[PlatformImage]]:
+    """Return the root's digest and all images below it, with their sizes.
+
+    A ``sparse`` place tells of those that it holds. ``jobs`` documents are fetched at a time.
+    """
+    with open_place(address, access) as source:
+        found = _images(source, access, jobs)
+        return source.digest, [_platform_image(source, each, access.cancel) for each in found]
+
+
+def _images(source: Source, access: Access, jobs: int) -> list[Selection]:
+    place, document = source.place, source.document
+    if not isinstance(document, Index):
+        return select_all(source.digest, document, place.document)
+    if not source.sparse:
+        # What has been fetched is kept, so the search below finds it without asking.
+        listed = [entry for entry in document.manifests if entry.media_type.lower() in KNOWN]
+        tasks = [functools.partial(_fetch, place, entry.digest) for entry in listed]
+        run_tasks(None, tasks, jobs=jobs, cancel=access.cancel)
+        return select_all(source.digest, document, place.document)
+    held: list[Selection] = []
+    for entry in document.manifests:
+        with contextlib.suppress(NotFound):
+            child = place.document(entry.digest)
+            held += select_all(entry.digest, child, place.document)
+    return held
+
+
+def _fetch(place: Place, digest: Digest, _cancel: CancelToken) -> None:
+    place.document(digest)
+
+
+def _platform_image(source: Source, chosen: Selection, cancel: CancelToken) -> PlatformImage:
+    manifest = chosen.manifest
+    entries = chosen.indexes[-1][1].manifests if chosen.indexes else ()
+    listed = (entry.platform for entry in entries if entry.digest == chosen.digest)
+    platform = next(listed, None) or parsed_config(source, chosen, cancel).platform
+    size = size_of(manifest) if isinstance(manifest, Manifest) else None
+    return PlatformImage(platform, chosen.digest, manifest.media_type, size, chosen.layers)

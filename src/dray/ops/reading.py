@@ -1,0 +1,86 @@
+"""Reading images where they are: the documents and the config for a platform."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.model.address import Where
+from dray.model.config import parse_config
+from dray.model.inspection import schema1_config
+from dray.model.manifest import Index, Manifest
+from dray.ops.places import open_place, open_repository, read_blob
+from dray.transfer.graph import select
+
+if TYPE_CHECKING:
+    from dray.content.cancel import CancelToken
+    from dray.model.address import Address
+    from dray.model.config import ImageConfig
+    from dray.model.digest import Digest
+    from dray.model.manifest import Document
+    from dray.model.platform import Platform
+    from dray.ops.history import Step
+    from dray.ops.places import Access, Source
+    from dray.transfer.graph import Selection
+
+
+class Wanted(NamedTuple):
+    """The platform that was asked for, if any was, and the one that is meant otherwise."""
+
+    platform: Platform | None
+    default: Platform
+
+
+def choose(source: Source, wanted: Wanted) -> Selection:
+    """Return the image for a platform; of a store's index, the one that its name shows."""
+    place = source.place
+    if wanted.platform is None and source.shown is not None and isinstance(source.document, Index):
+        return select(source.shown, place.document(source.shown), wanted.default, place.document)
+    platform = wanted.platform or wanted.default
+    return select(source.digest, source.document, platform, place.document)
+
+
+def read_config(source: Source, chosen: Selection, cancel: CancelToken) -> bytes:
+    """Return a config's bytes, empty for schema1, which has none."""
+    if chosen.config is None:
+        return b""
+    return read_blob(source.place, chosen.config, cancel)
+
+
+def parsed_config(source: Source, chosen: Selection, cancel: CancelToken) -> ImageConfig:
+    """Return a config; for schema1 it is made, without DiffIDs."""
+    if not isinstance(chosen.manifest, Manifest):
+        return parse_config(schema1_config(chosen.manifest))
+    return parse_config(read_config(source, chosen, cancel))
+
+
+def config(address: Address, access: Access, wanted: Wanted) -> ImageConfig:
+    """Return an image's config; for schema1 it is made, without DiffIDs."""
+    with open_place(address, access) as source:
+        return parsed_config(source, choose(source, wanted), access.cancel)
+
+
+def document(address: Address, access: Access, wanted: Wanted) -> tuple[Digest, Document]:
+    """Return the document that a name stands for, or its manifest for a platform if one is."""
+    with open_place(address, access) as source:
+        if wanted.platform is None:
+            return source.digest, source.document
+        chosen = choose(source, wanted)
+        return chosen.digest, chosen.manifest
+
+
+def digest(address: Address, access: Access, wanted: Wanted) -> Digest:
+    """Return the digest that a name stands for; of a tag by a request without a body."""
+    reference = address.reference
+    plain = address.where is Where.REGISTRY and wanted.platform is None
+    if not plain or reference is None or reference.digest is not None:
+        return document(address, access, wanted)[0]
+    return open_repository(reference, access).resolve(reference).digest
+
+
+def steps(address: Address, access: Access, wanted: Wanted) -> list[Step]:
+    """Return the steps that made an image, the last one first, with their layers."""
+    from dray.ops.history import history
+
+    with open_place(address, access) as source:
+        chosen = choose(source, wanted)
+        return history(parsed_config(source, chosen, access.cancel), chosen.layers)

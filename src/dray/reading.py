@@ -1,0 +1,225 @@
+"""What a client tells of images where they are: nothing is stored, no layer is fetched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dray.config import host_platform
+from dray.connected import Connected
+from dray.model.platform import Platform
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable
+
+    from dray.content.cancel import CancelToken
+    from dray.content.events import Event
+    from dray.image import Store
+    from dray.model.config import ImageConfig
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+    from dray.model.inspection import Inspection
+    from dray.model.manifest import Document
+    from dray.ops.history import Step
+    from dray.ops.platforms import PlatformImage
+    from dray.ops.reading import Wanted
+    from dray.ops.tags import Order
+
+    Listener = Callable[[Event], None] | None
+
+
+class Reading(Connected):
+    """The calls that read documents.
+
+    ``address`` is a name in a registry, or begins with ``store:``, ``oci:``, ``oci-archive:``,
+    ``docker-archive:`` or ``dir:``. Without ``platform`` an index stands for this machine's
+    system and architecture. What was fetched once is kept, so that asking again costs no more
+    than a look whether a tag has moved. All raise `InvalidReference`, `NotFound`,
+    `PlatformMismatch`, `Unauthorized`, `Denied`, `RateLimited`, `RegistryError`,
+    `NetworkError`, `IntegrityError`, `InvalidDocument`, `Unsupported`, `UnsafeArchive`,
+    `StoreError` and `Cancelled`.
+    """
+
+    def inspect(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        tags: bool = False,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> Inspection:
+        """Return what is known of an image by its manifest and config.
+
+        ``tags`` lists the repository's tags as well, at the same time. A name with neither
+        tag nor digest is ``latest``, and where there is none, the first tag.
+        """
+        from dray.model.address import Address
+        from dray.ops.inspect import inspect
+
+        access = self._access(store, on_event, cancel)
+        return inspect(Address.parse(address), access, _wanted(platform), tags=tags)
+
+    def platforms(
+        self,
+        address: str,
+        *,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> tuple[Digest, list[PlatformImage]]:
+        """Return the digest of an index and the images that it lists, with their sizes."""
+        from dray.model.address import Address
+        from dray.ops.platforms import platforms
+
+        access = self._access(store, on_event, cancel)
+        return platforms(Address.parse(address), access, self._transfers.jobs)
+
+    def tags(
+        self,
+        name: str,
+        *,
+        matching: str = "",
+        order: Order = "registry",
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[str]:
+        """List the tags of a repository.
+
+        ``matching`` is a regular expression, or a range of versions: ``>=1.2 <2``,
+        ``semver:^1.2``. ``order`` is the registry's, by ``name``, or by ``version``, the
+        newest last.
+        """
+        from dray.model.reference import Reference
+        from dray.ops.places import open_repository
+        from dray.ops.tags import select_tags
+
+        access = self._access(None, on_event, cancel)
+        reference = Reference.parse(name.removeprefix("docker://"))
+        return select_tags(open_repository(reference, access).tags(), matching, order)
+
+    def digest(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> Digest:
+        """Return the digest that a name stands for, or with ``platform`` its image's."""
+        from dray.model.address import Address
+        from dray.ops.reading import digest
+
+        access = self._access(store, on_event, cancel)
+        return digest(Address.parse(address), access, _wanted(platform))
+
+    def manifest(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> Document:
+        """Return the manifest or index that a name stands for; ``raw`` is it as served.
+
+        With ``platform`` it is the manifest of the image for it.
+        """
+        from dray.model.address import Address
+        from dray.ops.reading import document
+
+        access = self._access(store, on_event, cancel)
+        return document(Address.parse(address), access, _wanted(platform))[1]
+
+    def config(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> ImageConfig:
+        """Return an image's config; ``raw`` is it as served.
+
+        A schema1 image has none: it is made, without the DiffIDs, which take the layers.
+        """
+        from dray.model.address import Address
+        from dray.ops.reading import config
+
+        access = self._access(store, on_event, cancel)
+        return config(Address.parse(address), access, _wanted(platform))
+
+    def history(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Step]:
+        """Return the steps that made an image, the last one first, with their layers.
+
+        A bare name means the store, and where it has no such image, the registry.
+        """
+        from dray.model.address import Address, Where
+        from dray.ops.reading import steps
+
+        access = self._access(store, on_event, cancel)
+        return steps(Address.parse(address, bare=Where.ANY), access, _wanted(platform))
+
+    def referrers(
+        self,
+        address: str,
+        *,
+        artifact_type: str = "",
+        platform: str | Platform | None = None,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Descriptor]:
+        """Return what refers to an image, of one type or of any: signatures, SBOMs."""
+        from dray.model.address import Address
+        from dray.ops.referrers import referrers
+
+        access = self._access(store, on_event, cancel)
+        return referrers(Address.parse(address), access, _wanted(platform), artifact_type)
+
+    def blob(
+        self,
+        address: str,
+        digest: str | Digest = "",
+        *,
+        store: Store | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> io.BufferedReader:
+        """Open a blob by its digest, which may stand in the address: ``name@sha256:…``.
+
+        It is verified as it is read: the read that reaches the end raises `IntegrityError` if
+        the content is not what the digest says. Close it.
+        """
+        import io
+
+        from dray.model.address import Address
+        from dray.ops.blob import open_blob
+
+        access = self._access(store, on_event, cancel)
+        where = lambda: store or self.store  # noqa: E731 - opened only if it is meant
+        raw = open_blob(Address.parse(address), str(digest), access, where)
+        return io.BufferedReader(raw, 256 * 1024)
+
+
+def _wanted(platform: str | Platform | None) -> Wanted:
+    """Return the platform that was asked for; variants of amd64 are not, where none was."""
+    from dray.ops.reading import Wanted
+
+    host = host_platform()
+    default = Platform(host.os, host.architecture) if host.architecture == "amd64" else host
+    if isinstance(platform, str):
+        return Wanted(Platform.parse(platform, default), default)
+    return Wanted(platform, default)

@@ -1,0 +1,39 @@
+"""What a client keeps is bounded by bytes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dray.registry.kept import Kept
+
+
+def test_what_was_used_longest_ago_goes_first():
+    kept: Kept[str, int] = Kept(100)
+    for number, key in enumerate("abcd"):
+        kept.put(key, number, 25)
+    assert kept.get("a") == 0
+    kept.put("e", 4, 25)
+    assert [kept.get(key) for key in "abcde"] == [0, None, 2, 3, 4]
+
+
+def test_a_key_is_kept_once():
+    kept: Kept[str, int] = Kept(100)
+    kept.put("a", 1, 20)
+    kept.put("a", 2, 10)
+    assert (kept.get("a"), kept.size) == (2, 10)
+
+
+def test_what_is_too_large_drives_nothing_out():
+    kept: Kept[str, int] = Kept(100)
+    kept.put("a", 1, 25)
+    kept.put("b", 2, 26)
+    assert (kept.get("a"), kept.get("b")) == (1, None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 40)), max_size=100))
+def test_the_bound_holds(entries: list[tuple[int, int]]):
+    kept: Kept[int, int] = Kept(100)
+    for key, size in entries:
+        kept.put(key, size, size)
+        assert 0 <= kept.size <= 100
+    held = {key: size for key, size in entries if kept.get(key) is not None}
+    assert kept.size == sum(kept.get(key) or 0 for key in held)
