@@ -1,6 +1,7 @@
 import base64
 import http.client
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dray.testing import (
     ContentRange,
     Corrupt,
     Cut,
+    CutHead,
     Delay,
     DropHeader,
     FakeRegistry,
@@ -284,6 +286,15 @@ class TestFaults:
             ask(registry.host, blob)
         assert caught.value.partial == DATA[:300_000]
         assert registry.requests[-1].bytes_sent == 300_000
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_cut_within_the_head(self, registry: FakeRegistry, blob: str, method: str):
+        registry.inject(Fault(CutHead(after=30), times=1))
+        with socket.create_connection(("127.0.0.1", registry.port), timeout=10) as connection:
+            connection.sendall(f"{method} {blob} HTTP/1.1\r\n\r\n".encode())
+            head = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert head == b"HTTP/1.1 200 OK\r\nServer: fake\r\nDate"[:30]
+        assert ask(registry.host, blob)[1] == DATA
 
     @pytest.mark.parametrize("action", [Cut(after=10, reset=True), HangUp(reset=True)])
     def test_reset(self, registry: FakeRegistry, blob: str, action: Action):

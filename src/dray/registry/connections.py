@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import queue
 import socket
@@ -182,9 +183,46 @@ class Current(threading.local):
 current = Current()
 
 
+class _Lines:
+    """A file that remembers its last line."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.last = b""
+
+    def readline(self, limit: int) -> bytes:
+        self.last = self._file.readline(limit)
+        return self.last
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose head has to be whole (RFC 9112, section 8).
+
+    The library takes the end of a connection for the end of the head: half an address in
+    ``Location``, or no ``Content-Range`` at all, would be believed.
+    """
+
+    def begin(self) -> None:
+        if self.headers is not None:
+            return
+        file = self.fp
+        self.fp = lines = _Lines(file)
+        try:
+            super().begin()
+        finally:
+            if self.fp is not None:  # None: there was no answer at all
+                self.fp = file
+        if lines.last not in {b"\r\n", b"\n"}:
+            raise http.client.RemoteDisconnected("the connection ended within the head")
+
+
 class _Wakeable(HTTPConnection):
     """A connection that can be shut down from another thread at any moment of its life."""
 
+    response_class = _Answer
     _wake: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:

@@ -139,6 +139,7 @@ class HttpServer:
 class _Handler(BaseHTTPRequestHandler):
     """Reads requests from one connection and sends what the server's owner answers."""
 
+    head_limit: int | None = None
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
@@ -152,6 +153,12 @@ class _Handler(BaseHTTPRequestHandler):
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
+
+    def flush_headers(self) -> None:
+        if self.head_limit is not None:
+            lines: list[bytes] = self._headers_buffer  # type: ignore[has-type]
+            self._headers_buffer = [b"".join(lines)[: self.head_limit]]
+        super().flush_headers()
 
     def version_string(self) -> str:
         return "fake"
@@ -170,7 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.command, path, query, dict(headers), body)
         record = Recorded(self.command, self.path, headers, body, connection=self.number)
         try:
-            send_reply(self, owner.respond(request, record), record, owner.closing)
+            reply = owner.respond(request, record)
+            self.head_limit = reply.head_cut_after
+            send_reply(self, reply, record, owner.closing)
         finally:
             owner.done()
 

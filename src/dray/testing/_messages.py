@@ -68,13 +68,14 @@ class Reply:
     start: int = 0
     stop: int | None = None
 
-    # The faults: positions count bytes of this answer's body, from 0.
+    # The faults: positions count bytes of this answer's body (or head), from 0.
     hang_up: bool = False
     delay: float = 0
     length: int | str | None = None
     no_length: bool = False
     chunked: bool = False
     cut_after: int | None = None
+    head_cut_after: int | None = None
     reset: bool = False
     stall_after: int | None = None
     stall_seconds: float = 0

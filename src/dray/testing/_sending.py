@@ -31,6 +31,9 @@ def send_reply(
     record.status = reply.status
     bodyless = record.method == "HEAD" or reply.status in {204, 304}
     _send_head(handler, reply, bodyless=bodyless)
+    if reply.head_cut_after is not None:
+        hang_up(handler, reset=reply.reset)
+        return
     if bodyless:
         return
     for piece in _paced(reply, closing):

@@ -27,6 +27,7 @@ __all__ = [
     "ContentRange",
     "Corrupt",
     "Cut",
+    "CutHead",
     "Delay",
     "DropHeader",
     "Fault",
@@ -112,6 +113,17 @@ class Cut(Action):
     def shape(self, reply: Reply) -> None:
         """Set where to cut."""
         reply.cut_after, reply.reset = self.after, self.reset
+
+
+@dataclass(frozen=True)
+class CutHead(Action):
+    """Close the connection after so many bytes of status line and headers."""
+
+    after: int = 0
+
+    def shape(self, reply: Reply) -> None:
+        """Set where to cut."""
+        reply.head_cut_after = self.after
 
 
 @dataclass(frozen=True)
