@@ -206,7 +206,6 @@ def test_two_documents_in_one_are_refused(value: object):
         ("", mediatype.DOCKER_SCHEMA1),
         ("application/json", mediatype.DOCKER_SCHEMA1),
         (mediatype.DOCKER_SCHEMA1, mediatype.DOCKER_SCHEMA1),
-        (mediatype.DOCKER_SCHEMA1_SIGNED, mediatype.DOCKER_SCHEMA1_SIGNED),
     ],
 )
 def test_schema1_is_known_by_its_layers(served: str, media_type: str):

@@ -239,6 +239,13 @@ BUILT = build_schema1(LAYERS, keys=[("ES256", KEYS["ES256"])])
 SIGNED, SIGNED_PAYLOAD = BUILT.manifest, BUILT.payload
 
 
+def test_a_manifest_served_as_signed_has_signatures() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        parse(SIGNED_PAYLOAD, SIGNED_TYPE)
+    assert caught.value.path == "signatures"
+    assert isinstance(parse(SIGNED_PAYLOAD, SIGNED_TYPE.replace("prettyjws", "json")), Schema1)
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.integers(0, len(SIGNED.data) - 1), st.binary(max_size=3))
 def test_a_damaged_manifest_makes_nothing_but_a_refusal(at: int, patch: bytes) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dray.errors import IntegrityError, InvalidDigest, InvalidDocument, Unsupported
-from dray.model import v1
+from dray.model import mediatype, v1
 from dray.model._fields import Fields, load_object
 from dray.model.digest import Digest
 
@@ -81,6 +81,8 @@ def parse_schema1(fields: Fields, raw: bytes, media_type: str) -> Schema1:
     Raises `InvalidDocument`, and `Unsupported` for layers named by tarsums.
     """
     payload = _payload(fields, raw)
+    if media_type == mediatype.DOCKER_SCHEMA1_SIGNED and payload == raw:
+        fields.fail("signatures", f"are missing, expected in {media_type}")
     signed = fields
     if payload != raw:
         # The digest and the signatures are over the payload: what stands outside is hearsay.
