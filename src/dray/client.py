@@ -54,8 +54,9 @@ class Client(Reading):
         image returned is then the one for this machine, else the first.
         ``verify_layers=False`` leaves out the comparison of DiffIDs; digests are always
         verified. ``verify_signatures=False`` takes schema1 manifests whose signatures do not
-        match, as engines do. ``on_event`` is called from several threads, one event at a time;
-        what it raises goes to the logger ``dray`` and stops nothing.
+        match, as engines do. ``on_event`` is called from a thread of its own, one event at a
+        time, and has heard all when the call returns; a slow one holds up nothing but that
+        return, and what it raises goes to the logger ``dray``.
         Interrupted or cancelled, it keeps what has arrived for the next attempt.
 
         Raises `InvalidReference`, `NotFound`, `PlatformMismatch`, `Unauthorized`, `Denied`,
@@ -119,13 +120,17 @@ class Client(Reading):
         in the report. Raises the errors of `pull`, and `UnsafeArchive`, where the image itself
         cannot be found or read.
         """
+        from dray.content.retry import RetryPolicy
         from dray.model.address import Address
         from dray.ops.places import open_place
         from dray.ops.validate import validate
+        from dray.transfer.progress import Emitter
 
         access = self._access(store, on_event, cancel)
+        policy = RetryPolicy(attempts=self._transfers.retries)
+        retrying = Emitter(access.listener, address).retrying
         with open_place(Address.parse(address), access) as source:
-            return validate(source, access.cancel)
+            return validate(source, policy, access.cancel, retrying)
 
     def _pull_options(
         self,

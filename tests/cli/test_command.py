@@ -214,6 +214,7 @@ def test_progress_for_programs(dray: Dray, name: str, fake: FakeRegistry):
     done = dray("pull", "--progress=json", name)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     events = [json.loads(line) for line in done.stderr.splitlines()]
+    events = [event for event in events if event["status"] != "summary"]
     for event in events:
         assert set(event) <= {
             "status", "reference", "digest", "current", "total", "seconds", "message",

@@ -14,6 +14,8 @@ from dray.testing import BuiltImage, FakeRegistry, Fault, Trickle, build_image, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from conftest import Dray
+
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 SLOW = 4_000_000  # bytes a second, so that there is something to draw
 
@@ -60,6 +62,21 @@ def test_results_stay_and_nothing_is_drawn_over_them(
         assert built.id in lines  # a line of its own, with nothing before or behind it
     behind = written[written.index(two.id) :]
     assert not ESCAPE.search(behind)
+
+
+def test_a_layer_that_somebody_else_fetches_is_drawn(
+    fake: FakeRegistry, environment: dict[str, str], dray: Dray
+):
+    built = image(3)
+    fake.add_image("app", built, "t")
+    fake.inject(Fault(Trickle(SLOW / 2), path="/blobs/"))
+    first = dray.start("pull", "-q", f"{fake.host}/app:t")
+    while not any("/blobs/" in request.path for request in fake.requests):
+        assert first.poll() is None
+    written, code = on_a_terminal(environment, "pull", f"{fake.host}/app:t")
+    assert first.wait(20) == 0
+    assert code == 0
+    assert re.search(r"[0-9a-f]{12}  Waiting  .*━.* MB  .*/s", ESCAPE.sub("", written))
 
 
 def test_a_short_pull_is_not_drawn_at_all(fake: FakeRegistry, environment: dict[str, str]):

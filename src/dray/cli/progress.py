@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 
 
 HEARTBEAT = 10.0  # seconds between two lines of a log while layers are on their way
+SUMMARY = 1.0  # seconds between two summaries for programs
 _ENDED = {Status.EXISTS, Status.COMPLETE}
-_MOVING = {Status.DOWNLOADING, Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
+_ARRIVING = {Status.DOWNLOADING, Status.VERIFYING, Status.WAITING}
 WINDOW = 5.0  # seconds over which a rate is averaged
 
 
 @dataclass(slots=True)
 class LayerState:
-    """What is known of a layer: its last status and how many bytes are there."""
+    """What is known of a layer: its last status, how many bytes are there, since it began."""
 
     status: Status
     current: int = 0
     total: int | None = None
-    note: str = ""
+    begun: bool = False
 
 
 @dataclass(slots=True)
@@ -50,19 +51,23 @@ class Tally:
     """All layers of one image, and how fast they arrive."""
 
     layers: dict[Digest, LayerState] = field(default_factory=dict)
+    _arrived: int = 0
     _samples: list[tuple[float, int]] = field(default_factory=list)
 
     def update(self, event: Event) -> LayerState | None:
         """Take an event in; return the layer that it is about."""
         if event.status is Status.RESOLVED:
             self.layers.clear()
-            self._samples.clear()
+            self._samples = [(time.monotonic(), self._arrived)]
         if event.digest is None or event.status is Status.DIGEST:
             return None
         state = self.layers.setdefault(event.digest, LayerState(event.status))
+        if event.status in _ARRIVING:
+            # What an earlier pull has left is there, but did not arrive.
+            self._arrived += max(0, event.current - state.current) if state.begun else 0
+            state.begun = True
         state.status = event.status
         state.total = event.total
-        state.note = event.message
         if event.status is not Status.RETRYING:  # which keeps what has arrived
             state.current = event.current
         return state
@@ -86,17 +91,21 @@ class Tally:
         """Bytes a second over the last seconds; call it regularly."""
         now = time.monotonic()
         self._samples = [s for s in self._samples if now - s[0] <= WINDOW]
-        self._samples.append((now, self.current))
+        self._samples.append((now, self._arrived))
         (then, before), (_, after) = self._samples[0], self._samples[-1]
         return (after - before) / (now - then) if now > then else 0.0
+
+    def left(self) -> float | None:
+        """Return the seconds that the rest will take; None while nothing moves."""
+        rate = self.rate()
+        return (self.total - self.current) / rate if rate > 0 else None
 
     def summary(self) -> str:
         """Return ``2/5 layers, 87.3/146.0 MB, 38.0 MB/s, 0:02 left``."""
         parts = [f"{self.ended}/{len(self.layers)} layers", sizes(self.current, self.total)]
-        rate = self.rate()
-        if rate > 0:
-            parts.append(f"{size(rate)}/s")
-            parts.append(f"{clock((self.total - self.current) / rate)} left")
+        left = self.left()
+        if left is not None:
+            parts += [f"{size(self.rate())}/s", f"{clock(left)} left"]
         return ", ".join(parts)
 
 
@@ -151,6 +160,15 @@ class Quiet:
         """Do nothing: nothing is drawn."""
 
 
+class Notes:
+    """Shows warnings, and why nothing moves."""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if event.status in {Status.WARNING, Status.RETRYING}:
+            print(line(event), file=sys.stderr)  # noqa: T201 - as above
+
+
 class Plain:
     """A line for each layer as it ends, and a sign of life every ten seconds."""
 
@@ -189,14 +207,24 @@ class Plain:
 
 
 class Json:
-    """One JSON object a line, as documented in docs/command.md."""
+    """One JSON object a line, as documented in docs/progress.md."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._reference = ""
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._sum_up, name="dray-summary", daemon=True)
+        self._thread.start()
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        _tally.update(event)
+        with self._lock:
+            _tally.update(event)
+            self._reference = event.reference
+            self._write(self._described(event))
+
+    def _described(self, event: Event) -> dict[str, object]:
         found: dict[str, object] = {
             "status": event.status.name.lower(),
             "reference": event.reference,
@@ -209,11 +237,34 @@ class Json:
             found["seconds"] = round(event.seconds, 3)
         if event.message:
             found["message"] = event.message
+        return found
+
+    def _sum_up(self) -> None:
+        while not self._closed.wait(SUMMARY):
+            with self._lock:
+                if _tally.ended == len(_tally.layers):
+                    continue
+                rate, left = _tally.rate(), _tally.left()
+                self._write(
+                    {
+                        "status": "summary",
+                        "reference": self._reference,
+                        "current": _tally.current,
+                        "total": _tally.total,
+                        "rate": round(rate),
+                        "seconds": None if left is None else round(left, 1),
+                        "layers": len(_tally.layers),
+                        "ended": _tally.ended,
+                    }
+                )
+
+    def _write(self, found: dict[str, object]) -> None:
         self._stream.write(json.dumps(found) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
-        """Do nothing: each line is complete."""
+        """Stop the summaries."""
+        self._closed.set()
 
 
 def view(form: str, *, quiet: bool) -> View:

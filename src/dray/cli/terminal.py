@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 DELAY = 0.5  # seconds before anything is redrawn: what is over by then needs no drawing
 INTERVAL = 0.2  # seconds between two drawings
 WIDTH = 20  # characters of a bar
-_ACTIVE = {Status.DOWNLOADING, Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
+_ACTIVE = {
+    Status.WAITING,
+    Status.DOWNLOADING,
+    Status.VERIFYING,
+    Status.DOWNLOADED,
+    Status.RETRYING,
+}
+_MOVING = {Status.WAITING, Status.DOWNLOADING}
 
 
 class Terminal:
@@ -119,7 +126,7 @@ class Terminal:
         bar = ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(WIDTH)
         row = f"{digest.short}  {state.status:<18}  {bar}  {sizes(state.current, state.total)}"
         rate = self._rates.get(digest, (0, 0.0))[1]
-        if state.status is not Status.DOWNLOADING or rate <= 0:
+        if state.status not in _MOVING or rate <= 0:
             return row
         left = f"  {clock((total - state.current) / rate)}" if total else ""
         return f"{row}  {size(rate)}/s{left}"

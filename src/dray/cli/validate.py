@@ -31,12 +31,12 @@ def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any)
     All platforms of an index are looked at; nothing is stored. Prints every finding and exits
     with 5 if one of them is an error.
     """
-    from dray.cli.progress import Quiet
+    from dray.cli.progress import Notes
 
     chosen = settings(ctx)
     store = chosen.store()
     with make_client(chosen, store, registry) as client:
-        report = client.validate(address, on_event=Quiet())
+        report = client.validate(address, on_event=Notes())
     store.close()
     errors = sum(finding.error for finding in report.findings)
     if as_json:

@@ -86,8 +86,14 @@ def _fill(
     """Append what is missing and check size and digest of the whole."""
     descriptor = blob.descriptor
     hasher = descriptor.digest.hasher()
+    on_bytes(part.size)
     _hash_prefix(part, hasher, cancel)
-    if descriptor.size is None or part.size < descriptor.size:
+    if descriptor.size is None:
+        # Only the digest tells whether a part of a blob of unknown size is all of it.
+        complete = part.size > 0 and hasher.hexdigest() == descriptor.digest.hex
+    else:
+        complete = part.size >= descriptor.size
+    if not complete:
         _append(part, blob, hasher, most, cancel, on_bytes)
     if descriptor.size is not None and part.size != descriptor.size:
         raise _wrong_size(descriptor, f"{part.size:,} bytes")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.content.events import Event, Status
+from dray.content.events import Event, Status, ignore
 from dray.errors import DrayError, InvalidReference, NotFound, Unsupported
 from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
 from dray.transfer.graph import Selection, select, select_all
 from dray.transfer.progress import Emitter
+from dray.transfer.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,7 +107,9 @@ class _Pull:
         self._reference = reference
         self._options = options
         self._cancel = cancel
-        self._emitter = Emitter(listener, reference.familiar)
+        # A listener that is slow must not hold up what it listens to.
+        self._relay = None if listener is ignore else Relay(listener)
+        self._emitter = Emitter(self._relay or ignore, reference.familiar)
         self._repository = repository(
             session, reference, self._emitter, cancel, insecure=options.insecure
         )
@@ -126,7 +129,11 @@ class _Pull:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._ingest.__exit__(*failure)  # type: ignore[arg-type]
+        try:
+            self._ingest.__exit__(*failure)  # type: ignore[arg-type]
+        finally:
+            if self._relay is not None:
+                self._relay.close(self._cancel, failure[1])
 
     def tagged(self) -> Iterator[Pulled]:
         """Pull what is tagged; warn of tags of what is no image, or that are no tags."""

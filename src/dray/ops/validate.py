@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.codec import detect
@@ -14,6 +15,7 @@ from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
 from dray.model.manifest import Index, Manifest
 from dray.ops.schema1 import check
+from dray.transfer.reader import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Place, Stream
+    from dray.content.ports import Opened, Place, Stream
+    from dray.content.retry import RetryPolicy
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.model.schema1 import Schema1
     from dray.ops.places import Source
+    from dray.transfer.reader import OnRetry
 
 MAX_NESTING = 8
 _CHUNK = 256 * 1024
@@ -52,21 +56,35 @@ class Report(NamedTuple):
     size: int
 
 
-def validate(source: Source, cancel: CancelToken) -> Report:
+def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry: OnRetry) -> Report:
     """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
 
     All platforms of an index are checked, each blob once; what is wrong is reported and the
     rest is looked at all the same. Raises `Cancelled`.
     """
-    run = _Run(source.place, cancel, sparse=source.sparse)
+
+    def open_blob(blob: Descriptor) -> Opened:
+        # Without its size: where the blob ends is what is to be found out.
+        sizeless = replace(blob, size=None)
+        return resuming(source.place, sizeless, policy, cancel, on_retry).open(0)
+
+    run = _Run(source.place, open_blob, cancel, sparse=source.sparse)
     run.document(source.digest, source.document, "", 1)
     return Report(source.digest, run.findings, run.documents, len(run.layers), run.size)
 
 
 class _Run:
-    def __init__(self, place: Place, cancel: CancelToken, *, sparse: bool) -> None:
+    def __init__(
+        self,
+        place: Place,
+        open_blob: Callable[[Descriptor], Opened],
+        cancel: CancelToken,
+        *,
+        sparse: bool,
+    ) -> None:
         self._sparse = sparse
         self._place = place
+        self._open = open_blob
         self._cancel = cancel
         self._seen: set[Digest] = set()
         self.findings: list[Finding] = []
@@ -185,7 +203,7 @@ class _Run:
     def _check(self, blob: Descriptor, at: str, consume: Callable[[_Hashed], None]) -> bool:
         """Read a blob through ``consume`` and compare its size and digest."""
         try:
-            opened = self._place.open(blob, 0, self._cancel)
+            opened = self._open(blob)
             source = _Hashed(opened.stream, blob)
             try:
                 problem = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status
+from dray.transfer.relay import Guarded, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.1  # seconds between two reports of one layer's bytes
 
-_log = logging.getLogger("dray")
-_log.addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to
-
 
 class Emitter:
-    """Calls a listener, one event at a time; what it raises is logged and stops nothing."""
+    """Calls a listener, one event at a time; what it raises is logged and stops nothing.
+
+    Where a slow listener must not hold up what is going on, it is called through a `Relay`.
+    """
 
     def __init__(self, listener: Callable[[Event], None], reference: str) -> None:
-        self._listener = listener
+        self._listener = listener if isinstance(listener, Relay) else Guarded(listener)
         self._reference = reference
         self._lock = threading.Lock()
-        self._failed = False
 
     def emit(
         self,
@@ -45,12 +44,7 @@ class Emitter:
         """Tell the listener."""
         event = Event(status, self._reference, digest, current, total, message, seconds)
         with self._lock:
-            try:
-                self._listener(event)
-            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's affair
-                if not self._failed:
-                    _log.exception("the listener failed on %s; not said again", event)
-                self._failed = True
+            self._listener(event)
 
     def warn(self, message: str) -> None:
         """Tell what does not stop the operation but should be known."""
@@ -68,6 +62,7 @@ class LayerProgress:
         self._emitter = emitter
         self._reported: dict[Digest, float] = {}
         self._unreported: dict[Digest, int] = {}
+        self._waited: dict[Digest, tuple[int, float]] = {}
 
     def queued(self, layer: Descriptor) -> None:
         """Report a layer that will be looked at."""
@@ -109,8 +104,13 @@ class LayerProgress:
             )
 
     def waiting(self, layer: Descriptor | None, current: int) -> None:
-        """Report that somebody else is fetching a layer, and how far they are."""
-        if layer is not None:
+        """Report that somebody else is fetching a layer, and how far they are; not too often."""
+        if layer is None:
+            return
+        now = time.monotonic()
+        known, told = self._waited.get(layer.digest, (None, 0.0))
+        if known is None or (current != known and now - told >= INTERVAL):
+            self._waited[layer.digest] = current, now
             self._emitter.emit(Status.WAITING, layer.digest, current=current, total=layer.size)
 
     def complete(self, layer: Descriptor, receipt: Receipt) -> None:

@@ -1,0 +1,92 @@
+"""Events handed on in a thread of their own, so that who listens slowly holds up nothing."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from dray.content.events import Event, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.content.cancel import CancelToken
+    from dray.model.digest import Digest
+
+GRACE = 0.2  # seconds that a listener gets to hear the end of what was cancelled
+_LOOK = 0.05  # seconds between two looks at whether it was
+_MOVING = {Status.DOWNLOADING, Status.WAITING}
+
+_log = logging.getLogger("dray")
+_log.addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to
+
+
+class Guarded:
+    """A listener whose failures are logged, the first one alone, and stop nothing."""
+
+    def __init__(self, listener: Callable[[Event], None]) -> None:
+        self._listener = listener
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        """Tell the listener."""
+        try:
+            self._listener(event)
+        except Exception:  # noqa: BLE001 - whatever it is, it is the listener's affair
+            if not self._failed:
+                _log.exception("the listener failed on %s; not said again", event)
+            self._failed = True
+
+
+class Relay:
+    """Takes events and returns at once; the listener hears them in order, one at a time.
+
+    While the listener is busy, the bytes of a layer that it has not heard of yet are replaced
+    by the latest, so that no more events wait than layers have steps.
+    """
+
+    def __init__(self, listener: Callable[[Event], None]) -> None:
+        self._listener = Guarded(listener)
+        self._changed = threading.Condition()
+        self._waiting: collections.OrderedDict[object, Event] = collections.OrderedDict()
+        self._last: dict[Digest | None, object] = {}
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dray-events", daemon=True)
+                self._thread.start()
+            key = self._last.get(event.digest)
+            before = self._waiting.get(key)
+            if before is None or before.status != event.status or event.status not in _MOVING:
+                key = object()
+            self._waiting[key] = event
+            self._last[event.digest] = key
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                _, event = self._waiting.popitem(last=False)
+            self._listener(event)
+
+    def close(self, cancel: CancelToken, failure: object = None) -> None:
+        """Wait until the listener has heard all; not for long where somebody wants to stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is None:
+            return
+        stopped = failure is not None and not isinstance(failure, Exception)
+        while not stopped and self._thread.is_alive() and not cancel.cancelled:
+            self._thread.join(_LOOK)
+        self._thread.join(GRACE)

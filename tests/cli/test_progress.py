@@ -1,0 +1,129 @@
+"""Progress in words and figures: rates, totals and time left, after resuming too."""
+
+from __future__ import annotations
+
+import json
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.cli.progress import Tally
+from dray.content.events import Event, Status
+from dray.model.digest import Digest
+from dray.testing import Cut, FakeRegistry, Fault, Trickle, build_image, tar_layer
+
+if TYPE_CHECKING:
+    import dray as library
+    from conftest import Dray
+
+LAYER = Digest.of(b"layer")
+IMAGE = build_image([tar_layer({"noise": Random(6).randbytes(3_000_000)})], compression="none")  # noqa: S311
+PIECE = IMAGE.layers[0]
+
+
+def tally(*steps: tuple[Status, int]) -> Tally:
+    found = Tally()
+    found.update(Event(Status.RESOLVED, "x"))
+    for status, current in steps:
+        found.update(Event(status, "x", LAYER, current, 1000))
+    time.sleep(0.002)  # for a rate, time has to pass
+    return found
+
+
+def test_what_an_earlier_pull_has_left_is_no_rate():
+    found = tally((Status.PULLING, 0), (Status.DOWNLOADING, 600))
+    assert (found.current, found.total, found.rate(), found.left()) == (600, 1000, 0.0, None)
+    assert found.summary() == "0/1 layers, 0.6/1.0 kB"
+
+
+def test_what_was_there_is_no_rate():
+    found = tally((Status.PULLING, 0), (Status.EXISTS, 1000))
+    assert (found.current, found.ended, found.left()) == (1000, 1, None)
+
+
+@pytest.mark.parametrize("status", [Status.DOWNLOADING, Status.WAITING])
+def test_what_arrives_is_a_rate(status: Status):
+    found = tally((Status.PULLING, 0), (status, 600), (status, 800))
+    assert found.current == 800
+    rate, left = found.rate(), found.left()
+    assert 0 < rate <= 200 / 0.002
+    assert left is not None
+    assert left > 0
+    assert " left" in found.summary()
+
+
+def test_a_pause_keeps_what_has_arrived():
+    found = tally(
+        (Status.DOWNLOADING, 0),
+        (Status.DOWNLOADING, 500),
+        (Status.RETRYING, 0),
+    )
+    assert found.current == 500
+    found.update(Event(Status.DOWNLOADING, "x", LAYER, 500, 1000))
+    assert found.current == 500
+
+
+def test_starting_over_is_no_negative_rate():
+    found = tally(
+        (Status.DOWNLOADING, 900),
+        (Status.DOWNLOADING, 0),
+        (Status.DOWNLOADING, 10),
+    )
+    assert found.current == 10
+    assert 0 < found.rate() <= 10 / 0.002
+
+
+def summaries(stderr: str) -> list[dict[str, float]]:
+    events = [json.loads(line) for line in stderr.splitlines()]
+    return [event for event in events if event["status"] == "summary"]
+
+
+def test_summaries_for_programs(dray: Dray, fake: FakeRegistry, store: library.Store):
+    """The rate is that of what arrives, with what an earlier pull has left as without it."""
+    fake.add_image("app", IMAGE, "t")
+    part = store.path / "ingest" / f"{PIECE.digest.replace(':', '-')}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(PIECE.data[:1_500_000])
+    fake.inject(Fault(Trickle(600_000), path=PIECE.digest))
+    done = dray("pull", "--progress=json", f"{fake.host}/app:t")
+    assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
+    found = summaries(done.stderr)
+    assert found
+    for each in found:
+        assert set(each) == {
+            "status", "reference", "current", "total", "rate", "seconds", "layers", "ended",
+        }  # fmt: skip
+        assert (each["total"], each["layers"], each["ended"]) == (PIECE.size, 1, 0)
+        assert 1_500_000 < each["current"] < PIECE.size
+        assert 0 < each["rate"] < 1_000_000
+        left = (each["total"] - each["current"]) / each["rate"]
+        assert each["seconds"] == pytest.approx(left, abs=0.1)
+    first = next(
+        event
+        for event in map(json.loads, done.stderr.splitlines())
+        if event["status"] == "downloading"
+    )
+    assert first["current"] == 1_500_000
+
+
+def test_validate_says_why_nothing_moves(dray: Dray, fake: FakeRegistry):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=2))
+    done = dray("validate", f"{fake.host}/app:t")
+    assert done.returncode == 0, done.stdout
+    retries = done.stderr.splitlines()
+    assert len(retries) == 2
+    assert all(line.startswith("Retrying in ") for line in retries)
+    asked = [r.headers.get("range") for r in fake.requests if PIECE.digest in r.path]
+    assert asked == [None, "bytes=1000000-", "bytes=2000000-"]
+
+
+@pytest.mark.parametrize("form", ["plain", "tty", "json", "auto"])
+def test_nothing_of_it_is_a_result(dray: Dray, fake: FakeRegistry, form: str):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=1))
+    done = dray("pull", f"--progress={form}", f"{fake.host}/app:t")
+    assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
+    assert "etrying" in done.stderr

@@ -1,0 +1,243 @@
+"""Events on their way to a listener that is slow, or broken."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray as library
+from dray.content.cancel import CancelToken
+from dray.content.events import Event, Status
+from dray.errors import Cancelled
+from dray.model.digest import Digest
+from dray.testing import (
+    BuiltImage,
+    FakeRegistry,
+    Fault,
+    Stall,
+    Trickle,
+    build_image,
+    pseudo_random_files,
+    tar_layer,
+)
+from dray.transfer.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = 20.0
+ONE, TWO = Digest.of(b"1"), Digest.of(b"2")
+
+
+def image(layers: int = 3) -> BuiltImage:
+    return build_image([tar_layer(pseudo_random_files(n, 300_000, 2)) for n in range(layers)])
+
+
+def moving(digest: Digest, current: int) -> Event:
+    return Event(Status.DOWNLOADING, "x", digest, current, 100)
+
+
+class Busy:
+    """A listener that takes the first event and then none until it is told to."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, event: Event) -> None:
+        self.heard.append(event)
+        self.begun.set()
+        assert self.go_on.wait(PATIENCE)
+
+
+def test_events_are_heard_in_order_before_the_relay_is_closed():
+    heard: list[Event] = []
+    relay = Relay(heard.append)
+    events = [Event(Status.COMPLETE, "x", ONE, n) for n in range(500)]
+    for event in events:
+        relay(event)
+    relay.close(CancelToken())
+    assert heard == events
+
+
+def test_a_busy_listener_hears_the_latest_bytes_of_each_layer():
+    listener = Busy()
+    relay = Relay(listener)
+    relay(Event(Status.RESOLVED, "x"))
+    assert listener.begun.wait(PATIENCE)
+    for current in range(50):
+        relay(moving(ONE, current))
+        relay(moving(TWO, current))
+    relay(Event(Status.RETRYING, "x", ONE))
+    relay(moving(ONE, 60))
+    relay(moving(ONE, 61))
+    relay(Event(Status.COMPLETE, "x", ONE, 100))
+    listener.go_on.set()
+    relay.close(CancelToken())
+    assert [(event.status, event.digest, event.current) for event in listener.heard[1:]] == [
+        (Status.DOWNLOADING, ONE, 49),
+        (Status.DOWNLOADING, TWO, 49),
+        (Status.RETRYING, ONE, 0),
+        (Status.DOWNLOADING, ONE, 61),
+        (Status.COMPLETE, ONE, 100),
+    ]
+
+
+def test_a_listener_that_never_returns_ends_with_the_cancel():
+    listener, token = Busy(), CancelToken()
+    relay = Relay(listener)
+    relay(moving(ONE, 1))
+    threading.Timer(0.1, token.cancel).start()
+    relay.close(token)
+    assert token.cancelled
+    listener.go_on.set()
+
+
+def test_a_relay_that_carried_nothing_has_no_thread():
+    before = threading.active_count()
+    relay = Relay(lambda _: None)
+    assert threading.active_count() == before
+    relay.close(CancelToken())
+
+
+# Through a pull
+
+
+def test_a_listener_that_blocks_holds_up_nothing(
+    fake: FakeRegistry, client: library.Client, store: library.Store
+):
+    """The image is complete and named while the listener still chews on its first event."""
+    fake.add_image("app", image(), "t")
+    name, listener = f"{fake.host}/app:t", Busy()
+    pulling = threading.Thread(target=lambda: client.pull(name, on_event=listener))
+    pulling.start()
+    deadline = time.monotonic() + PATIENCE
+    while not store.images():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(listener.heard) == 1
+    assert pulling.is_alive()
+    listener.go_on.set()
+    pulling.join(PATIENCE)
+    assert listener.heard[-1].status is Status.DONE
+
+
+def test_a_listener_that_throws_stops_nothing(
+    fake: FakeRegistry, client: library.Client, caplog: pytest.LogCaptureFixture
+):
+    built = image()
+    fake.add_image("app", built, "t")
+    calls: list[Event] = []
+
+    def throws(event: Event) -> None:
+        calls.append(event)
+        raise ZeroDivisionError
+
+    with caplog.at_level(logging.ERROR, logger="dray"):
+        assert str(client.pull(f"{fake.host}/app:t", on_event=throws).id) == built.id
+    assert len(calls) > 5
+    assert len(caplog.records) == 1
+
+
+def test_a_listener_may_cancel(fake: FakeRegistry, client: library.Client):
+    fake.add_image("app", image(), "t")
+    fake.inject(Fault(Trickle(100_000), path="/blobs/"))
+    token = CancelToken()
+
+    def stop(event: Event) -> None:
+        if event.status is Status.DOWNLOADING:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        client.pull(f"{fake.host}/app:t", on_event=stop, cancel=token)
+
+
+# One fetches, the other one watches
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: library.Store):
+    """SPEC: "the second one watches the first one's progress"."""
+    big = build_image([tar_layer(pseudo_random_files(3, 1_500_000, 2))])
+    fake.add_image("app", big, "t")
+    layer, name = big.layers[0], f"{fake.host}/app:t"
+    fake.inject(Fault(Trickle(layer.size / 1.5), path=layer.digest))
+    heard: list[Event] = []
+    with library.Client(store=store) as first, library.Client(store=store) as second:
+        fetching = threading.Thread(target=lambda: first.pull(name))
+        fetching.start()
+        wait_for(lambda: any(layer.digest in request.path for request in fake.requests))
+        second.pull(name, on_event=heard.append)
+        fetching.join(PATIENCE)
+    waits = [event.current for event in heard if event.status is Status.WAITING]
+    assert waits == sorted(set(waits))  # once for each step
+    assert 3 <= len(waits) <= 20
+    assert 0 < waits[-1] <= layer.size
+    assert sum(layer.digest in request.path for request in fake.requests) == 1
+
+
+def test_cancelling_who_fetches_leaves_the_blob_to_who_waits(
+    fake: FakeRegistry, store: library.Store
+):
+    big = build_image([tar_layer(pseudo_random_files(4, 1_500_000, 2))])
+    fake.add_image("app", big, "t")
+    layer, name = big.layers[0], f"{fake.host}/app:t"
+    fake.inject(Fault(Stall(after=500_000), path=layer.digest, times=1))
+    token, waiting, ids = CancelToken(), threading.Event(), list[str]()
+
+    def watch(event: Event) -> None:
+        if event.status is Status.WAITING and event.current == 500_000:
+            waiting.set()
+
+    def cancelled() -> None:
+        with pytest.raises(Cancelled):
+            first.pull(name, cancel=token)
+
+    with library.Client(store=store) as first, library.Client(store=store) as second:
+        fetching = threading.Thread(target=cancelled)
+        fetching.start()
+        wait_for(lambda: any(layer.digest in request.path for request in fake.requests))
+        other = threading.Thread(
+            target=lambda: ids.append(str(second.pull(name, on_event=watch).id))
+        )
+        other.start()
+        assert waiting.wait(PATIENCE)
+        token.cancel()
+        fetching.join(PATIENCE)
+        other.join(PATIENCE)
+    assert ids == [big.id]
+    ranges = [r.headers.get("range") for r in fake.requests if layer.digest in r.path]
+    assert ranges == [None, "bytes=500000-"]
+
+
+def test_cancelling_who_waits_leaves_who_fetches(fake: FakeRegistry, store: library.Store):
+    big = build_image([tar_layer(pseudo_random_files(5, 1_500_000, 2))])
+    fake.add_image("app", big, "t")
+    layer, name = big.layers[0], f"{fake.host}/app:t"
+    fake.inject(Fault(Trickle(layer.size / 1.0), path=layer.digest))
+    token, ids = CancelToken(), list[str]()
+
+    def stop(event: Event) -> None:
+        if event.status is Status.WAITING:
+            token.cancel()
+
+    with library.Client(store=store) as first, library.Client(store=store) as second:
+        fetching = threading.Thread(target=lambda: ids.append(str(first.pull(name).id)))
+        fetching.start()
+        wait_for(lambda: any(layer.digest in request.path for request in fake.requests))
+        with pytest.raises(Cancelled):
+            second.pull(name, on_event=stop, cancel=token)
+        fetching.join(PATIENCE)
+    assert ids == [big.id]
+    assert sum(layer.digest in request.path for request in fake.requests) == 1
