@@ -25,6 +25,7 @@ from dray.testing.faults import (
     Stall,
     Trickle,
 )
+from dray.testing.http_proxy import HttpProxy, Tunnel
 from dray.testing.images import (
     BuiltImage,
     BuiltIndex,
@@ -70,6 +71,7 @@ __all__ = [
     "FakeRegistry",
     "Fault",
     "HangUp",
+    "HttpProxy",
     "IgnoreRange",
     "Link",
     "Piece",
@@ -83,6 +85,7 @@ __all__ = [
     "Step",
     "TokenServer",
     "Trickle",
+    "Tunnel",
     "build_image",
     "build_index",
     "build_schema1",
