@@ -147,12 +147,16 @@ class Dray:
         self.environment = environment
 
     def __call__(
-        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 30
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 30,
+        given: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        """Run it to its end."""
+        """Run it to its end, with `given` on stdin."""
         return subprocess.run(
             [sys.executable, "-m", "dray", *arguments],
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             env=self.environment | dict(env or {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dray.config import host_platform
+from dray.configured import Configured
 from dray.content.cancel import CancelToken
 from dray.content.events import Event, ignore
 from dray.model.platform import Platform
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from dray.ops.validate import Report
 
 
-class Client(Reading):
+class Client(Reading, Configured):
     """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
 
-    ``credentials`` is a user's name and password, used for every registry; without it,
-    ``authfile`` or the files that podman, skopeo and docker keep are looked at. ``insecure``
-    allows certificates that cannot be verified and plain http; ``foreign`` allows layers that
+    ``credentials`` is a user's name and password, for every registry that a reference names;
+    without it, ``authfile`` or the files that podman, skopeo and docker keep are looked at.
+    ``registries_conf`` replaces the registries.conf of user and system. ``insecure`` allows
+    certificates that cannot be verified and plain http; ``foreign`` allows layers that
     registries need not hold, from the addresses that manifests name. ``jobs`` (6) is how many
     blobs are transferred at a time; ``timeout`` (30) is in seconds without a byte; ``retries``
     (5) counts attempts without progress, the first included; ``limit_rate`` is in bytes a

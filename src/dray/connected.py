@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dray.image import Store
     from dray.model.digest import Digest
     from dray.ops.places import Access
+    from dray.registry.credentials import Credentials
     from dray.registry.session import Session
     from dray.registry.transport import Exchange
     from dray.store import LocalStore
@@ -116,7 +117,8 @@ class Connected:
                 self._session = self._make_session()
             return self._session
 
-    def _make_session(self) -> Session:
+    def _make_session(self, only: Credentials | None = None) -> Session:
+        """Make a session; with ``only`` it knows no other credentials than those."""
         from dray.content.retry import RetryPolicy
         from dray.registry.connections import Trust
         from dray.registry.credentials import Credentials, CredentialStore
@@ -137,7 +139,9 @@ class Connected:
         chosen = self._transfers
         return Session(
             connections=chosen.jobs + (chosen.split or SPLIT) + 2,
-            credentials=CredentialStore(config.auth_files, fixed, helpers),
+            credentials=CredentialStore((), only)
+            if only is not None
+            else CredentialStore(config.auth_files, fixed, helpers),
             hosts=hosts,
             proxies=Proxies(*config.proxies),
             trust=Trust(*config.authorities) if config.authorities else None,

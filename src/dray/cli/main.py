@@ -43,12 +43,15 @@ _COMMANDS = {
     "gc": "Remove what no name holds any more.",
     "history": "Show the steps that made an image.",
     "images": "List the images of the store.",
+    "login": "Try credentials on a registry and keep them.",
+    "logout": "Forget credentials.",
     "pull": "Fetch images from registries into the store.",
     "rm": "Remove names, and images with their last name.",
     "show": "Show an image of the store.",
     "tag": "Give an image of the store further names.",
     "untag": "Drop names; their images stay until gc.",
     "validate": "Check a whole image and report every finding.",
+    "why": "Explain where a name is looked for, and as whom.",
 }
 
 

@@ -37,6 +37,11 @@ _OPTIONS = (
         help="A file of credentials, instead of those of podman, skopeo and docker.",
     ),
     click.option(
+        "--registries-conf",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="Instead of the user's and the system's (CONTAINERS_REGISTRIES_CONF).",
+    ),
+    click.option(
         "--insecure",
         is_flag=True,
         default=None,
@@ -77,7 +82,16 @@ _TRANSFERS = (
 )
 
 
-_SHARED = ("authfile", "insecure", "timeout", "retries", "limit_rate", "jobs", "split")
+_SHARED = (
+    "authfile",
+    "registries_conf",
+    "insecure",
+    "timeout",
+    "retries",
+    "limit_rate",
+    "jobs",
+    "split",
+)
 
 
 def registry_options(command: F) -> F:
@@ -96,7 +110,9 @@ def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
     return command
 
 
-def make_client(chosen: Settings, store: Store, registry: Mapping[str, Any], **more: Any) -> Client:
+def make_client(
+    chosen: Settings, store: Store | None, registry: Mapping[str, Any], **more: Any
+) -> Client:
     """Make the client that the shared options ask for; ``more`` goes to it as it is."""
     from dray.client import Client
 
@@ -105,7 +121,7 @@ def make_client(chosen: Settings, store: Store, registry: Mapping[str, Any], **m
         return Client(
             store=store,
             credentials=_credentials(registry["creds"]),
-            on_request=_print_request if chosen.verbose else None,
+            on_request=print_request if chosen.verbose else None,
             **shared,
             **more,
         )
@@ -119,22 +135,23 @@ def _credentials(text: str | None) -> tuple[str, str] | None:
         return None
     user, colon, password = text.partition(":")
     if not colon:
-        password = _ask(user)
+        password = ask_password(user, "--creds")
     return user, password
 
 
-def _ask(user: str) -> str:
-    """Ask for a password without echo, or take a line of a pipe."""
+def ask_password(user: str, option: str) -> str:
+    """Ask for a password without echo, or take a line of a pipe; ``option`` may name it too."""
     if sys.stdin.isatty():
         answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
         return answer
     line = sys.stdin.readline()
     if not line:
-        raise click.UsageError(f"no password for {user} was given, on stdin or in --creds")
-    return line.rstrip("\n")
+        raise click.UsageError(f"no password for {user} was given, on stdin or in {option}")
+    return line.rstrip("\r\n")
 
 
-def _print_request(exchange: Exchange) -> None:
+def print_request(exchange: Exchange) -> None:
+    """Show a request that was answered."""
     limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
     say(
         f"> {exchange.method} {exchange.url} {exchange.status} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from dray.cli.address import registry_name
 from dray.cli.main import settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options, transfer_options
 
 if TYPE_CHECKING:
@@ -77,15 +79,16 @@ def command(
     store = chosen.store()
     client = make_client(chosen, store, registry, foreign=foreign)
     try:
-        for reference in references:
-            for image in _pull(client, all_tags=all_tags)(
-                str(reference),
-                platform=platform,
-                all_platforms=all_platforms,
-                verify_layers=not no_verify_layers,
-                verify_signatures=not no_verify_signatures,
-                on_event=shown,
-            ):
+        call = functools.partial(
+            _pull(client, all_tags=all_tags),
+            platform=platform,
+            all_platforms=all_platforms,
+            verify_layers=not no_verify_layers,
+            verify_signatures=not no_verify_signatures,
+            on_event=shown,
+        )
+        for name in names:
+            for image in wherever(client, name, call):
                 sys.stdout.write(f"{image.id}\n")
                 sys.stdout.flush()
     finally:

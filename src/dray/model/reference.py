@@ -93,6 +93,12 @@ class Reference:
         return self.name + self._suffix
 
 
+def is_short(text: str) -> bool:
+    """Tell whether a name leaves out the registry: ``alpine``, ``o/r:tag``."""
+    first, slash, _ = text.partition("/")
+    return not slash or not (_reads_as_host(first) or first.startswith("["))
+
+
 def _reads_as_host(component: str) -> bool:
     """Tell whether a first component is a host and not part of a path."""
     return component == "localhost" or any(c in ".:" or c.isupper() for c in component)
@@ -130,8 +136,8 @@ class _Parser:
         return Reference(domain, path, tag, digest)
 
     def domain(self) -> str | None:
-        first, slash, _ = self.text.partition("/")
-        if not slash or not (_reads_as_host(first) or first.startswith("[")):
+        first, _, _ = self.text.partition("/")
+        if is_short(self.text):
             return None
         match = _DOMAIN.match(first)
         if match is None or match.end() < len(first):

@@ -118,6 +118,17 @@ def choose(challenges: Sequence[Challenge], credentials: Credentials | None) -> 
     return None
 
 
+def describe(headers: Iterable[str]) -> str:
+    """Say what challenges ask for: ``Bearer from https://auth.docker.io/token``; "" for none."""
+    found = []
+    for challenge in parse_challenges(headers):
+        realm = challenge.get("realm").partition("?")[0] if challenge.scheme == "bearer" else ""
+        start, found_user, rest = realm.partition("@")
+        realm = f"{start.partition('://')[0]}://{rest}" if found_user else realm
+        found.append(challenge.scheme.capitalize() + (f" from {realm}" if realm else ""))
+    return ", ".join(found)
+
+
 def token_request(
     challenge: Challenge, scopes: Sequence[str], credentials: Credentials | None
 ) -> TokenRequest:

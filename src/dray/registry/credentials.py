@@ -118,7 +118,7 @@ class CredentialStore:
         listed = self._helpers() if self._helpers is not None else None
         for name in [HELPED_BY_FILES] if listed is None else listed:
             if name != HELPED_BY_FILES:
-                yield _ask(name, [host], "registries.conf", cancel)
+                yield _ask(Helper(name, host), "registries.conf", cancel)
                 continue
             for file in self.files:
                 yield from _in_file(file, host, path, cancel)
@@ -126,13 +126,13 @@ class CredentialStore:
 
 def _in_file(file: Path, host: str, path: str, cancel: CancelToken) -> Iterator[Consulted]:
     """Look into one file: helpers for the host, docker's helper for all, then entries."""
-    content = read_file(file)
+    content = parse_file(file)
     if content is None:
         yield Consulted(str(file), "not there")
         return
     helper = helper_for(content, file, host)
     if helper is not None:
-        yield _ask(helper.name, helper.servers, str(file), cancel)
+        yield _ask(helper, str(file), cancel)
     auths = _entries(content, file)
     for key in _keys(host, path):
         found = _decode(auths.get(key), file, key)
@@ -146,7 +146,7 @@ class Helper(NamedTuple):
     """A helper that a file names for a host, and what to call the host when it is asked."""
 
     name: str
-    servers: tuple[str, ...]
+    server: str
 
 
 def helper_for(content: Mapping[str, Any], file: Path, host: str) -> Helper | None:
@@ -155,25 +155,22 @@ def helper_for(content: Mapping[str, Any], file: Path, host: str) -> Helper | No
     for key in (*names_of(host), *([HUB_URL] if host in _DOCKER_HUB else [])):
         name = helpers.get(key) if isinstance(helpers, dict) else None
         if isinstance(name, str):  # an empty one takes the host out of credsStore
-            return Helper(name, (key,)) if name else None
+            return Helper(name, key) if name else None
     everywhere = content.get("credsStore") if file.name == "config.json" else None
     if isinstance(everywhere, str) and everywhere:
-        return Helper(everywhere, (HUB_URL,) if host in _DOCKER_HUB else (host,))
+        return Helper(everywhere, HUB_URL if host in _DOCKER_HUB else host)
     return None
 
 
-def _ask(name: str, servers: Sequence[str], where: str, cancel: CancelToken) -> Consulted:
+def _ask(helper: Helper, where: str, cancel: CancelToken) -> Consulted:
     from dray.registry import helpers
 
-    place = f"docker-credential-{name} ({where})"
+    place = f"docker-credential-{helper.name} ({where})"
     try:
-        for server in servers:
-            found = helpers.get(name, server, cancel)
-            if found is not None:
-                return Consulted(place, f"has {server}", found)
+        found = helpers.get(helper.name, helper.server, cancel)
     except helpers.HelperFailed as error:
         return Consulted(place, str(error), failed=True)
-    return Consulted(place, f"nothing for {servers[-1]}")
+    return Consulted(place, f"{'has' if found else 'nothing for'} {helper.server}", found)
 
 
 def names_of(host: str) -> tuple[str, ...]:
@@ -189,8 +186,11 @@ def _keys(host: str, path: str) -> Iterator[str]:
     yield from names_of(host)
 
 
-def read_file(file: Path) -> dict[str, Any] | None:
-    """Return a file's content, None where it is not there; raises `DrayError` that names it."""
+def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
+    """Return a file's content, None where it is not there; raises `DrayError` that names it.
+
+    ``strict``: what is no object is an error, for those who want to write it.
+    """
     try:
         with file.open("rb") as stream:
             raw = stream.read(MAX_FILE + 1)
@@ -201,7 +201,9 @@ def read_file(file: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(raw) if raw.strip() else {}
     except (ValueError, RecursionError):
-        raise DrayError(f"{file}: not valid JSON", hint="mend or remove it") from None
+        content = raw
+    if isinstance(content, bytes) or (strict and not isinstance(content, dict)):
+        raise DrayError(f"{file}: not valid JSON", hint="mend or remove it")
     return content if isinstance(content, dict) else {}
 
 

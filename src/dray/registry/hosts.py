@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import Denied, DrayError, InvalidReference
-from dray.model.reference import Reference
+from dray.model.reference import Reference, is_short
 from dray.registry.certificates import HostCertificates, Tls, find_certificates
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ class Endpoint(NamedTuple):
     own: bool = True
 
 
+class Meaning(NamedTuple):
+    """What a name may stand for, and by whose word."""
+
+    name: str
+    source: str
+
+
 class Hosts:
     """What files say about hosts, read when it is first asked for. Thread-safe.
 
@@ -52,7 +60,7 @@ class Hosts:
         insecure: bool = False,
     ) -> None:
         self._files = registries
-        self._certificates = certificates
+        self.certificate_roots = tuple(certificates)
         self._required = required
         self._insecure = insecure
         self._lock = threading.Lock()
@@ -69,6 +77,26 @@ class Hosts:
                 found = load(self._files, required=self._required, aliases=aliases)
                 self._settings[aliases] = found
             return found
+
+    def meanings(self, text: str) -> tuple[Meaning, ...]:
+        """Return what a name on the command line stands for, in the order to try.
+
+        One without a registry goes through an alias, else the hosts that are to be searched,
+        else to Docker Hub (containers-registries.conf(5), "Short-Name Aliasing"). Raises
+        `InvalidReference`.
+        """
+        reference = Reference.parse(text)
+        if not is_short(text):
+            return (Meaning(text, "as it is written"),)
+        settings = self.settings(aliases=True)
+        name = re.split(r"[:@]", text, maxsplit=1)[0]
+        alias, file = settings.aliases.get(name, ("", None))
+        if alias:
+            return (Meaning(alias + text[len(name) :], f"a short name in {file}"),)
+        if settings.search:
+            why = f"{settings.search_file} searches there"
+            return tuple(Meaning(f"{host}/{text}", why) for host in settings.search)
+        return (Meaning(str(reference), "names without a registry are Docker Hub's"),)
 
     def endpoints(
         self,
@@ -126,6 +154,13 @@ class Hosts:
                 raise _no_name(table, location, "its host has no dot and no port")
         return self._endpoint(there, reference, insecure=insecure)
 
+    def login(self, name: str) -> Endpoint:
+        """Return how to speak to a host itself; raises `Denied` where it is blocked."""
+        table = self.settings().find(name)
+        if table is not None and table.blocked:
+            raise Denied(f"{name}: blocked in {table.file}", host=name)
+        return self.host(name, insecure=table is not None and table.insecure)
+
     def _endpoint(self, there: Reference, wanted: Reference, *, insecure: bool) -> Endpoint:
         own = there.domain == wanted.domain
         return self.host(there.domain, insecure=insecure)._replace(path=there.path, own=own)
@@ -148,7 +183,7 @@ class Hosts:
 
     def certificates(self, name: str) -> HostCertificates:
         """Return the certificates that there are for ``host[:port]``."""
-        return find_certificates(self._certificates, name)
+        return find_certificates(self.certificate_roots, name)
 
 
 def _no_name(table: RegistryTable, location: str, why: str) -> DrayError:

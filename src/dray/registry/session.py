@@ -17,6 +17,7 @@ from dray.registry.certificates import Tls
 from dray.registry.credentials import CredentialStore
 from dray.registry.hosts import Hosts
 from dray.registry.kept import Kept
+from dray.registry.proxies import Proxies
 from dray.registry.transport import Exchange, NoTls, Request, Response, Timeouts, Transport
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from dray.registry.connections import Trust
     from dray.registry.credentials import Credentials
     from dray.registry.hosts import Endpoint
-    from dray.registry.proxies import Proxies
     from dray.registry.tokens import Tokens
 
 MAX_REDIRECTS = 5
@@ -92,11 +92,13 @@ class Session:
         self.policy = policy or RetryPolicy()
         self.credentials = credentials or CredentialStore()
         self.hosts = hosts or Hosts()
+        self.proxies = proxies or Proxies()
+        self.trust = trust
         self._transport = Transport(
             connections=connections,
             timeouts=timeouts,
             limit_rate=limit_rate,
-            proxies=proxies,
+            proxies=self.proxies,
             trust=trust,
             on_answer=on_answer,
         )
@@ -173,6 +175,12 @@ class Session:
         else:
             advice = ""
         return "\n".join([advice, *failed])
+
+    def asks_for(self, endpoint: Endpoint) -> str:
+        """Say how an endpoint, once asked, wanted to know who is asking; "" if it did not."""
+        from dray.registry.auth import describe
+
+        return describe(self._host(endpoint).challenges)
 
     def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
         """Send a request that is nobody's in particular, and follow redirects."""

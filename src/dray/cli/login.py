@@ -1,0 +1,67 @@
+"""``dray login``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from dray.cli.main import say, settings
+from dray.cli.options import ask_password, print_request
+
+EXAMPLES = """\b
+Examples:
+  dray login
+  dray login ghcr.io -u me
+  dray login --authfile ci-auth.json registry.example:5000/team
+  pass show registry | dray login -u me --password-stdin registry.example
+"""
+
+
+@click.command("login", epilog=EXAMPLES)
+@click.argument("registry", default="docker.io", metavar="[HOST[:PORT][/PATH]]")
+@click.option("-u", "--username", metavar="NAME", help="Who logs in; asked for without it.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@click.option(
+    "--authfile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to keep them in, instead of podman's and skopeo's.",
+)
+@click.option("--insecure", is_flag=True, default=None, help="Accept any certificate, plain http.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    registry: str,
+    username: str | None,
+    password_stdin: bool,
+    authfile: Path | None,
+    insecure: bool | None,
+) -> None:
+    """Try credentials on a registry (docker.io without a name) and keep them if they are good.
+
+    A credential helper that is configured gets them; else they go into auth.json, which only
+    you can read. podman and skopeo find them there as well.
+    """
+    from dray.client import Client
+
+    if password_stdin and not username:
+        raise click.UsageError("--password-stdin goes with --username", ctx)
+    if not password_stdin and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for a password; see --password-stdin")
+    if username is None:
+        username = click.prompt(f"Username for {registry}", err=True)
+    password = _read() if password_stdin else ask_password(username, "--password-stdin")
+    if not username or not password:
+        raise click.UsageError("the name and the password have at least one character", ctx)
+    if ":" in username:
+        raise click.UsageError("a name has no colon", ctx)
+    watching = print_request if settings(ctx).verbose else None
+    with Client(authfile=authfile, insecure=insecure, on_request=watching) as client:
+        where = client.login(registry, username, password)
+    say(f"Logged in to {registry} as {username}; kept in {where}")
+
+
+def _read() -> str:
+    """Read a password to the end of stdin; the end of its line is not part of it."""
+    return sys.stdin.read(64 * 1024).rstrip("\r\n")

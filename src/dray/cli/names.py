@@ -1,0 +1,32 @@
+"""Names without a registry, as the command line takes them: aliases, hosts to search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from dray.cli.main import say
+from dray.errors import Denied, NotFound, PlatformMismatch, Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dray.client import Client
+
+T = TypeVar("T")
+
+
+def wherever(client: Client, name: str, call: Callable[[str], T]) -> T:
+    """Call with what a name stands for; where that is not there, with what else it may stand for.
+
+    A registry that fails in another way than by not having the image, or not for us, ends the
+    search: the image might be there, and another one of that name is not what was meant.
+    """
+    *before, last = client.meanings(name)
+    for meaning in before:
+        try:
+            return call(meaning.name)
+        except PlatformMismatch:
+            raise
+        except (NotFound, Unauthorized, Denied) as error:
+            say(f"dray: {error}; trying the next registry")
+    return call(last.name)

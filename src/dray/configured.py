@@ -1,0 +1,101 @@
+"""What a client says of, and does to, the configuration that it finds: why, login, logout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dray.connected import Connected
+
+if TYPE_CHECKING:
+    from dray.content.cancel import CancelToken
+    from dray.ops.login import AuthFiles, LoggedOut
+    from dray.ops.why import Why
+    from dray.registry.hosts import Meaning
+
+
+class Configured(Connected):
+    """A client with credentials to keep and reasons to give."""
+
+    def login(
+        self, registry: str, username: str, password: str, *, cancel: CancelToken | None = None
+    ) -> str:
+        """Try credentials on ``HOST[/PATH]``, keep them, and return where; idempotent.
+
+        They are kept by the helper that a file names for the host, else in ``authfile``, or
+        in the first of the files that podman and skopeo look at. Raises `Unauthorized` where
+        the registry does not take them, and the errors of any request; then nothing is kept.
+        """
+        from dray.content.cancel import CancelToken
+        from dray.ops.login import login
+        from dray.registry.credentials import Credentials
+
+        given = Credentials(username, password)
+        session = self._make_session(given)
+        try:
+            return login(session, registry, given, self._auth_files(), cancel or CancelToken())
+        finally:
+            session.close()
+            self._renew()
+
+    def logout(self, registry: str, *, cancel: CancelToken | None = None) -> LoggedOut:
+        """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
+
+        Tells where they were, and where there still are some. Raises `NotFound` if there are
+        none at all.
+        """
+        from dray.content.cancel import CancelToken
+        from dray.ops.login import logout
+
+        try:
+            return logout(registry, self._auth_files(), cancel or CancelToken())
+        finally:
+            self._renew()
+
+    def logout_everywhere(self) -> list[str]:
+        """Forget all that is in the file that `login` writes; return for which hosts."""
+        from dray.ops.login import logout_everywhere
+
+        try:
+            return logout_everywhere(self._auth_files())
+        finally:
+            self._renew()
+
+    def meanings(self, name: str) -> tuple[Meaning, ...]:
+        """Return what a name on the command line stands for, in the order to try.
+
+        Aliases and hosts to search come from registries.conf; all other methods complete names
+        without a registry to docker.io. ``docker://`` does so too. Raises `InvalidReference`.
+        """
+        from dray.registry.hosts import Meaning
+
+        if name.startswith("docker://"):
+            return (Meaning(name.removeprefix("docker://"), "as it is written"),)
+        return self._connected().hosts.meanings(name)
+
+    def why(
+        self, name: str, *, offline: bool = False, cancel: CancelToken | None = None
+    ) -> list[Why]:
+        """Explain where a name is looked for, for each of its `meanings`; holds no secret.
+
+        The registry is asked what it says, with one HEAD for the manifest, unless ``offline``.
+        """
+        from dray.content.cancel import CancelToken
+        from dray.ops.why import why
+
+        session, token = self._connected(), cancel or CancelToken()
+        return [
+            why(session, meaning.name, meaning.source, token, offline=offline)
+            for meaning in self.meanings(name)
+        ]
+
+    def _auth_files(self) -> AuthFiles:
+        from dray.ops.login import AuthFiles
+
+        config = self._config()
+        return AuthFiles(config.auth_files, config.login_file)
+
+    def _renew(self) -> None:
+        """Look for credentials again: they have changed."""
+        with self._lock:
+            if self._session is not None:
+                self._session.credentials.forget()

@@ -1,0 +1,74 @@
+"""Log in: credentials tried on their registry, and kept where they will be found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.errors import DrayError, NotFound
+from dray.registry import logins
+from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.credentials import CredentialStore
+from dray.registry.logins import Key
+from dray.registry.session import Call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dray.content.cancel import CancelToken
+    from dray.registry.credentials import Credentials
+    from dray.registry.session import Session
+
+_OK = 200
+
+
+class AuthFiles(NamedTuple):
+    """The files to look at, in order, and the one to write."""
+
+    files: tuple[Path, ...]
+    written: Path
+
+
+class LoggedOut(NamedTuple):
+    """``gone``: from where credentials were taken; ``left``: a place that still has some."""
+
+    gone: list[str]
+    left: str = ""
+
+
+def login(
+    session: Session, text: str, credentials: Credentials, files: AuthFiles, cancel: CancelToken
+) -> str:
+    """Try credentials on ``HOST[/PATH]``, keep them, and return where; idempotent.
+
+    ``session`` knows no other credentials than these. Raises `Unauthorized` where the registry
+    does not take them; then nothing is kept.
+    """
+    key = Key.parse(text)
+    endpoint = session.hosts.login(key.host)
+    response = session.send(endpoint, Call("GET", "/v2/", ""), cancel)
+    if response.status != _OK:
+        raise failure(response, response.read(MAX_ERROR), f"{key.host}: login", key.host)
+    response.drain()
+    return logins.save(files.files, files.written, key, credentials)
+
+
+def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
+    """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
+
+    Raises `NotFound` if there are none, there and elsewhere.
+    """
+    key = Key.parse(text)
+    gone = logins.remove(files.files, files.written, key)
+    trail = CredentialStore(files.files).trail(key.host, key.path, cancel=cancel)
+    left = trail[-1].place if trail and trail[-1].credentials is not None else ""
+    if not gone and not left:
+        raise NotFound(f"{key}: not logged in")
+    return LoggedOut(gone, left)
+
+
+def logout_everywhere(files: AuthFiles) -> list[str]:
+    """Forget all credentials of the file that `login` writes; return for which hosts."""
+    gone = logins.remove_all(files.written)
+    if not gone:
+        raise DrayError(f"{files.written}: holds no credentials")
+    return gone

@@ -1,0 +1,198 @@
+"""Keeping credentials: entries of files, written whole or not at all, and helpers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dray.errors import DrayError, InvalidReference
+from dray.model.reference import Reference
+from dray.registry import helpers
+from dray.registry.credentials import (
+    HUB_URL,
+    bare_host,
+    helper_for,
+    names_of,
+    parse_file,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from dray.registry.credentials import Credentials, Helper
+
+_HUB = "docker.io"
+
+
+class Key(NamedTuple):
+    """What credentials are for: a host, or the repositories below a ``path`` of it."""
+
+    host: str
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """Read ``HOST[/PATH]``; a scheme and ``/v1/`` are taken off, as docker has them.
+
+        Raises `InvalidReference`.
+        """
+        name = text.partition("://")[2] if "://" in text else text
+        host, _, path = name.rstrip("/").partition("/")
+        if path in {"v1", "v2"}:
+            path = ""
+        if host in names_of(_HUB):
+            host = _HUB
+        place = text.index(name) if name else 0
+        try:
+            found = Reference.parse(f"{host}/{path or 'x'}")
+        except InvalidReference as error:
+            raise InvalidReference(
+                error.message, text=text, position=min(place + error.position, len(text))
+            ) from None
+        if found.domain != host or not found.is_name_only:
+            raise InvalidReference(
+                "a registry is HOST, HOST:PORT or HOST/PATH, its host with a dot or a port",
+                text=text,
+                position=place,
+            )
+        return cls(host, path)
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.path}" if self.path else self.host
+
+
+def save(files: Sequence[Path], default: Path, key: Key, credentials: Credentials) -> str:
+    """Keep credentials where they will be found, and return where that is; idempotent.
+
+    A helper is given them, if the files name one for the host before any of them has an entry;
+    else they become an entry of ``default``, which is written with mode 0600 and keeps what else
+    is in it. Raises `DrayError`; then nothing has changed.
+    """
+    for file in files:
+        helper = _helper(file, key)
+        if helper is not None:
+            helpers.store(helper.name, helper.server, credentials)
+            return f"docker-credential-{helper.name}, which {file} names"
+        if _own(parse_file(file) or {}, key):
+            break
+
+    def change(content: dict[str, Any]) -> bool:
+        auths = content.setdefault("auths", {})
+        if not isinstance(auths, dict):
+            raise DrayError(f"{default}: auths is no object", hint="mend or remove it")
+        name = HUB_URL if default.name == "config.json" and str(key) == _HUB else str(key)
+        pair = f"{credentials.username}:{credentials.password}".encode()
+        auths[name] = {"auth": base64.b64encode(pair).decode("ascii")}
+        return True
+
+    _rewrite(default, change)
+    return str(default)
+
+
+def remove(files: Sequence[Path], default: Path, key: Key) -> list[str]:
+    """Forget credentials where `save` keeps them, and return from where; idempotent."""
+    gone = []
+    for file in files:
+        helper = _helper(file, key)
+        if helper is not None and helpers.erase(helper.name, helper.server):
+            gone.append(f"docker-credential-{helper.name}")
+
+    def change(content: dict[str, Any]) -> bool:
+        found = _own(content, key)
+        for name in found:
+            del content["auths"][name]
+        return bool(found)
+
+    if default.exists() and _rewrite(default, change):
+        gone.append(str(default))
+    return gone
+
+
+def remove_all(default: Path) -> list[str]:
+    """Forget all entries of ``default``, and what its helpers for hosts know; return the hosts."""
+    content = parse_file(default) or {}
+    listed = content.get("credHelpers")
+    gone = [
+        server
+        for server, name in (listed.items() if isinstance(listed, dict) else ())
+        if isinstance(name, str) and name and helpers.erase(name, server)
+    ]
+
+    def change(content: dict[str, Any]) -> bool:
+        auths = content.get("auths")
+        if not isinstance(auths, dict) or not auths:
+            return False
+        gone.extend(bare_host(name) for name in auths)
+        content["auths"] = {}
+        return True
+
+    if content:
+        _rewrite(default, change)
+    return sorted(set(gone))
+
+
+def _helper(file: Path, key: Key) -> Helper | None:
+    """Return the helper that a file names; helpers know hosts, no paths."""
+    return None if key.path else helper_for(parse_file(file) or {}, file, key.host)
+
+
+def _own(content: dict[str, Any], key: Key) -> list[str]:
+    """Return the names under which a file has an entry for exactly this."""
+    auths = content.get("auths")
+    if not isinstance(auths, dict):
+        return []
+    wanted = {"/".join(filter(None, (name, key.path))) for name in names_of(key.host)}
+    return [name for name in auths if bare_host(name) in wanted]
+
+
+def _rewrite(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
+    """Change a file's content; whoever reads it sees all of that or nothing.
+
+    ``change`` returns whether it has changed anything. A symbolic link stays one.
+    """
+    try:
+        target = file.resolve()
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(target.parent):
+            content = parse_file(target, strict=True) or {}
+            if not change(content):
+                return False
+            _replace(target, json.dumps(content, indent="\t").encode() + b"\n")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DrayError(
+            f"{file}: cannot be written ({reason})", hint="name another file with --authfile"
+        ) from None
+    return True
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep others of us from changing a file there at the same time."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(file: Path, raw: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # mode 0600
+    try:
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 - a descriptor has no path
+            stream.write(raw)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(name, file)  # noqa: PTH105 - strings, as mkstemp gives them
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)  # noqa: PTH108 - as above
+        raise
