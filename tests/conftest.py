@@ -182,6 +182,44 @@ def dray(environment: dict[str, str]) -> Dray:
     return Dray(environment)
 
 
+# A helper for credentials that keeps what it is given in files, and notes what it was asked.
+CREDENTIAL_HELPER = """#!/bin/sh
+set -eu
+box=$(dirname "$0")/box
+mkdir -p "$box"
+read -r given || true
+name=$given
+[ "$1" != store ] || name=$(printf %s "$given" | sed 's/.*"ServerURL": "\\([^"]*\\)".*/\\1/')
+echo "$1 $name" >> "$(dirname "$0")/calls"
+file=$box/$(printf %s "$name" | tr / _)
+[ "$1" = store ] || [ -e "$file" ] || { echo "credentials not found in native keychain"; exit 1; }
+case $1 in
+get) cat "$file";;
+store) printf %s "$given" > "$file";;
+erase) rm "$file";;
+esac
+"""
+
+
+@pytest.fixture
+def helper_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Put a program called docker-credential-NAME into PATH; return the directory it is in.
+
+    Without a text of its own it is the one above, which keeps things in `box` beside it.
+    """
+    directory = tmp_path / "programs"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
+
+    def put(name: str, program: str = CREDENTIAL_HELPER) -> Path:
+        path = directory / f"docker-credential-{name}"
+        path.write_text(program)
+        path.chmod(0o755)
+        return directory
+
+    return put
+
+
 # Peers as programs
 
 

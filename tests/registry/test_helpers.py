@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,46 +14,12 @@ from dray.errors import Cancelled, DrayError
 from dray.registry import helpers
 from dray.registry.credentials import Credentials, CredentialStore
 
-# A helper that keeps what it is given in a directory, and writes down how it was called.
-PROGRAM = """#!/bin/sh
-set -eu
-box=$(dirname "$0")/box
-mkdir -p "$box"
-read -r server || true
-case $1 in
-get)
-    echo "get $server" >> "$box/calls"
-    file=$box/$(printf %s "$server" | tr / _)
-    [ -e "$file" ] || { echo "credentials not found in native keychain"; exit 1; }
-    cat "$file";;
-store)
-    echo store >> "$box/calls"
-    name=$(printf %s "$server" | sed 's/.*"ServerURL": "\\([^"]*\\)".*/\\1/')
-    printf %s "$server" > "$box/$(printf %s "$name" | tr / _)";;
-erase)
-    echo "erase $server" >> "$box/calls"
-    file=$box/$(printf %s "$server" | tr / _)
-    [ -e "$file" ] || { echo "credentials not found in native keychain"; exit 1; }
-    rm "$file";;
-esac
-"""
 Install = Callable[..., Path]
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a program called docker-credential-NAME into PATH, the one above by default."""
-    directory = tmp_path / "programs"
-    directory.mkdir()
-    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
-
-    def put(name: str, program: str = PROGRAM) -> Path:
-        path = directory / f"docker-credential-{name}"
-        path.write_text(program)
-        path.chmod(0o755)
-        return directory / "box"
-
-    return put
+def install(helper_program: Install) -> Install:
+    return helper_program
 
 
 def entry(user: str) -> dict[str, str]:
@@ -159,14 +124,14 @@ def user(store: CredentialStore, host: str = "h.example", path: str = "o/r") -> 
 
 def test_a_helper_for_the_host_goes_before_entries(install: Install, tmp_path: Path):
     """SPEC: "In a file: `credHelpers` by host; … then non-empty `auths`"."""
-    box = install("box")
+    there = install("box")
     content = {"credHelpers": {"h.example": "box"}, "auths": {"h.example": entry("file")}}
     file = written(tmp_path / "auth.json", content)
     assert user(CredentialStore([file])) == "file"
     helpers.store("box", "h.example", Credentials("helper", "pw"))
     assert user(CredentialStore([file])) == "helper"
     assert user(CredentialStore([file]), "other.example") is None
-    assert (box / "calls").read_text().count("get ") == 2
+    assert (there / "calls").read_text().count("get ") == 2
 
 
 def test_dockers_helper_for_all_hosts_counts_in_dockers_own_file(install: Install, tmp_path: Path):
@@ -179,14 +144,14 @@ def test_dockers_helper_for_all_hosts_counts_in_dockers_own_file(install: Instal
 
 
 def test_a_helper_for_the_host_replaces_the_one_for_all(install: Install, tmp_path: Path):
-    box = install("box")
+    there = install("box")
     install("none", "#!/bin/sh\necho no credentials; exit 1")
     helpers.store("box", "h.example", Credentials("helper", "pw"))
     auths = {"h.example": entry("file")}
     for own, expected in (("none", "file"), ("", "file"), ("box", "helper")):
         content = {"credsStore": "box", "credHelpers": {"h.example": own}, "auths": auths}
         assert user(CredentialStore([written(tmp_path / "config.json", content)])) == expected
-    assert (box / "calls").read_text().count("get ") == 1
+    assert (there / "calls").read_text().count("get ") == 1
 
 
 @pytest.mark.parametrize("key", ["docker.io", "index.docker.io", "https://index.docker.io/v1/"])
@@ -218,13 +183,13 @@ def test_a_helper_that_fails_is_passed_over_and_remembered(install: Install, tmp
 
 
 def test_a_helper_is_asked_once_until_its_answer_was_refused(install: Install, tmp_path: Path):
-    box = install("box")
+    there = install("box")
     helpers.store("box", "h.example", Credentials("one", "pw"))
     store = CredentialStore(
         [written(tmp_path / "auth.json", {"credHelpers": {"h.example": "box"}})]
     )
     assert [user(store) for _ in range(3)] == ["one"] * 3
-    assert (box / "calls").read_text().count("get ") == 1
+    assert (there / "calls").read_text().count("get ") == 1
     helpers.store("box", "h.example", Credentials("two", "pw"))
     assert user(store) == "one"
     store.forget()

@@ -1,0 +1,330 @@
+"""dray login and dray logout."""
+
+import base64
+import contextlib
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dray as library
+from dray.testing import FakeRegistry, build_image, tar_layer
+
+IMAGE = build_image([tar_layer({"a": b"1"})])
+PASSWORD = 'p:w "\\\u00e9'
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(params=[False, True], ids=["basic", "tokens"])
+def guarded(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
+    with FakeRegistry(users={"me": PASSWORD}, tokens=request.param) as registry:
+        registry.add_image("app", IMAGE, "t")
+        yield registry
+
+
+@pytest.fixture
+def guarded_once() -> Iterator[FakeRegistry]:
+    with FakeRegistry(users={"me": PASSWORD}) as registry:
+        registry.add_image("app", IMAGE, "t")
+        yield registry
+
+
+@pytest.fixture
+def auth_file(environment: dict[str, str]) -> Path:
+    """The file that login writes where nobody says otherwise: podman's."""
+    return Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
+
+
+@pytest.fixture
+def helper(helper_program: Callable[..., Path], environment: dict[str, str]) -> Path:
+    """Where the helper called "box" keeps things."""
+    directory = helper_program("box")
+    environment["PATH"] = os.environ["PATH"]
+    return directory / "box"
+
+
+def login(dray: Run, host: str, *options: str, password: str = PASSWORD) -> Any:
+    return dray("login", "-u", "me", "--password-stdin", *options, host, given=password + "\n")
+
+
+def entry(user: str, password: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_what_is_good_is_kept_and_used(dray: Run, guarded: FakeRegistry, auth_file: Path):
+    """SPEC: "`login` checks before it saves, file mode 0600; `--password-stdin`"."""
+    assert dray("pull", "-q", f"{guarded.host}/app:t").returncode == 4
+    done = login(dray, guarded.host)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr == f"Logged in to {guarded.host} as me; kept in {auth_file}\n"
+    assert json.loads(auth_file.read_text()) == {"auths": {guarded.host: entry("me", PASSWORD)}}
+    assert stat.S_IMODE(auth_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(auth_file.parent.stat().st_mode) == 0o700
+    assert [path.name for path in auth_file.parent.iterdir()] == ["auth.json"]
+    assert dray("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
+
+
+def test_what_is_not_good_is_not_kept(dray: Run, guarded: FakeRegistry, auth_file: Path):
+    done = login(dray, guarded.host, password="wrong")
+    assert (done.returncode, done.stdout) == (4, "")
+    first, *hints = done.stderr.splitlines()
+    assert "access denied (401 UNAUTHORIZED: " in first
+    assert guarded.host in first
+    assert any("given" in hint for hint in hints)
+    assert "wrong" not in done.stderr
+    assert not auth_file.exists()
+
+
+def test_what_else_is_in_the_file_stays(dray: Run, guarded_once: FakeRegistry, auth_file: Path):
+    """SPEC and issue 5: "writes auth.json 0600 atomically and keeps what it does not know"."""
+    before = {
+        "unknown": [1, {"x": None}],
+        "auths": {"other": {"auth": "eDp5", "email": "x@y"}, guarded_once.host: {"auth": "bw=="}},
+        "credHelpers": {"third": "box"},
+    }
+    written(auth_file, before).chmod(0o644)
+    assert login(dray, guarded_once.host).returncode == 0
+    auths = before["auths"] | {guarded_once.host: entry("me", PASSWORD)}  # type: ignore[operator]
+    assert json.loads(auth_file.read_text()) == before | {"auths": auths}
+    assert stat.S_IMODE(auth_file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"auths": 5}', "\xff"])
+def test_a_file_that_is_broken_is_left_as_it_is(
+    dray: Run, guarded_once: FakeRegistry, tmp_path: Path, content: str
+):
+    file = written(tmp_path / "broken.json", content)
+    done = login(dray, guarded_once.host, f"--authfile={file}")
+    assert done.returncode == 1
+    assert str(file) in done.stderr.splitlines()[0]
+    assert file.read_text() == content
+    assert [path.name for path in tmp_path.iterdir() if "broken" in path.name] == ["broken.json"]
+
+
+def test_a_place_that_cannot_be_written(dray: Run, guarded_once: FakeRegistry, tmp_path: Path):
+    written(tmp_path / "file", "x")
+    done = login(dray, guarded_once.host, f"--authfile={tmp_path}/file/auth.json")
+    assert done.returncode == 1
+    first, *hints = done.stderr.splitlines()
+    assert f"{tmp_path}/file/auth.json" in first
+    assert any("--authfile" in hint for hint in hints)
+
+
+def test_where_it_is_kept(dray: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path):
+    host = guarded_once.host
+    assert login(dray, host, f"--authfile={tmp_path}/a/option.json").returncode == 0
+    named = {"REGISTRY_AUTH_FILE": str(tmp_path / "variable.json")}
+    done = dray("login", "-u", "me", "--password-stdin", host, given=PASSWORD, env=named)
+    assert done.returncode == 0
+    for name in ("a/option.json", "variable.json"):
+        assert json.loads((tmp_path / name).read_text())["auths"].keys() == {host}
+    assert not auth_file.exists()
+
+
+def test_a_symbolic_link_stays_one(dray: Run, guarded_once: FakeRegistry, tmp_path: Path):
+    real = written(tmp_path / "real.json", {})
+    link = tmp_path / "link.json"
+    link.symlink_to(real)
+    assert login(dray, guarded_once.host, f"--authfile={link}").returncode == 0
+    assert link.is_symlink()
+    assert guarded_once.host in json.loads(real.read_text())["auths"]
+
+
+def test_a_path_of_a_host(dray: Run, guarded_once: FakeRegistry, auth_file: Path):
+    assert login(dray, f"{guarded_once.host}/team/").returncode == 0
+    assert set(json.loads(auth_file.read_text())["auths"]) == {f"{guarded_once.host}/team"}
+    guarded_once.add_image("team/app", IMAGE, "t")
+    assert dray("pull", "-q", f"{guarded_once.host}/team/app:t").returncode == 0
+    assert dray("pull", "-q", f"{guarded_once.host}/app:t").returncode == 4
+    assert dray("logout", f"{guarded_once.host}/team").returncode == 0
+    assert json.loads(auth_file.read_text()) == {"auths": {}}
+
+
+@pytest.mark.parametrize("key", ["credHelpers", "credsStore"])
+def test_a_helper_that_is_configured_keeps_them(
+    dray: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
+    auth_file: Path, key: str,
+):  # fmt: skip
+    host = guarded_once.host
+    config = Path(environment["HOME"]) / ".docker" / "config.json"
+    written(config, {key: {host: "box"} if key == "credHelpers" else "box"})
+    before = config.read_bytes()
+    done = login(dray, host)
+    assert done.stderr.endswith(f"kept in docker-credential-box, which {config} names\n")
+    assert json.loads((helper / host).read_text())["Secret"] == PASSWORD
+    assert not auth_file.exists()
+    assert config.read_bytes() == before
+    assert dray("pull", "-q", f"{host}/app:t").returncode == 0
+    done = dray("logout", host)
+    assert (done.returncode, list(helper.iterdir())) == (0, [])
+    assert "docker-credential-box" in done.stderr
+
+
+def test_an_entry_that_goes_before_a_helper_is_renewed(
+    dray: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
+    auth_file: Path,
+):  # fmt: skip
+    """What login keeps has to be what the next command finds."""
+    written(Path(environment["HOME"]) / ".docker" / "config.json", {"credsStore": "box"})
+    written(auth_file, {"auths": {guarded_once.host: entry("me", "old")}})
+    assert login(dray, guarded_once.host).returncode == 0
+    assert not helper.exists()
+    assert dray("pull", "-q", f"{guarded_once.host}/app:t").returncode == 0
+
+
+def test_a_helper_that_fails_is_an_error(
+    dray: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
+):
+    content = {"credHelpers": {guarded_once.host: "nobody"}}
+    done = login(dray, guarded_once.host, f"--authfile={written(tmp_path / 'a.json', content)}")
+    assert done.returncode == 1
+    assert "docker-credential-nobody: there is no such program" in done.stderr
+    assert not auth_file.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["login"],
+        ["login", "-u", "me"],
+        ["login", "--password-stdin"],
+        ["login", "-u", "a:b", "--password-stdin"],
+        ["login", "-u", "me", "--password-stdin", "registry"],
+        ["login", "-u", "me", "--password-stdin", "h.example/Upper"],
+        ["login", "-u", "me", "--password-stdin", "h.example/a:tag"],
+        ["login", "-u", "me", "--password-stdin", ""],
+        ["logout", "--all", "h.example"],
+        ["logout", "no host"],
+    ],
+)
+def test_wrong_usage(dray: Run, arguments: list[str]):
+    done = dray(*arguments, given="pw")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("dray: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_registry_that_does_not_answer(dray: Run, auth_file: Path):
+    done = login(dray, "no-such-host.invalid")
+    assert done.returncode == 6
+    assert not auth_file.exists()
+
+
+def test_on_a_terminal_the_password_is_asked_for_without_echo(
+    environment: dict[str, str], guarded_once: FakeRegistry, auth_file: Path
+):
+    """Issue 5: "prompts without echo"."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dray", "login", guarded_once.host],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(follower)
+    seen = b""
+    for prompt, answer in [(b"Username", b"me\n"), (b"Password", PASSWORD.encode() + b"\n")]:
+        while prompt not in seen:
+            seen += os.read(leader, 1000)
+        while not seen.endswith(b": "):
+            seen += os.read(leader, 1000)
+        os.write(leader, answer)
+    with contextlib.suppress(OSError):  # Linux: reading on after the last writer has left
+        while data := os.read(leader, 1000):
+            seen += data
+    os.close(leader)
+    assert process.wait(10) == 0, seen
+    assert b"Logged in" in seen
+    assert PASSWORD.encode() not in seen
+    assert json.loads(auth_file.read_text())["auths"][guarded_once.host] == entry("me", PASSWORD)
+
+
+def test_many_at_once_lose_nothing(client: library.Client, auth_file: Path):
+    """Each rewrites the whole file."""
+    with FakeRegistry() as registry:
+        hosts = [f"{registry.host}/n{number}" for number in range(12)]
+        threads = [threading.Thread(target=client.login, args=(host, "me", "x")) for host in hosts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert set(json.loads(auth_file.read_text())["auths"]) == set(hosts)
+
+
+def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeRegistry):
+    with pytest.raises(library.Unauthorized):
+        client.pull(f"{guarded.host}/app:t")
+    with pytest.raises(library.Unauthorized):
+        client.login(guarded.host, "me", "wrong")
+    client.login(f"https://{guarded.host}/v1/", "me", PASSWORD)
+    assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
+    assert client.logout(guarded.host).gone
+    with pytest.raises(library.NotFound, match="not logged in"):
+        client.logout(guarded.host)
+
+
+# Logout
+
+
+def test_logout_takes_every_name_of_docker_hub(dray: Run, auth_file: Path):
+    names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io"]
+    written(auth_file, {"auths": {name: entry("me", "x") for name in [*names, "other.io"]}})
+    done = dray("logout")
+    assert done.returncode == 0
+    assert done.stderr == f"Logged out of docker.io: taken from {auth_file}\n"
+    assert set(json.loads(auth_file.read_text())["auths"]) == {"other.io"}
+
+
+def test_logout_where_nobody_is_logged_in(dray: Run, auth_file: Path):
+    done = dray("logout", "h.example")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "dray: h.example: not logged in\n"
+    assert not auth_file.parent.exists()
+
+
+def test_logout_says_where_there_still_are_some(
+    dray: Run, environment: dict[str, str], auth_file: Path
+):
+    docker = Path(environment["HOME"]) / ".docker" / "config.json"
+    written(docker, {"auths": {"h.example": entry("me", "x")}})
+    written(auth_file, {"auths": {"h.example": entry("me", "x")}})
+    done = dray("logout", "h.example")
+    assert done.returncode == 0
+    assert f"taken from {auth_file}" in done.stderr
+    assert f"still in {docker}" in done.stderr
+    assert "h.example" in json.loads(docker.read_text())["auths"]
+    assert dray("logout", f"--authfile={docker}", "h.example").returncode == 0
+    assert json.loads(docker.read_text())["auths"] == {}
+
+
+def test_logout_of_all(dray: Run, auth_file: Path, helper: Path):
+    helper.mkdir()
+    (helper / "helped.example").write_text("{}")
+    content = {
+        "auths": {"h.example": entry("me", "x"), "https://i.example/v1/": {}},
+        "credHelpers": {"helped.example": "box"},
+        "more": 1,
+    }
+    written(auth_file, content)
+    done = dray("logout", "--all")
+    assert done.returncode == 0
+    assert done.stderr == "Logged out of h.example, helped.example, i.example\n"
+    assert json.loads(auth_file.read_text()) == content | {"auths": {}}
+    assert list(helper.iterdir()) == []
+    assert dray("logout", "--all").returncode == 1

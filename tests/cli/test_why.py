@@ -1,0 +1,279 @@
+"""dray why, and names without a registry on the command line."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dray.testing import (
+    Answer,
+    FakeRegistry,
+    Fault,
+    HttpProxy,
+    SetHeader,
+    SilentPort,
+    Tunnel,
+    build_image,
+    make_certificate,
+    make_client_certificate,
+    refused_port,
+    tar_layer,
+)
+
+IMAGE = build_image([tar_layer({"a": b"1"})])
+OTHER = build_image([tar_layer({"a": b"2"})])
+SECRET = "topsecret-password"
+Run = Callable[..., Any]
+
+
+def entry(user: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:{SECRET}".encode()).decode()}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def why(dray: Run, *arguments: str, **options: Any) -> list[dict[str, Any]]:
+    done = dray("why", "--json", *arguments, **options)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Path:
+    return Path(environment["XDG_CONFIG_HOME"]) / "containers"
+
+
+def test_everything_that_decides_is_shown_and_no_secret(
+    dray: Run, environment: dict[str, str], settings: Path, tmp_path: Path,
+    helper_program: Callable[..., Path],
+):  # fmt: skip
+    """SPEC: "`why REF` prints every file consulted, what matched, endpoints in order, scope,
+    proxy, certificates; never a secret".
+    """
+    authority, certificate, key = make_certificate(tmp_path / "tls")
+    _, mine, my_key = make_client_certificate(tmp_path / "tls")
+    assert certificate != key
+    conf = written(
+        settings / "registries.conf",
+        """
+        [[registry]]
+        prefix = "h.example/team"
+        location = "real.example/inner"
+        [[registry.mirror]]
+        location = "mirror.example:5000"
+        insecure = true
+    """,
+    )
+    host = settings / "certs.d" / "real.example"
+    for name, file in (("ca.crt", authority), ("me.cert", mine), ("me.key", my_key)):
+        written(host / name, file.read_text())
+    run = Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
+    written(run, {"auths": {"real.example/inner": entry("inner-user")}})
+    docker = Path(environment["HOME"]) / ".docker" / "config.json"
+    written(docker, {"credsStore": "bad", "auths": {"mirror.example:5000": entry("mirror-user")}})
+    helper_program("bad", f"#!/bin/sh\necho '\"{SECRET}\"'\nexit 1")
+    env = {
+        "HTTPS_PROXY": f"http://me:{SECRET}@proxy.example:3128",
+        "SSL_CERT_FILE": str(authority),
+        "PATH": str(tmp_path / "programs") + ":/usr/bin:/bin",
+    }
+    arguments = ("--offline", "h.example/team/app:1")
+    (found,) = why(dray, *arguments, env=env)
+    assert found["reference"] == "h.example/team/app:1"
+    assert found["registries_conf"] == [{"place": str(conf), "outcome": "read"}]
+    assert (found["prefix"], found["prefix_file"]) == ("h.example/team", str(conf))
+    assert found["trust"] == f"SSL_CERT_FILE={authority}"
+    mirror, real = found["endpoints"]
+    assert mirror["addresses"] == [
+        f"{scheme}://mirror.example:5000/v2/app" for scheme in ("https", "http")
+    ]
+    assert (mirror["mirror"], mirror["verify"]) == (True, False)
+    assert mirror["credentials"] == "mirror-user"
+    assert mirror["scope"] == "repository:app:pull"
+    outcomes = [look["place"] for look in mirror["looked"]]
+    assert outcomes == [
+        str(run), str(settings / "auth.json"), f"docker-credential-bad ({docker})", str(docker)
+    ]  # fmt: skip
+    assert real["addresses"] == ["https://real.example/v2/inner/app"]
+    assert (real["mirror"], real["verify"]) == (False, True)
+    assert real["authorities"] == [str(host / "ca.crt")]
+    assert real["client_certificates"] == [str(host / "me.cert")]
+    assert real["certs_d"][0] == {"place": str(host), "outcome": "used"}
+    assert real["proxy"] == "http://proxy.example:3128"
+    assert real["credentials"] == "inner-user"
+    assert real["looked"] == [{"place": str(run), "outcome": "entry real.example/inner"}]
+    assert real["scope"] == "repository:inner/app:pull"
+    assert real["answer"] is None
+    text = dray("why", *arguments, env=env)
+    assert text.returncode == 0
+    for word in (
+        *("1. https://mirror.example:5000/v2/app  (a mirror)", "2. https://real.example/v2"),
+        *("mirror-user", "inner-user", "proxy.example:3128", str(conf), "me.cert", "ca.crt"),
+    ):
+        assert word in text.stdout
+    for shown in (json.dumps(found), text.stdout, text.stderr):
+        assert SECRET not in shown
+        assert entry("inner-user")["auth"] not in shown
+
+
+def test_what_the_registry_says(dray: Run, fake: FakeRegistry):
+    """SPEC: "`RateLimit-*` headers are shown by `-v`, and by `dray why`"."""
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(SetHeader("RateLimit-Limit", "100;w=21600")))
+    fake.inject(Fault(SetHeader("RateLimit-Remaining", "76;w=21600")))
+    (found,) = why(dray, f"{fake.host}/app:t")
+    (place,) = found["endpoints"]
+    assert place["answer"]["status"] == 200
+    assert place["answer"]["rate_limit"] == {
+        "RateLimit-Limit": "100;w=21600",
+        "RateLimit-Remaining": "76;w=21600",
+    }
+    assert [request.method for request in fake.requests] == ["HEAD"]
+    text = dray("why", f"{fake.host}/app:t").stdout
+    assert "RateLimit-Remaining: 76;w=21600" in text
+    assert "200 to HEAD" in text
+    fake.clear()
+    (found,) = why(dray, "--offline", f"{fake.host}/app:t")
+    assert found["endpoints"][0]["answer"] is None
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_whose_access_is_denied(dray: Run, *, tokens: bool):
+    with FakeRegistry(users={"me": SECRET}, tokens=tokens) as registry:
+        registry.add_image("app", IMAGE, "t")
+        (found,) = why(dray, f"{registry.host}/app:t", "--creds", f"me:{SECRET}")
+        answer = found["endpoints"][0]["answer"]
+        assert (answer["status"], found["endpoints"][0]["credentials"]) == (200, "me")
+        (found,) = why(dray, f"{registry.host}/app:t", "--creds", "me:wrong-one")
+        answer = found["endpoints"][0]["answer"]
+        assert answer["status"] == 401
+        assert "access denied" in answer["error"]
+        scheme = f"Bearer from {registry.url}/token" if tokens else "Basic"
+        assert answer["asks_for"] == scheme
+        assert "wrong-one" not in json.dumps(found)
+
+
+def test_a_host_that_does_not_answer(dray: Run):
+    """SPEC and issue 5: "works offline too"."""
+    (found,) = why(dray, f"127.0.0.1:{refused_port()}/app")
+    assert "refused" in found["endpoints"][0]["answer"]["error"]
+    with SilentPort() as port:
+        (found,) = why(dray, "--timeout=0.3", f"{port.host}/app")
+        assert "no answer" in found["endpoints"][0]["answer"]["error"]
+
+
+def test_a_name_that_is_blocked(dray: Run, settings: Path):
+    conf = settings / "registries.conf"
+    written(conf, '[[registry]]\nlocation = "bad.example"\nblocked = true\n')
+    (found,) = why(dray, "bad.example/app")
+    assert found["error"] == f"bad.example/app:latest: bad.example is blocked in {conf}"
+    assert found["endpoints"] == []
+    assert "is blocked in" in dray("why", "bad.example/app").stdout
+    done = dray("pull", "bad.example/app")
+    assert done.returncode == 4
+    assert "is blocked in" in done.stderr
+
+
+def test_a_file_that_is_wrong_is_named(dray: Run, settings: Path):
+    written(settings / "registries.conf", "registry = [")
+    done = dray("why", "--offline", "h.example/app")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "registries.conf: not valid TOML" in done.stderr
+
+
+def test_what_a_registry_says_does_not_steer_the_terminal(dray: Run, fake: FakeRegistry):
+    said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
+    fake.inject(Fault(Answer(429, {"RateLimit-Limit": "1"}, json.dumps(said).encode())))
+    done = dray("why", f"{fake.host}/app")
+    assert done.returncode == 0
+    assert all(c.isprintable() or c == "\n" for c in done.stdout)
+
+
+# Names without a registry
+
+
+def test_short_names(dray: Run, settings: Path):
+    """SPEC: "bare names on the command line go through an alias, then the search list if one
+    is configured, else docker.io".
+    """
+    (found,) = why(dray, "--offline", "no-alias/app:1")
+    assert found["reference"] == "docker.io/no-alias/app:1"
+    conf = written(
+        settings / "registries.conf",
+        """
+        unqualified-search-registries = ["one.example:5000", "docker.io"]
+        [aliases]
+        "known/app" = "there.example/o/app"
+    """,
+    )
+    (found,) = why(dray, "--offline", "known/app:2")
+    assert (found["reference"], found["source"]) == (
+        "there.example/o/app:2",
+        f"a short name in {conf}",
+    )
+    names = [each["reference"] for each in why(dray, "--offline", "other")]
+    assert names == ["one.example:5000/other:latest", "docker.io/library/other:latest"]
+    for full in ("docker://known/app:2", "docker.io/known/app:2"):
+        (found,) = why(dray, "--offline", full)
+        assert found["reference"] == "docker.io/known/app:2"
+
+
+def search(settings: Path, *hosts: str) -> None:
+    listed = ", ".join(f'"{host}"' for host in hosts)
+    written(settings / "registries.conf", f"unqualified-search-registries = [{listed}]\n")
+
+
+def test_registries_are_searched_in_order(dray: Run, settings: Path, fake: FakeRegistry):
+    with FakeRegistry() as second:
+        search(settings, fake.host, second.host)
+        second.add_image("app", IMAGE, "t")
+        done = dray("pull", "-q", "app:t")
+        assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n"), done.stderr
+        assert fake.host in done.stderr
+        assert json.loads(dray("images", "--json").stdout)[0]["name"] == f"{second.host}/app"
+        fake.add_image("app", OTHER, "t")
+        assert dray("pull", "-q", "app:t").stdout == f"{OTHER.id}\n"
+
+
+def test_a_registry_that_fails_ends_the_search(dray: Run, settings: Path, fake: FakeRegistry):
+    """Else whoever can disturb the first could have another image taken in its place."""
+    fake.add_image("app", IMAGE, "t")
+    search(settings, f"127.0.0.1:{refused_port()}", fake.host)
+    done = dray("pull", "-q", "--retries=1", "app:t")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert fake.requests == []
+
+
+def test_programs_complete_names_to_docker_hub(dray: Run, settings: Path, fake: FakeRegistry):
+    search(settings, fake.host)
+    fake.add_image("app", IMAGE, "t")
+    with HttpProxy({}) as proxy:  # which says who was to be asked
+        env = {"HTTPS_PROXY": proxy.url}
+        done = dray("pull", "-q", "--retries=1", "docker://app:t", env=env)
+    assert done.returncode == 6
+    assert proxy.requests == [Tunnel("CONNECT", "registry-1.docker.io:443")]
+    assert fake.requests == []
+
+
+def test_registries_conf_can_be_named(dray: Run, tmp_path: Path, settings: Path):
+    """SPEC: "`CONTAINERS_REGISTRIES_CONF`, `--registries-conf`"."""
+    written(settings / "registries.conf", "registry = [")
+    files = [written(tmp_path / f"{name}.conf", f'[[registry]]\nlocation="{name}.example"\n')
+             for name in ("variable", "option")]  # fmt: skip
+    env = {"CONTAINERS_REGISTRIES_CONF": str(files[0])}
+    (found,) = why(dray, "--offline", "variable.example/x", env=env)
+    assert found["prefix_file"] == str(files[0])
+    (found,) = why(dray, "--offline", f"--registries-conf={files[1]}", "option.example/x", env=env)
+    assert found["prefix_file"] == str(files[1])
+    done = dray("why", "--offline", "x", env={"CONTAINERS_REGISTRIES_CONF": "/no/such/file"})
+    assert done.returncode == 1
+    assert "/no/such/file: no such file" in done.stderr
