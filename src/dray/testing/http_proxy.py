@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import selectors
 import socket
 import socketserver
 import ssl
@@ -103,6 +104,7 @@ class HttpProxy:
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n" + rest)
             else:
                 server.sendall(_forwarded(method, target, headers) + rest)
+                _hand_on_head(server, client)
             _relay(client, server)
 
 
@@ -149,21 +151,32 @@ def _forwarded(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+def _hand_on_head(server: socket.socket, client: socket.socket) -> None:
+    """Hand on an answer's beginning, and say in it that the connection serves no other request."""
+    data = b""
+    while b"\r\n" not in data and (more := server.recv(_MAX_HEAD)):
+        data += more
+    line, _, rest = data.partition(b"\r\n")
+    client.sendall(line + b"\r\nConnection: close\r\n" + rest)
+
+
 def _answer(status: str) -> bytes:
     authenticate = 'Proxy-Authenticate: Basic realm="proxy"\r\n' if status.startswith("407") else ""
     return f"HTTP/1.1 {status}\r\n{authenticate}Content-Length: 0\r\n\r\n".encode()
 
 
 def _relay(client: socket.socket, server: socket.socket) -> None:
-    back = threading.Thread(target=_pump, args=(server, client), daemon=True)
-    back.start()
-    _pump(client, server)
-    back.join(_PATIENCE)
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(64 * 1024):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+    """Hand on what comes from either side until one ends; one thread, as TLS sockets want it."""
+    other = {client: server, server: client}
+    with selectors.DefaultSelector() as selector:
+        for end in other:
+            selector.register(end, selectors.EVENT_READ, end)
+        while ready := selector.select(_PATIENCE):
+            for key, _ in ready:
+                side: socket.socket = key.data
+                data = side.recv(64 * 1024)
+                while isinstance(side, ssl.SSLSocket) and data and side.pending():
+                    data += side.recv(side.pending())
+                if not data:
+                    return
+                other[side].sendall(data)
