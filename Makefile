@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PYTHON
 
-.PHONY: demo test lint check bench long clean
+.PHONY: demo test lint check bench faults long clean
 
 demo:
 	@echo "Setting up .venv ..."
@@ -27,6 +27,10 @@ bench:
 	@$(BIN)/python bench/parse.py
 	@$(BIN)/python bench/pull.py $(ARGS)
 	@$(BIN)/python bench/split.py
+
+faults:
+	@scripts/setup peers
+	@$(BIN)/python tests/faults/battery.py $(ARGS)
 
 long:
 	@scripts/setup peers

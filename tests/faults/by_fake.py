@@ -1,0 +1,177 @@
+"""Pulls from a registry that does wrong what it is told to, kind by kind."""
+
+from __future__ import annotations
+
+import random
+import re
+import tempfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import subjects
+from checking import part_path, part_size, problems
+from kinds import KINDS, Kind, Subject
+from rows import Row, Run
+
+from dray import Client, Store
+from dray.testing import Action, FakeRegistry, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dray.testing._messages import Recorded, Reply, Request
+
+_SHORT, _LONG = 3, 60  # runs of each kind
+_AT_ONCE = 8  # they mostly wait
+_TIMEOUT = 0.5  # seconds without a byte
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_PARTIAL, _UNSATISFIABLE = 206, 416
+
+
+def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
+    """Try every kind of fault with several seeds, and return what came of it."""
+    found = {kind.name: Row(kind.name) for kind in KINDS if only in kind.name}
+    chosen = [kind for kind in KINDS if kind.name in found]
+    with ThreadPoolExecutor(_AT_ONCE) as workers:
+        runs = [
+            workers.submit(lambda kind, number: found[kind.name].add(_run(kind, number)), *which)
+            for number in range(seed, seed + (_LONG if long else _SHORT))
+            for which in ((kind, number) for kind in chosen)
+        ]
+    for run in runs:
+        run.result()
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for a blob, and the size that its part had when the request came."""
+
+    digest: str
+    start: int
+    part: int
+    record: Recorded
+
+
+class Watching(FakeRegistry):
+    """A registry that looks into the store of its client at each request for a blob."""
+
+    def __init__(self, store: Path, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self._store = store
+        self.asked: list[Asked] = []
+
+    def respond(self, request: Request, record: Recorded) -> Reply:
+        """Note how large the part is, then answer."""
+        digest = request.path.rpartition("/")[2]
+        if "/blobs/" in request.path and request.method == "GET":
+            found = _RANGE.fullmatch(request.headers.get("range", ""))
+            start = int(found[1]) if found else 0
+            self.asked.append(Asked(digest, start, part_size(self._store, digest), record))
+        return super().respond(request, record)
+
+
+class _Revoke(Action):
+    """Take all tokens back before the request is looked at."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self._registry = registry
+
+    def bend(self, request: Request) -> None:  # noqa: ARG002 - any request
+        self._registry.revoke_tokens()
+
+
+def _run(kind: Kind, seed: int) -> Run:
+    run = Run(seed)
+    image = subjects.small()
+    chance = random.Random(zlib.crc32(f"{kind.name} {seed}".encode()))
+    subject = Subject(chance.choice([*image.layers[:2], *image.blobs()]), chance)
+    options = {"redirect_blobs_to": kind.redirects and True, "redirect_uses": kind.redirects}
+    with tempfile.TemporaryDirectory(prefix="faults-") as directory:
+        store = Store(Path(directory) / "store")
+        with Watching(store.path, tokens=kind.tokens, **options) as registry:
+            registry.add_image("app", image, "t")
+            left = _leave_part(store.path, kind, subject)
+            faults = _faults(kind, subject, registry)
+            for fault in faults:
+                (registry.storage or registry).inject(fault)
+            _pull(run, kind, f"{registry.host}/app:t", store)
+            run.faults = sum(fault.count for fault in faults) + (kind.part is not None)
+            run.expect(run.faults > 0, "nothing went wrong")
+            check_requests(run, registry.asked)
+            answers = registry.requests + (registry.storage.requests if registry.storage else [])
+            _check_bytes(run, kind, [each for each in answers if "sha256:" in each.path], left)
+        store.close()
+    return run
+
+
+def _faults(kind: Kind, subject: Subject, registry: FakeRegistry) -> Sequence[Fault]:
+    faults = list(kind.faults(subject))
+    if kind.tokens:
+        faults.append(subject.fault(_Revoke(registry), skip=1))
+    return faults
+
+
+def _leave_part(store: Path, kind: Kind, subject: Subject) -> bytes:
+    """Put what an earlier pull might have left, and return it."""
+    if kind.part is None:
+        return b""
+    data = kind.part(subject)
+    path = part_path(store, subject.blob.digest)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    return data
+
+
+def _pull(run: Run, kind: Kind, name: str, store: Store) -> None:
+    """Pull until the image is there, which is at once unless the kind says otherwise."""
+    image = subjects.small()
+    contents, names = subjects.contents(image), {name: image.digest}
+    with Client(store=store, timeout=_TIMEOUT) as client:
+        try:
+            client.pull(name)
+        except Exception as error:
+            expected = kind.ends is not None and isinstance(error, kind.ends)
+            run.expect(expected, f"the pull failed: {type(error).__name__}: {error}")
+            run.problems += problems(store.path, contents, {})
+            client.pull(name)
+        else:
+            run.expect(kind.ends is None, "the pull succeeded, which cannot be")
+    run.problems += problems(store.path, contents, names)
+    run.expect(not list((store.path / "ingest").iterdir()), "a part was left over")
+    run.expect(not list((store.path / "leases").iterdir()), "a lease was left over")
+
+
+def check_requests(run: Run, asked: Sequence[Asked]) -> None:
+    """Each request begins where the part ends; only who was refused a range may ask for all."""
+    refused: set[str] = set()
+    for each in asked:
+        fine = each.start == each.part or (each.start == 0 and each.digest in refused)
+        what = f"{each.digest[7:19]}: asked from {each.start:,} on, the part had {each.part:,}"
+        run.expect(fine, what)
+        refused.discard(each.digest)
+        if each.start and each.record.status in {_PARTIAL, _UNSATISFIABLE}:
+            # Whether the range was the right one is what the kind of fault is about.
+            refused.add(each.digest)
+
+
+def _check_bytes(run: Run, kind: Kind, answers: Sequence[Recorded], left: bytes) -> None:
+    image = subjects.small()
+    blobs = {piece.digest for piece in image.blobs()}
+    good = next((len(left) for data in blobs_starting(left)), 0) if left else 0
+    run.needed = subjects.blob_bytes(image) - good
+    run.fetched = sum(
+        each.bytes_sent
+        for each in answers
+        if each.status in {200, 206} and each.path.partition("?")[0].rpartition("/")[2] in blobs
+    )
+    if kind.exact:
+        run.expect(run.fetched == run.needed, f"{run.fetched - run.needed:+,} bytes were sent")
+
+
+def blobs_starting(left: bytes) -> Sequence[bytes]:
+    """Return the blobs that begin with what an earlier pull has left."""
+    return [piece.data for piece in subjects.small().blobs() if piece.data.startswith(left)]

@@ -1,0 +1,39 @@
+"""The command as processes that are let run, killed and asked to stop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONGEST = 60.0  # seconds after which a process is taken to hang
+
+
+def start(store: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the command on a store and return at once."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dray", "--store", str(store), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for the end; returns the exit code, and what was said on stderr."""
+    try:
+        _, errors = process.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, errors = process.communicate()
+        return -1, f"it hangs; {errors}"
+    return process.returncode, errors.strip()
+
+
+def run(store: Path, *arguments: str) -> tuple[int, str]:
+    """Run the command to its end."""
+    return finish(start(store, *arguments))

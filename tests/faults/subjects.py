@@ -1,0 +1,59 @@
+"""The images that the battery pulls: made once, the same in each run."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from dray.testing import build_image, pseudo_random_files, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dray.testing import BuiltImage
+
+_MB = 10**6
+
+
+@functools.cache
+def tar(seed: int, size: int) -> bytes:
+    """Return a layer's tar; packed it has a bit over half the bytes."""
+    return tar_layer(pseudo_random_files(seed, size, 4))
+
+
+@functools.cache
+def small() -> BuiltImage:
+    """Return an image of 1.2 MB: four layers, each packed in another way."""
+    tars = [tar(1, 1_400_000), tar(2, 400_000), tar(3, 100_000), tar(4, 200)]
+    return build_image(tars, compression=["gzip", "zstd", "none", "gzip"])
+
+
+@functools.cache
+def large() -> BuiltImage:
+    """Return an image of some 24 MB in five layers."""
+    sizes = [20 * _MB, 12 * _MB, 6 * _MB, 2 * _MB, 50_000]
+    return build_image([tar(10 + number, size) for number, size in enumerate(sizes)])
+
+
+@functools.cache
+def overlapping(count: int) -> Sequence[BuiltImage]:
+    """Return images of four layers each, of which neighbours share three."""
+    tars = [tar(30 + number, 600_000 + 400_000 * (number % 4)) for number in range(count)]
+    tars.append(tar(99, 3_000))
+    return [
+        build_image([tars[(first + step) % count] for step in range(3)] + tars[-1:])
+        for first in range(count)
+    ]
+
+
+def contents(*images: BuiltImage) -> Mapping[str, bytes]:
+    """Return all that the images are made of, by digest."""
+    pieces = [piece for image in images for piece in (*image.blobs(), image.manifest)]
+    return {piece.digest: piece.data for piece in pieces}
+
+
+def blob_bytes(*images: BuiltImage) -> int:
+    """Return the bytes of all layers and configs, each once."""
+    return sum(len(data) for data in contents(*images).values()) - sum(
+        len(data) for data in {image.digest: image.manifest.data for image in images}.values()
+    )

@@ -1,0 +1,20 @@
+"""The short form of the fault battery, a section at a time; `make faults` prints its table."""
+
+from __future__ import annotations
+
+import pytest
+from battery import SECTIONS
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        pytest.param(name, marks=[pytest.mark.peer] if name in {"proxy", "kill"} else [])
+        for name in SECTIONS
+    ],
+)
+@pytest.mark.usefixtures("environment")
+def test_nothing_is_lost_whatever_happens(section: str):
+    rows = SECTIONS[section](1, long=False)
+    assert [problem for row in rows for problem in row.problems] == []
+    assert all(row.survived == row.tried > 0 for row in rows)
