@@ -3,7 +3,7 @@
 ::
 
     DrayError
-    ├── InvalidReference     a name that the grammar of references does not allow
+    ├── InvalidReference     a name, platform, filter or template that does not parse
     ├── InvalidDigest        a digest that is not ``algorithm:hex``
     ├── InvalidDocument      a manifest, index or config that breaks its format's rules
     ├── NotFound             the registry, the store or the archive has no such thing
@@ -57,7 +57,7 @@ class DrayError(Exception):
 
 
 class InvalidReference(DrayError):
-    """A reference that does not parse; ``position`` is the offending character's index."""
+    """A ``text`` that does not parse; ``position`` is the offending character's index."""
 
     def __init__(self, message: str, *, text: str, position: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -22,7 +22,12 @@ _MISSING = "<no value>"
 
 def render(template: str, value: Any) -> str:
     """Fill a template in; raises `TemplateError`, which knows the offending place."""
-    return "".join(_run(parse(template), value, {"$": value}))
+    return fill(parse(template), value)
+
+
+def fill(nodes: Sequence[Node], value: Any) -> str:
+    """Fill in a template that has been read; raises `TemplateError`."""
+    return "".join(_run(nodes, value, {"$": value}))
 
 
 def _run(nodes: Sequence[Node], dot: Any, scope: Mapping[str, Any]) -> Iterator[str]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dray.cli import render
-from dray.cli.address import store_name
 from dray.cli.main import settings
+from dray.cli.options import make_client, meant_store, registry_options
+from dray.model.address import Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,22 +21,39 @@ EXAMPLES = """\b
 Examples:
   dray history alpine
   dray history --no-trunc 0f5c1c1b9a7e
+  dray history docker://ghcr.io/acme/app:1.4.2
   dray history --json alpine | jq -r '.[].created_by'
 """
 _COMMAND_SHOWN = 45  # characters of a step, as docker shows
 
 
 @click.command("history", epilog=EXAMPLES)
-@click.argument("name", metavar="NAME|ID")
+@click.argument("address", metavar="NAME|ID|ADDRESS")
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
 @click.option("--no-trunc", is_flag=True, help="Show steps and digests in full.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: full digests, sizes in bytes.")
+@registry_options
 @click.pass_context
-def command(ctx: click.Context, name: str, no_trunc: bool, as_json: bool) -> None:
-    """Show the steps that made an image, the last one first, and the layers that they left."""
-    store = settings(ctx).store()
-    steps = store.get(store_name(name)).history
+def command(
+    ctx: click.Context,
+    /,
+    address: str,
+    platform: str | None,
+    no_trunc: bool,
+    as_json: bool,
+    **registry: Any,
+) -> None:
+    """Show the steps that made an image, the last one first, and the layers that they left.
+
+    A name is looked for in the store, and where it is not there, in the registry.
+    """
+    from dray.cli.progress import Quiet
+
+    chosen = settings(ctx)
+    store = meant_store(chosen, address, Where.ANY)
+    with make_client(chosen, store, registry) as client:
+        steps = client.history(address, platform=platform, store=store, on_event=Quiet())
     click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
-    store.close()
 
 
 def as_objects(steps: Sequence[Step]) -> str:

@@ -40,15 +40,22 @@ _EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
 _HELP_LINES = 16  # of help, besides the commands
 
 _COMMANDS = {
+    "blob": "Print a blob, verified.",
+    "config": "Print an image's config as it is.",
+    "digest": "Print the digest that a name stands for.",
     "gc": "Remove what no name holds any more.",
     "history": "Show the steps that made an image.",
     "images": "List the images of the store.",
+    "inspect": "Show an image without its layers, as skopeo does.",
     "login": "Try credentials on a registry and keep them.",
     "logout": "Forget credentials.",
+    "manifest": "Print a manifest or index as it is.",
     "pull": "Fetch images from registries into the store.",
+    "referrers": "List what refers to an image: signatures, SBOMs.",
     "rm": "Remove names, and images with their last name.",
     "show": "Show an image of the store.",
     "tag": "Give an image of the store further names.",
+    "tags": "List the tags of a repository.",
     "untag": "Drop names; their images stay until gc.",
     "validate": "Check a whole image and report every finding.",
     "why": "Explain where a name is looked for, and as whom.",

@@ -10,6 +10,7 @@ import click
 
 from dray.cli.main import say
 from dray.config import MAX_SPLIT, parse_rate
+from dray.model.address import Address, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,6 +128,12 @@ def make_client(
         )
     except ValueError as error:  # a variable of the environment that makes no sense
         raise click.UsageError(str(error)) from None
+
+
+def meant_store(chosen: Settings, address: str, bare: Where = Where.REGISTRY) -> Store | None:
+    """Open the store if an address may mean it; ``bare`` is where a bare name is looked for."""
+    meant = Address.parse(address, bare).where in {Where.STORE, Where.ANY}
+    return chosen.store() if meant else None
 
 
 def _credentials(text: str | None) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from dray.errors import DrayError, InvalidReference
@@ -110,3 +111,20 @@ def describe(error: DrayError) -> str:
 def printable(text: str) -> str:
     """Keep what others wrote from steering the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Do the same for text of several lines."""
+    return "".join(c if c in "\n\t" else printable(c) for c in text)
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes as they are."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def write_document(raw: bytes) -> None:
+    """Write a document as it is, and on a terminal the end of its line."""
+    end = b"\n" if sys.stdout.isatty() and not raw.endswith(b"\n") else b""
+    write_bytes(raw + end)

@@ -56,7 +56,7 @@ OCI_IMAGE = (
 class Inspection:
     """An image by its manifest and config alone; nobody has looked at its layers.
 
-    ``name`` is the repository in full, empty outside of registries. ``digest`` is what the
+    ``name`` is the repository in full, empty where an address names none. ``digest`` is what the
     name stands for: that of the index, where ``manifest`` is chosen from one. ``tag`` is the
     one that a schema1 manifest names itself by. ``repo_tags`` is None where the registry
     does not tell. ``created`` is RFC 3339 text, None where an OCI config has none; ``env``

@@ -108,7 +108,7 @@ def _named(address: Address) -> Digest:
     if found:
         return Digest.parse(text)
     raise InvalidReference(
-        "a blob is named by its digest", text=str(address), position=len(str(address))
+        "a blob is named by its digest", text=address.name, position=len(address.name)
     )
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dray.ops.places import Access, Source
     from dray.ops.reading import Wanted
 
+_SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags
+
 
 def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> Inspection:
     """Return what is known of an image from its documents.
@@ -36,8 +38,9 @@ def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> 
         with _open_some(address, access, listed) as source:
             chosen = choose(source, wanted)
             config = read_config(source, chosen, access.cancel)
-        name = source.reference.name if source.reference is not None else ""
-        found = _allowed(listed, Emitter(access.listener, address.name)) if tags else ()
+        # As skopeo does it, a docker archive's image is called what the address calls it.
+        name = address.reference.name if address.reference is not None else ""
+        found = _allowed(listed, access, address) if tags else ()
     return inspection(name, source.digest, chosen.manifest, config, found)
 
 
@@ -61,11 +64,13 @@ def _tags(
         yield lambda: fetch(access.cancel)
 
 
-def _allowed(listed: Callable[[], tuple[str, ...]], emitter: Emitter) -> tuple[str, ...] | None:
+def _allowed(
+    listed: Callable[[], tuple[str, ...]], access: Access, address: Address
+) -> tuple[str, ...] | None:
     try:
         return listed()
-    except (Denied, NotFound, Unauthorized) as error:
-        emitter.warn(f"the tags cannot be listed ({error})")
+    except _SILENT as error:
+        Emitter(access.listener, address.name).warn(f"the tags cannot be listed ({error})")
         return None
 
 
@@ -77,16 +82,20 @@ def _open_some(
     with contextlib.ExitStack() as stack:
         try:
             source = stack.enter_context(open_place(address, access))
-        except NotFound:
-            emitter = Emitter(access.listener, address.name)
-            tags = _allowed(listed, emitter) if _is_tagless(address) else ()
-            if not tags or address.reference is None:
-                raise
-            emitter.warn(f"there is no latest; this is the first tag, {tags[0]}")
-            other = replace(address, reference=address.reference.with_tag(tags[0]))
+        except NotFound as error:
+            other = _first_tagged(address, listed)
+            if other is None or other.reference is None:
+                raise error from None
+            message = f"there is no latest; this is the first tag, {other.reference.tag}"
+            Emitter(access.listener, address.name).warn(message)
             source = stack.enter_context(open_place(other, access))
         yield source
 
 
-def _is_tagless(address: Address) -> bool:
-    return address.where is Where.REGISTRY and Reference.parse(address.name).is_name_only
+def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Address | None:
+    if address.where is not Where.REGISTRY or not Reference.parse(address.name).is_name_only:
+        return None
+    with contextlib.suppress(*_SILENT):
+        if (tags := listed()) and address.reference is not None:
+            return replace(address, reference=address.reference.with_tag(tags[0]))
+    return None

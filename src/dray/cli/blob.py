@@ -1,0 +1,98 @@
+"""``dray blob``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from dray.cli.main import settings
+from dray.cli.options import make_client, meant_store, registry_options
+from dray.errors import StoreError
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+
+EXAMPLES = """\b
+Examples:
+  dray blob alpine@sha256:4abc… | tar -tz
+  dray blob -o layer.tar.gz ghcr.io/acme/app sha256:77d0…
+  dray blob store:alpine sha256:4abc… | wc -c
+"""
+_CHUNK = 256 * 1024
+
+
+@click.command("blob", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS[@DIGEST]")
+@click.argument("digest", metavar="[DIGEST]", default="")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write to a file, which is there once all of it is verified.",
+)
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, address: str, digest: str, output: Path | None, **registry: Any
+) -> None:
+    """Print a layer, a config or any other blob, verified while it is written.
+
+    A blob that does not match its digest exits with 5; what stdout has got then is not to be
+    trusted.
+    """
+    from dray.cli.progress import Quiet
+
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("a blob is not for a terminal; use a pipe, or --output FILE", ctx)
+    chosen = settings(ctx)
+    store = meant_store(chosen, address)
+    with (
+        make_client(chosen, store, registry) as client,
+        client.blob(address, digest, store=store, on_event=Quiet()) as source,
+        contextlib.nullcontext(sys.stdout.buffer) if output is None else _opened(output) as target,
+    ):
+        _copy(source, target)
+
+
+def _copy(source: io.BufferedReader, target: IO[bytes]) -> None:
+    while data := source.read1(_CHUNK):
+        target.write(data)
+    target.flush()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write to; under its name it appears whole, or not at all."""
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe: nothing to replace
+            with path.open("wb") as file:
+                yield file
+            return
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as new:
+            try:
+                yield new
+                new.flush()
+                os.fsync(new.fileno())
+                os.fchmod(new.fileno(), 0o666 & ~_umask())  # as any other new file
+                Path(new.name).replace(path)
+            except BaseException:
+                Path(new.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,73 @@
+"""``dray referrers``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dray.cli import render
+from dray.cli.main import settings
+from dray.cli.options import make_client, meant_store, registry_options
+
+if TYPE_CHECKING:
+    from dray.model.descriptor import Descriptor
+
+EXAMPLES = """\b
+Examples:
+  dray referrers ghcr.io/acme/app:1.4.2
+  dray referrers --artifact-type application/spdx+json ghcr.io/acme/app:1.4.2
+  dray referrers --json oci:layout:1.4.2 | jq -r '.[].digest'
+"""
+
+
+@click.command("referrers", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS")
+@click.option("--artifact-type", default="", metavar="TYPE", help="Only those of this type.")
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Those of the image for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: whole descriptors.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    address: str,
+    artifact_type: str,
+    platform: str | None,
+    as_json: bool,
+    **registry: Any,
+) -> None:
+    """List what refers to an image: signatures, SBOMs, attestations."""
+    from dray.cli.progress import Quiet
+
+    chosen = settings(ctx)
+    store = meant_store(chosen, address)
+    with make_client(chosen, store, registry) as client:
+        found = client.referrers(
+            address,
+            artifact_type=artifact_type,
+            platform=platform,
+            store=store,
+            on_event=Quiet(),
+        )
+    if as_json:
+        click.echo(json.dumps([_object(entry) for entry in found], indent=2))
+    else:
+        header = ["ARTIFACT TYPE", "DIGEST", "SIZE"]
+        click.echo(render.table(header, [_row(entry) for entry in found]))
+
+
+def _row(entry: Descriptor) -> list[str]:
+    kind = render.printable(entry.artifact_type or entry.media_type)
+    return [kind, str(entry.digest), render.size(entry.size or 0)]
+
+
+def _object(entry: Descriptor) -> dict[str, Any]:
+    return {
+        "mediaType": entry.media_type,
+        "artifactType": entry.artifact_type or None,
+        "digest": str(entry.digest),
+        "size": entry.size,
+        "annotations": dict(entry.annotations),
+    }

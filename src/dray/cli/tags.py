@@ -1,0 +1,53 @@
+"""``dray tags``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from dray.cli import render
+from dray.cli.address import registry_name
+from dray.cli.main import settings
+from dray.cli.options import make_client, registry_options
+
+EXAMPLES = """\b
+Examples:
+  dray tags python
+  dray tags --filter '>=3.12 <4' --sort version python
+  dray tags --filter '^1\\.4\\.' ghcr.io/acme/app
+  dray tags --filter semver:^1.4 --sort version ghcr.io/acme/app | tail -1
+"""
+
+
+@click.command("tags", epilog=EXAMPLES)
+@click.argument("name", metavar="NAME")
+@click.option("--filter", "matching", default="", metavar="REGEX|RANGE", help="Only these.")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["registry", "name", "version"]),
+    default="registry",
+    show_default=True,
+    help="By version, the newest comes last.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, name: str, matching: str, order: Any, as_json: bool, **registry: Any
+) -> None:
+    """List the tags of a repository.
+
+    A filter is a regular expression, or a range of versions: >=1.2 <2, ~1.4, semver:^1.4,
+    semver:1.x, semver:1.2 - 1.4.
+    """
+    from dray.cli.progress import Quiet
+
+    with make_client(settings(ctx), None, registry) as client:
+        found = client.tags(registry_name(name), matching=matching, order=order, on_event=Quiet())
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo("".join(f"{render.printable(tag)}\n" for tag in found), nl=False)

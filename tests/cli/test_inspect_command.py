@@ -1,0 +1,255 @@
+"""``dray inspect`` and the small commands beside it, as people and scripts meet them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.testing import (
+    Answer,
+    Corrupt,
+    Cut,
+    FakeRegistry,
+    Fault,
+    build_image,
+    build_index,
+    layout_files,
+    sha256,
+    tar_layer,
+    write_files,
+)
+
+if TYPE_CHECKING:
+    from conftest import Dray
+
+IMAGE = build_image([tar_layer({"a": b"1"})], labels={"a.b": "<1>\x1b[31m"}, env=["A=b"])
+ARM = build_image([tar_layer({"a": b"2"})], architecture="arm64")
+INDEX = build_index(
+    [
+        (IMAGE, {"os": "linux", "architecture": "amd64"}),
+        (ARM, {"os": "linux", "architecture": "arm64"}),
+    ]
+)
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    """An index with two tags."""
+    fake.add_image("team/app", INDEX, "1.9.0", "1.10.0", "latest")
+    return f"{fake.host}/team/app"
+
+
+class TestInspect:
+    def test_it_prints_json_and_nothing_else(self, dray: Dray, name: str):
+        done = dray("inspect", name)
+        assert (done.returncode, done.stderr) == (0, "")
+        found = json.loads(done.stdout)
+        assert list(found) == [
+            "Name", "Digest", "RepoTags", "Created", "DockerVersion", "Labels", "Architecture",
+            "Os", "Layers", "LayersData", "Env",
+        ]  # fmt: skip
+        assert found["Digest"] == INDEX.digest
+        assert found["RepoTags"] == ["1.10.0", "1.9.0", "latest"]
+        assert "\\u003c1\\u003e\\u001b" in done.stdout
+        assert not Path(dray.environment["DRAY_STORE"]).exists()
+
+    def test_bytes_are_printed_as_they_are(self, dray: Dray, name: str):
+        assert dray("inspect", "--raw", name).stdout.encode() == INDEX.index.data
+        arm = ("--platform", "linux/arm64", name)
+        assert dray("inspect", "--raw", *arm).stdout.encode() == ARM.manifest.data
+        assert dray("inspect", "--config", "--raw", *arm).stdout.encode() == ARM.config.data
+        assert dray("manifest", name).stdout.encode() == INDEX.index.data
+        assert dray("manifest", *arm).stdout.encode() == ARM.manifest.data
+        assert dray("config", *arm).stdout.encode() == ARM.config.data
+        assert dray("digest", name).stdout == f"{INDEX.digest}\n"
+        assert dray("digest", *arm).stdout == f"{ARM.digest}\n"
+
+    def test_all_platforms_with_their_sizes(self, dray: Dray, name: str):
+        found = json.loads(dray("inspect", "--all-platforms", name).stdout)
+        assert found["Digest"] == INDEX.digest
+        assert [(each["Platform"], each["Size"]) for each in found["Platforms"]] == [
+            ("linux/amd64", sum(piece.size for piece in IMAGE.blobs())),
+            ("linux/arm64", sum(piece.size for piece in ARM.blobs())),
+        ]
+        form = "{{range .Platforms}}{{.Platform}} {{end}}"
+        done = dray("inspect", "--all-platforms", "--format", form, name)
+        assert done.stdout == "linux/amd64 linux/arm64 \n"
+
+    def test_templates(self, dray: Dray, name: str):
+        form = '{{.Digest}}\\n{{join .Layers ","}} {{json .Env}} {{index .Labels "a.b"}}'
+        done = dray("inspect", "--no-tags", "-f", form, name)
+        assert done.stdout == (f'{INDEX.digest}\n{IMAGE.layers[0].digest} ["A=b"] <1>\x1b[31m\n')
+        done = dray("inspect", "--config", "-f", "{{.OS}} {{len .History}}", name)
+        assert done.stdout == "linux 1\n"
+
+    @pytest.mark.parametrize(
+        ("form", "column"), [("x {{.Nope}}", 4), ("{{.Name", 0), ("a\\n {{nope}}", 3)]
+    )
+    def test_a_bad_template_is_shown_with_its_place(
+        self, dray: Dray, name: str, form: str, column: int
+    ):
+        done = dray("inspect", "--format", form, name)
+        assert (done.returncode, done.stdout) == (2, "")
+        message, _, caret = done.stderr.splitlines()[:3]
+        assert message.startswith("dray: invalid template: ")
+        assert caret == " " * (column + 2) + "^"
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ("--raw", "--format", "x"),
+            ("--all-platforms", "--raw"),
+            ("--all-platforms", "--platform", "linux/arm64"),
+        ],
+    )
+    def test_options_that_exclude_each_other(self, dray: Dray, name: str, options: tuple[str, ...]):
+        assert dray("inspect", *options, name).returncode == 2
+
+    def test_a_denied_tag_list_is_a_warning(self, dray: Dray, name: str, fake: FakeRegistry):
+        fake.inject(Fault(Answer(403, {}, b""), path="/tags/"))
+        done = dray("inspect", f"{name}:1.9.0")
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+        assert "the tags cannot be listed" in done.stderr
+        assert json.loads(done.stdout)["RepoTags"] is None
+
+    @pytest.mark.parametrize(
+        ("command", "code"),
+        [("inspect", 3), ("digest", 3), ("manifest", 3), ("config", 3), ("tags", 3)],
+    )
+    def test_what_is_not_there(self, dray: Dray, fake: FakeRegistry, command: str, code: int):
+        done = dray(command, f"{fake.host}/nothing")
+        assert (done.returncode, done.stdout) == (code, "")
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_a_terminal_is_not_steered(self, dray: Dray, name: str):
+        master, slave = pty.openpty()
+        form = '{{index .Labels "a.b"}}'
+        subprocess.run(
+            [sys.executable, "-m", "dray", "inspect", "--no-tags", "-f", form, name],
+            stdout=slave, env=dray.environment, timeout=30, check=True,
+        )  # fmt: skip
+        os.close(slave)
+        assert os.read(master, 1000).decode() == "<1>\N{REPLACEMENT CHARACTER}[31m\r\n"
+        os.close(master)
+
+
+class TestTags:
+    def test_one_a_line(self, dray: Dray, name: str):
+        assert dray("tags", name).stdout == "1.10.0\n1.9.0\nlatest\n"
+        assert dray("tags", "--sort", "version", name).stdout == "latest\n1.9.0\n1.10.0\n"
+        assert dray("tags", "--filter", ">=1.10", name).stdout == "1.10.0\n"
+        assert json.loads(dray("tags", "--json", "--filter", r"^1\.9", name).stdout) == ["1.9.0"]
+        assert dray("tags", "--filter", "none", name).stdout == ""
+
+    def test_a_bad_filter_is_shown_with_its_place(self, dray: Dray, name: str):
+        done = dray("tags", "--filter", "semver:>=x", name)
+        assert done.returncode == 0  # ``x`` is any version
+        done = dray("tags", "--filter", "semver:>=y", name)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[1:] == ["  semver:>=y", "           ^"]
+
+    @pytest.mark.parametrize("address", ["store:app", "oci:layout"])
+    def test_other_places_have_none(self, dray: Dray, address: str):
+        assert dray("tags", address).returncode == 2
+
+
+class TestBlob:
+    def test_to_a_pipe_and_to_a_file(
+        self, dray: Dray, name: str, fake: FakeRegistry, tmp_path: Path
+    ):
+        data = bytes(range(256)) * 2000
+        digest = fake.add_blob(data)
+        fake.inject(Fault(Cut(after=100_000), path="/blobs/", times=1))
+        done = subprocess.run(
+            [sys.executable, "-m", "dray", "blob", f"{name}@{digest}"],
+            capture_output=True, env=dray.environment, timeout=30, check=True,
+        )  # fmt: skip
+        assert done.stdout == data
+        target = tmp_path / "layer"
+        target.write_bytes(b"before")
+        assert dray("blob", "-o", str(target), name, digest).returncode == 0
+        assert target.read_bytes() == data
+        assert target.stat().st_mode & 0o077 == 0o044
+
+    def test_a_damaged_blob_leaves_no_file(
+        self, dray: Dray, name: str, fake: FakeRegistry, tmp_path: Path
+    ):
+        digest = fake.add_blob(b"x" * 500_000)
+        fake.inject(Fault(Corrupt(400_000), path="/blobs/"))
+        (tmp_path / "out").mkdir()
+        target = tmp_path / "out" / "layer"
+        done = dray("blob", "-o", str(target), name, digest)
+        assert done.returncode == 5
+        assert digest in done.stderr
+        assert list((tmp_path / "out").iterdir()) == []
+        piped = [sys.executable, "-m", "dray", "blob", name, digest]
+        done = subprocess.run(piped, capture_output=True, env=dray.environment, check=False)
+        assert (done.returncode, len(done.stdout)) == (5, 500_000)
+
+    def test_a_device_is_written_to_and_stays(self, dray: Dray, name: str):
+        assert dray("blob", "-o", os.devnull, name, IMAGE.layers[0].digest).returncode == 0
+        assert Path(os.devnull).is_char_device()
+
+    def test_what_is_no_blob(self, dray: Dray, name: str, tmp_path: Path):
+        assert dray("blob", name).returncode == 2
+        assert dray("blob", name, "sha256:1").returncode == 2
+        assert dray("blob", name, sha256(b"nothing")).returncode == 3
+        nowhere = str(tmp_path / "no" / "layer")
+        done = dray("blob", "-o", nowhere, name, IMAGE.layers[0].digest)
+        assert done.returncode == 1
+        assert nowhere in done.stderr
+
+
+class TestReferrers:
+    def test_a_table_and_json(self, dray: Dray):
+        with FakeRegistry(referrers=True) as fake:
+            fake.add_image("app", IMAGE, "t")
+            extra = {
+                "artifactType": "application/vnd.example.sbom",
+                "subject": IMAGE.manifest.descriptor(),
+                "annotations": {"a": "b"},
+            }
+            artifact = build_image([], manifest_extra=extra)
+            fake.add_image("app", artifact)
+            done = dray("referrers", f"{fake.host}/app:t")
+            header, row = done.stdout.splitlines()
+            assert header.split() == ["ARTIFACT", "TYPE", "DIGEST", "SIZE"]
+            assert row.split()[:2] == ["application/vnd.example.sbom", artifact.digest]
+            (entry,) = json.loads(dray("referrers", "--json", f"{fake.host}/app:t").stdout)
+            assert entry == artifact.manifest.descriptor() | {
+                "artifactType": "application/vnd.example.sbom",
+                "annotations": {"a": "b"},
+            }
+            none = dray("referrers", "--artifact-type", "x/y", "--json", f"{fake.host}/app:t")
+            assert json.loads(none.stdout) == []
+
+
+def test_history_of_a_remote_image(dray: Dray, name: str):
+    done = dray("history", "--platform", "linux/arm64", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ARM.layers[0].digest[7:19] in done.stdout
+    assert dray("history", f"docker://{name}").returncode == 0
+
+
+def test_a_layout_is_read_like_a_registry(dray: Dray, tmp_path: Path):
+    signature = build_image(
+        [], manifest_extra={"artifactType": "x/sig", "subject": INDEX.index.descriptor()}
+    )
+    layout = write_files(tmp_path / "layout", layout_files({"v1": INDEX, "sig": signature}))
+    address = f"oci:{layout}:v1"
+    assert dray("digest", address).stdout == f"{INDEX.digest}\n"
+    assert dray("manifest", address).stdout.encode() == INDEX.index.data
+    assert dray("config", "--platform", "linux/arm64", address).stdout.encode() == ARM.config.data
+    assert dray("inspect", "-f", "{{.Architecture}}", address).stdout == "amd64\n"
+    assert len(dray("history", address).stdout.splitlines()) == 2
+    assert len(json.loads(dray("referrers", "--json", address).stdout)) == 1
+    layer = IMAGE.layers[0]
+    done = dray("blob", "-o", str(tmp_path / "blob"), f"oci:{layout}", layer.digest)
+    assert (done.returncode, (tmp_path / "blob").read_bytes()) == (0, layer.data)
