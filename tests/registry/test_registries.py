@@ -293,7 +293,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
 
 def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path):
     """A pull by a full name must not pay for what it does not need."""
-    text = '# comment\n[aliases]\n"x" = "registry.example/x"\nbroken ['
+    text = '# comment\n[aliases]\n"registry" = "docker.io/library/registry"\nbroken ['
     assert parsed(tmp_path, text, aliases=False).consulted[0][1] == "read, short names only"
     with pytest.raises(DrayError, match="not valid TOML"):
         parsed(tmp_path, text, aliases=True)

@@ -19,8 +19,11 @@ MAX_FILE = 4 * 2**20  # bytes of a file
 _PULLS = ("all", "digest-only", "tag-only")
 # A line that is more than a comment, and one that says something of other than short names.
 _ANYTHING = re.compile(rb"^[ \t]*[^\s#]", re.MULTILINE)
+# The latter's keys are tables and lists; a short name's value is a text ("registry" is one).
 _HOSTS = re.compile(
-    rb"^[ \t]*(?:\[\[?[ \t]*)?[\"']?(?:registr|unqualified|credential)", re.MULTILINE
+    rb"^[ \t]*(?:\[\[?[ \t]*)?[\"']?(?:registr|unqualified|credential)"
+    rb"[\w-]*[\"']?[ \t]*(?!=[ \t]*[\"']|[\w\"' \t-])",
+    re.MULTILINE,
 )
 _SHORT = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 
