@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import click
 
 from dray import __version__, errors
+from dray.cli import signals
 from dray.cli.render import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
     from dray.image import Store
 
@@ -109,6 +108,7 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        signals.watch(lambda: _leave(_interrupted()))
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -151,7 +151,7 @@ def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> N
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with the code that its outcome stands for."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _terminate)
+    signals.obey()
     try:
         result = cli.main(args, prog_name="dray", standalone_mode=False)
         code = result if isinstance(result, int) else DONE
@@ -215,10 +215,6 @@ def _kept() -> str:
     """Say what an interrupted transfer leaves for the next one."""
     progress = sys.modules.get("dray.cli.progress")
     return progress.kept() if progress is not None else ""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signals want it
-    raise KeyboardInterrupt
 
 
 def _leave(code: int) -> NoReturn:

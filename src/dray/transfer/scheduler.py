@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     # Something to do once; one that raises `Busy` is called again later.
     Task = Callable[[CancelToken], None]
 
-GRACE = 0.8  # seconds that workers get to stop before they are left to themselves
+GRACE = 0.6  # seconds that workers get to stop before they are left to themselves
+_LOOK = 0.1  # seconds between two looks at whether somebody wants to stop
 _BUSY_PAUSE = 0.05  # seconds before a blob that somebody else holds is looked at again
 
 
@@ -29,6 +30,7 @@ def run_tasks(
 
     A failure of the leader stops everything and is the one raised, whatever else failed; a
     failure of another task stops the other tasks but not the leader. Raises the first one.
+    A task that does not stop when ``cancel`` tells it to is left behind after `GRACE` seconds.
     """
     with cancel.child() as everything, everything.child() as rest:
         work = _Work(leader, tasks, everything, rest)
@@ -40,7 +42,7 @@ def run_tasks(
             for worker in workers:
                 worker.start()
             if workers:
-                work.finished.acquire()
+                work.wait(cancel)
         except BaseException:
             # Interrupted. Threads cannot be forced: what does not stop now is left behind.
             everything.cancel()
@@ -70,6 +72,13 @@ class _Work:
         self._lock = threading.Lock()
         self.finished = threading.Semaphore(0)
         self.failure: BaseException | None = None
+
+    def wait(self, cancel: CancelToken) -> None:
+        """Wait until all is done; after a cancel not for what does not stop."""
+        while not self.finished.acquire(timeout=_LOOK):
+            if cancel.cancelled:
+                self.finished.acquire(timeout=GRACE)
+                return
 
     def run(self) -> None:
         while True:

@@ -1,0 +1,43 @@
+"""Stopping when told to: within a second, whatever the main thread is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+LAST_RESORT = 0.95  # seconds after a signal when the command leaves as it is
+
+
+def obey() -> None:
+    """Take SIGTERM for Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signals want it
+    raise KeyboardInterrupt
+
+
+def watch(leave: Callable[[], object]) -> None:
+    """Call ``leave`` some time after a signal, for when the main thread does not get to it.
+
+    Python tells the main thread alone, between two of its steps, and some steps take long:
+    waiting for another process's transaction, or for a disk. A thread learns of it at once.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while numbers := os.read(reading, 1):
+            if numbers[0] in {signal.SIGINT, signal.SIGTERM}:
+                time.sleep(LAST_RESORT)
+                leave()
+
+    threading.Thread(target=wait, name="dray-signals", daemon=True).start()

@@ -1,0 +1,226 @@
+"""Stopping within a second, whatever the thread is blocked in, by token and by signal."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray as library
+from dray import Cancelled, CancelToken, Event, Status
+from dray.testing import (
+    Answer,
+    BuiltImage,
+    Delay,
+    FakeRegistry,
+    Fault,
+    SilentPort,
+    Stall,
+    build_image,
+    pseudo_random_files,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    from conftest import Dray
+
+PATIENCE = 20.0
+IMAGE = build_image([tar_layer(pseudo_random_files(21, 1_200_000, 2))])
+LAYER = IMAGE.layers[0]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def full_backlog() -> Iterator[str]:
+    """A host that lets nobody connect: who tries waits for an answer that does not come."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        held = []
+        for _ in range(4):
+            sock = socket.socket()
+            sock.setblocking(False)  # noqa: FBT003 - the way it is called
+            sock.connect_ex(address)
+            held.append(sock)
+        time.sleep(0.05)
+        yield f"127.0.0.1:{address[1]}"
+        for sock in held:
+            sock.close()
+
+
+def zeros() -> BuiltImage:
+    """Make an image of little to download and a gigabyte to decompress."""
+    packed = gzip.compress(bytes(10_000_000), 6, mtime=0) * 107
+    return build_image([packed], compression="none", diff_ids=["sha256:" + "0" * 64])
+
+
+class Pull:
+    """A pull in a thread, and how long it takes to stop."""
+
+    def __init__(self, client: library.Client, name: str) -> None:
+        self.token = CancelToken()
+        self.error: BaseException | None = None
+        self.events: list[Event] = []
+        self._client, self._name = client, name
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._client.pull(self._name, cancel=self.token, on_event=self.events.append)
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            self.error = error
+
+    def stops(self) -> None:
+        started = time.monotonic()
+        self.token.cancel()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        assert isinstance(self.error, Cancelled)
+        assert time.monotonic() - started < 1
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    fake.add_image("app", IMAGE, "t")
+    return f"{fake.host}/app:t"
+
+
+# By token
+
+
+def test_while_connecting(client: library.Client, full_backlog: str):
+    pull = Pull(client, f"{full_backlog}/app:t")
+    time.sleep(0.2)
+    pull.stops()
+
+
+def test_while_shaking_hands(store: library.Store):
+    with SilentPort() as port, library.Client(store=store, insecure=True) as client:
+        pull = Pull(client, f"{port.host}/app:t")
+        wait_for(lambda: port.received)  # the client's greeting, which gets no answer
+        pull.stops()
+
+
+def test_while_waiting_for_a_head(client: library.Client, fake: FakeRegistry, name: str):
+    fault = fake.inject(Fault(Delay(60), path=LAYER.digest))
+    pull = Pull(client, name)
+    wait_for(lambda: fault.count)
+    pull.stops()
+
+
+def test_while_decompressing(client: library.Client, fake: FakeRegistry):
+    fake.add_image("app", zeros(), "t")
+    pull = Pull(client, f"{fake.host}/app:t")
+    wait_for(lambda: any(event.status is Status.VERIFYING for event in pull.events))
+    pull.stops()
+
+
+def test_while_backing_off(client: library.Client, fake: FakeRegistry, name: str):
+    fake.inject(Fault(Answer(503, {"Retry-After": "60"}), path="/manifests/"))
+    pull = Pull(client, name)
+    wait_for(lambda: any(event.status is Status.RETRYING for event in pull.events))
+    pull.stops()
+
+
+def test_while_another_process_holds_the_database(
+    client: library.Client, fake: FakeRegistry, store: library.Store, name: str
+):
+    fake.add_image("app", build_image([tar_layer({"a": b"a"})]), "first")
+    client.pull(name.removesuffix("t") + "first")
+    with closing(sqlite3.connect(store.path / "dray.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        pull = Pull(client, name)
+        wait_for(lambda: any(event.status is Status.VERIFYING for event in pull.events))
+        time.sleep(0.1)
+        pull.stops()  # and leaves behind the thread that waits
+
+
+# By signal
+
+
+def interrupted(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
+    """Send a signal; return the last line, when the process has ended in time."""
+    started = time.monotonic()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert time.monotonic() - started < 1.5  # and what the machine takes to notice
+    assert (process.returncode, output) == (130, "")
+    assert "Traceback" not in errors
+    return errors.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_connecting(dray: Dray, full_backlog: str, number: int):
+    process = dray.start("pull", f"{full_backlog}/app:t")
+    time.sleep(1)
+    assert interrupted(process, number) == "dray: interrupted"
+
+
+def test_a_signal_while_shaking_hands(dray: Dray):
+    with SilentPort() as port:
+        process = dray.start("pull", "--insecure", f"{port.host}/app:t")
+        wait_for(lambda: port.received)
+        assert interrupted(process) == "dray: interrupted"
+
+
+def test_a_signal_while_decompressing(dray: Dray, fake: FakeRegistry, store: library.Store):
+    built = zeros()
+    fake.add_image("app", built, "t")
+    process = dray.start("pull", f"{fake.host}/app:t")
+    part = store.path / "ingest" / f"{built.layers[0].digest.replace(':', '-')}.part"
+    wait_for(lambda: part.exists() and part.stat().st_size == built.layers[0].size)
+    assert " are kept, " in interrupted(process)
+
+
+def test_a_signal_while_backing_off(dray: Dray, fake: FakeRegistry, name: str):
+    fault = fake.inject(Fault(Answer(429, {"Retry-After": "60"}), path=LAYER.digest))
+    process = dray.start("pull", name)
+    wait_for(lambda: fault.count)
+    assert interrupted(process).startswith("dray: interrupted")
+
+
+def test_a_signal_while_several_connections_bring_a_blob(
+    dray: Dray, fake: FakeRegistry, store: library.Store
+):
+    files = {"noise": bytes(range(256)) * 2**16}
+    built = build_image([tar_layer(files)], compression="none")
+    fake.add_image("app", built, "t")
+    fake.inject(Fault(Stall(after=100), path=built.layers[0].digest, skip=1))
+    process = dray.start("pull", "--split=3", f"{fake.host}/app:t")
+    part = store.path / "ingest" / f"{built.layers[0].digest.replace(':', '-')}.part"
+    wait_for(lambda: part.exists() and part.stat().st_size >= 4 * 2**20)
+    assert " are kept, " in interrupted(process)
+    assert built.layers[0].data.startswith(part.read_bytes())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_another_process_holds_the_database(
+    dray: Dray, store: library.Store, name: str, number: int
+):
+    """The main thread is in SQLite then, and hears of no signal for half a minute."""
+    assert dray("pull", name).returncode == 0
+    with closing(sqlite3.connect(store.path / "dray.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        process = dray.start("tag", name, "other:t")
+        time.sleep(1)
+        assert process.poll() is None
+        assert interrupted(process, number) == "dray: interrupted"
+    assert not any("other" in found for found, *_ in store.named_images())
