@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TIMEOUT = 30.0  # seconds that a writer waits for another
+FULL = "what has arrived is kept; make room, or choose another place with --store"
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
+_LOOK = 0.1  # seconds of it after which it is looked whether somebody wants it to stop
 PAUSE = 0.01  # seconds between two looks at a lock
 
 # What takes a database from each version to the next, beginning with an empty one. What has been
@@ -102,6 +105,7 @@ class Database:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
+        self._closing = False
         self._owned: weakref.WeakSet[_Owned] = weakref.WeakSet()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         if read_only:
@@ -170,11 +174,13 @@ class Database:
         return connection
 
     def close(self) -> None:
-        """Close all connections; no thread may be using one."""
-        with self._lock:
+        """Close all connections; no thread may be using one, but to wait for a transaction."""
+        self._closing = True  # a thread that was left behind gives up its wait
+        with self._writing, self._lock:
             for owned in list(self._owned):
                 owned.connection.close()
             self._owned.clear()
+        self._closing = False
         self._local = threading.local()
         if self._copy is not None:
             self._copy.cleanup()
@@ -203,8 +209,7 @@ class Database:
         # Between threads a lock wakes the next one at once; SQLite would have it sleep and look.
         with self._translated(), self._writing:
             connection = self._connect()
-            # Deferred transactions fail at once when two turn into writers; this one waits.
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -213,6 +218,26 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin to write; deferred transactions would fail when two turn into writers.
+
+        SQLite waits for other processes by itself, but would not hear that it shall stop.
+        """
+        ends = time.monotonic() + TIMEOUT
+        connection.execute(f"PRAGMA busy_timeout={int(_LOOK * 1000)}")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                    if not busy or self._closing or time.monotonic() > ends:
+                        raise
+                else:
+                    return
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={int(TIMEOUT * 1000)}")
+
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -220,7 +245,9 @@ class Database:
         except sqlite3.Error as error:
             hint = "whoever owns the store can write it" if "readonly" in str(error) else ""
             # Damage is a plain DatabaseError, all else one of its children.
-            if type(error) is sqlite3.DatabaseError:
+            if getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
+                hint = FULL
+            elif type(error) is sqlite3.DatabaseError:
                 hint = "`dray fsck --rebuild` makes it anew from what is in the store"
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
 

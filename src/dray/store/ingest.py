@@ -15,6 +15,7 @@ from dray.content.verify import follow_diff_id
 from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
 from dray.store import graph, images, leases, refs
+from dray.store.db import FULL
 from dray.store.leases import Lease
 from dray.store.parts import open_part
 
@@ -337,6 +338,14 @@ def _size(path: Path) -> int:
         return 0
 
 
+_ELSEWHERE = "choose a place that can be written with --store or DRAY_STORE"
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ELSEWHERE),
+    errno.EXDEV: "a store is one file system: `blobs` and `ingest` must not be mounts of their own",
+}
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn what the file system says into `StoreError`."""
@@ -344,9 +353,5 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or path
-        hint = ""
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            hint = "what has arrived is kept; make room, or choose another place with --store"
-        elif isinstance(error, PermissionError):
-            hint = "choose a place that can be written with --store or DRAY_STORE"
+        hint = _HINTS.get(error.errno or 0, "")
         raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error

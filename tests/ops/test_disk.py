@@ -1,0 +1,196 @@
+"""Stores on disks that are full, read-only, somebody else's, or several: what is said and left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.errors import StoreError
+from dray.store.ingest import translated
+from dray.testing import FakeRegistry, build_image, pseudo_random_files, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import dray as library
+    from conftest import Dray
+
+BIG = build_image(
+    [tar_layer(pseudo_random_files(40 + n, size, 2)) for n, size in enumerate((3_000_000, 200_000))]
+)
+LAYER = BIG.layers[0]
+SMALL = build_image([tar_layer({"a": b"a"})])
+KEPT = {".part", ".db", ".db-wal", ".db-shm", ".lock"}
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount file systems in memory; left out where that is not allowed."""
+    mounted: list[Path] = []
+
+    def make(name: str, size: str) -> Path:
+        place = tmp_path / name
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
+            pytest.skip("file systems cannot be mounted here")
+        mounted.append(place)
+        return place
+
+    yield make
+    for place in reversed(mounted):
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    fake.add_image("app", BIG, "t")
+    return f"{fake.host}/app:t"
+
+
+def failed(dray: Dray, *arguments: str, says: str) -> str:
+    """Run the command, which fails with one clear line, and return its hint."""
+    done = dray(*arguments)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    first, *hints = done.stderr.splitlines()
+    assert first.startswith("dray: ")
+    assert says in first
+    assert all(hint.startswith("  ") for hint in hints)
+    return " ".join(hints)
+
+
+def leftovers(store: Path) -> list[str]:
+    """Return what is in a store beside blobs, parts and the database."""
+    return [
+        str(path.relative_to(store))
+        for path in store.rglob("*")
+        if path.is_file()
+        and path.parts[len(store.parts)] != "blobs"
+        and path.suffix not in KEPT
+        and not path.name.startswith(".")
+    ]
+
+
+def asked(fake: FakeRegistry) -> list[str | None]:
+    return [r.headers.get("range") for r in fake.requests if LAYER.digest in r.path]
+
+
+def test_a_full_disk(
+    dray: Dray, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
+):
+    store.close()
+    place = mount("store", "1m")
+    # Of blob and database either may be the one for which there is no room.
+    hint = failed(dray, "pull", "-q", name, says=str(place))
+    assert "make room" in hint
+    part = place / "ingest" / f"{LAYER.digest.replace(':', '-')}.part"
+    kept = part.stat().st_size if part.exists() else 0
+    assert kept > 0
+    assert leftovers(place) == []
+    # Nobody else is asked after that, and it is not tried again.
+    assert asked(fake) == [None]
+    subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
+    done = dray("pull", "-q", name)
+    assert (done.returncode, done.stdout) == (0, f"{BIG.id}\n")
+    assert asked(fake) == [None, f"bytes={kept}-"]
+
+
+def test_a_disk_that_is_full_from_the_start(
+    dray: Dray, name: str, mount: Callable[..., Path], store: library.Store
+):
+    store.close()
+    place = mount("store", "1m")
+    (place / "ballast").write_bytes(bytes(2**20 - 4096 * 3))
+    failed(dray, "pull", "-q", name, says=str(place))
+    (place / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
+    assert dray("pull", "-q", name).stdout == f"{BIG.id}\n"
+
+
+def test_a_disk_that_fills_up_while_names_are_set(
+    dray: Dray, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
+):
+    """Whatever there is room for and whatever not: no name points at what is missing."""
+    store.close()
+    fake.add_image("small", SMALL, "t")
+    name = f"{fake.host}/small:t"
+    place = mount("store", "1m")
+    assert dray("images").returncode == 0
+    for room in range(0, 60, 6):
+        ballast = place / "ballast"
+        ballast.unlink(missing_ok=True)
+        free = os.statvfs(place).f_bavail
+        ballast.write_bytes(bytes(max(0, free - room) * 4096))
+        done = dray("pull", "-q", name)
+        if done.returncode == 0:
+            break
+        assert done.returncode == 1
+        assert done.stderr.startswith("dray: ")
+        assert "internal error" not in done.stderr
+    ballast.unlink()
+    assert dray("pull", "-q", name).stdout == f"{SMALL.id}\n"
+    assert dray("validate", f"store:{name}").returncode == 0
+
+
+def test_a_read_only_disk(
+    dray: Dray, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
+):
+    store.close()
+    fake.add_image("small", SMALL, "t")
+    place = mount("store", "20m")
+    assert dray("pull", "-q", f"{fake.host}/small:t").returncode == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    before = len(fake.requests)
+    assert "--store" in failed(dray, "pull", "-q", name, says="cannot be written")
+    assert len(fake.requests) == before
+    assert "small" in dray("images").stdout
+    subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
+    assert dray("pull", "-q", name).stdout == f"{BIG.id}\n"
+
+
+@pytest.mark.parametrize("part", ["blobs", "ingest"])
+def test_a_store_of_two_file_systems_is_refused(
+    dray: Dray, name: str, mount: Callable[..., Path], store: library.Store, part: str
+):
+    store.close()
+    place = mount(f"store/{part}", "20m")
+    hint = failed(dray, "pull", "-q", name, says="ross-device link")
+    assert "one file system" in hint
+    assert not list((place.parent / "blobs").rglob("sha256/*"))
+
+
+def test_a_store_on_another_file_system_than_the_rest(
+    dray: Dray, name: str, mount: Callable[..., Path], tmp_path: Path
+):
+    """Nothing goes through TMPDIR or the home directory on its way."""
+    place = mount("elsewhere", "20m")
+    nowhere = str(tmp_path / "nowhere")
+    done = dray("--store", str(place / "s"), "pull", "-q", name, env={"TMPDIR": nowhere})
+    assert (done.returncode, done.stdout) == (0, f"{BIG.id}\n")
+    assert not Path(nowhere).exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EFBIG, "make room"),
+        (errno.EACCES, "DRAY_STORE"),
+        (errno.EROFS, "DRAY_STORE"),
+        (errno.EXDEV, "one file system"),
+        (errno.EIO, ""),
+    ],
+)
+def test_what_the_system_says_is_said_with_what_to_do(number: int, hint: str, tmp_path: Path):
+    with pytest.raises(StoreError) as caught, translated(tmp_path):
+        raise OSError(number, os.strerror(number), str(tmp_path / "f"))
+    assert str(tmp_path / "f") in caught.value.message
+    assert os.strerror(number) in caught.value.message
+    assert hint in caught.value.hint
+    assert bool(caught.value.hint) == bool(hint)
