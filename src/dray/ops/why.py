@@ -94,7 +94,7 @@ def why(
     """
     reference = Reference.parse(name).with_default_tag()
     settings = session.hosts.settings(aliases=True)
-    table = settings.find(str(reference))
+    table = settings.find(reference.name)
     places: tuple[Place, ...] = ()
     error = ""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def _read_errors(body: bytes) -> tuple[list[str], str]:
     try:
         found: Any = json.loads(body)
     except (ValueError, RecursionError):
-        return [], ""
+        return [], _title(body)
     errors = found.get("errors") if isinstance(found, dict) else None
     if not isinstance(errors, list):
         details = found.get("details") or found.get("message") if isinstance(found, dict) else ""
@@ -62,6 +63,12 @@ def _read_errors(body: bytes) -> tuple[list[str], str]:
     messages = [_one_line(entry.get("message")) for entry in errors]
     said = ": ".join(part for part in (codes[:1] + messages[:1]) if part)
     return codes, said
+
+
+def _title(body: bytes) -> str:
+    """Return what a page of a proxy says in its title, without the status."""
+    found = re.search(rb"<title>\s*(?:\d{3}\s+)?([^<]*)</title>", body[:4096], re.IGNORECASE)
+    return _one_line(found.group(1).decode(errors="replace")) if found else ""
 
 
 def _one_line(text: Any) -> str:

@@ -114,51 +114,39 @@ class Hosts:
             self._warned = True
             for warning in settings.warnings:
                 warn(warning)
-        table = settings.find(str(reference))
+        table = settings.find(reference.name)
         if table is None:
             return (self._endpoint(reference, reference, insecure=insecure),)
         if table.blocked:
-            raise Denied(
-                f"{reference.familiar}: {table.prefix} is blocked in {table.file}",
-                host=reference.domain,
-            )
-        return (
-            *self._mirrors(reference, table, insecure=insecure),
-            self._rewritten(reference, table, table.location, insecure=insecure or table.insecure),
-        )
-
-    def _mirrors(
-        self, reference: Reference, table: RegistryTable, *, insecure: bool
-    ) -> tuple[Endpoint, ...]:
+            raise _blocked(reference, table)
         unwanted = "digest-only" if reference.digest is None else "tag-only"
-        return tuple(
-            self._rewritten(reference, table, mirror.location, insecure=insecure or mirror.insecure)
+        found = [
+            self._moved(reference, table, mirror.location, insecure=insecure or mirror.insecure)
             for mirror in table.mirrors
             if mirror.pulls != unwanted
+        ]
+        registry = self._moved(
+            reference, table, table.location, insecure=insecure or table.insecure
         )
+        if registry is None:
+            raise _blocked(reference, settings.find(table.location) or table)
+        return (*(mirror for mirror in found if mirror is not None), registry)
 
-    def _rewritten(
+    def _moved(
         self, reference: Reference, table: RegistryTable, location: str, *, insecure: bool
-    ) -> Endpoint:
-        """Put a location in the place of the prefix."""
-        name = str(reference)
-        there = reference
-        if location:
-            moved = location + name[table.match(name) or 0 :]
-            try:
-                there = Reference.parse(moved)
-            except InvalidReference as error:
-                raise _no_name(table, location, error.message) from None
-            host = moved.partition("/")[0]
-            if host not in {there.domain, "index.docker.io"}:
-                raise _no_name(table, location, "its host has no dot and no port")
+    ) -> Endpoint | None:
+        """Put a location in the place of the prefix; None where the location is blocked."""
+        there = _renamed(reference, table, location) if location else reference
+        its = self.settings().find(there.name)
+        if its is not None and its.blocked:
+            return None
         return self._endpoint(there, reference, insecure=insecure)
 
     def login(self, name: str) -> Endpoint:
         """Return how to speak to a host itself; raises `Denied` where it is blocked."""
         table = self.settings().find(name)
         if table is not None and table.blocked:
-            raise Denied(f"{name}: blocked in {table.file}", host=name)
+            raise Denied(f"{name} is blocked in {table.file}", host=name)
         return self.host(name, insecure=table is not None and table.insecure)
 
     def _endpoint(self, there: Reference, wanted: Reference, *, insecure: bool) -> Endpoint:
@@ -186,8 +174,24 @@ class Hosts:
         return find_certificates(self.certificate_roots, name)
 
 
-def _no_name(table: RegistryTable, location: str, why: str) -> DrayError:
-    return DrayError(
+def _blocked(reference: Reference, table: RegistryTable) -> Denied:
+    return Denied(
+        f"{reference.familiar}: {table.prefix} is blocked in {table.file}", host=reference.domain
+    )
+
+
+def _renamed(reference: Reference, table: RegistryTable, location: str) -> Reference:
+    """Put a location in the place of a table's prefix; raises `DrayError` if that is no name."""
+    name = str(reference)
+    moved = location + name[table.match(reference.name) or 0 :]
+    why = "its host has no dot and no port"
+    try:
+        there = Reference.parse(moved)
+        if moved.partition("/")[0] in {there.domain, "index.docker.io"}:
+            return there
+    except InvalidReference as error:
+        why = error.message
+    raise DrayError(
         f"{table.file}: {location!r} in the place of {table.prefix!r} makes no name ({why})"
     )
 

@@ -47,13 +47,13 @@ class RegistryTable(NamedTuple):
     file: Path
 
     def match(self, name: str) -> int | None:
-        """Return how many characters of a full reference the prefix covers; None: another's."""
+        """Return how many characters of a full name the prefix covers; None: another's."""
         if not self.prefix.startswith("*."):
             end = len(self.prefix) if name.startswith(self.prefix) else -1
         else:  # a subdomain, at whatever depth
             at = name.find(self.prefix[1:])
             end = -1 if at <= 0 or "/" in name[:at] else at + len(self.prefix) - 1
-        return end if end == len(name) or (end > 0 and name[end] in ":/@") else None
+        return end if end == len(name) or (end > 0 and name[end] in ":/") else None
 
 
 class Settings(NamedTuple):
@@ -71,7 +71,10 @@ class Settings(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     def find(self, name: str) -> RegistryTable | None:
-        """Return the table with the longest prefix of a full reference."""
+        """Return the table with the longest prefix of a full name, the first of several.
+
+        Tags and digests are no part of the name, as in podman and skopeo.
+        """
         matching = [table for table in self.tables if table.match(name) is not None]
         return max(matching, key=lambda table: len(table.prefix), default=None)
 

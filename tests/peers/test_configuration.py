@@ -1,0 +1,458 @@
+"""The configuration that people have: real TLS, client certificates, and what skopeo makes of it.
+
+Where skopeo and dray read the same files they ask the same endpoints, in the same order, as the
+same user.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from dray.testing import (
+    Answer,
+    Distribution,
+    FakeRegistry,
+    Fault,
+    build_image,
+    find_binary,
+    make_certificate,
+    make_client_certificate,
+    refused_port,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Dray
+
+PASSWORD = "correct horse"
+IMAGE = build_image([tar_layer({"a": b"1"})])
+
+
+def written(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def entry(user: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:x".encode()).decode()}
+
+
+# A registry in TLS, and one behind nginx that asks for a client's certificate
+
+
+class Secure(NamedTuple):
+    """A host that speaks TLS and the files that belong to it."""
+
+    host: str
+    authority: Path
+    client: tuple[Path, Path]
+
+    def trust(self, environment: dict[str, str], *, client: bool) -> Path:
+        """Fill the user's certs.d for the host, as containers-certs.d(5) has it."""
+        directory = Path(environment["HOME"]) / ".config" / "containers" / "certs.d" / self.host
+        written(directory / "ca.crt", self.authority.read_text())
+        if client:
+            written(directory / "me.cert", self.client[0].read_text())
+            written(directory / "me.key", self.client[1].read_text())
+        return directory
+
+
+@pytest.fixture
+def usual(environment: dict[str, str]) -> dict[str, str]:
+    """An environment where skopeo, too, finds `~/.config/containers`."""
+    environment["XDG_CONFIG_HOME"] = str(Path(environment["HOME"]) / ".config")
+    return environment
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Secure, Secure]]:
+    """A registry with a password, spoken to directly and through nginx."""
+    root = tmp_path_factory.mktemp("tls")
+    authority, certificate, key = make_certificate(root / "certificates")
+    client = make_client_certificate(root / "certificates")[1:]
+    users = {"me": PASSWORD}
+    with Distribution(root / "r", tls=(certificate, key), htpasswd=users) as registry:
+        registry.push("app", IMAGE, "t")
+        with nginx(root / "nginx", registry.url, (certificate, key), authority) as host:
+            yield Secure(registry.host, authority, client), Secure(host, authority, client)
+
+
+@contextlib.contextmanager
+def nginx(root: Path, target: str, tls: tuple[Path, Path], client_ca: Path) -> Iterator[str]:
+    """Run nginx in front of `target`, for clients with a certificate alone; yield its host."""
+    root.mkdir()
+    host = f"127.0.0.1:{refused_port()}"
+    places = "".join(
+        f"{name}_temp_path {root}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = written(
+        root / "nginx.conf",
+        f"""
+        daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
+        events {{ }}
+        http {{
+            access_log off; client_body_temp_path {root}/body; {places}
+            server {{
+                listen {host} ssl;
+                ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};
+                ssl_client_certificate {client_ca}; ssl_verify_client on;
+                location / {{
+                    proxy_pass {target}; proxy_set_header Host $http_host;
+                }}
+            }}
+        }}
+    """,
+    )
+    command = [find_binary("nginx") or "nginx", "-c", configuration, "-p", root]
+    process = subprocess.Popen(
+        [str(part) for part in ["timeout", "600", *command]], start_new_session=True
+    )
+    try:
+        address, _, port = host.partition(":")
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection((address, int(port)), 1):
+                break
+            time.sleep(0.05)
+        yield host
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.peer("docker-registry", "nginx")
+class TestCertificates:
+    def pull(self, dray: Dray, host: str) -> subprocess.CompletedProcess[str]:
+        return dray("pull", "-q", f"--creds=me:{PASSWORD}", f"{host}/app:t")
+
+    def test_the_authority_in_certs_d(
+        self, dray: Dray, usual: dict[str, str], secure: tuple[Secure, Secure]
+    ):
+        registry = secure[0]
+        done = self.pull(dray, registry.host)
+        assert done.returncode == 6
+        assert f"certs.d/{registry.host}/ca.crt" in done.stderr
+        directory = registry.trust(usual, client=False)
+        assert self.pull(dray, registry.host).stdout == f"{IMAGE.id}\n"
+        (found,) = json.loads(dray("why", "--json", f"{registry.host}/app:t").stdout)
+        place = found["endpoints"][0]
+        assert place["certs_d"][-1] == {"place": str(directory), "outcome": "used"}
+        assert place["addresses"] == [f"https://{registry.host}/v2/app"]
+
+    def test_a_client_certificate(
+        self, dray: Dray, usual: dict[str, str], secure: tuple[Secure, Secure]
+    ):
+        host = secure[1].host
+        directory = secure[1].trust(usual, client=False)
+        done = self.pull(dray, host)
+        assert done.returncode != 0
+        assert "certificate" in done.stderr  # nginx answers 400 and says what it wants
+        secure[1].trust(usual, client=True)
+        assert self.pull(dray, host).stdout == f"{IMAGE.id}\n"
+        (directory / "me.key").unlink()
+        done = self.pull(dray, host)
+        assert done.returncode == 1
+        assert f"{directory}/me.cert: there is no me.key beside it" in done.stderr
+
+    @pytest.mark.peer("skopeo")
+    def test_skopeo_reads_the_same_files(
+        self, usual: dict[str, str], secure: tuple[Secure, Secure]
+    ):
+        secure[1].trust(usual, client=True)
+        done = ask_skopeo(usual, "--creds", f"me:{PASSWORD}", f"docker://{secure[1].host}/app:t")
+        assert done.returncode == 0, done.stderr
+
+    @pytest.mark.peer("skopeo")
+    def test_what_one_logs_in_with_the_other_uses(
+        self, dray: Dray, usual: dict[str, str], secure: tuple[Secure, Secure]
+    ):
+        registry = secure[0]
+        registry.trust(usual, client=False)
+        name = f"docker://{registry.host}/app:t"
+        assert ask_skopeo(usual, name).returncode != 0
+        done = dray(
+            "login", "-u", "me", "--password-stdin", registry.host, given=PASSWORD, env=usual
+        )
+        assert done.returncode == 0, done.stderr
+        assert ask_skopeo(usual, name).returncode == 0
+        run_skopeo(usual, "logout", registry.host)
+        assert dray("pull", "-q", name, env=usual).returncode == 4
+        run_skopeo(usual, "login", "-u", "me", "-p", PASSWORD, registry.host)
+        assert dray("pull", "-q", name, env=usual).returncode == 0
+        done = dray("logout", registry.host, env=usual)
+        assert done.returncode == 0, done.stderr
+        assert ask_skopeo(usual, name).returncode != 0
+
+
+def run_skopeo(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [find_binary("skopeo") or "skopeo", "--insecure-policy", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+
+
+def ask_skopeo(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_skopeo(environment, "inspect", "--raw", *arguments)
+
+
+# Which endpoint is asked, and as whom
+
+
+class Farm:
+    """Three registries with one image each under the names that the cases use."""
+
+    def __init__(self, registries: list[FakeRegistry]) -> None:
+        self.registries = registries
+
+    def named(self, text: str) -> str:
+        """Fill in hosts: A, B and C are registries, X is one that is not there."""
+        for letter, registry in zip("ABC", self.registries, strict=True):
+            text = text.replace(f"@{letter}@", registry.host)
+        return text.replace("@X@", f"127.0.0.1:{refused_port()}")
+
+    def asked(self) -> list[tuple[str, str, str]]:
+        """Return which manifests were asked for where and by whom, repetitions left out."""
+        found = []
+        for letter, registry in zip("ABC", self.registries, strict=True):
+            for request in registry.requests:
+                if "/manifests/" in request.path and request.headers.get("authorization"):
+                    kind, _, pair = request.headers["authorization"].partition(" ")
+                    assert kind == "Basic"
+                    user = base64.b64decode(pair).decode().partition(":")[0]
+                    if user:  # skopeo has an empty one for nobody
+                        found.append((letter, request.path.rpartition("/manifests/")[0], user))
+            registry.clear()
+        return list(dict.fromkeys(found))
+
+
+@pytest.fixture
+def farm() -> Iterator[Farm]:
+    everybody = {f"user{number}": "x" for number in range(9)}
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(FakeRegistry(users=everybody)) for _ in "ABC"]
+        yield Farm(made)
+
+
+ALL = {"auths": {"@A@": entry("user1"), "@B@": entry("user2"), "@C@": entry("user3")}}
+
+
+class Case(NamedTuple):
+    conf: str
+    name: str
+    asked: list[tuple[str, str, str]]
+    """Where, which repository, as whom."""
+    without: str = ""
+    """Registries that do not have the image."""
+
+
+def table(prefix: str, location: str, *mirrors: str, more: str = "") -> str:
+    """Return one [[registry]]; everything is insecure, since these registries speak plain http."""
+    lines = ["[[registry]]", f'prefix = "{prefix}"', f'location = "{location}"', "insecure = true"]
+    lines.append(more)
+    for mirror in mirrors:
+        location, _, option = mirror.partition(" ")
+        lines += ["[[registry.mirror]]", f'location = "{location}"', "insecure = true"]
+        lines += [f'pull-from-mirror = "{option}"'] if option else []
+    return "\n".join(lines) + "\n"
+
+
+A, B, C = ("A", "/v2/app", "user1"), ("B", "/v2/app", "user2"), ("C", "/v2/app", "user3")
+BY_DIGEST = f"reg.test/app@{IMAGE.digest}"
+CASES = {
+    "location": Case(table("reg.test", "@A@"), "reg.test/app:t", [A]),
+    "longest": Case(
+        table("reg.test", "@A@") + table("reg.test/team", "@B@/deep") + table("reg.test/te", "@C@"),
+        "reg.test/team/app:t",
+        [("B", "/v2/deep/app", "user2")],
+    ),
+    "tag-in-prefix": Case(
+        table("reg.test", "@A@") + table("reg.test/app:t", "@B@/app:t"), "reg.test/app:t", [A]
+    ),
+    "wildcard": Case(table("*.reg.test", "@A@"), "x.y.reg.test/app:t", [A]),
+    "wildcard-and-host": Case(  # of two of the same length the first one counts
+        table("*.reg.test", "@A@") + table("x.reg.test", "@B@"), "x.reg.test/app:t", [A]
+    ),
+    "wildcard-and-longer": Case(
+        table("*.reg.test", "@A@") + table("xy.reg.test", "@B@"), "xy.reg.test/app:t", [B]
+    ),
+    "mirror": Case(table("reg.test", "@C@", "@A@", "@B@"), "reg.test/app:t", [A]),
+    "second-mirror": Case(
+        table("reg.test", "@C@", "@A@", "@B@"), "reg.test/app:t", [A, B], without="A"
+    ),
+    "no-mirror-has-it": Case(
+        table("reg.test", "@C@", "@A@", "@B@"), "reg.test/app:t", [A, B, C], without="AB"
+    ),
+    "silent-mirror": Case(table("reg.test", "@C@", "@X@", "@B@"), "reg.test/app:t", [B]),
+    "mirror-with-path": Case(
+        table("reg.test/app", "@C@/app", "@A@/deep/copy"),
+        "reg.test/app:t",
+        [("A", "/v2/deep/copy", "user1")],
+    ),
+    "digest-only-by-tag": Case(
+        table("reg.test", "@C@", "@A@", more="mirror-by-digest-only = true"), "reg.test/app:t", [C]
+    ),
+    "digest-only-by-digest": Case(
+        table("reg.test", "@C@", "@A@", more="mirror-by-digest-only = true"), BY_DIGEST, [A]
+    ),
+    "pull-by-tag": Case(
+        table("reg.test", "@C@", "@A@ digest-only", "@B@ tag-only"), "reg.test/app:t", [B]
+    ),
+    "pull-by-digest": Case(
+        table("reg.test", "@C@", "@A@ tag-only", "@B@ digest-only"), BY_DIGEST, [B]
+    ),
+    "blocked": Case(table("@A@", "@A@", more="blocked = true"), "@A@/app:t", []),
+    "blocked-location": Case(
+        table("reg.test", "@A@") + table("@A@", "@A@", more="blocked = true"), "reg.test/app:t", []
+    ),
+    "blocked-mirror": Case(
+        table("reg.test", "@B@", "@A@") + table("@A@", "@A@", more="blocked = true"),
+        "reg.test/app:t",
+        [B],
+    ),
+    "insecure-elsewhere": Case(  # what a table says of a host is not said of it as a mirror
+        table("reg.test", "@B@") + '[[registry.mirror]]\nlocation = "@A@"\n' + table("@A@", "@A@"),
+        "reg.test/app:t",
+        [B],
+    ),
+    "other-prefix": Case(table("reg.test/ap", "@A@") + table("reg.test", "@B@"),
+                         "reg.test/app:t", [B]),
+    "version-1": Case('[registries.insecure]\nregistries = ["@A@"]', "@A@/app:t", [A]),
+    "version-1-blocked": Case('[registries.block]\nregistries = ["@A@"]', "@A@/app:t", []),
+}  # fmt: skip
+
+
+def pull_with_both(
+    dray: Dray, farm: Farm, environment: dict[str, str], name: str, *options: str
+) -> tuple[list[Any], list[Any]]:
+    """Let skopeo and dray fetch the manifest, and return what each of them asked for."""
+    plain = () if options else ("--tls-verify=false",)
+    done = run_skopeo(environment, *options, "inspect", "--raw", *plain, f"docker://{name}")
+    theirs = farm.asked()
+    assert "no such flag" not in done.stderr
+    named = [f"--registries-conf={option}" for option in options[1:]]
+    insecure = () if options else ("--insecure",)
+    mine = dray("pull", "-q", "--retries=1", *named, *insecure, f"docker://{name}", env=environment)
+    # As one of them fares, so does the other.
+    assert (mine.returncode == 0) == (done.returncode == 0), (mine.stderr, done.stderr)
+    return theirs, farm.asked()
+
+
+@pytest.mark.peer("skopeo")
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_endpoint_as_skopeo(
+    dray: Dray, farm: Farm, usual: dict[str, str], tmp_path: Path, case: str
+):
+    conf, name, expected, without = CASES[case]
+    for letter, registry in zip("ABC", farm.registries, strict=True):
+        for repository in () if letter in without else ("app", "deep/app", "deep/copy"):
+            registry.add_image(repository, IMAGE, "t")
+    file = written(tmp_path / "registries.conf", farm.named(conf))
+    credentials = Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
+    written(credentials, farm.named(json.dumps(ALL)))
+    theirs, mine = pull_with_both(
+        dray, farm, usual, farm.named(name), "--registries-conf", str(file)
+    )
+    assert theirs == expected
+    assert mine == expected
+
+
+AUTH_CASES: dict[str, tuple[dict[str, Any], str | None]] = {
+    "nothing": ({}, None),
+    "run": ({"run": {"@A@": "user1"}, "config": {"@A@": "user2"}}, "user1"),
+    "config": ({"config": {"@A@": "user2"}, "docker": {"@A@": "user3"}}, "user2"),
+    "docker": ({"docker": {"@A@": "user3"}, "dockercfg": {"@A@": "user4"}}, "user3"),
+    "dockercfg": ({"dockercfg": {"@A@": "user4"}}, "user4"),
+    "other-host": ({"run": {"@B@": "user1"}, "docker": {"@A@": "user3"}}, "user3"),
+    "path": ({"run": {"@A@": "user1", "@A@/team": "user2", "@A@/team/app": "user3",
+                      "@A@/team/app/x": "user4"}}, "user3"),
+    "longest-path-there-is": ({"run": {"@A@": "user1", "@A@/team": "user2"}}, "user2"),
+    "path-of-others": ({"run": {"@A@": "user1", "@A@/tea": "user2"}}, "user1"),
+    "earlier-file-first": ({"run": {"@A@": "user1"}, "config": {"@A@/team": "user2"}}, "user1"),
+    "legacy-address": ({"docker": {"https://@A@/v1/": "user5"}}, "user5"),
+    "legacy-address-v2": ({"docker": {"http://@A@/v2/": "user5"}}, "user5"),
+    "legacy-and-plain": ({"docker": {"https://@A@/v1/": "user5", "@A@": "user6"}}, "user6"),
+    "helper": ({"run": {"@A@": "user1", "helper": "@A@"}}, "user8"),
+    "helper-of-others": ({"run": {"@A@": "user1", "helper": "@B@"}}, "user1"),
+    "helper-of-docker": ({"docker": {"@A@": "user1", "helper": "@A@"}}, "user8"),
+}  # fmt: skip
+
+
+@pytest.mark.peer("skopeo")
+@pytest.mark.parametrize("case", AUTH_CASES)
+def test_the_same_credentials_as_skopeo(
+    dray: Dray, farm: Farm, usual: dict[str, str], case: str, helper_program: Callable[..., Path],
+):  # fmt: skip
+    files, user = AUTH_CASES[case]
+    farm.registries[0].add_image("team/app", IMAGE, "t")
+    answer = '{"ServerURL":"","Username":"user8","Secret":"x"}'
+    helper_program("eight", f"#!/bin/sh\ncat >/dev/null\necho '{answer}'")
+    usual["PATH"] = os.environ["PATH"]
+    home = Path(usual["HOME"])
+    places = {
+        "run": Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json",
+        "config": home / ".config" / "containers" / "auth.json",
+        "docker": home / ".docker" / "config.json",
+        "dockercfg": home / ".dockercfg",
+    }
+    for place, users in files.items():
+        helped = {users["helper"]: "eight"} if "helper" in users else {}
+        entries = {key: entry(user) for key, user in users.items() if key != "helper"}
+        content = entries if place == "dockercfg" else {"auths": entries, "credHelpers": helped}
+        written(places[place], farm.named(json.dumps(content)))
+    theirs, mine = pull_with_both(dray, farm, usual, farm.named("@A@/team/app:t"))
+    expected = [] if user is None else [("A", "/v2/team/app", user)]
+    assert theirs == expected
+    assert mine == expected
+
+
+@pytest.mark.peer("skopeo")
+def test_credentials_of_the_command_line_do_not_go_to_mirrors(
+    dray: Dray, farm: Farm, usual: dict[str, str], tmp_path: Path
+):
+    """SPEC: "Credentials go to the host that they are for and to nobody else"."""
+    for registry in farm.registries:
+        registry.add_image("app", IMAGE, "t")
+    conf = written(tmp_path / "r.conf", farm.named(table("@C@", "@C@", "@A@")))
+    name = farm.named("docker://@C@/app:t")
+    arguments = ["--registries-conf", str(conf), "inspect", "--raw", "--creds", "user7:x", name]
+    assert run_skopeo(usual, *arguments).returncode == 0
+    expected = [("C", "/v2/app", "user7")]
+    assert farm.asked() == expected
+    options = [f"--registries-conf={conf}", "--creds=user7:x", "--retries=1"]
+    assert dray("pull", "-q", *options, name, env=usual).returncode == 0
+    assert farm.asked() == expected
+
+
+@pytest.mark.peer("skopeo")
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
+    dray: Dray, farm: Farm, usual: dict[str, str], tmp_path: Path, status: int
+):
+    """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
+    for registry in farm.registries:
+        registry.add_image("app", IMAGE, "t")
+    conf = written(tmp_path / "r.conf", farm.named(table("reg.test", "@C@", "@A@")))
+    written(
+        Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json", farm.named(json.dumps(ALL))
+    )
+    farm.registries[0].inject(Fault(Answer(status, {"Retry-After": "0"}), path="/manifests/"))
+    done = dray("pull", "-q", f"--registries-conf={conf}", "reg.test/app:t", env=usual)
+    assert done.returncode == 0, done.stderr
+    assert farm.asked()[-1] == C
