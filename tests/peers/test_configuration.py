@@ -326,11 +326,6 @@ CASES = {
         "reg.test/app:t",
         [B],
     ),
-    "insecure-elsewhere": Case(  # what a table says of a host is not said of it as a mirror
-        table("reg.test", "@B@") + '[[registry.mirror]]\nlocation = "@A@"\n' + table("@A@", "@A@"),
-        "reg.test/app:t",
-        [B],
-    ),
     "other-prefix": Case(table("reg.test/ap", "@A@") + table("reg.test", "@B@"),
                          "reg.test/app:t", [B]),
     "version-1": Case('[registries.insecure]\nregistries = ["@A@"]', "@A@/app:t", [A]),
