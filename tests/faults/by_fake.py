@@ -20,30 +20,50 @@ from dray import Client, Store
 from dray.testing import Action, FakeRegistry, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from dray.testing import BuiltImage
     from dray.testing._messages import Recorded, Reply, Request
 
 _SHORT, _LONG = 3, 60  # runs of each kind
-_AT_ONCE = 8  # they mostly wait
-_TIMEOUT = 0.5  # seconds without a byte
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
-_PARTIAL, _UNSATISFIABLE = 206, 416
+_OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is pulled, and how: seconds without a byte, connections for one blob.
+
+    `window` is how many bytes ahead of the part's end may be asked for, `span` how many one answer
+    has at most (None: any number).  `at_once` is how many pulls there are, which mostly wait.
+    """
+
+    image: BuiltImage
+    timeout: float = 0.5
+    at_once: int = 8
+    split: int | None = None
+    window: int = 0
+    span: int | None = None
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
     """Try every kind of fault with several seeds, and return what came of it."""
-    found = {kind.name: Row(kind.name) for kind in KINDS if only in kind.name}
-    chosen = [kind for kind in KINDS if kind.name in found]
-    with ThreadPoolExecutor(_AT_ONCE) as workers:
-        runs = [
-            workers.submit(lambda kind, number: found[kind.name].add(_run(kind, number)), *which)
-            for number in range(seed, seed + (_LONG if long else _SHORT))
-            for which in ((kind, number) for kind in chosen)
-        ]
+    chosen = {kind: Row(kind.name) for kind in KINDS if only in kind.name}
+    seeds = range(seed, seed + (_LONG if long else _SHORT))
+    return pulls(chosen, seeds, Setting(subjects.small()))
+
+
+def pulls(kinds: Mapping[Kind, Row], seeds: Iterable[int], setting: Setting) -> Sequence[Row]:
+    """Pull with each kind of trouble and each seed; returns the rows."""
+
+    def one(kind: Kind, seed: int) -> None:
+        kinds[kind].add(_run(kind, seed, setting))
+
+    with ThreadPoolExecutor(setting.at_once) as workers:
+        runs = [workers.submit(one, kind, seed) for seed in seeds for kind in kinds]
     for run in runs:
         run.result()
-    return list(found.values())
+    return list(kinds.values())
 
 
 @dataclass(frozen=True)
@@ -84,11 +104,12 @@ class _Revoke(Action):
         self._registry.revoke_tokens()
 
 
-def _run(kind: Kind, seed: int) -> Run:
+def _run(kind: Kind, seed: int, setting: Setting) -> Run:
     run = Run(seed)
-    image = subjects.small()
+    image = setting.image
     chance = random.Random(zlib.crc32(f"{kind.name} {seed}".encode()))
-    subject = Subject(chance.choice([*image.layers[:2], *image.blobs()]), chance)
+    blob = chance.choice([*image.layers[:2], *image.blobs()])
+    subject = Subject(blob, chance, min(blob.size, setting.span or blob.size))
     options = {"redirect_blobs_to": kind.redirects and True, "redirect_uses": kind.redirects}
     with tempfile.TemporaryDirectory(prefix="faults-") as directory:
         store = Store(Path(directory) / "store")
@@ -98,13 +119,17 @@ def _run(kind: Kind, seed: int) -> Run:
             faults = _faults(kind, subject, registry)
             for fault in faults:
                 (registry.storage or registry).inject(fault)
-            _pull(run, kind, f"{registry.host}/app:t", store)
+            _pull(run, kind, f"{registry.host}/app:t", store, setting)
             run.faults = sum(fault.count for fault in faults) + (kind.part is not None)
             run.expect(run.faults > 0, "nothing went wrong")
-            check_requests(run, registry.asked)
+            check_requests(run, registry.asked, setting.window)
             answers = registry.requests + (registry.storage.requests if registry.storage else [])
-            _check_bytes(run, kind, [each for each in answers if "sha256:" in each.path], left)
+            run.fetched = _blob_bytes(image, answers)
         store.close()
+    good = len(left) if subject.blob.data.startswith(left) else 0
+    run.needed = subjects.blob_bytes(image) - good
+    if kind.exact:
+        run.expect(run.fetched == run.needed, f"{run.fetched - run.needed:+,} bytes were sent")
     return run
 
 
@@ -126,11 +151,11 @@ def _leave_part(store: Path, kind: Kind, subject: Subject) -> bytes:
     return data
 
 
-def _pull(run: Run, kind: Kind, name: str, store: Store) -> None:
+def _pull(run: Run, kind: Kind, name: str, store: Store, setting: Setting) -> None:
     """Pull until the image is there, which is at once unless the kind says otherwise."""
-    image = subjects.small()
+    image = setting.image
     contents, names = subjects.contents(image), {name: image.digest}
-    with Client(store=store, timeout=_TIMEOUT) as client:
+    with Client(store=store, timeout=setting.timeout, split=setting.split) as client:
         try:
             client.pull(name)
         except Exception as error:
@@ -139,39 +164,37 @@ def _pull(run: Run, kind: Kind, name: str, store: Store) -> None:
             run.problems += problems(store.path, contents, {})
             client.pull(name)
         else:
-            run.expect(kind.ends is None, "the pull succeeded, which cannot be")
+            # What came in pieces may be fetched once more.
+            may_be = kind.ends is None or setting.split is not None
+            run.expect(may_be, "the pull succeeded, which cannot be")
     run.problems += problems(store.path, contents, names)
     run.expect(not list((store.path / "ingest").iterdir()), "a part was left over")
     run.expect(not list((store.path / "leases").iterdir()), "a lease was left over")
 
 
-def check_requests(run: Run, asked: Sequence[Asked]) -> None:
-    """Each request begins where the part ends; only who was refused a range may ask for all."""
+def check_requests(run: Run, asked: Sequence[Asked], window: int = 0) -> None:
+    """Each request begins where the part ends; only who was refused a range may ask for all.
+
+    With a window it may begin so many bytes behind that.
+    """
     refused: set[str] = set()
     for each in asked:
-        fine = each.start == each.part or (each.start == 0 and each.digest in refused)
+        fine = each.part <= each.start <= each.part + window
+        fine = fine or (each.start == 0 and each.digest in refused)
         what = f"{each.digest[7:19]}: asked from {each.start:,} on, the part had {each.part:,}"
         run.expect(fine, what)
         refused.discard(each.digest)
-        if each.start and each.record.status in {_PARTIAL, _UNSATISFIABLE}:
+        if (each.start or window) and each.record.status in {_PARTIAL, _UNSATISFIABLE}:
             # Whether the range was the right one is what the kind of fault is about.
             refused.add(each.digest)
 
 
-def _check_bytes(run: Run, kind: Kind, answers: Sequence[Recorded], left: bytes) -> None:
-    image = subjects.small()
+def _blob_bytes(image: BuiltImage, answers: Sequence[Recorded]) -> int:
+    """Count the bytes of blobs that were sent."""
     blobs = {piece.digest for piece in image.blobs()}
-    good = next((len(left) for data in blobs_starting(left)), 0) if left else 0
-    run.needed = subjects.blob_bytes(image) - good
-    run.fetched = sum(
+    return sum(
         each.bytes_sent
         for each in answers
-        if each.status in {200, 206} and each.path.partition("?")[0].rpartition("/")[2] in blobs
+        if each.status in {_OK, _PARTIAL}
+        and each.path.partition("?")[0].rpartition("/")[2] in blobs
     )
-    if kind.exact:
-        run.expect(run.fetched == run.needed, f"{run.fetched - run.needed:+,} bytes were sent")
-
-
-def blobs_starting(left: bytes) -> Sequence[bytes]:
-    """Return the blobs that begin with what an earlier pull has left."""
-    return [piece.data for piece in subjects.small().blobs() if piece.data.startswith(left)]

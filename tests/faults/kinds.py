@@ -40,19 +40,23 @@ JUNK = bytes(range(251))
 
 @dataclass(frozen=True)
 class Subject:
-    """The blob that something happens to, and the dice that say what."""
+    """The blob that something happens to, and the dice that say what.
+
+    `span` is how many bytes an answer for it has at most.
+    """
 
     blob: Piece
     chance: Random
+    span: int
 
     @property
     def path(self) -> str:
         """Requests for the blob, at the registry or at its storage."""
         return f"/{self.blob.digest}"
 
-    def at(self, end: int | None = None) -> int:
-        """Return a random place in the blob, often near its ends."""
-        last = self.blob.size - 1 if end is None else end
+    def at(self) -> int:
+        """Return a random place in an answer, often near its ends."""
+        last = self.span - 1
         near = self.chance.choice([0, 1, 17, last - 17, last - 1, last])
         return max(0, min(last, self.chance.choice([near, self.chance.randint(0, last)])))
 
@@ -62,7 +66,7 @@ class Subject:
 
     def cut(self) -> Fault:
         """Cut the first answer in its middle, so that the next request is for the rest."""
-        return self.fault(Cut(after=self.chance.randint(1, self.blob.size - 1)))
+        return self.fault(Cut(after=self.chance.randint(1, self.span - 1)))
 
 
 @dataclass(frozen=True)

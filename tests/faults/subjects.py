@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from typing import TYPE_CHECKING
 
 from dray.testing import build_image, pseudo_random_files, tar_layer
@@ -33,6 +34,14 @@ def large() -> BuiltImage:
     """Return an image of some 24 MB in five layers."""
     sizes = [20 * _MB, 12 * _MB, 6 * _MB, 2 * _MB, 50_000]
     return build_image([tar(10 + number, size) for number, size in enumerate(sizes)])
+
+
+@functools.cache
+def one_blob(size: int) -> BuiltImage:
+    """Return an image of one layer that does not get smaller by packing."""
+    return build_image(
+        [tar_layer({"noise": random.Random(size).randbytes(size)})], compression="none"
+    )
 
 
 @functools.cache
