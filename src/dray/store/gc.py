@@ -82,8 +82,7 @@ class Collector:
                     for lease in leases.dead(connection, self._leases):
                         leases.release(connection, lease)
                     held = reachable(connection)
-                    if only is None:
-                        refs.drop_loose(connection, held)
+                    refs.drop_loose(connection, held, only)
                     garbage = self._garbage(connection, set(candidates) - held)
                     seen = version
                 batch, garbage = garbage[:BATCH], garbage[BATCH:]
