@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.errors import InvalidReference, NotFound
-from dray.model.config import ImageConfig, parse_config
-from dray.model.manifest import Index, Manifest
+from dray.model.digest import Digest
 from dray.model.reference import Reference
-from dray.ops.history import history
+from dray.ops.listing import Filters, listing
 from dray.store import LocalStore
+from dray.store.images import record_of
 
 if TYPE_CHECKING:
     import os
     import tarfile
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dray.content.pipeline import Limits
-    from dray.model.digest import Digest
+    from dray.model.config import ImageConfig
+    from dray.model.manifest import Manifest
     from dray.model.platform import Platform
     from dray.ops.history import Step
-    from dray.store.images import ImageRecord
+    from dray.store.images import ImageRecord, Listed
     from dray.store.removal import Removed
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
@@ -50,13 +51,42 @@ class Store(LocalStore):
             path = Config.from_environment().store
         super().__init__(Path(path), limits=limits)
 
-    def images(self) -> list[Image]:
-        """Return one image for each name and platform that is there, in the names' order.
+    def images(
+        self,
+        *patterns: str,
+        dangling: bool | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        before: str | Digest | None = None,
+        since: str | Digest | None = None,
+    ) -> list[Image]:
+        """Return the images of the store, each once, in the order of their names.
 
-        An image that has several names is returned once.
+        ``patterns`` are for names (``python``, ``python:3.*``, ``ghcr.io/**``), one that
+        matches is enough. ``dangling`` asks for images without a tag, or for those with one;
+        ``labels`` for names with values, or with None for any. ``before`` and ``since`` name
+        images that those wanted are older and newer than. Raises `NotFound` for these.
         """
-        found = {record.manifest: (root, record) for _, root, record in self.named_images()}
-        return [Image(self, root, record) for root, record in found.values()]
+        rows = self.listing(*patterns, dangling=dangling, labels=labels, before=before, since=since)
+        found = {row.manifest: row for row in rows}
+        return [Image(self, Digest.parse(row.root), record_of(row)) for row in found.values()]
+
+    def listing(
+        self,
+        *patterns: str,
+        dangling: bool | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        before: str | Digest | None = None,
+        since: str | Digest | None = None,
+    ) -> list[Listed]:
+        """Return what `images` does as plain text, a line for each name; as fast as it goes."""
+        filters = Filters(
+            patterns=patterns,
+            dangling=dangling,
+            labels=tuple((labels or {}).items()),
+            before="" if before is None else self.get(before).created,
+            since="" if since is None else self.get(since).created,
+        )
+        return listing(self, filters)
 
     def get(self, name: str | Digest) -> Image:
         """Return an image by reference, image id or unique prefix of an id.
@@ -183,11 +213,15 @@ class Image:
     @functools.cached_property
     def config(self) -> ImageConfig:
         """The config, parsed; ``config.raw`` is its bytes."""
+        from dray.model.config import parse_config
+
         return parse_config(self.store.read(self.record.id))
 
     @functools.cached_property
     def manifest(self) -> Manifest:
         """The manifest, parsed; ``manifest.raw`` is its bytes as served."""
+        from dray.model.manifest import Manifest
+
         found = self.store.document(self.record.manifest)
         assert isinstance(found, Manifest)  # noqa: S101 - recorded as one
         return found
@@ -195,6 +229,8 @@ class Image:
     @functools.cached_property
     def platforms(self) -> tuple[str, ...]:
         """The platforms of its index that are in the store, complete."""
+        from dray.model.manifest import Index
+
         found = [self.record.platform]
         document = self.store.document(self.root)
         if isinstance(document, Index):
@@ -205,6 +241,8 @@ class Image:
     @functools.cached_property
     def history(self) -> Sequence[Step]:
         """The steps that made it, the last one first."""
+        from dray.ops.history import history
+
         return history(self.config, self.manifest.layers)
 
     @functools.cached_property

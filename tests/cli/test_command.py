@@ -140,7 +140,7 @@ def test_nothing_is_asked_for(dray: Dray):
         (["pull", "--authfile=/no/such/file", "x"], "/no/such/file"),
         (["pull", "--platform=a/b/c/d", "127.0.0.1:1/x"], "invalid platform"),
         (["pull", "--platform=linux/", "127.0.0.1:1/x"], "invalid platform"),
-        (["images", "extra"], "extra"),
+        (["images", "pattern", "extra"], "extra"),
         (["show"], "Missing argument"),
         (["show", "a", "b"], "b"),
         (["show", "Upper"], "lower-case"),

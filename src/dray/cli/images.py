@@ -2,78 +2,124 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dray.cli import render
 from dray.cli.main import settings
-from dray.model.reference import Reference
+from dray.model.reference import familiar_name, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
-    from dray.image import Store
-    from dray.model.digest import Digest
-    from dray.store.images import ImageRecord
+    from dray.store.images import Listed
 
 EXAMPLES = """\b
 Examples:
   dray images
-  dray images --digests
+  dray images --digests 'ghcr.io/acme/*'
+  dray images -q --filter dangling=true | xargs dray rm
+  dray images --filter label=org.example.team=web --filter before=python:3.12
   dray images --json | jq -r '.[].id'
 """
+_FILTERS = ("reference", "dangling", "label", "before", "since")
 
 
 @click.command("images", epilog=EXAMPLES)
+@click.argument("pattern", required=False)
+@click.option(
+    "-f",
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="reference=PATTERN, dangling=true|false, label=NAME[=VALUE], before=IMAGE, since=IMAGE.",
+)
 @click.option("--digests", is_flag=True, help="Show the digests to pull by as well.")
 @click.option("-q", "--quiet", is_flag=True, help="Print image ids alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: full names, sizes in bytes.")
 @click.pass_context
-def command(ctx: click.Context, digests: bool, quiet: bool, as_json: bool) -> None:
-    """List the images of the store, by name."""
+def command(
+    ctx: click.Context,
+    pattern: str | None,
+    filters: tuple[str, ...],
+    digests: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """List the images of the store, by name.
+
+    PATTERN is for names, with * and ? within the parts of a path and ** across them.
+    """
     store = settings(ctx).store()
-    found = list(_tagged(store))
+    patterns, wanted = _wanted(pattern, filters)
+    found = store.listing(*patterns, **wanted)
     if as_json:
-        click.echo(json.dumps([_object(*entry) for entry in found], indent=2))
+        click.echo(json.dumps([_object(row) for row in found], indent=2))
     elif quiet:
-        for image_id in dict.fromkeys(record.id for _, _, record in found):
-            click.echo(str(image_id))
+        sys.stdout.writelines(
+            f"{image_id}\n" for image_id in dict.fromkeys(row.id for row in found)
+        )
     else:
-        header = ["NAME", "TAG", *(["DIGEST"] if digests else []), "ID", "CREATED", "SIZE"]
-        click.echo(render.table(header, [_row(*entry, digests=digests) for entry in found]))
+        # Not by click, which would look through all of it for colours.
+        sys.stdout.write(_table(found, digests=digests) + "\n")
     store.close()
 
 
-def _tagged(store: Store) -> Iterator[tuple[Reference, Digest, ImageRecord]]:
-    """Yield names with tags, and those by digest whose image has no tag in the repository."""
-    found = [(Reference.parse(n), root, record) for n, root, record in store.named_images()]
-    tagged = {(name.name, root) for name, root, _ in found if name.tag is not None}
-    for name, root, record in found:
-        if name.tag is not None or (name.name, root) not in tagged:
-            yield name, root, record
+def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Read filters as docker writes them; of a kind that is given twice the last one counts."""
+    patterns = [] if pattern is None else [pattern]
+    wanted: dict[str, Any] = {}
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if key not in _FILTERS or not equals:
+            known = ", ".join(_FILTERS)
+            raise click.UsageError(f"--filter {text}: there are {known}, each with =VALUE")
+        if key == "reference":
+            patterns.append(value)
+        elif key == "label":
+            name, equals, content = value.partition("=")
+            wanted.setdefault("labels", {})[name] = content if equals else None
+        elif key == "dangling":
+            if value not in {"true", "false"}:
+                raise click.UsageError(f"--filter {text}: true or false")
+            wanted[key] = value == "true"
+        else:
+            wanted[key] = value
+    return patterns, wanted
 
 
-def _row(name: Reference, root: Digest, record: ImageRecord, *, digests: bool) -> list[str]:
-    return [
-        name.familiar_name,
-        name.tag or "<none>",
-        *([str(root)] if digests else []),
-        record.id.short,
-        render.age(record.created),
-        render.size(record.size),
-    ]
+def _table(found: Sequence[Listed], *, digests: bool) -> str:
+    now = datetime.datetime.now(datetime.UTC)
+    rows = []
+    for name, root, _, image_id, _, created, size in found:  # there may be thousands
+        repository, tag = split_name(name) if name else ("", None)
+        row = (
+            familiar_name(repository) if name else "<none>",
+            tag or "<none>",
+            root,
+            image_id.partition(":")[2][:12],
+            render.age(created, now),
+            render.size(size),
+        )
+        rows.append(row if digests else row[:2] + row[3:])
+    header = ("NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE")
+    return render.table(header if digests else header[:2] + header[3:], rows)
 
 
-def _object(name: Reference, root: Digest, record: ImageRecord) -> dict[str, object]:
+def _object(row: Listed) -> dict[str, object]:
+    name, tag = split_name(row.name) if row.name else (None, None)
     return {
-        "name": name.name,
-        "tag": name.tag,
-        "digest": str(root),
-        "id": str(record.id),
-        "manifest": str(record.manifest),
-        "platform": record.platform,
-        "created": record.created or None,
-        "size": record.size,
+        "name": name,
+        "tag": tag,
+        "digest": row.root,
+        "id": row.id,
+        "manifest": row.manifest,
+        "platform": row.platform,
+        "created": row.created or None,
+        "size": row.size,
     }

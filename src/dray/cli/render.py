@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 _SECRET = re.compile(r"^[^/@]*:[^/@]*@(?!sha)")  # a name and password before a host
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
+_HOUR = 3600
+_ONE_HOUR = datetime.timedelta(hours=1)
 _AGES = (
     (365 * 86400, "year"),
     (30 * 86400, "month"),
     (7 * 86400, "week"),
     (86400, "day"),
-    (3600, "hour"),
+    (_HOUR, "hour"),
     (60, "minute"),
 )
 _NUL_YEAR = 1970  # tools that build reproducibly date everything to it or before
@@ -33,9 +36,9 @@ def size(count: float) -> str:
     value = float(count)
     for unit in _UNITS[1:]:
         value /= _STEP
-        for digits, most in ((2, 9.995), (1, 99.95), (0, 999.5)):
-            if value < most or (unit == _UNITS[-1] and not digits):
-                return f"{value:.{digits}f} {unit}"
+        if value < 999.5 or unit == _UNITS[-1]:  # noqa: PLR2004 - what rounds to three digits
+            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0  # noqa: PLR2004
+            return f"{value:.{digits}f} {unit}"
     raise AssertionError("the last unit takes everything")
 
 
@@ -69,12 +72,16 @@ def age(created: str, now: datetime.datetime | None = None) -> str:
     moment = _moment(created)
     if moment is None or moment.year <= _NUL_YEAR:
         return "-"
-    now = now or datetime.datetime.now(datetime.UTC)
-    passed = (now - moment).total_seconds()
+    passed = (now or datetime.datetime.now(datetime.UTC)) - moment
+    hours = passed // _ONE_HOUR
+    return _ago(hours * _HOUR if hours else passed.seconds)
+
+
+@functools.lru_cache(10_000)
+def _ago(seconds: int) -> str:
     for length, name in _AGES:
-        if passed >= length:
-            count = int(passed // length)
-            return f"{count} {name}{'s' if count > 1 else ''} ago"
+        if seconds >= length:
+            return f"{count(seconds // length, name)} ago"
     return "just now"
 
 
@@ -88,12 +95,9 @@ def _moment(text: str) -> datetime.datetime | None:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out rows in columns, the last one ragged."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = []
-    for row in [header, *rows]:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    line = "  ".join(f"%-{width}s" for width in widths)
+    return "\n".join([(line % tuple(row)).rstrip() for row in (header, *rows)])
 
 
 def describe(error: DrayError) -> str:

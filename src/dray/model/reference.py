@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 
@@ -102,6 +103,22 @@ def is_short(text: str) -> bool:
 def _reads_as_host(component: str) -> bool:
     """Tell whether a first component is a host and not part of a path."""
     return component == "localhost" or any(c in ".:" or c.isupper() for c in component)
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Split a name in full form into the repository and the tag, None where it has a digest."""
+    repository, at, _ = name.partition("@")
+    if at:
+        return repository, None
+    repository, _, tag = name.rpartition(":")
+    return repository, tag
+
+
+@functools.lru_cache(10_000)
+def familiar_name(repository: str) -> str:
+    """Return a repository as people write it."""
+    domain, _, path = repository.partition("/")
+    return Reference(domain, path).familiar_name
 
 
 class _Parser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,13 @@ from dray.content.verify import follow_diff_id
 from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
 from dray.store import graph, images, leases, refs
-from dray.store.db import FULL
 from dray.store.leases import Lease
+from dray.store.oserrors import translated
 from dray.store.parts import open_part
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -336,22 +335,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-_ELSEWHERE = "choose a place that can be written with --store or DRAY_STORE"
-_HINTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ELSEWHERE),
-    errno.EXDEV: "a store is one file system: `blobs` and `ingest` must not be mounts of their own",
-}
-
-
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what the file system says into `StoreError`."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or path
-        hint = _HINTS.get(error.errno or 0, "")
-        raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error

@@ -7,16 +7,15 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from dray.content.pipeline import Limits
 from dray.errors import IntegrityError, NotFound, StoreError
-from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
-from dray.model.manifest import Document, parse_named
-from dray.store import images, refs, removal
+from dray.store import images, refs
 from dray.store.blobs import BlobFiles
 from dray.store.db import Database
-from dray.store.gc import Collected, Collector
-from dray.store.ingest import Ingest, translated
+from dray.store.oserrors import translated
+
+# What is not needed for listing images is loaded when it is used: a list should start as fast
+# as anything does.
 
 if TYPE_CHECKING:
     import io
@@ -24,10 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from dray.content.pipeline import Limits
+    from dray.model.manifest import Document
     from dray.model.reference import Reference
+    from dray.store.gc import Collected, Collector
     from dray.store.images import ImageRecord, Listed
+    from dray.store.ingest import Ingest
     from dray.store.refs import Ref
-    from dray.store.removal import Removed
+    from dray.store.removal import Chosen, Removed
 
 _DATABASE = "dray.db"
 
@@ -37,7 +40,7 @@ class LocalStore:
 
     def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
         self.path = path
-        self._limits = limits or Limits()
+        self._limits = limits
         self._files = BlobFiles(path)
         self._lock = threading.Lock()
         self._db: Database | None = None
@@ -88,7 +91,10 @@ class LocalStore:
         with self._lock, translated(self.path):
             if db is None:
                 db = self._db = self._db or Database(self.path / _DATABASE)
-        return Ingest(self.path, self._files, db, self._limits)
+        from dray.content.pipeline import Limits
+        from dray.store.ingest import Ingest
+
+        return Ingest(self.path, self._files, db, self._limits or Limits())
 
     # Names and images
 
@@ -132,13 +138,16 @@ class LocalStore:
         with db.read() as connection:
             return refs.names_of(connection, manifest)
 
-    def list_named(self) -> list[Listed]:
-        """Return each name with its image, in the names' order."""
+    def list_named(self, *, tagged: bool | None = None) -> list[Listed]:
+        """Return each name with its image, in the names' order; ``tagged``: with a tag, or not.
+
+        A name by digest is left out where its repository has a tag for the same document.
+        """
         db = self._existing()
         if db is None:
             return []
         with db.read() as connection:
-            return images.list_named(connection)
+            return images.list_named(connection, tagged)
 
     def list_unnamed(self) -> list[Listed]:
         """Return the images that no name leads to, the newest first."""
@@ -161,10 +170,10 @@ class LocalStore:
     def unpin(self, reference: Reference) -> None:
         """Drop one name; the image stays until it is collected. Raises `NotFound`."""
         if self._existing() is None:
-            raise removal.not_there(reference)
+            raise refs.not_there(reference)
         with self.ingest() as ingest, ingest.db.write() as connection:
             if refs.find(connection, reference) is None:
-                raise removal.not_there(reference)
+                raise refs.not_there(reference)
             ingest.drop(connection, [reference])
 
     def remove_name(self, reference: Reference) -> Removed:
@@ -173,7 +182,9 @@ class LocalStore:
         With a repository's last tag of an image the digest goes that came along with it.
         """
         if self._existing() is None:
-            raise removal.not_there(reference)
+            raise refs.not_there(reference)
+        from dray.store import removal
+
         return self._remove(lambda connection: removal.names_with(connection, reference))
 
     def remove_images(self, records: Sequence[ImageRecord], *, force: bool) -> Removed:
@@ -181,9 +192,13 @@ class LocalStore:
 
         Raises `StoreError` for one that several repositories name unless ``force`` is given.
         """
+        from dray.store import removal
+
         return self._remove(lambda connection: removal.names_of(connection, records, force=force))
 
-    def _remove(self, choose: Callable[[sqlite3.Connection], removal.Chosen]) -> Removed:
+    def _remove(self, choose: Callable[[sqlite3.Connection], Chosen]) -> Removed:
+        from dray.store import removal
+
         with self.ingest() as ingest:
             return removal.remove(ingest, self._collector(ingest), choose)
 
@@ -193,6 +208,8 @@ class LocalStore:
         Downloads that were broken off go too, unless somebody is adding to the store. With
         ``dry_run`` nothing is changed, and the answer is what would be removed now.
         """
+        from dray.store.gc import Collected, Collector
+
         db = self._existing()
         if db is None:
             return Collected([], 0, [])
@@ -202,6 +219,8 @@ class LocalStore:
             return self._collector(ingest).run(dry_run=False)
 
     def _collector(self, ingest: Ingest) -> Collector:
+        from dray.store.gc import Collector
+
         return Collector(self.path, self._files, ingest.db, ingest.name)
 
     def root_of(self, manifest: Digest) -> Digest:
@@ -221,11 +240,15 @@ class LocalStore:
 
     def read(self, digest: Digest) -> bytes:
         """Return a document or config, its first 4 MiB and a byte; raises `NotFound`."""
+        from dray.model._fields import MAX_DOCUMENT
+
         with self.open(digest) as file:
             return file.read(MAX_DOCUMENT + 1)
 
     def document(self, digest: Digest) -> Document:
         """Return a document by the digest that registries call it; raises `NotFound`."""
+        from dray.model.manifest import parse_named
+
         db = self._existing()
         row = None
         if db is not None:

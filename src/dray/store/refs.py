@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.errors import NotFound
 from dray.model.digest import Digest
 from dray.model.reference import Reference
 
@@ -37,6 +38,11 @@ def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
         "SELECT root, manifest FROM refs WHERE name = ?", (str(reference),)
     ).fetchone()
     return None if row is None else Ref(reference, Digest.parse(row[0]), Digest.parse(row[1]))
+
+
+def not_there(reference: Reference) -> NotFound:
+    """Make the error for a name that the store does not have."""
+    return NotFound(f"{reference.familiar}: no such image in the store")
 
 
 def set_ref(

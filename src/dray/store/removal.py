@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.errors import NotFound, StoreError
+from dray.errors import StoreError
 from dray.store import refs
 from dray.store.graph import above, closure
 
@@ -43,16 +43,11 @@ def remove(
     return Removed(chosen.names, collector.collect(below))
 
 
-def not_there(reference: Reference) -> NotFound:
-    """Make the error for a name that the store does not have."""
-    return NotFound(f"{reference.familiar}: no such image in the store")
-
-
 def names_with(connection: sqlite3.Connection, reference: Reference) -> Chosen:
     """Choose a name, and the digest that came along with it if it is the last tag to have it."""
     ref = refs.find(connection, reference)
     if ref is None:
-        raise not_there(reference)
+        raise refs.not_there(reference)
     loose = [] if reference.tag is None else refs.loose_names(connection, reference, ref.root)
     return Chosen([reference, *loose], {str(ref.root), str(ref.manifest)})
 
