@@ -13,11 +13,13 @@ from dray.model.reference import Reference
 from dray.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dray.image import Image, Store
     from dray.ops.pull import Pulled, PullOptions
+    from dray.ops.repair import Repaired
     from dray.ops.validate import Report
+    from dray.store.check import Problem
 
 
 class Client(Reading, Configured):
@@ -133,6 +135,30 @@ class Client(Reading, Configured):
         retrying = Emitter(access.listener, address).retrying
         with open_place(Address.parse(address), access) as source:
             return validate(source, policy, access.cancel, retrying)
+
+    def repair(
+        self,
+        problems: Iterable[Problem],
+        *,
+        store: Store | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Repaired:
+        """Fetch again what `Store.check` found damaged or missing, from where it came.
+
+        Files that are damaged are removed first. What cannot be fetched is in the answer, with
+        the reason. Raises `StoreError` and `Cancelled`.
+        """
+        from dray.ops.repair import repair
+
+        return repair(
+            self._connected(),
+            store or self.store,
+            problems,
+            self._pull_options(None, False, True, False),  # noqa: FBT003 - private, in order
+            cancel or CancelToken(),
+            on_event or ignore,
+        )
 
     def _pull_options(
         self,

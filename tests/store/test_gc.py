@@ -190,6 +190,34 @@ def test_rm_of_one_platform_of_an_index_names_the_whole(
     assert blobs(store) == set()
 
 
+def test_rm_leaves_images_without_a_name_whole(
+    store: library.Store, client: library.Client, host: str
+):
+    client.pull(f"{host}:1")
+    client.pull(f"{host}:2")
+    store.untag(f"{host}:2")
+    store.remove(f"{host}:1")
+    assert blobs(store) == all_of(SECOND)
+    assert store.check().problems == []
+    store.tag(SECOND.id, "again")
+    assert store.gc().digests == []
+
+
+def test_rm_with_a_digest_of_another_repository_left(
+    store: library.Store, client: library.Client, fake: FakeRegistry, host: str
+):
+    fake.add_image("team/other", FIRST, "1")
+    client.pull(f"{host}:1")
+    client.pull(f"{fake.host}/team/other:1")
+    store.untag(f"{host}:1")
+    store.remove(f"{fake.host}/team/other:1")
+    assert names(store) == [f"{host}@{FIRST.digest}"]
+    assert blobs(store) == all_of(FIRST)
+    store.gc()
+    assert names(store) == []
+    assert blobs(store) == set()
+
+
 # gc
 
 
@@ -326,8 +354,8 @@ def test_a_database_that_was_replaced_is_opened_anew(
     client.pull(f"{host}:1")
     begun = store.ingest()
     (store.path / "dray.db").rename(tmp_path / "old.db")
-    for suffix in ("-wal", "-shm"):
-        (store.path / f"dray.db{suffix}").unlink(missing_ok=True)
+    for left in ("dray.db-wal", "dray.db-shm", "names.json"):
+        (store.path / left).unlink(missing_ok=True)
     with pytest.raises(StoreError, match="replaced"), begun:
         pass
     assert names(store) == []

@@ -42,6 +42,8 @@ _COMMANDS = {
     "blob": "Print a blob, verified.",
     "config": "Print an image's config as it is.",
     "digest": "Print the digest that a name stands for.",
+    "df": "Show what the store takes on the disk.",
+    "fsck": "Check the store, and mend it.",
     "gc": "Remove what no name holds any more.",
     "history": "Show the steps that made an image.",
     "images": "List the images of the store.",

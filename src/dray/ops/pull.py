@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class PullOptions(NamedTuple):
     """``platforms`` are the ones wanted, the first of all if several; none of them: all.
 
-    ``host`` is this machine's; ``strict`` if somebody asked for platforms by name.
+    ``host`` is this machine's; ``strict`` if somebody asked for platforms by name. Without
+    ``names`` none are set: what is fetched belongs to an image that has some.
     """
 
     host: Platform
@@ -39,6 +40,7 @@ class PullOptions(NamedTuple):
     insecure: bool = False
     verify_signatures: bool = True
     copy: CopyOptions = CopyOptions()
+    names: bool = True
 
 
 class Pulled(NamedTuple):
@@ -217,7 +219,7 @@ class _Pull:
         primary = min(found, key=self._preference)
         before = self._store.find(reference)
         old = self._store.image(before.manifest) if before else None
-        names = {reference.with_digest(root)}
+        names = {reference.with_digest(root)} if self._options.names else set()
         if reference.digest is None:
             names.add(reference)
         self._ingest.commit(

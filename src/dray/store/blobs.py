@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,15 @@ class BlobFiles:
             return os.path.getsize(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH202
         except FileNotFoundError:
             return 0
+
+    def open(self, digest: str) -> io.FileIO:
+        """Open a blob for reading; the digest is text, as in `all`."""
+        return io.FileIO(f"{self._blobs}/{digest.replace(':', '/')}")
+
+    def identity(self, digest: str) -> tuple[int, ...]:
+        """Return what tells a file from another one put in its place."""
+        found = os.stat(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH116 - see above
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def unlink(self, digest: str) -> None:
         """Remove a blob if it is there; the digest is text, as in `all`."""

@@ -95,11 +95,13 @@ class _Owned:
 class Database:
     """One SQLite file, one connection a thread; made or brought up to date when it is opened.
 
-    With ``read_only`` nothing is written, not even a lock.
+    With ``read_only`` nothing is written, not even a lock; ``locked`` says that the caller has
+    `alone` already.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, locked: bool = False) -> None:
         self.path = path
+        self.read_only = read_only
         self._opened = path
         self._query = ""
         self._local = threading.local()
@@ -111,7 +113,7 @@ class Database:
         if read_only:
             self._look()
         else:
-            with alone(path):
+            with contextlib.nullcontext() if locked else alone(path):
                 self._migrate()
         self._identity = _identity(path)
 

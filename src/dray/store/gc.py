@@ -70,7 +70,8 @@ class Collector:
     def collect(self, only: Collection[str] | None = None) -> Collected:
         """Remove what nothing holds, of ``only`` these digests or of everything.
 
-        In the latter case names go too that held nothing by themselves and whose image is gone.
+        In the latter case names go too that held nothing by themselves and whose image is gone;
+        in the former other images without a name stay whole, they wait for the latter.
         """
         candidates = self._everything() if only is None else only
         garbage: list[str] = []
@@ -81,8 +82,9 @@ class Collector:
                 if version != seen:  # somebody else has written since the last mark
                     for lease in leases.dead(connection, self._leases):
                         leases.release(connection, lease)
-                    held = reachable(connection)
-                    refs.drop_loose(connection, held, only)
+                    held = reachable(connection, only)
+                    if only is None:
+                        refs.drop_loose(connection, held)
                     garbage = self._garbage(connection, set(candidates) - held)
                     seen = version
                 batch, garbage = garbage[:BATCH], garbage[BATCH:]
@@ -95,7 +97,7 @@ class Collector:
         """Return what `collect` would remove of everything; nothing is changed."""
         candidates = self._everything()
         with self._db.snapshot() as connection:
-            held = reachable(connection, leases.dead(connection, self._leases))
+            held = reachable(connection, dead=leases.dead(connection, self._leases))
             self._account(connection, self._garbage(connection, candidates - held))
         return self._collected()
 

@@ -6,59 +6,84 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
-def reachable(connection: sqlite3.Connection, dead: Collection[str] = ()) -> set[str]:
+def reachable(
+    connection: sqlite3.Connection,
+    only: Collection[str] | None = None,
+    *,
+    dead: Collection[str] = (),
+) -> set[str]:
     """Return all that a name or a lease holds, digests as text; leases in ``dead`` hold nothing.
 
-    Names by digest that only came along with a tag hold nothing by themselves. Edges are
+    Names by digest that only came along with a tag hold nothing by themselves, unless ``only``
+    is about to be removed: then all names hold, and all images that are not in it. Edges are
     followed whether they were wanted or not: what an index lists and the store has belongs
     to it.
     """
+    kept = "" if only is not None else "WHERE kept"
     named = connection.execute(
-        "SELECT root FROM refs WHERE kept UNION SELECT manifest FROM refs WHERE kept"
+        f"SELECT root FROM refs {kept} UNION SELECT manifest FROM refs {kept}"  # noqa: S608
     )
     roots = {digest for (digest,) in named}
+    if only is not None:
+        images = connection.execute("SELECT manifest FROM images")
+        roots.update(digest for (digest,) in images if digest not in only)
     for lease, digest in connection.execute("SELECT lease, digest FROM leases"):
         if lease not in dead:
             roots.add(digest)
     return closure(connection, roots)
 
 
+class Edges:
+    """All edges of a store, in memory."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        # One string for each document: a tenth of the rows, and of the time that they take.
+        self._children = dict(
+            connection.execute("SELECT parent, group_concat(child, ' ') FROM edges GROUP BY parent")
+        )
+        # Schema1 is named by its payload, and kept by another digest.
+        self._names = dict(
+            connection.execute("SELECT known_as, digest FROM documents WHERE known_as <> digest")
+        )
+
+    def below(self, roots: Iterable[str]) -> set[str]:
+        """Return ``roots`` and all that they lead to, there or not."""
+        found = set(roots)
+        todo = list(found)
+        while todo:
+            digest = todo.pop()
+            children = self._children.get(digest, "").split()
+            if digest in self._names:
+                children.append(self._names[digest])
+            if children:
+                new = set(children) - found
+                found |= new
+                todo += new
+        return found
+
+
 def closure(connection: sqlite3.Connection, roots: Iterable[str]) -> set[str]:
-    """Return ``roots`` and all that is below them, there or not; closed in memory."""
-    # One string for each document: a tenth of the rows, and of the time that they take.
-    edges = dict(
-        connection.execute("SELECT parent, group_concat(child, ' ') FROM edges GROUP BY parent")
-    )
-    # Schema1 is named by its payload, and kept by another digest.
-    names = dict(
-        connection.execute("SELECT known_as, digest FROM documents WHERE known_as <> digest")
-    )
-    found = set(roots)
-    todo = list(found)
-    while todo:
-        digest = todo.pop()
-        children = edges.pop(digest, "").split()
-        if digest in names:
-            children.append(names[digest])
-        if children:
-            new = set(children) - found
-            found |= new
-            todo += new
-    return found
+    """Return ``roots`` and all that they lead to, there or not."""
+    return Edges(connection).below(roots)
 
 
-def above(connection: sqlite3.Connection, digests: Iterable[str]) -> set[str]:
-    """Return ``digests`` and all documents that lead to them, by both of their digests."""
-    parents: dict[str, list[str]] = {}
+def parents(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """Return the documents that lead to each digest."""
+    found: dict[str, list[str]] = {}
     for parent, child in connection.execute("SELECT parent, child FROM edges"):
-        parents.setdefault(child, []).append(parent)
+        found.setdefault(child, []).append(parent)
     for name, digest in connection.execute(
         "SELECT known_as, digest FROM documents WHERE known_as <> digest"
     ):
-        parents.setdefault(digest, []).append(name)
+        found.setdefault(digest, []).append(name)
+    return found
+
+
+def above(parents: Mapping[str, Sequence[str]], digests: Iterable[str]) -> set[str]:
+    """Return ``digests`` and all documents that lead to them, by both of their digests."""
     found = set(digests)
     todo = list(found)
     while todo:

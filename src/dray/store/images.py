@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.digest import Digest
-from dray.store.graph import closure
+from dray.store.graph import Edges, above, closure, parents
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _COLUMNS = "images.manifest, images.id, images.platform, images.created, images.size"
 
@@ -127,6 +127,24 @@ def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, 
     )
     for *record, name, root in rows:
         yield name, Digest.parse(root), _record(record)
+
+
+def needing(
+    connection: sqlite3.Connection, digests: Collection[str]
+) -> list[tuple[Digest, ImageRecord]]:
+    """Return the images that a name leads to and that need any of ``digests``, with its root."""
+    over = above(parents(connection), digests)
+    edges = Edges(connection)
+    concerned = over | edges.below(digests)
+    found = {}
+    for (root,) in connection.execute("SELECT DISTINCT root FROM refs ORDER BY root").fetchall():
+        if root not in over:
+            continue
+        for manifest in sorted(edges.below([root])):
+            record = find_image(connection, Digest.parse(manifest))
+            if record is not None and manifest in concerned:
+                found[record.manifest] = (Digest.parse(root), record)
+    return list(found.values())
 
 
 def _record(row: list[object] | tuple[object, ...]) -> ImageRecord:

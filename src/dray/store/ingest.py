@@ -46,7 +46,7 @@ class Ingest:
         self.db = db
         self._limits = limits
         self._lease: Lease | None = None
-        self._renamed = False
+        self.renamed = False
         self._unsynced: set[str] = set()
 
     @property
@@ -78,10 +78,19 @@ class Ingest:
             if error is None:
                 with self.db.write() as connection:
                     leases.release(connection, self._lease.name)
+            if self.renamed:
+                self._save_names()
         finally:
             with contextlib.suppress(OSError):
                 self._lease.end()
             self._lease = None
+
+    def _save_names(self) -> None:
+        """Copy the names beside the database; what has been done is done if that fails."""
+        from dray.store import backup
+
+        with contextlib.suppress(OSError, StoreError):
+            backup.save(self.db, self._root)
 
     # What is there
 
@@ -276,7 +285,7 @@ class Ingest:
                 images.add_image(connection, record)
             for name in names:
                 kept = name.tag is not None or name.name not in tagged
-                self._renamed |= refs.set_ref(connection, name, root, manifest, kept=kept)
+                self.renamed |= refs.set_ref(connection, name, root, manifest, kept=kept)
             if provenance is not None:
                 repository, digests = provenance
                 now = int(time.time())
@@ -298,12 +307,12 @@ class Ingest:
                         f"{digest} is missing from the image",
                         hint="pull the image again to mend it",
                     )
-            self._renamed |= refs.set_ref(connection, reference, root, manifest)
+            self.renamed |= refs.set_ref(connection, reference, root, manifest)
 
     def drop(self, connection: sqlite3.Connection, references: Collection[Reference]) -> None:
         """Drop names in a transaction of the caller's; images stay until they are collected."""
         refs.remove(connection, references)
-        self._renamed |= bool(references)
+        self.renamed |= bool(references)
 
     def _sync(self) -> None:
         """Make the names of blobs that others stored survive a loss of power, as ours do.

@@ -20,19 +20,24 @@ from dray.store.oserrors import translated
 if TYPE_CHECKING:
     import io
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
+    from dray.content.cancel import CancelToken
     from dray.content.pipeline import Limits
     from dray.model.manifest import Document
     from dray.model.reference import Reference
+    from dray.store.check import Checked
     from dray.store.gc import Collected, Collector
     from dray.store.images import ImageRecord, Listed
     from dray.store.ingest import Ingest
+    from dray.store.rebuild import Rebuilt
     from dray.store.refs import Ref
     from dray.store.removal import Chosen, Removed
+    from dray.store.usage import Usage
 
 _DATABASE = "dray.db"
+_NAMES = "names.json"  # a copy of the names, which a store that was ever used has
 
 
 class LocalStore:
@@ -60,6 +65,11 @@ class LocalStore:
                 self._check_directory()
                 if self._db is not None and not self._db.is_current:
                     self._db = None  # removed, or made anew; threads close their connections
+                if self._db is None and not file.exists() and (self.path / _NAMES).exists():
+                    raise StoreError(
+                        f"{file}: the store's database is gone",
+                        hint="`dray fsck --rebuild` makes it anew from what is in the store",
+                    )
                 if self._db is None and file.exists():
                     self._db = Database(file, read_only=not self._is_writable())
             return self._db
@@ -216,7 +226,71 @@ class LocalStore:
         if dry_run:
             return Collector(self.path, self._files, db).run(dry_run=True)
         with self.ingest() as ingest:
+            ingest.renamed = True  # names may go that held nothing, or were not saved yet
             return self._collector(ingest).run(dry_run=False)
+
+    def check(self, cancel: CancelToken | None = None) -> Checked:
+        """Hash every blob and compare what names need with what is there; changes nothing.
+
+        Others may be at work meanwhile. Raises `StoreError` where the database is damaged.
+        """
+        from dray.content.cancel import CancelToken
+        from dray.store.check import Checked, check
+
+        db = self._existing()
+        if db is None:
+            return Checked([], 0, 0)
+        return check(db, self._files, cancel or CancelToken())
+
+    def usage(self) -> Usage:
+        """Measure what the store takes on the disk."""
+        from dray.store.usage import Usage, usage
+
+        db = self._existing()
+        return Usage() if db is None else usage(db, self._files, self.path)
+
+    def remove_damaged(self, digests: Collection[str]) -> None:
+        """Remove files that are not what their names say, so that they can be put again."""
+        from dray.store.check import remove_damaged
+
+        with self.ingest() as ingest:
+            remove_damaged(ingest.db, self._files, digests)
+
+    def rebuild(self) -> Rebuilt:
+        """Make the database anew from the blobs, with the names from the copy that is kept.
+
+        The old one stays beside it as ``dray.db.damaged``. Raises `StoreError` while another
+        process is adding to the store.
+        """
+        from dray.store.rebuild import Rebuilt, rebuild
+
+        if not (self.path / "blobs").is_dir():
+            return Rebuilt(0, 0, ())
+        self.close()
+        with translated(self.path):
+            return rebuild(self.path, self.path / _DATABASE, self._files)
+
+    def sources(self, manifest: Digest) -> list[str]:
+        """Return the repositories (``host/path``) that an image's blobs came from, latest first."""
+        db = self._existing()
+        if db is None:
+            return []
+        with db.read() as connection:
+            rows = connection.execute(
+                "SELECT repository FROM provenance WHERE digest IN"
+                " (SELECT child FROM edges WHERE parent = ? UNION SELECT ?)"
+                " GROUP BY repository ORDER BY max(seen) DESC, count(*) DESC, repository",
+                (str(manifest), str(manifest)),
+            )
+            return [repository for (repository,) in rows]
+
+    def images_with(self, digests: Collection[str]) -> list[tuple[Digest, ImageRecord]]:
+        """Return the images that names lead to and that need any of these blobs, with roots."""
+        db = self._existing()
+        if db is None:
+            return []
+        with db.snapshot() as connection:
+            return images.needing(connection, digests)
 
     def _collector(self, ingest: Ingest) -> Collector:
         from dray.store.gc import Collector
@@ -232,6 +306,10 @@ class LocalStore:
             return refs.root_of(connection, manifest) or manifest
 
     # Content
+
+    def holds(self, digest: Digest) -> bool:
+        """Tell whether a blob is there at this moment; see `Ingest.has` for longer."""
+        return self._files.exists(digest)
 
     def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""

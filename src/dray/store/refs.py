@@ -80,16 +80,12 @@ def remove(connection: sqlite3.Connection, references: Iterable[Reference]) -> N
     )
 
 
-def drop_loose(
-    connection: sqlite3.Connection, held: Collection[str], only: Collection[str] | None = None
-) -> None:
-    """Drop the names that hold nothing by themselves and whose root is not ``held``.
-
-    With ``only`` those alone whose root is among these.
-    """
+def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> None:
+    """Drop the names that hold nothing by themselves and whose root is not ``held``."""
     rows = connection.execute("SELECT name, root FROM refs WHERE NOT kept").fetchall()
-    gone = [(name,) for name, root in rows if root not in held and (only is None or root in only)]
-    connection.executemany("DELETE FROM refs WHERE name = ?", gone)
+    connection.executemany(
+        "DELETE FROM refs WHERE name = ?", [(name,) for name, root in rows if root not in held]
+    )
 
 
 def loose_names(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import StoreError
 from dray.store import refs
-from dray.store.graph import above, closure
+from dray.store.graph import above, closure, parents
 
 if TYPE_CHECKING:
     import sqlite3
@@ -79,6 +79,6 @@ def names_of(
 
 def _holder(connection: sqlite3.Connection, roots: set[str]) -> str:
     """Return a name that leads to one of ``roots`` by way of an index, or an empty string."""
-    over = above(connection, roots)
+    over = above(parents(connection), roots)
     rows = connection.execute("SELECT name, root FROM refs WHERE kept ORDER BY name")
     return next((refs.read_name(name).familiar for name, root in rows if root in over), "")

@@ -1,0 +1,119 @@
+"""``dray fsck``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dray.cli import render
+from dray.cli.main import DONE, FAILED, INTEGRITY, settings
+from dray.cli.options import make_client, registry_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dray.cli.main import Settings
+    from dray.image import Store
+    from dray.ops.repair import Repaired
+    from dray.store.check import Checked, Problem
+
+EXAMPLES = """\b
+Examples:
+  dray fsck
+  dray fsck --repair
+  dray fsck --rebuild && dray fsck --repair
+"""
+
+
+@click.command("fsck", epilog=EXAMPLES)
+@click.option("--repair", is_flag=True, help="Fetch what is damaged again from where it came.")
+@click.option("--rebuild", is_flag=True, help="Make a lost or damaged database anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, repair: bool, rebuild: bool, as_json: bool, **registry: Any
+) -> int:
+    """Check the store: every blob against its digest, every name against what is there.
+
+    Prints what is wrong and exits with 5 if something is, or is left after --repair.
+    """
+    if rebuild and (repair or as_json):
+        raise click.UsageError("--rebuild goes alone", ctx)
+    chosen = settings(ctx)
+    store = chosen.store()
+    if rebuild:
+        return _rebuild(store)
+    checked = store.check()
+    mended: Repaired | None = None
+    if repair and checked.problems:
+        mended = _repair(chosen, store, checked.problems, registry)
+    store.close()
+    click.echo(_as_json(checked, mended) if as_json else "\n".join(_lines(checked, mended)))
+    left = checked.problems if mended is None else mended.left
+    return INTEGRITY if left else DONE
+
+
+def _rebuild(store: Store) -> int:
+    """Say what is back, and fail if some names are lost."""
+    found = store.rebuild()
+    store.close()
+    for name in found.lost:
+        click.echo(
+            f"lost: {render.printable(name)}: its image is not whole; pull it again", err=True
+        )
+    images, names = render.count(found.images, "image"), render.count(found.names, "name")
+    click.echo(f"Rebuilt: {images}, {names}")
+    if found.images and not found.names:
+        click.echo("no names were saved: tag what is to stay before `dray gc` runs", err=True)
+    return FAILED if found.lost else DONE
+
+
+def _repair(
+    chosen: Settings, store: Store, problems: Sequence[Problem], registry: dict[str, Any]
+) -> Repaired:
+    from dray.cli.progress import view
+
+    shown = view("plain" if chosen.verbose or not sys.stderr.isatty() else "auto", quiet=False)
+    try:
+        with make_client(chosen, store, registry) as client:
+            return client.repair(problems, on_event=shown)
+    finally:
+        shown.close()
+
+
+def _lines(checked: Checked, mended: Repaired | None) -> list[str]:
+    reasons = {} if mended is None else dict(mended.left)
+    lines = []
+    for problem in checked.problems:
+        names = f" ({', '.join(problem.names)})" if problem.names else " (in no image with a name)"
+        lines.append(f"{problem.kind}: {problem.digest}: {problem.message}{names}")
+        if mended is not None:
+            lines.append(f"  {reasons.get(problem, 'mended')}")
+    looked = f"{render.count(checked.blobs, 'blob')}, {render.size(checked.size)}"
+    left = len(checked.problems) if mended is None else len(mended.left)
+    lines.append(f"{looked}: {render.count(left, 'problem') if left else 'good'}")
+    if left and mended is None:
+        lines.append("  dray fsck --repair fetches what is damaged again from where it came")
+    return [render.printable(line) for line in lines]
+
+
+def _as_json(checked: Checked, mended: Repaired | None) -> str:
+    reasons = {} if mended is None else dict(mended.left)
+    problems = [
+        {
+            "kind": problem.kind,
+            "digest": problem.digest,
+            "message": problem.message,
+            "names": list(problem.names),
+            "mended": mended is not None and problem not in reasons,
+            "reason": reasons.get(problem),
+        }
+        for problem in checked.problems
+    ]
+    return json.dumps(
+        {"blobs": checked.blobs, "size": checked.size, "problems": problems}, indent=2
+    )

@@ -1,0 +1,103 @@
+"""Repair: what is damaged in a store is fetched again from where it came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.errors import Cancelled, DrayError, StoreError
+from dray.model.digest import Digest
+from dray.model.platform import Platform
+from dray.model.reference import Reference
+from dray.ops.pull import pull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dray.content.cancel import CancelToken
+    from dray.content.events import Event
+    from dray.ops.pull import PullOptions
+    from dray.registry.session import Session
+    from dray.store import LocalStore
+    from dray.store.check import Problem
+    from dray.store.images import ImageRecord
+
+
+class Repaired(NamedTuple):
+    """The problems that are gone, and those that are left, each with the reason."""
+
+    mended: list[Problem]
+    left: list[tuple[Problem, str]]
+
+
+def repair(
+    session: Session,
+    store: LocalStore,
+    problems: Iterable[Problem],
+    options: PullOptions,
+    cancel: CancelToken,
+    listener: Callable[[Event], None],
+) -> Repaired:
+    """Remove files that are damaged, and pull again what names need of them and of the missing.
+
+    An image is asked for by its digest, at the repositories that pulls noted for its blobs;
+    no name is set. What no name needs is only removed. Raises `StoreError` and `Cancelled`.
+    """
+    run = _Repair(session, store, options, cancel, listener)
+    return run.run(list(problems))
+
+
+class _Repair:
+    def __init__(
+        self,
+        session: Session,
+        store: LocalStore,
+        options: PullOptions,
+        cancel: CancelToken,
+        listener: Callable[[Event], None],
+    ) -> None:
+        self._session = session
+        self._store = store
+        # Bytes are held to their digests; whether the signatures are good was decided once.
+        self._options = options._replace(names=False, strict=False, verify_signatures=False)
+        self._cancel = cancel
+        self._listener = listener
+        self._reasons: dict[str, str] = {}
+
+    def run(self, problems: list[Problem]) -> Repaired:
+        self._store.remove_damaged([each.digest for each in problems if each.kind == "damaged"])
+        wanted = {each.digest for each in problems if each.names and each.kind != "database"}
+        for root, record in self._store.images_with(wanted):
+            missing = [digest for digest in wanted if not self._store.holds(Digest.parse(digest))]
+            if not missing:
+                break
+            reason = self._fetch(root, record)
+            for digest in missing:
+                self._reasons.setdefault(digest, reason)
+        mended, left = [], []
+        for each in problems:
+            gone = not each.names or self._store.holds(Digest.parse(each.digest))
+            if each.kind != "database" and gone:
+                mended.append(each)
+            else:
+                left.append((each, self._reasons.get(each.digest) or _ADVICE))
+        return Repaired(mended, left)
+
+    def _fetch(self, root: Digest, record: ImageRecord) -> str:
+        """Pull an image at the repositories that it came from; return why it failed, or ""."""
+        reason = "it came from no registry that is known of; pull or load the image again"
+        platform = Platform.parse(record.platform, self._options.host)
+        options = self._options._replace(platforms=(platform,))
+        for repository in self._store.sources(record.manifest):
+            reference = Reference.parse(f"{repository}@{root}")
+            try:
+                pull(self._session, self._store, reference, options, self._cancel, self._listener)
+            except (Cancelled, StoreError):
+                raise
+            except DrayError as error:
+                reason = f"{repository}: {error}"
+            else:
+                return ""
+        return reason
+
+
+_ADVICE = "pull or load the image again"

@@ -1,0 +1,89 @@
+"""A copy of a store's names beside its database: small, and whole at any moment.
+
+Blobs say what images there are; what they are called stands in the database alone. The copy
+is what `rebuild` takes the names from when the database is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.errors import DrayError
+from dray.model.digest import Digest
+from dray.model.reference import Reference
+from dray.store.db import alone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dray.store.db import Database
+
+FILE = "names.json"
+MANY = 1000  # names from which on the copy is not written at each change
+INTERVAL = 60.0  # seconds between two copies of that many names
+MAX_SIZE = 256 * 2**20  # bytes of a copy that is read
+
+
+class SavedName(NamedTuple):
+    """A name, what it stands for, and whether it holds that by itself."""
+
+    reference: Reference
+    root: Digest
+    manifest: Digest
+    kept: bool
+
+
+def save(db: Database, directory: Path) -> None:
+    """Copy the names after a change, unless they are many and were copied a moment ago."""
+    path = directory / FILE
+    with alone(path):  # whoever writes last has read last
+        with db.read() as connection:
+            rows = connection.execute("SELECT name, root, manifest, kept FROM refs ORDER BY name")
+            names = rows.fetchall()
+        if len(names) > MANY and _age(path) < INTERVAL:
+            return
+        _write(path, json.dumps({"version": 1, "names": names}, separators=(",", ":")))
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since the copy was written; a time in the future is long ago."""
+    try:
+        passed = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return INTERVAL
+    return passed if passed >= 0 else INTERVAL
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def load(directory: Path) -> list[SavedName]:
+    """Return the names of the copy; none where there is no copy, or none that can be read."""
+    try:
+        with (directory / FILE).open("rb") as file:
+            rows = json.loads(file.read(MAX_SIZE))["names"]
+        return [_saved(row) for row in rows]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, DrayError):
+        return []
+
+
+def _saved(row: list[object]) -> SavedName:
+    name, root, manifest, kept = row
+    return SavedName(
+        Reference.parse(str(name)),
+        Digest.parse(str(root)),
+        Digest.parse(str(manifest)),
+        bool(kept),
+    )

@@ -1,0 +1,210 @@
+"""Checking a store: every file against its name, every name against the files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.errors import StoreError
+from dray.store.graph import above, closure, parents
+from dray.store.refs import read_name
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection
+
+    from dray.content.cancel import CancelToken
+    from dray.store.blobs import BlobFiles
+    from dray.store.db import Database
+
+_BUFFER = 1024 * 1024  # bytes that each thread reads at a time
+
+
+class Problem(NamedTuple):
+    """Something that is wrong with a store.
+
+    ``kind`` is ``damaged`` or ``missing`` for a blob, ``database`` for what is wrong with that.
+    ``names`` are the names of the images concerned, as people write them; none for what `gc`
+    would remove.
+    """
+
+    kind: str
+    digest: str
+    message: str
+    names: tuple[str, ...] = ()
+
+
+class Checked(NamedTuple):
+    """What is wrong, and how much was looked at: blobs and their bytes."""
+
+    problems: list[Problem]
+    blobs: int
+    size: int
+
+
+def check(db: Database, files: BlobFiles, cancel: CancelToken) -> Checked:
+    """Hash every blob, on all cores, and compare what names need with what is there.
+
+    Others may be at work meanwhile: what they remove is not missing. Raises `StoreError` where
+    the database cannot be read, and `Cancelled`.
+    """
+    with db.read() as connection:
+        for (line,) in connection.execute("PRAGMA quick_check"):
+            if line != "ok":
+                raise StoreError(
+                    f"{db.path}: {line}",
+                    hint="`dray fsck --rebuild` makes it anew from what is in the store",
+                )
+    hashed = _Hashed(files, cancel)
+    hashed.run()
+    with db.snapshot() as connection:
+        missing = _missing(connection, files)
+    if missing and not db.read_only:
+        with db.write() as connection:  # nobody removes anything now
+            missing = _missing(connection, files)
+    found = [(digest, "damaged", message) for digest, message in hashed.damaged.items()]
+    found += [(digest, "missing", "the file is not there") for digest in missing]
+    with db.snapshot() as connection:
+        over = parents(connection) if found else {}
+        problems = [
+            Problem(kind, digest, message, _names(connection, above(over, [digest])))
+            for digest, kind, message in sorted(found)
+        ]
+        problems += _unknown(connection)
+    return Checked(problems, hashed.blobs, hashed.size)
+
+
+def _missing(connection: sqlite3.Connection, files: BlobFiles) -> list[str]:
+    """Return what names need and nobody has."""
+    rows = connection.execute("SELECT root, manifest FROM refs").fetchall()
+    below = closure(connection, {digest for row in rows for digest in row})
+    optional = {
+        child
+        for (child,) in connection.execute(
+            "SELECT child FROM edges GROUP BY child HAVING NOT max(wanted)"
+        )
+    }
+    other_names = {
+        name
+        for (name,) in connection.execute("SELECT known_as FROM documents WHERE known_as <> digest")
+    }
+    present = set(files.all())
+    wanted = below - other_names - present
+    return sorted(digest for digest in wanted if digest not in optional)
+
+
+def _names(connection: sqlite3.Connection, over: Collection[str]) -> tuple[str, ...]:
+    rows = connection.execute("SELECT name, root, manifest FROM refs ORDER BY name")
+    return tuple(
+        read_name(name).familiar
+        for name, root, manifest in rows
+        if root in over or manifest in over
+    )
+
+
+def _unknown(connection: sqlite3.Connection) -> list[Problem]:
+    rows = connection.execute(
+        "SELECT name, manifest FROM refs WHERE manifest NOT IN (SELECT manifest FROM images)"
+        " ORDER BY name"
+    )
+    return [
+        Problem("database", manifest, "no image is known by it", (read_name(name).familiar,))
+        for name, manifest in rows
+    ]
+
+
+class _Hashed:
+    """All blobs on their way through some threads, the largest first."""
+
+    def __init__(self, files: BlobFiles, cancel: CancelToken) -> None:
+        self._files = files
+        self._cancel = cancel
+        self._lock = threading.Lock()
+        self._todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self.damaged: dict[str, str] = {}
+        self.blobs = 0
+        self.size = 0
+
+    def run(self) -> None:
+        digests = self._files.all()
+        for digest in sorted(digests, key=self._files.size_of, reverse=True):
+            self._todo.put(digest)
+        threads = [
+            threading.Thread(target=self._work, name="dray-check", daemon=True)
+            for _ in range(len(os.sched_getaffinity(0)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        buffer = memoryview(bytearray(_BUFFER))
+        try:
+            while self._failure is None:
+                self._take(self._todo.get_nowait(), buffer)
+        except queue.Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised by `run`, in the caller's thread
+            self._failure = error
+
+    def _take(self, digest: str, buffer: memoryview) -> None:
+        algorithm, _, expected = digest.partition(":")
+        hasher = hashlib.new(algorithm)
+        size = 0
+        message = ""
+        try:
+            with self._files.open(digest) as file:
+                while count := file.readinto(buffer):
+                    self._cancel.check()
+                    hasher.update(buffer[:count])
+                    size += count
+        except FileNotFoundError:
+            return  # somebody has removed it since
+        except OSError as error:
+            message = f"cannot be read: {error.strerror}"
+        if not message and hasher.hexdigest() != expected:
+            message = f"its content is {algorithm}:{hasher.hexdigest()}"
+        with self._lock:
+            self.blobs += 1
+            self.size += size
+            if message:
+                self.damaged[digest] = message
+
+
+def remove_damaged(db: Database, files: BlobFiles, digests: Collection[str]) -> None:
+    """Remove files that are not what their names say, and only these; others may be at work.
+
+    What is known of a blob stays: it is true of its digest, and it will be back.
+    """
+    for digest in digests:
+        try:
+            before = files.identity(digest)
+            if _is_good(files, digest):
+                continue
+            with db.write():
+                # The same file still? Somebody may have mended it in the meantime.
+                if files.identity(digest) == before:
+                    files.unlink(digest)
+        except FileNotFoundError:
+            continue
+
+
+def _is_good(files: BlobFiles, digest: str) -> bool:
+    algorithm, _, expected = digest.partition(":")
+    hasher = hashlib.new(algorithm)
+    try:
+        with files.open(digest) as file:
+            while data := file.read(_BUFFER):
+                hasher.update(data)
+    except FileNotFoundError:
+        raise
+    except OSError:  # such as a bad sector
+        return False
+    return hasher.hexdigest() == expected

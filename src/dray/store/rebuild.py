@@ -1,0 +1,207 @@
+"""A database made anew from the blobs, for a store whose own is lost or damaged.
+
+What images there are stands in the blobs, what they are called in the copy of the names that
+the store keeps. What else the database knew is learned again as it is needed: DiffIDs are
+computed when somebody asks, and where blobs came from is told by the names by digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.errors import DrayError, StoreError
+from dray.model._fields import MAX_DOCUMENT
+from dray.model.config import parse_config
+from dray.model.digest import Digest
+from dray.model.manifest import Index, Manifest, digest_of, parse
+from dray.store import backup, images, leases, refs
+from dray.store.db import Database, alone
+from dray.store.locks import fsync_directory
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dray.model.manifest import Document
+    from dray.model.schema1 import Schema1
+    from dray.store.blobs import BlobFiles
+
+_LOGS = ("-wal", "-shm")
+
+
+class Rebuilt(NamedTuple):
+    """What is back: images, names; and the names whose images are not whole, as people write."""
+
+    images: int
+    names: int
+    lost: tuple[str, ...]
+
+
+def rebuild(root: Path, path: Path, files: BlobFiles) -> Rebuilt:
+    """Make the database at ``path`` anew; what is there is kept beside it, as ``….damaged``.
+
+    Raises `StoreError` while anybody is adding to the store, and leaves all as it was.
+    """
+    new = path.with_name(f"{path.name}.new")
+    with alone(path), _set_aside(path):
+        # The other way round somebody could begin between the look and the move.
+        if leases.living(root / "leases"):
+            raise StoreError(
+                f"{root}: another process is adding to the store", hint="try again when it is done"
+            )
+        _remove(new)
+        db = Database(new, locked=True)
+        try:
+            found = _Rebuild(db, files).run(backup.load(root))
+        finally:
+            db.close()
+        new.replace(path)
+        fsync_directory(str(root))
+        return found
+
+
+@contextlib.contextmanager
+def _set_aside(path: Path) -> Iterator[None]:
+    """Move the database and its logs out of the way, and back if the block fails."""
+    kept = path.with_name(f"{path.name}.damaged")
+    moved = [suffix for suffix in ("", *_LOGS) if path.with_name(path.name + suffix).exists()]
+    _remove(kept)
+    for suffix in moved:
+        path.with_name(path.name + suffix).replace(kept.with_name(kept.name + suffix))
+    try:
+        yield
+    except BaseException:
+        for suffix in moved:
+            kept.with_name(kept.name + suffix).replace(path.with_name(path.name + suffix))
+        raise
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", *_LOGS):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+class _Rebuild:
+    def __init__(self, db: Database, files: BlobFiles) -> None:
+        self._db = db
+        self._files = files
+        self._sizes = {digest: files.size_of(digest) for digest in files.all()}
+        self._by_layers: dict[tuple[str, ...], list[str]] = {}
+        self._names: dict[str, str] = {}
+
+    def run(self, names: list[backup.SavedName]) -> Rebuilt:
+        with self._db.write() as connection:
+            connection.executemany(
+                "INSERT INTO blobs (digest, size) VALUES (?, ?)", self._sizes.items()
+            )
+            old: list[tuple[str, Schema1]] = []
+            count = 0
+            for own, document in self._documents():
+                if isinstance(document, Manifest):
+                    count += self._add_manifest(connection, own, document)
+                elif isinstance(document, Index):
+                    children = [str(entry.digest) for entry in document.manifests]
+                    self._add(connection, own, own, document, children)
+                else:
+                    old.append((own, document))
+            for own, signed in old:
+                self._add_schema1(connection, own, signed, names)
+            kept = [name for name in names if self._set_name(connection, name)]
+        lost = tuple(name.reference.familiar for name in names if name not in kept)
+        return Rebuilt(count, len(kept), lost)
+
+    def _documents(self) -> Iterator[tuple[str, Document]]:
+        """Yield each blob that is a manifest or index, by its digest as text."""
+        for own, size in self._sizes.items():
+            if size > MAX_DOCUMENT:
+                continue
+            with contextlib.suppress(OSError, DrayError), self._files.open(own) as file:
+                head = file.read(1)
+                if head != b"{":
+                    continue
+                raw = head + file.read(MAX_DOCUMENT)
+                if Digest.parse(own).matches(raw):
+                    yield own, parse(raw, "")
+
+    def _add(
+        self,
+        connection: sqlite3.Connection,
+        own: str,
+        known_as: str,
+        document: Document,
+        children: list[str],
+    ) -> None:
+        self._names[known_as] = own
+        connection.execute(
+            "INSERT INTO documents VALUES (?, ?, ?)", (own, known_as, document.media_type)
+        )
+        # What an index lists and is there was wanted once; the rest may never have been.
+        connection.executemany(
+            "INSERT OR IGNORE INTO edges VALUES (?, ?, ?)",
+            [
+                (own, child, int(isinstance(document, Manifest) or child in self._sizes))
+                for child in children
+            ],
+        )
+
+    def _add_manifest(self, connection: sqlite3.Connection, own: str, manifest: Manifest) -> bool:
+        layers = [str(layer.digest) for layer in manifest.layers]
+        config = str(manifest.config.digest)
+        self._add(connection, own, own, manifest, [config, *layers])
+        self._by_layers.setdefault(tuple(layers), []).append(own)
+        needed = {config, *layers}
+        if manifest.artifact is not None or not needed <= self._sizes.keys():
+            return False
+        try:
+            with self._files.open(config) as file:
+                parsed = parse_config(file.read(MAX_DOCUMENT + 1))
+        except (OSError, DrayError):
+            return False
+        record = images.ImageRecord(
+            manifest=Digest.parse(own),
+            id=manifest.config.digest,
+            platform=str(parsed.platform.normalized()),
+            created=parsed.created,
+            size=sum(self._sizes[digest] for digest in needed),
+        )
+        images.add_image(connection, record)
+        return True
+
+    def _add_schema1(
+        self,
+        connection: sqlite3.Connection,
+        own: str,
+        signed: Schema1,
+        names: list[backup.SavedName],
+    ) -> None:
+        """Find the manifest that was made of a schema1 document: a name says so, or its layers."""
+        known_as = str(digest_of(signed))
+        layers = tuple(
+            str(layer.blob_sum) for layer in reversed(signed.layers) if not layer.throwaway
+        )
+        made = [str(name.manifest) for name in names if str(name.root) == known_as]
+        made += self._by_layers.get(layers, [])
+        found = [manifest for manifest in made if manifest in self._sizes][:1]
+        self._add(connection, own, known_as, signed, found)
+
+    def _set_name(self, connection: sqlite3.Connection, name: backup.SavedName) -> bool:
+        """Give a name back if its image is whole."""
+        whole = images.find_image(connection, name.manifest) is not None
+        if not whole or str(name.root) not in self._names:
+            return False
+        refs.set_ref(connection, name.reference, name.root, name.manifest, kept=name.kept)
+        if name.reference.digest is not None:
+            self._set_provenance(connection, name)
+        return True
+
+    def _set_provenance(self, connection: sqlite3.Connection, name: backup.SavedName) -> None:
+        """Note where an image's blobs came from: a name by digest is one that was pulled."""
+        now = int(time.time())
+        rows = connection.execute("SELECT child FROM edges WHERE parent = ?", (str(name.manifest),))
+        connection.executemany(
+            "INSERT OR REPLACE INTO provenance VALUES (?, ?, ?)",
+            [(child, name.reference.name, now) for (child,) in rows.fetchall()],
+        )

@@ -1,0 +1,73 @@
+"""What a store takes on the disk, and how much of it nothing holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.store import leases
+from dray.store.graph import reachable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dray.store.blobs import BlobFiles
+    from dray.store.db import Database
+
+
+class Usage(NamedTuple):
+    """Counts, and sizes in bytes.
+
+    ``named`` counts the images that a tag, or a digest that was asked for, leads to;
+    ``reclaimable`` is what `gc` would remove now. ``layers`` are blobs that are neither
+    documents nor configs of images; ``parts`` are downloads under way or broken off.
+    """
+
+    images: int = 0
+    named: int = 0
+    blobs: int = 0
+    size: int = 0
+    reclaimable: int = 0
+    layers: int = 0
+    layers_size: int = 0
+    parts: int = 0
+    parts_size: int = 0
+    database: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.size + self.parts_size + self.database
+
+
+def usage(db: Database, files: BlobFiles, root: Path) -> Usage:
+    """Measure a store; others may be at work meanwhile."""
+    sizes = {digest: files.size_of(digest) for digest in files.all()}
+    with db.snapshot() as connection:
+        held = reachable(connection, dead=leases.dead(connection, root / "leases"))
+        images = dict(connection.execute("SELECT manifest, id FROM images").fetchall())
+        rows = connection.execute("SELECT digest FROM documents").fetchall()
+    others = {digest for (digest,) in rows}.union(images.values())
+    layers = [size for digest, size in sizes.items() if digest not in others]
+    parts = _sizes(root / "ingest", "*.part")
+    return Usage(
+        images=len(set(images.values())),
+        named=len({image for manifest, image in images.items() if manifest in held}),
+        blobs=len(sizes),
+        size=sum(sizes.values()),
+        reclaimable=sum(size for digest, size in sizes.items() if digest not in held),
+        layers=len(layers),
+        layers_size=sum(layers),
+        parts=len(parts),
+        parts_size=sum(parts),
+        database=sum(_sizes(root, "dray.db*")),
+    )
+
+
+def _sizes(directory: Path, pattern: str) -> list[int]:
+    found = []
+    for path in directory.glob(pattern):
+        try:
+            found.append(path.stat().st_size)
+        except FileNotFoundError:
+            continue
+    return found

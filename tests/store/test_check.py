@@ -1,0 +1,457 @@
+"""Checking a store, mending it, and making its database anew."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray as library
+from dray.errors import StoreError
+from dray.store import backup
+from dray.testing import (
+    Answer,
+    FakeRegistry,
+    Fault,
+    build_image,
+    build_index,
+    build_schema1,
+    make_key,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Dray
+
+BASE = tar_layer({"base": b"shared"})
+FIRST = build_image([BASE, tar_layer({"a": b"1"})])
+SECOND = build_image([BASE, tar_layer({"a": b"2"})], architecture="arm64")
+INDEX = build_index(
+    [
+        (FIRST, {"os": "linux", "architecture": "amd64"}),
+        (SECOND, {"os": "linux", "architecture": "arm64"}),
+    ]
+)
+OLD = build_schema1([tar_layer({"old": b"1"})], keys=[("ES256", make_key("ES256"))])
+
+
+def file_of(store: library.Store, digest: str) -> Path:
+    return store.path / "blobs" / digest.replace(":", "/")
+
+
+def damage(store: library.Store, digest: str) -> None:
+    """Change one byte, as a disk does it."""
+    path = file_of(store, digest)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def name(fake: FakeRegistry, client: library.Client) -> str:
+    fake.add_image("team/app", FIRST, "t")
+    found = f"{fake.host}/team/app:t"
+    client.pull(found)
+    return found
+
+
+@pytest.fixture
+def multi(fake: FakeRegistry, client: library.Client) -> str:
+    fake.add_image("team/multi", INDEX, "t")
+    found = f"{fake.host}/team/multi:t"
+    client.pull(found, platform="linux/amd64,linux/arm64")
+    return found
+
+
+@pytest.fixture
+def old(fake: FakeRegistry, client: library.Client) -> str:
+    for layer in OLD.layers:
+        fake.add_blob(layer)
+    manifest = OLD.manifest
+    fake.add_manifest("team/old", manifest.data, manifest.media_type, "t", digest=OLD.digest)
+    found = f"{fake.host}/team/old:t"
+    client.pull(found)
+    return found
+
+
+def kinds(store: library.Store) -> list[tuple[str, str]]:
+    return sorted((problem.kind, problem.digest) for problem in store.check().problems)
+
+
+# check
+
+
+def test_a_good_store(store: library.Store, name: str, multi: str, old: str):
+    checked = store.check()
+    assert checked.problems == []
+    files = list((store.path / "blobs").glob("*/*"))
+    assert checked.blobs == len(files)
+    assert checked.size == sum(path.stat().st_size for path in files)
+    assert name
+    assert multi
+    assert old
+
+
+def test_no_store_at_all(store: library.Store):
+    assert store.check().problems == []
+    assert store.usage().total == 0
+    assert not store.path.exists()
+
+
+def test_what_is_damaged_and_what_is_missing_is_found_with_its_names(
+    store: library.Store, name: str, multi: str
+):
+    damage(store, FIRST.config.digest)
+    file_of(store, FIRST.layers[0].digest).unlink()
+    file_of(store, SECOND.digest).unlink()
+    assert kinds(store) == sorted(
+        [
+            ("damaged", FIRST.config.digest),
+            ("missing", FIRST.layers[0].digest),
+            ("missing", SECOND.digest),
+        ]
+    )
+    concerned = {problem.digest: problem.names for problem in store.check().problems}
+    assert {name, multi} <= set(concerned[FIRST.layers[0].digest])
+    assert multi in concerned[SECOND.digest]
+    assert name not in concerned[SECOND.digest]
+
+
+def test_what_was_never_wanted_is_not_missing(
+    store: library.Store, client: library.Client, fake: FakeRegistry
+):
+    fake.add_image("team/multi", INDEX, "t")
+    client.pull(f"{fake.host}/team/multi:t", platform="linux/arm64")
+    assert kinds(store) == []
+
+
+def test_a_truncated_and_an_empty_file_are_damaged(store: library.Store, name: str):
+    for digest, size in ((FIRST.layers[0].digest, 10), (FIRST.layers[1].digest, 0)):
+        file_of(store, digest).chmod(0o644)
+        with file_of(store, digest).open("r+b") as file:
+            file.truncate(size)
+    assert [kind for kind, _ in kinds(store)] == ["damaged", "damaged"]
+    assert name
+
+
+def test_checking_stops_when_it_is_told_to(store: library.Store, name: str):
+    token = library.CancelToken()
+    token.cancel()
+    with pytest.raises(library.Cancelled):
+        store.check(token)
+    assert name
+
+
+# repair
+
+
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+@pytest.mark.parametrize("which", ["layer", "config", "manifest", "index"])
+def test_repair_fetches_again_what_is_not_good(
+    store: library.Store, client: library.Client, multi: str, how: str, which: str
+):
+    digest = {
+        "layer": SECOND.layers[1].digest,
+        "config": SECOND.config.digest,
+        "manifest": SECOND.digest,
+        "index": INDEX.digest,
+    }[which]
+    names = [name for name, _, _ in store.named_images()]
+    before = file_of(store, digest).read_bytes()
+    if how == "damaged":
+        damage(store, digest)
+    else:
+        file_of(store, digest).unlink()
+    problems = store.check().problems
+    assert [(problem.kind, problem.digest) for problem in problems] == [(how, digest)]
+    repaired = client.repair(problems)
+    assert (repaired.mended, repaired.left) == (problems, [])
+    assert file_of(store, digest).read_bytes() == before
+    assert kinds(store) == []
+    assert [name for name, _, _ in store.named_images()] == names
+    assert multi in {name for name, _, _ in store.named_images()}
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_repair_of_schema1(store: library.Store, client: library.Client, old: str, place: int):
+    """Signed document, manifest and config made from it, layer: whatever is not good."""
+    image = store.get(old)
+    signed = next(
+        path.name
+        for path in (store.path / "blobs" / "sha256").iterdir()
+        if b'"signatures"' in path.read_bytes()
+    )
+    digests = [
+        f"sha256:{signed}",
+        str(image.record.manifest),
+        str(image.id),
+        str(image.layers[0].digest),
+    ]
+    damage(store, digests[place])
+    problems = store.check().problems
+    assert [problem.digest for problem in problems] == [digests[place]]
+    assert client.repair(problems).left == []
+    assert kinds(store) == []
+    assert store.get(old).id == image.id
+
+
+def test_repair_after_the_image_was_given_another_name(
+    store: library.Store, client: library.Client, name: str
+):
+    store.tag(name, "mine")
+    store.remove(name)
+    damage(store, FIRST.layers[0].digest)
+    assert client.repair(store.check().problems).left == []
+    assert kinds(store) == []
+    assert [found for found, _, _ in store.named_images()] == ["docker.io/library/mine:latest"]
+
+
+def test_what_cannot_be_fetched_is_told_and_what_is_bad_is_gone(
+    store: library.Store, client: library.Client, fake: FakeRegistry, name: str
+):
+    damage(store, FIRST.layers[0].digest)
+    del fake.blobs[FIRST.layers[0].digest]
+    repaired = client.repair(store.check().problems)
+    assert repaired.mended == []
+    ((problem, reason),) = repaired.left
+    assert problem.digest == FIRST.layers[0].digest
+    assert "team/app" in reason
+    assert kinds(store) == [("missing", FIRST.layers[0].digest)]
+    fake.add_image("team/app", FIRST, "t")
+    assert str(client.pull(name).id) == FIRST.id
+    assert kinds(store) == []
+
+
+def test_what_no_name_needs_is_only_removed(
+    store: library.Store, client: library.Client, fake: FakeRegistry, name: str
+):
+    store.untag(name)
+    damage(store, FIRST.layers[0].digest)
+    store.gc(dry_run=True)
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        connection.execute("DELETE FROM refs")
+    connection.close()
+    fake.requests.clear()
+    assert client.repair(store.check().problems).left == []
+    assert not file_of(store, FIRST.layers[0].digest).exists()
+    assert fake.requests == []
+
+
+def test_a_file_that_was_mended_in_the_meantime_stays(store: library.Store, name: str):
+    digest = FIRST.layers[0].digest
+    good = file_of(store, digest).read_bytes()
+    damage(store, digest)
+    file_of(store, digest).write_bytes(good)
+    store.remove_damaged([digest])
+    assert file_of(store, digest).exists()
+    assert name
+
+
+# The copy of the names
+
+
+def saved(store: library.Store) -> list[str]:
+    return [str(name.reference) for name in backup.load(store.path)]
+
+
+def names(store: library.Store) -> list[str]:
+    return [name for name, _, _ in store.named_images()]
+
+
+def test_the_names_are_copied_after_each_change(
+    store: library.Store, client: library.Client, name: str
+):
+    assert saved(store) == names(store)
+    store.tag(name, "mine")
+    assert saved(store) == names(store)
+    store.untag("mine")
+    assert saved(store) == names(store)
+    written = (store.path / backup.FILE).stat()
+    client.pull(name)  # nothing new
+    assert (store.path / backup.FILE).stat() == written
+    store.remove(name)
+    assert saved(store) == names(store) == []
+
+
+def test_many_names_are_not_copied_at_each_change(
+    store: library.Store, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(backup, "MANY", 1)
+    store.tag(name, "mine")
+    assert "docker.io/library/mine:latest" not in saved(store)
+    monkeypatch.setattr(backup, "INTERVAL", 0.0)
+    store.gc()
+    assert saved(store) == names(store)
+
+
+# rebuild
+
+
+def lose(store: library.Store, how: str) -> None:
+    store.close()
+    path = store.path / "dray.db"
+    if how == "gone":
+        path.unlink()
+    elif how == "no database":
+        path.write_bytes(b"something else altogether, and long enough to be looked at" * 99)
+    else:
+        data = bytearray(path.read_bytes())
+        data[4096:12288] = bytes(8192)
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["gone", "no database", "zeroed pages"])
+def test_a_lost_database_is_made_anew(
+    store: library.Store, client: library.Client, name: str, multi: str, old: str, how: str
+):
+    store.tag(name, "mine")
+    before = names(store)
+    ids = {found: str(store.get(found).id) for found in before}
+    listed = store.listing()
+    rebuilt_from = {str(image.record) for image in store.images()}
+    lose(store, how)
+    if how != "zeroed pages":
+        with pytest.raises(StoreError) as caught:
+            store.get(name)
+        assert "--rebuild" in caught.value.hint
+    found = store.rebuild()
+    assert (found.images, found.names, found.lost) == (3, len(before), ())
+    assert names(store) == before
+    assert {found: str(store.get(found).id) for found in before} == ids
+    assert store.listing() == listed
+    assert {str(image.record) for image in store.images()} == rebuilt_from
+    assert kinds(store) == []
+    assert store.gc().digests == []
+    assert str(client.pull(old).id) == ids[old]
+    assert client.pull(multi, platform="linux/arm64").platforms
+    damage(store, SECOND.layers[1].digest)
+    assert client.repair(store.check().problems).left == []
+
+
+def test_rebuild_without_a_copy_of_the_names_brings_the_images_back(
+    store: library.Store, name: str
+):
+    lose(store, "gone")
+    (store.path / backup.FILE).write_text('{"names": [["x"')
+    found = store.rebuild()
+    assert (found.images, found.names) == (1, 0)
+    assert [row.id for row in store.listing()] == [FIRST.id]
+    store.tag(FIRST.id, "mine")
+    assert store.gc().digests == []
+    assert name
+
+
+def test_names_whose_images_are_not_whole_are_lost_and_told(
+    store: library.Store, name: str, multi: str
+):
+    file_of(store, FIRST.layers[1].digest).unlink()
+    lose(store, "gone")
+    found = store.rebuild()
+    assert found.images == 1
+    assert name in found.lost
+    assert store.listing("**/multi") == [] or multi not in found.lost
+
+
+def test_nobody_may_be_adding_to_the_store_meanwhile(store: library.Store, name: str):
+    other = library.Store(store.path)
+    before = (store.path / "dray.db").read_bytes()
+    with other.ingest(), pytest.raises(StoreError, match="another process is adding"):
+        store.rebuild()
+    assert (store.path / "dray.db").read_bytes()[:100] == before[:100]
+    assert name in names(store)
+    assert not (store.path / "dray.db.damaged").exists()
+    other.close()
+
+
+def test_rebuild_of_nothing(store: library.Store):
+    assert store.rebuild().images == 0
+    assert not store.path.exists()
+
+
+# The command
+
+
+def test_fsck_says_what_is_wrong_and_mends_it(dray: Dray, store: library.Store, name: str):
+    done = dray("fsck")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(": good\n")
+    damage(store, FIRST.layers[0].digest)
+    done = dray("fsck")
+    assert done.returncode == 5
+    first, summary, advice = done.stdout.splitlines()
+    assert first.startswith(f"damaged: {FIRST.layers[0].digest}: its content is sha256:")
+    assert name in first
+    assert summary.endswith("1 problem")
+    assert "--repair" in advice
+    found = json.loads(dray("fsck", "--json").stdout)
+    assert [each["digest"] for each in found["problems"]] == [FIRST.layers[0].digest]
+    done = dray("fsck", "--repair")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:2] == ["  mended"]
+    assert dray("fsck").returncode == 0
+
+
+def test_fsck_that_cannot_mend(dray: Dray, store: library.Store, fake: FakeRegistry, name: str):
+    damage(store, FIRST.layers[0].digest)
+    fake.inject(Fault(Answer(500), path="/v2/"))
+    done = dray("fsck", "--repair", "--retries=1")
+    assert done.returncode == 5
+    assert "1 problem" in done.stdout
+    assert name
+
+
+def test_fsck_rebuild(dray: Dray, store: library.Store, name: str):
+    lose(store, "no database")
+    refused = dray("images")
+    assert refused.returncode == 1
+    assert "dray fsck --rebuild" in refused.stderr
+    done = dray("fsck", "--rebuild")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Rebuilt: 1 image, 2 names\n", "")
+    assert dray("show", name).returncode == 0
+    assert dray("fsck", "--rebuild", "--repair").returncode == 2
+
+
+def test_df(dray: Dray, store: library.Store, name: str):
+    found = json.loads(dray("df", "--json").stdout)
+    sizes = [path.stat().st_size for path in (store.path / "blobs").glob("*/*")]
+    assert (found["images"], found["named"], found["blobs"]) == (1, 1, len(sizes))
+    assert (found["size"], found["reclaimable"]) == (sum(sizes), 0)
+    assert found["layers_size"] == sum(piece.size for piece in FIRST.layers)
+    assert found["total"] >= found["size"] + found["database"] > found["size"]
+    store.untag(name)
+    found = json.loads(dray("df", "--json").stdout)
+    assert (found["named"], found["reclaimable"]) == (0, sum(sizes))
+    shown = dray("df")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "layers" in shown.stdout
+
+
+def test_checks_beside_somebody_who_removes_find_nothing_wrong(
+    store: library.Store, client: library.Client, name: str
+):
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def come_and_go() -> None:
+        try:
+            while not stop.is_set():
+                client.pull(name)
+                store.remove(name)
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            failures.append(error)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        found = [problem for _ in range(30) for problem in store.check().problems]
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+    assert found == []

@@ -1,0 +1,171 @@
+"""Lists of images, and what they can be narrowed to."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dray.errors import NotFound
+from dray.testing import FakeRegistry, build_image, build_index, tar_layer
+
+if TYPE_CHECKING:
+    import dray as library
+    from conftest import Dray
+
+OLD = build_image([tar_layer({"a": b"1"})], created="2020-01-02T03:04:05Z", labels={"team": "web"})
+MIDDLE = build_image(
+    [tar_layer({"a": b"2"})],
+    created="2021-01-02T03:04:05.5+02:00",
+    labels={"team": "data", "tier": ""},
+)
+NEW = build_image([tar_layer({"a": b"3"})], created="2022-01-02T03:04:05Z")
+
+
+@pytest.fixture
+def host(fake: FakeRegistry, client: library.Client) -> str:
+    for repository, image in (("team/old", OLD), ("team/middle", MIDDLE), ("new", NEW)):
+        fake.add_image(repository, image, "1.0")
+        client.pull(f"{fake.host}/{repository}:1.0")
+    return fake.host
+
+
+def ids(store: library.Store, *patterns: str, **wanted: Any) -> list[str]:
+    short = {OLD.id: "old", MIDDLE.id: "middle", NEW.id: "new"}
+    return [short[str(image.id)] for image in store.images(*patterns, **wanted)]
+
+
+def test_all_in_the_order_of_their_names(store: library.Store, host: str):
+    assert ids(store) == ["new", "middle", "old"]
+    assert host
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("HOST/new", ["new"]),
+        ("HOST/new:1.0", ["new"]),
+        ("HOST/new:2*", []),
+        ("HOST/*", ["new"]),
+        ("HOST/*/*", ["middle", "old"]),
+        ("HOST/team/[mn]*", ["middle"]),
+        ("HOST/team/[!m]*", ["old"]),
+        ("HOST/team/ol?", ["old"]),
+        ("HOST/**", ["new", "middle", "old"]),
+        ("**:1.0", ["new", "middle", "old"]),
+        ("new", []),
+        ("mine", ["old"]),
+        ("docker.io/library/mine", ["old"]),
+        ("mine:[", []),
+        ("a(b", []),
+    ],
+)
+def test_names(store: library.Store, host: str, pattern: str, expected: list[str]):
+    store.tag(f"{host}/team/old:1.0", "mine:[".rstrip("[:"))
+    assert ids(store, pattern.replace("HOST", host)) == expected
+
+
+def test_one_of_several_patterns_is_enough(store: library.Store, host: str):
+    assert ids(store, f"{host}/new", f"{host}/team/old") == ["new", "old"]
+
+
+def test_labels(store: library.Store, host: str):
+    assert ids(store, labels={"team": None}) == ["middle", "old"]
+    assert ids(store, labels={"team": "web"}) == ["old"]
+    assert ids(store, labels={"team": "data", "tier": ""}) == ["middle"]
+    assert ids(store, labels={"team": "web", "tier": None}) == []
+    assert host
+
+
+def test_before_and_since(store: library.Store, host: str):
+    middle = f"{host}/team/middle:1.0"
+    assert ids(store, before=middle) == ["old"]
+    assert ids(store, since=middle) == ["new"]
+    assert ids(store, before=NEW.id[7:14], since=OLD.id) == ["middle"]
+    with pytest.raises(NotFound):
+        store.images(before="nothing/like/it")
+
+
+def test_dangling_images(store: library.Store, host: str, client: library.Client):
+    assert ids(store, dangling=True) == []
+    store.untag(f"{host}/new:1.0")  # its name by digest is left
+    assert ids(store, dangling=True) == ["new"]
+    assert ids(store, dangling=False) == ["middle", "old"]
+    with store.ingest() as ingest, ingest.db.write() as connection:
+        connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")
+    assert ids(store, dangling=True) == ["new", "old"]
+    assert ids(store) == ["new", "middle", "old"]
+    assert ids(store, f"{host}/**", dangling=True) == ["new"]
+    client.pull(f"{host}/new@{NEW.digest}")
+    assert ids(store, dangling=True) == ["new", "old"]
+
+
+def test_a_digest_is_a_line_only_where_no_tag_is(
+    store: library.Store, host: str, client: library.Client
+):
+    assert len(store.listing()) == 3
+    client.pull(f"{host}/new@{NEW.digest}")
+    store.tag(f"{host}/new:1.0", f"{host}/other:1.0")
+    assert [row.name for row in store.listing("**/new", "**/other")] == [
+        f"{host}/new:1.0",
+        f"{host}/other:1.0",
+    ]
+    store.untag(f"{host}/new:1.0")
+    assert [row.name for row in store.listing("**/new", "**/other")] == [
+        f"{host}/new@{NEW.digest}",
+        f"{host}/other:1.0",
+    ]
+
+
+def test_other_platforms_of_a_name_are_not_dangling(
+    store: library.Store, fake: FakeRegistry, client: library.Client
+):
+    arm = build_image([tar_layer({"a": b"1"})], architecture="arm64")
+    index = build_index(
+        [
+            (OLD, {"os": "linux", "architecture": "amd64"}),
+            (arm, {"os": "linux", "architecture": "arm64"}),
+        ]
+    )
+    fake.add_image("multi", index, "t")
+    client.pull(f"{fake.host}/multi:t", all_platforms=True)
+    assert len(store.listing()) == 1
+    assert store.listing(dangling=True) == []
+
+
+# The command
+
+
+def test_filters_of_the_command(dray: Dray, host: str):
+    def listed(*arguments: str) -> list[str]:
+        done = dray("images", "--json", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return [row["name"].rpartition("/")[2] for row in json.loads(done.stdout)]
+
+    assert listed() == ["new", "middle", "old"]
+    assert listed(f"{host}/*") == ["new"]
+    assert listed("--filter", "reference=**/old") == ["old"]
+    assert listed("-f", "label=team", "-f", f"before={host}/team/middle:1.0") == ["old"]
+    assert listed("-f", "label=team=data") == ["middle"]
+    assert listed("-f", f"since={host}/team/middle:1.0") == ["new"]
+    assert listed("-f", "dangling=true") == []
+
+
+@pytest.mark.parametrize("text", ["nonsense=1", "dangling=maybe", "label", "dangling"])
+def test_filters_that_mean_nothing(dray: Dray, text: str):
+    done = dray("images", "--filter", text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr
+
+
+def test_images_without_a_name(dray: Dray, host: str, store: library.Store):
+    with store.ingest() as ingest, ingest.db.write() as connection:
+        connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")
+    lines = dray("images", "-f", "dangling=true").stdout.splitlines()
+    assert lines[1].split()[:3] == ["<none>", "<none>", OLD.id[7:19]]
+    (row,) = json.loads(dray("images", "--json", "-f", "dangling=true").stdout)
+    assert (row["name"], row["tag"], row["id"]) == (None, None, OLD.id)
+    assert dray("images", "-q", "-f", "dangling=true").stdout == f"{OLD.id}\n"
+    assert dray("rm", OLD.id[7:15]).returncode == 0
+    assert host
