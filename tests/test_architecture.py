@@ -33,7 +33,10 @@ ARROWS = {
     "connected": CORE | SIBLINGS | {"config", "image", "ops"},
     "reading": CORE | {"config", "image", "connected", "ops"},
     "configured": CORE | SIBLINGS | {"config", "connected", "ops"},
-    "client": CORE | SIBLINGS | {"config", "image", "reading", "configured", "transfer", "ops"},
+    "archiving": CORE | SIBLINGS | {"config", "image", "connected", "transfer", "ops"},
+    "client": CORE
+    | SIBLINGS
+    | {"config", "image", "reading", "archiving", "configured", "transfer", "ops"},
     "cli": CORE | {"cli", "client", "image", "config"},
     "testing": {"testing"},
     "__init__": set(),

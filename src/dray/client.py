@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dray.archiving import Archiving
 from dray.config import host_platform
 from dray.configured import Configured
 from dray.content.cancel import CancelToken
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from dray.store.check import Problem
 
 
-class Client(Reading, Configured):
+class Client(Reading, Archiving, Configured):
     """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
 
     ``credentials`` is a user's name and password, for every registry that a reference names;

@@ -45,7 +45,10 @@ IMAGE = build_image(
 )
 OTHER = build_image(TARS[2:], architecture="arm64")
 PASSWORD = "p@ss: wörd/1"
-COMMANDS = ("df", "fsck", "gc", "history", "images", "pull", "rm", "show", "tag", "untag")
+COMMANDS = (
+    *("df", "fsck", "gc", "history", "images", "load", "pull", "rm", "save", "show"),
+    *("tag", "untag"),
+)
 STATUSES = {
     "resolved",
     "pulling",

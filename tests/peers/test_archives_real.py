@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dray import Store
 from dray.testing import (
     build_image,
     build_index,
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dray import Client
+    from dray.ops.save import Format
+    from dray.testing import FakeRegistry
 
     Peer = Callable[..., str]
 
@@ -154,8 +160,6 @@ def test_umoci(client: Client, umoci: Peer, tmp_path: Path):
 def test_archives_that_somebody_has_compressed(
     client: Client, skopeo: Peer, layout: Path, tmp_path: Path, program: str
 ):
-    import subprocess
-
     if find_binary(program) is None:
         pytest.skip(f"there is no {program}")
     file = tmp_path / "archive"
@@ -163,3 +167,96 @@ def test_archives_that_somebody_has_compressed(
     packed = subprocess.run([program, "-c", file], stdout=subprocess.PIPE, check=True).stdout
     (tmp_path / "packed").write_bytes(packed)
     good(client, f"docker-archive:{tmp_path / 'packed'}")
+
+
+# What dray saves
+
+OTHER = build_image([TARS[2], TARS[0], TARS[2]], env=["A=b"])
+
+
+@pytest.fixture
+def saved(client: Client, fake: FakeRegistry) -> list[str]:
+    """Two images in the store: layers of one come twice, and the other has them too."""
+    fake.add_image("app", IMAGE, "v1")
+    fake.add_image("other", OTHER, "v2")
+    names = [f"{fake.host}/app:v1", f"{fake.host}/other:v2"]
+    for name in names:
+        client.pull(name)
+    return names
+
+
+@pytest.mark.peer("podman")
+@pytest.mark.parametrize("form", ["docker", "oci-archive"])
+def test_podman_loads_what_dray_saves(
+    client: Client, podman: Peer, saved: list[str], tmp_path: Path, form: Format
+):
+    for name, image in zip(saved, (IMAGE, OTHER), strict=True):
+        client.save(name, tmp_path / "saved", format=form)
+        assert name in podman("load", "--quiet", "--input", tmp_path / "saved")
+        assert podman("inspect", "--format", "{{.Id}}", name).strip() == image.id[7:]
+        podman("rmi", "--force", name)
+
+
+@pytest.mark.peer("podman")
+def test_podman_loads_several_images_from_one_archive(
+    client: Client, podman: Peer, saved: list[str], tmp_path: Path
+):
+    client.save(saved, tmp_path / "saved")
+    told = podman("load", "--quiet", "--input", tmp_path / "saved")
+    assert all(name in told for name in saved)
+    for name, image in zip(saved, (IMAGE, OTHER), strict=True):
+        assert podman("inspect", "--format", "{{.Id}}", name).strip() == image.id[7:]
+
+
+@pytest.mark.peer("skopeo")
+def test_skopeo_reads_what_dray_saves(
+    client: Client, skopeo: Peer, saved: list[str], tmp_path: Path
+):
+    def config(address: str) -> str:
+        return skopeo("inspect", "--config", "--raw", address)
+
+    client.save(saved, tmp_path / "a.tar")
+    client.save(saved, tmp_path / "b.tar", format="oci-archive")
+    client.save(saved, tmp_path / "layout2", format="oci")
+    for number, (name, image) in enumerate(zip(saved, (IMAGE, OTHER), strict=True)):
+        client.save(name, tmp_path / f"flat{number}", format="dir")
+        addresses = [
+            f"docker-archive:{tmp_path}/a.tar:{name}",
+            f"docker-archive:{tmp_path}/a.tar:@{number}",
+            f"oci-archive:{tmp_path}/b.tar:{name}",
+            f"oci:{tmp_path}/layout2:{name}",
+            f"dir:{tmp_path}/flat{number}",
+        ]
+        for place, address in enumerate(addresses):
+            assert config(address).encode() == image.config.data
+            skopeo("copy", address, f"dir:{tmp_path}/copy{number}-{place}")
+            good(client, f"dir:{tmp_path}/copy{number}-{place}")
+
+
+@pytest.mark.peer("umoci")
+def test_umoci_reads_what_dray_saves(client: Client, umoci: Peer, saved: list[str], tmp_path: Path):
+    client.save(saved[0], tmp_path / "layout2", format="oci")
+    told = umoci("stat", "--image", f"{tmp_path}/layout2:{saved[0]}", "--json")
+    assert [entry["layer"]["digest"] for entry in json.loads(told)["history"]] == [
+        layer.digest for layer in IMAGE.layers
+    ]
+    umoci("unpack", "--rootless", "--image", f"{tmp_path}/layout2:{saved[0]}", tmp_path / "bundle")
+    assert any((tmp_path / "bundle" / "rootfs").iterdir())
+
+
+@pytest.mark.peer("skopeo", "podman")
+@pytest.mark.parametrize("piped", [False, True])
+def test_what_skopeo_and_podman_save_is_loaded(
+    client: Client, skopeo: Peer, podman: Peer, layout: Path, tmp_path: Path, *, piped: bool
+):
+    podman("pull", "--quiet", f"oci:{layout}:v1")
+    podman("tag", IMAGE.id[7:], "localhost/app:1")
+    for kind in ("docker-archive", "oci-archive"):
+        podman("save", "--quiet", "--format", kind, "--output", tmp_path / kind, "localhost/app:1")
+        skopeo("copy", f"oci:{layout}:v1", f"{kind}:{tmp_path}/skopeo-{kind}:localhost/app:1")
+        for file in (tmp_path / kind, tmp_path / f"skopeo-{kind}"):
+            source = io.BytesIO(file.read_bytes()) if piped else file
+            store = Store(tmp_path / f"store-{file.name}")
+            (loaded,) = client.load(source, store=store)
+            assert (str(loaded.id), loaded.names) == (IMAGE.id, ("localhost/app:1",))
+            assert client.validate(f"store:{loaded.id}", store=store).findings == []

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.testing import tar_layer
+import dray
+from dray.testing import build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dray.testing import FakeRegistry
 
 pytestmark = [pytest.mark.peer("dockerd"), pytest.mark.long]
 
@@ -112,3 +115,118 @@ def test_the_engine_gives_the_ids_that_the_vectors_say(engine: Engine) -> None:
             assert member is not None
             (manifest,) = json.load(member)
         assert [path.split("/")[0] for path in manifest["Layers"]] == entry["v1_ids"]
+
+
+# Archives
+
+
+@pytest.fixture
+def saved(client: dray.Client, fake: FakeRegistry, tmp_path: Path) -> bytes:
+    """Return an archive of an image that has all that configs and layers can have."""
+    layers = [*LAYERS, LAYERS[0]]
+    history = [
+        {"created": "2024-01-02T03:04:05.600Z", "created_by": f"step {number} <&>"}
+        for number in range(3)
+    ]
+    history.insert(1, {"created_by": "ENV A=b", "empty_layer": True, "comment": "c"})
+    image = build_image(
+        layers,
+        env=["A=b"],
+        cmd=["sh", "-c", "a && b"],
+        entrypoint=["/e"],
+        labels={"b": "<1>", "a": ""},
+        history=history,
+        variant="v2",
+        config_extra={
+            "author": "me",
+            "docker_version": "20.10.24",
+            "container": "c" * 64,
+            "container_config": {"Hostname": "h", "Cmd": ["x"], "ExposedPorts": {"80/tcp": {}}},
+        },
+    )
+    fake.add_image("acme/app", image, "v1")
+    client.pull(f"{fake.host}/acme/app:v1")
+    file = tmp_path / "saved.tar"
+    client.save(f"{fake.host}/acme/app:v1", file)
+    return file.read_bytes()
+
+
+def members(raw: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        return {
+            member.name: tar.extractfile(member).read()  # type: ignore[union-attr]
+            for member in tar
+            if member.isfile() or member.issym()
+        }
+
+
+def load(engine: Engine, body: bytes) -> str:
+    """Load an archive into the engine and return what it says."""
+    status, answer = engine.ask("POST", "/images/load", body)
+    assert status == 200, answer
+    assert b"errorDetail" not in answer, answer
+    return answer.decode()
+
+
+def test_the_engine_takes_what_dray_saves_and_saves_the_same(
+    engine: Engine, saved: bytes, store: dray.Store
+) -> None:
+    load(engine, saved)
+    (image,) = store.images()
+    (name,) = [name for name in image.names if "@" not in name]
+    _, answer = engine.ask("GET", f"/images/{name}/json")
+    assert json.loads(answer)["Id"] == str(image.id)
+    _, theirs = engine.ask("GET", f"/images/{name}/get")
+    ours, found = members(saved), members(theirs)
+    assert set(ours) == set(found)
+    for path in ours:
+        if path == "manifest.json":
+            left, right = json.loads(ours[path]), json.loads(found[path])
+            assert {**left[0], "Layers": 0} == {**right[0], "Layers": 0}
+        else:
+            assert ours[path].strip() == found[path].strip(), path
+
+
+def without_manifest(raw: bytes) -> bytes:
+    """Take out of an archive what engines before 1.10 did not write."""
+    buffer = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(raw)) as source,
+        tarfile.open(fileobj=buffer, mode="w") as target,
+    ):
+        for member in source:
+            if member.name == "manifest.json" or (
+                "/" not in member.name.rstrip("/") and (member.name.endswith(".json"))
+            ):
+                continue
+            target.addfile(member, source.extractfile(member) if member.isfile() else None)
+    return buffer.getvalue()
+
+
+def test_the_legacy_tree_gives_the_same_image_in_the_engine_and_here(
+    engine: Engine, saved: bytes, tmp_path: Path, client: dray.Client, store: dray.Store
+) -> None:
+    legacy = without_manifest(saved)
+    (image,) = store.images()
+    (name,) = [name for name in image.names if "@" not in name]
+    engine.ask("DELETE", f"/images/{name}?force=1")
+    load(engine, legacy)
+    _, answer = engine.ask("GET", f"/images/{name}/json")
+    (tmp_path / "legacy.tar").write_bytes(legacy)
+    (loaded,) = client.load(tmp_path / "legacy.tar", store=dray.Store(tmp_path / "other"))
+    assert str(loaded.id) == json.loads(answer)["Id"]
+    assert name in loaded.names
+
+
+def test_what_the_engine_saves_is_loaded(
+    engine: Engine, saved: bytes, tmp_path: Path, client: dray.Client, store: dray.Store
+) -> None:
+    load(engine, saved)
+    (image,) = store.images()
+    (name,) = [name for name in image.names if "@" not in name]
+    _, theirs = engine.ask("GET", f"/images/{name}/get")
+    (tmp_path / "theirs.tar").write_bytes(theirs)
+    for number, source in enumerate((tmp_path / "theirs.tar", io.BytesIO(theirs))):
+        other = dray.Store(tmp_path / f"other{number}")
+        (loaded,) = client.load(source, store=other)
+        assert (loaded.id, loaded.names) == (image.id, (name,))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.archive.choice import Held, choose, same_name
-from dray.archive.files import has, read
+from dray.archive.files import read
 from dray.content.codec import decompress, detect
-from dray.content.ports import Opened
+from dray.content.ports import Opened, Readable, blob_of
 from dray.content.verify import RawLimit
 from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, Unsupported
 from dray.model import mediatype
@@ -19,7 +18,7 @@ from dray.model.descriptor import Descriptor
 from dray.model.manifest import docker_manifest
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from collections.abc import Iterator
 
     from dray.archive.files import Files
     from dray.content.cancel import CancelToken
@@ -60,22 +59,29 @@ class DockerArchive:
     """An archive to read from. It has no manifests: they are made, as skopeo makes them.
 
     Layers are given out as they are without compression, under their DiffIDs, whatever the
-    archive has them in.
+    archive has them in. Skopeo calls them compressed all the same; its bytes are kept, so that
+    digests agree, unless the manifests are to be ``true``. The descriptors say what is true.
     """
 
-    def __init__(self, files: Files, cancel: CancelToken) -> None:
+    def __init__(self, files: Files, cancel: CancelToken, *, true: bool = False) -> None:
         self._files = files
         self._cancel = cancel
-        if not has(files, MANIFEST):
-            raise NotFound(f"{files.path}: is no docker archive: there is no {MANIFEST} in it")
+        self._true = true
         self._blobs: dict[Digest, str] = {}
+        self._configs: dict[Digest, bytes] = {}
         self._sizes: dict[str, int] = {}  # of layers, without compression
         self._packed: set[str] = set()
         self._manifests: dict[Digest, Manifest] = {}
         try:
-            self._items = parse_items(read(files, MANIFEST))
+            self._items = self._read_items()
         except DrayError as error:
             raise error.within(files.path) from None
+
+    def _read_items(self) -> list[Item]:
+        return parse_items(read(self._files, MANIFEST))
+
+    def _config(self, item: Item) -> bytes:
+        return read(self._files, item.config)
 
     def images(self) -> list[Held]:
         """Return all images with their names."""
@@ -107,6 +113,9 @@ class DockerArchive:
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a config, or a layer without its compression (then from the beginning)."""
+        config = self._configs.get(descriptor.digest)
+        if config is not None:
+            return blob_of(descriptor, config).open(offset)
         name = self._blobs.get(descriptor.digest)
         if name is None:
             raise NotFound(f"{self._files.path}: there is no {descriptor.digest} in it")
@@ -125,7 +134,7 @@ class DockerArchive:
         return root
 
     def _manifest(self, item: Item) -> Manifest:
-        raw = read(self._files, item.config)
+        raw = self._config(item)
         config = Descriptor.of(raw, mediatype.DOCKER_CONFIG)
         diff_ids = parse_config(raw).diff_ids
         if len(diff_ids) != len(item.layers):
@@ -134,41 +143,51 @@ class DockerArchive:
                 expected=str(len(diff_ids)),
                 actual=str(len(item.layers)),
             )
-        self._blobs[config.digest] = item.config
+        self._configs[config.digest] = raw
         layers = []
         for name, diff_id in zip(item.layers, diff_ids, strict=True):
             self._blobs[diff_id] = name
-            layers.append(Descriptor(mediatype.DOCKER_LAYER, diff_id, self._raw_size(name)))
-        # Skopeo calls plain layers compressed. Its bytes are kept, so that digests agree; the
-        # descriptors say what is true.
-        true = tuple(replace(each, media_type=mediatype.DOCKER_PLAIN_LAYER) for each in layers)
-        return replace(docker_manifest(config, layers), layers=true)
+            size = self._raw_size(name)
+            layers.append(Descriptor(mediatype.DOCKER_PLAIN_LAYER, diff_id, size))
+        if self._true:
+            return docker_manifest(config, layers)
+        called = [replace(layer, media_type=mediatype.DOCKER_LAYER) for layer in layers]
+        return replace(docker_manifest(config, called), layers=tuple(layers))
 
     def _raw_size(self, name: str) -> int:
         """Return a layer's size without compression, which may take reading it."""
         if name not in self._sizes:
             size = self._files.size(name)
-            stream = self._files.open(name).stream
-            head = stream.read1(8)
-            stream.close()
-            if detect(head) is not None:
+            if self._is_packed(name):
                 self._packed.add(name)
                 size = self._count(name, size)
             self._sizes[name] = size
         return self._sizes[name]
 
+    def _is_packed(self, name: str) -> bool:
+        stream = self._files.open(name).stream
+        try:
+            return detect(stream.read1(8)) is not None
+        finally:
+            stream.close()
+
     def _count(self, name: str, size: int) -> int:
-        limit = RawLimit().of(size)
-        stream, total = _Plain(self._files.open(name).stream), 0
+        limit, total = RawLimit().of(size), 0
+        for data in self._plain(name):
+            total += len(data)
+            if total > limit:
+                raise Unsupported(f"{name} decompresses to more than {limit:,} bytes")
+        return total
+
+    def _plain(self, name: str) -> Iterator[bytes]:
+        """Yield a layer's content without its compression."""
+        stream = _Plain(self._files.open(name).stream)
         try:
             while data := stream.read1(_CHUNK):
                 self._cancel.check()
-                total += len(data)
-                if total > limit:
-                    raise Unsupported(f"{name} decompresses to more than {limit:,} bytes")
+                yield data
         finally:
             stream.close()
-        return total
 
 
 class _Plain:
@@ -176,7 +195,7 @@ class _Plain:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._plain = decompress(_Reading(stream))
+        self._plain = decompress(Readable(stream))
 
     def read1(self, size: int) -> bytes:
         buffer = bytearray(size)
@@ -184,19 +203,3 @@ class _Plain:
 
     def close(self) -> None:
         self._stream.close()
-
-
-class _Reading(io.RawIOBase):
-    """A stream as a readable file."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._stream.read1(len(view))
-        view[: len(data)] = data
-        return len(data)

@@ -17,16 +17,21 @@ from dray.errors import IntegrityError, NotFound, StoreError, UnsafeArchive
 from dray.model._fields import MAX_DOCUMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import IO, Protocol
 
     from dray.archive.tar import Member
     from dray.content.cancel import CancelToken
+    from dray.model.digest import Digest
 
     class Files(Protocol):
         """Named files, all inside of one archive or directory; ``path`` is where that is."""
 
         path: str
+
+        def names(self) -> Iterable[str]:
+            """Return the names of all files and links, in no order."""
+            ...
 
         def size(self, name: str) -> int:
             """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
@@ -34,6 +39,10 @@ if TYPE_CHECKING:
 
         def open(self, name: str, offset: int = 0) -> Opened:
             """Open a file at ``offset``; raises as `size` does."""
+            ...
+
+        def digest(self, name: str) -> Digest | None:
+            """Return the sha256 of a file where it is known already; None elsewhere."""
             ...
 
         def close(self) -> None:
@@ -79,6 +88,14 @@ class Directory:
             if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a string
                 raise StoreError(f"{path}: is a file, a directory is expected", hint=_KINDS)
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def names(self) -> Iterable[str]:
+        """Return the names of what is at the top."""
+        with os.scandir(self._root) as entries:
+            return [entry.name for entry in entries]
+
+    def digest(self, _name: str) -> None:
+        """Return nothing: no file has been read."""
 
     def size(self, name: str) -> int:
         """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
@@ -155,9 +172,12 @@ class TarFiles:
                 raise error.within(path) from None
             opened.pop_all()
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of all files and links."""
-        yield from self._members
+    def names(self) -> Iterable[str]:
+        """Return the names of all files and links."""
+        return self._members
+
+    def digest(self, _name: str) -> None:
+        """Return nothing: only headers have been read."""
 
     def size(self, name: str) -> int:
         """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
@@ -175,28 +195,37 @@ class TarFiles:
         os.close(self._file)
 
     def _find(self, name: str) -> Member:
-        at = normal(name)
-        for _ in range(MAX_HOPS):
-            member = self._members.get(at)
-            if member is None:
-                through = "" if at == name else f" ({name} is a link to it)"
-                raise NotFound(f"{self.path}: there is no {at} in it{through}")
-            if member.link is None:
-                return member
-            at = member.link
-        raise UnsafeArchive("links that lead to links without end", member=name)
+        return find(self.path, self._members, name)
+
+
+def find(path: str, found: Mapping[str, Member], name: str) -> Member:
+    """Find a file in a tar by name, through links; raises `NotFound` and `UnsafeArchive`."""
+    at = normal(name)
+    for _ in range(MAX_HOPS):
+        member = found.get(at)
+        if member is None:
+            through = "" if at == name else f" ({name} is a link to it)"
+            raise NotFound(f"{path}: there is no {at} in it{through}")
+        if member.link is None:
+            return member
+        at = member.link
+    raise UnsafeArchive("links that lead to links without end", member=name)
+
+
+def keep(found: dict[str, Member], member: Member) -> None:
+    """Remember a file or link of a tar; one that is there twice means two things."""
+    if member.name in found:
+        raise UnsafeArchive("appears twice in the archive", member=member.name)
+    if member.offset is not None or member.link is not None:
+        found[member.name] = member
 
 
 def _index(file: int, cancel: CancelToken) -> dict[str, Member]:
-    """Find all files and links of a tar; one that is there twice means two things."""
+    """Find all files and links of a tar."""
     found: dict[str, Member] = {}
     for member in members(_Seekable(file)):
         cancel.check()
-        if member.offset is None and member.link is None:
-            continue
-        if member.name in found:
-            raise UnsafeArchive("appears twice in the archive", member=member.name)
-        found[member.name] = member
+        keep(found, member)
     return found
 
 

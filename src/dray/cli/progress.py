@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 10.0  # seconds between two lines of a log while layers are on their way
 SUMMARY = 1.0  # seconds between two summaries for programs
-_ENDED = {Status.EXISTS, Status.COMPLETE}
-_ARRIVING = {Status.DOWNLOADING, Status.VERIFYING, Status.WAITING}
+_ENDED = {Status.EXISTS, Status.COMPLETE, Status.LOADED, Status.SAVED}
+_LOCAL = {Status.LOADING, Status.LOADED, Status.SAVING, Status.SAVED}
+_ARRIVING = {
+    *(Status.DOWNLOADING, Status.VERIFYING, Status.WAITING),
+    *(Status.LOADING, Status.SAVING),
+}
 WINDOW = 5.0  # seconds over which a rate is averaged
 
 
@@ -114,7 +118,7 @@ _tally = Tally()
 
 def kept() -> str:
     """Say what of an interrupted pull stays for the next one."""
-    if not _tally.current:
+    if not _tally.current or any(each.status in _LOCAL for each in _tally.layers.values()):
         return ""
     amount = sizes(_tally.current, _tally.total).replace("/", " of ")
     return f"; {amount} are kept, the next pull goes on from there"
@@ -139,8 +143,8 @@ def _line(event: Event) -> str | None:
         case Status.RETRYING:
             where = f"{name}  " if name else ""
             return f"{where}Retrying in {event.seconds:.1f} seconds ({event.message})"
-        case Status.COMPLETE:
-            return f"{name}  Pull complete   {size(event.total or event.current)}"
+        case Status.COMPLETE | Status.LOADED | Status.SAVED:
+            return f"{name}  {event.status:<14}  {size(event.total or event.current)}"
         case Status.EXISTS:
             return f"{name}  Already exists"
         case _:

@@ -15,14 +15,8 @@ if TYPE_CHECKING:
 DELAY = 0.5  # seconds before anything is redrawn: what is over by then needs no drawing
 INTERVAL = 0.2  # seconds between two drawings
 WIDTH = 20  # characters of a bar
-_ACTIVE = {
-    Status.WAITING,
-    Status.DOWNLOADING,
-    Status.VERIFYING,
-    Status.DOWNLOADED,
-    Status.RETRYING,
-}
-_MOVING = {Status.WAITING, Status.DOWNLOADING}
+_MOVING = {Status.WAITING, Status.DOWNLOADING, Status.LOADING, Status.SAVING}
+_ACTIVE = _MOVING | {Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
 
 
 class Terminal:

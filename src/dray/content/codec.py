@@ -28,7 +28,7 @@ _MAGIC = (
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
 )
-_LONGEST_MAGIC = 6
+LONGEST_MAGIC = 6
 _STEP = 256 * 1024
 
 
@@ -120,7 +120,7 @@ class _Replay(io.RawIOBase):
         self._left = self.head
 
     def _peek(self) -> bytes:
-        head = bytearray(_LONGEST_MAGIC)
+        head = bytearray(LONGEST_MAGIC)
         view, filled = memoryview(head), 0
         while filled < len(head):
             count = self._source.readinto(view[filled:])

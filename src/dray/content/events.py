@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Status(enum.StrEnum):
-    """The words that engines use, and four for what is no layer."""
+    """The words that engines use, those of archives, and four for what is no layer."""
 
     RESOLVED = "Pulling from"
     WAITING = "Waiting"
@@ -20,6 +20,10 @@ class Status(enum.StrEnum):
     DOWNLOADED = "Download complete"
     EXISTS = "Already exists"
     COMPLETE = "Pull complete"
+    LOADING = "Loading layer"
+    LOADED = "Load complete"
+    SAVING = "Saving layer"
+    SAVED = "Saved"
     RETRYING = "Retrying"
     DIGEST = "Digest"
     WARNING = "Warning"

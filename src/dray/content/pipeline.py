@@ -11,18 +11,19 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.ports import skip
-from dray.content.verify import RawLimit, follow_diff_id
+from dray.content.verify import Hasher, RawLimit, follow_diff_id
 from dray.errors import IntegrityError, StoreError
+from dray.model.digest import Digest
 
 if TYPE_CHECKING:
     import hashlib
     from collections.abc import Callable
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Blob, Growing
+    from dray.content.ports import Blob, Growing, Raw
     from dray.model.descriptor import Descriptor
-    from dray.model.digest import Digest
 
 CHUNK = 512 * 1024  # bytes a step at most; at 8 KiB all takes twice as long, 128 cost a tenth more
 SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost more
@@ -62,8 +63,8 @@ def receive(
     most = limits.unsized if descriptor.size is None else descriptor.size
     if part.size > most:
         part.restart()
-    limit = limits.raw.of(most)
-    follower = _Follower(part, limit, cancel) if follow and most > SMALL else None
+    behind = _Behind(part, descriptor.digest, limits.raw.of(most), cancel)
+    follower = _Follower(behind) if follow and most > SMALL else None
     try:
         _fill(part, blob, most, cancel, on_bytes)
         part.finish()
@@ -74,10 +75,34 @@ def receive(
         if follower is not None:
             follower.join()
     if follower is not None:
-        return Received(part.size, *follower.result())
-    if follow:
-        return Received(part.size, *follow_diff_id(part.follow(), limit, cancel))
-    return Received(part.size)
+        return behind.received(follower.result())
+    return behind.received(behind.facts()) if follow else Received(part.size)
+
+
+def receive_unknown(
+    part: Growing, source: Raw, limits: Limits, cancel: CancelToken
+) -> tuple[Digest, Received]:
+    """Write ``source`` to its end into an empty part; return its sha256 and what it is.
+
+    Raises `IntegrityError` for compressed content that is damaged or holds too much.
+    """
+    hasher = Hasher()
+    try:
+        while True:
+            cancel.check()
+            buffer = hasher.buffer()
+            count = source.readinto(buffer)
+            if not count:
+                hasher.give_back(buffer)
+                break
+            part.append(memoryview(buffer)[:count])
+            hasher.update(buffer, count)
+        digest = Digest("sha256", hasher.hexdigest())
+    finally:
+        hasher.stop()
+    part.finish()
+    behind = _Behind(part, digest, limits.raw.of(part.size), cancel)
+    return digest, behind.received(behind.facts())
 
 
 def _fill(
@@ -158,13 +183,45 @@ def _wrong_size(descriptor: Descriptor, actual: str) -> IntegrityError:
     )
 
 
+class _Behind(NamedTuple):
+    """What is read behind the writer: a part, the digest it is to have, and the raw limit."""
+
+    part: Growing
+    digest: Digest
+    limit: int
+    cancel: CancelToken
+
+    def facts(self) -> tuple[Digest, int] | None:
+        """Return the DiffID and the size in bytes; None for plain content.
+
+        That has its digest for a DiffID, which the writer computes.
+        """
+        if self.digest.algorithm == "sha256" and not self._is_packed():
+            return None
+        return follow_diff_id(self.part.follow(), self.limit, self.cancel)
+
+    def received(self, facts: tuple[Digest, int] | None) -> Received:
+        """Return what is known when all has arrived."""
+        size = self.part.size
+        return Received(size, *(facts or (self.digest, size)))
+
+    def _is_packed(self) -> bool:
+        head, source = b"", self.part.follow()
+        while len(head) < LONGEST_MAGIC and (data := _some(source, LONGEST_MAGIC - len(head))):
+            head += data
+        return detect(head) is not None
+
+
+def _some(source: Raw, count: int) -> bytes:
+    buffer = bytearray(count)
+    return bytes(buffer[: source.readinto(buffer) or 0])
+
+
 class _Follower:
     """The second thread: computes the DiffID of a part that is still growing."""
 
-    def __init__(self, part: Growing, limit: int, cancel: CancelToken) -> None:
-        self._part = part
-        self._limit = limit
-        self._cancel = cancel
+    def __init__(self, behind: _Behind) -> None:
+        self._behind = behind
         self._result: tuple[Digest, int] | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="dray-follow", daemon=True)
@@ -172,7 +229,7 @@ class _Follower:
 
     def _run(self) -> None:
         try:
-            self._result = follow_diff_id(self._part.follow(), self._limit, self._cancel)
+            self._result = self._behind.facts()
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             # The writer goes on: if the digest is wrong as well, that is the error to show.
             self._error = error
@@ -180,8 +237,7 @@ class _Follower:
     def join(self) -> None:
         self._thread.join()
 
-    def result(self) -> tuple[Digest, int]:
+    def result(self) -> tuple[Digest, int] | None:
         if self._error is not None:
             raise self._error
-        assert self._result is not None  # noqa: S101 - one of the two is always set
         return self._result

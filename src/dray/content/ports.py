@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -124,6 +125,24 @@ def skip(stream: Stream, count: int) -> int:
             break
         count -= len(data)
     return count
+
+
+class Readable(io.RawIOBase):
+    """A stream as a readable file, for decoders; closing it leaves the stream open."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read1(len(view))
+        view[: len(data)] = data
+        return len(data)
 
 
 class Blob(NamedTuple):

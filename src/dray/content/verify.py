@@ -47,7 +47,7 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
     `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
     """
     stream = decompress(source)
-    hasher = _Hasher()
+    hasher = Hasher()
     total = 0
     try:
         while True:
@@ -81,8 +81,11 @@ class _Spare(threading.local):
 _spare = _Spare()
 
 
-class _Hasher:
-    """Hashes buffers that it gives out and takes back; large content in a thread of its own."""
+class Hasher:
+    """Hashes buffers that it gives out and takes back; large content in a thread of its own.
+
+    Whoever has taken a `buffer` hands it to `update`, or gives it back; `stop` ends it.
+    """
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -107,9 +110,11 @@ class _Hasher:
         self._free.put(buffer)
 
     def buffer(self) -> bytearray:
+        """Return a buffer that is not being hashed."""
         return self._free.get()
 
     def update(self, buffer: bytearray, count: int) -> None:
+        """Hash the first ``count`` bytes of a buffer, now or later."""
         if self._thread is not None:
             self._full.put((buffer, count))
             return
@@ -119,13 +124,16 @@ class _Hasher:
             self._start()
 
     def give_back(self, buffer: bytearray) -> None:
+        """Take back a buffer that has nothing in it."""
         self._free.put(buffer)
 
     def hexdigest(self) -> str:
+        """Wait for what is being hashed and return the digest."""
         self.stop()
         return self._hash.hexdigest()
 
     def stop(self) -> None:
+        """End the thread, if there is one."""
         if self._thread is not None:
             self._full.put(None)
             self._thread.join()

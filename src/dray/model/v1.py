@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dray.errors import InvalidDocument
 from dray.model import gojson, gotime
 from dray.model._fields import load_object
+from dray.model.config import chain_ids
 from dray.model.digest import Digest
 from dray.model.gostruct import Field, Kind, decode, encode
 
@@ -90,6 +91,8 @@ def _image(config: tuple[Field, ...], *, modern: bool) -> tuple[Field, ...]:
 
 IMAGE_20_10 = _image(_container_config(modern=True), modern=True)
 IMAGE_1_9 = _image(_container_config(modern=False), modern=False)
+
+_BELOW_TOP = b'{"created":"1970-01-01T00:00:00Z"}'
 
 # Fields of version 1 that have no place in a config.
 _NOT_IN_CONFIG = ("id", "parent", "Size", "parent_id", "layer_id", "throwaway")
@@ -219,3 +222,26 @@ def parse_throwaway(raw: bytes) -> bool:
     """Tell whether a version 1 JSON stands for no layer."""
     found = decode((Field("throwaway", Kind.BOOL),), load(raw))
     return bool(found.get("throwaway", False))
+
+
+def saved_chain(config: bytes, diff_ids: Sequence[Digest]) -> list[tuple[str, bytes]]:
+    """Return id and version 1 JSON of each layer as engines since 1.10 save them.
+
+    Bottom first. Below the top there is nothing but the date 1970; the top is the config as
+    engine 20.10's struct holds it (SPEC: "Archives").
+    """
+    top = load(config, "the image config")
+    found: list[tuple[str, bytes]] = []
+    parent = ""
+    for place, chain_id in enumerate(chain_ids(diff_ids), 1):
+        is_top = place == len(diff_ids)
+        raw = config if is_top else _BELOW_TOP
+        v1_id = create_id(raw, chain_id, parent and f"sha256:{parent}").hex
+        values = decode(IMAGE_20_10, load(raw)) | {"id": v1_id}
+        if parent:
+            values["parent"] = parent
+        if isinstance(top.get("os"), str):
+            values["os"] = top["os"]
+        found.append((v1_id, gojson.encode(encode(IMAGE_20_10, values)).encode("utf-8")))
+        parent = v1_id
+    return found

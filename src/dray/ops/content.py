@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Receipt
+    from dray.content.ports import Place, RangedSource, Receipt
     from dray.model.config import ImageConfig
     from dray.model.platform import Platform
     from dray.model.schema1 import Schema1
-    from dray.registry.repository import Repository
     from dray.store import LocalStore
     from dray.store.ingest import Ingest
     from dray.transfer.graph import Selection
@@ -48,22 +47,27 @@ class Content(NamedTuple):
 
 
 class ContentPuller:
-    """Brings images of one repository into a store, under one lease."""
+    """Brings images of one repository or archive into a store, under one lease.
+
+    ``ranged`` is the place once more, if it sends pieces of blobs.
+    """
 
     def __init__(
         self,
         store: LocalStore,
         ingest: Ingest,
-        repository: Repository,
+        place: Place,
         emitter: Emitter,
         options: CopyOptions,
         cancel: CancelToken,
         *,
         verify_signatures: bool,
+        ranged: RangedSource | None = None,
     ) -> None:
         self._store = store
         self._ingest = ingest
-        self._repository = repository
+        self._place = place
+        self._ranged = ranged
         self._emitter = emitter
         self._options = options
         self._cancel = cancel
@@ -76,7 +80,7 @@ class ContentPuller:
         """
         if not isinstance(selection.manifest, Manifest):
             self._check_schema1(selection.manifest, wanted)
-        return self._present(selection, wanted) or self._fetch(selection, wanted)
+        return self.present(selection, wanted) or self._fetch(selection, wanted)
 
     def _check_schema1(self, manifest: Schema1, wanted: Wanted | None) -> None:
         from dray.ops.schema1 import check
@@ -85,7 +89,7 @@ class ContentPuller:
         self._emitter.warn(message)
         self._check_platform(top, wanted)
 
-    def _present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
+    def present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
         """Return the image if it is complete already, and hold on to all of it."""
         manifest: Digest | None = selection.digest
         if not isinstance(selection.manifest, Manifest):
@@ -123,12 +127,12 @@ class ContentPuller:
         copy = ImageCopy(
             selection.config,
             selection.layers,
-            self._repository,
+            self._place,
             self._ingest,
             self._store.read,
             options,
             LayerProgress(self._emitter),
-            self._repository,
+            self._ranged,
         )
         return copy.run(lambda config: self._check_platform(config.platform, wanted), self._cancel)
 

@@ -49,9 +49,10 @@ class Access(NamedTuple):
 class Source(NamedTuple):
     """An opened image: its root and the place to read it and all below it from.
 
-    ``reference`` is its name, where it comes from a registry. ``shown`` is the manifest below
-    the root that a name of the store shows (the one pulled last). A ``sparse`` place need not
-    hold all that an index lists.
+    ``reference`` is its name, where it comes from a registry; ``named`` is the one by which it
+    was found in a store or archive, if any. ``shown`` is the manifest below the root that a
+    name of the store shows (the one pulled last). A ``sparse`` place need not hold all that
+    an index lists.
     """
 
     place: Place
@@ -60,6 +61,26 @@ class Source(NamedTuple):
     reference: Reference | None = None
     shown: Digest | None = None
     sparse: bool = False
+    store: LocalStore | None = None
+    named: Reference | None = None
+
+    def holds(self, manifest: Digest) -> bool:
+        """Tell whether the image of a manifest is all there; what is no image counts as such."""
+        if self.store is not None:
+            return self.store.image(manifest) is not None
+        try:
+            self.place.document(manifest)
+        except NotFound:
+            return False
+        return True
+
+    def derived(self, manifest: Digest) -> Digest | None:
+        """Return the manifest that a store has made from a schema1 one."""
+        return None if self.store is None else self.store.derived(manifest)
+
+    def raw_size(self, layer: Digest) -> int | None:
+        """Return a layer's size in bytes without compression, where a store has noted it."""
+        return None if self.store is None else self.store.facts(layer)[1]
 
 
 @contextlib.contextmanager
@@ -80,7 +101,7 @@ def open_place(address: Address, access: Access) -> Iterator[Source]:
         case _:
             with open_archive(address, access.cancel) as archive:
                 digest = archive.resolve(address).digest
-                yield Source(archive, digest, archive.document(digest))
+                yield Source(archive, digest, archive.document(digest), named=address.reference)
 
 
 def _from_anywhere(name: str, access: Access) -> Source:
@@ -98,7 +119,15 @@ def _from_anywhere(name: str, access: Access) -> Source:
 def _from_store(name: str, access: Access) -> Source:
     store, root, shown = access.stored(name)
     place = StorePlace(store)
-    return Source(place, root, place.document(root), shown=shown, sparse=True)
+    try:
+        reference = Reference.parse(name).with_default_tag()
+    except InvalidReference:  # an id, or the beginning of one
+        reference = None
+    if reference is not None and store.find(reference) is None:
+        reference = None
+    return Source(
+        place, root, place.document(root), None, shown, sparse=True, store=store, named=reference
+    )
 
 
 def _from_registry(reference: Reference, access: Access) -> Source:
@@ -119,8 +148,8 @@ def open_archive(
 ) -> Iterator[OciLayout | FlatDirectory | DockerArchive]:
     """Open an archive or layout; raises `NotFound`, `UnsafeArchive`, `InvalidDocument`."""
     from dray.archive.dir import FlatDirectory
-    from dray.archive.docker import DockerArchive
     from dray.archive.files import Directory, TarFiles
+    from dray.archive.legacy import docker_archive
     from dray.archive.oci import OciLayout
 
     files: Directory | TarFiles
@@ -133,7 +162,7 @@ def open_archive(
             case Where.DIR:
                 yield FlatDirectory(files)
             case Where.DOCKER_ARCHIVE:
-                yield DockerArchive(files, cancel)
+                yield docker_archive(files, cancel)
             case _:
                 yield OciLayout(files)
 

@@ -124,6 +124,7 @@ class _Pull:
             options.copy,
             cancel,
             verify_signatures=options.verify_signatures,
+            ranged=self._repository,
         )
 
     def __enter__(self) -> Self:

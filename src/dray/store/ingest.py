@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.content.pipeline import Limits, receive
+from dray.content.pipeline import Limits, receive, receive_unknown
 from dray.content.ports import Blob, Busy, Receipt, blob_of
 from dray.content.verify import follow_diff_id
 from dray.errors import IntegrityError, NotFound, StoreError
+from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.store import graph, images, leases, refs
 from dray.store.leases import Lease
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dray.content.cancel import CancelToken
-    from dray.model.descriptor import Descriptor
+    from dray.content.ports import Raw
     from dray.model.reference import Reference
     from dray.store.blobs import BlobFiles
     from dray.store.db import Database
@@ -222,6 +224,36 @@ class Ingest:
             digest.algorithm
         )  # after COMMIT: the name may be lost, a row without it is harmless
         descriptor = replace(blob.descriptor, size=facts.size)
+        return Receipt(descriptor, facts.diff_id, facts.raw_size)
+
+    def put_unknown(self, source: Raw, cancel: CancelToken) -> Receipt:
+        """Store what ``source`` holds, whatever that is; its digest is computed on the way.
+
+        For layers of archives that are read once. Raises what `put` does, but for `Busy`.
+        """
+        path = Path(self._files.part(Digest.of(os.urandom(16))))  # nobody else's
+        with translated(path):
+            self._files.prepare(Digest.of(b""))
+            part = open_part(path)
+            assert part is not None  # noqa: S101 - nobody else knows the name
+            with contextlib.closing(part):
+                try:
+                    digest, facts = receive_unknown(part, source, self._limits, cancel)
+                    descriptor = Descriptor("", digest, facts.size)
+                    known = self.find(descriptor, follow=True, cancel=cancel)
+                    if known is not None:
+                        part.discard()
+                        return known
+                    part.sync()
+                    with self.db.write() as connection:
+                        part.path.rename(self._files.path(digest))
+                        _record_blob(connection, digest, *facts)
+                        self._hold(connection, digest)
+                except BaseException:
+                    part.discard()
+                    raise
+                part.seal()
+                self._files.sync(digest.algorithm)
         return Receipt(descriptor, facts.diff_id, facts.raw_size)
 
     def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:

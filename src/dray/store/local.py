@@ -346,6 +346,19 @@ class LocalStore:
             )
         return parse_named(digest, raw, row[1])
 
+    def facts(self, digest: Digest) -> tuple[Digest | None, int | None]:
+        """Return a layer's DiffID and its size without compression, where they are known."""
+        db = self._existing()
+        row = None
+        if db is not None:
+            with db.read() as connection:
+                row = connection.execute(
+                    "SELECT diff_id, raw_size FROM blobs WHERE digest = ?", (str(digest),)
+                ).fetchone()
+        if row is None or row[0] is None:
+            return None, None
+        return Digest.parse(row[0]), row[1]
+
     def derived(self, digest: Digest) -> Digest | None:
         """Return the manifest that was made from a schema1 one, by the latter's digest."""
         db = self._existing()

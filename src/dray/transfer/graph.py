@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.errors import InvalidDocument, PlatformMismatch, Unsupported
+from dray.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Document, Index, Manifest
@@ -69,13 +69,18 @@ def select(
 
 
 def select_all(
-    digest: Digest, document: Document, fetch: Callable[[Digest], Document]
+    digest: Digest,
+    document: Document,
+    fetch: Callable[[Digest], Document],
+    *,
+    sparse: bool = False,
 ) -> list[Selection]:
     """Find all images below a root, each once; what is no image is passed over.
 
-    Raises `Unsupported` if there is none.
+    In a ``sparse`` place what is not there is passed over as well. Raises `Unsupported` if
+    there is none.
     """
-    found = list(_walk(digest, document, fetch, {digest}, 1))
+    found = list(_walk(digest, document, fetch, {digest}, 1, sparse=sparse))
     if not found:
         raise Unsupported("there is no image in it")
     return found
@@ -87,6 +92,8 @@ def _walk(
     fetch: Callable[[Digest], Document],
     seen: set[Digest],
     depth: int,
+    *,
+    sparse: bool,
 ) -> Iterator[Selection]:
     if not isinstance(document, Index):
         if not isinstance(document, Manifest) or document.artifact is None:
@@ -96,13 +103,17 @@ def _walk(
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
     for entry in document.manifests:
         known = entry.media_type.lower() in mediatype.KNOWN
-        attests = entry.platform is not None and _is_attestation(entry.platform)
-        if not known or attests or entry.digest in seen:
+        if not known or is_attestation(entry) or entry.digest in seen:
             continue
         seen.add(entry.digest)
-        child = fetch(entry.digest)
+        try:
+            child = fetch(entry.digest)
+        except NotFound:
+            if sparse:
+                continue
+            raise
         _check_type(entry, child)
-        for found in _walk(entry.digest, child, fetch, seen, depth + 1):
+        for found in _walk(entry.digest, child, fetch, seen, depth + 1, sparse=sparse):
             yield found._replace(indexes=((digest, document), *found.indexes))
 
 
@@ -159,6 +170,11 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
             ranked.append((place, entry))
     ranked.sort(key=lambda item: item[0])
     return [entry for _, entry in ranked]
+
+
+def is_attestation(entry: Descriptor) -> bool:
+    """Tell an index's entries that describe images from the images."""
+    return entry.platform is not None and _is_attestation(entry.platform)
 
 
 def _is_attestation(platform: Platform) -> bool:

@@ -1,0 +1,201 @@
+"""The files of a tar that comes once, from front to back: a pipe, or a compressed archive.
+
+What leads to layers often stands behind them, so everything is kept as it comes: documents
+in memory, the rest wherever the caller puts it.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from dray.archive.files import find, keep
+from dray.archive.tar import members
+from dray.content.codec import decompress
+from dray.content.ports import blob_of
+from dray.content.verify import RawLimit
+from dray.errors import DrayError, IntegrityError
+from dray.model._fields import MAX_DOCUMENT
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    from typing_extensions import Buffer
+
+    from dray.archive.tar import Member
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Opened, Raw
+
+    class Keeper(Protocol):
+        """Keeps what is no document until the archive has been read."""
+
+        def put(self, source: Raw, name: str, size: int) -> Digest:
+            """Read ``source`` to its end and return the sha256 of what it holds."""
+            ...
+
+        def open(self, digest: Digest, size: int, offset: int) -> Opened:
+            """Open what was kept."""
+            ...
+
+
+MAX_DOCUMENTS = 64 * 2**20  # bytes of documents that are kept in memory
+_HEAD = 8
+_CHUNK = 256 * 1024
+
+
+class StreamedFiles:
+    """The files of a tar that has been read; ``path`` is what errors call it."""
+
+    def __init__(self, path: str, source: Raw, keeper: Keeper, cancel: CancelToken) -> None:
+        self.path = path
+        self._keeper = keeper
+        self._members: dict[str, Member] = {}
+        self._documents: dict[str, bytes] = {}
+        self._digests: dict[str, Digest] = {}
+        self._room = MAX_DOCUMENTS
+        reader = _Counted(source, cancel)
+        try:
+            for member in members(reader):
+                keep(self._members, member)
+                if member.offset is not None:
+                    self._take(member, reader)
+            reader.drain()
+        except DrayError as error:
+            raise error.within(path) from error.__cause__
+
+    def _take(self, member: Member, reader: _Counted) -> None:
+        head = reader.read(min(_HEAD, member.size))
+        text = head.lstrip()[:1] in {b"{", b"["} or member.size <= _HEAD
+        if text and member.size <= min(MAX_DOCUMENT, self._room):
+            data = head + reader.read(member.size - len(head))
+            if len(data) == member.size:
+                self._documents[member.name] = data
+                self._room -= member.size
+        else:
+            content = _Content(head, reader, member.size)
+            self._digests[member.name] = self._keeper.put(content, member.name, member.size)
+            content.check()
+
+    def names(self) -> Iterable[str]:
+        """Return the names of all files and links."""
+        return self._members
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
+        return find(self.path, self._members, name).size
+
+    def digest(self, name: str) -> Digest | None:
+        """Return the sha256 of a file, which was computed on the way."""
+        member = find(self.path, self._members, name)
+        data = self._documents.get(member.name)
+        return self._digests[member.name] if data is None else Digest.of(data)
+
+    def open(self, name: str, offset: int = 0) -> Opened:
+        """Open a file at ``offset``; raises as `size` does."""
+        member = find(self.path, self._members, name)
+        data = self._documents.get(member.name)
+        if data is not None:
+            return blob_of(Descriptor.of(data, ""), data).open(offset)
+        return self._keeper.open(self._digests[member.name], member.size, offset)
+
+    def close(self) -> None:
+        """Do nothing: what was kept is the caller's."""
+
+
+class _Counted:
+    """A stream for `members`, decompressed, and bounded as layers are."""
+
+    def __init__(self, source: Raw, cancel: CancelToken) -> None:
+        self._arrived = _Arrived(source)
+        self._plain = decompress(self._arrived)
+        self._cancel = cancel
+        self.position = 0
+
+    def readinto(self, buffer: Buffer) -> int:
+        self._cancel.check()
+        count = self._plain.readinto(buffer)
+        self.position += count
+        if self._plain.compression is not None:
+            limit = RawLimit().of(self._arrived.size)
+            if self.position > limit:
+                raise IntegrityError(
+                    f"the archive decompresses to more than {limit:,} bytes",
+                    expected=f"at most {limit} bytes",
+                    actual="more",
+                )
+        return count
+
+    def read(self, count: int) -> bytes:
+        found = bytearray(count)
+        view, filled = memoryview(found), 0
+        while filled < count and (some := self.readinto(view[filled:])):
+            filled += some
+        return bytes(view[:filled])
+
+    def skip_to(self, position: int) -> None:
+        buffer = memoryview(bytearray(_CHUNK))
+        while self.position < position:
+            if not self.readinto(buffer[: position - self.position]):
+                raise IntegrityError(
+                    f"the archive is cut off: it ends at byte {self.position:,}",
+                    expected=f"{position} bytes",
+                    actual=str(self.position),
+                )
+
+    def drain(self) -> None:
+        """Read what follows the terminator, so that whoever writes can end in peace."""
+        buffer = bytearray(_CHUNK)
+        while self.readinto(buffer):
+            pass
+
+
+class _Arrived(io.RawIOBase):
+    """Counts what has come in."""
+
+    def __init__(self, source: Raw) -> None:
+        self._source = source
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        count = self._source.readinto(buffer) or 0
+        self.size += count
+        return count
+
+
+class _Content:
+    """The content of one member, the first bytes of which were looked at."""
+
+    def __init__(self, head: bytes, reader: _Counted, size: int) -> None:
+        self._head = head
+        self._reader = reader
+        self._left = size - len(head)
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._head:
+            count = min(len(view), len(self._head))
+            view[:count] = self._head[:count]
+            self._head = self._head[count:]
+            return count
+        if not self._left:
+            return 0
+        count = self._reader.readinto(view[: self._left])
+        self._left -= count
+        if not count:
+            self.check()
+        return count
+
+    def check(self) -> None:
+        """Raise `IntegrityError` if the archive ended before the member did."""
+        if self._left:
+            raise IntegrityError(
+                f"the archive is cut off: {self._left:,} bytes of a member are missing",
+                expected="a whole archive",
+                actual="the beginning of one",
+            )

@@ -1,0 +1,105 @@
+"""What a client does with archives: save, load, import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from dray.config import host_platform
+from dray.connected import Connected
+from dray.model.address import Address, Where
+from dray.model.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import BinaryIO
+
+    from dray.content.cancel import CancelToken
+    from dray.content.events import Event
+    from dray.content.ports import Raw
+    from dray.image import Image, Store
+    from dray.ops.save import Format, Saved
+
+
+class Archiving(Connected):
+    """The calls of `dray.Client` that are about archives."""
+
+    def save(
+        self,
+        names: str | Sequence[str],
+        output: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: Format = "docker",  # noqa: A002 - what it is called everywhere
+        store: Store | None = None,
+        platform: str | Platform | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Saved]:
+        """Write images to an archive, or with ``oci`` and ``dir`` to a new directory.
+
+        ``names`` are addresses; a bare name means the store (SPEC: "Addresses"). ``format``
+        is ``docker`` (what `docker load` and its like read, old engines included; layers
+        without compression), ``oci-archive``, ``oci`` or ``dir`` (everything byte for byte).
+        ``output`` is a path, or an open file with a descriptor, such as a pipe. The same
+        images give the same bytes; a path gets its name when all is written. ``platform``
+        chooses one image of each index; without it the docker format takes the one that was
+        pulled last, the others the whole index where all of it is there.
+
+        Raises `NotFound`, `PlatformMismatch`, `IntegrityError`, `Unsupported`, `StoreError`,
+        `Cancelled`, and what reading the addresses raises.
+        """
+        from dray.ops.save import SaveOptions, save
+
+        host = host_platform()
+        wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
+        given = [names] if isinstance(names, str) else names
+        return save(
+            [Address.parse(name, bare=Where.STORE) for name in given],
+            _target(output),
+            SaveOptions(host, wanted, format),
+            self._access(store, on_event, cancel),
+        )
+
+    def load(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        store: Store | None = None,
+        platform: str | Platform | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Image]:
+        """Put the images of an archive or layout into a store, under the names they have there.
+
+        ``source`` is a path, or an open binary file such as a pipe, which is read once to its
+        end. Everything is taken that docker, podman, skopeo and `save` write, archives of
+        engines before 1.10 too, compressed or not. ``platform`` chooses one image of each
+        index; without it all that are there are loaded. Idempotent.
+
+        Raises `NotFound`, `PlatformMismatch`, `InvalidDocument`, `IntegrityError`,
+        `UnsafeArchive`, `Unsupported`, `StoreError` and `Cancelled`; then no name is changed.
+        """
+        from dray.content.cancel import CancelToken
+        from dray.content.events import ignore
+        from dray.image import Image
+        from dray.ops.load import LoadOptions, load
+        from dray.transfer.copy import CopyOptions
+
+        host, store = host_platform(), store or self.store
+        wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
+        loaded = load(
+            store,
+            Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source),
+            LoadOptions(host, wanted, CopyOptions(jobs=self._transfers.jobs)),
+            cancel or CancelToken(),
+            on_event or ignore,
+        )
+        return [Image(store, each.root, each.image) for each in loaded]
+
+
+def _target(output: str | os.PathLike[str] | BinaryIO) -> Path | int:
+    if isinstance(output, str | os.PathLike):
+        return Path(output)
+    output.flush()
+    return output.fileno()

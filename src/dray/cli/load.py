@@ -1,0 +1,58 @@
+"""``dray load``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from dray.cli.main import settings
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+EXAMPLES = """\b
+Examples:
+  dray load -i air-gap.tar
+  docker save alpine | dray load
+  curl -s https://example.com/image.tar.zst | dray load
+"""
+
+
+@click.command("load", epilog=EXAMPLES)
+@click.option("-i", "--input", "source", default="-", metavar="PATH", help="From; - is a pipe.")
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but image ids.")
+@click.pass_context
+def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) -> None:
+    """Put the images of an archive into the store, verified to the last byte.
+
+    Takes what docker, podman, skopeo and `dray save` write, layouts and flat directories too,
+    compressed or not. Prints the image ids.
+    """
+    from dray.cli.progress import view
+    from dray.client import Client
+
+    if source == "-" and os.isatty(sys.stdin.fileno()):
+        raise click.UsageError("there is no archive on a terminal: use -i FILE, or a pipe", ctx)
+    shown = view("auto", quiet=quiet)
+    store = settings(ctx).store()
+    try:
+        with Client(store=store) as client, _opened(source) as archive:
+            found = client.load(archive, platform=platform, on_event=shown)
+    finally:
+        shown.close()
+    for image in found:
+        for _ in image.names or ("",):
+            click.echo(str(image.id))
+    store.close()
+
+
+def _opened(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+    """Return the path, or standard input without a buffer in between."""
+    if source != "-":
+        return contextlib.nullcontext(source)
+    return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))

@@ -1,0 +1,72 @@
+"""``dray save``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dray.cli.main import settings
+from dray.cli.options import make_client, registry_options
+
+if TYPE_CHECKING:
+    from dray.ops.save import Format
+
+EXAMPLES = """\b
+Examples:
+  dray save -o air-gap.tar python:3.12-slim ghcr.io/acme/app:1.4.2
+  dray save alpine | ssh host docker load
+  dray save --format oci -o layout alpine
+"""
+
+
+@click.command("save", epilog=EXAMPLES)
+@click.argument("addresses", nargs=-1, required=True, metavar="NAME|ID|ADDRESS…")
+@click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - is a pipe.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["docker", "oci-archive", "oci", "dir"]),
+    default="docker",
+    show_default=True,
+    help="An archive for `docker load` and its like, or a layout.",
+)
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
+@click.option("-q", "--quiet", is_flag=True, help="Show warnings alone.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    addresses: tuple[str, ...],
+    output: str,
+    form: Format,
+    platform: str | None,
+    quiet: bool,
+    **registry: Any,
+) -> None:
+    """Write images of the store to an archive that docker, podman and others read.
+
+    The same images give the same bytes. A file gets its name when all of it is written.
+    """
+    from dray.cli.progress import view
+
+    if output == "-" and os.isatty(sys.stdout.fileno()):
+        raise click.UsageError("an archive is nothing for a terminal: use -o FILE, or a pipe", ctx)
+    chosen = settings(ctx)
+    shown = view("auto", quiet=quiet)
+    store = chosen.store()
+    try:
+        with make_client(chosen, store, registry) as client:
+            client.save(
+                addresses,
+                sys.stdout.buffer if output == "-" else output,
+                format=form,
+                platform=platform,
+                on_event=shown,
+            )
+    finally:
+        shown.close()
+    store.close()

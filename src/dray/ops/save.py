@@ -1,0 +1,271 @@
+"""Save: images into archives and layouts that other tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from dray.archive import formats, writing
+from dray.errors import NotFound, StoreError, Unsupported
+from dray.model import mediatype
+from dray.model.descriptor import Descriptor
+from dray.model.manifest import Index, Manifest
+from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
+from dray.ops.places import open_place
+from dray.transfer.graph import is_attestation, select
+from dray.transfer.progress import Emitter
+from dray.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
+
+    from dray.archive.writing import Entry
+    from dray.content.cancel import CancelToken
+    from dray.model.address import Address
+    from dray.model.digest import Digest
+    from dray.model.manifest import Document
+    from dray.model.platform import Platform
+    from dray.model.reference import Reference
+    from dray.ops.places import Access, Source
+
+    Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
+
+DIRECTORIES = {"oci", "dir"}
+
+
+class SaveOptions(NamedTuple):
+    """``platform`` is the one that somebody asked for; else a store shows one, or it is ``host``.
+
+    ``jobs`` is how many members of a file are written at a time.
+    """
+
+    host: Platform
+    platform: Platform | None = None
+    format: Format = "docker"
+    jobs: int = 2
+
+
+class Saved(NamedTuple):
+    """An image that was written: the root in the archive, and its id."""
+
+    root: Digest
+    id: Digest
+    names: tuple[Reference, ...]
+
+
+def save(
+    addresses: Sequence[Address], output: Path | int, options: SaveOptions, access: Access
+) -> list[Saved]:
+    """Write images to a file, a directory, or a descriptor of a pipe (SPEC: "Archives").
+
+    The same images give the same bytes. A file or directory gets its name when it is
+    complete, and replaces a file that was there. Raises any `DrayError`.
+    """
+    if options.format == "dir" and len(addresses) > 1:
+        raise Unsupported("a flat directory holds one image", hint="use --format oci")
+    with contextlib.ExitStack() as opened:
+        chosen: dict[Digest, _Chosen] = {}
+        for address in addresses:
+            source = opened.enter_context(open_place(address, access))
+            emitter = Emitter(access.listener, str(address))
+            found = _choose(source, options, emitter, access.cancel)
+            known = chosen.setdefault(found.root.digest, found)
+            name = source.reference or source.named
+            if name is not None and name.tag is not None:
+                known.names[name] = None
+        reports = Reports(Emitter(access.listener, str(addresses[0])))
+        entries = list(_entries(list(chosen.values()), options, reports, access.cancel))
+        if isinstance(output, int):
+            _to_pipe(output, entries, options, access.cancel)
+        elif options.format in DIRECTORIES:
+            _to_directory(output, entries, options, access.cancel)
+        else:
+            _to_file(output, entries, options, access.cancel)
+        return [
+            Saved(each.root.digest, each.manifest.config.digest, tuple(each.names))
+            for each in chosen.values()
+        ]
+
+
+# What goes into it
+
+
+class _Chosen:
+    """An image to be saved: its place, the root to write, and the manifest that is shown."""
+
+    def __init__(
+        self, source: Source, root: Descriptor, document: Document, manifest: Manifest
+    ) -> None:
+        self.source = source
+        self.root = root
+        self.document = document
+        self.manifest = manifest
+        self.names: dict[Reference, None] = {}
+
+
+def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: CancelToken) -> _Chosen:
+    cancel.check()
+    digest, manifest = _manifest(source, options)
+    root: Document = manifest
+    if options.format != "docker" and options.platform is None and digest != source.digest:
+        if not isinstance(source.document, Index):
+            emitter.warn(f"saved as {digest}: schema1 has no place in such an archive")
+        elif _is_held(source, source.document):
+            digest, root = source.digest, source.document
+        else:
+            emitter.warn(f"saved as {digest}: the index's other images are not there")
+    return _Chosen(source, Descriptor(root.media_type, digest, len(root.raw)), root, manifest)
+
+
+def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
+    """Return the manifest of the platform that is wanted, or that the place shows."""
+    if options.platform is None and source.shown is not None:
+        digest, found = source.shown, source.place.document(source.shown)
+    else:
+        wanted = options.platform or options.host
+        selection = select(source.digest, source.document, wanted, source.place.document)
+        digest, found = selection.digest, selection.manifest
+        if not isinstance(found, Manifest) and (made := source.derived(digest)) is not None:
+            digest, found = made, source.place.document(made)
+    if not isinstance(found, Manifest):
+        raise Unsupported(
+            "schema1 has to be converted before it can be saved", hint="pull it into the store"
+        )
+    if found.artifact is not None:
+        raise Unsupported(f"this is {found.artifact}, not an image")
+    return digest, found
+
+
+def _is_held(source: Source, index: Index) -> bool:
+    """Tell whether all images of an index are there, nested ones included."""
+    for entry in index.manifests:
+        if entry.media_type.lower() not in mediatype.KNOWN or is_attestation(entry):
+            continue
+        if not source.holds(entry.digest):
+            return False
+    return True
+
+
+def _entries(
+    chosen: Sequence[_Chosen], options: SaveOptions, reports: Reports, cancel: CancelToken
+) -> Iterator[Entry]:
+    if options.format == "docker":
+        images = [_docker_image(each, reports, cancel) for each in chosen]
+        return formats.docker_entries(images)
+    contents: dict[Digest, formats.Content] = {}
+    for each in chosen:
+        for content in _contents(each.source, each.root.digest, each.document, reports):
+            contents.setdefault(content.descriptor.digest, content)
+    if options.format == "dir":
+        return formats.flat_entries(chosen[0].root.digest, contents.values())
+    roots = [formats.Root(each.root, tuple(each.names)) for each in chosen]
+    return formats.layout_entries(roots, contents.values())
+
+
+def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> formats.DockerImage:
+    place, manifest = chosen.source.place, chosen.manifest
+    config = config_of(place, manifest.config, cancel)
+    layers = []
+    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+        size = raw_size(chosen.source, layer, cancel)
+        layers.append(formats.PlainLayer(size, Plain(place, layer, diff_id, size, reports)))
+    return formats.DockerImage(
+        config.raw, manifest.config.digest, config.diff_ids, layers, tuple(chosen.names)
+    )
+
+
+def _contents(
+    source: Source, digest: Digest, document: Document, reports: Reports
+) -> Iterator[formats.Content]:
+    """Yield all that is there below a root, leaves first."""
+    if isinstance(document, Index):
+        for entry in document.manifests:
+            if source.holds(entry.digest):
+                child = source.place.document(entry.digest)
+                yield from _contents(source, entry.digest, child, reports)
+    elif isinstance(document, Manifest):
+        for blob in (*document.layers, document.config):
+            yield formats.Content(blob, copy=AsIs(source.place, blob, reports))
+    descriptor = Descriptor(document.media_type, digest, len(document.raw))
+    yield formats.Content(descriptor, data=document.raw)
+
+
+# Where it goes
+
+
+def _to_pipe(
+    file: int, entries: Sequence[Entry], options: SaveOptions, cancel: CancelToken
+) -> None:
+    if options.format in DIRECTORIES:
+        raise Unsupported(f"{options.format} is a directory and cannot go to a pipe")
+    if os.isatty(file):
+        raise Unsupported("an archive is nothing for a terminal", hint="use -o FILE, or a pipe")
+    writing.write_stream(file, entries, cancel)
+
+
+def _to_file(
+    path: Path, entries: Sequence[Entry], options: SaveOptions, cancel: CancelToken
+) -> None:
+    path = Path(os.path.realpath(path))
+    with _translated(path):
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            file = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                _to_pipe(file, entries, options, cancel)
+            finally:
+                os.close(file)
+            return
+        staged = _beside(path)
+        file = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _run(list(writing.tar_tasks(file, entries)), options, cancel)
+            os.fsync(file)
+            staged.rename(path)
+        except BaseException:
+            staged.unlink()
+            raise
+        finally:
+            os.close(file)
+
+
+def _to_directory(
+    path: Path, entries: Sequence[Entry], options: SaveOptions, cancel: CancelToken
+) -> None:
+    path = Path(os.path.realpath(path))
+    with _translated(path):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise StoreError(f"{path}: is there already", hint="choose another place, or empty it")
+        staged = _beside(path)
+        staged.mkdir()
+        try:
+            _run(list(writing.directory_tasks(staged, entries)), options, cancel)
+            staged.rename(path)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+
+
+def _beside(path: Path) -> Path:
+    """Name what is being written, so that a crash leaves nothing under the name itself."""
+    if not path.parent.is_dir():
+        raise NotFound(f"{path.parent}: there is no such directory")
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+
+
+def _run(tasks: Sequence[writing.Task], options: SaveOptions, cancel: CancelToken) -> None:
+    ordered = sorted(tasks, key=lambda task: -task.size)
+    run_tasks(None, [task.run for task in ordered], jobs=options.jobs, cancel=cancel)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error

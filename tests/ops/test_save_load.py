@@ -1,0 +1,587 @@
+"""Save and load: what goes in comes out, the same bytes each time, or nothing at all."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray
+from dray.errors import (
+    Cancelled,
+    DrayError,
+    IntegrityError,
+    InvalidDocument,
+    NotFound,
+    PlatformMismatch,
+    StoreError,
+    UnsafeArchive,
+    Unsupported,
+)
+from dray.model import v1
+from dray.testing import (
+    FakeRegistry,
+    build_image,
+    build_index,
+    build_schema1,
+    compress,
+    docker_files,
+    flat_files,
+    layout_files,
+    tar_layer,
+    write_files,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from conftest import Dray
+    from dray import Client, Store
+
+TARS = [tar_layer({f"f{number}": b"x" * 9999 * number}) for number in range(3)]
+IMAGE = build_image(TARS, compression=["gzip", "zstd", "none"], cmd=["sh"])
+OTHER = build_image([*TARS[:2], TARS[0]], style="docker", env=["A=b"])
+AMD64 = {"os": "linux", "architecture": "amd64"}
+ARM64 = {"os": "linux", "architecture": "arm64"}
+INDEX = build_index([(IMAGE, AMD64), (build_image(TARS, architecture="arm64"), ARM64)])
+FORMATS = ["docker", "oci-archive", "oci", "dir"]
+
+
+@pytest.fixture
+def name(fake: FakeRegistry, client: Client) -> str:
+    """An image in the store."""
+    fake.add_image("app", IMAGE, "v1")
+    client.pull(f"{fake.host}/app:v1")
+    return f"{fake.host}/app:v1"
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Store]:
+    """Empty stores, one after the other."""
+
+    def make() -> Iterator[Store]:
+        number = 0
+        while True:
+            number += 1
+            yield dray.Store(tmp_path / f"store{number}")
+
+    return make()
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Return all files of an archive or directory."""
+    if path.is_file():
+        with tarfile.open(path) as tar:
+            return {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def facts(image: dray.Image) -> tuple[object, ...]:
+    return image.id, image.config.diff_ids, [layer.diff_id for layer in image.layers]
+
+
+# Round trips
+
+
+@pytest.mark.parametrize(
+    ("form", "piped"),
+    [*((form, False) for form in FORMATS), ("docker", True), ("oci-archive", True)],
+)
+def test_what_is_saved_is_loaded(
+    client: Client, name: str, tmp_path: Path, form: str, stores: Iterator[Store], *, piped: bool
+):
+    place = tmp_path / "saved"
+    client.save(name, place, format=form)  # type: ignore[arg-type]
+    source = io.BytesIO(place.read_bytes()) if piped else place
+    (loaded,) = client.load(source, store=next(stores))
+    before = client.store.get(name)
+    assert facts(loaded) == facts(before)
+    if form != "docker":
+        assert loaded.digest == before.digest
+    assert loaded.names == (() if form == "dir" else (name,))
+    report = client.validate(f"store:{loaded.id}", store=loaded.store)
+    assert report.findings == []
+
+
+def test_all_the_way_round(client: Client, name: str, tmp_path: Path, stores: Iterator[Store]):
+    """Registry, store, docker archive, store, OCI layout, store."""
+    first = client.store.get(name)
+    client.save(name, tmp_path / "archive")
+    second = client.load(tmp_path / "archive", store=(other := next(stores)))[0]
+    client.save(name, tmp_path / "layout", format="oci", store=other)
+    third = client.load(tmp_path / "layout", store=next(stores))[0]
+    assert facts(first) == facts(second) == facts(third)
+    assert second.digest == third.digest
+
+
+def test_an_image_that_is_there_is_named_and_keeps_its_manifest(
+    client: Client, name: str, tmp_path: Path
+):
+    client.save(name, tmp_path / "archive")
+    (loaded,) = client.load(tmp_path / "archive")
+    assert loaded.digest == client.store.get(name).digest
+    assert str(loaded.digest) == IMAGE.digest
+
+
+@pytest.mark.parametrize("form", ["docker", "oci-archive"])
+def test_several_images_in_one_archive(
+    fake: FakeRegistry,
+    client: Client,
+    name: str,
+    tmp_path: Path,
+    form: str,
+    stores: Iterator[Store],
+):
+    fake.add_image("other", OTHER, "v1")
+    fake.add_image("other", OTHER, "v2")
+    names = [name, *(f"{fake.host}/other:{tag}" for tag in ("v1", "v2"))]
+    for each in names[1:]:
+        client.pull(each)
+    client.save(names, tmp_path / "archive", format=form)  # type: ignore[arg-type]
+    store = next(stores)
+    loaded = client.load(tmp_path / "archive", store=store)
+    assert [str(image.id) for image in loaded] == [IMAGE.id, OTHER.id]
+    assert loaded[1].names == tuple(names[1:])
+    files = contents(tmp_path / "archive")
+    if form == "docker":
+        items = json.loads(files["manifest.json"])
+        assert [item["RepoTags"] for item in items] == [names[:1], names[1:]]
+        assert set(json.loads(files["repositories"])) == {
+            f"{fake.host}/{n}" for n in ("app", "other")
+        }
+        # TARS[0] and TARS[1] have the same version 1 ids in both, TARS[0] again is a link.
+        assert sum(path.endswith("/layer.tar") for path in files) == 3
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_same_image_gives_the_same_bytes(client: Client, name: str, tmp_path: Path, form: str):
+    for number in range(2):
+        client.save(name, tmp_path / str(number), format=form)  # type: ignore[arg-type]
+    assert contents(tmp_path / "0") == contents(tmp_path / "1")
+    if (tmp_path / "0").is_file():
+        assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+
+
+@pytest.mark.parametrize("form", ["docker", "oci-archive"])
+def test_a_pipe_gets_the_same_bytes_as_a_file(client: Client, name: str, tmp_path: Path, form: str):
+    client.save(name, tmp_path / "file", format=form)  # type: ignore[arg-type]
+    reading, writing = os.pipe()
+    got: list[bytes] = []
+
+    def read() -> None:
+        with os.fdopen(reading, "rb") as file:
+            got.append(file.read())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(writing, "wb") as file:
+        client.save(name, file, format=form)  # type: ignore[arg-type]
+    reader.join(30)
+    assert got == [(tmp_path / "file").read_bytes()]
+
+
+def test_more_layers_than_are_made_ready_ahead(
+    fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
+):
+    """Each layer is larger than the room for what comes behind the one that is written."""
+    layers = [tar_layer({"f": bytes([number]) * 30_000_000}) for number in range(4)]
+    fake.add_image("big", build_image(layers), "v1")
+    client.pull(f"{fake.host}/big:v1")
+    file = tmp_path / "archive"
+    done = subprocess.run(
+        [sys.executable, "-m", "dray", "save", "-q", f"{fake.host}/big:v1"],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    file.write_bytes(done.stdout)
+    (loaded,) = client.load(file, store=next(stores))
+    assert len(loaded.layers) == 4
+
+
+# Indexes
+
+
+def test_a_whole_index_is_kept_a_part_of_one_is_saved_as_its_image(
+    fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
+):
+    fake.add_image("multi", INDEX, "v1")
+    name = f"{fake.host}/multi:v1"
+    client.pull(name, platform="linux/amd64")
+    events: list[dray.Event] = []
+    client.save(name, tmp_path / "part", format="oci", on_event=events.append)
+    assert any("other images are not there" in event.message for event in events)
+    assert str(client.load(tmp_path / "part", store=next(stores))[0].digest) == IMAGE.digest
+    client.pull(name, all_platforms=True)
+    client.save(name, tmp_path / "whole", format="oci")
+    (loaded,) = client.load(tmp_path / "whole", store=(store := next(stores)))
+    assert str(loaded.digest) == INDEX.digest
+    assert loaded.platforms == ("linux/amd64", "linux/arm64")
+    client.save(name, tmp_path / "arm", format="oci", platform="linux/arm64")
+    (loaded,) = client.load(tmp_path / "arm", store=next(stores))
+    assert loaded.platforms == ("linux/arm64",)
+    with pytest.raises(PlatformMismatch):
+        client.save(name, tmp_path / "none", platform="linux/s390x", store=store)
+    (loaded,) = client.load(tmp_path / "whole", store=next(stores), platform="linux/arm64")
+    assert loaded.platforms == ("linux/arm64",)
+
+
+def test_schema1_is_saved_as_what_it_was_converted_to(
+    fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
+):
+    layers = [compress(tar, "gzip") for tar in TARS]
+    built = build_schema1(layers)
+    for layer in layers:
+        fake.add_blob(layer)
+    fake.add_manifest("old", built.manifest.data, built.manifest.media_type, "v1")
+    image = client.pull(f"{fake.host}/old:v1")
+    for form in FORMATS:
+        client.save(f"{fake.host}/old:v1", tmp_path / form, format=form)  # type: ignore[arg-type]
+        assert client.load(tmp_path / form, store=next(stores))[0].id == image.id
+
+
+# Other places to save from, other archives to load
+
+
+@pytest.mark.parametrize(
+    "address", ["oci:{}/layout", "dir:{}/flat", "docker-archive:{}/docker.tar"]
+)
+def test_every_address_can_be_saved(
+    client: Client, tmp_path: Path, address: str, stores: Iterator[Store]
+):
+    write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
+    write_files(tmp_path / "flat", flat_files(IMAGE))
+    (tmp_path / "docker.tar").write_bytes(tar_layer(docker_files(IMAGE, TARS)))
+    client.save(address.format(tmp_path), tmp_path / "saved")
+    (loaded,) = client.load(tmp_path / "saved", store=next(stores))
+    assert str(loaded.id) == IMAGE.id
+    assert not client.store.path.exists()
+
+
+@pytest.mark.parametrize("how", ["none", "gzip", "zstd", "bzip2", "xz"])
+def test_archives_are_loaded_however_they_are_compressed(
+    client: Client, tmp_path: Path, how: str, stores: Iterator[Store]
+):
+    files = docker_files(IMAGE, [compress(tar, how) for tar in TARS], ["app:1"])
+    data = compress(tar_layer(files), how)
+    (tmp_path / "archive").write_bytes(data)
+    for source in (tmp_path / "archive", io.BytesIO(data)):
+        (loaded,) = client.load(source, store=next(stores))
+        assert (str(loaded.id), loaded.names) == (IMAGE.id, ("docker.io/library/app:1",))
+        assert client.validate(f"store:{loaded.id}", store=loaded.store).findings == []
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_an_archive_that_is_a_layout_too_is_read_as_one(
+    client: Client, tmp_path: Path, stores: Iterator[Store], *, piped: bool
+):
+    """Engines since 25 write both."""
+    files = {**docker_files(IMAGE, TARS, ["x:1"]), **layout_files({"localhost/app:1": IMAGE})}
+    data = tar_layer(files)
+    (tmp_path / "archive").write_bytes(data)
+    source = io.BytesIO(data) if piped else tmp_path / "archive"
+    (loaded,) = client.load(source, store=next(stores))
+    assert (str(loaded.digest), loaded.names) == (IMAGE.digest, ("localhost/app:1",))
+
+
+def test_a_tag_alone_is_no_name(client: Client, tmp_path: Path):
+    layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
+    events: list[dray.Event] = []
+    (loaded,) = client.load(layout, on_event=events.append)
+    assert loaded.names == ()
+    assert "without a name" in events[-1].message
+
+
+# Archives of engines before 1.10
+
+
+def legacy_files(
+    chain: list[tuple[str, str]], layers: list[bytes], tags: Mapping[str, str]
+) -> dict[str, bytes]:
+    """Return an archive of layers with ids and parents; tags give ids to names of `app`."""
+    files = {"repositories": json.dumps({"app": dict(tags)}).encode()}
+    for (v1_id, parent), layer in zip(chain, layers, strict=True):
+        found = {
+            "id": v1_id,
+            "created": "2014-01-01T00:00:00Z",
+            "os": "linux",
+            "architecture": "amd64",
+        }
+        if parent:
+            found["parent"] = parent
+        files |= {
+            f"{v1_id}/VERSION": b"1.0",
+            f"{v1_id}/json": json.dumps(found).encode(),
+            f"{v1_id}/layer.tar": layer,
+        }
+    return files
+
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("how", ["none", "gzip"])
+def test_an_archive_of_an_old_engine(
+    client: Client, tmp_path: Path, how: str, stores: Iterator[Store], *, piped: bool
+):
+    layers = [compress(tar, how) for tar in TARS]
+    files = legacy_files([(A, ""), (B, A), (C, A)], layers, {"1": B, "2": B, "3": A})
+    data = tar_layer(files)
+    (tmp_path / "archive").write_bytes(data)
+    source = io.BytesIO(data) if piped else tmp_path / "archive"
+    loaded = client.load(source, store=next(stores))
+    names = ["docker.io/library/app:1", "docker.io/library/app:2"]
+    assert [list(image.names) for image in loaded] == [names, ["docker.io/library/app:3"], []]
+    diff_ids = [dray.Digest.of(tar) for tar in TARS]
+    assert [list(image.config.diff_ids) for image in loaded] == [
+        diff_ids[:2],
+        diff_ids[:1],
+        [diff_ids[0], diff_ids[2]],
+    ]
+    raws = [files[f"{v1_id}/json"] for v1_id in (A, B)]
+    history = [v1.history_entry(raw, empty_layer=False) for raw in raws]
+    assert loaded[0].config.raw == v1.config_from_v1(raws[1], diff_ids[:2], history)
+    assert client.validate(f"docker-archive:{tmp_path / 'archive'}:app:1").findings == []
+
+
+def test_the_tree_for_old_engines_is_read_as_they_read_it(
+    client: Client, name: str, tmp_path: Path, stores: Iterator[Store]
+):
+    client.save(name, tmp_path / "archive")
+    files = {
+        path: data
+        for path, data in contents(tmp_path / "archive").items()
+        if path == "repositories" or "/" in path
+    }
+    (tmp_path / "legacy").write_bytes(tar_layer(files))
+    (loaded,) = client.load(tmp_path / "legacy", store=next(stores))
+    assert loaded.names == (name,)
+    assert loaded.config.diff_ids == client.store.get(name).config.diff_ids
+
+
+@pytest.mark.parametrize(
+    ("chain", "tags", "error"),
+    [
+        ([(A, B), (B, C), (C, A)], {"1": A}, InvalidDocument),
+        ([(A, A), (B, A), (C, B)], {"1": C}, InvalidDocument),
+        ([(A, ""), (B, "d" * 64), (C, B)], {"1": C}, NotFound),
+        ([(A, ""), (B, "../x"), (C, B)], {"1": C}, InvalidDocument),
+        ([(A, ""), (B, A), (C, B)], {"1": "d" * 64}, NotFound),
+        ([(A, ""), (B, A), (C, B)], {"1": "../../etc"}, InvalidDocument),
+    ],
+    ids=["cycle", "own parent", "missing parent", "bad parent", "missing image", "bad id"],
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_broken_chains(
+    client: Client,
+    tmp_path: Path,
+    chain: list[tuple[str, str]],
+    tags: dict[str, str],
+    error: type[DrayError],
+    *,
+    piped: bool,
+):
+    data = tar_layer(legacy_files(chain, TARS, tags))
+    (tmp_path / "archive").write_bytes(data)
+    with pytest.raises(error):
+        client.load(io.BytesIO(data) if piped else tmp_path / "archive")
+    assert client.store.images() == []
+
+
+def test_an_id_that_is_not_its_directorys_name(client: Client, tmp_path: Path):
+    files = legacy_files([(A, ""), (B, A), (C, B)], TARS, {"1": C})
+    files[f"{B}/json"] = files[f"{B}/json"].replace(B.encode(), b"d" * 64)
+    (tmp_path / "archive").write_bytes(tar_layer(files))
+    with pytest.raises(InvalidDocument, match="not its directory's name"):
+        client.load(tmp_path / "archive")
+
+
+# What fails leaves nothing behind
+
+
+def link(target: str) -> tarfile.TarInfo:
+    made = tarfile.TarInfo()
+    made.type, made.linkname = tarfile.SYMTYPE, target
+    return made
+
+
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"0/layer.tar": TARS[1]}, IntegrityError),
+        ({"0/layer.tar": gzip.compress(TARS[0])[:-9]}, IntegrityError),
+        ({"0/layer.tar": link("../../../etc/passwd")}, UnsafeArchive),
+        ({"../x": b""}, UnsafeArchive),
+        ({"./manifest.json": b"[]"}, UnsafeArchive),
+        ({"manifest.json": b"[]"}, NotFound),
+        ({"manifest.json": b"x"}, InvalidDocument),
+    ],
+    ids=["wrong", "damaged", "link", "climbs", "twice", "none", "no JSON"],
+)
+def test_what_is_wrong_with_an_archive_is_said_and_nothing_is_named(
+    client: Client,
+    tmp_path: Path,
+    change: dict[str, bytes],
+    error: type[DrayError],
+    *,
+    piped: bool,
+):
+    data = tar_layer({**docker_files(IMAGE, TARS, ["app:1"]), **change})
+    (tmp_path / "archive").write_bytes(data)
+    source = io.BytesIO(data) if piped else tmp_path / "archive"
+    with pytest.raises(error):
+        client.load(source)
+    assert client.store.images() == []
+    assert list((tmp_path / "store" / "ingest").glob("*")) == []
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_an_archive_cut_off_at_any_byte(client: Client, tmp_path: Path, *, piped: bool):
+    data = tar_layer(docker_files(IMAGE, TARS, ["app:1"]))
+    content = -(-len(data.rstrip(b"\0")) // 512) * 512
+    file = tmp_path / "archive"
+    for length in [*range(0, content, 1021), content - 1]:
+        file.write_bytes(data[:length])
+        with pytest.raises(DrayError):
+            client.load(io.BytesIO(data[:length]) if piped else file)
+    assert client.store.images() == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_failed_save_leaves_what_was_there(client: Client, name: str, tmp_path: Path, form: str):
+    blob = client.store.path / "blobs" / "sha256" / IMAGE.layers[2].digest[7:]
+    blob.chmod(0o644)
+    blob.write_bytes(b"rot" + blob.read_bytes()[3:])
+    place = tmp_path / "place"
+    place.mkdir()
+    target = place / "saved"
+    if form not in {"oci", "dir"}:
+        target.write_bytes(b"before")
+    with pytest.raises(IntegrityError):
+        client.save(name, target, format=form)  # type: ignore[arg-type]
+    assert [path.name for path in place.iterdir()] == (["saved"] if target.exists() else [])
+    assert not target.exists() or target.read_bytes() == b"before"
+
+
+def test_a_damaged_layer_is_not_saved(client: Client, name: str, tmp_path: Path):
+    for layer, says in ((0, "gzip"), (1, "zstd")):
+        blob = client.store.path / "blobs" / "sha256" / IMAGE.layers[layer].digest[7:]
+        before = blob.read_bytes()
+        blob.chmod(0o644)
+        blob.write_bytes(before[:-1])
+        with pytest.raises(IntegrityError):
+            client.save(name, tmp_path / says)
+        blob.write_bytes(before)
+    client.save(name, tmp_path / "saved")
+
+
+def test_directories_are_not_written_over(client: Client, name: str, tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    client.save(name, tmp_path / "there", format="oci")  # empty
+    with pytest.raises(StoreError, match="there already"):
+        client.save(name, tmp_path / "there", format="oci")
+    with pytest.raises(NotFound, match="no such directory"):
+        client.save(name, tmp_path / "nowhere" / "file")
+    with pytest.raises(NotFound):
+        client.save("store:nothing", tmp_path / "file")
+
+
+def test_a_link_is_followed_and_a_fifo_is_written_to(client: Client, name: str, tmp_path: Path):
+    (tmp_path / "link").symlink_to("target")
+    client.save(name, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    os.mkfifo(tmp_path / "fifo")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "fifo").read_bytes()))
+    reader.start()
+    client.save(name, tmp_path / "fifo")
+    reader.join(30)
+    assert got == [(tmp_path / "target").read_bytes()]
+
+
+def test_cancelling(client: Client, name: str, tmp_path: Path):
+    token = dray.CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        client.save(name, tmp_path / "saved", cancel=token)
+    client.save(name, tmp_path / "saved")
+    for source in (tmp_path / "saved", io.BytesIO((tmp_path / "saved").read_bytes())):
+        with pytest.raises(Cancelled):
+            client.load(source, cancel=token)
+
+
+def test_what_cannot_be_saved(client: Client, name: str, tmp_path: Path, fake: FakeRegistry):
+    fake.add_image("other", OTHER, "v1")
+    client.pull(f"{fake.host}/other:v1")
+    with pytest.raises(Unsupported, match="holds one image"):
+        client.save([name, f"{fake.host}/other:v1"], tmp_path / "x", format="dir")
+    with (tmp_path / "file").open("wb") as file, pytest.raises(Unsupported, match="directory"):
+        client.save(name, file, format="oci")
+
+
+# The command
+
+
+def test_the_command_through_a_pipe(
+    dray: Dray, name: str, tmp_path: Path, environment: dict[str, str]
+):
+    command = f"{sys.executable} -m dray"
+    line = f"{command} save {name} | {command} --store {tmp_path}/new load"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, env=environment, check=True, timeout=60
+    )
+    assert done.stdout == f"{IMAGE.id}\n"
+    assert f"Loaded image {name}" in done.stderr
+    shown = dray("--store", f"{tmp_path}/new", "show", name)
+    assert IMAGE.id in shown.stdout
+
+
+def test_the_command_and_files(dray: Dray, name: str, tmp_path: Path):
+    saved = dray("save", "-q", "-o", str(tmp_path / "a.tar"), name)
+    assert (saved.returncode, saved.stdout, saved.stderr) == (0, "", "")
+    loaded = dray("--store", str(tmp_path / "new"), "load", "-q", "-i", str(tmp_path / "a.tar"))
+    assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, f"{IMAGE.id}\n", "")
+    missing = dray("load", "-i", str(tmp_path / "nothing"))
+    assert missing.returncode == 3
+    assert "nothing: no such file" in missing.stderr
+    (tmp_path / "no.tar").write_bytes(b"no tar at all")
+    broken = dray("load", "-i", str(tmp_path / "no.tar"))
+    assert broken.returncode == 5
+    assert "cut off" in broken.stderr
+
+
+def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):
+    import pty
+
+    controller, terminal = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "dray", "save", name],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    os.close(terminal)
+    os.close(controller)
+    assert done.returncode == 2
+    assert b"nothing for a terminal" in done.stderr
+
+
+def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(StoreError, match="gone before its end"), os.fdopen(writing, "wb") as file:
+        client.save(name, file)
