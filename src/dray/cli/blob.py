@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from dray.cli.main import settings
-from dray.cli.options import make_client, meant_store, registry_options
+from dray.cli.options import make_client, meant_store, registry_options, tell
 from dray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -48,15 +48,13 @@ def command(
     A blob that does not match its digest exits with 5; what stdout has got then is not to be
     trusted.
     """
-    from dray.cli.progress import Quiet
-
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a blob is not for a terminal; use a pipe, or --output FILE", ctx)
     chosen = settings(ctx)
     store = meant_store(chosen, address)
     with (
         make_client(chosen, store, registry) as client,
-        client.blob(address, digest, store=store, on_event=Quiet()) as source,
+        client.blob(address, digest, store=store, on_event=tell) as source,
         contextlib.nullcontext(sys.stdout.buffer) if output is None else _opened(output) as target,
     ):
         _copy(source, target)

@@ -8,7 +8,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import settings
-from dray.cli.options import make_client, meant_store, registry_options
+from dray.cli.options import make_client, meant_store, registry_options, tell
 
 EXAMPLES = """\b
 Examples:
@@ -27,10 +27,8 @@ def command(ctx: click.Context, /, address: str, platform: str | None, **registr
 
     A schema1 image has none: it is made, without the DiffIDs, which take the layers.
     """
-    from dray.cli.progress import Quiet
-
     chosen = settings(ctx)
     store = meant_store(chosen, address)
     with make_client(chosen, store, registry) as client:
-        found = client.config(address, platform=platform, store=store, on_event=Quiet())
+        found = client.config(address, platform=platform, store=store, on_event=tell)
     render.write_document(found.raw)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dray.cli.main import settings
-from dray.cli.options import make_client, meant_store, registry_options
+from dray.cli.options import make_client, meant_store, registry_options, tell
 
 EXAMPLES = """\b
 Examples:
@@ -24,10 +24,8 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
     """Print the digest that a name stands for; of a tag, by one small request."""
-    from dray.cli.progress import Quiet
-
     chosen = settings(ctx)
     store = meant_store(chosen, address)
     with make_client(chosen, store, registry) as client:
-        found = client.digest(address, platform=platform, store=store, on_event=Quiet())
+        found = client.digest(address, platform=platform, store=store, on_event=tell)
     click.echo(str(found))

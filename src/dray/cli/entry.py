@@ -11,7 +11,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command."""
     # A short life makes many objects and little garbage; looking for it takes a tenth of it.
-    gc.set_threshold(20_000)
+    gc.set_threshold(50_000)
     _open_streams()
     try:
         from dray.cli.main import main as run

@@ -9,7 +9,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import settings
-from dray.cli.options import make_client, meant_store, registry_options
+from dray.cli.options import make_client, meant_store, registry_options, tell
 from dray.model.address import Where
 
 if TYPE_CHECKING:
@@ -47,12 +47,10 @@ def command(
 
     A name is looked for in the store, and where it is not there, in the registry.
     """
-    from dray.cli.progress import Quiet
-
     chosen = settings(ctx)
     store = meant_store(chosen, address, Where.ANY)
     with make_client(chosen, store, registry) as client:
-        steps = client.history(address, platform=platform, store=store, on_event=Quiet())
+        steps = client.history(address, platform=platform, store=store, on_event=tell)
     click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
 
 

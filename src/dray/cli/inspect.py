@@ -9,7 +9,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import settings
-from dray.cli.options import make_client, meant_store, registry_options
+from dray.cli.options import make_client, meant_store, registry_options, tell
 from dray.model import gojson
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ def command(
     ADDRESS is a name in a registry, or begins with store:, oci:, oci-archive:, docker-archive:
     or dir:.
     """
-    from dray.cli.progress import Quiet
-
     if raw and template is not None:
         raise click.UsageError("--raw prints bytes as they are, and takes no --format", ctx)
     if all_platforms and (raw or config or platform):
@@ -65,7 +63,7 @@ def command(
     form = _form(template)
     chosen = settings(ctx)
     store = meant_store(chosen, address)
-    where: dict[str, Any] = {"store": store, "on_event": Quiet()}
+    where: dict[str, Any] = {"store": store, "on_event": tell}
     with make_client(chosen, store, registry) as client:
         if raw and config:
             render.write_bytes(client.config(address, platform=platform, **where).raw)

@@ -8,7 +8,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import settings
-from dray.cli.options import make_client, meant_store, registry_options
+from dray.cli.options import make_client, meant_store, registry_options, tell
 
 EXAMPLES = """\b
 Examples:
@@ -24,10 +24,8 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
     """Print a manifest or index, byte for byte as it was served."""
-    from dray.cli.progress import Quiet
-
     chosen = settings(ctx)
     store = meant_store(chosen, address)
     with make_client(chosen, store, registry) as client:
-        found = client.manifest(address, platform=platform, store=store, on_event=Quiet())
+        found = client.manifest(address, platform=platform, store=store, on_event=tell)
     render.write_document(found.raw)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dray.cli.main import Settings
     from dray.client import Client
+    from dray.content.events import Event
     from dray.image import Store
     from dray.registry.transport import Exchange
 
@@ -128,6 +129,16 @@ def make_client(
         )
     except ValueError as error:  # a variable of the environment that makes no sense
         raise click.UsageError(str(error)) from None
+
+
+def tell(event: Event) -> None:
+    """Print what people should know while documents are fetched: warnings, and any pause."""
+    from dray.content.events import Status
+
+    if event.status in {Status.WARNING, Status.RETRYING}:
+        from dray.cli.progress import line
+
+        say(line(event) or "")
 
 
 def meant_store(chosen: Settings, address: str, bare: Where = Where.REGISTRY) -> Store | None:

@@ -9,7 +9,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import settings
-from dray.cli.options import make_client, meant_store, registry_options
+from dray.cli.options import make_client, meant_store, registry_options, tell
 
 if TYPE_CHECKING:
     from dray.model.descriptor import Descriptor
@@ -39,8 +39,6 @@ def command(
     **registry: Any,
 ) -> None:
     """List what refers to an image: signatures, SBOMs, attestations."""
-    from dray.cli.progress import Quiet
-
     chosen = settings(ctx)
     store = meant_store(chosen, address)
     with make_client(chosen, store, registry) as client:
@@ -49,7 +47,7 @@ def command(
             artifact_type=artifact_type,
             platform=platform,
             store=store,
-            on_event=Quiet(),
+            on_event=tell,
         )
     if as_json:
         click.echo(json.dumps([_object(entry) for entry in found], indent=2))

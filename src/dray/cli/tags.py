@@ -10,7 +10,7 @@ import click
 from dray.cli import render
 from dray.cli.address import registry_name
 from dray.cli.main import settings
-from dray.cli.options import make_client, registry_options
+from dray.cli.options import make_client, registry_options, tell
 
 EXAMPLES = """\b
 Examples:
@@ -43,10 +43,8 @@ def command(
     A filter is a regular expression, or a range of versions: >=1.2 <2, ~1.4, semver:^1.4,
     semver:1.x, semver:1.2 - 1.4.
     """
-    from dray.cli.progress import Quiet
-
     with make_client(settings(ctx), None, registry) as client:
-        found = client.tags(registry_name(name), matching=matching, order=order, on_event=Quiet())
+        found = client.tags(registry_name(name), matching=matching, order=order, on_event=tell)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -7,8 +7,7 @@ which order, and what becomes of values that are missing, null or spelled otherw
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dray.errors import InvalidDocument
 from dray.model import gotime
@@ -34,8 +33,7 @@ class Kind(enum.Enum):
     MAP = "map[string]string"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field: its JSON name, its type, and whether it is left out when empty.
 
     ``pointer`` fields are absent until something sets them; ``many`` makes it a list of

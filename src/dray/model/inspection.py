@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.model import gojson, gotime, v1
-from dray.model._fields import load_object
-from dray.model.config import MAX_DEPTH
 from dray.model.descriptor import Descriptor
 from dray.model.gostruct import Field, Kind, decode, encode
 from dray.model.manifest import Manifest
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
     from dray.model.digest import Digest
     from dray.model.schema1 import Schema1
 
+_CONFIG = "the image config"
 _RUN = (
     Field("User", Kind.STRING, omit_empty=True),
     Field("ExposedPorts", Kind.SET, omit_empty=True),
@@ -52,8 +50,7 @@ OCI_IMAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(NamedTuple):
     """An image by its manifest and config alone; nobody has looked at its layers.
 
     ``name`` is the repository in full, empty where an address names none. ``digest`` is what the
@@ -67,8 +64,8 @@ class Inspection:
 
     name: str
     digest: Digest
-    manifest: Manifest | Schema1 = field(repr=False)
-    config: bytes = field(repr=False)
+    manifest: Manifest | Schema1
+    config: bytes
     repo_tags: tuple[str, ...] | None
     tag: str
     created: str | None
@@ -78,6 +75,9 @@ class Inspection:
     os: str
     layers: tuple[Descriptor, ...]
     env: tuple[str, ...] | None
+
+    def __repr__(self) -> str:
+        return f"<Inspection {self.name}@{self.digest} {self.os}/{self.architecture}>"
 
     @property
     def size(self) -> int | None:
@@ -113,8 +113,8 @@ class Inspection:
         The DiffIDs of a schema1 image are not known without its layers; they are empty.
         """
         if isinstance(self.manifest, Manifest):
-            return encode(OCI_IMAGE, decode(OCI_IMAGE, _load(self.config)))
-        found = decode(OCI_IMAGE, _load(schema1_config(self.manifest)))
+            return encode(OCI_IMAGE, decode(OCI_IMAGE, v1.load(self.config, _CONFIG)))
+        found = decode(OCI_IMAGE, v1.load(schema1_config(self.manifest)))
         made = [layer for layer in self.manifest.layers if not layer.throwaway]
         found["rootfs"]["diff_ids"] = [""] * len(made)
         return encode(OCI_IMAGE, found)
@@ -168,16 +168,12 @@ def schema1_config(manifest: Schema1) -> bytes:
 
 def _facts(raw: bytes, *, docker: bool) -> dict[str, Any]:
     """Read a config as docker's struct, or as OCI's and what docker adds to it."""
-    source = _load(raw)
+    source = v1.load(raw, _CONFIG)
     found = decode(v1.IMAGE_20_10, source)
     if docker:
         return {"created": gotime.ZERO} | found  # a time, and no pointer to one
     version = found.get("docker_version", "")
     return decode(OCI_IMAGE, source) | {"docker_version": version}
-
-
-def _load(raw: bytes) -> dict[str, Any]:
-    return load_object(raw, "the image config", max_depth=MAX_DEPTH).value
 
 
 def _layer(layer: Descriptor) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.address import Where
-from dray.model.config import parse_config
-from dray.model.inspection import schema1_config
 from dray.model.manifest import Index, Manifest
 from dray.ops.places import open_place, open_repository, read_blob
 from dray.transfer.graph import select
@@ -48,7 +46,11 @@ def read_config(source: Source, chosen: Selection, cancel: CancelToken) -> bytes
 
 def parsed_config(source: Source, chosen: Selection, cancel: CancelToken) -> ImageConfig:
     """Return a config; for schema1 it is made, without DiffIDs."""
+    from dray.model.config import parse_config
+
     if not isinstance(chosen.manifest, Manifest):
+        from dray.model.inspection import schema1_config
+
         return parse_config(schema1_config(chosen.manifest))
     return parse_config(read_config(source, chosen, cancel))
 

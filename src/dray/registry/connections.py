@@ -272,13 +272,15 @@ class _Wakeable(HTTPConnection):
 
 def _addresses(host: str, port: int) -> list[Any]:
     """Look a name up in a thread that can be left behind: nothing interrupts it."""
+    # Text would load the codec of international names, for names that are ASCII.
+    name = host.encode("ascii") if host.isascii() else host
     if host.replace(".", "").isdigit() or ":" in host:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     answer: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answer.put(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answer.put(error)
 
