@@ -38,7 +38,7 @@ ARROWS = {
     | SIBLINGS
     | {"config", "image", "reading", "archiving", "configured", "transfer", "ops"},
     "cli": CORE | {"cli", "client", "image", "config"},
-    "testing": {"testing"},
+    "testing": CORE | {"testing"},
     "__init__": set(),
     "__main__": {"cli"},
 }

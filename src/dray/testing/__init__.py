@@ -5,6 +5,7 @@ from __future__ import annotations
 from dray.testing._messages import Recorded
 from dray.testing.archives import docker_files, flat_files, layout_files, write_files
 from dray.testing.certs import make_certificate, make_client_certificate
+from dray.testing.contract import BlobSinkContract, BlobSourceContract, contents
 from dray.testing.distribution import Distribution, find_binary
 from dray.testing.faults import (
     Action,
@@ -56,6 +57,8 @@ __all__ = [
     "ALGORITHMS",
     "Action",
     "Answer",
+    "BlobSinkContract",
+    "BlobSourceContract",
     "BuiltImage",
     "BuiltIndex",
     "BuiltSchema1",
@@ -90,6 +93,7 @@ __all__ = [
     "build_index",
     "build_schema1",
     "compress",
+    "contents",
     "docker_files",
     "document",
     "find_binary",
