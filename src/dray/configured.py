@@ -66,10 +66,13 @@ class Configured(Connected):
         Aliases and hosts to search come from registries.conf; all other methods complete names
         without a registry to docker.io. ``docker://`` does so too. Raises `InvalidReference`.
         """
+        from dray.model.address import Address, Where
         from dray.registry.hosts import Meaning
 
         if name.startswith("docker://"):
             return (Meaning(name.removeprefix("docker://"), "as it is written"),)
+        if Address.parse(name).where is not Where.REGISTRY:
+            return (Meaning(name, "as it is written"),)
         return self._connected().hosts.meanings(name)
 
     def why(

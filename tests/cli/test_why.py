@@ -244,6 +244,30 @@ def test_registries_are_searched_in_order(dray: Run, settings: Path, fake: FakeR
         assert dray("pull", "-q", "app:t").stdout == f"{OTHER.id}\n"
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["inspect", "inspect --raw", "tags", "digest", "manifest", "config", "history", "referrers",
+     "validate", f"blob - {IMAGE.config.digest}"],
+)  # fmt: skip
+def test_every_command_takes_short_names(
+    dray: Run, settings: Path, fake: FakeRegistry, command: str
+):
+    fake.add_image("team/app", IMAGE, "latest")
+    name, *arguments = command.split()
+    where = "known" if name == "tags" else "known:latest"
+    with FakeRegistry() as empty:
+        for conf in (
+            f'[aliases]\n"known" = "{fake.host}/team/app"\n',
+            f'unqualified-search-registries = ["{empty.host}", "{fake.host}/team"]\n',
+        ):
+            written(settings / "registries.conf", conf)
+            address = where if "alias" in conf else where.replace("known", "app")
+            given = [address if part == "-" else part for part in arguments]
+            done = dray(name, *given, *([address] if "-" not in arguments else []))
+            assert done.returncode == 0, done.stderr
+    assert fake.requests
+
+
 def test_a_registry_that_fails_ends_the_search(dray: Run, settings: Path, fake: FakeRegistry):
     """Else whoever can disturb the first could have another image taken in its place."""
     fake.add_image("app", IMAGE, "t")

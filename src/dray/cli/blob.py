@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from dray.cli.main import settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
 from dray.errors import StoreError
 
@@ -52,12 +53,14 @@ def command(
         raise click.UsageError("a blob is not for a terminal; use a pipe, or --output FILE", ctx)
     chosen = settings(ctx)
     store = meant_store(chosen, address)
-    with (
-        make_client(chosen, store, registry) as client,
-        client.blob(address, digest, store=store, on_event=tell) as source,
-        contextlib.nullcontext(sys.stdout.buffer) if output is None else _opened(output) as target,
-    ):
-        _copy(source, target)
+    with make_client(chosen, store, registry) as client, contextlib.ExitStack() as stack:
+
+        def opened(name: str) -> io.BufferedReader:
+            return stack.enter_context(client.blob(name, digest, store=store, on_event=tell))
+
+        source = wherever(client, address, opened)
+        to_file = None if output is None else stack.enter_context(_opened(output))
+        _copy(source, to_file or sys.stdout.buffer)
 
 
 def _copy(source: io.BufferedReader, target: IO[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
 from dray.model.address import Where
 
@@ -50,7 +52,8 @@ def command(
     chosen = settings(ctx)
     store = meant_store(chosen, address, Where.ANY)
     with make_client(chosen, store, registry) as client:
-        steps = client.history(address, platform=platform, store=store, on_event=tell)
+        call = functools.partial(client.history, platform=platform, store=store, on_event=tell)
+        steps = wherever(client, address, call, store)
     click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dray.cli import render
 from dray.cli.main import settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
 from dray.model import gojson
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dray.cli.inspected import Form
     from dray.model.digest import Digest
     from dray.ops.platforms import PlatformImage
+
+T = TypeVar("T")
 
 EXAMPLES = """\b
 Examples:
@@ -65,16 +69,20 @@ def command(
     store = meant_store(chosen, address)
     where: dict[str, Any] = {"store": store, "on_event": tell}
     with make_client(chosen, store, registry) as client:
+
+        def ask(call: Callable[..., T], **options: Any) -> T:
+            return wherever(client, address, functools.partial(call, **options, **where))
+
         if raw and config:
-            render.write_bytes(client.config(address, platform=platform, **where).raw)
+            render.write_bytes(ask(client.config, platform=platform).raw)
         elif raw:
-            render.write_bytes(client.manifest(address, platform=platform, **where).raw)
+            render.write_bytes(ask(client.manifest, platform=platform).raw)
         elif all_platforms:
-            found = _all(*client.platforms(address, **where))
+            found = _all(*ask(client.platforms))
             _print(found, form.plain(found) if form else None)
         else:
             listed = not (no_tags or config)
-            image = client.inspect(address, platform=platform, tags=listed, **where)
+            image = ask(client.inspect, platform=platform, tags=listed)
             if config:
                 _print(image.oci_config(), form.config(image) if form else None)
             else:

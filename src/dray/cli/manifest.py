@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import click
 
 from dray.cli import render
 from dray.cli.main import settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
 
 EXAMPLES = """\b
@@ -27,5 +29,6 @@ def command(ctx: click.Context, /, address: str, platform: str | None, **registr
     chosen = settings(ctx)
     store = meant_store(chosen, address)
     with make_client(chosen, store, registry) as client:
-        found = client.manifest(address, platform=platform, store=store, on_event=tell)
+        call = functools.partial(client.manifest, platform=platform, store=store, on_event=tell)
+        found = wherever(client, address, call)
     render.write_document(found.raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
 
 if TYPE_CHECKING:
@@ -42,13 +44,14 @@ def command(
     chosen = settings(ctx)
     store = meant_store(chosen, address)
     with make_client(chosen, store, registry) as client:
-        found = client.referrers(
-            address,
+        call = functools.partial(
+            client.referrers,
             artifact_type=artifact_type,
             platform=platform,
             store=store,
             on_event=tell,
         )
+        found = wherever(client, address, call)
     if as_json:
         click.echo(json.dumps([_object(entry) for entry in found], indent=2))
     else:

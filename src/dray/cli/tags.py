@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from dray.cli import render
 from dray.cli.address import registry_name
 from dray.cli.main import settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options, tell
 
 EXAMPLES = """\b
@@ -44,7 +46,9 @@ def command(
     semver:1.x, semver:1.2 - 1.4.
     """
     with make_client(settings(ctx), None, registry) as client:
-        found = client.tags(registry_name(name), matching=matching, order=order, on_event=tell)
+        call = functools.partial(client.tags, matching=matching, order=order, on_event=tell)
+        registry_name(name)
+        found = wherever(client, name, call)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from dray.cli import render
 from dray.cli.main import DONE, INTEGRITY, settings
+from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options
 
 EXAMPLES = """\b
@@ -36,7 +38,7 @@ def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any)
     chosen = settings(ctx)
     store = chosen.store()
     with make_client(chosen, store, registry) as client:
-        report = client.validate(address, on_event=Notes())
+        report = wherever(client, address, functools.partial(client.validate, on_event=Notes()))
     store.close()
     errors = sum(finding.error for finding in report.findings)
     if as_json:

@@ -85,7 +85,7 @@ class Hosts:
         else to Docker Hub (containers-registries.conf(5), "Short-Name Aliasing"). Raises
         `InvalidReference`.
         """
-        reference = Reference.parse(text)
+        Reference.parse(text)
         if not is_short(text):
             return (Meaning(text, "as it is written"),)
         settings = self.settings(aliases=True)
@@ -96,7 +96,7 @@ class Hosts:
         if settings.search:
             why = f"{settings.search_file} searches there"
             return tuple(Meaning(f"{host}/{text}", why) for host in settings.search)
-        return (Meaning(str(reference), "names without a registry are Docker Hub's"),)
+        return (Meaning(text, "names without a registry are Docker Hub's"),)
 
     def endpoints(
         self,
