@@ -27,6 +27,7 @@ bench:
 	@$(BIN)/python bench/parse.py
 	@$(BIN)/python bench/pull.py $(ARGS)
 	@$(BIN)/python bench/split.py
+	@$(BIN)/python bench/undisturbed.py
 
 faults:
 	@scripts/setup peers

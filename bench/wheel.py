@@ -13,22 +13,22 @@ __all__ = ["environment"]
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def environment(keep: Path) -> Path:
-    """Return the directory of programs of an environment with dray as it is in the checkout.
+def environment(keep: Path, root: Path = _ROOT) -> Path:
+    """Return the directory of programs of an environment with dray as it is in `root`.
 
     What is there from an earlier run is used again while the sources have not changed.
     """
     home, wheels = keep / "environment", keep / "wheel"
     programs = home / "bin"
     stamp = home / "built-from"
-    sources = f"{sys.version}\n{_digest()}"
+    sources = f"{sys.version}\n{_digest(root)}"
     if stamp.exists() and stamp.read_text() == sources:
         return programs
     for directory in (home, wheels):
         shutil.rmtree(directory, ignore_errors=True)
     _run(sys.executable, "-m", "venv", home)
     pip = (programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
-    _run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, _ROOT)
+    _run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, root)
     _run(*pip, "install", "--compile", *wheels.glob("dray-*.whl"))
     _check(programs / "python")
     stamp.write_text(sources)
@@ -42,10 +42,10 @@ def _check(python: Path) -> None:
             raise RuntimeError(f"{python.resolve()} is a launcher, not an interpreter")
 
 
-def _digest() -> str:
-    digest = hashlib.sha256((_ROOT / "pyproject.toml").read_bytes())
-    for path in sorted((_ROOT / "src").rglob("*.py")):
-        digest.update(f"{path.relative_to(_ROOT)}\n".encode())
+def _digest(root: Path) -> str:
+    digest = hashlib.sha256((root / "pyproject.toml").read_bytes())
+    for path in sorted((root / "src").rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ from by_proxy import HEAD, LOST
 from checking import problems
 from rows import Row, Run
 
-from dray.testing import Link, Proxy
+from dray.testing import Link, Proxy, random_cuts
 
 if TYPE_CHECKING:
     import subprocess
@@ -36,11 +37,12 @@ _IMAGES = 6
 
 @dataclass(frozen=True)
 class Mode:
-    """How many of the processes are killed, and whether others remove things meanwhile."""
+    """How many processes are killed, whether others remove things, how far connections get."""
 
     name: str
     kills: int = 0
     collecting: bool = False
+    cuts: bool = False
 
 
 MODES = (
@@ -48,6 +50,7 @@ MODES = (
     Mode("four at once, some killed", kills=4),
     Mode("four at once, gc beside them", collecting=True),
     Mode("four at once, some killed, gc, untag", kills=4, collecting=True),
+    Mode("four at once, some killed, all of it cut", kills=4, cuts=True),
 )
 
 
@@ -73,10 +76,11 @@ def _run(mode: Mode, seed: int) -> Run:
         for number, image in enumerate(images):
             registry.add_image(f"app{number}", image, "t")
         proxy = stack.enter_context(Proxy(registry.port, link=_LINK))
+        proxy.cuts = random_cuts(seed, 1, 400_000) if mode.cuts else ()
         names = {f"{proxy.host}/app{number}:t": image for number, image in enumerate(images)}
         crowd = _Crowd(run, mode, store, list(names), random.Random(seed))
         crowd.pull()
-        run.faults = crowd.killed
+        run.faults = crowd.killed + sum(each.cut for each in proxy.connections)
         heads = HEAD * len(registry.requests)
         run.fetched = max(run.needed, proxy.sent - heads)
         _check_requests(run, mode, registry)
@@ -131,8 +135,12 @@ class _Crowd:
         """Collect garbage, and where things are killed take names away as well."""
         chance = random.Random(self._chance.random())
         while not self._done.is_set():
-            code, errors = processes.run(self._store, "gc")
-            self._run.expect(code == 0, f"gc: {code}: {errors}")
+            process = processes.start(self._store, "gc")
+            if self._mode.kills and chance.random() < 0.5:
+                time.sleep(chance.uniform(0.1, 0.5))
+                process.kill()
+            code, errors = processes.finish(process)
+            self._run.expect(code in {0, -signal.SIGKILL}, f"gc: {code}: {errors}")
             if self._mode.kills and chance.random() < 0.5:
                 processes.run(self._store, "untag", chance.choice(self._names))
 
