@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import by_cancel
 import by_crowd
+import by_disk
 import by_fake
 import by_kill
 import by_proxy
@@ -37,6 +38,7 @@ SECTIONS: Mapping[str, Callable[..., Sequence[Row]]] = {
     "kill": by_kill.rows,
     "crowd": by_crowd.rows,
     "cancel": by_cancel.rows,
+    "disk": by_disk.rows,
 }
 _SETTINGS = ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "DRAY_STORE")
 _HOMES = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")

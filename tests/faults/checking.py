@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATABASE = "dray.db"
-_FILES = {DATABASE, "dray.lock", "blobs", "ingest", "leases"}
+_FILES = {DATABASE, "dray.lock", "names.json", "names.lock", "blobs", "ingest", "leases"}
 _BESIDE = {f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal"}
+_UNFINISHED = {"names.new"}  # of a process that was killed; the next one writes it anew
 _BLOCK = 1 << 20
 
 
@@ -49,7 +50,7 @@ def problems(
     to stand for (other names are not looked at).  `busy` if a process may be at work in it.
     """
     return [
-        *_strange_files(store),
+        *_strange_files(store, _FILES | _BESIDE | (set() if names else _UNFINISHED)),
         *_wrong_blobs(store),
         *_wrong_parts(store, contents),
         *_dangling(store),
@@ -58,9 +59,9 @@ def problems(
     ]
 
 
-def _strange_files(store: Path) -> Iterator[str]:
+def _strange_files(store: Path, known: set[str]) -> Iterator[str]:
     for file in store.iterdir():
-        if file.name not in _FILES | _BESIDE:
+        if file.name not in known:
             yield f"left over: {file.name}"
 
 

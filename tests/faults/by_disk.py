@@ -1,0 +1,60 @@
+"""Pulls for which there is no room: no file may grow beyond a limit, which is another each time."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import processes
+import subjects
+from by_fake import Watching, check_requests
+from by_proxy import HEAD, LINK
+from checking import problems
+from rows import Row, Run
+
+from dray.testing import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHORT, _LONG = 4, 60
+_FAILED = 1
+_TRIES = 4  # with a limit, before there is room
+
+
+def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
+    """Pull where there is too little room, several times, and then where there is enough."""
+    row = Row("no room")
+    if only in row.name:
+        for number in range(seed, seed + (_LONG if long else _SHORT)):
+            row.add(_run(number))
+    return [row] if row.tried else []
+
+
+def _run(seed: int) -> Run:
+    run, chance, image = Run(seed), random.Random(seed), subjects.large()
+    contents = subjects.contents(image)
+    run.needed = subjects.blob_bytes(image)
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-") as directory,
+        Watching(Path(directory) / "store") as registry,
+        Proxy(registry.port, link=LINK) as proxy,
+    ):
+        registry.add_image("app", image, "t")
+        store, name = Path(directory) / "store", f"{proxy.host}/app:t"
+        largest = max(blob.size for blob in image.blobs())
+        limits = sorted(chance.randrange(largest) for _ in range(_TRIES - 1))
+        for limit in (chance.randrange(100_000), *limits):
+            code, errors = processes.finish(processes.start(store, "pull", "-q", name, room=limit))
+            run.faults += 1
+            run.expect(code == _FAILED, f"with room for {limit:,}: exit code {code}: {errors}")
+            run.expect("Traceback" not in errors, f"with room for {limit:,}: {errors}")
+            run.problems += problems(store, contents, {}) if store.exists() else []
+        code, errors = processes.run(store, "pull", "-q", name)
+        run.expect(code == 0, f"with room for all: {code}: {errors}")
+        run.problems += problems(store, contents, {name: image.digest})
+        check_requests(run, registry.asked)
+        run.fetched = max(run.needed, proxy.sent - HEAD * len(registry.requests))
+    return run
