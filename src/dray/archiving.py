@@ -97,6 +97,47 @@ class Archiving(Connected):
         )
         return [Image(store, each.root, each.image) for each in loaded]
 
+    def import_(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        reference: str | None = None,
+        *,
+        config: bytes | None = None,
+        parent: str | None = None,
+        platform: str | Platform | None = None,
+        store: Store | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Image:
+        """Make an image of one layer: a tar, compressed or not, or a directory's content.
+
+        ``config`` is JSON that is kept byte for byte. With a ``rootfs`` it is the image's
+        config, whose DiffIDs have to fit; without one it is a version 1 JSON, from which the
+        config is made as for schema1. ``parent`` is the address of an image to put the layer
+        on (a bare name means the store). A source of no bytes at all adds no layer.
+
+        Raises `IntegrityError` for what is no tar, `InvalidDocument`, `InvalidReference`,
+        `StoreError`, `Cancelled`, and what reading the parent raises.
+        """
+        from dray.image import Image
+        from dray.model.reference import Reference
+        from dray.ops.import_ import ImportOptions, import_layer
+
+        host, store = host_platform(), store or self.store
+        wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
+        record = import_layer(
+            store,
+            Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source),
+            None if reference is None else Reference.parse(reference).with_default_tag(),
+            ImportOptions(
+                wanted or Platform(host.os, host.architecture),
+                config,
+                None if parent is None else Address.parse(parent, bare=Where.STORE),
+            ),
+            self._access(store, on_event, cancel),
+        )
+        return Image(store, record.manifest, record)
+
 
 def _target(output: str | os.PathLike[str] | BinaryIO) -> Path | int:
     if isinstance(output, str | os.PathLike):

@@ -46,7 +46,7 @@ IMAGE = build_image(
 OTHER = build_image(TARS[2:], architecture="arm64")
 PASSWORD = "p@ss: wörd/1"
 COMMANDS = (
-    *("df", "fsck", "gc", "history", "images", "load", "pull", "rm", "save", "show"),
+    *("df", "fsck", "gc", "history", "images", "import", "load", "pull", "rm", "save", "show"),
     *("tag", "untag"),
 )
 STATUSES = {

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, cast
 
 import click
 
-from dray.cli.main import settings
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
+from dray.cli.main import opened, settings
 
 EXAMPLES = """\b
 Examples:
@@ -41,7 +36,7 @@ def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) 
     shown = view("auto", quiet=quiet)
     store = settings(ctx).store()
     try:
-        with Client(store=store) as client, _opened(source) as archive:
+        with Client(store=store) as client, opened(source) as archive:
             found = client.load(archive, platform=platform, on_event=shown)
     finally:
         shown.close()
@@ -49,10 +44,3 @@ def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) 
         for _ in image.names or ("",):
             click.echo(str(image.id))
     store.close()
-
-
-def _opened(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
-    """Return the path, or standard input without a buffer in between."""
-    if source != "-":
-        return contextlib.nullcontext(source)
-    return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import click
 
@@ -17,6 +17,7 @@ from dray.cli.render import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import BinaryIO
 
     from dray.image import Store
 
@@ -47,6 +48,7 @@ _COMMANDS = {
     "gc": "Remove what no name holds any more.",
     "history": "Show the steps that made an image.",
     "images": "List the images of the store.",
+    "import": "Make an image of a tar or directory.",
     "inspect": "Show an image without its layers, as skopeo does.",
     "load": "Put the images of an archive into the store.",
     "login": "Try credentials on a registry and keep them.",
@@ -63,6 +65,9 @@ _COMMANDS = {
     "validate": "Check a whole image and report every finding.",
     "why": "Explain where a name is looked for, and as whom.",
 }
+
+
+_MODULES = {"import": "import_"}  # words that modules cannot be called by
 
 
 class Settings(NamedTuple):
@@ -96,7 +101,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"dray.cli.{cmd_name}")
+        module = importlib.import_module(f"dray.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 
@@ -243,3 +248,10 @@ def settings(ctx: click.Context) -> Settings:
     """Return what the options before the subcommand say."""
     found: Any = ctx.find_object(Settings)
     return found if isinstance(found, Settings) else Settings(None, verbose=False, debug=False)
+
+
+def opened(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+    """Return a path as it is, and for ``-`` standard input without a buffer in between."""
+    if source != "-":
+        return contextlib.nullcontext(source)
+    return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))

@@ -58,7 +58,7 @@ class Decompressed:
     """A stream of decompressed bytes; ``compression`` is its name, None for plain bytes."""
 
     def __init__(self, source: Raw) -> None:
-        replay = _Replay(source)
+        replay = Replay(source)
         self.compression = detect(replay.head)
         self._raw, self._errors = _open(replay, self.compression)
 
@@ -76,7 +76,7 @@ class Decompressed:
             ) from error
 
 
-def _open(replay: _Replay, compression: str | None) -> tuple[Raw, _Errors]:
+def _open(replay: Replay, compression: str | None) -> tuple[Raw, _Errors]:
     """Return the decompressed stream and the exceptions by which it says that it is damaged."""
     match compression:
         case "gzip":
@@ -111,8 +111,8 @@ def _open(replay: _Replay, compression: str | None) -> tuple[Raw, _Errors]:
             return replay, ()
 
 
-class _Replay(io.RawIOBase):
-    """A source whose first bytes were looked at and are given out again."""
+class Replay(io.RawIOBase):
+    """A source whose first bytes, ``head``, were looked at and are given out again."""
 
     def __init__(self, source: Raw) -> None:
         self._source = source
@@ -130,9 +130,11 @@ class _Replay(io.RawIOBase):
         return bytes(head[:filled])
 
     def readable(self) -> bool:
+        """Tell that it can be read."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; 0 at the end."""
         if not self._left:
             return self._source.readinto(buffer) or 0
         view = memoryview(buffer).cast("B")
@@ -145,7 +147,7 @@ class _Replay(io.RawIOBase):
 class _Stepwise(io.RawIOBase):
     """bzip2 and xz: streams one after the other, never more output than was asked for."""
 
-    def __init__(self, source: _Replay, make: _Make) -> None:
+    def __init__(self, source: Replay, make: _Make) -> None:
         self._source = source
         self._make = make
         self._decompressor = make()

@@ -67,14 +67,23 @@ Document: TypeAlias = "Manifest | Index | Schema1"
 
 def docker_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
     """Make a schema2 manifest, its bytes as Go's encoder writes them."""
+    return _made(mediatype.DOCKER_MANIFEST, config, layers)
+
+
+def oci_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """Make an OCI manifest, its bytes as Go's encoder writes them."""
+    return _made(mediatype.OCI_MANIFEST, config, layers)
+
+
+def _made(kind: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
     document = {
         "schemaVersion": 2,
-        "mediaType": mediatype.DOCKER_MANIFEST,
+        "mediaType": kind,
         "config": _entry(config),
         "layers": [_entry(layer) for layer in layers],
     }
     raw = gojson.encode(document).encode("utf-8")
-    return Manifest(raw, mediatype.DOCKER_MANIFEST, config, tuple(layers))
+    return Manifest(raw, kind, config, tuple(layers))
 
 
 def _entry(descriptor: Descriptor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_PLAIN_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+OCI_PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
@@ -68,6 +69,13 @@ def essence(content_type: str) -> str:
 def is_foreign(media_type: str) -> bool:
     """Tell whether a layer is one that registries need not hold."""
     return media_type.lower().startswith(_FOREIGN)
+
+
+def layer_type(compression: str | None, *, docker: bool) -> str:
+    """Return the type of a layer that is plain (None) or compressed with gzip or zstd."""
+    if docker:
+        return DOCKER_PLAIN_LAYER + (f".{compression}" if compression else "")
+    return OCI_PLAIN_LAYER + (f"+{compression}" if compression else "")
 
 
 def artifact_name(media_type: str) -> str | None:

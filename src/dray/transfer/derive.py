@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dray.model import mediatype, v1
+from dray.model import gojson, mediatype, v1
+from dray.model._fields import load_object
+from dray.model.config import MAX_DEPTH
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import docker_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dray.content.ports import Receipt
+    from dray.model.digest import Digest
     from dray.model.manifest import Manifest
+    from dray.model.platform import Platform
     from dray.model.schema1 import Schema1
 
 
@@ -38,3 +42,37 @@ def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
     entries = [replace(layer.descriptor, media_type=mediatype.DOCKER_LAYER) for layer in layers]
     descriptor = Descriptor.of(config, mediatype.DOCKER_CONFIG)
     return Derived(config, docker_manifest(descriptor, entries))
+
+
+def imported_config(
+    diff_ids: Sequence[Digest],
+    entry: Mapping[str, Any],
+    *,
+    parent: bytes | None,
+    given: bytes | None,
+    platform: Platform,
+) -> bytes:
+    """Make the config of an imported layer; ``entry`` is what history says of it.
+
+    ``given`` is a version 1 JSON, which makes the config as schema1's does. Otherwise it is
+    the parent's with one step more, or one with nothing but the step and the platform.
+    """
+    history = [*_history(parent), dict(entry)]
+    if given is not None:
+        found = v1.history_entry(given, empty_layer=bool(entry.get("empty_layer")))
+        return v1.config_from_v1(given, diff_ids, [*history[:-1], found])
+    fields: dict[str, Any] = {"architecture": platform.architecture, "config": {}}
+    fields |= {"os": platform.os} | ({"variant": platform.variant} if platform.variant else {})
+    if parent is not None:
+        fields = dict(gojson.raw_fields(parent))
+    fields["created"] = entry["created"]
+    fields["rootfs"] = v1.rootfs(diff_ids)
+    fields["history"] = history
+    return gojson.encode(gojson.sorted_map(fields)).encode("utf-8")
+
+
+def _history(config: bytes | None) -> list[dict[str, Any]]:
+    if config is None:
+        return []
+    found = load_object(config, "the image config", max_depth=MAX_DEPTH)
+    return [entry.value for entry in found.objects("history")]

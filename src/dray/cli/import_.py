@@ -1,0 +1,65 @@
+"""``dray import``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dray.cli.main import opened, settings
+from dray.cli.options import make_client, registry_options
+
+EXAMPLES = """\b
+Examples:
+  dray import rootfs.tar.gz mine:1
+  tar -C rootfs -c . | dray import - mine:1
+  dray import --parent alpine --config config.json ./tree mine:2
+"""
+
+
+@click.command("import", epilog=EXAMPLES)
+@click.argument("source", metavar="FILE|DIR|-")
+@click.argument("reference", metavar="[NAME[:TAG]]", required=False)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A whole config, or a version 1 JSON.",
+)
+@click.option("--parent", metavar="NAME|ADDRESS", help="An image to put the layer on.")
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    source: str,
+    reference: str | None,
+    config: Path | None,
+    parent: str | None,
+    platform: str | None,
+    **registry: Any,
+) -> None:
+    """Make an image of a tar, compressed or not, or of a directory's content.
+
+    Prints the image id. Nothing at all, zero bytes, makes an image without a layer.
+    """
+    from dray.cli.progress import Quiet
+
+    if source == "-" and os.isatty(sys.stdin.fileno()):
+        raise click.UsageError("there is no tar on a terminal: name a file, or use a pipe", ctx)
+    chosen = settings(ctx)
+    store = chosen.store()
+    with make_client(chosen, store, registry) as client, opened(source) as content:
+        image = client.import_(
+            content,
+            reference,
+            config=None if config is None else config.read_bytes(),
+            parent=parent,
+            platform=platform,
+            on_event=Quiet(),
+        )
+    click.echo(str(image.id))
+    store.close()

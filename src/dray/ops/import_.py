@@ -1,0 +1,238 @@
+"""Import: a tar or a directory becomes one layer of a new image."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.archive.files import translated
+from dray.content.codec import Replay, decompress, detect
+from dray.content.events import Status
+from dray.content.verify import VerifiedLayer
+from dray.errors import IntegrityError, InvalidDocument
+from dray.model import mediatype
+from dray.model._fields import load_object
+from dray.model.config import MAX_DEPTH, parse_config
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.model.manifest import Manifest, docker_manifest, oci_manifest, parse
+from dray.ops.content import Content, ContentPuller
+from dray.ops.packing import Packing
+from dray.ops.places import open_place
+from dray.store.images import ImageRecord
+from dray.transfer.copy import CopyOptions
+from dray.transfer.derive import imported_config
+from dray.transfer.graph import Selection, select
+from dray.transfer.progress import Emitter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Raw, Receipt
+    from dray.model.address import Address
+    from dray.model.platform import Platform
+    from dray.model.reference import Reference
+    from dray.ops.places import Access
+    from dray.store import LocalStore
+    from dray.store.ingest import Ingest
+
+_KEPT = {None, "gzip", "zstd"}  # what layers may be compressed with; else they are unpacked
+
+
+class ImportOptions(NamedTuple):
+    """What is known of the image besides its layer.
+
+    ``config`` is a whole config or a version 1 JSON; ``parent`` is what the layer is put on.
+    """
+
+    platform: Platform
+    config: bytes | None = None
+    parent: Address | None = None
+
+
+def import_layer(
+    store: LocalStore,
+    source: Path | Raw,
+    reference: Reference | None,
+    options: ImportOptions,
+    access: Access,
+) -> ImageRecord:
+    """Make an image of one layer, a tar however compressed or a directory's content.
+
+    SPEC: "Local store", `import`. Nothing at all makes an image without that layer. Raises
+    `IntegrityError` for what is no tar, `InvalidDocument` for a config that does not fit, and
+    what opening the parent raises; then nothing is named.
+    """
+    emitter = Emitter(access.listener, "" if reference is None else reference.familiar)
+    with store.ingest() as ingest:
+        work = _Import(store, ingest, options, access, emitter)
+        with _opened(source) as stream:
+            layer = work.layer(stream)
+        record = work.image(layer)
+        ingest.commit(
+            [record], record.manifest, record.manifest, [] if reference is None else [reference]
+        )
+    emitter.emit(Status.DONE, message=f"Imported {record.id}")
+    return record
+
+
+class _Import:
+    def __init__(
+        self,
+        store: LocalStore,
+        ingest: Ingest,
+        options: ImportOptions,
+        access: Access,
+        emitter: Emitter,
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._options = options
+        self._cancel = access.cancel
+        self._parent: tuple[Content, Manifest] | None = None
+        if options.parent is not None:
+            self._parent = self._obtain(options.parent, access, emitter)
+
+    def _obtain(
+        self, address: Address, access: Access, emitter: Emitter
+    ) -> tuple[Content, Manifest]:
+        """Have the parent in the store, wherever it is."""
+        with open_place(address, access) as source:
+            puller = ContentPuller(
+                self._store,
+                self._ingest,
+                source.place,
+                emitter,
+                CopyOptions(),
+                access.cancel,
+                verify_signatures=True,
+            )
+            if source.shown is not None:
+                document = source.place.document(source.shown)
+                assert isinstance(document, Manifest)  # noqa: S101 - images have no other
+                chosen = Selection((), source.shown, document)
+            else:
+                wanted = self._options.platform
+                chosen = select(source.digest, source.document, wanted, source.place.document)
+            content = puller.obtain(chosen, None)
+            manifest = parse(content.manifest, content.media_type)
+            assert isinstance(manifest, Manifest)  # noqa: S101 - schema1 has been converted
+            return content, manifest
+
+    def layer(self, stream: Raw) -> Receipt | None:
+        """Store the layer; None where there is nothing."""
+        replay = Replay(stream)
+        if not replay.head:
+            return None
+        compression = detect(replay.head)
+        kept: Raw = replay if compression in _KEPT else decompress(replay)
+        receipt = self._ingest.put_unknown(kept, self._cancel)
+        assert receipt.diff_id is not None  # noqa: S101 - it was followed
+        with VerifiedLayer(self._store.open(receipt.descriptor.digest), receipt.diff_id) as plain:
+            _check_tar(plain, self._cancel)
+            plain.drain()
+        return receipt
+
+    def image(self, layer: Receipt | None) -> ImageRecord:
+        """Make config and manifest over the layer and store them."""
+        config, blobs = self._config(layer)
+        parsed = parse_config(config)
+        below = None if self._parent is None else self._parent[1]
+        docker = below is not None and below.media_type == mediatype.DOCKER_MANIFEST
+        layers = [] if below is None else list(below.layers)
+        if layer is not None:
+            kind = mediatype.layer_type(self._packing(layer), docker=docker)
+            layers.append(Descriptor(kind, layer.descriptor.digest, layer.descriptor.size))
+        kind = mediatype.DOCKER_CONFIG if docker else mediatype.OCI_CONFIG
+        descriptor = Descriptor.of(config, kind)
+        make = docker_manifest if docker else oci_manifest
+        manifest = make(descriptor, layers)
+        self._ingest.put_bytes(descriptor, config, self._cancel)
+        digest = Digest.of(manifest.raw)
+        wanted = [(each, True) for each in [descriptor.digest, *blobs, *(x.digest for x in layers)]]
+        root = Descriptor(manifest.media_type, digest, len(manifest.raw))
+        self._ingest.add_document(root, manifest.raw, wanted, self._cancel)
+        return ImageRecord(
+            manifest=digest,
+            id=descriptor.digest,
+            platform=str(parsed.platform.normalized()),
+            created=parsed.created,
+            size=sum({each.digest: each.size or 0 for each in layers}.values()) + len(config),
+        )
+
+    def _packing(self, layer: Receipt) -> str | None:
+        with self._store.open(layer.descriptor.digest) as file:
+            return detect(file.read(8))
+
+    def _config(self, layer: Receipt | None) -> tuple[bytes, list[Digest]]:
+        """Return the config, and the blobs that it was made from and that stay with it."""
+        parent = None if self._parent is None else self._store.read(self._parent[0].record.id)
+        diff_ids = [] if parent is None else list(parse_config(parent).diff_ids)
+        if layer is not None and layer.diff_id is not None:
+            diff_ids.append(layer.diff_id)
+        given = self._options.config
+        if given is not None and "rootfs" in _fields(given):
+            _compare(given, diff_ids)
+            return given, []
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        entry = {"created": now, "comment": "imported"}
+        made = imported_config(
+            diff_ids,
+            entry if layer is not None else entry | {"empty_layer": True},
+            parent=parent,
+            given=given,
+            platform=self._options.platform,
+        )
+        if given is None:
+            return made, []
+        kept = Descriptor.of(given, "application/json")
+        self._ingest.put_bytes(kept, given, self._cancel)
+        return made, [kept.digest]
+
+
+def _fields(config: bytes) -> dict[str, object]:
+    return load_object(config, "the config", max_depth=MAX_DEPTH).value
+
+
+def _compare(config: bytes, diff_ids: list[Digest]) -> None:
+    """Refuse a config whose rootfs is another than that of the layers."""
+    stated = list(parse_config(config).diff_ids)
+    if stated != diff_ids:
+        found = " ".join(map(str, diff_ids)) or "none"
+        raise InvalidDocument(
+            "does not fit the layers", path="rootfs.diff_ids", hint=f"the layers are {found}"
+        )
+
+
+def _check_tar(layer: VerifiedLayer, cancel: CancelToken) -> None:
+    """Read a layer as a tar, so that nothing else becomes one."""
+    try:
+        with tarfile.open(fileobj=layer, mode="r|", bufsize=256 * 1024) as tar:
+            for _ in tar:
+                cancel.check()
+                tar.members = []  # type: ignore[attr-defined] # it keeps all that it has seen
+    except (tarfile.TarError, EOFError, UnicodeError, ValueError) as error:
+        raise IntegrityError(
+            f"the layer is no tar: {error}", expected="a tar", actual=str(error)
+        ) from None
+
+
+# What comes in
+
+
+@contextlib.contextmanager
+def _opened(source: Path | Raw) -> Iterator[Raw]:
+    if not isinstance(source, Path):
+        yield source
+    elif source.is_dir():
+        with Packing(source) as packing:
+            yield packing
+    else:
+        with translated(str(source)):
+            file = source.open("rb", buffering=0)
+        with file:
+            yield file

@@ -1,0 +1,186 @@
+"""Import: a tar or directory as a layer, with the metadata given."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray
+from dray.errors import IntegrityError, InvalidDocument, InvalidReference, NotFound
+from dray.model import v1
+from dray.testing import FakeRegistry, build_image, compress, sha256, tar_layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Dray
+    from dray import Client, Store
+
+TAR = tar_layer({"etc/": None, "etc/f": b"content", "big": b"x" * 3_000_000})
+EMPTY = bytes(10240)
+
+
+def good(image: dray.Image) -> dray.Image:
+    with dray.Client(store=image.store) as client:
+        report = client.validate(f"store:{image.id}")
+    assert [finding for finding in report.findings if finding.error] == []
+    return image
+
+
+@pytest.mark.parametrize("how", ["none", "gzip", "zstd", "bzip2", "xz"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_tar_is_a_layer(client: Client, tmp_path: Path, how: str, *, piped: bool):
+    data = compress(TAR, how)
+    (tmp_path / "tar").write_bytes(data)
+    source = io.BytesIO(data) if piped else tmp_path / "tar"
+    image = good(client.import_(source, "mine:1", platform="linux/arm64/v8"))
+    assert image.names == ("docker.io/library/mine:1",)
+    assert (image.platform.os, image.platform.architecture) == ("linux", "arm64")
+    (layer,) = image.layers
+    assert str(layer.diff_id) == sha256(TAR)
+    assert str(layer.digest) == sha256(data if how in {"none", "gzip", "zstd"} else TAR)
+    assert image.created
+    assert client.store.get("mine:1").id == image.id
+
+
+def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client):
+    nil = good(client.import_(io.BytesIO(), "nil"))
+    assert (list(nil.layers), nil.config.diff_ids) == ([], ())
+    assert [step.empty_layer for step in nil.config.history] == [True]
+    empty = good(client.import_(io.BytesIO(EMPTY), "empty"))
+    assert [str(layer.diff_id) for layer in empty.layers] == [sha256(EMPTY)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no tar", b"x" * 5000, TAR[:-20_000], compress(TAR, "gzip")[:-9]],
+    ids=["short", "long", "cut", "gzip"],
+)
+def test_what_is_no_tar(client: Client, data: bytes):
+    with pytest.raises(IntegrityError):
+        client.import_(io.BytesIO(data), "mine")
+    assert client.store.images() == []
+
+
+def test_a_directory_always_makes_the_same_tar(client: Client, tmp_path: Path):
+    tree = tmp_path / "tree"
+    (tree / "b" / "deep").mkdir(parents=True)
+    (tree / "b" / "deep" / "file").write_bytes(b"x" * 300_000)
+    (tree / "a").symlink_to("/etc/passwd")
+    os.link(tree / "b" / "deep" / "file", tree / "hard")
+    os.mkfifo(tree / "fifo")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(tree / "socket"))
+    first, second = (good(client.import_(tree, f"tree:{number}")) for number in range(2))
+    assert first.layers[0].digest == second.layers[0].digest
+    with first.layers[0].open_tar() as tar:
+        found = {member.name: member for member in tar}
+    assert list(found) == ["a", "b", "b/deep", "b/deep/file", "fifo", "hard"]
+    assert (found["a"].issym(), found["hard"].islnk(), found["fifo"].isfifo()) == (True,) * 3
+    assert found["b/deep/file"].size == 300_000
+
+
+# Configs
+
+
+def test_a_whole_config_is_kept_byte_for_byte(client: Client):
+    config = json.dumps(
+        {"rootfs": {"type": "layers", "diff_ids": [sha256(TAR)]}, "os": "linux", "x": "<&>"},
+        indent=3,
+    ).encode()
+    image = client.import_(io.BytesIO(TAR), "mine", config=config)
+    assert image.config.raw == config
+    assert str(image.id) == sha256(config)
+
+
+@pytest.mark.parametrize("diff_ids", [[], [sha256(b"")], [sha256(TAR), sha256(TAR)]])
+def test_a_whole_config_has_to_fit(client: Client, diff_ids: list[str]):
+    config = json.dumps({"rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
+    with pytest.raises(InvalidDocument, match=r"rootfs\.diff_ids: does not fit") as caught:
+        client.import_(io.BytesIO(TAR), "mine", config=config)
+    assert sha256(TAR) in caught.value.hint
+    assert client.store.images() == []
+
+
+def test_a_version_1_json_makes_the_config_and_stays(client: Client, store: Store):
+    given = b'{"id": "x", "os":"linux", "architecture":"amd64",  "config": {"Cmd": ["<sh>"]}}'
+    image = good(client.import_(io.BytesIO(TAR), "mine", config=given))
+    history = [v1.history_entry(given, empty_layer=False)]
+    assert image.config.raw == v1.config_from_v1(given, [dray.Digest.of(TAR)], history)
+    store.gc()
+    assert store.read(dray.Digest.of(given)) == given
+
+
+@pytest.mark.parametrize("config", [b"", b"[]", b'{"a":1,"a":2}', b"\xff"])
+def test_configs_that_are_none(client: Client, config: bytes):
+    with pytest.raises(InvalidDocument):
+        client.import_(io.BytesIO(TAR), config=config)
+
+
+# Parents
+
+
+@pytest.mark.parametrize("style", ["oci", "docker"])
+def test_a_layer_on_top_of_an_image(fake: FakeRegistry, client: Client, style: str):
+    below = build_image([tar_layer({"a": b"a"})], style=style, cmd=["sh"], labels={"k": "<"})  # type: ignore[arg-type]
+    fake.add_image("app", below, "v1")
+    client.pull(f"{fake.host}/app:v1")
+    name = f"{fake.host}/app:v1"
+    for parent in (name, f"docker://{name}", below.id):
+        image = good(client.import_(io.BytesIO(compress(TAR, "gzip")), "mine", parent=parent))
+        assert [str(found) for found in image.config.diff_ids] == [*below.diff_ids, sha256(TAR)]
+        assert (image.config.cmd, image.config.labels) == (("sh",), {"k": "<"})
+        assert len(image.config.history) == 2
+        assert image.manifest.media_type == below.manifest.media_type
+    given = json.dumps({"rootfs": {"diff_ids": [*below.diff_ids, sha256(TAR)]}}).encode()
+    assert client.import_(io.BytesIO(TAR), "m", parent=name, config=given).config.raw == given
+    nil = good(client.import_(io.BytesIO(), "nil", parent=name))
+    assert [str(found) for found in nil.config.diff_ids] == list(below.diff_ids)
+
+
+def test_what_is_not_there(client: Client, tmp_path: Path):
+    with pytest.raises(NotFound):
+        client.import_(io.BytesIO(TAR), "mine", parent="nothing")
+    with pytest.raises(NotFound, match="no such file"):
+        client.import_(tmp_path / "nothing", "mine")
+    with pytest.raises(InvalidReference):
+        client.import_(io.BytesIO(TAR), "Mine")
+
+
+def test_the_command(dray: Dray, tmp_path: Path, environment: dict[str, str]):
+    (tmp_path / "rootfs.tar").write_bytes(TAR)
+    config = json.dumps({"rootfs": {"diff_ids": [sha256(TAR)]}})
+    (tmp_path / "config.json").write_text(config)
+    done = dray(
+        "import", "--config", str(tmp_path / "config.json"), str(tmp_path / "rootfs.tar"), "mine:1"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == sha256(config.encode()) + "\n"
+    piped = subprocess.run(
+        [sys.executable, "-m", "dray", "import", "-", "mine:2"],
+        input=TAR,
+        capture_output=True,
+        env=environment,
+        check=True,
+        timeout=60,
+    )
+    assert piped.stdout.startswith(b"sha256:")
+    assert "mine" in dray("images").stdout
+    missing = dray("import", str(tmp_path / "nothing"))
+    assert missing.returncode == 3
+
+
+def test_what_is_imported_can_be_unpacked_by_tar(client: Client, tmp_path: Path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"x")
+    image = client.import_(tmp_path / "tree")
+    with tarfile.open(fileobj=io.BytesIO(image.layers[0].open().read())) as tar:
+        assert tar.getnames() == ["file"]
