@@ -1,0 +1,114 @@
+"""Going on where an earlier pull stood, for blobs of which nobody says how long they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.testing import (
+    Answer,
+    Cut,
+    FakeRegistry,
+    Fault,
+    build_schema1,
+    compress,
+    pseudo_random_files,
+    sha256,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dray as library
+
+LAYER = compress(tar_layer(pseudo_random_files(31, 1_500_000, 2)), "gzip")
+BUILT = build_schema1([LAYER])
+DIGEST = sha256(LAYER)
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    fake.add_blob(LAYER)
+    piece = BUILT.manifest
+    fake.add_manifest("app", piece.data, piece.media_type, "t", digest=BUILT.digest)
+    return f"{fake.host}/app:t"
+
+
+@pytest.fixture
+def part(store: library.Store) -> Path:
+    path = store.path / "ingest" / f"{DIGEST.replace(':', '-')}.part"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def asked(fake: FakeRegistry) -> list[str | None]:
+    return [r.headers.get("range") for r in fake.requests if DIGEST in r.path]
+
+
+def is_whole(store: library.Store) -> bool:
+    blob = store.path / "blobs" / "sha256" / DIGEST[7:]
+    return blob.read_bytes() == LAYER and not list((store.path / "ingest").iterdir())
+
+
+def test_a_complete_part_needs_no_request(
+    fake: FakeRegistry, name: str, client: library.Client, store: library.Store, part: Path
+):
+    """SPEC: "A part of exactly the blob's size is verified without a request": the digest tells."""
+    part.write_bytes(LAYER)
+    client.pull(name)
+    assert asked(fake) == []
+    assert is_whole(store)
+
+
+@pytest.mark.parametrize("there", [1, 700_000, len(LAYER) - 1])
+def test_a_part_is_continued(
+    fake: FakeRegistry,
+    name: str,
+    client: library.Client,
+    store: library.Store,
+    part: Path,
+    there: int,
+):
+    part.write_bytes(LAYER[:there])
+    client.pull(name)
+    assert asked(fake) == [f"bytes={there}-"]
+    assert is_whole(store)
+
+
+@pytest.mark.parametrize(
+    "wrong", [LAYER + b"more", bytes(len(LAYER)), bytes(100)], ids=["long", "other", "begun"]
+)
+def test_a_part_of_something_else_starts_over(
+    fake: FakeRegistry,
+    name: str,
+    client: library.Client,
+    store: library.Store,
+    part: Path,
+    wrong: bytes,
+):
+    part.write_bytes(wrong)
+    client.pull(name)
+    assert asked(fake)[-1] is None
+    assert len(asked(fake)) <= 3
+    assert is_whole(store)
+
+
+def test_a_cut_at_the_last_byte_is_continued(
+    fake: FakeRegistry, name: str, client: library.Client, store: library.Store
+):
+    fake.inject(Fault(Cut(after=len(LAYER) - 1), path=DIGEST, times=1))
+    client.pull(name)
+    assert asked(fake) == [None, f"bytes={len(LAYER) - 1}-"]
+    assert is_whole(store)
+
+
+def test_a_registry_that_fails_for_good_leaves_the_part(
+    fake: FakeRegistry, name: str, client: library.Client, part: Path
+):
+    part.write_bytes(LAYER[:1000])
+    fake.inject(Fault(Answer(403), path=DIGEST))
+    with pytest.raises(Exception, match="403"):
+        client.pull(name)
+    assert part.read_bytes() == LAYER[:1000]
