@@ -15,7 +15,7 @@ from checking import problems
 from rows import Row, Run
 
 from dray import Client, Store
-from dray.testing import Distribution, Link, Proxy, find_binary
+from dray.testing import Distribution, Link, Proxy, find_binary, make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LINK = Link(shared_rate=40e6, send_buffer=64 * 1024)
 HEAD = 2_000  # bytes of an answer that are no blob's: its head, or a document
 LOST = 2**20  # bytes that may be on their way when a connection ends without a farewell
-_SHORT, _LONG = 2, 40
+_SHORT, _LONG = 1, 40
 _AT_ONCE = 4  # pulls that mostly wait
 _TIMEOUT = 0.5  # seconds without a byte, where there are stalls
 _LENIENT = 10.0  # the same elsewhere: a machine that is busy is no fault
@@ -44,6 +44,7 @@ class Trouble:
     timeout: float = _LENIENT
     link: Link = LINK
     lossy: bool = True
+    tls: bool = False
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
@@ -52,14 +53,19 @@ def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
         return []
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,
-        Distribution(Path(directory)) as registry,
+        Distribution(Path(directory) / "plain") as plain,
+        Distribution(Path(directory) / "tls", tls=_certificate(Path(directory))) as secure,
         ThreadPoolExecutor(_AT_ONCE) as workers,
     ):
-        registry.push("app", subjects.large(), "t")
+        for registry in (plain, secure):
+            registry.push("app", subjects.large(), "t")
         found = {trouble: Row(trouble.name) for trouble in TROUBLES if only in trouble.name}
         runs = [
             workers.submit(
-                lambda which, number: found[which].add(_run(registry, which, number)), *which
+                lambda which, number: found[which].add(
+                    _run(secure if which.tls else plain, which, number)
+                ),
+                *which,
             )
             for number in range(seed, seed + (_LONG if long else _SHORT))
             for which in ((trouble, number) for trouble in found)
@@ -67,6 +73,11 @@ def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
         for run in runs:
             run.result()
     return list(found.values())
+
+
+def _certificate(directory: Path) -> tuple[Path, Path]:
+    _, certificate, key = make_certificate(directory)
+    return certificate, key
 
 
 def _run(registry: Distribution, trouble: Trouble, seed: int) -> Run:
@@ -107,7 +118,11 @@ def _pull(run: Run, trouble: Trouble, chance: random.Random, proxy: Proxy, store
 def _to_the_end(run: Run, name: str, store: Store, trouble: Trouble, done: threading.Event) -> None:
     try:
         with Client(
-            store=store, timeout=trouble.timeout, retries=_PATIENCE, on_request=run.answered
+            store=store,
+            timeout=trouble.timeout,
+            retries=_PATIENCE,
+            on_request=run.answered,
+            insecure=trouble.tls,  # whose certificate it is does not matter here
         ) as client:
             client.pull(name)
     except Exception as error:
@@ -145,6 +160,8 @@ TROUBLES = [
     Trouble("registry: connections cut", _cuts, lossy=False),
     Trouble("registry: connections reset", _cuts, reset=True),
     Trouble("registry: cut on a long way", _cuts, link=Link(rate=20e6, round_trip=0.05)),
+    Trouble("registry over TLS: cut", _cuts, tls=True),
+    Trouble("registry over TLS: reset", _cuts, reset=True, tls=True),
     Trouble("registry: all cut at once", during=_breaks),
     Trouble("registry: stalls", during=_stalls, timeout=_TIMEOUT),
 ]
