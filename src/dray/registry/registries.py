@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 
 MAX_FILE = 4 * 2**20  # bytes of a file
 _PULLS = ("all", "digest-only", "tag-only")
-# A line that is more than a comment, and one that says something of other than short names.
-_ANYTHING = re.compile(rb"^[ \t]*[^\s#]", re.MULTILINE)
-# The latter's keys are tables and lists; a short name's value is a text ("registry" is one).
-_HOSTS = re.compile(
-    rb"^[ \t]*(?:\[\[?[ \t]*)?[\"']?(?:registr|unqualified|credential)"
-    rb"[\w-]*[\"']?[ \t]*(?!=[ \t]*[\"']|[\w\"' \t-])",
-    re.MULTILINE,
-)
-_SHORT = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
+_SHORT = r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
 
 
 class Mirror(NamedTuple):
@@ -145,9 +137,11 @@ def _merged(first: Settings, then: Settings) -> Settings:
 
 
 def _parse(raw: bytes, file: Path, *, aliases: bool, alone: bool) -> Settings:
-    if not (_ANYTHING if aliases else _HOSTS).search(raw):
-        said = "nothing" if not _ANYTHING.search(raw) else "short names only"
-        return Settings(consulted=((file, f"read, {said}"),))
+    lines = [line for line in map(bytes.strip, raw.splitlines()) if line and line[:1] != b"#"]
+    if not lines:
+        return Settings(consulted=((file, "read, nothing"),))
+    if not aliases and _short_names_only(lines):
+        return Settings(consulted=((file, "read, short names only"),))
     import tomllib
 
     try:
@@ -160,6 +154,12 @@ def _parse(raw: bytes, file: Path, *, aliases: bool, alone: bool) -> Settings:
         return _settings(content, file, alone=alone)
     except InvalidDocument as error:
         raise error.within(str(file)) from None
+
+
+def _short_names_only(lines: Sequence[bytes]) -> bool:
+    """Tell whether nothing but the table of aliases begins in a file (TOML 1.0, "Table")."""
+    first, *others = lines
+    return first.startswith(b"[aliases]") and not any(line.startswith(b"[") for line in others)
 
 
 def _settings(content: dict[str, Any], file: Path, *, alone: bool) -> Settings:
@@ -176,7 +176,7 @@ def _settings(content: dict[str, Any], file: Path, *, alone: bool) -> Settings:
     helpers = "credential-helpers" in content
     found = fields.text_map("aliases")
     for name, value in found.items():
-        if not _SHORT.fullmatch(name):
+        if not re.fullmatch(_SHORT, name):
             fields.fail("aliases", f"{name!r} is no short name")
         if value and "/" not in value:
             fields.fail("aliases", f"{name!r} stands for {value!r}, which names no registry")

@@ -11,8 +11,8 @@ from urllib.parse import urljoin, urlsplit
 
 from dray.content.retry import RetryPolicy
 from dray.errors import NetworkError, Unauthorized
-from dray.model.reference import Reference
 from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.asked import Asked, advice
 from dray.registry.certificates import Tls
 from dray.registry.credentials import CredentialStore
 from dray.registry.hosts import Hosts
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.registry.connections import Trust
-    from dray.registry.credentials import Credentials
     from dray.registry.hosts import Endpoint
-    from dray.registry.tokens import Tokens
+    from dray.registry.identity import Identity
 
 MAX_REDIRECTS = 5
 # Bytes as served of what is kept, bounded for each kind. Parsed documents take a few times that.
@@ -104,7 +103,7 @@ class Session:
         )
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostState] = collections.defaultdict(_HostState)
-        self._tokens: Tokens | None = None
+        self._identity: Identity | None = None
         self.documents: Kept[Digest, Document] = Kept(KEPT_DOCUMENTS)
         self.configs: Kept[Digest, bytes] = Kept(KEPT_CONFIGS)
         self.names: Kept[str, Digest] = Kept(KEPT_NAMES)
@@ -125,7 +124,7 @@ class Session:
         try:
             return self._send(endpoint, state, call, cancel)
         except Unauthorized as error:
-            error.hint = error.hint or self._advice(endpoint, call)
+            error.hint = error.hint or advice(self.credentials, endpoint, call.repository)
             raise
 
     def _send(
@@ -133,14 +132,14 @@ class Session:
     ) -> Response:
         authorization = None
         if state.challenges:  # the host has asked for one before
-            authorization = self._authorization(endpoint, call, None, cancel)
+            authorization = self._authorization(endpoint, state, call, None, cancel)
         for _ in range(3):  # without a token, with one, with one for the scope asked for
             response = self._send_schemes(endpoint, state, call, authorization, cancel)
             if response.status != _UNAUTHORIZED:
                 return self._follow(endpoint, call, response, cancel)
             body = response.read(MAX_ERROR)
             state.challenges = response.headers("WWW-Authenticate")
-            fresh = self._authorization(endpoint, call, authorization, cancel)
+            fresh = self._authorization(endpoint, state, call, authorization, cancel)
             if fresh is None or fresh == authorization:
                 break
             authorization = fresh
@@ -150,31 +149,6 @@ class Session:
             body = again.read(MAX_ERROR)
         what = f"{endpoint.name}/{call.repository}" if call.repository else endpoint.name
         raise failure(response, body, what, endpoint.name, scope=call.scope)
-
-    def _advice(self, endpoint: Endpoint, call: Call) -> str:
-        """Say what to do about a refusal: whose credentials it was, or where there were none."""
-        host = endpoint.name
-        trail = self.credentials.trail(host, call.repository, own=endpoint.own)
-        failed = [
-            f"{place.place.partition(' ')[0]}: {place.outcome}" for place in trail if place.failed
-        ]
-        if trail and trail[-1].credentials is not None:
-            where = trail[-1].place
-            found = f"the credentials of {where} are not good for this; `dray login {host}`"
-            advice = (
-                "the credentials that were given are not good for this"
-                if where == "--creds"
-                else found
-            )
-        elif call.repository:
-            name = Reference(host, call.repository).familiar_name
-            advice = (
-                f"no credentials for {host} were found; `dray login {host}`, "
-                f"or `dray why {name}` to see where they were looked for"
-            )
-        else:
-            advice = ""
-        return "\n".join([advice, *failed])
 
     def asks_for(self, endpoint: Endpoint) -> str:
         """Say how an endpoint, once asked, wanted to know who is asking; "" if it did not."""
@@ -268,56 +242,25 @@ class Session:
     def _authorization(
         self,
         endpoint: Endpoint,
+        state: _HostState,
         call: Call,
         refused: str | None,
         cancel: CancelToken,
     ) -> str | None:
         """Return a header to send, other than ``refused``; None if there is none to try."""
-        from dray.registry.tokens import Tokens
+        from dray.registry.identity import Identity
 
         with self._lock:
-            if self._tokens is None:
-                self._tokens = Tokens(self._transport, self.policy, self._tls)
-            tokens = self._tokens
-        state = self._host(endpoint)
-        registry = f"{state.scheme or endpoint.schemes[0]}://{endpoint.host}"
-
-        def header(credentials: Credentials | None) -> str | None:
-            return tokens.header(
-                endpoint, registry, call.scope, state.challenges, credentials, refused, cancel
-            )
-
-        credentials = self._credentials(endpoint, call, cancel, refused)
-        try:
-            return header(credentials)
-        except Unauthorized:
-            fresh = self._renewed(endpoint, call, cancel, credentials)
-            if fresh is None:
-                raise
-            return header(fresh)
-
-    def _credentials(
-        self, endpoint: Endpoint, call: Call, cancel: CancelToken, refused: str | None
-    ) -> Credentials | None:
-        """Return the credentials for a call; not those that were refused, if there are others."""
-        found = self.credentials.find(
-            endpoint.name, call.repository, own=endpoint.own, cancel=cancel
+            if self._identity is None:
+                self._identity = Identity(self.credentials, self._transport, self.policy, self._tls)
+        asked = Asked(
+            endpoint,
+            f"{state.scheme or endpoint.schemes[0]}://{endpoint.host}",
+            call.repository,
+            call.scope,
+            state.challenges,
         )
-        if refused is not None and found is not None and refused == found.basic:
-            return self._renewed(endpoint, call, cancel, found) or found
-        return found
-
-    def _renewed(
-        self, endpoint: Endpoint, call: Call, cancel: CancelToken, refused: Credentials | None
-    ) -> Credentials | None:
-        """Look again for credentials: a helper, or a new login, may give others than before."""
-        if refused is None:
-            return None
-        self.credentials.forget()
-        found = self.credentials.find(
-            endpoint.name, call.repository, own=endpoint.own, cancel=cancel
-        )
-        return None if found == refused else found
+        return self._identity.header(asked, refused, cancel)
 
     def _tls(self, endpoint: Endpoint, url: str) -> Tls:
         """Return how to meet an address that ``endpoint`` sends us to.

@@ -16,10 +16,11 @@ from dray.registry.answers import failure
 from dray.registry.transport import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from dray.content.cancel import CancelToken
     from dray.content.retry import RetryPolicy
+    from dray.registry.asked import Asked
     from dray.registry.certificates import Tls
     from dray.registry.credentials import Credentials
     from dray.registry.hosts import Endpoint
@@ -43,30 +44,27 @@ class Tokens:
 
     def header(
         self,
-        endpoint: Endpoint,
-        registry: str,
-        scope: str,
-        challenges: Sequence[str],
+        asked: Asked,
         credentials: Credentials | None,
         refused: str | None,
         cancel: CancelToken,
     ) -> str | None:
         """Return an ``Authorization`` other than ``refused``, or None if there is none to try.
 
-        ``registry`` is the registry's address, ``challenges`` are its ``WWW-Authenticate``
-        headers. However many threads ask at once, a token is fetched once. Raises
-        `Unauthorized` where the token server refuses or must not be asked.
+        However many threads ask at once, a token is fetched once. Raises `Unauthorized` where
+        the token server refuses or must not be asked.
         """
-        parsed = auth.parse_challenges(challenges)
+        parsed = auth.parse_challenges(asked.challenges)
         challenge = auth.choose(parsed, credentials)
         if challenge is None:
             return None
         if challenge.scheme == "basic":
             return credentials.basic if credentials is not None else None
+        scope = asked.scope
         scopes = [scope] if scope else []
         if refused is not None and (more := _insufficient(parsed)) not in {"", scope}:
             scopes.append(more)
-        key = (endpoint.host, scope)
+        key = (asked.endpoint.host, scope)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         while not lock.acquire(timeout=0.05):
@@ -75,7 +73,7 @@ class Tokens:
             token, expires = self._tokens.get(key, (None, 0.0))
             if token is not None and token.header != refused and time.monotonic() < expires:
                 return token.header
-            token = self._fetch(endpoint, registry, challenge, scopes, credentials, cancel)
+            token = self._fetch(asked, challenge, scopes, credentials, cancel)
             self._tokens[key] = (token, time.monotonic() + token.life)
             return token.header
         finally:
@@ -83,14 +81,14 @@ class Tokens:
 
     def _fetch(
         self,
-        endpoint: Endpoint,
-        registry: str,
+        asked: Asked,
         challenge: auth.Challenge,
         scopes: list[str],
         credentials: Credentials | None,
         cancel: CancelToken,
     ) -> auth.Token:
-        problem = auth.realm_problem(registry, challenge.get("realm"))
+        endpoint = asked.endpoint
+        problem = auth.realm_problem(asked.address, challenge.get("realm"))
         if problem is not None:
             raise Unauthorized(
                 f"{endpoint.name}: sends to a token server that {problem}; it was not asked",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
 _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
-_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # the standard library's words
+_REFUSED = r"Tunnel connection failed: (\d{3})"  # the standard library's words
 _WHO_ARE_YOU, _SERVER_ERROR = 407, 500
 
 _log = logging.getLogger("dray")
@@ -292,7 +292,7 @@ def _translated(
     cancel.check()
     host = urlsplit(request.url).netloc.rpartition("@")[2]
     if proxy is not None:
-        if (refused := _REFUSED.search(str(error))) is not None:
+        if (refused := re.search(_REFUSED, str(error))) is not None:
             return _proxy_refused(proxy, host, int(refused.group(1)))
         if isinstance(error, ProxyError):
             host = f"{host}: the proxy {proxy}"
