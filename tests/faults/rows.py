@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SHOWN = 10  # problems of each kind
 _WIDTHS = (44, 6, 6, 9, 12, 12, 9)
 _HEAD = ("what went wrong", "tried", "faults", "survived", "needed kB", "refetched kB", "seconds")
 
@@ -93,5 +94,7 @@ def print_table(rows: Sequence[Row]) -> None:
     if slowest := max(row.slowest for row in rows):
         print(f"the slowest to stop when asked to took {slowest:.2f} seconds")
     for row in rows:
-        for problem in row.problems:
+        for problem in row.problems[:_SHOWN]:
             print(f"FAILED {problem}")
+        if len(row.problems) > _SHOWN:
+            print(f"FAILED {row.name}: {len(row.problems) - _SHOWN} more")
