@@ -184,6 +184,7 @@ def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: libr
     assert waits == sorted(set(waits))  # once for each step
     assert 3 <= len(waits) <= 20
     assert 0 < waits[-1] <= layer.size
+    assert heard[-1].message == f"Downloaded newer image for {name}"  # as for the first one
     assert sum(layer.digest in request.path for request in fake.requests) == 1
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dray.registry.session import Session
     from dray.store import LocalStore
     from dray.store.images import ImageRecord
+    from dray.store.refs import Ref
 
 
 class PullOptions(NamedTuple):
@@ -153,6 +154,8 @@ class _Pull:
         """
         if reference.digest is not None:
             reference = reference.with_digest(reference.digest)
+        # As it is now: who fetches the same at the same time may be done before us.
+        before = self._store.find(reference)
         try:
             root, targets = self._targets(reference)
             found = [
@@ -166,7 +169,7 @@ class _Pull:
         self._emitter.emit(Status.DIGEST, root)
         for selection, content in found:
             self._content.add_documents(selection, content)
-        return self._name(reference, root, [content for _, content in found])
+        return self._name(reference, root, [content for _, content in found], before)
 
     def done(self, updated: bool) -> None:  # noqa: FBT001 - a fact, not a switch
         state = "Downloaded newer image for" if updated else "Image is up to date for"
@@ -215,10 +218,11 @@ class _Pull:
 
     # Names
 
-    def _name(self, reference: Reference, root: Digest, found: list[Content]) -> Pulled:
+    def _name(
+        self, reference: Reference, root: Digest, found: list[Content], before: Ref | None
+    ) -> Pulled:
         """Pin the names on the root, all at once, at the end."""
         primary = min(found, key=self._preference)
-        before = self._store.find(reference)
         old = self._store.image(before.manifest) if before else None
         names = {reference.with_digest(root)} if self._options.names else set()
         if reference.digest is None:
