@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dray import Client, Event, RegistryError, Status
 from dray.testing import (
     Answer,
     Cut,
@@ -112,3 +113,23 @@ def test_a_registry_that_fails_for_good_leaves_the_part(
     with pytest.raises(Exception, match="403"):
         client.pull(name)
     assert part.read_bytes() == LAYER[:1000]
+
+
+# One policy, applied once
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, attempts: int):
+    """Retries within retries would multiply, and nobody would hear of the inner ones."""
+    pauses: list[float] = []
+
+    def hear(event: Event) -> None:
+        if event.status is Status.RETRYING:
+            pauses.append(event.seconds)
+
+    with FakeRegistry(tokens=True) as registry, Client(store=store, retries=attempts) as client:
+        fault = registry.inject(Fault(Answer(503), path="/token"))
+        with pytest.raises(RegistryError, match="token server"):
+            client.pull(f"{registry.host}/app:t", on_event=hear)
+        assert fault.count == attempts
+        assert len(pauses) == attempts - 1

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dray.content.cancel import CancelToken
-    from dray.content.retry import RetryPolicy
     from dray.registry.asked import Asked
     from dray.registry.certificates import Tls
     from dray.registry.credentials import Credentials, CredentialStore
@@ -29,11 +28,10 @@ class Identity:
         self,
         store: CredentialStore,
         transport: Transport,
-        policy: RetryPolicy,
         tls: Callable[[Endpoint, str], Tls],
     ) -> None:
         self._store = store
-        self._tokens = Tokens(transport, policy, tls)
+        self._tokens = Tokens(transport, tls)
 
     def header(self, asked: Asked, refused: str | None, cancel: CancelToken) -> str | None:
         """Return an ``Authorization`` other than ``refused``, or None if there is none to try.

@@ -252,7 +252,7 @@ class Session:
 
         with self._lock:
             if self._identity is None:
-                self._identity = Identity(self.credentials, self._transport, self.policy, self._tls)
+                self._identity = Identity(self.credentials, self._transport, self._tls)
         asked = Asked(
             endpoint,
             f"{state.scheme or endpoint.schemes[0]}://{endpoint.host}",

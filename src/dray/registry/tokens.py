@@ -9,8 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from dray.content.retry import run
-from dray.errors import Unauthorized
+from dray.errors import DrayError, Unauthorized
 from dray.registry import auth
 from dray.registry.answers import failure
 from dray.registry.transport import Request
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dray.content.cancel import CancelToken
-    from dray.content.retry import RetryPolicy
     from dray.registry.asked import Asked
     from dray.registry.certificates import Tls
     from dray.registry.credentials import Credentials
@@ -32,11 +30,8 @@ _BAD_REQUEST = 400
 class Tokens:
     """Answers challenges. Thread-safe."""
 
-    def __init__(
-        self, transport: Transport, policy: RetryPolicy, tls: Callable[[Endpoint, str], Tls]
-    ) -> None:
+    def __init__(self, transport: Transport, tls: Callable[[Endpoint, str], Tls]) -> None:
         self._transport = transport
-        self._policy = policy
         self._tls = tls
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, str], threading.Lock] = {}
@@ -104,15 +99,17 @@ class Tokens:
             self._tls(endpoint, wanted.url),
         )
 
-        def fetch() -> auth.Token:
-            response = self._transport.send(request, cancel)
-            raw = response.read(auth.MAX_TOKEN)
-            if response.status >= _BAD_REQUEST:
-                what = f"{endpoint.name}: its token server"
-                raise failure(response, raw, what, endpoint.name, scope=" ".join(scopes))
+        # Once: whoever wants the token tries again for what it is wanted for, and tells of it.
+        response = self._transport.send(request, cancel)
+        raw = response.read(auth.MAX_TOKEN)
+        if response.status >= _BAD_REQUEST:
+            what = f"{endpoint.name}: its token server"
+            raise failure(response, raw, what, endpoint.name, scope=" ".join(scopes))
+        try:
             return auth.parse_token(raw, endpoint.name)
-
-        return run(self._policy, cancel, fetch)
+        except DrayError as error:
+            error.transient = error.transient or not response.framed
+            raise
 
 
 def _insufficient(challenges: list[auth.Challenge]) -> str:
