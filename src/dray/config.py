@@ -220,7 +220,7 @@ def _either(env: Mapping[str, str], name: str) -> str:
 
 def _authorities(env: Mapping[str, str]) -> tuple[str, Path] | None:
     """Return the variable that names whom to trust, and what it names."""
-    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if env.get(name):
             return name, Path(env[name])
     return None

@@ -10,7 +10,7 @@ from dray.model.address import Address, Where
 def registry_name(text: str) -> str:
     """Return the name of a repository in a registry, ``docker://`` taken off."""
     if Address.parse(text).where is not Where.REGISTRY:
-        raise click.UsageError(f"{text}: cannot be pulled, only repositories in registries can")
+        raise click.UsageError(f"{text}: only names of repositories in registries are meant here")
     return text.removeprefix("docker://")
 
 

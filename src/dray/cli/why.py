@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dray.cli import render
+from dray.cli.address import registry_name
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
 
@@ -40,6 +41,7 @@ def command(
     Shows no secret. The registry is asked as well, also for its rate limit, by a request that
     counts against none.
     """
+    registry_name(name)
     chosen = settings(ctx)
     registry["retries"] = registry["retries"] or 1  # who asks why has no time to lose
     with make_client(chosen, None, registry) as client:

@@ -114,7 +114,8 @@ def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
 
 def _load_trust(context: ssl.SSLContext, trust: Trust | None) -> None:
     """Load the usual authorities; OpenSSL itself reads the variables whose names begin with SSL."""
-    if trust is not None and not trust.path.exists():
+    # The directory may be several, with colons between.
+    if trust is not None and trust.variable != "SSL_CERT_DIR" and not trust.path.exists():
         raise DrayError(f"{trust.variable}: {trust.path}: no such file")
     if trust is None or trust.variable.startswith("SSL"):
         context.load_default_certs()

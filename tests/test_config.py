@@ -1,0 +1,96 @@
+"""What variables say, and where files would be (docs/configuration.md, "Variables and files")."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dray.config import Config
+
+HOME = Path("/home/me")
+
+
+def config(**env: str) -> Config:
+    return Config.from_environment(env, HOME)
+
+
+def test_without_variables():
+    found = config()
+    settings = HOME / ".config" / "containers"
+    assert found.store == HOME / ".local" / "share" / "dray"
+    assert found.auth_files == (
+        Path(f"/run/containers/{os.getuid()}/auth.json"),
+        settings / "auth.json",
+        HOME / ".docker" / "config.json",
+        HOME / ".dockercfg",
+    )
+    own = settings / "registries.conf.d"
+    assert found.registries == (
+        (settings / "registries.conf", (own,)),
+        (
+            Path("/etc/containers/registries.conf"),
+            (Path("/etc/containers/registries.conf.d"), own),
+        ),
+    )
+    assert found.certificates == (
+        settings / "certs.d",
+        Path("/etc/containers/certs.d"),
+        Path("/etc/docker/certs.d"),
+    )
+    assert (found.proxies, found.authorities, found.auth_file_alone) == (("", "", ""), None, False)
+
+
+def test_directories_that_variables_name():
+    found = config(
+        XDG_DATA_HOME="/data",
+        XDG_CONFIG_HOME="/conf",
+        XDG_RUNTIME_DIR="/run/me",
+        DOCKER_CONFIG="/d",
+    )
+    assert found.store == Path("/data/dray")
+    assert found.auth_files == (
+        Path("/run/me/containers/auth.json"),
+        Path("/conf/containers/auth.json"),
+        Path("/d/config.json"),
+        HOME / ".dockercfg",
+    )
+    assert found.login_file == found.auth_files[0]
+    assert found.registries[0][0] == Path("/conf/containers/registries.conf")
+    assert found.certificates[0] == Path("/conf/containers/certs.d")
+
+
+def test_files_that_variables_name():
+    found = config(
+        DRAY_STORE="/s", REGISTRY_AUTH_FILE="/a.json", CONTAINERS_REGISTRIES_CONF="/r.conf"
+    )
+    assert (found.store, found.auth_files, found.login_file) == (
+        Path("/s"),
+        (Path("/a.json"),),
+        Path("/a.json"),
+    )
+    assert found.auth_file_alone
+    ((file, directories),) = found.registries
+    assert file == Path("/r.conf")
+    assert [path.parent.name for path in directories] == ["containers", "containers"]
+    ((other, same),) = found.with_registries_conf(Path("/other")).registries
+    assert (other, same) == (Path("/other"), directories)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root can make the directory in /run")
+def test_login_writes_where_it_can():
+    assert config().login_file == HOME / ".config" / "containers" / "auth.json"
+
+
+def test_proxies_in_capitals_or_not():
+    assert config(HTTP_PROXY="a", https_proxy="b", NO_PROXY="c", no_proxy="d").proxies == (
+        *("a", "b"),
+        "c",
+    )
+    assert "secret" not in repr(config(HTTPS_PROXY="http://me:secret@p"))
+
+
+@pytest.mark.parametrize(
+    "name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+)
+def test_authorities(name: str):
+    assert config(**{name: "/ca", "CURL_CA_BUNDLE": "/ca"}).authorities == (name, Path("/ca"))
