@@ -28,6 +28,7 @@ bench:
 	@$(BIN)/python bench/pull.py $(ARGS)
 	@$(BIN)/python bench/split.py
 	@$(BIN)/python bench/undisturbed.py
+	@$(BIN)/python bench/store.py
 
 faults:
 	@scripts/setup peers

@@ -48,6 +48,17 @@ def save(db: Database, directory: Path) -> None:
         _write(path, json.dumps({"version": 1, "names": names}, separators=(",", ":")))
 
 
+def is_behind(db: Database, directory: Path) -> bool:
+    """Tell whether names have been set since the copy was written."""
+    try:
+        written = (directory / FILE).stat().st_mtime
+    except FileNotFoundError:
+        return True
+    with db.read() as connection:
+        (changed,) = connection.execute("SELECT max(updated) FROM refs").fetchone()
+    return changed is not None and changed >= int(written)
+
+
 def _age(path: Path) -> float:
     """Return the seconds since the copy was written; a time in the future is long ago."""
     try:

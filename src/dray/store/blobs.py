@@ -12,8 +12,6 @@ from dray.model.digest import HEX_LENGTHS
 from dray.store.locks import fsync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dray.model.digest import Digest
 
 
@@ -48,15 +46,17 @@ class BlobFiles:
         """Return a blob's size in bytes; raises `FileNotFoundError`."""
         return os.path.getsize(self._file(digest))  # noqa: PTH202 - see above
 
-    def all(self) -> Iterator[str]:
-        """Yield the digests of all blobs that are there, as text."""
-        for algorithm in HEX_LENGTHS:
+    def all(self) -> set[str]:
+        """Return the digests of all blobs that are there, as text."""
+        found: set[str] = set()
+        for algorithm, length in HEX_LENGTHS.items():
             try:
                 names = os.listdir(f"{self._blobs}/{algorithm}")  # noqa: PTH208 - see above
             except FileNotFoundError:
                 continue
-            length = HEX_LENGTHS[algorithm]
-            yield from [f"{algorithm}:{name}" for name in names if len(name) == length]
+            prefix = f"{algorithm}:"
+            found.update([prefix + name for name in names if len(name) == length])
+        return found
 
     def has(self, digest: str) -> bool:
         """Tell whether a blob is there; the digest is text, as in `all`."""

@@ -23,13 +23,8 @@ if TYPE_CHECKING:
     from dray.store.db import Database
 
 BATCH = 500  # blobs that one transaction unlinks
-_ROWS = (
-    "DELETE FROM images WHERE manifest = ?",
-    "DELETE FROM documents WHERE digest = ?",
-    "DELETE FROM edges WHERE parent = ?",
-    "DELETE FROM blobs WHERE digest = ?",
-    "DELETE FROM provenance WHERE digest = ?",
-)
+_DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
+_KEYS = (("blobs", "digest"), ("provenance", "digest"))
 
 
 class Collected(NamedTuple):
@@ -62,6 +57,7 @@ class Collector:
         self._files = files
         self._db = db
         self._lease = lease
+        self.renamed = False  # whether names have gone
         self._digests: list[str] = []
         self._images: list[str] = []
         self._documents: set[str] = set()
@@ -73,7 +69,7 @@ class Collector:
         In the latter case names go too that held nothing by themselves and whose image is gone;
         in the former other images without a name stay whole, they wait for the latter.
         """
-        candidates = self._everything() if only is None else only
+        candidates = self._everything() if only is None else set(only)
         garbage: list[str] = []
         seen = None
         while True:
@@ -84,58 +80,69 @@ class Collector:
                         leases.release(connection, lease)
                     held = reachable(connection, only)
                     if only is None:
-                        refs.drop_loose(connection, held)
-                    garbage = self._garbage(connection, set(candidates) - held)
+                        self.renamed |= refs.drop_loose(connection, held)
+                    garbage = self._garbage(connection, candidates - held)
                     seen = version
                 batch, garbage = garbage[:BATCH], garbage[BATCH:]
-                self._remove(connection, batch)
-            candidates = garbage
+                if batch:
+                    self._remove(connection, batch)
             if not garbage:
                 return self._collected()
+            candidates.difference_update(batch)
 
     def plan(self) -> Collected:
         """Return what `collect` would remove of everything; nothing is changed."""
         candidates = self._everything()
         with self._db.snapshot() as connection:
             held = reachable(connection, dead=leases.dead(connection, self._leases))
-            self._account(connection, self._garbage(connection, candidates - held))
+            garbage = self._garbage(connection, candidates - held)
+            for start in range(0, len(garbage), BATCH):
+                self._account(connection, garbage[start : start + BATCH])
         return self._collected()
 
     def _garbage(self, connection: sqlite3.Connection, garbage: set[str]) -> list[str]:
-        """Put documents first: an image is unknown before its layers begin to go."""
+        """Put documents first: an image is unknown before its layers begin to go.
+
+        In order, so that a batch concerns few pages of the database.
+        """
         if not garbage:
             return []
         rows = connection.execute("SELECT digest FROM documents").fetchall()
         documents = garbage.intersection(digest for (digest,) in rows)
         self._documents |= documents
-        return [*documents, *(garbage - documents)]
+        return [*sorted(documents), *sorted(garbage - documents)]
 
     def _everything(self) -> set[str]:
         """Return all that could be collected: files, and rows whose files are gone."""
+        found = self._files.all()
         with self._db.read() as connection:
-            rows = connection.execute("SELECT digest FROM blobs").fetchall()
-        return {digest for (digest,) in rows}.union(self._files.all())
+            (rows,) = connection.execute("SELECT count(*) FROM blobs").fetchone()
+            if rows > len(found):
+                found.update(digest for (digest,) in connection.execute("SELECT digest FROM blobs"))
+        return found
 
     def _collected(self) -> Collected:
         images = list(dict.fromkeys(self._images))
         return Collected(self._digests, self._size, images, frozenset(self._documents))
 
     def _account(self, connection: sqlite3.Connection, batch: list[str]) -> None:
-        for digest in batch:
-            row = connection.execute("SELECT size FROM blobs WHERE digest = ?", (digest,))
-            (size,) = row.fetchone() or (self._files.size_of(digest),)
-            self._size += size
-            found = connection.execute("SELECT id FROM images WHERE manifest = ?", (digest,))
-            self._images += [image_id for (image_id,) in found]
+        many = ",".join("?" * len(batch))
+        rows = connection.execute(f"SELECT digest, size FROM blobs WHERE digest IN ({many})", batch)  # noqa: S608 - only marks
+        sizes = dict(rows.fetchall())
+        self._size += sum(sizes.values())
+        self._size += sum(self._files.size_of(digest) for digest in batch if digest not in sizes)
+        if not self._documents.isdisjoint(batch):
+            rows = connection.execute(f"SELECT id FROM images WHERE manifest IN ({many})", batch)  # noqa: S608 - as above
+            self._images += [image_id for (image_id,) in rows]
         self._digests += batch
 
     def _remove(self, connection: sqlite3.Connection, batch: list[str]) -> None:
         self._account(connection, batch)
         for digest in batch:
             self._files.unlink(digest)
-        keys = [(digest,) for digest in batch]
-        for statement in _ROWS:
-            connection.executemany(statement, keys)
+        many = ",".join("?" * len(batch))
+        for table, key in _KEYS if self._documents.isdisjoint(batch) else _DOCUMENT_KEYS + _KEYS:
+            connection.execute(f"DELETE FROM {table} WHERE {key} IN ({many})", batch)  # noqa: S608 - only names and marks
 
     def run(self, *, dry_run: bool) -> Collected:
         """Remove all that nothing holds, and what dead operations left."""

@@ -22,11 +22,9 @@ def reachable(
     followed whether they were wanted or not: what an index lists and the store has belongs
     to it.
     """
-    kept = "" if only is not None else "WHERE kept"
-    named = connection.execute(
-        f"SELECT root FROM refs {kept} UNION SELECT manifest FROM refs {kept}"  # noqa: S608
-    )
-    roots = {digest for (digest,) in named}
+    named = connection.execute("SELECT root, manifest, kept FROM refs").fetchall()
+    roots = {root for root, _, kept in named if kept or only is not None}
+    roots.update([manifest for _, manifest, kept in named if kept or only is not None])
     if only is not None:
         images = connection.execute("SELECT manifest FROM images")
         roots.update(digest for (digest,) in images if digest not in only)
@@ -58,10 +56,13 @@ class Edges:
             children = self._children.get(digest, "").split()
             if digest in self._names:
                 children.append(self._names[digest])
-            if children:
-                new = set(children) - found
-                found |= new
-                todo += new
+            # Most children are layers, which lead to nothing.
+            todo += [
+                child
+                for child in children
+                if child not in found and (child in self._children or child in self._names)
+            ]
+            found.update(children)
         return found
 
 

@@ -84,26 +84,29 @@ def list_named(connection: sqlite3.Connection, tagged: bool | None = None) -> li
     A name by digest is left out where its repository has a tag for the same document.
     """
     # Joined here and not by SQLite, which takes twice as long over some thousands of names.
-    records = {
-        row[0]: row
-        for row in connection.execute(f"SELECT {_COLUMNS} FROM images")  # noqa: S608 - a constant
-    }
-    names = connection.execute("SELECT name, root, manifest FROM refs ORDER BY name").fetchall()
-    tags = [row for row in names if "@" not in row[0]]
-    found = tags
-    if not tagged:
-        with_tag = {(name.rpartition(":")[0], root) for name, root, _ in tags}
-        digests = [
-            row
-            for row in names
-            if "@" in row[0] and (row[0].partition("@")[0], row[1]) not in with_tag
-        ]
-        found = digests if tagged is False else sorted(tags + digests)
-    return [
-        Listed(name, root, *records[manifest])
-        for name, root, manifest in found
-        if manifest in records
-    ]
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM images")  # noqa: S608 - a constant
+    records = {row[0]: row for row in rows}
+    found = []
+    current = ""
+    roots: set[str] = set()
+    # In order, all tags of a repository come right before its digests.
+    for name, root, manifest in connection.execute(
+        "SELECT name, root, manifest FROM refs ORDER BY name"
+    ):
+        repository, at, _ = name.partition("@")
+        if at:
+            if tagged or (repository == current and root in roots):
+                continue
+        else:
+            repository, _, _ = name.rpartition(":")
+            if repository != current:
+                current, roots = repository, set()
+            roots.add(root)
+            if tagged is False:
+                continue
+        if manifest in records:
+            found.append(Listed._make((name, root, *records[manifest])))
+    return found
 
 
 def list_unnamed(connection: sqlite3.Connection) -> list[Listed]:

@@ -218,6 +218,7 @@ class LocalStore:
         Downloads that were broken off go too, unless somebody is adding to the store. With
         ``dry_run`` nothing is changed, and the answer is what would be removed now.
         """
+        from dray.store import backup
         from dray.store.gc import Collected, Collector
 
         db = self._existing()
@@ -226,8 +227,10 @@ class LocalStore:
         if dry_run:
             return Collector(self.path, self._files, db).run(dry_run=True)
         with self.ingest() as ingest:
-            ingest.renamed = True  # names may go that held nothing, or were not saved yet
-            return self._collector(ingest).run(dry_run=False)
+            collector = self._collector(ingest)
+            found = collector.run(dry_run=False)
+            ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)
+            return found
 
     def check(self, cancel: CancelToken | None = None) -> Checked:
         """Hash every blob and compare what names need with what is there; changes nothing.

@@ -80,12 +80,12 @@ def remove(connection: sqlite3.Connection, references: Iterable[Reference]) -> N
     )
 
 
-def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> None:
+def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> bool:
     """Drop the names that hold nothing by themselves and whose root is not ``held``."""
     rows = connection.execute("SELECT name, root FROM refs WHERE NOT kept").fetchall()
-    connection.executemany(
-        "DELETE FROM refs WHERE name = ?", [(name,) for name, root in rows if root not in held]
-    )
+    gone = [(name,) for name, root in rows if root not in held]
+    connection.executemany("DELETE FROM refs WHERE name = ?", gone)
+    return bool(gone)
 
 
 def loose_names(
