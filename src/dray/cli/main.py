@@ -37,34 +37,44 @@ _EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
     (errors.DrayError, FAILED),
 )
 
-_HELP_LINES = 16  # of help, besides the commands
+_HELP_LINES = 24  # of help, besides the commands
 
-_COMMANDS = {
-    "blob": "Print a blob, verified.",
-    "config": "Print an image's config as it is.",
-    "digest": "Print the digest that a name stands for.",
-    "df": "Show what the store takes on the disk.",
-    "fsck": "Check the store, and mend it.",
-    "gc": "Remove what no name holds any more.",
-    "history": "Show the steps that made an image.",
-    "images": "List the images of the store.",
-    "import": "Make an image of a tar or directory.",
-    "inspect": "Show an image without its layers, as skopeo does.",
-    "load": "Put the images of an archive into the store.",
-    "login": "Try credentials on a registry and keep them.",
-    "logout": "Forget credentials.",
-    "manifest": "Print a manifest or index as it is.",
-    "pull": "Fetch images from registries into the store.",
-    "referrers": "List what refers to an image: signatures, SBOMs.",
-    "rm": "Remove names, and images with their last name.",
-    "save": "Write images to an archive or layout.",
-    "show": "Show an image of the store.",
-    "tag": "Give an image of the store further names.",
-    "tags": "List the tags of a repository.",
-    "untag": "Drop names; their images stay until gc.",
-    "validate": "Check a whole image and report every finding.",
-    "why": "Explain where a name is looked for, and as whom.",
+# What there is, by what it deals with; the module of a command is loaded when it is used.
+_GROUPS = {
+    "Registries": {
+        "pull": "Fetch images from registries into the store.",
+        "inspect": "Show an image without its layers, as skopeo does.",
+        "tags": "List the tags of a repository.",
+        "digest": "Print the digest that a name stands for.",
+        "manifest": "Print a manifest or index as it is.",
+        "config": "Print an image's config as it is.",
+        "blob": "Print a blob, verified.",
+        "referrers": "List what refers to an image: signatures, SBOMs.",
+        "history": "Show the steps that made an image.",
+        "validate": "Check a whole image and report every finding.",
+    },
+    "The store": {
+        "images": "List the images of the store.",
+        "show": "Show an image of the store.",
+        "tag": "Give an image of the store further names.",
+        "untag": "Drop names; their images stay until gc.",
+        "rm": "Remove names, and images with their last name.",
+        "df": "Show what the store takes on the disk.",
+        "gc": "Remove what no name holds any more.",
+        "fsck": "Check the store, and mend it.",
+    },
+    "Archives": {
+        "save": "Write images to an archive or layout.",
+        "load": "Put the images of an archive into the store.",
+        "import": "Make an image of a tar or directory.",
+    },
+    "Access": {
+        "login": "Try credentials on a registry and keep them.",
+        "logout": "Forget credentials.",
+        "why": "Explain where a name is looked for, and as whom.",
+    },
 }
+_COMMANDS = {name: text for group in _GROUPS.values() for name, text in group.items()}
 
 
 _MODULES = {"import": "import_"}  # words that modules cannot be called by
@@ -129,11 +139,13 @@ class _Commands(click.Group):
         # From the table, so that help imports none of them.
         import shutil
 
-        with formatter.section("Commands"):
-            if len(_COMMANDS) + _HELP_LINES < shutil.get_terminal_size().lines:
-                formatter.write_dl(list(_COMMANDS.items()))
-            else:  # help fits a screen
-                formatter.write_text("  ".join(_COMMANDS))
+        if len(_COMMANDS) + _HELP_LINES < shutil.get_terminal_size().lines:
+            for title, group in _GROUPS.items():
+                with formatter.section(title):
+                    formatter.write_dl(list(group.items()))
+        else:  # help fits a screen
+            with formatter.section("Commands"):
+                formatter.write_dl([(title, " ".join(group)) for title, group in _GROUPS.items()])
 
 
 @click.group(
