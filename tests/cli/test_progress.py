@@ -108,6 +108,20 @@ def test_summaries_for_programs(dray: Dray, fake: FakeRegistry, store: library.S
     assert first["current"] == 1_500_000
 
 
+def test_a_log_says_once_what_is_waited_for(dray: Dray, fake: FakeRegistry):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Trickle(2_000_000), path=PIECE.digest))
+    first = dray.start("pull", "-q", f"{fake.host}/app:t")
+    while not any(PIECE.digest in request.path for request in fake.requests):
+        assert first.poll() is None
+    second = dray("pull", f"{fake.host}/app:t")
+    assert first.wait(20) == 0
+    assert second.stderr.splitlines()[1:3] == [
+        f"{PIECE.digest[7:19]}  Waiting",
+        f"{PIECE.digest[7:19]}  Already exists",
+    ]
+
+
 def test_validate_says_why_nothing_moves(dray: Dray, fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=2))

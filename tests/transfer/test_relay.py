@@ -188,6 +188,17 @@ def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: libr
     assert sum(layer.digest in request.path for request in fake.requests) == 1
 
 
+def test_a_layer_that_is_there_twice_is_fetched_once(fake: FakeRegistry, client: library.Client):
+    tar = tar_layer(pseudo_random_files(6, 100_000, 2))
+    built = build_image([tar, tar_layer({"a": b"a"}), tar])
+    fake.add_image("app", built, "t")
+    heard: list[Event] = []
+    pulled = client.pull(f"{fake.host}/app:t", on_event=heard.append)
+    assert len(pulled.layers) == 3
+    assert sum(built.layers[0].digest in request.path for request in fake.requests) == 1
+    assert sum(event.status is Status.COMPLETE for event in heard) == 2
+
+
 def test_cancelling_who_fetches_leaves_the_blob_to_who_waits(
     fake: FakeRegistry, store: library.Store
 ):

@@ -180,6 +180,7 @@ class Plain:
         self._stream = stream
         self._last = time.monotonic()
         self._lock = threading.Lock()
+        self._waiting: set[Digest | None] = set()
         self._closed = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="dray-heartbeat", daemon=True)
         self._heart.start()
@@ -189,6 +190,9 @@ class Plain:
         with self._lock:
             _tally.update(event)
             text = line(event)
+            if event.status is Status.WAITING and event.digest not in self._waiting:
+                self._waiting.add(event.digest)
+                text = f"{event.digest.short if event.digest else ''}  Waiting"
             if text is not None:
                 self._write(text)
 

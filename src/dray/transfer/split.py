@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Fetch = Callable[[int, int, CancelToken], Stream]  # a segment from here up to there
 
 SEGMENT = 4 * 2**20  # bytes of one request
-WINDOW = 6  # segments that may be under way or wait for those before them
+WINDOW = 6  # segments at least that may be under way or wait for those before them
 LARGE = 64 * 2**20  # bytes that must be left for dray to split a blob by itself
 USUAL = 4  # connections where nobody says how many
 _LEAD = 2 * SEGMENT  # bytes that the one connection still brings while others begin
@@ -162,9 +162,15 @@ class _Watch:
             return False
         began, busy_then, position_then = before
         # Several times the bytes take several times the processor, if there is as much.
-        cores = len(os.sched_getaffinity(0))
-        idle = (busy - busy_then) * self._connections < cores * (now - began)
+        idle = (busy - busy_then) * self._connections < _cores() * (now - began)
         return idle and (position - position_then) / (now - began) < _FAST
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        return os.cpu_count() or 1
 
 
 class _Adaptive:
@@ -315,7 +321,8 @@ class Segments:
     def _claim(self) -> _Segment | None:
         """Return the next segment when there is room for it; None if there is none left."""
         with self._changed:
-            while len(self._window) >= WINDOW and not self._token.cancelled:
+            most = max(WINDOW, len(self._threads))
+            while len(self._window) >= most and not self._token.cancelled:
                 self._changed.wait()
             self._token.check()
             if self._next == self._size:
