@@ -29,6 +29,7 @@ bench:
 	@$(BIN)/python bench/split.py
 	@$(BIN)/python bench/undisturbed.py
 	@$(BIN)/python bench/store.py
+	@$(BIN)/python bench/inspecting.py
 
 faults:
 	@scripts/setup peers

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from build import Built
     from measure import Figures
 
-__all__ = ["Results", "print_image", "print_targets"]
+__all__ = ["Results", "Verdict", "print_image", "print_targets", "print_verdicts"]
 
 _MB = 10**6
 _ARCHIVE, _PODMAN = "skopeo docker-archive:", "podman pull"
@@ -51,7 +51,9 @@ class Results:
         return None if isinstance(found, str) else found
 
 
-class _Verdict(NamedTuple):
+class Verdict(NamedTuple):
+    """A figure and the largest that it may be."""
+
     what: str
     value: float
     limit: float
@@ -85,20 +87,25 @@ def print_targets(results: Results) -> None:
     """Print every target that these figures say something about."""
     print("\ntargets (ratios of median wall times unless another unit is given)")
     verdicts = [*_ratios(results), *_peaks(results), *_requests(results), *_starts(results)]
+    print_verdicts(verdicts)
+
+
+def print_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Print figures with their limits, and how many are within them."""
     for verdict in verdicts:
         print(verdict)
     missed = sum(verdict.value > verdict.limit for verdict in verdicts)
     print(f"  {len(verdicts) - missed} of {len(verdicts)} met")
 
 
-def _ratios(results: Results) -> Iterator[_Verdict]:
+def _ratios(results: Results) -> Iterator[Verdict]:
     for image, ours, theirs, limit in _RATIOS:
         left, right = results.figures(image, ours), results.figures(image, theirs)
         if left is not None and right is not None:
-            yield _Verdict(f"{image}: {ours} / {theirs}", left.wall / right.wall, limit)
+            yield Verdict(f"{image}: {ours} / {theirs}", left.wall / right.wall, limit)
 
 
-def _peaks(results: Results) -> Iterator[_Verdict]:
+def _peaks(results: Results) -> Iterator[Verdict]:
     for image, rows in results.pulls.items():
         highest = [
             row.highest_peak
@@ -106,23 +113,23 @@ def _peaks(results: Results) -> Iterator[_Verdict]:
             if name.startswith("dray") and not isinstance(row, str)
         ]
         if highest:
-            yield _Verdict(f"{image}: largest peak of dray", max(highest) / _MB, _PEAK / _MB, " MB")
+            yield Verdict(f"{image}: largest peak of dray", max(highest) / _MB, _PEAK / _MB, " MB")
     five, big = results.figures("five", "dray"), results.figures("big", "dray")
     if five is not None and big is not None:
-        yield _Verdict("big: peak of dray / its peak with five", big.peak / five.peak, _GROWTH)
+        yield Verdict("big: peak of dray / its peak with five", big.peak / five.peak, _GROWTH)
 
 
-def _requests(results: Results) -> Iterator[_Verdict]:
+def _requests(results: Results) -> Iterator[Verdict]:
     for image, row in results.up_to_date.items():
         if isinstance(row, str):
             print(f"  {image}: second pull {row}")
         else:
             what = f"{image}: requests when up to date ({row.wall:.3f} s)"
-            yield _Verdict(what, row.requests, _UP_TO_DATE_REQUESTS)
+            yield Verdict(what, row.requests, _UP_TO_DATE_REQUESTS)
 
 
-def _starts(results: Results) -> Iterator[_Verdict]:
+def _starts(results: Results) -> Iterator[Verdict]:
     if results.start:
         ours, bare = results.start["dray --version"], results.start["python -c pass"]
         what = f"dray --version ({ours.wall:.3f} s) / python -c pass ({bare.wall:.3f} s)"
-        yield _Verdict(what, ours.wall / bare.wall, _START)
+        yield Verdict(what, ours.wall / bare.wall, _START)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from dray.image import Image, Layer, Store
     from dray.model.digest import Digest
+    from dray.model.inspection import Inspection
     from dray.model.platform import Platform
     from dray.model.reference import Reference
 
@@ -50,6 +51,7 @@ __all__ = [
     "DrayError",
     "Event",
     "Image",
+    "Inspection",
     "IntegrityError",
     "InvalidDigest",
     "InvalidDocument",
@@ -82,6 +84,7 @@ _HOMES = (
     "dray.model.reference",
     "dray.image",
     "dray.client",
+    "dray.model.inspection",
 )
 
 

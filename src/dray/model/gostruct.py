@@ -7,6 +7,7 @@ which order, and what becomes of values that are missing, null or spelled otherw
 from __future__ import annotations
 
 import enum
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dray.errors import InvalidDocument
@@ -59,22 +60,21 @@ def decode(
     Raises `InvalidDocument` where Go does.
     """
     values: dict[str, Any] = {} if into is None else into
+    names = {field.name: field for field in struct}
     for key, value in source.items():
-        field = _field(struct, key)
+        field = names.get(key) or _folded(struct, key)
         if field is not None:
             where = f"{path}.{key}" if path else key
             _set(field, value, where, values)
     return values
 
 
-def _field(struct: Struct, key: str) -> Field | None:
-    for field in struct:
-        if field.name == key:
-            return field
+def _folded(struct: Struct, key: str) -> Field | None:
     folded = _fold(key)
     return next((field for field in struct if _fold(field.name) == folded), None)
 
 
+@functools.lru_cache(maxsize=256)
 def _fold(text: str) -> str:
     lowered = text.translate(_FOLD)
     return "".join(c.lower() if c.isascii() else c for c in lowered)

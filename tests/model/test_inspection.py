@@ -1,0 +1,99 @@
+"""What skopeo says about an image, made from its documents; skopeo itself is asked in peers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dray.errors import InvalidDocument
+from dray.model import gojson
+from dray.model.digest import Digest
+from dray.model.inspection import Inspection, inspection
+from dray.model.manifest import Manifest, parse
+from dray.testing import build_image, build_schema1, compress, tar_layer
+
+TAR = tar_layer({"a": b"1"})
+_KEYS = st.text(alphabet="ab<é", max_size=3)
+_DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def inspected(**built: object) -> Inspection:
+    image = build_image([TAR], **built)  # type: ignore[arg-type]
+    manifest = parse(image.manifest.data, image.manifest.media_type)
+    assert isinstance(manifest, Manifest)
+    return inspection("r/app", Digest.parse(image.digest), manifest, image.config.data, ("t",))
+
+
+def test_an_oci_image_may_have_no_time_a_docker_one_has_the_first():
+    assert inspected(config_extra={"created": None}).created is None
+    assert inspected(style="docker", config_extra={"created": None}).created == (
+        "0001-01-01T00:00:00Z"
+    )
+
+
+def test_what_a_config_does_not_have_is_null():
+    found = inspected(config_extra={"config": None})
+    assert (found.labels, found.env) == (None, None)
+    assert '"Labels": null' in found.json()
+    empty = inspected(config_extra={"config": {"Env": [], "Labels": {}}})
+    assert (empty.labels, empty.env) == ({}, ())
+    assert '"Labels": {},' in empty.json()
+    assert '"Env": []' in empty.json()
+
+
+def test_layers_are_described_as_newer_skopeos_do():
+    found = inspected()
+    (layer,) = found.fields()["LayersData"]
+    assert layer == {
+        "MIMEType": "application/vnd.oci.image.layer.v1.tar+gzip",
+        "Digest": str(found.layers[0].digest),
+        "Size": found.layers[0].size,
+        "Annotations": None,
+    }
+
+
+def test_keys_of_maps_are_sorted_by_their_bytes_and_markup_is_escaped():
+    text = inspected(labels={"é": "1", "z": "<&>", "\U0001f600": "2", "\ufffd": "3"}).json()
+    assert list(json.loads(text)["Labels"]) == ["z", "é", "\ufffd", "\U0001f600"]
+    assert '"\\u003c\\u0026\\u003e"' in text
+
+
+def test_schema1_speaks_of_sizes_that_it_does_not_know():
+    built = build_schema1([compress(TAR, "gzip")], tag="old")
+    manifest = parse(built.manifest.data, built.manifest.media_type)
+    assert not isinstance(manifest, Manifest)
+    found = inspection("r", Digest.parse(built.digest), manifest, b"")  # type: ignore[arg-type]
+    assert found.fields()["LayersData"][0]["Size"] == -1
+    assert (found.fields()["Tag"], found.fields()["RepoTags"], found.size) == ("old", (), None)
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"config": {"Env": "A=b"}}, "config.Env"),
+        ({"created": "yesterday"}, "created"),
+        ({"architecture": 1}, "architecture"),
+        ({"config": {"Labels": {"a": 1}}}, "config.Labels.a"),
+        ({"history": [{"created_by": 1}]}, "created_by"),
+    ],
+)
+def test_what_go_does_not_decode_is_refused(config: dict[str, object], path: str):
+    with pytest.raises(InvalidDocument, match=path):
+        inspected(config_extra=config).oci_config()
+
+
+@given(_DOCUMENTS)
+def test_indented_json_means_the_same_and_is_laid_out_as_go_does(document: object):
+    text = gojson.indented(document)
+    assert json.loads(text) == document
+    laid_out = json.dumps(document, indent=4, ensure_ascii=False)
+    assert [len(line) - len(line.lstrip(" ")) for line in text.split("\n")] == [
+        len(line) - len(line.lstrip(" ")) for line in laid_out.split("\n")
+    ]
