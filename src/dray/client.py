@@ -184,7 +184,6 @@ class Client(Reading, Archiving, Configured):
             host=host,
             platforms=wanted,
             strict=platform is not None,
-            insecure=self._insecure,
             verify_signatures=verify_signatures,
             copy=CopyOptions(
                 jobs=chosen.jobs,

@@ -57,7 +57,6 @@ class Connected:
         self._credentials = credentials
         self._authfile = authfile
         self._registries_conf = registries_conf
-        self._insecure = self._transfers.insecure
         self._foreign = foreign
         self._on_request = on_request
         self._lock = threading.Lock()
@@ -107,9 +106,7 @@ class Connected:
             image = (store or self.store).get(name)
             return image.store, image.root, image.record.manifest
 
-        return Access(
-            self._connected, stored, on_event or ignore, cancel or CancelToken(), self._insecure
-        )
+        return Access(self._connected, stored, on_event or ignore, cancel or CancelToken())
 
     def _connected(self) -> Session:
         with self._lock:
@@ -133,7 +130,7 @@ class Connected:
             config.registries,
             config.certificates,
             required=len(config.registries) == 1,
-            insecure=self._insecure,
+            insecure=self._transfers.insecure,
         )
         helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers
         chosen = self._transfers

@@ -43,7 +43,6 @@ class Access(NamedTuple):
     stored: Callable[[str], tuple[LocalStore, Digest, Digest]]
     listener: Callable[[Event], None]
     cancel: CancelToken
-    insecure: bool = False
 
 
 class Source(NamedTuple):
@@ -139,7 +138,7 @@ def _from_registry(reference: Reference, access: Access) -> Source:
 def open_repository(reference: Reference, access: Access) -> Repository:
     """Return the repository of a reference; nothing is asked for yet."""
     emitter = Emitter(access.listener, reference.familiar)
-    return repository(access.session(), reference, emitter, access.cancel, insecure=access.insecure)
+    return repository(access.session(), reference, emitter, access.cancel)
 
 
 @contextlib.contextmanager
@@ -172,14 +171,12 @@ def repository(
     reference: Reference,
     emitter: Emitter,
     cancel: CancelToken,
-    *,
-    insecure: bool = False,
 ) -> Repository:
     """Return a repository that tells ``emitter`` of warnings and retries."""
     return Repository(
         session,
         reference,
-        session.hosts.endpoints(reference, insecure=insecure, warn=emitter.warn),
+        session.hosts.endpoints(reference, warn=emitter.warn),
         cancel,
         warn=emitter.warn,
         on_retry=emitter.retrying,

@@ -38,7 +38,6 @@ class PullOptions(NamedTuple):
     host: Platform
     platforms: tuple[Platform, ...]
     strict: bool = False
-    insecure: bool = False
     verify_signatures: bool = True
     copy: CopyOptions = CopyOptions()
     names: bool = True
@@ -113,9 +112,7 @@ class _Pull:
         # A listener that is slow must not hold up what it listens to.
         self._relay = None if listener is ignore else Relay(listener)
         self._emitter = Emitter(self._relay or ignore, reference.familiar)
-        self._repository = repository(
-            session, reference, self._emitter, cancel, insecure=options.insecure
-        )
+        self._repository = repository(session, reference, self._emitter, cancel)
         self._ingest = store.ingest()
         self._content = ContentPuller(
             store,

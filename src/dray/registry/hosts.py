@@ -102,7 +102,6 @@ class Hosts:
         self,
         reference: Reference,
         *,
-        insecure: bool = False,
         warn: Callable[[str], None] | None = None,
     ) -> tuple[Endpoint, ...]:
         """Return where to look for a repository: mirrors first, its own registry last.
@@ -116,18 +115,16 @@ class Hosts:
                 warn(warning)
         table = settings.find(reference.name)
         if table is None:
-            return (self._endpoint(reference, reference, insecure=insecure),)
+            return (self._endpoint(reference, reference, insecure=False),)
         if table.blocked:
             raise _blocked(reference, table)
         unwanted = "digest-only" if reference.digest is None else "tag-only"
         found = [
-            self._moved(reference, table, mirror.location, insecure=insecure or mirror.insecure)
+            self._moved(reference, table, mirror.location, insecure=mirror.insecure)
             for mirror in table.mirrors
             if mirror.pulls != unwanted
         ]
-        registry = self._moved(
-            reference, table, table.location, insecure=insecure or table.insecure
-        )
+        registry = self._moved(reference, table, table.location, insecure=table.insecure)
         if registry is None:
             raise _blocked(reference, settings.find(table.location) or table)
         return (*(mirror for mirror in found if mirror is not None), registry)
