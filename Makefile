@@ -30,6 +30,7 @@ bench:
 	@$(BIN)/python bench/undisturbed.py
 	@$(BIN)/python bench/store.py
 	@$(BIN)/python bench/inspecting.py
+	@$(BIN)/python bench/archives.py
 
 faults:
 	@scripts/setup peers

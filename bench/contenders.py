@@ -23,6 +23,7 @@ __all__ = [
     "clean_place",
     "environ",
     "podman_driver",
+    "podman_places",
     "stores_on",
 ]
 
@@ -89,13 +90,14 @@ def _podman(driver: str) -> Contender:
         "podman pull",
         podman,
         lambda reference, place: [
-            *(str(podman), *_podman_places(place, driver)),
+            *(str(podman), *podman_places(place, driver)),
             *("pull", "--quiet", "--tls-verify=false", reference),
         ],
     )
 
 
-def _podman_places(place: Path, driver: str) -> list[str | Path]:
+def podman_places(place: Path, driver: str) -> list[str | Path]:
+    """Return options that give podman a storage of its own."""
     return [
         *("--root", place / "root", "--runroot", place / "run", "--tmpdir", place / "state"),
         *("--storage-driver", driver),
@@ -108,7 +110,7 @@ def podman_driver() -> str:
     if podman is None:
         return "none"
     with clean_place() as place:
-        command = [podman, *_podman_places(place, "overlay"), "info"]
+        command = [podman, *podman_places(place, "overlay"), "info"]
         done = subprocess.run(command, env=environ(place), capture_output=True, check=False)
     return "overlay" if done.returncode == 0 else "vfs"
 

@@ -1,0 +1,162 @@
+"""Saves images to archives and loads them, with dray and with its peers: part of `make bench`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from build import SHAPES, provide
+from contenders import clean_place, environ, podman_driver, podman_places
+from dray.testing import Distribution, find_binary
+from measure import CommandError, Figures, Sample, run
+from report import Verdict
+from wheel import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_KEEP = Path(__file__).resolve().parent.parent / ".bench"
+_CORES = 2
+_MB = 10**6
+_PEAK = 80.0  # MB
+_NAME = "bench/image:1"
+# (ours, theirs, largest ratio of wall time)
+_RATIOS = (
+    ("dray save to a file", "skopeo docker-archive:", 0.33),
+    ("dray save to a pipe", "skopeo docker-archive:", 0.5),
+    ("dray load", "podman load", 0.5),
+)
+
+
+class Inputs(NamedTuple):
+    """What the commands read: an image in a store and in a layout, and an archive of it."""
+
+    store: Path
+    layout: Path
+    archive: Path
+
+
+Command = list[str | Path]
+
+
+def main() -> None:
+    options = _options()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    options.keep.mkdir(parents=True, exist_ok=True)
+    dray = environment(options.keep) / "dray"
+    missing = [name for name in ("docker-registry", "skopeo") if find_binary(name) is None]
+    if missing:
+        print(f"archives: left out, for there is no {' and no '.join(missing)}")
+        return
+    for image in options.images:
+        with clean_place() as place:
+            inputs = _inputs(image, options.keep, place, dray)
+            rows = _race(_commands(dray, inputs), options.runs)
+        _print(image, rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=lambda text: text.split(","), default=["five"])
+    parser.add_argument("--runs", type=int, default=5, help="runs of each command (default: 5)")
+    parser.add_argument("--cores", type=int, default=_CORES, help="cores to use (default: 2)")
+    parser.add_argument("--keep", type=Path, default=_KEEP, help="where images stay (.bench)")
+    options = parser.parse_args()
+    options.keep = options.keep.resolve()
+    return options
+
+
+def _inputs(image: str, keep: Path, place: Path, dray: Path) -> Inputs:
+    """Fetch the image once, for dray and for its peers."""
+    inputs = Inputs(place / "store", place / "layout", place / "archive.tar")
+    with Distribution(keep / "registry") as registry:
+        built = provide(SHAPES[image], registry)
+        reference = f"{registry.host}/bench/{image}:latest"
+        skopeo: Command = [str(find_binary("skopeo")), "--insecure-policy", "copy", "--quiet"]
+        steps: list[Command] = [
+            [*skopeo, "--src-tls-verify=false", f"docker://{reference}", f"oci:{inputs.layout}:x"],
+            [dray, "--store", inputs.store, "pull", "-q", reference],
+            [dray, "--store", inputs.store, "tag", reference, _NAME],
+            [dray, "--store", inputs.store, "save", "-q", "-o", inputs.archive, _NAME],
+        ]
+        for step in steps:
+            run(step, log=place / "output", env=environ(place))
+    print(f"\narchives of {image}: {built}")
+    return inputs
+
+
+def _commands(dray: Path, inputs: Inputs) -> Mapping[str, Callable[[Path], Command]]:
+    """Return the contenders; each gets a clean place to write to."""
+    save: Command = [dray, "--store", inputs.store, "save", "-q"]
+    skopeo, podman = find_binary("skopeo"), find_binary("podman")
+    piped = f"{' '.join(map(str, save))} {_NAME} | cat > /dev/null"
+    found: dict[str, Callable[[Path], Command]] = {
+        "dray save to a file": lambda place: [*save, "-o", place / "saved", _NAME],
+        "dray save to a pipe": lambda _: ["sh", "-c", piped],
+        "dray save --format oci": lambda place: [
+            *(*save, "--format", "oci", "-o", place / "saved", _NAME),
+        ],
+        "skopeo docker-archive:": lambda place: [
+            *(str(skopeo), "--insecure-policy", "copy", "--quiet", f"oci:{inputs.layout}:x"),
+            f"docker-archive:{place / 'saved'}:{_NAME}",
+        ],
+        "dray load": lambda place: [
+            *(dray, "--store", place / "store", "load", "-q", "-i", inputs.archive),
+        ],
+        "dray load from a pipe": lambda place: [
+            *("sh", "-c"),
+            f"cat {inputs.archive} | {dray} --store {place / 'store'} load -q",
+        ],
+    }
+    if podman is not None:
+        driver = podman_driver()
+        found["podman load"] = lambda place: [
+            *(podman, *podman_places(place, driver), "load", "-q", "-i", inputs.archive),
+        ]
+    return found
+
+
+def _race(commands: Mapping[str, Callable[[Path], Command]], runs: int) -> dict[str, Figures | str]:
+    """Run all in turn, so that what changes on the machine changes for all."""
+    samples: dict[str, list[Sample]] = {name: [] for name in commands}
+    failed: dict[str, str] = {}
+    for _ in range(runs):
+        for name, command in commands.items():
+            if name in failed:
+                continue
+            with clean_place() as place:
+                try:
+                    cost = run(command(place), log=place / "output", env=environ(place))
+                except CommandError as error:
+                    failed[name] = f"failed: {error}"
+                else:
+                    samples[name].append(cost)
+    return {name: failed.get(name) or Figures.of(taken) for name, taken in samples.items()}
+
+
+def _print(image: str, rows: Mapping[str, Figures | str]) -> None:
+    head = ("wall s", "CPU s", "peak MB", "slowest/fastest")
+    print(f"  {'':<26}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
+    for name, row in rows.items():
+        if isinstance(row, str):
+            print(f"  {name:<26}  {row}")
+        else:
+            figures = f"{row.wall:>10.3f}{row.cpu:>10.3f}{row.peak / _MB:>10.1f}"
+            print(f"  {name:<26}{figures}{row.spread:>17.2f}")
+    for ours, theirs, limit in _RATIOS:
+        left, right = rows.get(ours), rows.get(theirs)
+        if isinstance(left, Figures) and isinstance(right, Figures):
+            print(Verdict(f"{image}: {ours} / {theirs}", left.wall / right.wall, limit))
+    peaks = [
+        row.highest_peak
+        for name, row in rows.items()
+        if name.startswith("dray") and isinstance(row, Figures)
+    ]
+    if peaks:
+        print(Verdict(f"{image}: largest peak of dray", max(peaks) / _MB, _PEAK, " MB"))
+
+
+if __name__ == "__main__":
+    main()
