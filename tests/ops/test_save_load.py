@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from conftest import Dray
     from dray import Client, Store
+    from dray.ops.save import Format
+    from dray.testing import BuiltImage, BuiltIndex
 
 TARS = [tar_layer({f"f{number}": b"x" * 9999 * number}) for number in range(3)]
 IMAGE = build_image(TARS, compression=["gzip", "zstd", "none"], cmd=["sh"])
@@ -53,7 +55,7 @@ OTHER = build_image([*TARS[:2], TARS[0]], style="docker", env=["A=b"])
 AMD64 = {"os": "linux", "architecture": "amd64"}
 ARM64 = {"os": "linux", "architecture": "arm64"}
 INDEX = build_index([(IMAGE, AMD64), (build_image(TARS, architecture="arm64"), ARM64)])
-FORMATS = ["docker", "oci-archive", "oci", "dir"]
+FORMATS: list[Format] = ["docker", "oci-archive", "oci", "dir"]
 
 
 @pytest.fixture
@@ -97,10 +99,10 @@ def facts(image: dray.Image) -> tuple[object, ...]:
     [*((form, False) for form in FORMATS), ("docker", True), ("oci-archive", True)],
 )
 def test_what_is_saved_is_loaded(
-    client: Client, name: str, tmp_path: Path, form: str, stores: Iterator[Store], *, piped: bool
+    client: Client, name: str, tmp_path: Path, form: Format, stores: Iterator[Store], *, piped: bool
 ):
     place = tmp_path / "saved"
-    client.save(name, place, format=form)  # type: ignore[arg-type]
+    client.save(name, place, format=form)
     source = io.BytesIO(place.read_bytes()) if piped else place
     (loaded,) = client.load(source, store=next(stores))
     before = client.store.get(name)
@@ -138,7 +140,7 @@ def test_several_images_in_one_archive(
     client: Client,
     name: str,
     tmp_path: Path,
-    form: str,
+    form: Format,
     stores: Iterator[Store],
 ):
     fake.add_image("other", OTHER, "v1")
@@ -146,7 +148,7 @@ def test_several_images_in_one_archive(
     names = [name, *(f"{fake.host}/other:{tag}" for tag in ("v1", "v2"))]
     for each in names[1:]:
         client.pull(each)
-    client.save(names, tmp_path / "archive", format=form)  # type: ignore[arg-type]
+    client.save(names, tmp_path / "archive", format=form)
     store = next(stores)
     loaded = client.load(tmp_path / "archive", store=store)
     assert [str(image.id) for image in loaded] == [IMAGE.id, OTHER.id]
@@ -163,17 +165,21 @@ def test_several_images_in_one_archive(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_same_image_gives_the_same_bytes(client: Client, name: str, tmp_path: Path, form: str):
+def test_the_same_image_gives_the_same_bytes(
+    client: Client, name: str, tmp_path: Path, form: Format
+):
     for number in range(2):
-        client.save(name, tmp_path / str(number), format=form)  # type: ignore[arg-type]
+        client.save(name, tmp_path / str(number), format=form)
     assert contents(tmp_path / "0") == contents(tmp_path / "1")
     if (tmp_path / "0").is_file():
         assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
 
 
 @pytest.mark.parametrize("form", ["docker", "oci-archive"])
-def test_a_pipe_gets_the_same_bytes_as_a_file(client: Client, name: str, tmp_path: Path, form: str):
-    client.save(name, tmp_path / "file", format=form)  # type: ignore[arg-type]
+def test_a_pipe_gets_the_same_bytes_as_a_file(
+    client: Client, name: str, tmp_path: Path, form: Format
+):
+    client.save(name, tmp_path / "file", format=form)
     reading, writing = os.pipe()
     got: list[bytes] = []
 
@@ -184,7 +190,7 @@ def test_a_pipe_gets_the_same_bytes_as_a_file(client: Client, name: str, tmp_pat
     reader = threading.Thread(target=read)
     reader.start()
     with os.fdopen(writing, "wb") as file:
-        client.save(name, file, format=form)  # type: ignore[arg-type]
+        client.save(name, file, format=form)
     reader.join(30)
     assert got == [(tmp_path / "file").read_bytes()]
 
@@ -245,8 +251,58 @@ def test_schema1_is_saved_as_what_it_was_converted_to(
     fake.add_manifest("old", built.manifest.data, built.manifest.media_type, "v1")
     image = client.pull(f"{fake.host}/old:v1")
     for form in FORMATS:
-        client.save(f"{fake.host}/old:v1", tmp_path / form, format=form)  # type: ignore[arg-type]
+        client.save(f"{fake.host}/old:v1", tmp_path / form, format=form)
         assert client.load(tmp_path / form, store=next(stores))[0].id == image.id
+
+
+DOCKER_INDEX = build_index(
+    [(OTHER, AMD64), (build_image(TARS, style="docker", architecture="arm64"), ARM64)],
+    style="docker",
+)
+
+
+@pytest.mark.parametrize("form", ["oci", "oci-archive", "dir"])
+@pytest.mark.parametrize("image", [OTHER, DOCKER_INDEX], ids=["manifest", "list"])
+def test_docker_documents_come_back_as_they_were(
+    fake: FakeRegistry,
+    client: Client,
+    tmp_path: Path,
+    stores: Iterator[Store],
+    form: Format,
+    image: BuiltImage | BuiltIndex,
+):
+    """Layouts hold them converted, for tools that know no others, and as they are."""
+    fake.add_image("app", image, "v1")
+    client.pull(f"{fake.host}/app:v1", all_platforms=True)
+    client.save(f"{fake.host}/app:v1", tmp_path / "saved", format=form)
+    (loaded,) = client.load(tmp_path / "saved", store=next(stores))
+    assert str(loaded.digest) == image.digest
+    assert str(loaded.id) == OTHER.id
+    if form == "oci":
+        (entry,) = json.loads((tmp_path / "saved" / "index.json").read_bytes())["manifests"]
+        assert entry["mediaType"].startswith("application/vnd.oci.")
+        assert entry["annotations"]["dray.original"] == image.digest
+        found = client.validate(f"oci:{tmp_path / 'saved'}")
+        assert (str(found.root), found.findings) == (entry["digest"], [])
+
+
+def test_an_original_that_is_another_image_is_not_believed(
+    fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
+):
+    for name, image in (("one", OTHER), ("two", build_image(TARS, style="docker"))):
+        fake.add_image(name, image, "v1")
+        client.pull(f"{fake.host}/{name}:v1")
+    names = [f"{fake.host}/{name}:v1" for name in ("one", "two")]
+    client.save(names, tmp_path / "saved", format="oci")
+    file = tmp_path / "saved" / "index.json"
+    index = json.loads(file.read_bytes())
+    one, two = index["manifests"]
+    one["annotations"]["dray.original"] = two["annotations"]["dray.original"]
+    two["annotations"]["dray.original"] = "nonsense"
+    file.write_bytes(json.dumps(index).encode())
+    loaded = client.load(tmp_path / "saved", store=next(stores))
+    assert [str(image.digest) for image in loaded] == [one["digest"], two["digest"]]
+    assert str(loaded[0].id) == OTHER.id
 
 
 # Other places to save from, other archives to load
@@ -459,7 +515,9 @@ def test_an_archive_cut_off_at_any_byte(client: Client, tmp_path: Path, *, piped
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_failed_save_leaves_what_was_there(client: Client, name: str, tmp_path: Path, form: str):
+def test_a_failed_save_leaves_what_was_there(
+    client: Client, name: str, tmp_path: Path, form: Format
+):
     blob = client.store.path / "blobs" / "sha256" / IMAGE.layers[2].digest[7:]
     blob.chmod(0o644)
     blob.write_bytes(b"rot" + blob.read_bytes()[3:])
@@ -469,7 +527,7 @@ def test_a_failed_save_leaves_what_was_there(client: Client, name: str, tmp_path
     if form not in {"oci", "dir"}:
         target.write_bytes(b"before")
     with pytest.raises(IntegrityError):
-        client.save(name, target, format=form)  # type: ignore[arg-type]
+        client.save(name, target, format=form)
     assert [path.name for path in place.iterdir()] == (["saved"] if target.exists() else [])
     assert not target.exists() or target.read_bytes() == b"before"
 

@@ -171,7 +171,7 @@ def test_archives_that_somebody_has_compressed(
 
 # What dray saves
 
-OTHER = build_image([TARS[2], TARS[0], TARS[2]], env=["A=b"])
+OTHER = build_image([TARS[2], TARS[0], TARS[2]], style="docker", env=["A=b"])
 
 
 @pytest.fixture
@@ -235,13 +235,14 @@ def test_skopeo_reads_what_dray_saves(
 
 @pytest.mark.peer("umoci")
 def test_umoci_reads_what_dray_saves(client: Client, umoci: Peer, saved: list[str], tmp_path: Path):
-    client.save(saved[0], tmp_path / "layout2", format="oci")
-    told = umoci("stat", "--image", f"{tmp_path}/layout2:{saved[0]}", "--json")
-    assert [entry["layer"]["digest"] for entry in json.loads(told)["history"]] == [
-        layer.digest for layer in IMAGE.layers
-    ]
-    umoci("unpack", "--rootless", "--image", f"{tmp_path}/layout2:{saved[0]}", tmp_path / "bundle")
-    assert any((tmp_path / "bundle" / "rootfs").iterdir())
+    client.save(saved, tmp_path / "layout2", format="oci")
+    for number, (name, image) in enumerate(zip(saved, (IMAGE, OTHER), strict=True)):
+        told = umoci("stat", "--image", f"{tmp_path}/layout2:{name}", "--json")
+        layers = [entry["layer"]["digest"] for entry in json.loads(told)["history"]]
+        assert layers == [layer.digest for layer in image.layers]
+        bundle = tmp_path / f"bundle{number}"
+        umoci("unpack", "--rootless", "--image", f"{tmp_path}/layout2:{name}", bundle)
+        assert any((bundle / "rootfs").iterdir())
 
 
 @pytest.mark.peer("skopeo", "podman")

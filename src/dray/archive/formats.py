@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.archive.docker import MANIFEST, REPOSITORIES
-from dray.archive.oci import IMAGE_NAME, INDEX, MARK, REF_NAME
+from dray.archive.oci import IMAGE_NAME, INDEX, MARK, ORIGINAL, REF_NAME
 from dray.archive.writing import Entry
 from dray.model import gojson, v1
 
@@ -36,10 +36,14 @@ class DockerImage(NamedTuple):
 
 
 class Root(NamedTuple):
-    """A root of a layout and its names; one that has none is found by its digest."""
+    """A root of a layout and its names; one that has none is found by its digest.
+
+    ``original`` is the document that it was converted from, and that is in the layout too.
+    """
 
     descriptor: Descriptor
     names: Sequence[Reference]
+    original: Digest | None = None
 
 
 class Content(NamedTuple):
@@ -113,13 +117,16 @@ def layout_entries(roots: Sequence[Root], contents: Iterable[Content]) -> Iterat
 def index_json(roots: Sequence[Root]) -> bytes:
     """Make the ``index.json`` of a layout: one entry for each name."""
     manifests = []
-    for descriptor, names in roots:
+    for descriptor, names, original in roots:
         entry: dict[str, Any] = {
             "mediaType": descriptor.media_type,
             "digest": str(descriptor.digest),
             "size": descriptor.size,
         }
-        noted = [{IMAGE_NAME: str(name), REF_NAME: str(name)} for name in names]
+        known = {} if original is None else {ORIGINAL: str(original)}
+        noted = [known | {IMAGE_NAME: str(name), REF_NAME: str(name)} for name in names]
+        if not names and known:
+            noted = [known]
         manifests += [entry | {"annotations": each} for each in noted] or [entry]
     return _json({"schemaVersion": 2, "manifests": manifests})
 

@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held, choose, same_name
 from dray.archive.files import has, read
-from dray.errors import DrayError, InvalidDocument, InvalidReference, NotFound, Unsupported
+from dray.errors import (
+    DrayError,
+    IntegrityError,
+    InvalidDigest,
+    InvalidDocument,
+    InvalidReference,
+    NotFound,
+    Unsupported,
+)
 from dray.model import mediatype
 from dray.model._fields import load_object
+from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
 from dray.model.manifest import Index, parse, parse_named
 from dray.model.reference import Reference
 
@@ -18,12 +28,12 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.content.ports import Opened
     from dray.model.address import Address
-    from dray.model.digest import Digest
     from dray.model.manifest import Document
 
 MARK, INDEX = "oci-layout", "index.json"
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"  # the whole name; containerd and docker write it
+ORIGINAL = "dray.original"  # the digest of what an entry's document was converted from
 _MAX_DEPTH = 8
 
 
@@ -62,6 +72,19 @@ class OciLayout:
                 names.setdefault(entry.digest, []).extend(filter(None, found))
                 roots.setdefault(entry.digest, entry)
         return [Held(tuple(dict.fromkeys(names[digest])), roots[digest]) for digest in roots]
+
+    def original(self, root: Descriptor) -> Digest | None:
+        """Return the document that a root says it was converted from, if it really was.
+
+        Converting it again has to give the root: whoever reads the one sees the same image
+        as who reads the other.
+        """
+        try:
+            digest = Digest.parse(root.annotations.get(ORIGINAL, ""))
+            made = to_oci(self.document(digest), self.document)
+        except (InvalidDigest, NotFound, InvalidDocument, IntegrityError, Unsupported):
+            return None
+        return digest if made and root.digest.matches(made[-1].raw) else None
 
     def resolve(self, address: Address) -> Descriptor:
         """Find the image that is meant; raises `NotFound`, and says what there is.

@@ -87,11 +87,12 @@ def _made(kind: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manife
 
 
 def _entry(descriptor: Descriptor) -> dict[str, Any]:
-    return {
+    entry = {
         "mediaType": descriptor.media_type,
         "size": descriptor.size,
         "digest": str(descriptor.digest),
     }
+    return entry | ({"urls": list(descriptor.urls)} if descriptor.urls else {})
 
 
 def digest_of(document: Document) -> Digest:

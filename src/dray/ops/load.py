@@ -120,13 +120,18 @@ class _Load:
         found = []
         for held in self._place.images():
             try:
-                selections = self._selections(held.root.digest)
+                selections = self._selections(self._root(held))
                 found.append((held, [self._obtain(selection) for selection in selections]))
             except DrayError as error:
                 raise error.within(self._path) from error.__cause__
         if not found:
             raise NotFound(f"{self._path}: there is no image in it")
         return [self._name(*each) for each in found]
+
+    def _root(self, held: Held) -> Digest:
+        """Return an image's root; where it was converted for the layout, what it was before."""
+        original = self._place.original(held.root) if isinstance(self._place, OciLayout) else None
+        return original or held.root.digest
 
     def _selections(self, root: Digest) -> list[Selection]:
         document = self._place.document(root)

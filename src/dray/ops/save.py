@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from dray.archive import formats, writing
 from dray.errors import NotFound, StoreError, Unsupported
 from dray.model import mediatype
+from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Index, Manifest
 from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
@@ -164,7 +165,14 @@ def _entries(
             contents.setdefault(content.descriptor.digest, content)
     if options.format == "dir":
         return formats.flat_entries(chosen[0].root.digest, contents.values())
-    roots = [formats.Root(each.root, tuple(each.names)) for each in chosen]
+    roots = []
+    for each in chosen:
+        made = to_oci(each.document, each.source.place.document)
+        found = [Descriptor.of(document.raw, document.media_type) for document in made]
+        for descriptor, document in zip(found, made, strict=True):
+            contents[descriptor.digest] = formats.Content(descriptor, document.raw)
+        original = each.root.digest if found else None
+        roots.append(formats.Root([each.root, *found][-1], tuple(each.names), original))
     return formats.layout_entries(roots, contents.values())
 
 
