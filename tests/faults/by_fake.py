@@ -39,7 +39,7 @@ class Setting:
     """
 
     image: BuiltImage
-    timeout: float = 0.5
+    timeout: float = 1.0
     at_once: int = 8
     split: int | None = None
     window: int = 0

@@ -455,3 +455,15 @@ def test_checks_beside_somebody_who_removes_find_nothing_wrong(
         thread.join()
     assert failures == []
     assert found == []
+
+
+def test_a_copy_of_the_names_that_was_broken_off_is_made_anew(
+    client: library.Client, store: library.Store, name: str
+):
+    """Who was killed while writing it leaves it behind; the next operation need change nothing."""
+    complete = backup.load(store.path)
+    (store.path / backup.FILE).unlink()
+    (store.path / "names.new").write_text("{")
+    client.pull(name)
+    assert not (store.path / "names.new").exists()
+    assert backup.load(store.path) == complete != []

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from dray.store.images import ImageRecord
     from dray.store.parts import Part
 
+_UNFINISHED = "names.new"  # a copy of the names whose writer may have died
+
 
 class Ingest:
     """A lease on a store, and the ways to add to it.
@@ -80,7 +82,7 @@ class Ingest:
             if error is None:
                 with self.db.write() as connection:
                     leases.release(connection, self._lease.name)
-            if self.renamed:
+            if self.renamed or (self._root / _UNFINISHED).exists():
                 self._save_names()
         finally:
             with contextlib.suppress(OSError):
