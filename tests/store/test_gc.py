@@ -296,6 +296,31 @@ def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: lib
     assert set(store.gc().digests) == {found, str(Digest.of(b"new"))}
 
 
+def test_an_image_that_is_being_read_stays_to_the_end(
+    store: library.Store, client: library.Client, host: str
+):
+    image = client.pull(f"{host}:1")
+    with store.held(image.root):
+        store.remove(f"{host}:1")
+        store.gc()
+        assert all_of(FIRST) <= blobs(store)
+    store.gc()
+    assert blobs(store) == set()
+
+
+def test_a_file_that_a_killed_process_left_unknown_is_known_when_it_is_found(
+    store: library.Store,
+):
+    digest = put(store, b"content")
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        connection.execute("DELETE FROM blobs")
+    connection.close()
+    put(store, b"content")
+    with sqlite3.connect(store.path / "dray.db") as connection:
+        assert connection.execute("SELECT digest, size FROM blobs").fetchall() == [(digest, 7)]
+    connection.close()
+
+
 def test_more_than_one_batch(store: library.Store):
     directory = store.path / "blobs" / "sha256"
     put(store, b"makes the directories")

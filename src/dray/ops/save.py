@@ -74,6 +74,8 @@ def save(
         chosen: dict[Digest, _Chosen] = {}
         for address in addresses:
             source = opened.enter_context(open_place(address, access))
+            if source.store is not None:
+                opened.enter_context(source.store.held(source.digest))
             emitter = Emitter(access.listener, str(address))
             found = _choose(source, options, emitter, access.cancel)
             known = chosen.setdefault(found.root.digest, found)

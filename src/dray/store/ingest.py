@@ -80,7 +80,7 @@ class Ingest:
         try:
             # After a failure nobody waits for the database: a dead lease frees its rows too.
             if error is None:
-                with self.db.write() as connection:
+                with contextlib.suppress(StoreError), self.db.write() as connection:
                     leases.release(connection, self._lease.name)
             if self.renamed or (self._root / _UNFINISHED).exists():
                 self._save_names()
@@ -102,6 +102,13 @@ class Ingest:
         """Return which of ``digests`` are stored; they stay until the lease ends."""
         with self.db.write() as connection:
             return {digest for digest in digests if self._hold(connection, digest)}
+
+    def hold_below(self, root: Digest) -> None:
+        """Keep what is stored of an image, all that is below ``root``, until the lease ends."""
+        with self.db.write() as connection:
+            for digest in graph.closure(connection, [str(root)]):
+                if self._files.has(digest):
+                    leases.hold(connection, self.name, digest)
 
     def all_followed(self, digests: Iterable[Digest]) -> bool:
         """Tell whether the DiffIDs of all these layers are known."""
@@ -137,8 +144,9 @@ class Ingest:
             limit = self._limits.raw.of(size)
             with self._files.path(digest).open("rb", buffering=0) as file:
                 diff_id, raw_size = follow_diff_id(file, limit, cancel)
-            with self.db.write() as connection:
-                _record_blob(connection, digest, size, diff_id, raw_size)
+            self._note(digest, size, diff_id, raw_size)
+        elif not self._is_known(digest):  # left by a process that was killed just then
+            self._note(digest, size)
         return Receipt(replace(descriptor, size=size), diff_id, raw_size, existed=True)
 
     def _facts(self, digest: Digest) -> tuple[Digest | None, int | None]:
@@ -149,6 +157,21 @@ class Ingest:
         if row is None or row[0] is None:
             return None, None
         return Digest.parse(row[0]), row[1]
+
+    def _is_known(self, digest: Digest) -> bool:
+        with self.db.read() as connection:
+            query = "SELECT 1 FROM blobs WHERE digest = ?"
+            return connection.execute(query, (str(digest),)).fetchone() is not None
+
+    def _note(
+        self,
+        digest: Digest,
+        size: int,
+        diff_id: Digest | None = None,
+        raw_size: int | None = None,
+    ) -> None:
+        with self.db.write() as connection:
+            _record_blob(connection, digest, size, diff_id, raw_size)
 
     # Adding to it
 

@@ -1,91 +1,37 @@
-"""The local store: content-addressed blobs, the documents over them, names on top."""
+"""The local store: content-addressed blobs, the documents over them, names on top.
+
+What changes a store stands here and in the modules that this one calls; `reading` holds the rest.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
 from typing import TYPE_CHECKING
 
-from dray.errors import IntegrityError, NotFound, StoreError
-from dray.model.digest import Digest
-from dray.store import images, refs
-from dray.store.blobs import BlobFiles
+from dray.errors import StoreError
+from dray.store import refs
 from dray.store.db import Database
 from dray.store.oserrors import translated
-
-# What is not needed for listing images is loaded when it is used: a list should start as fast
-# as anything does.
+from dray.store.reading import DATABASE, ReadableStore
 
 if TYPE_CHECKING:
-    import io
     import sqlite3
     from collections.abc import Callable, Collection, Iterator, Sequence
-    from pathlib import Path
 
     from dray.content.cancel import CancelToken
-    from dray.content.pipeline import Limits
-    from dray.model.manifest import Document
+    from dray.model.digest import Digest
     from dray.model.reference import Reference
     from dray.store.check import Checked
     from dray.store.gc import Collected, Collector
-    from dray.store.images import ImageRecord, Listed
+    from dray.store.images import ImageRecord
     from dray.store.ingest import Ingest
     from dray.store.rebuild import Rebuilt
-    from dray.store.refs import Ref
     from dray.store.removal import Chosen, Removed
     from dray.store.usage import Usage
 
-_DATABASE = "dray.db"
-_NAMES = "names.json"  # a copy of the names, which a store that was ever used has
 
-
-class LocalStore:
+class LocalStore(ReadableStore):
     """A store at ``path``, made on the first write; any number of processes may share it."""
-
-    def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
-        self.path = path
-        self._limits = limits
-        self._files = BlobFiles(path)
-        self._lock = threading.Lock()
-        self._db: Database | None = None
-
-    def close(self) -> None:
-        """Close the database; the store can be used again afterwards."""
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
-
-    def _existing(self) -> Database | None:
-        """Return the database for reading; None where no store has been made yet."""
-        with self._lock:
-            with translated(self.path):
-                file = self.path / _DATABASE
-                self._check_directory()
-                if self._db is not None and not self._db.is_current:
-                    self._db = None  # removed, or made anew; threads close their connections
-                if self._db is None and not file.exists() and (self.path / _NAMES).exists():
-                    raise StoreError(
-                        f"{file}: the store's database is gone",
-                        hint="`dray fsck --rebuild` makes it anew from what is in the store",
-                    )
-                if self._db is None and file.exists():
-                    self._db = Database(file, read_only=not self._is_writable())
-            return self._db
-
-    def _is_writable(self) -> bool:
-        """Tell whether the store can be written: its directory, the database and its lock."""
-        file = self.path / _DATABASE
-        paths = (self.path, file, file.with_suffix(".lock"))
-        return all(os.access(path, os.W_OK) for path in paths if path.exists())
-
-    def _check_directory(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(
-                f"{self.path}: is a file, a store is a directory",
-                hint="choose another place with --store or DRAY_STORE",
-            )
 
     def ingest(self) -> Ingest:
         """Begin to add to the store; use the result in a ``with`` statement."""
@@ -100,72 +46,22 @@ class LocalStore:
         db = self._existing()
         with self._lock, translated(self.path):
             if db is None:
-                db = self._db = self._db or Database(self.path / _DATABASE)
+                db = self._db = self._db or Database(self.path / DATABASE)
         from dray.content.pipeline import Limits
         from dray.store.ingest import Ingest
 
         return Ingest(self.path, self._files, db, self._limits or Limits())
 
-    # Names and images
+    @contextlib.contextmanager
+    def held(self, root: Digest) -> Iterator[None]:
+        """Keep an image to the end of the block, whoever takes its names away meanwhile.
 
-    def find(self, reference: Reference) -> Ref | None:
-        """Look a name up."""
-        db = self._existing()
-        if db is None:
-            return None
-        with db.read() as connection:
-            return refs.find(connection, reference)
-
-    def image(self, manifest: Digest) -> ImageRecord | None:
-        """Return the image of a manifest, if it is complete."""
-        db = self._existing()
-        if db is None:
-            return None
-        with db.read() as connection:
-            return images.find_image(connection, manifest)
-
-    def images_by_id(self, prefix: str) -> list[ImageRecord]:
-        """Return the images whose id begins with ``prefix`` (hex digits)."""
-        db = self._existing()
-        if db is None:
-            return []
-        with db.read() as connection:
-            return images.images_by_id(connection, prefix)
-
-    def named_images(self) -> Iterator[tuple[str, Digest, ImageRecord]]:
-        """Yield each name with its root and its image, in the names' order."""
-        db = self._existing()
-        if db is None:
-            return
-        with db.read() as connection:
-            yield from images.named_images(connection)
-
-    def names_of(self, manifest: Digest) -> list[Reference]:
-        """List the names of one image, in order."""
-        db = self._existing()
-        if db is None:
-            return []
-        with db.read() as connection:
-            return refs.names_of(connection, manifest)
-
-    def list_named(self, *, tagged: bool | None = None) -> list[Listed]:
-        """Return each name with its image, in the names' order; ``tagged``: with a tag, or not.
-
-        A name by digest is left out where its repository has a tag for the same document.
+        What cannot be kept, in a store that cannot be written, is read all the same.
         """
-        db = self._existing()
-        if db is None:
-            return []
-        with db.read() as connection:
-            return images.list_named(connection, tagged)
-
-    def list_unnamed(self) -> list[Listed]:
-        """Return the images that no name leads to, the newest first."""
-        db = self._existing()
-        if db is None:
-            return []
-        with db.snapshot() as connection:
-            return images.list_unnamed(connection)
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(StoreError):
+                held.enter_context(self.ingest()).hold_below(root)
+            yield
 
     # Naming and removing
 
@@ -271,115 +167,9 @@ class LocalStore:
             return Rebuilt(0, 0, ())
         self.close()
         with translated(self.path):
-            return rebuild(self.path, self.path / _DATABASE, self._files)
-
-    def sources(self, manifest: Digest) -> list[str]:
-        """Return the repositories (``host/path``) that an image's blobs came from, latest first."""
-        db = self._existing()
-        if db is None:
-            return []
-        with db.read() as connection:
-            rows = connection.execute(
-                "SELECT repository FROM provenance WHERE digest IN"
-                " (SELECT child FROM edges WHERE parent = ? UNION SELECT ?)"
-                " GROUP BY repository ORDER BY max(seen) DESC, count(*) DESC, repository",
-                (str(manifest), str(manifest)),
-            )
-            return [repository for (repository,) in rows]
-
-    def images_with(self, digests: Collection[str]) -> list[tuple[Digest, ImageRecord]]:
-        """Return the images that names lead to and that need any of these blobs, with roots."""
-        db = self._existing()
-        if db is None:
-            return []
-        with db.snapshot() as connection:
-            return images.needing(connection, digests)
+            return rebuild(self.path, self.path / DATABASE, self._files)
 
     def _collector(self, ingest: Ingest) -> Collector:
         from dray.store.gc import Collector
 
         return Collector(self.path, self._files, ingest.db, ingest.name)
-
-    def root_of(self, manifest: Digest) -> Digest:
-        """Return what the latest name of an image stands for, else its manifest."""
-        db = self._existing()
-        if db is None:
-            return manifest
-        with db.read() as connection:
-            return refs.root_of(connection, manifest) or manifest
-
-    # Content
-
-    def holds(self, digest: Digest) -> bool:
-        """Tell whether a blob is there at this moment; see `Ingest.has` for longer."""
-        return self._files.exists(digest)
-
-    def open(self, digest: Digest) -> io.FileIO:
-        """Open a blob for reading; raises `NotFound`."""
-        with self._present(digest), translated(self._files.path(digest)):
-            return self._files.path(digest).open("rb", buffering=0)
-
-    def read(self, digest: Digest) -> bytes:
-        """Return a document or config, its first 4 MiB and a byte; raises `NotFound`."""
-        from dray.model._fields import MAX_DOCUMENT
-
-        with self.open(digest) as file:
-            return file.read(MAX_DOCUMENT + 1)
-
-    def document(self, digest: Digest) -> Document:
-        """Return a document by the digest that registries call it; raises `NotFound`."""
-        from dray.model.manifest import parse_named
-
-        db = self._existing()
-        row = None
-        if db is not None:
-            with db.read() as connection:
-                row = connection.execute(
-                    "SELECT digest, media_type FROM documents WHERE known_as = ?", (str(digest),)
-                ).fetchone()
-        if row is None:
-            raise NotFound(f"{digest} is not a document of the store {self.path}")
-        own = Digest.parse(row[0])
-        raw = self.read(own)
-        if not own.matches(raw):
-            raise IntegrityError(
-                f"{self._files.path(own)}: the file is damaged",
-                expected=str(own),
-                actual=str(Digest.of(raw, own.algorithm)),
-            )
-        return parse_named(digest, raw, row[1])
-
-    def facts(self, digest: Digest) -> tuple[Digest | None, int | None]:
-        """Return a layer's DiffID and its size without compression, where they are known."""
-        db = self._existing()
-        row = None
-        if db is not None:
-            with db.read() as connection:
-                row = connection.execute(
-                    "SELECT diff_id, raw_size FROM blobs WHERE digest = ?", (str(digest),)
-                ).fetchone()
-        if row is None or row[0] is None:
-            return None, None
-        return Digest.parse(row[0]), row[1]
-
-    def derived(self, digest: Digest) -> Digest | None:
-        """Return the manifest that was made from a schema1 one, by the latter's digest."""
-        db = self._existing()
-        if db is None:
-            return None
-        with db.read() as connection:
-            row = connection.execute(
-                "SELECT child FROM edges JOIN documents ON parent = digest WHERE known_as = ?",
-                (str(digest),),
-            ).fetchone()
-        return None if row is None else Digest.parse(row[0])
-
-    @contextlib.contextmanager
-    def _present(self, digest: Digest) -> Iterator[None]:
-        try:
-            yield
-        except StoreError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                message = f"{digest} is missing from the store {self.path}"
-                raise NotFound(message, hint="pull the image again to mend it") from None
-            raise
