@@ -279,6 +279,34 @@ def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeReg
         client.logout(guarded.host)
 
 
+@pytest.mark.parametrize("status", [0, 1], ids=["old", "failing"])
+def test_a_helper_whose_answer_was_refused_is_asked_once_more(
+    dray: Run, guarded: FakeRegistry, tmp_path: Path, environment: dict[str, str],
+    helper_program: Callable[..., Path], status: int,
+):  # fmt: skip
+    """Helpers of clouds give passwords for some hours; a client may live longer."""
+    there = helper_program(
+        "cloud",
+        f"""#!/bin/sh
+        n=$(dirname "$0")/asked
+        echo >> "$n"
+        [ "$(wc -l < "$n")" -gt 1 ] && secret='{PASSWORD.replace('"', "").replace(chr(92), "")}'
+        printf '{{"Username":"me","Secret":"%s"}}' "${{secret:-old}}"
+        [ {status} = 0 ] || [ "$(wc -l < "$n")" -gt 1 ]
+    """,
+    )
+    guarded.grants.users = {"me": PASSWORD.replace('"', "").replace("\\", "")}
+    environment["PATH"] = os.environ["PATH"]
+    file = written(tmp_path / "auth.json", {"credHelpers": {guarded.host: "cloud"}})
+    done = dray("pull", "-q", f"--authfile={file}", f"{guarded.host}/app:t")
+    if status == 0:
+        assert done.stdout == f"{IMAGE.id}\n", done.stderr
+        assert len((there / "asked").read_text()) == 2
+    else:  # nothing of it was refused, so it is not asked again
+        assert done.returncode == 4
+        assert done.stderr.splitlines()[-1] == "  docker-credential-cloud: it failed (exit code 1)"
+
+
 # Logout
 
 

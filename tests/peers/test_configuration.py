@@ -435,6 +435,33 @@ def test_credentials_of_the_command_line_do_not_go_to_mirrors(
     assert farm.asked() == expected
 
 
+def test_a_real_mirror(
+    dray: Dray, usual: dict[str, str], tmp_path: Path, distribution: Distribution, repository: str
+):
+    """Of what it has the registry itself is asked nothing; of all else it is asked everything."""
+    other = build_image([tar_layer({"b": b"2"})])
+    conf = Path(usual["HOME"]) / ".config" / "containers" / "registries.conf"
+    with Distribution(tmp_path / "mirror") as mirror:
+        mirror.push(repository, IMAGE, "t")
+        for image, tag in ((IMAGE, "t"), (other, "other")):
+            distribution.push(repository, image, tag)
+        written(conf, table("reg.test", distribution.host, mirror.host))
+        for registry in (distribution, mirror):
+            registry.clear()
+        done = dray("pull", "-q", f"reg.test/{repository}:t", env=usual)
+        assert done.stdout == f"{IMAGE.id}\n", done.stderr
+        assert distribution.requests() == []
+        asked = {status for _, path, status in mirror.requests() if "/v2/" in path}
+        assert asked == {200}
+        done = dray("pull", "-q", f"reg.test/{repository}:other", env=usual)
+        assert done.stdout == f"{other.id}\n", done.stderr
+        assert f"{mirror.host}" in done.stderr
+    assert {status for _, _, status in distribution.requests()} == {200}
+    (image,) = [each for each in json.loads(dray("images", "--json", env=usual).stdout)
+                if each["tag"] == "t"]  # fmt: skip
+    assert image["name"] == f"reg.test/{repository}"
+
+
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
 def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(

@@ -169,7 +169,8 @@ def _ask(helper: Helper, where: str, cancel: CancelToken) -> Consulted:
     try:
         found = helpers.get(helper.name, helper.server, cancel)
     except helpers.HelperFailed as error:
-        return Consulted(place, str(error), failed=True)
+        said = error.message.removeprefix(f"docker-credential-{helper.name}: ")
+        return Consulted(place, said, failed=True)
     return Consulted(place, f"{'has' if found else 'nothing for'} {helper.server}", found)
 
 
