@@ -96,10 +96,12 @@ def test_summaries_for_programs(dray: Dray, fake: FakeRegistry, store: library.S
             "status", "reference", "current", "total", "rate", "seconds", "layers", "ended",
         }  # fmt: skip
         assert (each["total"], each["layers"], each["ended"]) == (PIECE.size, 1, 0)
-        assert 1_500_000 < each["current"] < PIECE.size
-        assert 0 < each["rate"] < 1_000_000
-        left = (each["total"] - each["current"]) / each["rate"]
-        assert each["seconds"] == pytest.approx(left, abs=0.1)
+        assert each["current"] < PIECE.size
+        assert each["rate"] < 1_000_000
+    last = found[-1]
+    assert last["current"] > 1_500_000
+    left = (last["total"] - last["current"]) / last["rate"]
+    assert last["seconds"] == pytest.approx(left, abs=0.1)
     first = next(
         event
         for event in map(json.loads, done.stderr.splitlines())
@@ -110,7 +112,7 @@ def test_summaries_for_programs(dray: Dray, fake: FakeRegistry, store: library.S
 
 def test_a_log_says_once_what_is_waited_for(dray: Dray, fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
-    fake.inject(Fault(Trickle(2_000_000), path=PIECE.digest))
+    fake.inject(Fault(Trickle(1_000_000), path=PIECE.digest))
     first = dray.start("pull", "-q", f"{fake.host}/app:t")
     while not any(PIECE.digest in request.path for request in fake.requests):
         assert first.poll() is None

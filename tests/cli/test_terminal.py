@@ -69,7 +69,7 @@ def test_a_layer_that_somebody_else_fetches_is_drawn(
 ):
     built = image(3)
     fake.add_image("app", built, "t")
-    fake.inject(Fault(Trickle(SLOW / 2), path="/blobs/"))
+    fake.inject(Fault(Trickle(SLOW / 3), path="/blobs/"))
     first = dray.start("pull", "-q", f"{fake.host}/app:t")
     while not any("/blobs/" in request.path for request in fake.requests):
         assert first.poll() is None

@@ -189,9 +189,13 @@ def test_a_slow_segment_holds_the_window(fake: FakeRegistry, name: str, store: l
 
         thread = threading.Thread(target=pull)
         thread.start()
-        wait_for(lambda: len(ranges(fake)) == WINDOW)
+        wait_for(lambda: part(store).exists() and part(store).stat().st_size % SEGMENT == 1000)
+        # The first to be asked for need not be the first segment.
+        ends = part(store).stat().st_size // SEGMENT * SEGMENT + WINDOW * SEGMENT
+        ends = min(ends, LAYER.size)
+        wait_for(lambda: max(found[1] for found in ranges(fake) if found) == ends)
         time.sleep(0.3)
-        assert len(ranges(fake)) == WINDOW
+        assert max(found[1] for found in ranges(fake) if found) == ends
         started = time.monotonic()
         token.cancel()
         thread.join(PATIENCE)
@@ -199,7 +203,7 @@ def test_a_slow_segment_holds_the_window(fake: FakeRegistry, name: str, store: l
         assert failed
     kept = part(store).read_bytes()
     assert LAYER.data.startswith(kept)
-    assert len(kept) < WINDOW * SEGMENT
+    assert len(kept) % SEGMENT == 1000
 
 
 # One after the other, by itself, at several places
@@ -265,7 +269,7 @@ def test_a_slow_connection_is_helped_by_others(fake: FakeRegistry, name: str):
     places.session.close()
     asked = ranges(fake)
     assert asked[0] is None
-    begun = asked[1][0] if asked[1] is not None else 0
+    begun = min(found[0] for found in asked if found is not None)
     assert sorted(asked[1:]) == pieces(begun)  # type: ignore[type-var]
     assert 0 < begun < LAYER.size // 2
 
@@ -282,7 +286,7 @@ def test_several_blobs_at_a_time_need_no_help(fake: FakeRegistry, name: str):
     assert name
     fake.inject(Fault(Trickle(12e6), path=BLOB))
     places = Places([fake])
-    splitter = Splitter(places.repository, large=2 * SEGMENT)
+    splitter = Splitter(places.repository, large=5 * SEGMENT)
     found: list[bytes] = []
     threads = [threading.Thread(target=lambda: found.append(places.read(splitter))) for _ in "12"]
     for thread in threads:
