@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from dray.testing import (
     Cut,
     FakeRegistry,
     Fault,
+    Stall,
     build_image,
     build_index,
     layout_files,
@@ -127,6 +130,18 @@ class TestInspect:
         done = dray(command, f"{fake.host}/nothing")
         assert (done.returncode, done.stdout) == (code, "")
         assert len(done.stderr.splitlines()) == 1
+
+    @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
+    def test_interrupted_it_ends_at_once(
+        self, dray: Dray, name: str, fake: FakeRegistry, path: str
+    ):
+        fault = fake.inject(Fault(Stall(after=5, seconds=60), path=path))
+        process = dray.start("inspect", name)
+        while not fault.count:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=20)
+        assert (process.returncode, out, said) == (130, "", "dray: interrupted\n")
 
     def test_a_terminal_is_not_steered(self, dray: Dray, name: str):
         master, slave = pty.openpty()

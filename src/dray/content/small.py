@@ -9,11 +9,11 @@ from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
 
 if TYPE_CHECKING:
-    from dray.content.ports import Stream
+    from dray.content.ports import Opened
     from dray.model.descriptor import Descriptor
 
 
-def read_verified(stream: Stream, descriptor: Descriptor, host: str = "") -> bytes:
+def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> bytes:
     """Read a blob of at most 4 MiB to its end and close the stream.
 
     ``host`` is who sends it, for errors. Raises `InvalidDocument` for one that is larger or
@@ -25,13 +25,14 @@ def read_verified(stream: Stream, descriptor: Descriptor, host: str = "") -> byt
             raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
         limit = MAX_DOCUMENT if size is None else size
         chunks, left = [], limit + 1
-        while left and (data := stream.read1(left)):
+        while left and (data := opened.stream.read1(left)):
             chunks.append(data)
             left -= len(data)
     finally:
-        stream.close()
+        opened.stream.close()
     raw = b"".join(chunks)
-    if size is not None and len(raw) < size:
+    whole = opened.total in {None, size}  # else the place has something shorter
+    if size is not None and len(raw) < size and whole:
         raise NetworkError(f"{host}: the blob ended after {len(raw):,} bytes", host=host)
     if len(raw) > limit and size is None:
         raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")

@@ -192,7 +192,7 @@ def read_blob(place: Place, descriptor: Descriptor, cancel: CancelToken) -> byte
         return descriptor.data
     if isinstance(place, Repository):
         return place.read(descriptor)
-    return read_verified(place.open(descriptor, 0, cancel).stream, descriptor)
+    return read_verified(place.open(descriptor, 0, cancel), descriptor)
 
 
 class StorePlace:

@@ -152,7 +152,7 @@ class Repository:
 
     def _read(self, api: V2, descriptor: Descriptor) -> bytes:
         opened = api.get_blob(descriptor.digest, descriptor.size, 0, self._cancel)
-        return read_verified(opened.stream, descriptor, api.endpoint.name)
+        return read_verified(opened, descriptor, api.endpoint.name)
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``, or before it where the place does not do ranges.

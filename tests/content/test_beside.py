@@ -1,0 +1,46 @@
+"""Something done beside something else: its result, its failure, its end."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dray.content.beside import beside
+from dray.content.cancel import CancelToken
+from dray.errors import Cancelled, NotFound
+
+
+def test_the_result_is_there_for_whoever_waits_however_often():
+    with beside(CancelToken(), lambda _: 7) as wait:
+        assert (wait(), wait()) == (7, 7)
+
+
+def test_a_failure_is_raised_where_somebody_waits():
+    def fail(_: CancelToken) -> None:
+        raise NotFound("gone")
+
+    with beside(CancelToken(), fail) as wait, pytest.raises(NotFound, match="gone"):
+        wait()
+
+
+def test_what_nobody_waits_for_is_cancelled_and_its_failure_not_raised():
+    ended = threading.Event()
+
+    def run(cancel: CancelToken) -> None:
+        try:
+            cancel.sleep(60)
+        finally:
+            ended.set()
+
+    with beside(CancelToken(), run):
+        pass
+    assert ended.wait(10)
+
+
+def test_cancelling_the_whole_ends_both():
+    token = CancelToken()
+    with beside(token, lambda cancel: cancel.sleep(60)) as wait:
+        token.cancel()
+        with pytest.raises(Cancelled):
+            wait()
