@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import signal
 import socket
 import sqlite3
@@ -151,6 +152,25 @@ def test_while_another_process_holds_the_database(
         wait_for(lambda: any(event.status is Status.VERIFYING for event in pull.events))
         time.sleep(0.1)
         pull.stops()  # and leaves behind the thread that waits
+
+
+def test_a_signal_handler_may_cancel_what_its_own_thread_is_doing(
+    client: library.Client, fake: FakeRegistry, name: str
+):
+    fault = fake.inject(Fault(Stall(after=100_000), path=LAYER.digest))
+    token = CancelToken()
+    before = signal.signal(signal.SIGUSR1, lambda *_: token.cancel())
+
+    def interrupt() -> None:
+        wait_for(lambda: fault.count)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(Cancelled):
+            client.pull(name, cancel=token)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 # By signal

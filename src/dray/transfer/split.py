@@ -87,13 +87,16 @@ class Splitter:
         self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
     ) -> Segments:
         """Open a blob from ``start`` to its end over several connections."""
+        # Of help that nobody asked for it is found out first whether it is welcome.
+        tried = start + (0 if self._asked else self._connections * SEGMENT)
 
         def fetch(at: int, stop: int, token: CancelToken) -> Stream:
+            attempts = 1 if at < tried else policy.attempts
             return Resuming(
                 lambda position: self._source.open_range(blob, position, stop, token),
                 at,
                 stop,
-                policy,
+                policy._replace(attempts=attempts),
                 token,
                 tell,
             )
