@@ -22,6 +22,7 @@ import by_crowd
 import by_disk
 import by_fake
 import by_kill
+import by_mirror
 import by_proxy
 import by_split
 from rows import print_table
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 SECTIONS: Mapping[str, Callable[..., Sequence[Row]]] = {
     "fake": by_fake.rows,
     "split": by_split.rows,
+    "mirror": by_mirror.rows,
     "proxy": by_proxy.rows,
     "kill": by_kill.rows,
     "crowd": by_crowd.rows,

@@ -19,7 +19,7 @@ from dray.testing import Proxy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHORT, _LONG = 4, 60
+_SHORT, _LONG = 2, 60
 _FAILED = 1
 _TRIES = 4  # with a limit, before there is room
 

@@ -7,6 +7,7 @@ import re
 import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from kinds import KINDS, Kind, Subject
 from rows import Row, Run
 
 from dray import Client, Store
-from dray.testing import Action, FakeRegistry, Fault
+from dray.testing import Action, FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dray.testing._messages import Recorded, Reply, Request
 
 _SHORT, _LONG = 3, 60  # runs of each kind
+_HOST = "registry.example"  # where the registry is stands in a registries.conf
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 
@@ -36,6 +38,7 @@ class Setting:
 
     `window` is how many bytes ahead of the part's end may be asked for, `span` how many one answer
     has at most (None: any number).  `at_once` is how many pulls there are, which mostly wait.
+    `mirrors` stand before the registry, and go wrong with it.
     """
 
     image: BuiltImage
@@ -44,6 +47,7 @@ class Setting:
     split: int | None = None
     window: int = 0
     span: int | None = None
+    mirrors: int = 0
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
@@ -79,10 +83,10 @@ class Asked:
 class Watching(FakeRegistry):
     """A registry that looks into the store of its client at each request for a blob."""
 
-    def __init__(self, store: Path, **options: object) -> None:
+    def __init__(self, store: Path, asked: list[Asked] | None = None, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
         self._store = store
-        self.asked: list[Asked] = []
+        self.asked = [] if asked is None else asked
 
     def respond(self, request: Request, record: Recorded) -> Reply:
         """Note how large the part is, then answer."""
@@ -111,33 +115,32 @@ def _run(kind: Kind, seed: int, setting: Setting) -> Run:
     blob = chance.choice([*image.layers[:2], *image.blobs()])
     subject = Subject(blob, chance, min(blob.size, setting.span or blob.size))
     options = {"redirect_blobs_to": kind.redirects and True, "redirect_uses": kind.redirects}
-    with tempfile.TemporaryDirectory(prefix="faults-") as directory:
-        store = Store(Path(directory) / "store")
-        with Watching(store.path, tokens=kind.tokens, **options) as registry:
-            registry.add_image("app", image, "t")
-            left = _leave_part(store.path, kind, subject)
-            faults = _faults(kind, subject, registry)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+        store = Store(directory / "store")
+        left = _leave_part(store.path, kind, subject)
+        places, asked = [], []
+        # The same ones everywhere: so many times in all, wherever the requests go.
+        faults = list(kind.faults(subject))
+        for _ in range(1 + setting.mirrors):
+            place = Watching(store.path, asked, tokens=kind.tokens, **options)
+            places.append(stack.enter_context(place))
+            place.add_image("app", image, "t")
             for fault in faults:
-                (registry.storage or registry).inject(fault)
-            _pull(run, kind, f"{registry.host}/app:t", store, setting)
-            run.faults = sum(fault.count for fault in faults) + (kind.part is not None)
-            run.expect(run.faults > 0, "nothing went wrong")
-            check_requests(run, registry.asked, setting.window)
-            answers = registry.requests + (registry.storage.requests if registry.storage else [])
-            run.fetched = _blob_bytes(image, answers)
+                (place.storage or place).inject(fault)
+            if kind.tokens:
+                place.inject(subject.fault(_Revoke(place), skip=1))
+        _pull(run, kind, store, setting, _configured(directory, places))
         store.close()
+        run.faults = sum(fault.count for fault in faults) + (kind.part is not None)
+        run.expect(run.faults > 0, "nothing went wrong")
+        check_requests(run, asked, setting.window)
+        run.fetched = sum(_blob_bytes(image, place) for place in places)
     good = len(left) if subject.blob.data.startswith(left) else 0
     run.needed = subjects.blob_bytes(image) - good
     if kind.exact:
         run.expect(run.fetched == run.needed, f"{run.fetched - run.needed:+,} bytes were sent")
     return run
-
-
-def _faults(kind: Kind, subject: Subject, registry: FakeRegistry) -> Sequence[Fault]:
-    faults = list(kind.faults(subject))
-    if kind.tokens:
-        faults.append(subject.fault(_Revoke(registry), skip=1))
-    return faults
 
 
 def _leave_part(store: Path, kind: Kind, subject: Subject) -> bytes:
@@ -151,11 +154,23 @@ def _leave_part(store: Path, kind: Kind, subject: Subject) -> bytes:
     return data
 
 
-def _pull(run: Run, kind: Kind, name: str, store: Store, setting: Setting) -> None:
+def _configured(directory: Path, places: Sequence[FakeRegistry]) -> Path:
+    """Write a registries.conf by which the last place is the registry, the others its mirrors."""
+    lines = ["[[registry]]", f'prefix = "{_HOST}"', f'location = "{places[-1].host}"']
+    for mirror in places[:-1]:
+        lines += ["[[registry.mirror]]", f'location = "{mirror.host}"']
+    path = directory / "registries.conf"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def _pull(run: Run, kind: Kind, store: Store, setting: Setting, conf: Path) -> None:
     """Pull until the image is there, which is at once unless the kind says otherwise."""
-    image = setting.image
+    image, name = setting.image, f"{_HOST}/app:t"
     contents, names = subjects.contents(image), {name: image.digest}
-    with Client(store=store, timeout=setting.timeout, split=setting.split) as client:
+    with Client(
+        store=store, timeout=setting.timeout, split=setting.split, registries_conf=conf
+    ) as client:
         try:
             client.pull(name)
         except Exception as error:
@@ -189,12 +204,12 @@ def check_requests(run: Run, asked: Sequence[Asked], window: int = 0) -> None:
             refused.add(each.digest)
 
 
-def _blob_bytes(image: BuiltImage, answers: Sequence[Recorded]) -> int:
-    """Count the bytes of blobs that were sent."""
+def _blob_bytes(image: BuiltImage, place: FakeRegistry) -> int:
+    """Count the bytes of blobs that a registry and its storage have sent."""
     blobs = {piece.digest for piece in image.blobs()}
     return sum(
         each.bytes_sent
-        for each in answers
+        for each in (*place.requests, *(place.storage.requests if place.storage else ()))
         if each.status in {_OK, _PARTIAL}
         and each.path.partition("?")[0].rpartition("/")[2] in blobs
     )

@@ -17,21 +17,25 @@ WINDOW = 6 * SEGMENT  # bytes that may be under way out of their order
 CONNECTIONS = 4
 _SIZE = 9 * SEGMENT + 12_345
 _TIMEOUT = 2.0  # seconds without a byte: all this hashing takes its time
-_SHORT, _LONG = 1, 12  # runs of each kind; in the short form of every fourth
+_SHORT, _LONG = 1, 6  # runs of each kind; in the short form of every fourth
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Try the kinds of faults of one registry, on four connections to it."""
+    """Try the kinds of faults of one registry, on four connections, and with mirrors."""
     kinds = [kind for kind in KINDS if only in kind.name and "documents" not in kind.name]
     if not long:
         kinds = kinds[seed % 4 :: 4]
-    setting = Setting(
-        subjects.one_blob(_SIZE),
-        timeout=_TIMEOUT,
-        at_once=2,
-        split=CONNECTIONS,
-        window=WINDOW,
-        span=SEGMENT,
-    )
+    found = {kind: Row(f"split: {kind.name}") for kind in kinds}
     seeds = range(seed, seed + (_LONG if long else _SHORT))
-    return pulls({kind: Row(f"split: {kind.name}") for kind in kinds}, seeds, setting)
+    for mirrors in (0, 2) if long else (0,):
+        setting = Setting(
+            subjects.one_blob(_SIZE),
+            timeout=_TIMEOUT,
+            at_once=2,
+            split=CONNECTIONS,
+            window=WINDOW,
+            span=SEGMENT,
+            mirrors=mirrors,
+        )
+        pulls(found, seeds, setting)
+    return list(found.values())
