@@ -1,5 +1,8 @@
 import base64
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import dray
 from dray.errors import DrayError
 from dray.registry.credentials import Credentials, CredentialStore
 
@@ -221,3 +225,48 @@ def test_any_file_gives_credentials_or_an_error_of_ours(raw: bytes, tmp_path: Pa
         assert "auth.json" in str(error)  # noqa: PT017 - either outcome is allowed
     else:
         assert found is None or found.identity_token or isinstance(found.username, str)
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from dray.errors import DrayError
+from dray.registry import helpers
+from dray.registry.credentials import CredentialStore
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)  # may not see the interpreter any more
+closed, mine = map(Path, sys.argv[1:])
+store = CredentialStore([closed, mine])
+print(store.find("h", "p").username, [place.outcome for place in store.trail("h", "p")])
+try:
+    CredentialStore([closed]).find("h", "p")
+except DrayError as error:
+    print(error)
+"""
+
+
+def test_a_file_of_somebody_else_is_passed_over_unless_it_was_named():
+    """`/run/containers` may be root's alone, where the first of the usual files would be."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)  # pytest's own directories are closed to others
+        closed = Path(directory) / "closed"
+        closed.mkdir()
+        mine = written(Path(directory) / "mine.json", {"h": entry("me")})
+        mine.chmod(0o644)
+        closed.chmod(0)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", AS_NOBODY, closed / "auth.json", mine],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={"PYTHONPATH": str(Path(dray.__file__).parent.parent)},
+                cwd="/",
+            )
+        finally:
+            closed.chmod(0o700)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "me ['may not be read', 'entry h']",
+        f"{closed}/auth.json: Permission denied",
+    ]

@@ -38,6 +38,10 @@ class Credentials:
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
+class Unreadable(DrayError):
+    """A file that only others may read."""
+
+
 class Consulted(NamedTuple):
     """One place that was asked, what became of it, and what it had; holds the secret itself."""
 
@@ -121,7 +125,12 @@ class CredentialStore:
                 yield _ask(Helper(name, host), "registries.conf", cancel)
                 continue
             for file in self.files:
-                yield from _in_file(file, host, path, cancel)
+                try:
+                    yield from _in_file(file, host, path, cancel)
+                except Unreadable:
+                    if len(self.files) == 1:  # somebody named it
+                        raise
+                    yield Consulted(str(file), "may not be read", failed=True)
 
 
 def _in_file(file: Path, host: str, path: str, cancel: CancelToken) -> Iterator[Consulted]:
@@ -197,6 +206,8 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
             raw = stream.read(MAX_FILE + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise Unreadable(f"{file}: {error.strerror}") from error
     except OSError as error:
         raise DrayError(f"{file}: {error.strerror}") from error
     try:

@@ -15,6 +15,7 @@ from dray.model.reference import Reference
 from dray.registry import helpers
 from dray.registry.credentials import (
     HUB_URL,
+    Unreadable,
     bare_host,
     helper_for,
     names_of,
@@ -79,7 +80,7 @@ def save(files: Sequence[Path], default: Path, key: Key, credentials: Credential
         if helper is not None:
             helpers.store(helper.name, helper.server, credentials)
             return f"docker-credential-{helper.name}, which {file} names"
-        if _own(parse_file(file) or {}, key):
+        if _own(_look(file), key):
             break
 
     def change(content: dict[str, Any]) -> bool:
@@ -139,7 +140,15 @@ def remove_all(default: Path) -> list[str]:
 
 def _helper(file: Path, key: Key) -> Helper | None:
     """Return the helper that a file names; helpers know hosts, no paths."""
-    return None if key.path else helper_for(parse_file(file) or {}, file, key.host)
+    return None if key.path else helper_for(_look(file), file, key.host)
+
+
+def _look(file: Path) -> dict[str, Any]:
+    """Return what a file says to us: nothing, if it is not there or not ours to read."""
+    try:
+        return parse_file(file) or {}
+    except Unreadable:
+        return {}
 
 
 def _own(content: dict[str, Any], key: Key) -> list[str]:

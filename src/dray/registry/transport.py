@@ -1,11 +1,9 @@
-"""HTTP: one request, one answer; never retries. With `connections`, all that knows urllib3."""
+"""HTTP: one request, one answer; never retries. With the rooms below it, all that knows urllib3."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import re
-import socket
 import ssl
 import threading
 import time
@@ -14,17 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import (
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-)
-from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+from urllib3.exceptions import HTTPError
 
 from dray import __version__
-from dray.errors import DrayError, NetworkError
+from dray.errors import NetworkError
 from dray.registry.certificates import Tls
 from dray.registry.connections import Keep, Operation, current, make_context, make_pool
 from dray.registry.proxies import Proxies
@@ -42,8 +33,6 @@ if TYPE_CHECKING:
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
 _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
-_REFUSED = r"Tunnel connection failed: (\d{3})"  # the standard library's words
-_WHO_ARE_YOU, _SERVER_ERROR = 407, 500
 
 _log = logging.getLogger("dray")
 
@@ -125,7 +114,9 @@ class Response:
         try:
             data: bytes = self._raw.read1(size, decode_content=False)
         except (HTTPError, OSError, ssl.SSLError) as error:
-            raise _translated(error, self.request, self._operation.cancel, None) from error
+            from dray.registry.network import translated
+
+            raise translated(error, self.request, self._operation.cancel, None) from error
         if not data:
             self._operation.finish()
             self._raw.release_conn()
@@ -210,8 +201,10 @@ class Transport:
                 decode_content=False,
             )
         except (HTTPError, OSError, ssl.SSLError) as error:
+            from dray.registry.network import translated
+
             operation.finish()
-            raise _translated(error, request, cancel, proxy) from error
+            raise translated(error, request, cancel, proxy) from error
         except BaseException:
             operation.finish()
             raise
@@ -283,81 +276,3 @@ def public_url(url: str) -> str:
     """Return an address without user, password and query (signed redirects are secrets)."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _translated(
-    error: Exception, request: Request, cancel: CancelToken, proxy: Proxy | None
-) -> DrayError:
-    """Say what went wrong in the caller's words."""
-    cancel.check()
-    host = urlsplit(request.url).netloc.rpartition("@")[2]
-    if proxy is not None:
-        if (refused := re.search(_REFUSED, str(error))) is not None:
-            return _proxy_refused(proxy, host, int(refused.group(1)))
-        if isinstance(error, ProxyError):
-            host = f"{host}: the proxy {proxy}"
-            error = error.original_error
-    match error:
-        case NameResolutionError():
-            again = isinstance(error.__cause__, socket.gaierror) and (
-                error.__cause__.errno == socket.EAI_AGAIN
-            )
-            return NetworkError(f"{host}: no such host", host=host, transient=again)
-        case SSLError():
-            return _tls_failure(error, host)
-        case NewConnectionError():  # which is a kind of time-out to the library
-            reason = _reason(error)
-            return NetworkError(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
-        case Urllib3TimeoutError():
-            return NetworkError(f"{host}: no answer within the time-out", host=host)
-        case _:
-            return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
-
-
-def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
-    hint = ""
-    if status == _WHO_ARE_YOU:
-        hint = "HTTPS_PROXY may hold a name and password: http://USER:PASSWORD@HOST:PORT"
-    return NetworkError(
-        f"{host}: the proxy {proxy} does not connect us ({status})",
-        host=host,
-        transient=status >= _SERVER_ERROR,
-        hint=hint,
-    )
-
-
-def _tls_failure(error: SSLError, host: str) -> NetworkError:
-    cause = next((a for a in (error.__cause__, *error.args) if isinstance(a, ssl.SSLError)), None)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return NetworkError(
-            f"{host}: its certificate is not trusted ({cause.verify_message})",
-            host=host,
-            transient=False,
-            hint="put its authority's certificate into "
-            f"~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE; "
-            "use --insecure if you must",
-        )
-    reason = getattr(cause, "reason", "") or ""
-    if reason in {
-        "WRONG_VERSION_NUMBER",
-        "HTTP_REQUEST",
-        "UNKNOWN_PROTOCOL",
-        "RECORD_LAYER_FAILURE",
-    }:
-        return NoTls(f"{host}: does not speak TLS", host=host, transient=False)
-    wanted = "CERTIFICATE_REQUIRED" in reason
-    return NetworkError(
-        f"{host}: TLS failed ({reason or error})",
-        host=host,
-        transient=not wanted,
-        hint=f"it asks for a certificate: NAME.cert and NAME.key in certs.d/{host}"
-        if wanted
-        else "",
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost text of a chain of exceptions, without object addresses."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return getattr(error, "strerror", None) or "it ended early"
