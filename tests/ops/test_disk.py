@@ -155,12 +155,18 @@ def test_a_read_only_disk(
 
 @pytest.mark.parametrize("part", ["blobs", "ingest"])
 def test_a_store_of_two_file_systems_is_refused(
-    dray: Dray, name: str, mount: Callable[..., Path], store: library.Store, part: str
+    dray: Dray,
+    fake: FakeRegistry,
+    name: str,
+    mount: Callable[..., Path],
+    store: library.Store,
+    part: str,
 ):
     store.close()
     place = mount(f"store/{part}", "20m")
     hint = failed(dray, "pull", "-q", name, says="ross-device link")
     assert "one file system" in hint
+    assert asked(fake) == []  # it is known before anything is fetched
     assert not list((place.parent / "blobs").rglob("sha256/*"))
 
 

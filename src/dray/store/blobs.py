@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 from pathlib import Path
@@ -90,6 +91,9 @@ class BlobFiles:
                 if not Path(directory).is_dir():
                     Path(directory).mkdir(parents=True, exist_ok=True)
                     fsync_directory(str(Path(directory).parent))
+                if Path(directory).stat().st_dev != Path(self._ingest).stat().st_dev:
+                    # Before anything is fetched that could not be renamed in the end.
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), directory)
                 self._prepared.add(directory)
 
     def publish(self, digest: Digest) -> None:
