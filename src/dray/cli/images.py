@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +58,8 @@ def command(
     patterns, wanted = _wanted(pattern, filters)
     found = store.listing(*patterns, **wanted)
     if as_json:
+        import json
+
         click.echo(json.dumps([_object(row) for row in found], indent=2))
     elif quiet:
         sys.stdout.writelines(

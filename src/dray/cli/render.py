@@ -69,9 +69,14 @@ def clock(seconds: float) -> str:
 
 def age(created: str, now: datetime.datetime | None = None) -> str:
     """Return how long ago an RFC 3339 time was: ``3 weeks ago``."""
-    moment = _moment(created)
-    if moment is None or moment.year <= _NUL_YEAR:
+    try:
+        moment = datetime.datetime.fromisoformat(created)
+    except ValueError:
         return "-"
+    if moment.year <= _NUL_YEAR:
+        return "-"
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
     passed = (now or datetime.datetime.now(datetime.UTC)) - moment
     hours = passed // _ONE_HOUR
     return _ago(hours * _HOUR if hours else passed.seconds)
@@ -83,14 +88,6 @@ def _ago(seconds: int) -> str:
         if seconds >= length:
             return f"{count(seconds // length, name)} ago"
     return "just now"
-
-
-def _moment(text: str) -> datetime.datetime | None:
-    try:
-        found = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
