@@ -88,8 +88,11 @@ def kinds(store: library.Store) -> list[tuple[str, str]]:
 
 
 def test_a_good_store(store: library.Store, name: str, multi: str, old: str):
-    checked = store.check()
+    told: list[tuple[int, int]] = []
+    checked = store.check(on_progress=lambda done, total: told.append((done, total)))
     assert checked.problems == []
+    assert told == sorted(told)
+    assert told[-1] == (checked.size, checked.size)
     files = list((store.path / "blobs").glob("*/*"))
     assert checked.blobs == len(files)
     assert checked.size == sum(path.stat().st_size for path in files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,9 @@ Examples:
   dray fsck --repair
   dray fsck --rebuild && dray fsck --repair
 """
+_DELAY = 0.5  # seconds before anything is drawn
+_INTERVAL = 0.2  # seconds between two drawings
+_HEARTBEAT = 10.0  # seconds between two lines where nothing can be drawn
 
 
 @click.command("fsck", epilog=EXAMPLES)
@@ -47,7 +51,11 @@ def command(
     store = chosen.store()
     if rebuild:
         return _rebuild(store)
-    checked = store.check()
+    shown = _Progress()
+    try:
+        checked = store.check(on_progress=shown)
+    finally:
+        shown.close()
     mended: Repaired | None = None
     if repair and checked.problems:
         mended = _repair(chosen, store, checked.problems, registry)
@@ -55,6 +63,31 @@ def command(
     click.echo(_as_json(checked, mended) if as_json else "\n".join(_lines(checked, mended)))
     left = checked.problems if mended is None else mended.left
     return INTEGRITY if left else DONE
+
+
+class _Progress:
+    """How far the check has come: a line that is redrawn on a terminal, else one now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + (_DELAY if self._terminal else _HEARTBEAT)
+        self._drawn = False
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        text = f"{render.sizes(done, total)} checked"
+        self._next = now + (_INTERVAL if self._terminal else _HEARTBEAT)
+        sys.stderr.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+        sys.stderr.flush()
+        self._drawn = self._terminal
+
+    def close(self) -> None:
+        """Remove the line."""
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def _rebuild(store: Store) -> int:

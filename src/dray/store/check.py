@@ -14,7 +14,7 @@ from dray.store.refs import read_name
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from dray.content.cancel import CancelToken
     from dray.store.blobs import BlobFiles
@@ -45,9 +45,16 @@ class Checked(NamedTuple):
     size: int
 
 
-def check(db: Database, files: BlobFiles, cancel: CancelToken) -> Checked:
+def check(
+    db: Database,
+    files: BlobFiles,
+    cancel: CancelToken,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Checked:
     """Hash every blob, on all cores, and compare what names need with what is there.
 
+    ``on_progress`` is told the bytes that were read and those that there are, often, from
+    several threads, one at a time.
     Others may be at work meanwhile: what they remove is not missing. Raises `StoreError` where
     the database cannot be read, and `Cancelled`.
     """
@@ -58,7 +65,7 @@ def check(db: Database, files: BlobFiles, cancel: CancelToken) -> Checked:
                     f"{db.path}: {line}",
                     hint="`dray fsck --rebuild` makes it anew from what is in the store",
                 )
-    hashed = _Hashed(files, cancel)
+    hashed = _Hashed(files, cancel, on_progress)
     hashed.run()
     with db.snapshot() as connection:
         missing = _missing(connection, files)
@@ -119,9 +126,16 @@ def _unknown(connection: sqlite3.Connection) -> list[Problem]:
 class _Hashed:
     """All blobs on their way through some threads, the largest first."""
 
-    def __init__(self, files: BlobFiles, cancel: CancelToken) -> None:
+    def __init__(
+        self,
+        files: BlobFiles,
+        cancel: CancelToken,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> None:
         self._files = files
         self._cancel = cancel
+        self._on_progress = on_progress
+        self._total = 0
         self._lock = threading.Lock()
         self._todo: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failure: BaseException | None = None
@@ -130,8 +144,9 @@ class _Hashed:
         self.size = 0
 
     def run(self) -> None:
-        digests = self._files.all()
-        for digest in sorted(digests, key=self._files.size_of, reverse=True):
+        sizes = {digest: self._files.size_of(digest) for digest in self._files.all()}
+        self._total = sum(sizes.values())
+        for digest in sorted(sizes, key=sizes.__getitem__, reverse=True):
             self._todo.put(digest)
         threads = [
             threading.Thread(target=self._work, name="dray-check", daemon=True)
@@ -157,14 +172,13 @@ class _Hashed:
     def _take(self, digest: str, buffer: memoryview) -> None:
         algorithm, _, expected = digest.partition(":")
         hasher = hashlib.new(algorithm)
-        size = 0
         message = ""
         try:
             with self._files.open(digest) as file:
                 while count := file.readinto(buffer):
                     self._cancel.check()
                     hasher.update(buffer[:count])
-                    size += count
+                    self._tell(count)
         except FileNotFoundError:
             return  # somebody has removed it since
         except OSError as error:
@@ -173,9 +187,14 @@ class _Hashed:
             message = f"its content is {algorithm}:{hasher.hexdigest()}"
         with self._lock:
             self.blobs += 1
-            self.size += size
             if message:
                 self.damaged[digest] = message
+
+    def _tell(self, count: int) -> None:
+        with self._lock:
+            self.size += count
+            if self._on_progress is not None:
+                self._on_progress(self.size, self._total)
 
 
 def remove_damaged(db: Database, files: BlobFiles, digests: Collection[str]) -> None:

@@ -128,10 +128,16 @@ class LocalStore(ReadableStore):
             ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)
             return found
 
-    def check(self, cancel: CancelToken | None = None) -> Checked:
+    def check(
+        self,
+        cancel: CancelToken | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Checked:
         """Hash every blob and compare what names need with what is there; changes nothing.
 
-        Others may be at work meanwhile. Raises `StoreError` where the database is damaged.
+        ``on_progress`` is told the bytes read so far and those that there are; it is called from
+        several threads, one at a time. Others may be at work meanwhile. Raises `StoreError`
+        where the database is damaged.
         """
         from dray.content.cancel import CancelToken
         from dray.store.check import Checked, check
@@ -139,7 +145,7 @@ class LocalStore(ReadableStore):
         db = self._existing()
         if db is None:
             return Checked([], 0, 0)
-        return check(db, self._files, cancel or CancelToken())
+        return check(db, self._files, cancel or CancelToken(), on_progress)
 
     def usage(self) -> Usage:
         """Measure what the store takes on the disk."""
