@@ -37,11 +37,13 @@ from dray.testing import (
     sha256,
     tar_layer,
 )
+from dray.testing._messages import json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dray import Client, Event
+    from dray.testing._messages import Reply, Request
 
     Listener = Callable[[Event], None]
 
@@ -443,3 +445,23 @@ class TestReferrers:
         assert client.referrers(f"{fake.host}/app:t") == []
         with pytest.raises(NotFound):
             client.referrers(f"{fake.host}/nothing:t")
+
+
+class Endless(FakeRegistry):
+    """A registry whose lists have always another page."""
+
+    def answer(self, request: Request) -> Reply:
+        if "/tags/" not in request.path:
+            return super().answer(request)
+        start = int(request.value("last") or 0)
+        tags = [f"t{number}" for number in range(start, start + 200_000)]
+        link = f'<{request.path}?last={start + 200_000}>; rel="next"'
+        return json_reply(200, {"name": "app", "tags": tags}, {"Link": link})
+
+
+def test_a_list_without_an_end_is_given_up(client: Client):
+    with Endless() as fake:
+        fake.add_image("app", IMAGE, "t")
+        with pytest.raises(Unsupported, match="over 1,000,000 tags"):
+            client.tags(f"{fake.host}/app")
+        assert len(fake.requests) == 6

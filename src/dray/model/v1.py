@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from dray.errors import InvalidDocument
 from dray.model import gojson, gotime
 from dray.model._fields import load_object
-from dray.model.config import chain_ids
 from dray.model.digest import Digest
 from dray.model.gostruct import Field, Kind, decode, encode
 
@@ -230,6 +229,8 @@ def saved_chain(config: bytes, diff_ids: Sequence[Digest]) -> list[tuple[str, by
     Bottom first. Below the top there is nothing but the date 1970; the top is the config as
     engine 20.10's struct holds it (SPEC: "Archives").
     """
+    from dray.model.config import chain_ids
+
     top = load(config, "the image config")
     found: list[tuple[str, bytes]] = []
     parent = ""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from dray.content.ports import RangeRefused
 from dray.content.retry import run
 from dray.content.small import read_verified
-from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound
+from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound, Unsupported
 from dray.model.manifest import Index, digest_of, parse, parse_named
 from dray.model.mediatype import is_foreign
 from dray.registry.v2 import V2, open_url
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
     _Place = Callable[[int, int | None], Opened]  # opens a blob from here up to there
+
+MAX_LISTED = 1_000_000  # tags, or referrers, over all pages
 
 
 class Resolved(NamedTuple):
@@ -244,6 +246,8 @@ class Repository:
             if not fresh:
                 return  # some registries ignore the paging parameters
             seen.update(fresh)
+            if len(seen) > MAX_LISTED:
+                raise Unsupported(f"{self.reference.name} lists over {MAX_LISTED:,} tags")
             yield from fresh
 
     def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
@@ -265,6 +269,8 @@ class Repository:
             if not fresh:
                 break  # some registries ignore the paging parameters
             found |= fresh
+            if len(found) > MAX_LISTED:
+                raise Unsupported(f"{digest} has over {MAX_LISTED:,} referrers")
         # Registries may leave the filter to their clients.
         return [entry for entry in found.values() if artifact_type in {"", entry.artifact_type}]
 
