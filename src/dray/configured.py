@@ -98,7 +98,7 @@ class Configured(Connected):
         return AuthFiles(config.auth_files, config.login_file)
 
     def _renew(self) -> None:
-        """Look for credentials again: they have changed."""
+        """Let no earlier answer stand: credentials have changed."""
         with self._lock:
             if self._session is not None:
-                self._session.credentials.forget()
+                self._session.forget()

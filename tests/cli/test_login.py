@@ -267,6 +267,19 @@ def test_many_at_once_lose_nothing(client: library.Client, auth_file: Path):
     assert set(json.loads(auth_file.read_text())["auths"]) == set(hosts)
 
 
+def test_a_client_that_was_refused_looks_again(
+    client: library.Client, guarded: FakeRegistry, auth_file: Path
+):
+    with pytest.raises(library.Unauthorized, match="401"):
+        client.pull(f"{guarded.host}/app:t")
+    written(auth_file, {"auths": {guarded.host: entry("me", "wrong")}})
+    with pytest.raises(library.Unauthorized) as caught:
+        client.pull(f"{guarded.host}/app:t")
+    assert str(auth_file) in caught.value.hint
+    written(auth_file, {"auths": {guarded.host: entry("me", PASSWORD)}})
+    assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
+
+
 def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeRegistry):
     with pytest.raises(library.Unauthorized):
         client.pull(f"{guarded.host}/app:t")
@@ -274,7 +287,10 @@ def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeReg
         client.login(guarded.host, "me", "wrong")
     client.login(f"https://{guarded.host}/v1/", "me", PASSWORD)
     assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
+    assert str(client.digest(f"{guarded.host}/app:t")) == IMAGE.digest
     assert client.logout(guarded.host).gone
+    with pytest.raises(library.Unauthorized):  # no token of before is used any more
+        client.digest(f"{guarded.host}/app:t")
     with pytest.raises(library.NotFound, match="not logged in"):
         client.logout(guarded.host)
 

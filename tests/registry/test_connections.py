@@ -166,6 +166,29 @@ def test_a_proxy_that_cannot_be_used(
     assert "secret-pw" not in str(caught.value) + caught.value.hint
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_belongs_to_the_host_is_not_for_the_proxy(
+    scheme: str,
+    environment: dict[str, str],
+    store: Store,
+    secure: FakeRegistry,
+    certificates: tuple[Path, Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """An authority that vouches for the host alone vouches for no proxy."""
+    certs_d(environment, NAME, ca_crt=certificates[0])
+    with HttpProxy(
+        {NAME: secure.host}, tls=certificates[1:] if scheme == "https" else None
+    ) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        if scheme == "http":
+            assert pull(store, f"{NAME}/app:t") == IMAGE.id
+            return
+        with pytest.raises(NetworkError, match=rf"the proxy {proxy.url}: its certificate"):
+            pull(store, f"{NAME}/app:t")
+    assert secure.requests == []
+
+
 # Certificates
 
 

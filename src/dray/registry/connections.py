@@ -17,13 +17,14 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util import make_headers, parse_url
 
 from dray.errors import DrayError
+from dray.registry.certificates import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from urllib.parse import SplitResult
 
     from dray.content.cancel import CancelToken
-    from dray.registry.certificates import Tls
     from dray.registry.proxies import Proxy
 
 
@@ -42,35 +43,36 @@ class Keep(NamedTuple):
 
 
 def make_pool(
-    scheme: str,
-    host: str,
-    port: int | None,
-    keep: Keep,
-    context: ssl.SSLContext | None,
+    parts: SplitResult,
+    tls: Tls,
     proxy: Proxy | None,
+    keep: Keep,
+    contexts: Callable[[Tls], ssl.SSLContext],
 ) -> HTTPConnectionPool:
-    """Return connections to a host; ``context`` is for TLS.
+    """Return connections to the host of an address, met as ``tls`` says.
 
-    Through a proxy, plain http is asked for by whole addresses, https by a tunnel.
+    Through a proxy, plain http is asked for by whole addresses, https by a tunnel. What is the
+    host's, authorities and certificates, is not for the proxy.
     """
+    scheme, host, port = parts.scheme, parts.hostname or "", parts.port
     options: dict[str, Any] = {"maxsize": keep.connections}
     if keep.room is not None:
         room = (socket.SOL_SOCKET, socket.SO_RCVBUF, keep.room)
         options["socket_options"] = [*HTTPConnection.default_socket_options, room]
     if proxy is not None:
-        options |= _through(proxy, context)
+        its = Tls(tls.verify)
+        options |= _through(proxy, contexts(its) if proxy.scheme == "https" else None)
         if scheme == "http":
-            scheme, host, port = proxy.scheme, proxy.host, proxy.port
+            scheme, host, port, tls = proxy.scheme, proxy.host, proxy.port, its
     if scheme == "http":
         return _HttpPool(host, port, **options)
-    verify = context is None or context.verify_mode != ssl.CERT_NONE
     return _HttpsPool(
         host,
         port,
         **options,
-        cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
-        assert_hostname=None if verify else False,
-        ssl_context=context,
+        cert_reqs="CERT_REQUIRED" if tls.verify else "CERT_NONE",
+        assert_hostname=None if tls.verify else False,
+        ssl_context=contexts(tls),
     )
 
 

@@ -71,7 +71,9 @@ def _tls_failure(error: SSLError, host: str) -> NetworkError:
             f"{host}: its certificate is not trusted ({cause.verify_message})",
             host=host,
             transient=False,
-            hint="put its authority's certificate into "
+            hint="name its authority in SSL_CERT_FILE"
+            if " " in host  # it is the proxy
+            else "put its authority's certificate into "
             f"~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE; "
             "use --insecure if you must",
         )

@@ -112,6 +112,12 @@ class Session:
         """Close idle connections; tokens and documents are kept."""
         self._transport.close()
 
+    def forget(self) -> None:
+        """Forget who we are, credentials and tokens: somebody has logged in or out."""
+        self.credentials.forget()
+        with self._lock:
+            self._identity = None
+
     # Calls
 
     def send(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
@@ -125,6 +131,7 @@ class Session:
             return self._send(endpoint, state, call, cancel)
         except Unauthorized as error:
             error.hint = error.hint or advice(self.credentials, endpoint, call.repository)
+            self.credentials.forget()  # by the next call there may be others
             raise
 
     def _send(

@@ -239,8 +239,7 @@ class Transport:
     def _pool(self, request: Request) -> tuple[HTTPConnectionPool, str, Proxy | None]:
         """Return the connections to a request's host, what to ask for there, and the proxy."""
         parts = urlsplit(request.url)
-        host = parts.hostname or ""
-        proxy = self._proxies.choose(parts.scheme, host, parts.port)
+        proxy = self._proxies.choose(parts.scheme, parts.hostname or "", parts.port)
         key = (parts.scheme, parts.netloc, request.tls)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         if proxy is not None and parts.scheme == "http":
@@ -248,10 +247,8 @@ class Transport:
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                tls = parts.scheme == "https" or (proxy is not None and proxy.scheme == "https")
-                context = self._context(request.tls) if tls else None
                 keep = Keep(self._connections, self._room())
-                pool = make_pool(parts.scheme, host, parts.port, keep, context, proxy)
+                pool = make_pool(parts, request.tls, proxy, keep, self._context)
                 self._pools[key] = pool
             return pool, target, proxy
 
