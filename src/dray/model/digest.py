@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 from dray.errors import InvalidDigest
 
 if TYPE_CHECKING:
+    import hashlib
+
     from typing_extensions import Buffer
 else:
     Buffer = bytes
@@ -51,6 +52,8 @@ class Digest:
     @classmethod
     def of(cls, data: Buffer, algorithm: str = "sha256") -> Digest:
         """Hash ``data``."""
+        import hashlib  # a tenth of what starting a command takes, and many commands hash nothing
+
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
     @property
@@ -60,10 +63,14 @@ class Digest:
 
     def hasher(self) -> hashlib._Hash:
         """Make a new hash object of this digest's algorithm."""
+        import hashlib
+
         return hashlib.new(self.algorithm)
 
     def matches(self, data: Buffer) -> bool:
         """Tell whether ``data`` is what this digest names."""
+        import hashlib
+
         return hashlib.new(self.algorithm, data).hexdigest() == self.hex
 
     def __str__(self) -> str:
