@@ -544,6 +544,24 @@ def test_a_damaged_layer_is_not_saved(client: Client, name: str, tmp_path: Path)
     client.save(name, tmp_path / "saved")
 
 
+def test_an_image_that_is_removed_meanwhile_is_saved_whole(
+    client: Client, name: str, tmp_path: Path, stores: Iterator[Store]
+):
+    removed: list[int] = []
+
+    def remove(event: dray.Event) -> None:
+        if event.status is dray.Status.SAVED and not removed:
+            for each in client.store.get(name).names:
+                client.store.untag(each)
+            removed.append(len(client.store.gc().digests))
+
+    client.save(name, tmp_path / "saved", on_event=remove)
+    assert removed
+    assert client.store.list_named() == []
+    assert str(client.load(tmp_path / "saved", store=next(stores))[0].id) == IMAGE.id
+    assert client.store.gc().digests
+
+
 def test_directories_are_not_written_over(client: Client, name: str, tmp_path: Path):
     (tmp_path / "there").mkdir()
     client.save(name, tmp_path / "there", format="oci")  # empty

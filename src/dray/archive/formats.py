@@ -58,7 +58,8 @@ def docker_entries(images: Sequence[DockerImage]) -> Iterator[Entry]:
     """Yield what engines of all times read: ``manifest.json``, and the tree of those before.
 
     Each layer has a directory by its version 1 id; one that was there before under another
-    id is a link. The documents that lead to everything else come last.
+    id is a link. The documents that lead to everything else come last. Names stand in full,
+    since podman takes short ones for images of this machine; old engines want them short.
     """
     seen: set[str] = set()
     places: dict[Digest, str] = {}
@@ -75,7 +76,7 @@ def docker_entries(images: Sequence[DockerImage]) -> Iterator[Entry]:
         if config not in seen:
             seen.add(config)
             yield Entry(config, image.config)
-        names = [name.familiar for name in image.names]
+        names = [str(name) for name in image.names]
         layers = [places[diff_id] for diff_id in image.diff_ids]
         items.append({"Config": config, "RepoTags": names or None, "Layers": layers or None})
         if chain:

@@ -39,6 +39,7 @@ MAX_MEMBERS = 200_000
 MAX_EXTENDED = 2**20  # bytes of one extended header, as PAX and GNU tar write them
 MAX_HOPS = 16  # links that lead to links
 
+_ODD = "backslashreplace"  # what becomes of names that are no UTF-8: no JSON can mean them
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 
@@ -88,7 +89,7 @@ def _header(source: Source) -> tarfile.TarInfo | None:
     if len(block) < BLOCK:
         raise _damaged(f"it is cut off at byte {at + len(block):,}")
     try:
-        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        header = tarfile.TarInfo.frombuf(block, "utf-8", _ODD)
     except tarfile.HeaderError as error:
         raise _damaged(f"no tar header at byte {at:,} ({error})") from None
     if header.size < 0:
@@ -162,11 +163,11 @@ def linked(name: str, target: str) -> str:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+    return data.decode("utf-8", _ODD)
 
 
 def _shown(name: str) -> str:
-    return name[:200].encode("utf-8", "replace").decode()
+    return name[:200]
 
 
 def _damaged(message: str) -> IntegrityError:

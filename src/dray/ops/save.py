@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dray.archive import formats, writing
+from dray.content.events import ignore
 from dray.errors import NotFound, StoreError, Unsupported
 from dray.model import mediatype
 from dray.model.convert import to_oci
@@ -79,6 +80,7 @@ def save(
             emitter = Emitter(access.listener, str(address))
             found = _choose(source, options, emitter, access.cancel)
             known = chosen.setdefault(found.root.digest, found)
+            _hold(found, opened)
             name = source.reference or source.named
             if name is not None and name.tag is not None:
                 known.names[name] = None
@@ -110,6 +112,20 @@ class _Chosen:
         self.document = document
         self.manifest = manifest
         self.names: dict[Reference, None] = {}
+
+
+def _hold(chosen: _Chosen, opened: contextlib.ExitStack) -> None:
+    """Keep an image of a store from being collected before it has been read."""
+    store, manifest = chosen.source.store, chosen.manifest
+    if store is None:
+        return
+    blobs = {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
+    if isinstance(chosen.document, Index):
+        reports = Reports(Emitter(ignore, ""))
+        found = _contents(chosen.source, chosen.root.digest, chosen.document, reports)
+        blobs = {content.descriptor.digest for content in found}
+    with contextlib.suppress(StoreError):  # what cannot be written is not collected either
+        opened.enter_context(store.ingest()).hold(blobs)
 
 
 def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: CancelToken) -> _Chosen:

@@ -1,0 +1,87 @@
+"""Archives with anything wrong in them end in an error of ours, or in a whole image."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dray
+from dray.errors import DrayError
+from dray.testing import build_image, docker_files, flat_files, layout_files, tar_layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dray import Client
+
+TARS = [tar_layer({f"f{number}": b"x" * 99 * number}) for number in range(2)]
+IMAGE = build_image(TARS)
+V1_ID = "a" * 64
+SEEDS = {
+    "docker": tar_layer(docker_files(IMAGE, TARS, ["app:1"])),
+    "layout": tar_layer(layout_files({"app:1": IMAGE})),
+    "flat": tar_layer(flat_files(IMAGE)),
+    "legacy": tar_layer(
+        {
+            "repositories": json.dumps({"app": {"1": V1_ID}}).encode(),
+            f"{V1_ID}/VERSION": b"1.0",
+            f"{V1_ID}/json": json.dumps({"id": V1_ID}).encode(),
+            f"{V1_ID}/layer.tar": TARS[0],
+        }
+    ),
+}
+FIELDS = (0, 100, 124, 135, 148, 156, 157, 257, 345)  # where a header's fields begin
+TURNS = 60
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """Change some bytes, most of them in headers, and make most checksums good again."""
+    found = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(found))
+        if chance.random() < 0.6:
+            at = min(at // 512 * 512 + chance.choice(FIELDS), len(found) - 1)
+        match chance.randrange(8):
+            case 0:
+                del found[at : at + chance.randint(1, 600)]
+            case 1:
+                found[at:at] = chance.randbytes(chance.randint(1, 600))
+            case _:
+                found[at] = chance.randrange(256)
+    for at in range(0, len(found) - 511, 512):
+        block = found[at : at + 512]
+        if block[257:262] == b"ustar" and chance.random() < 0.8:
+            total = 8 * 32 + sum(block[:148]) + sum(block[156:])
+            found[at + 148 : at + 156] = b"%06o\0 " % total
+    return bytes(found)
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+@pytest.mark.parametrize("piped", [False, True])
+def test_damage_of_all_kinds(client: Client, tmp_path: Path, kind: str, *, piped: bool):
+    chance = random.Random(f"{kind} {piped}")  # noqa: S311 - content that has to repeat
+    for _ in range(TURNS):
+        data = damaged(SEEDS[kind], chance)
+        (tmp_path / "archive").write_bytes(data)
+        try:
+            loaded = client.load(io.BytesIO(data) if piped else tmp_path / "archive")
+        except DrayError as error:
+            str(error).encode()  # it can be printed
+            continue
+        for image in loaded:
+            report = client.validate(f"store:{image.id}")
+            assert not any(finding.error for finding in report.findings)
+
+
+def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path):
+    data = bytearray(tar_layer({"xyz": bytes(4096), **docker_files(IMAGE, TARS)}))
+    data[1] = 0xFF
+    data[148:156] = b"%06o\0 " % (8 * 32 + sum(data[:148]) + sum(data[156:512]))
+    (tmp_path / "archive").write_bytes(data)
+    for source in (tmp_path / "archive", io.BytesIO(data)):
+        (loaded,) = client.load(source, store=dray.Store(tmp_path / str(type(source))))
+        assert str(loaded.id) == IMAGE.id
