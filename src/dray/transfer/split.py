@@ -251,7 +251,11 @@ class _Segment(NamedTuple):
 
 
 class Segments:
-    """The stream of a blob's rest from ``start``, fetched over several connections."""
+    """The stream of a blob's rest from ``start``, fetched over several connections.
+
+    A connection that is about to have its segment lets another one ask for the next, so that
+    nobody waits for the way there and back: ``connections`` is how many bring something.
+    """
 
     def __init__(
         self, fetch: Fetch, start: int, size: int, connections: int, cancel: CancelToken
@@ -263,11 +267,13 @@ class Segments:
         self._changed = threading.Condition()
         self._window: collections.deque[_Segment] = collections.deque()
         self._failure: BaseException | None = None
+        self._free = connections
+        self._most = max(WINDOW, connections)
         self._token = CancelToken()
         self._forget = cancel.on_cancel(self._token.cancel)
         self._threads = [
             threading.Thread(target=self._run, name=f"dray-split-{number}", daemon=True)
-            for number in range(connections)
+            for number in range(connections + (connections + 1) // 2)
         ]
         for thread in self._threads:
             thread.start()
@@ -324,8 +330,9 @@ class Segments:
     def _claim(self) -> _Segment | None:
         """Return the next segment when there is room for it; None if there is none left."""
         with self._changed:
-            most = max(WINDOW, len(self._threads))
-            while len(self._window) >= most and not self._token.cancelled:
+            while not self._token.cancelled and not (
+                self._free and (len(self._window) < self._most or self._next == self._size)
+            ):
                 self._changed.wait()
             self._token.check()
             if self._next == self._size:
@@ -334,18 +341,47 @@ class Segments:
             segment = _Segment(self._next, stop, collections.deque())
             self._window.append(segment)
             self._next = stop
+            self._free -= 1
             return segment
 
     def _fill(self, segment: _Segment) -> None:
         stream = self._fetch(segment.start, segment.stop, self._token)
-        left = segment.stop - segment.start
+        pace = _Pace()
+        at, making_way = segment.start, False
         try:
-            while left and (data := stream.read1(min(_CHUNK, left))):
-                left -= len(data)
+            while at < segment.stop and (data := stream.read1(min(_CHUNK, segment.stop - at))):
+                at += len(data)
+                ending = segment.stop - at <= pace.on_the_way(len(data))
                 with self._changed:
                     segment.chunks.append(data)
+                    if ending and not making_way:
+                        making_way = True
+                        self._free += 1
                     self._changed.notify_all()
             # To its end, so that the connection can be used again.
             stream.read1(1)
         finally:
             stream.close()
+            if not making_way:
+                with self._changed:
+                    self._free += 1
+                    self._changed.notify_all()
+
+
+class _Pace:
+    """How many bytes come in the time that a request takes to be answered, by one answer."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        self._answered: float | None = None
+        self._count = 0
+
+    def on_the_way(self, count: int) -> float:
+        """Take what has come; return the bytes of one way there and back, a megabyte at most."""
+        now = time.monotonic()
+        if self._answered is None:
+            self._answered = now
+            return 0.0
+        self._count += count
+        rate = self._count / max(now - self._answered, 1e-6)
+        return min(rate * (self._answered - self._asked), SEGMENT / 4)
