@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.utils
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,3 +135,25 @@ def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, atte
             client.pull(f"{registry.host}/app:t", on_event=hear)
         assert fault.count == attempts
         assert len(pauses) == attempts - 1
+
+
+def test_retry_after_may_be_a_date(fake: FakeRegistry, name: str, client: Client):
+    """RFC 9110, 10.2.3: a number of seconds, or a date."""
+    later = email.utils.formatdate(time.time() + 2, usegmt=True)
+    fake.inject(Fault(Answer(503, {"Retry-After": later}), path=DIGEST, times=1))
+    heard: list[Event] = []
+    client.pull(name, on_event=heard.append)
+    (pause,) = [event.seconds for event in heard if event.status is Status.RETRYING]
+    assert 0.3 < pause <= 2  # longer than the first pause that would be taken without it
+
+
+def test_a_registry_that_breaks_after_each_piece_is_not_given_up(
+    fake: FakeRegistry, name: str, store: library.Store
+):
+    """Progress between failures does not use up attempts."""
+    for _ in range(6):
+        fake.inject(Fault(Cut(after=100_000), path=DIGEST, times=1))
+    with Client(store=store, retries=2) as client:
+        client.pull(name)
+    assert len(asked(fake)) == 7
+    assert is_whole(store)
