@@ -96,18 +96,16 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
 
 def _table(found: Sequence[Listed], *, digests: bool) -> str:
     now = datetime.datetime.now(datetime.UTC)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, root, _, image_id, _, created, size in found:  # there may be thousands
         repository, tag = split_name(name) if name else ("", None)
-        row = (
-            familiar_name(repository) if name else "<none>",
-            tag or "<none>",
-            root,
-            image_id.partition(":")[2][:12],
-            render.age(created, now),
-            render.size(size),
-        )
-        rows.append(row if digests else row[:2] + row[3:])
+        shown = familiar_name(repository) if name else "<none>"
+        short = image_id[image_id.index(":") + 1 :][:12]
+        age, bytes_ = render.age(created, now), render.size(size)
+        if digests:
+            rows.append((shown, tag or "<none>", root, short, age, bytes_))
+        else:
+            rows.append((shown, tag or "<none>", short, age, bytes_))
     header = ("NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE")
     return render.table(header if digests else header[:2] + header[3:], rows)
 
