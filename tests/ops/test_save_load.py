@@ -241,6 +241,31 @@ def test_a_whole_index_is_kept_a_part_of_one_is_saved_as_its_image(
     assert loaded.platforms == ("linux/arm64",)
 
 
+def test_an_index_within_an_index(
+    fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
+):
+    nested = build_index([(INDEX, None), (build_image(TARS[:1], architecture="s390x"), None)])
+    fake.add_image("nested", nested, "v1")
+    client.pull(f"{fake.host}/nested:v1", all_platforms=True)
+    client.save(f"{fake.host}/nested:v1", tmp_path / "saved", format="oci")
+    assert client.validate(f"oci:{tmp_path / 'saved'}").documents == 5
+    (loaded,) = client.load(tmp_path / "saved", store=next(stores))
+    assert str(loaded.digest) == nested.digest
+
+
+def test_an_index_for_other_machines_is_saved_and_loaded(
+    client: Client, tmp_path: Path, stores: Iterator[Store]
+):
+    image = build_image(TARS, os="plan9", architecture="mips")
+    other = build_index([(image, {"os": "plan9", "architecture": "mips"})])
+    write_files(tmp_path / "layout", layout_files({"v1": other}))
+    client.save(f"oci:{tmp_path / 'layout'}", tmp_path / "saved", format="oci-archive")
+    (loaded,) = client.load(tmp_path / "saved", store=next(stores))
+    assert (str(loaded.digest), str(loaded.id)) == (other.digest, image.id)
+    with pytest.raises(PlatformMismatch):
+        client.save(f"oci:{tmp_path / 'layout'}", tmp_path / "docker")
+
+
 def test_schema1_is_saved_as_what_it_was_converted_to(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -11,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dray.archive import formats, writing
-from dray.content.events import ignore
-from dray.errors import NotFound, StoreError, Unsupported
+from dray.errors import NotFound, PlatformMismatch, StoreError, Unsupported
 from dray.model import mediatype
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Index, Manifest
 from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
 from dray.ops.places import open_place
-from dray.transfer.graph import is_attestation, select
+from dray.transfer.graph import MAX_NESTING, is_attestation, select, select_all
 from dray.transfer.progress import Emitter
 from dray.transfer.scheduler import run_tasks
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dray.model.platform import Platform
     from dray.model.reference import Reference
     from dray.ops.places import Access, Source
+    from dray.transfer.graph import Selection
 
     Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 
@@ -80,7 +81,6 @@ def save(
             emitter = Emitter(access.listener, str(address))
             found = _choose(source, options, emitter, access.cancel)
             known = chosen.setdefault(found.root.digest, found)
-            _hold(found, opened)
             name = source.reference or source.named
             if name is not None and name.tag is not None:
                 known.names[name] = None
@@ -114,20 +114,6 @@ class _Chosen:
         self.names: dict[Reference, None] = {}
 
 
-def _hold(chosen: _Chosen, opened: contextlib.ExitStack) -> None:
-    """Keep an image of a store from being collected before it has been read."""
-    store, manifest = chosen.source.store, chosen.manifest
-    if store is None:
-        return
-    blobs = {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-    if isinstance(chosen.document, Index):
-        reports = Reports(Emitter(ignore, ""))
-        found = _contents(chosen.source, chosen.root.digest, chosen.document, reports)
-        blobs = {content.descriptor.digest for content in found}
-    with contextlib.suppress(StoreError):  # what cannot be written is not collected either
-        opened.enter_context(store.ingest()).hold(blobs)
-
-
 def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: CancelToken) -> _Chosen:
     cancel.check()
     digest, manifest = _manifest(source, options)
@@ -147,8 +133,7 @@ def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
     if options.platform is None and source.shown is not None:
         digest, found = source.shown, source.place.document(source.shown)
     else:
-        wanted = options.platform or options.host
-        selection = select(source.digest, source.document, wanted, source.place.document)
+        selection = _select(source, options)
         digest, found = selection.digest, selection.manifest
         if not isinstance(found, Manifest) and (made := source.derived(digest)) is not None:
             digest, found = made, source.place.document(made)
@@ -161,14 +146,38 @@ def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
     return digest, found
 
 
-def _is_held(source: Source, index: Index) -> bool:
+def _select(source: Source, options: SaveOptions) -> Selection:
+    """Find the image for a platform; where nobody asked for one, a layout takes any."""
+    root, fetch = (source.digest, source.document), source.place.document
+    try:
+        return select(*root, options.platform or options.host, fetch)
+    except PlatformMismatch:
+        if options.platform is not None or options.format == "docker":
+            raise
+        return select_all(*root, fetch, sparse=True)[0]
+
+
+def _is_held(source: Source, index: Index, depth: int = 1) -> bool:
     """Tell whether all images of an index are there, nested ones included."""
     for entry in index.manifests:
         if entry.media_type.lower() not in mediatype.KNOWN or is_attestation(entry):
             continue
-        if not source.holds(entry.digest):
+        child = _child(source, entry)
+        if child is None or depth > MAX_NESTING:
+            return False
+        if isinstance(child, Index) and not _is_held(source, child, depth + 1):
             return False
     return True
+
+
+def _child(source: Source, entry: Descriptor) -> Document | None:
+    """Return a document that an index lists, if that is there and, for an image, all of it."""
+    if entry.media_type.lower() not in mediatype.INDEXES and not source.holds(entry.digest):
+        return None
+    try:
+        return source.place.document(entry.digest)
+    except NotFound:
+        return None
 
 
 def _entries(
@@ -212,8 +221,8 @@ def _contents(
     """Yield all that is there below a root, leaves first."""
     if isinstance(document, Index):
         for entry in document.manifests:
-            if source.holds(entry.digest):
-                child = source.place.document(entry.digest)
+            child = _child(source, entry)
+            if child is not None:
                 yield from _contents(source, entry.digest, child, reports)
     elif isinstance(document, Manifest):
         for blob in (*document.layers, document.config):
@@ -294,4 +303,6 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}") from error
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        hint = "make room, or choose another place; nothing is left of what was written"
+        raise StoreError(f"{path}: {error.strerror or error}", hint=hint if full else "") from error
