@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from dray.testing import Piece
+    from dray.testing._messages import Reply
 
 JUNK = bytes(range(251))
 
@@ -67,6 +68,17 @@ class Subject:
     def cut(self) -> Fault:
         """Cut the first answer in its middle, so that the next request is for the rest."""
         return self.fault(Cut(after=self.chance.randint(1, self.span - 1)))
+
+
+@dataclass(frozen=True)
+class Shorten(Action):
+    """Send the first bytes of the answer alone, and say that this is all."""
+
+    size: int
+
+    def shape(self, reply: Reply) -> None:
+        """Set where to stop."""
+        reply.stop = reply.start + min(self.size, reply.size)
 
 
 @dataclass(frozen=True)
@@ -202,7 +214,7 @@ KINDS = [
     Kind("another blob, fresh", _one(lambda s: Replace(bytes(s.blob.size))), ends=IntegrityError),
     Kind("another, shorter blob", _one(lambda s: Replace(bytes(s.at())))),
     Kind("too long, fresh", _one(lambda s: Replace(s.blob.data + JUNK)), ends=IntegrityError),
-    Kind("too short", _one(lambda s: Replace(s.blob.data[: s.at()])), exact=True),
+    Kind("too short", _one(lambda s: Shorten(s.at()), 4), exact=True),
     Kind("Content-Length lies", _length_lies),
     Kind("no Content-Length", _one(lambda _: ContentLength(None)), exact=True),
     Kind("no Content-Length, and cut", lambda s: [s.fault(ContentLength(None)), s.cut()]),
