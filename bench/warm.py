@@ -2,7 +2,7 @@
 
 Arguments: a repository of few tags, how many, a repository of many tags. `call` is the median of
 calls that list the tags too, for images that the client has not seen; `loop` is all of the many
-tags, the list included, in one thread; `threads` is the same in four.
+tags, the list included, in one thread; `threads` is the same in two.
 """
 
 import json
@@ -29,7 +29,7 @@ def main() -> None:
             client.inspect(f"{many}:{tag}")
     loop = time.perf_counter() - start
     start = time.perf_counter()
-    with dray.Client() as client, ThreadPoolExecutor(4) as pool:
+    with dray.Client() as client, ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda tag: client.inspect(f"{many}:{tag}"), client.tags(many)))
     threads = time.perf_counter() - start
     print(json.dumps({"call": statistics.median(calls), "loop": loop, "threads": threads}))

@@ -280,7 +280,9 @@ class TestInspect:
 
     def test_platforms_have_sizes(self, fake: FakeRegistry, client: Client):
         fake.add_image("app", INDEX, "t")
+        fake.inject(Fault(Delay(0.3), path="/manifests/sha256:"))
         root, found = client.platforms(f"{fake.host}/app:t")
+        assert fake.peak == 2  # both manifests at the same time
         assert str(root) == INDEX.digest
         assert [str(each.platform) for each in found] == ["linux/amd64", "linux/arm64/v8"]
         assert [each.size for each in found] == [

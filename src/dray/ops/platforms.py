@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.errors import NotFound
 from dray.model.inspection import size_of
 from dray.model.manifest import Index, Manifest
-from dray.model.mediatype import KNOWN
 from dray.ops.places import open_place
 from dray.ops.reading import parsed_config
-from dray.transfer.graph import select_all
+from dray.registry.repository import Repository
+from dray.transfer.graph import listed, select_all
 from dray.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Place
     from dray.model.address import Address
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
@@ -50,30 +47,22 @@ def platforms(
 
 def _images(source: Source, access: Access, jobs: int) -> list[Selection]:
     place, document = source.place, source.document
-    if not isinstance(document, Index):
-        return select_all(source.digest, document, place.document)
-    if not source.sparse:
+    if isinstance(place, Repository) and isinstance(document, Index):
         # What has been fetched is kept, so the search below finds it without asking.
-        listed = [entry for entry in document.manifests if entry.media_type.lower() in KNOWN]
-        tasks = [functools.partial(_fetch, place, entry.digest) for entry in listed]
+        wanted = dict.fromkeys(entry.digest for entry in listed(document))
+        tasks = [functools.partial(_fetch, place, digest) for digest in wanted]
         run_tasks(None, tasks, jobs=jobs, cancel=access.cancel)
-        return select_all(source.digest, document, place.document)
-    held: list[Selection] = []
-    for entry in document.manifests:
-        with contextlib.suppress(NotFound):
-            child = place.document(entry.digest)
-            held += select_all(entry.digest, child, place.document)
-    return held
+    return select_all(source.digest, document, place.document, sparse=source.sparse)
 
 
-def _fetch(place: Place, digest: Digest, _cancel: CancelToken) -> None:
+def _fetch(place: Repository, digest: Digest, _cancel: CancelToken) -> None:
     place.document(digest)
 
 
 def _platform_image(source: Source, chosen: Selection, cancel: CancelToken) -> PlatformImage:
     manifest = chosen.manifest
     entries = chosen.indexes[-1][1].manifests if chosen.indexes else ()
-    listed = (entry.platform for entry in entries if entry.digest == chosen.digest)
-    platform = next(listed, None) or parsed_config(source, chosen, cancel).platform
+    stated = (entry.platform for entry in entries if entry.digest == chosen.digest)
+    platform = next(stated, None) or parsed_config(source, chosen, cancel).platform
     size = size_of(manifest) if isinstance(manifest, Manifest) else None
     return PlatformImage(platform, chosen.digest, manifest.media_type, size, chosen.layers)

@@ -61,6 +61,7 @@ class Hosts:
     ) -> None:
         self._files = registries
         self.certificate_roots = tuple(certificates)
+        self._certificates: dict[str, HostCertificates] = {}
         self._required = required
         self._insecure = insecure
         self._lock = threading.Lock()
@@ -167,8 +168,11 @@ class Hosts:
         return Endpoint(name, host, "", ("https",), tls)
 
     def certificates(self, name: str) -> HostCertificates:
-        """Return the certificates that there are for ``host[:port]``."""
-        return find_certificates(self.certificate_roots, name)
+        """Return the certificates that there are for ``host[:port]``, looked for once."""
+        found = self._certificates.get(name)
+        if found is None:
+            found = self._certificates[name] = find_certificates(self.certificate_roots, name)
+        return found
 
 
 def _blocked(reference: Reference, table: RegistryTable) -> Denied:

@@ -86,6 +86,13 @@ def select_all(
     return found
 
 
+def listed(index: Index) -> Iterator[Descriptor]:
+    """Yield the entries that may be images: of known types, and not attestations."""
+    for entry in index.manifests:
+        if entry.media_type.lower() in mediatype.KNOWN and not is_attestation(entry):
+            yield entry
+
+
 def _walk(
     digest: Digest,
     document: Document,
@@ -101,9 +108,8 @@ def _walk(
         return
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
-    for entry in document.manifests:
-        known = entry.media_type.lower() in mediatype.KNOWN
-        if not known or is_attestation(entry) or entry.digest in seen:
+    for entry in listed(document):
+        if entry.digest in seen:
             continue
         seen.add(entry.digest)
         try:
