@@ -41,7 +41,7 @@ class Archiving(Connected):
         ``names`` are addresses; a bare name means the store (SPEC: "Addresses"). ``format``
         is ``docker`` (what `docker load` and its like read, old engines included; layers
         without compression), ``oci-archive``, ``oci`` or ``dir`` (everything byte for byte).
-        ``output`` is a path, or an open file with a descriptor, such as a pipe. The same
+        ``output`` is a path, or an open binary file such as a pipe. The same
         images give the same bytes; a path gets its name when all is written. ``platform``
         chooses one image of each index; without it the docker format takes the one that was
         pulled last, the others the whole index where all of it is there.
@@ -56,7 +56,7 @@ class Archiving(Connected):
         given = [names] if isinstance(names, str) else names
         return save(
             [Address.parse(name, bare=Where.STORE) for name in given],
-            _target(output),
+            Path(output) if isinstance(output, str | os.PathLike) else output,
             SaveOptions(host, wanted, format),
             self._access(store, on_event, cancel),
         )
@@ -137,10 +137,3 @@ class Archiving(Connected):
             self._access(store, on_event, cancel),
         )
         return Image(store, record.manifest, record)
-
-
-def _target(output: str | os.PathLike[str] | BinaryIO) -> Path | int:
-    if isinstance(output, str | os.PathLike):
-        return Path(output)
-    output.flush()
-    return output.fileno()

@@ -180,6 +180,8 @@ def test_a_pipe_gets_the_same_bytes_as_a_file(
     client: Client, name: str, tmp_path: Path, form: Format
 ):
     client.save(name, tmp_path / "file", format=form)
+    client.save(name, memory := io.BytesIO(), format=form)
+    assert memory.getvalue() == (tmp_path / "file").read_bytes()
     reading, writing = os.pipe()
     got: list[bytes] = []
 
@@ -622,6 +624,16 @@ def test_cancelling(client: Client, name: str, tmp_path: Path):
             client.load(source, cancel=token)
 
 
+def test_an_image_can_be_saved_from_its_registry(
+    fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
+):
+    fake.add_image("app", OTHER, "v1")
+    client.save(f"docker://{fake.host}/app:v1", tmp_path / "saved")
+    assert not client.store.path.exists()
+    (loaded,) = client.load(tmp_path / "saved", store=next(stores))
+    assert (str(loaded.id), loaded.names) == (OTHER.id, (f"{fake.host}/app:v1",))
+
+
 def test_what_cannot_be_saved(client: Client, name: str, tmp_path: Path, fake: FakeRegistry):
     fake.add_image("other", OTHER, "v1")
     client.pull(f"{fake.host}/other:v1")
@@ -684,5 +696,5 @@ def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):
 def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str):
     reading, writing = os.pipe()
     os.close(reading)
-    with pytest.raises(StoreError, match="gone before its end"), os.fdopen(writing, "wb") as file:
-        client.save(name, file)
+    with os.fdopen(writing, "wb", 0) as file, pytest.raises(StoreError, match="gone before its"):
+        client.save(name, file)  # type: ignore[arg-type]

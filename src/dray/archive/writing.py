@@ -7,6 +7,7 @@ have their places and are filled in by several threads; a pipe gets them in thei
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import tarfile
 import threading
@@ -18,7 +19,7 @@ from dray.errors import Cancelled, IntegrityError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-    from typing import Self, TypeAlias
+    from typing import BinaryIO, Self, TypeAlias
 
     from dray.content.cancel import CancelToken
 
@@ -157,8 +158,8 @@ def _wrong_size(entry: Entry, actual: str) -> IntegrityError:
     )
 
 
-def write_stream(file: int, entries: Sequence[Entry], cancel: CancelToken) -> None:
-    """Write a tar to a pipe; while it drains, the next members are made ready.
+def write_stream(file: BinaryIO, entries: Sequence[Entry], cancel: CancelToken) -> None:
+    """Write a tar to a pipe or the like; while it drains, the next members are made ready.
 
     Raises `StoreError` where nobody reads it any more.
     """
@@ -172,16 +173,28 @@ def write_stream(file: int, entries: Sequence[Entry], cancel: CancelToken) -> No
                     position += _send(file, chunk)
             position += _send(file, memoryview(bytes(_padding(position))))
         _send(file, memoryview(bytes(_ending(position))))
+        _flush(file)
 
 
-def _send(file: int, data: memoryview) -> int:
+def _send(file: BinaryIO, data: memoryview) -> int:
     sent = 0
-    try:
+    with _translated():
         while sent < len(data):
-            sent += os.write(file, data[sent:])
+            sent += file.write(data[sent:]) or 0
+    return sent
+
+
+def _flush(file: BinaryIO) -> None:
+    with _translated():
+        file.flush()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise StoreError("whoever was reading the archive is gone before its end") from None
-    return sent
 
 
 class _Ahead:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -12,6 +13,8 @@ from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from dray.ops.save import Format
 
 EXAMPLES = """\b
@@ -59,10 +62,10 @@ def command(
     shown = view("auto", quiet=quiet)
     store = chosen.store()
     try:
-        with make_client(chosen, store, registry) as client:
+        with make_client(chosen, store, registry) as client, _opened(output) as target:
             client.save(
                 addresses,
-                sys.stdout.buffer if output == "-" else output,
+                target,
                 format=form,
                 platform=platform,
                 on_event=shown,
@@ -70,3 +73,10 @@ def command(
     finally:
         shown.close()
     store.close()
+
+
+def _opened(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+    """Return a path as it is, and for ``-`` standard output without a buffer in between."""
+    if output != "-":
+        return contextlib.nullcontext(output)
+    return cast("BinaryIO", open(sys.stdout.fileno(), "wb", buffering=0, closefd=False))

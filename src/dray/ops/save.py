@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import secrets
-import shutil
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dray.archive import formats, writing
-from dray.errors import NotFound, PlatformMismatch, StoreError, Unsupported
+from dray.archive import formats
+from dray.errors import NotFound, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Index, Manifest
 from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
 from dray.ops.places import open_place
+from dray.ops.targets import to_directory, to_file, to_stream
 from dray.transfer.graph import MAX_NESTING, is_attestation, select, select_all
 from dray.transfer.progress import Emitter
-from dray.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import TypeAlias
+    from typing import BinaryIO, TypeAlias
 
     from dray.archive.writing import Entry
     from dray.content.cancel import CancelToken
@@ -63,9 +58,9 @@ class Saved(NamedTuple):
 
 
 def save(
-    addresses: Sequence[Address], output: Path | int, options: SaveOptions, access: Access
+    addresses: Sequence[Address], output: Path | BinaryIO, options: SaveOptions, access: Access
 ) -> list[Saved]:
-    """Write images to a file, a directory, or a descriptor of a pipe (SPEC: "Archives").
+    """Write images to a file, a directory, or an open pipe or the like (SPEC: "Archives").
 
     The same images give the same bytes. A file or directory gets its name when it is
     complete, and replaces a file that was there. Raises any `DrayError`.
@@ -86,12 +81,15 @@ def save(
                 known.names[name] = None
         reports = Reports(Emitter(access.listener, str(addresses[0])))
         entries = list(_entries(list(chosen.values()), options, reports, access.cancel))
-        if isinstance(output, int):
-            _to_pipe(output, entries, options, access.cancel)
-        elif options.format in DIRECTORIES:
-            _to_directory(output, entries, options, access.cancel)
+        directory = options.format in DIRECTORIES
+        if not isinstance(output, Path):
+            if directory:
+                raise Unsupported(f"{options.format} is a directory and cannot go to a pipe")
+            to_stream(output, entries, access.cancel)
+        elif directory:
+            to_directory(output, entries, options.jobs, access.cancel)
         else:
-            _to_file(output, entries, options, access.cancel)
+            to_file(output, entries, options.jobs, access.cancel)
         return [
             Saved(each.root.digest, each.manifest.config.digest, tuple(each.names))
             for each in chosen.values()
@@ -229,80 +227,3 @@ def _contents(
             yield formats.Content(blob, copy=AsIs(source.place, blob, reports))
     descriptor = Descriptor(document.media_type, digest, len(document.raw))
     yield formats.Content(descriptor, data=document.raw)
-
-
-# Where it goes
-
-
-def _to_pipe(
-    file: int, entries: Sequence[Entry], options: SaveOptions, cancel: CancelToken
-) -> None:
-    if options.format in DIRECTORIES:
-        raise Unsupported(f"{options.format} is a directory and cannot go to a pipe")
-    if os.isatty(file):
-        raise Unsupported("an archive is nothing for a terminal", hint="use -o FILE, or a pipe")
-    writing.write_stream(file, entries, cancel)
-
-
-def _to_file(
-    path: Path, entries: Sequence[Entry], options: SaveOptions, cancel: CancelToken
-) -> None:
-    path = Path(os.path.realpath(path))
-    with _translated(path):
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            file = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
-            try:
-                _to_pipe(file, entries, options, cancel)
-            finally:
-                os.close(file)
-            return
-        staged = _beside(path)
-        file = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            _run(list(writing.tar_tasks(file, entries)), options, cancel)
-            os.fsync(file)
-            staged.rename(path)
-        except BaseException:
-            staged.unlink()
-            raise
-        finally:
-            os.close(file)
-
-
-def _to_directory(
-    path: Path, entries: Sequence[Entry], options: SaveOptions, cancel: CancelToken
-) -> None:
-    path = Path(os.path.realpath(path))
-    with _translated(path):
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise StoreError(f"{path}: is there already", hint="choose another place, or empty it")
-        staged = _beside(path)
-        staged.mkdir()
-        try:
-            _run(list(writing.directory_tasks(staged, entries)), options, cancel)
-            staged.rename(path)
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise
-
-
-def _beside(path: Path) -> Path:
-    """Name what is being written, so that a crash leaves nothing under the name itself."""
-    if not path.parent.is_dir():
-        raise NotFound(f"{path.parent}: there is no such directory")
-    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
-
-
-def _run(tasks: Sequence[writing.Task], options: SaveOptions, cancel: CancelToken) -> None:
-    ordered = sorted(tasks, key=lambda task: -task.size)
-    run_tasks(None, [task.run for task in ordered], jobs=options.jobs, cancel=cancel)
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        hint = "make room, or choose another place; nothing is left of what was written"
-        raise StoreError(f"{path}: {error.strerror or error}", hint=hint if full else "") from error
