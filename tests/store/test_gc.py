@@ -15,12 +15,10 @@ from dray.content.ports import blob_of
 from dray.errors import InvalidReference, NotFound, StoreError
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
-from dray.store import gc
+from dray.store import LocalStore, gc
 from dray.testing import BuiltImage, FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import dray as library
 
 BASE = tar_layer({"base": b"shared"})
@@ -374,15 +372,30 @@ def test_gc_where_no_store_is(store: library.Store):
 
 
 def test_a_database_that_was_replaced_is_opened_anew(
-    store: library.Store, client: library.Client, host: str, tmp_path: Path
+    store: library.Store, client: library.Client, host: str
 ):
     client.pull(f"{host}:1")
     begun = store.ingest()
-    (store.path / "dray.db").rename(tmp_path / "old.db")
-    for left in ("dray.db-wal", "dray.db-shm", "names.json"):
-        (store.path / left).unlink(missing_ok=True)
+    other = LocalStore(store.path)
+    other.rebuild()
     with pytest.raises(StoreError, match="replaced"), begun:
         pass
-    assert names(store) == []
+    store.tag(f"{host}:1", "mine")
+    assert sorted(tags(store)) == ["app:1", "mine:latest"]
+    assert names(store) == [name for name, _, _ in other.named_images()]
+    other.close()
+
+
+def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
+    store: library.Store, client: library.Client, host: str
+):
     client.pull(f"{host}:1")
+    store.close()
+    (store.path / "dray.db").unlink()
+    for change in (store.gc, store.images, lambda: client.pull(f"{host}:2")):
+        with pytest.raises(StoreError, match="database is gone") as caught:
+            change()
+        assert "--rebuild" in caught.value.hint
+    assert all_of(FIRST) <= blobs(store)
+    store.rebuild()
     assert tags(store) == ["app:1"]

@@ -204,3 +204,25 @@ def test_an_older_store_of_another_owner_can_be_read(visible: library.Store, nam
 def test_a_database_that_only_its_owner_may_write_can_be_read(visible: library.Store, name: str):
     visible.path.chmod(0o777)
     assert name in read_as_nobody(visible, name)
+
+
+@as_root
+def test_what_root_makes_in_a_store_belongs_to_its_owner(
+    fake: FakeRegistry, environment: dict[str, str]
+):
+    assert environment
+    fake.add_image("team/app", IMAGE, "t")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "store"
+        path.mkdir()
+        os.chown(path, NOBODY, NOBODY)
+        sqlite3.connect(path / "dray.db").close()
+        os.chown(path / "dray.db", NOBODY, NOBODY)
+        store = library.Store(path)
+        with library.Client(store=store) as client:
+            client.pull(f"{fake.host}/team/app:t")
+        with store.ingest():
+            assert {each.stat().st_uid for each in path.rglob("*")} == {NOBODY}
+        store.rebuild()
+        assert {each.stat().st_uid for each in path.rglob("*")} == {NOBODY}
+        store.close()

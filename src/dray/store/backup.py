@@ -15,6 +15,7 @@ from dray.errors import DrayError
 from dray.model.digest import Digest
 from dray.model.reference import Reference
 from dray.store.db import alone
+from dray.store.locks import give_to_owner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,7 @@ def _write(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     try:
         with new.open("w", encoding="utf-8") as file:
+            give_to_owner(file.fileno(), new)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.model.digest import HEX_LENGTHS
-from dray.store.locks import fsync_directory
+from dray.store.locks import fsync_directory, make_directory
 
 if TYPE_CHECKING:
     from dray.model.digest import Digest
@@ -88,9 +88,7 @@ class BlobFiles:
         """Make the directories that a blob needs."""
         for directory in (self._ingest, f"{self._blobs}/{digest.algorithm}"):
             if directory not in self._prepared:
-                if not Path(directory).is_dir():
-                    Path(directory).mkdir(parents=True, exist_ok=True)
-                    fsync_directory(str(Path(directory).parent))
+                make_directory(directory)
                 if Path(directory).stat().st_dev != Path(self._ingest).stat().st_dev:
                     # Before anything is fetched that could not be renamed in the end.
                     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), directory)

@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from dray.store.locks import lock_abandoned, lock_file
+from dray.store.locks import lock_abandoned, lock_file, make_directory
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,7 +27,7 @@ class Lease:
     def __init__(self, directory: Path) -> None:
         self.name = os.urandom(16).hex()
         self._path = directory / self.name
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         # The name is nobody else's: who holds the file is a sweeper about to remove it.
         while (lock := lock_file(self._path)) is None:
             time.sleep(_PAUSE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
@@ -17,6 +18,7 @@ def lock_file(path: str | os.PathLike[str]) -> int | None:
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        give_to_owner(descriptor, path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -58,6 +60,30 @@ def _is_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
     except FileNotFoundError:
         return False
     return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
+
+
+def give_to_owner(target: int | str, path: str | os.PathLike[str]) -> None:
+    """Have what root makes belong to whom the directory around ``path`` belongs.
+
+    Else somebody could not use his own store any more after root did so once.
+    """
+    if os.geteuid() == 0:
+        around = os.stat(os.path.dirname(path) or ".")  # noqa: PTH116, PTH120 - a string
+        if around.st_uid != 0:
+            os.chown(target, around.st_uid, around.st_gid)
+
+
+def make_directory(path: str | os.PathLike[str]) -> None:
+    """Make a directory of a store, and let its name survive a loss of power. Idempotent."""
+    around = os.path.dirname(path)  # noqa: PTH120 - a string
+    if os.path.isdir(path):  # noqa: PTH112 - as above
+        return
+    if around and not os.path.isdir(around):  # noqa: PTH112 - as above
+        make_directory(around)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)  # noqa: PTH102 - as above
+        give_to_owner(os.fspath(path), path)
+    fsync_directory(around or ".")
 
 
 def fsync_directory(path: str) -> None:

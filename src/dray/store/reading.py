@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dray.store.refs import Ref
 
 DATABASE = "dray.db"
-_NAMES = "names.json"  # a copy of the names, which a store that was ever used has
 
 
 class ReadableStore:
@@ -57,7 +56,7 @@ class ReadableStore:
                 self._check_directory()
                 if self._db is not None and not self._db.is_current:
                     self._db = None  # removed, or made anew; threads close their connections
-                if self._db is None and not file.exists() and (self.path / _NAMES).exists():
+                if self._db is None and not file.exists() and (self.path / "blobs").exists():
                     raise StoreError(
                         f"{file}: the store's database is gone",
                         hint="`dray fsck --rebuild` makes it anew from what is in the store",

@@ -18,7 +18,7 @@ from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest, digest_of, parse
 from dray.store import backup, images, leases, refs
 from dray.store.db import Database, alone
-from dray.store.locks import fsync_directory
+from dray.store.locks import fsync_directory, give_to_owner
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +58,7 @@ def rebuild(root: Path, path: Path, files: BlobFiles) -> Rebuilt:
             found = _Rebuild(db, files).run(backup.load(root))
         finally:
             db.close()
+        give_to_owner(str(new), new)
         new.replace(path)
         fsync_directory(str(root))
         return found
