@@ -9,10 +9,10 @@ import sys
 from random import Random
 from typing import TYPE_CHECKING
 
-from dray.testing import BuiltImage, FakeRegistry, Fault, Trickle, build_image, tar_layer
+from dray.testing import BuiltImage, FakeRegistry, Fault, Stall, Trickle, build_image, tar_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from conftest import Dray
 
@@ -25,8 +25,15 @@ def image(seed: int) -> BuiltImage:
     return build_image(layers, compression="none")
 
 
-def on_a_terminal(environment: Mapping[str, str], *arguments: str) -> tuple[str, int]:
-    """Run the command with all its streams on one terminal; return what it wrote and its code."""
+def on_a_terminal(
+    environment: Mapping[str, str],
+    *arguments: str,
+    look: Callable[[str], object] = lambda _: None,
+) -> tuple[str, int]:
+    """Run the command with all its streams on one terminal; return what it wrote and its code.
+
+    `look` is shown all that has been written, again and again.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         command = [sys.executable, "-m", "dray", *arguments]
@@ -40,6 +47,7 @@ def on_a_terminal(environment: Mapping[str, str], *arguments: str) -> tuple[str,
         if not chunk:
             break
         written += chunk
+        look(written.decode(errors="replace"))
     os.close(terminal)
     return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -69,14 +77,21 @@ def test_a_layer_that_somebody_else_fetches_is_drawn(
 ):
     built = image(3)
     fake.add_image("app", built, "t")
-    fake.inject(Fault(Trickle(SLOW / 3), path="/blobs/"))
+    fake.inject(Fault(Stall(after=1_500_000), path=built.layers[0].digest, times=1))
     first = dray.start("pull", "-q", f"{fake.host}/app:t")
-    while not any("/blobs/" in request.path for request in fake.requests):
+    while not any(built.layers[0].digest in request.path for request in fake.requests):
         assert first.poll() is None
-    written, code = on_a_terminal(environment, "pull", f"{fake.host}/app:t")
-    assert first.wait(20) == 0
+    drawn = re.compile(rf"{built.layers[0].digest[7:19]}  Waiting  .*━.* 1.5/4.0 MB")
+
+    def look(written: str) -> None:
+        if drawn.search(ESCAPE.sub("", written)):
+            first.kill()  # so that the one who waits goes on
+
+    written, code = on_a_terminal(environment, "pull", f"{fake.host}/app:t", look=look)
+    assert first.wait(20) < 0
+    first.communicate()
     assert code == 0
-    assert re.search(r"[0-9a-f]{12}  Waiting  .*━.* MB  .*/s", ESCAPE.sub("", written))
+    assert written.split("\r\n")[-2] == built.id
 
 
 def test_a_short_pull_is_not_drawn_at_all(fake: FakeRegistry, environment: dict[str, str]):
