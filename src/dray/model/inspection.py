@@ -49,6 +49,8 @@ OCI_IMAGE = (
     Field("history", _STEP, omit_empty=True, many=True),
 )
 
+_DOCKERS = (Field("docker_version", Kind.STRING),)  # of docker's that is shown of OCI configs
+
 
 class Inspection(NamedTuple):
     """An image by its manifest and config alone; nobody has looked at its layers.
@@ -169,11 +171,9 @@ def schema1_config(manifest: Schema1) -> bytes:
 def _facts(raw: bytes, *, docker: bool) -> dict[str, Any]:
     """Read a config as docker's struct, or as OCI's and what docker adds to it."""
     source = v1.load(raw, _CONFIG)
-    found = decode(v1.IMAGE_20_10, source)
     if docker:
-        return {"created": gotime.ZERO} | found  # a time, and no pointer to one
-    version = found.get("docker_version", "")
-    return decode(OCI_IMAGE, source) | {"docker_version": version}
+        return {"created": gotime.ZERO} | decode(v1.IMAGE_20_10, source)  # never a nil pointer
+    return decode(OCI_IMAGE, source) | decode(_DOCKERS, source)
 
 
 def _layer(layer: Descriptor) -> dict[str, Any]:
