@@ -56,7 +56,7 @@ class StreamedFiles:
         self._documents: dict[str, bytes] = {}
         self._digests: dict[str, Digest] = {}
         self._room = MAX_DOCUMENTS
-        reader = _Counted(source, cancel)
+        reader = Unpacked(source, cancel)
         try:
             for member in members(reader):
                 keep(self._members, member)
@@ -66,7 +66,7 @@ class StreamedFiles:
         except DrayError as error:
             raise error.within(path) from error.__cause__
 
-    def _take(self, member: Member, reader: _Counted) -> None:
+    def _take(self, member: Member, reader: Unpacked) -> None:
         head = reader.read(min(_HEAD, member.size))
         text = head.lstrip()[:1] in {b"{", b"["} or member.size <= _HEAD
         if text and member.size <= min(MAX_DOCUMENT, self._room):
@@ -105,8 +105,8 @@ class StreamedFiles:
         """Do nothing: what was kept is the caller's."""
 
 
-class _Counted:
-    """A stream for `members`, decompressed, and bounded as layers are."""
+class Unpacked:
+    """A stream without its compression, bounded as layers are; also a source for `members`."""
 
     def __init__(self, source: Raw, cancel: CancelToken) -> None:
         self._arrived = _Arrived(source)
@@ -115,6 +115,7 @@ class _Counted:
         self.position = 0
 
     def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; raises `IntegrityError` beyond the bound."""
         self._cancel.check()
         count = self._plain.readinto(buffer)
         self.position += count
@@ -122,13 +123,14 @@ class _Counted:
             limit = RawLimit().of(self._arrived.size)
             if self.position > limit:
                 raise IntegrityError(
-                    f"the archive decompresses to more than {limit:,} bytes",
+                    f"it decompresses to more than {limit:,} bytes",
                     expected=f"at most {limit} bytes",
                     actual="more",
                 )
         return count
 
     def read(self, count: int) -> bytes:
+        """Read ``count`` bytes, fewer only at the end."""
         found = bytearray(count)
         view, filled = memoryview(found), 0
         while filled < count and (some := self.readinto(view[filled:])):
@@ -136,6 +138,7 @@ class _Counted:
         return bytes(view[:filled])
 
     def skip_to(self, position: int) -> None:
+        """Go forward; raises `IntegrityError` where the stream ends before that."""
         buffer = memoryview(bytearray(_CHUNK))
         while self.position < position:
             if not self.readinto(buffer[: position - self.position]):
@@ -171,7 +174,7 @@ class _Arrived(io.RawIOBase):
 class _Content:
     """The content of one member, the first bytes of which were looked at."""
 
-    def __init__(self, head: bytes, reader: _Counted, size: int) -> None:
+    def __init__(self, head: bytes, reader: Unpacked, size: int) -> None:
         self._head = head
         self._reader = reader
         self._left = size - len(head)

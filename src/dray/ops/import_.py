@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.archive.files import translated
-from dray.content.codec import Replay, decompress, detect
+from dray.archive.streamed import Unpacked
+from dray.content.codec import Replay, detect
 from dray.content.events import Status
 from dray.content.verify import VerifiedLayer
 from dray.errors import IntegrityError, InvalidDocument
@@ -129,7 +130,7 @@ class _Import:
         if not replay.head:
             return None
         compression = detect(replay.head)
-        kept: Raw = replay if compression in _KEPT else decompress(replay)
+        kept: Raw = replay if compression in _KEPT else Unpacked(replay, self._cancel)
         receipt = self._ingest.put_unknown(kept, self._cancel)
         assert receipt.diff_id is not None  # noqa: S101 - it was followed
         with VerifiedLayer(self._store.open(receipt.descriptor.digest), receipt.diff_id) as plain:
