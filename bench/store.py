@@ -37,17 +37,20 @@ _PEAK_GROWTH = 1.2  # of the memory of `fsck` from small to large
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="runs of each command (default: 5)")
+    parser.add_argument(
+        "--only", choices=["images", "gc", "fsck"], help="measure one of them (default: all)"
+    )
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_CORES])
     _KEEP.mkdir(parents=True, exist_ok=True)
     dray = environment(_KEEP) / "dray"
     print(f"stores, median of {options.runs}; load {os.getloadavg()[0]:.2f} at the start")
-    with clean_place() as place:
-        _images(dray, place, options.runs * 3)
-    with clean_place() as place:
-        _gc(dray, place, min(options.runs, 3))
-    with clean_place() as place:
-        _fsck(dray, place, options.runs)
+    runs = {"images": 3 * options.runs, "gc": min(options.runs, 3), "fsck": options.runs}
+    parts = {"images": _images, "gc": _gc, "fsck": _fsck}
+    for name, measured in parts.items():
+        if options.only in {None, name}:
+            with clean_place() as place:
+                measured(dray, place, runs[name])
 
 
 def _images(dray: Path, place: Path, runs: int) -> None:
