@@ -209,8 +209,11 @@ class Reading(Connected):
         from dray.ops.blob import open_blob
 
         access = self._access(store, on_event, cancel)
-        where = lambda: store or self.store  # noqa: E731 - opened only if it is meant
-        raw = open_blob(Address.parse(address), str(digest), access, where)
+
+        def meant() -> Store:
+            return store or self.store
+
+        raw = open_blob(Address.parse(address), str(digest), access, meant)
         return io.BufferedReader(raw, 256 * 1024)
 
 
