@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -698,3 +699,46 @@ def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str):
     os.close(reading)
     with os.fdopen(writing, "wb", 0) as file, pytest.raises(StoreError, match="gone before its"):
         client.save(name, file)  # type: ignore[arg-type]
+
+
+def interrupted(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    return process.returncode, told
+
+
+def test_a_save_that_is_interrupted(
+    fake: FakeRegistry, client: Client, environment: dict[str, str]
+):
+    fake.add_image("big", build_image([tar_layer({"f": bytes(3_000_000)})]), "v1")
+    client.pull(f"{fake.host}/big:v1")
+    with subprocess.Popen(
+        [sys.executable, "-m", "dray", "save", "-q", f"{fake.host}/big:v1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(512)  # it has begun, and fills the pipe
+        assert interrupted(process) == (130, b"dray: interrupted\n")
+
+
+def test_a_load_that_is_interrupted(tmp_path: Path, store: Store, environment: dict[str, str]):
+    data = tar_layer(docker_files(IMAGE, TARS, ["app:1"]))
+    with subprocess.Popen(
+        [sys.executable, "-m", "dray", "load"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(data[:-12_000])  # the last layer's end is missing
+        process.stdin.flush()
+        assert b"Load complete" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        process.stdin.close()
+    assert store.list_named() == []
+    assert list((tmp_path / "store" / "leases").iterdir()) == []
