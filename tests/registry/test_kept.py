@@ -22,6 +22,13 @@ def test_a_key_is_kept_once():
     assert (kept.get("a"), kept.size) == (2, 10)
 
 
+def test_each_thing_takes_room_of_its_own():
+    kept: Kept[int, int] = Kept(1000, each=100)
+    for number in range(20):
+        kept.put(number, number, 0)
+    assert [kept.get(number) for number in (9, 10)] == [None, 10]
+
+
 def test_what_is_too_large_drives_nothing_out():
     kept: Kept[str, int] = Kept(100)
     kept.put("a", 1, 25)

@@ -16,12 +16,13 @@ V = TypeVar("V")
 class Kept(Generic[K, V]):
     """A bounded memory. Thread-safe.
 
-    ``limit`` is in bytes, as those who put things in count them; what is larger than a quarter
-    of it is not kept, for it would drive out too much else.
+    ``limit`` is in bytes, as those who put things in count them, and ``each`` for every thing;
+    what is larger than a quarter of it is not kept, for it would drive out too much else.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, each: int = 0) -> None:
         self._limit = limit
+        self._each = each
         self._lock = threading.Lock()
         self._found: collections.OrderedDict[K, tuple[V, int]] = collections.OrderedDict()
         self.size = 0
@@ -36,6 +37,7 @@ class Kept(Generic[K, V]):
 
     def put(self, key: K, value: V, size: int) -> None:
         """Keep ``value``, which takes ``size`` bytes."""
+        size += self._each
         if size > self._limit // 4:
             return
         with self._lock:

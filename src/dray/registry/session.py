@@ -104,9 +104,9 @@ class Session:
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostState] = collections.defaultdict(_HostState)
         self._identity: Identity | None = None
-        self.documents: Kept[Digest, Document] = Kept(KEPT_DOCUMENTS)
-        self.configs: Kept[Digest, bytes] = Kept(KEPT_CONFIGS)
-        self.names: Kept[str, Digest] = Kept(KEPT_NAMES)
+        self.documents: Kept[Digest, Document] = Kept(KEPT_DOCUMENTS, each=2048)
+        self.configs: Kept[Digest, bytes] = Kept(KEPT_CONFIGS, each=256)
+        self.names: Kept[str, Digest] = Kept(KEPT_NAMES, each=256)
 
     def close(self) -> None:
         """Close idle connections; tokens and documents are kept."""
