@@ -35,7 +35,8 @@ from dray.testing import (
     build_image,
     tar_layer,
 )
-from dray.transfer.split import SEGMENT, USUAL, WINDOW, Segments, Splitter
+from dray.transfer.segments import SEGMENT, WINDOW, Segments
+from dray.transfer.split import USUAL, Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
