@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import dray as library
 from dray.errors import StoreError
 from dray.store import backup
+from dray.store.db import alone
 from dray.testing import (
     Answer,
     FakeRegistry,
@@ -370,6 +372,20 @@ def test_nobody_may_be_adding_to_the_store_meanwhile(store: library.Store, name:
     assert name in names(store)
     assert not (store.path / "dray.db.damaged").exists()
     other.close()
+
+
+def test_whoever_comes_while_it_is_made_anew_waits(store: library.Store, name: str):
+    store.close()
+    path = store.path / "dray.db"
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.extend(names(store)))
+    with alone(path):
+        path.rename(path.with_suffix(".aside"))
+        thread.start()
+        time.sleep(0.1)
+        path.with_suffix(".aside").rename(path)
+    thread.join()
+    assert name in found
 
 
 def test_rebuild_of_nothing(store: library.Store):

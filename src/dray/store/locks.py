@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 
 MODE = 0o644
+_making = threading.RLock()
 
 
 def lock_file(path: str | os.PathLike[str]) -> int | None:
@@ -76,14 +78,15 @@ def give_to_owner(target: int | str, path: str | os.PathLike[str]) -> None:
 def make_directory(path: str | os.PathLike[str]) -> None:
     """Make a directory of a store, and let its name survive a loss of power. Idempotent."""
     around = os.path.dirname(path)  # noqa: PTH120 - a string
-    if os.path.isdir(path):  # noqa: PTH112 - as above
-        return
-    if around and not os.path.isdir(around):  # noqa: PTH112 - as above
-        make_directory(around)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path)  # noqa: PTH102 - as above
-        give_to_owner(os.fspath(path), path)
-    fsync_directory(around or ".")
+    with _making:  # until it has its owner nobody may put anything into it
+        if os.path.isdir(path):  # noqa: PTH112 - as above
+            return
+        if not os.path.isdir(around):  # noqa: PTH112 - as above
+            make_directory(around)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)  # noqa: PTH102 - as above
+            give_to_owner(os.fspath(path), path)
+    fsync_directory(around)
 
 
 def fsync_directory(path: str) -> None:

@@ -11,7 +11,7 @@ from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
 from dray.store import images, refs
 from dray.store.blobs import BlobFiles
-from dray.store.db import Database
+from dray.store.db import Database, alone
 from dray.store.oserrors import translated
 
 # What is not needed for listing images is loaded when it is used: a list should start as fast
@@ -57,13 +57,21 @@ class ReadableStore:
                 if self._db is not None and not self._db.is_current:
                     self._db = None  # removed, or made anew; threads close their connections
                 if self._db is None and not file.exists() and (self.path / "blobs").exists():
-                    raise StoreError(
-                        f"{file}: the store's database is gone",
-                        hint="`dray fsck --rebuild` makes it anew from what is in the store",
-                    )
+                    self._check_gone(file)
                 if self._db is None and file.exists():
                     self._db = Database(file, read_only=not self._is_writable())
             return self._db
+
+    def _check_gone(self, file: Path) -> None:
+        """Refuse to take a store for a new one because its database is gone."""
+        if self._is_writable():
+            with alone(file):  # somebody may be making it anew at this moment
+                pass
+        if not file.exists():
+            raise StoreError(
+                f"{file}: the store's database is gone",
+                hint="`dray fsck --rebuild` makes it anew from what is in the store",
+            )
 
     def _is_writable(self) -> bool:
         """Tell whether the store can be written: its directory, the database and its lock."""
