@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import sqlite3
@@ -226,3 +228,20 @@ def test_what_root_makes_in_a_store_belongs_to_its_owner(
         store.rebuild()
         assert [each for each in path.rglob("*") if each.stat().st_uid != NOBODY] == []
         store.close()
+
+
+@as_root
+@pytest.mark.parametrize("planted", ["dray.lock", "names.new", "names.lock"])
+def test_links_in_a_store_lead_root_nowhere(
+    client: library.Client, store: library.Store, tmp_path: Path, planted: str
+):
+    other = tmp_path / "other"
+    other.write_text("not of the store")
+    store.path.mkdir()
+    link = store.path / planted
+    link.symlink_to(other)
+    os.chown(store.path, NOBODY, NOBODY)
+    with contextlib.suppress(StoreError):
+        client.import_(io.BytesIO(), "mine")
+    assert other.read_text() == "not of the store"
+    assert other.stat().st_uid == 0

@@ -72,7 +72,8 @@ def _age(path: Path) -> float:
 def _write(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     try:
-        with new.open("w", encoding="utf-8") as file:
+        new.unlink(missing_ok=True)  # it may be a link, by now, to anything
+        with new.open("x", encoding="utf-8") as file:
             give_to_owner(file.fileno(), new)
             file.write(text)
             file.flush()

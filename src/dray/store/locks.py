@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
 
 MODE = 0o644
+# No links: root may be at work in a directory where others put them, and lead to anything.
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _making = threading.RLock()
+
+_NOT_OURS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP}
 
 
 def lock_file(path: str | os.PathLike[str]) -> int | None:
@@ -16,11 +21,10 @@ def lock_file(path: str | os.PathLike[str]) -> int | None:
 
     A file that was unlinked or renamed between opening and locking is not the file at
     ``path`` any more, so the lock on it means nothing: inodes are compared and a stale one
-    is opened anew. Nothing in the file is touched.
+    is opened anew. Nothing in the file is touched. Links are not followed.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
-        give_to_owner(descriptor, path)
+        descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,16 +38,29 @@ def lock_file(path: str | os.PathLike[str]) -> int | None:
         os.close(descriptor)
 
 
+def _open(path: str | os.PathLike[str]) -> int:
+    """Open a file for locking; what is made here, and nothing else, is its owner's."""
+    while True:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, MODE)
+            give_to_owner(descriptor, path)
+            return descriptor
+        with contextlib.suppress(FileNotFoundError):  # somebody has removed it since
+            return os.open(path, _FLAGS)
+
+
 def lock_abandoned(path: str | os.PathLike[str]) -> int | None:
     """Lock a file that is there and that nobody holds; return its descriptor, else None.
 
     For sweepers: they unlink while they hold the lock, so that whoever opened the file
     meanwhile finds another inode at its path, or none. A file that may not be opened counts
-    as held.
+    as held, and so does a link.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, PermissionError):
+        descriptor = os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,7 +89,10 @@ def give_to_owner(target: int | str, path: str | os.PathLike[str]) -> None:
     if os.geteuid() == 0:
         around = os.stat(os.path.dirname(path) or ".")  # noqa: PTH116, PTH120 - a string
         if around.st_uid != 0:
-            os.chown(target, around.st_uid, around.st_gid)
+            if isinstance(target, int):
+                os.fchown(target, around.st_uid, around.st_gid)
+            else:
+                os.lchown(target, around.st_uid, around.st_gid)
 
 
 def make_directory(path: str | os.PathLike[str]) -> None:
