@@ -97,15 +97,13 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
 def _table(found: Sequence[Listed], *, digests: bool) -> str:
     now = datetime.datetime.now(datetime.UTC)
     rows: list[tuple[str, ...]] = []
+    ages: dict[str, str] = {}
     for name, root, _, image_id, _, created, size in found:  # there may be thousands
         repository, tag = split_name(name) if name else ("", None)
         shown = familiar_name(repository) if name else "<none>"
-        short = image_id[image_id.index(":") + 1 :][:12]
-        age, bytes_ = render.age(created, now), render.size(size)
-        if digests:
-            rows.append((shown, tag or "<none>", root, short, age, bytes_))
-        else:
-            rows.append((shown, tag or "<none>", short, age, bytes_))
+        age = ages.get(created) or ages.setdefault(created, render.age(created, now))
+        rest = (image_id.partition(":")[2][:12], age, render.size(size))
+        rows.append((shown, tag or "<none>", *((root,) if digests else ()), *rest))
     header = ("NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE")
     return render.table(header if digests else header[:2] + header[3:], rows)
 

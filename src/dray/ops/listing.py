@@ -38,9 +38,8 @@ def listing(store: LocalStore, filters: Filters) -> list[Listed]:
     A name by digest is shown only where its repository has no tag for the same image.
     """
     tagged = None if filters.dangling is None else not filters.dangling
-    found: Iterable[Listed] = store.list_named(tagged=tagged)
-    if not tagged and not filters.patterns:
-        found = [*found, *store.list_unnamed()]
+    unnamed = not tagged and not filters.patterns
+    found: Iterable[Listed] = store.list_images(tagged=tagged, unnamed=unnamed)
     for test in _tests(store, filters):
         found = filter(test, found)
     return list(found)
