@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
+import tarfile
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
 import dray
-from dray.errors import DrayError
+from dray.archive.files import TarFiles
+from dray.content.cancel import CancelToken
+from dray.errors import DrayError, IntegrityError, Unsupported
 from dray.testing import build_image, docker_files, flat_files, layout_files, tar_layer
 
 if TYPE_CHECKING:
@@ -75,6 +80,43 @@ def test_damage_of_all_kinds(client: Client, tmp_path: Path, kind: str, *, piped
         for image in loaded:
             report = client.validate(f"store:{image.id}")
             assert not any(finding.error for finding in report.findings)
+
+
+def extended(*records: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """Make an extended header of PAX records."""
+    data = b"".join(records)
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, len(data)
+    return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
+
+
+def test_extended_headers_take_no_memory(tmp_path: Path):
+    """Each may have a megabyte, and any number of them may stand before a member."""
+    keys = iter(range(10**9, 10**9 + 10**6))
+    found = [
+        extended(*(b"27 GNU.sparse.%010d=x\n" % next(keys) for _ in range(38_000)))
+        for _ in range(10)
+    ]
+    path = tmp_path / "archive"
+    path.write_bytes(b"".join(found) + extended(b"5 a=\n" * 200_000) + tar_layer({"f": b"1"}))
+    del found
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unsupported, match="sparse"):
+            TarFiles(str(path), CancelToken())
+        assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_names_have_a_bound_together(client: Client):
+    long = b"".join(
+        extended(b"%d%s" % (place, b"n" * 900_000), kind=tarfile.GNUTYPE_LONGNAME)
+        + tar_layer({"f": b""})[:512]
+        for place in range(40)
+    )
+    with pytest.raises(IntegrityError, match="names of more than"):
+        client.load(io.BytesIO(gzip.compress(long, 1)))
 
 
 def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path):

@@ -61,13 +61,48 @@ def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client):
 
 @pytest.mark.parametrize(
     "data",
-    [b"no tar", b"x" * 5000, TAR[:-20_000], compress(TAR, "gzip")[:-9]],
-    ids=["short", "long", "cut", "gzip"],
+    [
+        b"no tar",
+        b"x" * 5000,
+        TAR[:-20_000],
+        TAR[:520] + b"!" + TAR[521:],
+        compress(TAR, "gzip")[:-9],
+        compress(b"", "gzip"),
+    ],
+    ids=["short", "long", "cut", "second header", "gzip", "nothing"],
 )
 def test_what_is_no_tar(client: Client, data: bytes):
     with pytest.raises(IntegrityError):
         client.import_(io.BytesIO(data), "mine")
     assert client.store.images() == []
+
+
+def test_headers_of_any_number_but_of_bounded_size(client: Client):
+    def extended(data: bytes) -> bytes:
+        header = tarfile.TarInfo("x")
+        header.type, header.size = tarfile.XHDTYPE, len(data)
+        return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
+
+    many = extended(b"9 path=a\n") * 5000 + TAR
+    assert [str(x) for x in good(client.import_(io.BytesIO(many))).config.diff_ids] == [
+        sha256(many)
+    ]
+    with pytest.raises(IntegrityError, match="extended header of 2,097,152 bytes"):
+        client.import_(io.BytesIO(extended(bytes(2**21)) + TAR))
+
+
+def test_sparse_files_as_tar_writes_them(client: Client, tmp_path: Path):
+    with (tmp_path / "holes").open("wb") as file:
+        for place in range(40):  # more than a header has room for
+            file.seek(place * 100_000)
+            file.write(b"x" * 5000)
+    for form in ("gnu", "pax"):
+        data = subprocess.check_output(
+            ["tar", "-C", tmp_path, f"--format={form}", "-Sc", "holes", "holes"]
+        )
+        assert len(data) < 1_000_000
+        image = good(client.import_(io.BytesIO(data)))
+        assert [str(diff_id) for diff_id in image.config.diff_ids] == [sha256(data)]
 
 
 def test_a_directory_always_makes_the_same_tar(client: Client, tmp_path: Path):

@@ -37,11 +37,15 @@ BLOCK = 512
 _NOTHING = bytes(BLOCK)
 MAX_MEMBERS = 200_000
 MAX_EXTENDED = 2**20  # bytes of one extended header, as PAX and GNU tar write them
+MAX_NAMES = 32 * 2**20  # bytes of all names and links together
 MAX_HOPS = 16  # links that lead to links
 
 _ODD = "backslashreplace"  # what becomes of names that are no UTF-8: no JSON can mean them
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
+_SPARSE = "GNU.sparse"  # stands for all records that begin so
+_DIGITS = 20  # of a number that is too long
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
+_EXTENDED = {*_LONG, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
 
 
 class Member(NamedTuple):
@@ -57,26 +61,47 @@ class Member(NamedTuple):
     link: str | None = None
 
 
+class Header(NamedTuple):
+    """A member's header, what extended ones before it say, and where its content is."""
+
+    info: tarfile.TarInfo
+    extended: dict[str, str]
+    offset: int
+    size: int
+
+
 def members(source: Source) -> Iterator[Member]:
     """Yield the members of a tar under their normal names, in their order.
 
     While a file is being looked at, ``source`` stands at its first byte; what the caller
-    does not read is skipped. Raises `IntegrityError` for what is damaged or cut off, and
-    `UnsafeArchive` for names and links that lead outside.
+    does not read is skipped. Raises `IntegrityError` for what is damaged, cut off or has too
+    many members, and `UnsafeArchive` for names and links that lead outside.
+    """
+    room = MAX_NAMES
+    for count, header in enumerate(headers(source), 1):
+        if count > MAX_MEMBERS:
+            raise _damaged(f"it has more than {MAX_MEMBERS:,} members")
+        member = _member(header)
+        room -= len(member.name) + len(member.link or "")
+        if room < 0:
+            raise _damaged(f"it has names of more than {MAX_NAMES:,} bytes")
+        yield member
+
+
+def headers(source: Source) -> Iterator[Header]:
+    """Yield the headers of a tar, whatever they name; raises `IntegrityError`.
+
+    Content is skipped as far as the caller does not read it.
     """
     extended: dict[str, str] = {}
-    count = 0
-    while (header := _header(source)) is not None:
-        start, size = source.position, header.size
-        if header.type in _LONG or header.type in {tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}:
-            extended |= _extension(source, header)
-        elif header.type != tarfile.XGLTYPE:
-            count += 1
-            if count > MAX_MEMBERS:
-                raise _damaged(f"it has more than {MAX_MEMBERS:,} members")
-            member, size = _member(header, start, extended)
+    while (info := _header(source)) is not None:
+        start, size = source.position, info.size
+        if info.type in _EXTENDED:
+            extended |= _extension(source, info)
+        elif info.type != tarfile.XGLTYPE:
+            size = _size(info, extended)
+            yield Header(info, extended, start, size)
             extended = {}
-            yield member
         source.skip_to(start + -(-size // BLOCK) * BLOCK)
 
 
@@ -94,6 +119,13 @@ def _header(source: Source) -> tarfile.TarInfo | None:
         raise _damaged(f"no tar header at byte {at:,} ({error})") from None
     if header.size < 0:
         raise _damaged(f"a size below 0 at byte {at:,}")
+    # A map of holes, as GNU tar writes it, goes on as long as each block says so.
+    more = header.type == tarfile.GNUTYPE_SPARSE and block[482]
+    while more:
+        block = source.read(BLOCK)
+        if len(block) < BLOCK:
+            raise _damaged(f"it is cut off at byte {source.position:,}")
+        more = block[504]
     return header
 
 
@@ -112,36 +144,46 @@ def _extension(source: Source, header: tarfile.TarInfo) -> dict[str, str]:
 def _records(data: bytes) -> dict[str, str]:
     """Read PAX records: length of the whole, space, key, ``=``, value, line feed."""
     found: dict[str, str] = {}
-    while data and data[0] != 0:
-        length, space, _ = data.partition(b" ")
-        end = int(length) if length.isdigit() and len(length) < BLOCK else 0
-        key, equals, value = data[len(length) + 1 : end].partition(b"=")
-        if not (space and equals and value.endswith(b"\n") and end <= len(data)):
+    at = 0
+    while at < len(data) and data[at] != 0:
+        space = data.find(b" ", at, at + _DIGITS)
+        length = data[at : max(space, at)]
+        end = at + int(length) if length.isdigit() else at
+        equals = data.find(b"=", space, end)
+        if not (at <= equals and end <= len(data) and data[end - 1] == ord("\n")):
             raise _damaged("an extended header that is not PAX")
-        if key in {b"path", b"linkpath", b"size"} or key.startswith(b"GNU.sparse."):
-            found[_text(key)] = _text(value[:-1])
-        data = data[end:]
+        key = data[space + 1 : equals]
+        if key in {b"path", b"linkpath", b"size"}:
+            found[_text(key)] = _text(data[equals + 1 : end - 1])
+        elif key.startswith(b"GNU.sparse."):
+            found[_SPARSE] = ""
+        at = end
     return found
 
 
-def _member(header: tarfile.TarInfo, start: int, extended: dict[str, str]) -> tuple[Member, int]:
-    """Return a member and how many bytes of content follow."""
-    name = normal(extended.get("path", header.name))
-    size = header.size
+def _size(info: tarfile.TarInfo, extended: dict[str, str]) -> int:
+    """Return how many bytes of content follow a header."""
+    size = info.size
     if "size" in extended:
         text = extended["size"]
-        if not (text.isascii() and text.isdecimal() and len(text) < 20):  # noqa: PLR2004
-            raise _damaged(f"{name}: a size of {text[:24]!r}")
+        if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS):
+            raise _damaged(f"{_shown(info.name)}: a size of {text[:24]!r}")
         size = int(text)
-    if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.") for key in extended):
-        raise Unsupported(f"{name}: sparse members are not supported")
-    if header.type in _FILES:
-        return Member(name, start, size), size
-    if header.type == tarfile.SYMTYPE:
-        return Member(name, link=linked(name, extended.get("linkpath", header.linkname))), 0
-    if header.type == tarfile.LNKTYPE:
-        return Member(name, link=normal(extended.get("linkpath", header.linkname))), 0
-    return Member(name), 0 if header.type in tarfile.SUPPORTED_TYPES else size
+    alone = info.type in tarfile.SUPPORTED_TYPES and info.type not in tarfile.REGULAR_TYPES
+    return 0 if alone else size
+
+
+def _member(header: Header) -> Member:
+    info, extended, offset, size = header
+    name = normal(extended.get("path", info.name))
+    if info.type == tarfile.GNUTYPE_SPARSE or _SPARSE in extended:
+        raise Unsupported(f"{_shown(name)}: sparse members are not supported")
+    if info.type in _FILES:
+        return Member(name, offset, size)
+    target = extended.get("linkpath", info.linkname)
+    if info.type == tarfile.SYMTYPE:
+        return Member(name, link=linked(name, target))
+    return Member(name, link=normal(target) if info.type == tarfile.LNKTYPE else None)
 
 
 def normal(name: str) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.archive.files import translated
 from dray.archive.streamed import Unpacked
+from dray.archive.tar import headers
 from dray.content.codec import Replay, detect
 from dray.content.events import Status
-from dray.content.verify import VerifiedLayer
 from dray.errors import IntegrityError, InvalidDocument
 from dray.model import mediatype
 from dray.model._fields import load_object
@@ -32,7 +31,6 @@ from dray.transfer.progress import Emitter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dray.content.cancel import CancelToken
     from dray.content.ports import Raw, Receipt
     from dray.model.address import Address
     from dray.model.platform import Platform
@@ -132,10 +130,8 @@ class _Import:
         compression = detect(replay.head)
         kept: Raw = replay if compression in _KEPT else Unpacked(replay, self._cancel)
         receipt = self._ingest.put_unknown(kept, self._cancel)
-        assert receipt.diff_id is not None  # noqa: S101 - it was followed
-        with VerifiedLayer(self._store.open(receipt.descriptor.digest), receipt.diff_id) as plain:
-            _check_tar(plain, self._cancel)
-            plain.drain()
+        with self._store.open(receipt.descriptor.digest) as file:
+            _check_tar(Unpacked(file, self._cancel))
         return receipt
 
     def image(self, layer: Receipt | None) -> ImageRecord:
@@ -209,17 +205,15 @@ def _compare(config: bytes, diff_ids: list[Digest]) -> None:
         )
 
 
-def _check_tar(layer: VerifiedLayer, cancel: CancelToken) -> None:
+def _check_tar(layer: Unpacked) -> None:
     """Read a layer as a tar, so that nothing else becomes one."""
     try:
-        with tarfile.open(fileobj=layer, mode="r|", bufsize=256 * 1024) as tar:
-            for _ in tar:
-                cancel.check()
-                tar.members = []  # type: ignore[attr-defined] # it keeps all that it has seen
-    except (tarfile.TarError, EOFError, UnicodeError, ValueError) as error:
-        raise IntegrityError(
-            f"the layer is no tar: {error}", expected="a tar", actual=str(error)
-        ) from None
+        for _ in headers(layer):
+            pass
+    except IntegrityError as error:
+        raise error.within("the layer") from None
+    if not layer.position:
+        raise IntegrityError("the layer is empty, no tar", expected="a tar", actual="nothing")
 
 
 # What comes in
