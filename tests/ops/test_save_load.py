@@ -37,6 +37,7 @@ from dray.testing import (
     docker_files,
     flat_files,
     layout_files,
+    sha256,
     tar_layer,
     write_files,
 )
@@ -742,3 +743,46 @@ def test_a_load_that_is_interrupted(tmp_path: Path, store: Store, environment: d
         process.stdin.close()
     assert store.list_images() == []
     assert list((tmp_path / "store" / "leases").iterdir()) == []
+
+
+# What places hold that are no store
+
+
+def replaced(files: Mapping[str, bytes], *blobs: tuple[str, bytes]) -> dict[str, bytes]:
+    """Put other blobs in a layout, in the place of those with these digests."""
+    return {**files, **{f"blobs/sha256/{digest[7:]}": data for digest, data in blobs}}
+
+
+def test_a_layer_of_a_layout_has_to_be_the_one_that_the_config_means(
+    client: Client, tmp_path: Path
+):
+    other = gzip.compress(tar_layer({"other": b"x"}))
+    files = replaced(layout_files({"v1": IMAGE}), (IMAGE.layers[0].digest, other))
+    layout = write_files(tmp_path / "layout", files)
+    with pytest.raises(IntegrityError, match="does not match its DiffID"):
+        client.save(f"oci:{layout}", tmp_path / "saved.tar")
+    assert not (tmp_path / "saved.tar").exists()
+
+
+def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path):
+    config = json.loads(IMAGE.config.data)
+    config["rootfs"]["diff_ids"].pop()
+    short = json.dumps(config).encode()
+    raw = IMAGE.manifest.data.replace(IMAGE.config.digest.encode(), sha256(short).encode())
+    raw = raw.replace(b'"size":%d' % len(IMAGE.config.data), b'"size":%d' % len(short))
+    files = replaced(layout_files({"v1": IMAGE}), (sha256(short), short), (sha256(raw), raw))
+    index = json.loads(files["index.json"])
+    index["manifests"][0] |= {"digest": sha256(raw), "size": len(raw)}
+    files["index.json"] = json.dumps(index).encode()
+    layout = write_files(tmp_path / "layout", files)
+    with pytest.raises(IntegrityError, match="3 layers, 2 DiffIDs"):
+        client.save(f"oci:{layout}", tmp_path / "saved.tar")
+
+
+def test_a_tag_beside_a_digest_is_no_name(fake: FakeRegistry, client: Client, tmp_path: Path):
+    fake.add_image("app", IMAGE, "v1")
+    name = f"docker://{fake.host}/app:v1@{IMAGE.digest}"
+    (saved,) = client.save(name, tmp_path / "saved.tar")
+    assert saved.names == ()
+    with tarfile.open(tmp_path / "saved.tar") as tar:
+        assert b'"RepoTags":null' in tar.extractfile("manifest.json").read()

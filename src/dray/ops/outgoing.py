@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
-    from dray.ops.places import Source
     from dray.transfer.progress import Emitter
 
 _CHUNK = 256 * 1024
@@ -80,18 +79,26 @@ class AsIs:
 class Plain:
     """Writes a layer without its compression; raises `IntegrityError` for a damaged one.
 
-    Where the compression has a checksum of the content, that and the size decide; hashing
-    would take as long as decompressing. Where it has none, the DiffID is compared.
+    The DiffID is compared, which takes as long as decompressing. Where the content is
+    ``verified``, in a store, and the compression has a checksum, that and the size will do.
     """
 
     def __init__(
-        self, place: Place, layer: Descriptor, diff_id: Digest, size: int, reports: Reports
+        self,
+        place: Place,
+        layer: Descriptor,
+        diff_id: Digest,
+        size: int,
+        reports: Reports,
+        *,
+        verified: bool,
     ) -> None:
         self._place = place
         self._layer = layer
         self._diff_id = diff_id
         self._size = size
         self._reports = reports
+        self._verified = verified
 
     def __call__(self, write: Write, cancel: CancelToken) -> None:
         """Decompress and write."""
@@ -106,7 +113,8 @@ class Plain:
 
     def _copy(self, source: Readable, write: Write, cancel: CancelToken) -> None:
         plain = decompress(source)
-        hasher = None if plain.compression in _CHECKED else self._diff_id.hasher()
+        checked = self._verified and plain.compression in _CHECKED
+        hasher = None if checked else self._diff_id.hasher()
         buffer = bytearray(_CHUNK)
         view, done = memoryview(buffer), 0
         while count := plain.readinto(buffer):
@@ -126,19 +134,16 @@ def _compare(digest: Digest, found: str, message: str) -> None:
         raise IntegrityError(f"{message} (got {actual})", expected=str(digest), actual=actual)
 
 
-def raw_size(source: Source, layer: Descriptor, cancel: CancelToken) -> int:
+def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:
     """Return a layer's size in bytes without compression; which may take reading all of it."""
-    known = source.raw_size(layer.digest)
-    if known is not None:
-        return known
-    stream = source.place.open(layer, 0, cancel).stream
+    stream = place.open(layer, 0, cancel).stream
     try:
         head = stream.read1(8)
     finally:
         stream.close()
     if layer.size is not None and detect(head) is None:
         return layer.size
-    stream = source.place.open(layer, 0, cancel).stream
+    stream = place.open(layer, 0, cancel).stream
     try:
         return follow_diff_id(Readable(stream), RawLimit().of(layer.size or 0), cancel)[1]
     finally:

@@ -77,9 +77,9 @@ class Source(NamedTuple):
         """Return the manifest that a store has made from a schema1 one."""
         return None if self.store is None else self.store.derived(manifest)
 
-    def raw_size(self, layer: Digest) -> int | None:
-        """Return a layer's size in bytes without compression, where a store has noted it."""
-        return None if self.store is None else self.store.facts(layer)[1]
+    def facts(self, layer: Digest) -> tuple[Digest | None, int | None]:
+        """Return a layer's DiffID and its size without compression, where a store has them."""
+        return (None, None) if self.store is None else self.store.facts(layer)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dray.archive import formats
+from dray.content.ports import Receipt
+from dray.content.verify import check_rootfs
 from dray.errors import NotFound, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model.convert import to_oci
@@ -77,7 +79,8 @@ def save(
             found = _choose(source, options, emitter, access.cancel)
             known = chosen.setdefault(found.root.digest, found)
             name = source.reference or source.named
-            if name is not None and name.tag is not None:
+            # With a digest as well it is that which counts; it is no name in an archive.
+            if name is not None and name.tag is not None and name.digest is None:
                 known.names[name] = None
         reports = Reports(Emitter(access.listener, str(addresses[0])))
         entries = list(_entries(list(chosen.values()), options, reports, access.cancel))
@@ -204,10 +207,14 @@ def _entries(
 def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> formats.DockerImage:
     place, manifest = chosen.source.place, chosen.manifest
     config = config_of(place, manifest.config, cancel)
+    check_rootfs(config, [Receipt(layer) for layer in manifest.layers])
     layers = []
     for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        size = raw_size(chosen.source, layer, cancel)
-        layers.append(formats.PlainLayer(size, Plain(place, layer, diff_id, size, reports)))
+        known, size = chosen.source.facts(layer.digest)
+        if size is None:
+            size = raw_size(place, layer, cancel)
+        plain = Plain(place, layer, diff_id, size, reports, verified=known == diff_id)
+        layers.append(formats.PlainLayer(size, plain))
     return formats.DockerImage(
         config.raw, manifest.config.digest, config.diff_ids, layers, tuple(chosen.names)
     )
