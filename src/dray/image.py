@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from dray.errors import InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.reference import Reference
-from dray.ops.listing import Filters, listing
 from dray.store import LocalStore
 from dray.store.images import record_of
 
@@ -79,6 +78,8 @@ class Store(LocalStore):
         since: str | Digest | None = None,
     ) -> list[Listed]:
         """Return what `images` does as plain text, a line for each name; as fast as it goes."""
+        from dray.ops.listing import Filters, listing
+
         filters = Filters(
             patterns=patterns,
             dangling=dangling,

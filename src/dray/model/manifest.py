@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dray.errors import IntegrityError, InvalidDocument, Unsupported
-from dray.model import gojson, mediatype
+from dray.model import mediatype
 from dray.model._fields import Fields, load_object
 from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
@@ -76,6 +76,8 @@ def oci_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
 
 
 def _made(kind: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    from dray.model import gojson
+
     document = {
         "schemaVersion": 2,
         "mediaType": kind,
