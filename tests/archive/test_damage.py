@@ -15,8 +15,16 @@ import pytest
 import dray
 from dray.archive.files import TarFiles
 from dray.content.cancel import CancelToken
-from dray.errors import DrayError, IntegrityError, Unsupported
-from dray.testing import build_image, docker_files, flat_files, layout_files, tar_layer
+from dray.errors import DrayError, IntegrityError, InvalidDocument, Unsupported
+from dray.testing import (
+    build_image,
+    docker_files,
+    flat_files,
+    layout_files,
+    sha256,
+    tar_layer,
+    write_files,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,3 +135,52 @@ def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path):
     for source in (tmp_path / "archive", io.BytesIO(data)):
         (loaded,) = client.load(source, store=dray.Store(tmp_path / str(type(source))))
         assert str(loaded.id) == IMAGE.id
+
+
+def test_configs_are_not_kept_in_memory(client: Client, tmp_path: Path):
+    config = json.loads(IMAGE.config.data)
+    files = {"0": TARS[0], "1": TARS[1]}
+    for number in range(30):
+        long = config | {"author": f"{number}" + "a" * 2_000_000}
+        files[f"{number}.json"] = json.dumps(long).encode()
+    items = [{"Config": f"{number}.json", "Layers": ["0", "1"]} for number in range(30)]
+    path = tmp_path / "archive"
+    path.write_bytes(tar_layer({**files, "manifest.json": json.dumps(items).encode()}))
+    del files
+    tracemalloc.start()
+    try:
+        assert len(client.load(path)) == 30
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_images_have_a_bound_of_layers_together(client: Client, tmp_path: Path):
+    """Where each image has all layers of the one before, they grow with the square."""
+    ids = [f"{number:064x}" for number in range(1, 600)]
+    files = {
+        f"{v1_id}/json": json.dumps({"id": v1_id, "parent": parent} if parent else {"id": v1_id})
+        for parent, v1_id in zip(["", *ids], ids, strict=False)
+    }
+    files["repositories"] = json.dumps({"app": {f"t{v1_id}": v1_id for v1_id in ids}})
+    archives = [files, {"manifest.json": json.dumps([{"Config": "c", "Layers": ["l"] * 100_001}])}]
+    for found in archives:
+        path = tmp_path / "archive"
+        path.write_bytes(tar_layer({name: text.encode() for name, text in found.items()}))
+        with pytest.raises(InvalidDocument, match="more than 100,000 layers"):
+            client.load(path)
+
+
+def test_documents_of_a_layout_have_a_bound_together(client: Client, tmp_path: Path):
+    manifest = json.loads(IMAGE.manifest.data)
+    entries, files = [], layout_files({"v1": IMAGE})
+    for number in range(18):
+        manifest["annotations"] = {"x": f"{number}" + "a" * 4_000_000}
+        raw = json.dumps(manifest).encode()
+        entries.append(IMAGE.manifest.descriptor() | {"digest": sha256(raw), "size": len(raw)})
+        files[f"blobs/sha256/{sha256(raw)[7:]}"] = raw
+    files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+    layout = write_files(tmp_path / "layout", files)
+    with pytest.raises(InvalidDocument, match="documents have more than 64 MiB"):
+        client.load(layout)
+    assert client.store.images() == []

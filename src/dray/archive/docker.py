@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MANIFEST, REPOSITORIES = "manifest.json", "repositories"
 MAX_IMAGES = 10_000
+MAX_LAYERS = 100_000  # of all images together
 _MAX_DEPTH = 8
 _CHUNK = 256 * 1024
 
@@ -52,7 +53,14 @@ def parse_items(raw: bytes) -> list[Item]:
         if not item.config:
             entry.fail("Config", "is missing, expected a file's name")
         found.append(item)
+    check_layers(sum(len(item.layers) for item in found))
     return found
+
+
+def check_layers(count: int) -> None:
+    """Refuse images of an archive that have more layers together than anybody needs."""
+    if count > MAX_LAYERS:
+        raise InvalidDocument(f"its images have more than {MAX_LAYERS:,} layers together")
 
 
 class DockerArchive:
@@ -68,7 +76,7 @@ class DockerArchive:
         self._cancel = cancel
         self._true = true
         self._blobs: dict[Digest, str] = {}
-        self._configs: dict[Digest, bytes] = {}
+        self._configs: dict[Digest, Item] = {}  # read or made again when they are wanted
         self._sizes: dict[str, int] = {}  # of layers, without compression
         self._packed: set[str] = set()
         self._manifests: dict[Digest, Manifest] = {}
@@ -113,9 +121,9 @@ class DockerArchive:
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a config, or a layer without its compression (then from the beginning)."""
-        config = self._configs.get(descriptor.digest)
-        if config is not None:
-            return blob_of(descriptor, config).open(offset)
+        item = self._configs.get(descriptor.digest)
+        if item is not None:
+            return blob_of(descriptor, self._config(item)).open(offset)
         name = self._blobs.get(descriptor.digest)
         if name is None:
             raise NotFound(f"{self._files.path}: there is no {descriptor.digest} in it")
@@ -143,7 +151,7 @@ class DockerArchive:
                 expected=str(len(diff_ids)),
                 actual=str(len(item.layers)),
             )
-        self._configs[config.digest] = raw
+        self._configs[config.digest] = item
         layers = []
         for name, diff_id in zip(item.layers, diff_ids, strict=True):
             self._blobs[diff_id] = name

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
             ...
 
 
+MAX_DOCUMENTS = 64 * 2**20  # bytes of documents of one archive that are kept in memory
 _CHUNK = 1024 * 1024
 _KINDS = "oci: and dir: are directories, oci-archive: and docker-archive: are files"
 # Memory is no place for a copy of an archive, and /tmp may be that.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dray.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item
-from dray.archive.files import has, read
+from dray.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item, check_layers
+from dray.archive.files import MAX_DOCUMENTS, has, read
 from dray.errors import InvalidDocument, NotFound
 from dray.model import v1
 from dray.model._fields import load_object
@@ -43,15 +43,21 @@ class LegacyArchive(DockerArchive):
         self._raws: dict[str, bytes] = {}
         self._parents: dict[str, str] = {}
         self._diff_ids: dict[str, Digest] = {}
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._room = MAX_DOCUMENTS
         names = self._names()
         ids = [found.group(1) for name in self._files.names() if (found := _JSON.fullmatch(name))]
         for v1_id in sorted(ids):
             self._load(v1_id)
         heads = set(ids) - set(self._parents.values()) - set(names)
-        return [
-            Item(top, tuple(f"{v1_id}/layer.tar" for v1_id in self._chain(top)), names.get(top, ()))
-            for top in [*names, *sorted(heads)]
-        ]
+        items: list[Item] = []
+        count = 0
+        for top in [*names, *sorted(heads)]:
+            layers = tuple(f"{v1_id}/layer.tar" for v1_id in self._chain(top))
+            count += len(layers)
+            check_layers(count)
+            items.append(Item(top, layers, names.get(top, ())))
+        return items
 
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Return the names of images by their ids."""
@@ -73,6 +79,9 @@ class LegacyArchive(DockerArchive):
             return
         path = f"{v1_id}/json"
         raw = read(self._files, path)
+        self._room -= len(raw)
+        if self._room < 0:
+            raise InvalidDocument(f"its documents have more than {MAX_DOCUMENTS >> 20} MiB")
         try:
             image = v1.image(raw)
         except InvalidDocument as error:
@@ -108,8 +117,13 @@ class LegacyArchive(DockerArchive):
         """Make the config that engines since 1.10 make of the chain."""
         ids = [name.partition("/")[0] for name in item.layers]
         diff_ids = [self._diff_id(name) for name in item.layers]
-        history = [v1.history_entry(self._raws[v1_id], empty_layer=False) for v1_id in ids]
+        history = [self._step(v1_id) for v1_id in ids]
         return v1.config_from_v1(self._raws[ids[-1]], diff_ids, history)
+
+    def _step(self, v1_id: str) -> dict[str, Any]:
+        if v1_id not in self._steps:
+            self._steps[v1_id] = v1.history_entry(self._raws[v1_id], empty_layer=False)
+        return self._steps[v1_id]
 
     def _diff_id(self, name: str) -> Digest:
         if name not in self._diff_ids:

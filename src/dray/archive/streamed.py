@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from dray.archive.files import find, keep
+from dray.archive.files import MAX_DOCUMENTS, find, keep
 from dray.archive.tar import members
 from dray.content.codec import decompress
 from dray.content.ports import blob_of
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
             ...
 
 
-MAX_DOCUMENTS = 64 * 2**20  # bytes of documents that are kept in memory
 _HEAD = 8
 _CHUNK = 256 * 1024
 

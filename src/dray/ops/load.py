@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import DockerArchive
-from dray.archive.files import Directory, TarFiles, has, read, translated
+from dray.archive.files import MAX_DOCUMENTS, Directory, TarFiles, has, read, translated
 from dray.archive.legacy import docker_archive
 from dray.archive.oci import INDEX, MARK, OciLayout
 from dray.archive.streamed import StreamedFiles
 from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.events import Event, Status
-from dray.errors import DrayError, InvalidReference, NotFound
+from dray.errors import DrayError, InvalidDocument, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest
 from dray.model.reference import Reference
@@ -103,6 +103,7 @@ class _Load:
         self._ingest = ingest
         self._options = options
         self._path = files.path
+        self._room = MAX_DOCUMENTS
         self._emitter = Emitter(listener, files.path)
         self._place = _place(files, cancel)
         self._content = ContentPuller(
@@ -122,11 +123,19 @@ class _Load:
             try:
                 selections = self._selections(self._root(held))
                 found.append((held, [self._obtain(selection) for selection in selections]))
+                self._check_room(found[-1][1])
             except DrayError as error:
                 raise error.within(self._path) from error.__cause__
         if not found:
             raise NotFound(f"{self._path}: there is no image in it")
         return [self._name(*each) for each in found]
+
+    def _check_room(self, added: list[tuple[Selection, Content]]) -> None:
+        """Bound the documents that are kept until all is there and can be named."""
+        self._room -= sum(len(content.manifest) for _, content in added)
+        self._room -= sum(len(index.raw) for _, index in added[0][0].indexes)
+        if self._room < 0:
+            raise InvalidDocument(f"its documents have more than {MAX_DOCUMENTS >> 20} MiB")
 
     def _root(self, held: Held) -> Digest:
         """Return an image's root; where it was converted for the layout, what it was before."""
