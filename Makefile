@@ -20,7 +20,7 @@ lint:
 	$(BIN)/mypy
 
 check:
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -n auto --maxprocesses 8 --cov --cov-report=term
 
 bench:
 	@scripts/setup peers
