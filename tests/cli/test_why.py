@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dray.model import mediatype
 from dray.testing import (
     Answer,
     FakeRegistry,
@@ -137,6 +138,7 @@ def test_what_the_registry_says(dray: Run, fake: FakeRegistry):
         "RateLimit-Remaining": "76;w=21600",
     }
     assert [request.method for request in fake.requests] == ["HEAD"]
+    assert mediatype.OCI_MANIFEST in fake.requests[0].headers["accept"]
     text = dray("why", f"{fake.host}/app:t").stdout
     assert "RateLimit-Remaining: 76;w=21600" in text
     assert "200 to HEAD" in text

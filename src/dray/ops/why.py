@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import Cancelled, Denied, DrayError, Unauthorized
+from dray.model import mediatype
 from dray.model.reference import Reference
 from dray.registry.session import Call
 
@@ -170,8 +171,10 @@ def _ask(session: Session, endpoint: Endpoint, reference: Reference, cancel: Can
     """Ask for the manifest by HEAD, which counts against no limit."""
     wanted = reference.digest or reference.tag
     path = f"/v2/{endpoint.path}/manifests/{wanted}"
+    # A registry has no manifest of a type that nobody says they take.
+    call = Call("HEAD", path, endpoint.path, headers={"Accept": ", ".join(mediatype.ACCEPT)})
     try:
-        response = session.send(endpoint, Call("HEAD", path, endpoint.path), cancel)
+        response = session.send(endpoint, call, cancel)
     except Cancelled:
         raise
     except DrayError as error:
