@@ -164,13 +164,18 @@ class Dray:
             check=False,
         )
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        stderr: int = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
         """Start it and return at once."""
         return subprocess.Popen(
             [sys.executable, "-m", "dray", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env=self.environment | dict(env or {}),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import signal
@@ -244,3 +245,27 @@ def test_a_signal_while_another_process_holds_the_database(
         assert process.poll() is None
         assert interrupted(process, number) == "dray: interrupted"
     assert not any("other" in found for found, *_ in store.named_images())
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_a_signal_while_nobody_reads_what_is_said(
+    dray: Dray, fake: FakeRegistry, name: str, form: str
+):
+    """A full pipe holds up whoever writes to it, the words of farewell included."""
+    fake.inject(Fault(Stall(after=100_000), path=LAYER.digest))
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, bytes(512)):
+            pass
+    os.set_blocking(writing, True)
+    process = dray.start("pull", "--progress", form, name, stderr=writing)
+    os.close(writing)
+    wait_for(lambda: any(LAYER.digest in request.path for request in fake.requests))
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(PATIENCE) == 130
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reading)

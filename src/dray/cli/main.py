@@ -127,7 +127,7 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        signals.watch(lambda: _leave(_interrupted()))
+        signals.watch(lambda: _leave(_interrupted()), INTERRUPTED)
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

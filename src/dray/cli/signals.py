@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-LAST_RESORT = 0.95  # seconds after a signal when the command leaves as it is
+LAST_RESORT = 0.85  # seconds after a signal when the command leaves as it is
+LAST_WORDS = 0.1  # seconds that it gets to say so: nobody may be reading
 
 
 def obey() -> None:
@@ -24,11 +25,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
     raise KeyboardInterrupt
 
 
-def watch(leave: Callable[[], object]) -> None:
+def watch(leave: Callable[[], object], code: int) -> None:
     """Call ``leave`` some time after a signal, for when the main thread does not get to it.
 
     Python tells the main thread alone, between two of its steps, and some steps take long:
-    waiting for another process's transaction, or for a disk. A thread learns of it at once.
+    waiting for another process's transaction, for a disk, for a pipe that nobody empties. A
+    thread learns of it at once. If ``leave`` waits as well, the process ends with ``code``.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -38,6 +40,8 @@ def watch(leave: Callable[[], object]) -> None:
         while numbers := os.read(reading, 1):
             if numbers[0] in {signal.SIGINT, signal.SIGTERM}:
                 time.sleep(LAST_RESORT)
-                leave()
+                threading.Thread(target=leave, name="dray-last-words", daemon=True).start()
+                time.sleep(LAST_WORDS)
+                os._exit(code)
 
     threading.Thread(target=wait, name="dray-signals", daemon=True).start()
