@@ -188,6 +188,32 @@ def test_the_caret_is_under_the_offending_character(text: str, character: str):
     assert quoted.isprintable()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "me:s3cret@h.example/x",
+        "https://me:s3cret@h.example/x",
+        "docker://me:s3cret@h.example:5000/x@sha256:ab",
+        "me:s3cret/+=@h.example/x",
+        "me:s3cret@@localhost/x",
+        "me:s3cret@shadow.example/x",
+    ],
+)
+def test_a_password_in_a_name_is_not_shown(text: str):
+    """SPEC: "Credentials go to the host that they are for and to nobody else"."""
+    shown = describe(InvalidReference("no", text=text, position=len(text)))
+    assert "s3cret" not in shown
+    assert shown.splitlines()[2].index("^") == len(shown.splitlines()[1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["h.example:5000/x@sha256:AB", "h.example:5000/x@nodigest", "oci:/home/me@h.example/x:a b"],
+)
+def test_what_holds_no_password_is_shown_as_it_is(text: str):
+    assert describe(InvalidReference("no", text=text, position=0)).splitlines()[1] == f"  {text}"
+
+
 @QUICK
 @given(st.text(max_size=30))
 def test_any_bad_reference_is_shown_without_control_characters(text: str):

@@ -10,7 +10,7 @@ import pytest
 
 import dray as library
 from dray.config import Transfers, parse_rate
-from dray.testing import Answer, FakeRegistry, Fault, Stall, build_image, tar_layer
+from dray.testing import Answer, FakeRegistry, Fault, SetHeader, Stall, build_image, tar_layer
 
 if TYPE_CHECKING:
     from conftest import Dray
@@ -42,6 +42,16 @@ def name(fake: FakeRegistry) -> str:
 )
 def test_rates(text: str, rate: float):
     assert parse_rate(text) == rate
+
+
+def test_what_a_registry_says_does_not_steer_the_terminal(
+    dray: Dray, fake: FakeRegistry, name: str
+):
+    fake.inject(Fault(SetHeader("RateLimit-Remaining", "\x1b]0;me\x07 5"), path="/manifests/"))
+    done = dray("-v", "digest", name)
+    assert done.returncode == 0
+    assert " 5 requests left" in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 @pytest.mark.parametrize("text", ["", "fast", "M", "-1", "1i", "1.M", "1 0", "1e6", "10Mbit", "٣"])

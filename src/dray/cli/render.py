@@ -13,7 +13,11 @@ from dray.errors import DrayError, InvalidReference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SECRET = re.compile(r"^[^/@]*:[^/@]*@(?!sha)")  # a name and password before a host
+# A name and password before a host, whatever is in them; no path of an archive, no digest.
+_SECRET = re.compile(
+    r"^(?!(?:oci|oci-archive|docker-archive|dir|store):)([a-z]+://)?"
+    r".*:.*@(?!sha\d+:)(?=localhost\b|[^@]*[./:])"
+)
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _HOUR = 3600
@@ -102,7 +106,7 @@ def describe(error: DrayError) -> str:
     subject = f"{error.subject}: " if error.subject else ""
     lines = [f"dray: {subject}{error}"]
     if isinstance(error, InvalidReference):
-        text = _SECRET.sub("***@", error.text)
+        text = _SECRET.sub(r"\1***@", error.text)
         position = max(0, error.position - len(error.text) + len(text))
         lines += [f"  {text}", f"  {' ' * position}^"]
     lines += [f"  {line}" for line in error.hint.splitlines()]
