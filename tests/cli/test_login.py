@@ -218,6 +218,13 @@ def test_wrong_usage(dray: Run, arguments: list[str]):
     assert "Traceback" not in done.stderr
 
 
+def test_a_variable_that_makes_no_sense(dray: Run):
+    for arguments in (["logout"], ["login", "-u", "me", "--password-stdin", "h.example"], ["load"]):
+        done = dray(*arguments, given="pw", env={"DRAY_JOBS": "many"})
+        assert done.returncode == 2
+        assert done.stderr.startswith("dray: DRAY_JOBS is 'many': that is no whole number")
+
+
 def test_a_registry_that_does_not_answer(dray: Run, auth_file: Path):
     done = login(dray, "no-such-host.invalid")
     assert done.returncode == 6

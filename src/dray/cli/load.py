@@ -8,6 +8,7 @@ import sys
 import click
 
 from dray.cli.main import opened, settings
+from dray.cli.options import plain_client
 
 EXAMPLES = """\b
 Examples:
@@ -29,14 +30,13 @@ def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) 
     compressed or not. Prints the image ids.
     """
     from dray.cli.progress import view
-    from dray.client import Client
 
     if source == "-" and os.isatty(sys.stdin.fileno()):
         raise click.UsageError("there is no archive on a terminal: use -i FILE, or a pipe", ctx)
     shown = view("auto", quiet=quiet)
     store = settings(ctx).store()
     try:
-        with Client(store=store) as client, opened(source) as archive:
+        with plain_client(store=store) as client, opened(source) as archive:
             found = client.load(archive, platform=platform, on_event=shown)
     finally:
         shown.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dray.cli.main import say, settings
-from dray.cli.options import ask_password, print_request
+from dray.cli.options import ask_password, plain_client, print_request
 
 EXAMPLES = """\b
 Examples:
@@ -43,8 +43,6 @@ def command(
     A credential helper that is configured gets them; else they go into auth.json, which only
     you can read. podman and skopeo find them there as well.
     """
-    from dray.client import Client
-
     if password_stdin and not username:
         raise click.UsageError("--password-stdin goes with --username", ctx)
     if not password_stdin and not sys.stdin.isatty():
@@ -57,7 +55,7 @@ def command(
     if ":" in username:
         raise click.UsageError("a name has no colon", ctx)
     watching = print_request if settings(ctx).verbose else None
-    with Client(authfile=authfile, insecure=insecure, on_request=watching) as client:
+    with plain_client(authfile=authfile, insecure=insecure, on_request=watching) as client:
         where = client.login(registry, username, password)
     say(f"Logged in to {registry} as {username}; kept in {where}")
 

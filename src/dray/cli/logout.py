@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dray.cli.main import say
+from dray.cli.options import plain_client
 
 EXAMPLES = """\b
 Examples:
@@ -32,11 +33,9 @@ def command(
 
     Says where there still are some: what docker keeps, docker takes away.
     """
-    from dray.client import Client
-
     if everywhere and registry:
         raise click.UsageError("--all goes without a registry", ctx)
-    with Client(authfile=authfile) as client:
+    with plain_client(authfile=authfile) as client:
         if everywhere:
             say(f"Logged out of {', '.join(client.logout_everywhere())}")
             return

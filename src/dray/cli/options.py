@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dray.cli.main import say
+from dray.cli.render import printable
 from dray.config import MAX_SPLIT, parse_rate
 from dray.model.address import Address, Where
 
@@ -116,17 +117,21 @@ def make_client(
     chosen: Settings, store: Store | None, registry: Mapping[str, Any], **more: Any
 ) -> Client:
     """Make the client that the shared options ask for; ``more`` goes to it as it is."""
+    return plain_client(
+        store=store,
+        credentials=_credentials(registry["creds"]),
+        on_request=print_request if chosen.verbose else None,
+        **{name: registry[name] for name in _SHARED if name in registry},
+        **more,
+    )
+
+
+def plain_client(**options: Any) -> Client:
+    """Make a client with these options alone, and what the environment says."""
     from dray.client import Client
 
-    shared = {name: registry[name] for name in _SHARED if name in registry}
     try:
-        return Client(
-            store=store,
-            credentials=_credentials(registry["creds"]),
-            on_request=print_request if chosen.verbose else None,
-            **shared,
-            **more,
-        )
+        return Client(**options)
     except ValueError as error:  # a variable of the environment that makes no sense
         raise click.UsageError(str(error)) from None
 
@@ -171,7 +176,5 @@ def ask_password(user: str, option: str) -> str:
 def print_request(exchange: Exchange) -> None:
     """Show a request that was answered."""
     limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
-    say(
-        f"> {exchange.method} {exchange.url} {exchange.status} "
-        f"{exchange.seconds * 1000:.0f} ms{limit}"
-    )
+    text = f"> {exchange.method} {exchange.url} {exchange.status} "
+    say(printable(f"{text}{exchange.seconds * 1000:.0f} ms{limit}"))
