@@ -129,8 +129,8 @@ def test_a_proxy_with_a_password(
     environment: dict[str, str], store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ):
     assert environment
-    with HttpProxy({NAME: secure.host}, credentials=("me", "p@ss:word")) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss%3Aword@{proxy.host}")
+    with HttpProxy({NAME: secure.host}, credentials=("me", "p@ss:w€rd")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss%3Aw%E2%82%ACrd@{proxy.host}")
         assert pull(store, f"{NAME}/app:t") == IMAGE.id
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:wrong-pw@{proxy.host}")
         with pytest.raises(NetworkError, match="407") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import os
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.util import make_headers, parse_url
+from urllib3.util import parse_url
 
 from dray.errors import DrayError
 from dray.registry.certificates import Tls
@@ -79,7 +80,9 @@ def make_pool(
 def _through(proxy: Proxy, context: ssl.SSLContext | None) -> dict[str, Any]:
     headers = {}
     if proxy.authorization:
-        headers = make_headers(proxy_basic_auth=proxy.authorization)
+        # UTF-8, as the tools in Go send it; the library knows Latin-1 alone.
+        pair = base64.b64encode(proxy.authorization.encode(errors="surrogateescape"))
+        headers = {"Proxy-Authorization": f"Basic {pair.decode('ascii')}"}
     return {
         "_proxy": parse_url(str(proxy)),
         "_proxy_headers": headers,

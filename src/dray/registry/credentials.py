@@ -34,7 +34,8 @@ class Credentials:
     @property
     def basic(self) -> str:
         """The value of an ``Authorization`` header (RFC 7617)."""
-        pair = f"{self.username}:{self.password}".encode()
+        # What came as other bytes than UTF-8 on a command line goes out as those bytes.
+        pair = f"{self.username}:{self.password}".encode(errors="surrogateescape")
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
