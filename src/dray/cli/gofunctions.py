@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dray.model import gojson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _VERB = re.compile(r"%([-+0 #]*\d*(?:\.\d+)?)([a-zA-Z%])")
 _UNESCAPED = re.compile(r"\\(\\|u003c|u003e|u0026)")
@@ -32,6 +32,13 @@ class Struct:
         self.document = document
 
 
+class _Missing:
+    """What a map has under a key that is not in it; functions are handed nil for it."""
+
+
+MISSING = _Missing()
+
+
 class Time(str):
     """A time as RFC 3339 text, which Go prints in another form."""
 
@@ -43,6 +50,8 @@ def text_of(value: Any) -> str:
     match value:
         case None:
             return "<nil>"
+        case _Missing():
+            return "<no value>"
         case bool():
             return "true" if value else "false"
         case Time():
@@ -160,16 +169,17 @@ def _printf(form: Any, *values: Any) -> str:
 
 
 def truth(value: Any) -> bool:
-    """Tell whether a value is what ``if`` takes for true: neither zero nor empty."""
-    return bool(value) or isinstance(value, Struct)
+    """Tell whether a value is what ``if`` takes for true: there, and neither zero nor empty."""
+    return value is not MISSING and (bool(value) or isinstance(value, Struct))
 
 
-def _and(*values: Any) -> Any:
-    return next((value for value in values if not truth(value)), values[-1])
-
-
-def _or(*values: Any) -> Any:
-    return next((value for value in values if truth(value)), values[-1])
+def first_of(values: Iterable[Any], wanted: bool) -> Any:
+    """Return the first value of that truth, else the last; looks at none after it."""
+    found = None
+    for found in values:
+        if truth(found) is wanted:
+            break
+    return found
 
 
 def _eq(first: Any, *others: Any) -> bool:
@@ -188,8 +198,9 @@ def _split(value: Any, separator: Any) -> list[str]:
     return _text(value).split(_text(separator))
 
 
+# These look at their arguments one after another, and only as far as they need (Go 1.18).
+LAZY = {"and": False, "or": True}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "and": _and,
     "eq": _eq,
     "index": _index,
     "join": _join,
@@ -198,7 +209,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "lower": lambda value: _text(value).lower(),
     "ne": lambda first, second: first != second,
     "not": lambda value: not truth(value),
-    "or": _or,
     "print": _print,
     "printf": _printf,
     "println": _println,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from dray.cli.gofunctions import FUNCTIONS, TemplateError
+from dray.cli.gofunctions import FUNCTIONS, LAZY, TemplateError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _OPEN = re.compile(r"\{\{(-(?=\s))?")
 _COMMENT = re.compile(r"\s*/\*.*?\*/\s*?(\s-)?\}\}", re.DOTALL)
@@ -53,10 +56,14 @@ Operand = Chain | Constant | Function
 
 
 class Pipeline(NamedTuple):
-    """Commands, each of which gets the value of the one before; ``variables`` take the last."""
+    """Commands, each of which gets the value of the one before; ``variables`` take the last.
+
+    ``anew``: they are other variables than those of the same names outside of the block.
+    """
 
     variables: tuple[str, ...]
     commands: tuple[tuple[Operand, ...], ...]
+    anew: bool = True
 
 
 class Text(NamedTuple):
@@ -195,15 +202,15 @@ class _Parser:
             raise TemplateError(f"nested deeper than {MAX_DEPTH}", at)
 
     def _whole_pipeline(self, *, loop: bool = False) -> Pipeline:
-        variables = self._declared(2 if loop else 1)
+        variables, anew = self._declared(2 if loop else 1)
         pipeline = self._pipeline(variables)
         if self._next < len(self._tokens):
             self._unexpected()
         self._variables.update(variables)
-        return pipeline
+        return pipeline._replace(anew=anew)
 
-    def _declared(self, most: int) -> tuple[str, ...]:
-        """Read ``$x :=`` or, for ``range``, ``$k, $v :=``."""
+    def _declared(self, most: int) -> tuple[tuple[str, ...], bool]:
+        """Read ``$x :=`` or, for ``range``, ``$k, $v :=``; False with ``=``, for known ones."""
         texts = [token.text for token in self._tokens[self._next :]]
         for count in range(1, most + 1):
             width = 2 * count - 1
@@ -212,9 +219,17 @@ class _Parser:
             if assigned in ([":="], ["="]) and marks == [","] * (count - 1):
                 if not all(name.startswith("$") for name in names):
                     break
+                if assigned == ["="]:
+                    self._known(names)
                 self._next += width + 1
-                return tuple(names)
-        return ()
+                return tuple(names), assigned == [":="]
+        return (), True
+
+    def _known(self, names: Sequence[str]) -> None:
+        for place, name in enumerate(names):
+            if name not in self._variables:
+                at = self._tokens[self._next + 2 * place].at
+                raise TemplateError(f"{name} is not defined", at)
 
     def _pipeline(self, variables: tuple[str, ...] = (), *, inner: bool = False) -> Pipeline:
         commands: list[tuple[Operand, ...]] = []
@@ -283,9 +298,9 @@ class _Parser:
 def _named(token: _Token) -> Operand:
     if token.text in _CONSTANTS:
         return Constant(_CONSTANTS[token.text])
-    if token.text in FUNCTIONS:
+    if token.text in FUNCTIONS or token.text in LAZY:
         return Function(token.text, token.at)
-    known = ", ".join(sorted(FUNCTIONS))
+    known = ", ".join(sorted({*FUNCTIONS, *LAZY}))
     raise TemplateError(f"there is no function {token.text!r}; there are {known}", token.at)
 
 

@@ -7,9 +7,19 @@ those of JSON, and `Struct` and `Time` for what Go prints in its own way.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
-from dray.cli.gofunctions import FUNCTIONS, Struct, TemplateError, text_of, truth
+from dray.cli.gofunctions import (
+    FUNCTIONS,
+    LAZY,
+    MISSING,
+    Struct,
+    TemplateError,
+    first_of,
+    text_of,
+    truth,
+)
 from dray.cli.gosyntax import Block, Chain, Constant, Function, Pipeline, Print, Text, parse
 
 if TYPE_CHECKING:
@@ -17,7 +27,8 @@ if TYPE_CHECKING:
 
     from dray.cli.gosyntax import Node, Operand
 
-_MISSING = "<no value>"
+    # A variable's value is in a list of its own, so that blocks within can change it.
+    Scope = Mapping[str, list[Any]]
 
 
 def render(template: str, value: Any) -> str:
@@ -27,11 +38,11 @@ def render(template: str, value: Any) -> str:
 
 def fill(nodes: Sequence[Node], value: Any) -> str:
     """Fill in a template that has been read; raises `TemplateError`."""
-    return "".join(_run(nodes, value, {"$": value}))
+    return "".join(_run(nodes, value, {"$": [value]}))
 
 
-def _run(nodes: Sequence[Node], dot: Any, scope: Mapping[str, Any]) -> Iterator[str]:
-    scope = dict(scope)
+def _run(nodes: Sequence[Node], dot: Any, outer: Scope) -> Iterator[str]:
+    scope = dict(outer)
     for node in nodes:
         match node:
             case Text():
@@ -39,18 +50,28 @@ def _run(nodes: Sequence[Node], dot: Any, scope: Mapping[str, Any]) -> Iterator[
             case Print():
                 yield text_of(_evaluate(node.pipeline, dot, scope))
             case Block("set"):
-                scope[node.pipeline.variables[0]] = _evaluate(node.pipeline, dot, scope)
+                scope |= _set(node.pipeline, [_evaluate(node.pipeline, dot, scope)], scope)
             case Block("range"):
                 yield from _range(node, dot, scope)
             case Block():
                 found = _evaluate(node.pipeline, dot, scope)
-                inner = scope | dict.fromkeys(node.pipeline.variables, found)
+                inner = scope | _set(node.pipeline, [found], scope)
                 body = node.body if truth(found) else node.otherwise
                 with_it = node.keyword == "with" and body is node.body
                 yield from _run(body, found if with_it else dot, inner)
 
 
-def _range(node: Block, dot: Any, scope: Mapping[str, Any]) -> Iterator[str]:
+def _set(pipeline: Pipeline, values: Sequence[Any], scope: Scope) -> dict[str, list[Any]]:
+    """Give a pipeline's variables their values; return those that are new."""
+    named = dict(zip(pipeline.variables, values, strict=False))
+    if pipeline.anew:
+        return {name: [value] for name, value in named.items()}
+    for name, value in named.items():
+        scope[name][0] = value
+    return {}
+
+
+def _range(node: Block, dot: Any, scope: Scope) -> Iterator[str]:
     found = _evaluate(node.pipeline, dot, scope)
     match found:
         case Struct() | str() | bool():
@@ -59,7 +80,7 @@ def _range(node: Block, dot: Any, scope: Mapping[str, Any]) -> Iterator[str]:
             items: list[tuple[Any, Any]] = sorted(found.items())
         case int():
             items = [(number, number) for number in range(found)]
-        case None:
+        case _ if found is None or found is MISSING:
             items = []
         case _:
             items = list(enumerate(found))
@@ -67,14 +88,19 @@ def _range(node: Block, dot: Any, scope: Mapping[str, Any]) -> Iterator[str]:
         yield from _run(node.otherwise, dot, scope)
     names = node.pipeline.variables
     for key, value in items:
-        inner = dict(zip(names, (key, value) if len(names) > 1 else (value,), strict=False))
-        yield from _run(node.body, value, {**scope, **inner})
+        values = (key, value) if len(names) > 1 else (value,)
+        yield from _run(node.body, value, {**scope, **_set(node.pipeline, values, scope)})
 
 
-def _evaluate(pipeline: Pipeline, dot: Any, scope: Mapping[str, Any]) -> Any:
+def _evaluate(pipeline: Pipeline, dot: Any, scope: Scope) -> Any:
     passed: tuple[Any, ...] = ()
     for first, *rest in pipeline.commands:
-        if isinstance(first, Function):
+        if isinstance(first, Function) and first.name in LAZY:
+            if not (rest or passed):
+                raise TemplateError(f"{first.name}: wrong number of arguments", first.at)
+            looked_at = itertools.chain((_value(each, dot, scope) for each in rest), passed)
+            passed = (first_of(looked_at, LAZY[first.name]),)
+        elif isinstance(first, Function):
             arguments = [_value(operand, dot, scope) for operand in rest]
             passed = (_call(first, [*arguments, *passed]),)
         elif rest or passed:
@@ -86,14 +112,14 @@ def _evaluate(pipeline: Pipeline, dot: Any, scope: Mapping[str, Any]) -> Any:
 
 def _call(function: Function, arguments: list[Any]) -> Any:
     try:
-        return FUNCTIONS[function.name](*arguments)
+        return FUNCTIONS[function.name](*(None if a is MISSING else a for a in arguments))
     except TemplateError as error:
         raise TemplateError(f"{function.name}: {error}", function.at) from None
     except TypeError:
         raise TemplateError(f"{function.name}: wrong number of arguments", function.at) from None
 
 
-def _value(operand: Operand, dot: Any, scope: Mapping[str, Any]) -> Any:
+def _value(operand: Operand, dot: Any, scope: Scope) -> Any:
     match operand:
         case Constant():
             return operand.value
@@ -104,7 +130,7 @@ def _value(operand: Operand, dot: Any, scope: Mapping[str, Any]) -> Any:
         case Chain("."):
             value = dot
         case _:
-            value = scope[str(operand.base)]
+            value = scope[str(operand.base)][0]
     for name in operand.fields:
         value = _field(value, name, operand.at)
     return value
@@ -119,7 +145,9 @@ def _field(value: Any, name: str, at: int) -> Any:
                 f"there is no field {name}; there are {', '.join(value.fields)}", at
             )
         case dict():
-            return value.get(name, _MISSING)
+            return value.get(name, MISSING)
+        case _ if value is MISSING:
+            return MISSING
         case _:
             raise TemplateError(
                 f'{text_of(value)} has no field {name} (keys with dots: index .Labels "a.b")', at
