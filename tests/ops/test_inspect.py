@@ -467,3 +467,14 @@ def test_a_list_without_an_end_is_given_up(client: Client):
         with pytest.raises(Unsupported, match="over 1,000,000 tags"):
             client.tags(f"{fake.host}/app")
         assert len(fake.requests) == 6
+
+
+def test_where_head_alone_is_refused_the_tag_is_asked_for_by_get(
+    client: Client, fake: FakeRegistry
+):
+    """SPEC: "HEAD refused or without a digest: GET by tag and hash the body"."""
+    fake.add_image("app", IMAGE, "t")
+    for status in (401, 403, 405):
+        fake.clear()
+        fake.inject(Fault(Answer(status), method="HEAD"))
+        assert str(client.digest(f"{fake.host}/app:t")) == IMAGE.digest

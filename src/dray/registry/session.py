@@ -123,6 +123,8 @@ class Session:
     def send(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
         """Send a call and return the answer, of whatever status but 401 and redirects.
 
+        401 is returned for a HEAD where the same by GET is not refused.
+
         Raises `Unauthorized`, `NetworkError` and `Cancelled`. Makes no second attempt at
         what failed; asking for a token and following a redirect are part of the first.
         """
@@ -154,6 +156,8 @@ class Session:
             asked = call._replace(method="GET")
             again = self._send_schemes(endpoint, state, asked, authorization, cancel)
             body = again.read(MAX_ERROR)
+            if again.status != _UNAUTHORIZED:
+                return response  # it is HEAD that is refused
         what = f"{endpoint.name}/{call.repository}" if call.repository else endpoint.name
         raise failure(response, body, what, endpoint.name, scope=call.scope)
 
