@@ -786,3 +786,15 @@ def test_a_tag_beside_a_digest_is_no_name(fake: FakeRegistry, client: Client, tm
     assert saved.names == ()
     with tarfile.open(tmp_path / "saved.tar") as tar:
         assert b'"RepoTags":null' in tar.extractfile("manifest.json").read()
+
+
+def test_an_archive_mends_an_image_without_its_manifest(client: Client, tmp_path: Path):
+    """Such as one that is being collected while it is loaded."""
+    path = tmp_path / "archive"
+    path.write_bytes(tar_layer(docker_files(OTHER, [*TARS[:2], TARS[0]], ["app:1"])))
+    (image,) = client.load(path)
+    manifest = client.store.path / "blobs" / str(image.digest).replace(":", "/")
+    manifest.unlink()
+    (again,) = client.load(path)
+    assert again.id == image.id
+    assert client.store.check().problems == []

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dray as library
-from dray.errors import StoreError
+from dray.errors import NotFound, StoreError
+from dray.model.reference import Reference
 from dray.store import backup
 from dray.store.db import alone
 from dray.testing import (
@@ -486,3 +487,33 @@ def test_a_copy_of_the_names_that_was_broken_off_is_made_anew(
     client.pull(name)
     assert not (store.path / "names.new").exists()
     assert backup.load(store.path) == complete != []
+
+
+def test_no_name_for_what_is_removed_to_be_mended(
+    client: library.Client, store: library.Store, name: str
+):
+    image = client.pull(name)
+    layer = image.layers[1].digest
+    damage(store, str(layer))
+    with store.ingest() as ingest:
+        assert ingest.hold([layer]) == {layer}
+        store.remove_damaged([str(layer)])
+        with pytest.raises(NotFound, match=str(layer)):
+            ingest.commit(
+                [image.record], image.record.manifest, image.root, [Reference.parse("mine:1")]
+            )
+    assert "docker.io/library/mine:1" not in image.names
+
+
+def test_a_rebuild_that_was_killed_leaves_the_old_database_to_the_next_one(
+    client: library.Client, store: library.Store, name: str
+):
+    client.pull(name)
+    store.close()
+    old = store.path / "dray.db"
+    number = old.stat().st_ino
+    kept = old.rename(store.path / "dray.db.damaged")
+    assert store.rebuild().names == 2
+    assert kept.stat().st_ino == number
+    store.rebuild()
+    assert kept.stat().st_ino != number

@@ -232,10 +232,12 @@ def test_what_an_operation_puts_or_finds_is_leased_until_it_ends(store: LocalSto
 # Names
 
 
-def named(store: LocalStore, name: str) -> ImageRecord:
-    built = build_image([tar_layer({"a": name.encode()})])
+def named(store: LocalStore, name: str, content: str = "") -> ImageRecord:
+    built = build_image([tar_layer({"a": (content or name).encode()})])
     record = ImageRecord(Digest.parse(built.digest), Digest.parse(built.id), "linux/amd64", "", 1)
+    descriptor = Descriptor(built.manifest.media_type, record.manifest, built.manifest.size)
     with store.ingest() as ingest:
+        ingest.put_bytes(descriptor, built.manifest.data, CancelToken())
         ingest.commit([record], record.manifest, record.manifest, [Reference.parse(name)])
     return record
 
@@ -246,10 +248,7 @@ def test_names_point_at_images_and_move(store: LocalStore) -> None:
     found = store.find(reference)
     assert found is not None
     assert found.manifest == old.manifest
-    built = build_image([tar_layer({"b": b""})])
-    new = ImageRecord(Digest.parse(built.digest), Digest.parse(built.id), "linux/amd64", "", 1)
-    with store.ingest() as ingest:
-        ingest.commit([new], new.manifest, new.manifest, [reference])
+    new = named(store, "alpine:3", "of another kind")
     assert [record for _, _, record in store.named_images()] == [new]
     assert store.image(old.manifest) == old  # unnamed, not gone
 

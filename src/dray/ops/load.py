@@ -18,7 +18,7 @@ from dray.archive.oci import INDEX, MARK, OciLayout
 from dray.archive.streamed import StreamedFiles
 from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.events import Event, Status
-from dray.errors import DrayError, InvalidDocument, InvalidReference, NotFound
+from dray.errors import DrayError, IntegrityError, InvalidDocument, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest
 from dray.model.reference import Reference
@@ -163,7 +163,10 @@ class _Load:
         """Yield images of the store that have the same id: their layers need not be read."""
         assert isinstance(manifest, Manifest)  # noqa: S101 - such archives have no others
         for record in self._store.images_by_id(manifest.config.digest.hex):
-            found = self._store.document(record.manifest)
+            try:
+                found = self._store.document(record.manifest)
+            except (NotFound, IntegrityError):
+                continue  # collected since, or damaged; the archive has another one
             if isinstance(found, Manifest):
                 yield Selection((), record.manifest, found)
 

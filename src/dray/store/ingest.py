@@ -334,11 +334,14 @@ class Ingest:
         ``manifest`` is that of the image which the names show. A digest beside a tag of the same
         repository goes with it; alone it is a name like any other.
         ``provenance`` is a repository (``host/path``) and the blobs that it is known to have.
+        Raises `NotFound` if some of an image is missing: leases hold nothing that is damaged and
+        being mended.
         """
         self._sync()
         tagged = {name.name for name in names if name.tag is not None}
         with self.db.write() as connection:
             for record in records:
+                self._require(connection, root, record.manifest)
                 images.add_image(connection, record)
             for name in names:
                 kept = name.tag is not None or name.name not in tagged
@@ -358,13 +361,17 @@ class Ingest:
         """
         self._sync()
         with self.db.write() as connection:
-            for digest in sorted(graph.needed(connection, str(root), str(manifest))):
-                if not self._files.has(digest):
-                    raise NotFound(
-                        f"{digest} is missing from the image",
-                        hint="pull the image again to mend it",
-                    )
+            self._require(connection, root, manifest)
             self.renamed |= refs.set_ref(connection, reference, root, manifest)
+
+    def _require(self, connection: sqlite3.Connection, root: Digest, manifest: Digest) -> None:
+        """Raise `NotFound` unless all of an image is there; in the transaction that names it."""
+        for digest in sorted(graph.needed(connection, str(root), str(manifest))):
+            if not self._files.has(digest):
+                raise NotFound(
+                    f"{digest} is missing from the image",
+                    hint="pull the image again to mend it",
+                )
 
     def drop(self, connection: sqlite3.Connection, references: Collection[Reference]) -> None:
         """Drop names in a transaction of the caller's; images stay until they are collected."""

@@ -69,7 +69,8 @@ def _set_aside(path: Path) -> Iterator[None]:
     """Move the database and its logs out of the way, and back if the block fails."""
     kept = path.with_name(f"{path.name}.damaged")
     moved = [suffix for suffix in ("", *_LOGS) if path.with_name(path.name + suffix).exists()]
-    _remove(kept)
+    if "" in moved:  # else what is kept is all that there is: an earlier attempt was killed
+        _remove(kept)
     for suffix in moved:
         path.with_name(path.name + suffix).replace(kept.with_name(kept.name + suffix))
     try:
