@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import dray
 from dray.errors import IntegrityError, InvalidDocument, InvalidReference, NotFound
 from dray.model import v1
+from dray.ops.packing import Packing
 from dray.testing import FakeRegistry, build_image, compress, sha256, tar_layer
 
 if TYPE_CHECKING:
@@ -103,6 +105,40 @@ def test_sparse_files_as_tar_writes_them(client: Client, tmp_path: Path):
         assert len(data) < 1_000_000
         image = good(client.import_(io.BytesIO(data)))
         assert [str(diff_id) for diff_id in image.config.diff_ids] == [sha256(data)]
+
+
+def test_a_directory_however_deep(client: Client, tmp_path: Path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    at = os.open(tree, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    try:
+        (layer,) = good(client.import_(tree)).layers
+        with layer.open_tar() as tar:
+            assert [len(member.name) for member in tar] == [2 * n + 1 for n in range(1100)]
+    finally:
+        subprocess.run(["rm", "-rf", tree], check=True)  # which goes as deep
+
+
+def test_packing_takes_no_memory_for_what_is_done(tmp_path: Path):
+    for number in range(4000):
+        file = tmp_path / f"{number // 100}" / f"{number % 100}"
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    buffer = bytearray(65536)
+    tracemalloc.start()
+    try:
+        with Packing(tmp_path) as packing:
+            while packing.readinto(buffer):
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_directory_always_makes_the_same_tar(client: Client, tmp_path: Path):

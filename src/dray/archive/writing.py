@@ -97,7 +97,10 @@ def directory_tasks(root: Path, entries: Sequence[Entry]) -> Iterator[Task]:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         if entry.copy is None:
-            path.write_bytes(entry.data or b"")
+            with path.open("xb") as file:
+                file.write(entry.data or b"")
+                file.flush()
+                os.fsync(file.fileno())
         else:
             yield Task(entry.size, _FilePart(path, entry))
 

@@ -45,7 +45,7 @@ class Packing:
             self._thread.join()
             if isinstance(self._error, OSError):
                 where = self._error.filename or self._root
-                raise StoreError(f"{where}: {self._error.strerror}") from self._error
+                raise StoreError(f"{where}: {self._error.strerror or self._error}") from self._error
             if self._error is not None:
                 raise self._error
         return count or 0
@@ -67,6 +67,7 @@ class Packing:
                             tar.addfile(member, content)
                     else:
                         tar.addfile(member)
+                    tar.members = []  # type: ignore[attr-defined] # it keeps all that it has seen
         except BrokenPipeError:
             pass  # whoever reads has had enough
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
@@ -74,7 +75,10 @@ class Packing:
 
 
 def _below(directory: Path) -> Iterator[Path]:
-    for path in sorted(directory.iterdir()):
+    """Yield what is below a directory, in order, however deep."""
+    todo = sorted(directory.iterdir(), reverse=True)
+    while todo:
+        path = todo.pop()
         yield path
         if path.is_dir() and not path.is_symlink():
-            yield from _below(path)
+            todo += sorted(path.iterdir(), reverse=True)

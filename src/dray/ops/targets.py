@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dray.archive.writing import directory_tasks, tar_tasks, write_stream
 from dray.errors import NotFound, StoreError, Unsupported
+from dray.store.locks import fsync_directory
 from dray.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def to_directory(path: Path, entries: Sequence[Entry], jobs: int, cancel: Cancel
         staged.mkdir()
         try:
             _run(list(directory_tasks(staged, entries)), jobs, cancel)
+            for directory, _, _ in os.walk(staged):
+                fsync_directory(directory)
             staged.rename(path)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
