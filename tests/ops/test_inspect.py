@@ -42,6 +42,7 @@ from dray.testing._messages import json_reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from conftest import Dray
     from dray import Client, Event
     from dray.testing._messages import Reply, Request
 
@@ -478,3 +479,76 @@ def test_where_head_alone_is_refused_the_tag_is_asked_for_by_get(
         fake.clear()
         fake.inject(Fault(Answer(status), method="HEAD"))
         assert str(client.digest(f"{fake.host}/app:t")) == IMAGE.digest
+
+
+class Paged(FakeRegistry):
+    """A registry whose lists come in the pages that `page` makes of their numbers."""
+
+    def __init__(self, page: Callable[[int], dict[str, object]], last: int | None = None) -> None:
+        super().__init__(referrers=True)
+        self._page_of, self._last = page, last
+
+    def answer(self, request: Request) -> Reply:
+        if "/tags/" not in request.path and "/referrers/" not in request.path:
+            return super().answer(request)
+        number = int(request.value("last") or 0)
+        headers = {"Content-Type": INDEX.index.media_type}
+        if number != self._last:
+            headers["Link"] = f'<{request.path}?last={number + 1}>; rel="next"'
+        return json_reply(200, self._page_of(number), headers)
+
+
+def test_pages_with_nothing_on_them_end_no_list(client: Client):
+    """OCI distribution spec, "Listing Tags": a page may hold fewer than were asked for."""
+    entry = IMAGE.manifest.descriptor()
+    with Paged(lambda number: {"tags": ["t"] if number == 2 else []}, last=2) as fake:
+        assert client.tags(f"{fake.host}/app") == ["t"]
+    index = {"schemaVersion": 2, "mediaType": INDEX.index.media_type}
+    with Paged(lambda number: index | {"manifests": [entry] * (number == 2)}, last=2) as fake:
+        fake.add_image("app", IMAGE, "t")
+        assert [str(each.digest) for each in client.referrers(f"{fake.host}/app:t")] == [
+            IMAGE.digest
+        ]
+
+
+def test_nothing_but_empty_pages_is_a_list_with_an_end(client: Client):
+    with Paged(lambda _: {"tags": []}) as fake:
+        assert client.tags(f"{fake.host}/app") == []
+        assert len(fake.requests) < 200
+
+
+def test_what_is_too_long_for_a_tag_is_none(client: Client):
+    with (
+        Paged(lambda number: {"tags": [f"{number}" + "x" * 200]}) as fake,
+        pytest.raises(RegistryError, match="cannot be read"),
+    ):
+        client.tags(f"{fake.host}/app")
+
+
+def test_referrers_are_bounded_in_bytes(client: Client):
+    def page(number: int) -> dict[str, object]:
+        entry = {
+            "mediaType": IMAGE.manifest.media_type,
+            "digest": f"sha256:{number:064x}",
+            "size": 1,
+            "annotations": {"much": "x" * 4_000_000},
+        }
+        return {
+            "schemaVersion": 2,
+            "mediaType": INDEX.index.media_type,
+            "manifests": [entry],
+        }
+
+    with Paged(page) as fake:
+        fake.add_image("app", IMAGE, "t")
+        with pytest.raises(Unsupported, match="64 MiB"):
+            client.referrers(f"{fake.host}/app:t")
+
+
+def test_half_a_character_is_shown_as_go_shows_it(dray: Dray):
+    """Go's decoder puts U+FFFD in the place of a lone surrogate."""
+    with Paged(lambda _: {"tags": ["a\ud800"]}, last=0) as fake:
+        fake.add_image("app", IMAGE, "t")
+        done = dray("inspect", f"{fake.host}/app:t")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["RepoTags"] == ["a\ufffd"]

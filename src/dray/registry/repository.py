@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     _Place = Callable[[int, int | None], Opened]  # opens a blob from here up to there
 
 MAX_LISTED = 1_000_000  # tags, or referrers, over all pages
+MAX_REFERRERS = 64 * 2**20  # bytes of all pages of them
+MAX_BLANK = 100  # pages with nothing on them, one after another: some filter page by page
 
 
 class Resolved(NamedTuple):
@@ -236,6 +238,7 @@ class Repository:
         """Yield all tags, page by page: the registry's, since mirrors may have but some."""
         query: str | None = ""
         seen: set[str] = set()
+        blank = 0
         while query is not None:
             at = query
             page, query = self._anywhere(
@@ -243,7 +246,8 @@ class Repository:
                 registry_first=True,
             )
             fresh = [tag for tag in page if tag not in seen]
-            if not fresh:
+            blank = 0 if page else blank + 1
+            if not fresh and (page or blank > MAX_BLANK):
                 return  # some registries ignore the paging parameters
             seen.update(fresh)
             if len(seen) > MAX_LISTED:
@@ -257,6 +261,7 @@ class Repository:
         (OCI distribution spec, "Referrers Tag Schema"); without one there are none.
         """
         found: dict[Digest, Descriptor] = {}
+        size = blank = 0
         query: str | None = f"artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
         while query is not None:
             at = query
@@ -264,26 +269,30 @@ class Repository:
                 lambda api, at=at: self._referrers(api, digest, at),  # type: ignore[misc]
                 registry_first=True,
             )
-            entries, query = page or (self._tagged_referrers(digest), None)
+            entries, length, query = page or (self._tagged_referrers(digest), 0, None)
             fresh = {entry.digest: entry for entry in entries if entry.digest not in found}
-            if not fresh:
+            blank = 0 if entries else blank + 1
+            if not fresh and (entries or blank > MAX_BLANK):
                 break  # some registries ignore the paging parameters
             found |= fresh
-            if len(found) > MAX_LISTED:
-                raise Unsupported(f"{digest} has over {MAX_LISTED:,} referrers")
+            size += length
+            if len(found) > MAX_LISTED or size > MAX_REFERRERS:
+                raise Unsupported(
+                    f"{digest} has over {MAX_LISTED:,} referrers, or {MAX_REFERRERS >> 20} MiB"
+                )
         # Registries may leave the filter to their clients.
         return [entry for entry in found.values() if artifact_type in {"", entry.artifact_type}]
 
     def _referrers(
         self, api: V2, digest: Digest, query: str
-    ) -> tuple[Sequence[Descriptor], str | None] | None:
+    ) -> tuple[Sequence[Descriptor], int, str | None] | None:
         answer = api.referrers(digest, self._cancel, query)
         if answer is None:
             return None
         served, following = answer
         with served.perhaps_cut():
             document = parse(served.raw, served.media_type)
-        return _entries(document), following
+        return _entries(document), len(served.raw), following
 
     def _tagged_referrers(self, digest: Digest) -> Sequence[Descriptor]:
         tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"

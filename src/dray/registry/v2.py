@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from dray.registry.transport import Response
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
+MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 _NO_API = {404, 405}
 _REFERRERS = {mediatype.OCI_INDEX, "application/json"}
+_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can hold and no text
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
@@ -241,7 +243,9 @@ def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
         tags = json.loads(raw).get("tags") or []
     except (ValueError, AttributeError, RecursionError):
         tags = None
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+    if not isinstance(tags, list) or not all(
+        isinstance(tag, str) and len(tag) <= MAX_TAG for tag in tags
+    ):
         raise RegistryError(
             f"{name}: the tag list cannot be read",
             status=response.status,
@@ -249,7 +253,7 @@ def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
             url=response.url,
             transient=not response.framed,
         )
-    return tags
+    return [_LONE.sub("\N{REPLACEMENT CHARACTER}", tag) for tag in tags]
 
 
 def _next_page(response: Response) -> str | None:
