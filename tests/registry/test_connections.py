@@ -109,6 +109,23 @@ def test_plain_http_is_asked_for_by_whole_addresses(
     assert all("proxy-authorization" not in request.headers for request in fake.requests)
 
 
+def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
+    environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+):
+    """SPEC: "`--insecure`: https without verification first, http only if …"; port 80 alone."""
+    assert environment
+    fake.add_image("app", IMAGE, "t")
+    host = f"0.0.0.0:{refused_port()}"  # this machine, but one that proxies are asked for
+    with HttpProxy({host: fake.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert pull(store, f"{host}/app:t", insecure=True) == IMAGE.id
+        fake.clear()
+        with pytest.raises(NetworkError, match="connection refused") as caught:
+            pull(store, f"{host}/app:t")
+        assert caught.value.transient
+        assert fake.requests == []
+
+
 def test_who_needs_no_proxy_gets_none(
     environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ):

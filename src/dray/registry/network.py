@@ -45,7 +45,11 @@ def translated(
             return _tls_failure(error, host)
         case NewConnectionError():  # which is a kind of time-out to the library
             reason = _reason(error)
-            return NetworkError(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
+            # A registry in plain http has port 80 open and not 443.
+            nobody = proxy is None and isinstance(error.__cause__, ConnectionRefusedError)
+            for_tls = nobody and request.url.startswith("https:")
+            kind = NoTls if for_tls else NetworkError
+            return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
         case Urllib3TimeoutError():
             return NetworkError(f"{host}: no answer within the time-out", host=host)
         case _:

@@ -38,7 +38,7 @@ _log = logging.getLogger("dray")
 
 
 class NoTls(NetworkError):
-    """The peer does not speak TLS."""
+    """The peer does not speak TLS, or is not there where TLS would be spoken."""
 
 
 class Timeouts(NamedTuple):
