@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dray.archive.docker import DockerArchive
+from dray.archive.files import TarFiles
+from dray.content.cancel import CancelToken
 from dray.errors import (
     DrayError,
     IntegrityError,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dray import Client
+    from dray.content.ports import Opened
 
 TARS = [tar_layer({f"f{number}": b"x" * 999 * number}) for number in range(3)]
 IMAGE = build_image(TARS)
@@ -83,6 +88,47 @@ def test_among_several_images_one_has_to_be_named(client: Client, tmp_path: Path
     with pytest.raises(NotFound) as caught:
         client.validate(f"oci:{layout}")
     assert caught.value.hint == "it has: v1 v2 v3"
+
+
+def test_links_to_one_layer_are_one_layer(tmp_path: Path):
+    """Else a small archive could have a large layer decompressed as often as it has links."""
+    packed = compress(bytes(100_000), "gzip")
+    config = json.loads(IMAGE.config.data)
+    config["rootfs"]["diff_ids"] = [f"sha256:{number:064x}" for number in range(20)]
+    layers = [f"{number}.tar" for number in range(20)]
+    items = [{"Config": "config", "Layers": layers}]
+    files = {"config": json.dumps(config).encode(), "manifest.json": json.dumps(items).encode()}
+    path = archived(
+        tmp_path / "archive", {"layer": packed, **{name: link("layer") for name in layers}, **files}
+    )
+    opened: list[str] = []
+
+    class Counting(TarFiles):
+        def open(self, name: str, offset: int = 0) -> Opened:
+            opened.append(name)
+            return super().open(name, offset)
+
+    with contextlib.closing(Counting(str(path), CancelToken())) as counting:
+        (held,) = DockerArchive(counting, CancelToken()).images()
+    assert held.root.size
+    assert opened == ["manifest.json", "config", "layer", "layer"]
+
+
+def test_of_very_many_images_some_are_listed(client: Client, tmp_path: Path):
+    files = layout_files({"v0": IMAGE})
+    index = json.loads(files["index.json"])
+    (entry,) = index["manifests"]
+    index["manifests"] = [
+        entry
+        | {"digest": sha256(b"%d" % number)}
+        | {"annotations": {"org.opencontainers.image.ref.name": f"v{number}"}}
+        for number in range(200)
+    ]
+    files["index.json"] = json.dumps(index).encode()
+    layout = write_files(tmp_path / "layout", files)
+    with pytest.raises(NotFound) as caught:
+        client.validate(f"oci:{layout}")
+    assert caught.value.hint.endswith(" v48 v49 and 150 more")
 
 
 def test_a_manifest_inside_of_an_index_is_found_by_digest(client: Client, tmp_path: Path):

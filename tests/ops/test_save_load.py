@@ -528,7 +528,9 @@ def test_what_is_wrong_with_an_archive_is_said_and_nothing_is_named(
     with pytest.raises(error):
         client.load(source)
     assert client.store.images() == []
-    assert list((tmp_path / "store" / "ingest").glob("*")) == []
+    # Other layers that were on their way may have been stopped; what there is of them is good.
+    stopped = {f"sha256-{sha256(tar)[7:]}.part" for tar in TARS[1:]}
+    assert {path.name for path in (tmp_path / "store" / "ingest").glob("*")} <= stopped
 
 
 @pytest.mark.parametrize("piped", [False, True])

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dray.model.descriptor import Descriptor
 
 
+_SHOWN = 50  # names in an error
+
+
 class Held(NamedTuple):
     """An image that an archive holds: what it is called there, and its root."""
 
@@ -29,7 +32,8 @@ def choose(path: str, held: Sequence[Held], wanted: str, fits: Callable[[Held], 
     if len({each.root.digest for each in found}) == 1:
         return found[0]
     names = [name for each in held for name in each.names or (f"@{each.root.digest}",)]
-    hint = f"it has: {' '.join(names)}" if names else ""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    hint = f"it has: {' '.join(names[:_SHOWN])}{more}" if names else ""
     if not held:
         raise NotFound(f"{path}: there is no image in it")
     if not found:

@@ -153,14 +153,15 @@ class DockerArchive:
             )
         self._configs[config.digest] = item
         layers = []
-        for name, diff_id in zip(item.layers, diff_ids, strict=True):
+        for called, diff_id in zip(item.layers, diff_ids, strict=True):
+            name = self._files.real(called)  # many links may lead to one large layer
             self._blobs[diff_id] = name
             size = self._raw_size(name)
             layers.append(Descriptor(mediatype.DOCKER_PLAIN_LAYER, diff_id, size))
         if self._true:
             return docker_manifest(config, layers)
-        called = [replace(layer, media_type=mediatype.DOCKER_LAYER) for layer in layers]
-        return replace(docker_manifest(config, called), layers=tuple(layers))
+        untrue = [replace(layer, media_type=mediatype.DOCKER_LAYER) for layer in layers]
+        return replace(docker_manifest(config, untrue), layers=tuple(layers))
 
     def _raw_size(self, name: str) -> int:
         """Return a layer's size without compression, which may take reading it."""

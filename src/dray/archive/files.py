@@ -37,6 +37,10 @@ if TYPE_CHECKING:
             """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
             ...
 
+        def real(self, name: str) -> str:
+            """Return the name of the file that a link leads to, where that is known."""
+            ...
+
         def open(self, name: str, offset: int = 0) -> Opened:
             """Open a file at ``offset``; raises as `size` does."""
             ...
@@ -94,6 +98,10 @@ class Directory:
         """Return the names of what is at the top."""
         with os.scandir(self._root) as entries:
             return [entry.name for entry in entries]
+
+    def real(self, name: str) -> str:
+        """Return the normal name; links are followed when a file is opened."""
+        return normal(name)
 
     def digest(self, _name: str) -> None:
         """Return nothing: no file has been read."""
@@ -176,6 +184,10 @@ class TarFiles:
     def names(self) -> Iterable[str]:
         """Return the names of all files and links."""
         return self._members
+
+    def real(self, name: str) -> str:
+        """Return the name of the file that a link leads to."""
+        return self._find(name).name
 
     def digest(self, _name: str) -> None:
         """Return nothing: only headers have been read."""

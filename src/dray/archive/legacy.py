@@ -116,7 +116,7 @@ class LegacyArchive(DockerArchive):
     def _config(self, item: Item) -> bytes:
         """Make the config that engines since 1.10 make of the chain."""
         ids = [name.partition("/")[0] for name in item.layers]
-        diff_ids = [self._diff_id(name) for name in item.layers]
+        diff_ids = [self._diff_id(self._files.real(name)) for name in item.layers]
         history = [self._step(v1_id) for v1_id in ids]
         return v1.config_from_v1(self._raws[ids[-1]], diff_ids, history)
 

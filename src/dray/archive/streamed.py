@@ -86,6 +86,10 @@ class StreamedFiles:
         """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
         return find(self.path, self._members, name).size
 
+    def real(self, name: str) -> str:
+        """Return the name of the file that a link leads to."""
+        return find(self.path, self._members, name).name
+
     def digest(self, name: str) -> Digest | None:
         """Return the sha256 of a file, which was computed on the way."""
         member = find(self.path, self._members, name)
