@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import sqlite3
 import threading
 import time
@@ -14,6 +16,8 @@ import dray as library
 from dray.errors import NotFound, StoreError
 from dray.model.reference import Reference
 from dray.store import backup
+from dray.store.blobs import BlobFiles
+from dray.store.check import remove_damaged
 from dray.store.db import alone
 from dray.testing import (
     Answer,
@@ -517,3 +521,22 @@ def test_a_rebuild_that_was_killed_leaves_the_old_database_to_the_next_one(
     assert kept.stat().st_ino == number
     store.rebuild()
     assert kept.stat().st_ino != number
+
+
+def test_what_cannot_be_read_for_another_reason_is_not_removed(
+    client: library.Client, store: library.Store, name: str
+):
+    digest = str(client.pull(name).layers[1].digest)
+    files = BlobFiles(store.path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with store.ingest() as ingest, ingest.db.write():
+        pass  # the database is open
+    last = os.open(os.devnull, os.O_RDONLY)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, hard))
+        with pytest.raises(OSError, match="Too many open files"):
+            remove_damaged(ingest.db, files, [digest])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(last)
+    assert file_of(store, digest).exists()

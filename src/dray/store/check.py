@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from dray.store.db import Database
 
 _BUFFER = 1024 * 1024  # bytes that each thread reads at a time
+# A bad sector, and what file systems say of their own checksums; all else is not the file's fault.
+_BAD_DISK = {errno.EIO, errno.EBADMSG, errno.EUCLEAN}
 
 
 class Problem(NamedTuple):
@@ -200,7 +203,8 @@ class _Hashed:
 def remove_damaged(db: Database, files: BlobFiles, digests: Collection[str]) -> None:
     """Remove files that are not what their names say, and only these; others may be at work.
 
-    What is known of a blob stays: it is true of its digest, and it will be back.
+    What is known of a blob stays: it is true of its digest, and it will be back. Raises
+    `OSError` where a file cannot be looked at for reasons that are not its own.
     """
     for digest in digests:
         try:
@@ -222,8 +226,8 @@ def _is_good(files: BlobFiles, digest: str) -> bool:
         with files.open(digest) as file:
             while data := file.read(_BUFFER):
                 hasher.update(data)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno in _BAD_DISK:
+            return False
         raise
-    except OSError:  # such as a bad sector
-        return False
     return hasher.hexdigest() == expected

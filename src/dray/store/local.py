@@ -158,7 +158,7 @@ class LocalStore(ReadableStore):
         """Remove files that are not what their names say, so that they can be put again."""
         from dray.store.check import remove_damaged
 
-        with self.ingest() as ingest:
+        with self.ingest() as ingest, translated(self.path):
             remove_damaged(ingest.db, self._files, digests)
 
     def rebuild(self) -> Rebuilt:
