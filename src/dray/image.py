@@ -76,8 +76,8 @@ class Store(LocalStore):
         labels: Mapping[str, str | None] | None = None,
         before: str | Digest | None = None,
         since: str | Digest | None = None,
-    ) -> list[Listed]:
-        """Return what `images` does as plain text, a line for each name; as fast as it goes."""
+    ) -> Iterator[Listed]:
+        """Yield what `images` returns as plain text, a line for each name; as fast as it goes."""
         from dray.ops.listing import Filters, listing
 
         filters = Filters(

@@ -13,7 +13,7 @@ from dray.cli.main import settings
 from dray.model.reference import familiar_name, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dray.store.images import Listed
 
@@ -94,7 +94,7 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
     return patterns, wanted
 
 
-def _table(found: Sequence[Listed], *, digests: bool) -> str:
+def _table(found: Iterable[Listed], *, digests: bool) -> str:
     now = datetime.datetime.now(datetime.UTC)
     rows: list[tuple[str, ...]] = []
     ages: dict[str, str] = {}
@@ -102,8 +102,11 @@ def _table(found: Sequence[Listed], *, digests: bool) -> str:
         repository, tag = split_name(name) if name else ("", None)
         shown = familiar_name(repository) if name else "<none>"
         age = ages.get(created) or ages.setdefault(created, render.age(created, now))
-        rest = (image_id.partition(":")[2][:12], age, render.size(size))
-        rows.append((shown, tag or "<none>", *((root,) if digests else ()), *rest))
+        short = image_id[image_id.index(":") + 1 :][:12]
+        if digests:
+            rows.append((shown, tag or "<none>", root, short, age, render.size(size)))
+        else:
+            rows.append((shown, tag or "<none>", short, age, render.size(size)))
     header = ("NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE")
     return render.table(header if digests else header[:2] + header[3:], rows)
 

@@ -32,8 +32,8 @@ class Filters(NamedTuple):
     since: str = ""
 
 
-def listing(store: LocalStore, filters: Filters) -> list[Listed]:
-    """List names with their images, and after them the images that have none.
+def listing(store: LocalStore, filters: Filters) -> Iterator[Listed]:
+    """Yield names with their images, and after them the images that have none.
 
     A name by digest is shown only where its repository has no tag for the same image.
     """
@@ -42,7 +42,7 @@ def listing(store: LocalStore, filters: Filters) -> list[Listed]:
     found: Iterable[Listed] = store.list_images(tagged=tagged, unnamed=unnamed)
     for test in _tests(store, filters):
         found = filter(test, found)
-    return list(found)
+    return iter(found)
 
 
 def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[Listed], bool]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.digest import Digest
 from dray.store.graph import Edges, above, closure, parents
@@ -80,50 +81,55 @@ def record_of(listed: Listed) -> ImageRecord:
 
 def list_images(
     connection: sqlite3.Connection, *, tagged: bool | None, unnamed: bool
-) -> list[Listed]:
-    """Return each name with its image, in the names' order; ``tagged``: those with a tag, or not.
+) -> Iterator[Listed]:
+    """Yield each name with its image, in the names' order; ``tagged``: those with a tag, or not.
 
     A name by digest is left out where a tag of its repository stands for the same document, and
     if it came along with a tag, where any does. ``unnamed`` images follow, the newest first.
     """
-    # Joined here: SQLite takes twice as long over ten thousand lines.
-    refs = connection.execute(
-        "SELECT name, root, manifest, kept FROM refs ORDER BY name"
-    ).fetchall()
-    found = {row[0]: row for row in connection.execute(f"SELECT {_COLUMNS} FROM images")}  # noqa: S608 - a constant
-    tags: dict[str, set[str]] = {}  # the repositories that have a tag for a root
-    for name, root, _, _ in refs:
-        if "@" not in name:
-            tags.setdefault(root, set()).add(name[: name.rindex(":")])
-    listed = [
-        Listed(name, root, *found[manifest])
-        for name, root, manifest, kept in refs
-        if manifest in found and _is_wanted(name, tags.get(root), kept, tagged=tagged)
-    ]
+    # Filtered here, where it takes half the time; one by one, so that thousands take no memory.
+    # `Listed(…)` would take longer than SQLite for a line.
+    make = functools.partial(tuple.__new__, Listed)
+    rows = connection.execute(
+        f"SELECT kept, name, root, {_COLUMNS} FROM refs"  # noqa: S608 - constants
+        " JOIN images ON images.manifest = refs.manifest ORDER BY name"
+    )
+    tags: set[str] | None = None
+    for row in rows:
+        if "@" not in row[1]:
+            if tagged is not False:
+                yield make(row[1:])
+        elif not tagged:
+            tags = _tagged_roots(connection) if tags is None else tags
+            if row[2] not in tags or (row[0] and not _is_tagged(connection, row[1], row[2])):
+                yield make(row[1:])
     if unnamed:
-        for _, _, manifest, _ in refs:
-            found.pop(manifest, None)
-        listed += _unnamed(connection, found.values())
-    return listed
+        yield from _unnamed(connection)
 
 
-def _is_wanted(name: str, tags: set[str] | None, kept: int, *, tagged: bool | None) -> bool:
-    repository, at, _ = name.partition("@")
-    if not at:
-        return tagged is not False
-    if tagged:
-        return False
-    return tags is None or bool(kept and repository not in tags)
+def _tagged_roots(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT root FROM refs WHERE instr(name, '@') = 0")
+    return {root for (root,) in rows}
 
 
-def _unnamed(connection: sqlite3.Connection, rows: Collection[tuple[Any, ...]]) -> list[Listed]:
-    """Return the images of ``rows`` that are not below a root that has a name either."""
+def _is_tagged(connection: sqlite3.Connection, name: str, root: str) -> bool:
+    """Tell whether the repository of a name by digest has a tag for the same document."""
+    tag = name.partition("@")[0] + ":"
+    names = connection.execute("SELECT name FROM refs WHERE root = ?", (root,))
+    return any(name.startswith(tag) for (name,) in names)
+
+
+def _unnamed(connection: sqlite3.Connection) -> list[Listed]:
+    """Return the images that no name leads to."""
+    rows = connection.execute(
+        f"SELECT '', manifest, {_COLUMNS} FROM images"  # noqa: S608 - as above
+        " WHERE manifest NOT IN (SELECT manifest FROM refs) ORDER BY created DESC"
+    ).fetchall()
     if not rows:
         return []
     roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
     named = closure(connection, roots)  # other platforms of an index have no name of their own
-    left = [Listed("", row[0], *row) for row in rows if row[0] not in named]
-    return sorted(left, key=lambda row: row.created, reverse=True)
+    return [Listed._make(row) for row in rows if row[1] not in named]
 
 
 def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, ImageRecord]]:

@@ -128,17 +128,17 @@ class ReadableStore:
         with db.read() as connection:
             return refs.names_of(connection, manifest)
 
-    def list_images(self, *, tagged: bool | None = None, unnamed: bool = False) -> list[Listed]:
-        """Return each name with its image, in the names' order; ``tagged``: with a tag, or not.
+    def list_images(self, *, tagged: bool | None = None, unnamed: bool = False) -> Iterator[Listed]:
+        """Yield each name with its image, in the names' order; ``tagged``: with a tag, or not.
 
         A name by digest is left out where its repository has a tag for the same document.
-        ``unnamed`` images, which no name leads to, follow, the newest first.
+        ``unnamed`` images, which no name leads to, follow, the newest first. The calling thread
+        must not write to the store in between.
         """
         db = self._existing()
-        if db is None:
-            return []
-        with db.snapshot() as connection:
-            return images.list_images(connection, tagged=tagged, unnamed=unnamed)
+        if db is not None:
+            with db.snapshot() as connection:
+                yield from images.list_images(connection, tagged=tagged, unnamed=unnamed)
 
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) that an image's blobs came from, latest first."""
