@@ -131,9 +131,9 @@ def _fill_store(path: Path) -> list[str]:
     """Make a store of small blobs, all named; return the files of every other image."""
     store = LocalStore(path)
     blobs = path / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
     gone = []
     with store.ingest() as ingest, ingest.db.write() as connection:
+        blobs.mkdir(parents=True)
         for number in range(_IMAGES):
             digests = [_digest(kind, number) for kind in ("m", "c", *map(str, range(_LAYERS)))]
             for digest in digests:
