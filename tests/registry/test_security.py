@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
+PIECES = [
+    ("manifests", IMAGE.digest),
+    ("blobs", IMAGE.config.digest),
+    ("blobs", IMAGE.layers[0].digest),
+]
 PASSWORD = "topsecret-password"
 BASIC = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 NAME = "registry.test:4443"
@@ -95,6 +100,32 @@ def test_a_redirect_within_one_host_keeps_them(store: Store):
         with client(store) as asking:
             assert str(asking.pull(f"{registry.host}/app@{IMAGE.digest}").id) == IMAGE.id
         assert any(request.path == location for request in registry.requests)
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+def test_who_redirects_may_ask_behind_the_redirect_alone(store: Store, *, tokens: bool):
+    with FakeRegistry(users={"me": PASSWORD}, tokens=tokens) as registry:
+        registry.add_image("moved", IMAGE, "t")
+        for old, new in ((f"/{kind}/{d}", f"/v2/moved/{kind}/{d}") for kind, d in PIECES):
+            registry.inject(Fault(Answer(307, {"Location": new}), path=f"/v2/app{old}"))
+        with client(store) as asking:
+            assert str(asking.pull(f"{registry.host}/app@{IMAGE.digest}").id) == IMAGE.id
+
+
+def test_another_host_that_asks_behind_a_redirect_is_not_answered(
+    store: Store, other: FakeRegistry
+):
+    with FakeRegistry(users={"me": PASSWORD}) as asking_one, FakeRegistry() as registry:
+        registry.add_image("app", IMAGE, "t")
+        asking_one.inject(Fault(challenge(f"{other.url}/token")))
+        location = f"{asking_one.url}/v2/app/manifests/{IMAGE.digest}"
+        registry.inject(Fault(Answer(307, {"Location": location}), path="/manifests/"))
+        with client(store) as asking, pytest.raises(Unauthorized):
+            asking.pull(f"{registry.host}/app@{IMAGE.digest}")
+        assert asking_one.requests
+        no_secret(asking_one)
+        no_secret(registry)
+    assert other.requests == []
 
 
 def challenge(realm: str) -> SetHeader:

@@ -22,10 +22,6 @@ class Tls(NamedTuple):
     authorities: tuple[Path, ...] = ()
     pairs: tuple[tuple[Path, Path], ...] = ()
 
-    def elsewhere(self) -> Tls:
-        """Return what of it holds for other hosts that this one sends us to: no certificates."""
-        return self._replace(pairs=())
-
 
 class HostCertificates(NamedTuple):
     """What a host's ``directory`` holds; None where it has none."""

@@ -143,9 +143,12 @@ class Session:
         if state.challenges:  # the host has asked for one before
             authorization = self._authorization(endpoint, state, call, None, cancel)
         for _ in range(3):  # without a token, with one, with one for the scope asked for
-            response = self._send_schemes(endpoint, state, call, authorization, cancel)
-            if response.status != _UNAUTHORIZED:
-                return self._follow(endpoint, call, response, cancel)
+            sent = self._send_schemes(endpoint, state, call, authorization, cancel)
+            response = self._follow(endpoint, call, sent, cancel)
+            # Whoever a redirect leads to has no right to ask for what is the endpoint's.
+            here = _origin(response.request.url) == _origin(sent.request.url)
+            if response.status != _UNAUTHORIZED or not here:
+                return response
             body = response.read(MAX_ERROR)
             state.challenges = response.headers("WWW-Authenticate")
             fresh = self._authorization(endpoint, state, call, authorization, cancel)
