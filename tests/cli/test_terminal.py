@@ -13,6 +13,7 @@ from dray.testing import BuiltImage, FakeRegistry, Fault, Stall, Trickle, build_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from conftest import Dray
 
@@ -94,10 +95,16 @@ def test_a_layer_that_somebody_else_fetches_is_drawn(
     assert written.split("\r\n")[-2] == built.id
 
 
-def test_a_short_pull_is_not_drawn_at_all(fake: FakeRegistry, environment: dict[str, str]):
+def test_a_short_pull_is_not_drawn_at_all(
+    fake: FakeRegistry, environment: dict[str, str], tmp_path: Path
+):
     built = build_image([tar_layer({"a": b""})])
     fake.add_image("app", built, "t")
-    written, code = on_a_terminal(environment, "pull", f"{fake.host}/app:t")
-    assert code == 0
+    for attempt in range(5):  # on a busy machine a pull may not be short
+        store = str(tmp_path / str(attempt))
+        written, code = on_a_terminal(environment, "--store", store, "pull", f"{fake.host}/app:t")
+        assert code == 0
+        if not ESCAPE.search(written):
+            break
     assert not ESCAPE.search(written)
     assert written.split("\r\n")[-2] == built.id
