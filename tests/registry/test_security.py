@@ -128,6 +128,20 @@ def test_another_host_that_asks_behind_a_redirect_is_not_answered(
     assert other.requests == []
 
 
+@pytest.mark.parametrize("host", ["a b", "%00", "\xe9\x80"])
+def test_a_host_that_is_none_is_an_error_as_any_other(store: Store, host: str):
+    with FakeRegistry() as registry:
+        registry.add_image("app", IMAGE, "t")
+        registry.inject(Fault(Answer(307, {"Location": f"http://{host}/"}), path="/manifests/"))
+        with client(store) as asking, pytest.raises(NetworkError, match="no name of a host"):
+            asking.pull(f"{registry.host}/app:t")
+        registry.clear()
+        registry.inject(Fault(Answer(401)))
+        registry.inject(Fault(challenge(f"http://{host}/")))
+        with client(store) as asking, pytest.raises(NetworkError, match="no name of a host"):
+            asking.pull(f"{registry.host}/app:t")
+
+
 def challenge(realm: str) -> SetHeader:
     return SetHeader("WWW-Authenticate", f'Bearer realm="{realm}",service="s"')
 

@@ -8,7 +8,13 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import NameResolutionError, NewConnectionError, ProxyError, SSLError
+from urllib3.exceptions import (
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from dray.errors import DrayError, NetworkError
@@ -36,6 +42,8 @@ def translated(
             host = f"{host}: the proxy {proxy}"
             error = error.original_error
     match error:
+        case LocationParseError():
+            return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
         case NameResolutionError():
             again = isinstance(error.__cause__, socket.gaierror) and (
                 error.__cause__.errno == socket.EAI_AGAIN

@@ -185,6 +185,7 @@ class Transport:
         operation = Operation(cancel)
         started = time.monotonic()
         current.operation = operation
+        proxy: Proxy | None = None
         try:
             pool, target, proxy = self._pool(request)
             raw = pool.urlopen(
