@@ -800,3 +800,15 @@ def test_an_archive_mends_an_image_without_its_manifest(client: Client, tmp_path
     (again,) = client.load(path)
     assert again.id == image.id
     assert client.store.check().problems == []
+
+
+def test_what_was_cut_off_in_the_store_is_put_again(client: Client):
+    data = tar_layer(docker_files(OTHER, [*TARS[:2], TARS[0]], ["app:1"]))
+    (image,) = client.load(io.BytesIO(data))
+    digest = str(image.layers[1].digest)
+    blob = client.store.path / "blobs" / digest.replace(":", "/")
+    blob.chmod(0o644)
+    os.truncate(blob, 100)
+    assert [problem.digest for problem in client.store.check().problems] == [digest]
+    client.load(io.BytesIO(data))
+    assert client.store.check().problems == []

@@ -126,7 +126,11 @@ class Ingest:
         return True
 
     def find(self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken) -> Receipt | None:
-        """Return the receipt of a blob that is stored, computing its DiffID if need be."""
+        """Return the receipt of a blob that is stored, computing its DiffID if need be.
+
+        A file that is damaged as its size shows is removed: the blob is not there. Raises
+        `IntegrityError` where the size asked for is another than that of a good one.
+        """
         digest = descriptor.digest
         # A look without a transaction first: mostly there is nothing, and blobs only go away
         # inside of one.
@@ -134,6 +138,12 @@ class Ingest:
             return None
         size = self._files.size(digest)
         if descriptor.size not in {None, size}:
+            from dray.store.check import remove_damaged
+
+            # A file that was cut off is put again; a good one tells that the size is wrong.
+            remove_damaged(self.db, self._files, [str(digest)])
+            if not self._files.exists(digest):
+                return None
             raise IntegrityError(
                 f"it has {size:,} bytes, expected {descriptor.size:,}",
                 expected=str(descriptor.size),
