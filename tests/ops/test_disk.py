@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dray.errors import StoreError
-from dray.store.ingest import translated
+from dray.store.oserrors import translated
 from dray.testing import FakeRegistry, build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:

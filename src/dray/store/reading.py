@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
-from dray.store import images, refs
+from dray.store import facts, images, refs
 from dray.store.blobs import BlobFiles
 from dray.store.db import Database, alone
+from dray.store.facts import Facts
 from dray.store.oserrors import translated
 
 # What is not needed for listing images is loaded when it is used: a list should start as fast
@@ -211,18 +212,13 @@ class ReadableStore:
             )
         return parse_named(digest, raw, row[1])
 
-    def facts(self, digest: Digest) -> tuple[Digest | None, int | None]:
-        """Return a layer's DiffID and its size without compression, where they are known."""
+    def facts(self, digest: Digest) -> Facts:
+        """Return what is known of a layer besides its bytes."""
         db = self._existing()
-        row = None
-        if db is not None:
-            with db.read() as connection:
-                row = connection.execute(
-                    "SELECT diff_id, raw_size FROM blobs WHERE digest = ?", (str(digest),)
-                ).fetchone()
-        if row is None or row[0] is None:
-            return None, None
-        return Digest.parse(row[0]), row[1]
+        if db is None:
+            return Facts()
+        with db.read() as connection:
+            return facts.find(connection, digest) or Facts()
 
     def derived(self, digest: Digest) -> Digest | None:
         """Return the manifest that was made from a schema1 one, by the latter's digest."""

@@ -1,0 +1,37 @@
+"""What is known of blobs besides their bytes: a row each, by digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dray.model.digest import Digest
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class Facts(NamedTuple):
+    """A layer's DiffID and its size in bytes without compression, where somebody computed them."""
+
+    diff_id: Digest | None = None
+    raw_size: int | None = None
+
+
+def find(connection: sqlite3.Connection, digest: Digest) -> Facts | None:
+    """Return what is known of a blob; None where it has no row."""
+    row = connection.execute(
+        "SELECT diff_id, raw_size FROM blobs WHERE digest = ?", (str(digest),)
+    ).fetchone()
+    if row is None:
+        return None
+    return Facts() if row[0] is None else Facts(Digest.parse(row[0]), row[1])
+
+
+def record(connection: sqlite3.Connection, digest: Digest, size: int, facts: Facts) -> None:
+    """Note a blob of ``size`` bytes; what is known already stays. Idempotent."""
+    connection.execute(
+        "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+        " diff_id = coalesce(excluded.diff_id, diff_id),"
+        " raw_size = coalesce(excluded.raw_size, raw_size)",
+        (str(digest), size, str(facts.diff_id) if facts.diff_id else None, facts.raw_size),
+    )

@@ -1,0 +1,268 @@
+"""Blobs on their way into a store, under a lease: found there, or received and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dray.content.pipeline import Limits, receive, receive_unknown
+from dray.content.ports import Blob, Busy, Receipt, blob_of
+from dray.content.verify import follow_diff_id
+from dray.errors import IntegrityError, StoreError
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.store import facts, leases
+from dray.store.facts import Facts
+from dray.store.leases import Lease
+from dray.store.oserrors import translated
+from dray.store.parts import open_part
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from dray.content.cancel import CancelToken
+    from dray.content.ports import Raw
+    from dray.store.blobs import BlobFiles
+    from dray.store.db import Database
+    from dray.store.parts import Part
+
+
+class Receiving:
+    """A lease on a store, and the ways to put blobs into it.
+
+    The lease is a lock on a file, so it dies with the process. Blobs under it are not
+    collected. Use as a context manager; methods may be called from any thread.
+    """
+
+    def __init__(self, root: Path, files: BlobFiles, db: Database, limits: Limits) -> None:
+        self._root = root
+        self._files = files
+        self.db = db
+        self._limits = limits
+        self._lease: Lease | None = None
+        self._unsynced: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The name of the lease, as it stands in the database."""
+        if self._lease is None:
+            raise ValueError("the operation has not begun")
+        return self._lease.name
+
+    def __enter__(self) -> Self:
+        directory = self._root / "leases"
+        with translated(directory):
+            self._lease = Lease(directory)
+        if not self.db.is_current:  # somebody made it anew; nothing is held in this one
+            self._lease.end()
+            raise StoreError(f"{self.db.path}: the store's database was replaced", hint="try again")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lease is None:
+            return
+        try:
+            # After a failure nobody waits for the database: a dead lease frees its rows too.
+            if error is None:
+                with contextlib.suppress(StoreError), self.db.write() as connection:
+                    leases.release(connection, self._lease.name)
+        finally:
+            with contextlib.suppress(OSError):
+                self._lease.end()
+            self._lease = None
+
+    # What is there
+
+    def hold(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Return which of ``digests`` are stored; they stay until the lease ends."""
+        with self.db.write() as connection:
+            return {digest for digest in digests if self._hold(connection, digest)}
+
+    def all_followed(self, digests: Iterable[Digest]) -> bool:
+        """Tell whether the DiffIDs of all these layers are known."""
+        return all((self._facts(digest) or Facts()).diff_id is not None for digest in digests)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Tell whether a blob is stored; if so it stays until the lease ends."""
+        return bool(self.hold([descriptor.digest]))
+
+    def _hold(self, connection: sqlite3.Connection, digest: Digest) -> bool:
+        if not self._files.exists(digest):
+            return False
+        leases.hold(connection, self.name, str(digest))
+        self._unsynced.add(digest.algorithm)
+        return True
+
+    def find(self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken) -> Receipt | None:
+        """Return the receipt of a blob that is stored, computing its DiffID if need be.
+
+        A file that is damaged as its size shows is removed: the blob is not there. Raises
+        `IntegrityError` where the size asked for is another than that of a good one.
+        """
+        digest = descriptor.digest
+        # A look without a transaction first: mostly there is nothing, and blobs only go away
+        # inside of one.
+        if not self._files.exists(digest) or not self.has(descriptor):
+            return None
+        size = self._files.size(digest)
+        if descriptor.size not in {None, size}:
+            from dray.store.check import remove_damaged
+
+            # A file that was cut off is put again; a good one tells that the size is wrong.
+            remove_damaged(self.db, self._files, [str(digest)])
+            if not self._files.exists(digest):
+                return None
+            raise IntegrityError(
+                f"it has {size:,} bytes, expected {descriptor.size:,}",
+                expected=str(descriptor.size),
+                actual=str(size),
+            )
+        known = self._facts(digest)
+        found = known or Facts()
+        if follow and found.diff_id is None:
+            limit = self._limits.raw.of(size)
+            with self._files.path(digest).open("rb", buffering=0) as file:
+                found = Facts(*follow_diff_id(file, limit, cancel))
+        if found != known:  # no row: it was left by a process that was killed just then
+            with self.db.write() as connection:
+                facts.record(connection, digest, size, found)
+        return Receipt(replace(descriptor, size=size), *found, existed=True)
+
+    def _facts(self, digest: Digest) -> Facts | None:
+        with self.db.read() as connection:
+            return facts.find(connection, digest)
+
+    # Adding to it
+
+    def put(
+        self,
+        blob: Blob,
+        *,
+        follow: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        """Store a blob unless it is there; ``follow`` computes its DiffID. Idempotent.
+
+        On return its size and digest are exact, it is on the disk and visible. After a
+        failure nothing is visible; what arrived stays as a part, unless it is wrong. Raises
+        `Busy` while somebody else is writing the same blob.
+        """
+        digest = blob.descriptor.digest
+        path = Path(self._files.part(digest))
+        with translated(path):
+            found = self.find(blob.descriptor, follow=follow, cancel=cancel)
+            if found is not None:
+                return found
+            self._files.prepare(digest)
+            part = open_part(path)
+            if part is None:
+                raise Busy(_size(path))
+            with contextlib.closing(part):
+                # Somebody may have finished it before the lock was ours.
+                found = self.find(blob.descriptor, follow=follow, cancel=cancel)
+                if found is not None:
+                    part.discard()
+                    return found
+                return self._receive(part, blob, follow, cancel, on_bytes)
+
+    def _receive(
+        self,
+        part: Part,
+        blob: Blob,
+        follow: bool,  # noqa: FBT001 - handed on
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        digest = blob.descriptor.digest
+        resumed, again = part.size > 0, False
+        try:
+            while True:
+                try:
+                    got = receive(
+                        part,
+                        blob,
+                        follow=follow,
+                        limits=self._limits,
+                        cancel=cancel,
+                        on_bytes=on_bytes,
+                    )
+                    break
+                except IntegrityError:
+                    # Of what came in pieces one may be wrong: once more from zero.
+                    part.restart()
+                    if again or not (resumed or blob.joined()):
+                        raise
+                    again = True
+            part.sync()
+            with self.db.write() as connection:
+                self._files.publish(digest)
+                facts.record(connection, digest, got.size, Facts(got.diff_id, got.raw_size))
+                self._hold(connection, digest)
+        except BaseException:
+            if part.size == 0:
+                part.discard()
+            raise
+        part.seal()
+        # After COMMIT: the name may be lost, and a row without it is harmless.
+        self._files.sync(digest.algorithm)
+        return Receipt(replace(blob.descriptor, size=got.size), got.diff_id, got.raw_size)
+
+    def put_unknown(self, source: Raw, cancel: CancelToken) -> Receipt:
+        """Store what ``source`` holds, whatever that is; its digest is computed on the way.
+
+        For layers of archives that are read once. Raises what `put` does, but for `Busy`.
+        """
+        path = Path(self._files.part(Digest.of(os.urandom(16))))  # nobody else's
+        with translated(path):
+            self._files.prepare(Digest.of(b""))
+            part = open_part(path)
+            assert part is not None  # noqa: S101 - nobody else knows the name
+            with contextlib.closing(part):
+                try:
+                    digest, got = receive_unknown(part, source, self._limits, cancel)
+                    descriptor = Descriptor("", digest, got.size)
+                    known = self.find(descriptor, follow=True, cancel=cancel)
+                    if known is not None:
+                        part.discard()
+                        return known
+                    part.sync()
+                    with self.db.write() as connection:
+                        part.path.rename(self._files.path(digest))
+                        facts.record(connection, digest, got.size, Facts(*got[1:]))
+                        self._hold(connection, digest)
+                except BaseException:
+                    part.discard()
+                    raise
+                part.seal()
+                self._files.sync(digest.algorithm)
+        return Receipt(descriptor, got.diff_id, got.raw_size)
+
+    def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:
+        """Store a small blob that is at hand. Idempotent."""
+        blob = blob_of(descriptor, raw)
+        while True:
+            try:
+                self.put(blob, cancel=cancel, on_bytes=lambda _: None)
+            except Busy:
+                cancel.sleep(0.02)
+            else:
+                return
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
