@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import click
 
 from dray.cli import render
-from dray.cli.main import settings
-from dray.cli.names import wherever
-from dray.cli.options import make_client, meant_store, registry_options, tell
+from dray.cli.names import asking
+from dray.cli.options import registry_options
 
 EXAMPLES = """\b
 Examples:
@@ -29,9 +27,6 @@ def command(ctx: click.Context, /, address: str, platform: str | None, **registr
 
     A schema1 image has none: it is made, without the DiffIDs, which take the layers.
     """
-    chosen = settings(ctx)
-    store = meant_store(chosen, address)
-    with make_client(chosen, store, registry) as client:
-        call = functools.partial(client.config, platform=platform, store=store, on_event=tell)
-        found = wherever(client, address, call)
+    with asking(ctx, address, registry) as ask:
+        found = ask(ask.client.config, platform=platform)
     render.write_document(found.raw)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dray.cli import render
-from dray.cli.main import settings
-from dray.cli.names import wherever
-from dray.cli.options import make_client, meant_store, registry_options, tell
+from dray.cli.names import asking
+from dray.cli.options import registry_options
 from dray.model.address import Where
 
 if TYPE_CHECKING:
@@ -49,11 +47,8 @@ def command(
 
     A name is looked for in the store, and where it is not there, in the registry.
     """
-    chosen = settings(ctx)
-    store = meant_store(chosen, address, Where.ANY)
-    with make_client(chosen, store, registry) as client:
-        call = functools.partial(client.history, platform=platform, store=store, on_event=tell)
-        steps = wherever(client, address, call, store)
+    with asking(ctx, address, registry, Where.ANY) as ask:
+        steps = ask(ask.client.history, platform=platform)
     click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
 
 

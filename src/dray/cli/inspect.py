@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dray.cli import render
-from dray.cli.main import settings
-from dray.cli.names import wherever
-from dray.cli.options import make_client, meant_store, registry_options, tell
+from dray.cli.names import asking
+from dray.cli.options import registry_options
 from dray.model import gojson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from dray.cli.inspected import Form
     from dray.model.digest import Digest
     from dray.ops.platforms import PlatformImage
-
-T = TypeVar("T")
 
 EXAMPLES = """\b
 Examples:
@@ -65,14 +61,8 @@ def command(
     if all_platforms and (raw or config or platform):
         raise click.UsageError("--all-platforms goes with --format alone", ctx)
     form = _form(template)
-    chosen = settings(ctx)
-    store = meant_store(chosen, address)
-    where: dict[str, Any] = {"store": store, "on_event": tell}
-    with make_client(chosen, store, registry) as client:
-
-        def ask(call: Callable[..., T], **options: Any) -> T:
-            return wherever(client, address, functools.partial(call, **options, **where))
-
+    with asking(ctx, address, registry) as ask:
+        client = ask.client
         if raw and config:
             render.write_bytes(ask(client.config, platform=platform).raw)
         elif raw:

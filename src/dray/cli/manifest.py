@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import click
 
 from dray.cli import render
-from dray.cli.main import settings
-from dray.cli.names import wherever
-from dray.cli.options import make_client, meant_store, registry_options, tell
+from dray.cli.names import asking
+from dray.cli.options import registry_options
 
 EXAMPLES = """\b
 Examples:
@@ -26,9 +24,6 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
     """Print a manifest or index, byte for byte as it was served."""
-    chosen = settings(ctx)
-    store = meant_store(chosen, address)
-    with make_client(chosen, store, registry) as client:
-        call = functools.partial(client.manifest, platform=platform, store=store, on_event=tell)
-        found = wherever(client, address, call)
+    with asking(ctx, address, registry) as ask:
+        found = ask(ask.client.manifest, platform=platform)
     render.write_document(found.raw)

@@ -1,15 +1,20 @@
-"""Names without a registry, as the command line takes them: aliases, hosts to search."""
+"""Names as the command line takes them: what one stands for, and asking for it."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from dray.cli.main import say
+from dray.cli.main import say, settings
+from dray.cli.options import make_client, meant_store, tell
 from dray.errors import Denied, NotFound, PlatformMismatch, Unauthorized
+from dray.model.address import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
+
+    import click
 
     from dray.client import Client
     from dray.image import Store
@@ -37,3 +42,28 @@ def wherever(client: Client, name: str, call: Callable[[str], T], kept: Store | 
         except (NotFound, Unauthorized, Denied) as error:
             say(f"dray: {error}; trying the next registry")
     return call(last.name)
+
+
+class Asking(NamedTuple):
+    """A client and the address that a command is about; call it with one of its methods."""
+
+    client: Client
+    address: str
+    store: Store | None
+    kept: Store | None
+
+    def __call__(self, method: Callable[..., T], **options: Any) -> T:
+        """Call ``method`` with what the address stands for."""
+        call = functools.partial(method, store=self.store, on_event=tell, **options)
+        return wherever(self.client, self.address, call, self.kept)
+
+
+@contextlib.contextmanager
+def asking(
+    ctx: click.Context, address: str, registry: Mapping[str, Any], bare: Where = Where.REGISTRY
+) -> Iterator[Asking]:
+    """Make the client that a command's options ask for; ``bare`` is as in `meant_store`."""
+    chosen = settings(ctx)
+    store = meant_store(chosen, address, bare)
+    with make_client(chosen, store, registry) as client:
+        yield Asking(client, address, store, store if bare is Where.ANY else None)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dray.cli import render
-from dray.cli.main import settings
-from dray.cli.names import wherever
-from dray.cli.options import make_client, meant_store, registry_options, tell
+from dray.cli.names import asking
+from dray.cli.options import registry_options
 
 if TYPE_CHECKING:
     from dray.model.descriptor import Descriptor
@@ -41,17 +39,8 @@ def command(
     **registry: Any,
 ) -> None:
     """List what refers to an image: signatures, SBOMs, attestations."""
-    chosen = settings(ctx)
-    store = meant_store(chosen, address)
-    with make_client(chosen, store, registry) as client:
-        call = functools.partial(
-            client.referrers,
-            artifact_type=artifact_type,
-            platform=platform,
-            store=store,
-            on_event=tell,
-        )
-        found = wherever(client, address, call)
+    with asking(ctx, address, registry) as ask:
+        found = ask(ask.client.referrers, artifact_type=artifact_type, platform=platform)
     if as_json:
         click.echo(json.dumps([_object(entry) for entry in found], indent=2))
     else:
