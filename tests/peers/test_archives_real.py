@@ -13,7 +13,6 @@ from dray import Store
 from dray.testing import (
     build_image,
     build_index,
-    find_binary,
     layout_files,
     pseudo_random_files,
     tar_layer,
@@ -156,12 +155,13 @@ def test_umoci(client: Client, umoci: Peer, tmp_path: Path):
 
 
 @pytest.mark.peer("skopeo", "tar")
-@pytest.mark.parametrize("program", ["gzip", "bzip2", "xz", "zstd"])
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(name, marks=pytest.mark.peer(name)) for name in ("gzip", "bzip2", "xz", "zstd")],
+)
 def test_archives_that_somebody_has_compressed(
     client: Client, skopeo: Peer, layout: Path, tmp_path: Path, program: str
 ):
-    if find_binary(program) is None:
-        pytest.skip(f"there is no {program}")
     file = tmp_path / "archive"
     skopeo("copy", f"oci:{layout}:v1", f"docker-archive:{file}")
     packed = subprocess.run([program, "-c", file], stdout=subprocess.PIPE, check=True).stdout
