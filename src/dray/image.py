@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from dray.model.manifest import Manifest
     from dray.model.platform import Platform
     from dray.ops.history import Step
-    from dray.store.images import ImageRecord, Listed
+    from dray.ops.listing import Filters
+    from dray.store.images import ImageRecord, Line, Listed
     from dray.store.removal import Removed
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
@@ -78,16 +79,42 @@ class Store(LocalStore):
         since: str | Digest | None = None,
     ) -> Iterator[Listed]:
         """Yield what `images` returns as plain text, a line for each name; as fast as it goes."""
-        from dray.ops.listing import Filters, listing
+        from dray.ops.listing import listing
+        from dray.store.images import Listed
 
-        filters = Filters(
+        return listing(self, self._filters(patterns, dangling, labels, before, since), Listed)
+
+    def lines(
+        self,
+        *patterns: str,
+        dangling: bool | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        before: str | Digest | None = None,
+        since: str | Digest | None = None,
+    ) -> Iterator[Line]:
+        """Yield what people want to see of a `listing`, in two thirds of the time."""
+        from dray.ops.listing import listing
+        from dray.store.images import Line
+
+        return listing(self, self._filters(patterns, dangling, labels, before, since), Line)
+
+    def _filters(
+        self,
+        patterns: Sequence[str],
+        dangling: bool | None,  # noqa: FBT001 - handed on
+        labels: Mapping[str, str | None] | None,
+        before: str | Digest | None,
+        since: str | Digest | None,
+    ) -> Filters:
+        from dray.ops.listing import Filters
+
+        return Filters(
             patterns=patterns,
             dangling=dangling,
             labels=tuple((labels or {}).items()),
             before="" if before is None else self.get(before).created,
             since="" if since is None else self.get(since).created,
         )
-        return listing(self, filters)
 
     def get(self, name: str | Digest) -> Image:
         """Return an image by reference, image id or unique prefix of an id.

@@ -11,11 +11,12 @@ import click
 from dray.cli import render
 from dray.cli.main import settings
 from dray.model.reference import familiar_name, split_name
+from dray.store.images import Listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from dray.store.images import Listed
+    from dray.store.images import Line
 
 EXAMPLES = """\b
 Examples:
@@ -25,6 +26,7 @@ Examples:
   dray images --filter label=org.example.team=web --filter before=python:3.12
   dray images --json | jq -r '.[].id'
 """
+_HEX = slice(len("sha256:"), len("sha256:") + 12)
 _FILTERS = ("reference", "dangling", "label", "before", "since")
 
 
@@ -56,18 +58,18 @@ def command(
     """
     store = settings(ctx).store()
     patterns, wanted = _wanted(pattern, filters)
-    found = store.listing(*patterns, **wanted)
     if as_json:
         import json
 
+        found = store.listing(*patterns, **wanted)
         click.echo(json.dumps([_object(row) for row in found], indent=2))
     elif quiet:
-        sys.stdout.writelines(
-            f"{image_id}\n" for image_id in dict.fromkeys(row.id for row in found)
-        )
+        ids = dict.fromkeys(row.id for row in store.lines(*patterns, **wanted))
+        sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
     else:
+        look = store.listing if digests else store.lines
         # Not by click, which would look through all of it for colours.
-        sys.stdout.write(_table(found, digests=digests) + "\n")
+        sys.stdout.write(_table(list(look(*patterns, **wanted))) + "\n")
     store.close()
 
 
@@ -94,21 +96,22 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
     return patterns, wanted
 
 
-def _table(found: Iterable[Listed], *, digests: bool) -> str:
+def _table(rows: Sequence[Line | Listed]) -> str:
+    """Lay out what there is, column by column, since there may be thousands of lines."""
     now = datetime.datetime.now(datetime.UTC)
-    rows: list[tuple[str, ...]] = []
-    ages: dict[str, str] = {}
-    for name, root, _, image_id, _, created, size in found:  # there may be thousands
-        repository, tag = split_name(name) if name else ("", None)
-        shown = familiar_name(repository) if name else "<none>"
-        age = ages.get(created) or ages.setdefault(created, render.age(created, now))
-        short = image_id[image_id.index(":") + 1 :][:12]
-        if digests:
-            rows.append((shown, tag or "<none>", root, short, age, render.size(size)))
-        else:
-            rows.append((shown, tag or "<none>", short, age, render.size(size)))
-    header = ("NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE")
-    return render.table(header if digests else header[:2] + header[3:], rows)
+    ages = {moment: render.age(moment, now) for moment in {row.created for row in rows}}
+    names = [split_name(row.name) for row in rows]
+    roots = [row.root for row in rows if isinstance(row, Listed)]
+    return render.columns(
+        {
+            "NAME": [familiar_name(name) if name else "<none>" for name, _ in names],
+            "TAG": [tag or "<none>" for _, tag in names],
+            **({"DIGEST": roots} if roots else {}),
+            "ID": [row.id[_HEX] for row in rows],
+            "CREATED": [ages[row.created] for row in rows],
+            "SIZE": [render.size(row.size) for row in rows],
+        }
+    )
 
 
 def _object(row: Listed) -> dict[str, object]:

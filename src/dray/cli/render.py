@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dray.errors import DrayError, InvalidReference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # A name and password before a host, whatever is in them; no path of an archive, no digest.
 _SECRET = re.compile(
@@ -40,10 +40,9 @@ def size(count: float) -> str:
     value = float(count)
     for unit in _UNITS[1:]:
         value /= _STEP
-        if value < 999.5 or unit == _UNITS[-1]:  # noqa: PLR2004 - what rounds to three digits
-            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0  # noqa: PLR2004
-            return f"{value:.{digits}f} {unit}"
-    raise AssertionError("the last unit takes everything")
+        if value < 999.5:  # noqa: PLR2004 - what rounds to three digits
+            return f"{value:#.3g} {unit}".replace(". ", " ")
+    return f"{value:.0f} {_UNITS[-1]}"
 
 
 def sizes(current: int, total: int | None) -> str:
@@ -96,9 +95,16 @@ def _ago(seconds: int) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out rows in columns, the last one ragged."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    cells = zip(*rows, strict=True) if rows else [()] * len(header)
+    return columns(dict(zip(header, cells, strict=True)))
+
+
+def columns(titled: Mapping[str, Sequence[str]]) -> str:
+    """Lay out columns below their titles, the last one ragged."""
+    widths = [max(map(len, (title, *cells))) for title, cells in titled.items()]
     line = "  ".join(f"%-{width}s" for width in widths)
-    return "\n".join([(line % tuple(row)).rstrip() for row in (header, *rows)])
+    rows = zip(*titled.values(), strict=True)
+    return "\n".join([(line % row).rstrip() for row in (tuple(titled), *rows)])
 
 
 def describe(error: DrayError) -> str:

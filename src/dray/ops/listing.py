@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dray.store import LocalStore
-    from dray.store.images import Listed
+    from dray.store.images import L, Line, Listed
 
 
 class Filters(NamedTuple):
@@ -32,20 +32,21 @@ class Filters(NamedTuple):
     since: str = ""
 
 
-def listing(store: LocalStore, filters: Filters) -> Iterator[Listed]:
+def listing(store: LocalStore, filters: Filters, kind: type[L]) -> Iterator[L]:
     """Yield names with their images, and after them the images that have none.
 
+    ``kind`` is how much to tell of each, `dray.store.images.Line` or `Listed` (slower).
     A name by digest is shown only where its repository has no tag for the same image.
     """
     tagged = None if filters.dangling is None else not filters.dangling
     unnamed = not tagged and not filters.patterns
-    found: Iterable[Listed] = store.list_images(tagged=tagged, unnamed=unnamed)
+    found: Iterable[L] = store.list_images(kind, tagged=tagged, unnamed=unnamed)
     for test in _tests(store, filters):
         found = filter(test, found)
     return iter(found)
 
 
-def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[Listed], bool]]:
+def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[Line | Listed], bool]]:
     """Yield what each line has to pass, what costs least first."""
     if filters.patterns:
         expressions = [_expression(pattern) for pattern in filters.patterns]

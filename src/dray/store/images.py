@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+import itertools
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dray.model.digest import Digest
 from dray.store.graph import Edges, above, closure, parents
@@ -62,8 +63,17 @@ def images_by_id(connection: sqlite3.Connection, prefix: str) -> list[ImageRecor
     return [_record(row) for row in rows]
 
 
+class Line(NamedTuple):
+    """What a list shows of an image: plain text, since there may be many; no name: an empty one."""
+
+    name: str
+    id: str
+    created: str
+    size: int
+
+
 class Listed(NamedTuple):
-    """A line of a list of images: plain text, since there may be many; no name: an empty one."""
+    """All that is known of an image without looking into it; otherwise as `Line`."""
 
     name: str
     root: str
@@ -74,62 +84,57 @@ class Listed(NamedTuple):
     size: int
 
 
+L = TypeVar("L", Line, Listed)
+
+
 def record_of(listed: Listed) -> ImageRecord:
     """Return the image of a line."""
     return _record(listed[2:])
 
 
+# Of a name by digest: that no tag stands for the same document, in its repository where it was
+# asked for, in any if it came along with a tag.
+_ALONE = """name IN (
+    SELECT name FROM refs WHERE instr(name, '@') AND NOT EXISTS (
+        SELECT 1 FROM refs AS tag WHERE tag.root = refs.root AND instr(tag.name, '@') = 0 AND (
+            NOT refs.kept
+            OR instr(tag.name, substr(refs.name, 1, instr(refs.name, '@') - 1) || ':') = 1
+        )
+    )
+)"""
+_TAGGED = "instr(name, '@') = 0"
+_SHOWN = {True: _TAGGED, False: _ALONE, None: f"{_TAGGED} OR {_ALONE}"}
+
+
 def list_images(
-    connection: sqlite3.Connection, *, tagged: bool | None, unnamed: bool
-) -> Iterator[Listed]:
+    connection: sqlite3.Connection, kind: type[L], *, tagged: bool | None, unnamed: bool
+) -> Iterator[L]:
     """Yield each name with its image, in the names' order; ``tagged``: those with a tag, or not.
 
     A name by digest is left out where a tag of its repository stands for the same document, and
     if it came along with a tag, where any does. ``unnamed`` images follow, the newest first.
     """
-    # Filtered here, where it takes half the time; one by one, so that thousands take no memory.
-    # `Listed(…)` would take longer than SQLite for a line.
-    make = functools.partial(tuple.__new__, Listed)
     rows = connection.execute(
-        f"SELECT kept, name, root, {_COLUMNS} FROM refs"  # noqa: S608 - constants
-        " JOIN images ON images.manifest = refs.manifest ORDER BY name"
+        f"SELECT {', '.join(kind._fields)} FROM refs JOIN images USING (manifest)"  # noqa: S608 - constants
+        f" WHERE {_SHOWN[tagged]} ORDER BY name"
     )
-    tags: set[str] | None = None
-    for row in rows:
-        if "@" not in row[1]:
-            if tagged is not False:
-                yield make(row[1:])
-        elif not tagged:
-            tags = _tagged_roots(connection) if tags is None else tags
-            if row[2] not in tags or (row[0] and not _is_tagged(connection, row[1], row[2])):
-                yield make(row[1:])
-    if unnamed:
-        yield from _unnamed(connection)
+    # `kind(…)` would take longer than SQLite for a line.
+    found = map(functools.partial(tuple.__new__, kind), rows)
+    return itertools.chain(found, _unnamed(connection, kind) if unnamed else ())
 
 
-def _tagged_roots(connection: sqlite3.Connection) -> set[str]:
-    rows = connection.execute("SELECT root FROM refs WHERE instr(name, '@') = 0")
-    return {root for (root,) in rows}
-
-
-def _is_tagged(connection: sqlite3.Connection, name: str, root: str) -> bool:
-    """Tell whether the repository of a name by digest has a tag for the same document."""
-    tag = name.partition("@")[0] + ":"
-    names = connection.execute("SELECT name FROM refs WHERE root = ?", (root,))
-    return any(name.startswith(tag) for (name,) in names)
-
-
-def _unnamed(connection: sqlite3.Connection) -> list[Listed]:
-    """Return the images that no name leads to."""
+def _unnamed(connection: sqlite3.Connection, kind: type[L]) -> Iterator[L]:
+    """Yield the images that no name leads to."""
+    own = {"name": "''", "root": "manifest"}
+    columns = ", ".join(own.get(column, column) for column in kind._fields)
     rows = connection.execute(
-        f"SELECT '', manifest, {_COLUMNS} FROM images"  # noqa: S608 - as above
+        f"SELECT manifest, {columns} FROM images"  # noqa: S608 - as above
         " WHERE manifest NOT IN (SELECT manifest FROM refs) ORDER BY created DESC"
     ).fetchall()
-    if not rows:
-        return []
-    roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
-    named = closure(connection, roots)  # other platforms of an index have no name of their own
-    return [Listed._make(row) for row in rows if row[1] not in named]
+    if rows:
+        roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
+        named = closure(connection, roots)  # other platforms of an index have no name of their own
+        yield from (kind._make(row) for manifest, *row in rows if manifest not in named)
 
 
 def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, ImageRecord]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dray.content.pipeline import Limits
     from dray.model.manifest import Document
     from dray.model.reference import Reference
-    from dray.store.images import ImageRecord, Listed
+    from dray.store.images import ImageRecord, L
     from dray.store.refs import Ref
 
 DATABASE = "dray.db"
@@ -129,17 +129,20 @@ class ReadableStore:
         with db.read() as connection:
             return refs.names_of(connection, manifest)
 
-    def list_images(self, *, tagged: bool | None = None, unnamed: bool = False) -> Iterator[Listed]:
+    def list_images(
+        self, kind: type[L], *, tagged: bool | None = None, unnamed: bool = False
+    ) -> Iterator[L]:
         """Yield each name with its image, in the names' order; ``tagged``: with a tag, or not.
 
-        A name by digest is left out where its repository has a tag for the same document.
+        ``kind`` is how much to tell of each: `Line` or `Listed`. A name by digest is left out
+        where its repository has a tag for the same document.
         ``unnamed`` images, which no name leads to, follow, the newest first. The calling thread
         must not write to the store in between.
         """
         db = self._existing()
         if db is not None:
             with db.snapshot() as connection:
-                yield from images.list_images(connection, tagged=tagged, unnamed=unnamed)
+                yield from images.list_images(connection, kind, tagged=tagged, unnamed=unnamed)
 
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) that an image's blobs came from, latest first."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GRACE = 0.2  # seconds that a listener gets to hear the end of what was cancelled
 _LOOK = 0.05  # seconds between two looks at whether it was
+_PAUSE = 0.02  # seconds between two wakings of the thread; each one holds up those that work
 _MOVING = {Status.DOWNLOADING, Status.WAITING}
 
 _log = logging.getLogger("dray")
@@ -53,6 +54,7 @@ class Relay:
         self._waiting: collections.OrderedDict[object, Event] = collections.OrderedDict()
         self._last: dict[Digest | None, object] = {}
         self._closed = False
+        self._idle = False
         self._thread: threading.Thread | None = None
 
     def __call__(self, event: Event) -> None:
@@ -67,17 +69,26 @@ class Relay:
                 key = object()
             self._waiting[key] = event
             self._last[event.digest] = key
-            self._changed.notify()
+            if self._idle:
+                self._idle = False
+                self._changed.notify()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                if not self._waiting:
-                    return
-                _, event = self._waiting.popitem(last=False)
-            self._listener(event)
+        while self._next():
+            while self._waiting:
+                with self._changed:
+                    _, event = self._waiting.popitem(last=False)
+                self._listener(event)
+
+    def _next(self) -> bool:
+        """Wait for events; a while after the last ones, so that many come at one waking."""
+        with self._changed:
+            if not self._closed:
+                self._changed.wait(_PAUSE)
+            while not self._waiting and not self._closed:
+                self._idle = True
+                self._changed.wait()
+            return bool(self._waiting)
 
     def close(self, cancel: CancelToken, failure: object = None) -> None:
         """Wait until the listener has heard all; not for long where somebody wants to stop."""
