@@ -6,9 +6,8 @@ import contextlib
 import functools
 import io
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import InvalidReference, NotFound
 from dray.model.digest import Digest
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
     from dray.store.images import ImageRecord, Line, Listed
     from dray.store.removal import Removed
 
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
-_ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_LONG_PREFIX = re.compile(r"sha256:([0-9a-f]{4,64})")
+# Compiled when they are used: many commands look at no id.
+_ID = r"(?:sha256:)?([0-9a-f]{64})"
+_ID_PREFIX = r"[0-9a-f]{4,64}"
+_LONG_PREFIX = r"sha256:([0-9a-f]{4,64})"
 
 
 class Store(LocalStore):
@@ -122,20 +122,20 @@ class Store(LocalStore):
         Raises `NotFound`, and `InvalidReference` for what can be none of these.
         """
         text = str(name)
-        whole = _ID.fullmatch(text)
+        whole = re.fullmatch(_ID, text)
         if whole is not None:
             return self._by_id(whole.group(1), text)
         try:
             ref = self.find(Reference.parse(text).with_default_tag())
         except InvalidReference:
-            if not _ID_PREFIX.fullmatch(text):
+            if not re.fullmatch(_ID_PREFIX, text):
                 raise
             ref = None
         if ref is not None and (record := self.image(ref.manifest)) is not None:
             return Image(self, ref.root, record)
-        if _ID_PREFIX.fullmatch(text):
+        if re.fullmatch(_ID_PREFIX, text):
             return self._by_id(text, text)
-        if (prefix := _LONG_PREFIX.fullmatch(text)) is not None:
+        if (prefix := re.fullmatch(_LONG_PREFIX, text)) is not None:
             return self._by_id(prefix.group(1), text)
         raise _not_there(text)
 
@@ -180,7 +180,7 @@ class Store(LocalStore):
 
     def _as_name(self, text: str) -> Reference | None:
         """Return ``text`` as a name, if the store has it as one."""
-        if _ID.fullmatch(text) or _LONG_PREFIX.fullmatch(text):
+        if re.fullmatch(_ID, text) or re.fullmatch(_LONG_PREFIX, text):
             return None
         with contextlib.suppress(InvalidReference):
             reference = Reference.parse(text).with_default_tag()
@@ -189,21 +189,31 @@ class Store(LocalStore):
 
 
 def _not_there(text: str) -> NotFound:
-    is_id = _ID_PREFIX.fullmatch(text) or _LONG_PREFIX.fullmatch(text)
+    is_id = re.fullmatch(_ID_PREFIX, text) or re.fullmatch(_LONG_PREFIX, text)
     hint = "" if is_id else f"fetch it: dray pull {text}"
     return NotFound(f"{text}: no such image in the store", hint=hint)
 
 
-@dataclass(frozen=True)
 class Image:
     """An image of a store: complete, verified, on the disk.
 
     ``root`` is the digest of what its name stands for, an index or the manifest itself.
     """
 
-    store: Store
-    root: Digest
-    record: ImageRecord
+    def __init__(self, store: Store, root: Digest, record: ImageRecord) -> None:
+        self.store = store
+        self.root = root
+        self.record = record
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Store, Digest, ImageRecord]:
+        return self.store, self.root, self.record
 
     def __repr__(self) -> str:
         return f"<Image {self.id.short} {self.record.platform}>"
@@ -292,16 +302,18 @@ class Image:
         ]
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A layer of an image; ``size`` is in bytes as stored, compressed."""
 
-    store: Store = field(repr=False)
+    store: Store
     digest: Digest
     diff_id: Digest
     media_type: str
     size: int
     created_by: str
+
+    def __repr__(self) -> str:
+        return f"<Layer {self.digest.short} {self.media_type}>"
 
     def open(self) -> io.BufferedReader:
         """Open the layer's tar, decompressed.

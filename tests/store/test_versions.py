@@ -122,7 +122,7 @@ def test_a_newer_store_is_refused_and_left_alone(store: library.Store, name: str
 # Stores that somebody else owns
 
 READ = """
-import os, sys, urllib.parse, urllib.request
+import importlib, os, sys, urllib.parse, urllib.request
 import dray, dray.image, dray.store.local, dray.model.config, sqlite3, tempfile, shutil
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # may not see the interpreter any more
 store = dray.Store(sys.argv[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.archive.choice import Held, choose, same_name
@@ -160,8 +159,8 @@ class DockerArchive:
             layers.append(Descriptor(mediatype.DOCKER_PLAIN_LAYER, diff_id, size))
         if self._true:
             return docker_manifest(config, layers)
-        untrue = [replace(layer, media_type=mediatype.DOCKER_LAYER) for layer in layers]
-        return replace(docker_manifest(config, untrue), layers=tuple(layers))
+        untrue = [layer._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
+        return docker_manifest(config, untrue)._replace(layers=tuple(layers))
 
     def _raw_size(self, name: str) -> int:
         """Return a layer's size without compression, which may take reading it."""

@@ -11,12 +11,12 @@ import click
 from dray.cli import render
 from dray.cli.main import settings
 from dray.model.reference import familiar_name, split_name
-from dray.store.images import Listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dray.store.images import Line
+    from dray.image import Store
+    from dray.store.images import Line, Listed
 
 EXAMPLES = """\b
 Examples:
@@ -67,9 +67,9 @@ def command(
         ids = dict.fromkeys(row.id for row in store.lines(*patterns, **wanted))
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
     else:
-        look = store.listing if digests else store.lines
+        table = _digests if digests else _table
         # Not by click, which would look through all of it for colours.
-        sys.stdout.write(_table(list(look(*patterns, **wanted))) + "\n")
+        sys.stdout.write(table(store, patterns, wanted) + "\n")
     store.close()
 
 
@@ -96,22 +96,28 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
     return patterns, wanted
 
 
-def _table(rows: Sequence[Line | Listed]) -> str:
-    """Lay out what there is, column by column, since there may be thousands of lines."""
+def _table(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> str:
+    return render.columns(_columns(list(store.lines(*patterns, **wanted))))
+
+
+def _digests(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> str:
+    rows = list(store.listing(*patterns, **wanted))
+    name, tag, *others = _columns(rows).items()
+    return render.columns(dict([name, tag, ("DIGEST", [row.root for row in rows]), *others]))
+
+
+def _columns(rows: Sequence[Line | Listed]) -> dict[str, list[str]]:
+    """Return what a table shows, column by column, since there may be thousands of lines."""
     now = datetime.datetime.now(datetime.UTC)
     ages = {moment: render.age(moment, now) for moment in {row.created for row in rows}}
     names = [split_name(row.name) for row in rows]
-    roots = [row.root for row in rows if isinstance(row, Listed)]
-    return render.columns(
-        {
-            "NAME": [familiar_name(name) if name else "<none>" for name, _ in names],
-            "TAG": [tag or "<none>" for _, tag in names],
-            **({"DIGEST": roots} if roots else {}),
-            "ID": [row.id[_HEX] for row in rows],
-            "CREATED": [ages[row.created] for row in rows],
-            "SIZE": [render.size(row.size) for row in rows],
-        }
-    )
+    return {
+        "NAME": [familiar_name(name) if name else "<none>" for name, _ in names],
+        "TAG": [tag or "<none>" for _, tag in names],
+        "ID": [row.id[_HEX] for row in rows],
+        "CREATED": [ages[row.created] for row in rows],
+        "SIZE": [render.size(row.size) for row in rows],
+    }
 
 
 def _object(row: Listed) -> dict[str, object]:

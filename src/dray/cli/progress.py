@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dray.cli.render import clock, printable, size, sizes
@@ -40,23 +39,23 @@ _ARRIVING = {
 WINDOW = 5.0  # seconds over which a rate is averaged
 
 
-@dataclass(slots=True)
 class LayerState:
     """What is known of a layer: its last status, how many bytes are there, since it began."""
 
-    status: Status
-    current: int = 0
-    total: int | None = None
-    begun: bool = False
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        self.current = 0
+        self.total: int | None = None
+        self.begun = False
 
 
-@dataclass(slots=True)
 class Tally:
     """All layers of one image, and how fast they arrive."""
 
-    layers: dict[Digest, LayerState] = field(default_factory=dict)
-    _arrived: int = 0
-    _samples: list[tuple[float, int]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.layers: dict[Digest, LayerState] = {}
+        self._arrived = 0
+        self._samples: list[tuple[float, int]] = []
 
     def update(self, event: Event) -> LayerState | None:
         """Take an event in; return the layer that it is about."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dray.errors import InvalidDigest, InvalidReference
 from dray.model.digest import Digest
@@ -27,8 +27,7 @@ _SCHEME = re.compile(r"(store|oci|oci-archive|docker-archive|dir):")
 _POSITION = re.compile(r"@([0-9]{1,9})")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """An image in one of the places; made by `parse`.
 
     ``path`` is the file or directory of an archive or layout. ``name`` is what the image is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.errors import InvalidDigest, InvalidDocument
@@ -26,15 +25,14 @@ class History(NamedTuple):
     empty_layer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(NamedTuple):
     """An image's config; ``raw`` is what its digest, the image id, was made from.
 
     ``created`` is RFC 3339 text as written. ``env`` holds what stands before and after the
     first ``=``; ``entrypoint`` and ``cmd`` are None where the config has none.
     """
 
-    raw: bytes = field(repr=False)
+    raw: bytes
     os: str
     architecture: str
     variant: str
@@ -52,6 +50,9 @@ class ImageConfig:
     stop_signal: str
     diff_ids: tuple[Digest, ...]
     history: tuple[History, ...]
+
+    def __repr__(self) -> str:
+        return f"<ImageConfig {self.id}>"
 
     @property
     def id(self) -> Digest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dray.errors import InvalidDocument, NotFound
@@ -33,10 +32,10 @@ def to_oci(
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
     if isinstance(document, Manifest) and document.media_type == mediatype.DOCKER_MANIFEST:
-        layers = [replace(layer, media_type=_layer(layer.media_type)) for layer in document.layers]
+        layers = [layer._replace(media_type=_layer(layer.media_type)) for layer in document.layers]
         kind = document.config.media_type
         kind = mediatype.OCI_CONFIG if kind == mediatype.DOCKER_CONFIG else kind
-        return [oci_manifest(replace(document.config, media_type=kind), layers)]
+        return [oci_manifest(document.config._replace(media_type=kind), layers)]
     if isinstance(document, Index) and document.media_type == mediatype.DOCKER_LIST:
         return _index(document, fetch, depth)
     return []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.digest import Digest
 from dray.model.platform import Platform
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from dray.model._fields import Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """Type, digest and size in bytes of a piece of content (OCI image spec, descriptor.md).
 
     ``size`` is None where the format does not give one; then a configured maximum bounds the
@@ -28,10 +26,16 @@ class Descriptor:
     digest: Digest
     size: int | None = None
     urls: tuple[str, ...] = ()
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = {}
     platform: Platform | None = None
     artifact_type: str = ""
-    data: bytes | None = field(default=None, repr=False)
+    data: bytes | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Descriptor {self.media_type} {self.digest}>"
 
     @classmethod
     def of(cls, raw: bytes, media_type: str) -> Descriptor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import InvalidDigest
 
 if TYPE_CHECKING:
     import hashlib
+    from typing import Self
 
     from typing_extensions import Buffer
 else:
@@ -21,25 +21,30 @@ _HEX = re.compile(r"[0-9a-f]+")
 _SHOWN = 80  # characters of a bad digest that an error quotes
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
-    """A checked digest (OCI image spec, descriptor.md, "Digests")."""
-
+class _Fields(NamedTuple):
     algorithm: str
     hex: str
 
-    def __post_init__(self) -> None:
-        length = HEX_LENGTHS.get(self.algorithm)
+
+class Digest(_Fields):
+    """A checked digest (OCI image spec, descriptor.md, "Digests")."""
+
+    __slots__ = ()
+
+    def __new__(cls, algorithm: str, hex: str) -> Self:  # noqa: A002 - the field's name
+        """Check the two; raises ``InvalidDigest``."""
+        length = HEX_LENGTHS.get(algorithm)
         if length is None:
             known = " or ".join(HEX_LENGTHS)
             raise InvalidDigest(
-                f"unsupported digest algorithm {self.algorithm[:_SHOWN]!r}, expected {known}"
+                f"unsupported digest algorithm {algorithm[:_SHOWN]!r}, expected {known}"
             )
-        if len(self.hex) != length or not _HEX.fullmatch(self.hex):
+        if len(hex) != length or not _HEX.fullmatch(hex):
             raise InvalidDigest(
-                f"invalid {self.algorithm} digest {self.hex[:_SHOWN]!r}: "
+                f"invalid {algorithm} digest {hex[:_SHOWN]!r}: "
                 f"expected {length} lower-case hex digits"
             )
+        return super().__new__(cls, algorithm, hex)
 
     @classmethod
     def parse(cls, text: str) -> Digest:

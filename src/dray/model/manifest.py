@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.errors import IntegrityError, InvalidDocument, Unsupported
 from dray.model import mediatype
@@ -24,17 +23,19 @@ _KEYS = {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayer
 _FOLDED_KEYS = {key.lower(): key for key in _KEYS}
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A docker schema2 or OCI image manifest; ``layers`` run from the bottom up."""
 
-    raw: bytes = field(repr=False)
+    raw: bytes
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
     artifact_type: str = ""
     subject: Descriptor | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<Manifest {Digest.of(self.raw)}>"
 
     @property
     def artifact(self) -> str | None:
@@ -49,16 +50,18 @@ class Manifest:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """A docker manifest list or an OCI image index."""
 
-    raw: bytes = field(repr=False)
+    raw: bytes
     media_type: str
     manifests: tuple[Descriptor, ...]
     artifact_type: str = ""
     subject: Descriptor | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<Index {Digest.of(self.raw)}>"
 
 
 # Schema1 is loaded when one turns up: it is rare, and brings much along.

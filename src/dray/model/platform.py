@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import InvalidReference
 
@@ -31,8 +30,7 @@ _SYSTEMS = {"macos": "darwin"}
 MAX_DIGITS = 2  # of a variant's number: what is larger names no machine
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """``os/architecture[/variant]``; ``os_version`` and ``os_features`` serve Windows."""
 
     os: str
@@ -69,14 +67,14 @@ class Platform:
     def normalized(self) -> Platform:
         """Return the canonical spelling: ``aarch64`` is arm64, arm64/v8 arm64, arm arm/v7."""
         system, architecture, variant = _normalized(self.os, self.architecture, self.variant)
-        return replace(self, os=system, architecture=architecture, variant=variant)
+        return self._replace(os=system, architecture=architecture, variant=variant)
 
     def vector(self) -> Iterator[Platform]:
         """Yield the platforms whose images run here, best first, beginning with this one."""
         mine = self.normalized()
         yield mine
         for architecture, variant in _below(mine.architecture, mine.variant):
-            yield replace(mine, architecture=architecture, variant=variant).normalized()
+            yield mine._replace(architecture=architecture, variant=variant).normalized()
 
     def rank(self, candidate: Platform) -> int | None:
         """Return how well ``candidate`` suits this platform: 0 is best, None does not run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dray.errors import InvalidDigest, InvalidReference
 from dray.model.digest import HEX_LENGTHS, Digest
@@ -21,8 +21,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A repository in a registry, with a tag, a digest, both or neither.
 
     ``domain`` is ``host[:port]``; ``path`` is complete (``library/`` included). Made by
@@ -84,11 +83,11 @@ class Reference:
         if not _TAG.fullmatch(tag):
             match = _TAG.match(tag)
             raise InvalidReference("invalid tag", text=tag, position=match.end() if match else 0)
-        return replace(self, tag=tag, digest=None)
+        return self._replace(tag=tag, digest=None)
 
     def with_digest(self, digest: Digest) -> Reference:
         """Return the same repository with this digest alone."""
-        return replace(self, tag=None, digest=digest)
+        return self._replace(tag=None, digest=digest)
 
     def __str__(self) -> str:
         return self.name + self._suffix

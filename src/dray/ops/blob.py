@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits
@@ -119,7 +118,7 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
     source = _Sized(open_repository(address.reference, access))
     # The first answer tells the size; without it a cut connection looks like the blob's end.
     size = run(policy, cancel, lambda: source.look(descriptor, cancel), emitter.retrying)
-    sized = replace(descriptor, size=size)
+    sized = descriptor._replace(size=size)
     stream = resuming(source, sized, policy, cancel, emitter.retrying).open(0).stream
     return VerifiedBlob(stream, descriptor.digest, size, contextlib.ExitStack())
 

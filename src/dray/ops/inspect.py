@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dray.content.beside import beside
@@ -97,5 +96,5 @@ def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Ad
         return None
     with contextlib.suppress(*_SILENT):
         if (tags := listed()) and address.reference is not None:
-            return replace(address, reference=address.reference.with_tag(tags[0]))
+            return address._replace(reference=address.reference.with_tag(tags[0]))
     return None

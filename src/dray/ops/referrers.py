@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dray.archive.oci import OciLayout
@@ -48,4 +47,4 @@ def _search(layout: OciLayout, subject: Digest) -> Iterator[Descriptor]:
             kind = document.artifact_type
             if isinstance(document, Manifest):
                 kind = kind or document.config.media_type
-            yield replace(held.root, artifact_type=kind, annotations=document.annotations)
+            yield held.root._replace(artifact_type=kind, annotations=document.annotations)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.codec import detect
@@ -65,7 +64,7 @@ def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry:
 
     def open_blob(blob: Descriptor) -> Opened:
         # Without its size: where the blob ends is what is to be found out.
-        sizeless = replace(blob, size=None)
+        sizeless = blob._replace(size=None)
         return resuming(source.place, sizeless, policy, cancel, on_retry).open(0)
 
     run = _Run(source.place, open_blob, cancel, sparse=source.sparse)

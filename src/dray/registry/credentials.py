@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.content.cancel import CancelToken
@@ -23,13 +22,15 @@ HELPED_BY_FILES = "containers-auth.json"  # in `credential-helpers`: the files
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """A user's name and password, or an identity token to be exchanged for others."""
 
     username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
+    password: str = ""
+    identity_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Credentials of {self.username!r}>"
 
     @property
     def basic(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import threading
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -60,12 +59,12 @@ class Call(NamedTuple):
         return f"repository:{self.repository}:{self.actions}"
 
 
-@dataclass(slots=True)
 class _HostState:
     """What is known of a host: the scheme that works and how it wants to be asked."""
 
-    scheme: str | None = None
-    challenges: Sequence[str] = ()
+    def __init__(self) -> None:
+        self.scheme: str | None = None
+        self.challenges: Sequence[str] = ()
 
 
 class Session:

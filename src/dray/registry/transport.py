@@ -7,7 +7,6 @@ import logging
 import ssl
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -48,15 +47,17 @@ class Timeouts(NamedTuple):
     read: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What to send, and how to meet the peer where the address is https."""
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
     tls: Tls = Tls()
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {public_url(self.url)}>"
 
 
 class Exchange(NamedTuple):

@@ -29,8 +29,8 @@ MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 _NO_API = {404, 405}
 _REFERRERS = {mediatype.OCI_INDEX, "application/json"}
-_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can hold and no text
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_LONE = "[\ud800-\udfff]"  # halves of characters, which JSON can hold and no text
+_CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
@@ -215,7 +215,7 @@ def _range_total(header: str, offset: int, stop: int | None, size: int | None) -
 
     Without ``stop`` that is from ``offset`` to the blob's end.
     """
-    found = _CONTENT_RANGE.fullmatch(header.strip())
+    found = re.fullmatch(_CONTENT_RANGE, header.strip())
     if found is None or int(found.group(1)) != offset:
         return None
     end = int(found.group(2)) + 1
@@ -253,7 +253,8 @@ def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
             url=response.url,
             transient=not response.framed,
         )
-    return [_LONE.sub("\N{REPLACEMENT CHARACTER}", tag) for tag in tags]
+    lone = re.compile(_LONE)
+    return [lone.sub("\N{REPLACEMENT CHARACTER}", tag) for tag in tags]
 
 
 def _next_page(response: Response) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +136,7 @@ class Receiving:
         if found != known:  # no row: it was left by a process that was killed just then
             with self.db.write() as connection:
                 facts.record(connection, digest, size, found)
-        return Receipt(replace(descriptor, size=size), *found, existed=True)
+        return Receipt(descriptor._replace(size=size), *found, existed=True)
 
     def _facts(self, digest: Digest) -> Facts | None:
         with self.db.read() as connection:
@@ -217,7 +216,7 @@ class Receiving:
         part.seal()
         # After COMMIT: the name may be lost, and a row without it is harmless.
         self._files.sync(digest.algorithm)
-        return Receipt(replace(blob.descriptor, size=got.size), got.diff_id, got.raw_size)
+        return Receipt(blob.descriptor._replace(size=got.size), got.diff_id, got.raw_size)
 
     def put_unknown(self, source: Raw, cancel: CancelToken) -> Receipt:
         """Store what ``source`` holds, whatever that is; its digest is computed on the way.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.model import gojson, mediatype, v1
 from dray.model._fields import load_object
@@ -21,11 +20,10 @@ if TYPE_CHECKING:
     from dray.model.schema1 import Schema1
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
+class Derived(NamedTuple):
     """A config, whose digest is the image id, and a schema2 manifest over it."""
 
-    config: bytes = field(repr=False)
+    config: bytes
     manifest: Manifest
 
 
@@ -39,7 +37,7 @@ def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
     history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
     diff_ids = [layer.diff_id for layer in layers if layer.diff_id is not None]
     config = v1.config_from_v1(steps[-1].v1_json, diff_ids, history)
-    entries = [replace(layer.descriptor, media_type=mediatype.DOCKER_LAYER) for layer in layers]
+    entries = [layer.descriptor._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
     descriptor = Descriptor.of(config, mediatype.DOCKER_CONFIG)
     return Derived(config, docker_manifest(descriptor, entries))
 
