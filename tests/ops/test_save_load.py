@@ -588,7 +588,7 @@ def test_an_image_that_is_removed_meanwhile_is_saved_whole(
 
     client.save(name, tmp_path / "saved", on_event=remove)
     assert removed
-    assert list(client.store.listing()) == []
+    assert not [row for row in client.store.listing() if row.name]
     assert str(client.load(tmp_path / "saved", store=next(stores))[0].id) == IMAGE.id
     assert client.store.gc().digests
 
@@ -743,7 +743,7 @@ def test_a_load_that_is_interrupted(tmp_path: Path, store: Store, environment: d
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         process.stdin.close()
-    assert list(store.listing()) == []
+    assert not [row for row in store.listing() if row.name]
     assert list((tmp_path / "store" / "leases").iterdir()) == []
 
 

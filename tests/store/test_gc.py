@@ -15,6 +15,7 @@ from dray.content.ports import blob_of
 from dray.errors import InvalidReference, NotFound, StoreError
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
+from dray.model.reference import Reference
 from dray.store import LocalStore, gc
 from dray.testing import BuiltImage, FakeRegistry, build_image, build_index, tar_layer
 
@@ -63,6 +64,21 @@ def test_an_image_may_have_many_names(store: library.Store, client: library.Clie
     store.tag(FIRST.id[7:13], "other.example/x:y")
     assert str(store.get("mine").id) == str(store.get("other.example/x:y").id) == FIRST.id
     assert str(store.get("mine").digest) == FIRST.digest
+
+
+def test_an_image_that_was_collected_gets_no_name_while_somebody_stores_it_again(
+    store: library.Store, client: library.Client, host: str
+):
+    """ARCHITECTURE: "Nothing becomes visible in the store before it is verified"."""
+    found = client.pull(f"{host}:1")
+    store.remove(f"{host}:1")
+    store.gc()
+    with store.ingest() as ingest:
+        manifest = Descriptor("", Digest.parse(FIRST.digest), len(FIRST.manifest.data))
+        ingest.put_bytes(manifest, FIRST.manifest.data, CancelToken())
+        with pytest.raises(NotFound, match="is missing from the image"):
+            store.pin(Reference.parse("mine:1"), found.root, found.record.manifest)
+    assert not names(store)
 
 
 def test_a_name_moves_to_another_image(store: library.Store, client: library.Client, host: str):

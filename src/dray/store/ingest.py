@@ -133,6 +133,9 @@ class Ingest(Receiving):
         """
         self._sync()
         with self.db.write() as connection:
+            if images.find_image(connection, manifest) is None:
+                # Collected since the caller saw it; files may be there, on their way back.
+                raise _incomplete(manifest)
             self._require(connection, root, manifest)
             self.renamed |= refs.set_ref(connection, reference, root, manifest)
 
@@ -140,10 +143,7 @@ class Ingest(Receiving):
         """Raise `NotFound` unless all of an image is there; in the transaction that names it."""
         for digest in sorted(graph.needed(connection, str(root), str(manifest))):
             if not self._files.has(digest):
-                raise NotFound(
-                    f"{digest} is missing from the image",
-                    hint="pull the image again to mend it",
-                )
+                raise _incomplete(digest)
 
     def drop(self, connection: sqlite3.Connection, references: Collection[Reference]) -> None:
         """Drop names in a transaction of the caller's; images stay until they are collected."""
@@ -158,3 +158,7 @@ class Ingest(Receiving):
         for algorithm in sorted(self._unsynced):
             self._files.sync(algorithm)
         self._unsynced.clear()
+
+
+def _incomplete(missing: object) -> NotFound:
+    return NotFound(f"{missing} is missing from the image", hint="pull the image again to mend it")
