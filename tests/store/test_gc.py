@@ -6,6 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,7 +71,7 @@ def test_an_image_may_have_many_names(store: library.Store, client: library.Clie
 def test_an_image_that_was_collected_gets_no_name_while_somebody_stores_it_again(
     store: library.Store, client: library.Client, host: str
 ):
-    """ARCHITECTURE: "Nothing becomes visible in the store before it is verified"."""
+    """Its files are there again, one by one; it is whole when it is recorded."""
     found = client.pull(f"{host}:1")
     store.remove(f"{host}:1")
     store.gc()
@@ -415,3 +417,79 @@ def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
     assert all_of(FIRST) <= blobs(store)
     store.rebuild()
     assert tags(store) == ["app:1"]
+
+
+COLLECTING = """
+import os, signal, sys
+from pathlib import Path
+from dray.store import LocalStore
+
+left = int(sys.argv[2])
+
+def look(event, arguments):
+    global left
+    if event == "os.remove" and len(str(arguments[0]).rpartition("/")[2]) == 64:
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(look)
+LocalStore(Path(sys.argv[1])).gc()
+"""
+
+
+@pytest.mark.parametrize("removed", [2, 3, 6])
+def test_nothing_speaks_of_what_a_killed_collection_has_removed(
+    store: library.Store, client: library.Client, fake: FakeRegistry, removed: int
+):
+    """Files do not come back when a transaction does: nothing is to be half there."""
+    arm = build_image([BASE, tar_layer({"a": b"3"})], architecture="arm64")
+    index = build_index(
+        [
+            (FIRST, {"os": "linux", "architecture": "amd64"}),
+            (arm, {"os": "linux", "architecture": "arm64"}),
+        ]
+    )
+    fake.add_image("team/app", index, "multi")
+    name = f"{fake.host}/team/app:multi"
+    client.pull(name, all_platforms=True)
+    store.untag(name)
+    before = blobs(store)
+    killed = subprocess.run(
+        [sys.executable, "-c", COLLECTING, str(store.path), str(removed)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(before - blobs(store)) in {removed - 1, removed}  # two threads are at it
+    assert not names(store)
+    assert not store.images()
+    assert client.pull(name, platform="linux/amd64").platforms == ("linux/amd64",)
+    assert not store.check().problems
+    store.gc()
+    # What the index lists and is still there belongs to it.
+    assert all_of(FIRST) | {index.digest} <= blobs(store) <= before
+
+
+def test_a_document_that_comes_during_a_collection_does_not_outlive_its_layers(
+    store: library.Store,
+):
+    """Somebody stores it after the files were listed, and dies; its layers were there before."""
+    layers = [piece.data for piece in FIRST.blobs()]
+    with store.ingest() as ingest:
+        for data in layers:
+            ingest.put_bytes(Descriptor.of(data, ""), data, CancelToken())
+    manifest = Digest.parse(FIRST.digest)
+    with store.ingest() as ingest, ingest.db.write() as connection:
+        collecting = threading.Thread(target=store.gc)
+        collecting.start()
+        while len(list((store.path / "leases").iterdir())) < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)  # it lists files now, and then waits for this transaction
+        (store.path / "blobs" / "sha256" / manifest.hex).write_bytes(FIRST.manifest.data)
+        connection.execute("INSERT INTO documents VALUES (?, ?, 'x')", [FIRST.digest] * 2)
+        for piece in FIRST.blobs():
+            connection.execute("INSERT INTO edges VALUES (?, ?, 1)", (FIRST.digest, piece.digest))
+    collecting.join()
+    assert blobs(store) == {FIRST.digest}
+    with pytest.raises(NotFound):
+        store.document(manifest)
+    assert store.gc().digests == [FIRST.digest]

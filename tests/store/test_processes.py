@@ -14,6 +14,7 @@ import pytest
 
 from dray.model.digest import Digest
 from dray.store import LocalStore
+from dray.store.db import Database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,3 +104,33 @@ def test_killed_writers_harm_nobody(tmp_path: Path, rounds: int) -> None:
     with sqlite3.connect(path / "dray.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     store.close()
+
+
+RECOVERING = """
+import fcntl, os, sys, time
+
+# As SQLite does while it reads the log again, after somebody was killed: the index of the log
+# has no valid head, and the third lock is held (sqlite.org, "WAL-mode File Format", 2.3).
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(file, fcntl.LOCK_EX, 1, 122)
+os.pwrite(file, bytes(96), 0)
+print("ready", flush=True)
+time.sleep(1)
+"""
+
+
+def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
+    """SPEC, section 4: "Two processes may do any of this at once"."""
+    database = Database(tmp_path / "dray.db")
+    with database.read() as connection:
+        connection.execute("SELECT count(*) FROM refs").fetchone()
+    command = [sys.executable, "-c", RECOVERING, str(tmp_path / "dray.db-shm")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with database.write() as connection:
+            connection.execute("INSERT INTO blobs VALUES ('sha256:0', 1, NULL, NULL)")
+        assert process.wait() == 0
+    with database.read() as connection:
+        assert connection.execute("SELECT digest FROM blobs").fetchall() == [("sha256:0",)]
+    database.close()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from dray.model.digest import HEX_LENGTHS
 from dray.store.locks import fsync_directory, make_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dray.model.digest import Digest
 
 
@@ -79,10 +81,18 @@ class BlobFiles:
         found = os.stat(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH116 - see above
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
-    def unlink(self, digest: str) -> None:
-        """Remove a blob if it is there; the digest is text, as in `all`."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH108 - see above
+    def unlink(self, digests: Iterable[str]) -> None:
+        """Remove blobs as far as they are there; the digests are text, as in `all`."""
+        # By names within one directory: looking up whole paths is a tenth of the work.
+        for algorithm, some in itertools.groupby(digests, lambda each: each.partition(":")[0]):
+            try:
+                directory = os.open(f"{self._blobs}/{algorithm}", os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            try:
+                _unlink(directory, [digest.partition(":")[2] for digest in some])
+            finally:
+                os.close(directory)
 
     def prepare(self, digest: Digest) -> None:
         """Make the directories that a blob needs."""
@@ -101,3 +111,11 @@ class BlobFiles:
     def sync(self, algorithm: str) -> None:
         """Make the names of blobs survive a loss of power."""
         fsync_directory(f"{self._blobs}/{algorithm}")
+
+
+def _unlink(directory: int, names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:  # `suppress` costs an eighth of it, and there are thousands
+            continue

@@ -214,7 +214,7 @@ def remove_damaged(db: Database, files: BlobFiles, digests: Collection[str]) -> 
             with db.write():
                 # The same file still? Somebody may have mended it in the meantime.
                 if files.identity(digest) == before:
-                    files.unlink(digest)
+                    files.unlink([digest])
         except FileNotFoundError:
             continue
 

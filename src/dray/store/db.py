@@ -232,7 +232,9 @@ class Database:
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
-                    busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                    # What is above the lowest byte says why: somebody was killed, and the log
+                    # is just being read anew.
+                    busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
                     if not busy or self._closing or time.monotonic() > ends:
                         raise
                 else:

@@ -3,11 +3,17 @@
 A mark is worth what the database says, so marking and unlinking happen in one transaction:
 nobody can lease or name a blob between the two. To let others in, a transaction takes a batch
 of blobs at most; the next one marks anew if anybody has written in the meantime.
+
+Files do not come back when a transaction does: who is killed in one must leave nothing that
+speaks of what he has unlinked. So names and documents are forgotten first, in transactions of
+their own, and then files go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.store import leases, refs
@@ -16,15 +22,14 @@ from dray.store.locks import lock_abandoned
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from dray.store.blobs import BlobFiles
     from dray.store.db import Database
 
-BATCH = 500  # blobs that one transaction unlinks
-_DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
-_KEYS = (("blobs", "digest"), ("provenance", "digest"))
+BATCH = 900  # blobs that one transaction unlinks; SQLite may take 999 parameters
+_UNLINKERS = 2  # threads that do it: half of the time is the system's, which works in parallel
 
 
 class Collected(NamedTuple):
@@ -46,6 +51,76 @@ class Collected(NamedTuple):
         """What is neither a document nor the config of an image."""
         others = self.documents.union(self.images)
         return [digest for digest in self.digests if digest not in others]
+
+
+class _Garbage(NamedTuple):
+    """What is to go: documents to be forgotten, and then all files; taken from the end.
+
+    In order, so that a batch concerns few pages of the database.
+    """
+
+    documents: list[str]
+    files: list[str]
+
+
+def _garbage(connection: sqlite3.Connection, candidates: set[str], held: set[str]) -> _Garbage:
+    """Return which ``candidates`` are not ``held``, and all documents that are not.
+
+    Those too that have come since somebody looked for candidates: none may stay without its
+    layers.
+    """
+    documents = {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
+    return _Garbage(sorted(documents - held), sorted(candidates - held))
+
+
+def _take(some: list[str]) -> list[str]:
+    batch = some[-BATCH:]
+    del some[-BATCH:]
+    return batch
+
+
+def _marks(batch: Sequence[str]) -> str:
+    return ",".join("?" * len(batch))
+
+
+def _delete(
+    connection: sqlite3.Connection, keys: Sequence[tuple[str, str]], batch: Sequence[str]
+) -> None:
+    for table, key in keys:
+        connection.execute(f"DELETE FROM {table} WHERE {key} IN ({_marks(batch)})", batch)  # noqa: S608 - only names and marks
+
+
+@contextlib.contextmanager
+def _unlinking(files: BlobFiles, digests: Sequence[str]) -> Iterator[None]:
+    """Remove files while the block runs, all of them before it is left."""
+    failed: list[Exception] = []
+
+    def unlink(some: Sequence[str]) -> None:
+        try:
+            files.unlink(some)
+        except Exception as error:  # noqa: BLE001 - raised again where the block ends
+            failed.append(error)
+
+    shares = [digests[start::_UNLINKERS] for start in range(_UNLINKERS)]
+    threads = [threading.Thread(target=unlink, args=(share,)) for share in shares if share]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        _join(threads)
+    if failed:
+        raise failed[0]
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for threads, whatever interrupts: they must not outlive the transaction."""
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        _join(threads)
+        raise
 
 
 class Collector:
@@ -70,47 +145,41 @@ class Collector:
         in the former other images without a name stay whole, they wait for the latter.
         """
         candidates = self._everything() if only is None else set(only)
-        garbage: list[str] = []
+        garbage = _Garbage([], [])
         seen = None
         while True:
             with self._db.write() as connection:
                 version = connection.execute("PRAGMA data_version").fetchone()[0]
+                dropped = False
                 if version != seen:  # somebody else has written since the last mark
                     for lease in leases.dead(connection, self._leases):
                         leases.release(connection, lease)
                     held = reachable(connection, only)
                     if only is None:
-                        self.renamed |= refs.drop_loose(connection, held)
-                    garbage = self._garbage(connection, candidates - held)
+                        dropped = refs.drop_loose(connection, held)
+                        self.renamed |= dropped
+                    garbage = _garbage(connection, candidates, held)
                     seen = version
-                batch, garbage = garbage[:BATCH], garbage[BATCH:]
-                if batch:
+                if garbage.documents:
+                    self._forget(connection, _take(garbage.documents))
+                elif garbage.files and not dropped:
+                    batch = _take(garbage.files)
                     self._remove(connection, batch)
-            if not garbage:
+                    candidates.difference_update(batch)
+            if not garbage.documents and not garbage.files:
                 return self._collected()
-            candidates.difference_update(batch)
 
     def plan(self) -> Collected:
         """Return what `collect` would remove of everything; nothing is changed."""
         candidates = self._everything()
         with self._db.snapshot() as connection:
             held = reachable(connection, dead=leases.dead(connection, self._leases))
-            garbage = self._garbage(connection, candidates - held)
-            for start in range(0, len(garbage), BATCH):
-                self._account(connection, garbage[start : start + BATCH])
+            garbage = _garbage(connection, candidates, held)
+            while garbage.documents:
+                self._account_documents(connection, _take(garbage.documents))
+            while garbage.files:
+                self._account(connection, _take(garbage.files))
         return self._collected()
-
-    def _garbage(self, connection: sqlite3.Connection, garbage: set[str]) -> list[str]:
-        """Put documents first: an image is unknown before its layers begin to go.
-
-        In order, so that a batch concerns few pages of the database.
-        """
-        if not garbage:
-            return []
-        rows = connection.execute("SELECT digest FROM documents").fetchall()
-        documents = garbage.intersection(digest for (digest,) in rows)
-        self._documents |= documents
-        return [*sorted(documents), *sorted(garbage - documents)]
 
     def _everything(self) -> set[str]:
         """Return all that could be collected: files, and rows whose files are gone."""
@@ -125,24 +194,32 @@ class Collector:
         images = list(dict.fromkeys(self._images))
         return Collected(self._digests, self._size, images, frozenset(self._documents))
 
+    def _account_documents(self, connection: sqlite3.Connection, batch: list[str]) -> None:
+        query = f"SELECT id FROM images WHERE manifest IN ({_marks(batch)})"  # noqa: S608 - only marks
+        self._images += [image_id for (image_id,) in connection.execute(query, batch)]
+        self._documents.update(batch)
+
+    def _forget(self, connection: sqlite3.Connection, batch: list[str]) -> None:
+        """Drop what the database says of documents."""
+        self._account_documents(connection, batch)
+        keys = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
+        _delete(connection, keys, batch)
+
     def _account(self, connection: sqlite3.Connection, batch: list[str]) -> None:
-        many = ",".join("?" * len(batch))
-        rows = connection.execute(f"SELECT digest, size FROM blobs WHERE digest IN ({many})", batch)  # noqa: S608 - only marks
-        sizes = dict(rows.fetchall())
-        self._size += sum(sizes.values())
-        self._size += sum(self._files.size_of(digest) for digest in batch if digest not in sizes)
-        if not self._documents.isdisjoint(batch):
-            rows = connection.execute(f"SELECT id FROM images WHERE manifest IN ({many})", batch)  # noqa: S608 - as above
-            self._images += [image_id for (image_id,) in rows]
+        recorded = f"FROM blobs WHERE digest IN ({_marks(batch)})"
+        count, size = connection.execute(f"SELECT count(*), sum(size) {recorded}", batch).fetchone()
+        self._size += size or 0
+        if count < len(batch):
+            rows = connection.execute(f"SELECT digest {recorded}", batch)
+            lost = set(batch).difference(digest for (digest,) in rows)
+            self._size += sum(map(self._files.size_of, lost))
         self._digests += batch
 
     def _remove(self, connection: sqlite3.Connection, batch: list[str]) -> None:
+        """Unlink the files of blobs, and drop what is known of them."""
         self._account(connection, batch)
-        for digest in batch:
-            self._files.unlink(digest)
-        many = ",".join("?" * len(batch))
-        for table, key in _KEYS if self._documents.isdisjoint(batch) else _DOCUMENT_KEYS + _KEYS:
-            connection.execute(f"DELETE FROM {table} WHERE {key} IN ({many})", batch)  # noqa: S608 - only names and marks
+        with _unlinking(self._files, batch):
+            _delete(connection, (("blobs", "digest"), ("provenance", "digest")), batch)
 
     def run(self, *, dry_run: bool) -> Collected:
         """Remove all that nothing holds, and what dead operations left."""

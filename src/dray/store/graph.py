@@ -18,7 +18,7 @@ def reachable(
     """Return all that a name or a lease holds, digests as text; leases in ``dead`` hold nothing.
 
     Names by digest that only came along with a tag hold nothing by themselves, unless ``only``
-    is about to be removed: then all names hold, and all images that are not in it. Edges are
+    is about to be removed: then all names hold, and all documents that are not in it. Edges are
     followed whether they were wanted or not: what an index lists and the store has belongs
     to it.
     """
@@ -26,8 +26,8 @@ def reachable(
     roots = {root for root, _, kept in named if kept or only is not None}
     roots.update([manifest for _, manifest, kept in named if kept or only is not None])
     if only is not None:
-        images = connection.execute("SELECT manifest FROM images")
-        roots.update(digest for (digest,) in images if digest not in only)
+        documents = connection.execute("SELECT digest FROM documents")
+        roots.update(digest for (digest,) in documents if digest not in only)
     for lease, digest in connection.execute("SELECT lease, digest FROM leases"):
         if lease not in dead:
             roots.add(digest)
