@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dray import Client, DrayError, NetworkError, Store, Unauthorized
@@ -248,6 +248,7 @@ def talkative() -> Iterator[FakeRegistry]:
     value=header_values,
     status=st.sampled_from([200, 401, 429, 503, 206]),
 )
+@example(name="Link", value="<?last=%80>;rel=next", status=200)  # empty, and the next one is it
 def test_any_header_gives_an_answer_or_an_error_of_ours(
     talkative: FakeRegistry, store: Store, name: str, value: str, status: int
 ):

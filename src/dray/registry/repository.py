@@ -235,24 +235,9 @@ class Repository:
         return place
 
     def tags(self) -> Iterator[str]:
-        """Yield all tags, page by page: the registry's, since mirrors may have but some."""
-        query: str | None = ""
-        seen: set[str] = set()
-        blank = 0
-        while query is not None:
-            at = query
-            page, query = self._anywhere(
-                lambda api, at=at: api.tags(self._cancel, at),  # type: ignore[misc]
-                registry_first=True,
-            )
-            fresh = [tag for tag in page if tag not in seen]
-            blank = 0 if page else blank + 1
-            if not fresh and (page or blank > MAX_BLANK):
-                return  # some registries ignore the paging parameters
-            seen.update(fresh)
-            if len(seen) > MAX_LISTED:
-                raise Unsupported(f"{self.reference.name} lists over {MAX_LISTED:,} tags")
-            yield from fresh
+        """Yield all tags, page by page."""
+        for page in self._pages(lambda api, query: api.tags(self._cancel, query), "", "tags"):
+            yield from page
 
     def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
         """Return what refers to a document: signatures, SBOMs and the like.
@@ -260,46 +245,60 @@ class Repository:
         Where the registry has no API for it, the index that clients keep under a tag is read
         (OCI distribution spec, "Referrers Tag Schema"); without one there are none.
         """
+        size = 0
+
+        def ask(api: V2, query: str) -> tuple[Sequence[Descriptor], str | None]:
+            nonlocal size
+            answer = api.referrers(digest, self._cancel, query)
+            if answer is None:
+                return self._tagged_referrers(api, digest), None
+            served, following = answer
+            size += len(served.raw)
+            if size > MAX_REFERRERS:
+                raise Unsupported(f"{digest} has over {MAX_REFERRERS >> 20} MiB of referrers")
+            with served.perhaps_cut():
+                return _entries(parse(served.raw, served.media_type)), following
+
+        query = f"artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
         found: dict[Digest, Descriptor] = {}
-        size = blank = 0
-        query: str | None = f"artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-        while query is not None:
-            at = query
-            page = self._anywhere(
-                lambda api, at=at: self._referrers(api, digest, at),  # type: ignore[misc]
-                registry_first=True,
-            )
-            entries, length, query = page or (self._tagged_referrers(digest), 0, None)
-            fresh = {entry.digest: entry for entry in entries if entry.digest not in found}
-            blank = 0 if entries else blank + 1
-            if not fresh and (entries or blank > MAX_BLANK):
-                break  # some registries ignore the paging parameters
-            found |= fresh
-            size += length
-            if len(found) > MAX_LISTED or size > MAX_REFERRERS:
-                raise Unsupported(
-                    f"{digest} has over {MAX_LISTED:,} referrers, or {MAX_REFERRERS >> 20} MiB"
-                )
+        for page in self._pages(ask, query, "referrers"):
+            for entry in page:
+                found.setdefault(entry.digest, entry)
         # Registries may leave the filter to their clients.
         return [entry for entry in found.values() if artifact_type in {"", entry.artifact_type}]
 
-    def _referrers(
-        self, api: V2, digest: Digest, query: str
-    ) -> tuple[Sequence[Descriptor], int, str | None] | None:
-        answer = api.referrers(digest, self._cancel, query)
-        if answer is None:
-            return None
-        served, following = answer
-        with served.perhaps_cut():
-            document = parse(served.raw, served.media_type)
-        return _entries(document), len(served.raw), following
+    def _pages(
+        self, ask: Callable[[V2, str], tuple[Sequence[T], str | None]], query: str, what: str
+    ) -> Iterator[Sequence[T]]:
+        """Yield what is new on each page of a list: the registry's, mirrors may have but some.
 
-    def _tagged_referrers(self, digest: Digest) -> Sequence[Descriptor]:
+        Ends where a page has nothing new, since some registries ignore the paging parameters,
+        and where the next page is one that was asked for before.
+        """
+        following: str | None = query
+        asked: set[str] = set()
+        seen: set[T] = set()
+        blank = 0
+        while following is not None and following not in asked:
+            at = following
+            asked.add(at)
+            page, following = self._anywhere(
+                lambda api, at=at: ask(api, at),  # type: ignore[misc]
+                registry_first=True,
+            )
+            fresh = [entry for entry in page if entry not in seen]
+            blank = 0 if page else blank + 1
+            if not fresh and (page or blank > MAX_BLANK):
+                return
+            seen.update(fresh)
+            if len(seen) > MAX_LISTED:
+                raise Unsupported(f"{self.reference.name} lists over {MAX_LISTED:,} {what}")
+            yield fresh
+
+    def _tagged_referrers(self, api: V2, digest: Digest) -> Sequence[Descriptor]:
         tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
         try:
-            return _entries(
-                self._anywhere(lambda api: self._get_tag(api, tag), registry_first=True)[1]
-            )
+            return _entries(self._get_tag(api, tag)[1])
         except NotFound:
             return ()
 
