@@ -678,6 +678,17 @@ def test_the_command_and_files(dray: Dray, name: str, tmp_path: Path):
     assert "cut off" in broken.stderr
 
 
+def test_the_command_prints_each_id_once(dray: Dray, client: Client, fake: FakeRegistry, name: str):
+    fake.add_image("second", OTHER, "t")
+    client.pull(f"{fake.host}/second:t")
+    client.store.tag(name, "mine:1")
+    names = (f"{fake.host}/second:t", name, "mine:1")
+    path = client.store.path.with_name("a.tar")
+    client.save(names, path)
+    loaded = dray("load", "-i", str(path))
+    assert loaded.stdout == f"{OTHER.id}\n{IMAGE.id}\n"
+
+
 def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):
     import pty
 

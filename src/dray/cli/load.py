@@ -40,7 +40,6 @@ def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) 
             found = client.load(archive, platform=platform, on_event=shown)
     finally:
         shown.close()
-    for image in found:
-        for _ in image.names or ("",):
-            click.echo(str(image.id))
+    for image_id in dict.fromkeys(image.id for image in found):
+        click.echo(str(image_id))
     store.close()
