@@ -508,6 +508,47 @@ def test_a_reader_that_goes_away_is_no_error(dray: Dray, pulled: str):
     assert errors == ""
 
 
+def with_closed_stdout(dray: Dray, *arguments: str) -> tuple[int, str]:
+    """Run the command as `dray … >&-` does; return its exit code and what it says."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "dray", *arguments],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dray.environment,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["save", "-q", "NAME"],
+        ["pull", "-q", "NAME"],
+        ["images"],
+        ["images", "-q"],
+        ["show", "NAME"],
+        ["config", "NAME"],
+        ["blob", "NAME", IMAGE.layers[0].digest],
+        ["--version"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_result_for_a_closed_stdout_is_an_error(dray: Dray, pulled: str, arguments: list[str]):
+    given = [argument.replace("NAME", pulled) for argument in arguments]
+    says = "dray: cannot write the result: standard output is closed\n"
+    assert with_closed_stdout(dray, *given) == (1, says)
+
+
+def test_what_prints_no_result_needs_no_stdout(dray: Dray, pulled: str, tmp_path: Path):
+    assert with_closed_stdout(dray, "tag", pulled, "mine:1") == (0, "")
+    saved = tmp_path / "a.tar"
+    assert with_closed_stdout(dray, "save", "-q", "-o", str(saved), pulled) == (0, "")
+    assert dray("--store", str(tmp_path / "new"), "load", "-q", "-i", str(saved)).returncode == 0
+
+
 # Where the store is
 
 

@@ -24,10 +24,15 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Stand in for standard streams that are closed: files must not take their numbers."""
+    """Stand in for standard streams that are closed: files must not take their numbers.
+
+    What is written to a closed stdout is lost, so that fails: the stand-in is for reading.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
-        pass
+        if descriptor == 1:
+            os.close(descriptor)
+            os.open(os.devnull, os.O_RDONLY)
     os.close(descriptor)
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115 - for the whole run
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as above
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 - as above

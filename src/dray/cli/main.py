@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -218,7 +219,9 @@ def _broken(error: Exception, *, debug: bool) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, OSError):
-        say(f"dray: cannot write the result: {error.strerror or error}")
+        closed = error.errno == errno.EBADF  # what `entry` puts in place of a closed stdout
+        reason = "standard output is closed" if closed else error.strerror or error
+        say(f"dray: cannot write the result: {reason}")
     else:
         say(f"dray: internal error: {type(error).__name__}: {error}")
         say("  please report it with what --debug prints")
