@@ -270,6 +270,19 @@ def test_an_index_for_other_machines_is_saved_and_loaded(
         client.save(f"oci:{tmp_path / 'layout'}", tmp_path / "docker")
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_image_for_another_platform_than_the_one_named_is_refused(
+    client: Client, name: str, tmp_path: Path, form: Format
+):
+    client.save(name, tmp_path / "right", format=form, platform="linux/amd64")
+    assert client.load(tmp_path / "right", platform="linux/amd64")
+    for address in (name, f"docker://{name}"):
+        with pytest.raises(PlatformMismatch, match="is for linux/amd64, not for linux/s390x") as no:
+            client.save(address, tmp_path / "wrong", format=form, platform="linux/s390x")
+        assert (no.value.subject, no.value.available) == (address, ("linux/amd64",))
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_schema1_is_saved_as_what_it_was_converted_to(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
 ):
@@ -687,6 +700,23 @@ def test_the_command_prints_each_id_once(dray: Dray, client: Client, fake: FakeR
     client.save(names, path)
     loaded = dray("load", "-i", str(path))
     assert loaded.stdout == f"{OTHER.id}\n{IMAGE.id}\n"
+
+
+@pytest.mark.parametrize("command", ["save", "history", "config", "inspect"])
+def test_the_image_that_has_none_for_a_platform_is_named(
+    dray: Dray, client: Client, fake: FakeRegistry, command: str
+):
+    fake.add_image("index", INDEX, "t")
+    name = f"{fake.host}/index:t"
+    client.pull(name)
+    for address in (name, f"store:{name}"):
+        done = dray(command, "--platform", "linux/s390x", address)
+        assert (done.returncode, done.stdout) == (3, "")
+        called = name if command == "save" else address
+        says = (
+            f"dray: {called}: there is no image for linux/s390x\n  it has: linux/amd64 linux/arm64"
+        )
+        assert done.stderr == f"{says}\n"
 
 
 def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):

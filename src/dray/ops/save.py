@@ -11,6 +11,7 @@ from dray.content.ports import Receipt
 from dray.content.verify import check_rootfs
 from dray.errors import NotFound, PlatformMismatch, Unsupported
 from dray.model import mediatype
+from dray.model.address import Where
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Index, Manifest
@@ -76,7 +77,11 @@ def save(
             if source.store is not None:
                 opened.enter_context(source.store.held(source.digest))
             emitter = Emitter(access.listener, str(address))
-            found = _choose(source, options, emitter, access.cancel)
+            try:
+                found = _choose(source, options, emitter, access.cancel)
+            except PlatformMismatch as error:
+                error.subject = address.name if address.where is Where.STORE else str(address)
+                raise
             known = chosen.setdefault(found.root.digest, found)
             name = source.reference or source.named
             # With a digest as well it is that which counts; it is no name in an archive.
@@ -118,6 +123,8 @@ class _Chosen:
 def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: CancelToken) -> _Chosen:
     cancel.check()
     digest, manifest = _manifest(source, options)
+    if options.platform is not None:
+        _check_platform(source, manifest, options.platform, cancel)
     root: Document = manifest
     if options.format != "docker" and options.platform is None and digest != source.digest:
         if not isinstance(source.document, Index):
@@ -145,6 +152,17 @@ def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
     if found.artifact is not None:
         raise Unsupported(f"this is {found.artifact}, not an image")
     return digest, found
+
+
+def _check_platform(
+    source: Source, manifest: Manifest, wanted: Platform, cancel: CancelToken
+) -> None:
+    """Refuse an image for another platform, as `load` refuses it; not all are in an index."""
+    mine = config_of(source.place, manifest.config, cancel).platform.normalized()
+    system = mine.os or wanted.os
+    if system != wanted.os or (mine.architecture and wanted.rank(mine) is None):
+        message = f"the image is for {mine}, not for {wanted}"
+        raise PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
 
 
 def _select(source: Source, options: SaveOptions) -> Selection:
