@@ -159,6 +159,31 @@ def test_filters_that_mean_nothing(dray: Dray, text: str):
     assert text in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "called"),
+    [
+        ("before=a", "before=b", "before"),
+        ("since=a", "since=a", "since"),
+        ("dangling=true", "dangling=false", "dangling"),
+        ("label=team=data", "label=team", "label=team"),
+    ],
+)
+def test_filters_that_are_given_twice(dray: Dray, first: str, second: str, called: str):
+    done = dray("images", "-f", first, "-f", second)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"dray: --filter {called} is given twice\n")
+
+
+def test_patterns_and_labels_may_be_several(dray: Dray, host: str):
+    def listed(*filters: str) -> list[str]:
+        given = [argument for text in filters for argument in ("--filter", text)]
+        return [row["id"] for row in json.loads(dray("images", "--json", *given).stdout)]
+
+    assert listed("reference=**/old", "reference=**/new") == [NEW.id, OLD.id]
+    assert listed("label=team", "label=tier") == [MIDDLE.id]
+    assert host
+
+
 def test_images_without_a_name(dray: Dray, host: str, store: library.Store):
     with store.ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")

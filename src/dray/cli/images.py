@@ -13,7 +13,7 @@ from dray.cli.main import settings
 from dray.model.reference import familiar_name, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dray.image import Store
     from dray.store.images import Line, Listed
@@ -54,7 +54,8 @@ def command(
 ) -> None:
     """List the images of the store, by name.
 
-    PATTERN is for names, with * and ? within the parts of a path and ** across them.
+    PATTERN is for names, with * and ? within the parts of a path and ** across them. Of several
+    patterns one has to match; all other filters have to hold.
     """
     store = settings(ctx).store()
     patterns, wanted = _wanted(pattern, filters)
@@ -74,7 +75,7 @@ def command(
 
 
 def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Read filters as docker writes them; of a kind that is given twice the last one counts."""
+    """Read filters as docker writes them; only patterns and labels may be several."""
     patterns = [] if pattern is None else [pattern]
     wanted: dict[str, Any] = {}
     for text in filters:
@@ -86,14 +87,24 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
             patterns.append(value)
         elif key == "label":
             name, equals, content = value.partition("=")
-            wanted.setdefault("labels", {})[name] = content if equals else None
+            labels = wanted.setdefault("labels", {})
+            _check_once(labels, name, f"label={name}")
+            labels[name] = content if equals else None
         elif key == "dangling":
+            _check_once(wanted, key, key)
             if value not in {"true", "false"}:
                 raise click.UsageError(f"--filter {text}: true or false")
             wanted[key] = value == "true"
         else:
+            _check_once(wanted, key, key)
             wanted[key] = value
     return patterns, wanted
+
+
+def _check_once(given: Mapping[str, object], key: str, called: str) -> None:
+    """Refuse a second filter of one kind: all have to hold, and only one could be kept."""
+    if key in given:
+        raise click.UsageError(f"--filter {called} is given twice")
 
 
 def _table(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> str:
