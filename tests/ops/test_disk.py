@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dray.errors import StoreError
+from dray.model.digest import Digest
 from dray.store.oserrors import translated
 from dray.testing import FakeRegistry, build_image, pseudo_random_files, tar_layer
 
@@ -98,6 +100,62 @@ def test_a_full_disk(
     done = dray("pull", "-q", name)
     assert (done.returncode, done.stdout) == (0, f"{BIG.id}\n")
     assert asked(fake) == [None, f"bytes={kept}-"]
+
+
+def fill(place: Path, free: int) -> None:
+    """Leave ``free`` bytes of a file system."""
+    with (place / "ballast").open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        file.truncate(file.tell() - free)
+
+
+def many_images(store: library.Store, count: int) -> None:
+    """Put documents with two small blobs each into a store, without names."""
+    with store.ingest() as ingest, ingest.db.write() as connection:
+        directory = store.path / "blobs" / "sha256"
+        directory.mkdir(parents=True)
+        for number in range(count):
+            parts = [f"{number} {part}".encode() for part in range(3)]
+            manifest, *children = [str(Digest.of(data)) for data in parts]
+            for digest, data in zip((manifest, *children), parts, strict=True):
+                (directory / digest.partition(":")[2]).write_bytes(data)
+                connection.execute("INSERT INTO blobs VALUES (?, 5, NULL, NULL)", (digest,))
+            connection.execute("INSERT INTO documents VALUES (?, ?, 'x')", (manifest, manifest))
+            connection.executemany(
+                "INSERT INTO edges VALUES (?, ?, 1)", [(manifest, child) for child in children]
+            )
+    store.close()
+
+
+@pytest.mark.parametrize("free", [48, 192])
+def test_a_disk_that_is_nearly_full_is_collected(
+    mount: Callable[..., Path], store: library.Store, free: int
+):
+    """The log of the database grows by what is removed; it must find its room step by step."""
+    place = mount("store", "20m")
+    many_images(store, 600)
+    fill(place, free * 1024)
+    assert len(store.gc().digests) == 1800
+    assert not list((place / "blobs" / "sha256").iterdir())
+
+
+def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(
+    dray: Dray, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
+):
+    store.close()
+    fake.add_image("small", SMALL, "t")
+    place = mount("store", "2m")
+    assert dray("pull", "-q", f"{fake.host}/small:t").returncode == 0
+    (place / "ingest" / f"sha256-{'0' * 64}.part").write_bytes(bytes(100_000))
+    fill(place, 0)
+    assert SMALL.id[7:19] in dray("images").stdout
+    assert "no space left" in dray("rm", f"{fake.host}/small:t").stderr
+    done = dray("gc")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 broken download" in done.stdout
+    assert dray("rm", f"{fake.host}/small:t").returncode == 0
 
 
 def test_a_disk_that_is_full_from_the_start(

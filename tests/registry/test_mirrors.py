@@ -8,7 +8,14 @@ import pytest
 
 from dray.content.cancel import CancelToken
 from dray.content.retry import RetryPolicy
-from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, RegistryError
+from dray.errors import (
+    DrayError,
+    IntegrityError,
+    InvalidDocument,
+    NetworkError,
+    NotFound,
+    RegistryError,
+)
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.reference import Reference
@@ -126,6 +133,13 @@ def test_a_dead_registry_leaves_the_mirror(places: Places):
     places.mirror.inject(Fault(Cut(after=1000), path="/blobs/", times=1))
     assert places.read() == LAYER.data
     assert places.repository.document(Digest.parse(IMAGE.digest)).raw == IMAGE.manifest.data
+
+
+def test_a_mirror_does_not_speak_for_a_registry_that_is_down(places: Places):
+    """That a mirror has no list of referrers does not mean that there are no signatures."""
+    places.registry.close()
+    with pytest.raises(NetworkError):
+        places.repository.referrers(Digest.parse(IMAGE.digest))
 
 
 def test_the_registrys_word_is_final(places: Places):

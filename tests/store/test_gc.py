@@ -19,7 +19,7 @@ from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.reference import Reference
 from dray.store import LocalStore, gc
-from dray.testing import BuiltImage, FakeRegistry, build_image, build_index, tar_layer
+from dray.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
     import dray as library
@@ -404,12 +404,16 @@ def test_a_database_that_was_replaced_is_opened_anew(
     other.close()
 
 
+@pytest.mark.parametrize("how", ["gone", "empty"])
 def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
-    store: library.Store, client: library.Client, host: str
+    store: library.Store, client: library.Client, host: str, how: str
 ):
     client.pull(f"{host}:1")
     store.close()
-    (store.path / "dray.db").unlink()
+    if how == "empty":  # as after a crash, or on a full disk
+        (store.path / "dray.db").write_bytes(b"")
+    else:
+        (store.path / "dray.db").unlink()
     for change in (store.gc, store.images, lambda: client.pull(f"{host}:2")):
         with pytest.raises(StoreError, match="database is gone") as caught:
             change()
@@ -417,6 +421,52 @@ def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
     assert all_of(FIRST) <= blobs(store)
     store.rebuild()
     assert tags(store) == ["app:1"]
+
+
+def multi(fake: FakeRegistry) -> tuple[str, BuiltIndex]:
+    """Put an image for two platforms into a registry; the first is `FIRST`."""
+    arm = build_image([BASE, tar_layer({"a": b"3"})], architecture="arm64")
+    index = build_index(
+        [
+            (FIRST, {"os": "linux", "architecture": "amd64"}),
+            (arm, {"os": "linux", "architecture": "arm64"}),
+        ]
+    )
+    fake.add_image("team/app", index, "multi")
+    return f"{fake.host}/team/app:multi", index
+
+
+def test_an_image_of_an_index_without_a_name_is_removed(
+    store: library.Store, client: library.Client, fake: FakeRegistry
+):
+    """The index goes with it; other platforms stay for `gc`, as other unnamed images do."""
+    name, index = multi(fake)
+    client.pull(name, all_platforms=True)
+    store.untag(name)
+    store.untag(f"{name.rpartition(':')[0]}@{index.digest}")
+    removed = store.remove(FIRST.id)
+    assert removed.collected.images == [FIRST.id]
+    (other,) = store.images()
+    assert other.record.platform == "linux/arm64"
+    assert not store.check().problems
+    store.gc()
+    assert not blobs(store)
+
+
+def test_no_name_for_an_index_that_was_collected_beside_its_image(
+    store: library.Store, client: library.Client, fake: FakeRegistry
+):
+    name, index = multi(fake)
+    found = client.pull(name, platform="linux/amd64")
+    fake.add_image("team/app", FIRST, "1")
+    client.pull(f"{fake.host}/team/app:1")  # holds the image, not the index
+    store.untag(name)
+    store.gc()
+    with store.ingest() as ingest:
+        raw = index.index.data
+        ingest.put_bytes(Descriptor("", found.root, len(raw)), raw, CancelToken())
+        with pytest.raises(NotFound, match="is missing from the image"):
+            store.pin(Reference.parse("mine:1"), found.root, found.record.manifest)
 
 
 COLLECTING = """
@@ -443,15 +493,7 @@ def test_nothing_speaks_of_what_a_killed_collection_has_removed(
     store: library.Store, client: library.Client, fake: FakeRegistry, removed: int
 ):
     """Files do not come back when a transaction does: nothing is to be half there."""
-    arm = build_image([BASE, tar_layer({"a": b"3"})], architecture="arm64")
-    index = build_index(
-        [
-            (FIRST, {"os": "linux", "architecture": "amd64"}),
-            (arm, {"os": "linux", "architecture": "arm64"}),
-        ]
-    )
-    fake.add_image("team/app", index, "multi")
-    name = f"{fake.host}/team/app:multi"
+    name, index = multi(fake)
     client.pull(name, all_platforms=True)
     store.untag(name)
     before = blobs(store)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dray.errors import StoreError
 from dray.model.digest import Digest
 from dray.store import LocalStore
 from dray.store.db import Database
@@ -134,3 +135,22 @@ def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
     with database.read() as connection:
         assert connection.execute("SELECT digest FROM blobs").fetchall() == [("sha256:0",)]
     database.close()
+
+
+def test_a_writer_does_not_wait_for_what_cannot_come(tmp_path: Path):
+    """A thread that reads what somebody has changed since cannot write; nor by waiting."""
+    database, other = Database(tmp_path / "dray.db"), Database(tmp_path / "dray.db")
+    add = "INSERT INTO blobs VALUES (?, 1, NULL, NULL)"
+    with database.write() as connection:
+        connection.executemany(add, [(f"sha256:{number}",) for number in range(10)])
+    with database.read() as connection:
+        rows = connection.execute("SELECT digest FROM blobs")
+        assert rows.fetchone()
+        with other.write() as changing:
+            changing.execute(add, ("sha256:a",))
+        began = time.process_time()
+        with pytest.raises(StoreError, match="locked"), database.write():
+            pass
+        assert time.process_time() - began < 5  # of the 30 s that it would spin
+    database.close()
+    other.close()

@@ -100,6 +100,8 @@ class ContentPuller:
         blobs = [record.id, *(layer.digest for layer in selection.layers)]
         if not self._ingest.hold({*blobs, record.manifest}).issuperset({*blobs, record.manifest}):
             return None
+        if self._store.image(record.manifest) is None:
+            return None  # collected before we held it; its files were about to go
         if self._options.verify_layers and not self._ingest.all_followed(blobs[1:]):
             return None  # it came without verification; nothing but that is missing
         platform = parse_config(self._store.read(record.id)).platform

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from dray.registry.session import Session
 
     T = TypeVar("T")
+    K = TypeVar("K")
+    V = TypeVar("V")
     _Place = Callable[[int, int | None], Opened]  # opens a blob from here up to there
 
 MAX_LISTED = 1_000_000  # tags, or referrers, over all pages
@@ -236,7 +238,14 @@ class Repository:
 
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page."""
-        for page in self._pages(lambda api, query: api.tags(self._cancel, query), "", "tags"):
+
+        def ask(query: str) -> tuple[dict[str, None], str | None]:
+            page, following = self._anywhere(
+                lambda api: api.tags(self._cancel, query), registry_first=True
+            )
+            return dict.fromkeys(page), following
+
+        for page in self._pages(ask, "", "tags"):
             yield from page
 
     def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
@@ -247,29 +256,25 @@ class Repository:
         """
         size = 0
 
-        def ask(api: V2, query: str) -> tuple[Sequence[Descriptor], str | None]:
+        def ask(query: str) -> tuple[dict[Digest, Descriptor], str | None]:
             nonlocal size
-            answer = api.referrers(digest, self._cancel, query)
-            if answer is None:
-                return self._tagged_referrers(api, digest), None
-            served, following = answer
-            size += len(served.raw)
+            page = self._anywhere(
+                lambda api: self._referrers(api, digest, query), registry_first=True
+            )
+            entries, length, following = page or (self._tagged_referrers(digest), 0, None)
+            size += length
             if size > MAX_REFERRERS:
                 raise Unsupported(f"{digest} has over {MAX_REFERRERS >> 20} MiB of referrers")
-            with served.perhaps_cut():
-                return _entries(parse(served.raw, served.media_type)), following
+            return {entry.digest: entry for entry in entries}, following
 
         query = f"artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-        found: dict[Digest, Descriptor] = {}
-        for page in self._pages(ask, query, "referrers"):
-            for entry in page:
-                found.setdefault(entry.digest, entry)
+        found = [entry for page in self._pages(ask, query, "referrers") for entry in page.values()]
         # Registries may leave the filter to their clients.
-        return [entry for entry in found.values() if artifact_type in {"", entry.artifact_type}]
+        return [entry for entry in found if artifact_type in {"", entry.artifact_type}]
 
     def _pages(
-        self, ask: Callable[[V2, str], tuple[Sequence[T], str | None]], query: str, what: str
-    ) -> Iterator[Sequence[T]]:
+        self, ask: Callable[[str], tuple[dict[K, V], str | None]], query: str, what: str
+    ) -> Iterator[dict[K, V]]:
         """Yield what is new on each page of a list: the registry's, mirrors may have but some.
 
         Ends where a page has nothing new, since some registries ignore the paging parameters,
@@ -277,16 +282,12 @@ class Repository:
         """
         following: str | None = query
         asked: set[str] = set()
-        seen: set[T] = set()
+        seen: set[K] = set()
         blank = 0
         while following is not None and following not in asked:
-            at = following
-            asked.add(at)
-            page, following = self._anywhere(
-                lambda api, at=at: ask(api, at),  # type: ignore[misc]
-                registry_first=True,
-            )
-            fresh = [entry for entry in page if entry not in seen]
+            asked.add(following)
+            page, following = ask(following)
+            fresh = {key: value for key, value in page.items() if key not in seen}
             blank = 0 if page else blank + 1
             if not fresh and (page or blank > MAX_BLANK):
                 return
@@ -295,10 +296,23 @@ class Repository:
                 raise Unsupported(f"{self.reference.name} lists over {MAX_LISTED:,} {what}")
             yield fresh
 
-    def _tagged_referrers(self, api: V2, digest: Digest) -> Sequence[Descriptor]:
+    def _referrers(
+        self, api: V2, digest: Digest, query: str
+    ) -> tuple[Sequence[Descriptor], int, str | None] | None:
+        answer = api.referrers(digest, self._cancel, query)
+        if answer is None:
+            return None
+        served, following = answer
+        with served.perhaps_cut():
+            document = parse(served.raw, served.media_type)
+        return _entries(document), len(served.raw), following
+
+    def _tagged_referrers(self, digest: Digest) -> Sequence[Descriptor]:
         tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
         try:
-            return _entries(self._get_tag(api, tag)[1])
+            return _entries(
+                self._anywhere(lambda api: self._get_tag(api, tag), registry_first=True)[1]
+            )
         except NotFound:
             return ()
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 TIMEOUT = 30.0  # seconds that a writer waits for another
 FULL = "what has arrived is kept; make room, or choose another place with --store"
-_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
+# What SQLite says where there is no room, which it calls an I/O error where it is about a write
+# or about the index of the log.
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+# Somebody writes; or was killed at it, and the log is just being read anew.
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY}
 _LOOK = 0.1  # seconds of it after which it is looked whether somebody wants it to stop
 PAUSE = 0.01  # seconds between two looks at a lock
 
@@ -220,6 +224,11 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def checkpoint(self) -> None:
+        """Put what the log holds into the database and give its room back, if that goes now."""
+        with contextlib.suppress(StoreError), self.read() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin to write; deferred transactions would fail when two turn into writers.
 
@@ -232,9 +241,7 @@ class Database:
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
-                    # What is above the lowest byte says why: somebody was killed, and the log
-                    # is just being read anew.
-                    busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                    busy = error.sqlite_errorcode in _BUSY
                     if not busy or self._closing or time.monotonic() > ends:
                         raise
                 else:
@@ -250,8 +257,8 @@ class Database:
             hint = "whoever owns the store can write it" if "readonly" in str(error) else ""
             # Damage is a plain DatabaseError, all else one of its children.
             if getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
-                hint = FULL
-            elif type(error) is sqlite3.DatabaseError:
+                raise StoreError(f"{self.path}: no space left on device", hint=FULL) from error
+            if type(error) is sqlite3.DatabaseError:
                 hint = "`dray fsck --rebuild` makes it anew from what is in the store"
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
 

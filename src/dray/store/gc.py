@@ -11,25 +11,27 @@ their own, and then files go.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.errors import StoreError
 from dray.store import leases, refs
-from dray.store.graph import reachable
+from dray.store.db import FULL
+from dray.store.garbage import Garbage, Unlinking
+from dray.store.graph import Edges, reachable
 from dray.store.locks import lock_abandoned
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from dray.store.blobs import BlobFiles
     from dray.store.db import Database
 
 BATCH = 900  # blobs that one transaction unlinks; SQLite may take 999 parameters
-_UNLINKERS = 2  # threads that do it: half of the time is the system's, which works in parallel
+_DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
+_BLOB_KEYS = (("blobs", "digest"), ("provenance", "digest"))
 
 
 class Collected(NamedTuple):
@@ -53,32 +55,6 @@ class Collected(NamedTuple):
         return [digest for digest in self.digests if digest not in others]
 
 
-class _Garbage(NamedTuple):
-    """What is to go: documents to be forgotten, and then all files; taken from the end.
-
-    In order, so that a batch concerns few pages of the database.
-    """
-
-    documents: list[str]
-    files: list[str]
-
-
-def _garbage(connection: sqlite3.Connection, candidates: set[str], held: set[str]) -> _Garbage:
-    """Return which ``candidates`` are not ``held``, and all documents that are not.
-
-    Those too that have come since somebody looked for candidates: none may stay without its
-    layers.
-    """
-    documents = {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
-    return _Garbage(sorted(documents - held), sorted(candidates - held))
-
-
-def _take(some: list[str]) -> list[str]:
-    batch = some[-BATCH:]
-    del some[-BATCH:]
-    return batch
-
-
 def _marks(batch: Sequence[str]) -> str:
     return ",".join("?" * len(batch))
 
@@ -90,48 +66,26 @@ def _delete(
         connection.execute(f"DELETE FROM {table} WHERE {key} IN ({_marks(batch)})", batch)  # noqa: S608 - only names and marks
 
 
-@contextlib.contextmanager
-def _unlinking(files: BlobFiles, digests: Sequence[str]) -> Iterator[None]:
-    """Remove files while the block runs, all of them before it is left."""
-    failed: list[Exception] = []
+def _garbage(
+    connection: sqlite3.Connection, edges: Edges, candidates: set[str], held: set[str]
+) -> Garbage:
+    """Return which ``candidates`` are not ``held``, and all documents that are not.
 
-    def unlink(some: Sequence[str]) -> None:
-        try:
-            files.unlink(some)
-        except Exception as error:  # noqa: BLE001 - raised again where the block ends
-            failed.append(error)
-
-    shares = [digests[start::_UNLINKERS] for start in range(_UNLINKERS)]
-    threads = [threading.Thread(target=unlink, args=(share,)) for share in shares if share]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        _join(threads)
-    if failed:
-        raise failed[0]
-
-
-def _join(threads: Sequence[threading.Thread]) -> None:
-    """Wait for threads, whatever interrupts: they must not outlive the transaction."""
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException:
-        _join(threads)
-        raise
+    Those too that have come since somebody looked for candidates: none may stay without its
+    layers.
+    """
+    documents = {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
+    return Garbage(documents - held, candidates - held, edges.children)
 
 
 class Collector:
-    """One collection; ``lease`` is the name of the lease that it works under."""
+    """One collection."""
 
-    def __init__(self, root: Path, files: BlobFiles, db: Database, lease: str = "") -> None:
+    def __init__(self, root: Path, files: BlobFiles, db: Database) -> None:
+        self._root = root
         self._leases = root / "leases"
-        self._ingest = root / "ingest"
         self._files = files
         self._db = db
-        self._lease = lease
         self.renamed = False  # whether names have gone
         self._digests: list[str] = []
         self._images: list[str] = []
@@ -145,40 +99,65 @@ class Collector:
         in the former other images without a name stay whole, they wait for the latter.
         """
         candidates = self._everything() if only is None else set(only)
-        garbage = _Garbage([], [])
-        seen = None
+        garbage, seen, most = Garbage((), (), lambda _: ()), None, BATCH
         while True:
-            with self._db.write() as connection:
-                version = connection.execute("PRAGMA data_version").fetchone()[0]
-                dropped = False
-                if version != seen:  # somebody else has written since the last mark
-                    for lease in leases.dead(connection, self._leases):
-                        leases.release(connection, lease)
-                    held = reachable(connection, only)
-                    if only is None:
-                        dropped = refs.drop_loose(connection, held)
-                        self.renamed |= dropped
-                    garbage = _garbage(connection, candidates, held)
-                    seen = version
-                if garbage.documents:
-                    self._forget(connection, _take(garbage.documents))
-                elif garbage.files and not dropped:
-                    batch = _take(garbage.files)
-                    self._remove(connection, batch)
-                    candidates.difference_update(batch)
-            if not garbage.documents and not garbage.files:
+            counted = len(self._digests), self._size
+            removed: list[str] = []
+            try:
+                with self._db.write() as connection:
+                    version = connection.execute("PRAGMA data_version").fetchone()[0]
+                    dropped = False
+                    if version != seen:  # somebody else has written since the last mark
+                        dropped, garbage = self._mark(connection, candidates, only)
+                        seen = version
+                    if not dropped:
+                        removed = self._step(connection, garbage, most)
+            except StoreError as error:
+                if error.hint != FULL or most == 1:
+                    raise
+                # The log of the database grows by what is removed; once more, in small steps.
+                seen, most = None, max(1, most // 30)
+                del self._digests[counted[0] :]
+                self._size = counted[1]
+            candidates.difference_update(removed)
+            if most < BATCH:
+                self._db.checkpoint()
+            if seen is not None and not garbage.documents and not garbage.files:
                 return self._collected()
+
+    def _mark(
+        self, connection: sqlite3.Connection, candidates: set[str], only: Collection[str] | None
+    ) -> tuple[bool, Garbage]:
+        """Find the garbage; return whether names were dropped too, which has to be committed."""
+        for lease in leases.dead(connection, self._leases):
+            leases.release(connection, lease)
+        edges = Edges(connection)
+        held = reachable(connection, edges, only)
+        dropped = only is None and refs.drop_loose(connection, held)
+        self.renamed |= dropped
+        return dropped, _garbage(connection, edges, candidates, held)
+
+    def _step(self, connection: sqlite3.Connection, garbage: Garbage, most: int) -> list[str]:
+        """Unlink some files, which are returned, or forget some documents."""
+        if garbage.files:
+            batch = garbage.take_files(most)
+            self._remove(connection, batch)
+            return batch
+        self._forget(connection, garbage.take_documents(most))
+        return []
 
     def plan(self) -> Collected:
         """Return what `collect` would remove of everything; nothing is changed."""
         candidates = self._everything()
         with self._db.snapshot() as connection:
-            held = reachable(connection, dead=leases.dead(connection, self._leases))
-            garbage = _garbage(connection, candidates, held)
+            edges = Edges(connection)
+            dead = leases.dead(connection, self._leases)
+            held = reachable(connection, edges, dead=dead)
+            garbage = _garbage(connection, edges, candidates, held)
             while garbage.documents:
-                self._account_documents(connection, _take(garbage.documents))
+                self._account_documents(connection, garbage.take_documents(BATCH))
             while garbage.files:
-                self._account(connection, _take(garbage.files))
+                self._account(connection, garbage.take_files(BATCH))
         return self._collected()
 
     def _everything(self) -> set[str]:
@@ -202,8 +181,7 @@ class Collector:
     def _forget(self, connection: sqlite3.Connection, batch: list[str]) -> None:
         """Drop what the database says of documents."""
         self._account_documents(connection, batch)
-        keys = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
-        _delete(connection, keys, batch)
+        _delete(connection, _DOCUMENT_KEYS, batch)
 
     def _account(self, connection: sqlite3.Connection, batch: list[str]) -> None:
         recorded = f"FROM blobs WHERE digest IN ({_marks(batch)})"
@@ -218,31 +196,29 @@ class Collector:
     def _remove(self, connection: sqlite3.Connection, batch: list[str]) -> None:
         """Unlink the files of blobs, and drop what is known of them."""
         self._account(connection, batch)
-        with _unlinking(self._files, batch):
-            _delete(connection, (("blobs", "digest"), ("provenance", "digest")), batch)
+        unlinking = Unlinking(self._files, batch)
+        try:
+            unlinking.allow()
+            _delete(connection, _BLOB_KEYS, batch)
+        finally:
+            unlinking.join()
 
-    def run(self, *, dry_run: bool) -> Collected:
-        """Remove all that nothing holds, and what dead operations left."""
-        found = self.plan() if dry_run else self.collect()
-        parts, size = self._sweep(dry_run=dry_run)
-        return found._replace(parts=parts, part_size=size)
 
-    def _sweep(self, *, dry_run: bool) -> tuple[int, int]:
-        """Remove leases and parts of dead operations; count the parts, and their bytes.
+def sweep(root: Path, *, dry_run: bool) -> tuple[int, int]:
+    """Remove downloads that were broken off; return how many, and their bytes.
 
-        Parts stay while anybody adds to the store: a pull may be about to go on with them.
-        """
-        if not dry_run:
-            leases.sweep(self._leases)
-        count = size = 0
-        if self._ingest.is_dir() and not leases.living(self._leases, self._lease):
-            for path in sorted(self._ingest.iterdir()):
-                lock = lock_abandoned(path)
-                if lock is None:
-                    continue
-                count += 1
-                size += os.fstat(lock).st_size
-                if not dry_run:
-                    path.unlink(missing_ok=True)
-                os.close(lock)
-        return count, size
+    They stay while anybody adds to the store: a pull may be about to go on with them.
+    """
+    count = size = 0
+    directory = root / "ingest"
+    if directory.is_dir() and not leases.living(root / "leases"):
+        for path in sorted(directory.iterdir()):
+            lock = lock_abandoned(path)
+            if lock is None:
+                continue
+            count += 1
+            size += os.fstat(lock).st_size
+            if not dry_run:
+                path.unlink(missing_ok=True)
+            os.close(lock)
+    return count, size

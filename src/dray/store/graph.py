@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 def reachable(
     connection: sqlite3.Connection,
+    edges: Edges,
     only: Collection[str] | None = None,
     *,
     dead: Collection[str] = (),
@@ -18,20 +19,20 @@ def reachable(
     """Return all that a name or a lease holds, digests as text; leases in ``dead`` hold nothing.
 
     Names by digest that only came along with a tag hold nothing by themselves, unless ``only``
-    is about to be removed: then all names hold, and all documents that are not in it. Edges are
-    followed whether they were wanted or not: what an index lists and the store has belongs
-    to it.
+    is about to be removed: then all names hold, and all documents but those and what leads to
+    them. Edges are followed whether they were wanted or not: what an index lists and the store
+    has belongs to it.
     """
     named = connection.execute("SELECT root, manifest, kept FROM refs").fetchall()
     roots = {root for root, _, kept in named if kept or only is not None}
     roots.update([manifest for _, manifest, kept in named if kept or only is not None])
     if only is not None:
-        documents = connection.execute("SELECT digest FROM documents")
-        roots.update(digest for (digest,) in documents if digest not in only)
+        documents = {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
+        roots |= documents - above(parents(connection), documents.intersection(only))
     for lease, digest in connection.execute("SELECT lease, digest FROM leases"):
         if lease not in dead:
             roots.add(digest)
-    return closure(connection, roots)
+    return edges.below(roots)
 
 
 class Edges:
@@ -39,7 +40,7 @@ class Edges:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         # One string for each document: a tenth of the rows, and of the time that they take.
-        self._children = dict(
+        self._children: dict[str, str] = dict(
             connection.execute("SELECT parent, group_concat(child, ' ') FROM edges GROUP BY parent")
         )
         # Schema1 is named by its payload, and kept by another digest.
@@ -47,13 +48,17 @@ class Edges:
             connection.execute("SELECT known_as, digest FROM documents WHERE known_as <> digest")
         )
 
+    def children(self, digest: str) -> list[str]:
+        """Return what a document points at."""
+        return self._children.get(digest, "").split()
+
     def below(self, roots: Iterable[str]) -> set[str]:
         """Return ``roots`` and all that they lead to, there or not."""
         found = set(roots)
         todo = list(found)
         while todo:
             digest = todo.pop()
-            children = self._children.get(digest, "").split()
+            children = self.children(digest)
             if digest in self._names:
                 children.append(self._names[digest])
             # Most children are layers, which lead to nothing.
@@ -92,6 +97,12 @@ def above(parents: Mapping[str, Sequence[str]], digests: Iterable[str]) -> set[s
         found |= new
         todo += new
     return found
+
+
+def is_known(connection: sqlite3.Connection, digest: str) -> bool:
+    """Tell whether a document is recorded, by either of its digests."""
+    row = connection.execute("SELECT 1 FROM documents WHERE known_as = ?", (digest,)).fetchone()
+    return row is not None
 
 
 def needed(connection: sqlite3.Connection, root: str, manifest: str) -> set[str]:

@@ -133,9 +133,11 @@ class Ingest(Receiving):
         """
         self._sync()
         with self.db.write() as connection:
+            # Collected since the caller saw it? Files may be there, about to go or coming back.
             if images.find_image(connection, manifest) is None:
-                # Collected since the caller saw it; files may be there, on their way back.
                 raise _incomplete(manifest)
+            if not graph.is_known(connection, str(root)):
+                raise _incomplete(root)
             self._require(connection, root, manifest)
             self.renamed |= refs.set_ref(connection, reference, root, manifest)
 

@@ -74,9 +74,9 @@ def sweep(directory: Path) -> None:
             os.close(lock)
 
 
-def living(directory: Path, but: str = "") -> bool:
-    """Tell whether any operation is under way, ``but`` for the one of this name."""
-    return any(path.name != but and not _is_dead(path) for path in _files(directory))
+def living(directory: Path) -> bool:
+    """Tell whether any operation is under way."""
+    return any(not _is_dead(path) for path in _files(directory))
 
 
 def _files(directory: Path) -> Iterator[Path]:

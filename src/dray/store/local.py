@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dray.errors import StoreError
 from dray.store import refs
-from dray.store.db import Database
+from dray.store.db import FULL, Database
 from dray.store.oserrors import translated
 from dray.store.reading import DATABASE, ReadableStore
 
@@ -44,6 +44,8 @@ class LocalStore(ReadableStore):
                     hint="choose another place with --store or DRAY_STORE",
                 )
         db = self._existing()
+        if db is not None and db.read_only:
+            raise StoreError(f"{self.path}: no space left on device", hint=FULL)
         with self._lock, translated(self.path):
             if db is None:
                 db = self._db = self._db or Database(self.path / DATABASE)
@@ -114,19 +116,27 @@ class LocalStore(ReadableStore):
         Downloads that were broken off go too, unless somebody is adding to the store. With
         ``dry_run`` nothing is changed, and the answer is what would be removed now.
         """
-        from dray.store import backup
-        from dray.store.gc import Collected, Collector
+        from dray.store import backup, leases
+        from dray.store.gc import Collected, Collector, sweep
 
+        if not (self.path / DATABASE).exists():
+            self._existing()  # says so where there are blobs
+            return Collected([], 0, [])
+        if not dry_run:
+            leases.sweep(self.path / "leases")
+        # First of all: it makes room and asks for none.
+        parts, size = sweep(self.path, dry_run=dry_run)
         db = self._existing()
         if db is None:
-            return Collected([], 0, [])
-        if dry_run:
-            return Collector(self.path, self._files, db).run(dry_run=True)
-        with self.ingest() as ingest:
-            collector = self._collector(ingest)
-            found = collector.run(dry_run=False)
-            ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)
-            return found
+            found = Collected([], 0, [])
+        elif dry_run:
+            found = Collector(self.path, self._files, db).plan()
+        else:
+            with self.ingest() as ingest:
+                collector = self._collector(ingest)
+                found = collector.collect()
+                ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)
+        return found._replace(parts=parts, part_size=size)
 
     def check(
         self,
@@ -178,4 +188,4 @@ class LocalStore(ReadableStore):
     def _collector(self, ingest: Ingest) -> Collector:
         from dray.store.gc import Collector
 
-        return Collector(self.path, self._files, ingest.db, ingest.name)
+        return Collector(self.path, self._files, ingest.db)

@@ -11,7 +11,7 @@ from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
 from dray.store import facts, images, refs
 from dray.store.blobs import BlobFiles
-from dray.store.db import Database, alone
+from dray.store.db import FULL, Database, alone
 from dray.store.facts import Facts
 from dray.store.oserrors import translated
 
@@ -57,18 +57,27 @@ class ReadableStore:
                 self._check_directory()
                 if self._db is not None and not self._db.is_current:
                     self._db = None  # removed, or made anew; threads close their connections
-                if self._db is None and not file.exists() and (self.path / "blobs").exists():
+                if self._db is None and not _is_there(file) and (self.path / "blobs").exists():
                     self._check_gone(file)
                 if self._db is None and file.exists():
-                    self._db = Database(file, read_only=not self._is_writable())
+                    self._db = self._open(file)
             return self._db
+
+    def _open(self, file: Path) -> Database:
+        """Open the database, for reading alone where it cannot be written or the disk is full."""
+        try:
+            return Database(file, read_only=not self._is_writable())
+        except StoreError as error:
+            if error.hint != FULL:
+                raise
+            return Database(file, read_only=True)
 
     def _check_gone(self, file: Path) -> None:
         """Refuse to take a store for a new one because its database is gone."""
         if self._is_writable():
             with alone(file):  # somebody may be making it anew at this moment
                 pass
-        if not file.exists():
+        if not _is_there(file):
             raise StoreError(
                 f"{file}: the store's database is gone",
                 hint="`dray fsck --rebuild` makes it anew from what is in the store",
@@ -244,3 +253,11 @@ class ReadableStore:
                 message = f"{digest} is missing from the store {self.path}"
                 raise NotFound(message, hint="pull the image again to mend it") from None
             raise
+
+
+def _is_there(file: Path) -> bool:
+    """Tell whether there is a database; an empty file is what a crash or a full disk leaves."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.store import leases
-from dray.store.graph import reachable
+from dray.store.gc import sweep
+from dray.store.graph import Edges, reachable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,18 +44,21 @@ def usage(db: Database, files: BlobFiles, root: Path) -> Usage:
     """Measure a store; others may be at work meanwhile."""
     sizes = {digest: files.size_of(digest) for digest in files.all()}
     with db.snapshot() as connection:
-        held = reachable(connection, dead=leases.dead(connection, root / "leases"))
+        held = reachable(
+            connection, Edges(connection), dead=leases.dead(connection, root / "leases")
+        )
         images = dict(connection.execute("SELECT manifest, id FROM images").fetchall())
         rows = connection.execute("SELECT digest FROM documents").fetchall()
     others = {digest for (digest,) in rows}.union(images.values())
     layers = [size for digest, size in sizes.items() if digest not in others]
     parts = _sizes(root / "ingest", "*.part")
+    _, broken = sweep(root, dry_run=True)
     return Usage(
         images=len(set(images.values())),
         named=len({image for manifest, image in images.items() if manifest in held}),
         blobs=len(sizes),
         size=sum(sizes.values()),
-        reclaimable=sum(size for digest, size in sizes.items() if digest not in held),
+        reclaimable=sum(size for digest, size in sizes.items() if digest not in held) + broken,
         layers=len(layers),
         layers_size=sum(layers),
         parts=len(parts),

@@ -26,6 +26,9 @@ class Derived(NamedTuple):
     config: bytes
     manifest: Manifest
 
+    def __repr__(self) -> str:
+        return f"<Derived {self.manifest.config.digest}>"
+
 
 def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
     """Make what docker makes of a schema1 image; ``layers`` run from the bottom up.
