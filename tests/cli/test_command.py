@@ -148,6 +148,8 @@ def test_nothing_is_asked_for(dray: Dray):
         (["show", "a", "b"], "b"),
         (["show", "Upper"], "lower-case"),
         (["--nothing"], "--nothing"),
+        (["load", "out/x.tar"], "named by an option: -i out/x.tar"),
+        (["images", "--store", "x"], "--store"),
     ],
 )
 def test_wrong_usage_exits_with_2(dray: Dray, arguments: list[str], says: str):
@@ -158,6 +160,13 @@ def test_wrong_usage_exits_with_2(dray: Dray, arguments: list[str], says: str):
     assert first.startswith("dray: ")
     assert says in first
     assert all(line.startswith("  ") for line in below)
+
+
+@pytest.mark.parametrize("option", ["--store", "-v", "--debug"])
+def test_options_that_stand_before_the_command(dray: Dray, option: str):
+    done = dray("images", option, "x")
+    assert f"  {option} stands before the command: dray {option} …\n" in done.stderr
+    assert "stands before" not in dray("images", "--none").stderr
 
 
 @pytest.mark.parametrize("address", ["oci:/x", "dir:/x", "docker-archive:/x", "oci-archive:/x"])

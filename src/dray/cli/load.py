@@ -18,7 +18,7 @@ Examples:
 """
 
 
-@click.command("load", epilog=EXAMPLES)
+@click.command("load", epilog=EXAMPLES, context_settings={"allow_extra_args": True})
 @click.option("-i", "--input", "source", default="-", metavar="PATH", help="From; - is a pipe.")
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but image ids.")
@@ -31,6 +31,8 @@ def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) 
     """
     from dray.cli.progress import view
 
+    if ctx.args:
+        raise click.UsageError(f"an archive is named by an option: -i {ctx.args[0]}", ctx)
     if source == "-" and os.isatty(sys.stdin.fileno()):
         raise click.UsageError("there is no archive on a terminal: use -i FILE, or a pipe", ctx)
     shown = view("auto", quiet=quiet)

@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         code = _usage(error)
     except errors.DrayError as error:
-        code = _failed(error, debug="--debug" in args)
+        code = failed(error, debug="--debug" in args)
     except (_ReaderGoneError, BrokenPipeError):
         # Whoever reads our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -199,12 +199,17 @@ def _usage(error: click.ClickException) -> int:
         say(error.format_message())
         return USAGE
     say(f"dray: {error.format_message()}")
+    if isinstance(error, click.NoSuchOption):
+        name = error.option_name
+        if any(name in option.opts for option in cli.params):
+            say(f"  {name} stands before the command: dray {name} …")
     if context is not None and context.command_path:
         say(f"  see `{context.command_path} --help`")
     return USAGE
 
 
-def _failed(error: errors.DrayError, *, debug: bool) -> int:
+def failed(error: errors.DrayError, *, debug: bool) -> int:
+    """Say what failed, and return the exit code that it stands for."""
     if debug:
         import traceback
 
