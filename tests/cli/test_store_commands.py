@@ -35,7 +35,9 @@ def test_tag_and_untag(dray: Dray, name: str):
     done = dray("tag", name, "mine", "store:other.example/x:1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert dray("show", "mine").stdout == dray("show", "other.example/x:1").stdout
-    assert dray("untag", "mine", "other.example/x:1").returncode == 0
+    untagged = dray("untag", "store:mine", "other.example/x:1")
+    assert (untagged.returncode, untagged.stderr) == (0, "")
+    assert untagged.stdout == "Untagged: mine:latest\nUntagged: other.example/x:1\n"
     assert dray("show", "mine").returncode == 3
     assert dray("show", name).returncode == 0
 
@@ -71,6 +73,32 @@ def test_what_is_not_there(dray: Dray, name: str, command: str):
     assert done.stderr.startswith("dray: nothing/like/it")
     assert sorted(ids(dray)) == sorted([FIRST.id, SECOND.id])
     assert name
+
+
+@pytest.mark.parametrize("command", ["rm", "untag"])
+def test_what_is_not_there_keeps_nothing_else_from_going(dray: Dray, name: str, command: str):
+    second = f"{name.removesuffix(':t')}:u"
+    done = dray(command, name, "nothing/like/it", "Upper", second)
+    assert done.returncode == 3
+    errors = [line for line in done.stderr.splitlines() if line.startswith("dray: ")]
+    assert [error.split(":")[1] for error in errors] == [" nothing/like/it", " invalid reference"]
+    untagged = [line for line in done.stdout.splitlines() if line.startswith("Untagged: ")]
+    assert {f"Untagged: {name}", f"Untagged: {second}"} <= set(untagged)
+    assert dray("images", "-q", f"{name.removesuffix(':t')}:*").stdout == ""
+
+
+def test_an_address_of_another_place_is_known_before_anything_goes(dray: Dray, name: str):
+    done = dray("rm", name, "oci:x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("dray: oci:x: only images of the store can be removed\n")
+    for arguments, says in (
+        (["untag", name, "oci:x"], "oci:x: only images of the store can be untagged"),
+        (["tag", "oci:x", "mine"], "oci:x: only images of the store can be tagged"),
+        (["tag", name, "mine", "docker://x"], "docker://x: only images of the store can be given"),
+        (["show", "docker://x"], "docker://x: only images of the store can be shown"),
+    ):
+        assert dray(*arguments).stderr.startswith(f"dray: {says}")
+    assert sorted(ids(dray)) == sorted([FIRST.id, SECOND.id])
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ def registry_name(text: str) -> str:
     return text.removeprefix("docker://")
 
 
-def store_name(text: str) -> str:
-    """Return the name of an image in the store, ``store:`` taken off."""
+def store_name(text: str, done: str) -> str:
+    """Return the name of an image in the store, ``store:`` taken off; ``done`` is what to it."""
     address = Address.parse(text, bare=Where.STORE)
     if address.where is not Where.STORE:
-        raise click.UsageError(f"{text}: only images of the store can be shown")
+        raise click.UsageError(f"{text}: only images of the store can be {done}")
     return address.name

@@ -22,7 +22,7 @@ EXAMPLES = """\b
 Examples:
   dray images
   dray images --digests 'ghcr.io/acme/*'
-  dray images -q --filter dangling=true | xargs dray rm
+  dray images -q --filter dangling=true | xargs -r dray rm
   dray images --filter label=org.example.team=web --filter before=python:3.12
   dray images --json | jq -r '.[].id'
 """

@@ -6,13 +6,13 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from dray.cli.main import say, settings
+from dray.cli.main import DONE, failed, say, settings
 from dray.cli.options import make_client, meant_store, tell
-from dray.errors import Denied, NotFound, PlatformMismatch, Unauthorized
+from dray.errors import Cancelled, Denied, DrayError, NotFound, PlatformMismatch, Unauthorized
 from dray.model.address import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import click
 
@@ -50,6 +50,20 @@ def _wherever(client: Client, name: str, call: Callable[[str], T], kept: Store |
         except (NotFound, Unauthorized, Denied) as error:
             say(f"dray: {error}; trying the next registry")
     return call(last.name)
+
+
+def one_by_one(ctx: click.Context, names: Sequence[str], call: Callable[[str], object]) -> int:
+    """Call with each name, whatever became of those before; return the first error's exit code."""
+    code = DONE
+    for name in names:
+        try:
+            call(name)
+        except Cancelled:
+            raise
+        except DrayError as error:
+            found = failed(error, debug=settings(ctx).debug)
+            code = code or found
+    return code
 
 
 class Asking(NamedTuple):

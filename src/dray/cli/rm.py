@@ -8,6 +8,7 @@ import click
 
 from dray.cli.address import store_name
 from dray.cli.main import settings
+from dray.cli.names import one_by_one
 
 if TYPE_CHECKING:
     from dray.store.removal import Removed
@@ -16,7 +17,7 @@ EXAMPLES = """\b
 Examples:
   dray rm python:3.12-slim
   dray rm 0f5c1c1b9a7e
-  dray images -q --filter dangling=true | xargs dray rm
+  dray images -q --filter dangling=true | xargs -r dray rm
 """
 
 
@@ -24,15 +25,16 @@ Examples:
 @click.argument("images", nargs=-1, required=True, metavar="NAME|ID…")
 @click.option("-f", "--force", is_flag=True, help="An id: though several repositories name it.")
 @click.pass_context
-def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> None:
+def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
     """Remove names, and images with their last name; layers that others use stay.
 
-    An id stands for all names of its image.
+    An id stands for all names of its image. What is not there keeps nothing else from going.
     """
+    given = [store_name(image, "removed") for image in images]
     store = settings(ctx).store()
-    for image in images:
-        _print(store.remove(store_name(image), force=force))
+    code = one_by_one(ctx, given, lambda image: _print(store.remove(image, force=force)))
     store.close()
+    return code
 
 
 def _print(removed: Removed) -> None:

@@ -34,7 +34,7 @@ _COMMAND_SHOWN = 60  # characters of the step that made a layer
 def command(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show an image of the store: names, platform, how it runs, layers."""
     store = settings(ctx).store()
-    image = store.get(store_name(name))
+    image = store.get(store_name(name, "shown"))
     click.echo(json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image)))
     store.close()
 

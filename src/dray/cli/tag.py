@@ -20,7 +20,8 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, image: str, names: tuple[str, ...]) -> None:
     """Give an image of the store further names; a name that stands elsewhere moves."""
+    found, given = store_name(image, "tagged"), [store_name(name, "given names") for name in names]
     store = settings(ctx).store()
-    for name in names:
-        store.tag(store_name(image), store_name(name))
+    for name in given:
+        store.tag(found, name)
     store.close()

@@ -6,6 +6,8 @@ import click
 
 from dray.cli.address import store_name
 from dray.cli.main import settings
+from dray.cli.names import one_by_one
+from dray.model.reference import Reference
 
 EXAMPLES = """\b
 Examples:
@@ -16,9 +18,18 @@ Examples:
 @click.command("untag", epilog=EXAMPLES)
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Drop names of the store; their images stay until `dray gc`."""
+def command(ctx: click.Context, names: tuple[str, ...]) -> int:
+    """Drop names of the store; their images stay until `dray gc`.
+
+    Prints what was dropped. A name that is not there keeps no other from going.
+    """
+    given = [store_name(name, "untagged") for name in names]
     store = settings(ctx).store()
-    for name in names:
-        store.untag(store_name(name))
+
+    def untag(name: str) -> None:
+        store.untag(name)
+        click.echo(f"Untagged: {Reference.parse(name).with_default_tag().familiar}")
+
+    code = one_by_one(ctx, given, untag)
     store.close()
+    return code
