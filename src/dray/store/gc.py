@@ -82,7 +82,6 @@ class Collector:
     """One collection."""
 
     def __init__(self, root: Path, files: BlobFiles, db: Database) -> None:
-        self._root = root
         self._leases = root / "leases"
         self._files = files
         self._db = db
