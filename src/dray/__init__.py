@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.content.events import Event, Status
     from dray.errors import (
+        Ambiguous,
         Cancelled,
         Denied,
         DrayError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from dray.model.reference import Reference
 
 __all__ = [
+    "Ambiguous",
     "CancelToken",
     "Cancelled",
     "Client",

@@ -81,6 +81,10 @@ class NotFound(DrayError):
     """The registry or the store does not have what was asked for."""
 
 
+class Ambiguous(NotFound):
+    """Several images are what was asked for."""
+
+
 class PlatformMismatch(NotFound):
     """No image for the ``wanted`` platform; ``available`` lists the ones that there are."""
 

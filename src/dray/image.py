@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.errors import InvalidReference, NotFound
+from dray.errors import Ambiguous, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.reference import Reference
 from dray.store import LocalStore
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _ID = r"(?:sha256:)?([0-9a-f]{64})"
 _ID_PREFIX = r"[0-9a-f]{4,64}"
 _LONG_PREFIX = r"sha256:([0-9a-f]{4,64})"
+_SHOWN = 8  # ids that an error names
 
 
 class Store(LocalStore):
@@ -143,8 +144,12 @@ class Store(LocalStore):
         records = self.images_by_id(prefix)
         if not records:
             raise _not_there(text)
-        if len({record.id for record in records}) > 1:
-            raise NotFound(f"{text}: several images have ids that begin like this")
+        if len(ids := sorted({record.id.hex for record in records})) > 1:
+            length = max(12, len(prefix) + 2)
+            shown = " ".join([each[:length] for each in ids[:_SHOWN]])
+            shown += " …" if len(ids) > _SHOWN else ""
+            message = f"{text}: several images have ids that begin like this: {shown}"
+            raise Ambiguous(message, hint="give more of the id")
         return Image(self, self.root_of(records[0].manifest), records[0])
 
     def tag(self, image: str | Digest, name: str) -> Image:

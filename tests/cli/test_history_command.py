@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dray.testing import FakeRegistry, build_image, tar_layer
+from dray.testing import BuiltImage, FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     import dray as library
@@ -61,3 +61,24 @@ def test_history_for_programs(dray: Dray, client: library.Client, fake: FakeRegi
 def test_history_of_what_is_not_there(dray: Dray):
     done = dray("history", "store:nothing")
     assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_a_beginning_that_several_ids_have_is_not_looked_for_elsewhere(
+    dray: Dray, fake: FakeRegistry
+):
+    seen: dict[str, BuiltImage] = {}
+    layer = tar_layer({"a": b"1"})
+    for number in range(5000):
+        image = build_image([layer], env=[f"N={number}"])
+        prefix = image.id.partition(":")[2][:4]
+        if prefix in seen:
+            break
+        seen[prefix] = image
+    both = (seen[prefix], image)
+    for number, each in enumerate(both):
+        fake.add_image("app", each, f"t{number}")
+        assert dray("pull", "-q", f"{fake.host}/app:t{number}").returncode == 0
+    for command in ("history", "show"):
+        done = dray(command, prefix)
+        assert done.returncode == 3
+        assert all(each.id.partition(":")[2][:12] in done.stderr for each in both)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.ports import Opened
 from dray.content.small import read_verified
-from dray.errors import InvalidReference, NotFound
+from dray.errors import Ambiguous, InvalidReference, NotFound
 from dray.model.address import Where
 from dray.model.reference import Reference
 from dray.registry.repository import Repository
@@ -107,6 +107,8 @@ def _from_anywhere(name: str, access: Access) -> Source:
     """Look in the store, and where it has no such image, in the registry."""
     try:
         return _from_store(name, access)
+    except Ambiguous:
+        raise
     except NotFound as missing:
         try:
             reference = Reference.parse(name).with_default_tag()
