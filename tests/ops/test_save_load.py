@@ -582,8 +582,11 @@ def test_a_damaged_layer_is_not_saved(client: Client, name: str, tmp_path: Path)
         before = blob.read_bytes()
         blob.chmod(0o644)
         blob.write_bytes(before[:-1])
-        with pytest.raises(IntegrityError):
-            client.save(name, tmp_path / says)
+        for form in FORMATS:
+            with pytest.raises(IntegrityError, match="the store's copy is damaged") as caught:
+                client.save(name, tmp_path / says, format=form)
+            assert str(caught.value).startswith(IMAGE.layers[layer].digest)
+            assert "dray fsck --repair" in caught.value.hint
         blob.write_bytes(before)
     client.save(name, tmp_path / "saved")
 

@@ -31,6 +31,7 @@ from dray.testing import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Dray
@@ -540,3 +541,94 @@ def test_what_cannot_be_read_for_another_reason_is_not_removed(
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         os.close(last)
     assert file_of(store, digest).exists()
+
+
+# Damaged files that are read
+
+
+def overwrite(store: library.Store, digest: str) -> None:
+    path = file_of(store, digest)
+    path.chmod(0o644)
+    path.write_bytes(b'{"a":1}')
+
+
+@pytest.mark.parametrize("spoil", [overwrite, damage])
+@pytest.mark.parametrize("which", ["config", "manifest"])
+def test_a_damaged_document_is_named_wherever_it_is_read(
+    dray: Dray,
+    store: library.Store,
+    name: str,
+    spoil: Callable[[library.Store, str], None],
+    which: str,
+    tmp_path: Path,
+):
+    digest = FIRST.config.digest if which == "config" else FIRST.digest
+    spoil(store, digest)
+    (tmp_path / "empty").write_bytes(b"")
+    for words in (
+        ["history", name],
+        ["show", name],
+        ["config", f"store:{name}"],
+        ["inspect", f"store:{name}"],
+        ["save", name, "-o", str(tmp_path / "saved")],
+        ["import", "--parent", name, str(tmp_path / "empty"), "made:1"],
+    ):
+        done = dray(*words)
+        assert done.returncode == 5, (words, done.stderr)
+        assert f"dray: {digest}: the store's copy is damaged" in done.stderr, words
+        assert "dray fsck --repair" in done.stderr, words
+        assert file_of(store, digest).exists()  # reading alone removes nothing
+
+
+@pytest.mark.parametrize("spoil", [overwrite, damage])
+@pytest.mark.parametrize("which", ["config", "manifest", "index"])
+@pytest.mark.parametrize("how", ["pull", "digest", "other", "incomplete", "load", "load docker"])
+def test_pull_and_load_put_a_damaged_document_again(
+    client: library.Client,
+    store: library.Store,
+    fake: FakeRegistry,
+    multi: str,
+    spoil: Callable[[library.Store, str], None],
+    which: str,
+    how: str,
+    tmp_path: Path,
+):
+    form = "docker" if how == "load docker" else "oci"
+    client.save(multi, tmp_path / "saved", format=form)  # type: ignore[arg-type]
+    if form == "docker":  # else it stays the image of the index that was pulled
+        store.remove(multi, force=True)
+    client.load(tmp_path / "saved")
+    image = store.get(multi)
+    digest = {
+        "config": str(image.id),
+        "manifest": str(image.record.manifest),
+        "index": str(image.root),
+    }[which]
+    before = file_of(store, digest).read_bytes()
+    spoil(store, digest)
+    if how == "incomplete":
+        file_of(store, FIRST.layers[1].digest).unlink()
+    if how.startswith("load"):
+        client.load(tmp_path / "saved")
+    elif how in {"pull", "incomplete"}:
+        client.pull(multi, platform="linux/arm64,linux/amd64")
+    elif how == "digest":
+        client.pull(
+            f"{multi.removesuffix(':t')}@{INDEX.digest}", platform="linux/amd64,linux/arm64"
+        )
+    else:  # by another name: its documents come along with the answer
+        fake.add_image("team/other", INDEX, "t")
+        client.pull(f"{fake.host}/team/other:t", platform="linux/amd64,linux/arm64")
+    assert file_of(store, digest).read_bytes() == before
+    assert kinds(store) == []
+
+
+def test_a_config_that_is_cut_off_in_a_layout_is_damaged(
+    dray: Dray, client: library.Client, name: str, tmp_path: Path
+):
+    client.save(name, tmp_path / "saved", format="oci")
+    file = tmp_path / "saved" / "blobs" / FIRST.config.digest.replace(":", "/")
+    file.write_bytes(file.read_bytes()[:7])
+    done = dray("inspect", f"oci:{tmp_path / 'saved'}")
+    assert done.returncode == 5
+    assert done.stderr.startswith(f"dray: {FIRST.config.digest}: content does not match its digest")

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> bytes:
     """Read a blob of at most 4 MiB to its end and close the stream.
 
-    ``host`` is who sends it, for errors. Raises `InvalidDocument` for one that is larger or
-    says so, `NetworkError` where it ends too soon, and `IntegrityError`.
+    ``host`` is who sends it, for errors; none means a file. Raises `InvalidDocument` for one
+    that is larger or says so, `NetworkError` where what a host sends ends too soon, and
+    `IntegrityError`.
     """
     try:
         size = descriptor.size
@@ -32,7 +33,7 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
         opened.stream.close()
     raw = b"".join(chunks)
     whole = opened.total in {None, size}  # else the place has something shorter
-    if size is not None and len(raw) < size and whole:
+    if host and size is not None and len(raw) < size and whole:
         raise NetworkError(f"{host}: the blob ended after {len(raw):,} bytes", host=host)
     if len(raw) > limit and size is None:
         raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")

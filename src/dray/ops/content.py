@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.verify import VerifiedLayer
-from dray.errors import PlatformMismatch
+from dray.errors import IntegrityError, NotFound, PlatformMismatch
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest, digest_of
+from dray.ops.places import StorePlace
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CopyOptions, ImageCopy
 from dray.transfer.progress import LayerProgress
@@ -104,10 +105,20 @@ class ContentPuller:
             return None  # collected before we held it; its files were about to go
         if self._options.verify_layers and not self._ingest.all_followed(blobs[1:]):
             return None  # it came without verification; nothing but that is missing
-        platform = parse_config(self._store.read(record.id)).platform
+        try:
+            platform = parse_config(self._store.read(record.id)).platform
+            document = self._store.document(record.manifest)
+        except IntegrityError as error:
+            self._remove(error)
+            return None
         self._check_platform(platform, wanted)
-        document = self._store.document(record.manifest)
         return Content(record, platform, document.raw, document.media_type, blobs, fetched=False)
+
+    def _remove(self, damaged: IntegrityError) -> None:
+        """Remove a damaged file of the store, so that it is put again, if it is elsewhere."""
+        if isinstance(self._place, StorePlace):
+            raise damaged
+        self._ingest.remove_damaged(Digest.parse(damaged.expected))
 
     def _fetch(self, selection: Selection, wanted: Wanted | None) -> Content:
         if isinstance(selection.manifest, Manifest):
@@ -126,6 +137,13 @@ class ContentPuller:
     def _copy(
         self, selection: Selection, options: CopyOptions, wanted: Wanted | None
     ) -> tuple[ImageConfig | None, list[Receipt]]:
+        if selection.config is not None and self._store.holds(selection.config.digest):
+            try:  # another image may have it, or this one had it before it was incomplete
+                self._store.read(selection.config.digest)
+            except NotFound:  # collected since
+                pass
+            except IntegrityError as error:
+                self._remove(error)
         copy = ImageCopy(
             selection.config,
             selection.layers,

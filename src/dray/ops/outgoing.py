@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,9 +14,12 @@ from dray.content.verify import RawLimit, follow_diff_id
 from dray.errors import DrayError, IntegrityError, InvalidDocument
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
+from dray.ops.places import StorePlace
 from dray.transfer.progress import INTERVAL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dray.archive.writing import Write
     from dray.content.cancel import CancelToken
     from dray.content.ports import Place
@@ -72,7 +76,8 @@ class AsIs:
                 self._reports.bytes(blob.digest, size, blob.size or size)
         finally:
             stream.close()
-        _compare(blob.digest, hasher.hexdigest(), "content does not match its digest")
+        with _blaming(self._place, blob):
+            _compare(blob.digest, hasher.hexdigest(), "content does not match its digest")
         self._reports.done(blob.digest, size)
 
 
@@ -104,9 +109,8 @@ class Plain:
         """Decompress and write."""
         stream = self._place.open(self._layer, 0, cancel).stream
         try:
-            self._copy(Readable(stream), write, cancel)
-        except DrayError as error:
-            raise error.within(f"layer {self._layer.digest}") from None
+            with _blaming(self._place, self._layer), _within(f"layer {self._layer.digest}"):
+                self._copy(Readable(stream), write, cancel)
         finally:
             stream.close()
         self._reports.done(self._layer.digest, self._size)
@@ -128,6 +132,25 @@ class Plain:
             _compare(self._diff_id, hasher.hexdigest(), "the content does not match its DiffID")
 
 
+@contextlib.contextmanager
+def _within(context: str) -> Iterator[None]:
+    try:
+        yield
+    except DrayError as error:
+        raise error.within(context) from None
+
+
+@contextlib.contextmanager
+def _blaming(place: Place, blob: Descriptor) -> Iterator[None]:
+    """Tell content that is wrong from a copy of it in a store that is damaged."""
+    try:
+        yield
+    except IntegrityError:
+        if isinstance(place, StorePlace):
+            place.verify(blob.digest)
+        raise
+
+
 def _compare(digest: Digest, found: str, message: str) -> None:
     if found != digest.hex:
         actual = f"{digest.algorithm}:{found}"
@@ -145,13 +168,16 @@ def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:
         return layer.size
     stream = place.open(layer, 0, cancel).stream
     try:
-        return follow_diff_id(Readable(stream), RawLimit().of(layer.size or 0), cancel)[1]
+        with _blaming(place, layer):
+            return follow_diff_id(Readable(stream), RawLimit().of(layer.size or 0), cancel)[1]
     finally:
         stream.close()
 
 
 def config_of(place: Place, descriptor: Descriptor, cancel: CancelToken) -> ImageConfig:
     """Read an image's config and verify it."""
+    if isinstance(place, StorePlace):
+        return parse_config(place.read(descriptor.digest))
     raw = bytearray()
     stream = place.open(descriptor, 0, cancel).stream
     try:

@@ -194,6 +194,8 @@ def read_blob(place: Place, descriptor: Descriptor, cancel: CancelToken) -> byte
         return descriptor.data
     if isinstance(place, Repository):
         return place.read(descriptor)
+    if isinstance(place, StorePlace):
+        return place.read(descriptor.digest)
     return read_verified(place.open(descriptor, 0, cancel), descriptor)
 
 
@@ -206,6 +208,14 @@ class StorePlace:
     def document(self, digest: Digest) -> Document:
         """Return a document; raises `NotFound`, `IntegrityError` and `InvalidDocument`."""
         return self._store.document(digest)
+
+    def read(self, digest: Digest) -> bytes:
+        """Return a config, verified; raises `NotFound` and `IntegrityError`."""
+        return self._store.read(digest)
+
+    def verify(self, digest: Digest) -> None:
+        """Hash a blob; raises `NotFound`, and `IntegrityError` where it is damaged."""
+        self._store.verify(digest)
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob; raises `NotFound`."""

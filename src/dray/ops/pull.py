@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.events import Event, Status, ignore
-from dray.errors import DrayError, InvalidReference, NotFound, Unsupported
+from dray.errors import DrayError, IntegrityError, InvalidReference, NotFound, Unsupported
+from dray.model.digest import Digest
 from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dray.content.cancel import CancelToken
-    from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.model.platform import Platform
     from dray.model.reference import Reference
@@ -211,7 +211,10 @@ class _Pull:
         try:
             return self._store.document(digest)
         except NotFound:
-            return self._repository.document(digest)
+            pass
+        except IntegrityError as error:  # its file is damaged: put it again
+            self._ingest.remove_damaged(Digest.parse(error.expected))
+        return self._repository.document(digest)
 
     # Names
 

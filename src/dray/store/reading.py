@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dray.store.refs import Ref
 
 DATABASE = "dray.db"
+_BUFFER = 1024 * 1024  # bytes that are read at a time
 
 
 class ReadableStore:
@@ -195,14 +196,32 @@ class ReadableStore:
             return self._files.path(digest).open("rb", buffering=0)
 
     def read(self, digest: Digest) -> bytes:
-        """Return a document or config, its first 4 MiB and a byte; raises `NotFound`."""
+        """Return a document or config, verified, its first 4 MiB and a byte.
+
+        Raises `NotFound`, and `IntegrityError` where the file is damaged.
+        """
         from dray.model._fields import MAX_DOCUMENT
 
-        with self.open(digest) as file:
-            return file.read(MAX_DOCUMENT + 1)
+        with self.open(digest) as file, translated(self._files.path(digest)):
+            raw = file.read(MAX_DOCUMENT + 1)
+        if len(raw) > MAX_DOCUMENT:
+            self.verify(digest)
+        elif not digest.matches(raw):
+            raise _damaged(digest, Digest.of(raw, digest.algorithm))
+        return raw
+
+    def verify(self, digest: Digest) -> None:
+        """Hash a blob; raises `NotFound`, and `IntegrityError` where the file is damaged."""
+        hasher = digest.hasher()
+        with self.open(digest) as file, translated(self._files.path(digest)):
+            while data := file.read(_BUFFER):
+                hasher.update(data)
+        actual = Digest(digest.algorithm, hasher.hexdigest())
+        if actual != digest:
+            raise _damaged(digest, actual)
 
     def document(self, digest: Digest) -> Document:
-        """Return a document by the digest that registries call it; raises `NotFound`."""
+        """Return a document by the digest that registries call it; raises what `read` does."""
         from dray.model.manifest import parse_named
 
         db = self._existing()
@@ -214,15 +233,7 @@ class ReadableStore:
                 ).fetchone()
         if row is None:
             raise NotFound(f"{digest} is not a document of the store {self.path}")
-        own = Digest.parse(row[0])
-        raw = self.read(own)
-        if not own.matches(raw):
-            raise IntegrityError(
-                f"{self._files.path(own)}: the file is damaged",
-                expected=str(own),
-                actual=str(Digest.of(raw, own.algorithm)),
-            )
-        return parse_named(digest, raw, row[1])
+        return parse_named(digest, self.read(Digest.parse(row[0])), row[1])
 
     def facts(self, digest: Digest) -> Facts:
         """Return what is known of a layer besides its bytes."""
@@ -261,3 +272,12 @@ def _is_there(file: Path) -> bool:
         return file.stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def _damaged(digest: Digest, actual: Digest) -> IntegrityError:
+    return IntegrityError(
+        f"{digest}: the store's copy is damaged",
+        expected=str(digest),
+        actual=str(actual),
+        hint="`dray fsck --repair` fetches it again",
+    )

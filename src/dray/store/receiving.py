@@ -116,10 +116,8 @@ class Receiving:
             return None
         size = self._files.size(digest)
         if descriptor.size not in {None, size}:
-            from dray.store.check import remove_damaged
-
             # A file that was cut off is put again; a good one tells that the size is wrong.
-            remove_damaged(self.db, self._files, [str(digest)])
+            self.remove_damaged(digest)
             if not self._files.exists(digest):
                 return None
             raise IntegrityError(
@@ -137,6 +135,13 @@ class Receiving:
             with self.db.write() as connection:
                 facts.record(connection, digest, size, found)
         return Receipt(descriptor._replace(size=size), *found, existed=True)
+
+    def remove_damaged(self, digest: Digest) -> None:
+        """Remove a file that is not what its name says: the blob is not there, and can be put."""
+        from dray.store.check import remove_damaged
+
+        with translated(self._files.path(digest)):
+            remove_damaged(self.db, self._files, [str(digest)])
 
     def _facts(self, digest: Digest) -> Facts | None:
         with self.db.read() as connection:
@@ -249,7 +254,9 @@ class Receiving:
         return Receipt(descriptor, got.diff_id, got.raw_size)
 
     def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:
-        """Store a small blob that is at hand. Idempotent."""
+        """Store a small blob that is at hand, in place of a damaged file too. Idempotent."""
+        if self._files.exists(descriptor.digest):
+            self.remove_damaged(descriptor.digest)
         blob = blob_of(descriptor, raw)
         while True:
             try:
