@@ -143,6 +143,22 @@ def test_whole_names_are_understood_with_latest_left_out(client: Client, tmp_pat
     assert good(client, f"oci:{layout}:other") == OTHER.digest
 
 
+def test_the_tag_of_a_whole_name_will_do_where_nothing_is_called_so(client: Client, tmp_path: Path):
+    names = {"localhost:5000/app:1.4": IMAGE, "docker.io/library/other:1.5": OTHER, "1.6": OTHER}
+    layout = write_files(tmp_path / "one", layout_files(names))
+    assert good(client, f"oci:{layout}:1.4") == IMAGE.digest
+    assert good(client, f"oci:{layout}:1.5") == OTHER.digest
+    for part in ("5000/app:1.4", ".4", "other:1.4"):
+        with pytest.raises(NotFound):
+            client.validate(f"oci:{layout}:{part}")
+    names = {"a:1": IMAGE, "b:1": OTHER, "a:2": IMAGE, "2": OTHER, "b:3": OTHER, "c:3": OTHER}
+    layout = write_files(tmp_path / "two", layout_files(names))
+    with pytest.raises(NotFound, match="2 images 1 in it, which one"):
+        client.validate(f"oci:{layout}:1")
+    assert good(client, f"oci:{layout}:2") == OTHER.digest
+    assert good(client, f"oci:{layout}:3") == OTHER.digest
+
+
 def test_an_index_json_that_lists_platforms_is_an_image(client: Client, tmp_path: Path):
     files = layout_files({"": IMAGE, "x": OTHER})
     document = json.loads(files["index.json"])

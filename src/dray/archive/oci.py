@@ -90,7 +90,8 @@ class OciLayout:
         """Find the image that is meant; raises `NotFound`, and says what there is.
 
         Where nothing is asked for, it is the only one; an ``index.json`` that lists platforms
-        without names is an image itself.
+        without names is an image itself. A name stands as it is there, or for a whole name,
+        ``latest`` being understood, or else for the tag of one.
         """
         held, digest, name = self.images(), address.digest, address.name
         if digest is not None:
@@ -102,15 +103,18 @@ class OciLayout:
             if len(held) > 1 and all(each.root.platform and not each.names for each in held):
                 return self._own
             return choose(self._files.path, held, "", lambda _: True).root
-        if any(name in each.names for each in held):
-            return choose(self._files.path, held, name, lambda each: name in each.names).root
         try:
             whole = Reference.parse(name).with_default_tag()
         except InvalidReference:
             whole = None
-        return choose(
-            self._files.path, held, name, lambda each: any(same_name(n, whole) for n in each.names)
-        ).root
+        for same in (
+            lambda found: found == name,
+            lambda found: same_name(found, whole),
+            lambda found: found.rpartition("/")[2].endswith(f":{name}"),  # a whole name's tag
+        ):
+            if any(map(same, (found for each in held for found in each.names))):
+                break
+        return choose(self._files.path, held, name, lambda each: any(map(same, each.names))).root
 
     def document(self, digest: Digest) -> Document:
         """Return a document, hashed; raises `NotFound` and `IntegrityError`."""
