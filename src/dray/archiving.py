@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.content.events import Event
     from dray.content.ports import Raw
-    from dray.image import Image, Store
+    from dray.image import Image, StoreOrPath
     from dray.ops.save import Format, Saved
 
 
@@ -31,7 +31,7 @@ class Archiving(Connected):
         output: str | os.PathLike[str] | BinaryIO,
         *,
         format: Format = "docker",  # noqa: A002 - what it is called everywhere
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         platform: str | Platform | None = None,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
@@ -65,7 +65,7 @@ class Archiving(Connected):
         self,
         source: str | os.PathLike[str] | BinaryIO,
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         platform: str | Platform | None = None,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
@@ -86,16 +86,16 @@ class Archiving(Connected):
         from dray.ops.load import LoadOptions, load
         from dray.transfer.copy import CopyOptions
 
-        host, store = host_platform(), store or self.store
+        host, into = host_platform(), self._meant(store)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         loaded = load(
-            store,
+            into,
             Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source),
             LoadOptions(host, wanted, CopyOptions(jobs=self._transfers.jobs)),
             cancel or CancelToken(),
             on_event or ignore,
         )
-        return [Image(store, each.root, each.image) for each in loaded]
+        return [Image(into, each.root, each.image) for each in loaded]
 
     def import_(
         self,
@@ -105,7 +105,7 @@ class Archiving(Connected):
         config: bytes | None = None,
         parent: str | None = None,
         platform: str | Platform | None = None,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> Image:
@@ -123,10 +123,10 @@ class Archiving(Connected):
         from dray.model.reference import Reference
         from dray.ops.import_ import ImportOptions, import_layer
 
-        host, store = host_platform(), store or self.store
+        host, into = host_platform(), self._meant(store)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         record = import_layer(
-            store,
+            into,
             Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source),
             None if reference is None else Reference.parse(reference).with_default_tag(),
             ImportOptions(
@@ -136,4 +136,4 @@ class Archiving(Connected):
             ),
             self._access(store, on_event, cancel),
         )
-        return Image(store, record.manifest, record)
+        return Image(into, record.manifest, record)

@@ -16,7 +16,7 @@ from dray.reading import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dray.image import Image, Store
+    from dray.image import Image, Store, StoreOrPath
     from dray.ops.pull import Pulled, PullOptions
     from dray.ops.repair import Repaired
     from dray.ops.validate import Report
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class Client(Reading, Archiving, Configured):
     """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
 
+    ``store`` is a `Store` or the path of one, here and in every call; without it the store is
+    the one that the command uses.
     ``credentials`` is a user's name and password, for every registry that a reference names;
     without it, ``authfile`` or the files that podman, skopeo and docker keep are looked at.
     ``registries_conf`` replaces the registries.conf of user and system. ``insecure`` allows
@@ -43,7 +45,7 @@ class Client(Reading, Archiving, Configured):
         self,
         reference: str,
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         platform: str | Platform | None = None,
         all_platforms: bool = False,
         verify_layers: bool = True,
@@ -70,22 +72,22 @@ class Client(Reading, Archiving, Configured):
         """
         from dray.ops.pull import pull
 
-        store = store or self.store
+        into = self._meant(store)
         pulled = pull(
             self._connected(),
-            store,
+            into,
             Reference.parse(reference.removeprefix("docker://")),
             self._pull_options(platform, all_platforms, verify_layers, verify_signatures),
             cancel or CancelToken(),
             on_event or ignore,
         )
-        return _image(store, pulled)
+        return _image(into, pulled)
 
     def pull_all_tags(
         self,
         name: str,
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         platform: str | Platform | None = None,
         all_platforms: bool = False,
         verify_layers: bool = True,
@@ -99,22 +101,22 @@ class Client(Reading, Archiving, Configured):
         """
         from dray.ops.pull import pull_all_tags
 
-        store = store or self.store
+        into = self._meant(store)
         pulled = pull_all_tags(
             self._connected(),
-            store,
+            into,
             Reference.parse(name.removeprefix("docker://")),
             self._pull_options(platform, all_platforms, verify_layers, verify_signatures),
             cancel or CancelToken(),
             on_event or ignore,
         )
-        return [_image(store, each) for each in pulled]
+        return [_image(into, each) for each in pulled]
 
     def validate(
         self,
         address: str,
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> Report:
@@ -141,7 +143,7 @@ class Client(Reading, Archiving, Configured):
         self,
         problems: Iterable[Problem],
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> Repaired:
@@ -154,7 +156,7 @@ class Client(Reading, Archiving, Configured):
 
         return repair(
             self._connected(),
-            store or self.store,
+            self._meant(store),
             problems,
             self._pull_options(None, False, True, False),  # noqa: FBT003 - private, in order
             cancel or CancelToken(),
@@ -205,7 +207,7 @@ def _image(store: Store, pulled: Pulled) -> Image:
 def pull(
     reference: str,
     *,
-    store: Store | None = None,
+    store: StoreOrPath | None = None,
     platform: str | Platform | None = None,
     all_platforms: bool = False,
     verify_layers: bool = True,

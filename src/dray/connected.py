@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +10,13 @@ from typing import TYPE_CHECKING
 from dray.config import SPLIT, Config, Transfers
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
     from dray.content.cancel import CancelToken
     from dray.content.events import Event
-    from dray.image import Store
+    from dray.image import Store, StoreOrPath
     from dray.model.digest import Digest
     from dray.ops.places import Access
     from dray.registry.credentials import Credentials
@@ -31,7 +31,7 @@ class Connected:
     def __init__(
         self,
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         credentials: tuple[str, str] | None = None,
         authfile: str | os.PathLike[str] | None = None,
         registries_conf: str | os.PathLike[str] | None = None,
@@ -52,8 +52,14 @@ class Connected:
             limit_rate=limit_rate,
             split=split,
         )
-        self._store = store
-        self._own_store = store is None
+        self._store: Store | None = None
+        self._store_path: Path | None = None
+        if isinstance(store, str | os.PathLike):
+            self._store_path = Path(store).absolute()
+        elif store is not None:
+            self._store = _checked(store)
+        self._own_store = self._store is None
+        self._stores: dict[Path, Store] = {}
         self._credentials = credentials
         self._authfile = authfile
         self._registries_conf = registries_conf
@@ -78,8 +84,9 @@ class Connected:
         with self._lock:
             if self._session is not None:
                 self._session.close()
-            if self._own_store and self._store is not None:
-                self._store.close()  # which opens again if its images are asked for more
+            own = [self._store] if self._own_store and self._store is not None else []
+            for store in (*own, *self._stores.values()):
+                store.close()  # which opens again if its images are asked for more
 
     @property
     def store(self) -> Store:
@@ -88,12 +95,26 @@ class Connected:
 
         with self._lock:
             if self._store is None:
-                self._store = Store()
+                self._store = Store(self._store_path)
             return self._store
+
+    def _meant(self, store: StoreOrPath | None) -> Store:
+        """Return the store that a call names by itself or its path; the client's without any."""
+        if store is None:
+            return self.store
+        if not isinstance(store, str | os.PathLike):
+            return _checked(store)
+        from dray.image import Store
+
+        path = Path(store).absolute()
+        with self._lock:
+            if path not in self._stores:
+                self._stores[path] = Store(path)
+            return self._stores[path]
 
     def _access(
         self,
-        store: Store | None,
+        store: StoreOrPath | None,
         on_event: Callable[[Event], None] | None,
         cancel: CancelToken | None,
     ) -> Access:
@@ -103,7 +124,7 @@ class Connected:
         from dray.ops.places import Access
 
         def stored(name: str) -> tuple[LocalStore, Digest, Digest]:
-            image = (store or self.store).get(name)
+            image = self._meant(store).get(name)
             return image.store, image.root, image.record.manifest
 
         return Access(self._connected, stored, on_event or ignore, cancel or CancelToken())
@@ -157,3 +178,11 @@ class Connected:
         if self._registries_conf is not None:
             config = config.with_registries_conf(Path(self._registries_conf))
         return config
+
+
+def _checked(store: object) -> Store:
+    from dray.image import Store
+
+    if not isinstance(store, Store):
+        raise TypeError(f"store is a dray.Store or a path, not {type(store).__name__}")
+    return store

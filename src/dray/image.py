@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import os
     import tarfile
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from dray.content.pipeline import Limits
     from dray.model.config import ImageConfig
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dray.ops.listing import Filters
     from dray.store.images import ImageRecord, Line, Listed
     from dray.store.removal import Removed
+
+    StoreOrPath: TypeAlias = "Store | str | os.PathLike[str]"
 
 # Compiled when they are used: many commands look at no id.
 _ID = r"(?:sha256:)?([0-9a-f]{64})"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
     from dray.content.events import Event
-    from dray.image import Store
+    from dray.image import Store, StoreOrPath
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
@@ -46,7 +46,7 @@ class Reading(Connected):
         *,
         platform: str | Platform | None = None,
         tags: bool = False,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> Inspection:
@@ -65,7 +65,7 @@ class Reading(Connected):
         self,
         address: str,
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> tuple[Digest, list[PlatformImage]]:
@@ -104,7 +104,7 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> Digest:
@@ -120,7 +120,7 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> Document:
@@ -139,7 +139,7 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> ImageConfig:
@@ -158,7 +158,7 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> list[Step]:
@@ -178,7 +178,7 @@ class Reading(Connected):
         *,
         artifact_type: str = "",
         platform: str | Platform | None = None,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> list[Descriptor]:
@@ -194,7 +194,7 @@ class Reading(Connected):
         address: str,
         digest: str | Digest = "",
         *,
-        store: Store | None = None,
+        store: StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> io.BufferedReader:
@@ -211,7 +211,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
 
         def meant() -> Store:
-            return store or self.store
+            return self._meant(store)
 
         raw = open_blob(Address.parse(address), str(digest), access, meant)
         return io.BufferedReader(raw, 256 * 1024)
