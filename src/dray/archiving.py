@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from dray.content.events import Event
     from dray.content.ports import Raw
     from dray.image import Image, StoreOrPath
+    from dray.model.digest import Digest
+    from dray.ops.places import Access
     from dray.ops.save import Format, Saved
+    from dray.store import LocalStore
 
 
 class Archiving(Connected):
@@ -27,7 +30,7 @@ class Archiving(Connected):
 
     def save(
         self,
-        names: str | Sequence[str],
+        names: str | Image | Sequence[str | Image],
         output: str | os.PathLike[str] | BinaryIO,
         *,
         format: Format = "docker",  # noqa: A002 - what it is called everywhere
@@ -38,27 +41,30 @@ class Archiving(Connected):
     ) -> list[Saved]:
         """Write images to an archive, or with ``oci`` and ``dir`` to a new directory.
 
-        ``names`` are addresses; a bare name means the store (SPEC: "Addresses"). ``format``
-        is ``docker`` (what `docker load` and its like read, old engines included; layers
-        without compression), ``oci-archive``, ``oci`` or ``dir`` (everything byte for byte).
-        ``output`` is a path, or an open binary file such as a pipe. The same
-        images give the same bytes; a path gets its name when all is written. ``platform``
-        chooses one image of each index; without it the docker format takes the one that was
-        pulled last, the others the whole index where all of it is there.
+        ``names`` are addresses; a bare name means the store (SPEC: "Addresses"). An `Image` is
+        taken from its own store and has no name in the archive. ``format`` is ``docker`` (what
+        `docker load` and its like read, old engines included; layers without compression),
+        ``oci-archive``, ``oci`` or ``dir`` (everything byte for byte). ``output`` is a path, or
+        an open binary file such as a pipe. The same images give the same bytes; a path gets its
+        name when all is written. ``platform`` chooses one image of each index; without it the
+        docker format takes the one that was pulled last, the others the whole index where all
+        of it is there.
 
         Raises `NotFound`, `PlatformMismatch`, `IntegrityError`, `Unsupported`, `StoreError`,
         `Cancelled`, and what reading the addresses raises.
         """
+        from dray.image import Image
         from dray.ops.save import SaveOptions, save
 
         host = host_platform()
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
-        given = [names] if isinstance(names, str) else names
+        given = [names] if isinstance(names, str | Image) else names
+        images = [each for each in given if isinstance(each, Image)]
         return save(
-            [Address.parse(name, bare=Where.STORE) for name in given],
+            [_address(each) for each in given],
             Path(output) if isinstance(output, str | os.PathLike) else output,
             SaveOptions(host, wanted, format),
-            self._access(store, on_event, cancel),
+            _finding(images, self._access(store, on_event, cancel)),
         )
 
     def load(
@@ -137,3 +143,22 @@ class Archiving(Connected):
             self._access(store, on_event, cancel),
         )
         return Image(into, record.manifest, record)
+
+
+def _address(given: str | Image) -> Address:
+    if isinstance(given, str):
+        return Address.parse(given, bare=Where.STORE)
+    return Address(Where.STORE, name=str(given.record.manifest))
+
+
+def _finding(images: Sequence[Image], access: Access) -> Access:
+    """Return ``access`` with the images under the names that `_address` gives them."""
+    by_name = {str(image.record.manifest): image for image in images}
+
+    def stored(name: str) -> tuple[LocalStore, Digest, Digest]:
+        image = by_name.get(name)
+        if image is None:
+            return access.stored(name)
+        return image.store, image.root, image.record.manifest
+
+    return access._replace(stored=stored)

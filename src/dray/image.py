@@ -55,6 +55,9 @@ class Store(LocalStore):
             path = Config.from_environment().store
         super().__init__(Path(path), limits=limits)
 
+    def __repr__(self) -> str:
+        return f"<Store {self.path}>"
+
     def images(
         self,
         *patterns: str,
@@ -123,9 +126,10 @@ class Store(LocalStore):
     def get(self, name: str | Digest) -> Image:
         """Return an image by reference, image id or unique prefix of an id.
 
+        ``store:`` before it is passed over, here and where images are removed or given names.
         Raises `NotFound`, and `InvalidReference` for what can be none of these.
         """
-        text = str(name)
+        text = self._bare(str(name))
         whole = re.fullmatch(_ID, text)
         if whole is not None:
             return self._by_id(whole.group(1), text)
@@ -172,7 +176,7 @@ class Store(LocalStore):
 
     def untag(self, name: str) -> None:
         """Drop a name; the image stays until `gc`. Raises `NotFound`."""
-        self.unpin(Reference.parse(name).with_default_tag())
+        self.unpin(Reference.parse(self._bare(name)).with_default_tag())
 
     def remove(self, image: str | Digest, *, force: bool = False) -> Removed:
         """Drop a name, and the image if that was its last one; an id stands for all names.
@@ -181,10 +185,15 @@ class Store(LocalStore):
         name, unless ``force`` is given.
         """
         found = self.get(image)
-        reference = self._as_name(str(image))
+        reference = self._as_name(self._bare(str(image)))
         if reference is not None:
             return self.remove_name(reference)
         return self.remove_images(self.images_by_id(found.id.hex), force=force)
+
+    def _bare(self, text: str) -> str:
+        """Take ``store:`` off, unless that is how a name begins: ``store:1.0`` may be one."""
+        found = text.removeprefix("store:")
+        return text if found == text or self._as_name(text) is not None else found
 
     def _as_name(self, text: str) -> Reference | None:
         """Return ``text`` as a name, if the store has it as one."""

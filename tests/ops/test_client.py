@@ -13,6 +13,7 @@ from dray.testing import FakeRegistry, build_image, tar_layer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("environment")
 IMAGE = build_image([tar_layer({"a": b"1"})])
 
 
@@ -51,3 +52,37 @@ def test_what_is_no_store_is_said_to_be_none(name: str):
         dray.Client(store=wrong)
     with pytest.raises(TypeError, match=r"store is a dray.Store or a path, not int"):
         dray.pull(name, store=wrong)
+
+
+def test_stores_and_clients_show_where_they_are_and_no_secret(tmp_path: Path):
+    store = dray.Store(tmp_path / "one")
+    assert repr(store) == f"<Store {tmp_path / 'one'}>"
+    with dray.Client(store=store, credentials=("me", "s3cret")) as client:
+        assert "s3cret" not in repr(client)
+
+
+def test_an_image_is_saved_from_its_own_store(client: dray.Client, name: str, tmp_path: Path):
+    image = client.pull(name)
+    other = client.pull(name, store=tmp_path / "other")
+    client.store.remove(name)
+    client.store.gc()
+    saved = client.save(other, tmp_path / "saved")
+    assert [(each.id, each.names) for each in saved] == [(image.id, ())]
+    assert client.load(tmp_path / "saved")[0].id == image.id
+    client.pull(name)
+    assert len(client.save([other, name], tmp_path / "both", format="oci")) == 1
+
+
+def test_a_name_of_the_store_may_begin_with_store(client: dray.Client, name: str):
+    image, store = client.pull(name), client.store
+    assert store.get(f"store:{name}") == store.get(f"store:{image.id}") == image
+    store.tag(f"store:{name}", "store:1.0")
+    assert store.get("store:1.0") == store.get("store:store:1.0") == image
+    with pytest.raises(dray.NotFound):
+        store.get("store:2.0")
+    store.tag(name, "other/app:2")
+    assert len(store.remove("store:other/app:2").names) == 1
+    store.untag("store:1.0")
+    store.untag(f"store:{name}")
+    with pytest.raises(dray.NotFound):
+        store.get("store:1.0")
