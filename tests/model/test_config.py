@@ -212,3 +212,10 @@ def test_any_config_is_good_or_refused(change: dict[str, Any], run: dict[str, An
         assert isinstance(error, InvalidDocument)  # noqa: PT017 - either outcome is allowed
     else:
         assert all(isinstance(text, str) for text in (config.os, config.created, *config.env))
+
+
+def test_a_config_is_hashed_by_its_bytes():
+    config, same = parse_config(document(CONFIG)), parse_config(document(CONFIG))
+    other = parse_config(document(CONFIG | {"author": "another"}))
+    assert {config: 1}[same] == 1
+    assert len({config, same, other}) == 2

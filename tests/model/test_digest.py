@@ -105,3 +105,10 @@ def test_any_text_is_a_digest_or_an_error_of_ours(text: str):
         assert str(digest) == text
         assert len(digest.hex) == {"sha256": 64, "sha512": 128}[digest.algorithm]
         assert set(digest.hex) <= set("0123456789abcdef")
+
+
+def test_a_digest_is_formatted_as_text():
+    digest = Digest.of(b"")
+    assert f"{digest}" == str(digest)
+    assert f"{digest:>80}" == str(digest).rjust(80)
+    assert f"{digest:.13}" == str(digest)[:13]

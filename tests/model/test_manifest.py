@@ -14,7 +14,7 @@ from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest, parse
 from dray.model.platform import Platform
 from dray.model.schema1 import Schema1
-from dray.testing import build_image, build_index, document, tar_layer
+from dray.testing import build_image, build_index, build_schema1, document, make_key, tar_layer
 
 QUICK = settings(max_examples=250, deadline=None)
 DIGEST = "sha256:" + "a" * 64
@@ -626,3 +626,24 @@ def test_data_of_a_descriptor_must_be_the_content_it_names():
     assert found.config.data == content
     assert refused(MANIFEST | {"config": good | {"size": 4}}).path == "config.data"
     assert refused(MANIFEST | {"config": good | {"digest": DIGEST}}).path == "config.data"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (MANIFEST, mediatype.OCI_MANIFEST),
+        (INDEX, mediatype.OCI_INDEX),
+    ],
+)
+def test_documents_are_hashed_by_their_bytes(value: dict[str, Any], kind: str):
+    found, same = parse(document(value), kind), parse(document(value), kind)
+    other = parse(document(value | {"annotations": {"another": "b"}}), kind)
+    assert {found: 1}[same] == 1
+    assert len({found, same, other}) == 2
+    assert found != other
+
+
+def test_a_signed_schema1_manifest_can_be_hashed():
+    signed = build_schema1([tar_layer({"a": b"1"})], keys=[("ES256", make_key("ES256"))]).manifest
+    found, same = (parse(signed.data, signed.media_type) for _ in range(2))
+    assert {found: 1}[same] == 1

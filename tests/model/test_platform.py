@@ -183,3 +183,7 @@ def test_a_platform_from_a_document_never_fails_to_compare(one: Platform, other:
     assert len(found) < 1000
     # What only Windows images carry may differ: it is looked at where both sides name it.
     assert place is None or found[place][:3] == one.normalized()[:3]
+
+
+def test_a_platform_is_formatted_as_text():
+    assert f"{Platform('linux', 'arm64'):<14}|" == "linux/arm64   |"

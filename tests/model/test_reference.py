@@ -246,3 +246,7 @@ def test_any_text_is_a_reference_or_an_error_that_points_into_it(text: str):
         assert " " not in str(reference)
         assert len(reference.path) <= 255
         assert Reference.parse(str(reference)) == reference
+
+
+def test_a_reference_is_formatted_as_text():
+    assert f"{Reference.parse('ghcr.io/o/r:t'):>15}" == "  ghcr.io/o/r:t"

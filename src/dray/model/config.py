@@ -51,6 +51,9 @@ class ImageConfig(NamedTuple):
     diff_ids: tuple[Digest, ...]
     history: tuple[History, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
     def __repr__(self) -> str:
         return f"<ImageConfig {self.id}>"
 

@@ -80,3 +80,6 @@ class Digest(_Fields):
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)

@@ -34,6 +34,9 @@ class Manifest(NamedTuple):
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = {}
 
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
     def __repr__(self) -> str:
         return f"<Manifest {Digest.of(self.raw)}>"
 
@@ -59,6 +62,9 @@ class Index(NamedTuple):
     artifact_type: str = ""
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = {}
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
 
     def __repr__(self) -> str:
         return f"<Index {Digest.of(self.raw)}>"

@@ -105,6 +105,9 @@ class Platform(NamedTuple):
         parts = (self.os, self.architecture, self.variant)
         return "/".join(part for part in parts if part) or "unknown"
 
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
 
 @functools.lru_cache(maxsize=256)
 def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str, str]:

@@ -92,6 +92,9 @@ class Reference(NamedTuple):
     def __str__(self) -> str:
         return self.name + self._suffix
 
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
 
 def is_short(text: str) -> bool:
     """Tell whether a name leaves out the registry: ``alpine``, ``o/r:tag``."""

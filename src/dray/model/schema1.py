@@ -69,6 +69,9 @@ class Schema1:
     layers: tuple[Layer1, ...]
     signatures: tuple[Signature, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
     @property
     def digest(self) -> Digest:
         """The digest that registries know it by."""
