@@ -722,6 +722,53 @@ def test_the_image_that_has_none_for_a_platform_is_named(
         assert done.stderr == f"{says}\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--format", "dir", "-o", "x", "a", "b"], "a flat directory holds one image"),
+        (["--format", "oci", "a"], "oci is a directory and cannot go to a pipe: use -o DIR"),
+        (["--format", "dir", "a"], "dir is a directory and cannot go to a pipe: use -o DIR"),
+    ],
+)
+def test_what_a_format_is_not_for_is_wrong_usage(dray: Dray, arguments: list[str], says: str):
+    done = dray("save", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"dray: {says}")
+
+
+def test_what_is_no_archive_of_any_kind(dray: Dray, tmp_path: Path):
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "tar").write_bytes(tar_layer({"etc/passwd": b"root"}))
+    write_files(tmp_path / "directory", {"README": b"nothing"})
+    says = "is no image archive or layout that dray knows\n  what docker"
+    for name in ("empty", "tar", "directory"):
+        done = dray("load", "-i", str(tmp_path / name))
+        assert done.returncode == 3
+        assert done.stderr.startswith(f"dray: {tmp_path / name}: {says}")
+    assert dray("load").stderr.startswith(f"dray: the archive: {says}")
+    for text in ("hello", "hello\n" * 1000):
+        (tmp_path / "text").write_text(text)
+        done = dray("load", "-i", str(tmp_path / "text"))
+        assert done.returncode == 5
+        assert done.stderr.startswith(f"dray: {tmp_path}/text: no tar, or the archive is")
+
+
+def test_a_damaged_archive_is_no_proxys_work(dray: Dray, tmp_path: Path):
+    files = layout_files({"app:1": IMAGE})
+    place = f"blobs/sha256/{IMAGE.layers[1].digest[7:]}"
+    files[place] = files[place][:-1] + bytes([files[place][-1] ^ 1])
+    (tmp_path / "a.tar").write_bytes(tar_layer(files))
+    for arguments in (
+        ["-i", str(tmp_path / "a.tar")],
+        ["-i", str(write_files(tmp_path / "d", files))],
+    ):
+        done = dray("load", *arguments)
+        assert done.returncode == 5
+        assert "does not match its digest" in done.stderr
+        assert "proxy" not in done.stderr
+        assert done.stderr.endswith("\n  nothing of it was stored; the archive is damaged\n")
+
+
 def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):
     import pty
 

@@ -31,9 +31,16 @@ def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> 
     """Open a docker archive of either generation; raises `NotFound` for what is none."""
     if has(files, MANIFEST):
         return DockerArchive(files, cancel, true=true)
-    if has(files, REPOSITORIES) or any(_JSON.fullmatch(name) for name in files.names()):
+    if is_docker_archive(files):
         return LegacyArchive(files, cancel, true=true)
     raise NotFound(f"{files.path}: is no docker archive: there is no {MANIFEST} in it")
+
+
+def is_docker_archive(files: Files) -> bool:
+    """Tell whether there is anything of a docker archive, of either generation."""
+    if has(files, MANIFEST) or has(files, REPOSITORIES):
+        return True
+    return any(_JSON.fullmatch(name) for name in files.names())
 
 
 class LegacyArchive(DockerArchive):

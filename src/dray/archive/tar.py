@@ -112,11 +112,11 @@ def _header(source: Source) -> tarfile.TarInfo | None:
     if not block or block == _NOTHING:
         return None
     if len(block) < BLOCK:
-        raise _damaged(f"it is cut off at byte {at + len(block):,}")
+        raise _damaged(f"it is cut off at byte {at + len(block):,}", at)
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", _ODD)
     except tarfile.HeaderError as error:
-        raise _damaged(f"no tar header at byte {at:,} ({error})") from None
+        raise _damaged(f"no tar header at byte {at:,} ({error})", at) from None
     if header.size < 0:
         raise _damaged(f"a size below 0 at byte {at:,}")
     # A map of holes, as GNU tar writes it, goes on as long as each block says so.
@@ -212,7 +212,6 @@ def _shown(name: str) -> str:
     return name[:200]
 
 
-def _damaged(message: str) -> IntegrityError:
-    return IntegrityError(
-        f"the archive is damaged: {message}", expected="a tar archive", actual=message
-    )
+def _damaged(message: str, at: int = -1) -> IntegrityError:
+    what = "no tar, or the archive is damaged" if at == 0 else "the archive is damaged"
+    return IntegrityError(f"{what}: {message}", expected="a tar archive", actual=message)

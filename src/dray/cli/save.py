@@ -27,7 +27,7 @@ Examples:
 
 @click.command("save", epilog=EXAMPLES)
 @click.argument("addresses", nargs=-1, required=True, metavar="NAME|ID|ADDRESS…")
-@click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - is a pipe.")
+@click.option("-o", "--output", default="-", metavar="PATH", help="Where to; - is a pipe.")
 @click.option(
     "--format",
     "form",
@@ -56,6 +56,10 @@ def command(
     """
     from dray.cli.progress import view
 
+    if form == "dir" and len(addresses) > 1:
+        raise click.UsageError("a flat directory holds one image: use --format oci", ctx)
+    if output == "-" and form in {"oci", "dir"}:
+        raise click.UsageError(f"{form} is a directory and cannot go to a pipe: use -o DIR", ctx)
     if output == "-" and os.isatty(sys.stdout.fileno()):
         raise click.UsageError("an archive is nothing for a terminal: use -o FILE, or a pipe", ctx)
     chosen = settings(ctx)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dray.model.descriptor import Descriptor
 
 CHUNK = 512 * 1024  # bytes a step at most; at 8 KiB all takes twice as long, 128 cost a tenth more
+ALTERED = "nothing of it was stored; a proxy on the way may be altering downloads"
 SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost more
 
 
@@ -128,7 +129,7 @@ def _fill(
             f"content does not match its digest (got {actual})",
             expected=str(descriptor.digest),
             actual=actual,
-            hint="nothing of it was stored; a proxy on the way may be altering downloads",
+            hint=ALTERED,
         )
 
 

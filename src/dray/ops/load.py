@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import DockerArchive
 from dray.archive.files import MAX_DOCUMENTS, Directory, TarFiles, has, read, translated
-from dray.archive.legacy import docker_archive
+from dray.archive.legacy import docker_archive, is_docker_archive
 from dray.archive.oci import INDEX, MARK, OciLayout
 from dray.archive.streamed import StreamedFiles
 from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.events import Event, Status
+from dray.content.pipeline import ALTERED
 from dray.errors import DrayError, IntegrityError, InvalidDocument, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from dray.store.images import ImageRecord
     from dray.store.ingest import Ingest
 
+_KNOWN = "what docker, podman, skopeo and dray save holds a manifest.json, or an index.json"
 _ID = re.compile(r"[0-9a-f]{64}")
 # What happens to a layer is called otherwise where it comes from an archive.
 _WORDS = {
@@ -125,6 +127,8 @@ class _Load:
                 found.append((held, [self._obtain(selection) for selection in selections]))
                 self._check_room(found[-1][1])
             except DrayError as error:
+                if error.hint == ALTERED:
+                    error.hint = "nothing of it was stored; the archive is damaged"
                 raise error.within(self._path) from error.__cause__
         if not found:
             raise NotFound(f"{self._path}: there is no image in it")
@@ -210,6 +214,8 @@ def _place(files: Files, cancel: CancelToken) -> OciLayout | FlatDirectory | Doc
         return OciLayout(files)
     if has(files, "manifest.json") and read(files, "manifest.json").lstrip()[:1] == b"{":
         return FlatDirectory(files)
+    if not is_docker_archive(files):
+        raise NotFound(f"{files.path}: is no image archive or layout that dray knows", hint=_KNOWN)
     return docker_archive(files, cancel, true=True)
 
 
