@@ -341,7 +341,7 @@ class Layer(NamedTuple):
         from dray.content.verify import VerifiedLayer
 
         source = self.store.open(self.digest)
-        return io.BufferedReader(VerifiedLayer(source, self.diff_id), 256 * 1024)
+        return io.BufferedReader(VerifiedLayer(source, self.diff_id, self.digest), 256 * 1024)
 
     @contextlib.contextmanager
     def open_tar(self) -> Iterator[tarfile.TarFile]:
@@ -355,7 +355,7 @@ class Layer(NamedTuple):
         from dray.content.verify import VerifiedLayer
 
         with contextlib.closing(
-            VerifiedLayer(self.store.open(self.digest), self.diff_id)
+            VerifiedLayer(self.store.open(self.digest), self.diff_id, self.digest)
         ) as stream:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=256 * 1024) as tar:
                 yield tar

@@ -86,3 +86,22 @@ def test_a_name_of_the_store_may_begin_with_store(client: dray.Client, name: str
     store.untag(f"store:{name}")
     with pytest.raises(dray.NotFound):
         store.get("store:1.0")
+
+
+@pytest.mark.parametrize("packed", ["gzip", "none"])
+def test_a_damaged_layer_is_named_where_it_is_read(
+    fake: FakeRegistry, client: dray.Client, packed: str
+):
+    image = build_image([tar_layer({"a": bytes(9999)})], compression=packed)
+    fake.add_image("team/other", image, "t")
+    layer = client.pull(f"{fake.host}/team/other:t").layers[0]
+    file = client.store.path / "blobs" / "sha256" / layer.digest.hex
+    data = bytearray(file.read_bytes())
+    data[-40 if packed == "none" else len(data) // 2] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(data)
+    says = f"^layer sha256:{layer.digest.short}…: "
+    with pytest.raises(dray.IntegrityError, match=says), layer.open_tar() as tar:
+        tar.getmembers()
+    with pytest.raises(dray.IntegrityError, match=says), layer.open() as content:
+        content.read()

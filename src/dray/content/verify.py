@@ -144,11 +144,13 @@ class Hasher:
 class VerifiedLayer(io.RawIOBase):
     """A layer's decompressed bytes; reading to the end compares them with the DiffID.
 
-    The last read raises `IntegrityError` instead of saying that this is the end.
+    The last read raises `IntegrityError` instead of saying that this is the end. ``digest`` is
+    the layer's own, for errors to name it.
     """
 
-    def __init__(self, source: io.FileIO, diff_id: Digest) -> None:
+    def __init__(self, source: io.FileIO, diff_id: Digest, digest: Digest | None = None) -> None:
         self._source = source
+        self._name = named(digest) if digest is not None else "the layer"
         self._stream = decompress(source)
         self._diff_id = diff_id
         self._hash = diff_id.hasher()
@@ -159,12 +161,16 @@ class VerifiedLayer(io.RawIOBase):
 
     def readinto(self, buffer: Buffer) -> int:
         """Fill ``buffer`` as far as one step goes; 0 at the verified end."""
-        count = self._stream.readinto(buffer)
+        try:
+            count = self._stream.readinto(buffer)
+        except IntegrityError as error:
+            raise error.within(self._name) from error.__cause__
         self._hash.update(memoryview(buffer).cast("B")[:count])
         if not count and self._hash.hexdigest() != self._diff_id.hex:
             actual = f"{self._diff_id.algorithm}:{self._hash.hexdigest()}"
             raise IntegrityError(
-                f"the layer's content does not match its DiffID {self._diff_id} (got {actual})",
+                f"{self._name}: the content does not match its DiffID {self._diff_id} "
+                f"(got {actual})",
                 expected=str(self._diff_id),
                 actual=actual,
             )
@@ -180,6 +186,11 @@ class VerifiedLayer(io.RawIOBase):
         """Close the source as well."""
         self._source.close()
         super().close()
+
+
+def named(layer: Digest) -> str:
+    """Return what errors call a layer."""
+    return f"layer {layer.algorithm}:{layer.short}…"
 
 
 def _too_large(limit: int) -> IntegrityError:

@@ -160,7 +160,8 @@ class ContentPuller:
         """Compare DiffIDs that are not sha256, which is what is computed on the way."""
         for diff_id, receipt in zip(config.diff_ids, receipts, strict=True):
             if self._options.verify_layers and diff_id.algorithm != "sha256":
-                with VerifiedLayer(self._store.open(receipt.descriptor.digest), diff_id) as layer:
+                digest = receipt.descriptor.digest
+                with VerifiedLayer(self._store.open(digest), diff_id, digest) as layer:
                     layer.drain()
 
     def _check_platform(self, platform: Platform, wanted: Wanted | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.ports import Busy, blob_of
 from dray.content.retry import RetryPolicy
-from dray.content.verify import check_rootfs
+from dray.content.verify import check_rootfs, named
 from dray.errors import (
     Cancelled,
     DrayError,
@@ -132,7 +132,7 @@ class ImageCopy:
         try:
             receipt = self._put(layer, cancel, follow=self._options.verify_layers)
         except IntegrityError as error:
-            raise error.within(f"layer {layer.digest.algorithm}:{layer.digest.short}…") from None
+            raise error.within(named(layer.digest)) from None
         self._receipts[layer.digest] = receipt
         self._progress.complete(layer, receipt)
 
