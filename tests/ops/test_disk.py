@@ -129,16 +129,56 @@ def many_images(store: library.Store, count: int) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("free", [48, 192])
+@pytest.mark.parametrize("kind", ["images", "blobs"])
+@pytest.mark.parametrize("free", [48, 64, 96, 128, 192])
 def test_a_disk_that_is_nearly_full_is_collected(
-    mount: Callable[..., Path], store: library.Store, free: int
+    mount: Callable[..., Path], store: library.Store, free: int, kind: str
 ):
     """The log of the database grows by what is removed; it must find its room step by step."""
     place = mount("store", "20m")
     many_images(store, 600)
+    if kind == "blobs":
+        with store.ingest() as ingest, ingest.db.write() as connection:
+            connection.execute("DELETE FROM documents")
+            connection.execute("DELETE FROM edges")
+        store.close()
     fill(place, free * 1024)
-    assert len(store.gc().digests) == 1800
+    found = store.gc()
+    assert (len(set(found.digests)), len(found.digests)) == (1800, 1800)
     assert not list((place / "blobs" / "sha256").iterdir())
+    with store.ingest() as ingest, ingest.db.read() as connection:
+        assert connection.execute("SELECT count(*) FROM blobs").fetchone() == (0,)
+
+
+def test_a_store_that_was_opened_while_the_disk_was_full(
+    client: library.Client, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
+):
+    fake.add_image("small", SMALL, "t")
+    name = f"{fake.host}/small:t"
+    place = mount("store", "2m")
+    client.pull(name)
+    store.close()
+    fill(place, 0)
+    assert store.images()
+    with pytest.raises(StoreError, match="no space left"):
+        store.tag(name, "mine")
+    (place / "ballast").unlink()
+    store.tag(name, "mine")
+    assert [row.name for row in store.lines("mine")] == ["docker.io/library/mine:latest"]
+
+
+def test_a_broken_download_on_a_disk_that_cannot_be_written(
+    client: library.Client, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
+):
+    fake.add_image("small", SMALL, "t")
+    place = mount("store", "2m")
+    client.pull(f"{fake.host}/small:t")
+    store.close()
+    (place / "ingest" / f"sha256-{'0' * 64}.part").write_bytes(bytes(1000))
+    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    assert store.usage().parts == 1
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.gc()
 
 
 def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(

@@ -215,19 +215,24 @@ class Database:
         # Between threads a lock wakes the next one at once; SQLite would have it sleep and look.
         with self._translated(), self._writing:
             connection = self._connect()
-            self._begin(connection)
             try:
+                self._begin(connection)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:  # a full disk has ended it already
+                # A full disk has ended it already; an interrupt may come before it has begun.
+                if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
 
     def checkpoint(self) -> None:
         """Put what the log holds into the database and give its room back, if that goes now."""
         with contextlib.suppress(StoreError), self.read() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA busy_timeout=0")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={int(TIMEOUT * 1000)}")
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin to write; deferred transactions would fail when two turn into writers.
@@ -256,8 +261,11 @@ class Database:
         except sqlite3.Error as error:
             hint = "whoever owns the store can write it" if "readonly" in str(error) else ""
             # Damage is a plain DatabaseError, all else one of its children.
-            if getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
-                raise StoreError(f"{self.path}: no space left on device", hint=FULL) from error
+            code = getattr(error, "sqlite_errorcode", 0)
+            if code in _NO_ROOM:
+                hint = FULL
+            if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}:
+                raise StoreError(f"{self.path}: no space left on device", hint=hint) from error
             if type(error) is sqlite3.DatabaseError:
                 hint = "`dray fsck --rebuild` makes it anew from what is in the store"
             raise StoreError(f"{self.path}: {error}", hint=hint) from error

@@ -88,9 +88,8 @@ class Unlinking:
         """Wait, whatever interrupts: the threads must not outlive the transaction."""
         try:
             self._go.set()
-            for thread in self._threads:
-                if thread.ident is not None:
-                    thread.join()
+            for thread in self._threads if self._allowed else ():
+                thread.join()
         except BaseException:
             self.join()
             raise

@@ -66,16 +66,12 @@ def _delete(
         connection.execute(f"DELETE FROM {table} WHERE {key} IN ({_marks(batch)})", batch)  # noqa: S608 - only names and marks
 
 
-def _garbage(
-    connection: sqlite3.Connection, edges: Edges, candidates: set[str], held: set[str]
-) -> Garbage:
-    """Return which ``candidates`` are not ``held``, and all documents that are not.
+def _documents(connection: sqlite3.Connection) -> set[str]:
+    """Return all documents, those too that have come since somebody looked for candidates.
 
-    Those too that have come since somebody looked for candidates: none may stay without its
-    layers.
+    None that nothing holds may stay: its layers go.
     """
-    documents = {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
-    return Garbage(documents - held, candidates - held, edges.children)
+    return {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
 
 
 class Collector:
@@ -115,12 +111,13 @@ class Collector:
                 if error.hint != FULL or most == 1:
                     raise
                 # The log of the database grows by what is removed; once more, in small steps.
-                seen, most = None, max(1, most // 30)
+                seen, most, removed = None, max(1, most // 30), []
                 del self._digests[counted[0] :]
                 self._size = counted[1]
             candidates.difference_update(removed)
             if most < BATCH:
                 self._db.checkpoint()
+                most = min(BATCH, 2 * most) if removed else most
             if seen is not None and not garbage.documents and not garbage.files:
                 return self._collected()
 
@@ -134,7 +131,9 @@ class Collector:
         held = reachable(connection, edges, only)
         dropped = only is None and refs.drop_loose(connection, held)
         self.renamed |= dropped
-        return dropped, _garbage(connection, edges, candidates, held)
+        documents = _documents(connection) - held
+        candidates |= documents
+        return dropped, Garbage(documents, candidates - held, edges.children)
 
     def _step(self, connection: sqlite3.Connection, garbage: Garbage, most: int) -> list[str]:
         """Unlink some files, which are returned, or forget some documents."""
@@ -152,7 +151,7 @@ class Collector:
             edges = Edges(connection)
             dead = leases.dead(connection, self._leases)
             held = reachable(connection, edges, dead=dead)
-            garbage = _garbage(connection, edges, candidates, held)
+            garbage = Garbage(_documents(connection) - held, candidates - held, edges.children)
             while garbage.documents:
                 self._account_documents(connection, garbage.take_documents(BATCH))
             while garbage.files:

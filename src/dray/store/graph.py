@@ -26,13 +26,15 @@ def reachable(
     named = connection.execute("SELECT root, manifest, kept FROM refs").fetchall()
     roots = {root for root, _, kept in named if kept or only is not None}
     roots.update([manifest for _, manifest, kept in named if kept or only is not None])
-    if only is not None:
-        documents = {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
-        roots |= documents - above(parents(connection), documents.intersection(only))
     for lease, digest in connection.execute("SELECT lease, digest FROM leases"):
         if lease not in dead:
             roots.add(digest)
-    return edges.below(roots)
+    held = edges.below(roots)
+    if only is None:
+        return held
+    documents = {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
+    gone = above(parents(connection), documents.intersection(only) - held)
+    return edges.below(held | (documents - gone))
 
 
 class Edges:
@@ -49,8 +51,9 @@ class Edges:
         )
 
     def children(self, digest: str) -> list[str]:
-        """Return what a document points at."""
-        return self._children.get(digest, "").split()
+        """Return what a document points at, by both digests of what has two."""
+        found = self._children.get(digest, "").split()
+        return found + [self._names[child] for child in found if child in self._names]
 
     def below(self, roots: Iterable[str]) -> set[str]:
         """Return ``roots`` and all that they lead to, there or not."""

@@ -119,17 +119,14 @@ class LocalStore(ReadableStore):
         from dray.store import backup, leases
         from dray.store.gc import Collected, Collector, sweep
 
-        if not (self.path / DATABASE).exists():
-            self._existing()  # says so where there are blobs
+        db = self._existing()
+        if db is None:
             return Collected([], 0, [])
         if not dry_run:
             leases.sweep(self.path / "leases")
         # First of all: it makes room and asks for none.
         parts, size = sweep(self.path, dry_run=dry_run)
-        db = self._existing()
-        if db is None:
-            found = Collected([], 0, [])
-        elif dry_run:
+        if dry_run:
             found = Collector(self.path, self._files, db).plan()
         else:
             with self.ingest() as ingest:

@@ -13,7 +13,7 @@ MODE = 0o644
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _making = threading.RLock()
 
-_NOT_OURS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP}
+_NOT_OURS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS}
 
 
 def lock_file(path: str | os.PathLike[str]) -> int | None:

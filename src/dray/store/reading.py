@@ -56,13 +56,17 @@ class ReadableStore:
             with translated(self.path):
                 file = self.path / DATABASE
                 self._check_directory()
-                if self._db is not None and not self._db.is_current:
-                    self._db = None  # removed, or made anew; threads close their connections
+                if self._db is not None and self._is_old(self._db):
+                    self._db = None  # threads close their connections
                 if self._db is None and not _is_there(file) and (self.path / "blobs").exists():
                     self._check_gone(file)
                 if self._db is None and file.exists():
                     self._db = self._open(file)
             return self._db
+
+    def _is_old(self, db: Database) -> bool:
+        """Tell whether a database was removed or made anew, or can be written by now."""
+        return not db.is_current or (db.read_only and self._is_writable())
 
     def _open(self, file: Path) -> Database:
         """Open the database, for reading alone where it cannot be written or the disk is full."""
