@@ -632,3 +632,24 @@ def test_a_config_that_is_cut_off_in_a_layout_is_damaged(
     done = dray("inspect", f"oci:{tmp_path / 'saved'}")
     assert done.returncode == 5
     assert done.stderr.startswith(f"dray: {FIRST.config.digest}: content does not match its digest")
+
+
+@pytest.mark.parametrize("spoil", [overwrite, damage])
+@pytest.mark.parametrize("which", ["signed", "made", "config"])
+def test_pull_puts_a_damaged_document_of_schema1_again(
+    client: library.Client,
+    store: library.Store,
+    old: str,
+    spoil: Callable[[library.Store, str], None],
+    which: str,
+):
+    image = store.get(old)
+    signed = next(
+        f"sha256:{path.name}"
+        for path in (store.path / "blobs" / "sha256").iterdir()
+        if b'"signatures"' in path.read_bytes()
+    )
+    made = {"signed": signed, "made": str(image.record.manifest), "config": str(image.id)}
+    spoil(store, made[which])
+    assert client.pull(old) == image
+    assert kinds(store) == []

@@ -255,7 +255,7 @@ class Receiving:
 
     def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:
         """Store a small blob that is at hand, in place of a damaged file too. Idempotent."""
-        if self._files.exists(descriptor.digest):
+        if self._differs(descriptor.digest, raw):
             self.remove_damaged(descriptor.digest)
         blob = blob_of(descriptor, raw)
         while True:
@@ -265,6 +265,16 @@ class Receiving:
                 cancel.sleep(0.02)
             else:
                 return
+
+    def _differs(self, digest: Digest, raw: bytes) -> bool:
+        """Tell whether a file is there that is not ``raw``, or that cannot be read."""
+        try:
+            with self._files.open(str(digest)) as file:
+                return file.read(len(raw) + 1) != raw
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
 
 
 def _size(path: Path) -> int:
