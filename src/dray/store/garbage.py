@@ -14,28 +14,35 @@ _UNLINKERS = 2  # threads: half of the time is the system's, which works in para
 
 
 class Garbage:
-    """What is to go: files that no document leads to, and documents with those they lead to.
+    """Documents to be forgotten and files to be unlinked, taken from the end.
 
-    A file waits for the last document that speaks of it to be forgotten. In order, and taken
-    from the end, so that a batch concerns few pages of the database.
+    With ``children``, what documents lead to, a file is given out as soon as the last one is
+    taken that leads to it; without, all documents are to be taken first. In order, so that a
+    batch concerns few pages of the database.
     """
 
     def __init__(
         self,
         documents: Iterable[str],
         files: Iterable[str],
-        children: Callable[[str], Iterable[str]],
+        children: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         self.documents = sorted(documents, reverse=True)
+        self.files: list[str] = sorted(files)
+        self._behind: dict[str, list[str]] = {}
+        if children is not None:
+            self._arrange(children)
+
+    def _arrange(self, children: Callable[[str], Iterable[str]]) -> None:
         last: dict[str, str] = {}
         for document in reversed(self.documents):
             last.update(dict.fromkeys((document, *children(document)), document))
-        self.files: list[str] = []
-        self._behind: dict[str, list[str]] = {}
-        for file in sorted(files):
+        free: list[str] = []
+        for file in self.files:
             behind = last.get(file)
-            waiting = self.files if behind is None else self._behind.setdefault(behind, [])
+            waiting = free if behind is None else self._behind.setdefault(behind, [])
             waiting.append(file)
+        self.files = free
 
     def take_files(self, most: int) -> list[str]:
         """Take some of the files that nothing speaks of."""
@@ -44,9 +51,9 @@ class Garbage:
     def take_documents(self, most: int) -> list[str]:
         """Take some documents, which are to be forgotten; their files may go then."""
         batch = _take(self.documents, most)
-        for document in batch:
-            self.files += self._behind.pop(document, ())
-        self.files.sort()
+        freed = [file for document in batch for file in self._behind.pop(document, ())]
+        if freed:
+            self.files = sorted([*self.files, *freed])
         return batch
 
 

@@ -94,7 +94,7 @@ class Collector:
         in the former other images without a name stay whole, they wait for the latter.
         """
         candidates = self._everything() if only is None else set(only)
-        garbage, seen, most = Garbage((), (), lambda _: ()), None, BATCH
+        garbage, seen, most = Garbage((), ()), None, BATCH
         while True:
             counted = len(self._digests), self._size
             removed: list[str] = []
@@ -103,7 +103,8 @@ class Collector:
                     version = connection.execute("PRAGMA data_version").fetchone()[0]
                     dropped = False
                     if version != seen:  # somebody else has written since the last mark
-                        dropped, garbage = self._mark(connection, candidates, only)
+                        # Which files wait for which documents matters where room is scarce.
+                        dropped, garbage = self._mark(connection, candidates, only, most < BATCH)
                         seen = version
                     if not dropped:
                         removed = self._step(connection, garbage, most)
@@ -122,7 +123,11 @@ class Collector:
                 return self._collected()
 
     def _mark(
-        self, connection: sqlite3.Connection, candidates: set[str], only: Collection[str] | None
+        self,
+        connection: sqlite3.Connection,
+        candidates: set[str],
+        only: Collection[str] | None,
+        in_turns: bool,  # noqa: FBT001 - handed on
     ) -> tuple[bool, Garbage]:
         """Find the garbage; return whether names were dropped too, which has to be committed."""
         for lease in leases.dead(connection, self._leases):
@@ -133,16 +138,21 @@ class Collector:
         self.renamed |= dropped
         documents = _documents(connection) - held
         candidates |= documents
-        return dropped, Garbage(documents, candidates - held, edges.children)
+        children = edges.children if in_turns else None
+        return dropped, Garbage(documents, candidates - held, children)
 
     def _step(self, connection: sqlite3.Connection, garbage: Garbage, most: int) -> list[str]:
-        """Unlink some files, which are returned, or forget some documents."""
-        if garbage.files:
-            batch = garbage.take_files(most)
-            self._remove(connection, batch)
-            return batch
-        self._forget(connection, garbage.take_documents(most))
-        return []
+        """Unlink some files, which are returned, or forget some documents.
+
+        All documents first, so that files go in the order of all of them; files first where the
+        room that they give back is wanted.
+        """
+        if garbage.documents and (most == BATCH or not garbage.files):
+            self._forget(connection, garbage.take_documents(most))
+            return []
+        batch = garbage.take_files(most)
+        self._remove(connection, batch)
+        return batch
 
     def plan(self) -> Collected:
         """Return what `collect` would remove of everything; nothing is changed."""
@@ -151,7 +161,7 @@ class Collector:
             edges = Edges(connection)
             dead = leases.dead(connection, self._leases)
             held = reachable(connection, edges, dead=dead)
-            garbage = Garbage(_documents(connection) - held, candidates - held, edges.children)
+            garbage = Garbage(_documents(connection) - held, candidates - held)
             while garbage.documents:
                 self._account_documents(connection, garbage.take_documents(BATCH))
             while garbage.files:
