@@ -161,4 +161,4 @@ def _finding(images: Sequence[Image], access: Access) -> Access:
             return access.stored(name)
         return image.store, image.root, image.record.manifest
 
-    return access._replace(stored=stored)
+    return access.replace(stored=stored)

@@ -7,9 +7,10 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dray.model.platform import Platform
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ _AMD64_LEVELS = (
 )
 
 
-class Config(NamedTuple):
+class Config(Record):
     """Paths and defaults; nothing here has been opened yet.
 
     ``auth_files`` are looked at in order; ``login_file`` is the one that `login` writes, and
@@ -83,10 +84,10 @@ class Config(NamedTuple):
     def with_registries_conf(self, file: Path) -> Config:
         """Return the same with another registries.conf, which has to be there."""
         settings = self.certificates[0].parent
-        return self._replace(registries=registries_files(str(file), settings))
+        return self.replace(registries=registries_files(str(file), settings))
 
 
-class Transfers(NamedTuple):
+class Transfers(Record):
     """How to transfer.
 
     ``jobs`` blobs at a time; ``timeout`` seconds without a byte; ``retries`` attempts without
@@ -118,7 +119,7 @@ class Transfers(NamedTuple):
 
     def but(self, **given: Any) -> Transfers:
         """Return this with what is given and not None; raises `ValueError`."""
-        chosen = self._replace(**{name: v for name, v in given.items() if v is not None})
+        chosen = self.replace(**{name: v for name, v in given.items() if v is not None})
         if chosen.jobs < 1 or chosen.retries < 1 or not 0 < chosen.timeout < math.inf:
             raise ValueError("jobs and retries are at least 1, timeout is more than 0")
         if chosen.limit_rate is not None and not 1 <= chosen.limit_rate < math.inf:

@@ -174,7 +174,7 @@ class Connected:
         config = Config.from_environment()
         if self._authfile is not None:
             file = Path(self._authfile)
-            config = config._replace(auth_files=(file,), login_file=file, auth_file_alone=True)
+            config = config.replace(auth_files=(file,), login_file=file, auth_file_alone=True)
         if self._registries_conf is not None:
             config = config.with_registries_conf(Path(self._registries_conf))
         return config

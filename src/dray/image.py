@@ -7,10 +7,11 @@ import functools
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import Ambiguous, InvalidReference, NotFound
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.store import LocalStore
 from dray.store.images import record_of
@@ -319,7 +320,7 @@ class Image:
         ]
 
 
-class Layer(NamedTuple):
+class Layer(Record):
     """A layer of an image; ``size`` is in bytes as stored, compressed."""
 
     store: Store

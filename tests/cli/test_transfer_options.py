@@ -76,7 +76,7 @@ def test_variables_say_how_to_transfer():
         }
     )
     assert found == Transfers(3, 2.5, 9, 10e6, 2, insecure=True)
-    assert found.but(jobs=4, insecure=False, split=None) == found._replace(jobs=4, insecure=False)
+    assert found.but(jobs=4, insecure=False, split=None) == found.replace(jobs=4, insecure=False)
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_a_tag_that_moves_leaves_the_old_image_to_gc(
     assert all_of(FIRST) <= blobs(store)
     planned = store.gc(dry_run=True)
     assert all_of(FIRST) <= blobs(store)
-    assert store.gc()._replace(digests=sorted(planned.digests)) == planned._replace(
+    assert store.gc().replace(digests=sorted(planned.digests)) == planned.replace(
         digests=sorted(planned.digests)
     )
     assert blobs(store) == all_of(SECOND)

@@ -160,7 +160,7 @@ class DockerArchive:
         if self._true:
             return docker_manifest(config, layers)
         untrue = [layer._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
-        return docker_manifest(config, untrue)._replace(layers=tuple(layers))
+        return docker_manifest(config, untrue).replace(layers=tuple(layers))
 
     def _raw_size(self, name: str) -> int:
         """Return a layer's size without compression, which may take reading it."""

@@ -8,13 +8,14 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 
 from dray import __version__, errors
 from dray.cli import signals
 from dray.cli.render import describe
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,7 @@ _COMMANDS = {name: text for group in _GROUPS.values() for name, text in group.it
 _MODULES = {"import": "import_"}  # words that modules cannot be called by
 
 
-class Settings(NamedTuple):
+class Settings(Record):
     """What the options before the subcommand say."""
 
     store_path: Path | None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dray.cli.main import DONE, failed, say, settings
 from dray.cli.options import make_client, meant_store, tell
 from dray.errors import Cancelled, Denied, DrayError, NotFound, PlatformMismatch, Unauthorized
 from dray.model.address import Where
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ def one_by_one(ctx: click.Context, names: Sequence[str], call: Callable[[str], o
     return code
 
 
-class Asking(NamedTuple):
+class Asking(Record):
     """A client and the address that a command is about; call it with one of its methods."""
 
     client: Client

@@ -9,13 +9,14 @@ reads the file in any case (docs/architecture.md, "Write first, verify behind").
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.ports import skip
 from dray.content.verify import Hasher, RawLimit, follow_diff_id
 from dray.errors import IntegrityError, StoreError
 from dray.model.digest import Digest
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     import hashlib
@@ -30,14 +31,14 @@ ALTERED = "nothing of it was stored; a proxy on the way may be altering download
 SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost more
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """``raw`` bounds a layer decompressed; ``unsized`` is for blobs of no known size."""
 
     raw: RawLimit = RawLimit()
     unsized: int = 64 * 2**30
 
 
-class Received(NamedTuple):
+class Received(Record):
     """Facts about a blob that has arrived: bytes, and what its layer is decompressed."""
 
     size: int
@@ -184,7 +185,7 @@ def _wrong_size(descriptor: Descriptor, actual: str) -> IntegrityError:
     )
 
 
-class _Behind(NamedTuple):
+class _Behind(Record):
     """What is read behind the writer: a part, the digest it is to have, and the raw limit."""
 
     part: Growing

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +108,7 @@ if TYPE_CHECKING:
             ...
 
 
-class Opened(NamedTuple):
+class Opened(Record):
     """A stream that begins at ``start`` of a blob of ``total`` bytes (None: not said).
 
     ``start`` may be less than what was asked for; whoever reads discards the difference.
@@ -145,7 +147,7 @@ class Readable(io.RawIOBase):
         return len(data)
 
 
-class Blob(NamedTuple):
+class Blob(Record):
     """Content that can be opened again at any offset, so that reading can resume.
 
     ``joined`` tells whether what was read last came in several pieces, at different times.
@@ -175,7 +177,7 @@ def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:
     return Blob(descriptor, lambda offset: Opened(_Bytes(raw[offset:]), offset, len(raw)))
 
 
-class Receipt(NamedTuple):
+class Receipt(Record):
     """What is known of a blob that is stored, its size included; ``existed`` if it was before.
 
     ``diff_id`` and ``raw_size`` (bytes, decompressed) are None where nobody looked.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dray.errors import DrayError, RateLimited, RegistryError
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ T = TypeVar("T")
 OBEYED = 300.0  # seconds; a registry that asks for a longer pause is an error
 
 
-class RetryPolicy(NamedTuple):
+class RetryPolicy(Record):
     """``attempts`` in all; pauses of ``first`` seconds, doubled each time up to ``longest``.
 
     ``jitter`` is the share of a pause that is drawn by chance, so that many clients do not

@@ -6,11 +6,12 @@ import hashlib
 import io
 import queue
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.content.codec import decompress
 from dray.errors import IntegrityError
 from dray.model.digest import Digest
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ _BUFFERS = 3  # one is filled, one is hashed, one is on its way
 _ALONE = 8 * 2**20  # bytes that are hashed before a thread is worth its start
 
 
-class RawLimit(NamedTuple):
+class RawLimit(Record):
     """The most bytes that a layer may hold: the larger of ``least`` and ``ratio`` times its size.
 
     Beyond it somebody built a bomb: gzip cannot reach more than about 1,030 : 1.

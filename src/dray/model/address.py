@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import NamedTuple
 
 from dray.errors import InvalidDigest, InvalidReference
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.model.reference import Reference
 
 
@@ -27,7 +27,7 @@ _SCHEME = re.compile(r"(store|oci|oci-archive|docker-archive|dir):")
 _POSITION = re.compile(r"@([0-9]{1,9})")
 
 
-class Address(NamedTuple):
+class Address(Record):
     """An image in one of the places; made by `parse`.
 
     ``path`` is the file or directory of an archive or layout. ``name`` is what the image is

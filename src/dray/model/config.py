@@ -8,6 +8,7 @@ from dray.errors import InvalidDigest, InvalidDocument
 from dray.model._fields import Fields, load_object
 from dray.model.digest import Digest
 from dray.model.platform import Platform
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ class History(NamedTuple):
     empty_layer: bool = False
 
 
-class ImageConfig(NamedTuple):
+class ImageConfig(Record):
     """An image's config; ``raw`` is what its digest, the image id, was made from.
 
     ``created`` is RFC 3339 text as written. ``env`` holds what stands before and after the

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dray.model import gojson, gotime, v1
 from dray.model.descriptor import Descriptor
 from dray.model.gostruct import Field, Kind, decode, encode
 from dray.model.manifest import Manifest
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,7 @@ OCI_IMAGE = (
 _DOCKERS = (Field("docker_version", Kind.STRING),)  # of docker's that is shown of OCI configs
 
 
-class Inspection(NamedTuple):
+class Inspection(Record):
     """An image by its manifest and config alone; nobody has looked at its layers.
 
     ``name`` is the repository in full, empty where an address names none. ``digest`` is what the

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dray.errors import IntegrityError, InvalidDocument, Unsupported
 from dray.model import mediatype
 from dray.model._fields import Fields, load_object
 from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ _KEYS = {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayer
 _FOLDED_KEYS = {key.lower(): key for key in _KEYS}
 
 
-class Manifest(NamedTuple):
+class Manifest(Record):
     """A docker schema2 or OCI image manifest; ``layers`` run from the bottom up."""
 
     raw: bytes
@@ -53,7 +54,7 @@ class Manifest(NamedTuple):
         return None
 
 
-class Index(NamedTuple):
+class Index(Record):
     """A docker manifest list or an OCI image index."""
 
     raw: bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.content.verify import VerifiedLayer
 from dray.errors import IntegrityError, NotFound, PlatformMismatch
@@ -10,6 +10,7 @@ from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest, digest_of
+from dray.model.record import Record
 from dray.ops.places import StorePlace
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CopyOptions, ImageCopy
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     from dray.transfer.progress import Emitter
 
 
-class Wanted(NamedTuple):
+class Wanted(Record):
     """The platform that an image is for; ``strict`` if somebody asked for it by name."""
 
     platform: Platform
     strict: bool = False
 
 
-class Content(NamedTuple):
+class Content(Record):
     """A complete image and its manifest, the one that was made where it is schema1."""
 
     record: ImageRecord
@@ -129,7 +130,7 @@ class ContentPuller:
         from dray.ops.schema1 import convert
 
         # The DiffIDs are not there to be compared but to make the config with.
-        _, receipts = self._copy(selection, self._options._replace(verify_layers=True), wanted)
+        _, receipts = self._copy(selection, self._options.replace(verify_layers=True), wanted)
         manifest, config = convert(selection.manifest, receipts)
         self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
         return _content(manifest, digest_of(manifest), config, receipts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.archive.files import translated
 from dray.archive.streamed import Unpacked
@@ -19,6 +19,7 @@ from dray.model.config import MAX_DEPTH, parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest, docker_manifest, oci_manifest, parse
+from dray.model.record import Record
 from dray.ops.content import Content, ContentPuller
 from dray.ops.packing import Packing
 from dray.ops.places import open_place
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _KEPT = {None, "gzip", "zstd"}  # what layers may be compressed with; else they are unpacked
 
 
-class ImportOptions(NamedTuple):
+class ImportOptions(Record):
     """What is known of the image besides its layer.
 
     ``config`` is a whole config or a version 1 JSON; ``parent`` is what the layer is put on.

@@ -54,7 +54,7 @@ def _tags(
         return
 
     def fetch(cancel: CancelToken) -> tuple[str, ...]:
-        return tuple(open_repository(reference, access._replace(cancel=cancel)).tags())
+        return tuple(open_repository(reference, access.replace(cancel=cancel)).tags())
 
     if wanted:
         with beside(access.cancel, fetch) as wait:
@@ -96,5 +96,5 @@ def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Ad
         return None
     with contextlib.suppress(*_SILENT):
         if (tags := listed()) and address.reference is not None:
-            return address._replace(reference=address.reference.with_tag(tags[0]))
+            return address.replace(reference=address.reference.with_tag(tags[0]))
     return None

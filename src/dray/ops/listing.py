@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import DrayError
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.model.reference import familiar_name, split_name
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from dray.store.images import L, Line, Listed
 
 
-class Filters(NamedTuple):
+class Filters(Record):
     """What is to be listed; all that is given must hold.
 
     ``patterns`` are for names, with ``*``, ``?`` and ``[…]`` within a path's part and ``**``

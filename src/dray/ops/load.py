@@ -8,7 +8,7 @@ import re
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import DockerArchive
@@ -22,6 +22,7 @@ from dray.content.pipeline import ALTERED
 from dray.errors import DrayError, IntegrityError, InvalidDocument, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest
+from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.places import StorePlace
@@ -54,7 +55,7 @@ _WORDS = {
 }
 
 
-class LoadOptions(NamedTuple):
+class LoadOptions(Record):
     """``host`` is this machine's platform; ``platform`` the one that somebody asked for."""
 
     host: Platform
@@ -62,7 +63,7 @@ class LoadOptions(NamedTuple):
     copy: CopyOptions = CopyOptions()
 
 
-class Loaded(NamedTuple):
+class Loaded(Record):
     """An image that is in the store now, and the names that it was given."""
 
     root: Digest

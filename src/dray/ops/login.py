@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import DrayError, NotFound
+from dray.model.record import Record
 from dray.registry import logins
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.credentials import CredentialStore
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 _OK = 200
 
 
-class AuthFiles(NamedTuple):
+class AuthFiles(Record):
     """The files to look at, in order, and the one to write."""
 
     files: tuple[Path, ...]
     written: Path
 
 
-class LoggedOut(NamedTuple):
+class LoggedOut(Record):
     """``gone``: from where credentials were taken; ``left``: a place that still has some."""
 
     gone: list[str]

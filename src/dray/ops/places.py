@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.content.ports import Opened
 from dray.content.small import read_verified
 from dray.errors import Ambiguous, InvalidReference, NotFound
 from dray.model.address import Where
+from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.registry.repository import Repository
 from dray.transfer.progress import Emitter
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from dray.store import LocalStore
 
 
-class Access(NamedTuple):
+class Access(Record):
     """What it may take to open an address; ``session`` and ``stored`` are called if need be.
 
     ``stored`` finds an image of a store by name or id: the store, the root that the name
@@ -45,7 +46,7 @@ class Access(NamedTuple):
     cancel: CancelToken
 
 
-class Source(NamedTuple):
+class Source(Record):
     """An opened image: its root and the place to read it and all below it from.
 
     ``reference`` is its name, where it comes from a registry; ``named`` is the one by which it
@@ -79,7 +80,10 @@ class Source(NamedTuple):
 
     def facts(self, layer: Digest) -> tuple[Digest | None, int | None]:
         """Return a layer's DiffID and its size without compression, where a store has them."""
-        return (None, None) if self.store is None else self.store.facts(layer)
+        if self.store is None:
+            return None, None
+        found = self.store.facts(layer)
+        return found.diff_id, found.raw_size
 
 
 @contextlib.contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.model.inspection import size_of
 from dray.model.manifest import Index, Manifest
+from dray.model.record import Record
 from dray.ops.places import open_place
 from dray.ops.reading import parsed_config
 from dray.registry.repository import Repository
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dray.transfer.graph import Selection
 
 
-class PlatformImage(NamedTuple):
+class PlatformImage(Record):
     """One image of an index; ``size`` is in bytes of config and layers, as transferred."""
 
     platform: Platform

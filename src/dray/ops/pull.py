@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status, ignore
 from dray.errors import DrayError, IntegrityError, InvalidReference, NotFound, Unsupported
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from dray.store.refs import Ref
 
 
-class PullOptions(NamedTuple):
+class PullOptions(Record):
     """``platforms`` are the ones wanted, the first of all if several; none of them: all.
 
     ``host`` is this machine's; ``strict`` if somebody asked for platforms by name. Without
@@ -43,7 +44,7 @@ class PullOptions(NamedTuple):
     names: bool = True
 
 
-class Pulled(NamedTuple):
+class Pulled(Record):
     """The outcome: ``root`` is what the name stands for, ``updated`` if it did not before."""
 
     reference: Reference

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.model.address import Where
 from dray.model.manifest import Index, Manifest
+from dray.model.record import Record
 from dray.ops.places import open_place, open_repository, read_blob
 from dray.transfer.graph import select
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dray.transfer.graph import Selection
 
 
-class Wanted(NamedTuple):
+class Wanted(Record):
     """The platform that was asked for, if any was, and the one that is meant otherwise."""
 
     platform: Platform | None

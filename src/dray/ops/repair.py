@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import Cancelled, DrayError, StoreError
 from dray.model.digest import Digest
 from dray.model.platform import Platform
+from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.ops.pull import pull
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from dray.store.images import ImageRecord
 
 
-class Repaired(NamedTuple):
+class Repaired(Record):
     """The problems that are gone, and those that are left, each with the reason."""
 
     mended: list[Problem]
@@ -58,7 +59,7 @@ class _Repair:
         self._session = session
         self._store = store
         # Bytes are held to their digests; whether the signatures are good was decided once.
-        self._options = options._replace(names=False, strict=False, verify_signatures=False)
+        self._options = options.replace(names=False, strict=False, verify_signatures=False)
         self._cancel = cancel
         self._listener = listener
         self._reasons: dict[str, str] = {}
@@ -86,7 +87,7 @@ class _Repair:
         """Pull an image at the repositories that it came from; return why it failed, or ""."""
         reason = "it came from no registry that is known of; pull or load the image again"
         platform = Platform.parse(record.platform, self._options.host)
-        options = self._options._replace(platforms=(platform,))
+        options = self._options.replace(platforms=(platform,))
         for repository in self._store.sources(record.manifest):
             reference = Reference.parse(f"{repository}@{root}")
             try:

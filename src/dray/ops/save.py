@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from dray.archive import formats
 from dray.content.ports import Receipt
@@ -15,6 +15,7 @@ from dray.model.address import Where
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Index, Manifest
+from dray.model.record import Record
 from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
 from dray.ops.places import open_place
 from dray.ops.targets import to_directory, to_file, to_stream
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 DIRECTORIES = {"oci", "dir"}
 
 
-class SaveOptions(NamedTuple):
+class SaveOptions(Record):
     """``platform`` is the one that somebody asked for; else a store shows one, or it is ``host``.
 
     ``jobs`` is how many members of a file are written at a time.
@@ -52,7 +53,7 @@ class SaveOptions(NamedTuple):
     jobs: int = 2
 
 
-class Saved(NamedTuple):
+class Saved(Record):
     """An image that was written: the root in the archive, and its id."""
 
     root: Digest

@@ -13,6 +13,7 @@ from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
 from dray.model.manifest import Index, Manifest
+from dray.model.record import Record
 from dray.ops.schema1 import check
 from dray.transfer.reader import resuming
 
@@ -45,7 +46,7 @@ class Finding(NamedTuple):
     message: str
 
 
-class Report(NamedTuple):
+class Report(Record):
     """All findings, and how much was looked at: documents, blobs and their bytes."""
 
     root: Digest

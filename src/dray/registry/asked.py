@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from dray.model.record import Record
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from dray.registry.hosts import Endpoint
 
 
-class Asked(NamedTuple):
+class Asked(Record):
     """What an answer has to fit: an endpoint at ``address``, a repository and scope there.
 
     ``challenges`` are the ``WWW-Authenticate`` headers; ``repository`` and ``scope`` are "" where

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import DrayError
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 
-class Tls(NamedTuple):
+class Tls(Record):
     """How to meet a host in TLS.
 
     ``verify``: its certificate has to be good, by the ``authorities`` here or the usual ones.
@@ -23,7 +24,7 @@ class Tls(NamedTuple):
     pairs: tuple[tuple[Path, Path], ...] = ()
 
 
-class HostCertificates(NamedTuple):
+class HostCertificates(Record):
     """What a host's ``directory`` holds; None where it has none."""
 
     directory: Path | None = None

@@ -10,7 +10,7 @@ import queue
 import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -18,6 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util import parse_url
 
 from dray.errors import DrayError
+from dray.model.record import Record
 from dray.registry.certificates import Tls
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     from dray.registry.proxies import Proxy
 
 
-class Trust(NamedTuple):
+class Trust(Record):
     """A file or directory of authorities that a variable of the environment names."""
 
     variable: str
     path: Path
 
 
-class Keep(NamedTuple):
+class Keep(Record):
     """Connections to keep, and ``room``: bytes that the system takes in unread (None: its own)."""
 
     connections: int

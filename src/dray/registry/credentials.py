@@ -6,10 +6,11 @@ import base64
 import binascii
 import json
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dray.content.cancel import CancelToken
 from dray.errors import DrayError
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ HELPED_BY_FILES = "containers-auth.json"  # in `credential-helpers`: the files
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
-class Credentials(NamedTuple):
+class Credentials(Record):
     """A user's name and password, or an identity token to be exchanged for others."""
 
     username: str = ""
@@ -44,7 +45,7 @@ class Unreadable(DrayError):
     """A file that only others may read."""
 
 
-class Consulted(NamedTuple):
+class Consulted(Record):
     """One place that was asked, what became of it, and what it had; holds the secret itself."""
 
     place: str
@@ -153,7 +154,7 @@ def _in_file(file: Path, host: str, path: str, cancel: CancelToken) -> Iterator[
     yield Consulted(str(file), f"nothing for {host}")
 
 
-class Helper(NamedTuple):
+class Helper(Record):
     """A helper that a file names for a host, and what to call the host when it is asked."""
 
     name: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import Denied, DrayError, InvalidReference
+from dray.model.record import Record
 from dray.model.reference import Reference, is_short
 from dray.registry.certificates import HostCertificates, Tls, find_certificates
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
 
 
-class Endpoint(NamedTuple):
+class Endpoint(Record):
     """A repository at one address; ``schemes`` are tried in order, the next one where allowed.
 
     ``name`` is how people and files of credentials call the host, ``path`` the repository
@@ -37,7 +38,7 @@ class Endpoint(NamedTuple):
     own: bool = True
 
 
-class Meaning(NamedTuple):
+class Meaning(Record):
     """What a name may stand for, and by whose word."""
 
     name: str
@@ -149,7 +150,7 @@ class Hosts:
 
     def _endpoint(self, there: Reference, wanted: Reference, *, insecure: bool) -> Endpoint:
         own = there.domain == wanted.domain
-        return self.host(there.domain, insecure=insecure)._replace(path=there.path, own=own)
+        return self.host(there.domain, insecure=insecure).replace(path=there.path, own=own)
 
     def host(self, name: str, *, insecure: bool = False) -> Endpoint:
         """Return how to speak to a host, whatever is asked for there.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from dray.errors import DrayError
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _PORTS = {"http": 80, "https": 443}
 
 
-class Proxy(NamedTuple):
+class Proxy(Record):
     """A proxy; ``authorization`` is ``user:password`` or empty. Shows itself without it."""
 
     scheme: str
@@ -30,7 +31,7 @@ class Proxy(NamedTuple):
         return f"{self.scheme}://{host}:{self.port}"
 
 
-class Proxies(NamedTuple):
+class Proxies(Record):
     """The variables as they were found; nothing is parsed before a request needs it.
 
     The rules are those of ``golang.org/x/net/http/httpproxy``, so that proxies are used for the

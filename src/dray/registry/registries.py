@@ -6,10 +6,11 @@ The rules are those of containers-registries.conf(5) and containers-registries.c
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dray.errors import DrayError, InvalidDocument
 from dray.model._fields import Fields
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ _PULLS = ("all", "digest-only", "tag-only")
 _SHORT = r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
 
 
-class Mirror(NamedTuple):
+class Mirror(Record):
     """Another place of a registry's content; ``pulls`` is by what: all, digest-only, tag-only."""
 
     location: str
@@ -28,7 +29,7 @@ class Mirror(NamedTuple):
     pulls: str = "all"
 
 
-class RegistryTable(NamedTuple):
+class RegistryTable(Record):
     """One ``[[registry]]``; an empty ``location`` (wildcards only) leaves names as they are."""
 
     prefix: str
@@ -48,7 +49,7 @@ class RegistryTable(NamedTuple):
         return end if end == len(name) or (end > 0 and name[end] in ":/") else None
 
 
-class Settings(NamedTuple):
+class Settings(Record):
     """What all files together say; ``search``, ``helpers`` are None where none says anything.
 
     ``consulted`` lists the files with what became of each, ``warnings`` is for people.
@@ -86,7 +87,7 @@ def load(
         if raw is None and required:
             raise DrayError(f"{file}: no such file")
         if raw is None:
-            merged = merged._replace(consulted=(*merged.consulted, (file, "not there")))
+            merged = merged.replace(consulted=(*merged.consulted, (file, "not there")))
         if raw is None and number + 1 < len(alternatives):
             continue
         if raw is not None:

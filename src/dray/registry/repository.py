@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dray.content.ports import RangeRefused
@@ -12,6 +12,7 @@ from dray.content.small import read_verified
 from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound, Unsupported
 from dray.model.manifest import Index, digest_of, parse, parse_named
 from dray.model.mediatype import is_foreign
+from dray.model.record import Record
 from dray.registry.v2 import V2, open_url
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ MAX_REFERRERS = 64 * 2**20  # bytes of all pages of them
 MAX_BLANK = 100  # pages with nothing on them, one after another: some filter page by page
 
 
-class Resolved(NamedTuple):
+class Resolved(Record):
     """What a name stands for; ``document`` is None where the digest alone is known so far."""
 
     digest: Digest

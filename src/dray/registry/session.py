@@ -5,11 +5,12 @@ from __future__ import annotations
 import collections
 import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from dray.content.retry import RetryPolicy
 from dray.errors import NetworkError, Unauthorized
+from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.asked import Asked, advice
 from dray.registry.certificates import Tls
@@ -39,7 +40,7 @@ _UNAUTHORIZED = 401
 _BAD_REQUEST = 400
 
 
-class Call(NamedTuple):
+class Call(Record):
     """A request to a registry, before its address and credentials are settled.
 
     ``path`` begins with ``/v2/``; ``repository`` and ``actions`` make up the token's scope.
@@ -155,7 +156,7 @@ class Session:
                 break
             authorization = fresh
         if call.method == "HEAD":  # whose answers have no words
-            asked = call._replace(method="GET")
+            asked = call.replace(method="GET")
             again = self._send_schemes(endpoint, state, asked, authorization, cancel)
             body = again.read(MAX_ERROR)
             if again.status != _UNAUTHORIZED:

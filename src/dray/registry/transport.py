@@ -7,7 +7,7 @@ import logging
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from dray import __version__
 from dray.errors import NetworkError
+from dray.model.record import Record
 from dray.registry.certificates import Tls
 from dray.registry.connections import Keep, Operation, current, make_context, make_pool
 from dray.registry.proxies import Proxies
@@ -40,14 +41,14 @@ class NoTls(NetworkError):
     """The peer does not speak TLS, or is not there where TLS would be spoken."""
 
 
-class Timeouts(NamedTuple):
+class Timeouts(Record):
     """Seconds to wait for a connection (TLS included), and for the next byte of an answer."""
 
     connect: float = 15.0
     read: float = 30.0
 
 
-class Request(NamedTuple):
+class Request(Record):
     """What to send, and how to meet the peer where the address is https."""
 
     method: str
@@ -60,7 +61,7 @@ class Request(NamedTuple):
         return f"<Request {self.method} {public_url(self.url)}>"
 
 
-class Exchange(NamedTuple):
+class Exchange(Record):
     """A request that was answered, for those who watch; the address holds no secret.
 
     ``rate_limit`` is what a registry says of requests left, as it says it.

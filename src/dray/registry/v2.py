@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from dray.content.ports import Opened, RangeRefused
@@ -12,6 +12,7 @@ from dray.errors import DrayError, InvalidDigest, InvalidDocument, RegistryError
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.session import Call
 from dray.registry.transport import public_url
@@ -34,7 +35,7 @@ _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
-class Served(NamedTuple):
+class Served(Record):
     """A document as it was served; ``framed`` if its end was seen and not only the connection's."""
 
     raw: bytes
@@ -173,7 +174,7 @@ def open_url(
     if not usable:
         raise Unsupported(f"{url[:200]!r} is not an address that layers can be fetched from")
     host = parts.netloc.rpartition("@")[2]
-    endpoint = session.hosts.host(host)._replace(host=host, schemes=(parts.scheme,))
+    endpoint = session.hosts.host(host).replace(host=host, schemes=(parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     call = Call("GET", path, "", headers=_range(offset, stop))
     response = session.send_anonymous(endpoint, call, cancel)

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import StoreError
+from dray.model.record import Record
 from dray.store.graph import above, closure, parents
 from dray.store.refs import read_name
 
@@ -40,7 +41,7 @@ class Problem(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-class Checked(NamedTuple):
+class Checked(Record):
     """What is wrong, and how much was looked at: blobs and their bytes."""
 
     problems: list[Problem]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.model.digest import Digest
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-class Facts(NamedTuple):
+class Facts(Record):
     """A layer's DiffID and its size in bytes without compression, where somebody computed them."""
 
     diff_id: Digest | None = None

@@ -12,9 +12,10 @@ their own, and then files go.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import StoreError
+from dray.model.record import Record
 from dray.store import leases, refs
 from dray.store.db import FULL
 from dray.store.garbage import Garbage, Unlinking
@@ -34,7 +35,7 @@ _DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "pa
 _BLOB_KEYS = (("blobs", "digest"), ("provenance", "digest"))
 
 
-class Collected(NamedTuple):
+class Collected(Record):
     """What was removed, or would be: digests of blobs as text, and the bytes that they took.
 
     ``images`` are the ids of the images that they made up, ``documents`` the manifests and

@@ -133,7 +133,7 @@ class LocalStore(ReadableStore):
                 collector = self._collector(ingest)
                 found = collector.collect()
                 ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)
-        return found._replace(parts=parts, part_size=size)
+        return found.replace(parts=parts, part_size=size)
 
     def check(
         self,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import DrayError, StoreError
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
 from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest, digest_of, parse
+from dray.model.record import Record
 from dray.store import backup, images, leases, refs
 from dray.store.db import Database, alone
 from dray.store.locks import fsync_directory, give_to_owner
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _LOGS = ("-wal", "-shm")
 
 
-class Rebuilt(NamedTuple):
+class Rebuilt(Record):
     """What is back: images, names; and the names whose images are not whole, as people write."""
 
     images: int

@@ -134,7 +134,7 @@ class Receiving:
         if found != known:  # no row: it was left by a process that was killed just then
             with self.db.write() as connection:
                 facts.record(connection, digest, size, found)
-        return Receipt(descriptor._replace(size=size), *found, existed=True)
+        return Receipt(descriptor._replace(size=size), found.diff_id, found.raw_size, existed=True)
 
     def remove_damaged(self, digest: Digest) -> None:
         """Remove a file that is not what its name says: the blob is not there, and can be put."""
@@ -244,7 +244,7 @@ class Receiving:
                     part.sync()
                     with self.db.write() as connection:
                         part.path.rename(self._files.path(digest))
-                        facts.record(connection, digest, got.size, Facts(*got[1:]))
+                        facts.record(connection, digest, got.size, Facts(got.diff_id, got.raw_size))
                         self._hold(connection, digest)
                 except BaseException:
                     part.discard()

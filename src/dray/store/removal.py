@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import StoreError
+from dray.model.record import Record
 from dray.store import refs
 from dray.store.graph import above, closure, parents
 
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from dray.store.ingest import Ingest
 
 
-class Chosen(NamedTuple):
+class Chosen(Record):
     """The names that are to go, and the digests (as text) that they stand for."""
 
     names: list[Reference]
     roots: set[str]
 
 
-class Removed(NamedTuple):
+class Removed(Record):
     """The names that are gone, and what is gone with them."""
 
     names: list[Reference]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.content.ports import Busy, blob_of
 from dray.content.retry import RetryPolicy
@@ -19,6 +19,7 @@ from dray.errors import (
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
+from dray.model.record import Record
 from dray.transfer.reader import resuming
 from dray.transfer.scheduler import run_tasks
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 SPLITTABLE = 8 * 2**20  # bytes of a blob that may come over several connections
 
 
-class CopyOptions(NamedTuple):
+class CopyOptions(Record):
     """How to copy: blobs at a time, when to try again, whether to compute DiffIDs.
 
     ``foreign`` allows layers that registries need not hold, from the addresses they name.

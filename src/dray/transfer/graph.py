@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Document, Index, Manifest
+from dray.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MAX_NESTING = 8  # indexes within each other
 
 
-class Selection(NamedTuple):
+class Selection(Record):
     """The way from a root to the manifest for one platform.
 
     ``indexes`` begins with the root and is empty where the root is the manifest itself.
@@ -120,7 +121,7 @@ def _walk(
             raise
         _check_type(entry, child)
         for found in _walk(entry.digest, child, fetch, seen, depth + 1, sparse=sparse):
-            yield found._replace(indexes=((digest, document), *found.indexes))
+            yield found.replace(indexes=((digest, document), *found.indexes))
 
 
 def _search(

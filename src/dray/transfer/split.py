@@ -88,7 +88,7 @@ class Splitter:
                 lambda position: self._source.open_range(blob, position, stop, token),
                 at,
                 stop,
-                policy._replace(attempts=attempts),
+                policy.replace(attempts=attempts),
                 token,
                 tell,
             )

@@ -1,0 +1,71 @@
+"""Records: values that do not change, told apart by what is in them."""
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from dray.model.record import Record
+
+
+class Box(Record):
+    width: int
+    height: int = 2
+    label: str = ""
+
+
+class Crate(Record):
+    width: int
+    height: int = 2
+    label: str = ""
+
+
+def test_fields_are_given_by_position_or_name_and_have_defaults() -> None:
+    assert Box(1) == Box(width=1) == Box(1, 2, label="")
+    assert (Box(1, label="x").width, Box(1).height, Box(1, label="x").label) == (1, 2, "x")
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ((), {}),
+        ((), {"height": 1}),
+        ((1, 2, "", 4), {}),
+        ((1,), {"width": 1}),
+        ((1,), {"depth": 1}),
+        ((), {"depth": 1}),
+        ((), {"height": 2, "label": "", "depth": 1}),
+    ],
+)
+def test_a_field_too_few_or_too_many_is_refused(
+    values: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match=r"takes width, height, label|multiple values"):
+        Box(*values, **named)
+
+
+def test_records_are_equal_and_hash_by_class_and_values() -> None:
+    assert Box(1) != Box(2)
+    assert Box(1) != Crate(1)
+    assert Box(1) != (1, 2, "")
+    assert len({Box(1), Box(height=2, width=1), Box(1, 3)}) == 2
+
+
+def test_a_record_does_not_change() -> None:
+    box = Box(1)
+    with pytest.raises(AttributeError, match=r"Box\.width cannot be changed"):
+        box.width = 2  # type: ignore[misc]
+    with pytest.raises(AttributeError, match=r"Box\.width cannot be removed"):
+        del box.width
+    assert box.replace(width=2) == Box(2)
+    assert box == Box(1)
+    with pytest.raises(TypeError, match="takes"):
+        box.replace(depth=1)
+
+
+def test_records_can_be_shown_copied_and_pickled() -> None:
+    box = Box(1, label="x")
+    assert repr(box) == "Box(width=1, height=2, label='x')"
+    assert copy.copy(box) == copy.deepcopy(box) == box
+    assert pickle.loads(pickle.dumps(box)) == box  # noqa: S301 - our own
