@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dray.model.platform import Platform
     from dray.ops.history import Step
     from dray.ops.listing import Filters
-    from dray.store.images import ImageRecord, Line, Listed
+    from dray.store.images import ImageRecord, Listed
     from dray.store.removal import Removed
 
     StoreOrPath: TypeAlias = "Store | str | os.PathLike[str]"
@@ -88,9 +88,8 @@ class Store(LocalStore):
     ) -> Iterator[Listed]:
         """Yield what `images` returns as plain text, a line for each name; as fast as it goes."""
         from dray.ops.listing import listing
-        from dray.store.images import Listed
 
-        return listing(self, self._filters(patterns, dangling, labels, before, since), Listed)
+        return listing(self, self._filters(patterns, dangling, labels, before, since))
 
     def lines(
         self,
@@ -99,12 +98,15 @@ class Store(LocalStore):
         labels: Mapping[str, str | None] | None = None,
         before: str | Digest | None = None,
         since: str | Digest | None = None,
-    ) -> Iterator[Line]:
-        """Yield what people want to see of a `listing`, in two thirds of the time."""
-        from dray.ops.listing import listing
-        from dray.store.images import Line
+    ) -> Iterator[tuple[str, str, str, int]]:
+        """Yield what a table shows of a `listing`, in half the time.
 
-        return listing(self, self._filters(patterns, dangling, labels, before, since), Line)
+        Each line is a name (empty where there is none), an image id, when it was made, and its
+        size in bytes.
+        """
+        from dray.ops.listing import lines
+
+        return lines(self, self._filters(patterns, dangling, labels, before, since))
 
     def _filters(
         self,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.cli.render import age, clock, describe, size, sizes, table
+from dray.cli.render import age, clock, columns, describe, size, sizes, table
 from dray.errors import (
     Cancelled,
     DrayError,
@@ -62,6 +62,16 @@ def test_every_size_has_three_significant_digits(count: int):
     number, unit = shown.split()
     value = float(number) * 1000 ** ("BkMGTP".index(unit[0]))
     assert abs(value - count) <= count * 0.0051
+
+
+@pytest.mark.parametrize("number", [0, 1, 499, 500, 501, 1200])
+def test_tables_of_any_length(number: int):
+    """Lines come some at a time; the header is one of them, and widths are those of all."""
+    cells = [f"{n}" for n in range(number)]
+    width = max(5, *map(len, cells), 0)
+    shown = "".join(columns({"COUNT": cells, "X": [""] * number}))
+    assert shown.splitlines() == [f"{'COUNT':{width}}  X", *cells]
+    assert shown.endswith("\n")
 
 
 @pytest.mark.parametrize(

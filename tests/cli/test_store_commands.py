@@ -31,6 +31,13 @@ def ids(dray: Dray) -> list[str]:
     return dray("images", "-q").stdout.splitlines()
 
 
+def test_a_store_without_images(dray: Dray):
+    done = dray("images")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "NAME  TAG  ID  CREATED  SIZE\n", "")
+    assert dray("images", "--digests").stdout == "NAME  TAG  DIGEST  ID  CREATED  SIZE\n"
+    assert dray("images", "-q").stdout == ""
+
+
 def test_tag_and_untag(dray: Dray, name: str):
     done = dray("tag", name, "mine", "store:other.example/x:1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -164,7 +164,7 @@ def test_a_store_that_was_opened_while_the_disk_was_full(
         store.tag(name, "mine")
     (place / "ballast").unlink()
     store.tag(name, "mine")
-    assert [row.name for row in store.lines("mine")] == ["docker.io/library/mine:latest"]
+    assert [name for name, *_ in store.lines("mine")] == ["docker.io/library/mine:latest"]
 
 
 def test_a_broken_download_on_a_disk_that_cannot_be_written(

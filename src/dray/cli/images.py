@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,13 @@ from dray.cli.main import settings
 from dray.model.reference import familiar_name, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from dray.image import Store
-    from dray.store.images import Line, Listed
+    from dray.store.images import Listed
+
+    Columns: TypeAlias = dict[str, list[str]]
 
 EXAMPLES = """\b
 Examples:
@@ -27,6 +32,7 @@ Examples:
   dray images --json | jq -r '.[].id'
 """
 _HEX = slice(len("sha256:"), len("sha256:") + 12)
+_LINES = 500
 _FILTERS = ("reference", "dangling", "label", "before", "since")
 
 
@@ -65,12 +71,12 @@ def command(
         found = store.listing(*patterns, **wanted)
         click.echo(json.dumps([_object(row) for row in found], indent=2))
     elif quiet:
-        ids = dict.fromkeys(row.id for row in store.lines(*patterns, **wanted))
+        ids = dict.fromkeys(line[1] for line in store.lines(*patterns, **wanted))
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
     else:
         table = _digests if digests else _table
         # Not by click, which would look through all of it for colours.
-        sys.stdout.write(table(store, patterns, wanted) + "\n")
+        sys.stdout.writelines(render.columns(table(store, patterns, wanted)))
     store.close()
 
 
@@ -107,28 +113,36 @@ def _check_once(given: Mapping[str, object], key: str, called: str) -> None:
         raise click.UsageError(f"--filter {called} is given twice")
 
 
-def _table(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> str:
-    return render.columns(_columns(list(store.lines(*patterns, **wanted))))
+def _table(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Columns:
+    return _columns(store.lines(*patterns, **wanted))
 
 
-def _digests(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> str:
+def _digests(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Columns:
     rows = list(store.listing(*patterns, **wanted))
-    name, tag, *others = _columns(rows).items()
-    return render.columns(dict([name, tag, ("DIGEST", [row.root for row in rows]), *others]))
+    lines = ((row.name, row.id, row.created, row.size) for row in rows)
+    name, tag, *others = _columns(lines).items()
+    return dict([name, tag, ("DIGEST", [row.root for row in rows]), *others])
 
 
-def _columns(rows: Sequence[Line | Listed]) -> dict[str, list[str]]:
+def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
     """Return what a table shows, column by column, since there may be thousands of lines."""
     now = datetime.datetime.now(datetime.UTC)
-    ages = {moment: render.age(moment, now) for moment in {row.created for row in rows}}
-    names = [split_name(row.name) for row in rows]
-    return {
-        "NAME": [familiar_name(name) if name else "<none>" for name, _ in names],
-        "TAG": [tag or "<none>" for _, tag in names],
-        "ID": [row.id[_HEX] for row in rows],
-        "CREATED": [ages[row.created] for row in rows],
-        "SIZE": [render.size(row.size) for row in rows],
-    }
+    age = functools.cache(lambda created: render.age(created, now))
+    shown: Columns = {"NAME": [], "TAG": [], "ID": [], "CREATED": [], "SIZE": []}
+    while some := list(itertools.islice(lines, _LINES)):  # what is not shown need not be kept
+        names, ids, created, sizes = zip(*some, strict=True)
+        repositories, tags = zip(*map(split_name, names), strict=True)
+        shown["NAME"] += map(_repository, repositories)
+        shown["TAG"] += [tag or "<none>" for tag in tags]
+        shown["ID"] += [image_id[_HEX] for image_id in ids]
+        shown["CREATED"] += map(age, created)
+        shown["SIZE"] += map(render.size, sizes)
+    return shown
+
+
+@functools.cache
+def _repository(name: str) -> str:
+    return familiar_name(name) if name else "<none>"
 
 
 def _object(row: Listed) -> dict[str, object]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime
 import functools
+import itertools
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -11,15 +13,26 @@ from typing import TYPE_CHECKING
 from dray.errors import DrayError, InvalidReference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # A name and password before a host, whatever is in them; no path of an archive, no digest.
 _SECRET = re.compile(
     r"^(?!(?:oci|oci-archive|docker-archive|dir|store):)([a-z]+://)?"
     r".*:.*@(?!sha\d+:)(?=localhost\b|[^@]*[./:])"
 )
+_LINES = 500
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
+# How to write a size below a bound, which is where rounding would make a digit more of it.
+_SIZES: list[tuple[float, str, int]] = [
+    (999.5, "%.0f B", 1),
+    *(
+        (bound * _STEP**power, f"{form} {unit}", _STEP**power)
+        for power, unit in enumerate(_UNITS[1:], 1)
+        for bound, form in ((9.995, "%.2f"), (99.95, "%.1f"), (999.5, "%.0f"))
+    ),
+]
+_BOUNDS = [bound for bound, _, _ in _SIZES[:-1]]
 _HOUR = 3600
 _ONE_HOUR = datetime.timedelta(hours=1)
 _AGES = (
@@ -35,14 +48,8 @@ _NUL_YEAR = 1970  # tools that build reproducibly date everything to it or befor
 
 def size(count: float) -> str:
     """Return bytes with three significant digits: ``29.1 MB``."""
-    if count < _STEP:
-        return f"{count:.0f} B"
-    value = float(count)
-    for unit in _UNITS[1:]:
-        value /= _STEP
-        if value < 999.5:  # noqa: PLR2004 - what rounds to three digits
-            return f"{value:#.3g} {unit}".replace(". ", " ")
-    return f"{value:.0f} {_UNITS[-1]}"
+    _, form, divisor = _SIZES[bisect.bisect(_BOUNDS, count)]
+    return form % (count / divisor)
 
 
 def sizes(current: int, total: int | None) -> str:
@@ -96,15 +103,16 @@ def _ago(seconds: int) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out rows in columns, the last one ragged."""
     cells = zip(*rows, strict=True) if rows else [()] * len(header)
-    return columns(dict(zip(header, cells, strict=True)))
+    return "".join(columns(dict(zip(header, cells, strict=True)))).removesuffix("\n")
 
 
-def columns(titled: Mapping[str, Sequence[str]]) -> str:
-    """Lay out columns below their titles, the last one ragged."""
+def columns(titled: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Lay out columns below their titles, the last one ragged; yields some lines at a time."""
     widths = [max(map(len, (title, *cells))) for title, cells in titled.items()]
     line = "  ".join(f"%-{width}s" for width in widths)
-    rows = zip(*titled.values(), strict=True)
-    return "\n".join([(line % row).rstrip() for row in (tuple(titled), *rows)])
+    rows = itertools.chain([tuple(titled)], zip(*titled.values(), strict=True))
+    while some := [(line % row).rstrip() for row in itertools.islice(rows, _LINES)]:
+        yield "\n".join(some) + "\n"
 
 
 def describe(error: DrayError) -> str:

@@ -15,10 +15,12 @@ MAX_PORT = 65535
 MAX_PATH = 255  # characters of a path, the host not counted
 
 _HOST_LABEL = r"[a-zA-Z0-9]+(?:-+[a-zA-Z0-9]+)*"
-_DOMAIN = re.compile(rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+_DOMAIN = rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_IDENTIFIER = r"[0-9a-f]{64}"
+
+_compiled = functools.cache(re.compile)  # when it is needed: a list of images needs none of them
 
 
 class Reference(NamedTuple):
@@ -60,7 +62,7 @@ class Reference(NamedTuple):
     def familiar(self) -> str:
         """The reference as people write it: ``alpine:3.20``."""
         name = self.familiar_name
-        if self.is_name_only and _IDENTIFIER.fullmatch(name):
+        if self.is_name_only and _reads_as_identifier(name):
             return self.path  # alone, the name would be read as an image id
         return name + self._suffix
 
@@ -80,8 +82,8 @@ class Reference(NamedTuple):
 
     def with_tag(self, tag: str) -> Reference:
         """Return the same repository with this tag alone; raises `InvalidReference`."""
-        if not _TAG.fullmatch(tag):
-            match = _TAG.match(tag)
+        if not _compiled(_TAG).fullmatch(tag):
+            match = _compiled(_TAG).match(tag)
             raise InvalidReference("invalid tag", text=tag, position=match.end() if match else 0)
         return self._replace(tag=tag, digest=None)
 
@@ -102,6 +104,10 @@ def is_short(text: str) -> bool:
     return not slash or not (_reads_as_host(first) or first.startswith("["))
 
 
+def _reads_as_identifier(name: str) -> bool:
+    return _compiled(_IDENTIFIER).fullmatch(name) is not None
+
+
 def _reads_as_host(component: str) -> bool:
     """Tell whether a first component is a host and not part of a path."""
     return component == "localhost" or any(c in ".:" or c.isupper() for c in component)
@@ -109,9 +115,8 @@ def _reads_as_host(component: str) -> bool:
 
 def split_name(name: str) -> tuple[str, str | None]:
     """Split a name in full form into the repository and the tag, None where it has a digest."""
-    repository, at, _ = name.partition("@")
-    if at:
-        return repository, None
+    if "@" in name:
+        return name.partition("@")[0], None
     repository, _, tag = name.rpartition(":")
     return repository, tag
 
@@ -140,7 +145,7 @@ class _Parser:
         digest = self.digest()
         if self.at < len(self.text):
             raise self.unexpected()
-        if domain is None and tag is None and digest is None and _IDENTIFIER.fullmatch(path):
+        if domain is None and tag is None and digest is None and _reads_as_identifier(path):
             raise self.error("64 hex digits are an image id, not a repository name", start)
         domain = domain or DEFAULT_DOMAIN
         if domain == "index.docker.io":
@@ -158,7 +163,7 @@ class _Parser:
         first, _, _ = self.text.partition("/")
         if is_short(self.text):
             return None
-        match = _DOMAIN.match(first)
+        match = _compiled(_DOMAIN).match(first)
         if match is None or match.end() < len(first):
             raise self.error("invalid host name", match.end() if match else 0)
         if first.startswith("["):
@@ -180,7 +185,7 @@ class _Parser:
     def path(self, domain: str | None) -> str:
         start = self.at
         while True:
-            match = _COMPONENT.match(self.text, self.at)
+            match = _compiled(_COMPONENT).match(self.text, self.at)
             if match is None:
                 raise self.unexpected(domain)
             self.at = match.end()
@@ -193,7 +198,7 @@ class _Parser:
     def tag(self) -> str | None:
         if not self.text.startswith(":", self.at):
             return None
-        match = _TAG.match(self.text, self.at + 1)
+        match = _compiled(_TAG).match(self.text, self.at + 1)
         if match is None:
             raise self.error("invalid tag", min(self.at + 1, len(self.text)))
         self.at = match.end()

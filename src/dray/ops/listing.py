@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dray.errors import DrayError
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.model.reference import familiar_name, split_name
+from dray.store.images import Listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
 
     from dray.store import LocalStore
-    from dray.store.images import L, Line, Listed
+
+    Line: TypeAlias = tuple[str, str, str, int]
+
+_SHOWN = ("name", "id", "created", "size")
 
 
 class Filters(Record):
@@ -33,22 +39,33 @@ class Filters(Record):
     since: str = ""
 
 
-def listing(store: LocalStore, filters: Filters, kind: type[L]) -> Iterator[L]:
+def listing(store: LocalStore, filters: Filters) -> Iterator[Listed]:
     """Yield names with their images, and after them the images that have none.
 
-    ``kind`` is how much to tell of each, `dray.store.images.Line` or `Listed` (slower).
     A name by digest is shown only where its repository has no tag for the same image.
     """
-    tagged = None if filters.dangling is None else not filters.dangling
-    unnamed = not tagged and not filters.patterns
-    found: Iterable[L] = store.list_images(kind, tagged=tagged, unnamed=unnamed)
+    found: Iterator[Listed] = map(Listed._make, _rows(store, filters, Listed._fields))
     for test in _tests(store, filters):
         found = filter(test, found)
-    return iter(found)
+    return found
 
 
-def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[Line | Listed], bool]]:
-    """Yield what each line has to pass, what costs least first."""
+def lines(store: LocalStore, filters: Filters) -> Iterator[Line]:
+    """Yield what people want to see of a `listing`: as it is there, if that is all of it."""
+    if filters.replace(dangling=None) == Filters():
+        return _rows(store, filters, _SHOWN)
+    return ((row.name, row.id, row.created, row.size) for row in listing(store, filters))
+
+
+def _rows(store: LocalStore, filters: Filters, columns: Sequence[str]) -> Iterator[Any]:
+    tagged = None if filters.dangling is None else not filters.dangling
+    unnamed = not tagged and not filters.patterns
+    rows = store.list_images(columns, tagged=tagged, unnamed=unnamed)
+    return itertools.chain.from_iterable(rows)
+
+
+def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[Listed], bool]]:
+    """Yield what each row has to pass, what costs least first."""
     if filters.patterns:
         expressions = [_expression(pattern) for pattern in filters.patterns]
         yield lambda row: any(_matches(expression, row.name) for expression in expressions)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.store.graph import Edges, above, closure, parents
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
+_ROWS = 500
 _COLUMNS = "images.manifest, images.id, images.platform, images.created, images.size"
 
 
-class ImageRecord(NamedTuple):
+class ImageRecord(Record):
     """What a list of images shows; ``size`` is that of config and layers as stored.
 
     ``id`` is the digest of the config, ``platform`` and ``created`` are as it says.
@@ -63,17 +63,11 @@ def images_by_id(connection: sqlite3.Connection, prefix: str) -> list[ImageRecor
     return [_record(row) for row in rows]
 
 
-class Line(NamedTuple):
-    """What a list shows of an image: plain text, since there may be many; no name: an empty one."""
-
-    name: str
-    id: str
-    created: str
-    size: int
-
-
 class Listed(NamedTuple):
-    """All that is known of an image without looking into it; otherwise as `Line`."""
+    """All that is known of an image without looking into it: plain text, since there may be many.
+
+    Without a name, ``name`` is empty.
+    """
 
     name: str
     root: str
@@ -82,9 +76,6 @@ class Listed(NamedTuple):
     platform: str
     created: str
     size: int
-
-
-L = TypeVar("L", Line, Listed)
 
 
 def record_of(listed: Listed) -> ImageRecord:
@@ -107,34 +98,37 @@ _SHOWN = {True: _TAGGED, False: _ALONE, None: f"{_TAGGED} OR {_ALONE}"}
 
 
 def list_images(
-    connection: sqlite3.Connection, kind: type[L], *, tagged: bool | None, unnamed: bool
-) -> Iterator[L]:
-    """Yield each name with its image, in the names' order; ``tagged``: those with a tag, or not.
+    connection: sqlite3.Connection, columns: Sequence[str], *, tagged: bool | None, unnamed: bool
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield each name with its image, in the names' order, some hundred rows at a time.
 
+    ``columns`` are some of the fields of `Listed`; ``tagged``: names with a tag, or without.
     A name by digest is left out where a tag of its repository stands for the same document, and
     if it came along with a tag, where any does. ``unnamed`` images follow, the newest first.
     """
     rows = connection.execute(
-        f"SELECT {', '.join(kind._fields)} FROM refs JOIN images USING (manifest)"  # noqa: S608 - constants
+        f"SELECT {', '.join(columns)} FROM refs JOIN images USING (manifest)"  # noqa: S608 - constants
         f" WHERE {_SHOWN[tagged]} ORDER BY name"
     )
-    # `kind(…)` would take longer than SQLite for a line.
-    found = map(functools.partial(tuple.__new__, kind), rows)
-    return itertools.chain(found, _unnamed(connection, kind) if unnamed else ())
+    while some := rows.fetchmany(_ROWS):
+        yield some
+    if unnamed:
+        yield _unnamed(connection, columns)
 
 
-def _unnamed(connection: sqlite3.Connection, kind: type[L]) -> Iterator[L]:
-    """Yield the images that no name leads to."""
+def _unnamed(connection: sqlite3.Connection, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the images that no name leads to."""
     own = {"name": "''", "root": "manifest"}
-    columns = ", ".join(own.get(column, column) for column in kind._fields)
+    selected = ", ".join(own.get(column, column) for column in columns)
     rows = connection.execute(
-        f"SELECT manifest, {columns} FROM images"  # noqa: S608 - as above
+        f"SELECT manifest, {selected} FROM images"  # noqa: S608 - as above
         " WHERE manifest NOT IN (SELECT manifest FROM refs) ORDER BY created DESC"
     ).fetchall()
-    if rows:
-        roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
-        named = closure(connection, roots)  # other platforms of an index have no name of their own
-        yield from (kind._make(row) for manifest, *row in rows if manifest not in named)
+    if not rows:
+        return []
+    roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
+    named = closure(connection, roots)  # other platforms of an index have no name of their own
+    return [row for manifest, *row in rows if manifest not in named]
 
 
 def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, ImageRecord]]:

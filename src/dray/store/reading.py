@@ -20,13 +20,14 @@ from dray.store.oserrors import translated
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
+    from typing import Any
 
     from dray.content.pipeline import Limits
     from dray.model.manifest import Document
     from dray.model.reference import Reference
-    from dray.store.images import ImageRecord, L
+    from dray.store.images import ImageRecord
     from dray.store.refs import Ref
 
 DATABASE = "dray.db"
@@ -144,19 +145,19 @@ class ReadableStore:
             return refs.names_of(connection, manifest)
 
     def list_images(
-        self, kind: type[L], *, tagged: bool | None = None, unnamed: bool = False
-    ) -> Iterator[L]:
-        """Yield each name with its image, in the names' order; ``tagged``: with a tag, or not.
+        self, columns: Sequence[str], *, tagged: bool | None = None, unnamed: bool = False
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield each name with its image, in the names' order, some hundred rows at a time.
 
-        ``kind`` is how much to tell of each: `Line` or `Listed`. A name by digest is left out
-        where its repository has a tag for the same document.
-        ``unnamed`` images, which no name leads to, follow, the newest first. The calling thread
-        must not write to the store in between.
+        ``columns`` are some of the fields of `dray.store.images.Listed`; ``tagged``: with a
+        tag, or not. A name by digest is left out where its repository has a tag for the same
+        document. ``unnamed`` images, which no name leads to, follow, the newest first. The
+        calling thread must not write to the store in between.
         """
         db = self._existing()
         if db is not None:
             with db.snapshot() as connection:
-                yield from images.list_images(connection, kind, tagged=tagged, unnamed=unnamed)
+                yield from images.list_images(connection, columns, tagged=tagged, unnamed=unnamed)
 
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) that an image's blobs came from, latest first."""

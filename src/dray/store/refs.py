@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import NotFound
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 
-class Ref(NamedTuple):
+class Ref(Record):
     """A name, the document it stands for, and the manifest in it that was pulled last."""
 
     reference: Reference
