@@ -6,20 +6,21 @@ import contextlib
 import errno
 import os
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import dray as library
 from dray.errors import StoreError
 from dray.model.digest import Digest
 from dray.store.oserrors import translated
-from dray.testing import FakeRegistry, build_image, pseudo_random_files, tar_layer
+from dray.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import dray as library
     from conftest import Dray
 
 BIG = build_image(
@@ -179,6 +180,18 @@ def test_a_broken_download_on_a_disk_that_cannot_be_written(
     assert store.usage().parts == 1
     with pytest.raises(StoreError, match="cannot be written"):
         store.gc()
+
+
+@pytest.mark.timeout(20)
+def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path):
+    """The registry is asked meanwhile; nobody needs its answer then."""
+    (tmp_path / "file").write_bytes(b"")
+    with SilentPort() as port, library.Client(store=tmp_path / "file") as client:
+        with pytest.raises(StoreError, match="file"):
+            client.pull(f"{port.host}/small:t")
+        for thread in threading.enumerate():
+            if thread.name.startswith("dray-"):
+                thread.join()
 
 
 def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
+from dray.content.beside import beside
 from dray.content.events import Event, Status, ignore
 from dray.errors import DrayError, IntegrityError, InvalidReference, NotFound, Unsupported
 from dray.model.digest import Digest
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from dray.model.manifest import Document
     from dray.model.platform import Platform
     from dray.model.reference import Reference
+    from dray.registry.repository import Resolved
     from dray.registry.session import Session
     from dray.store import LocalStore
     from dray.store.images import ImageRecord
+    from dray.store.ingest import Ingest
     from dray.store.refs import Ref
 
 
@@ -67,10 +71,16 @@ def pull(
     changed, and what has arrived so far stays for the next attempt.
     """
     reference = reference.with_default_tag()
-    with _Pull(session, store, reference, options, cancel, listener) as operation:
-        pulled = operation.one(reference)
-        operation.done(pulled.updated)
-        return pulled
+    with cancel.child() as token:
+        operation = _Pull(session, store, reference, options, token, listener)
+        try:
+            # Both take their time: the registry to answer, the store to open.
+            with beside(token, lambda _: operation.resolve(reference)) as resolved, operation:
+                pulled = operation.one(reference, resolved)
+                operation.done(pulled.updated)
+                return pulled
+        finally:
+            token.cancel()
 
 
 def pull_all_tags(
@@ -95,7 +105,10 @@ def pull_all_tags(
 
 
 class _Pull:
-    """One call: a repository, a lease on the store, somebody who listens."""
+    """One call: a repository, somebody who listens, and from its beginning a lease on the store."""
+
+    _ingest: Ingest
+    _content: ContentPuller
 
     def __init__(
         self,
@@ -114,48 +127,61 @@ class _Pull:
         self._relay = None if listener is ignore else Relay(listener)
         self._emitter = Emitter(self._relay or ignore, reference.familiar)
         self._repository = repository(session, reference, self._emitter, cancel)
-        self._ingest = store.ingest()
+
+    def __enter__(self) -> Self:
+        try:
+            self._ingest = self._store.ingest()
+            self._ingest.__enter__()
+        except BaseException as error:
+            self._hear_out(error)
+            raise
         self._content = ContentPuller(
-            store,
+            self._store,
             self._ingest,
             self._repository,
             self._emitter,
-            options.copy,
-            cancel,
-            verify_signatures=options.verify_signatures,
+            self._options.copy,
+            self._cancel,
+            verify_signatures=self._options.verify_signatures,
             ranged=self._repository,
         )
-
-    def __enter__(self) -> Self:
-        self._ingest.__enter__()
         return self
 
     def __exit__(self, *failure: object) -> None:
         try:
             self._ingest.__exit__(*failure)  # type: ignore[arg-type]
         finally:
-            if self._relay is not None:
-                self._relay.close(self._cancel, failure[1])
+            self._hear_out(failure[1])
+
+    def _hear_out(self, failure: object) -> None:
+        if self._relay is not None:
+            self._relay.close(self._cancel, failure)
 
     def tagged(self) -> Iterator[Pulled]:
         """Pull what is tagged; warn of tags of what is no image, or that are no tags."""
         for tag in self._repository.tags():
             try:
-                yield self.one(self._reference.with_tag(tag))
+                tagged = self._reference.with_tag(tag)
+                yield self.one(tagged, functools.partial(self.resolve, tagged))
             except (Unsupported, InvalidReference) as error:
                 self._emitter.warn(f"{tag}: {error}; passed over")
 
-    def one(self, reference: Reference) -> Pulled:
+    def resolve(self, reference: Reference) -> Resolved:
+        """Ask what a name stands for, where it does not say so itself."""
+        return self._repository.resolve(reference)
+
+    def one(self, reference: Reference, resolved: Callable[[], Resolved]) -> Pulled:
         """Pull one name; its `Pulled` tells whether anything is new.
 
-        A tag beside a digest is not looked at, and not set.
+        ``resolved`` returns what it stands for. A tag beside a digest is not looked at, and
+        not set.
         """
         if reference.digest is not None:
             reference = reference.with_digest(reference.digest)
         # As it is now: who fetches the same at the same time may be done before us.
         before = self._store.find(reference)
         try:
-            root, targets = self._targets(reference)
+            root, targets = self._targets(reference, resolved)
             found = [
                 (selection, self._content.obtain(selection, wanted))
                 for selection, wanted in targets
@@ -176,10 +202,10 @@ class _Pull:
     # Documents
 
     def _targets(
-        self, reference: Reference
+        self, reference: Reference, resolved: Callable[[], Resolved]
     ) -> tuple[Digest, list[tuple[Selection, Wanted | None]]]:
         """Resolve a name and walk to the manifests that are wanted, asking the store first."""
-        digest, document = self._root(reference)
+        digest, document = self._root(reference, resolved)
         what = reference.digest or reference.tag
         self._emitter.emit(Status.RESOLVED, message=f"{what}: Pulling from {reference.path}")
         if not self._options.platforms:
@@ -192,7 +218,9 @@ class _Pull:
             found.setdefault(selection.digest, (selection, wanted))
         return digest, list(found.values())
 
-    def _root(self, reference: Reference) -> tuple[Digest, Document]:
+    def _root(
+        self, reference: Reference, resolved: Callable[[], Resolved]
+    ) -> tuple[Digest, Document]:
         if reference.digest is not None:
             known = self._store.find(reference)
             if known is not None:
@@ -200,11 +228,11 @@ class _Pull:
             # Not from the store: it may know the document from elsewhere, and it is this
             # repository's word that it has it.
             return reference.digest, self._repository.document(reference.digest, fresh=True)
-        resolved = self._repository.resolve(reference)
-        if resolved.document is not None:
-            return resolved.digest, resolved.document
+        found = resolved()
+        if found.document is not None:
+            return found.digest, found.document
         try:
-            return resolved.digest, self._document(resolved.digest)
+            return found.digest, self._document(found.digest)
         except NotFound:
             return self._repository.resolve_again(reference)
 
@@ -212,7 +240,7 @@ class _Pull:
         try:
             return self._store.document(digest)
         except NotFound:
-            pass
+            token.cancel()
         except IntegrityError as error:  # its file is damaged: put it again
             self._ingest.remove_damaged(Digest.parse(error.expected))
         return self._repository.document(digest)
