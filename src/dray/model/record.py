@@ -24,7 +24,7 @@ class Record:
     def __init_subclass__(cls) -> None:
         """Take note of the fields."""
         own = cls.__dict__
-        cls._fields = tuple(own.get("__annotations__", ()))
+        cls._fields = tuple(cls.__annotations__)
         cls._names = frozenset(cls._fields)
         cls._defaults = {name: own[name] for name in cls._fields if name in own}
 

@@ -240,7 +240,7 @@ class _Pull:
         try:
             return self._store.document(digest)
         except NotFound:
-            token.cancel()
+            pass
         except IntegrityError as error:  # its file is damaged: put it again
             self._ingest.remove_damaged(Digest.parse(error.expected))
         return self._repository.document(digest)
