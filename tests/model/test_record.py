@@ -21,6 +21,25 @@ class Crate(Record):
     label: str = ""
 
 
+class Chest(Box):
+    lock: str = "none"
+    height: int = 5
+
+
+def test_a_record_has_the_fields_of_the_one_it_derives_from() -> None:
+    assert Chest(1, 2, "x", "brass") == Chest(1, height=2, label="x", lock="brass")
+    assert (Chest(1).height, Box(1).height) == (5, 2)
+    assert repr(Chest(1)) == "Chest(width=1, height=5, label='', lock='none')"
+
+
+def test_records_can_be_matched_by_position() -> None:
+    match Box(1, label="x"):
+        case Box(width, 2, label):
+            assert (width, label) == (1, "x")
+        case _:
+            pytest.fail("it does not match")
+
+
 def test_fields_are_given_by_position_or_name_and_have_defaults() -> None:
     assert Box(1) == Box(width=1) == Box(1, 2, label="")
     assert (Box(1, label="x").width, Box(1).height, Box(1, label="x").label) == (1, 2, "x")

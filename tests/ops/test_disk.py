@@ -185,9 +185,11 @@ def test_a_broken_download_on_a_disk_that_cannot_be_written(
 @pytest.mark.timeout(20)
 def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path):
     """The registry is asked meanwhile; nobody needs its answer then."""
-    (tmp_path / "file").write_bytes(b"")
-    with SilentPort() as port, library.Client(store=tmp_path / "file") as client:
-        with pytest.raises(StoreError, match="file"):
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "dray.db").write_bytes(b"no database" * 1000)
+    with SilentPort() as port, library.Client(store=store) as client:
+        with pytest.raises(StoreError, match="database"):
             client.pull(f"{port.host}/small:t")
         for thread in threading.enumerate():
             if thread.name.startswith("dray-"):
@@ -258,7 +260,7 @@ def test_a_read_only_disk(
     subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
     before = len(fake.requests)
     assert "--store" in failed(dray, "pull", "-q", name, says="cannot be written")
-    assert all(request.method == "HEAD" for request in fake.requests[before:])  # asked meanwhile
+    assert len(fake.requests) == before
     assert "small" in dray("images").stdout
     subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
     assert dray("pull", "-q", name).stdout == f"{BIG.id}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -230,6 +232,24 @@ def test_a_signal_while_several_connections_bring_a_blob(
     wait_for(lambda: part.exists() and part.stat().st_size >= 1_000_000)
     assert " are kept, " in interrupted(process)
     assert built.layers[0].data.startswith(part.read_bytes())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_credential_helper_is_asked(
+    dray: Dray, helper_program: Callable[..., Path], tmp_path: Path, number: int
+):
+    directory = helper_program(
+        "slow", '#!/bin/sh\necho $$ > "$(dirname "$0")/pid"\nexec sleep 60\n'
+    )
+    with FakeRegistry(users={"me": "secret"}) as fake:
+        file = tmp_path / "auth.json"
+        file.write_text(json.dumps({"credHelpers": {fake.host: "slow"}}))
+        env = {"PATH": os.environ["PATH"]}
+        process = dray.start("pull", "--authfile", str(file), f"{fake.host}/app:t", env=env)
+        wait_for(lambda: (directory / "pid").exists() and (directory / "pid").read_text())
+        pid = int((directory / "pid").read_text())
+        assert interrupted(process, number) == "dray: interrupted"
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -133,7 +133,7 @@ def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
         names, ids, created, sizes = zip(*some, strict=True)
         repositories, tags = zip(*map(split_name, names), strict=True)
         shown["NAME"] += map(_repository, repositories)
-        shown["TAG"] += [tag or "<none>" for tag in tags]
+        shown["TAG"] += [render.printable(tag) if tag else "<none>" for tag in tags]
         shown["ID"] += [image_id[_HEX] for image_id in ids]
         shown["CREATED"] += map(age, created)
         shown["SIZE"] += map(render.size, sizes)
@@ -142,7 +142,7 @@ def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
 
 @functools.cache
 def _repository(name: str) -> str:
-    return familiar_name(name) if name else "<none>"
+    return render.printable(familiar_name(name)) if name else "<none>"
 
 
 def _object(row: Listed) -> dict[str, object]:

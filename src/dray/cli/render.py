@@ -129,6 +129,8 @@ def describe(error: DrayError) -> str:
 
 def printable(text: str) -> str:
     """Keep what others wrote from steering the terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

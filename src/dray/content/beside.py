@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
 
 T = TypeVar("T")
+GRACE = 0.2  # seconds for what is cancelled to stop what it has started
 
 
 @contextlib.contextmanager
@@ -38,8 +39,10 @@ def beside(cancel: CancelToken, call: Callable[[CancelToken], T]) -> Iterator[Ca
         return found  # type: ignore[return-value] # without an error there is one
 
     with cancel.child() as token:
-        threading.Thread(target=run, name="dray-beside", daemon=True).start()
+        thread = threading.Thread(target=run, name="dray-beside", daemon=True)
+        thread.start()
         try:
             yield wait
         finally:
             token.cancel()
+            thread.join(GRACE)

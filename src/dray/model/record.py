@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 class Record:
     """Base of options, settings and outcomes: annotated fields, with defaults or without.
 
-    The fields are a class's own; those of a record that it derives from do not count. Nothing
-    is generated, so that defining one costs next to nothing (docs/decisions/0004); making one
-    costs three times what a named tuple does, which is for what is made by the thousand.
+    Nothing is generated, so that defining one costs next to nothing (docs/decisions/0004);
+    making one costs three times what a named tuple does, which is for what is made by the
+    thousand. Every annotation is a field, those of the class that it derives from first.
     """
 
     _fields: tuple[str, ...] = ()
@@ -24,9 +24,10 @@ class Record:
     def __init_subclass__(cls) -> None:
         """Take note of the fields."""
         own = cls.__dict__
-        cls._fields = tuple(cls.__annotations__)
+        cls._fields = tuple(dict.fromkeys((*cls._fields, *cls.__annotations__)))
+        cls.__match_args__ = cls._fields  # type: ignore[attr-defined,misc] # as type checkers think
         cls._names = frozenset(cls._fields)
-        cls._defaults = {name: own[name] for name in cls._fields if name in own}
+        cls._defaults = cls._defaults | {name: own[name] for name in cls._fields if name in own}
 
     def __init__(self, *values: Any, **named: Any) -> None:
         """Set the fields by position or name; raises `TypeError` if one is missing or unknown."""

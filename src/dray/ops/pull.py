@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING
 
@@ -73,14 +74,10 @@ def pull(
     reference = reference.with_default_tag()
     with cancel.child() as token:
         operation = _Pull(session, store, reference, options, token, listener)
-        try:
-            # Both take their time: the registry to answer, the store to open.
-            with beside(token, lambda _: operation.resolve(reference)) as resolved, operation:
-                pulled = operation.one(reference, resolved)
-                operation.done(pulled.updated)
-                return pulled
-        finally:
-            token.cancel()
+        with operation.resolving(reference) as resolved, operation:
+            pulled = operation.one(reference, resolved)
+            operation.done(pulled.updated)
+            return pulled
 
 
 def pull_all_tags(
@@ -123,18 +120,17 @@ class _Pull:
         self._reference = reference
         self._options = options
         self._cancel = cancel
+        store.check_writable()  # or nobody is asked
         # A listener that is slow must not hold up what it listens to.
         self._relay = None if listener is ignore else Relay(listener)
         self._emitter = Emitter(self._relay or ignore, reference.familiar)
-        self._repository = repository(session, reference, self._emitter, cancel)
+        with self._heard_out():
+            self._repository = repository(session, reference, self._emitter, cancel)
 
     def __enter__(self) -> Self:
-        try:
+        with self._heard_out():
             self._ingest = self._store.ingest()
             self._ingest.__enter__()
-        except BaseException as error:
-            self._hear_out(error)
-            raise
         self._content = ContentPuller(
             self._store,
             self._ingest,
@@ -151,9 +147,18 @@ class _Pull:
         try:
             self._ingest.__exit__(*failure)  # type: ignore[arg-type]
         finally:
-            self._hear_out(failure[1])
+            self._end(failure[1])
 
-    def _hear_out(self, failure: object) -> None:
+    @contextlib.contextmanager
+    def _heard_out(self) -> Iterator[None]:
+        """End what the listener is told if the block fails."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    def _end(self, failure: object) -> None:
         if self._relay is not None:
             self._relay.close(self._cancel, failure)
 
@@ -165,6 +170,21 @@ class _Pull:
                 yield self.one(tagged, functools.partial(self.resolve, tagged))
             except (Unsupported, InvalidReference) as error:
                 self._emitter.warn(f"{tag}: {error}; passed over")
+
+    @contextlib.contextmanager
+    def resolving(self, reference: Reference) -> Iterator[Callable[[], Resolved]]:
+        """Ask what a tag stands for while the store is opened: both take their time.
+
+        Yields what waits for the answer. The end of the block is the end of the operation.
+        """
+        if reference.digest is not None:
+            yield functools.partial(self.resolve, reference)
+            return
+        with beside(self._cancel, lambda _: self.resolve(reference)) as resolved:
+            try:
+                yield resolved
+            finally:
+                self._cancel.cancel()
 
     def resolve(self, reference: Reference) -> Resolved:
         """Ask what a name stands for, where it does not say so itself."""

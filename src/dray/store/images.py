@@ -128,7 +128,7 @@ def _unnamed(connection: sqlite3.Connection, columns: Sequence[str]) -> list[tup
         return []
     roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
     named = closure(connection, roots)  # other platforms of an index have no name of their own
-    return [row for manifest, *row in rows if manifest not in named]
+    return [row[1:] for row in rows if row[0] not in named]
 
 
 def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, ImageRecord]]:

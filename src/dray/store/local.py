@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class LocalStore(ReadableStore):
     """A store at ``path``, made on the first write; any number of processes may share it."""
 
-    def ingest(self) -> Ingest:
-        """Begin to add to the store; use the result in a ``with`` statement."""
+    def check_writable(self) -> None:
+        """Make the directory; raises `StoreError` where nothing can be written to it."""
         with translated(self.path):
             self._check_directory()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,10 @@ class LocalStore(ReadableStore):
                     f"{self.path}: the store cannot be written",
                     hint="choose another place with --store or DRAY_STORE",
                 )
+
+    def ingest(self) -> Ingest:
+        """Begin to add to the store; use the result in a ``with`` statement."""
+        self.check_writable()
         db = self._existing()
         if db is not None and db.read_only:
             raise StoreError(f"{self.path}: no space left on device", hint=FULL)
