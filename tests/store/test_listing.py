@@ -38,6 +38,9 @@ def ids(store: library.Store, *patterns: str, **wanted: Any) -> list[str]:
 
 def test_all_in_the_order_of_their_names(store: library.Store, host: str):
     assert ids(store) == ["new", "middle", "old"]
+    rows = [(row.name, row.id, row.created, row.size) for row in store.listing()]
+    assert list(store.lines()) == rows
+    assert rows[-1][0] == ""
     assert host
 
 
@@ -92,9 +95,6 @@ def test_dangling_images(store: library.Store, host: str, client: library.Client
     store.untag(f"{host}/new:1.0")  # its name by digest is left
     assert ids(store, dangling=True) == ["new"]
     assert ids(store, dangling=False) == ["middle", "old"]
-    rows = [(row.name, row.id, row.created, row.size) for row in store.listing()]
-    assert list(store.lines()) == rows
-    assert rows[-1][0] == ""
     with store.ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")
     assert ids(store, dangling=True) == ["new", "old"]
