@@ -15,6 +15,7 @@ from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.store import LocalStore
 from dray.store.images import record_of
+from dray.store.refs import LOOK
 
 if TYPE_CHECKING:
     import os
@@ -122,8 +123,8 @@ class Store(LocalStore):
             patterns=patterns,
             dangling=dangling,
             labels=tuple((labels or {}).items()),
-            before="" if before is None else self.get(before).created,
-            since="" if since is None else self.get(since).created,
+            before="" if before is None else self._here(before).created,
+            since="" if since is None else self._here(since).created,
         )
 
     def get(self, name: str | Digest) -> Image:
@@ -173,7 +174,7 @@ class Store(LocalStore):
             position = name.index("@")
             message = "a digest is not a name that can be given"
             raise InvalidReference(message, text=name, position=position)
-        found = self.get(image)
+        found = self._here(image)
         self.pin(reference, found.root, found.record.manifest)
         return found
 
@@ -187,11 +188,21 @@ class Store(LocalStore):
         Raises `NotFound`, and `StoreError` for the id of an image that several repositories
         name, unless ``force`` is given.
         """
-        found = self.get(image)
+        found = self._here(image)
         reference = self._as_name(self._bare(str(image)))
         if reference is not None:
             return self.remove_name(reference)
         return self.remove_images(self.images_by_id(found.id.hex), force=force)
+
+    def _here(self, name: str | Digest) -> Image:
+        """Return an image as `get` does, for what pulling it first would not help."""
+        try:
+            return self.get(name)
+        except Ambiguous:
+            raise
+        except NotFound as error:
+            error.hint = LOOK
+            raise
 
     def _bare(self, text: str) -> str:
         """Take ``store:`` off, unless that is how a name begins: ``store:1.0`` may be one."""

@@ -82,6 +82,24 @@ def test_what_is_not_there(dray: Dray, name: str, command: str):
     assert name
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["rm", "none"], ["rm", "-f", "store:none:1"], ["rm", "abcd"], ["untag", "none"]),
+        *(["tag", "none", "x"], ["images", "-f", "before=none"], ["images", "-f", "since=none"]),
+    ],
+)
+def test_nobody_is_told_to_pull_what_should_go(dray: Dray, name: str, arguments: list[str]):
+    done = dray(*arguments)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[1:] == ["  `dray images` lists what there is"]
+    for asked in (["show"], ["save", "-o", "x"], ["history"]):
+        helped = dray(*asked, "store:none")
+        assert helped.stderr.splitlines()[1:] == ["  fetch it: dray pull none"]
+    assert name
+    assert len(ids(dray)) == 2
+
+
 @pytest.mark.parametrize("command", ["rm", "untag"])
 def test_what_is_not_there_keeps_nothing_else_from_going(dray: Dray, name: str, command: str):
     second = f"{name.removesuffix(':t')}:u"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable
 
+LOOK = "`dray images` lists what there is"
+
 
 class Ref(Record):
     """A name, the document it stands for, and the manifest in it that was pulled last."""
@@ -43,7 +45,7 @@ def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
 
 def not_there(reference: Reference) -> NotFound:
     """Make the error for a name that the store does not have."""
-    return NotFound(f"{reference.familiar}: no such image in the store")
+    return NotFound(f"{reference.familiar}: no such image in the store", hint=LOOK)
 
 
 def set_ref(
