@@ -168,14 +168,14 @@ class TarFiles:
         self.path = path
         with translated(path), contextlib.ExitStack() as opened:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            opened.callback(os.close, self._file)
+            opened.callback(lambda: os.close(self._file))  # whichever it is by then
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise StoreError(f"{path}: is no regular file", hint=_KINDS)
-            if detect(os.pread(self._file, 8, 0)) is not None:
-                spooled = _spool(self._file, cancel)
-                os.close(self._file)
-                self._file = spooled
             try:
+                if detect(os.pread(self._file, 8, 0)) is not None:
+                    spooled = _spool(self._file, cancel)
+                    os.close(self._file)
+                    self._file = spooled
                 self._members = _index(self._file, cancel)
             except IntegrityError as error:
                 raise error.within(path) from None
