@@ -690,8 +690,8 @@ def test_the_command_and_files(dray: Dray, name: str, tmp_path: Path):
     assert "nothing: no such file" in missing.stderr
     (tmp_path / "no.tar").write_bytes(b"no tar at all")
     broken = dray("load", "-i", str(tmp_path / "no.tar"))
-    assert broken.returncode == 5
-    assert "cut off" in broken.stderr
+    assert broken.returncode == 3
+    assert "no.tar: is no image archive" in broken.stderr
 
 
 def test_the_command_prints_each_id_once(dray: Dray, client: Client, fake: FakeRegistry, name: str):
@@ -737,20 +737,46 @@ def test_what_a_format_is_not_for_is_wrong_usage(dray: Dray, arguments: list[str
 
 
 def test_what_is_no_archive_of_any_kind(dray: Dray, tmp_path: Path):
-    (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "tar").write_bytes(tar_layer({"etc/passwd": b"root"}))
     write_files(tmp_path / "directory", {"README": b"nothing"})
     says = "is no image archive or layout that dray knows\n  what docker"
-    for name in ("empty", "tar", "directory"):
+    for name in ("tar", "directory"):
         done = dray("load", "-i", str(tmp_path / name))
         assert done.returncode == 3
         assert done.stderr.startswith(f"dray: {tmp_path / name}: {says}")
-    assert dray("load").stderr.startswith(f"dray: the archive: {says}")
-    for text in ("hello", "hello\n" * 1000):
-        (tmp_path / "text").write_text(text)
-        done = dray("load", "-i", str(tmp_path / "text"))
-        assert done.returncode == 5
-        assert done.stderr.startswith(f"dray: {tmp_path}/text: no tar, or the archive is")
+    assert dray("load").stderr.startswith("dray: the archive: is empty\n  what docker")
+    path = tmp_path / "file"
+    empty = (b"", "is empty\n  what docker")
+    none = [
+        b"hello",
+        b"hello\n" * 1000,
+        b"PK\3\4" + bytes(1000),
+        *(compress(b"hello" * 999, how) for how in ("gzip", "zstd", "xz")),
+    ]
+    for data, what in (empty, *((data, says) for data in none)):
+        path.write_bytes(data)
+        for words in (["load", "-i", str(path)], ["inspect", f"docker-archive:{path}"]):
+            done = dray(*words)
+            assert done.returncode == 3
+            assert done.stderr.startswith(f"dray: {path}: {what}")
+
+
+def test_a_damaged_tar_is_an_archive(dray: Dray, tmp_path: Path):
+    data = tar_layer(layout_files({"app:1": IMAGE}))
+    path = tmp_path / "file"
+    second = data.index(b"ustar", 512)
+    for damaged, says in (
+        (b"!" + data[1:], "the archive is damaged: no tar header at byte 0 "),
+        (data[:300], "the archive is damaged: it is cut off at byte 300"),
+        (data[: second - 200] + b"!" + data[second - 199 :], "the archive is damaged: no tar head"),
+        (data[: second + 9], "the archive is damaged: it is cut off at byte"),
+    ):
+        for how in ("none", "gzip"):
+            path.write_bytes(compress(damaged, how))
+            for words in (["load", "-i", str(path)], ["inspect", f"oci-archive:{path}"]):
+                done = dray(*words)
+                assert done.returncode == 5
+                assert done.stderr.startswith(f"dray: {path}: {says}")
 
 
 def test_a_damaged_archive_is_no_proxys_work(dray: Dray, tmp_path: Path):

@@ -9,7 +9,7 @@ import stat
 import tempfile
 from typing import TYPE_CHECKING
 
-from dray.archive.tar import MAX_HOPS, linked, members, normal
+from dray.archive.tar import MAX_HOPS, NoTar, linked, members, normal
 from dray.content.codec import decompress, detect
 from dray.content.ports import Opened
 from dray.content.verify import RawLimit
@@ -55,6 +55,10 @@ if TYPE_CHECKING:
 
 
 MAX_DOCUMENTS = 64 * 2**20  # bytes of documents of one archive that are kept in memory
+KNOWN = (
+    "what docker, podman, skopeo and dray save can be read: a directory or a tar (which may be\n"
+    "compressed with gzip, zstd, xz or bzip2) that holds a manifest.json or an index.json"
+)
 _CHUNK = 1024 * 1024
 _KINDS = "oci: and dir: are directories, oci-archive: and docker-archive: are files"
 # Memory is no place for a copy of an archive, and /tmp may be that.
@@ -171,12 +175,16 @@ class TarFiles:
             opened.callback(lambda: os.close(self._file))  # whichever it is by then
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise StoreError(f"{path}: is no regular file", hint=_KINDS)
+            if not os.fstat(self._file).st_size:
+                raise no_archive(path, "is empty")
             try:
                 if detect(os.pread(self._file, 8, 0)) is not None:
                     spooled = _spool(self._file, cancel)
                     os.close(self._file)
                     self._file = spooled
                 self._members = _index(self._file, cancel)
+            except NoTar:
+                raise no_archive(path) from None
             except IntegrityError as error:
                 raise error.within(path) from None
             opened.pop_all()
@@ -209,6 +217,13 @@ class TarFiles:
 
     def _find(self, name: str) -> Member:
         return find(self.path, self._members, name)
+
+
+def no_archive(
+    path: str, message: str = "is no image archive or layout that dray knows"
+) -> NotFound:
+    """Make the error for what is no archive, damaged or not."""
+    return NotFound(f"{path}: {message}", hint=KNOWN)
 
 
 def find(path: str, found: Mapping[str, Member], name: str) -> Member:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from dray.archive.files import MAX_DOCUMENTS, find, keep
-from dray.archive.tar import members
+from dray.archive.files import MAX_DOCUMENTS, find, keep, no_archive
+from dray.archive.tar import NoTar, members
 from dray.content.codec import decompress
 from dray.content.ports import blob_of
 from dray.content.verify import RawLimit
@@ -62,8 +62,12 @@ class StreamedFiles:
                 if member.offset is not None:
                     self._take(member, reader)
             reader.drain()
+        except NoTar:
+            raise no_archive(path) from None
         except DrayError as error:
             raise error.within(path) from error.__cause__
+        if not reader.arrived:
+            raise no_archive(path, "is empty")
 
     def _take(self, member: Member, reader: Unpacked) -> None:
         head = reader.read(min(_HEAD, member.size))
@@ -116,6 +120,11 @@ class Unpacked:
         self._plain = decompress(self._arrived)
         self._cancel = cancel
         self.position = 0
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the stream that have been read, compressed or not."""
+        return self._arrived.size
 
     def readinto(self, buffer: Buffer) -> int:
         """Fill ``buffer`` as far as one step goes; raises `IntegrityError` beyond the bound."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 _NOTHING = bytes(BLOCK)
+_MAGIC, _MAGIC_AT = b"ustar", 257  # all that has been written since 1988 has it
 MAX_MEMBERS = 200_000
 MAX_EXTENDED = 2**20  # bytes of one extended header, as PAX and GNU tar write them
 MAX_NAMES = 32 * 2**20  # bytes of all names and links together
@@ -70,12 +71,17 @@ class Header(NamedTuple):
     size: int
 
 
+class NoTar(IntegrityError):
+    """What does not even begin like a tar."""
+
+
 def members(source: Source) -> Iterator[Member]:
     """Yield the members of a tar under their normal names, in their order.
 
     While a file is being looked at, ``source`` stands at its first byte; what the caller
     does not read is skipped. Raises `IntegrityError` for what is damaged, cut off or has too
-    many members, and `UnsafeArchive` for names and links that lead outside.
+    many members (`NoTar` where it begins like none), and `UnsafeArchive` for names and links
+    that lead outside.
     """
     room = MAX_NAMES
     for count, header in enumerate(headers(source), 1):
@@ -112,11 +118,11 @@ def _header(source: Source) -> tarfile.TarInfo | None:
     if not block or block == _NOTHING:
         return None
     if len(block) < BLOCK:
-        raise _damaged(f"it is cut off at byte {at + len(block):,}", at)
+        raise _damaged(f"it is cut off at byte {at + len(block):,}", block, at)
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", _ODD)
     except tarfile.HeaderError as error:
-        raise _damaged(f"no tar header at byte {at:,} ({error})", at) from None
+        raise _damaged(f"no tar header at byte {at:,} ({error})", block, at) from None
     if header.size < 0:
         raise _damaged(f"a size below 0 at byte {at:,}")
     # A map of holes, as GNU tar writes it, goes on as long as each block says so.
@@ -212,6 +218,10 @@ def _shown(name: str) -> str:
     return name[:200]
 
 
-def _damaged(message: str, at: int = -1) -> IntegrityError:
-    what = "no tar, or the archive is damaged" if at == 0 else "the archive is damaged"
-    return IntegrityError(f"{what}: {message}", expected="a tar archive", actual=message)
+def _damaged(message: str, block: bytes = b"", at: int = -1) -> IntegrityError:
+    """Make the error for a tar that is damaged, at a header ``block`` if that is known."""
+    if at == 0 and not block.startswith(_MAGIC, _MAGIC_AT):
+        return NoTar("is no tar", expected="a tar archive", actual=message)
+    return IntegrityError(
+        f"the archive is damaged: {message}", expected="a tar archive", actual=message
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import DockerArchive
-from dray.archive.files import MAX_DOCUMENTS, Directory, TarFiles, has, read, translated
+from dray.archive.files import MAX_DOCUMENTS, Directory, TarFiles, has, no_archive, read, translated
 from dray.archive.legacy import docker_archive, is_docker_archive
 from dray.archive.oci import INDEX, MARK, OciLayout
 from dray.archive.streamed import StreamedFiles
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from dray.store.images import ImageRecord
     from dray.store.ingest import Ingest
 
-_KNOWN = "what docker, podman, skopeo and dray save holds a manifest.json, or an index.json"
 _ID = re.compile(r"[0-9a-f]{64}")
 # What happens to a layer is called otherwise where it comes from an archive.
 _WORDS = {
@@ -216,7 +215,7 @@ def _place(files: Files, cancel: CancelToken) -> OciLayout | FlatDirectory | Doc
     if has(files, "manifest.json") and read(files, "manifest.json").lstrip()[:1] == b"{":
         return FlatDirectory(files)
     if not is_docker_archive(files):
-        raise NotFound(f"{files.path}: is no image archive or layout that dray knows", hint=_KNOWN)
+        raise no_archive(files.path)
     return docker_archive(files, cancel, true=True)
 
 
