@@ -6,11 +6,13 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,13 +45,16 @@ from dray.testing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import TypeAlias
 
     from conftest import Dray
     from dray import Client, Store
     from dray.ops.save import Format
     from dray.testing import BuiltImage, BuiltIndex
+    from dray.testing.images import Piece
+
+    Listener: TypeAlias = Callable[[dray.Event], None]
 
 TARS = [tar_layer({f"f{number}": b"x" * 9999 * number}) for number in range(3)]
 IMAGE = build_image(TARS, compression=["gzip", "zstd", "none"], cmd=["sh"])
@@ -779,19 +784,95 @@ def test_a_damaged_tar_is_an_archive(dray: Dray, tmp_path: Path):
                 assert done.stderr.startswith(f"dray: {path}: {says}")
 
 
-def test_a_damaged_archive_is_no_proxys_work(dray: Dray, tmp_path: Path):
+def changed(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def readers(client: Client, place: str, tmp_path: Path) -> dict[str, Callable[[Listener], object]]:
+    """Return all that reads the blobs of an archive or layout."""
+    path, output = Path(place.partition(":")[2]), tmp_path / "output"
+    saving: dict[str, Callable[[Listener], object]] = {
+        f"save {form}": lambda told, form=form: client.save(  # type: ignore[misc]
+            place, output, format=form, on_event=told
+        )
+        for form in FORMATS
+    }
+    return saving | {
+        "load": lambda told: client.load(path, on_event=told),
+        "import": lambda told: client.import_(io.BytesIO(TARS[0]), parent=place, on_event=told),
+    }
+
+
+def check_blamed(read: Callable[[Listener], object], path: str, says: str = "") -> None:
+    """Read what is damaged; the archive is blamed, and was asked no second time."""
+    events: list[dray.Event] = []
+    with pytest.raises(IntegrityError) as caught:
+        read(events.append)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert says in str(caught.value)
+    assert caught.value.hint.endswith("the archive is damaged")
+    assert not re.search("proxy|registry", f"{caught.value} {caught.value.hint}")
+    assert not [event for event in events if event.status is dray.Status.RETRYING]
+
+
+@pytest.mark.parametrize("damage", [changed, lambda data: data[:-3], lambda data: data + b"x"])
+@pytest.mark.parametrize(
+    ("kind", "piece"),
+    [
+        (kind, piece)
+        for kind in ("oci-archive", "oci", "dir")
+        for piece in (IMAGE.layers[1], IMAGE.config, IMAGE.manifest)
+        # Nothing says what the root of a flat directory has to be.
+        if (kind, piece) != ("dir", IMAGE.manifest)
+    ],
+)
+def test_a_damaged_archive_is_no_proxys_work(
+    client: Client, tmp_path: Path, kind: str, piece: Piece, damage: Callable[[bytes], bytes]
+):
+    files = flat_files(IMAGE) if kind == "dir" else layout_files({"app:1": IMAGE})
+    name = piece.digest[7:] if kind == "dir" else f"blobs/sha256/{piece.digest[7:]}"
+    files[name] = damage(piece.data)
+    path = tmp_path / "archive"
+    if kind == "oci-archive":
+        path.write_bytes(tar_layer(files))
+    else:
+        write_files(path, files)
+    found = readers(client, f"{kind}:{path}", tmp_path)
+    if piece in IMAGE.layers:
+        found["blob"] = lambda _: client.blob(f"{kind}:{path}", piece.digest).read()
+    else:
+        found["inspect"] = lambda _: client.inspect(f"{kind}:{path}")
+        found["history"] = lambda _: client.history(f"{kind}:{path}")
+    for read in found.values():
+        check_blamed(read, str(path))
+
+
+def test_a_damaged_layer_of_a_docker_archive(client: Client, tmp_path: Path):
+    path = tmp_path / "archive"
+    packed = compress(TARS[1], "gzip")
+    for layer, says in (
+        (changed(TARS[1]), "content does not match its digest"),
+        (packed[:-20] + b"!" + packed[-19:], "1/layer.tar: not a valid gzip stream"),
+    ):
+        layers = [TARS[0], layer, *TARS[2:]]
+        path.write_bytes(tar_layer(docker_files(IMAGE, layers, ["app:1"])))
+        for read in readers(client, f"docker-archive:{path}", tmp_path).values():
+            check_blamed(read, str(path), says)
+
+
+def test_the_command_blames_the_archive(dray: Dray, tmp_path: Path):
     files = layout_files({"app:1": IMAGE})
     place = f"blobs/sha256/{IMAGE.layers[1].digest[7:]}"
-    files[place] = files[place][:-1] + bytes([files[place][-1] ^ 1])
-    (tmp_path / "a.tar").write_bytes(tar_layer(files))
-    for arguments in (
-        ["-i", str(tmp_path / "a.tar")],
-        ["-i", str(write_files(tmp_path / "d", files))],
+    (tmp_path / "a.tar").write_bytes(tar_layer(files | {place: changed(files[place])}))
+    (tmp_path / "layer.tar").write_bytes(TARS[0])
+    for words in (
+        ["load", "-q", "-i", f"{tmp_path}/a.tar"],
+        ["import", "--parent", f"oci-archive:{tmp_path}/a.tar", f"{tmp_path}/layer.tar"],
     ):
-        done = dray("load", *arguments)
+        done = dray(*words)
         assert done.returncode == 5
-        assert "does not match its digest" in done.stderr
-        assert "proxy" not in done.stderr
+        says = f"layer {IMAGE.layers[1].digest[:19]}…: content does not match its digest"
+        assert done.stderr.startswith(f"dray: {tmp_path}/a.tar: {says}")
         assert done.stderr.endswith("\n  nothing of it was stored; the archive is damaged\n")
 
 
@@ -875,11 +956,13 @@ def replaced(files: Mapping[str, bytes], *blobs: tuple[str, bytes]) -> dict[str,
 def test_a_layer_of_a_layout_has_to_be_the_one_that_the_config_means(
     client: Client, tmp_path: Path
 ):
-    other = gzip.compress(tar_layer({"other": b"x"}))
-    files = replaced(layout_files({"v1": IMAGE}), (IMAGE.layers[0].digest, other))
-    layout = write_files(tmp_path / "layout", files)
-    with pytest.raises(IntegrityError, match="does not match its DiffID"):
+    """Its bytes are those that its digest says: nothing has damaged the layout."""
+    image = build_image(TARS[:1], diff_ids=[sha256(b"x")])
+    layout = write_files(tmp_path / "layout", layout_files({"v1": image}))
+    with pytest.raises(IntegrityError, match="does not match its DiffID") as caught:
         client.save(f"oci:{layout}", tmp_path / "saved.tar")
+    assert str(caught.value).startswith(f"{layout}: layer {image.layers[0].digest}: ")
+    assert caught.value.hint == ""
     assert not (tmp_path / "saved.tar").exists()
 
 

@@ -631,7 +631,8 @@ def test_a_config_that_is_cut_off_in_a_layout_is_damaged(
     file.write_bytes(file.read_bytes()[:7])
     done = dray("inspect", f"oci:{tmp_path / 'saved'}")
     assert done.returncode == 5
-    assert done.stderr.startswith(f"dray: {FIRST.config.digest}: content does not match its digest")
+    where = f"{tmp_path / 'saved'}: {FIRST.config.digest}"
+    assert done.stderr.startswith(f"dray: {where}: content does not match its digest")
 
 
 @pytest.mark.parametrize("spoil", [overwrite, damage])

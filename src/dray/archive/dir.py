@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held
-from dray.archive.files import has, read
+from dray.archive.files import has, read, read_document
 from dray.errors import DrayError, NotFound
 from dray.model.descriptor import Descriptor
-from dray.model.manifest import digest_of, parse, parse_named
+from dray.model.manifest import digest_of, parse
 
 if TYPE_CHECKING:
     from dray.archive.files import Files
@@ -25,6 +25,7 @@ class FlatDirectory:
     """One image, or one index with the images that it lists."""
 
     def __init__(self, files: Files) -> None:
+        self.path = files.path
         self._files = files
         if not has(files, MANIFEST):
             raise NotFound(f"{files.path}: there is no {MANIFEST} in it")
@@ -47,7 +48,7 @@ class FlatDirectory:
         """Return a document, hashed; raises `NotFound` and `IntegrityError`."""
         if digest == self._digest:
             return self._document
-        return parse_named(digest, read(self._files, f"{digest.hex}.{MANIFEST}"), "")
+        return read_document(self._files, f"{digest.hex}.{MANIFEST}", digest, "")
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``; raises `NotFound`."""

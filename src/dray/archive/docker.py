@@ -8,6 +8,7 @@ from dray.archive.choice import Held, choose, same_name
 from dray.archive.files import read
 from dray.content.codec import decompress, detect
 from dray.content.ports import Opened, Readable, blob_of
+from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit
 from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, Unsupported
 from dray.model import mediatype
@@ -71,6 +72,7 @@ class DockerArchive:
     """
 
     def __init__(self, files: Files, cancel: CancelToken, *, true: bool = False) -> None:
+        self.path = files.path
         self._files = files
         self._cancel = cancel
         self._true = true
@@ -194,6 +196,9 @@ class DockerArchive:
             while data := stream.read1(_CHUNK):
                 self._cancel.check()
                 yield data
+        except IntegrityError as error:
+            error.hint = DAMAGED
+            raise error.within(name) from error.__cause__
         finally:
             stream.close()
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from dray.archive.tar import MAX_HOPS, NoTar, linked, members, normal
 from dray.content.codec import decompress, detect
 from dray.content.ports import Opened
+from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit
 from dray.errors import IntegrityError, NotFound, StoreError, UnsafeArchive
 from dray.model._fields import MAX_DOCUMENT
+from dray.model.manifest import parse_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from dray.archive.tar import Member
     from dray.content.cancel import CancelToken
     from dray.model.digest import Digest
+    from dray.model.manifest import Document
 
     class Files(Protocol):
         """Named files, all inside of one archive or directory; ``path`` is where that is."""
@@ -77,6 +80,15 @@ def read(files: Files, name: str) -> bytes:
     finally:
         stream.close()
     return bytes(found)
+
+
+def read_document(files: Files, name: str, digest: Digest, media_type: str) -> Document:
+    """Return the document in a file; raises `IntegrityError` and what `parse` does."""
+    try:
+        return parse_named(digest, read(files, name), media_type)
+    except IntegrityError as error:
+        error.hint = DAMAGED
+        raise error.within(f"{files.path}: {name}") from None
 
 
 def has(files: Files, name: str) -> bool:

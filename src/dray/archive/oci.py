@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held, choose, same_name
-from dray.archive.files import has, read
+from dray.archive.files import has, read, read_document
 from dray.errors import (
     DrayError,
     IntegrityError,
@@ -20,7 +20,7 @@ from dray.model._fields import load_object
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
-from dray.model.manifest import Index, parse, parse_named
+from dray.model.manifest import Index, parse
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class OciLayout:
     """A layout to read from: documents, blobs, and what ``index.json`` says about names."""
 
     def __init__(self, files: Files) -> None:
+        self.path = files.path
         self._files = files
         self._index = self._read_index()
         self._own = Descriptor.of(self._index.raw, self._index.media_type)
@@ -120,7 +121,7 @@ class OciLayout:
         """Return a document, hashed; raises `NotFound` and `IntegrityError`."""
         if digest == self._own.digest:
             return self._index
-        return parse_named(digest, read(self._files, _file(digest)), self._types.get(digest, ""))
+        return read_document(self._files, _file(digest), digest, self._types.get(digest, ""))
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``; raises `NotFound`."""

@@ -182,6 +182,7 @@ def _wrong_size(descriptor: Descriptor, actual: str) -> IntegrityError:
         f"it has {actual}, expected {expected}",
         expected=expected,
         actual=actual,
+        hint=ALTERED,
     )
 
 

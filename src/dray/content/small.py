@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from dray.content.ports import Opened
     from dray.model.descriptor import Descriptor
 
+DAMAGED = "the archive is damaged"
+
 
 def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> bytes:
     """Read a blob of at most 4 MiB to its end and close the stream.
 
-    ``host`` is who sends it, for errors; none means a file. Raises `InvalidDocument` for one
+    ``host`` is who sends it, for errors; none means an archive. Raises `InvalidDocument` for one
     that is larger or says so, `NetworkError` where what a host sends ends too soon, and
     `IntegrityError`.
     """
@@ -43,6 +45,6 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
             f"{descriptor.digest}: content does not match its digest (got {actual})",
             expected=str(descriptor.digest),
             actual=actual,
-            hint=f"{host} or a proxy on the way altered it" if host else "the file is damaged",
+            hint=f"{host} or a proxy on the way altered it" if host else DAMAGED,
         )
     return raw

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits
 from dray.content.retry import run
+from dray.content.small import DAMAGED
 from dray.errors import IntegrityError, InvalidReference
 from dray.model.address import Where
 from dray.model.descriptor import Descriptor
@@ -32,17 +33,23 @@ if TYPE_CHECKING:
 class VerifiedBlob(io.RawIOBase):
     """A blob's bytes; the read that would be the last raises `IntegrityError` if they are wrong.
 
-    ``size`` is in bytes, None where the place does not say.
+    ``size`` is in bytes, None where the place does not say; ``archive`` the path of one.
     """
 
     def __init__(
-        self, stream: Stream, digest: Digest, size: int | None, closing: contextlib.ExitStack
+        self,
+        stream: Stream,
+        digest: Digest,
+        size: int | None,
+        closing: contextlib.ExitStack,
+        archive: str = "",
     ) -> None:
         self._stream = stream
         self._digest = digest
         self._hash = digest.hasher()
         self._left = Limits().unsized
         self._closing = closing
+        self._archive = archive
         self.size = size
 
     def readable(self) -> bool:
@@ -62,10 +69,12 @@ class VerifiedBlob(io.RawIOBase):
 
     def _wrong(self) -> IntegrityError:
         actual = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
+        where = f"{self._archive}: " if self._archive else ""
         return IntegrityError(
-            f"blob {self._digest}: content does not match its digest (got {actual})",
+            f"{where}blob {self._digest}: content does not match its digest (got {actual})",
             expected=str(self._digest),
             actual=actual,
+            hint=DAMAGED if self._archive else "",
         )
 
     def close(self) -> None:
@@ -94,7 +103,9 @@ def open_blob(
             archive = stack.enter_context(open_archive(address, access.cancel))
             archive.images()  # which learns what a docker archive's files are called
             opened = archive.open(descriptor, 0, access.cancel)
-        return VerifiedBlob(opened.stream, descriptor.digest, opened.total, stack.pop_all())
+        return VerifiedBlob(
+            opened.stream, descriptor.digest, opened.total, stack.pop_all(), address.path
+        )
 
 
 def _named(address: Address) -> Digest:

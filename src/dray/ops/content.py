@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dray.content.pipeline import ALTERED
+from dray.content.retry import RetryPolicy
+from dray.content.small import DAMAGED
 from dray.content.verify import VerifiedLayer
 from dray.errors import IntegrityError, NotFound, PlatformMismatch
 from dray.model.config import parse_config
@@ -11,7 +14,7 @@ from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest, digest_of
 from dray.model.record import Record
-from dray.ops.places import StorePlace
+from dray.ops.places import StorePlace, archive_path
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CopyOptions, ImageCopy
 from dray.transfer.progress import LayerProgress
@@ -71,6 +74,9 @@ class ContentPuller:
         self._place = place
         self._ranged = ranged
         self._emitter = emitter
+        self._archive = archive_path(place)
+        if self._archive:  # what lies there is not another thing the next time
+            options = options.replace(policy=RetryPolicy(attempts=1))
         self._options = options
         self._cancel = cancel
         self._verify_signatures = verify_signatures
@@ -82,7 +88,17 @@ class ContentPuller:
         """
         if not isinstance(selection.manifest, Manifest):
             self._check_schema1(selection.manifest, wanted)
-        return self.present(selection, wanted) or self._fetch(selection, wanted)
+        content = self.present(selection, wanted)
+        if content is not None:
+            return content
+        try:
+            return self._fetch(selection, wanted)
+        except IntegrityError as error:
+            if not self._archive:
+                raise
+            if error.hint == ALTERED:
+                error.hint = f"nothing of it was stored; {DAMAGED}"
+            raise error.within(self._archive) from error.__cause__
 
     def _check_schema1(self, manifest: Schema1, wanted: Wanted | None) -> None:
         from dray.ops.schema1 import check

@@ -18,7 +18,6 @@ from dray.archive.oci import INDEX, MARK, OciLayout
 from dray.archive.streamed import StreamedFiles
 from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.events import Event, Status
-from dray.content.pipeline import ALTERED
 from dray.errors import DrayError, IntegrityError, InvalidDocument, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest
@@ -127,9 +126,9 @@ class _Load:
                 found.append((held, [self._obtain(selection) for selection in selections]))
                 self._check_room(found[-1][1])
             except DrayError as error:
-                if error.hint == ALTERED:
-                    error.hint = "nothing of it was stored; the archive is damaged"
-                raise error.within(self._path) from error.__cause__
+                if not error.message.startswith((f"{self._path}: ", f"{self._path}/")):
+                    error.within(self._path)
+                raise
         if not found:
             raise NotFound(f"{self._path}: there is no image in it")
         return [self._name(*each) for each in found]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from dray.content.codec import decompress, detect
 from dray.content.events import Status
 from dray.content.ports import Readable
+from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit, follow_diff_id
-from dray.errors import DrayError, IntegrityError, InvalidDocument
-from dray.model._fields import MAX_DOCUMENT
+from dray.errors import DrayError, IntegrityError
 from dray.model.config import parse_config
-from dray.ops.places import StorePlace
+from dray.ops.places import StorePlace, archive_path, read_blob
 from dray.transfer.progress import INTERVAL
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dray.archive.writing import Write
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Place
+    from dray.content.ports import Place, Stream
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
@@ -64,21 +64,26 @@ class AsIs:
 
     def __call__(self, write: Write, cancel: CancelToken) -> None:
         """Read, hash and write."""
-        blob, size = self._blob, 0
-        hasher = blob.digest.hasher()
+        blob = self._blob
         stream = self._place.open(blob, 0, cancel).stream
         try:
-            while data := stream.read1(_CHUNK):
-                cancel.check()
-                hasher.update(data)
-                write(memoryview(data))
-                size += len(data)
-                self._reports.bytes(blob.digest, size, blob.size or size)
+            with _blaming(self._place, blob, cancel):
+                size = self._copy(stream, write, cancel)
         finally:
             stream.close()
-        with _blaming(self._place, blob):
-            _compare(blob.digest, hasher.hexdigest(), "content does not match its digest")
         self._reports.done(blob.digest, size)
+
+    def _copy(self, stream: Stream, write: Write, cancel: CancelToken) -> int:
+        digest, size = self._blob.digest, 0
+        hasher = digest.hasher()
+        while data := stream.read1(_CHUNK):
+            cancel.check()
+            hasher.update(data)
+            write(memoryview(data))
+            size += len(data)
+            self._reports.bytes(digest, size, self._blob.size or size)
+        _compare(digest, hasher.hexdigest(), "content does not match its digest")
+        return size
 
 
 class Plain:
@@ -109,7 +114,7 @@ class Plain:
         """Decompress and write."""
         stream = self._place.open(self._layer, 0, cancel).stream
         try:
-            with _blaming(self._place, self._layer), _within(f"layer {self._layer.digest}"):
+            with _blaming(self._place, self._layer, cancel), _within(f"layer {self._layer.digest}"):
                 self._copy(Readable(stream), write, cancel)
         finally:
             stream.close()
@@ -141,14 +146,33 @@ def _within(context: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _blaming(place: Place, blob: Descriptor) -> Iterator[None]:
-    """Tell content that is wrong from a copy of it in a store that is damaged."""
+def _blaming(place: Place, blob: Descriptor, cancel: CancelToken) -> Iterator[None]:
+    """Tell content that is wrong from a copy of it that is damaged, in a store or archive."""
     try:
         yield
-    except IntegrityError:
+    except IntegrityError as error:
         if isinstance(place, StorePlace):
             place.verify(blob.digest)
+        if path := archive_path(place):
+            _verify(place, blob, path, cancel)
+            raise error.within(path) from error.__cause__
         raise
+
+
+def _verify(archive: Place, blob: Descriptor, path: str, cancel: CancelToken) -> None:
+    """Hash a blob of an archive; raises `IntegrityError` where it is damaged."""
+    hasher = blob.digest.hasher()
+    stream = archive.open(blob, 0, cancel).stream
+    try:
+        while data := stream.read1(_CHUNK):
+            cancel.check()
+            hasher.update(data)
+        _compare(blob.digest, hasher.hexdigest(), "content does not match its digest")
+    except IntegrityError as error:
+        error.hint = DAMAGED
+        raise error.within(f"{path}: {blob.digest}") from None
+    finally:
+        stream.close()
 
 
 def _compare(digest: Digest, found: str, message: str) -> None:
@@ -168,7 +192,7 @@ def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:
         return layer.size
     stream = place.open(layer, 0, cancel).stream
     try:
-        with _blaming(place, layer):
+        with _blaming(place, layer, cancel), _within(f"layer {layer.digest}"):
             return follow_diff_id(Readable(stream), RawLimit().of(layer.size or 0), cancel)[1]
     finally:
         stream.close()
@@ -176,18 +200,4 @@ def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:
 
 def config_of(place: Place, descriptor: Descriptor, cancel: CancelToken) -> ImageConfig:
     """Read an image's config and verify it."""
-    if isinstance(place, StorePlace):
-        return parse_config(place.read(descriptor.digest))
-    raw = bytearray()
-    stream = place.open(descriptor, 0, cancel).stream
-    try:
-        while len(raw) <= MAX_DOCUMENT and (data := stream.read1(_CHUNK)):
-            raw += data
-    finally:
-        stream.close()
-    if len(raw) > MAX_DOCUMENT:
-        raise InvalidDocument(f"the config is over {MAX_DOCUMENT >> 20} MiB")
-    hasher = descriptor.digest.hasher()
-    hasher.update(raw)
-    _compare(descriptor.digest, hasher.hexdigest(), "the config does not match its digest")
-    return parse_config(bytes(raw))
+    return parse_config(read_blob(place, descriptor, cancel))

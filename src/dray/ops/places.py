@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dray.content.ports import Opened
 from dray.content.small import read_verified
-from dray.errors import Ambiguous, InvalidReference, NotFound
+from dray.errors import Ambiguous, IntegrityError, InvalidReference, NotFound
 from dray.model.address import Where
 from dray.model.record import Record
 from dray.model.reference import Reference
@@ -17,6 +17,7 @@ from dray.transfer.progress import Emitter
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
     from dray.archive.dir import FlatDirectory
     from dray.archive.docker import DockerArchive
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from dray.model.manifest import Document
     from dray.registry.session import Session
     from dray.store import LocalStore
+
+    Archive: TypeAlias = OciLayout | FlatDirectory | DockerArchive
 
 
 class Access(Record):
@@ -148,9 +151,7 @@ def open_repository(reference: Reference, access: Access) -> Repository:
 
 
 @contextlib.contextmanager
-def open_archive(
-    address: Address, cancel: CancelToken
-) -> Iterator[OciLayout | FlatDirectory | DockerArchive]:
+def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
     """Open an archive or layout; raises `NotFound`, `UnsafeArchive`, `InvalidDocument`."""
     from dray.archive.dir import FlatDirectory
     from dray.archive.files import Directory, TarFiles
@@ -200,7 +201,17 @@ def read_blob(place: Place, descriptor: Descriptor, cancel: CancelToken) -> byte
         return place.read(descriptor)
     if isinstance(place, StorePlace):
         return place.read(descriptor.digest)
-    return read_verified(place.open(descriptor, 0, cancel), descriptor)
+    try:
+        return read_verified(place.open(descriptor, 0, cancel), descriptor)
+    except IntegrityError as error:
+        raise error.within(archive_path(place)) from None
+
+
+def archive_path(place: Place) -> str:
+    """Return where the archive or layout lies that a place reads; empty for other places."""
+    if isinstance(place, Repository | StorePlace):
+        return ""
+    return cast("Archive", place).path
 
 
 class StorePlace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dray.content.pipeline import ALTERED
 from dray.content.ports import Blob, Opened, skip
 from dray.errors import DrayError, IntegrityError, NetworkError
 
@@ -134,11 +135,12 @@ class Resuming:
         """
         if self._total is None or (self._stop is not None and self._total >= self._stop):
             return NetworkError(f"the blob ended after {position:,} bytes", host="")
-        expected = "more" if self._stop is None else str(self._stop)
+        expected = "more" if self._stop is None else f"{self._stop:,}"
         error = IntegrityError(
-            f"the registry sends {position:,} bytes, expected {expected}",
+            f"it has {position:,} bytes, expected {expected}",
             expected="the whole blob",
             actual=f"{position} bytes",
+            hint=ALTERED,
         )
         error.transient = self._stop is not None
         return error
