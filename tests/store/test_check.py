@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sqlite3
 import threading
@@ -268,7 +269,7 @@ def test_a_file_that_was_mended_in_the_meantime_stays(store: library.Store, name
 
 
 def saved(store: library.Store) -> list[str]:
-    return [str(name.reference) for name in backup.load(store.path)]
+    return [str(name.reference) for name in backup.load(store.path)[0]]
 
 
 def names(store: library.Store) -> list[str]:
@@ -356,6 +357,53 @@ def test_rebuild_without_a_copy_of_the_names_brings_the_images_back(
     store.tag(FIRST.id, "mine")
     assert store.gc().digests == []
     assert name
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda row: row.replace(b"sha256:", b"sha257:"),
+        lambda row: row.replace(b"/", b"/\xff\xfe\0"),
+        lambda row: row.replace(b'"', b"!"),
+        lambda row: row.replace(b",", b",7,"),
+        lambda row: b"{" + row[1:],  # these two are damage to what is around it as well
+        lambda row: row[:-1] + b"!",
+        lambda _: b'["x"]',
+        lambda _: b"null",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_name_that_cannot_be_read_is_no_loss_to_the_others(
+    dray: Dray, store: library.Store, name: str, place: int, spoil: Callable[[bytes], bytes]
+):
+    store.tag(name, "mine")
+    before = names(store)
+    lose(store, "gone")
+    copy = store.path / backup.FILE
+    text = copy.read_bytes()
+    row = re.findall(rb"\[[^\[\]]+\]", text)[place]
+    copy.write_bytes(text.replace(row, spoil(row)))
+    done = dray("fsck", "--rebuild")
+    assert (done.returncode, done.stdout) == (1, "Rebuilt: 1 image, 2 names\n")
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("lost: a damaged row of names.json, tag or pull again what it names: ")
+    assert names(store) == [known for known in before if known != json.loads(row)[0]]
+
+
+def test_a_copy_of_the_names_that_is_cut_off(store: library.Store, name: str):
+    store.tag(name, "mine")
+    count = len(names(store))
+    copy = store.path / backup.FILE
+    text = copy.read_bytes()
+    for length in range(len(text)):
+        copy.write_bytes(text[:length])
+        found, unreadable = backup.load(store.path)
+        complete = text[:length].count(b"1]") + text[:length].count(b"0]")
+        assert len(found) >= complete
+        assert len(found) + len(unreadable) <= count
+    copy.write_bytes(text)
+    found, unreadable = backup.load(store.path)
+    assert (len(found), unreadable) == (count, [])
 
 
 def test_names_whose_images_are_not_whole_are_lost_and_told(
@@ -486,12 +534,12 @@ def test_a_copy_of_the_names_that_was_broken_off_is_made_anew(
     client: library.Client, store: library.Store, name: str
 ):
     """Who was killed while writing it leaves it behind; the next operation need change nothing."""
-    complete = backup.load(store.path)
+    complete, _ = backup.load(store.path)
     (store.path / backup.FILE).unlink()
     (store.path / "names.new").write_text("{")
     client.pull(name)
     assert not (store.path / "names.new").exists()
-    assert backup.load(store.path) == complete != []
+    assert backup.load(store.path)[0] == complete != []
 
 
 def test_no_name_for_what_is_removed_to_be_mended(

@@ -27,6 +27,7 @@ Examples:
   dray fsck --repair
   dray fsck --rebuild && dray fsck --repair
 """
+_SHOWN = 400  # characters of what cannot be read, which has a name and two digests
 _DELAY = 0.5  # seconds before anything is drawn
 _INTERVAL = 0.2  # seconds between two drawings
 _HEARTBEAT = 10.0  # seconds between two lines where nothing can be drawn
@@ -98,11 +99,14 @@ def _rebuild(store: Store) -> int:
         click.echo(
             f"lost: {render.printable(name)}: its image is not whole; pull it again", err=True
         )
+    for row in found.unreadable:
+        said = "lost: a damaged row of names.json, tag or pull again what it names"
+        click.echo(f"{said}: {render.printable(row[:_SHOWN])}", err=True)
     images, names = render.count(found.images, "image"), render.count(found.names, "name")
     click.echo(f"Rebuilt: {images}, {names}")
     if found.images and not found.names:
-        click.echo("no names were saved: tag what is to stay before `dray gc` runs", err=True)
-    return FAILED if found.lost else DONE
+        click.echo("no names are back: tag what is to stay before `dray gc` runs", err=True)
+    return FAILED if found.lost or found.unreadable else DONE
 
 
 def _repair(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ FILE = "names.json"
 MANY = 1000  # names from which on the copy is not written at each change
 INTERVAL = 60.0  # seconds between two copies of that many names
 MAX_SIZE = 256 * 2**20  # bytes of a copy that is read
+_BETWEEN = b" \t\r\n,}"  # what stands between two rows, and behind the last one
 
 
 class SavedName(NamedTuple):
@@ -83,18 +85,29 @@ def _write(path: Path, text: str) -> None:
         new.unlink(missing_ok=True)
 
 
-def load(directory: Path) -> list[SavedName]:
-    """Return the names of the copy; none where there is no copy, or none that can be read."""
+def load(directory: Path) -> tuple[list[SavedName], list[str]]:
+    """Return the names of the copy, and what stands between them and cannot be read.
+
+    None where there is no copy. It is read row by row: no row has a bracket inside, so what is
+    damaged in one is no matter to the others.
+    """
     try:
         with (directory / FILE).open("rb") as file:
-            rows = json.loads(file.read(MAX_SIZE))["names"]
-        return [_saved(row) for row in rows]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, DrayError):
-        return []
+            _, *parts = re.split(rb"[\[\]]", file.read(MAX_SIZE))
+    except OSError:
+        return [], []
+    names: list[SavedName] = []
+    unreadable: list[str] = []
+    for row in filter(None, (part.strip(_BETWEEN) for part in parts)):
+        try:
+            names.append(_saved(row))
+        except (ValueError, TypeError, RecursionError, DrayError):
+            unreadable.append(row.decode(errors="backslashreplace"))
+    return names, unreadable
 
 
-def _saved(row: list[object]) -> SavedName:
-    name, root, manifest, kept = row
+def _saved(text: bytes) -> SavedName:
+    name, root, manifest, kept = json.loads(b"[%b]" % text)
     return SavedName(
         Reference.parse(str(name)),
         Digest.parse(str(root)),

@@ -34,11 +34,15 @@ _LOGS = ("-wal", "-shm")
 
 
 class Rebuilt(Record):
-    """What is back: images, names; and the names whose images are not whole, as people write."""
+    """What is back: images, names; and the names whose images are not whole, as people write.
+
+    ``unreadable`` is what is damaged in the copy of the names, as it stands there.
+    """
 
     images: int
     names: int
     lost: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 def rebuild(root: Path, path: Path, files: BlobFiles) -> Rebuilt:
@@ -56,7 +60,8 @@ def rebuild(root: Path, path: Path, files: BlobFiles) -> Rebuilt:
         _remove(new)
         db = Database(new, locked=True)
         try:
-            found = _Rebuild(db, files).run(backup.load(root))
+            names, unreadable = backup.load(root)
+            found = _Rebuild(db, files).run(names).replace(unreadable=tuple(unreadable))
         finally:
             db.close()
         give_to_owner(str(new), new)
