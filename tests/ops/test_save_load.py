@@ -563,6 +563,60 @@ def test_an_archive_cut_off_at_any_byte(client: Client, tmp_path: Path, *, piped
     assert client.store.images() == []
 
 
+@pytest.mark.parametrize("how", ["none", "gzip"])
+def test_an_archive_cut_off_between_two_members(
+    client: Client, name: str, tmp_path: Path, stores: Iterator[Store], how: str
+):
+    client.save(name, tmp_path / "saved")
+    # The document that leads to all others last, as skopeo writes it: before it stands
+    # the whole tree for old engines, which is another image.
+    files = contents(tmp_path / "saved")
+    files["manifest.json"] = files.pop("manifest.json")
+    data = tar_layer(files)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        cuts = [member.offset for member in tar if member.offset]
+    assert data.index(b"manifest.json") == cuts[-1]
+    file, store = tmp_path / "archive", next(stores)
+    for cut in cuts:
+        file.write_bytes(compress(data[:cut], how))
+        says = f"{file}: the archive is cut off: the marker of its end"
+        with pytest.raises(IntegrityError, match=says):
+            client.load(file, store=store)
+        with pytest.raises(IntegrityError, match=says):
+            client.validate(f"docker-archive:{file}")
+        with pytest.raises(IntegrityError, match=says):
+            client.validate(f"oci-archive:{file}")
+        with pytest.raises(IntegrityError, match="cut off"):
+            client.load(io.BytesIO(compress(data[:cut], how)), store=store)
+    assert store.images() == []
+    file.write_bytes(compress(data, how))
+    (loaded,) = client.load(file, store=store)
+    assert loaded.id == client.store.get(name).id
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_an_index_whose_images_were_cut_off_is_not_a_part_of_one(
+    client: Client, tmp_path: Path, *, piped: bool
+):
+    files = layout_files({"app:1": INDEX})
+    last = f"blobs/sha256/{INDEX.images[1].manifest.digest[7:]}"
+    files = {
+        "oci-layout": files.pop("oci-layout"),
+        "index.json": files.pop("index.json"),
+        **{name: data for name, data in files.items() if name != last},
+    }
+    part = tar_layer(files)
+    whole = tmp_path / "part"
+    whole.write_bytes(part)
+    (loaded,) = client.load(io.BytesIO(part) if piped else whole)  # no platform but the first
+    client.store.remove(loaded.id)
+    cut = part[: -(-len(part.rstrip(b"\0")) // 512) * 512]
+    whole.write_bytes(cut)
+    with pytest.raises(IntegrityError, match="the archive is cut off"):
+        client.load(io.BytesIO(cut) if piped else whole)
+    assert client.store.images() == []
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_failed_save_leaves_what_was_there(
     client: Client, name: str, tmp_path: Path, form: Format

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         """Named files, all inside of one archive or directory; ``path`` is where that is."""
 
         path: str
+        ended: bool  # False for a tar that lacks the marker of its end
 
         def names(self) -> Iterable[str]:
             """Return the names of all files and links, in no order."""
@@ -102,6 +103,8 @@ def has(files: Files, name: str) -> bool:
 
 class Directory:
     """The files below a directory. Links are followed as long as they stay inside of it."""
+
+    ended = True
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -194,7 +197,7 @@ class TarFiles:
                     spooled = _spool(self._file, cancel)
                     os.close(self._file)
                     self._file = spooled
-                self._members = _index(self._file, cancel)
+                self._members, self.ended = _index(self._file, cancel)
             except NoTar:
                 raise no_archive(path) from None
             except IntegrityError as error:
@@ -238,6 +241,16 @@ def no_archive(
     return NotFound(f"{path}: {message}", hint=KNOWN)
 
 
+def check_ended(files: Files) -> None:
+    """Raise `IntegrityError` for a tar without its end: what is missing may have been there."""
+    if not files.ended:
+        raise IntegrityError(
+            f"{files.path}: the archive is cut off: the marker of its end is missing",
+            expected="a whole archive",
+            actual="the beginning of one",
+        )
+
+
 def find(path: str, found: Mapping[str, Member], name: str) -> Member:
     """Find a file in a tar by name, through links; raises `NotFound` and `UnsafeArchive`."""
     at = normal(name)
@@ -260,13 +273,14 @@ def keep(found: dict[str, Member], member: Member) -> None:
         found[member.name] = member
 
 
-def _index(file: int, cancel: CancelToken) -> dict[str, Member]:
-    """Find all files and links of a tar."""
+def _index(file: int, cancel: CancelToken) -> tuple[dict[str, Member], bool]:
+    """Find all files and links of a tar, and whether it has the marker of its end."""
     found: dict[str, Member] = {}
-    for member in members(_Seekable(file)):
+    source = _Seekable(file)
+    for member in members(source):
         cancel.check()
         keep(found, member)
-    return found
+    return found, source.ended
 
 
 class _Seekable:
@@ -276,6 +290,7 @@ class _Seekable:
         self._file = file
         self._size = os.fstat(file).st_size
         self.position = 0
+        self.ended = False
 
     def read(self, count: int) -> bytes:
         data = os.pread(self._file, count, self.position)

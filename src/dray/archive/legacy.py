@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from dray.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item, check_layers
-from dray.archive.files import MAX_DOCUMENTS, has, read
+from dray.archive.files import MAX_DOCUMENTS, check_ended, has, read
 from dray.errors import InvalidDocument, NotFound
 from dray.model import v1
 from dray.model._fields import load_object
@@ -28,9 +28,14 @@ _JSON = re.compile(r"([0-9a-f]{64})/json")
 
 
 def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> DockerArchive:
-    """Open a docker archive of either generation; raises `NotFound` for what is none."""
+    """Open a docker archive of either generation; raises `NotFound` for what is none.
+
+    Newer ones have the tree of the old generation too, as another image: one that was cut off
+    before its `MANIFEST` is not read by that. Raises `IntegrityError` then.
+    """
     if has(files, MANIFEST):
         return DockerArchive(files, cancel, true=true)
+    check_ended(files)
     if is_docker_archive(files):
         return LegacyArchive(files, cancel, true=true)
     raise NotFound(f"{files.path}: is no docker archive: there is no {MANIFEST} in it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held, choose, same_name
-from dray.archive.files import has, read, read_document
+from dray.archive.files import check_ended, has, read, read_document
 from dray.errors import (
     DrayError,
     IntegrityError,
@@ -49,6 +49,8 @@ class OciLayout:
 
     def _read_index(self) -> Index:
         path = self._files.path
+        if not (has(self._files, MARK) and has(self._files, INDEX)):
+            check_ended(self._files)
         if not has(self._files, MARK):
             raise NotFound(f"{path}: is no OCI layout: there is no {MARK} in it")
         try:

@@ -61,6 +61,7 @@ class StreamedFiles:
                 keep(self._members, member)
                 if member.offset is not None:
                     self._take(member, reader)
+            self.ended = reader.ended
             reader.drain()
         except NoTar:
             raise no_archive(path) from None
@@ -120,6 +121,7 @@ class Unpacked:
         self._plain = decompress(self._arrived)
         self._cancel = cancel
         self.position = 0
+        self.ended = False
 
     @property
     def arrived(self) -> int:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
             """Read ``count`` bytes, fewer only at the end."""
             ...
 
+        ended: bool  # whether the marker of a tar's end has come
+
         def skip_to(self, position: int, /) -> None:
             """Go forward; raises `IntegrityError` where the source ends before that."""
             ...
@@ -97,7 +99,9 @@ def members(source: Source) -> Iterator[Member]:
 def headers(source: Source) -> Iterator[Header]:
     """Yield the headers of a tar, whatever they name; raises `IntegrityError`.
 
-    Content is skipped as far as the caller does not read it.
+    Content is skipped as far as the caller does not read it. Behind the last one,
+    ``source.ended`` tells whether the tar says that it was the last; one that was cut off
+    between two members does not say so.
     """
     extended: dict[str, str] = {}
     while (info := _header(source)) is not None:
@@ -116,6 +120,7 @@ def _header(source: Source) -> tarfile.TarInfo | None:
     at = source.position
     block = source.read(BLOCK)
     if not block or block == _NOTHING:
+        source.ended = bool(block)
         return None
     if len(block) < BLOCK:
         raise _damaged(f"it is cut off at byte {at + len(block):,}", block, at)

@@ -12,13 +12,29 @@ from typing import TYPE_CHECKING
 
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import DockerArchive
-from dray.archive.files import MAX_DOCUMENTS, Directory, TarFiles, has, no_archive, read, translated
+from dray.archive.files import (
+    MAX_DOCUMENTS,
+    Directory,
+    TarFiles,
+    check_ended,
+    has,
+    no_archive,
+    read,
+    translated,
+)
 from dray.archive.legacy import docker_archive, is_docker_archive
 from dray.archive.oci import INDEX, MARK, OciLayout
 from dray.archive.streamed import StreamedFiles
 from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.events import Event, Status
-from dray.errors import DrayError, IntegrityError, InvalidDocument, InvalidReference, NotFound
+from dray.errors import (
+    DrayError,
+    IntegrityError,
+    InvalidDocument,
+    InvalidReference,
+    NotFound,
+    PlatformMismatch,
+)
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest
 from dray.model.record import Record
@@ -103,6 +119,7 @@ class _Load:
         self._store = store
         self._ingest = ingest
         self._options = options
+        self._files = files
         self._path = files.path
         self._room = MAX_DOCUMENTS
         self._emitter = Emitter(listener, files.path)
@@ -126,9 +143,9 @@ class _Load:
                 found.append((held, [self._obtain(selection) for selection in selections]))
                 self._check_room(found[-1][1])
             except DrayError as error:
-                if not error.message.startswith((f"{self._path}: ", f"{self._path}/")):
-                    error.within(self._path)
-                raise
+                if isinstance(error, NotFound) and not isinstance(error, PlatformMismatch):
+                    check_ended(self._files)
+                raise error.within(self._path) from error.__cause__
         if not found:
             raise NotFound(f"{self._path}: there is no image in it")
         return [self._name(*each) for each in found]
@@ -149,7 +166,9 @@ class _Load:
         document = self._place.document(root)
         if self._options.platform is not None:
             return [select(root, document, self._options.platform, self._place.document)]
-        return select_all(root, document, self._place.document, sparse=True)
+        # An index need not have all that it lists, unless the rest may have been cut off.
+        whole = self._files.ended
+        return select_all(root, document, self._place.document, sparse=whole)
 
     def _obtain(self, selection: Selection) -> tuple[Selection, Content]:
         """Bring an image in, or find it in the store under another manifest."""
@@ -214,6 +233,7 @@ def _place(files: Files, cancel: CancelToken) -> OciLayout | FlatDirectory | Doc
     if has(files, "manifest.json") and read(files, "manifest.json").lstrip()[:1] == b"{":
         return FlatDirectory(files)
     if not is_docker_archive(files):
+        check_ended(files)
         raise no_archive(files.path)
     return docker_archive(files, cancel, true=True)
 
