@@ -51,8 +51,15 @@ class DrayError(Exception):
         return self.message
 
     def within(self, context: str) -> DrayError:
-        """Put ``context`` in front of the message and return this same error."""
-        self.message = f"{context}: {self.message}"
+        """Put ``context`` in front of the message and return this same error.
+
+        Who opens a file names it, and who reads an archive names that: what the message says
+        of ``context`` already is taken out, so that nothing is named twice.
+        """
+        inner = f": {self.message}"
+        for named in (f": {context}: ", f": {context}/"):
+            inner = inner.replace(named, ": ")
+        self.message = context + inner
         return self
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -803,7 +804,7 @@ def test_what_is_no_archive_of_any_kind(dray: Dray, tmp_path: Path):
         done = dray("load", "-i", str(tmp_path / name))
         assert done.returncode == 3
         assert done.stderr.startswith(f"dray: {tmp_path / name}: {says}")
-    assert dray("load").stderr.startswith("dray: the archive: is empty\n  what docker")
+    assert dray("load").stderr.startswith("dray: stdin: is empty\n  what docker")
     path = tmp_path / "file"
     empty = (b"", "is empty\n  what docker")
     none = [
@@ -836,6 +837,39 @@ def test_a_damaged_tar_is_an_archive(dray: Dray, tmp_path: Path):
                 done = dray(*words)
                 assert done.returncode == 5
                 assert done.stderr.startswith(f"dray: {path}: {says}")
+
+
+def test_nothing_is_named_twice(client: Client, tmp_path: Path):
+    layout = layout_files({"app:1": IMAGE})
+    config = IMAGE.config.digest[7:]
+    docker = docker_files(IMAGE, TARS, ["app:1"])
+    root, second = IMAGE.manifest.digest[7:], "1/layer.tar"
+    for files, missing, inside in (
+        (layout, f"blobs/sha256/{root}", ""),
+        (layout, f"blobs/sha256/{config}", "error pulling image configuration: "),
+        (docker, second, f"{config}.json: "),
+    ):
+        rest = {name: data for name, data in files.items() if name != missing}
+        (tmp_path / "file").write_bytes(tar_layer(rest))
+        shutil.rmtree(tmp_path / "directory", ignore_errors=True)
+        directory = write_files(tmp_path / "directory", rest)
+        for source, called in (
+            (tmp_path / "file", str(tmp_path / "file")),
+            (io.BytesIO((tmp_path / "file").read_bytes()), "the stream"),
+            ((tmp_path / "file").open("rb"), str(tmp_path / "file")),
+        ):
+            with pytest.raises(NotFound) as caught:
+                client.load(source)
+            assert str(caught.value) == f"{called}: {inside}there is no {missing} in it"
+        with pytest.raises(NotFound) as caught:
+            client.load(directory)
+        assert str(caught.value) == f"{directory}: {inside}{missing}: no such file or directory"
+
+
+def test_standard_input_is_called_that(dray: Dray):
+    done = dray("load", "-q", given=tar_layer(docker_files(IMAGE, TARS))[:20_000].decode())
+    assert done.returncode == 5
+    assert done.stderr.startswith("dray: stdin: the archive is cut off: ")
 
 
 def changed(data: bytes) -> bytes:

@@ -137,7 +137,7 @@ class DockerArchive:
         try:
             manifest = self._manifest(item)
         except DrayError as error:
-            raise error.within(f"{self._files.path}: {item.config}") from None
+            raise error.within(item.config).within(self._files.path) from None
         root = Descriptor.of(manifest.raw, manifest.media_type)
         self._manifests[root.digest] = manifest
         return root
