@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import tempfile
 from typing import TYPE_CHECKING
 
-from dray.archive.tar import MAX_HOPS, NoTar, linked, members, normal
+from dray.archive.tar import MAX_HOPS, NoTar, UnsafeLink, linked, members, normal
 from dray.content.codec import decompress, detect
 from dray.content.ports import Opened
 from dray.content.small import DAMAGED
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from dray.archive.tar import Member
     from dray.content.cancel import CancelToken
+    from dray.errors import DrayError
     from dray.model.digest import Digest
     from dray.model.manifest import Document
 
@@ -63,6 +65,10 @@ KNOWN = (
     "what docker, podman, skopeo and dray save can be read: a directory or a tar (which may be\n"
     "compressed with gzip, zstd, xz or bzip2) that holds a manifest.json or an index.json"
 )
+IMPORT = f"{KNOWN};\n`dray import` makes an image of other files"
+MARKS = {"manifest.json", "index.json", "oci-layout", "repositories"}
+# What tools call the files that these lead to: by an id, or as tars, at most in a directory.
+_PART = re.compile(r"(blobs/\w+/|sha256[:-])?[0-9a-f]{64}.*|([^/]+/)?[^/]+\.(tar(\.\w+)?|tgz)")
 _CHUNK = 1024 * 1024
 _KINDS = "oci: and dir: are directories, oci-archive: and docker-archive: are files"
 # Memory is no place for a copy of an archive, and /tmp may be that.
@@ -197,7 +203,7 @@ class TarFiles:
                     spooled = _spool(self._file, cancel)
                     os.close(self._file)
                     self._file = spooled
-                self._members, self.ended = _index(self._file, cancel)
+                self._members, self.ended = _index(path, self._file, cancel)
             except NoTar:
                 raise no_archive(path) from None
             except IntegrityError as error:
@@ -235,10 +241,22 @@ class TarFiles:
 
 
 def no_archive(
-    path: str, message: str = "is no image archive or layout that dray knows"
+    path: str, message: str = "is no image archive or layout that dray knows", hint: str = KNOWN
 ) -> NotFound:
     """Make the error for what is no archive, damaged or not."""
-    return NotFound(f"{path}: {message}", hint=KNOWN)
+    return NotFound(f"{path}: {message}", hint=hint)
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a file of a tar may be part of an archive, by its name."""
+    return name in MARKS or _PART.fullmatch(name) is not None
+
+
+def outside(path: str, found: Iterable[str], error: UnsafeLink) -> DrayError:
+    """Return the error for a link that leads outside: in a tar of a file system many do."""
+    if any(map(is_part, (*found, error.member))):
+        return error.within(path)
+    return no_archive(path, hint=IMPORT)
 
 
 def check_ended(files: Files) -> None:
@@ -273,13 +291,16 @@ def keep(found: dict[str, Member], member: Member) -> None:
         found[member.name] = member
 
 
-def _index(file: int, cancel: CancelToken) -> tuple[dict[str, Member], bool]:
+def _index(path: str, file: int, cancel: CancelToken) -> tuple[dict[str, Member], bool]:
     """Find all files and links of a tar, and whether it has the marker of its end."""
     found: dict[str, Member] = {}
     source = _Seekable(file)
-    for member in members(source):
-        cancel.check()
-        keep(found, member)
+    try:
+        for member in members(source):
+            cancel.check()
+            keep(found, member)
+    except UnsafeLink as error:
+        raise outside(path, found, error) from None
     return found, source.ended
 
 

@@ -1,7 +1,8 @@
 """The files of a tar that comes once, from front to back: a pipe, or a compressed archive.
 
-What leads to layers often stands behind them, so everything is kept as it comes: documents
-in memory, the rest wherever the caller puts it.
+What leads to layers often stands behind them, so what may be one is kept as it comes:
+documents in memory, the rest wherever the caller puts it. A tar of ordinary files is given
+up after some of them.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from dray.archive.files import MAX_DOCUMENTS, find, keep, no_archive
-from dray.archive.tar import NoTar, members
+from dray.archive.files import (
+    IMPORT,
+    MARKS,
+    MAX_DOCUMENTS,
+    find,
+    is_part,
+    keep,
+    no_archive,
+    outside,
+)
+from dray.archive.tar import NoTar, UnsafeLink, members
 from dray.content.codec import decompress
 from dray.content.ports import blob_of
 from dray.content.verify import RawLimit
-from dray.errors import DrayError, IntegrityError
+from dray.errors import DrayError, IntegrityError, Unsupported
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
 
 
 _HEAD = 8
+_ENOUGH = 10  # files that are nothing of an archive
 _CHUNK = 256 * 1024
 
 
@@ -55,6 +66,8 @@ class StreamedFiles:
         self._documents: dict[str, bytes] = {}
         self._digests: dict[str, Digest] = {}
         self._room = MAX_DOCUMENTS
+        self._marked = False  # an archive for sure
+        self._others = 0
         reader = Unpacked(source, cancel)
         try:
             for member in members(reader):
@@ -65,6 +78,8 @@ class StreamedFiles:
             reader.drain()
         except NoTar:
             raise no_archive(path) from None
+        except UnsafeLink as error:
+            raise outside(path, self._members, error) from None
         except DrayError as error:
             raise error.within(path) from error.__cause__
         if not reader.arrived:
@@ -72,13 +87,20 @@ class StreamedFiles:
 
     def _take(self, member: Member, reader: Unpacked) -> None:
         head = reader.read(min(_HEAD, member.size))
-        text = head.lstrip()[:1] in {b"{", b"["} or member.size <= _HEAD
+        json = head.lstrip()[:1] in {b"{", b"["}
+        text = json or member.size <= _HEAD
+        self._marked = self._marked or member.name in MARKS
+        wanted = self._marked or is_part(member.name)
+        if not (wanted or json):
+            self._others += 1
+            if self._others >= _ENOUGH:
+                raise no_archive(self.path, hint=IMPORT)
         if text and member.size <= min(MAX_DOCUMENT, self._room):
             data = head + reader.read(member.size - len(head))
             if len(data) == member.size:
                 self._documents[member.name] = data
                 self._room -= member.size
-        else:
+        elif wanted:
             content = _Content(head, reader, member.size)
             self._digests[member.name] = self._keeper.put(content, member.name, member.size)
             content.check()
@@ -99,7 +121,7 @@ class StreamedFiles:
         """Return the sha256 of a file, which was computed on the way."""
         member = find(self.path, self._members, name)
         data = self._documents.get(member.name)
-        return self._digests[member.name] if data is None else Digest.of(data)
+        return self._kept(member.name) if data is None else Digest.of(data)
 
     def open(self, name: str, offset: int = 0) -> Opened:
         """Open a file at ``offset``; raises as `size` does."""
@@ -107,7 +129,16 @@ class StreamedFiles:
         data = self._documents.get(member.name)
         if data is not None:
             return blob_of(Descriptor.of(data, ""), data).open(offset)
-        return self._keeper.open(self._digests[member.name], member.size, offset)
+        return self._keeper.open(self._kept(member.name), member.size, offset)
+
+    def _kept(self, name: str) -> Digest:
+        digest = self._digests.get(name)
+        if digest is None:
+            raise Unsupported(
+                f"{self.path}: {name} stands before what leads to it, not called like a layer",
+                hint="it can be read from a file that is not compressed",
+            )
+        return digest
 
     def close(self) -> None:
         """Do nothing: what was kept is the caller's."""

@@ -73,6 +73,10 @@ class Header(NamedTuple):
     size: int
 
 
+class UnsafeLink(UnsafeArchive):
+    """A symbolic link that leads outside; in a tar of a file system nothing of note."""
+
+
 class NoTar(IntegrityError):
     """What does not even begin like a tar."""
 
@@ -210,7 +214,7 @@ def linked(name: str, target: str) -> str:
     try:
         return normal(posixpath.join(posixpath.dirname(name), target))
     except UnsafeArchive:
-        raise UnsafeArchive(
+        raise UnsafeLink(
             f"a link to {_shown(target)}, outside of the archive", member=_shown(name)
         ) from None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import DockerArchive
 from dray.archive.files import (
+    IMPORT,
     MAX_DOCUMENTS,
     Directory,
     TarFiles,
@@ -234,7 +235,7 @@ def _place(files: Files, cancel: CancelToken) -> OciLayout | FlatDirectory | Doc
         return FlatDirectory(files)
     if not is_docker_archive(files):
         check_ended(files)
-        raise no_archive(files.path)
+        raise no_archive(files.path, hint=IMPORT)
     return docker_archive(files, cancel, true=True)
 
 
