@@ -397,12 +397,20 @@ def test_an_archive_that_is_a_layout_too_is_read_as_one(
     assert (str(loaded.digest), loaded.names) == (IMAGE.digest, ("localhost/app:1",))
 
 
-def test_a_tag_alone_is_no_name(client: Client, tmp_path: Path):
+def test_a_tag_alone_is_no_name(client: Client, dray: Dray, tmp_path: Path):
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
-    events: list[dray.Event] = []
-    (loaded,) = client.load(layout, on_event=events.append)
+    flat = write_files(tmp_path / "flat", flat_files(IMAGE))
+    told: list[str] = []
+    (loaded,) = client.load(layout, on_event=lambda event: told.append(event.message))
     assert loaded.names == ()
-    assert "without a name" in events[-1].message
+    advice = f"(to give it one: dray tag {loaded.id.hex[:12]} NAME"
+    called = f"without a name; a tag alone is none: v1 {advice}:v1)"
+    assert told[-1].endswith(called)
+    done = dray("load", "-i", str(layout))
+    assert called in done.stderr
+    assert done.stdout == f"{loaded.id}\n"
+    client.load(flat, on_event=lambda event: told.append(event.message))
+    assert told[-1].endswith(f"without a name {advice})")
 
 
 # Archives of engines before 1.10

@@ -201,11 +201,22 @@ class _Load:
         self._ingest.commit(
             [content.record for _, content in found], primary.record.manifest, shown.root, names
         )
-        called = (
-            ", ".join(name.familiar for name in names) or f"{primary.record.id}, without a name"
+        called = ", ".join(name.familiar for name in names) or self._unnamed(
+            held, primary.record.id
         )
         self._emitter.emit(Status.DONE, message=f"Loaded image {called}")
         return Loaded(shown.root, primary.record, names)
+
+    def _is_tag(self, name: str) -> bool:
+        return isinstance(self._place, OciLayout) and not {"/", ":"} & set(name)
+
+    def _unnamed(self, held: Held, image_id: Digest) -> str:
+        """Say why an image has no name, and how it is given one."""
+        tags = [name for name in held.names if self._is_tag(name)]
+        tag = f":{tags[0]}" if tags else ""
+        why = f"; a tag alone is none: {', '.join(tags)}" if tags else ""
+        advice = f"to give it one: dray tag {image_id.hex[:12]} NAME{tag}"
+        return f"{image_id}, without a name{why} ({advice})"
 
     def _preference(self, platform: Platform) -> int:
         rank = self._options.host.rank(platform)
@@ -215,7 +226,7 @@ class _Load:
         """Yield an image's names; in layouts a tag alone is none."""
         seen = set()
         for name in held.names:
-            if isinstance(self._place, OciLayout) and not {"/", ":"} & set(name):
+            if self._is_tag(name):
                 continue
             try:
                 reference = Reference.parse(name).with_default_tag()
