@@ -73,10 +73,27 @@ def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client):
     ],
     ids=["short", "long", "cut", "second header", "gzip", "nothing"],
 )
-def test_what_is_no_tar(client: Client, data: bytes):
-    with pytest.raises(IntegrityError):
+def test_what_is_no_tar(client: Client, tmp_path: Path, data: bytes):
+    with pytest.raises(IntegrityError, match=r"^the stream: "):
         client.import_(io.BytesIO(data), "mine")
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError) as caught:
+        client.import_(path, "mine")
+    assert str(caught.value).startswith(f"{path}: ")
+    with path.open("rb") as file, pytest.raises(IntegrityError) as caught:
+        client.import_(file, "mine")
+    assert str(caught.value).startswith(f"{path}: ")
     assert client.store.images() == []
+
+
+def test_what_the_command_is_given_is_named(dray: Dray, tmp_path: Path):
+    (tmp_path / "text").write_text("no JSON, no tar")
+    done = dray("import", "-", given="no tar")
+    assert done.stderr == "dray: stdin: is no tar\n"
+    done = dray("import", "--config", f"{tmp_path}/text", "-", given=TAR.decode())
+    assert done.stderr.startswith(f"dray: {tmp_path}/text is not JSON: ")
+    assert dray("images", "-q").stdout == ""
 
 
 def test_headers_of_any_number_but_of_bounded_size(client: Client):

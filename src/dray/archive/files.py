@@ -21,10 +21,12 @@ from dray.model.manifest import parse_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
     from typing import IO, Protocol
 
     from dray.archive.tar import Member
     from dray.content.cancel import CancelToken
+    from dray.content.ports import Raw
     from dray.errors import DrayError
     from dray.model.digest import Digest
     from dray.model.manifest import Document
@@ -238,6 +240,16 @@ class TarFiles:
 
     def _find(self, name: str) -> Member:
         return find(self.path, self._members, name)
+
+
+def called(source: Path | Raw) -> str:
+    """Say what errors call an archive: by its path, where a stream has one too."""
+    if isinstance(source, os.PathLike):
+        return str(source)
+    name = getattr(source, "name", "")
+    if name in (0, "<stdin>"):  # as `open` and `sys.stdin` have it
+        return "stdin"
+    return name if name and isinstance(name, str) else "the stream"
 
 
 def no_archive(

@@ -56,10 +56,20 @@ def command(
         image = client.import_(
             content,
             reference,
-            config=None if config is None else config.read_bytes(),
+            config=None if config is None else _config(config),
             parent=parent,
             platform=platform,
             on_event=Quiet(),
         )
     click.echo(str(image.id))
     store.close()
+
+
+def _config(path: Path) -> bytes:
+    """Read a config; one that is no JSON is told with its name, before anything else is read."""
+    from dray.model._fields import load_object
+    from dray.model.config import MAX_DEPTH
+
+    raw = path.read_bytes()
+    load_object(raw, str(path), max_depth=MAX_DEPTH)
+    return raw

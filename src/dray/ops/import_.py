@@ -7,7 +7,7 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.archive.files import translated
+from dray.archive.files import called, translated
 from dray.archive.streamed import Unpacked
 from dray.archive.tar import headers
 from dray.content.codec import Replay, detect
@@ -208,13 +208,10 @@ def _compare(config: bytes, diff_ids: list[Digest]) -> None:
 
 def _check_tar(layer: Unpacked) -> None:
     """Read a layer as a tar, so that nothing else becomes one."""
-    try:
-        for _ in headers(layer):
-            pass
-    except IntegrityError as error:
-        raise error.within("the layer") from None
+    for _ in headers(layer):
+        pass
     if not layer.position:
-        raise IntegrityError("the layer is empty, no tar", expected="a tar", actual="nothing")
+        raise IntegrityError("is empty, no tar", expected="a tar", actual="nothing")
 
 
 # What comes in
@@ -222,6 +219,16 @@ def _check_tar(layer: Unpacked) -> None:
 
 @contextlib.contextmanager
 def _opened(source: Path | Raw) -> Iterator[Raw]:
+    """Open what comes in; what is wrong with it is told with its name."""
+    try:
+        with _stream(source) as stream:
+            yield stream
+    except IntegrityError as error:
+        raise error.within(called(source)) from error.__cause__
+
+
+@contextlib.contextmanager
+def _stream(source: Path | Raw) -> Iterator[Raw]:
     if not isinstance(source, Path):
         yield source
     elif source.is_dir():

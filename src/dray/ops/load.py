@@ -17,6 +17,7 @@ from dray.archive.files import (
     MAX_DOCUMENTS,
     Directory,
     TarFiles,
+    called,
     check_ended,
     has,
     no_archive,
@@ -100,7 +101,7 @@ def load(
     `DrayError`; then no name has been changed.
     """
     with store.ingest() as ingest:
-        keeper = _Keeper(store, ingest, Emitter(listener, _called(source)), cancel)
+        keeper = _Keeper(store, ingest, Emitter(listener, called(source)), cancel)
         with _opened(source, keeper, cancel) as files:
             told = _Translated(listener, streamed=isinstance(files, StreamedFiles))
             work = _Load(store, ingest, files, options, cancel, told)
@@ -254,7 +255,7 @@ def _place(files: Files, cancel: CancelToken) -> OciLayout | FlatDirectory | Doc
 def _opened(source: Path | Raw, keeper: _Keeper, cancel: CancelToken) -> Iterator[Files]:
     """Open an archive: where it lies, or as a stream."""
     if not isinstance(source, Path):
-        yield StreamedFiles(_called(source), source, keeper, cancel)
+        yield StreamedFiles(called(source), source, keeper, cancel)
         return
     path = str(source)
     with translated(path):
@@ -270,16 +271,6 @@ def _opened(source: Path | Raw, keeper: _Keeper, cancel: CancelToken) -> Iterato
             return
     with contextlib.closing(TarFiles(path, cancel)) as tar:
         yield tar
-
-
-def _called(source: Path | Raw) -> str:
-    """Say what errors call an archive: by its path, where a stream has one too."""
-    if isinstance(source, Path):
-        return str(source)
-    name = getattr(source, "name", "")
-    if name in (0, "<stdin>"):  # as `open` and `sys.stdin` have it
-        return "stdin"
-    return name if name and isinstance(name, str) else "the stream"
 
 
 class _Translated:
