@@ -181,7 +181,7 @@ class Client(Reading, Archiving, Configured):
         elif isinstance(platform, Platform):
             wanted = (platform,)
         elif platform is not None:
-            wanted = tuple(Platform.parse(name, host) for name in platform.split(","))
+            wanted = Platform.parse_list(platform, host)
         return PullOptions(
             host=host,
             platforms=wanted,

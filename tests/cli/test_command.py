@@ -143,6 +143,13 @@ def test_nothing_is_asked_for(dray: Dray):
         (["pull", "--authfile=/no/such/file", "x"], "/no/such/file"),
         (["pull", "--platform=a/b/c/d", "127.0.0.1:1/x"], "invalid platform"),
         (["pull", "--platform=linux/", "127.0.0.1:1/x"], "invalid platform"),
+        (["pull", "--platform=", "127.0.0.1:1/x"], "invalid platform: it is empty"),
+        (["pull", "https://127.0.0.1:1/x"], "names are written without https://"),
+        (["inspect", "https://127.0.0.1:1/x"], "names are written without https://"),
+        (["tags", "http://127.0.0.1:1/x"], "names are written without http://"),
+        (["history", "http://127.0.0.1:1/x"], "names are written without http://"),
+        (["save", "https://127.0.0.1:1/x"], "names are written without https://"),
+        (["show", "https://127.0.0.1:1/x"], "names are written without https://"),
         (["images", "pattern", "extra"], "extra"),
         (["show"], "Missing argument"),
         (["show", "a", "b"], "b"),
@@ -160,6 +167,26 @@ def test_wrong_usage_exits_with_2(dray: Dray, arguments: list[str], says: str):
     assert first.startswith("dray: ")
     assert says in first
     assert all(line.startswith("  ") for line in below)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["pull", ""], ["inspect", ""], ["show", ""], ["pull", "--platform=", "x"]),
+        *(["inspect", "--platform=", "x"], ["load", "--platform=", "-i", "x"]),
+    ],
+)
+def test_what_is_empty_has_no_place_to_point_at(dray: Dray, arguments: list[str]):
+    done = dray(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("dray: invalid ")
+
+
+def test_a_list_of_platforms_is_shown_whole(dray: Dray):
+    done = dray("pull", "--platform", "linux/amd64,", "127.0.0.1:1/x")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == ["  linux/amd64,", f"  {' ' * 12}^"]
 
 
 @pytest.mark.parametrize("option", ["--store", "-v", "--debug"])

@@ -187,3 +187,27 @@ def test_a_platform_from_a_document_never_fails_to_compare(one: Platform, other:
 
 def test_a_platform_is_formatted_as_text():
     assert f"{Platform('linux', 'arm64'):<14}|" == "linux/arm64   |"
+
+
+def test_a_list_of_platforms():
+    """SPEC: "lists (`--platform linux/amd64,linux/arm64`) as well"."""
+    found = Platform.parse_list("arm64,linux/arm,windows", HOST)
+    assert [str(each) for each in found] == ["linux/arm64", "linux/arm/v7", "windows/amd64/v3"]
+    assert Platform.parse_list("s390x", HOST) == (Platform.parse("s390x", HOST),)
+
+
+@pytest.mark.parametrize(
+    ("written", "position"),
+    [
+        ("linux/amd64,", 12),
+        (",linux/amd64", 0),
+        ("a/b,,c/d", 4),
+        ("linux/amd64,linux/?", 18),
+        ("linux/amd64, linux/arm64", 12),
+        ("", 0),
+    ],
+)
+def test_a_bad_list_is_shown_whole_with_the_place_that_is_bad(written: str, position: int):
+    with pytest.raises(InvalidReference) as caught:
+        Platform.parse_list(written, HOST)
+    assert (caught.value.text, caught.value.position) == (written, position)

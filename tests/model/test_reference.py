@@ -93,7 +93,7 @@ def test_references_are_completed(written: str, full: str, familiar: str):
         (f"@{SHA256}", 0),
         (":tag", 0),
         (HEX, 0),
-        ("http://a/b", 4),
+        ("http://a/b", 0),
         ("h.io:port/r", 4),
         ("h.io:/r", 4),
         ("h.io:65536/r", 5),
@@ -113,6 +113,13 @@ def test_a_bad_reference_is_refused_at_the_offending_character(written: str, pos
         Reference.parse(written)
     assert caught.value.text == written
     assert caught.value.position == position
+
+
+@pytest.mark.parametrize("scheme", ["https://", "http://", "HTTPS://"])
+def test_a_name_has_no_scheme(scheme: str):
+    """The address of a registry's page is what people have at hand."""
+    with pytest.raises(InvalidReference, match=f"names are written without {scheme}$"):
+        Reference.parse(f"{scheme}h.io:5000/o/r:t")
 
 
 @pytest.mark.parametrize(

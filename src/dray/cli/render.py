@@ -119,7 +119,7 @@ def describe(error: DrayError) -> str:
     """Return an error in one line, and below it what to try."""
     subject = f"{error.subject}: " if error.subject else ""
     lines = [f"dray: {subject}{error}"]
-    if isinstance(error, InvalidReference):
+    if isinstance(error, InvalidReference) and error.text:
         text = _SECRET.sub(r"\1***@", error.text)
         position = max(0, error.position - len(error.text) + len(text))
         lines += [f"  {text}", f"  {' ' * position}^"]

@@ -45,6 +45,8 @@ class Platform(NamedTuple):
 
         Raises `InvalidReference`.
         """
+        if not text:
+            raise InvalidReference("invalid platform: it is empty", text=text, position=0)
         parts = text.split("/")
         start = 0
         for part in parts:
@@ -63,6 +65,19 @@ class Platform(NamedTuple):
                 return cls(system, architecture, variant).normalized()
             case _:
                 raise _invalid(text, len("/".join(parts[:3])))
+
+    @classmethod
+    def parse_list(cls, text: str, default: Platform) -> tuple[Platform, ...]:
+        """Read one platform, or several with commas between; see `parse`."""
+        found, start = [], 0
+        for part in text.split(","):
+            try:
+                found.append(cls.parse(part, default))
+            except InvalidReference as error:  # it is the whole list that people have written
+                at = start + error.position
+                raise InvalidReference(error.message, text=text, position=at) from None
+            start += len(part) + 1
+        return tuple(found)
 
     def normalized(self) -> Platform:
         """Return the canonical spelling: ``aarch64`` is arm64, arm64/v8 arm64, arm arm/v7."""

@@ -163,6 +163,8 @@ class _Parser:
         first, _, _ = self.text.partition("/")
         if is_short(self.text):
             return None
+        if (scheme := _compiled(r"https?://", re.IGNORECASE).match(self.text)) is not None:
+            raise self.error(f"names are written without {scheme.group()}", 0)
         match = _compiled(_DOMAIN).match(first)
         if match is None or match.end() < len(first):
             raise self.error("invalid host name", match.end() if match else 0)
