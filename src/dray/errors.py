@@ -35,8 +35,8 @@ class DrayError(Exception):
     """What all errors of dray have in common.
 
     ``hint`` is advice for a person, in one or more lines, or empty. ``subject`` is the image
-    that was being worked on, where the message does not name it. ``transient`` tells whether
-    the same request may succeed when it is made again.
+    that was being worked on, where the message does not name it; the text of the error begins
+    with it. ``transient`` tells whether the same request may succeed when it is made again.
     """
 
     transient: bool = False
@@ -48,7 +48,7 @@ class DrayError(Exception):
         self.subject = ""
 
     def __str__(self) -> str:
-        return self.message
+        return f"{self.subject}: {self.message}" if self.subject else self.message
 
     def within(self, context: str) -> DrayError:
         """Put ``context`` in front of the message and return this same error.

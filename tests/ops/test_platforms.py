@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dray import Status
 from dray.errors import PlatformMismatch, Unsupported
 from dray.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
-    from dray import Client, Store
+    from conftest import Dray
+    from dray import Client, Event, Store
 
 PLATFORMS = {
     "amd64": {"os": "linux", "architecture": "amd64"},
@@ -108,3 +111,73 @@ def test_nested_indexes_are_searched_and_all_kept(fake: FakeRegistry, client: Cl
     every = client.pull(f"{fake.host}/app:nested", all_platforms=True)
     assert str(store.get(IMAGES["amd64"].id).id) == IMAGES["amd64"].id
     assert str(every.id) == IMAGES["amd64"].id
+
+
+# All tags, some without an image for this machine
+
+S390X = build_image([tar_layer({"s": b"390x"})], architecture="s390x")
+FOREIGN = build_index([(S390X, {"os": "linux", "architecture": "s390x"})])
+WINDOWS = build_image([tar_layer({"w": b"x" * 5000})], os="windows")
+
+
+@pytest.fixture
+def repository(fake: FakeRegistry) -> str:
+    """A repository whose first, third and last tags are for other machines."""
+    fake.add_image("app", FOREIGN, "a", "z")
+    fake.add_image("app", WINDOWS, "c")
+    fake.add_image("app", index(), "b", "d")
+    return f"{fake.host}/app"
+
+
+def test_all_tags_pass_over_what_has_no_image_for_this_machine(
+    client: Client, store: Store, repository: str
+):
+    heard: list[Event] = []
+    pulled = client.pull_all_tags(repository, on_event=heard.append)
+    assert [str(each.id) for each in pulled] == [IMAGES["amd64"].id] * 2
+    tagged = {name for each in store.images() for name in each.names if "@" not in name}
+    assert tagged == {f"{repository}:b", f"{repository}:d"}
+    warnings = [event.message for event in heard if event.status is Status.WARNING]
+    assert [text[:3] for text in warnings] == ["a: ", "c: ", "z: "]
+    assert all(text.endswith("; passed over") for text in warnings)
+    assert f"{repository}:" not in "".join(warnings)  # the event says what it is about
+    assert heard[-1].status is Status.DONE
+
+
+def test_all_tags_of_other_machines_are_an_error(client: Client, fake: FakeRegistry, dray: Dray):
+    fake.add_image("app", FOREIGN, "a", "z")
+    fake.add_image("app", WINDOWS, "c")
+    name = f"{fake.host}/app"
+    with pytest.raises(
+        PlatformMismatch, match=f"^{name}: no tag has an image for linux/"
+    ) as caught:
+        client.pull_all_tags(name)
+    assert caught.value.available == ("linux/s390x", "windows/amd64")
+    done = dray("pull", "-q", "--all-tags", name)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines()[-1] == "  they have: linux/s390x windows/amd64"
+
+
+def test_a_platform_that_was_asked_for_is_there_in_all_tags(
+    client: Client, store: Store, fake: FakeRegistry
+):
+    fake.add_image("app", index(), "a")
+    fake.add_image("app", FOREIGN, "b")
+    with pytest.raises(PlatformMismatch, match=f"^{fake.host}/app:b: there is no image for"):
+        client.pull_all_tags(f"{fake.host}/app", platform="linux/arm64")
+    assert str(store.get(f"{fake.host}/app:a").id) == IMAGES["arm64"].id
+
+
+@pytest.mark.parametrize("call", ["pull", "inspect", "config", "history", "digest"])
+def test_the_error_of_a_call_names_the_image(client: Client, name: str, call: str):
+    with pytest.raises(PlatformMismatch, match=f"^{name}: there is no image for linux/s390x$"):
+        getattr(client, call)(name, platform="linux/s390x")
+
+
+def test_the_error_names_the_parent_of_an_import(client: Client, name: str, dray: Dray):
+    layer, said = tar_layer({"a": b"1"}), f"{name}: there is no image for linux/s390x"
+    with pytest.raises(PlatformMismatch, match=f"^{said}$"):
+        client.import_(io.BytesIO(layer), parent=f"docker://{name}", platform="linux/s390x")
+    done = dray("inspect", "--no-tags", "--platform=linux/s390x", name)
+    assert done.returncode == 3
+    assert done.stderr == f"dray: {said}\n  it has: linux/amd64 linux/arm64/v8 linux/arm/v7\n"

@@ -30,14 +30,6 @@ def wherever(client: Client, name: str, call: Callable[[str], T], kept: Store | 
     A registry that fails in another way than by not having the image, or not for us, ends the
     search: the image might be there, and another one of that name is not what was meant.
     """
-    try:
-        return _wherever(client, name, call, kept)
-    except PlatformMismatch as error:
-        error.subject = error.subject or name
-        raise
-
-
-def _wherever(client: Client, name: str, call: Callable[[str], T], kept: Store | None) -> T:
     if kept is not None and not name.startswith("store:"):
         with contextlib.suppress(NotFound):
             kept.get(name)

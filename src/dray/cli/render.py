@@ -117,8 +117,7 @@ def columns(titled: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def describe(error: DrayError) -> str:
     """Return an error in one line, and below it what to try."""
-    subject = f"{error.subject}: " if error.subject else ""
-    lines = [f"dray: {subject}{error}"]
+    lines = [f"dray: {error}"]
     if isinstance(error, InvalidReference) and error.text:
         text = _SECRET.sub(r"\1***@", error.text)
         position = max(0, error.position - len(error.text) + len(text))

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 from dray.content.ports import Opened
 from dray.content.small import read_verified
-from dray.errors import Ambiguous, IntegrityError, InvalidReference, NotFound
+from dray.errors import (
+    Ambiguous,
+    IntegrityError,
+    InvalidReference,
+    NotFound,
+    PlatformMismatch,
+)
 from dray.model.address import Where
 from dray.model.record import Record
 from dray.model.reference import Reference
@@ -94,8 +100,26 @@ def open_place(address: Address, access: Access) -> Iterator[Source]:
     """Open an image wherever it is and read its root document.
 
     Raises `NotFound`, `UnsafeArchive`, `InvalidDocument`, `IntegrityError`, `StoreError` and
-    what registries answer.
+    what registries answer. What the block raises because there is no image for a platform is
+    told which image that is.
     """
+    try:
+        with _opened(address, access) as source:
+            yield source
+    except PlatformMismatch as error:
+        error.subject = error.subject or _called(address)
+        raise
+
+
+def _called(address: Address) -> str:
+    """Return what people call an image."""
+    if address.where is Where.REGISTRY and address.reference is not None:
+        return address.reference.familiar
+    return str(address)
+
+
+@contextlib.contextmanager
+def _opened(address: Address, access: Access) -> Iterator[Source]:
     match address.where:
         case Where.REGISTRY:
             assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from dray.content.beside import beside
 from dray.content.events import Event, Status, ignore
-from dray.errors import DrayError, IntegrityError, InvalidReference, NotFound, Unsupported
+from dray.errors import (
+    DrayError,
+    IntegrityError,
+    InvalidReference,
+    NotFound,
+    PlatformMismatch,
+    Unsupported,
+)
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.ops.content import Content, ContentPuller, Wanted
@@ -90,13 +97,13 @@ def pull_all_tags(
 ) -> list[Pulled]:
     """Pull every tag of a repository, in the order in which the registry lists them.
 
-    Tags of what is no image (signatures stand beside the images they sign) are passed over
-    with a warning. Otherwise as `pull`.
+    Tags of what is no image (signatures stand beside the images they sign), and of what has no
+    image for this machine, are passed over with a warning; a platform that was asked for by
+    name has to be there. Raises `PlatformMismatch` and `NotFound` where no image was pulled.
+    Otherwise as `pull`.
     """
     with _Pull(session, store, reference, options, cancel, listener) as operation:
         found = list(operation.tagged())
-        if not found:
-            raise NotFound(f"{reference.familiar_name}: the repository has no tagged images")
         operation.done(any(pulled.updated for pulled in found))
         return found
 
@@ -163,13 +170,32 @@ class _Pull:
             self._relay.close(self._cancel, failure)
 
     def tagged(self) -> Iterator[Pulled]:
-        """Pull what is tagged; warn of tags of what is no image, or that are no tags."""
+        """Pull what is tagged, if anything is; warn of tags of what is no image, or no tags."""
+        found, wanted = False, ""
+        others: dict[str, None] = {}
         for tag in self._repository.tags():
             try:
                 tagged = self._reference.with_tag(tag)
                 yield self.one(tagged, functools.partial(self.resolve, tagged))
-            except (Unsupported, InvalidReference) as error:
-                self._emitter.warn(f"{tag}: {error}; passed over")
+                found = True
+            except (Unsupported, InvalidReference, PlatformMismatch) as error:
+                if isinstance(error, PlatformMismatch):
+                    if self._options.strict:
+                        raise
+                    wanted = error.wanted
+                    others.update(dict.fromkeys(error.available))
+                self._emitter.warn(f"{tag}: {error.message}; passed over")
+        if found:
+            return
+        name = self._reference.familiar_name
+        if not wanted:
+            raise NotFound(f"{name}: the repository has no tagged images")
+        raise PlatformMismatch(
+            f"{name}: no tag has an image for {wanted}",
+            wanted=wanted,
+            available=list(others),
+            hint=f"they have: {' '.join(others)}",
+        )
 
     @contextlib.contextmanager
     def resolving(self, reference: Reference) -> Iterator[Callable[[], Resolved]]:

@@ -95,7 +95,7 @@ class _Repair:
             except (Cancelled, StoreError):
                 raise
             except DrayError as error:
-                reason = f"{repository}: {error}"
+                reason = f"{repository}: {error.message}"
             else:
                 return ""
         return reason
