@@ -270,6 +270,66 @@ def test_a_file_that_holds_no_authority_is_named(
     assert "PEM" in caught.value.hint
 
 
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("content", [b"", b"not a certificate"])
+def test_a_variable_whose_file_holds_no_authority_is_named(
+    variable: str,
+    content: bytes,
+    environment: dict[str, str],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    assert environment
+    (tmp_path / "bad").write_bytes(content)
+    monkeypatch.setenv(variable, str(tmp_path / "bad"))
+    with pytest.raises(DrayError, match=f"{variable}: {tmp_path}/bad: no authorities") as caught:
+        pull(store, "h.invalid/app:t")
+    assert "PEM" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"), [("SSL_CERT_FILE", "no authorities"), ("SSL_CERT_DIR", "no such dir")]
+)
+def test_a_file_is_no_directory_of_authorities(
+    variable: str,
+    said: str,
+    environment: dict[str, str],
+    store: Store,
+    certificates: tuple[Path, Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    assert environment
+    place = certificates[0] if variable == "SSL_CERT_DIR" else certificates[0].parent
+    monkeypatch.setenv(variable, str(place))
+    with pytest.raises(DrayError, match=f"{variable}: {place}: {said}"):
+        pull(store, "h.invalid/app:t")
+    if variable == "SSL_CERT_DIR":  # several, of which one will do
+        monkeypatch.setenv(variable, f"/no/such/directory:{certificates[0].parent}")
+        with pytest.raises(NetworkError, match="no such host"):
+            pull(store, "h.invalid/app:t")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
+    host: str,
+    environment: dict[str, str],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    assert environment
+    authority, *pair = make_certificate(tmp_path / "other", ["registry.test"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with FakeRegistry(tls=(pair[0], pair[1])) as registry:
+        name = f"{host}:{registry.port}/app:t"
+        with pytest.raises(NetworkError, match="its certificate is for another name") as caught:
+            pull(store, name)
+    assert "authority" not in caught.value.hint
+    assert "SSL_CERT_FILE" not in caught.value.hint
+    assert "--insecure" in caught.value.hint
+
+
 def test_a_client_certificate_is_shown_to_its_host(
     environment: dict[str, str],
     store: Store,

@@ -10,6 +10,7 @@ import queue
 import socket
 import ssl
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
@@ -23,7 +24,6 @@ from dray.registry.certificates import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from urllib.parse import SplitResult
 
     from dray.content.cancel import CancelToken
@@ -120,18 +120,31 @@ def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
 
 def _load_trust(context: ssl.SSLContext, trust: Trust | None) -> None:
     """Load the usual authorities; OpenSSL itself reads the variables whose names begin with SSL."""
-    # The directory may be several, with colons between.
-    if trust is not None and trust.variable != "SSL_CERT_DIR" and not trust.path.exists():
-        raise DrayError(f"{trust.variable}: {trust.path}: no such file")
-    if trust is None or trust.variable.startswith("SSL"):
+    if trust is None:
         context.load_default_certs()
-    else:
-        _load_authorities(context, trust.path, f"{trust.variable}: {trust.path}")
+        return
+    what = f"{trust.variable}: {trust.path}"
+    if trust.variable == "SSL_CERT_DIR":  # which may be several, with colons between
+        if not any(Path(each).is_dir() for each in str(trust.path).split(":")):
+            raise DrayError(f"{what}: no such directory")
+        context.load_default_certs()
+        return
+    if not trust.path.exists():
+        raise DrayError(f"{what}: no such file")
+    if trust.variable != "SSL_CERT_FILE":
+        _load_authorities(context, trust.path, what)
+        return
+    context.load_default_certs()
+    if not context.cert_store_stats()["x509"]:  # OpenSSL does not complain of its variable
+        _load_authorities(context, trust.path, what, file=True)
 
 
-def _load_authorities(context: ssl.SSLContext, path: Path, what: str) -> None:
+def _load_authorities(
+    context: ssl.SSLContext, path: Path, what: str, *, file: bool = False
+) -> None:
+    """Load a file or directory; what is to be a ``file`` must be one."""
     try:
-        if path.is_dir():
+        if path.is_dir() and not file:
             context.load_verify_locations(capath=path)
         else:
             context.load_verify_locations(cafile=path)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # the standard library's words
 _WHO_ARE_YOU, _SERVER_ERROR = 407, 500
+_OTHER_NAME = {62, 64}  # of a host, of an IP address; OpenSSL's numbers, as are
+_OTHER_TIME = {9, 10}  # not yet valid, expired
 
 
 def translated(
@@ -79,16 +81,7 @@ def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
 def _tls_failure(error: SSLError, host: str) -> NetworkError:
     cause = next((a for a in (error.__cause__, *error.args) if isinstance(a, ssl.SSLError)), None)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return NetworkError(
-            f"{host}: its certificate is not trusted ({cause.verify_message})",
-            host=host,
-            transient=False,
-            hint="name its authority in SSL_CERT_FILE"
-            if " " in host  # it is the proxy
-            else "put its authority's certificate into "
-            f"~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE; "
-            "use --insecure if you must",
-        )
+        return _distrust(cause, host)
     reason = getattr(cause, "reason", "") or ""
     if reason in {
         "WRONG_VERSION_NUMBER",
@@ -106,6 +99,27 @@ def _tls_failure(error: SSLError, host: str) -> NetworkError:
         if wanted
         else "",
     )
+
+
+def _distrust(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
+    """Say what a certificate lacks; no authority helps one that is for another name, or old."""
+    problem = cause.verify_message.rstrip(".")
+    if cause.verify_code in _OTHER_NAME:
+        said = f"its certificate is for another name ({problem})"
+        hint = "ask for it by a name that its certificate has; use --insecure if you must"
+    elif cause.verify_code in _OTHER_TIME:
+        said = f"its certificate is not valid now ({problem})"
+        hint = "it needs a new one, or the clock of this machine is wrong; --insecure if you must"
+    else:
+        said = f"its certificate is not trusted ({problem})"
+        hint = (
+            "name its authority in SSL_CERT_FILE"
+            if " " in host  # it is the proxy
+            else "put its authority's certificate into "
+            f"~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE; "
+            "use --insecure if you must"
+        )
+    return NetworkError(f"{host}: {said}", host=host, transient=False, hint=hint)
 
 
 def _reason(error: BaseException) -> str:
