@@ -73,10 +73,13 @@ def test_all_damage_is_found_in_one_run(fake: FakeRegistry, client: Client):
 def test_an_entry_that_lies_about_its_document(fake: FakeRegistry, client: Client):
     index = build_index([(GOOD, AMD64)])
     document = json.loads(index.index.data)
-    document["manifests"][0]["size"] += 1
     fake.add_image("app", GOOD)
+    document["manifests"][0]["size"] += 10_000
     fake.add_manifest("app", json.dumps(document).encode(), index.index.media_type, "t")
-    assert places(client, f"{fake.host}/app:t") == ["manifests[0].size"]
+    (finding,) = client.validate(f"{fake.host}/app:t").findings
+    assert finding.where == "manifests[0].size"
+    size = GOOD.manifest.size
+    assert finding.message == f"is {size + 10_000:,}, the document has {size:,} bytes"
 
 
 def test_a_document_that_is_missing(fake: FakeRegistry, client: Client):

@@ -123,7 +123,7 @@ def _fill(
     if not complete:
         _append(part, blob, hasher, most, cancel, on_bytes)
     if descriptor.size is not None and part.size != descriptor.size:
-        raise _wrong_size(descriptor, f"{part.size:,} bytes")
+        raise _wrong_size(descriptor, f"{part.size:,}")
     if hasher.hexdigest() != descriptor.digest.hex:
         actual = f"{descriptor.digest.algorithm}:{hasher.hexdigest()}"
         raise IntegrityError(
@@ -168,7 +168,7 @@ def _append(
             if not data:
                 return
             if part.size + len(data) > most:
-                raise _wrong_size(blob.descriptor, f"more than {most:,} bytes")
+                raise _wrong_size(blob.descriptor, f"more than {most:,}")
             part.append(data)
             hasher.update(data)
             on_bytes(part.size)
@@ -177,9 +177,9 @@ def _append(
 
 
 def _wrong_size(descriptor: Descriptor, actual: str) -> IntegrityError:
-    expected = "the limit" if descriptor.size is None else f"{descriptor.size:,} bytes"
+    expected = "the limit" if descriptor.size is None else f"{descriptor.size:,}"
     return IntegrityError(
-        f"it has {actual}, expected {expected}",
+        f"it has {actual} bytes, expected {expected}",
         expected=expected,
         actual=actual,
         hint=ALTERED,

@@ -135,7 +135,8 @@ class _Run:
 
     def _check_entry(self, entry: Descriptor, child: Document, at: str) -> None:
         if entry.size != len(child.raw):
-            self._error(f"{at}.size", f"is {entry.size}, the document has {len(child.raw)} bytes")
+            message = f"is {entry.size:,}, the document has {len(child.raw):,} bytes"
+            self._error(f"{at}.size", message)
         if entry.media_type.lower() != child.media_type:
             self._error(f"{at}.mediaType", f"is {entry.media_type}, it is {child.media_type}")
 
@@ -232,7 +233,7 @@ class _Run:
 
     def _mismatches(self, source: _Hashed, blob: Descriptor, at: str) -> Iterator[tuple[str, str]]:
         if blob.size not in {None, source.size}:
-            yield f"{at}.size", f"is {blob.size}, the blob has {source.size} bytes"
+            yield f"{at}.size", f"is {blob.size:,}, the blob has {source.size:,} bytes"
         if source.hexdigest() != blob.digest.hex:
             actual = f"{blob.digest.algorithm}:{source.hexdigest()}"
             yield f"{at}.digest", f"is {blob.digest}, the content's is {actual}"
