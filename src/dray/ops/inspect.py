@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from dray.content.beside import beside
+from dray.content.events import Status
 from dray.errors import Denied, NotFound, Unauthorized
 from dray.model.address import Where
 from dray.model.inspection import inspection
@@ -18,12 +21,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dray.content.cancel import CancelToken
+    from dray.content.events import Event
     from dray.model.address import Address
     from dray.model.inspection import Inspection
     from dray.ops.places import Access, Source
     from dray.ops.reading import Wanted
 
 _SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags
+
+
+class _Once:
+    """Tells a listener once of what befalls several requests at the same time.
+
+    The n-th retry for the same reason is one event, whichever of them comes to it first.
+    """
+
+    def __init__(self, listener: Callable[[Event], None]) -> None:
+        self._listener = listener
+        self._told: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def heard_by(self) -> Callable[[Event], None]:
+        """Return the listener of one of the requests."""
+        heard: Counter[str] = Counter()
+
+        def listen(event: Event) -> None:
+            if event.status is Status.RETRYING:
+                heard[event.message] += 1
+                with self._lock:
+                    if heard[event.message] <= self._told[event.message]:
+                        return
+                    self._told[event.message] += 1
+            self._listener(event)
+
+        return listen
 
 
 def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> Inspection:
@@ -33,7 +64,9 @@ def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> 
     missing there is a warning. A name with neither tag nor digest means ``latest``, and where
     there is none, the first tag. Raises what `open_place` and `select` do.
     """
-    with _tags(address, access, wanted=tags) as listed:
+    once = _Once(access.listener)
+    access = access.replace(listener=once.heard_by())
+    with _tags(address, access.replace(listener=once.heard_by()), wanted=tags) as listed:
         with _open_some(address, access, listed) as source:
             chosen = choose(source, wanted)
             config = read_config(source, chosen, access.cancel)
