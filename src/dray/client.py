@@ -105,7 +105,7 @@ class Client(Reading, Archiving, Configured):
         pulled = pull_all_tags(
             self._connected(),
             into,
-            Reference.parse(name.removeprefix("docker://")),
+            Reference.parse_name(name.removeprefix("docker://")),
             self._pull_options(platform, all_platforms, verify_layers, verify_signatures),
             cancel or CancelToken(),
             on_event or ignore,

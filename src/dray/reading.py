@@ -87,6 +87,7 @@ class Reading(Connected):
     ) -> list[str]:
         """List the tags of a repository.
 
+        ``name`` has neither tag nor digest; with one, `InvalidReference` is raised.
         ``matching`` is a regular expression, or a range of versions: ``>=1.2 <2``,
         ``semver:^1.2``. ``order`` is the registry's, by ``name``, or by ``version``, the
         newest last.
@@ -96,7 +97,7 @@ class Reading(Connected):
         from dray.ops.tags import select_tags
 
         access = self._access(None, on_event, cancel)
-        reference = Reference.parse(name.removeprefix("docker://"))
+        reference = Reference.parse_name(name.removeprefix("docker://"))
         return select_tags(open_repository(reference, access).tags(), matching, order)
 
     def digest(

@@ -282,6 +282,17 @@ def test_progress_for_programs(dray: Dray, name: str, fake: FakeRegistry):
         }
 
 
+@pytest.mark.parametrize("form", ["auto", "plain", "tty", "json"])
+def test_quiet_leaves_warnings_in_every_form(dray: Dray, fake: FakeRegistry, form: str):
+    fake.add_image("odd", build_image(TARS[:1], architecture="s390x"), "t")
+    done = dray("pull", "-q", "--progress", form, f"{fake.host}/odd:t")
+    assert done.returncode == 0
+    (warning,) = done.stderr.splitlines()
+    said = json.loads(warning)["message"] if form == "json" else warning
+    assert "the image is for linux/s390x" in said
+    assert warning.startswith("{" if form == "json" else "Warning: ")
+
+
 def test_progress_for_programs_counts_up(dray: Dray, fake: FakeRegistry):
     big = build_image([tar_layer(pseudo_random_files(7, 2_000_000, 2))])
     fake.add_image("big", big, "t")

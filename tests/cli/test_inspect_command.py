@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dray.errors import InvalidReference
 from dray.testing import (
     Answer,
     Corrupt,
     Cut,
     FakeRegistry,
     Fault,
+    HangUp,
     Stall,
     build_image,
     build_index,
     layout_files,
+    refused_port,
     sha256,
     tar_layer,
     write_files,
@@ -31,6 +34,7 @@ from dray.testing import (
 
 if TYPE_CHECKING:
     from conftest import Dray
+    from dray import Client
 
 IMAGE = build_image([tar_layer({"a": b"1"})], labels={"a.b": "<1>\x1b[31m"}, env=["A=b"])
 ARM = build_image([tar_layer({"a": b"2"})], architecture="arm64")
@@ -131,6 +135,23 @@ class TestInspect:
         assert (done.returncode, done.stdout) == (code, "")
         assert len(done.stderr.splitlines()) == 1
 
+    def test_a_retry_is_told_once_though_two_requests_are_under_way(self, dray: Dray):
+        done = dray("inspect", "--retries=3", f"127.0.0.1:{refused_port()}/app")
+        assert done.returncode == 6
+        *retries, last = done.stderr.splitlines()
+        assert last.startswith("dray: ")
+        assert len(retries) == 2, retries
+        assert all(line.startswith("Retrying in ") for line in retries)
+
+    @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
+    def test_a_retry_of_one_request_alone_is_told(
+        self, dray: Dray, name: str, fake: FakeRegistry, path: str
+    ):
+        fake.inject(Fault(HangUp(), path=path, times=2))
+        done = dray("inspect", name)
+        assert done.returncode == 0, done.stderr
+        assert [line[:12] for line in done.stderr.splitlines()] == ["Retrying in "] * 2
+
     @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
     def test_interrupted_it_ends_at_once(
         self, dray: Dray, name: str, fake: FakeRegistry, path: str
@@ -156,6 +177,22 @@ class TestInspect:
 
 
 class TestTags:
+    @pytest.mark.parametrize("more", [":latest", f"@{INDEX.digest}", f":1@{INDEX.digest}"])
+    def test_a_tag_or_digest_is_refused(
+        self, dray: Dray, name: str, fake: FakeRegistry, client: Client, more: str
+    ):
+        done = dray("tags", name + more)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"dray: {name}{more}: a name is meant with neither tag nor digest\n"
+            "  see `dray tags --help`\n"
+        )
+        for call in (client.tags, client.pull_all_tags):
+            with pytest.raises(InvalidReference, match="neither tag nor digest") as caught:
+                call(name + more)
+            assert caught.value.position == len(name)
+        assert fake.requests == []
+
     def test_one_a_line(self, dray: Dray, name: str):
         assert dray("tags", name).stdout == "1.10.0\n1.9.0\nlatest\n"
         assert dray("tags", "--sort", "version", name).stdout == "latest\n1.9.0\n1.10.0\n"

@@ -21,7 +21,7 @@ Examples:
 @click.command("load", epilog=EXAMPLES, context_settings={"allow_extra_args": True})
 @click.option("-i", "--input", "source", default="-", metavar="PATH", help="From; - is a pipe.")
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but image ids.")
+@click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
 @click.pass_context
 def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) -> None:
     """Put the images of an archive into the store, verified to the last byte.

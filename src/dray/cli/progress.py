@@ -214,22 +214,25 @@ class Plain:
 
 
 class Json:
-    """One JSON object a line, as documented in docs/progress.md."""
+    """One JSON object a line, as documented in docs/progress.md; warnings alone if ``quiet``."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
         self._stream = stream
+        self._quiet = quiet
         self._reference = ""
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._sum_up, name="dray-summary", daemon=True)
-        self._thread.start()
+        if not quiet:
+            self._thread.start()
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
         with self._lock:
             _tally.update(event)
             self._reference = event.reference
-            self._write(self._described(event))
+            if event.status is Status.WARNING or not self._quiet:
+                self._write(self._described(event))
 
     def _described(self, event: Event) -> dict[str, object]:
         found: dict[str, object] = {
@@ -275,9 +278,12 @@ class Json:
 
 
 def view(form: str, *, quiet: bool) -> View:
-    """Choose how to show progress: ``form`` is auto, plain, tty or json."""
+    """Choose how to show progress: ``form`` is auto, plain, tty or json.
+
+    If ``quiet`` only warnings are left, in that form.
+    """
     if form == "json":
-        return Json(sys.stderr)
+        return Json(sys.stderr, quiet=quiet)
     if quiet:
         return Quiet()
     if form == "tty" or (form == "auto" and sys.stderr.isatty()):

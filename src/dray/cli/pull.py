@@ -33,7 +33,7 @@ Examples:
 @click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of the repositories.")
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]],…", help="Instead of this machine's.")
 @click.option("--all-platforms", is_flag=True, help="Pull every image that an index lists.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but image ids.")
+@click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
 @click.option(
     "--progress",
     type=click.Choice(["auto", "tty", "plain", "json"]),

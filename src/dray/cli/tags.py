@@ -13,6 +13,7 @@ from dray.cli.address import registry_name
 from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options, tell
+from dray.model.reference import Reference
 
 EXAMPLES = """\b
 Examples:
@@ -47,7 +48,8 @@ def command(
     """
     with make_client(settings(ctx), None, registry) as client:
         call = functools.partial(client.tags, matching=matching, order=order, on_event=tell)
-        registry_name(name)
+        if not Reference.parse(registry_name(name)).is_name_only:
+            raise click.UsageError(f"{name}: a name is meant with neither tag nor digest", ctx)
         found = wherever(client, name, call)
     if as_json:
         click.echo(json.dumps(found, indent=2))

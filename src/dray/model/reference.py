@@ -43,6 +43,16 @@ class Reference(NamedTuple):
         """
         return _Parser(text).parse()
 
+    @classmethod
+    def parse_name(cls, text: str) -> Reference:
+        """Read the name of a repository, without tag and digest; otherwise as `parse`."""
+        found = cls.parse(text)
+        if not found.is_name_only:
+            at = len(text) - len(str(found)) + len(found.name)
+            message = "invalid reference: only a name with neither tag nor digest is meant here"
+            raise InvalidReference(message, text=text, position=at)
+        return found
+
     @property
     def name(self) -> str:
         """The repository in full: ``docker.io/library/alpine``."""
