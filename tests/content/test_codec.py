@@ -192,32 +192,42 @@ def test_forms_are_known_by_their_magic(head: bytes, name: str | None):
     assert detect(head) == name
 
 
-@pytest.mark.parametrize("form", ["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("form", PACKED)
 def test_a_truncated_stream_is_an_error_wherever_it_ends(form: str):
     packed = compress(b"some content " * 20 + NOISE[:50], form)
-    shortest = {"gzip": 2, "bzip2": 3, "xz": 6}[form]
+    shortest = {"gzip": 2, "bzip2": 3, "xz": 6, "zstd": 4}[form]
     for end in range(shortest, len(packed)):
         with pytest.raises(IntegrityError) as caught:
             unpacked(packed[:end])
         assert form in str(caught.value)
 
 
-def test_a_truncated_zstd_stream_may_end_in_silence_but_gives_a_prefix():
-    """The library ends without a word: whoever reads compares the DiffID."""
-    content = b"some content " * 20 + NOISE[:50]
-    packed = compress(content, "zstd")
-    for end in range(4, len(packed)):
-        found = bytearray()
-        try:
-            for step in steps(Dribble(packed[:end], 1 << 20)):
-                found += step
-        except IntegrityError:
-            pass
-        assert content.startswith(found)
-        assert len(found) < len(content)
+@pytest.mark.parametrize("content", [b"", b"a", NOISE, bytes(300_000), TEXT], ids=len)
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize("sized", [False, True])
+def test_a_truncated_zstd_stream_does_not_pass_for_a_shorter_one(
+    content: bytes,
+    checksum: bool,  # noqa: FBT001 - a parameter of the test
+    sized: bool,  # noqa: FBT001 - as above
+):
+    """The library itself takes the end of its input for the end of a frame.
+
+    Blocks of all kinds (RFC 8878, 3.1.1.2), whole ones too.
+    """
+    frames = zstandard.ZstdCompressor(write_checksum=checksum, write_content_size=sized)
+    stream = frames.compressobj(len(content) if sized else -1)
+    half = len(content) // 2
+    packed = stream.compress(content[:half]) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    ends = {max(4, len(packed))}
+    packed += stream.compress(content[half:]) + stream.flush()
+    assert unpacked(packed) == content
+    ends |= {*range(4, min(100, len(packed))), *range(max(4, len(packed) - 100), len(packed))}
+    for end in ends | set(range(4, len(packed), 997)):
+        with pytest.raises(IntegrityError, match="zstd"):
+            unpacked(packed[:end])
 
 
-@pytest.mark.parametrize("form", ["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("form", PACKED)
 @pytest.mark.parametrize("second", [1, 5, 9, -1])
 def test_a_truncated_second_member_is_no_clean_end(form: str, second: int):
     packed = compress(TEXT, form) + compress(b"more and more" * 9, form)[:second]
@@ -258,8 +268,7 @@ def test_a_flipped_byte_is_noticed_or_makes_no_difference(
 def test_a_wrong_checksum_of_zstd_is_noticed(place: int):
     """RFC 8878, 3.1.1: an optional checksum ends the frame.
 
-    A flipped byte before it may also lengthen a block: then the frame is one that is cut, which
-    ends in silence, and the DiffID tells.
+    A flipped byte before it may also lengthen a block: then the frame is one that is cut.
     """
     packed = bytearray(checked(TEXT))
     assert unpacked(bytes(packed)) == TEXT

@@ -143,7 +143,6 @@ def test_a_layer_of_other_content_fails_at_its_end_and_not_before(algorithm: str
 
 
 def test_a_truncated_zstd_layer_does_not_pass(tmp_path: Path):
-    """The decompressor ends in silence; the DiffID does not."""
     packed = compress(CONTENT, "zstd")
     source = opened(tmp_path / "layer", packed[: len(packed) * 9 // 10])
     with VerifiedLayer(source, Digest.of(CONTENT)) as layer, pytest.raises(IntegrityError):

@@ -91,11 +91,7 @@ def _open(replay: Replay, compression: str | None) -> tuple[Raw, _Errors]:
         case "zstd":
             import zstandard
 
-            decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
-            reader = decompressor.stream_reader(
-                cast("BinaryIO", replay), read_size=_STEP, read_across_frames=True
-            )
-            return cast("Raw", reader), (zstandard.ZstdError,)
+            return _Zstd(replay), (EOFError, zstandard.ZstdError)
         case "bzip2":
             import bz2
 
@@ -141,6 +137,59 @@ class Replay(io.RawIOBase):
         count = min(len(view), len(self._left))
         view[:count] = self._left[:count]
         self._left = self._left[count:]
+        return count
+
+
+class _Zstd:
+    """zstd: frames one after the other.
+
+    The library takes the end of its input for the end of a frame. So a frame follows that is
+    skipped where a frame may begin, and that cannot be the rest of any other.
+    """
+
+    def __init__(self, source: Replay) -> None:
+        import zstandard
+
+        self._sealed = _Sealed(source)
+        self._error = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
+            cast("BinaryIO", self._sealed), read_size=_STEP, read_across_frames=True
+        )
+
+    def readinto(self, buffer: Buffer) -> int:
+        try:
+            return self._reader.readinto(cast("bytearray", buffer))
+        except self._error as error:
+            if self._sealed.ended:
+                raise EOFError("it ends early") from error
+            raise
+
+
+class _Sealed(io.RawIOBase):
+    """A source with a skippable frame (RFC 8878, 3.1.2) behind it, longer than any block.
+
+    As a header of a block, three bytes of what is in it are invalid.
+    """
+
+    def __init__(self, source: Replay) -> None:
+        self._source = source
+        self._seal = b""
+        self.ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        count = 0 if self.ended else self._source.readinto(buffer)
+        if count:
+            return count
+        if not self.ended:
+            self.ended = True
+            self._seal = b"\x50\x2a\x4d\x18" + _STEP.to_bytes(4, "little") + b"\xff" * _STEP
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), len(self._seal))
+        view[:count] = self._seal[:count]
+        self._seal = self._seal[count:]
         return count
 
 
