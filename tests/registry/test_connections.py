@@ -330,6 +330,21 @@ def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
     assert "--insecure" in caught.value.hint
 
 
+def test_an_expired_certificate_is_not_for_want_of_an_authority(
+    environment: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert environment
+    authority, *pair = make_certificate(tmp_path / "old", expired=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with (
+        FakeRegistry(tls=(pair[0], pair[1])) as registry,
+        pytest.raises(NetworkError, match="its certificate is not valid now") as caught,
+    ):
+        pull(store, f"{registry.host}/app:t")
+    assert "authority" not in caught.value.hint
+    assert "clock" in caught.value.hint
+
+
 def test_a_client_certificate_is_shown_to_its_host(
     environment: dict[str, str],
     store: Store,

@@ -19,13 +19,14 @@ _AUTHORITY = "ca"
 
 
 def make_certificate(
-    directory: Path, hosts: Sequence[str] = ("127.0.0.1", "localhost")
+    directory: Path, hosts: Sequence[str] = ("127.0.0.1", "localhost"), *, expired: bool = False
 ) -> tuple[Path, Path, Path]:
     """Make a server certificate for `hosts` and return (authority, certificate, key) files.
 
-    The authority is made too, or taken from `directory` where it has made one before.
+    The authority is made too, or taken from `directory` where it has made one before. An
+    `expired` certificate was good until an hour ago.
     """
-    return _vouched(directory, "server", hosts)
+    return _vouched(directory, "server", hosts, expired=expired)
 
 
 def make_client_certificate(directory: Path, name: str = "client") -> tuple[Path, Path, Path]:
@@ -44,13 +45,16 @@ def self_signed(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
     return _certificate(name, key, None, ()), key
 
 
-def _vouched(directory: Path, name: str, hosts: Sequence[str]) -> tuple[Path, Path, Path]:
+def _vouched(
+    directory: Path, name: str, hosts: Sequence[str], *, expired: bool = False
+) -> tuple[Path, Path, Path]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     directory.mkdir(parents=True, exist_ok=True)
     issuer = _authority(directory)
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate, key_file = _write(directory, name, _certificate(name, key, issuer, hosts), key)
+    made = _certificate(name, key, issuer, hosts, expired=expired)
+    certificate, key_file = _write(directory, name, made, key)
     return directory / f"{_AUTHORITY}.crt", certificate, key_file
 
 
@@ -92,6 +96,8 @@ def _certificate(
     key: EllipticCurvePrivateKey,
     issuer: tuple[x509.Certificate, EllipticCurvePrivateKey] | None,
     hosts: Sequence[str],
+    *,
+    expired: bool = False,
 ) -> x509.Certificate:
     """Make a certificate, signed by `issuer` or, as an authority, by itself."""
     from cryptography import x509
@@ -100,15 +106,16 @@ def _certificate(
 
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer = issuer[1] if issuer is not None else key
-    now = dt.datetime.now(dt.UTC)
+    begin = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+    end = begin if expired else begin + dt.timedelta(days=30)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer[0].subject if issuer is not None else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=30))
+        .not_valid_before(begin)
+        .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
