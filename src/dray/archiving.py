@@ -121,6 +121,7 @@ class Archiving(Connected):
         config, whose DiffIDs have to fit; without one it is a version 1 JSON, from which the
         config is made as for schema1. ``parent`` is the address of an image to put the layer
         on (a bare name means the store). A source of no bytes at all adds no layer.
+        ``reference`` gets ``latest`` where it has no tag, and may not have a digest.
 
         Raises `IntegrityError` for what is no tar, `InvalidDocument`, `InvalidReference`,
         `StoreError`, `Cancelled`, and what reading the parent raises.
@@ -134,7 +135,7 @@ class Archiving(Connected):
         record = import_layer(
             into,
             Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source),
-            None if reference is None else Reference.parse(reference).with_default_tag(),
+            None if reference is None else Reference.parse_new(reference),
             ImportOptions(
                 wanted or Platform(host.os, host.architecture),
                 config,

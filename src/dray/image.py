@@ -169,11 +169,7 @@ class Store(LocalStore):
         ``image`` is as for `get`; ``name`` gets ``latest`` where it has no tag, and may not
         have a digest. Raises `NotFound` and `InvalidReference`.
         """
-        reference = Reference.parse(name).with_default_tag()
-        if reference.digest is not None:
-            position = name.index("@")
-            message = "a digest is not a name that can be given"
-            raise InvalidReference(message, text=name, position=position)
+        reference = Reference.parse_new(name)
         found = self._here(image)
         self.pin(reference, found.root, found.record.manifest)
         return found

@@ -17,6 +17,7 @@ import pytest
 import dray
 from dray.errors import IntegrityError, InvalidDocument, InvalidReference, NotFound
 from dray.model import v1
+from dray.model.reference import Reference
 from dray.ops.packing import Packing
 from dray.testing import FakeRegistry, build_image, compress, sha256, tar_layer
 
@@ -241,6 +242,26 @@ def test_what_is_not_there(client: Client, tmp_path: Path):
         client.import_(tmp_path / "nothing", "mine")
     with pytest.raises(InvalidReference):
         client.import_(io.BytesIO(TAR), "Mine")
+
+
+def test_a_digest_is_not_a_name_that_can_be_given(
+    fake: FakeRegistry, client: Client, dray: Dray, tmp_path: Path
+):
+    (tmp_path / "tar").write_bytes(TAR)
+    there = build_image([tar_layer({"a": b"a"})])
+    fake.add_image("app", there, "t")
+    for name in (f"{fake.host}/app@{there.digest}", f"{fake.host}/app:t@{there.digest}"):
+        with pytest.raises(InvalidReference, match="a digest is not a name that can be given"):
+            client.import_(tmp_path / "tar", name)
+        done = dray("import", str(tmp_path / "tar"), name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "a digest is not a name that can be given" in done.stderr
+    assert client.store.images() == []
+    image = client.import_(tmp_path / "tar")
+    digest = Reference.parse(f"{fake.host}/app@{there.digest}")
+    with pytest.raises(InvalidReference, match="this digest is not"):
+        client.store.pin(digest, image.root, image.record.manifest)
+    assert str(client.pull(str(digest)).id) == there.id
 
 
 def test_the_command(dray: Dray, tmp_path: Path, environment: dict[str, str]):

@@ -53,6 +53,19 @@ class Reference(NamedTuple):
             raise InvalidReference(message, text=text, position=at)
         return found
 
+    @classmethod
+    def parse_new(cls, text: str) -> Reference:
+        """Read a name that an image is to get: ``latest`` where it has no tag, never a digest.
+
+        A digest says what content it stands for, so nobody can give it to other content.
+        Raises `InvalidReference`.
+        """
+        found = cls.parse(text).with_default_tag()
+        if found.digest is not None:
+            message = "a digest is not a name that can be given"
+            raise InvalidReference(message, text=text, position=text.index("@"))
+        return found
+
     @property
     def name(self) -> str:
         """The repository in full: ``docker.io/library/alpine``."""

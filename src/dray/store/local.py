@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dray.errors import StoreError
+from dray.errors import InvalidReference, StoreError
 from dray.store import refs
 from dray.store.db import FULL, Database
 from dray.store.oserrors import translated
@@ -74,8 +74,13 @@ class LocalStore(ReadableStore):
     def pin(self, reference: Reference, root: Digest, manifest: Digest) -> None:
         """Give a stored image one more name, or move the name to it. Idempotent.
 
-        Raises `NotFound` if some of the image is missing, and leaves the name as it was.
+        Raises `NotFound` if some of the image is missing, and leaves the name as it was, and
+        `InvalidReference` for the digest of something else.
         """
+        if reference.digest not in {None, root}:
+            text = str(reference)
+            message = f"this digest is not {root}"
+            raise InvalidReference(message, text=text, position=text.index("@"))
         with self.ingest() as ingest:
             ingest.pin(reference, root, manifest)
 
