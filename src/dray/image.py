@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.errors import Ambiguous, InvalidReference, NotFound
+from dray.errors import Ambiguous, InvalidDigest, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.model.reference import Reference
@@ -128,7 +128,7 @@ class Store(LocalStore):
         )
 
     def get(self, name: str | Digest) -> Image:
-        """Return an image by reference, image id or unique prefix of an id.
+        """Return an image by reference, image id, unique prefix of an id, or manifest's digest.
 
         ``store:`` before it is passed over, here and where images are removed or given names.
         Raises `NotFound`, and `InvalidReference` for what can be none of these.
@@ -136,7 +136,7 @@ class Store(LocalStore):
         text = self._bare(str(name))
         whole = re.fullmatch(_ID, text)
         if whole is not None:
-            return self._by_id(whole.group(1), text)
+            return self._by_manifest(text) or self._by_id(whole.group(1), text)
         try:
             ref = self.find(Reference.parse(text).with_default_tag())
         except InvalidReference:
@@ -149,7 +149,17 @@ class Store(LocalStore):
             return self._by_id(text, text)
         if (prefix := re.fullmatch(_LONG_PREFIX, text)) is not None:
             return self._by_id(prefix.group(1), text)
+        if (found := self._by_manifest(text)) is not None:  # sha512
+            return found
         raise _not_there(text)
+
+    def _by_manifest(self, text: str) -> Image | None:
+        """Return the image of a manifest; None for what is no digest, or that of anything else."""
+        try:
+            record = self.image(Digest.parse(text))
+        except InvalidDigest:
+            return None
+        return None if record is None else Image(self, self.root_of(record.manifest), record)
 
     def _by_id(self, prefix: str, text: str) -> Image:
         records = self.images_by_id(prefix)
@@ -181,6 +191,8 @@ class Store(LocalStore):
     def remove(self, image: str | Digest, *, force: bool = False) -> Removed:
         """Drop a name, and the image if that was its last one; an id stands for all names.
 
+        The digest of a manifest stands for its own names, and not for those of other manifests
+        of the same id.
         Raises `NotFound`, and `StoreError` for the id of an image that several repositories
         name, unless ``force`` is given.
         """
@@ -188,7 +200,9 @@ class Store(LocalStore):
         reference = self._as_name(self._bare(str(image)))
         if reference is not None:
             return self.remove_name(reference)
-        return self.remove_images(self.images_by_id(found.id.hex), force=force)
+        alone = self._bare(str(image)) == str(found.record.manifest)
+        records = [found.record] if alone else self.images_by_id(found.id.hex)
+        return self.remove_images(records, force=force)
 
     def _here(self, name: str | Digest) -> Image:
         """Return an image as `get` does, for what pulling it first would not help."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dray.errors import NotFound
+from dray.model.digest import Digest
 from dray.testing import FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
@@ -197,3 +198,50 @@ def test_images_without_a_name(dray: Dray, host: str, store: library.Store):
     assert dray("images", "-q", "-f", "dangling=true").stdout == f"{OLD.id}\n"
     assert dray("rm", OLD.id[7:15]).returncode == 0
     assert host
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["a tag", "an index"])
+def test_images_without_a_tag_are_removed_without_touching_any_name(
+    dray: Dray, fake: FakeRegistry, client: library.Client, *, inside: bool
+):
+    """One id, two manifests: the tag has moved from one of them to the other."""
+    layers = [tar_layer({"a": b"1"})]
+    docker = build_image(layers, style="docker", architecture="arm64")
+    oci = build_image(layers, style="oci", architecture="arm64")
+    assert (docker.id, docker.digest != oci.digest) == (oci.id, True)
+    name = f"{fake.host}/app:t"
+    fake.add_image("app", docker, "t")
+    client.pull(name)
+    if inside:
+        platforms = [{"os": "linux", "architecture": name} for name in ("amd64", "arm64")]
+        fake.add_image("app", build_index(list(zip((NEW, oci), platforms, strict=True))), "t")
+        client.pull(name, all_platforms=True)
+    else:
+        fake.add_image("app", oci, "t")
+        client.pull(name)
+    alone = dray("images", "-q", "-f", "dangling=true").stdout.split()
+    assert alone == [docker.digest]
+    before = client.store.names_of(Digest.parse(oci.digest))
+    done = dray("rm", *alone)
+    assert (done.returncode, done.stderr) == (0, "")
+    untagged = [line for line in done.stdout.splitlines() if line.startswith("Untagged")]
+    assert untagged == [f"Untagged: {fake.host}/app@{docker.digest}"]  # which came with the tag
+    assert dray("images", "-q", "-f", "dangling=true").stdout == ""
+    assert client.store.names_of(Digest.parse(oci.digest)) == before
+    assert dray("validate", f"store:{name}").returncode == 0
+    assert client.store.image(Digest.parse(docker.digest)) is None
+
+
+def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store):
+    image = store.get(f"{host}/new:1.0")
+    manifest = str(image.record.manifest)
+    assert store.get(manifest) == store.get(f"store:{manifest}") == image
+    removed = store.remove(manifest)
+    assert {name.tag for name in removed.names} == {None, "1.0"}
+    with pytest.raises(NotFound):
+        store.get(manifest)
+
+
+def test_no_example_removes_what_has_a_name_by_what_a_list_of_others_prints(dray: Dray):
+    for command in ("images", "rm", "gc"):
+        assert "xargs" not in dray(command, "--help").stdout

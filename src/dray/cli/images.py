@@ -27,7 +27,7 @@ EXAMPLES = """\b
 Examples:
   dray images
   dray images --digests 'ghcr.io/acme/*'
-  dray images -q --filter dangling=true | xargs -r dray rm
+  dray images --filter dangling=true
   dray images --filter label=org.example.team=web --filter before=python:3.12
   dray images --json | jq -r '.[].id'
 """
@@ -58,7 +58,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """List the images of the store, by name.
+    """List the images of the store, by name; what has none is removed by `dray gc`.
 
     PATTERN is for names, with * and ? within the parts of a path and ** across them. Of several
     patterns one has to match; all other filters have to hold.
@@ -71,7 +71,7 @@ def command(
         found = store.listing(*patterns, **wanted)
         click.echo(json.dumps([_object(row) for row in found], indent=2))
     elif quiet:
-        ids = dict.fromkeys(line[1] for line in store.lines(*patterns, **wanted))
+        ids = dict.fromkeys(_ids(store, patterns, wanted))
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
     else:
         table = _digests if digests else _table
@@ -111,6 +111,22 @@ def _check_once(given: Mapping[str, object], key: str, called: str) -> None:
     """Refuse a second filter of one kind: all have to hold, and only one could be kept."""
     if key in given:
         raise click.UsageError(f"--filter {called} is given twice")
+
+
+def _ids(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Iterator[str]:
+    """Yield image ids; of images without a tag, what `rm` may be given.
+
+    An image under a second manifest has the same id, and an id stands for all names: where
+    that one is not among them, the first is called by its manifest's digest.
+    """
+    if not wanted.get("dangling"):
+        yield from (line[1] for line in store.lines(*patterns, **wanted))
+        return
+    rows = list(store.listing(*patterns, **wanted))
+    listed = {row.manifest for row in rows}
+    for row in rows:
+        same = {str(image.manifest) for image in store.images_by_id(row.id[len("sha256:") :])}
+        yield row.id if same <= listed else row.manifest
 
 
 def _table(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Columns:

@@ -17,18 +17,19 @@ EXAMPLES = """\b
 Examples:
   dray rm python:3.12-slim
   dray rm 0f5c1c1b9a7e
-  dray images -q --filter dangling=true | xargs -r dray rm
+  dray rm sha256:4abc…
 """
 
 
 @click.command("rm", epilog=EXAMPLES)
-@click.argument("images", nargs=-1, required=True, metavar="NAME|ID…")
+@click.argument("images", nargs=-1, required=True, metavar="NAME|ID|DIGEST…")
 @click.option("-f", "--force", is_flag=True, help="An id: though several repositories name it.")
 @click.pass_context
 def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
     """Remove names, and images with their last name; layers that others use stay.
 
-    An id stands for all names of its image. What is not there keeps nothing else from going.
+    An id stands for all names of its image, the digest of a manifest for those of that one.
+    What is not there keeps nothing else from going. Images without a name: `dray gc`.
     """
     given = [store_name(image, "removed") for image in images]
     store = settings(ctx).store()
