@@ -121,15 +121,20 @@ class Archiving(Connected):
         config, whose DiffIDs have to fit; without one it is a version 1 JSON, from which the
         config is made as for schema1. ``parent`` is the address of an image to put the layer
         on (a bare name means the store). A source of no bytes at all adds no layer.
+        ``platform`` is what the image is for, this machine's by default; with ``parent`` it
+        chooses the image of an index. What ``config`` says counts instead, so beside it a
+        platform without a parent is a `ValueError`.
         ``reference`` gets ``latest`` where it has no tag, and may not have a digest.
 
         Raises `IntegrityError` for what is no tar, `InvalidDocument`, `InvalidReference`,
-        `StoreError`, `Cancelled`, and what reading the parent raises.
+        `PlatformMismatch`, `StoreError`, `Cancelled`, and what reading the parent raises.
         """
         from dray.image import Image
         from dray.model.reference import Reference
         from dray.ops.import_ import ImportOptions, import_layer
 
+        if platform is not None and config is not None and parent is None:
+            raise ValueError("a config says itself which platform its image is for")
         host, into = host_platform(), self._meant(store)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         record = import_layer(
@@ -138,8 +143,9 @@ class Archiving(Connected):
             None if reference is None else Reference.parse_new(reference),
             ImportOptions(
                 wanted or Platform(host.os, host.architecture),
-                config,
-                None if parent is None else Address.parse(parent, bare=Where.STORE),
+                strict=wanted is not None,
+                config=config,
+                parent=None if parent is None else Address.parse(parent, bare=Where.STORE),
             ),
             self._access(store, on_event, cancel),
         )

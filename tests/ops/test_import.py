@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dray
-from dray.errors import IntegrityError, InvalidDocument, InvalidReference, NotFound
+from dray.errors import (
+    IntegrityError,
+    InvalidDocument,
+    InvalidReference,
+    NotFound,
+    PlatformMismatch,
+)
 from dray.model import v1
 from dray.model.reference import Reference
 from dray.ops.packing import Packing
-from dray.testing import FakeRegistry, build_image, compress, sha256, tar_layer
+from dray.testing import FakeRegistry, build_image, build_index, compress, sha256, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,6 +239,65 @@ def test_a_layer_on_top_of_an_image(fake: FakeRegistry, client: Client, style: s
     assert client.import_(io.BytesIO(TAR), "m", parent=name, config=given).config.raw == given
     nil = good(client.import_(io.BytesIO(), "nil", parent=name))
     assert [str(found) for found in nil.config.diff_ids] == list(below.diff_ids)
+
+
+PLATFORMS = [
+    {"os": "linux", "architecture": "amd64"},
+    {"os": "linux", "architecture": "arm64", "variant": "v8"},
+    {"os": "linux", "architecture": "s390x"},
+]
+BOTH = [
+    build_image([tar_layer({each["architecture"]: b"a"})], **each)  # type: ignore[arg-type]
+    for each in PLATFORMS
+]
+
+
+def test_a_platform_chooses_the_parent(fake: FakeRegistry, client: Client):
+    index = build_index(list(zip(BOTH, PLATFORMS, strict=True)))
+    name = f"{fake.host}/app:t"
+    fake.add_image("app", index, "t")
+    client.pull(name, platform="linux/amd64,linux/arm64")
+    for parent in (name, f"store:{name}", f"docker://{name}"):
+        for below, chosen in zip(BOTH[:2], ("linux/amd64", "linux/arm64"), strict=True):
+            image = client.import_(io.BytesIO(TAR), "mine", parent=parent, platform=chosen)
+            assert [str(found) for found in image.config.diff_ids] == [
+                *below.diff_ids,
+                sha256(TAR),
+            ]
+            assert str(image.platform).startswith(chosen)
+        with pytest.raises(PlatformMismatch, match="there is no image for linux/riscv64"):
+            client.import_(io.BytesIO(TAR), "mine", parent=parent, platform="linux/riscv64")
+    given = json.dumps({"rootfs": {"diff_ids": [*BOTH[1].diff_ids, sha256(TAR)]}}).encode()
+    image = client.import_(io.BytesIO(TAR), parent=name, platform="linux/arm64", config=given)
+    assert image.config.raw == given
+    with pytest.raises(NotFound) as saving:  # the index has it, the store has not
+        client.save(name, io.BytesIO(), platform="linux/s390x")
+    with pytest.raises(NotFound) as importing:
+        client.import_(io.BytesIO(TAR), "mine", parent=name, platform="linux/s390x")
+    assert str(importing.value) == str(saving.value)
+
+
+def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, dray: Dray):
+    name = f"{fake.host}/app:arm"
+    fake.add_image("app", BOTH[1], "arm")
+    client.pull(name, platform="linux/arm64")
+    for parent in (name, f"docker://{name}", BOTH[1].id):
+        with pytest.raises(PlatformMismatch, match="is for linux/arm64, not for linux/amd64"):
+            client.import_(io.BytesIO(TAR), "mine", parent=parent, platform="linux/amd64")
+        assert client.import_(io.BytesIO(TAR), parent=parent, platform="linux/arm64")
+        assert client.import_(io.BytesIO(TAR), parent=parent)
+    saved = dray("save", "--platform", "linux/amd64", name)
+    done = dray("import", "--parent", name, "--platform", "linux/amd64", "-", "mine", given="x")
+    assert (done.returncode, done.stderr) == (saved.returncode, saved.stderr)
+
+
+def test_a_platform_beside_a_config(client: Client, dray: Dray, tmp_path: Path):
+    with pytest.raises(ValueError, match="which platform"):
+        client.import_(io.BytesIO(TAR), config=b"{}", platform="linux/amd64")
+    (tmp_path / "config").write_text("{}")
+    done = dray("import", "--config", str(tmp_path / "config"), "--platform", "linux", "-")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--platform" in done.stderr.splitlines()[0]
 
 
 def test_what_is_not_there(client: Client, tmp_path: Path):

@@ -29,7 +29,11 @@ Examples:
     help="A whole config, or a version 1 JSON.",
 )
 @click.option("--parent", metavar="NAME|ADDRESS", help="An image to put the layer on.")
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="Instead of this machine's.",
+)
 @registry_options
 @click.pass_context
 def command(
@@ -50,6 +54,8 @@ def command(
 
     if source == "-" and os.isatty(sys.stdin.fileno()):
         raise click.UsageError("there is no tar on a terminal: name a file, or use a pipe", ctx)
+    if platform is not None and config is not None and parent is None:
+        raise click.UsageError("--config says itself which platform: leave out --platform", ctx)
     chosen = settings(ctx)
     store = chosen.store()
     with make_client(chosen, store, registry) as client, opened(source) as content:

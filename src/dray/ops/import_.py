@@ -12,21 +12,22 @@ from dray.archive.streamed import Unpacked
 from dray.archive.tar import headers
 from dray.content.codec import Replay, detect
 from dray.content.events import Status
-from dray.errors import IntegrityError, InvalidDocument
+from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch
 from dray.model import mediatype
 from dray.model._fields import load_object
+from dray.model.address import Where
 from dray.model.config import MAX_DEPTH, parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
-from dray.model.manifest import Manifest, docker_manifest, oci_manifest, parse
+from dray.model.manifest import Index, Manifest, docker_manifest, oci_manifest, parse
 from dray.model.record import Record
-from dray.ops.content import Content, ContentPuller
+from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.packing import Packing
 from dray.ops.places import open_place
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CopyOptions
 from dray.transfer.derive import imported_config
-from dray.transfer.graph import Selection, select
+from dray.transfer.graph import select
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ if TYPE_CHECKING:
     from dray.model.address import Address
     from dray.model.platform import Platform
     from dray.model.reference import Reference
-    from dray.ops.places import Access
+    from dray.ops.places import Access, Source
     from dray.store import LocalStore
     from dray.store.ingest import Ingest
+    from dray.transfer.graph import Selection
 
 _KEPT = {None, "gzip", "zstd"}  # what layers may be compressed with; else they are unpacked
 
@@ -47,9 +49,11 @@ class ImportOptions(Record):
     """What is known of the image besides its layer.
 
     ``config`` is a whole config or a version 1 JSON; ``parent`` is what the layer is put on.
+    With ``strict`` somebody asked for the platform, and the parent has to be for it.
     """
 
     platform: Platform
+    strict: bool = False
     config: bytes | None = None
     parent: Address | None = None
 
@@ -111,17 +115,23 @@ class _Import:
                 access.cancel,
                 verify_signatures=True,
             )
-            if source.shown is not None:
-                document = source.place.document(source.shown)
-                assert isinstance(document, Manifest)  # noqa: S101 - images have no other
-                chosen = Selection((), source.shown, document)
-            else:
-                wanted = self._options.platform
-                chosen = select(source.digest, source.document, wanted, source.place.document)
-            content = puller.obtain(chosen, None)
+            options = self._options
+            try:
+                wanted = Wanted(options.platform, strict=True) if options.strict else None
+                content = puller.obtain(self._chosen(source), wanted)
+            except PlatformMismatch as error:
+                error.subject = address.name if address.where is Where.STORE else str(address)
+                raise
             manifest = parse(content.manifest, content.media_type)
             assert isinstance(manifest, Manifest)  # noqa: S101 - schema1 has been converted
             return content, manifest
+
+    def _chosen(self, source: Source) -> Selection:
+        """Find the parent's image: what a name of the store shows, unless a platform is wanted."""
+        digest, document = source.digest, source.document
+        if source.shown is not None and not (self._options.strict and isinstance(document, Index)):
+            digest, document = source.shown, source.place.document(source.shown)
+        return select(digest, document, self._options.platform, source.place.document)
 
     def layer(self, stream: Raw) -> Receipt | None:
         """Store the layer; None where there is nothing."""
