@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from dray.model.reference import Reference
 from dray.store import backup
 from dray.store.blobs import BlobFiles
 from dray.store.check import remove_damaged
-from dray.store.db import alone
+from dray.store.db import VERSION, alone
 from dray.testing import (
     Answer,
     FakeRegistry,
@@ -450,6 +451,26 @@ def test_rebuild_of_nothing(store: library.Store):
 # The command
 
 
+@pytest.mark.parametrize("open_", [False, True], ids=["closed", "in its log"])
+def test_fsck_rebuild_leaves_a_newer_database_alone(
+    dray: Dray, store: library.Store, name: str, *, open_: bool
+):
+    store.close()
+    connection = sqlite3.connect(store.path / "dray.db")
+    connection.execute("PRAGMA user_version=9")
+    if not open_:
+        connection.close()
+    refused = dray("images")
+    assert "the store has version 9" in refused.stderr
+    done = dray("fsck", "--rebuild")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", refused.stderr)
+    assert not list(store.path.glob("*.damaged*"))
+    connection.close()
+    with contextlib.closing(sqlite3.connect(store.path / "dray.db")) as connection:
+        connection.execute(f"PRAGMA user_version={VERSION}")
+    assert dray("show", name).returncode == 0
+
+
 def test_fsck_says_what_is_wrong_and_mends_it(dray: Dray, store: library.Store, name: str):
     done = dray("fsck")
     assert (done.returncode, done.stderr) == (0, "")
@@ -468,6 +489,20 @@ def test_fsck_says_what_is_wrong_and_mends_it(dray: Dray, store: library.Store, 
     assert done.returncode == 0
     assert done.stdout.splitlines()[1:2] == ["  mended"]
     assert dray("fsck").returncode == 0
+
+
+def test_fsck_advises_what_helps(dray: Dray, store: library.Store, name: str):
+    damage(store, FIRST.layers[0].digest)
+    store.untag(name)
+    done = dray("fsck")
+    assert (done.returncode, "--repair" in done.stdout) == (5, True)  # its name by digest is left
+    with store.ingest() as ingest, ingest.db.write() as connection:
+        connection.execute("DELETE FROM refs")
+    done = dray("fsck")
+    assert (done.returncode, "--repair" in done.stdout) == (5, False)
+    assert done.stdout.splitlines()[-1] == "  dray gc removes what is in no image with a name"
+    assert dray("gc").returncode == 0
+    assert dray("fsck").stdout.endswith(": good\n")
 
 
 def test_fsck_that_cannot_mend(dray: Dray, store: library.Store, fake: FakeRegistry, name: str):

@@ -14,7 +14,7 @@ from dray.cli.main import DONE, FAILED, INTEGRITY, settings
 from dray.cli.options import make_client, registry_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dray.cli.main import Settings
     from dray.image import Store
@@ -133,9 +133,17 @@ def _lines(checked: Checked, mended: Repaired | None) -> list[str]:
     looked = f"{render.count(checked.blobs, 'blob')}, {render.size(checked.size)}"
     left = len(checked.problems) if mended is None else len(mended.left)
     lines.append(f"{looked}: {render.count(left, 'problem') if left else 'good'}")
-    if left and mended is None:
-        lines.append("  dray fsck --repair fetches what is damaged again from where it came")
+    if mended is None:
+        lines += _advice(checked.problems)
     return [render.printable(line) for line in lines]
+
+
+def _advice(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield what helps: what no name needs is not fetched again, it only takes room."""
+    if any(problem.names for problem in problems):
+        yield "  dray fsck --repair fetches what is damaged again from where it came"
+    if not all(problem.names for problem in problems):
+        yield "  dray gc removes what is in no image with a name"
 
 
 def _as_json(checked: Checked, mended: Repaired | None) -> str:

@@ -278,10 +278,7 @@ class Database:
         found = self._version()
         if found > VERSION:
             self.close()
-            raise StoreError(
-                f"{self.path}: the store has version {found}, this dray knows up to {VERSION}",
-                hint="use a newer dray, or another --store",
-            )
+            raise _too_new(self.path, found)
         return found
 
     def _migrate(self) -> None:
@@ -295,6 +292,22 @@ class Database:
                 for statement in step.split(";"):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `StoreError` for a database of a newer version; any other, damaged or not, will do."""
+    found = 0
+    with contextlib.suppress(sqlite3.Error):  # damaged, or not there
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        with contextlib.closing(connection):
+            found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if found > VERSION:
+        raise _too_new(path, found)
+
+
+def _too_new(path: Path, found: int) -> StoreError:
+    message = f"{path}: the store has version {found}, this dray knows up to {VERSION}"
+    return StoreError(message, hint="use a newer dray, or another --store")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -181,7 +181,7 @@ class LocalStore(ReadableStore):
         """Make the database anew from the blobs, with the names from the copy that is kept.
 
         The old one stays beside it as ``dray.db.damaged``. Raises `StoreError` while another
-        process is adding to the store.
+        process is adding to the store, and for a database of a newer version.
         """
         from dray.store.rebuild import Rebuilt, rebuild
 

@@ -18,7 +18,7 @@ from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest, digest_of, parse
 from dray.model.record import Record
 from dray.store import backup, images, leases, refs
-from dray.store.db import Database, alone
+from dray.store.db import Database, alone, check_replaceable
 from dray.store.locks import fsync_directory, give_to_owner
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Rebuilt(Record):
 def rebuild(root: Path, path: Path, files: BlobFiles) -> Rebuilt:
     """Make the database at ``path`` anew; what is there is kept beside it, as ``….damaged``.
 
-    Raises `StoreError` while anybody is adding to the store, and leaves all as it was.
+    Raises `StoreError` while anybody is adding to the store, and for a database of a newer
+    version, and leaves all as it was.
     """
     new = path.with_name(f"{path.name}.new")
     with alone(path), _set_aside(path):
@@ -73,6 +74,7 @@ def rebuild(root: Path, path: Path, files: BlobFiles) -> Rebuilt:
 @contextlib.contextmanager
 def _set_aside(path: Path) -> Iterator[None]:
     """Move the database and its logs out of the way, and back if the block fails."""
+    check_replaceable(path)
     kept = path.with_name(f"{path.name}.damaged")
     moved = [suffix for suffix in ("", *_LOGS) if path.with_name(path.name + suffix).exists()]
     if "" in moved:  # else what is kept is all that there is: an earlier attempt was killed
