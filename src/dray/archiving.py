@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from dray.config import host_platform
+from dray.config import host_platform, path_of
 from dray.connected import Connected
 from dray.model.address import Address, Where
 from dray.model.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import BinaryIO
 
     from dray.content.cancel import CancelToken
@@ -62,7 +62,7 @@ class Archiving(Connected):
         images = [each for each in given if isinstance(each, Image)]
         return save(
             [_address(each) for each in given],
-            Path(output) if isinstance(output, str | os.PathLike) else output,
+            path_of(output, "output") if isinstance(output, str | os.PathLike) else output,
             SaveOptions(host, wanted, format),
             _finding(images, self._access(store, on_event, cancel)),
         )
@@ -96,7 +96,7 @@ class Archiving(Connected):
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         loaded = load(
             into,
-            Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source),
+            _read_from(source),
             LoadOptions(host, wanted, CopyOptions(jobs=self._transfers.jobs)),
             cancel or CancelToken(),
             on_event or ignore,
@@ -139,7 +139,7 @@ class Archiving(Connected):
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         record = import_layer(
             into,
-            Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source),
+            _read_from(source),
             None if reference is None else Reference.parse_new(reference),
             ImportOptions(
                 wanted or Platform(host.os, host.architecture),
@@ -150,6 +150,12 @@ class Archiving(Connected):
             self._access(store, on_event, cancel),
         )
         return Image(into, record.manifest, record)
+
+
+def _read_from(source: str | os.PathLike[str] | BinaryIO) -> Path | Raw:
+    return (
+        path_of(source, "source") if isinstance(source, str | os.PathLike) else cast("Raw", source)
+    )
 
 
 def _address(given: str | Image) -> Address:

@@ -38,7 +38,8 @@ class Client(Reading, Archiving, Configured):
     second, over all connections. ``split`` is over how many connections one large blob may
     come; without it dray decides, and 1 forbids it. Where one of these and ``insecure`` is
     None, the variable ``DRAY_JOBS`` (and so on) decides. ``on_request`` is told of each
-    request that was answered. Raises `ValueError` for numbers that make no sense.
+    request that was answered. Raises `ValueError` for numbers that make no sense and,
+    as all calls do, for empty paths.
     """
 
     def pull(

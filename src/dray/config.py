@@ -129,6 +129,16 @@ class Transfers(Record):
         return chosen
 
 
+def path_of(text: str | os.PathLike[str], what: str) -> Path:
+    """Return ``text`` as a path; raises `ValueError` for an empty one.
+
+    It would stand for the current directory, which nobody means who says nothing.
+    """
+    if not os.fspath(text):
+        raise ValueError(f"{what}: the path is empty")
+    return Path(text)
+
+
 def parse_rate(text: str) -> float:
     """Read bytes a second: ``500000``, ``1.5M``, ``10MiB``; raises `ValueError`.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.config import SPLIT, Config, Transfers
+from dray.config import SPLIT, Config, Transfers, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -55,14 +55,16 @@ class Connected:
         self._store: Store | None = None
         self._store_path: Path | None = None
         if isinstance(store, str | os.PathLike):
-            self._store_path = Path(store).absolute()
+            self._store_path = path_of(store, "store").absolute()
         elif store is not None:
             self._store = _checked(store)
         self._own_store = self._store is None
         self._stores: dict[Path, Store] = {}
         self._credentials = credentials
-        self._authfile = authfile
-        self._registries_conf = registries_conf
+        self._authfile = None if authfile is None else path_of(authfile, "authfile")
+        self._registries_conf = (
+            None if registries_conf is None else path_of(registries_conf, "registries_conf")
+        )
         self._foreign = foreign
         self._on_request = on_request
         self._lock = threading.Lock()
@@ -106,7 +108,7 @@ class Connected:
             return _checked(store)
         from dray.image import Store
 
-        path = Path(store).absolute()
+        path = path_of(store, "store").absolute()
         with self._lock:
             if path not in self._stores:
                 self._stores[path] = Store(path)
@@ -173,10 +175,10 @@ class Connected:
         """Return what the environment says, under what the parameters say."""
         config = Config.from_environment()
         if self._authfile is not None:
-            file = Path(self._authfile)
+            file = self._authfile
             config = config.replace(auth_files=(file,), login_file=file, auth_file_alone=True)
         if self._registries_conf is not None:
-            config = config.with_registries_conf(Path(self._registries_conf))
+            config = config.with_registries_conf(self._registries_conf)
         return config
 
 

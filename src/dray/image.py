@@ -6,7 +6,6 @@ import contextlib
 import functools
 import io
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.errors import Ambiguous, InvalidDigest, InvalidReference, NotFound
@@ -45,17 +44,17 @@ class Store(LocalStore):
     """A local store of images.
 
     ``path`` is a directory, made on the first write; without it the one that the command
-    uses. Any number of threads and processes may use a store at once.
+    uses. Any number of threads and processes may use a store at once. Raises `ValueError` for
+    an empty path.
     """
 
     def __init__(
         self, path: str | os.PathLike[str] | None = None, *, limits: Limits | None = None
     ) -> None:
-        if path is None:
-            from dray.config import Config
+        from dray.config import Config, path_of
 
-            path = Config.from_environment().store
-        super().__init__(Path(path), limits=limits)
+        found = Config.from_environment().store if path is None else path_of(path, "store")
+        super().__init__(found, limits=limits)
 
     def __repr__(self) -> str:
         return f"<Store {self.path}>"

@@ -14,6 +14,7 @@ import click
 from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
+from dray.cli.paths import Place
 from dray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _CHUNK = 256 * 1024
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Place(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write to a file, which is there once all of it is verified.",
 )

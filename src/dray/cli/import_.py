@@ -11,6 +11,7 @@ import click
 
 from dray.cli.main import opened, settings
 from dray.cli.options import make_client, registry_options
+from dray.cli.paths import Place
 
 EXAMPLES = """\b
 Examples:
@@ -21,11 +22,11 @@ Examples:
 
 
 @click.command("import", epilog=EXAMPLES)
-@click.argument("source", metavar="FILE|DIR|-")
+@click.argument("source", type=Place(readable=False), metavar="FILE|DIR|-")
 @click.argument("reference", metavar="[NAME[:TAG]]", required=False)
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=Place(path_type=Path, exists=True, dir_okay=False),
     help="A whole config, or a version 1 JSON.",
 )
 @click.option("--parent", metavar="NAME|ADDRESS", help="An image to put the layer on.")

@@ -9,6 +9,7 @@ import click
 
 from dray.cli.main import opened, settings
 from dray.cli.options import plain_client
+from dray.cli.paths import Place
 
 EXAMPLES = """\b
 Examples:
@@ -19,7 +20,15 @@ Examples:
 
 
 @click.command("load", epilog=EXAMPLES, context_settings={"allow_extra_args": True})
-@click.option("-i", "--input", "source", default="-", metavar="PATH", help="From; - is a pipe.")
+@click.option(
+    "-i",
+    "--input",
+    "source",
+    type=Place(readable=False),
+    default="-",
+    metavar="PATH",
+    help="From; - is a pipe.",
+)
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
 @click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
 @click.pass_context

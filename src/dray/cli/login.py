@@ -9,6 +9,7 @@ import click
 
 from dray.cli.main import say, settings
 from dray.cli.options import ask_password, plain_client, print_request
+from dray.cli.paths import Place
 
 EXAMPLES = """\b
 Examples:
@@ -25,7 +26,7 @@ Examples:
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
 @click.option(
     "--authfile",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Place(path_type=Path, dir_okay=False),
     help="The file to keep them in, instead of podman's and skopeo's.",
 )
 @click.option("--insecure", is_flag=True, default=None, help="Accept any certificate, plain http.")

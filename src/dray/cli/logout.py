@@ -8,6 +8,7 @@ import click
 
 from dray.cli.main import say
 from dray.cli.options import plain_client
+from dray.cli.paths import Place
 
 EXAMPLES = """\b
 Examples:
@@ -22,7 +23,7 @@ Examples:
 @click.option("--all", "everywhere", is_flag=True, help="Forget all that the file holds.")
 @click.option(
     "--authfile",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Place(path_type=Path, dir_okay=False),
     help="The file to take them from, instead of podman's and skopeo's.",
 )
 @click.pass_context

@@ -14,6 +14,7 @@ import click
 
 from dray import __version__, errors
 from dray.cli import signals
+from dray.cli.paths import Place
 from dray.cli.render import describe
 from dray.model.record import Record
 
@@ -158,7 +159,7 @@ class _Commands(click.Group):
 )
 @click.option(
     "--store",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Place(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Where images are kept (DRAY_STORE; ~/.local/share/dray).",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dray.cli.main import say
+from dray.cli.paths import Place
 from dray.cli.render import printable
 from dray.config import MAX_SPLIT, parse_rate
 from dray.model.address import Address, Where
@@ -36,12 +37,12 @@ _OPTIONS = (
     click.option("--creds", metavar="USER[:PASSWORD]", help="For every registry here that asks."),
     click.option(
         "--authfile",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        type=Place(path_type=Path, dir_okay=False, exists=True),
         help="A file of credentials, instead of those of podman, skopeo and docker.",
     ),
     click.option(
         "--registries-conf",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        type=Place(path_type=Path, dir_okay=False, exists=True),
         help="Instead of the user's and the system's (CONTAINERS_REGISTRIES_CONF).",
     ),
     click.option(

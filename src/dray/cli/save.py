@@ -11,6 +11,7 @@ import click
 
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
+from dray.cli.paths import Place
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -27,7 +28,14 @@ Examples:
 
 @click.command("save", epilog=EXAMPLES)
 @click.argument("addresses", nargs=-1, required=True, metavar="NAME|ID|ADDRESS…")
-@click.option("-o", "--output", default="-", metavar="PATH", help="Where to; - is a pipe.")
+@click.option(
+    "-o",
+    "--output",
+    type=Place(readable=False),
+    default="-",
+    metavar="PATH",
+    help="Where to; - is a pipe.",
+)
 @click.option(
     "--format",
     "form",

@@ -97,7 +97,7 @@ def give_to_owner(target: int | str, path: str | os.PathLike[str]) -> None:
 
 def make_directory(path: str | os.PathLike[str]) -> None:
     """Make a directory of a store, and let its name survive a loss of power. Idempotent."""
-    around = os.path.dirname(path)  # noqa: PTH120 - a string
+    around = os.path.dirname(path) or "."  # noqa: PTH120 - a string
     with _making:  # until it has its owner nobody may put anything into it
         if os.path.isdir(path):  # noqa: PTH112 - as above
             return
