@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -630,6 +631,17 @@ def test_a_store_that_cannot_be(dray: Dray, name: str, tmp_path: Path, fake: Fak
     assert file.read_text() == "a file"
     assert fake.requests == []  # it is known before anything is fetched
     assert dray("--store", str(file), "pull", name).returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [("import", "-", "x:1"), ("load",), ("load", "-i", "-")])
+def test_a_closed_stdin_is_no_archive(dray: Dray, arguments: tuple[str, ...]):
+    command = f"{shlex.join([sys.executable, '-m', 'dray', *arguments])} <&-"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=dray.environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("dray: standard input is closed")
+    assert dray("images", "-q").stdout == ""
 
 
 @pytest.fixture

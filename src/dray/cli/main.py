@@ -276,4 +276,6 @@ def opened(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
     """Return a path as it is, and for ``-`` standard input without a buffer in between."""
     if source != "-":
         return contextlib.nullcontext(source)
+    if sys.__stdin__ is None:  # closed (`<&-`): an empty one would be taken for what was meant
+        raise click.UsageError("standard input is closed: name a file, or use a pipe")
     return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
