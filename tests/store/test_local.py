@@ -286,6 +286,13 @@ def test_a_file_that_is_no_database_is_a_store_error(store: LocalStore) -> None:
         list(store.named_images())
 
 
+def test_a_directory_in_place_of_the_database(store: LocalStore) -> None:
+    (store.path / "dray.db").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"dray\.db: the .* cannot be opened: Is a dir") as caught:
+        list(store.named_images())
+    assert "--rebuild" in caught.value.hint
+
+
 AS_NOBODY = """
 import os, sys, urllib.parse, urllib.request
 from pathlib import Path
@@ -293,16 +300,17 @@ from dray.store import LocalStore
 from dray.errors import StoreError
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # may not see the interpreter any more
 store = LocalStore(Path(sys.argv[1]))
-print(*[name for name, _, _ in store.named_images()])
 try:
+    print(*[name for name, _, _ in store.named_images()])
     store.ingest()
 except StoreError as error:
     print(error)
+    print(error.hint)
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_a_store_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
+def as_nobody(*, readable: bool) -> list[str]:
+    """Read a store of somebody else's, and return what is said."""
     import tempfile
     from pathlib import Path
 
@@ -311,6 +319,7 @@ def test_a_store_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
         store = LocalStore(Path(directory) / "store")
         named(store, "alpine:3")
         store.close()
+        (store.path / "dray.db").chmod(0o644 if readable else 0o600)
         source = Path(sys.modules["dray"].__file__ or "").parent.parent
         result = subprocess.run(
             [sys.executable, "-c", AS_NOBODY.format(uid=NOBODY), str(store.path)],
@@ -318,9 +327,21 @@ def test_a_store_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
             text=True,
             check=False,
             env={"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=tmp_path.anchor,
+            cwd=directory,
         )
     assert result.stderr == ""
-    names, refusal = result.stdout.splitlines()
+    return result.stdout.splitlines()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_store_that_cannot_be_written_can_be_read() -> None:
+    names, refusal, _ = as_nobody(readable=True)
     assert names == "docker.io/library/alpine:3"
     assert "cannot be written" in refusal
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_database_that_may_not_be_read() -> None:
+    refusal, hint = as_nobody(readable=False)
+    assert "dray.db: the store's database cannot be opened: Permission denied" in refusal
+    assert "--store" in hint

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.errors import StoreError
 from dray.model.record import Record
+from dray.store.db import REBUILD
 from dray.store.graph import above, closure, parents
 from dray.store.refs import read_name
 
@@ -67,7 +68,7 @@ def check(
             if line != "ok":
                 raise StoreError(
                     f"{db.path}: {line}",
-                    hint="`dray fsck --rebuild` makes it anew from what is in the store",
+                    hint=REBUILD,
                 )
     hashed = _Hashed(files, cancel, on_progress)
     hashed.run()

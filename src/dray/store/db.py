@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TIMEOUT = 30.0  # seconds that a writer waits for another
+REBUILD = "`dray fsck --rebuild` makes it anew from what is in the store"
+_NO_ACCESS = "whoever owns the store can give access; or choose another one with --store"
 FULL = "what has arrived is kept; make room, or choose another place with --store"
 # What SQLite says where there is no room, which it calls an I/O error where it is about a write
 # or about the index of the log.
@@ -266,9 +268,27 @@ class Database:
                 hint = FULL
             if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}:
                 raise StoreError(f"{self.path}: no space left on device", hint=hint) from error
+            if code & 0xFF == sqlite3.SQLITE_CANTOPEN and (reason := self._unreadable()):
+                raise reason from error
             if type(error) is sqlite3.DatabaseError:
-                hint = "`dray fsck --rebuild` makes it anew from what is in the store"
+                hint = REBUILD
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
+
+    def _unreadable(self) -> StoreError | None:
+        """Return what keeps the database from being opened, which SQLite does not say."""
+        for suffix in ("", "-wal", "-shm"):
+            path = self.path.with_name(self.path.name + suffix)
+            try:
+                path.open("rb").close()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                denied = isinstance(error, PermissionError)
+                return StoreError(
+                    f"{path}: the store's database cannot be opened: {error.strerror or error}",
+                    hint=_NO_ACCESS if denied else REBUILD,
+                )
+        return None
 
     def _version(self) -> int:
         with self.read() as connection:

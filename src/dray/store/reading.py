@@ -11,7 +11,7 @@ from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
 from dray.store import facts, images, refs
 from dray.store.blobs import BlobFiles
-from dray.store.db import FULL, Database, alone
+from dray.store.db import FULL, REBUILD, Database, alone
 from dray.store.facts import Facts
 from dray.store.oserrors import translated
 
@@ -86,7 +86,7 @@ class ReadableStore:
         if not _is_there(file):
             raise StoreError(
                 f"{file}: the store's database is gone",
-                hint="`dray fsck --rebuild` makes it anew from what is in the store",
+                hint=REBUILD,
             )
 
     def _is_writable(self) -> bool:
