@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATABASE = "dray.db"
-_FILES = {DATABASE, "dray.lock", "names.json", "names.lock", "blobs", "ingest", "leases"}
+_FILES = {
+    DATABASE,
+    "dray.lock",
+    "dray.reserve",
+    "names.json",
+    "names.lock",
+    "blobs",
+    "ingest",
+    "leases",
+}
 _BESIDE = {f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal"}
 _UNFINISHED = {"names.new"}  # of a process that was killed; the next one writes it anew
 _BLOCK = 1 << 20

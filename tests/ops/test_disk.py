@@ -15,6 +15,7 @@ import pytest
 import dray as library
 from dray.errors import StoreError
 from dray.model.digest import Digest
+from dray.store import reserve
 from dray.store.oserrors import translated
 from dray.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
 
@@ -28,7 +29,7 @@ BIG = build_image(
 )
 LAYER = BIG.layers[0]
 SMALL = build_image([tar_layer({"a": b"a"})])
-KEPT = {".part", ".db", ".db-wal", ".db-shm", ".lock"}
+KEPT = {".part", ".db", ".db-wal", ".db-shm", ".lock", ".reserve"}
 
 
 @pytest.fixture
@@ -143,6 +144,7 @@ def test_a_disk_that_is_nearly_full_is_collected(
             connection.execute("DELETE FROM documents")
             connection.execute("DELETE FROM edges")
         store.close()
+    (place / reserve.FILE).unlink()
     fill(place, free * 1024)
     found = store.gc()
     assert (len(set(found.digests)), len(found.digests)) == (1800, 1800)
@@ -211,6 +213,63 @@ def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 broken download" in done.stdout
     assert dray("rm", f"{fake.host}/small:t").returncode == 0
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["closed", "open elsewhere"])
+@pytest.mark.parametrize("how", ["gc", "rm"])
+def test_a_disk_without_any_room_is_collected(
+    dray: Dray,
+    fake: FakeRegistry,
+    mount: Callable[..., Path],
+    store: library.Store,
+    how: str,
+    *,
+    opened: bool,
+):
+    store.close()
+    place = mount("store", "20m")
+    fake.add_image("small", SMALL, "t")
+    fake.add_image("big", BIG, "t")
+    for name in ("small", "big"):
+        assert dray("pull", "-q", f"{fake.host}/{name}:t").returncode == 0
+    if how == "gc":
+        dray("untag", f"{fake.host}/big:t")
+    if opened:
+        assert store.images()
+    fill(place, 0)
+    refused = failed(dray, "tag", f"{fake.host}/small:t", "mine", says="no space left")
+    assert "dray gc" in refused
+    done = dray("gc") if how == "gc" else dray("rm", f"{fake.host}/big:t")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert BIG.id in done.stdout
+    for digest in (BIG.id, LAYER.digest):
+        assert not (place / "blobs" / "sha256" / digest.removeprefix("sha256:")).exists()
+    # There is no plenty of room yet, so none is kept; later there is.
+    assert not (place / reserve.FILE).exists()
+    (place / "ballast").unlink()
+    assert dray("gc").returncode == 0
+    assert (place / reserve.FILE).stat().st_size == reserve.SIZE
+    assert dray("fsck").returncode == 0
+
+
+def test_what_helps_on_a_disk_without_any_room(
+    dray: Dray, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store, tmp_path: Path
+):
+    store.close()
+    fake.add_image("small", SMALL, "t")
+    place = mount("store", "2m")  # too little for a reserve
+    name = f"{fake.host}/small:t"
+    assert dray("pull", "-q", name).returncode == 0
+    assert not (place / reserve.FILE).exists()
+    (tmp_path / "tar").write_bytes(tar_layer({"b": b"b"}))
+    fill(place, 0)
+    for command in (("tag", name, "mine"), ("untag", name), ("import", str(tmp_path / "tar"), "x")):
+        assert "nothing was" in failed(dray, *command, says="no space left")
+    for command in (("gc",), ("rm", name)):
+        assert "128 KB" in failed(dray, *command, says="no space left")
+    assert name.removesuffix(":t") in dray("images").stdout
+    (place / "ballast").unlink()
+    assert dray("rm", name).returncode == 0
 
 
 def test_a_disk_that_is_full_from_the_start(

@@ -25,6 +25,7 @@ from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.packing import Packing
 from dray.ops.places import open_place
 from dray.store.images import ImageRecord
+from dray.store.reserve import advised
 from dray.transfer.copy import CopyOptions
 from dray.transfer.derive import imported_config
 from dray.transfer.graph import select
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from dray.transfer.graph import Selection
 
 _KEPT = {None, "gzip", "zstd"}  # what layers may be compressed with; else they are unpacked
+
+
+_FULL = "nothing was imported; make room: `dray gc` removes what no name holds"
 
 
 class ImportOptions(Record):
@@ -72,7 +76,7 @@ def import_layer(
     what opening the parent raises; then nothing is named.
     """
     emitter = Emitter(access.listener, "" if reference is None else reference.familiar)
-    with store.ingest() as ingest:
+    with advised(_FULL), store.ingest() as ingest:
         work = _Import(store, ingest, options, access, emitter)
         with _opened(source) as stream:
             layer = work.layer(stream)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dray.errors import StoreError
 from dray.model.record import Record
-from dray.store import leases, refs
+from dray.store import leases, refs, reserve
 from dray.store.db import FULL
 from dray.store.garbage import Garbage, Unlinking
 from dray.store.graph import Edges, reachable
@@ -79,6 +79,7 @@ class Collector:
     """One collection."""
 
     def __init__(self, root: Path, files: BlobFiles, db: Database) -> None:
+        self.root = root
         self._leases = root / "leases"
         self._files = files
         self._db = db
@@ -110,7 +111,7 @@ class Collector:
                     if not dropped:
                         removed = self._step(connection, garbage, most)
             except StoreError as error:
-                if error.hint != FULL or most == 1:
+                if error.hint != FULL or (most == 1 and not reserve.give_up(self.root)):
                     raise
                 # The log of the database grows by what is removed; once more, in small steps.
                 seen, most, removed = None, max(1, most // 30), []

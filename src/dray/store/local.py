@@ -9,7 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dray.errors import InvalidReference, StoreError
-from dray.store import refs
+from dray.store import refs, reserve
 from dray.store.db import FULL, Database
 from dray.store.oserrors import translated
 from dray.store.reading import DATABASE, ReadableStore
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from dray.store.rebuild import Rebuilt
     from dray.store.removal import Chosen, Removed
     from dray.store.usage import Usage
+
+
+_CHANGED = "nothing was changed; `dray gc` makes room: it removes what no name holds"
 
 
 class LocalStore(ReadableStore):
@@ -53,6 +56,7 @@ class LocalStore(ReadableStore):
         with self._lock, translated(self.path):
             if db is None:
                 db = self._db = self._db or Database(self.path / DATABASE)
+                reserve.lay(self.path)
         from dray.content.pipeline import Limits
         from dray.store.ingest import Ingest
 
@@ -81,14 +85,18 @@ class LocalStore(ReadableStore):
             text = str(reference)
             message = f"this digest is not {root}"
             raise InvalidReference(message, text=text, position=text.index("@"))
-        with self.ingest() as ingest:
+        with reserve.advised(_CHANGED), self.ingest() as ingest:
             ingest.pin(reference, root, manifest)
 
     def unpin(self, reference: Reference) -> None:
         """Drop one name; the image stays until it is collected. Raises `NotFound`."""
         if self._existing() is None:
             raise refs.not_there(reference)
-        with self.ingest() as ingest, ingest.db.write() as connection:
+        with (
+            reserve.advised(_CHANGED),
+            self.ingest() as ingest,
+            ingest.db.write() as connection,
+        ):
             if refs.find(connection, reference) is None:
                 raise refs.not_there(reference)
             ingest.drop(connection, [reference])
@@ -116,8 +124,16 @@ class LocalStore(ReadableStore):
     def _remove(self, choose: Callable[[sqlite3.Connection], Chosen]) -> Removed:
         from dray.store import removal
 
-        with self.ingest() as ingest:
+        with self._removing() as ingest:
             return removal.remove(ingest, self._collector(ingest), choose)
+
+    @contextlib.contextmanager
+    def _removing(self) -> Iterator[Ingest]:
+        """Begin to remove, on a full disk with the room that was kept for this; keep it anew."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(reserve.advised(reserve.NEEDED))
+            yield reserve.with_room(self.path, lambda: stack.enter_context(self.ingest()))
+        reserve.lay(self.path)
 
     def gc(self, *, dry_run: bool = False) -> Collected:
         """Remove what no name and no operation holds, here or in another process.
@@ -138,7 +154,7 @@ class LocalStore(ReadableStore):
         if dry_run:
             found = Collector(self.path, self._files, db).plan()
         else:
-            with self.ingest() as ingest:
+            with self._removing() as ingest:
                 collector = self._collector(ingest)
                 found = collector.collect()
                 ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)

@@ -8,6 +8,7 @@ from dray.errors import StoreError
 from dray.model.record import Record
 from dray.store import refs
 from dray.store.graph import above, closure, parents
+from dray.store.reserve import with_room
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,11 +38,16 @@ def remove(
     ingest: Ingest, collector: Collector, choose: Callable[[sqlite3.Connection], Chosen]
 ) -> Removed:
     """Drop the names that ``choose`` finds, and of what is below them all that nothing holds."""
-    with ingest.db.write() as connection:
-        chosen = choose(connection)
-        below = closure(connection, chosen.roots)
-        ingest.drop(connection, chosen.names)
-    return Removed(chosen.names, collector.collect(below))
+
+    def drop() -> tuple[list[Reference], set[str]]:
+        with ingest.db.write() as connection:
+            chosen = choose(connection)
+            below = closure(connection, chosen.roots)
+            ingest.drop(connection, chosen.names)
+        return chosen.names, below
+
+    names, below = with_room(collector.root, drop)
+    return Removed(names, collector.collect(below))
 
 
 def names_with(connection: sqlite3.Connection, reference: Reference) -> Chosen:

@@ -1,0 +1,73 @@
+"""Room that is kept for when there is none: what removes from a full disk needs some to begin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from dray.errors import StoreError
+from dray.store.db import FULL
+from dray.store.locks import MODE, give_to_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+FILE = "dray.reserve"
+SIZE = 128 * 1024  # bytes: the log of the database, its index, and some steps of a collection
+_PLENTY = 4 * 2**20  # bytes that have to be free before any are laid by
+# What is said where even that has not been enough.
+NEEDED = "removing takes 128 KB for the database: make room for it elsewhere on this disk first"
+
+
+def lay(root: Path) -> None:
+    """Keep some room, unless that is done or the disk has little. Idempotent."""
+    path = root / FILE
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):
+            if path.lstat().st_size >= SIZE:
+                return
+            path.unlink()
+        found = os.statvfs(root)
+        if found.f_bavail * found.f_frsize < _PLENTY:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, MODE)
+        try:
+            give_to_owner(descriptor, path)
+            os.write(descriptor, os.urandom(SIZE))  # some file systems take zeros for nothing
+        finally:
+            os.close(descriptor)
+
+
+def give_up(root: Path) -> bool:
+    """Give the room back; tell whether there was any."""
+    try:
+        (root / FILE).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def with_room(root: Path, call: Callable[[], T]) -> T:
+    """Call, and where there is no room, once more with what was kept."""
+    try:
+        return call()
+    except StoreError as error:
+        if error.hint != FULL or not give_up(root):
+            raise
+    return call()
+
+
+@contextlib.contextmanager
+def advised(hint: str) -> Iterator[None]:
+    """Say what helps where there is no room: not all that needs some is a download."""
+    try:
+        yield
+    except StoreError as error:
+        if error.hint == FULL:
+            error.hint = hint
+        raise
