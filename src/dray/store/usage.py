@@ -63,7 +63,7 @@ def usage(db: Database, files: BlobFiles, root: Path) -> Usage:
         layers_size=sum(layers),
         parts=len(parts),
         parts_size=sum(parts),
-        database=sum(_sizes(root, "dray.db*")),
+        database=sum(_sizes(root, "dray.*")),
     )
 
 
