@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,9 +108,11 @@ def test_a_full_disk(
 def fill(place: Path, free: int) -> None:
     """Leave ``free`` bytes of a file system."""
     with (place / "ballast").open("wb", buffering=0) as file:
-        with contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
+        for _ in range(3):  # what others have just let go of may come back late
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            time.sleep(0.02)
         file.truncate(file.tell() - free)
 
 
