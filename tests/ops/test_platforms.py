@@ -176,7 +176,7 @@ def test_the_error_of_a_call_names_the_image(client: Client, name: str, call: st
 
 def test_the_error_names_the_parent_of_an_import(client: Client, name: str, dray: Dray):
     layer, said = tar_layer({"a": b"1"}), f"{name}: there is no image for linux/s390x"
-    with pytest.raises(PlatformMismatch, match=f"^{said}$"):
+    with pytest.raises(PlatformMismatch, match=f"^docker://{said}$"):
         client.import_(io.BytesIO(layer), parent=f"docker://{name}", platform="linux/s390x")
     done = dray("inspect", "--no-tags", "--platform=linux/s390x", name)
     assert done.returncode == 3
