@@ -52,6 +52,16 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def read_only(place: Path) -> None:
+    """Mount it anew; a thread that has just done its work may still be closing its file."""
+    command = ["mount", "-o", "remount,ro", str(place)]
+    for _ in range(50):
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.1)
+    subprocess.run(command, check=True)
+
+
 @pytest.fixture
 def name(fake: FakeRegistry) -> str:
     fake.add_image("app", BIG, "t")
@@ -181,7 +191,7 @@ def test_a_broken_download_on_a_disk_that_cannot_be_written(
     client.pull(f"{fake.host}/small:t")
     store.close()
     (place / "ingest" / f"sha256-{'0' * 64}.part").write_bytes(bytes(1000))
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    read_only(place)
     assert store.usage().parts == 1
     with pytest.raises(StoreError, match="cannot be written"):
         store.gc()
@@ -319,7 +329,7 @@ def test_a_read_only_disk(
     fake.add_image("small", SMALL, "t")
     place = mount("store", "20m")
     assert dray("pull", "-q", f"{fake.host}/small:t").returncode == 0
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    read_only(place)
     before = len(fake.requests)
     assert "--store" in failed(dray, "pull", "-q", name, says="cannot be written")
     assert len(fake.requests) == before
