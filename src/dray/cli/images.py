@@ -149,16 +149,21 @@ def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
         names, ids, created, sizes = zip(*some, strict=True)
         repositories, tags = zip(*map(split_name, names), strict=True)
         shown["NAME"] += map(_repository, repositories)
-        shown["TAG"] += [render.printable(tag) if tag else "<none>" for tag in tags]
+        shown["TAG"] += map(_tag, tags)
         shown["ID"] += [image_id[_HEX] for image_id in ids]
         shown["CREATED"] += map(age, created)
         shown["SIZE"] += map(render.size, sizes)
     return shown
 
 
-@functools.cache
+@functools.lru_cache(10_000)
 def _repository(name: str) -> str:
     return render.printable(familiar_name(name)) if name else "<none>"
+
+
+@functools.lru_cache(10_000)
+def _tag(tag: str | None) -> str:
+    return render.printable(tag) if tag else "<none>"
 
 
 def _object(row: Listed) -> dict[str, object]:
