@@ -12,7 +12,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from dray.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item, check_layers
-from dray.archive.files import MAX_DOCUMENTS, check_ended, has, read
+from dray.archive.files import MAX_DOCUMENTS, has, read
+from dray.archive.known import check_ended
 from dray.errors import InvalidDocument, NotFound
 from dray.model import v1
 from dray.model._fields import load_object

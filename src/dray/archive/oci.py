@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held, choose, same_name
-from dray.archive.files import check_ended, has, read, read_document
+from dray.archive.files import has, read, read_document
+from dray.archive.known import check_ended
 from dray.errors import (
     DrayError,
     IntegrityError,

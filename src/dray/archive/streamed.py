@@ -10,16 +10,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from dray.archive.files import (
-    IMPORT,
-    MARKS,
-    MAX_DOCUMENTS,
-    find,
-    is_part,
-    keep,
-    no_archive,
-    outside,
-)
+from dray.archive.files import MAX_DOCUMENTS, find, keep
+from dray.archive.known import IMPORT, MARKS, is_part, no_archive, outside
 from dray.archive.tar import NoTar, UnsafeLink, members
 from dray.content.codec import decompress
 from dray.content.ports import blob_of

@@ -7,7 +7,8 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.archive.files import called, translated
+from dray.archive.files import translated
+from dray.archive.known import called
 from dray.archive.streamed import Unpacked
 from dray.archive.tar import headers
 from dray.content.codec import Replay, detect

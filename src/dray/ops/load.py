@@ -12,18 +12,8 @@ from typing import TYPE_CHECKING
 
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import DockerArchive
-from dray.archive.files import (
-    IMPORT,
-    MAX_DOCUMENTS,
-    Directory,
-    TarFiles,
-    called,
-    check_ended,
-    has,
-    no_archive,
-    read,
-    translated,
-)
+from dray.archive.files import MAX_DOCUMENTS, Directory, TarFiles, has, read, translated
+from dray.archive.known import IMPORT, called, check_ended, no_archive
 from dray.archive.legacy import docker_archive, is_docker_archive
 from dray.archive.oci import INDEX, MARK, OciLayout
 from dray.archive.streamed import StreamedFiles
