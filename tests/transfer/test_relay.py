@@ -121,6 +121,7 @@ def test_a_listener_that_blocks_holds_up_nothing(
     while not store.images():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    assert listener.begun.wait(PATIENCE)  # it is woken some hundredths of a second later
     assert len(listener.heard) == 1
     assert pulling.is_alive()
     listener.go_on.set()
