@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import urllib3
 
 import dray
+from dray.testing import FakeRegistry, build_image, tar_layer
 
 PACKAGE = Path(dray.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -154,7 +156,10 @@ def test_the_arrows_have_no_cycle():
 
 
 def test_modules_are_imported_by_name_only_where_loading_is_lazy():
-    """What `importlib` loads escapes the arrows: only the two lazy tables may do it."""
+    """What `importlib` loads escapes the arrows: only the two lazy tables may do it.
+
+    And the entry, for a module of the standard library.
+    """
     users = {
         str(found.module.relative_to(PACKAGE))
         for found in ALL_IMPORTS
@@ -167,7 +172,7 @@ def test_modules_are_imported_by_name_only_where_loading_is_lazy():
             name.split(".")[-1] in {"__import__", "import_module"} for _, name in calls_of(module)
         )
     }
-    assert users | callers <= {"__init__.py", "cli/main.py"}
+    assert users | callers <= {"__init__.py", "cli/main.py", "cli/entry.py"}
 
 
 def test_the_model_is_pure():
@@ -310,6 +315,46 @@ def test_the_command_starts_light(arguments: list[str]):
     # Its help asks shutil for the terminal's width, which brings the standard codecs along.
     assert not loaded & (LIBRARIES | {"ssl", "asyncio", "importlib.metadata"}) - {"click"}
     assert not {name for name in loaded if name.startswith(("dray.registry", "dray.store"))}
+
+
+def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path):
+    """Half of the time of a small pull is importing."""
+    fake.add_image("app", build_image([tar_layer({"a": b"x"})]), "t")
+    arguments = ["--store", str(tmp_path / "store"), "pull", "-q", f"{fake.host}/app:t"]
+    loaded = loaded_by("-m", "dray", *arguments)
+    assert {"urllib3", "urllib3.http2", "click", "sqlite3"} <= loaded
+    # What urllib3 takes a function from (docs/decisions/0007); what click corrects spelling with.
+    assert not loaded & {"importlib.metadata", "zipfile", "difflib"}
+    assert not loaded & {"rich", "cryptography", "asyncio"}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import urllib3.http2; print(urllib3.http2.version('urllib3'))",
+        "from importlib.metadata import version; print(version('urllib3'))",
+        "import importlib.metadata as m; print(m.distribution('urllib3').version)",
+        "import importlib.metadata._text, importlib.metadata as m; print(m.version('urllib3'))",
+    ],
+)
+def test_what_the_command_defers_is_there_when_it_is_used(use: str):
+    show = f"""
+import sys, dray.cli.entry as entry
+entry._defer_metadata()
+import urllib3
+print("zipfile" in sys.modules)
+{use}
+print("zipfile" in sys.modules)
+from importlib.metadata import PackageNotFoundError, version
+try:
+    version("no-such-package")
+except PackageNotFoundError as error:
+    print(type(error).__module__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", show], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["False", urllib3.__version__, "True", "importlib.metadata"]
 
 
 def test_every_public_name_is_where_the_library_says():

@@ -250,6 +250,7 @@ def test_a_disk_without_any_room_is_collected(
     if opened:
         assert store.images()
     fill(place, 0)
+    laid = (place / reserve.FILE).stat()
     refused = failed(dray, "tag", f"{fake.host}/small:t", "mine", says="no space left")
     assert "dray gc" in refused
     done = dray("gc") if how == "gc" else dray("rm", f"{fake.host}/big:t")
@@ -257,8 +258,10 @@ def test_a_disk_without_any_room_is_collected(
     assert BIG.id in done.stdout
     for digest in (BIG.id, LAYER.digest):
         assert not (place / "blobs" / "sha256" / digest.removeprefix("sha256:")).exists()
-    # There is no plenty of room yet, so none is kept; later there is.
-    assert not (place / reserve.FILE).exists()
+    # There is no plenty of room yet, so none is kept anew; later there is. (A page that the
+    # system gives back late may be all that was needed: then it is the one of before.)
+    with contextlib.suppress(FileNotFoundError):
+        assert os.path.samestat((place / reserve.FILE).stat(), laid)
     (place / "ballast").unlink()
     assert dray("gc").returncode == 0
     assert (place / reserve.FILE).stat().st_size == reserve.SIZE

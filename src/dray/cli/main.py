@@ -127,7 +127,8 @@ class _Commands(click.Group):
             near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
             meant = f"did you mean {near[0]!r}?" if near else "see `dray --help`"
             raise click.UsageError(f"there is no command {args[0]!r}; {meant}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, _written_out(command, rest) if command else rest
 
     def invoke(self, ctx: click.Context) -> Any:
         signals.watch(lambda: _leave(_interrupted()), INTERRUPTED)
@@ -149,6 +150,20 @@ class _Commands(click.Group):
         else:  # help fits a screen
             with formatter.section("Commands"):
                 formatter.write_dl([(title, " ".join(group)) for title, group in _GROUPS.items()])
+
+
+def _written_out(command: click.Command, args: list[str]) -> list[str]:
+    """Write the flags out that come first: to click a short one is a long one misspelt, at first.
+
+    It looks for what was meant, which takes a millisecond and a module.
+    """
+    long = {
+        option.opts[0]: option.opts[1]
+        for option in command.params
+        if isinstance(option, click.Option) and option.is_flag and len(option.opts) > 1
+    }
+    count = next((i for i, arg in enumerate(args) if arg not in long), len(args))
+    return [*(long[arg] for arg in args[:count]), *args[count:]]
 
 
 @click.group(

@@ -9,6 +9,7 @@ import os
 import queue
 import socket
 import ssl
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
     from dray.registry.proxies import Proxy
+
+_WIDE = 1 << 20  # bytes; a blob's first megabyte comes without waiting for its reader
 
 
 class Trust(Record):
@@ -58,9 +61,7 @@ def make_pool(
     """
     scheme, host, port = parts.scheme, parts.hostname or "", parts.port
     options: dict[str, Any] = {"maxsize": keep.connections}
-    if keep.room is not None:
-        room = (socket.SOL_SOCKET, socket.SO_RCVBUF, keep.room)
-        options["socket_options"] = [*HTTPConnection.default_socket_options, room]
+    options["socket_options"] = [*HTTPConnection.default_socket_options, *_taken_in(keep.room)]
     if proxy is not None:
         its = Tls(tls.verify)
         options |= _through(proxy, contexts(its) if proxy.scheme == "https" else None)
@@ -76,6 +77,19 @@ def make_pool(
         assert_hostname=None if tls.verify else False,
         ssl_context=contexts(tls),
     )
+
+
+def _taken_in(room: int | None) -> list[tuple[int, int, int]]:
+    """Return the options that say how many bytes the system takes in before somebody reads them.
+
+    Linux begins with 64 KB and learns. That somebody waits for more widens it at once, and
+    unlike a size that is set it goes on learning; then any byte is worth waking up for again.
+    """
+    if room is not None:
+        return [(socket.SOL_SOCKET, socket.SO_RCVBUF, room)]
+    if sys.platform != "linux":
+        return []
+    return [(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least) for least in (_WIDE, 1)]
 
 
 def _through(proxy: Proxy, context: ssl.SSLContext | None) -> dict[str, Any]:

@@ -43,16 +43,18 @@ class Part:
         return self._size
 
     def append(self, data: Buffer) -> None:
-        """Write ``data`` at the end and tell the followers."""
+        """Write ``data`` at the end and tell the followers; what fits counts, if not all does."""
         view = memoryview(data).cast("B")
         at = self._size
-        while view:
-            count = os.pwrite(self._descriptor, view, at)
-            at += count
-            view = view[count:]
-        with self._grown:
-            self._size = at
-            self._grown.notify_all()
+        try:
+            while view:
+                count = os.pwrite(self._descriptor, view, at)
+                at += count
+                view = view[count:]
+        finally:
+            with self._grown:
+                self._size = at
+                self._grown.notify_all()
 
     def restart(self) -> None:
         """Drop all that is there and begin anew; nobody may be following."""
