@@ -140,7 +140,7 @@ class Connected:
     def _make_session(self, only: Credentials | None = None) -> Session:
         """Make a session; with ``only`` it knows no other credentials than those."""
         from dray.content.retry import RetryPolicy
-        from dray.registry.connections import Trust
+        from dray.registry.certificates import Trust
         from dray.registry.credentials import Credentials, CredentialStore
         from dray.registry.hosts import Hosts
         from dray.registry.proxies import Proxies

@@ -13,7 +13,6 @@ from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.store import LocalStore
-from dray.store.images import record_of
 from dray.store.refs import LOOK
 
 if TYPE_CHECKING:
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from dray.model.platform import Platform
     from dray.ops.history import Step
     from dray.ops.listing import Filters
-    from dray.store.images import ImageRecord, Listed
+    from dray.store.images import ImageRecord
+    from dray.store.listing import Listed
     from dray.store.removal import Removed
 
     StoreOrPath: TypeAlias = "Store | str | os.PathLike[str]"
@@ -74,9 +74,11 @@ class Store(LocalStore):
         ``labels`` for names with values, or with None for any. ``before`` and ``since`` name
         images that those wanted are older and newer than. Raises `NotFound` for these.
         """
+        from dray.store.listing import image_of
+
         rows = self.listing(*patterns, dangling=dangling, labels=labels, before=before, since=since)
         found = {row.manifest: row for row in rows}
-        return [Image(self, Digest.parse(row.root), record_of(row)) for row in found.values()]
+        return [Image(self, Digest.parse(row.root), image_of(row)) for row in found.values()]
 
     def listing(
         self,

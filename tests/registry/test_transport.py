@@ -8,7 +8,8 @@ import pytest
 from dray.content.cancel import CancelToken
 from dray.errors import NetworkError
 from dray.registry.certificates import Tls
-from dray.registry.connections import Keep, make_context, make_pool
+from dray.registry.connections import Keep, make_pool
+from dray.registry.contexts import make_context
 from dray.registry.transport import Request, Response, Transport
 from dray.testing import CutHead, FakeRegistry, Fault
 

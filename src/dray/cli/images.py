@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from dray.image import Store
-    from dray.store.images import Listed
+    from dray.store.listing import Listed
 
     Columns: TypeAlias = dict[str, list[str]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dray.errors import InvalidDigest, InvalidDocument
 from dray.model._fields import Fields, load_object
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 32  # levels of nesting; tools put documents of their own into configs
 
 
-class History(NamedTuple):
+class History(Record):
     """How one layer came to be; ``empty_layer`` marks a step that made none."""
 
     created: str = ""

@@ -11,7 +11,7 @@ from dray.errors import DrayError
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.model.reference import familiar_name, split_name
-from dray.store.images import Listed
+from dray.store.listing import Listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -24,6 +24,13 @@ class Tls(Record):
     pairs: tuple[tuple[Path, Path], ...] = ()
 
 
+class Trust(Record):
+    """A file or directory of authorities that a variable of the environment names."""
+
+    variable: str
+    path: Path
+
+
 class HostCertificates(Record):
     """What a host's ``directory`` holds; None where it has none."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.model.digest import Digest
     from dray.model.manifest import Document
-    from dray.registry.connections import Trust
+    from dray.registry.certificates import Trust
     from dray.registry.hosts import Endpoint
     from dray.registry.identity import Identity
 

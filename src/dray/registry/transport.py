@@ -17,7 +17,7 @@ from dray import __version__
 from dray.errors import NetworkError
 from dray.model.record import Record
 from dray.registry.certificates import Tls
-from dray.registry.connections import Keep, Operation, current, make_context, make_pool
+from dray.registry.connections import Keep, Operation, current, make_pool
 from dray.registry.proxies import Proxies
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
     from dray.content.rate import RateLimit
-    from dray.registry.connections import Trust
+    from dray.registry.certificates import Trust
     from dray.registry.proxies import Proxy
 
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
@@ -258,6 +258,8 @@ class Transport:
     def _context(self, tls: Tls) -> ssl.SSLContext:
         context = self._contexts.get(tls)
         if context is None:
+            from dray.registry.contexts import make_context
+
             context = self._contexts[tls] = make_context(tls, self._trust)
         return context
 

@@ -10,10 +10,11 @@ import json
 import os
 import re
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import DrayError
 from dray.model.digest import Digest
+from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.store.db import alone
 from dray.store.locks import give_to_owner
@@ -30,7 +31,7 @@ MAX_SIZE = 256 * 2**20  # bytes of a copy that is read
 _BETWEEN = b" \t\r\n,}"  # what stands between two rows, and behind the last one
 
 
-class SavedName(NamedTuple):
+class SavedName(Record):
     """A name, what it stands for, and whether it holds that by itself."""
 
     reference: Reference

@@ -149,15 +149,17 @@ class ReadableStore:
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield each name with its image, in the names' order, some hundred rows at a time.
 
-        ``columns`` are some of the fields of `dray.store.images.Listed`; ``tagged``: with a
+        ``columns`` are some of the fields of `dray.store.listing.Listed`; ``tagged``: with a
         tag, or not. A name by digest is left out where its repository has a tag for the same
         document. ``unnamed`` images, which no name leads to, follow, the newest first. The
         calling thread must not write to the store in between.
         """
+        from dray.store import listing
+
         db = self._existing()
         if db is not None:
             with db.snapshot() as connection:
-                yield from images.list_images(connection, columns, tagged=tagged, unnamed=unnamed)
+                yield from listing.list_images(connection, columns, tagged=tagged, unnamed=unnamed)
 
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) that an image's blobs came from, latest first."""
