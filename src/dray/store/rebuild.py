@@ -117,11 +117,14 @@ class _Rebuild:
                     self._add(connection, own, own, document, children)
                 else:
                     old.append((own, document))
+            named: dict[Digest, list[str]] = {}
+            for name in names:
+                named.setdefault(name.root, []).append(str(name.manifest))
             for own, signed in old:
-                self._add_schema1(connection, own, signed, names)
-            kept = [name for name in names if self._set_name(connection, name)]
-        lost = tuple(name.reference.familiar for name in names if name not in kept)
-        return Rebuilt(count, len(kept), lost)
+                self._add_schema1(connection, own, signed, named)
+            lost = [name for name in names if not self._set_name(connection, name)]
+        missed = tuple(name.reference.familiar for name in lost)
+        return Rebuilt(count, len(names) - len(lost), missed)
 
     def _documents(self) -> Iterator[tuple[str, Document]]:
         """Yield each blob that is a manifest or index, by its digest as text."""
@@ -185,17 +188,16 @@ class _Rebuild:
         connection: sqlite3.Connection,
         own: str,
         signed: Schema1,
-        names: list[backup.SavedName],
+        named: dict[Digest, list[str]],
     ) -> None:
         """Find the manifest that was made of a schema1 document: a name says so, or its layers."""
-        known_as = str(digest_of(signed))
+        known_as = digest_of(signed)
         layers = tuple(
             str(layer.blob_sum) for layer in reversed(signed.layers) if not layer.throwaway
         )
-        made = [str(name.manifest) for name in names if str(name.root) == known_as]
-        made += self._by_layers.get(layers, [])
+        made = [*named.get(known_as, []), *self._by_layers.get(layers, [])]
         found = [manifest for manifest in made if manifest in self._sizes][:1]
-        self._add(connection, own, known_as, signed, found)
+        self._add(connection, own, str(known_as), signed, found)
 
     def _set_name(self, connection: sqlite3.Connection, name: backup.SavedName) -> bool:
         """Give a name back if its image is whole."""
