@@ -333,7 +333,23 @@ def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path):
     [
         "import urllib3.http2; print(urllib3.http2.version('urllib3'))",
         "from importlib.metadata import version; print(version('urllib3'))",
+        "import importlib.metadata; print(importlib.metadata.version('urllib3'))",
         "import importlib.metadata as m; print(m.distribution('urllib3').version)",
+        (
+            "import importlib.util as u; u.find_spec('importlib.metadata').loader.path\n"
+            "import importlib.metadata as m; print(m.version('urllib3'))"
+        ),
+        (
+            "from threading import Thread\n"
+            "from importlib.metadata import version\n"
+            "found = []\n"
+            "sys.setswitchinterval(1e-6)\n"
+            "use = lambda: found.append(version('urllib3'))\n"
+            "threads = [Thread(target=use) for _ in range(8)]\n"
+            "for each in threads: each.start()\n"
+            "for each in threads: each.join()\n"
+            "print(*set(found[7:]))"
+        ),
         "import importlib.metadata._text, importlib.metadata as m; print(m.version('urllib3'))",
     ],
 )

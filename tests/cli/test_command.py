@@ -115,6 +115,26 @@ def test_every_command_has_examples(dray: Dray, command: str):
     assert all(f"dray {command}" in line for line in shown)
 
 
+def test_a_name_that_fails_keeps_no_other_from_being_pulled(dray: Dray, fake: FakeRegistry):
+    images = [build_image([tar_layer({"a": text})]) for text in (b"1", b"2")]
+    for tag, image in zip(("one", "two"), images, strict=True):
+        fake.add_image("app", image, tag)
+    host = fake.host
+    names = (f"{host}/app:one", f"{host}/app:no", f"{host}/none:x", f"{host}/app:two")
+    for progress in ("plain", "tty", "json"):
+        done = dray("pull", "--progress", progress, *names)
+        assert done.returncode == 3
+        assert done.stdout.split() == [image.id for image in images]
+        errors = [line for line in done.stderr.splitlines() if line.startswith("dray: ")]
+        assert [error.partition(": not found")[0] for error in errors] == [
+            f"dray: {name}" for name in names[1:3]
+        ]
+    # Names that no image can have are seen before anything is asked for.
+    asked = len(fake.requests)
+    assert dray("pull", names[0], "app:").returncode == 2
+    assert len(fake.requests) == asked
+
+
 def test_pull_help_names_every_option(dray: Dray):
     text = dray("pull", "--help").stdout
     options = "all-tags platform quiet progress creds authfile insecure jobs timeout retries"
@@ -153,7 +173,7 @@ def test_nothing_is_asked_for(dray: Dray):
         (["show", "https://127.0.0.1:1/x"], "names are written without https://"),
         (["images", "pattern", "extra"], "extra"),
         (["show"], "Missing argument"),
-        (["show", "a", "b"], "b"),
+        (["show", "a", "--digests"], "--digests"),
         (["show", "Upper"], "lower-case"),
         (["--nothing"], "--nothing"),
         (["load", "out/x.tar"], "named by an option: -i out/x.tar"),
@@ -462,6 +482,20 @@ def test_show_by(dray: Dray, pulled: str, key: str):
     assert "A=b=c" in done.stdout
     for piece in IMAGE.layers:
         assert piece.digest.removeprefix("sha256:")[:12] in done.stdout
+
+
+def test_show_several(dray: Dray, pulled: str):
+    one = dray("show", pulled).stdout
+    assert dray("show", pulled, IMAGE.id).stdout == f"{one}\n{one}"
+    done = dray("show", "no", pulled, "neither")
+    assert (done.returncode, done.stdout) == (3, one)
+    assert [line.split()[1] for line in done.stderr.splitlines() if line[0] != " "] == [
+        "no:",
+        "neither:",
+    ]
+    decoder, text = json.JSONDecoder(), dray("show", "--json", pulled, pulled).stdout
+    first, end = decoder.raw_decode(text)
+    assert decoder.raw_decode(text[end:].lstrip())[0] == first
 
 
 def test_show_as_json(dray: Dray, pulled: str):

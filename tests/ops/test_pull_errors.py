@@ -1215,6 +1215,25 @@ def test_what_is_said_to_be_kept_is_what_is_there(
     assert abs(float(found[2]) * unit - LAYER.size) < 0.06 * 1e6
 
 
+@pytest.mark.parametrize("options", [[], ["-q"], ["--progress=tty"]], ids=["plain", "quiet", "tty"])
+def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
+    fake: FakeRegistry, name: str, dray: Dray, store: library.Store, options: Sequence[str]
+):
+    small = build_image([tar_layer({"small": b"x"})])
+    fake.add_image("small", small, "t")
+    first = f"{fake.host}/small:t"
+    fake.inject(Fault(Cut(after=500_000), path=LAYER.digest, times=1))
+    fake.inject(Fault(Cut(after=0), path=LAYER.digest, skip=1))
+    done = dray("pull", *options, "--retries", "1", first, name, f"{fake.host}/small:no")
+    assert (done.returncode, done.stdout) == (6, f"{small.id}\n")
+    told = done.stderr[done.stderr.index("dray: ") :].splitlines()
+    assert re.fullmatch(r"  [\d.]+ of [\d.]+ [kM]B are kept, the next pull goes on .*", told[1])
+    assert part_size(store, LAYER.digest) == 500_000
+    # What is not there has nothing that could be kept.
+    assert [line for line in told[2:] if "kept" in line] == []
+    assert told[-1].startswith(f"dray: {fake.host}/small:no: not found")
+
+
 def test_an_interrupt_before_anything_arrived(fake: FakeRegistry, name: str, dray: Dray):
     fault = fake.inject(Fault(Delay(60), path="/manifests/"))
     process = dray.start("pull", name)

@@ -6,7 +6,9 @@ import gc
 import importlib
 import os
 import sys
+import threading
 import types
+from importlib.machinery import PathFinder
 from typing import Any, NoReturn
 
 _METADATA = "importlib.metadata"
@@ -49,19 +51,22 @@ def _defer_metadata() -> None:
     urllib3 does the latter, to be ready for HTTP/2, which costs 5 ms of the 75 that a pull
     takes to start (docs/decisions/0007). A process of somebody else is left as it is.
     """
-    if _METADATA in sys.modules:
+    spec = PathFinder.find_spec(_METADATA, importlib.__path__)
+    if _METADATA in sys.modules or spec is None:
         return
     stand_in: Any = types.ModuleType(_METADATA)
+    lock = threading.Lock()
 
     def version(name: str) -> str:
         return str(find("version")(name))
 
     def find(name: str) -> Any:
-        if sys.modules.get(_METADATA) is stand_in:
-            del sys.modules[_METADATA]
+        with lock:
+            if sys.modules.get(_METADATA) is stand_in:
+                del sys.modules[_METADATA]
         return getattr(importlib.import_module(_METADATA), name)
 
-    stand_in.__path__ = [f"{importlib.__path__[0]}/metadata"]
-    stand_in.__getattr__ = find
-    stand_in.version = version
+    stand_in.__spec__, stand_in.__path__ = spec, spec.submodule_search_locations
+    stand_in.__getattr__, stand_in.version = find, version
     sys.modules[_METADATA] = stand_in
+    setattr(importlib, _METADATA.rpartition(".")[2], stand_in)

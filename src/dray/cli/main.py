@@ -232,6 +232,8 @@ def failed(error: errors.DrayError, *, debug: bool) -> int:
 
         traceback.print_exception(error)
     say(describe(error))
+    if isinstance(error, errors.NetworkError) and (kept := _kept()):
+        say(f"  {kept}")
     return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
 
 
@@ -253,7 +255,8 @@ def _broken(error: Exception, *, debug: bool) -> int:
 
 
 def _interrupted() -> int:
-    say(f"dray: interrupted{_kept()}")
+    kept = _kept()
+    say(f"dray: interrupted; {kept}" if kept else "dray: interrupted")
     return INTERRUPTED
 
 

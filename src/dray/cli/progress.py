@@ -120,7 +120,7 @@ def kept() -> str:
     if not _tally.current or any(each.status in _LOCAL for each in _tally.layers.values()):
         return ""
     amount = sizes(_tally.current, _tally.total).replace("/", " of ")
-    return f"; {amount} are kept, the next pull goes on from there"
+    return f"{amount} are kept, the next pull goes on from there"
 
 
 def line(event: Event) -> str | None:
@@ -280,8 +280,9 @@ class Json:
 def view(form: str, *, quiet: bool) -> View:
     """Choose how to show progress: ``form`` is auto, plain, tty or json.
 
-    If ``quiet`` only warnings are left, in that form.
+    If ``quiet`` only warnings are left, in that form. What an earlier one has told is forgotten.
     """
+    _tally.layers.clear()
     if form == "json":
         return Json(sys.stderr, quiet=quiet)
     if quiet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from dray.cli.address import registry_name
 from dray.cli.main import settings
-from dray.cli.names import wherever
+from dray.cli.names import one_by_one, wherever
 from dray.cli.options import make_client, registry_options, transfer_options
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def command(
     no_verify_layers: bool,
     no_verify_signatures: bool,
     **registry: Any,
-) -> None:
+) -> int:
     """Fetch images from registries into the store, verified to the last byte.
 
     What is in the store already is not fetched again; an interrupted pull goes on where it
-    stood. Prints the image ids.
+    stood. Prints the image ids. A name that fails keeps none of the others from being pulled.
     """
     from dray.cli.progress import view
     from dray.model.reference import Reference
@@ -75,26 +76,28 @@ def command(
         raise click.UsageError("--all-tags goes with names that have neither tag nor digest", ctx)
     if all_platforms and platform:
         raise click.UsageError("--all-platforms and --platform exclude each other", ctx)
-    shown = view("plain" if chosen.verbose and progress == "auto" else progress, quiet=quiet)
+    form = "plain" if chosen.verbose and progress == "auto" else progress
     store = chosen.store()
     client = make_client(chosen, store, registry, foreign=foreign)
-    try:
-        call = functools.partial(
-            _pull(client, all_tags=all_tags),
-            platform=platform,
-            all_platforms=all_platforms,
-            verify_layers=not no_verify_layers,
-            verify_signatures=not no_verify_signatures,
-            on_event=shown,
-        )
-        for name in names:
+
+    def pull(name: str) -> None:
+        with contextlib.closing(view(form, quiet=quiet)) as shown:
+            call = functools.partial(
+                _pull(client, all_tags=all_tags),
+                platform=platform,
+                all_platforms=all_platforms,
+                verify_layers=not no_verify_layers,
+                verify_signatures=not no_verify_signatures,
+                on_event=shown,
+            )
             for image in wherever(client, name, call):
                 sys.stdout.write(f"{image.id}\n")
                 sys.stdout.flush()
-    finally:
-        shown.close()
+
+    code = one_by_one(ctx, names, pull)
     client.close()
     store.close()
+    return code
 
 
 def _pull(client: Client, *, all_tags: bool) -> Callable[..., list[Image]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 from dray.cli import render
 from dray.cli.address import store_name
 from dray.cli.main import settings
+from dray.cli.names import one_by_one
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -23,20 +25,32 @@ Examples:
   dray show alpine
   dray show 0f5c1c1b9a7e
   dray show --json alpine | jq .config.config.Env
+  dray images -q | xargs dray show
 """
 _COMMAND_SHOWN = 60  # characters of the step that made a layer
 
 
 @click.command("show", epilog=EXAMPLES)
-@click.argument("name", metavar="NAME|ID")
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID…")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the config and all digests.")
 @click.pass_context
-def command(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Show an image of the store: names, platform, how it runs, layers."""
+def command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> int:
+    """Show images of the store: names, platform, how they run, layers.
+
+    Of several, what is not there keeps no other from being shown.
+    """
+    given = [store_name(name, "shown") for name in names]
     store = settings(ctx).store()
-    image = store.get(store_name(name, "shown"))
-    click.echo(json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image)))
+    between = itertools.chain([""], itertools.repeat("" if as_json else "\n"))
+
+    def show(name: str) -> None:
+        image = store.get(name)
+        text = json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image))
+        click.echo(next(between) + text)
+
+    code = one_by_one(ctx, given, show)
     store.close()
+    return code
 
 
 def _object(image: Image) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dray.errors import (
     InvalidReference,
     NotFound,
     PlatformMismatch,
+    Unsupported,
 )
 from dray.model.address import Where
 from dray.model.record import Record
@@ -100,13 +101,13 @@ def open_place(address: Address, access: Access) -> Iterator[Source]:
     """Open an image wherever it is and read its root document.
 
     Raises `NotFound`, `UnsafeArchive`, `InvalidDocument`, `IntegrityError`, `StoreError` and
-    what registries answer. What the block raises because there is no image for a platform is
-    told which image that is.
+    what registries answer. What the block raises because there is no image, or none for a
+    platform, is told what was looked at.
     """
     try:
         with _opened(address, access) as source:
             yield source
-    except PlatformMismatch as error:
+    except (PlatformMismatch, Unsupported) as error:
         error.subject = error.subject or _called(address)
         raise
 

@@ -52,7 +52,9 @@ def make_pool(
     """
     scheme, host, port = parts.scheme, parts.hostname or "", parts.port
     options: dict[str, Any] = {"maxsize": keep.connections}
-    options["socket_options"] = [*HTTPConnection.default_socket_options, *_taken_in(keep.room)]
+    if keep.room is not None:
+        room = (socket.SOL_SOCKET, socket.SO_RCVBUF, keep.room)
+        options["socket_options"] = [*HTTPConnection.default_socket_options, room]
     if proxy is not None:
         its = Tls(tls.verify)
         options |= _through(proxy, contexts(its) if proxy.scheme == "https" else None)
@@ -68,19 +70,6 @@ def make_pool(
         assert_hostname=None if tls.verify else False,
         ssl_context=contexts(tls),
     )
-
-
-def _taken_in(room: int | None) -> list[tuple[int, int, int]]:
-    """Return the options that say how many bytes the system takes in before somebody reads them.
-
-    Linux begins with 64 KB and learns. That somebody waits for more widens it at once, and
-    unlike a size that is set it goes on learning; then any byte is worth waking up for again.
-    """
-    if room is not None:
-        return [(socket.SOL_SOCKET, socket.SO_RCVBUF, room)]
-    if sys.platform != "linux":
-        return []
-    return [(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least) for least in (_WIDE, 1)]
 
 
 def _through(proxy: Proxy, context: ssl.SSLContext | None) -> dict[str, Any]:
@@ -194,6 +183,7 @@ class _Wakeable(HTTPConnection):
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
                 sock.connect(address)
+                _widen(sock)
             except OSError as error:
                 sock.close()
                 self._unwatch()
@@ -222,6 +212,19 @@ class _Wakeable(HTTPConnection):
     def close(self) -> None:
         self._unwatch()
         super().close()
+
+
+def _widen(sock: socket.socket) -> None:
+    """Let the system take in a megabyte before somebody reads it, where no size has been set.
+
+    Linux begins with 64 KB and learns. That somebody waits for more widens it at once, and
+    unlike a size that is set it goes on learning; then any byte is worth waking up for again.
+    Not before the connection is there: older kernels would take it for the most there can be.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _WIDE)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
 def _addresses(host: str, port: int) -> list[Any]:

@@ -1,0 +1,38 @@
+"""Part files, where the disk does not take all."""
+
+import contextlib
+import errno
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dray.store.parts import open_part
+
+DATA = bytes(range(256)) * 2000
+
+
+@contextlib.contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("before", [0, 100_000])
+def test_what_of_a_piece_still_fits_counts(tmp_path: Path, before: int):
+    path = tmp_path / "part"
+    part = open_part(path)
+    assert part is not None
+    with contextlib.closing(part):
+        part.append(DATA[:before])
+        with no_file_over(300_000), pytest.raises(OSError) as caught:  # noqa: PT011 - see below
+            part.append(DATA[before:])
+        assert caught.value.errno == errno.EFBIG
+        assert part.size == path.stat().st_size == 300_000
+        part.append(DATA[part.size :])
+    assert path.read_bytes() == DATA
