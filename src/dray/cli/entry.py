@@ -51,9 +51,10 @@ def _defer_metadata() -> None:
     urllib3 does the latter, to be ready for HTTP/2, which costs 5 ms of the 75 that a pull
     takes to start (docs/decisions/0007). A process of somebody else is left as it is.
     """
-    spec = PathFinder.find_spec(_METADATA, importlib.__path__)
-    if _METADATA in sys.modules or spec is None:
+    if _METADATA in sys.modules:
         return
+    spec = PathFinder.find_spec(_METADATA, importlib.__path__)
+    assert spec is not None  # noqa: S101 - it is part of the standard library
     stand_in: Any = types.ModuleType(_METADATA)
     lock = threading.Lock()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -41,16 +40,16 @@ def command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> int:
     """
     given = [store_name(name, "shown") for name in names]
     store = settings(ctx).store()
-    between = itertools.chain([""], itertools.repeat("" if as_json else "\n"))
-
-    def show(name: str) -> None:
-        image = store.get(name)
-        text = json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image))
-        click.echo(next(between) + text)
-
-    code = one_by_one(ctx, given, show)
+    texts: list[str] = []
+    code = one_by_one(ctx, given, lambda name: texts.append(_text(store.get(name), as_json)))
+    if texts:
+        click.echo(("\n" if as_json else "\n\n").join(texts))
     store.close()
     return code
+
+
+def _text(image: Image, as_json: bool) -> str:
+    return json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image))
 
 
 def _object(image: Image) -> dict[str, Any]:
