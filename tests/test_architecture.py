@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import urllib3
 
 import dray
 from dray.testing import FakeRegistry, build_image, tar_layer
@@ -192,7 +191,8 @@ def test_the_model_is_pure():
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("urllib3", {f"registry/{name}.py" for name in ("transport", "connections", "network")}),
+        ("http", {"registry", "testing"}),
+        ("urllib3", set()),
         ("sqlite3", {"store"}),
         ("click", {"cli"}),
         ("rich", {"cli"}),
@@ -286,7 +286,7 @@ def loaded_by(*arguments: str) -> set[str]:
     return imported(*arguments) - imported("-c", "pass")
 
 
-LIBRARIES = {"rich", "sqlite3", "urllib3", "click", "isal", "zstandard", "cryptography"}
+LIBRARIES = {"rich", "sqlite3", "http.client", "click", "isal", "zstandard", "cryptography"}
 HEAVY = LIBRARIES | {"bz2", "lzma", "ssl", "tarfile", "asyncio", "importlib.metadata"}
 
 
@@ -322,55 +322,10 @@ def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path):
     fake.add_image("app", build_image([tar_layer({"a": b"x"})]), "t")
     arguments = ["--store", str(tmp_path / "store"), "pull", "-q", f"{fake.host}/app:t"]
     loaded = loaded_by("-m", "dray", *arguments)
-    assert {"urllib3", "urllib3.http2", "click", "sqlite3"} <= loaded
-    # What urllib3 takes a function from (docs/decisions/0007); what click corrects spelling with.
-    assert not loaded & {"importlib.metadata", "zipfile", "difflib"}
+    assert {"http.client", "click", "sqlite3"} <= loaded
+    # What libraries could bring along; the last is what click corrects spelling with.
+    assert not loaded & {"importlib.metadata", "logging", "zipfile", "difflib"}
     assert not loaded & {"rich", "cryptography", "asyncio"}
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        "import urllib3.http2; print(urllib3.http2.version('urllib3'))",
-        "from importlib.metadata import version; print(version('urllib3'))",
-        "import importlib.metadata; print(importlib.metadata.version('urllib3'))",
-        "import importlib.metadata as m; print(m.distribution('urllib3').version)",
-        (
-            "import importlib.util as u; u.find_spec('importlib.metadata').loader.path\n"
-            "import importlib.metadata as m; print(m.version('urllib3'))"
-        ),
-        (
-            "from threading import Thread\n"
-            "from importlib.metadata import version\n"
-            "found = []\n"
-            "sys.setswitchinterval(1e-6)\n"
-            "use = lambda: found.append(version('urllib3'))\n"
-            "threads = [Thread(target=use) for _ in range(8)]\n"
-            "for each in threads: each.start()\n"
-            "for each in threads: each.join()\n"
-            "print(*set(found[7:]))"
-        ),
-        "import importlib.metadata._text, importlib.metadata as m; print(m.version('urllib3'))",
-    ],
-)
-def test_what_the_command_defers_is_there_when_it_is_used(use: str):
-    show = f"""
-import sys, dray.cli.entry as entry
-entry._defer_metadata()
-import urllib3
-print("zipfile" in sys.modules)
-{use}
-print("zipfile" in sys.modules)
-from importlib.metadata import PackageNotFoundError, version
-try:
-    version("no-such-package")
-except PackageNotFoundError as error:
-    print(type(error).__module__)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", show], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.split() == ["False", urllib3.__version__, "True", "importlib.metadata"]
 
 
 def test_every_public_name_is_where_the_library_says():

@@ -141,11 +141,11 @@ class Connected:
         """Make a session; with ``only`` it knows no other credentials than those."""
         from dray.content.retry import RetryPolicy
         from dray.registry.certificates import Trust
+        from dray.registry.connections import Timeouts
         from dray.registry.credentials import Credentials, CredentialStore
         from dray.registry.hosts import Hosts
         from dray.registry.proxies import Proxies
         from dray.registry.session import Session
-        from dray.registry.transport import Timeouts
 
         config = self._config()
         fixed = Credentials(*self._credentials) if self._credentials is not None else None

@@ -1,15 +1,12 @@
 import socket
-import ssl
 import sys
-from urllib.parse import urlsplit
 
 import pytest
 
 from dray.content.cancel import CancelToken
 from dray.errors import NetworkError
-from dray.registry.certificates import Tls
-from dray.registry.connections import Keep, make_pool
-from dray.registry.contexts import make_context
+from dray.registry.connections import Operation, Route, Timeouts
+from dray.registry.pool import Pool
 from dray.registry.transport import Request, Response, Transport
 from dray.testing import CutHead, FakeRegistry, Fault
 
@@ -38,15 +35,12 @@ def test_an_answer_whose_head_is_cut_is_none(fake: FakeRegistry, left_out: int |
 @pytest.mark.parametrize("room", [None, 16 * 1024])
 def test_a_connection_takes_in_a_megabyte_from_the_beginning(fake: FakeRegistry, room: int | None):
     """Linux begins with 64 KB, for which a small blob would wait several times."""
-    pool = make_pool(urlsplit(fake.url), Tls(), None, Keep(1, room), make_default_context)
-    response = pool.urlopen("GET", "/v2/", preload_content=False)
-    sock = response.connection.sock
+    pool = Pool(Route("127.0.0.1", fake.port, Timeouts(), room=room), 1)
+    taken = pool.ask(Operation(CancelToken()), "GET", "/v2/", None, {})
+    sock = taken.connection.sock
     size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     assert size == 2 * room if room else size >= 1 << 20
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1  # or small answers hang
-    assert response.read() == b"{}"
+    assert taken.answer.read() == b"{}"
+    taken.finish()
     pool.close()
-
-
-def make_default_context(tls: Tls) -> ssl.SSLContext:
-    return make_context(tls, None)

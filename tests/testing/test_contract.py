@@ -17,9 +17,9 @@ from dray.content.retry import RetryPolicy
 from dray.errors import IntegrityError
 from dray.model.reference import Reference
 from dray.ops.places import StorePlace, repository
+from dray.registry.connections import Timeouts
 from dray.registry.credentials import CredentialStore
 from dray.registry.session import Session
-from dray.registry.transport import Timeouts
 from dray.store import LocalStore
 from dray.testing import BlobSinkContract, BlobSourceContract, FakeRegistry
 from dray.transfer.progress import Emitter

@@ -1,8 +1,7 @@
-"""Connections as urllib3 makes them, but ones that can be woken; pools of them, TLS, proxies."""
+"""Connections of the standard library's client, but ones that can be woken and lead anywhere."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import os
@@ -12,77 +11,48 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.util import parse_url
-
 from dray.model.record import Record
-from dray.registry.certificates import Tls
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from urllib.parse import SplitResult
 
     from dray.content.cancel import CancelToken
     from dray.registry.proxies import Proxy
 
+_PORTS = {False: 80, True: 443}  # of http and https
 _WIDE = 1 << 20  # bytes; a blob's first megabyte comes without waiting for its reader
 
 
-class Keep(Record):
-    """Connections to keep, and ``room``: bytes that the system takes in unread (None: its own)."""
+class Timeouts(Record):
+    """Seconds to wait for a connection (TLS included), and for the next byte of an answer."""
 
-    connections: int
+    connect: float = 15.0
+    read: float = 30.0
+
+
+class Route(Record):
+    """The way to a host: ``context`` for TLS with it, ``proxy`` for who is connected to instead.
+
+    Through a proxy, plain http is asked for by whole addresses, https by a tunnel. ``room`` is
+    how many bytes the system takes in unread (None: as many as it likes).
+    """
+
+    host: str
+    port: int | None
+    timeouts: Timeouts
+    context: ssl.SSLContext | None = None
+    proxy: Proxy | None = None
+    proxy_context: ssl.SSLContext | None = None
     room: int | None = None
 
 
-def make_pool(
-    parts: SplitResult,
-    tls: Tls,
-    proxy: Proxy | None,
-    keep: Keep,
-    contexts: Callable[[Tls], ssl.SSLContext],
-) -> HTTPConnectionPool:
-    """Return connections to the host of an address, met as ``tls`` says.
-
-    Through a proxy, plain http is asked for by whole addresses, https by a tunnel. What is the
-    host's, authorities and certificates, is not for the proxy.
-    """
-    scheme, host, port = parts.scheme, parts.hostname or "", parts.port
-    options: dict[str, Any] = {"maxsize": keep.connections}
-    if keep.room is not None:
-        room = (socket.SOL_SOCKET, socket.SO_RCVBUF, keep.room)
-        options["socket_options"] = [*HTTPConnection.default_socket_options, room]
-    if proxy is not None:
-        its = Tls(tls.verify)
-        options |= _through(proxy, contexts(its) if proxy.scheme == "https" else None)
-        if scheme == "http":
-            scheme, host, port, tls = proxy.scheme, proxy.host, proxy.port, its
-    if scheme == "http":
-        return _HttpPool(host, port, **options)
-    return _HttpsPool(
-        host,
-        port,
-        **options,
-        cert_reqs="CERT_REQUIRED" if tls.verify else "CERT_NONE",
-        assert_hostname=None if tls.verify else False,
-        ssl_context=contexts(tls),
-    )
+class Unreached(OSError):
+    """Nobody was connected to; its cause says why."""
 
 
-def _through(proxy: Proxy, context: ssl.SSLContext | None) -> dict[str, Any]:
-    headers = {}
-    if proxy.authorization:
-        # UTF-8, as the tools in Go send it; the library knows Latin-1 alone.
-        pair = base64.b64encode(proxy.authorization.encode(errors="surrogateescape"))
-        headers = {"Proxy-Authorization": f"Basic {pair.decode('ascii')}"}
-    return {
-        "_proxy": parse_url(str(proxy)),
-        "_proxy_headers": headers,
-        "_proxy_config": ProxyConfig(context, False, None, None),  # noqa: FBT003 - a tuple's field
-    }
+class ProxyFailed(OSError):
+    """The proxy was not reached, or not as the one that it should be; its cause says why."""
 
 
 # Waking threads that are blocked in a socket: only a shutdown of a duplicate does it, from
@@ -117,15 +87,6 @@ def _shut_down(wake: socket.socket) -> None:
         wake.shutdown(socket.SHUT_RDWR)
 
 
-class Current(threading.local):
-    """What this thread is doing, for the connections that it makes."""
-
-    operation: Operation | None = None
-
-
-current = Current()
-
-
 class _Lines:
     """A file that remembers its last line."""
 
@@ -141,14 +102,16 @@ class _Lines:
         self._file.close()
 
 
-class _Answer(http.client.HTTPResponse):
-    """An answer whose head has to be whole (RFC 9112, section 8).
+class Answer(http.client.HTTPResponse):
+    """An answer whose head and body have to be whole (RFC 9112, section 8).
 
     The library takes the end of a connection for the end of the head: half an address in
-    ``Location``, or no ``Content-Range`` at all, would be believed.
+    ``Location``, or no ``Content-Range`` at all, would be believed. So does its `read1` with
+    a body.
     """
 
     def begin(self) -> None:
+        """Read the head; raises `http.client.HTTPException` if it is none, or not whole."""
         if self.headers is not None:
             return
         file = self.fp
@@ -161,27 +124,82 @@ class _Answer(http.client.HTTPResponse):
         if lines.last not in {b"\r\n", b"\n"}:
             raise http.client.RemoteDisconnected("the connection ended within the head")
 
+    def read1(self, n: int = -1) -> bytes:
+        """Return what is there, nothing at the end; raises `IncompleteRead` if it is too early."""
+        data = super().read1(n)
+        if not data and n and self.length:
+            raise http.client.IncompleteRead(b"", self.length)
+        return data
 
-class _Wakeable(HTTPConnection):
-    """A connection that can be shut down from another thread at any moment of its life."""
 
-    response_class = _Answer
-    _wake: socket.socket | None = None
+class Connection(http.client.HTTPConnection):
+    """A connection that can be shut down from another thread at any moment of its life.
 
-    def _new_conn(self) -> socket.socket:
+    Whoever uses it begins with `use` and ends with `retire`, or with another `use`.
+    """
+
+    response_class = Answer
+
+    def __init__(self, route: Route) -> None:
+        self.default_port = _PORTS[route.context is not None]
+        super().__init__(route.host, route.port or self.default_port)
+        self._route = route
+        self._operation: Operation | None = None
+        self._wake: socket.socket | None = None
+
+    def use(self, operation: Operation) -> None:
+        """Be there for an operation: connect, unless that has been done."""
+        self._operation = operation
+        if self.sock is None:
+            self.connect()
+        elif self._wake is not None:
+            operation.watch(self._wake)
+
+    def connect(self) -> None:
+        """Go the whole way; on an error the connection is to be retired."""
+        route = self._route
+        if route.proxy is None:
+            self.sock = self._dial(self.host, self.port)
+        else:
+            self._reach(route.proxy, route.proxy_context)
+        if route.context is not None:
+            name = self.host.rstrip(".")
+            if route.proxy_context is None:
+                self.sock = route.context.wrap_socket(self.sock, server_hostname=name)
+            else:
+                from dray.registry.tunnels import InnerTls
+
+                self.sock = InnerTls(self.sock, route.context, name)
+        self.sock.settimeout(route.timeouts.read)
+
+    def _reach(self, proxy: Proxy, context: ssl.SSLContext | None) -> None:
         try:
-            found = _addresses(self._dns_host, self.port or 80)
-        except (socket.gaierror, UnicodeError) as error:
-            failure = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
-            raise NameResolutionError(self.host, self, failure) from error
+            self.sock = self._dial(proxy.host, proxy.port)
+            if context is not None:
+                self.sock = context.wrap_socket(self.sock, server_hostname=proxy.host)
+        except (OSError, http.client.InvalidURL) as error:
+            raise ProxyFailed from error
+        if self._route.context is not None:
+            from dray.registry.tunnels import open_tunnel
+
+            open_tunnel(self.sock, self.host, self.port, proxy)
+
+    def _dial(self, host: str, port: int) -> socket.socket:
+        try:
+            found = _addresses(host, port, self._operation)
+        except socket.gaierror as error:
+            raise Unreached from error
+        except UnicodeError as error:
+            raise http.client.InvalidURL(str(error)) from error
         failed: OSError = OSError("no address")
         for family, kind, protocol, _, address in found:
             sock = socket.socket(family, kind, protocol)
             try:
                 self._watch(sock)
-                sock.settimeout(self.timeout)
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
+                sock.settimeout(self._route.timeouts.connect)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._route.room is not None:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._route.room)
                 sock.connect(address)
                 _widen(sock)
             except OSError as error:
@@ -190,28 +208,37 @@ class _Wakeable(HTTPConnection):
                 failed = error
             else:
                 return sock
-        if isinstance(failed, TimeoutError):
-            raise ConnectTimeoutError(self, "connect") from failed
-        raise NewConnectionError(self, failed.strerror or str(failed)) from failed
+        raise Unreached from failed
 
     def _watch(self, sock: socket.socket) -> None:
         self._wake = socket.socket(fileno=os.dup(sock.fileno()))
-        if current.operation is not None:
-            current.operation.watch(self._wake)
+        if self._operation is not None:
+            self._operation.watch(self._wake)
 
     def _unwatch(self) -> None:
         if self._wake is not None:
             self._wake.close()
             self._wake = None
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self._wake is not None and current.operation is not None:
-            current.operation.watch(self._wake)
-        super().request(*args, **kwargs)
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come since the last answer, its end neither."""
+        if self._wake is None:
+            return False
+        try:
+            # It shares its flags with the socket, which has a time-out and so does not block.
+            self._wake.settimeout(0)
+            self._wake.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
-    def close(self) -> None:
+    def retire(self) -> None:
+        """Close it for good; the library closes connections whose last answer is being read."""
         self._unwatch()
-        super().close()
+        self.close()
 
 
 def _widen(sock: socket.socket) -> None:
@@ -227,7 +254,7 @@ def _widen(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
-def _addresses(host: str, port: int) -> list[Any]:
+def _addresses(host: str, port: int, operation: Operation | None) -> list[Any]:
     """Look a name up in a thread that can be left behind: nothing interrupts it."""
     # Text would load the codec of international names, for names that are ASCII.
     name = host.encode("ascii") if host.isascii() else host
@@ -242,7 +269,6 @@ def _addresses(host: str, port: int) -> list[Any]:
             answer.put(error)
 
     threading.Thread(target=look_up, name="dray-resolve", daemon=True).start()
-    operation = current.operation
     stopped = socket.gaierror(socket.EAI_FAIL, "cancelled")
     forget = operation.cancel.on_cancel(lambda: answer.put(stopped)) if operation else None
     try:
@@ -253,18 +279,3 @@ def _addresses(host: str, port: int) -> list[Any]:
     if isinstance(found, Exception):
         raise found
     return found
-
-
-class _WakeableTls(_Wakeable, HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        # Who asked for no verification need not be warned of it at each request.
-        self.is_verified = True
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Wakeable
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _WakeableTls

@@ -18,6 +18,8 @@ def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
     Raises `DrayError`, which names the file that cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    context.hostname_checks_common_name = False  # names are alternative names (RFC 9110, 4.3.4)
     # Any certificate in the files is trusted, as by the tools in Go whose files they are.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if tls.verify:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import http.client
 import socket
 import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import (
-    LocationParseError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-)
-from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
-
 from dray.errors import DrayError, NetworkError
+from dray.registry.connections import ProxyFailed, Unreached
 from dray.registry.transport import NoTls
 
 if TYPE_CHECKING:
@@ -25,45 +17,52 @@ if TYPE_CHECKING:
     from dray.registry.proxies import Proxy
     from dray.registry.transport import Request
 
-_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # the standard library's words
 _WHO_ARE_YOU, _SERVER_ERROR = 407, 500
 _OTHER_NAME = {62, 64}  # of a host, of an IP address; OpenSSL's numbers, as are
 _OTHER_TIME = {9, 10}  # not yet valid, expired
 
 
 def translated(
-    error: Exception, request: Request, cancel: CancelToken, proxy: Proxy | None
+    error: BaseException, request: Request, cancel: CancelToken, proxy: Proxy | None
 ) -> DrayError:
     """Say what went wrong in the caller's words; raises `Cancelled` if that is what went wrong."""
     cancel.check()
     host = urlsplit(request.url).netloc.rpartition("@")[2]
     if proxy is not None:
-        if (refused := _REFUSED.search(str(error))) is not None:
-            return _proxy_refused(proxy, host, int(refused.group(1)))
-        if isinstance(error, ProxyError):
+        from dray.registry.tunnels import Refused
+
+        if isinstance(error, Refused):
+            return _proxy_refused(proxy, host, error.status)
+        if isinstance(error, ProxyFailed):
             host = f"{host}: the proxy {proxy}"
-            error = error.original_error
+            error = error.__cause__ or error
+    reached = not isinstance(error, Unreached)
+    if not reached:
+        error = error.__cause__ or error
     match error:
-        case LocationParseError():
+        case http.client.InvalidURL():
             return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
-        case NameResolutionError():
-            again = isinstance(error.__cause__, socket.gaierror) and (
-                error.__cause__.errno == socket.EAI_AGAIN
-            )
+        case socket.gaierror():
+            again = error.errno == socket.EAI_AGAIN
             return NetworkError(f"{host}: no such host", host=host, transient=again)
-        case SSLError():
+        case ssl.SSLError():
             return _tls_failure(error, host)
-        case NewConnectionError():  # which is a kind of time-out to the library
-            reason = _reason(error)
-            # A registry in plain http has port 80 open and not 443.
-            nobody = proxy is None and isinstance(error.__cause__, ConnectionRefusedError)
-            for_tls = nobody and request.url.startswith("https:")
-            kind = NoTls if for_tls else NetworkError
-            return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
-        case Urllib3TimeoutError():
+        case TimeoutError():
             return NetworkError(f"{host}: no answer within the time-out", host=host)
+        case _ if not reached:
+            return _not_there(error, request, host, proxy)
         case _:
             return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
+
+
+def _not_there(
+    error: BaseException, request: Request, host: str, proxy: Proxy | None
+) -> NetworkError:
+    # A registry in plain http has port 80 open and not 443.
+    nobody = proxy is None and isinstance(error, ConnectionRefusedError)
+    kind = NoTls if nobody and request.url.startswith("https:") else NetworkError
+    reason = _reason(error)
+    return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
 
 
 def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
@@ -78,11 +77,10 @@ def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
     )
 
 
-def _tls_failure(error: SSLError, host: str) -> NetworkError:
-    cause = next((a for a in (error.__cause__, *error.args) if isinstance(a, ssl.SSLError)), None)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return _distrust(cause, host)
-    reason = getattr(cause, "reason", "") or ""
+def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _distrust(error, host)
+    reason = error.reason or ""
     if reason in {
         "WRONG_VERSION_NUMBER",
         "HTTP_REQUEST",
@@ -123,7 +121,5 @@ def _distrust(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost text of a chain of exceptions, without object addresses."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    """Return what the system says of it."""
     return getattr(error, "strerror", None) or "it ended early"

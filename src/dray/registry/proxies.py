@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,15 @@ class Proxy(Record):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
+
+
+def basic(proxy: Proxy) -> dict[str, str]:
+    """Return the header that says who we are to a proxy, if it is to know."""
+    if not proxy.authorization:
+        return {}
+    # UTF-8, as the tools in Go send it.
+    pair = base64.b64encode(proxy.authorization.encode(errors="surrogateescape"))
+    return {"Proxy-Authorization": f"Basic {pair.decode('ascii')}"}
 
 
 class Proxies(Record):

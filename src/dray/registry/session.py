@@ -18,7 +18,7 @@ from dray.registry.credentials import CredentialStore
 from dray.registry.hosts import Hosts
 from dray.registry.kept import Kept
 from dray.registry.proxies import Proxies
-from dray.registry.transport import Exchange, NoTls, Request, Response, Timeouts, Transport
+from dray.registry.transport import Exchange, NoTls, Request, Response, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.registry.certificates import Trust
+    from dray.registry.connections import Timeouts
     from dray.registry.hosts import Endpoint
     from dray.registry.identity import Identity
 

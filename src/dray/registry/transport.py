@@ -1,51 +1,42 @@
-"""HTTP: one request, one answer; never retries. With the rooms below it, all that knows urllib3."""
+"""HTTP: one request, one answer; never retries."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import ssl
 import threading
 import time
+from http.client import HTTPException
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-import urllib3
-from urllib3.exceptions import HTTPError
+from urllib.parse import quote, urlsplit
 
 from dray import __version__
+from dray.content.log import note_failure
 from dray.errors import NetworkError
 from dray.model.record import Record
 from dray.registry.certificates import Tls
-from dray.registry.connections import Keep, Operation, current, make_pool
-from dray.registry.proxies import Proxies
+from dray.registry.connections import Operation, Route, Timeouts
+from dray.registry.pool import Pool
+from dray.registry.proxies import Proxies, basic
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping, Sequence
-
-    from urllib3.connectionpool import HTTPConnectionPool
+    from urllib.parse import SplitResult
 
     from dray.content.cancel import CancelToken
     from dray.content.rate import RateLimit
     from dray.registry.certificates import Trust
+    from dray.registry.pool import Taken
     from dray.registry.proxies import Proxy
 
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
+_ALLOWED = "".join(map(chr, range(0x21, 0x7F)))  # what an address may hold unquoted
 _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
-
-_log = logging.getLogger("dray")
 
 
 class NoTls(NetworkError):
     """The peer does not speak TLS, or is not there where TLS would be spoken."""
-
-
-class Timeouts(Record):
-    """Seconds to wait for a connection (TLS included), and for the next byte of an answer."""
-
-    connect: float = 15.0
-    read: float = 30.0
 
 
 class Request(Record):
@@ -80,13 +71,13 @@ class Response:
     def __init__(
         self,
         request: Request,
-        raw: urllib3.BaseHTTPResponse,
+        taken: Taken,
         operation: Operation,
         limit: RateLimit | None = None,
     ) -> None:
         self.request = request
-        self.status = raw.status
-        self._raw = raw
+        self.status: int = taken.answer.status
+        self._taken = taken
         self._operation = operation
         self._limit = limit
 
@@ -102,26 +93,26 @@ class Response:
         return chunked or bool(self.header("Content-Length"))
 
     def header(self, name: str) -> str:
-        """Return a header, or an empty string."""
-        return str(self._raw.headers.get(name, ""))
+        """Return a header, several of one name as one (RFC 9110, 5.3), or an empty string."""
+        return ", ".join(self.headers(name))
 
     def headers(self, name: str) -> Sequence[str]:
         """Return all headers of one name."""
-        return self._raw.headers.getlist(name)
+        return self._taken.answer.headers.get_all(name) or []
 
     def read1(self, size: int) -> bytes:
         """Return the bytes that are there, at least one, at most ``size``; none at the end."""
         if self._limit is not None:
             size = min(size, self._limit.step)
         try:
-            data: bytes = self._raw.read1(size, decode_content=False)
-        except (HTTPError, OSError, ssl.SSLError) as error:
+            data = self._taken.answer.read1(size)
+        except (HTTPException, OSError) as error:
             from dray.registry.network import translated
 
             raise translated(error, self.request, self._operation.cancel, None) from error
         if not data:
             self._operation.finish()
-            self._raw.release_conn()
+            self._taken.finish()
         elif self._limit is not None:
             self._limit.take(len(data), self._operation.cancel)
         return data
@@ -146,9 +137,7 @@ class Response:
     def close(self) -> None:
         """End the use of the connection; one with a body left unread is not used again."""
         self._operation.finish()
-        # Closing what was read to its end costs the connection, which release_conn gave back.
-        if self._raw.connection is not None:
-            self._raw.close()
+        self._taken.give_up()
 
 
 class Transport:
@@ -167,15 +156,14 @@ class Transport:
         trust: Trust | None = None,
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
-        self._connections = connections
+        self._most = connections
         self._proxies = proxies or Proxies()
         self._trust = trust
         self._limit = None if limit_rate is None else _limit(limit_rate)
-        timeouts = timeouts or Timeouts()
-        self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
+        self._timeouts = timeouts or Timeouts()
         self._on_answer = on_answer
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, Tls], HTTPConnectionPool] = {}
+        self._pools: dict[tuple[str, str, Tls], Pool] = {}
         self._contexts: dict[Tls, ssl.SSLContext] = {}
 
     def send(self, request: Request, cancel: CancelToken) -> Response:
@@ -186,24 +174,14 @@ class Transport:
         cancel.check()
         operation = Operation(cancel)
         started = time.monotonic()
-        current.operation = operation
         proxy: Proxy | None = None
         try:
             pool, target, proxy = self._pool(request)
-            raw = pool.urlopen(
-                request.method,
-                target,
-                body=request.body,
-                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-                | dict(request.headers),
-                timeout=self._timeout,
-                redirect=False,
-                assert_same_host=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except (HTTPError, OSError, ssl.SSLError) as error:
+            headers = {"User-Agent": USER_AGENT, **request.headers}
+            if proxy is not None and request.url.startswith("http:"):
+                headers |= basic(proxy)
+            taken = pool.ask(operation, request.method, target, request.body, headers)
+        except (HTTPException, OSError) as error:
             from dray.registry.network import translated
 
             operation.finish()
@@ -211,26 +189,19 @@ class Transport:
         except BaseException:
             operation.finish()
             raise
-        finally:
-            current.operation = None
+        response = Response(request, taken, operation, self._limit)
         if self._on_answer is not None:
-            self._tell(
-                Exchange(
-                    request.method,
-                    public_url(request.url),
-                    raw.status,
-                    time.monotonic() - started,
-                    raw.headers.get("RateLimit-Remaining", ""),
-                )
-            )
-        return Response(request, raw, operation, self._limit)
+            left = response.header("RateLimit-Remaining")
+            seconds = time.monotonic() - started
+            self._tell(Exchange(request.method, response.url, response.status, seconds, left))
+        return response
 
     def _tell(self, exchange: Exchange) -> None:
         try:
             if self._on_answer is not None:
                 self._on_answer(exchange)
-        except Exception:  # noqa: BLE001 - whatever it is, it is the observer's affair
-            _log.exception("the observer of requests failed")
+        except Exception as error:  # noqa: BLE001 - it is the observer's affair
+            note_failure(error, "the observer of requests failed")
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -239,21 +210,32 @@ class Transport:
                 pool.close()
             self._pools.clear()
 
-    def _pool(self, request: Request) -> tuple[HTTPConnectionPool, str, Proxy | None]:
+    def _pool(self, request: Request) -> tuple[Pool, str, Proxy | None]:
         """Return the connections to a request's host, what to ask for there, and the proxy."""
         parts = urlsplit(request.url)
         proxy = self._proxies.choose(parts.scheme, parts.hostname or "", parts.port)
         key = (parts.scheme, parts.netloc, request.tls)
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        target = _quoted(f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
         if proxy is not None and parts.scheme == "http":
-            target = f"http://{parts.netloc}{target}"
+            target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                keep = Keep(self._connections, self._room())
-                pool = make_pool(parts, request.tls, proxy, keep, self._context)
-                self._pools[key] = pool
+                pool = self._pools[key] = Pool(self._route(parts, request.tls, proxy), self._most)
             return pool, target, proxy
+
+    def _route(self, parts: SplitResult, tls: Tls, proxy: Proxy | None) -> Route:
+        """Find out how to get to a host; what is the host's is not for the proxy."""
+        secure = proxy is not None and proxy.scheme == "https"
+        return Route(
+            parts.hostname or "",
+            parts.port,
+            self._timeouts,
+            context=self._context(tls) if parts.scheme == "https" else None,
+            proxy=proxy,
+            proxy_context=self._context(Tls(tls.verify)) if secure else None,
+            room=self._room(),
+        )
 
     def _context(self, tls: Tls) -> ssl.SSLContext:
         context = self._contexts.get(tls)
@@ -272,6 +254,20 @@ def _limit(rate: float) -> RateLimit:
     from dray.content.rate import RateLimit
 
     return RateLimit(rate)
+
+
+def _quoted(target: str) -> str:
+    """Return what is asked for, as bytes that are allowed there; signed addresses stay as they are.
+
+    Header fields come as Latin-1, which gives back the bytes that were sent.
+    """
+    if target.isascii() and target.isprintable() and " " not in target:
+        return target
+    try:
+        sent = target.encode("latin-1")
+    except UnicodeEncodeError:
+        sent = target.encode(errors="surrogateescape")
+    return quote(sent, safe=_ALLOWED)
 
 
 def public_url(url: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections
-import logging
 import threading
 from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status
+from dray.content.log import note_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +19,6 @@ GRACE = 0.2  # seconds that a listener gets to hear the end of what was cancelle
 _LOOK = 0.05  # seconds between two looks at whether it was
 _PAUSE = 0.02  # seconds between two wakings of the thread; each one holds up those that work
 _MOVING = {Status.DOWNLOADING, Status.WAITING}
-
-_log = logging.getLogger("dray")
-_log.addHandler(logging.NullHandler())  # a library prints nothing unless it is asked to
 
 
 class Guarded:
@@ -35,9 +32,9 @@ class Guarded:
         """Tell the listener."""
         try:
             self._listener(event)
-        except Exception:  # noqa: BLE001 - whatever it is, it is the listener's affair
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the listener's affair
             if not self._failed:
-                _log.exception("the listener failed on %s; not said again", event)
+                note_failure(error, "the listener failed on %s; not said again", event)
             self._failed = True
 
 

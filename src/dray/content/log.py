@@ -1,0 +1,13 @@
+"""What went wrong in a caller's own functions, for the log "dray"; it loads logging when it is."""
+
+from __future__ import annotations
+
+
+def note_failure(error: Exception, message: str, *details: object) -> None:
+    """Log an error with its trace; a library prints nothing unless it is asked to."""
+    import logging
+
+    log = logging.getLogger("dray")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+    log.error(message, *details, exc_info=error)
