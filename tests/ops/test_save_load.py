@@ -403,14 +403,14 @@ def test_a_tag_alone_is_no_name(client: Client, dray: Dray, tmp_path: Path):
     told: list[str] = []
     (loaded,) = client.load(layout, on_event=lambda event: told.append(event.message))
     assert loaded.names == ()
-    advice = f"(to give it one: dray tag {loaded.id.hex[:12]} NAME"
-    called = f"without a name; a tag alone is none: v1 {advice}:v1)"
+    advice = f"to give it one: dray tag {loaded.id.hex[:12]} NAME"
+    called = f"without a name (the archive has but a tag, v1; {advice}:v1)"
     assert told[-1].endswith(called)
     done = dray("load", "-i", str(layout))
     assert called in done.stderr
     assert done.stdout == f"{loaded.id}\n"
     client.load(flat, on_event=lambda event: told.append(event.message))
-    assert told[-1].endswith(f"without a name {advice})")
+    assert told[-1].endswith(f"without a name ({advice})")
 
 
 # Archives of engines before 1.10

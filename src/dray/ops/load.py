@@ -205,9 +205,9 @@ class _Load:
         """Say why an image has no name, and how it is given one."""
         tags = [name for name in held.names if self._is_tag(name)]
         tag = f":{tags[0]}" if tags else ""
-        why = f"; a tag alone is none: {', '.join(tags)}" if tags else ""
+        why = f"the archive has but a tag, {', '.join(tags)}; " if tags else ""
         advice = f"to give it one: dray tag {image_id.hex[:12]} NAME{tag}"
-        return f"{image_id}, without a name{why} ({advice})"
+        return f"{image_id}, without a name ({why}{advice})"
 
     def _preference(self, platform: Platform) -> int:
         rank = self._options.host.rank(platform)
