@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dray.registry.proxies import Proxy
 
 _PORTS = {False: 80, True: 443}  # of http and https
+_BEFORE = {*range(100, 200)} - {101}  # of answers that another follows (RFC 9110, 15.2)
+_BODILESS = {204, 304}  # of answers without a body, whatever their headers say (RFC 9112, 6.3)
 _WIDE = 1 << 20  # bytes; a blob's first megabyte comes without waiting for its reader
 
 
@@ -107,15 +109,37 @@ class Answer(http.client.HTTPResponse):
 
     The library takes the end of a connection for the end of the head: half an address in
     ``Location``, or no ``Content-Range`` at all, would be believed. So does its `read1` with
-    a body.
+    a body. Of the answers that come before the one that counts it knows 100 alone, and of
+    several lengths it believes the first.
     """
+
+    headers: Any  # None until there are some
+    _method: str | None
 
     def begin(self) -> None:
         """Read the head; raises `http.client.HTTPException` if it is none, or not whole."""
-        if self.headers is not None:
-            return
+        self._read_head()
+        while self.status in _BEFORE:
+            self.headers = None
+            self._read_head()
+        if self.status in _BODILESS:
+            self.chunked = False
+        elif not self.chunked and self._method not in {"HEAD", "CONNECT"}:
+            self._measure()
+
+    def _measure(self) -> None:
+        """Find out how long the body is by lengths that are one (RFC 9110, 8.6)."""
+        values = ",".join(self.headers.get_all("content-length", [])).split(",")
+        lengths = {value.strip() for value in values}
+        if len(lengths) > 1:
+            raise http.client.HTTPException("it has several lengths")
+        if len(values) > 1 and (length := lengths.pop()).isdecimal():
+            self.length = int(length)
+
+    def _read_head(self) -> None:
         file = self.fp
-        self.fp = lines = _Lines(file)
+        lines: Any = _Lines(file)
+        self.fp = lines
         try:
             super().begin()
         finally:
@@ -223,7 +247,8 @@ class Connection(http.client.HTTPConnection):
     @property
     def quiet(self) -> bool:
         """Whether nothing has come since the last answer, its end neither."""
-        if self._wake is None:
+        pending = getattr(self.sock, "pending", None)  # bytes that TLS has taken in already
+        if self._wake is None or (pending is not None and pending()):
             return False
         try:
             # It shares its flags with the socket, which has a time-out and so does not block.

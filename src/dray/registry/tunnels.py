@@ -90,14 +90,18 @@ class InnerTls:
         while left:
             left = left[self._run(partial(self._tls.write, left)) :]
 
-    def recv_into(self, buffer: bytearray) -> int:
+    def recv_into(self, buffer: Any) -> int:
         """Read what is there, at least a byte; 0 at the end."""
+        read: Callable[[], Any] = partial(self._tls.read, len(buffer), buffer)
         try:
-            data = self._run(partial(self._tls.read, len(buffer)))
+            size: int = self._run(read)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return 0
-        buffer[: len(data)] = data
-        return len(data)
+        return size
+
+    def pending(self) -> int:
+        """Return how many bytes are here that nobody has read; of TLS, or within it."""
+        return self._tls.pending() + self._coming.pending
 
     def settimeout(self, seconds: float) -> None:
         """Set how long the next byte may take."""

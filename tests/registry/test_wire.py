@@ -1,0 +1,143 @@
+"""What `http.client` leaves to its users, against servers whose every byte is known."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.errors import NetworkError
+from dray.registry.certificates import Tls
+from dray.registry.connections import Timeouts
+from dray.registry.proxies import Proxies
+from dray.registry.transport import Request, Transport
+from dray.testing import HttpProxy, make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+PATIENCE = 10.0  # seconds for what comes at once
+OK = b"HTTP/1.1 200 OK\r\n"
+LAST = OK + b"Content-Length: 4\r\n\r\nlast"
+
+
+class Scripted:
+    """A server on 127.0.0.1 that answers one request after another by these bytes.
+
+    Over one connection, or over the next where the client has closed it. `heads` are the requests,
+    `left` counts the connections that the client has ended.
+    """
+
+    def __init__(self, *answers: bytes, tls: Sequence[Path] = ()) -> None:
+        self.heads: list[bytes] = []
+        self.left = threading.Semaphore(0)
+        self._answers = list(answers)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        if self._context is not None:
+            self._context.load_cert_chain(*tls)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://{self.host}/"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # closed, by whom it was made
+            while True:
+                connection, _ = self._listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    self._serve(connection)
+                self.left.release()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE)
+        if self._context is not None:
+            connection = self._context.wrap_socket(connection, server_side=True)
+        with connection:
+            while head := self._read_head(connection):
+                self.heads.append(head)
+                connection.sendall(self._answers.pop(0))
+
+    def _read_head(self, connection: socket.socket) -> bytes:
+        head = b""
+        while not head.endswith(b"\r\n\r\n") and (more := connection.recv(1)):
+            head += more
+        return head
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    made = Transport(connections=1, timeouts=Timeouts(connect=PATIENCE, read=PATIENCE / 2))
+    yield made
+    made.close()
+
+
+def get(transport: Transport, server: Scripted, *, verify: bool = True) -> bytes:
+    request = Request("GET", server.url, tls=Tls(verify))
+    return transport.send(request, CancelToken()).read(1 << 20)
+
+
+# Framing
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints", "199 X"])
+def test_what_comes_before_an_answer_is_none(transport: Transport, status: str):
+    """RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses"."""
+    before = f"HTTP/1.1 {status}\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n".encode()
+    first = OK + b"Content-Length: 5\r\n\r\nfirst"
+    with Scripted(before + before + first, LAST) as server:
+        assert get(transport, server) == b"first"
+        assert get(transport, server) == b"last"
+
+
+@pytest.mark.parametrize("said", ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"])
+def test_a_length_that_is_said_twice_is_that_length(transport: Transport, said: str):
+    with Scripted(OK + f"{said}\r\n\r\nfirst".encode(), LAST) as server:
+        assert get(transport, server) == b"first"
+        assert get(transport, server) == b"last"
+
+
+@pytest.mark.parametrize("said", ["Content-Length: 5, 6", "Content-Length: 5\r\nContent-Length: 6"])
+def test_a_body_of_two_lengths_is_none(transport: Transport, said: str):
+    """RFC 9112, 6.3: "the message framing is invalid"; what comes next may be anything."""
+    with Scripted(OK + f"{said}\r\n\r\nfirst!".encode(), LAST) as server:
+        with pytest.raises(NetworkError, match="cut off"):
+            get(transport, server)
+        assert get(transport, server) == b"last"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_has_none_whatever_it_says(transport: Transport, status: int):
+    first = f"HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with Scripted(first, LAST) as server:
+        assert get(transport, server) == b""
+        assert get(transport, server) == b"last"
+
+
+@pytest.mark.parametrize("behind", ["nobody", "https"])
+def test_what_comes_behind_an_answer_is_no_answer(behind: str, tmp_path: Path):
+    """TLS has taken it in with the body; nothing shows in the socket."""
+    tls = make_certificate(tmp_path, ["127.0.0.1"])[1:]
+    first = OK + b"Content-Length: 10000\r\n\r\n" + b"x" * 10000
+    false = OK + b"Content-Length: 5\r\n\r\nfalse"
+    with Scripted(first + false, LAST, tls=tls) as server, contextlib.ExitStack() as closing:
+        proxies = None
+        if behind == "https":
+            hosts = {"registry.test:443": server.host}
+            proxies = Proxies(https=closing.enter_context(HttpProxy(hosts, tls=tls)).url)
+            server.url = "https://registry.test/"
+        transport = Transport(connections=1, proxies=proxies)
+        assert get(transport, server, verify=False) == b"x" * 10000
+        assert get(transport, server, verify=False) == b"last"
+        transport.close()
