@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from dray.content.cancel import CancelToken
-from dray.errors import NetworkError
+from dray.errors import Cancelled, NetworkError
 from dray.registry.certificates import Tls
-from dray.registry.connections import Timeouts
+from dray.registry.connections import Operation, Route, Timeouts
+from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
 from dray.registry.transport import Request, Transport
 from dray.testing import HttpProxy, make_certificate
@@ -141,3 +144,69 @@ def test_what_comes_behind_an_answer_is_no_answer(behind: str, tmp_path: Path):
         assert get(transport, server, verify=False) == b"x" * 10000
         assert get(transport, server, verify=False) == b"last"
         transport.close()
+
+
+# Ends
+
+
+@pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nfi"])
+def test_a_read_that_failed_leaves_nothing_open(body: bytes):
+    transport = Transport(connections=1, timeouts=Timeouts(connect=PATIENCE, read=0.1))
+    cancel = CancelToken()
+    with Scripted(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body) as server:
+        response = transport.send(Request("GET", server.url), cancel)
+        with pytest.raises(NetworkError):
+            response.read(100)
+        assert server.left.acquire(timeout=PATIENCE / 2)
+    transport.close()
+
+
+def test_a_body_that_ends_with_the_connection_is_not_whole_when_it_is_cancelled(
+    transport: Transport,
+):
+    """A blocked read is woken by the connection's end, which is that of such a body too."""
+    cancel = CancelToken()
+    with Scripted(OK + b"\r\nhalf") as server:
+        response = transport.send(Request("GET", server.url), cancel)
+        assert response.read1(100) == b"half"
+        cancel.cancel()
+        with pytest.raises(Cancelled):
+            response.read1(100)
+        assert server.left.acquire(timeout=PATIENCE / 2)
+
+
+def test_nobody_is_connected_to_after_it_was_cancelled():
+    """A host has several addresses: the next one is tried when the attempt at one has ended."""
+    cancel = CancelToken()
+    cancel.cancel()
+    with Scripted(LAST) as server:
+        pool = Pool(Route("127.0.0.1", int(server.host.partition(":")[2]), Timeouts()), 1)
+        with pytest.raises(Cancelled):
+            pool.ask(Operation(cancel), "GET", "/", None, {})
+        assert server.heads == []
+
+
+_SCRIPT = """
+import os, resource
+from dray import NetworkError
+from dray.content.cancel import CancelToken
+from dray.registry.transport import Request, Transport
+import dray.registry.network  # no file can be opened later
+transport = Transport(connections=1)
+least = os.open("/dev/null", os.O_RDONLY)
+os.close(least)
+resource.setrlimit(resource.RLIMIT_NOFILE, (least, least))
+try:
+    transport.send(Request("GET", "http://127.0.0.1:1/"), CancelToken())
+except NetworkError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
+def test_a_socket_that_cannot_be_made_is_an_address_that_is_not_reached():
+    """So it is with IPv6 where the kernel has none, and then the next address is tried."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "127.0.0.1:1: too many open files\n"

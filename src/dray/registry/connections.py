@@ -217,27 +217,34 @@ class Connection(http.client.HTTPConnection):
             raise http.client.InvalidURL(str(error)) from error
         failed: OSError = OSError("no address")
         for family, kind, protocol, _, address in found:
-            sock = socket.socket(family, kind, protocol)
             try:
-                self._watch(sock)
-                sock.settimeout(self._route.timeouts.connect)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._route.room is not None:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._route.room)
-                sock.connect(address)
-                _widen(sock)
+                # Of a kind that this machine's kernel may not have, as with IPv6 switched off.
+                sock = socket.socket(family, kind, protocol)
+                return self._meet(sock, address)
             except OSError as error:
-                sock.close()
                 self._unwatch()
                 failed = error
-            else:
-                return sock
         raise Unreached from failed
+
+    def _meet(self, sock: socket.socket, address: Any) -> socket.socket:
+        try:
+            self._watch(sock)
+            sock.settimeout(self._route.timeouts.connect)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._route.room is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._route.room)
+            sock.connect(address)
+            _widen(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _watch(self, sock: socket.socket) -> None:
         self._wake = socket.socket(fileno=os.dup(sock.fileno()))
         if self._operation is not None:
             self._operation.watch(self._wake)
+            self._operation.cancel.check()  # nothing wakes who connects after it was cancelled
 
     def _unwatch(self) -> None:
         if self._wake is not None:

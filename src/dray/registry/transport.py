@@ -107,15 +107,23 @@ class Response:
         try:
             data = self._taken.answer.read1(size)
         except (HTTPException, OSError) as error:
+            self.close()
             from dray.registry.network import translated
 
             raise translated(error, self.request, self._operation.cancel, None) from error
         if not data:
-            self._operation.finish()
-            self._taken.finish()
+            self._end()
         elif self._limit is not None:
             self._limit.take(len(data), self._operation.cancel)
         return data
+
+    def _end(self) -> None:
+        """Take the end of the body for one, unless it is how a blocked read was woken."""
+        if self._operation.cancel.cancelled:
+            self.close()
+            self._operation.cancel.check()
+        self._operation.finish()
+        self._taken.finish()
 
     def read(self, limit: int) -> bytes:
         """Return the whole body, at most ``limit`` bytes and one more."""
