@@ -18,8 +18,10 @@ from dray.registry.certificates import Tls
 from dray.registry.connections import Operation, Route, Timeouts
 from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
+from dray.registry.session import Session
 from dray.registry.transport import Request, Transport
-from dray.testing import HttpProxy, make_certificate
+from dray.registry.v2 import open_url
+from dray.testing import HttpProxy, Tunnel, make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -210,3 +212,41 @@ def test_a_socket_that_cannot_be_made_is_an_address_that_is_not_reached():
         [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True
     )
     assert done.stdout == "127.0.0.1:1: too many open files\n"
+
+
+# Addresses
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", ["\xe9\x80.test", f"{'a' * 64}.\xfc", "a..b", ".a", ".", "a" * 64])
+def test_a_host_that_is_none_is_not_for_a_proxy_either(host: str, scheme: str):
+    with HttpProxy({}) as proxy:
+        transport = Transport(connections=1, proxies=Proxies(http=proxy.url, https=proxy.url))
+        with pytest.raises(NetworkError, match="no name of a host") as caught:
+            transport.send(Request("GET", f"{scheme}://{host}/"), CancelToken())
+        assert proxy.requests == []
+    assert not caught.value.transient
+
+
+def test_a_proxy_gets_international_names_in_ascii():
+    with HttpProxy({}) as proxy:
+        transport = Transport(connections=1, proxies=Proxies(http=proxy.url, https=proxy.url))
+        transport.send(Request("GET", "http://b\xfc.test:5000/x"), CancelToken()).close()
+        with pytest.raises(NetworkError, match="502"):
+            transport.send(Request("GET", "https://b\xfc.test/x"), CancelToken())
+    assert proxy.requests == [
+        Tunnel("GET", "http://xn--b-eha.test:5000/x"),
+        Tunnel("CONNECT", "xn--b-eha.test:443"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["b\xfc?\xe9", "b%C3%BC?%C3%A9"])
+def test_an_address_in_a_document_is_utf_8(path: str):
+    """One in a header is bytes, which come as Latin-1 and go as they came."""
+    session = Session(connections=1)
+    with Scripted(LAST) as server:
+        opened = open_url(session, f"{server.url}{path}", 4, 0, CancelToken())
+        assert opened.stream.read1(9) == b"last"
+        opened.stream.close()
+        assert server.heads[0].startswith(b"GET /b%C3%BC?%C3%A9 HTTP/1.1\r\n")
+    session.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PORTS = {False: 80, True: 443}  # of http and https
 _BEFORE = {*range(100, 200)} - {101}  # of answers that another follows (RFC 9110, 15.2)
 _BODILESS = {204, 304}  # of answers without a body, whatever their headers say (RFC 9112, 6.3)
+_LABEL = 63  # characters at most (RFC 1035, 2.3.4)
 _WIDE = 1 << 20  # bytes; a blob's first megabyte comes without waiting for its reader
 
 
@@ -166,7 +167,7 @@ class Connection(http.client.HTTPConnection):
 
     def __init__(self, route: Route) -> None:
         self.default_port = _PORTS[route.context is not None]
-        super().__init__(route.host, route.port or self.default_port)
+        super().__init__(ascii_name(route.host), route.port or self.default_port)
         self._route = route
         self._operation: Operation | None = None
         self._wake: socket.socket | None = None
@@ -198,7 +199,7 @@ class Connection(http.client.HTTPConnection):
 
     def _reach(self, proxy: Proxy, context: ssl.SSLContext | None) -> None:
         try:
-            self.sock = self._dial(proxy.host, proxy.port)
+            self.sock = self._dial(ascii_name(proxy.host), proxy.port)
             if context is not None:
                 self.sock = context.wrap_socket(self.sock, server_hostname=proxy.host)
         except (OSError, http.client.InvalidURL) as error:
@@ -213,8 +214,6 @@ class Connection(http.client.HTTPConnection):
             found = _addresses(host, port, self._operation)
         except socket.gaierror as error:
             raise Unreached from error
-        except UnicodeError as error:
-            raise http.client.InvalidURL(str(error)) from error
         failed: OSError = OSError("no address")
         for family, kind, protocol, _, address in found:
             try:
@@ -273,6 +272,18 @@ class Connection(http.client.HTTPConnection):
         self.close()
 
 
+def ascii_name(host: str) -> str:
+    """Return a host's name as it is sent (RFC 5890); raises `http.client.InvalidURL` for none."""
+    try:
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise http.client.InvalidURL(str(error)) from error
+    labels = name.removesuffix(".").split(".")
+    if not all(0 < len(label) <= _LABEL for label in labels):
+        raise http.client.InvalidURL("a part of the name is empty or too long")
+    return name
+
+
 def _widen(sock: socket.socket) -> None:
     """Let the system take in a megabyte before somebody reads it, where no size has been set.
 
@@ -288,8 +299,7 @@ def _widen(sock: socket.socket) -> None:
 
 def _addresses(host: str, port: int, operation: Operation | None) -> list[Any]:
     """Look a name up in a thread that can be left behind: nothing interrupts it."""
-    # Text would load the codec of international names, for names that are ASCII.
-    name = host.encode("ascii") if host.isascii() else host
+    name = host.encode("ascii")  # text would load the codec of international names
     if host.replace(".", "").isdigit() or ":" in host:
         return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     answer: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
@@ -297,7 +307,7 @@ def _addresses(host: str, port: int, operation: Operation | None) -> list[Any]:
     def look_up() -> None:
         try:
             answer.put(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             answer.put(error)
 
     threading.Thread(target=look_up, name="dray-resolve", daemon=True).start()

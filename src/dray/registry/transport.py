@@ -14,7 +14,7 @@ from dray.content.log import note_failure
 from dray.errors import NetworkError
 from dray.model.record import Record
 from dray.registry.certificates import Tls
-from dray.registry.connections import Operation, Route, Timeouts
+from dray.registry.connections import Operation, Route, Timeouts, ascii_name
 from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies, basic
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dray.registry.proxies import Proxy
 
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
-_ALLOWED = "".join(map(chr, range(0x21, 0x7F)))  # what an address may hold unquoted
+VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # what an address may hold unquoted
 _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
 
@@ -225,7 +225,11 @@ class Transport:
         key = (parts.scheme, parts.netloc, request.tls)
         target = _quoted(f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
         if proxy is not None and parts.scheme == "http":
-            target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
+            netloc = parts.netloc.rpartition("@")[2]
+            if not netloc.isascii():
+                name, colon, port = netloc.partition(":")
+                netloc = f"{ascii_name(name)}{colon}{port}"
+            target = f"http://{netloc}{target}"
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
@@ -275,7 +279,7 @@ def _quoted(target: str) -> str:
         sent = target.encode("latin-1")
     except UnicodeEncodeError:
         sent = target.encode(errors="surrogateescape")
-    return quote(sent, safe=_ALLOWED)
+    return quote(sent, safe=VISIBLE)
 
 
 def public_url(url: str) -> str:

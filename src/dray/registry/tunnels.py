@@ -31,8 +31,7 @@ class Refused(OSError):
 
 def open_tunnel(sock: socket.socket, host: str, port: int, proxy: Proxy) -> None:
     """Have a proxy connect us with a host (RFC 9110, 9.3.6); raises `Refused`."""
-    name = host if host.isascii() else host.encode("idna").decode("ascii")
-    where = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
     lines += [f"{header}: {value}" for header, value in basic(proxy).items()]
     sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from dray.content.ports import Opened, RangeRefused
 from dray.errors import DrayError, InvalidDigest, InvalidDocument, RegistryError, Unsupported
@@ -15,7 +15,7 @@ from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.session import Call
-from dray.registry.transport import public_url
+from dray.registry.transport import VISIBLE, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,6 +176,7 @@ def open_url(
     host = parts.netloc.rpartition("@")[2]
     endpoint = session.hosts.host(host).replace(host=host, schemes=(parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    path = quote(path, safe=VISIBLE, errors="replace")  # as UTF-8, which documents are in
     call = Call("GET", path, "", headers=_range(offset, stop))
     response = session.send_anonymous(endpoint, call, cancel)
     return _opened(response, public_url(url), host, size, offset, stop)
