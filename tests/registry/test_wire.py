@@ -240,6 +240,13 @@ def test_a_proxy_gets_international_names_in_ascii():
     ]
 
 
+def test_space_around_a_header_is_not_part_of_it(transport: Transport):
+    with Scripted(OK + b"Location: \t/a \t\r\nContent-Length: 0\r\n\r\n") as server:
+        response = transport.send(Request("GET", server.url), CancelToken())
+        assert response.header("Location") == "/a"
+        response.drain()
+
+
 @pytest.mark.parametrize("path", ["b\xfc?\xe9", "b%C3%BC?%C3%A9"])
 def test_an_address_in_a_document_is_utf_8(path: str):
     """One in a header is bytes, which come as Latin-1 and go as they came."""

@@ -97,8 +97,8 @@ class Response:
         return ", ".join(self.headers(name))
 
     def headers(self, name: str) -> Sequence[str]:
-        """Return all headers of one name."""
-        return self._taken.answer.headers.get_all(name) or []
+        """Return all headers of one name, without the space around them (RFC 9110, 5.5)."""
+        return [value.strip() for value in self._taken.answer.headers.get_all(name) or []]
 
     def read1(self, size: int) -> bytes:
         """Return the bytes that are there, at least one, at most ``size``; none at the end."""
