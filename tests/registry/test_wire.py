@@ -78,6 +78,8 @@ class Scripted:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # wakes who accepts; elsewhere closing does
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 
