@@ -24,11 +24,6 @@ NAME = "registry.test:4443"
 
 
 @pytest.fixture
-def certificates(tmp_path: Path) -> tuple[Path, Path, Path]:
-    return make_certificate(tmp_path / "tls", ["127.0.0.1", "localhost", "registry.test"])
-
-
-@pytest.fixture
 def secure(certificates: tuple[Path, Path, Path]) -> Iterator[FakeRegistry]:
     with FakeRegistry(tls=certificates[1:]) as registry:
         registry.add_image("app", IMAGE, "t")

@@ -1,14 +1,53 @@
+"""One request and its answer: what it blocks on, what it leaves open, what is sent of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
 import socket
 import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dray.content.cancel import CancelToken
-from dray.errors import NetworkError
+from dray.errors import Cancelled, NetworkError
+from dray.registry.certificates import Tls
 from dray.registry.connections import Operation, Route, Timeouts
+from dray.registry.hosts import Endpoint
 from dray.registry.pool import Pool
-from dray.registry.transport import Request, Response, Transport
-from dray.testing import CutHead, FakeRegistry, Fault
+from dray.registry.proxies import Proxies
+from dray.registry.session import Call, Session
+from dray.registry.transport import Exchange, Request, Response, Transport
+from dray.testing import (
+    Chunked,
+    ContentLength,
+    CutHead,
+    Delay,
+    FakeRegistry,
+    Fault,
+    HangUp,
+    HttpProxy,
+    SetHeader,
+    SilentPort,
+    Stall,
+    make_certificate,
+    refused_port,
+)
+from dray.testing.certs import self_signed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Files = tuple[Path, Path, Path]
+    Until = Callable[[Callable[[], object]], None]
+
+WAYS = ["plain", "tls", "tunnel", "within"]
+BLOB = b"x" * 300_000
 
 
 def get(registry: FakeRegistry, transport: Transport) -> Response:
@@ -44,3 +83,398 @@ def test_a_connection_takes_in_a_megabyte_from_the_beginning(fake: FakeRegistry,
     assert taken.answer.read() == b"{}"
     taken.finish()
     pool.close()
+
+
+# Cancelling. Nothing here ends before pytest's patience does, unless it is woken.
+
+
+@contextlib.contextmanager
+def cancelled_once(until: Until, blocked: Callable[[], object]) -> Iterator[CancelToken]:
+    """Cancel from another thread what the block waits for."""
+    cancel = CancelToken()
+
+    def watch() -> None:
+        until(blocked)
+        time.sleep(0.05)  # by now it waits
+        cancel.cancel()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        with pytest.raises(Cancelled):
+            yield cancel
+    finally:
+        thread.join()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["direct", "proxy", "tunnel", "within"])
+def test_waiting_for_a_tls_handshake_can_be_cancelled(
+    patient: Callable[..., Transport], certificates: Files, until: Until, kind: str
+):
+    tls = certificates[1:] if kind == "within" else None
+    with SilentPort() as port, HttpProxy({"h.test:443": port.host}, tls=tls) as proxy:
+        proxies = {"direct": "", "proxy": f"https://{port.host}"}.get(kind, proxy.url)
+        url = f"https://{port.host}/" if kind == "direct" else "https://h.test/"
+        transport = patient(Proxies(https=proxies))
+        with cancelled_once(until, lambda: port.received) as cancel:
+            transport.send(Request("GET", url), cancel)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_waiting_for_the_answer_to_connect_can_be_cancelled(
+    serve: Callable[..., Any], patient: Callable[..., Transport], until: Until, *, tls: bool
+):
+    asked: list[bytes] = []
+
+    def talk(peer: Any) -> None:
+        asked.append(peer.head())
+        peer.sock.recv(1)
+
+    proxy = serve(talk, tls=tls)
+    transport = patient(Proxies(https=f"{'https' if tls else 'http'}://{proxy.host}"))
+    with cancelled_once(until, lambda: asked) as cancel:
+        transport.send(Request("GET", "https://h.test/"), cancel)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kept", [False, True], ids=["new connection", "kept connection"])
+@pytest.mark.parametrize("kind", WAYS)
+def test_waiting_for_an_answer_can_be_cancelled(
+    way: Callable[[str], Any], until: Until, kind: str, *, kept: bool
+):
+    with way(kind) as to:
+        for _ in range(kept):
+            to.send().read(10)
+        fault = to.registry.inject(Fault(Delay(3600)))
+        with cancelled_once(until, lambda: fault.count) as cancel:
+            to.send(cancel=cancel)
+        assert to.registry.connections == 1
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "ends",
+    [[], [Chunked()], [SetHeader("Connection", "close")]],
+    ids=["length", "chunks", "close"],
+)
+@pytest.mark.parametrize("kind", WAYS)
+def test_waiting_for_a_body_can_be_cancelled(
+    way: Callable[[str], Any], until: Until, kind: str, ends: list[Any]
+):
+    with way(kind) as to:
+        path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
+        for action in (Stall(after=200_000), *ends):
+            to.registry.inject(Fault(action))
+        answered = to.registry.requests
+        with cancelled_once(
+            until, lambda: answered and answered[0].bytes_sent == 200_000
+        ) as cancel:
+            to.send(path=path, cancel=cancel).read(len(BLOB))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.xfail(
+    raises=pytest.fail.Exception,
+    strict=True,
+    reason="its end looks like the one that waking it makes",
+)
+def test_waiting_for_a_body_that_only_closing_ends_can_be_cancelled(
+    way: Callable[[str], Any], until: Until, kind: str
+):
+    with way(kind) as to:
+        path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
+        for action in (Stall(after=200_000), ContentLength(None)):
+            to.registry.inject(Fault(action))
+        answered = to.registry.requests
+        with cancelled_once(
+            until, lambda: answered and answered[0].bytes_sent == 200_000
+        ) as cancel:
+            to.send(path=path, cancel=cancel).read(len(BLOB))
+
+
+# What is left open
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def nothing_left_open(until: Until) -> Iterator[None]:
+    """Have no more descriptors after the block; servers may take a moment to close theirs.
+
+    What the block caught is to be kept meanwhile: with it goes what was forgotten to be closed.
+    """
+    before = descriptors()
+    yield
+    until(lambda: descriptors() <= before)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to count them in")
+
+
+@linux
+@pytest.mark.parametrize("kind", ["http", "https", "proxy", "https proxy"])
+def test_a_refused_connection_leaves_nothing_open(
+    patient: Callable[..., Transport], until: Until, kind: str
+):
+    gone = f"127.0.0.1:{refused_port()}"
+    proxies = {"proxy": f"http://{gone}", "https proxy": f"https://{gone}"}.get(kind, "")
+    url = "https://h.test/" if proxies else f"{kind}://{gone}/"
+    transport = patient(Proxies(https=proxies))
+    with nothing_left_open(until), pytest.raises(NetworkError, match="refused") as caught:
+        transport.send(Request("GET", url), CancelToken())
+    assert caught.value.transient
+
+
+@linux
+@pytest.mark.parametrize("kind", ["direct", "proxy", "tunnel", "within"])
+@pytest.mark.parametrize("talks", ["distrusted", "hangs up", "no TLS"])
+def test_a_handshake_that_fails_leaves_nothing_open(
+    serve: Callable[..., Any],
+    patient: Callable[..., Transport],
+    certificates: Files,
+    until: Until,
+    kind: str,
+    talks: str,
+):
+    other = make_certificate(certificates[0].parent / "other", ["other.test"])[1:]
+    little = serve(lambda peer: talks == "hangs up" or peer.answer())
+    with (
+        nothing_left_open(until),
+        FakeRegistry(tls=other) as registry,
+        HttpProxy(
+            {"h.test:443": registry.host if talks == "distrusted" else little.host},
+            tls=certificates[1:] if kind == "within" else None,
+        ) as proxy,
+    ):
+        peer = registry.host if talks == "distrusted" else little.host
+        proxies = {"direct": "", "proxy": f"https://{peer}"}.get(kind, proxy.url)
+        url = f"https://{peer}/" if kind == "direct" else "https://h.test/"
+        transport = patient(Proxies(https=proxies))
+        with pytest.raises(NetworkError) as caught:
+            transport.send(Request("GET", url), CancelToken())
+    assert ("certificate" in str(caught.value)) == (talks == "distrusted")
+
+
+@linux
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_a_refused_tunnel_leaves_nothing_open(
+    patient: Callable[..., Transport], certificates: Files, until: Until, *, tls: bool
+):
+    with (
+        nothing_left_open(until),
+        HttpProxy({}, tls=certificates[1:] if tls else None) as proxy,
+    ):
+        transport = patient(Proxies(https=proxy.url))
+        with pytest.raises(NetworkError, match="502") as caught:
+            transport.send(Request("GET", "https://h.test/"), CancelToken())
+    assert caught.value.transient
+
+
+@linux
+@pytest.mark.parametrize("action", [CutHead(5), CutHead(60), HangUp(), HangUp(reset=True)])
+@pytest.mark.parametrize("kind", WAYS)
+def test_an_answer_that_is_cut_leaves_nothing_open(
+    way: Callable[[str], Any], until: Until, kind: str, action: Any
+):
+    with nothing_left_open(until), way(kind) as to:
+        to.registry.inject(Fault(action))
+        with pytest.raises(NetworkError, match="cut off") as caught:
+            to.send()
+    assert caught.value.transient
+
+
+@linux
+@pytest.mark.parametrize("ends", [None, Chunked(), SetHeader("Connection", "close")])
+@pytest.mark.parametrize("kind", WAYS)
+def test_an_answer_that_is_given_up_leaves_nothing_open(
+    way: Callable[[str], Any], until: Until, kind: str, ends: Any
+):
+    with nothing_left_open(until), way(kind) as to:
+        path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
+        if ends is not None:
+            to.registry.inject(Fault(ends))
+        response = to.send(path=path)
+        assert response.read1(10) == BLOB[:10]
+        response.close()
+    assert response.status == 200
+
+
+# What is asked for
+
+
+LOCATIONS: list[tuple[bytes, bytes]] = [
+    (b"/plain", b"/plain"),
+    (b"/a%2Fb%2f%7E~?X=a%2Bb+c&s=%3D=", b"/a%2Fb%2f%7E~?X=a%2Bb+c&s=%3D="),
+    (b"/a b?c d", b"/a%20b?c%20d"),
+    (b"/caf\xc3\xa9?q=\xc3\x85", b"/caf%C3%A9?q=%C3%85"),
+    (b"/\xe9\xa0\x85", b"/%E9%A0%85"),
+    (b"/\xc3\xa0", b"/%C3%A0"),  # its last byte is a space in Latin-1
+    (b"/100%/%zz", b"/100%/%zz"),
+    (b"/a//b/", b"/a//b/"),
+    (b"http://HOST//a//b", b"//a//b"),
+    (b"http://HOST/a/../b/./c", b"/a/../b/./c"),
+    (b"http://HOST", b"/"),
+    (b"http://HOST?a=b", b"/?a=b"),
+    (b"/a;b=c,d!$&'()*@:[]|^`{}<>\"", b"/a;b=c,d!$&'()*@:[]|^`{}<>\""),
+    (b"/a\x7f\x01b", b"/a%7F%01b"),
+    (b"/a#b?c", b"/a"),
+]
+
+
+@pytest.mark.parametrize(("location", "asked"), LOCATIONS, ids=range(len(LOCATIONS)))
+def test_the_address_of_a_redirect_is_asked_for_as_it_was_sent(
+    serve: Callable[..., Any], location: bytes, asked: bytes
+):
+    """Signed addresses are good for the bytes that they were made of."""
+    lines: list[bytes] = []
+
+    def talk(peer: Any) -> None:
+        while head := peer.head():
+            lines.append(head.partition(b"\r\n")[0])
+            if len(lines) == 1:
+                there = location.replace(b"HOST", server.host.encode())
+                line = b"HTTP/1.1 307 There\r\nContent-Length: 0\r\nLocation: "
+                peer.sock.sendall(line + there + b"\r\n\r\n")
+            else:
+                peer.answer()
+
+    server = serve(talk)
+    session = Session(connections=1)
+    endpoint = Endpoint(server.host, server.host, schemes=("http",))
+    response = session.send(endpoint, Call("GET", "/v2/", ""), CancelToken())
+    assert response.read(10) == b"{}"
+    session.close()
+    assert lines == [b"GET /v2/ HTTP/1.1", b"GET " + asked + b" HTTP/1.1"]
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no [::1]")
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_an_ipv6_address_stands_in_brackets(
+    serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
+):
+    asked: list[bytes] = []
+
+    def talk(peer: Any) -> None:
+        while head := peer.head():
+            asked.append(head)
+            peer.answer()
+
+    server = serve(talk, tls=tls, host="::1")
+    request = Request(
+        "GET", f"{'https' if tls else 'http'}://{server.host}/", tls=Tls(verify=False)
+    )
+    assert patient().send(request, CancelToken()).read(10) == b"{}"
+    assert f"\r\nHost: {server.host}\r\n".encode() in asked[0]
+
+
+def test_a_certificate_with_a_common_name_alone_is_for_nobody(
+    patient: Callable[..., Transport], tmp_path: Path
+):
+    """RFC 9110, 4.3.4: names are alternative names."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    certificate, key = self_signed("localhost")
+    form = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    files = tmp_path / "own.crt", tmp_path / "own.key"
+    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(*form))
+    with FakeRegistry(tls=files) as registry:
+        request = Request(
+            "GET", f"https://localhost:{registry.port}/v2/", tls=Tls(authorities=(files[0],))
+        )
+        with pytest.raises(NetworkError, match="its certificate is for another name") as caught:
+            patient().send(request, CancelToken())
+        assert registry.requests == []
+    assert not caught.value.transient
+
+
+# Answers before the request was taken
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.xfail(
+                raises=NetworkError, strict=True, reason="OpenSSL calls it an end of file"
+            ),
+        ),
+    ],
+    ids=["http", "https"],
+)
+def test_an_answer_before_the_body_was_taken_is_one(
+    serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
+):
+    """A server that has said no may hang up; what was on its way to it breaks the pipe."""
+
+    def talk(peer: Any) -> None:
+        peer.head()
+        peer.answer(b"too much", "Connection: close", status="413 Content Too Large")
+
+    server = serve(talk, tls=tls)
+    url = f"{'https' if tls else 'http'}://{server.host}/"
+    request = Request("POST", url, body=b"x" * 8_000_000)
+    transport = patient()
+    for _ in range(3):
+        response = transport.send(request, CancelToken())
+        assert (response.status, response.read(100)) == (413, b"too much")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_a_reset_before_an_answer_is_an_error(
+    serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
+):
+    def talk(peer: Any) -> None:
+        peer.head()
+        peer.reset()
+
+    server = serve(talk, tls=tls)
+    url = f"{'https' if tls else 'http'}://{server.host}/"
+    with pytest.raises(NetworkError, match=r"cut off|TLS failed") as caught:
+        patient().send(Request("POST", url, body=b"x" * 8_000_000), CancelToken())
+    assert caught.value.transient
+
+
+# Those who watch
+
+
+def test_an_observer_that_fails_is_logged_each_time_and_stops_nothing(
+    fake: FakeRegistry, caplog: pytest.LogCaptureFixture
+):
+    seen: list[Exchange] = []
+
+    def observe(exchange: Exchange) -> None:
+        seen.append(exchange)
+        raise ValueError(f"number {len(seen)}")
+
+    transport = Transport(connections=1, on_answer=observe)
+    fake.inject(Fault(SetHeader("RateLimit-Remaining", "7;w=60")))
+    url = f"http://me:secret@{fake.host}/v2/?signature=secret"
+    with caplog.at_level(logging.ERROR, logger="dray"):
+        for _ in range(3):
+            assert transport.send(Request("GET", url), CancelToken()).read(10) == b"{}"
+    transport.close()
+    assert fake.connections == 1
+    assert [(each.url, each.status, each.rate_limit) for each in seen] == [
+        (f"{fake.url}/v2/", 200, "7;w=60")
+    ] * 3
+    assert [record.exc_info and str(record.exc_info[1]) for record in caplog.records] == [
+        "number 1",
+        "number 2",
+        "number 3",
+    ]
