@@ -170,15 +170,7 @@ def test_an_idle_connection_on_which_something_happened_is_not_used_again(
         assert (response.status, response.read(10)) == (200, b"2")
 
 
-UNREAD = pytest.mark.xfail(
-    raises=AssertionError, strict=True, reason="what TLS has taken in is not looked at"
-)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["http", pytest.param("https", marks=UNREAD), pytest.param("within", marks=UNREAD)],
-)
+@pytest.mark.parametrize("kind", ["http", "https", "within"])
 def test_more_than_an_answer_is_not_the_answer_to_another_request(
     serve: Callable[..., Any], patient: Callable[..., Transport], certificates: Any, kind: str
 ):

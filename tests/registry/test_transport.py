@@ -176,11 +176,6 @@ def test_waiting_for_a_body_can_be_cancelled(
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", WAYS)
-@pytest.mark.xfail(
-    raises=pytest.fail.Exception,
-    strict=True,
-    reason="its end looks like the one that waking it makes",
-)
 def test_waiting_for_a_body_that_only_closing_ends_can_be_cancelled(
     way: Callable[[str], Any], until: Until, kind: str
 ):
@@ -404,23 +399,14 @@ def test_a_certificate_with_a_common_name_alone_is_for_nobody(
 # Answers before the request was taken
 
 
-@pytest.mark.parametrize(
-    "tls",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                raises=NetworkError, strict=True, reason="OpenSSL calls it an end of file"
-            ),
-        ),
-    ],
-    ids=["http", "https"],
-)
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_an_answer_before_the_body_was_taken_is_one(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
 ):
-    """A server that has said no may hang up; what was on its way to it breaks the pipe."""
+    """A server that has said no may hang up; what was on its way to it breaks the pipe.
+
+    After that TLS may not read any more: what is lost so is a matter for another attempt.
+    """
 
     def talk(peer: Any) -> None:
         peer.head()
@@ -431,8 +417,13 @@ def test_an_answer_before_the_body_was_taken_is_one(
     request = Request("POST", url, body=b"x" * 8_000_000)
     transport = patient()
     for _ in range(3):
-        response = transport.send(request, CancelToken())
-        assert (response.status, response.read(100)) == (413, b"too much")
+        lost: NetworkError | None = None
+        try:
+            response = transport.send(request, CancelToken())
+            assert (response.status, response.read(100)) == (413, b"too much")
+        except NetworkError as error:
+            lost = error
+        assert lost is None or (tls and lost.transient and "cut off (it ended" in str(lost))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
@@ -445,7 +436,7 @@ def test_a_reset_before_an_answer_is_an_error(
 
     server = serve(talk, tls=tls)
     url = f"{'https' if tls else 'http'}://{server.host}/"
-    with pytest.raises(NetworkError, match=r"cut off|TLS failed") as caught:
+    with pytest.raises(NetworkError, match="cut off") as caught:
         patient().send(Request("POST", url, body=b"x" * 8_000_000), CancelToken())
     assert caught.value.transient
 

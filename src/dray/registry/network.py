@@ -45,7 +45,7 @@ def translated(
         case socket.gaierror():
             again = error.errno == socket.EAI_AGAIN
             return NetworkError(f"{host}: no such host", host=host, transient=again)
-        case ssl.SSLError():
+        case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
             return _tls_failure(error, host)
         case TimeoutError():
             return NetworkError(f"{host}: no answer within the time-out", host=host)
@@ -122,4 +122,6 @@ def _distrust(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
 
 def _reason(error: BaseException) -> str:
     """Return what the system says of it."""
+    if isinstance(error, ssl.SSLEOFError):  # whose text is OpenSSL's
+        return "it ended early"
     return getattr(error, "strerror", None) or "it ended early"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ class Pool:
         try:
             connection.use(operation)
             # Who does not want the whole body may have answered before it hung up.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 connection.request(method, target, body, headers)
             return Taken(connection.getresponse(), connection, self)
         except BaseException:

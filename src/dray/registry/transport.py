@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # what an address may hold unquoted
+_BLANK = " \t\r\n"  # where other alphabets have blanks too, letters in UTF-8 begin
 _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"dray/{__version__}"
 
@@ -98,7 +99,7 @@ class Response:
 
     def headers(self, name: str) -> Sequence[str]:
         """Return all headers of one name, without the space around them (RFC 9110, 5.5)."""
-        return [value.strip() for value in self._taken.answer.headers.get_all(name) or []]
+        return [value.strip(_BLANK) for value in self._taken.answer.headers.get_all(name) or []]
 
     def read1(self, size: int) -> bytes:
         """Return the bytes that are there, at least one, at most ``size``; none at the end."""
