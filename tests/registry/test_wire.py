@@ -115,7 +115,15 @@ def test_a_length_that_is_said_twice_is_that_length(transport: Transport, said: 
         assert get(transport, server) == b"last"
 
 
-@pytest.mark.parametrize("said", ["Content-Length: 5, 6", "Content-Length: 5\r\nContent-Length: 6"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Content-Length: 5, 6",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: -5, -5",
+        f"Content-Length: {'9' * 5000}, {'9' * 5000}",
+    ],
+)
 def test_a_body_of_two_lengths_is_none(transport: Transport, said: str):
     """RFC 9112, 6.3: "the message framing is invalid"; what comes next may be anything."""
     with Scripted(OK + f"{said}\r\n\r\nfirst!".encode(), LAST) as server:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import queue
+import re
 import socket
 import sys
 import threading
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _PORTS = {False: 80, True: 443}  # of http and https
 _BEFORE = {*range(100, 200)} - {101}  # of answers that another follows (RFC 9110, 15.2)
 _BODILESS = {204, 304}  # of answers without a body, whatever their headers say (RFC 9112, 6.3)
+_LENGTH = re.compile("[0-9]{1,18}")
 _LABEL = 63  # characters at most (RFC 1035, 2.3.4)
 _WIDE = 1 << 20  # bytes; a blob's first megabyte comes without waiting for its reader
 
@@ -131,11 +133,12 @@ class Answer(http.client.HTTPResponse):
     def _measure(self) -> None:
         """Find out how long the body is by lengths that are one (RFC 9110, 8.6)."""
         values = ",".join(self.headers.get_all("content-length", [])).split(",")
-        lengths = {value.strip() for value in values}
-        if len(lengths) > 1:
+        if len(values) < 2:  # noqa: PLR2004 - then the library has found it out
+            return
+        length, *others = {value.strip() for value in values}
+        if others or not _LENGTH.fullmatch(length):
             raise http.client.HTTPException("it has several lengths")
-        if len(values) > 1 and (length := lengths.pop()).isdecimal():
-            self.length = int(length)
+        self.length = int(length)
 
     def _read_head(self) -> None:
         file = self.fp
