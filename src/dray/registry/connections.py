@@ -26,7 +26,7 @@ _BEFORE = {*range(100, 200)} - {101}  # of answers that another follows (RFC 911
 _BODILESS = {204, 304}  # of answers without a body, whatever their headers say (RFC 9112, 6.3)
 _LENGTH = re.compile("[0-9]{1,18}")
 _LABEL = 63  # characters at most (RFC 1035, 2.3.4)
-_WIDE = 1 << 20  # bytes; a blob's first megabyte comes without waiting for its reader
+_WIDE = 1 << 19  # bytes that come without waiting for a reader, and are lost with who is killed
 
 
 class Timeouts(Record):
@@ -288,7 +288,7 @@ def ascii_name(host: str) -> str:
 
 
 def _widen(sock: socket.socket) -> None:
-    """Let the system take in a megabyte before somebody reads it, where no size has been set.
+    """Let the system take in half a megabyte before somebody reads it, where no size has been set.
 
     Linux begins with 64 KB and learns. That somebody waits for more widens it at once, and
     unlike a size that is set it goes on learning; then any byte is worth waking up for again.
