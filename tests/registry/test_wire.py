@@ -2,85 +2,63 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import ssl
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dray.content.cancel import CancelToken
 from dray.errors import Cancelled, NetworkError
-from dray.registry.certificates import Tls
 from dray.registry.connections import Operation, Route, Timeouts
 from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
 from dray.registry.session import Session
 from dray.registry.transport import Request, Transport
 from dray.registry.v2 import open_url
-from dray.testing import HttpProxy, Tunnel, make_certificate
+from dray.testing import HttpProxy, Tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 PATIENCE = 10.0  # seconds for what comes at once
 OK = b"HTTP/1.1 200 OK\r\n"
 LAST = OK + b"Content-Length: 4\r\n\r\nlast"
 
 
-class Scripted:
-    """A server on 127.0.0.1 that answers one request after another by these bytes.
+class Script:
+    """Answers one request after another by these bytes, over one connection or several.
 
-    Over one connection, or over the next where the client has closed it. `heads` are the requests,
-    `left` counts the connections that the client has ended.
+    `heads` are the requests, `left` counts the connections that the client has ended.
     """
 
-    def __init__(self, *answers: bytes, tls: Sequence[Path] = ()) -> None:
+    def __init__(self, *answers: bytes) -> None:
         self.heads: list[bytes] = []
         self.left = threading.Semaphore(0)
+        self.host = self.url = ""
         self._answers = list(answers)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
-        if self._context is not None:
-            self._context.load_cert_chain(*tls)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.url = f"{'https' if tls else 'http'}://{self.host}/"
-        threading.Thread(target=self._run, daemon=True).start()
 
-    def _run(self) -> None:
-        with contextlib.suppress(OSError):  # closed, by whom it was made
-            while True:
-                connection, _ = self._listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    self._serve(connection)
-                self.left.release()
-
-    def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(PATIENCE)
-        if self._context is not None:
-            connection = self._context.wrap_socket(connection, server_side=True)
-        with connection:
-            while head := self._read_head(connection):
+    def talk(self, peer: Any) -> None:
+        try:
+            while head := peer.head():
                 self.heads.append(head)
-                connection.sendall(self._answers.pop(0))
+                peer.sock.sendall(self._answers.pop(0))
+        finally:
+            self.left.release()
 
-    def _read_head(self, connection: socket.socket) -> bytes:
-        head = b""
-        while not head.endswith(b"\r\n\r\n") and (more := connection.recv(1)):
-            head += more
-        return head
 
-    def __enter__(self) -> Self:
-        return self
+@pytest.fixture
+def scripted(serve: Callable[..., Any]) -> Callable[..., Script]:
+    """Start a server that follows a script, until the test ends."""
 
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # wakes who accepts; elsewhere closing does
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def start(*answers: bytes) -> Script:
+        script = Script(*answers)
+        script.host = serve(script.talk).host
+        script.url = f"http://{script.host}/"
+        return script
+
+    return start
 
 
 @pytest.fixture
@@ -90,8 +68,8 @@ def transport() -> Iterator[Transport]:
     made.close()
 
 
-def get(transport: Transport, server: Scripted, *, verify: bool = True) -> bytes:
-    request = Request("GET", server.url, tls=Tls(verify))
+def get(transport: Transport, server: Script) -> bytes:
+    request = Request("GET", server.url)
     return transport.send(request, CancelToken()).read(1 << 20)
 
 
@@ -99,20 +77,24 @@ def get(transport: Transport, server: Scripted, *, verify: bool = True) -> bytes
 
 
 @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints", "199 X"])
-def test_what_comes_before_an_answer_is_none(transport: Transport, status: str):
+def test_what_comes_before_an_answer_is_none(
+    transport: Transport, status: str, scripted: Callable[..., Script]
+):
     """RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses"."""
     before = f"HTTP/1.1 {status}\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n".encode()
     first = OK + b"Content-Length: 5\r\n\r\nfirst"
-    with Scripted(before + before + first, LAST) as server:
-        assert get(transport, server) == b"first"
-        assert get(transport, server) == b"last"
+    server = scripted(before + before + first, LAST)
+    assert get(transport, server) == b"first"
+    assert get(transport, server) == b"last"
 
 
 @pytest.mark.parametrize("said", ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"])
-def test_a_length_that_is_said_twice_is_that_length(transport: Transport, said: str):
-    with Scripted(OK + f"{said}\r\n\r\nfirst".encode(), LAST) as server:
-        assert get(transport, server) == b"first"
-        assert get(transport, server) == b"last"
+def test_a_length_that_is_said_twice_is_that_length(
+    transport: Transport, said: str, scripted: Callable[..., Script]
+):
+    server = scripted(OK + f"{said}\r\n\r\nfirst".encode(), LAST)
+    assert get(transport, server) == b"first"
+    assert get(transport, server) == b"last"
 
 
 @pytest.mark.parametrize(
@@ -124,78 +106,64 @@ def test_a_length_that_is_said_twice_is_that_length(transport: Transport, said: 
         f"Content-Length: {'9' * 5000}, {'9' * 5000}",
     ],
 )
-def test_a_body_of_two_lengths_is_none(transport: Transport, said: str):
+def test_a_body_of_two_lengths_is_none(
+    transport: Transport, said: str, scripted: Callable[..., Script]
+):
     """RFC 9112, 6.3: "the message framing is invalid"; what comes next may be anything."""
-    with Scripted(OK + f"{said}\r\n\r\nfirst!".encode(), LAST) as server:
-        with pytest.raises(NetworkError, match="cut off"):
-            get(transport, server)
-        assert get(transport, server) == b"last"
+    server = scripted(OK + f"{said}\r\n\r\nfirst!".encode(), LAST)
+    with pytest.raises(NetworkError, match="cut off"):
+        get(transport, server)
+    assert get(transport, server) == b"last"
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_answer_without_a_body_has_none_whatever_it_says(transport: Transport, status: int):
+def test_an_answer_without_a_body_has_none_whatever_it_says(
+    transport: Transport, status: int, scripted: Callable[..., Script]
+):
     first = f"HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    with Scripted(first, LAST) as server:
-        assert get(transport, server) == b""
-        assert get(transport, server) == b"last"
-
-
-@pytest.mark.parametrize("behind", ["nobody", "https"])
-def test_what_comes_behind_an_answer_is_no_answer(behind: str, tmp_path: Path):
-    """TLS has taken it in with the body; nothing shows in the socket."""
-    tls = make_certificate(tmp_path, ["127.0.0.1"])[1:]
-    first = OK + b"Content-Length: 10000\r\n\r\n" + b"x" * 10000
-    false = OK + b"Content-Length: 5\r\n\r\nfalse"
-    with Scripted(first + false, LAST, tls=tls) as server, contextlib.ExitStack() as closing:
-        proxies = None
-        if behind == "https":
-            hosts = {"registry.test:443": server.host}
-            proxies = Proxies(https=closing.enter_context(HttpProxy(hosts, tls=tls)).url)
-            server.url = "https://registry.test/"
-        transport = Transport(connections=1, proxies=proxies)
-        assert get(transport, server, verify=False) == b"x" * 10000
-        assert get(transport, server, verify=False) == b"last"
-        transport.close()
+    server = scripted(first, LAST)
+    assert get(transport, server) == b""
+    assert get(transport, server) == b"last"
 
 
 # Ends
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nfi"])
-def test_a_read_that_failed_leaves_nothing_open(body: bytes):
+def test_a_read_that_failed_leaves_nothing_open(body: bytes, scripted: Callable[..., Script]):
     transport = Transport(connections=1, timeouts=Timeouts(connect=PATIENCE, read=0.1))
     cancel = CancelToken()
-    with Scripted(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body) as server:
-        response = transport.send(Request("GET", server.url), cancel)
-        with pytest.raises(NetworkError):
-            response.read(100)
-        assert server.left.acquire(timeout=PATIENCE / 2)
+    server = scripted(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+    response = transport.send(Request("GET", server.url), cancel)
+    with pytest.raises(NetworkError):
+        response.read(100)
+    assert server.left.acquire(timeout=PATIENCE / 2)
     transport.close()
 
 
 def test_a_body_that_ends_with_the_connection_is_not_whole_when_it_is_cancelled(
-    transport: Transport,
+    transport: Transport, scripted: Callable[..., Script]
 ):
     """A blocked read is woken by the connection's end, which is that of such a body too."""
     cancel = CancelToken()
-    with Scripted(OK + b"\r\nhalf") as server:
-        response = transport.send(Request("GET", server.url), cancel)
-        assert response.read1(100) == b"half"
-        cancel.cancel()
-        with pytest.raises(Cancelled):
-            response.read1(100)
-        assert server.left.acquire(timeout=PATIENCE / 2)
+    server = scripted(OK + b"\r\nhalf")
+    response = transport.send(Request("GET", server.url), cancel)
+    assert response.read1(100) == b"half"
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        response.read1(100)
+    assert server.left.acquire(timeout=PATIENCE / 2)
 
 
-def test_nobody_is_connected_to_after_it_was_cancelled():
+def test_nobody_is_connected_to_after_it_was_cancelled(scripted: Callable[..., Script]):
     """A host has several addresses: the next one is tried when the attempt at one has ended."""
     cancel = CancelToken()
     cancel.cancel()
-    with Scripted(LAST) as server:
-        pool = Pool(Route("127.0.0.1", int(server.host.partition(":")[2]), Timeouts()), 1)
-        with pytest.raises(Cancelled):
-            pool.ask(Operation(cancel), "GET", "/", None, {})
-        assert server.heads == []
+    server = scripted(LAST)
+    pool = Pool(Route("127.0.0.1", int(server.host.partition(":")[2]), Timeouts()), 1)
+    with pytest.raises(Cancelled):
+        pool.ask(Operation(cancel), "GET", "/", None, {})
+    assert server.heads == []
 
 
 _SCRIPT = """
@@ -250,20 +218,22 @@ def test_a_proxy_gets_international_names_in_ascii():
     ]
 
 
-def test_space_around_a_header_is_not_part_of_it(transport: Transport):
-    with Scripted(OK + b"Location: \t/a \t\r\nContent-Length: 0\r\n\r\n") as server:
-        response = transport.send(Request("GET", server.url), CancelToken())
-        assert response.header("Location") == "/a"
-        response.drain()
+def test_space_around_a_header_is_not_part_of_it(
+    transport: Transport, scripted: Callable[..., Script]
+):
+    server = scripted(OK + b"Location: \t/a \t\r\nContent-Length: 0\r\n\r\n")
+    response = transport.send(Request("GET", server.url), CancelToken())
+    assert response.header("Location") == "/a"
+    response.drain()
 
 
 @pytest.mark.parametrize("path", ["b\xfc?\xe9", "b%C3%BC?%C3%A9"])
-def test_an_address_in_a_document_is_utf_8(path: str):
+def test_an_address_in_a_document_is_utf_8(path: str, scripted: Callable[..., Script]):
     """One in a header is bytes, which come as Latin-1 and go as they came."""
     session = Session(connections=1)
-    with Scripted(LAST) as server:
-        opened = open_url(session, f"{server.url}{path}", 4, 0, CancelToken())
-        assert opened.stream.read1(9) == b"last"
-        opened.stream.close()
-        assert server.heads[0].startswith(b"GET /b%C3%BC?%C3%A9 HTTP/1.1\r\n")
+    server = scripted(LAST)
+    opened = open_url(session, f"{server.url}{path}", 4, 0, CancelToken())
+    assert opened.stream.read1(9) == b"last"
+    opened.stream.close()
+    assert server.heads[0].startswith(b"GET /b%C3%BC?%C3%A9 HTTP/1.1\r\n")
     session.close()

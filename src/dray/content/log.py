@@ -1,4 +1,4 @@
-"""What went wrong in a caller's own functions, for the log "dray"; it loads logging when it is."""
+"""The log "dray": what went wrong in functions of the caller's own."""
 
 from __future__ import annotations
 

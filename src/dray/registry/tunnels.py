@@ -7,7 +7,7 @@ import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dray.registry.connections import Answer
+from dray.registry.framing import Answer
 from dray.registry.proxies import basic
 
 if TYPE_CHECKING:
