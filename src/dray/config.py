@@ -36,6 +36,7 @@ class Config(Record):
     ``auth_file_alone`` tells that a variable named it and that there are no others.
     ``registries`` are the alternatives for registries.conf, each with the directories that go
     with it; of several the first whose file is there counts, a single one has to be there.
+    ``hosts`` are the hosts.toml files, the user's before the system's.
     ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https
     and for no proxy; ``authorities`` is a variable's name and the path that it holds.
     """
@@ -46,6 +47,7 @@ class Config(Record):
     auth_file_alone: bool = False
     registries: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
     certificates: tuple[Path, ...] = ()
+    hosts: tuple[Path, ...] = ()
     proxies: tuple[str, str, str] = ("", "", "")
     authorities: tuple[str, Path] | None = None
 
@@ -60,7 +62,8 @@ class Config(Record):
         env = os.environ if env is None else env
         home = _home(env) if home is None else home
         data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share")
-        settings = Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "containers"
+        own = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+        settings = own / "containers"
         files = _auth_files(env, home, settings)
         return cls(
             store=Path(env["DRAY_STORE"]) if env.get("DRAY_STORE") else data / "dray",
@@ -73,6 +76,7 @@ class Config(Record):
                 _SYSTEM / "containers" / "certs.d",
                 _SYSTEM / "docker" / "certs.d",
             ),
+            hosts=(own / "dray" / "hosts.toml", _SYSTEM / "dray" / "hosts.toml"),
             proxies=(
                 _either(env, "HTTP_PROXY"),
                 _either(env, "HTTPS_PROXY"),

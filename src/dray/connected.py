@@ -152,6 +152,7 @@ class Connected:
         hosts = Hosts(
             config.registries,
             config.certificates,
+            config.hosts,
             required=len(config.registries) == 1,
             insecure=self._transfers.insecure,
         )

@@ -125,6 +125,37 @@ def test_everything_that_decides_is_shown_and_no_secret(
         assert entry("inner-user")["auth"] not in shown
 
 
+def test_settings_of_a_host_are_shown_with_the_file_that_they_are_from(
+    dray: Run, environment: dict[str, str]
+):
+    file = written(
+        Path(environment["XDG_CONFIG_HOME"]) / "dray" / "hosts.toml",
+        '["h.example"]\nprivate-realm = true\nschema1 = "deny"\nlegacy = true\n',
+    )
+    (found,) = why(dray, "--offline", "h.example/app")
+    (place,) = found["endpoints"]
+    user, system = place["hosts_toml"]
+    assert user["place"] == str(file)
+    assert user["outcome"].startswith('private-realm = true, schema1 = "deny", legacy = true (')
+    assert "has no effect" in user["outcome"]
+    assert system["place"] == "/etc/dray/hosts.toml"
+    assert place["settings"] == {"private_realm": True, "schema1": "deny", "legacy": True}
+    assert (
+        f'{file}: private-realm = true, schema1 = "deny"'
+        in dray("why", "--offline", "h.example/app").stdout
+    )
+    (found,) = why(dray, "--offline", "other.example/app")
+    assert found["endpoints"][0]["hosts_toml"][0] == {
+        "place": str(file),
+        "outcome": "no settings for other.example",
+    }
+    assert found["endpoints"][0]["settings"] == {
+        "private_realm": False,
+        "schema1": None,
+        "legacy": False,
+    }
+
+
 def test_what_the_registry_says(dray: Run, fake: FakeRegistry):
     """SPEC: "`RateLimit-*` headers are shown by `-v`, and by `dray why`"."""
     fake.add_image("app", IMAGE, "t")

@@ -82,6 +82,7 @@ def _place_lines(number: int, place: Place) -> Iterator[str]:
     yield from _looks("certs.d", place.certificates)
     for certificate, key in place.pairs:
         yield _row("shown to it", f"{certificate} with {key}")
+    yield from _looks("hosts.toml", place.hosts_toml)
     yield _row("proxy", place.proxy or "none")
     yield from _looks("credentials", place.looked)
     yield _row("asks as", place.credentials or "nobody in particular")
@@ -137,6 +138,12 @@ def _endpoint(place: Place) -> dict[str, Any]:
         "certs_d": [look._asdict() for look in place.certificates],
         "authorities": [str(path) for path in place.authorities],
         "client_certificates": [str(certificate) for certificate, _ in place.pairs],
+        "hosts_toml": [look._asdict() for look in place.hosts_toml],
+        "settings": {
+            "private_realm": place.settings.private_realm,
+            "schema1": place.settings.schema1 or None,
+            "legacy": place.settings.legacy,
+        },
         "proxy": place.proxy or None,
         "credentials": place.credentials or None,
         "looked": [look._asdict() for look in place.looked],

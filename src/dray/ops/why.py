@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
     from dray.registry.credentials import Consulted
+    from dray.registry.host_settings import HostSettings
     from dray.registry.hosts import Endpoint
     from dray.registry.proxies import Proxies
     from dray.registry.session import Session
@@ -48,6 +49,7 @@ class Place(NamedTuple):
 
     ``addresses`` are tried in order too. ``credentials`` is whose are sent: a user's name, "an
     identity token", or "" for nobody's; ``looked`` is where they were looked for.
+    ``hosts_toml`` are the files with settings for the host, which are ``settings``.
     """
 
     addresses: tuple[str, ...]
@@ -56,6 +58,8 @@ class Place(NamedTuple):
     certificates: tuple[Look, ...]
     authorities: tuple[Path, ...]
     pairs: tuple[tuple[Path, Path], ...]
+    hosts_toml: tuple[Look, ...]
+    settings: HostSettings
     proxy: str
     credentials: str
     looked: tuple[Look, ...]
@@ -134,6 +138,8 @@ def _place(session: Session, endpoint: Endpoint, cancel: CancelToken, *, mirror:
         tuple(_roots(session.hosts.certificate_roots, endpoint.name, certificates.directory)),
         certificates.authorities,
         certificates.pairs,
+        tuple(Look(str(file), said) for file, said in session.hosts.explain_host(endpoint.name)),
+        endpoint.settings,
         _proxy(endpoint, session.proxies),
         _whose(trail),
         tuple(Look(place.place, place.outcome) for place in trail),

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from dray.errors import Denied, DrayError, InvalidReference
 from dray.model.record import Record
 from dray.model.reference import Reference, is_short
+from dray.registry import host_settings
 from dray.registry.certificates import HostCertificates, Tls, find_certificates
+from dray.registry.host_settings import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from dray.registry.host_settings import HostsFile
     from dray.registry.registries import RegistryTable, Settings
 
 # Where the registry behind a name of Docker Hub really is.
@@ -27,7 +30,7 @@ class Endpoint(Record):
 
     ``name`` is how people and files of credentials call the host, ``path`` the repository
     there. ``own`` is whether it is the host that the reference names: credentials that the
-    caller gives are for that one alone.
+    caller gives are for that one alone. ``settings`` are the host's in hosts.toml.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Endpoint(Record):
     schemes: tuple[str, ...] = ("https",)
     tls: Tls = Tls()
     own: bool = True
+    settings: HostSettings = HostSettings()
 
 
 class Meaning(Record):
@@ -49,13 +53,15 @@ class Hosts:
     """What files say about hosts, read when it is first asked for. Thread-safe.
 
     ``registries`` are the alternatives for registries.conf, the first whose file is there
-    counts; ``certificates`` the roots of ``certs.d``. ``insecure`` holds for all hosts.
+    counts; ``certificates`` the roots of ``certs.d``; ``host_files`` the hosts.toml files, the
+    one that decides first. ``insecure`` holds for all hosts.
     """
 
     def __init__(
         self,
         registries: Sequence[tuple[Path, Sequence[Path]]] = (),
         certificates: Sequence[Path] = (),
+        host_files: Sequence[Path] = (),
         *,
         required: bool = False,
         insecure: bool = False,
@@ -63,10 +69,12 @@ class Hosts:
         self._files = registries
         self.certificate_roots = tuple(certificates)
         self._certificates: dict[str, HostCertificates] = {}
+        self._host_files = tuple(host_files)
+        self._read_host_files: tuple[HostsFile, ...] | None = None
         self._required = required
         self._insecure = insecure
         self._lock = threading.Lock()
-        self._warned = False
+        self._warned: set[str] = set()
         self._settings: dict[bool, Settings] = {}
 
     def settings(self, *, aliases: bool = False) -> Settings:
@@ -111,10 +119,20 @@ class Hosts:
         Raises `Denied` where registries.conf blocks it, `DrayError` where a file is wrong.
         """
         settings = self.settings()
-        if warn is not None and not self._warned:
-            self._warned = True
-            for warning in settings.warnings:
-                warn(warning)
+        found = self._endpoints(reference, settings)
+        if warn is not None:
+            unused = [
+                f"hosts.toml: {endpoint.name}: legacy {host_settings.NOT_USED}"
+                for endpoint in found
+                if endpoint.settings.legacy
+            ]
+            for warning in (*settings.warnings, *unused):
+                if warning not in self._warned:
+                    self._warned.add(warning)
+                    warn(warning)
+        return found
+
+    def _endpoints(self, reference: Reference, settings: Settings) -> tuple[Endpoint, ...]:
         table = settings.find(reference.name)
         if table is None:
             return (self._endpoint(reference, reference, insecure=False),)
@@ -162,11 +180,25 @@ class Hosts:
         found = self.certificates(name)
         insecure = insecure or self._insecure
         tls = Tls(not insecure, found.authorities, found.pairs)
+        schemes: tuple[str, ...] = ("https",)
         if insecure:
-            return Endpoint(name, host, "", ("https", "http"), tls)
-        if is_loopback(host) and not (found.authorities or found.pairs):
-            return Endpoint(name, host, "", ("http", "https"), tls)
-        return Endpoint(name, host, "", ("https",), tls)
+            schemes = ("https", "http")
+        elif is_loopback(host) and not (found.authorities or found.pairs):
+            schemes = ("http", "https")
+        return Endpoint(name, host, "", schemes, tls, settings=self.host_settings(name))
+
+    def host_settings(self, name: str) -> HostSettings:
+        """Return what hosts.toml says about ``host[:port]``; raises `DrayError` if it is wrong."""
+        return host_settings.settings_of(self._hosts_files(), name)
+
+    def explain_host(self, name: str) -> list[tuple[Path, str]]:
+        """Return each hosts.toml and what it says about ``host[:port]``."""
+        return list(host_settings.explain(self._hosts_files(), name))
+
+    def _hosts_files(self) -> tuple[HostsFile, ...]:
+        if self._read_host_files is None:
+            self._read_host_files = host_settings.load(self._host_files)
+        return self._read_host_files
 
     def certificates(self, name: str) -> HostCertificates:
         """Return the certificates that there are for ``host[:port]``, looked for once."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from dray.errors import DrayError, InvalidDocument
 from dray.model._fields import Fields
 from dray.model.record import Record
+from dray.registry import toml_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-MAX_FILE = 4 * 2**20  # bytes of a file
 _PULLS = ("all", "digest-only", "tag-only")
 _SHORT = r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
 
@@ -83,7 +83,7 @@ def load(
     """
     merged = Settings()
     for number, (file, directories) in enumerate(alternatives):
-        raw = _read(file)
+        raw = toml_files.read(file)
         if raw is None and required:
             raise DrayError(f"{file}: no such file")
         if raw is None:
@@ -93,7 +93,7 @@ def load(
         if raw is not None:
             merged = _merged(merged, _parse(raw, file, aliases=aliases, alone=True))
         for extra in _drop_ins(directories):
-            more = _read(extra)
+            more = toml_files.read(extra)
             if more is not None:
                 merged = _merged(merged, _parse(more, extra, aliases=aliases, alone=False))
         break
@@ -107,19 +107,6 @@ def _drop_ins(directories: Sequence[Path]) -> Iterator[Path]:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
         yield from (directory / name for name in names if name.endswith(".conf"))
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_FILE + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise DrayError(f"{file}: {error.strerror}") from error
-    if len(raw) > MAX_FILE:
-        raise DrayError(f"{file}: over {MAX_FILE >> 20} MiB")
-    return raw
 
 
 def _merged(first: Settings, then: Settings) -> Settings:
@@ -143,14 +130,7 @@ def _parse(raw: bytes, file: Path, *, aliases: bool, alone: bool) -> Settings:
         return Settings(consulted=((file, "read, nothing"),))
     if not aliases and _short_names_only(lines):
         return Settings(consulted=((file, "read, short names only"),))
-    import tomllib
-
-    try:
-        content = tomllib.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise DrayError(f"{file}: not valid TOML (not UTF-8)") from None
-    except (ValueError, RecursionError) as error:
-        raise DrayError(f"{file}: not valid TOML ({error})") from None
+    content = toml_files.parse(raw, file)
     try:
         return _settings(content, file, alone=alone)
     except InvalidDocument as error:

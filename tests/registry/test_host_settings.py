@@ -1,0 +1,206 @@
+"""hosts.toml: settings for one host, of the user and of the system."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dray.config import Config
+from dray.errors import DrayError
+from dray.model.reference import Reference
+from dray.registry.host_settings import HostSettings
+from dray.registry.hosts import Hosts
+from dray.testing import FakeRegistry, build_image, tar_layer
+
+IMAGE = build_image([tar_layer({"a": b"1"})])
+Run = Callable[..., Any]
+
+
+def hosts(tmp_path: Path, user: str | None, system: str | None = None) -> Hosts:
+    files = (tmp_path / "user.toml", tmp_path / "system.toml")
+    for file, text in zip(files, (user, system), strict=True):
+        if text is not None:
+            file.write_text(text)
+    return Hosts(host_files=files)
+
+
+def settings(found: Hosts, name: str) -> HostSettings:
+    return found.endpoints(Reference.parse(f"{name}/app"))[-1].settings
+
+
+def test_an_endpoint_carries_the_settings_of_its_host(tmp_path: Path):
+    found = hosts(
+        tmp_path,
+        """
+        ["one.example"]
+        private-realm = true
+        schema1 = "deny"
+        ["two.example:5000"]
+        legacy = true
+        """,
+    )
+    assert settings(found, "one.example") == HostSettings(private_realm=True, schema1="deny")
+    assert settings(found, "two.example:5000") == HostSettings(legacy=True)
+    assert settings(found, "one.example:5000") == HostSettings()  # another port
+    assert settings(found, "two.example") == HostSettings()
+    assert found.login("one.example").settings.private_realm
+
+
+@pytest.mark.parametrize("table", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+def test_docker_hub_goes_by_each_of_its_names(tmp_path: Path, table: str):
+    found = hosts(tmp_path, f'["{table}"]\nschema1 = "deny"\n')
+    assert settings(found, "docker.io").schema1 == "deny"
+
+
+@pytest.mark.parametrize("table", ["Reg.Example:5000", "reg.example:5000", "[::1]:5000"])
+def test_hosts_are_compared_without_regard_to_case(tmp_path: Path, table: str):
+    found = hosts(tmp_path, f'["{table}"]\nprivate-realm = true\n')
+    assert settings(found, table.replace("Reg", "rEG")).private_realm
+
+
+def test_the_users_file_decides_key_by_key(tmp_path: Path):
+    user = '["h.example"]\nschema1 = "allow"\nprivate-realm = false\n'
+    system = '["h.example"]\nschema1 = "deny"\nprivate-realm = true\nlegacy = true\n'
+    found = hosts(tmp_path, user, system)
+    assert settings(found, "h.example") == HostSettings(schema1="allow", legacy=True)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", '["h.example"]\n', "\n\n"])
+def test_a_file_may_say_nothing(tmp_path: Path, text: str):
+    assert settings(hosts(tmp_path, text), "h.example") == HostSettings()
+
+
+def refusal(tmp_path: Path, text: str) -> DrayError:
+    """Return the error that a user's file leads to, for any name."""
+    found = hosts(tmp_path, None)
+    file = tmp_path / "user.toml"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DrayError) as error:
+        found.endpoints(Reference.parse("other.example/app"))
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "hint"),
+    [
+        ("private_realm = true", "private_realm: unknown key", "write private-realm"),
+        ("privat = true", "privat: unknown key", "known keys: private-realm, schema1, legacy"),
+        ("insecure = true", "insecure: unknown key", "registries.conf"),
+        ('private-realm = "yes"', "private-realm: is a string, expected true or false", ""),
+        ("private-realm = 1", "private-realm: is an integer, expected true or false", ""),
+        ("legacy = []", "legacy: is an array, expected true or false", ""),
+        ("legacy = 2020-01-01", "legacy: is a date or time, expected true or false", ""),
+        ('schema1 = "denied"', 'schema1: is \'denied\', expected "allow" or "deny"', ""),
+        ("schema1 = false", 'schema1: is a boolean, expected "allow" or "deny"', ""),
+    ],
+)
+def test_a_wrong_key_is_one_line_with_file_table_and_key(
+    tmp_path: Path, line: str, said: str, hint: str
+):
+    error = refusal(tmp_path, f'["h.example"]\n{line}\n')
+    assert str(error).endswith(f'["h.example"] {said}')
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        ("private-realm = true", "private-realm: stands outside of a table", '["HOST"]'),
+        ("[h.example]\nlegacy = true", "[h.example] is no host", '["h.example"]'),
+        ('["https://h.example"]\n', '["https://h.example"] is no host', "without scheme"),
+        ('["h.example/team"]\n', '["h.example/team"] is no host', "without scheme and path"),
+        ('["h.example/"]\n', '["h.example/"] is no host', ""),
+        ('["registry"]\nlegacy = true', '["registry"] is no host', ""),
+        ('[""]\nlegacy = true', '[""] is no host', ""),
+        ('["docker.io"]\n["index.docker.io"]\n', "a second table for docker.io", ""),
+        ('["h.example"]\n["h.example"]\n', "not valid TOML", ""),
+        ("[", "not valid TOML", ""),
+        ("\udcff", "not valid TOML (not UTF-8)", ""),
+    ],
+)
+def test_a_wrong_table_is_one_line_with_the_file(tmp_path: Path, text: str, said: str, hint: str):
+    error = refusal(tmp_path, text)
+    assert said in str(error)
+    assert hint in error.hint
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path):
+    (tmp_path / "user.toml").mkdir()
+    with pytest.raises(DrayError, match=r"user\.toml: Is a directory"):
+        hosts(tmp_path, None).endpoints(Reference.parse("h.example/app"))
+
+
+def test_a_file_without_permission_is_an_error(tmp_path: Path):
+    file = tmp_path / "user.toml"
+    file.write_text('["h.example"]\nschema1 = "deny"\n')
+    file.chmod(0)
+    if os.access(file, os.R_OK):
+        pytest.skip("root reads every file")
+    with pytest.raises(DrayError, match=r"user\.toml: Permission denied"):
+        hosts(tmp_path, None).endpoints(Reference.parse("h.example/app"))
+
+
+# Where the files are, and the command
+
+
+def test_where_the_files_are():
+    etc = Path("/etc/dray/hosts.toml")
+    home = Path("/home/u")
+    assert Config.from_environment({}, home).hosts == (home / ".config/dray/hosts.toml", etc)
+    env = {"XDG_CONFIG_HOME": "/elsewhere"}
+    assert Config.from_environment(env, home).hosts == (Path("/elsewhere/dray/hosts.toml"), etc)
+
+
+def write(environment: dict[str, str], text: str) -> Path:
+    file = Path(environment["XDG_CONFIG_HOME"]) / "dray" / "hosts.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    return file
+
+
+def test_a_wrong_file_ends_a_pull_before_any_request(
+    dray: Run, environment: dict[str, str], fake: FakeRegistry
+):
+    fake.add_image("app", IMAGE, "t")
+    file = write(environment, '["h.example"]\nschema1 = "never"\n')
+    done = dray("pull", f"{fake.host}/app:t")
+    assert (done.returncode, done.stdout) == (1, "")
+    first = done.stderr.splitlines()[0]
+    assert first == f'dray: {file}: ["h.example"] schema1: is \'never\', expected "allow" or "deny"'
+    assert fake.requests == []
+
+
+def test_legacy_is_not_accepted_quietly(dray: Run, environment: dict[str, str], fake: FakeRegistry):
+    """The v1 protocol is not spoken: a setting for it says so instead of doing nothing."""
+    fake.add_image("app", IMAGE, "t")
+    write(environment, f'["{fake.host}"]\nlegacy = true\n')
+    done = dray("pull", "-q", f"{fake.host}/app:t")
+    assert done.returncode == 0
+    warned = f"hosts.toml: {fake.host}: legacy has no effect: this version does not speak"
+    assert done.stderr.count(warned) == 1
+
+
+def test_parsing_is_loaded_only_for_a_file_that_is_there(
+    environment: dict[str, str], fake: FakeRegistry
+):
+    fake.add_image("app", IMAGE, "t")
+    code = (
+        "import sys, dray; dray.Client().digest(sys.argv[1]); "
+        "print(sorted({'tomllib'} & sys.modules.keys()))"
+    )
+
+    def loaded() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code, f"{fake.host}/app:t"],
+            env=environment, capture_output=True, text=True, check=True, timeout=60,
+        ).stdout.strip()  # fmt: skip
+
+    assert loaded() == "[]"
+    write(environment, '["h.example"]\nlegacy = true\n')
+    assert loaded() == "['tomllib']"
