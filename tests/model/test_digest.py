@@ -1,6 +1,7 @@
 # ruff: noqa: PT017 - of any input either outcome is allowed, and looked at
 
 import hashlib
+import json
 
 import pytest
 from hypothesis import given, settings
@@ -59,7 +60,16 @@ def test_what_is_no_digest_is_refused(text: str):
 
 def test_a_digest_cannot_be_made_wrong():
     with pytest.raises(InvalidDigest):
-        Digest("sha256", "short")
+        Digest("sha256:short")
+
+
+@pytest.mark.parametrize("wrong", [None, 7, SHA256.encode(), ["sha256"], ("sha256", "a" * 64)])
+def test_only_a_string_makes_a_digest(wrong: object):
+    for make in (Digest, Digest.parse):
+        with pytest.raises(
+            TypeError, match=f"a digest is made of a str, not {type(wrong).__name__}"
+        ):
+            make(wrong)  # type: ignore[arg-type]
 
 
 def test_an_error_quotes_little_of_a_long_text_and_no_control_character():
@@ -91,6 +101,34 @@ def test_digests_are_values():
     assert Digest.parse(SHA256) == Digest.parse(SHA256)
     assert len({Digest.parse(SHA256), Digest.parse(SHA256), Digest.parse(SHA512)}) == 2
     assert min(Digest.parse(SHA512), Digest.parse(SHA256)) == Digest.parse(SHA256)
+
+
+def test_a_digest_is_its_text():
+    digest = Digest.parse(SHA256)
+    assert digest == SHA256
+    assert SHA256 == digest  # noqa: SIM300 - from both sides
+    assert hash(digest) == hash(SHA256)
+    assert {SHA256: 1}[digest] == 1
+    assert digest in {SHA256, SHA512}
+    assert type(str(digest)) is str
+    assert repr(digest) == f"Digest('{SHA256}')"
+    assert Digest(digest) == digest
+
+
+def test_a_digest_is_a_string_in_json():
+    digest = Digest.parse(SHA256)
+    assert json.loads(json.dumps({digest: [digest]})) == {SHA256: [SHA256]}
+
+
+def test_a_digest_is_no_pair():
+    digest = Digest.parse(SHA256)
+    assert digest != ("sha256", digest.hex)
+    assert not isinstance(digest, tuple)
+    assert len(digest) == len(SHA256)
+    with pytest.raises(ValueError, match="too many values"):
+        _, _ = digest
+    with pytest.raises(TypeError):
+        _ = digest < ("sha256", digest.hex)
 
 
 @QUICK

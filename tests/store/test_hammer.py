@@ -216,7 +216,7 @@ class Checker:
         """Hash all that has a name, and return the digests."""
         found = set()
         for path in (self.path / "blobs").glob("*/*"):
-            digest = Digest(path.parent.name, path.name)
+            digest = Digest(f"{path.parent.name}:{path.name}")
             assert digest.matches(path.read_bytes())
             found.add(str(digest))
         return found

@@ -70,7 +70,7 @@ def check_whole(path: Path) -> int:
     """Re-hash everything that has a name; return how many there are."""
     count = 0
     for blob in (path / "blobs" / "sha256").iterdir():
-        assert Digest("sha256", blob.name).matches(blob.read_bytes())
+        assert Digest(f"sha256:{blob.name}").matches(blob.read_bytes())
         count += 1
     return count
 

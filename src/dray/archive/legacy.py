@@ -148,4 +148,4 @@ class LegacyArchive(DockerArchive):
         hasher = hashlib.sha256()
         for data in self._plain(name):
             hasher.update(data)
-        return Digest("sha256", hasher.hexdigest())
+        return Digest(f"sha256:{hasher.hexdigest()}")

@@ -99,7 +99,7 @@ def receive_unknown(
                 break
             part.append(memoryview(buffer)[:count])
             hasher.update(buffer, count)
-        digest = Digest("sha256", hasher.hexdigest())
+        digest = Digest(f"sha256:{hasher.hexdigest()}")
     finally:
         hasher.stop()
     part.finish()

@@ -57,7 +57,7 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
             count = stream.readinto(buffer)
             if not count:
                 hasher.give_back(buffer)
-                return Digest("sha256", hasher.hexdigest()), total
+                return Digest(f"sha256:{hasher.hexdigest()}"), total
             total += count
             if total > limit:
                 raise _too_large(limit)

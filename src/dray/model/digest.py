@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dray.errors import InvalidDigest
 
@@ -17,49 +17,55 @@ else:
 
 HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 
-_HEX = re.compile(r"[0-9a-f]+")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_COLON = 6  # where the colon stands in a digest of either algorithm
 _SHOWN = 80  # characters of a bad digest that an error quotes
 
 
-class _Fields(NamedTuple):
-    algorithm: str
-    hex: str
+class Digest(str):
+    """A checked digest (OCI image spec, descriptor.md, "Digests").
 
-
-class Digest(_Fields):
-    """A checked digest (OCI image spec, descriptor.md, "Digests")."""
+    A digest is its text: it compares and hashes as ``"sha256:…"`` and JSON takes it as a string.
+    """
 
     __slots__ = ()
 
-    def __new__(cls, algorithm: str, hex: str) -> Self:  # noqa: A002 - the field's name
-        """Check the two; raises ``InvalidDigest``."""
-        length = HEX_LENGTHS.get(algorithm)
-        if length is None:
-            known = " or ".join(HEX_LENGTHS)
-            raise InvalidDigest(
-                f"unsupported digest algorithm {algorithm[:_SHOWN]!r}, expected {known}"
-            )
-        if len(hex) != length or not _HEX.fullmatch(hex):
-            raise InvalidDigest(
-                f"invalid {algorithm} digest {hex[:_SHOWN]!r}: "
-                f"expected {length} lower-case hex digits"
-            )
-        return super().__new__(cls, algorithm, hex)
+    def __new__(cls, text: str) -> Self:
+        """Check ``algorithm:hex``.
+
+        Raises:
+            InvalidDigest: the algorithm is neither sha256 nor sha512, or the hex digits are
+                not lower-case or not of the right number.
+            TypeError: ``text`` is no string.
+        """
+        try:
+            if _DIGEST.fullmatch(text) is None:
+                raise _invalid(text)
+        except TypeError:
+            raise TypeError(f"a digest is made of a str, not {type(text).__name__}") from None
+        return super().__new__(cls, text)
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read ``algorithm:hex``; raises ``InvalidDigest``."""
-        algorithm, colon, value = text.partition(":")
-        if not colon:
-            raise InvalidDigest(f"invalid digest {text[:_SHOWN]!r}: expected algorithm:hex")
-        return cls(algorithm, value)
+        """Read ``algorithm:hex``; raises `InvalidDigest`."""
+        return cls(text)
 
     @classmethod
     def of(cls, data: Buffer, algorithm: str = "sha256") -> Digest:
         """Hash ``data``."""
         import hashlib  # a tenth of what starting a command takes, and many commands hash nothing
 
-        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the hash function: ``sha256`` or ``sha512``."""
+        return self[:_COLON]
+
+    @property
+    def hex(self) -> str:
+        """The hash in lower-case hex digits."""
+        return self[_COLON + 1 :]
 
     @property
     def short(self) -> str:
@@ -78,8 +84,21 @@ class Digest(_Fields):
 
         return hashlib.new(self.algorithm, data).hexdigest() == self.hex
 
-    def __str__(self) -> str:
-        return f"{self.algorithm}:{self.hex}"
+    def __repr__(self) -> str:
+        return f"Digest({str(self)!r})"
 
-    def __format__(self, spec: str) -> str:
-        return format(str(self), spec)
+
+def _invalid(text: str) -> InvalidDigest:
+    """Describe what is wrong with a digest."""
+    algorithm, colon, value = text.partition(":")
+    if not colon:
+        return InvalidDigest(f"invalid digest {text[:_SHOWN]!r}: expected algorithm:hex")
+    length = HEX_LENGTHS.get(algorithm)
+    if length is None:
+        known = " or ".join(HEX_LENGTHS)
+        return InvalidDigest(
+            f"unsupported digest algorithm {algorithm[:_SHOWN]!r}, expected {known}"
+        )
+    return InvalidDigest(
+        f"invalid {algorithm} digest {value[:_SHOWN]!r}: expected {length} lower-case hex digits"
+    )

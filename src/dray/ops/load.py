@@ -290,7 +290,7 @@ class _Keeper:
     def put(self, source: Raw, name: str, size: int) -> Digest:
         """Store a member; it is called by the id in its name until its digest is known."""
         named = _ID.search(name)
-        key = Digest("sha256", named.group()) if named else Digest.of(name.encode())
+        key = Digest(f"sha256:{named.group()}") if named else Digest.of(name.encode())
         receipt = self._ingest.put_unknown(_Told(source, key, size, self._emitter), self._cancel)
         self._emitter.emit(Status.LOADED, key, current=size, total=size)
         return receipt.descriptor.digest

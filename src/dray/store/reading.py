@@ -223,7 +223,7 @@ class ReadableStore:
         with self.open(digest) as file, translated(self._files.path(digest)):
             while data := file.read(_BUFFER):
                 hasher.update(data)
-        actual = Digest(digest.algorithm, hasher.hexdigest())
+        actual = Digest(f"{digest.algorithm}:{hasher.hexdigest()}")
         if actual != digest:
             raise _damaged(digest, actual)
 
