@@ -211,3 +211,15 @@ def test_a_bad_list_is_shown_whole_with_the_place_that_is_bad(written: str, posi
     with pytest.raises(InvalidReference) as caught:
         Platform.parse_list(written, HOST)
     assert (caught.value.text, caught.value.position) == (written, position)
+
+
+@pytest.mark.parametrize("text", ["linux/arm64", "linux/arm/v6", "windows/amd64", "macos/aarch64"])
+def test_a_whole_platform_needs_no_default(text: str):
+    assert Platform.parse(text) == Platform.parse(text, HOST)
+
+
+@pytest.mark.parametrize("text", ["linux", "arm64", "windows"])
+def test_without_a_default_one_word_leaves_a_gap(text: str):
+    with pytest.raises(InvalidReference, match="expected both os/architecture") as caught:
+        Platform.parse(text)
+    assert caught.value.position == len(text)

@@ -40,10 +40,10 @@ class Platform(NamedTuple):
     os_features: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str, default: Platform) -> Platform:
+    def parse(cls, text: str, default: Platform | None = None) -> Platform:
         """Read ``os[/arch[/variant]]`` or an architecture alone; ``default`` fills gaps.
 
-        Raises `InvalidReference`.
+        Raises `InvalidReference`, also for one word alone where there is no ``default``.
         """
         if not text:
             raise InvalidReference("invalid platform: it is empty", text=text, position=0)
@@ -54,6 +54,11 @@ class Platform(NamedTuple):
                 match = _PART.match(part)
                 raise _invalid(text, start + (match.end() if match else 0))
             start += len(part) + 1
+        if default is None:
+            if len(parts) == 1:
+                message = "invalid platform: expected both os/architecture"
+                raise InvalidReference(message, text=text, position=len(text))
+            default = cls("", "")  # no gap is left to fill
         match parts:
             case [name] if _is_architecture(name):
                 return cls(default.os, name).normalized()
