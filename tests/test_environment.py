@@ -1,10 +1,14 @@
 """What variables say, and where files would be (docs/configuration.md, "Variables and files")."""
 
 import os
+import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import dray
 from dray.config import Config
 
 HOME = Path("/home/me")
@@ -57,6 +61,43 @@ def test_directories_that_variables_name():
     assert found.login_file == found.auth_files[0]
     assert found.registries[0][0] == Path("/conf/containers/registries.conf")
     assert found.certificates[0] == Path("/conf/containers/certs.d")
+
+
+RELATIVE = ["", ".", "data", "./data", "../data", "~/data", "$HOME/data", " /data"]
+
+
+@pytest.mark.parametrize("value", RELATIVE)
+@pytest.mark.parametrize("name", ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"])
+def test_a_relative_directory_is_ignored(name: str, value: str):
+    """XDG Base Directory Specification: "consider the path invalid and ignore it"."""
+    assert config(**{name: value}) == config()
+
+
+@pytest.mark.parametrize("env", [{}, *({"HOME": value} for value in RELATIVE)])
+def test_home_is_that_of_the_user_database_where_the_variable_names_none(env: dict[str, str]):
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert Config.from_environment(env) == Config.from_environment({}, home)
+
+
+def test_home_of_a_user_without_an_entry():
+    """Container runtimes set HOME to / for such a user."""
+    script = """
+import os, sys
+from dray.config import Config
+os.setuid(54321)
+print(Config.from_environment().store)
+"""
+    if os.getuid() != 0:
+        pytest.skip("only root can be another user")
+    source = str(Path(dray.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": source},
+    )
+    assert (done.stdout, done.stderr) == ("/.local/share/dray\n", "")
 
 
 def test_files_that_variables_name():

@@ -61,8 +61,8 @@ class Config(Record):
         """Read ``env`` (the process's own by default) and place files below ``home``."""
         env = os.environ if env is None else env
         home = _home(env) if home is None else home
-        data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share")
-        own = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+        data = _base_directory(env, "XDG_DATA_HOME") or home / ".local" / "share"
+        own = _base_directory(env, "XDG_CONFIG_HOME") or home / ".config"
         settings = own / "containers"
         files = _auth_files(env, home, settings)
         return cls(
@@ -186,15 +186,37 @@ _READ: dict[str, Callable[[str], Any]] = {
 
 
 def _home(env: Mapping[str, str]) -> Path:
-    return Path(env["HOME"]) if env.get("HOME") else Path("~").expanduser()
+    """Return the home directory: ``HOME``, else the one in the user database, else ``/``.
+
+    Container runtimes set ``HOME=/`` too for a user id that has no entry.
+    """
+    named = _base_directory(env, "HOME")
+    if named is not None:
+        return named
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        entry = ""
+    return Path(entry) if entry.startswith("/") else Path("/")
+
+
+def _base_directory(env: Mapping[str, str], name: str) -> Path | None:
+    """Return the directory that a variable names; None for an empty or a relative path.
+
+    XDG Base Directory Specification, "Basics": relative paths are invalid and are ignored.
+    """
+    text = env.get(name, "")
+    return Path(text) if text.startswith("/") else None
 
 
 def _auth_files(env: Mapping[str, str], home: Path, settings: Path) -> tuple[Path, ...]:
     """Return the files of credentials in order; ``REGISTRY_AUTH_FILE`` stands alone."""
     if env.get("REGISTRY_AUTH_FILE"):
         return (Path(env["REGISTRY_AUTH_FILE"]),)
-    runtime = env.get("XDG_RUNTIME_DIR")
-    run = Path(runtime) / "containers" if runtime else Path(f"/run/containers/{os.getuid()}")
+    runtime = _base_directory(env, "XDG_RUNTIME_DIR")
+    run = Path(f"/run/containers/{os.getuid()}") if runtime is None else runtime / "containers"
     docker = Path(env.get("DOCKER_CONFIG") or home / ".docker")
     return (
         run / "auth.json",
@@ -207,7 +229,8 @@ def _auth_files(env: Mapping[str, str], home: Path, settings: Path) -> tuple[Pat
 def _login_file(env: Mapping[str, str], files: tuple[Path, ...]) -> Path:
     """Return the first file; the second where only root could make the first one's directory."""
     alone = len(files) == 1
-    return files[0] if alone or env.get("XDG_RUNTIME_DIR") or os.getuid() == 0 else files[1]
+    has_runtime = _base_directory(env, "XDG_RUNTIME_DIR") is not None
+    return files[0] if alone or has_runtime or os.getuid() == 0 else files[1]
 
 
 def registries_files(
