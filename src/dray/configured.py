@@ -41,7 +41,7 @@ class Configured(Connected):
         """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
 
         Tells where they were, and where there still are some. Raises `NotFound` if there are
-        none at all.
+        none at all, and `DrayError` if a helper or file fails; the others are asked all the same.
         """
         from dray.content.cancel import CancelToken
         from dray.ops.login import logout

@@ -330,6 +330,49 @@ def test_a_helper_whose_answer_was_refused_is_asked_once_more(
         assert done.stderr.splitlines()[-1] == "  docker-credential-cloud: it failed (exit code 1)"
 
 
+def test_a_password_in_latin_1(
+    environment: dict[str, str], dray: Run, auth_file: Path, guarded: FakeRegistry
+):
+    """It is kept and sent as the bytes that it is."""
+    guarded.grants.users = {"me": "p\udce4ss"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dray", "login", "-u", "me", "--password-stdin", guarded.host],
+        input=b"p\xe4ss\n",
+        env=environment | {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (kept,) = json.loads(auth_file.read_text())["auths"].values()
+    assert base64.b64decode(kept["auth"]) == b"me:p\xe4ss"
+    assert dray("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
+
+
+def test_a_name_in_latin_1(dray: Run, auth_file: Path):
+    """Its bytes are part of a token request too, and `why` shows it."""
+    with FakeRegistry(users={"m\udce9": "x"}, tokens=True) as registry:
+        registry.add_image("app", IMAGE, "t")
+        auth = base64.b64encode(b"m\xe9:x").decode()
+        written(auth_file, {"auths": {registry.host: {"auth": auth}}})
+        assert dray("pull", "-q", f"{registry.host}/app:t").stdout == f"{IMAGE.id}\n"
+        assert any("account=m%E9" in request.path for request in registry.requests)
+        for option in ([], ["--json"]):
+            done = dray("why", *option, f"{registry.host}/app:t")
+            assert done.returncode == 0, done.stderr
+
+
+def test_why_says_which_entry_was_passed_over(dray: Run, auth_file: Path):
+    written(auth_file, {"auths": {"h.example": {"auth": base64.b64encode(b"secret").decode()}}})
+    done = dray("why", "--offline", "h.example/app")
+    assert done.returncode == 0
+    (line,) = [line for line in done.stdout.splitlines() if str(auth_file) in line]
+    assert line.endswith(
+        f"{auth_file}: entry h.example is passed over: "
+        "its auth has no colon, expected the base64 of USER:PASSWORD"
+    )
+    assert "secret" not in done.stdout
+
+
 # Logout
 
 
@@ -379,3 +422,70 @@ def test_logout_of_all(dray: Run, auth_file: Path, helper: Path):
     assert json.loads(auth_file.read_text()) == content | {"auths": {}}
     assert list(helper.iterdir()) == []
     assert dray("logout", "--all").returncode == 1
+
+
+HAS_NOTHING = [
+    "credentials not found in native keychain",
+    "Error: no credentials for h.example",
+    "The specified item could not be found in the keychain.",
+]
+
+
+@pytest.mark.parametrize("words", HAS_NOTHING)
+@pytest.mark.parametrize("key", ["credHelpers", "credsStore"])
+def test_logout_where_the_helper_has_nothing(
+    dray: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
+    words: str, key: str,
+):  # fmt: skip
+    """Docker's helpers fail then; the entry of the file goes all the same."""
+    helper_program("empty", f"#!/bin/sh\ncat >/dev/null\necho '{words}'\nexit 1")
+    environment["PATH"] = os.environ["PATH"]
+    docker = Path(environment["HOME"]) / ".docker" / "config.json"
+    written(docker, {key: {"h.example": "empty"} if key == "credHelpers" else "empty"})
+    written(auth_file, {"auths": {"h.example": entry("me", "x"), "other": {}}})
+    done = dray("logout", "h.example")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"Logged out of h.example: taken from {auth_file}\n"
+    assert json.loads(auth_file.read_text())["auths"] == {"other": {}}
+    done = dray("logout", "h.example")
+    assert (done.returncode, done.stderr) == (3, "dray: h.example: not logged in\n")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (None, "docker-credential-bad: there is no such program in PATH"),
+        ("#!/bin/sh\necho keyring is locked; exit 1", "it failed (keyring is locked)"),
+        ("#!/bin/sh\nexit 3", "it failed (exit code 3)"),
+    ],
+)
+@pytest.mark.parametrize("options", [["h.example"], ["--all"]])
+def test_logout_where_the_helper_fails(
+    dray: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
+    program: str | None, words: str, options: list[str],
+):  # fmt: skip
+    """The entry goes, and the exit code tells that the helper may still have credentials."""
+    if program is not None:
+        helper_program("bad", program)
+    environment["PATH"] = os.environ["PATH"]
+    helpers = {"credHelpers": {"h.example": "bad"}}
+    written(auth_file, {"auths": {"h.example": entry("me", "x")}, **helpers})
+    done = dray("logout", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    first, *hints = done.stderr.splitlines()
+    assert words in first
+    taken = "h.example" if options == ["--all"] else str(auth_file)
+    assert hints == [f"  all the same, credentials were taken from {taken}"]
+    assert json.loads(auth_file.read_text()) == {"auths": {}, **helpers}
+
+
+def test_logout_where_another_file_is_broken(
+    dray: Run, auth_file: Path, environment: dict[str, str]
+):
+    docker = written(Path(environment["HOME"]) / ".docker" / "config.json", "{")
+    written(auth_file, {"auths": {"h.example": entry("me", "x")}})
+    done = dray("logout", "h.example")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"dray: {docker}: not valid JSON\n")
+    assert f"taken from {auth_file}" in done.stderr
+    assert json.loads(auth_file.read_text()) == {"auths": {}}

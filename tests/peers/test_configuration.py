@@ -235,7 +235,7 @@ class Farm:
                 if "/manifests/" in request.path and request.headers.get("authorization"):
                     kind, _, pair = request.headers["authorization"].partition(" ")
                     assert kind == "Basic"
-                    user = base64.b64decode(pair).decode().partition(":")[0]
+                    user = base64.b64decode(pair).decode("latin-1").partition(":")[0]
                     if user:  # skopeo has an empty one for nobody
                         found.append((letter, request.path.rpartition("/manifests/")[0], user))
             registry.clear()
@@ -386,6 +386,13 @@ AUTH_CASES: dict[str, tuple[dict[str, Any], str | None]] = {
     "helper": ({"run": {"@A@": "user1", "helper": "@A@"}}, "user8"),
     "helper-of-others": ({"run": {"@A@": "user1", "helper": "@B@"}}, "user1"),
     "helper-of-docker": ({"docker": {"@A@": "user1", "helper": "@A@"}}, "user8"),
+    "newline": ({"run": {"@A@": {"auth": "dXNlcjE6eA==\n"}}}, "user1"),
+    "wrapped": ({"run": {"@A@": {"auth": "dXNl\r\ncjE6\r\neA==\r\n"}}}, "user1"),
+    "padded": ({"run": {"@A@": {"auth": "dXNlcjE6eAAA"}}}, "user1"),
+    "latin-1": ({"run": {"@A@": {"auth": "dXNlcjE6eOQ="}}}, "user1"),
+    "no-colon": ({"run": {"@A@": {"auth": "dXNlcjE="}}, "docker": {"@A@": "user3"}}, "user3"),
+    "empty": ({"run": {"@A@": {}}, "docker": {"@A@": "user3"}}, "user3"),
+    "null": ({"run": {"@A@": None}, "docker": {"@A@": "user3"}}, "user3"),
 }  # fmt: skip
 
 
@@ -408,7 +415,11 @@ def test_the_same_credentials_as_skopeo(
     }
     for place, users in files.items():
         helped = {users["helper"]: "eight"} if "helper" in users else {}
-        entries = {key: entry(user) for key, user in users.items() if key != "helper"}
+        entries = {
+            key: entry(user) if isinstance(user, str) else user
+            for key, user in users.items()
+            if key != "helper"
+        }
         content = entries if place == "dockercfg" else {"auths": entries, "credHelpers": helped}
         written(places[place], farm.named(json.dumps(content)))
     theirs, mine = pull_with_both(dray, farm, usual, farm.named("@A@/team/app:t"))

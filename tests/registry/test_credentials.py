@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path):
         CredentialStore((tmp_path,)).find("h", "p")
 
 
-@pytest.mark.parametrize("auth", ["!", "abc", "/w==", "a b", "\u00e9", "YTpi\n"])
+@pytest.mark.parametrize("auth", ["!", "a", "abcde", "YTpi!", "\u00e9", "YTpi\0", "YTpi=YTpi"])
 def test_an_entry_that_cannot_be_decoded_is_an_error_that_shows_no_secret(
     auth: str, tmp_path: Path
 ):
@@ -186,6 +186,110 @@ def test_an_entry_that_cannot_be_decoded_is_an_error_that_shows_no_secret(
     assert "h" in shown
     assert auth not in shown or len(auth) < 2
     assert user(store, "other") == "me"
+
+
+def wrapped(pair: bytes, end: str) -> str:
+    """Return base64 as `base64` prints it: lines of 76 characters."""
+    return base64.encodebytes(pair).decode().replace("\n", end)
+
+
+LONG = "p" * 200
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        ("bWU6cHc=\n", Credentials("me", "pw")),
+        ("bWU6cHc=\r\n", Credentials("me", "pw")),
+        ("  bWU6\tcHc= \n\n", Credentials("me", "pw")),
+        (wrapped(b"me:" + LONG.encode(), "\n"), Credentials("me", LONG)),
+        (wrapped(b"me:" + LONG.encode(), "\r\n"), Credentials("me", LONG)),
+        (wrapped(b"me:" + LONG.encode(), " "), Credentials("me", LONG)),
+        ("bWU6cHc", Credentials("me", "pw")),  # without padding
+        ("bWU6Pz8-_w", Credentials("me", "??>\udcff")),  # the URL-safe alphabet
+        ("bWU6Pz8+/w==", Credentials("me", "??>\udcff")),
+        ("bWU6AABwdwAA", Credentials("me", "pw")),  # zeros on both sides
+        ("bWU6cHcK", Credentials("me", "pw\n")),  # this newline is the password's
+    ],
+)
+def test_forms_of_base64(auth: str, expected: Credentials, tmp_path: Path):
+    """Go's decoder passes over ends of lines, and so do docker, podman and skopeo."""
+    path = written(tmp_path / "config.json", {"h": {"auth": auth}})
+    assert CredentialStore((path,)).find("h", "p") == expected
+
+
+@pytest.mark.parametrize("pair", [b"me:p\xe4ss", b"m\xe9:p", b"me:\xff\xfe\x80", b"me:\xc3\xa4"])
+def test_bytes_that_are_not_utf8_are_sent_as_they_are(pair: bytes, tmp_path: Path):
+    encoded = base64.b64encode(pair).decode()
+    path = written(tmp_path / "config.json", {"h": {"auth": encoded}})
+    found = CredentialStore((path,)).find("h", "p")
+    assert found is not None
+    assert found.basic == f"Basic {encoded}"
+
+
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [(b"name", "no colon"), (b"na\xefme", "no colon"), (b"\0", "no colon"), (b":pw", "no user")],
+)
+def test_an_entry_without_a_name_and_a_password_is_passed_over(
+    pair: bytes, words: str, tmp_path: Path
+):
+    """docker and podman use no such entry either."""
+    auth = base64.b64encode(pair).decode()
+    first = written(tmp_path / "first.json", {"h/a": {"auth": auth}, "g": {"auth": auth}})
+    second = written(tmp_path / "second.json", {"h": entry("second")})
+    store = CredentialStore((first, second))
+    assert user(store, "h", "a/b") == "second"
+    places = [(look.place, look.failed) for look in store.trail("h", "a/b")]
+    assert places == [(str(first), True), (str(second), False)]
+    outcome = store.trail("h", "a/b")[0].outcome
+    assert outcome.startswith("entry h/a is passed over: ")
+    assert words in outcome
+    assert "name" not in outcome.replace("user name", "")
+    assert user(store, "g") is None
+
+
+def test_a_shorter_key_counts_where_a_longer_one_is_passed_over(tmp_path: Path):
+    auths = {"h/a/b": {"auth": "bmFtZQ=="}, "h/a": {}, "h": entry("host")}
+    assert user(CredentialStore((written(tmp_path / "f", auths),)), "h", "a/b/c") == "host"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"auth": "bWU6cHc=", "username": "x", "password": "y"}, Credentials("me", "pw")),
+        ({"auth": "bmFtZQ==", "username": "x", "password": "y"}, Credentials("x", "y")),
+        ({"auth": "", "username": "x", "password": "y"}, Credentials("x", "y")),
+        ({"auth": " \n", "username": "x", "password": "y"}, Credentials("x", "y")),
+        ({"auth": "", "identitytoken": "t"}, Credentials(identity_token="t")),
+        ({"auth": "bmFtZQ==", "identitytoken": "t"}, Credentials(identity_token="t")),
+        ({"auth": "bWU6", "identitytoken": "t"}, Credentials("me", "", "t")),
+        ({"auth": None, "username": None, "identitytoken": None}, None),
+        ({"auth": ["bWU6cHc="]}, None),
+        ({"username": "m\ud800e", "password": "p"}, Credentials("m\ufffde", "p")),
+    ],
+)
+def test_keys_beside_auth(given: Any, expected: Credentials | None, tmp_path: Path):
+    """Kubernetes writes a name and a password beside `auth`; clouds write identity tokens."""
+    found = CredentialStore((written(tmp_path / "f", {"h": given}),)).find("h", "p")
+    assert found == expected
+    assert found is None or found.basic
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_encodings_of_a_file(encoding: str, tmp_path: Path):
+    """Editors and shells of Windows put a byte order mark before JSON, or write UTF-16."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"auths": {"h": entry("me")}}), encoding=encoding)
+    assert user(CredentialStore((path,)), "h") == "me"
+
+
+def test_a_file_in_latin_1(tmp_path: Path):
+    path = tmp_path / "config.json"
+    path.write_bytes(b'{"note":"\xe4","auths":{"h":{"username":"me","password":"p\xe4"}}}')
+    found = CredentialStore((path,)).find("h", "p")
+    assert found is not None
+    assert base64.b64decode(found.basic.removeprefix("Basic ")) == b"me:p\xe4"
 
 
 @settings(

@@ -114,6 +114,79 @@ def test_waiting_for_a_helper_can_be_cancelled(install: Install):
         helpers.get("slow", "h", token)
 
 
+@pytest.mark.parametrize("stream", ["", " >&2"], ids=["stdout", "stderr"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "credentials not found in native keychain",
+        "Credentials Not Found",
+        "Error: no credentials stored for h.example",
+        "error erasing credentials: The specified item could not be found in the keychain.",
+        "Element not found.",
+        "Error: docker-credential-helpers/aC5leGFtcGxl is not in the password store.",
+        "no such item",
+        "Not logged in to h.example",
+        "entry for https://h.example doesn't exist",
+    ],
+)
+def test_words_for_having_nothing(install: Install, words: str, stream: str):
+    """The protocol has no code for it, only an exit code and words on either stream."""
+    install("empty", f'#!/bin/sh\ncat >/dev/null\necho "{words}"{stream}\nexit 1')
+    assert helpers.get("empty", "h.example", CancelToken()) is None
+    assert not helpers.erase("empty", "h.example")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "keyring is locked",
+        "docker-credential-pass: 3: pass: not found",
+        "docker-credential-pass: line 3: pass: command not found",
+        'error getting credentials - err: exec: "pass": executable file not found in $PATH',
+        "gpg: decryption failed: No secret key",
+        "secret service not found",
+        "dial tcp: lookup vault.example: no such host",
+        "",
+    ],
+)
+def test_words_for_a_failure(install: Install, words: str):
+    install("bad", f"#!/bin/sh\ncat >/dev/null\necho '{words}' >&2\nexit 1")
+    with pytest.raises(helpers.HelperFailed, match="it failed"):
+        helpers.get("bad", "h.example", CancelToken())
+    with pytest.raises(helpers.HelperFailed, match="it failed"):
+        helpers.erase("bad", "h.example")
+
+
+def test_a_helper_that_cannot_erase_what_it_does_not_have(install: Install):
+    """Words that are not known: whether it has anything is asked by `get`."""
+    script = """#!/bin/sh
+    case $1 in
+        get) echo 'credentials not found in native keychain' ;;
+        *) echo 'the thing is gone' ;;
+    esac
+    exit 1"""
+    install("odd", script)
+    assert not helpers.erase("odd", "h.example")
+    install("deaf", '#!/bin/sh\n[ $1 = get ] && echo \'{"Username":"me","Secret":"pw"}\'')
+    with pytest.raises(helpers.HelperFailed, match="it failed"):
+        helpers.erase("deaf", "h.example")
+
+
+def test_a_helper_may_say_much_on_the_side(install: Install):
+    install("loud", '#!/bin/sh\nyes | head -c 300000 >&2\necho \'{"Username":"me","Secret":"p"}\'')
+    assert get("loud") == Credentials("me", "p")
+
+
+def test_a_secret_that_is_not_utf8(install: Install):
+    install("latin", '#!/bin/sh\nprintf \'{"Username":"me","Secret":"p\\344"}\'')
+    found = get("latin")
+    assert found is not None
+    assert base64.b64decode(found.basic.removeprefix("Basic ")) == b"me:p\xe4"
+    install("box")
+    with pytest.raises(helpers.HelperFailed, match="UTF-8 only"):
+        helpers.store("box", "h.example", found)
+
+
 # Their place among the files
 
 

@@ -62,5 +62,9 @@ def command(
 
 
 def _read() -> str:
-    """Read a password to the end of stdin; the end of its line is not part of it."""
-    return sys.stdin.read(64 * 1024).rstrip("\r\n")
+    """Read a password to the end of stdin; the end of its line is not part of it.
+
+    Bytes that are not UTF-8 are kept (PEP 383).
+    """
+    raw = sys.stdin.buffer.read(64 * 1024).rstrip(b"\r\n")
+    return raw.decode("utf-8", "surrogateescape")

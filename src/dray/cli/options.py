@@ -168,10 +168,10 @@ def ask_password(user: str, option: str) -> str:
     if sys.stdin.isatty():
         answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
         return answer
-    line = sys.stdin.readline()
+    line = sys.stdin.buffer.readline()
     if not line:
         raise click.UsageError(f"no password for {user} was given, on stdin or in {option}")
-    return line.rstrip("\r\n")
+    return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
 
 def print_request(exchange: Exchange) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
     from dray.registry.credentials import Credentials
+    from dray.registry.logins import Removal
     from dray.registry.session import Session
 
 _OK = 200
@@ -56,20 +57,39 @@ def login(
 def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
     """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
 
-    Raises `NotFound` if there are none, there and elsewhere.
+    Raises `NotFound` if there are none, there and elsewhere. Raises `DrayError` if a file or
+    helper fails; its hint tells from where credentials were taken all the same.
     """
     key = Key.parse(text)
-    gone = logins.remove(files.files, files.written, key)
+    removal = logins.remove(files.files, files.written, key)
+    _raise_first(removal)
     trail = CredentialStore(files.files).trail(key.host, key.path, cancel=cancel)
     left = trail[-1].place if trail and trail[-1].credentials is not None else ""
-    if not gone and not left:
+    if not removal.gone and not left:
         raise NotFound(f"{key}: not logged in")
-    return LoggedOut(gone, left)
+    return LoggedOut(removal.gone, left)
 
 
 def logout_everywhere(files: AuthFiles) -> list[str]:
-    """Forget all credentials of the file that `login` writes; return for which hosts."""
-    gone = logins.remove_all(files.written)
-    if not gone:
+    """Forget all credentials of the file that `login` writes; return for which hosts.
+
+    Raises `DrayError` as `logout` does.
+    """
+    removal = logins.remove_all(files.written)
+    _raise_first(removal)
+    if not removal.gone:
         raise DrayError(f"{files.written}: holds no credentials")
-    return gone
+    return removal.gone
+
+
+def _raise_first(removal: Removal) -> None:
+    """Raise the first failure; its hint tells of the others and of what was removed."""
+    if not removal.failures:
+        return
+    first, *others = removal.failures
+    lines = [first.hint] if first.hint else []
+    lines += [str(other) for other in others if str(other) != str(first)]
+    if removal.gone:
+        lines.append(f"all the same, credentials were taken from {', '.join(removal.gone)}")
+    first.hint = "\n".join(lines)
+    raise first

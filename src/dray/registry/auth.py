@@ -143,7 +143,7 @@ def token_request(
             "scope": " ".join(scopes),
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return TokenRequest(realm, headers, urlencode(form).encode("ascii"))
+        return TokenRequest(realm, headers, _form(form.items()).encode("ascii"))
     query = [("service", service)] if service else []
     query += [("scope", scope) for scope in scopes]
     authorization = {}
@@ -151,7 +151,12 @@ def token_request(
         query.append(("account", credentials.username))
         authorization["Authorization"] = credentials.basic
     separator = "&" if "?" in realm else "?"
-    return TokenRequest(realm + separator + urlencode(query), authorization)
+    return TokenRequest(realm + separator + _form(query), authorization)
+
+
+def _form(fields: Iterable[tuple[str, str]]) -> str:
+    """Encode form fields; bytes of credentials that are not UTF-8 stay as they are."""
+    return urlencode(list(fields), errors="surrogateescape")
 
 
 def parse_token(raw: bytes, host: str) -> Token:

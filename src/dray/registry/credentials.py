@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ MAX_FILE = 4 * 2**20  # bytes of a credentials file
 TOKEN_USER = "<token>"  # noqa: S105 - the user that stands for "this is an identity token"
 HUB_URL = "https://index.docker.io/v1/"  # what docker calls Docker Hub in its files
 HELPED_BY_FILES = "containers-auth.json"  # in `credential-helpers`: the files
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
@@ -146,12 +148,17 @@ def _in_file(file: Path, host: str, path: str, cancel: CancelToken) -> Iterator[
     if helper is not None:
         yield _ask(helper, str(file), cancel)
     auths = _entries(content, file)
+    problems = []
     for key in _keys(host, path):
-        found = _decode(auths.get(key), file, key)
+        found, problem = _decode(auths.get(key), file, key)
         if found is not None:
             yield Consulted(str(file), f"entry {key}", found)
             return
-    yield Consulted(str(file), f"nothing for {host}")
+        if problem:
+            problems.append(problem)
+            yield Consulted(str(file), f"entry {key} is passed over: {problem}", failed=True)
+    if not problems:
+        yield Consulted(str(file), f"nothing for {host}")
 
 
 class Helper(Record):
@@ -200,9 +207,11 @@ def _keys(host: str, path: str) -> Iterator[str]:
 
 
 def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
-    """Return a file's content, None where it is not there; raises `DrayError` that names it.
+    """Return a file's content, or None if there is no such file.
 
-    ``strict``: what is no object is an error, for those who want to write it.
+    Bytes that are not UTF-8 are kept as surrogates (PEP 383). With ``strict``, for callers
+    that write the file again, they are an error, and so is JSON that is no object. Raises
+    `DrayError` that names the file.
     """
     try:
         with file.open("rb") as stream:
@@ -214,7 +223,7 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
     except OSError as error:
         raise DrayError(f"{file}: {error.strerror}") from error
     try:
-        content = json.loads(raw) if raw.strip() else {}
+        content = read_json(raw, strict=strict) if raw.strip() else {}
     except (ValueError, RecursionError):
         content = raw
     if isinstance(content, bytes) or (strict and not isinstance(content, dict)):
@@ -236,23 +245,54 @@ def bare_host(key: str) -> str:
     return key.partition("://")[2].partition("/")[0] if "://" in key else key
 
 
-def _decode(entry: Any, file: Path, key: str) -> Credentials | None:
+def read_json(raw: bytes, *, strict: bool = False) -> Any:
+    """Parse JSON in UTF-8, with or without a byte order mark, or in UTF-16 or UTF-32.
+
+    Other bytes become surrogates (PEP 383) unless ``strict``. Raises `ValueError` and
+    `RecursionError`.
+    """
+    errors = "strict" if strict else "surrogateescape"
+    return json.loads(raw.decode(json.detect_encoding(raw), errors))
+
+
+def _decode(entry: Any, file: Path, key: str) -> tuple[Credentials | None, str]:
+    """Return what an entry holds, or None and what is wrong with it; "" for an empty entry.
+
+    Raises `DrayError` if ``auth`` is not base64.
+    """
     if not isinstance(entry, dict):
-        return None
-    token, encoded = _text(entry, "identitytoken"), _text(entry, "auth")
-    if not encoded:
+        return None, ""
+    token, encoded = _text(entry, "identitytoken"), "".join(_text(entry, "auth").split())
+    user, password, problem = "", "", ""
+    if encoded:
+        # Passwords may be older than UTF-8; they are sent as the bytes that they are.
+        pair = _base64(encoded, file, key).decode("utf-8", "surrogateescape")
+        user, colon, password = pair.partition(":")
+        password = password.strip("\0")  # docker pads with zeros
+        if not colon:
+            user, problem = "", "its auth has no colon, expected the base64 of USER:PASSWORD"
+        elif not user:
+            problem = "its auth has no user name before the colon"
+    if not user:
         user, password = _text(entry, "username"), _text(entry, "password")
-        return Credentials(user, password, token) if user or token else None
+    if user or token:
+        return Credentials(user, password, token), ""
+    return None, problem
+
+
+def _base64(text: str, file: Path, key: str) -> bytes:
+    """Decode base64 of either alphabet (RFC 4648, 4 and 5), with or without padding."""
+    unpadded = text.rstrip("=")
     try:
-        pair = base64.b64decode(encoded, validate=True).decode("utf-8")
+        padding = "=" * (-len(unpadded) % 4)
+        return base64.b64decode(unpadded + padding, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise DrayError(
             f"{file}: the entry for {key} cannot be decoded", hint="log in again"
         ) from None
-    username, _, password = pair.partition(":")
-    return Credentials(username, password.rstrip("\0"), token)
 
 
 def _text(entry: Mapping[str, Any], key: str) -> str:
+    """Return a text, its surrogates replaced but for those of bytes that are not UTF-8."""
     value = entry.get(key)
-    return value if isinstance(value, str) else ""
+    return _LONE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else ""

@@ -11,11 +11,11 @@ import json
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dray.content.cancel import CancelToken
 from dray.errors import DrayError
-from dray.registry.credentials import TOKEN_USER, Credentials
+from dray.registry.credentials import TOKEN_USER, Credentials, read_json
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds that a helper may take; it may be asking somebody to unlock a keyring
 MAX_ANSWER = 64 * 1024  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_NOT_THERE = ("credentials not found", "no credentials", "missing credentials")
+# How helpers say that they have nothing for a server; each keyring has its own words.
+_THING = (
+    r"(?<!docker-)credentials?|entry|item|element|login|account"
+    r"|password(?! (store|manager))|secret(?! (service|key))"
+)
+_NOT_THERE = re.compile(
+    rf"\b(no|missing|unknown) (such |matching )?({_THING})\b"
+    # but neither "command not found" nor "executable file not found"
+    rf"|\b({_THING})\b.{{0,200}}(?<!command )(?<!file )"
+    r"\b(not|never|couldn't|doesn't|didn't) (be )?(found|find|exist|stored|present|known|there)\b"
+    r"|\bnot logged in\b|\bnot in the (password store|keyring|keychain)\b",
+    re.IGNORECASE,
+)
 _SHOWN = 200  # characters of a helper's complaint
 
 
@@ -38,13 +50,13 @@ def get(
 
     Raises `HelperFailed`, also where it takes longer than ``patience`` seconds.
     """
-    status, answer = _run(name, "get", server.encode(), cancel, patience)
-    if status != 0:
-        if answer.decode(errors="replace").strip().lower().startswith(_NOT_THERE):
+    done = _run(name, "get", server.encode(), cancel, patience)
+    if done.status != 0:
+        if done.has_nothing:
             return None
-        _fail(name, _complaint(status, answer))
+        _fail(name, done.complaint)
     try:
-        found: Any = json.loads(answer)
+        found: Any = read_json(done.answer)
         user, secret = found["Username"], found["Secret"]
     except (ValueError, KeyError, TypeError, RecursionError):
         _fail(name, "its answer cannot be read")
@@ -61,46 +73,67 @@ def store(name: str, server: str, credentials: Credentials) -> None:
     if credentials.identity_token:
         user, secret = TOKEN_USER, credentials.identity_token
     given = {"ServerURL": server, "Username": user, "Secret": secret}
-    status, answer = _run(name, "store", json.dumps(given).encode(), CancelToken())
-    if status != 0:
-        _fail(name, _complaint(status, answer))
+    try:
+        raw = json.dumps(given, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        _fail(name, "it takes names and passwords in UTF-8 only")
+    done = _run(name, "store", raw, CancelToken())
+    if done.status != 0:
+        _fail(name, done.complaint)
 
 
 def erase(name: str, server: str) -> bool:
-    """Make a helper forget a server; False where it did not know it."""
-    status, answer = _run(name, "erase", server.encode(), CancelToken())
-    if status != 0 and not answer.decode(errors="replace").lower().startswith(_NOT_THERE):
-        _fail(name, _complaint(status, answer))
-    return status == 0
+    """Make a helper forget a server; False if it has nothing for it.
+
+    Raises `HelperFailed`.
+    """
+    done = _run(name, "erase", server.encode(), CancelToken())
+    # Some fail to erase what they do not have, in words of their own.
+    if done.status != 0 and not done.has_nothing and get(name, server, CancelToken()) is not None:
+        _fail(name, done.complaint)
+    return done.status == 0
 
 
 def _fail(name: str, message: str) -> NoReturn:
     raise HelperFailed(f"docker-credential-{name}: {message}")
 
 
-def _complaint(status: int, answer: bytes) -> str:
-    """Say what a helper said when it failed, unless there may be a secret in it."""
-    said = answer.decode(errors="replace").strip().partition("\n")[0][:_SHOWN]
-    if "{" in said or '"' in said:
-        said = ""
-    return f"it failed ({said or f'exit code {status}'})"
+class _Done(NamedTuple):
+    """How a helper ended: its exit code, and what it wrote to stdout and to stderr."""
+
+    status: int
+    answer: bytes
+    errors: bytes
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether it says that it has nothing for the server."""
+        said = (self.answer + b"\n" + self.errors).decode(errors="replace")
+        return _NOT_THERE.search(said) is not None
+
+    @property
+    def complaint(self) -> str:
+        """What it says on stdout about its failure, unless there may be a secret in it."""
+        said = self.answer.decode(errors="replace").strip().partition("\n")[0][:_SHOWN]
+        if "{" in said or '"' in said:
+            said = ""
+        return f"it failed ({said or f'exit code {self.status}'})"
 
 
 def _run(
     name: str, action: str, given: bytes, cancel: CancelToken, patience: float = PATIENCE
-) -> tuple[int, bytes]:
-    """Run a helper and return its exit code and at most `MAX_ANSWER` bytes that it printed."""
+) -> _Done:
+    """Run a helper; its answer has at most `MAX_ANSWER` bytes."""
     import subprocess
 
     if not _NAME.fullmatch(name):
         raise HelperFailed(f"{name!r} is no name of a credential helper")
     try:
-        # What it prints beside its answer is not shown: nobody knows what is in it.
         process = subprocess.Popen(  # noqa: S603 - the program that the user's file names
             [f"docker-credential-{name}", action],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,  # searched for known words and never shown
             bufsize=0,
         )
     except FileNotFoundError:
@@ -111,7 +144,7 @@ def _run(
         try:
             return _converse(process, name, given, cancel, patience)
         finally:
-            process.kill()  # it may be waiting for somebody who will not come
+            process.kill()  # it may be waiting for input that will not come
 
 
 def _converse(
@@ -120,30 +153,33 @@ def _converse(
     given: bytes,
     cancel: CancelToken,
     patience: float,
-) -> tuple[int, bytes]:
+) -> _Done:
     import selectors
 
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("both are pipes")
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise AssertionError("all of them are pipes")
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(given)
         process.stdin.close()
-    deadline, answer = time.monotonic() + patience, b""
+    deadline = time.monotonic() + patience
+    written = {process.stdout: b"", process.stderr: b""}
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while time.monotonic() < deadline:
+        for stream in written:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map() and time.monotonic() < deadline:
             cancel.check()
-            if not selector.select(0.05):
-                if process.poll() is not None:  # though something it started holds the pipe
-                    return process.returncode, answer
-                continue
-            data = os.read(process.stdout.fileno(), MAX_ANSWER)
-            answer += data
-            if len(answer) > MAX_ANSWER:
-                _fail(name, "its answer is too long")
-            if not data:
-                return _ended(process, name, deadline), answer
-    _fail(name, "it took longer than it may")
+            ready = selector.select(0.05)
+            if not ready and process.poll() is not None:
+                break  # a process that it has started keeps a pipe open
+            for key, _ in ready:
+                data = os.read(key.fd, MAX_ANSWER)
+                stream = process.stdout if key.fileobj is process.stdout else process.stderr
+                if stream is process.stdout and len(written[stream] + data) > MAX_ANSWER:
+                    _fail(name, "its answer is too long")
+                written[stream] = (written[stream] + data)[:MAX_ANSWER]
+                if not data:
+                    selector.unregister(stream)
+    return _Done(_ended(process, name, deadline), *written.values())
 
 
 def _ended(process: subprocess.Popen[bytes], name: str, deadline: float) -> int:

@@ -88,7 +88,7 @@ def save(files: Sequence[Path], default: Path, key: Key, credentials: Credential
         if not isinstance(auths, dict):
             raise DrayError(f"{default}: auths is no object", hint="mend or remove it")
         name = HUB_URL if default.name == "config.json" and str(key) == _HUB else str(key)
-        pair = f"{credentials.username}:{credentials.password}".encode()
+        pair = f"{credentials.username}:{credentials.password}".encode(errors="surrogateescape")
         auths[name] = {"auth": base64.b64encode(pair).decode("ascii")}
         return True
 
@@ -96,13 +96,27 @@ def save(files: Sequence[Path], default: Path, key: Key, credentials: Credential
     return str(default)
 
 
-def remove(files: Sequence[Path], default: Path, key: Key) -> list[str]:
-    """Forget credentials where `save` keeps them, and return from where; idempotent."""
-    gone = []
+class Removal(NamedTuple):
+    """From where credentials were removed, and what failed on the way."""
+
+    gone: list[str]
+    failures: list[DrayError]
+
+
+def remove(files: Sequence[Path], default: Path, key: Key) -> Removal:
+    """Forget credentials where `save` keeps them; idempotent.
+
+    A file or helper that fails keeps no other one from being asked.
+    """
+    gone: list[str] = []
+    failures: list[DrayError] = []
     for file in files:
-        helper = _helper(file, key)
-        if helper is not None and helpers.erase(helper.name, helper.server):
-            gone.append(f"docker-credential-{helper.name}")
+        try:
+            helper = _helper(file, key)
+            if helper is not None and helpers.erase(helper.name, helper.server):
+                gone.append(f"docker-credential-{helper.name}")
+        except DrayError as error:
+            failures.append(error)
 
     def change(content: dict[str, Any]) -> bool:
         found = _own(content, key)
@@ -110,20 +124,29 @@ def remove(files: Sequence[Path], default: Path, key: Key) -> list[str]:
             del content["auths"][name]
         return bool(found)
 
-    if default.exists() and _rewrite(default, change):
-        gone.append(str(default))
-    return gone
+    try:
+        if default.exists() and _rewrite(default, change):
+            gone.append(str(default))
+    except DrayError as error:
+        failures.append(error)
+    return Removal(gone, failures)
 
 
-def remove_all(default: Path) -> list[str]:
-    """Forget all entries of ``default``, and what its helpers for hosts know; return the hosts."""
+def remove_all(default: Path) -> Removal:
+    """Forget all entries of ``default``, and what its helpers for hosts keep.
+
+    ``gone`` holds hosts. Raises `DrayError` if the file cannot be read or written.
+    """
     content = parse_file(default) or {}
     listed = content.get("credHelpers")
-    gone = [
-        server
-        for server, name in (listed.items() if isinstance(listed, dict) else ())
-        if isinstance(name, str) and name and helpers.erase(name, server)
-    ]
+    gone: list[str] = []
+    failures: list[DrayError] = []
+    for server, name in listed.items() if isinstance(listed, dict) else ():
+        try:
+            if isinstance(name, str) and name and helpers.erase(name, server):
+                gone.append(server)
+        except DrayError as error:
+            failures.append(error)
 
     def change(content: dict[str, Any]) -> bool:
         auths = content.get("auths")
@@ -135,7 +158,7 @@ def remove_all(default: Path) -> list[str]:
 
     if content:
         _rewrite(default, change)
-    return sorted(set(gone))
+    return Removal(sorted(set(gone)), failures)
 
 
 def _helper(file: Path, key: Key) -> Helper | None:

@@ -24,14 +24,18 @@ Access = frozenset[tuple[str, str, str]]  # (type, name, action)
 
 
 def basic_credentials(header: str | None) -> tuple[str, str] | None:
-    """Return user and password of an ``Authorization: Basic`` header; None for anything else."""
+    """Return user and password of an ``Authorization: Basic`` header; None for anything else.
+
+    Bytes that are not UTF-8 are surrogates (PEP 383).
+    """
     scheme, _, value = (header or "").partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
-        user, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        pair = base64.b64decode(value, validate=True).decode("utf-8", "surrogateescape")
+    except (binascii.Error, ValueError):
         return None
+    user, colon, password = pair.partition(":")
     return (user, password) if colon else None
 
 
