@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
     from dray.content.cancel import CancelToken
     from dray.content.events import Event
@@ -80,6 +80,10 @@ class Connected:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: connections and credentials stay where they are."""
+        raise TypeError("a dray.Client cannot be pickled or copied: make one in each process")
 
     def close(self) -> None:
         """Close all connections; a further call opens new ones."""

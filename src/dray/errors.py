@@ -25,6 +25,7 @@ message holds a credential.
 
 from __future__ import annotations
 
+import copyreg
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class DrayError(Exception):
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.message}" if self.subject else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle and copy without calling ``__init__``, whose facts are keywords."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def within(self, context: str) -> DrayError:
         """Put ``context`` in front of the message and return this same error.

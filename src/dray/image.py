@@ -44,8 +44,8 @@ class Store(LocalStore):
     """A local store of images.
 
     ``path`` is a directory, made on the first write; without it the one that the command
-    uses. Any number of threads and processes may use a store at once. Raises `ValueError` for
-    an empty path.
+    uses. Any number of threads and processes may use a store at once. Stores of one path are
+    equal. Raises `ValueError` for an empty path.
     """
 
     def __init__(
@@ -54,10 +54,20 @@ class Store(LocalStore):
         from dray.config import Config, path_of
 
         found = Config.from_environment().store if path is None else path_of(path, "store")
-        super().__init__(found, limits=limits)
+        super().__init__(found.absolute(), limits=limits)
 
     def __repr__(self) -> str:
         return f"<Store {self.path}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle and copy a store by its path; the copy opens the database for itself."""
+        return Store, (self.path,), {"_limits": self._limits}
 
     def images(
         self,
@@ -252,6 +262,10 @@ class Image:
 
     def __hash__(self) -> int:
         return hash(self._identity)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle and copy an image by its store and its digests, without its documents."""
+        return Image, self._identity
 
     @property
     def _identity(self) -> tuple[Store, Digest, ImageRecord]:

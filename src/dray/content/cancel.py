@@ -10,6 +10,7 @@ from dray.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
 
 class CancelToken:
@@ -23,6 +24,10 @@ class CancelToken:
     def __init__(self) -> None:
         self._cancelled = False
         self._wakers: dict[object, Callable[[], None]] = {}
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: cancelling one would not reach the other."""
+        raise TypeError("a dray.CancelToken cannot be pickled or copied: it stays in its process")
 
     @property
     def cancelled(self) -> bool:

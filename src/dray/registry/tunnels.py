@@ -25,8 +25,11 @@ class Refused(OSError):
     """The proxy does not connect us; ``status`` is its answer's."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"the proxy answered {status}")
+        super().__init__(status)
         self.status = status
+
+    def __str__(self) -> str:
+        return f"the proxy answered {self.status}"
 
 
 def open_tunnel(sock: socket.socket, host: str, port: int, proxy: Proxy) -> None:

@@ -1,0 +1,127 @@
+"""Every exception survives pickling, copying and the way out of a worker process."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pickle
+import pkgutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLES = {"str": "some text", "int": 7, "float": 1.5, "bool": True, "Sequence[str]": ("a", "b")}
+
+
+def all_exceptions() -> list[type[Exception]]:
+    """Return every exception class that a module of dray defines, `dray.testing` left out."""
+    found: dict[type[Exception], None] = {}
+    for module in pkgutil.walk_packages(dray.__path__, "dray."):
+        if module.name != "dray.__main__" and not module.name.startswith("dray.testing"):
+            for value in vars(importlib.import_module(module.name)).values():
+                if inspect.isclass(value) and issubclass(value, Exception):
+                    found[value] = None
+    return [kind for kind in found if kind.__module__.startswith("dray.")]
+
+
+def sample(kind: type[Exception]) -> Exception:
+    """Make an exception with a value of the right type for every parameter."""
+    if "__init__" not in vars(kind) and not issubclass(kind, dray.DrayError):
+        return kind("some text")
+    positional, named = [], {}
+    for parameter in list(inspect.signature(kind.__init__).parameters.values())[1:]:
+        value = SAMPLES[str(parameter.annotation).removesuffix(" | None")]
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            named[parameter.name] = value
+        else:
+            positional.append(value)
+    error = kind(*positional, **named)
+    if isinstance(error, dray.DrayError):
+        error.within("archive.tar").subject = "alpine:3.20"
+    error.add_note("a note")
+    return error
+
+
+EXCEPTIONS = all_exceptions()
+
+
+def same(one: Exception, other: Exception) -> bool:
+    return type(one) is type(other) and (str(one), vars(one)) == (str(other), vars(other))
+
+
+def test_the_walk_finds_the_exceptions():
+    public = {value for value in vars(dray.errors).values() if inspect.isclass(value)}
+    assert public <= set(EXCEPTIONS)
+    assert len(EXCEPTIONS) > len(public)
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS)
+def test_an_exception_is_pickled_and_copied_whole(kind: type[Exception]):
+    error = sample(kind)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert same(pickle.loads(pickle.dumps(error, protocol)), error)  # noqa: S301 - our own
+    assert same(copy.copy(error), error)
+    assert same(copy.deepcopy(error), error)
+
+
+def test_a_copy_goes_its_own_way():
+    error = dray.PlatformMismatch("none", wanted="linux/arm64", available=["linux/amd64"])
+    other = copy.copy(error)
+    other.subject = "alpine"
+    assert (str(error), str(other)) == ("none", "alpine: none")
+    assert other.available == ("linux/amd64",)
+
+
+WORKER = """
+import concurrent.futures, multiprocessing, sys
+sys.path.insert(0, {directory!r})
+from test_errors import EXCEPTIONS, same, sample
+
+def fail(number):
+    raise sample(EXCEPTIONS[number])
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with context.Pool(2) as pool:
+        answers = [pool.apply_async(fail, (number,)) for number in range(len(EXCEPTIONS))]
+        for kind, answer in zip(EXCEPTIONS, answers):
+            try:
+                answer.get(timeout=40)
+            except Exception as error:
+                error.__dict__.pop("__notes__", None)
+                expected = sample(kind)
+                expected.__dict__.pop("__notes__", None)
+                assert same(error, expected), (error, expected)
+                print(kind.__name__)
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        error = pool.submit(fail, 0).exception(timeout=40)
+        assert type(error) is EXCEPTIONS[0], error
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_worker_process_says_why_it_failed(tmp_path: Path, method: str):
+    script = tmp_path / "workers.py"
+    directory = str(importlib.import_module(__name__).__file__).rpartition("/")[0]
+    script.write_text(WORKER.format(directory=directory))
+    command = [sys.executable, script, method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [kind.__name__ for kind in EXCEPTIONS]
+
+
+def test_what_belongs_to_one_process_says_so(tmp_path: Path):
+    values: list[Any] = [dray.Client(store=tmp_path, credentials=("me", "s3cret"))]
+    for value in [*values, dray.CancelToken()]:
+        for send in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="cannot be pickled or copied") as caught:
+                send(value)
+            assert "s3cret" not in str(caught.value)
