@@ -114,6 +114,7 @@ def test_documents_of_the_builders_are_read(style: Any):
 
 
 NO_TYPE = without(MANIFEST, "mediaType")
+NO_IMAGE = MANIFEST | {"config": CONFIG | {"mediaType": mediatype.OCI_EMPTY}}
 DOCKER_TYPE = NO_TYPE | {"config": CONFIG | {"mediaType": mediatype.DOCKER_CONFIG}}
 
 
@@ -153,16 +154,68 @@ def test_the_type_is_decided_by_whoever_knows_it(value: object, served: str, med
 @pytest.mark.parametrize(
     ("value", "served"),
     [
-        (MANIFEST, mediatype.DOCKER_MANIFEST),
         (MANIFEST, mediatype.OCI_INDEX),
+        (MANIFEST, mediatype.DOCKER_LIST),
         (INDEX, mediatype.OCI_MANIFEST),
-        (INDEX, mediatype.DOCKER_LIST),
+        (INDEX, mediatype.DOCKER_MANIFEST),
         (MANIFEST, mediatype.DOCKER_SCHEMA1),
+        (INDEX, mediatype.DOCKER_SCHEMA1_SIGNED),
     ],
 )
-def test_a_type_that_disagrees_with_the_served_one_is_refused(value: object, served: str):
-    """SPEC: "a `mediaType` that disagrees with the `Content-Type` when both are known"."""
+def test_a_type_of_another_kind_than_the_served_one_is_refused(value: object, served: str):
+    """CVE-2021-41190: one document is of one kind."""
     assert refused(value, served).path == "mediaType"
+
+
+@pytest.mark.parametrize(
+    ("value", "served"),
+    [
+        (MANIFEST, mediatype.DOCKER_MANIFEST),
+        (MANIFEST, mediatype.DOCKER_MANIFEST.upper() + "; charset=utf-8"),
+        (INDEX, mediatype.DOCKER_LIST),
+        (MANIFEST | {"mediaType": mediatype.DOCKER_MANIFEST}, mediatype.OCI_MANIFEST),
+        (INDEX | {"mediaType": mediatype.DOCKER_LIST}, mediatype.OCI_INDEX),
+    ],
+)
+def test_another_type_of_the_same_kind_is_a_problem(value: dict[str, object], served: str):
+    """Registries that convert headers, or not, serve docker's types as OCI's and the reverse."""
+    found = parse(document(value), served)
+    assert isinstance(found, Manifest | Index)
+    assert found.media_type == value["mediaType"]
+    (problem,) = found.problems
+    assert problem.path == "mediaType"
+    assert problem.error
+
+
+@pytest.mark.parametrize("version", [0, 1, None])
+@pytest.mark.parametrize(
+    ("value", "served"),
+    [
+        (MANIFEST, ""),
+        (NO_TYPE, mediatype.OCI_MANIFEST),
+        (INDEX, "application/json"),
+        (without(INDEX, "mediaType"), mediatype.DOCKER_LIST),
+    ],
+)
+def test_a_wrong_version_is_a_problem_where_a_type_says_what_it_is(
+    value: dict[str, object], served: str, version: int | None
+):
+    found = parse(document(value | {"schemaVersion": version}), served)
+    assert isinstance(found, Manifest | Index)
+    assert [problem.path for problem in found.problems] == ["schemaVersion"]
+
+
+@pytest.mark.parametrize("version", [0, 1, None])
+@pytest.mark.parametrize("value", [NO_TYPE, without(INDEX, "mediaType")])
+def test_a_wrong_version_without_a_type_is_refused(value: dict[str, object], version: int | None):
+    """Such a document may be a schema1 manifest to one reader and an image to another."""
+    assert refused(value | {"schemaVersion": version}).path == "schemaVersion"
+    assert refused(value | {"schemaVersion": version}, "text/plain").path == "schemaVersion"
+
+
+@pytest.mark.parametrize("version", [0, None, 3])
+def test_the_version_of_schema1_stays_exact(version: int | None):
+    assert refused(SCHEMA1 | {"schemaVersion": version}).path == "schemaVersion"
 
 
 @pytest.mark.parametrize(
@@ -238,11 +291,11 @@ def nested(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"schemaVersion": 1}, "schemaVersion"),
+        ({"schemaVersion": 3}, "schemaVersion"),
+        ({"schemaVersion": -1}, "schemaVersion"),
         ({"schemaVersion": "2"}, "schemaVersion"),
         ({"schemaVersion": 2.0}, "schemaVersion"),
         ({"schemaVersion": True}, "schemaVersion"),
-        ({"schemaVersion": None}, "schemaVersion"),
         ({"mediaType": 1}, "mediaType"),
         ({"config": None}, "config"),
         ({"config": []}, "config"),
@@ -439,8 +492,22 @@ def test_a_duplicate_key_deep_inside_is_named_by_its_whole_path(text: str, path:
 @pytest.mark.parametrize(
     ("value", "word"),
     [
-        (MANIFEST | {"artifactType": "application/vnd.cncf.helm.x"}, "helm chart"),
-        (MANIFEST | {"artifactType": "application/vnd.acme.x"}, "application/vnd.acme.x"),
+        (NO_IMAGE | {"artifactType": "application/vnd.cncf.helm.x"}, "helm chart"),
+        (NO_IMAGE | {"artifactType": "application/vnd.acme.x"}, "application/vnd.acme.x"),
+        (
+            MANIFEST
+            | {"artifactType": "application/vnd.acme.x"}
+            | {"config": CONFIG | {"mediaType": "application/json"}},
+            "application/vnd.acme.x",
+        ),
+        (
+            MANIFEST | {"config": CONFIG | {"mediaType": "application/vnd.docker.ai.model.v1"}},
+            "AI model",
+        ),
+        (
+            MANIFEST | {"config": CONFIG | {"mediaType": "application/vnd.oci.images_are_fun"}},
+            "images_are_fun",
+        ),
         (
             MANIFEST | {"config": CONFIG | {"mediaType": "application/vnd.docker.plugin.v1+json"}},
             "docker plugin",
@@ -480,8 +547,12 @@ def test_artifacts_are_named(value: object, word: str):
         "application/octet-stream",
         "application/json",
         "text/html",
+        "Text/HTML",
         "",
         None,
+        "application/vnd.oci.image.config.v2+json",
+        "application/vnd.oci.image",
+        "application/vnd.Docker.container.image.v1",
     ],
 )
 def test_config_types_that_count_as_images(kind: str | None):
@@ -489,6 +560,15 @@ def test_config_types_that_count_as_images(kind: str | None):
     found = parse(document(MANIFEST | {"config": CONFIG | {"mediaType": kind}}), "")
     assert isinstance(found, Manifest)
     assert found.artifact is None
+
+
+def test_an_artifact_type_beside_an_image_config_is_still_an_image():
+    found = parse(document(MANIFEST | {"artifactType": "application/vnd.acme.x"}), "")
+    assert isinstance(found, Manifest)
+    assert found.artifact is None
+    assert [(problem.path, problem.error) for problem in found.problems] == [
+        ("artifactType", False)
+    ]
 
 
 def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

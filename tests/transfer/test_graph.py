@@ -7,7 +7,7 @@ from dray.model.digest import Digest
 from dray.model.manifest import Document, Index, Manifest, parse
 from dray.model.platform import Platform
 from dray.testing import BuiltImage, BuiltIndex, build_image, build_index, tar_layer
-from dray.transfer.graph import candidates, platforms, select
+from dray.transfer.graph import candidates, platforms, problems, select
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -215,9 +215,21 @@ def test_an_index_that_is_named_many_times_is_searched_once():
 def test_a_document_of_another_kind_than_its_index_says_is_refused():
     """OCI image spec, image-index.md: mediaType of the entry is that of the document."""
     inside = image("a", style="docker")
-    root = build_index([(inside, on("amd64"))], entry_extra={"mediaType": mediatype.OCI_MANIFEST})
-    with pytest.raises(InvalidDocument, match=r"docker\.distribution\.manifest"):
+    root = build_index([(inside, on("amd64"))], entry_extra={"mediaType": mediatype.OCI_INDEX})
+    with pytest.raises(InvalidDocument, match="is a manifest, its index says index"):
         chosen(root, AMD64)
+
+
+def test_a_document_of_another_type_than_its_index_says_is_a_problem():
+    inside = image("a", style="docker")
+    root = build_index([(inside, on("amd64"))], entry_extra={"mediaType": mediatype.OCI_MANIFEST})
+    digest = Digest.parse(root.digest)
+    document = parse(root.index.data, root.index.media_type)
+    selection = select(digest, document, AMD64, Documents(root).fetch)
+    assert str(selection.digest) == inside.digest
+    (problem,) = problems(selection)
+    assert mediatype.OCI_MANIFEST in problem
+    assert mediatype.DOCKER_MANIFEST in problem
 
 
 def test_an_artifact_is_refused_by_its_name():

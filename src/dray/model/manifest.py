@@ -10,22 +10,27 @@ from dray.model import mediatype
 from dray.model._fields import Fields, load_object
 from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
+from dray.model.problem import Problem
 from dray.model.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from dray.model.schema1 import Schema1
 
 MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
 MAX_ENTRIES = 10_000  # layers of a manifest, entries of an index
+_VERSION = 2  # the schemaVersion of manifests and indexes
 _KEYS = {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "history"}
 _FOLDED_KEYS = {key.lower(): key for key in _KEYS}
 
 
 class Manifest(Record):
-    """A docker schema2 or OCI image manifest; ``layers`` run from the bottom up."""
+    """A docker schema2 or OCI image manifest; ``layers`` run from the bottom up.
+
+    ``problems`` are the faults that do not prevent its use.
+    """
 
     raw: bytes
     media_type: str
@@ -34,6 +39,7 @@ class Manifest(Record):
     artifact_type: str = ""
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = {}
+    problems: tuple[Problem, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.raw)
@@ -44,10 +50,12 @@ class Manifest(Record):
     @property
     def artifact(self) -> str | None:
         """What this is if it is no image: ``a helm chart``; None for images."""
-        if self.artifact_type:
-            return _named(self.artifact_type)
-        if self.config.media_type.lower() not in mediatype.IMAGE_CONFIGS:
-            return _named(self.config.media_type)
+        config = self.config.media_type
+        if not mediatype.is_image_config(config):
+            if self.artifact_type:
+                return _named(self.artifact_type)
+            if not mediatype.is_sloppy_config(config):
+                return _named(config)
         for layer in self.layers:  # cosign writes an image's config above its signatures
             if (name := mediatype.artifact_name(layer.media_type)) is not None:
                 return name
@@ -55,7 +63,10 @@ class Manifest(Record):
 
 
 class Index(Record):
-    """A docker manifest list or an OCI image index."""
+    """A docker manifest list or an OCI image index.
+
+    ``problems`` are the faults that do not prevent its use.
+    """
 
     raw: bytes
     media_type: str
@@ -63,6 +74,7 @@ class Index(Record):
     artifact_type: str = ""
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = {}
+    problems: tuple[Problem, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.raw)
@@ -139,20 +151,21 @@ def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
 def parse(raw: bytes, media_type: str) -> Document:
     """Read a document that was served with ``media_type`` (the ``Content-Type``, or "").
 
-    One document is of one kind: a body that could be read as two, or that names another type
-    than it was served with, is refused (CVE-2021-41190). Raises `InvalidDocument`, whose
-    message holds the path of the offending field, and `Unsupported`.
+    One document is of one kind: a body that could be read as two, or that names a type of
+    another kind than it was served with, is refused (CVE-2021-41190). Another type of the same
+    kind is a problem that the document reports. Raises `InvalidDocument`, whose message holds
+    the path of the offending field, and `Unsupported`.
     """
     fields = load_object(raw, "the manifest", max_depth=MAX_DEPTH)
-    kind = _kind(fields, mediatype.essence(media_type))
+    problems: list[Problem] = []
+    kind, stated = _kind(fields, mediatype.essence(media_type), problems)
     if kind in mediatype.SCHEMA1:
         from dray.model.schema1 import parse_schema1
 
         return parse_schema1(fields, raw, kind)
     if "signatures" in fields.value:
         fields.fail("signatures", "only schema1 manifests have signatures inside")
-    if fields.integer("schemaVersion") != 2:  # noqa: PLR2004 - the one version there is
-        fields.fail("schemaVersion", "expected 2")
+    _check_version(fields, problems, stated=stated)
     if kind in mediatype.INDEXES:
         return Index(
             raw,
@@ -161,33 +174,63 @@ def parse(raw: bytes, media_type: str) -> Document:
             artifact_type=fields.text("artifactType"),
             subject=_subject(fields),
             annotations=fields.text_map("annotations"),
+            problems=tuple(problems),
         )
+    config = read_descriptor(fields.required_object("config"))
+    artifact_type = fields.text("artifactType")
+    problems += _config_problems(config.media_type, artifact_type)
     return Manifest(
         raw,
         kind,
-        config=read_descriptor(fields.required_object("config")),
+        config=config,
         layers=_descriptors(fields, "layers"),
-        artifact_type=fields.text("artifactType"),
+        artifact_type=artifact_type,
         subject=_subject(fields),
         annotations=fields.text_map("annotations"),
+        problems=tuple(problems),
     )
 
 
-def _kind(fields: Fields, served: str) -> str:
-    """Decide what a document is; its body, its own type and the served type must agree."""
+def _check_version(fields: Fields, problems: list[Problem], *, stated: bool) -> None:
+    """Check ``schemaVersion``; 0, 1 and none are problems where a type says what it is."""
+    version = fields.integer("schemaVersion")
+    if version == _VERSION:
+        return
+    if not (stated and version in {None, 0, 1}):
+        fields.fail("schemaVersion", f"expected {_VERSION}")
+    found = "is missing" if version is None else f"is {version}"
+    problems.append(Problem("schemaVersion", f"{found}, expected {_VERSION}"))
+
+
+def _config_problems(config: str, artifact_type: str) -> Iterator[Problem]:
+    """Report types that leave an image's manifest an image all the same."""
+    if not mediatype.is_image_config(config):
+        return
+    if config.lower() not in {mediatype.OCI_CONFIG, mediatype.DOCKER_CONFIG}:
+        yield Problem("config.mediaType", f"is {config}, taken as an image config", error=False)
+    if artifact_type:
+        message = f"is {artifact_type}, but the config is an image's"
+        yield Problem("artifactType", message, error=False)
+
+
+def _kind(fields: Fields, served: str, problems: list[Problem]) -> tuple[str, bool]:
+    """Decide a document's type, and tell whether a type states it or the body alone.
+
+    The body, its own type and the served type must be of one kind. Its own type wins.
+    """
     for key in fields.value:
         if key not in _KEYS and key.lower() in _FOLDED_KEYS:
             # Readers that ignore case would see another document.
             raise InvalidDocument(f"is spelled {_FOLDED_KEYS[key.lower()]}", path=key)
     stated = fields.text("mediaType").lower()
-    known = [kind for kind in (served, stated) if kind in mediatype.KNOWN]
+    known = [kind for kind in (stated, served) if kind in mediatype.KNOWN]
     if len(set(known)) > 1:
-        fields.fail("mediaType", f"is {stated}, but the document was served as {served}")
+        message = f"is {stated}, but the document was served as {served}"
+        if mediatype.kind_of(stated) != mediatype.kind_of(served):
+            fields.fail("mediaType", message)
+        problems.append(Problem("mediaType", message))
     if not known:
-        for kind in (stated, served):
-            if kind not in mediatype.GENERIC:
-                name = mediatype.artifact_name(kind)
-                raise Unsupported(f"{kind} is not a manifest type" + (f": {name}" if name else ""))
+        _check_generic(stated, served)
     present = [key for key in ("manifests", "layers", "fsLayers") if key in fields.value]
     if "config" in fields.value and "layers" not in present:
         present.append("layers")
@@ -197,7 +240,15 @@ def _kind(fields: Fields, served: str) -> str:
         )
     if not present:
         raise InvalidDocument("the document has neither manifests nor layers: it is no manifest")
-    return _agreed(fields, present[0], known[0] if known else "")
+    return _agreed(fields, present[0], known[0] if known else ""), bool(known)
+
+
+def _check_generic(*kinds: str) -> None:
+    """Refuse a document whose type says that it is something else."""
+    for kind in kinds:
+        if kind not in mediatype.GENERIC:
+            name = mediatype.artifact_name(kind)
+            raise Unsupported(f"{kind} is not a manifest type" + (f": {name}" if name else ""))
 
 
 def _agreed(fields: Fields, key: str, known: str) -> str:

@@ -19,6 +19,7 @@ MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 KNOWN = MANIFESTS | INDEXES | SCHEMA1
+_KINDS = ((MANIFESTS, "manifest"), (INDEXES, "index"), (SCHEMA1, "schema1 manifest"))
 
 # What a request for a manifest says it understands. Without schema1: a registry that has
 # nothing else then answers with it all the same, one that has both is not invited to convert.
@@ -34,13 +35,15 @@ ACCEPT = (
 # Types that say nothing about a document; its body decides.
 GENERIC = frozenset({"", "text/plain", "application/json", "application/octet-stream"})
 
-# Config types that count as images; the last four were written by sloppy tools.
-IMAGE_CONFIGS = frozenset(
-    {OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "application/json", "text/html", ""}
-)
+# Config types of images that were written by sloppy tools.
+_SLOPPY_CONFIGS = frozenset({"application/octet-stream", "application/json", "text/html", ""})
+# A type is one of an image if it is one of these, or begins with one and a dot.
+_IMAGE_TYPES = ("application/vnd.oci.image", "application/vnd.docker")
 
 _ARTIFACTS = (
     ("application/vnd.docker.plugin.", "a docker plugin"),
+    ("application/vnd.docker.ai.", "an AI model"),
+    ("application/vnd.docker.compose.", "a compose project"),
     ("application/vnd.cncf.helm.", "a helm chart"),
     ("application/vnd.dev.cosign.", "a cosign signature"),
     ("application/vnd.dev.sigstore.", "a sigstore bundle"),
@@ -64,6 +67,29 @@ _FOREIGN = (
 def essence(content_type: str) -> str:
     """Return a ``Content-Type`` without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def kind_of(media_type: str) -> str | None:
+    """Return the kind of document that a type stands for: ``index``; None if it is unknown."""
+    lowered = media_type.lower()
+    return next((name for types, name in _KINDS if lowered in types), None)
+
+
+def is_image_config(media_type: str) -> bool:
+    """Tell whether a config's type says that it is an image's.
+
+    Case does not count, and a type matches exactly or up to a dot, as in docker (engine 24,
+    distribution/pull_v2.go).
+    """
+    kind = media_type.lower()
+    if artifact_name(kind) is not None:
+        return False
+    return any(kind == known or kind.startswith(f"{known}.") for known in _IMAGE_TYPES)
+
+
+def is_sloppy_config(media_type: str) -> bool:
+    """Tell whether a config's type says nothing, as some tools write it for images."""
+    return media_type.lower() in _SLOPPY_CONFIGS
 
 
 def is_foreign(media_type: str) -> bool:

@@ -17,10 +17,11 @@ from dray.model.record import Record
 from dray.ops.places import StorePlace, archive_path
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CopyOptions, ImageCopy
+from dray.transfer.graph import problems
 from dray.transfer.progress import LayerProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dray.content.cancel import CancelToken
     from dray.content.ports import Place, RangedSource, Receipt
@@ -80,12 +81,14 @@ class ContentPuller:
         self._options = options
         self._cancel = cancel
         self._verify_signatures = verify_signatures
+        self._warned: set[str] = set()
 
     def obtain(self, selection: Selection, wanted: Wanted | None) -> Content:
         """Return the image of a selection, from the store or fetched; all of it is leased.
 
         Without ``wanted`` an image for any platform will do.
         """
+        self._warn_once(problems(selection))
         if not isinstance(selection.manifest, Manifest):
             self._check_schema1(selection.manifest, wanted)
         content = self.present(selection, wanted)
@@ -99,6 +102,13 @@ class ContentPuller:
             if error.hint == ALTERED:
                 error.hint = f"nothing of it was stored; {DAMAGED}"
             raise error.within(self._archive) from error.__cause__
+
+    def _warn_once(self, messages: Iterable[str]) -> None:
+        """Warn of each fault once, though several platforms share an index."""
+        for message in messages:
+            if message not in self._warned:
+                self._warned.add(message)
+                self._emitter.warn(message)
 
     def _check_schema1(self, manifest: Schema1, wanted: Wanted | None) -> None:
         from dray.ops.schema1 import check

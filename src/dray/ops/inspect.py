@@ -15,6 +15,7 @@ from dray.model.inspection import inspection
 from dray.model.reference import Reference
 from dray.ops.places import open_place, open_repository
 from dray.ops.reading import choose, read_config
+from dray.transfer.graph import problems
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> 
     with _tags(address, access.replace(listener=once.heard_by()), wanted=tags) as listed:
         with _open_some(address, access, listed) as source:
             chosen = choose(source, wanted)
+            for problem in problems(chosen):
+                Emitter(access.listener, address.name).warn(problem)
             config = read_config(source, chosen, access.cancel)
         # As skopeo does it, a docker archive's image is called what the address calls it.
         name = address.reference.name if address.reference is not None else ""

@@ -103,6 +103,10 @@ class _Run:
     def document(self, digest: Digest, document: Document, where: str, depth: int) -> None:
         self._seen.add(digest)
         self.documents += 1
+        if isinstance(document, Index | Manifest):
+            for problem in document.problems:
+                where_in = f"{where}{problem.path}"
+                self.findings.append(Finding(problem.error, where_in, problem.message))
         match document:
             case Index():
                 self._index(document, where, depth)

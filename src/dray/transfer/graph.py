@@ -52,6 +52,22 @@ class Selection(Record):
         return self.manifest.config if isinstance(self.manifest, Manifest) else None
 
 
+def problems(selection: Selection) -> Iterator[str]:
+    """Yield the faults of a selection's documents that do not prevent its use."""
+    ways = [*selection.indexes, (selection.digest, selection.manifest)]
+    for (digest, document), below in zip(ways, [*ways[1:], None], strict=True):
+        kind = "index" if isinstance(document, Index) else "manifest"
+        if isinstance(document, Index | Manifest):
+            yield from (f"{kind} {digest.short}…: {problem}" for problem in document.problems)
+        if isinstance(document, Index) and below is not None:
+            for entry in document.manifests:
+                if entry.digest == below[0] and entry.media_type.lower() != below[1].media_type:
+                    yield (
+                        f"{kind} {digest.short}…: the type of {entry.digest.short}… is "
+                        f"{entry.media_type}, the document is {below[1].media_type}"
+                    )
+
+
 def select(
     digest: Digest, document: Document, wanted: Platform, fetch: Callable[[Digest], Document]
 ) -> Selection:
@@ -151,9 +167,10 @@ def _search(
 
 def _check_type(entry: Descriptor, child: Document) -> None:
     """Refuse a document that is of another kind than the index that led to it says."""
-    stated = entry.media_type.lower()
-    if stated in mediatype.KNOWN and stated != child.media_type:
-        raise InvalidDocument(f"{entry.digest} is {child.media_type}, its index says {stated}")
+    stated = mediatype.kind_of(entry.media_type)
+    found = mediatype.kind_of(child.media_type)
+    if stated not in {None, found}:
+        raise InvalidDocument(f"{entry.digest} is a {found}, its index says {stated}")
 
 
 def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
