@@ -6,7 +6,6 @@ import argparse
 import os
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,8 +72,7 @@ def _sources(keep: Path, commit: str) -> Path | None:
         return None
     shutil.rmtree(sources, ignore_errors=True)
     sources.mkdir(parents=True)
-    with tarfile.open(archive) as opened:
-        opened.extractall(sources, filter="data")
+    subprocess.run(["tar", "-xf", archive, "-C", sources], check=True)
     archive.unlink()
     return sources
 

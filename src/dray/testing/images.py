@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import copy
 import gzip
 import hashlib
 import io
@@ -141,7 +142,9 @@ def tar_layer(files: Mapping[str, bytes | tarfile.TarInfo | None]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in files.items():
             if isinstance(content, tarfile.TarInfo):
-                archive.addfile(content.replace(name=name, deep=False))
+                member = copy.copy(content)  # `TarInfo.replace` came with Python 3.11.4
+                member.name = name
+                archive.addfile(member)
                 continue
             member = tarfile.TarInfo(name)
             member.mtime = _MTIME
