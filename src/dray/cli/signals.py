@@ -17,8 +17,13 @@ LAST_WORDS = 0.1  # seconds that it gets to say so: nobody may be reading
 
 
 def obey() -> None:
-    """Take SIGTERM for Ctrl-C."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Treat SIGTERM as Ctrl-C.
+
+    A signal that the parent process has this one ignore stays ignored, SIGINT too: a shell
+    does that for commands in the background.
+    """
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signals want it
