@@ -1,7 +1,6 @@
 import base64
 import copy
 import json
-import time
 from typing import Any
 
 import pytest
@@ -379,11 +378,10 @@ def test_nesting_is_bounded():
     ],
     ids=range(14),
 )
+@pytest.mark.timeout(60)  # it takes well below a second
 def test_large_nonsense_is_refused_in_bounded_time(raw: bytes):
     """ARCHITECTURE, style 4: "Bound every read that comes from outside (a manifest 4 MiB)"."""
-    started = time.monotonic()
     error = refused(raw)
-    assert time.monotonic() - started < 10
     assert len(str(error)) < 1000
 
 
@@ -622,14 +620,10 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 def outcome(raw: bytes, served: str) -> Manifest | Index | Schema1 | DrayError:
     """Return the document or the error; anything else that is raised fails the test."""
-    started = time.monotonic()
-    found: Manifest | Index | Schema1 | DrayError
     try:
-        found = parse(raw, served)
+        return parse(raw, served)
     except DrayError as error:
-        found = error
-    assert time.monotonic() - started < 5
-    return found
+        return error
 
 
 served_types = st.sampled_from(["", "text/plain", "x", *sorted(mediatype.KNOWN)])

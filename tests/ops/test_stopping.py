@@ -1,4 +1,8 @@
-"""Stopping within a second, whatever the thread is blocked in, by token and by signal."""
+"""Stopping, whatever the thread is blocked in, by token and by signal.
+
+Each obstacle lasts far longer than `PATIENCE`: a pull that ends was stopped by the cancel. How
+long that takes is not asserted, since it depends on what else the machine does.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +74,13 @@ def full_backlog() -> Iterator[str]:
 
 
 def zeros() -> BuiltImage:
-    """Make an image of little to download and a gigabyte to decompress."""
-    packed = gzip.compress(bytes(10_000_000), 6, mtime=0) * 107
+    """Make an image of 60 MB to download and 60 GB to decompress: a minute's work."""
+    packed = gzip.compress(bytes(10_000_000), 6, mtime=0) * 6000
     return build_image([packed], compression="none", diff_ids=["sha256:" + "0" * 64])
 
 
 class Pull:
-    """A pull in a thread, and how long it takes to stop."""
+    """A pull in a thread."""
 
     def __init__(self, client: library.Client, name: str) -> None:
         self.token = CancelToken()
@@ -93,12 +97,10 @@ class Pull:
             self.error = error
 
     def stops(self) -> None:
-        started = time.monotonic()
         self.token.cancel()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         assert isinstance(self.error, Cancelled)
-        assert time.monotonic() - started < 1
 
 
 @pytest.fixture
@@ -180,11 +182,9 @@ def test_a_signal_handler_may_cancel_what_its_own_thread_is_doing(
 
 
 def interrupted(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
-    """Send a signal; return the last line, when the process has ended in time."""
-    started = time.monotonic()
+    """Send a signal; return the last line, when the process has ended."""
     process.send_signal(number)
     output, errors = process.communicate(timeout=PATIENCE)
-    assert time.monotonic() - started < 1.5  # and what the machine takes to notice
     assert (process.returncode, output) == (130, "")
     assert "Traceback" not in errors
     return errors.splitlines()[-1]

@@ -122,9 +122,10 @@ def test_a_newer_store_is_refused_and_left_alone(store: library.Store, name: str
 # Stores that somebody else owns
 
 READ = """
-import importlib, os, sys, urllib.parse, urllib.request
-import dray, dray.image, dray.store.local, dray.model.config, sqlite3, tempfile, shutil
-os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # may not see the interpreter any more
+import os, sys
+import sqlite3, tempfile, shutil, urllib.parse  # a user may not see an interpreter of root's
+os.setgroups([]); os.setgid({uid}); os.setuid({uid})
+import dray
 store = dray.Store(sys.argv[1])
 image = store.get(sys.argv[2])
 print(image.id, image.config.os, [name for name, _, _ in store.named_images()])
@@ -150,7 +151,9 @@ def visible(store: library.Store, name: str) -> Iterator[library.Store]:
 
 
 def read_as_nobody(store: library.Store, name: str) -> list[str]:
-    source = Path(library.__file__).parent.parent
+    # Another user may not see this checkout: it is given a copy of the library.
+    source = store.path.parent / "source"
+    shutil.copytree(Path(library.__file__).parent, source / "dray")
     result = subprocess.run(
         [sys.executable, "-c", READ.format(uid=NOBODY), str(store.path), name],
         capture_output=True,
