@@ -333,3 +333,21 @@ def test_every_public_name_is_where_the_library_says():
     assert set(dray.__all__) <= set(dir(dray))
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = dray.no_such_name
+
+
+def _is_elapsed(node: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and ".monotonic()" in ast.unparse(node.left)
+
+
+def test_no_test_asserts_that_little_time_has_passed():
+    """A busy machine fails such a test: have the obstacle outlast the wait instead."""
+    tests = Path(__file__).parent
+    wrong = [
+        f"{module.relative_to(tests)}:{node.lineno}"
+        for module in tests.rglob("test_*.py")
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        for smaller, operator in zip([node.left, *node.comparators], node.ops, strict=False)
+        if isinstance(operator, ast.Lt | ast.LtE) and _is_elapsed(smaller)
+    ]
+    assert not wrong

@@ -56,7 +56,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def full_backlog() -> Iterator[str]:
-    """A host that lets nobody connect: who tries waits for an answer that does not come."""
+    """A host whose queue of connections is full: connecting to it gets no answer."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -112,9 +112,17 @@ def name(fake: FakeRegistry) -> str:
 # By token
 
 
+def connecting(host: str) -> int:
+    """Return how many connections to a host have had no answer to their SYN (Linux)."""
+    port = int(host.partition(":")[2])
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows)
+
+
 def test_while_connecting(client: library.Client, full_backlog: str):
+    before = connecting(full_backlog)
     pull = Pull(client, f"{full_backlog}/app:t")
-    time.sleep(0.2)
+    wait_for(lambda: connecting(full_backlog) > before)
     pull.stops()
 
 
@@ -192,8 +200,9 @@ def interrupted(process: subprocess.Popen[str], number: int = signal.SIGINT) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_connecting(dray: Dray, full_backlog: str, number: int):
+    before = connecting(full_backlog)
     process = dray.start("pull", f"{full_backlog}/app:t")
-    time.sleep(1)
+    wait_for(lambda: connecting(full_backlog) > before)
     assert interrupted(process, number) == "dray: interrupted"
 
 
@@ -252,6 +261,15 @@ def test_a_signal_while_a_credential_helper_is_asked(
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
+def has_open(pid: int, name: str) -> bool:
+    """Tell whether a process has a file of this name open (Linux)."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if descriptor.readlink().name == name:
+                return True
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_another_process_holds_the_database(
     dray: Dray, store: library.Store, name: str, number: int
@@ -261,7 +279,8 @@ def test_a_signal_while_another_process_holds_the_database(
     with closing(sqlite3.connect(store.path / "dray.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         process = dray.start("tag", name, "other:t")
-        time.sleep(1)
+        wait_for(lambda: has_open(process.pid, "dray.db"))
+        time.sleep(0.2)
         assert process.poll() is None
         assert interrupted(process, number) == "dray: interrupted"
     assert not any("other" in found for found, *_ in store.named_images())
