@@ -103,6 +103,17 @@ def parse_config(raw: bytes) -> ImageConfig:
     )
 
 
+def read_platform(raw: bytes) -> Platform:
+    """Read what an image config says that the image runs on, and nothing else of it."""
+    fields = load_object(raw, "the image config", max_depth=MAX_DEPTH)
+    return Platform(
+        fields.text("os"),
+        fields.text("architecture"),
+        fields.text("variant"),
+        fields.text("os.version"),
+    )
+
+
 def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
     """Return the ChainID of each layer (OCI image spec, config.md, "Layer ChainID")."""
     chain: list[Digest] = []

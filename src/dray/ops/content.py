@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from dray.content.pipeline import ALTERED
 from dray.content.retry import RetryPolicy
 from dray.content.small import DAMAGED
 from dray.content.verify import VerifiedLayer
-from dray.errors import IntegrityError, NotFound, PlatformMismatch
+from dray.errors import Cancelled, DrayError, IntegrityError, NotFound
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest, digest_of
 from dray.model.record import Record
-from dray.ops.places import StorePlace, archive_path
+from dray.ops.places import StorePlace, archive_path, read_blob
+from dray.ops.platform_check import mismatch, stated_platform
 from dray.store.images import ImageRecord
-from dray.transfer.copy import CopyOptions, ImageCopy
+from dray.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
 from dray.transfer.graph import problems
 from dray.transfer.progress import LayerProgress
 
@@ -49,7 +51,6 @@ class Content(Record):
     manifest: bytes
     media_type: str
     blobs: list[Digest]
-    fetched: bool
 
 
 class ContentPuller:
@@ -82,15 +83,40 @@ class ContentPuller:
         self._cancel = cancel
         self._verify_signatures = verify_signatures
         self._warned: set[str] = set()
+        self._configs: dict[Digest, bytes] = {}
+
+    def check_platform(self, chosen: Selection, wanted: Wanted) -> None:
+        """Read an image's config ahead of its layers; refuse one for another platform.
+
+        So a refusal leaves nothing in the store. Raises `PlatformMismatch`.
+        """
+        raw = b"" if chosen.config is None else self._config_ahead(chosen.config)
+        self._check_platform(chosen, stated_platform(chosen, raw), wanted)
+
+    def _config_ahead(self, descriptor: Descriptor) -> bytes:
+        """Return a config from the store, or fetched and kept for the copy that follows."""
+        with contextlib.suppress(NotFound, IntegrityError):
+            return self._configs.get(descriptor.digest) or self._store.read(descriptor.digest)
+        try:
+            raw = read_blob(self._place, descriptor, self._cancel)
+        except Cancelled:
+            raise
+        except DrayError as error:
+            raise error.within(CONFIG_FAILED) from error.__cause__
+        self._configs[descriptor.digest] = raw
+        return raw
 
     def obtain(self, selection: Selection, wanted: Wanted | None) -> Content:
         """Return the image of a selection, from the store or fetched; all of it is leased.
 
-        Without ``wanted`` an image for any platform will do.
+        Without ``wanted`` an image for any platform will do. One that was asked for by name
+        is checked before layers are fetched.
         """
         self._warn_once(problems(selection))
+        if wanted is not None and wanted.strict:
+            self.check_platform(selection, wanted)
         if not isinstance(selection.manifest, Manifest):
-            self._check_schema1(selection.manifest, wanted)
+            self._check_schema1(selection, selection.manifest, wanted)
         content = self.present(selection, wanted)
         if content is not None:
             return content
@@ -110,12 +136,12 @@ class ContentPuller:
                 self._warned.add(message)
                 self._emitter.warn(message)
 
-    def _check_schema1(self, manifest: Schema1, wanted: Wanted | None) -> None:
+    def _check_schema1(self, chosen: Selection, manifest: Schema1, wanted: Wanted | None) -> None:
         from dray.ops.schema1 import check
 
         top, message = check(manifest, verify=self._verify_signatures)
         self._emitter.warn(message)
-        self._check_platform(top, wanted)
+        self._check_platform(chosen, top, wanted)
 
     def present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
         """Return the image if it is complete already, and hold on to all of it."""
@@ -138,8 +164,8 @@ class ContentPuller:
         except IntegrityError as error:
             self._remove(error)
             return None
-        self._check_platform(platform, wanted)
-        return Content(record, platform, document.raw, document.media_type, blobs, fetched=False)
+        self._check_platform(selection, platform, wanted)
+        return Content(record, platform, document.raw, document.media_type, blobs)
 
     def _remove(self, damaged: IntegrityError) -> None:
         """Remove a damaged file of the store, so that it is put again, if it is elsewhere."""
@@ -171,8 +197,11 @@ class ContentPuller:
                 pass
             except IntegrityError as error:
                 self._remove(error)
+        config = selection.config
+        if config is not None and (ahead := self._configs.pop(config.digest, None)) is not None:
+            config = config._replace(data=ahead)
         copy = ImageCopy(
-            selection.config,
+            config,
             selection.layers,
             self._place,
             self._ingest,
@@ -181,7 +210,9 @@ class ContentPuller:
             LayerProgress(self._emitter),
             self._ranged,
         )
-        return copy.run(lambda config: self._check_platform(config.platform, wanted), self._cancel)
+        return copy.run(
+            lambda config: self._check_platform(selection, config.platform, wanted), self._cancel
+        )
 
     def _check_odd_diff_ids(self, config: ImageConfig, receipts: list[Receipt]) -> None:
         """Compare DiffIDs that are not sha256, which is what is computed on the way."""
@@ -191,18 +222,15 @@ class ContentPuller:
                 with VerifiedLayer(self._store.open(digest), diff_id, digest) as layer:
                     layer.drain()
 
-    def _check_platform(self, platform: Platform, wanted: Wanted | None) -> None:
+    def _check_platform(self, chosen: Selection, platform: Platform, wanted: Wanted | None) -> None:
         """Refuse an image for another system; another architecture only if one was named."""
-        if wanted is None:
+        error = None if wanted is None else mismatch(chosen, platform, wanted.platform)
+        if wanted is None or error is None:
             return
-        mine, target = platform.normalized(), wanted.platform
-        system = mine.os or target.os
-        if system == target.os and (not mine.architecture or target.rank(mine) is not None):
-            return
-        message = f"the image is for {mine}, not for {target}"
-        if system != target.os or wanted.strict:
-            raise PlatformMismatch(message, wanted=str(target), available=[str(mine)])
-        self._emitter.warn(message)
+        system = platform.normalized().os or wanted.platform.os
+        if system != wanted.platform.os or wanted.strict:
+            raise error
+        self._emitter.warn(error.message)
 
     def add_documents(self, selection: Selection, content: Content) -> None:
         """Store an image's documents, children before parents."""
@@ -243,4 +271,4 @@ def _content(
         size=sum(sizes.values()) + len(config.raw),
     )
     blobs = [record.id, *sizes]
-    return Content(record, config.platform, manifest.raw, manifest.media_type, blobs, fetched=True)
+    return Content(record, config.platform, manifest.raw, manifest.media_type, blobs)

@@ -69,7 +69,7 @@ def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> 
     access = access.replace(listener=once.heard_by())
     with _tags(address, access.replace(listener=once.heard_by()), wanted=tags) as listed:
         with _open_some(address, access, listed) as source:
-            chosen = choose(source, wanted)
+            chosen = choose(source, wanted, access.cancel)
             for problem in problems(chosen):
                 Emitter(access.listener, address.name).warn(problem)
             config = read_config(source, chosen, access.cancel)

@@ -62,8 +62,6 @@ def _fetch(place: Repository, digest: Digest, _cancel: CancelToken) -> None:
 
 def _platform_image(source: Source, chosen: Selection, cancel: CancelToken) -> PlatformImage:
     manifest = chosen.manifest
-    entries = chosen.indexes[-1][1].manifests if chosen.indexes else ()
-    stated = (entry.platform for entry in entries if entry.digest == chosen.digest)
-    platform = next(stated, None) or parsed_config(source, chosen, cancel).platform
+    platform = next(iter(chosen.listed), None) or parsed_config(source, chosen, cancel).platform
     size = size_of(manifest) if isinstance(manifest, Manifest) else None
     return PlatformImage(platform, chosen.digest, manifest.media_type, size, chosen.layers)

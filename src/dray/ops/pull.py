@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from dray.store import LocalStore
     from dray.store.images import ImageRecord
     from dray.store.ingest import Ingest
-    from dray.store.refs import Ref
 
 
 class PullOptions(Record):
@@ -224,8 +223,8 @@ class _Pull:
         """
         if reference.digest is not None:
             reference = reference.with_digest(reference.digest)
-        # As it is now: who fetches the same at the same time may be done before us.
-        before = self._store.find(reference)
+        # Read this before fetching: a concurrent pull may finish first.
+        before = self._images_of(reference)
         try:
             root, targets = self._targets(reference, resolved)
             found = [
@@ -240,6 +239,11 @@ class _Pull:
         for selection, content in found:
             self._content.add_documents(selection, content)
         return self._name(reference, root, [content for _, content in found], before)
+
+    def _images_of(self, reference: Reference) -> set[Digest]:
+        """Return the ids of the images that a name of the store stands for, none if it is new."""
+        known = self._store.find(reference)
+        return set() if known is None else self._store.ids_below(known)
 
     def done(self, updated: bool) -> None:  # noqa: FBT001 - a fact, not a switch
         state = "Downloaded newer image for" if updated else "Image is up to date for"
@@ -261,6 +265,8 @@ class _Pull:
         for platform in self._options.platforms:
             selection = select(digest, document, platform, self._document)
             wanted = Wanted(platform, self._options.strict)
+            if wanted.strict:  # every platform, before anything is fetched for the first
+                self._content.check_platform(selection, wanted)
             found.setdefault(selection.digest, (selection, wanted))
         return digest, list(found.values())
 
@@ -294,11 +300,10 @@ class _Pull:
     # Names
 
     def _name(
-        self, reference: Reference, root: Digest, found: list[Content], before: Ref | None
+        self, reference: Reference, root: Digest, found: list[Content], before: set[Digest]
     ) -> Pulled:
         """Pin the names on the root, all at once, at the end."""
         primary = min(found, key=self._preference)
-        old = self._store.image(before.manifest) if before else None
         names = {reference.with_digest(root)} if self._options.names else set()
         if reference.digest is None:
             names.add(reference)
@@ -309,8 +314,7 @@ class _Pull:
             names,
             (reference.name, {blob for content in found for blob in content.blobs}),
         )
-        others = any(content.fetched for content in found if content is not primary)
-        updated = old is None or old.id != primary.record.id or others
+        updated = not before.issuperset(content.record.id for content in found)
         return Pulled(reference, root, primary.record, updated)
 
     def _preference(self, content: Content) -> int:

@@ -8,6 +8,7 @@ from dray.model.address import Where
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
 from dray.ops.places import open_place, open_repository, read_blob
+from dray.ops.platform_check import mismatch, stated_platform
 from dray.transfer.graph import select
 
 if TYPE_CHECKING:
@@ -29,13 +30,22 @@ class Wanted(Record):
     default: Platform
 
 
-def choose(source: Source, wanted: Wanted) -> Selection:
-    """Return the image for a platform; of a store's index, the one that its name shows."""
+def choose(source: Source, wanted: Wanted, cancel: CancelToken) -> Selection:
+    """Return the image for a platform; of a store's index, the one that its name shows.
+
+    The config is read only if a platform was asked for. Raises `PlatformMismatch` where it
+    is for another one, as `pull` does.
+    """
     place = source.place
     if wanted.platform is None and source.shown is not None and isinstance(source.document, Index):
         return select(source.shown, place.document(source.shown), wanted.default, place.document)
     platform = wanted.platform or wanted.default
-    return select(source.digest, source.document, platform, place.document)
+    chosen = select(source.digest, source.document, platform, place.document)
+    if wanted.platform is not None:
+        found = stated_platform(chosen, read_config(source, chosen, cancel))
+        if (error := mismatch(chosen, found, platform)) is not None:
+            raise error
+    return chosen
 
 
 def read_config(source: Source, chosen: Selection, cancel: CancelToken) -> bytes:
@@ -59,7 +69,7 @@ def parsed_config(source: Source, chosen: Selection, cancel: CancelToken) -> Ima
 def config(address: Address, access: Access, wanted: Wanted) -> ImageConfig:
     """Return an image's config; for schema1 it is made, without DiffIDs."""
     with open_place(address, access) as source:
-        return parsed_config(source, choose(source, wanted), access.cancel)
+        return parsed_config(source, choose(source, wanted, access.cancel), access.cancel)
 
 
 def document(address: Address, access: Access, wanted: Wanted) -> tuple[Digest, Document]:
@@ -67,7 +77,7 @@ def document(address: Address, access: Access, wanted: Wanted) -> tuple[Digest, 
     with open_place(address, access) as source:
         if wanted.platform is None:
             return source.digest, source.document
-        chosen = choose(source, wanted)
+        chosen = choose(source, wanted, access.cancel)
         return chosen.digest, chosen.manifest
 
 
@@ -85,5 +95,5 @@ def steps(address: Address, access: Access, wanted: Wanted) -> list[Step]:
     from dray.ops.history import history
 
     with open_place(address, access) as source:
-        chosen = choose(source, wanted)
+        chosen = choose(source, wanted, access.cancel)
         return history(parsed_config(source, chosen, access.cancel), chosen.layers)

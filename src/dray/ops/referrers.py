@@ -31,7 +31,7 @@ def referrers(
     with open_place(address, access) as source:
         root = source.digest
         if wanted.platform is not None:
-            root = choose(source, wanted).digest
+            root = choose(source, wanted, access.cancel).digest
         if isinstance(source.place, Repository):
             return source.place.referrers(root, artifact_type)
         found = list(_search(source.place, root)) if isinstance(source.place, OciLayout) else []

@@ -12,12 +12,14 @@ from dray.content.verify import check_rootfs
 from dray.errors import NotFound, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model.address import Where
+from dray.model.config import read_platform
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
 from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
-from dray.ops.places import open_place
+from dray.ops.places import open_place, read_blob
+from dray.ops.platform_check import mismatch
 from dray.ops.targets import to_directory, to_file, to_stream
 from dray.transfer.graph import MAX_NESTING, is_attestation, select, select_all
 from dray.transfer.progress import Emitter
@@ -125,7 +127,10 @@ def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: Canc
     cancel.check()
     digest, manifest = _manifest(source, options)
     if options.platform is not None:
-        _check_platform(source, manifest, options.platform, cancel)
+        chosen = _select(source, options)
+        raw = read_blob(source.place, manifest.config, cancel)
+        if (error := mismatch(chosen, read_platform(raw), options.platform)) is not None:
+            raise error
     root: Document = manifest
     if options.format != "docker" and options.platform is None and digest != source.digest:
         if not isinstance(source.document, Index):
@@ -153,17 +158,6 @@ def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
     if found.artifact is not None:
         raise Unsupported(f"this is {found.artifact}, not an image")
     return digest, found
-
-
-def _check_platform(
-    source: Source, manifest: Manifest, wanted: Platform, cancel: CancelToken
-) -> None:
-    """Refuse an image for another platform, as `load` refuses it; not all are in an index."""
-    mine = config_of(source.place, manifest.config, cancel).platform.normalized()
-    system = mine.os or wanted.os
-    if system != wanted.os or (mine.architecture and wanted.rank(mine) is None):
-        message = f"the image is for {mine}, not for {wanted}"
-        raise PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
 
 
 def _select(source: Source, options: SaveOptions) -> Selection:

@@ -27,9 +27,14 @@ def check(manifest: Schema1, *, verify: bool) -> tuple[Platform, str]:
     message = "docker schema1 is a deprecated format"
     if verify and manifest.signatures:
         message += f"; signed by {', '.join(verify_signatures(manifest))}"
+    return stated_platform(manifest), message
+
+
+def stated_platform(manifest: Schema1) -> Platform:
+    """Return the platform that the topmost layer names."""
     top = v1.image(manifest.layers[0].v1_json)
     names = (top.get(name, "") for name in ("os", "architecture", "variant"))
-    return Platform(*names), message
+    return Platform(*names)
 
 
 def convert(manifest: Schema1, layers: Sequence[Receipt]) -> tuple[Manifest, ImageConfig]:

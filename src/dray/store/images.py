@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from dray.model.digest import Digest
@@ -50,6 +51,18 @@ def find_image(connection: sqlite3.Connection, manifest: Digest) -> ImageRecord 
         (str(manifest),),
     ).fetchone()
     return None if row is None else record_of(row)
+
+
+def ids_below(connection: sqlite3.Connection, *documents: Digest) -> set[Digest]:
+    """Return the ids of the complete images among documents and all below them."""
+    rows = connection.execute(
+        "WITH RECURSIVE below (digest) AS ("
+        " SELECT value FROM json_each(?) UNION"
+        " SELECT edges.child FROM below JOIN edges ON edges.parent = below.digest)"
+        " SELECT id FROM below JOIN images ON images.manifest = below.digest",
+        (json.dumps([str(digest) for digest in documents]),),
+    )
+    return {Digest.parse(image_id) for (image_id,) in rows}
 
 
 def images_by_id(connection: sqlite3.Connection, prefix: str) -> list[ImageRecord]:

@@ -120,6 +120,14 @@ class ReadableStore:
         with db.read() as connection:
             return images.find_image(connection, manifest)
 
+    def ids_below(self, ref: Ref) -> set[Digest]:
+        """Return the ids of all images that a name leads to."""
+        db = self._existing()
+        if db is None:
+            return set()
+        with db.read() as connection:
+            return images.ids_below(connection, ref.root, ref.manifest)
+
     def images_by_id(self, prefix: str) -> list[ImageRecord]:
         """Return the images whose id begins with ``prefix`` (hex digits)."""
         db = self._existing()

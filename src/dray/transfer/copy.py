@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dray.transfer.reader import OnRetry
     from dray.transfer.split import Splitter
 
+CONFIG_FAILED = "error pulling image configuration"  # begins the message, as engines word it
 SPLITTABLE = 8 * 2**20  # bytes of a blob that may come over several connections
 
 
@@ -125,7 +126,7 @@ class ImageCopy:
         except (Cancelled, StoreError):
             raise
         except DrayError as error:
-            raise error.within("error pulling image configuration") from error.__cause__
+            raise error.within(CONFIG_FAILED) from error.__cause__
         check(config)
         self._config = config
 

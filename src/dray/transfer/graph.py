@@ -36,6 +36,16 @@ class Selection(Record):
         return self.indexes[0][0] if self.indexes else self.digest
 
     @property
+    def listed(self) -> tuple[Platform, ...]:
+        """The platforms under which the index lists the image; none where there is no index."""
+        entries = self.indexes[-1][1].manifests if self.indexes else ()
+        return tuple(
+            entry.platform
+            for entry in entries
+            if entry.digest == self.digest and entry.platform is not None
+        )
+
+    @property
     def layers(self) -> tuple[Descriptor, ...]:
         """The layers, bottom first; schema1 says neither their type nor their size."""
         if isinstance(self.manifest, Manifest):

@@ -1,0 +1,44 @@
+"""Whether an image is for the platform that was asked for: the config decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dray.errors import PlatformMismatch
+from dray.model.config import read_platform
+from dray.model.manifest import Manifest
+
+if TYPE_CHECKING:
+    from dray.model.platform import Platform
+    from dray.transfer.graph import Selection
+
+
+def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMismatch | None:
+    """Return the error for an image that is for another platform; None for one that fits.
+
+    ``found`` is what the image's config says. An empty OS or architecture there fits all. A
+    config without a variant has the one that the index states for the image.
+    """
+    mine = found.normalized()
+    system = mine.os or wanted.os
+    if system == wanted.os:
+        if not mine.architecture or wanted.rank(mine) is not None:
+            return None
+        if not found.variant and any(_states(entry, mine, wanted) for entry in chosen.listed):
+            return None
+    message = f"the image is for {mine}, not for {wanted}"
+    return PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
+
+
+def _states(entry: Platform, mine: Platform, wanted: Platform) -> bool:
+    """Tell whether an index entry fits and names the architecture that the config names."""
+    return entry.normalized().architecture == mine.architecture and wanted.rank(entry) is not None
+
+
+def stated_platform(chosen: Selection, config: bytes) -> Platform:
+    """Return what an image's config says that it is for; schema1 has its own in the topmost v1."""
+    if isinstance(chosen.manifest, Manifest):
+        return read_platform(config)
+    from dray.ops.schema1 import stated_platform as stated_by_schema1
+
+    return stated_by_schema1(chosen.manifest)
