@@ -111,7 +111,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     """Point all that the environment says into `tmp_path`, and return it for other processes."""
     for name in FOREIGN:
         monkeypatch.delenv(name, raising=False)
-    for name in ("JOBS", "TIMEOUT", "RETRIES", "LIMIT_RATE", "SPLIT", "INSECURE"):
+    for name in ("JOBS", "TIMEOUT", "RETRIES", "LIMIT_RATE", "SPLIT", "INSECURE", "SCHEMA1"):
         monkeypatch.delenv(f"DRAY_{name}", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

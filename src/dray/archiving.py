@@ -97,7 +97,9 @@ class Archiving(Connected):
         loaded = load(
             into,
             _read_from(source),
-            LoadOptions(host, wanted, CopyOptions(jobs=self._transfers.jobs)),
+            LoadOptions(
+                host, wanted, CopyOptions(jobs=self._transfers.jobs), self._transfers.schema1
+            ),
             cancel or CancelToken(),
             on_event or ignore,
         )
@@ -146,6 +148,7 @@ class Archiving(Connected):
                 strict=wanted is not None,
                 config=config,
                 parent=None if parent is None else Address.parse(parent, bare=Where.STORE),
+                schema1=self._transfers.schema1,
             ),
             self._access(store, on_event, cancel),
         )

@@ -15,6 +15,7 @@ from dray.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Literal
 
     from dray.image import Image, Store, StoreOrPath
     from dray.ops.pull import Pulled, PullOptions
@@ -36,7 +37,9 @@ class Client(Reading, Archiving, Configured):
     blobs are transferred at a time; ``timeout`` (30) is in seconds without a byte; ``retries``
     (5) counts attempts without progress, the first included; ``limit_rate`` is in bytes a
     second, over all connections. ``split`` is over how many connections one large blob may
-    come; without it dray decides, and 1 forbids it. Where one of these and ``insecure`` is
+    come; without it dray decides, and 1 forbids it. ``schema1`` is whether docker's deprecated
+    format is accepted: ``allow`` or ``deny``; without it the host's setting in hosts.toml
+    decides, and then it is accepted with a warning. Where one of these and ``insecure`` is
     None, the variable ``DRAY_JOBS`` (and so on) decides. ``on_request`` is told of each
     request that was answered. Raises `ValueError` for numbers that make no sense and,
     as all calls do, for empty paths.
@@ -188,6 +191,7 @@ class Client(Reading, Archiving, Configured):
             platforms=wanted,
             strict=platform is not None,
             verify_signatures=verify_signatures,
+            schema1=chosen.schema1,
             copy=CopyOptions(
                 jobs=chosen.jobs,
                 policy=RetryPolicy(attempts=chosen.retries),
@@ -217,9 +221,10 @@ def pull(
     cancel: CancelToken | None = None,
     credentials: tuple[str, str] | None = None,
     insecure: bool | None = None,
+    schema1: Literal["allow", "deny"] | None = None,
 ) -> Image:
-    """Pull one image with a client of its own; see `Client.pull`."""
-    with Client(credentials=credentials, insecure=insecure) as client:
+    """Pull one image with a client of its own; see `Client` and `Client.pull`."""
+    with Client(credentials=credentials, insecure=insecure, schema1=schema1) as client:
         return client.pull(
             reference,
             store=store,

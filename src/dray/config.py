@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_SPLIT = 16  # connections for one blob: more is unkind to registries
 SPLIT = 4  # connections for a large blob where nobody says how many
+SCHEMA1 = ("allow", "deny")
 
 _SYSTEM = Path("/etc")
 
@@ -96,7 +97,8 @@ class Transfers(Record):
 
     ``jobs`` blobs at a time; ``timeout`` seconds without a byte; ``retries`` attempts without
     progress; ``limit_rate`` bytes a second in all, None without a limit; ``split`` connections
-    for one large blob, None: `SPLIT` where that helps. ``insecure`` as at `dray.Client`.
+    for one large blob, None: `SPLIT` where that helps. ``insecure`` and ``schema1`` as at
+    `dray.Client`.
     """
 
     jobs: int = 6
@@ -105,6 +107,7 @@ class Transfers(Record):
     limit_rate: float | None = None
     split: int | None = None
     insecure: bool = False
+    schema1: str | None = None
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> Transfers:
@@ -130,6 +133,8 @@ class Transfers(Record):
             raise ValueError("a limit is at least 1 byte a second")
         if chosen.split is not None and not 1 <= chosen.split <= MAX_SPLIT:
             raise ValueError(f"a blob is split over 1 to {MAX_SPLIT} connections")
+        if chosen.schema1 not in {None, *SCHEMA1}:
+            raise ValueError(f"schema1 is one of {' and '.join(SCHEMA1)}")
         return chosen
 
 
@@ -182,6 +187,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "limit_rate": parse_rate,
     "split": _count,
     "insecure": _flag,
+    "schema1": str,
 }
 
 

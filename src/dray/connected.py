@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
-    from typing import NoReturn, Self
+    from typing import Literal, NoReturn, Self
 
     from dray.content.cancel import CancelToken
     from dray.content.events import Event
@@ -42,6 +42,7 @@ class Connected:
         retries: int | None = None,
         limit_rate: float | None = None,
         split: int | None = None,
+        schema1: Literal["allow", "deny"] | None = None,
         on_request: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._transfers = Transfers.from_environment().but(
@@ -51,6 +52,7 @@ class Connected:
             retries=retries,
             limit_rate=limit_rate,
             split=split,
+            schema1=schema1,
         )
         self._store: Store | None = None
         self._store_path: Path | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dray.cli.main import opened, settings
-from dray.cli.options import make_client, registry_options
+from dray.cli.options import make_client, registry_options, schema1_option
 from dray.cli.paths import Place
 
 EXAMPLES = """\b
@@ -35,6 +35,7 @@ Examples:
     metavar="OS[/ARCH[/VARIANT]]",
     help="Instead of this machine's.",
 )
+@schema1_option
 @registry_options
 @click.pass_context
 def command(

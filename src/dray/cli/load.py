@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from dray.cli.main import opened, settings
-from dray.cli.options import plain_client
+from dray.cli.options import plain_client, schema1_option
 from dray.cli.paths import Place
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 EXAMPLES = """\b
 Examples:
@@ -31,8 +35,15 @@ Examples:
 )
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
 @click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
+@schema1_option
 @click.pass_context
-def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) -> None:
+def command(
+    ctx: click.Context,
+    source: str,
+    platform: str | None,
+    quiet: bool,
+    schema1: Literal["allow", "deny"] | None,
+) -> None:
     """Put the images of an archive into the store, verified to the last byte.
 
     Takes what docker, podman, skopeo and `dray save` write, layouts and flat directories too,
@@ -47,7 +58,7 @@ def command(ctx: click.Context, source: str, platform: str | None, quiet: bool) 
     shown = view("auto", quiet=quiet)
     store = settings(ctx).store()
     try:
-        with plain_client(store=store) as client, opened(source) as archive:
+        with plain_client(store=store, schema1=schema1) as client, opened(source) as archive:
             found = client.load(archive, platform=platform, on_event=shown)
     finally:
         shown.close()

@@ -11,7 +11,7 @@ import click
 from dray.cli.main import say
 from dray.cli.paths import Place
 from dray.cli.render import printable
-from dray.config import MAX_SPLIT, parse_rate
+from dray.config import MAX_SPLIT, SCHEMA1, parse_rate
 from dray.model.address import Address, Where
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ _TRANSFERS = (
 )
 
 
+schema1_option = click.option(
+    "--schema1",
+    type=click.Choice(SCHEMA1),
+    help="Whether to accept docker's deprecated format (DRAY_SCHEMA1; allow).",
+)
 _SHARED = (
     "authfile",
     "registries_conf",
@@ -95,6 +100,7 @@ _SHARED = (
     "limit_rate",
     "jobs",
     "split",
+    "schema1",
 )
 
 

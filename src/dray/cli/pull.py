@@ -12,7 +12,7 @@ import click
 from dray.cli.address import registry_name
 from dray.cli.main import settings
 from dray.cli.names import one_by_one, wherever
-from dray.cli.options import make_client, registry_options, transfer_options
+from dray.cli.options import make_client, registry_options, schema1_option, transfer_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,7 @@ Examples:
 @click.option("--foreign", is_flag=True, help="Fetch foreign layers from where they say.")
 @click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
 @click.option("--no-verify-signatures", is_flag=True, help="Take schema1 however it is signed.")
+@schema1_option
 @transfer_options
 @registry_options
 @click.pass_context

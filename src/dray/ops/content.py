@@ -9,7 +9,7 @@ from dray.content.pipeline import ALTERED
 from dray.content.retry import RetryPolicy
 from dray.content.small import DAMAGED
 from dray.content.verify import VerifiedLayer
-from dray.errors import Cancelled, DrayError, IntegrityError, NotFound
+from dray.errors import Cancelled, DrayError, IntegrityError, NotFound, Unsupported
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
@@ -17,6 +17,7 @@ from dray.model.manifest import Manifest, digest_of
 from dray.model.record import Record
 from dray.ops.places import StorePlace, archive_path, read_blob
 from dray.ops.platform_check import mismatch, stated_platform
+from dray.registry.repository import Repository
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
 from dray.transfer.graph import problems
@@ -53,10 +54,15 @@ class Content(Record):
     blobs: list[Digest]
 
 
+class Schema1Refused(Unsupported):
+    """The image has docker's schema1 format, which the caller or hosts.toml refuses."""
+
+
 class ContentPuller:
     """Brings images of one repository or archive into a store, under one lease.
 
-    ``ranged`` is the place once more, if it sends pieces of blobs.
+    ``ranged`` is the place once more, if it sends pieces of blobs. ``schema1`` is whether that
+    format is accepted, ``allow`` or ``deny``; if it is None, the settings of the registry decide.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class ContentPuller:
         cancel: CancelToken,
         *,
         verify_signatures: bool,
+        schema1: str | None,
         ranged: RangedSource | None = None,
     ) -> None:
         self._store = store
@@ -82,6 +89,7 @@ class ContentPuller:
         self._options = options
         self._cancel = cancel
         self._verify_signatures = verify_signatures
+        self._schema1 = schema1
         self._warned: set[str] = set()
         self._configs: dict[Digest, bytes] = {}
 
@@ -139,9 +147,22 @@ class ContentPuller:
     def _check_schema1(self, chosen: Selection, manifest: Schema1, wanted: Wanted | None) -> None:
         from dray.ops.schema1 import check
 
+        self._check_schema1_accepted()
         top, message = check(manifest, verify=self._verify_signatures)
         self._emitter.warn(message)
         self._check_platform(chosen, top, wanted)
+
+    def _check_schema1_accepted(self) -> None:
+        """Raise `Schema1Refused` where the caller, or else the registry's settings, say so."""
+        if isinstance(self._place, StorePlace):
+            return  # it was accepted when it came into the store
+        settings = self._place.schema1 if isinstance(self._place, Repository) else ""
+        if (self._schema1 or settings) == "deny":
+            raise Schema1Refused(
+                "the image has docker's deprecated schema1 format, which is refused"
+                + ("" if self._schema1 else " (hosts.toml)"),
+                hint="`--schema1 allow` accepts it; a current engine pushes it in a newer format",
+            )
 
     def present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
         """Return the image if it is complete already, and hold on to all of it."""

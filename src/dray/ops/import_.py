@@ -61,6 +61,7 @@ class ImportOptions(Record):
     strict: bool = False
     config: bytes | None = None
     parent: Address | None = None
+    schema1: str | None = None
 
 
 def import_layer(
@@ -119,6 +120,7 @@ class _Import:
                 CopyOptions(),
                 access.cancel,
                 verify_signatures=True,
+                schema1=self._options.schema1,
             )
             options = self._options
             try:

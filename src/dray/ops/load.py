@@ -67,6 +67,7 @@ class LoadOptions(Record):
     host: Platform
     platform: Platform | None = None
     copy: CopyOptions = CopyOptions()
+    schema1: str | None = None
 
 
 class Loaded(Record):
@@ -124,6 +125,7 @@ class _Load:
             options.copy,
             cancel,
             verify_signatures=True,
+            schema1=options.schema1,
         )
 
     def run(self) -> list[Loaded]:

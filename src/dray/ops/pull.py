@@ -18,7 +18,7 @@ from dray.errors import (
 )
 from dray.model.digest import Digest
 from dray.model.record import Record
-from dray.ops.content import Content, ContentPuller, Wanted
+from dray.ops.content import Content, ContentPuller, Schema1Refused, Wanted
 from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
 from dray.transfer.graph import Selection, select, select_all
@@ -51,6 +51,7 @@ class PullOptions(Record):
     platforms: tuple[Platform, ...]
     strict: bool = False
     verify_signatures: bool = True
+    schema1: str | None = None
     copy: CopyOptions = CopyOptions()
     names: bool = True
 
@@ -145,6 +146,7 @@ class _Pull:
             self._options.copy,
             self._cancel,
             verify_signatures=self._options.verify_signatures,
+            schema1=self._options.schema1,
             ranged=self._repository,
         )
         return self
@@ -171,6 +173,7 @@ class _Pull:
     def tagged(self) -> Iterator[Pulled]:
         """Pull what is tagged, if anything is; warn of tags of what is no image, or no tags."""
         found, wanted = False, ""
+        refused: Schema1Refused | None = None
         others: dict[str, None] = {}
         for tag in self._repository.tags():
             try:
@@ -183,9 +186,13 @@ class _Pull:
                         raise
                     wanted = error.wanted
                     others.update(dict.fromkeys(error.available))
+                if isinstance(error, Schema1Refused):
+                    refused = error
                 self._emitter.warn(f"{tag}: {error.message}; passed over")
         if found:
             return
+        if refused is not None:
+            raise refused
         name = self._reference.familiar_name
         if not wanted:
             raise NotFound(f"{name}: the repository has no tagged images")

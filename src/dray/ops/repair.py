@@ -58,8 +58,11 @@ class _Repair:
     ) -> None:
         self._session = session
         self._store = store
-        # Bytes are held to their digests; whether the signatures are good was decided once.
-        self._options = options.replace(names=False, strict=False, verify_signatures=False)
+        # Bytes are held to their digests; whether to accept schema1, and these signatures, was
+        # decided when the image was pulled.
+        self._options = options.replace(
+            names=False, strict=False, verify_signatures=False, schema1="allow"
+        )
         self._cancel = cancel
         self._listener = listener
         self._reasons: dict[str, str] = {}

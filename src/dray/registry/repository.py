@@ -75,6 +75,13 @@ class Repository:
         self._told: set[int] = set()
         self._lock = threading.Lock()
 
+    @property
+    def schema1(self) -> str:
+        """What hosts.toml says about schema1: ``deny`` if it does for any host involved."""
+        named = self._session.hosts.host_settings(self.reference.domain)
+        said = {named.schema1, *(api.endpoint.settings.schema1 for api in self._apis)}
+        return "deny" if "deny" in said else ""
+
     def resolve(self, reference: Reference) -> Resolved:
         """Find what a tag or digest stands for; at most one request where HEAD works.
 
