@@ -10,11 +10,12 @@ and `Layer` are what is in it. All errors are `DrayError`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from dray import types as types
     from dray.client import Client, pull
     from dray.content.cancel import CancelToken
     from dray.content.events import Event, Status
@@ -90,16 +91,20 @@ _HOMES = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
+if not TYPE_CHECKING:  # a type checker reads the imports above, and sees misspelt names
+
+    def __getattr__(name: str) -> object:
         import importlib
 
-        for home in _HOMES:
-            module = importlib.import_module(home)
-            if hasattr(module, name):
-                globals()[name] = getattr(module, name)
-                return globals()[name]
-    raise AttributeError(f"module 'dray' has no attribute {name!r}")
+        if name == "types":
+            return importlib.import_module("dray.types")
+        if name in __all__:
+            for home in _HOMES:
+                module = importlib.import_module(home)
+                if hasattr(module, name):
+                    globals()[name] = getattr(module, name)
+                    return globals()[name]
+        raise AttributeError(f"module 'dray' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

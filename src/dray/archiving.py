@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+import dray
 from dray.config import host_platform, path_of
 from dray.connected import Connected
 from dray.model.address import Address, Where
 from dray.model.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import BinaryIO
-
-    from dray.content.cancel import CancelToken
-    from dray.content.events import Event
     from dray.content.ports import Raw
-    from dray.image import Image, StoreOrPath
-    from dray.model.digest import Digest
     from dray.ops.places import Access
-    from dray.ops.save import Format, Saved
     from dray.store import LocalStore
 
 
@@ -30,15 +24,15 @@ class Archiving(Connected):
 
     def save(
         self,
-        names: str | Image | Sequence[str | Image],
+        names: str | dray.Image | Sequence[str | dray.Image],
         output: str | os.PathLike[str] | BinaryIO,
         *,
-        format: Format = "docker",  # noqa: A002 - what it is called everywhere
-        store: StoreOrPath | None = None,
+        format: dray.types.Format = "docker",  # noqa: A002 - what it is called everywhere
+        store: dray.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
-        on_event: Callable[[Event], None] | None = None,
-        cancel: CancelToken | None = None,
-    ) -> list[Saved]:
+        on_event: Callable[[dray.Event], None] | None = None,
+        cancel: dray.CancelToken | None = None,
+    ) -> list[dray.types.Saved]:
         """Write images to an archive, or with ``oci`` and ``dir`` to a new directory.
 
         ``names`` are addresses; a bare name means the store (SPEC: "Addresses"). An `Image` is
@@ -71,11 +65,11 @@ class Archiving(Connected):
         self,
         source: str | os.PathLike[str] | BinaryIO,
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
-        on_event: Callable[[Event], None] | None = None,
-        cancel: CancelToken | None = None,
-    ) -> list[Image]:
+        on_event: Callable[[dray.Event], None] | None = None,
+        cancel: dray.CancelToken | None = None,
+    ) -> list[dray.Image]:
         """Put the images of an archive or layout into a store, under the names they have there.
 
         ``source`` is a path, or an open binary file such as a pipe, which is read once to its
@@ -113,10 +107,10 @@ class Archiving(Connected):
         config: bytes | None = None,
         parent: str | None = None,
         platform: str | Platform | None = None,
-        store: StoreOrPath | None = None,
-        on_event: Callable[[Event], None] | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Image:
+        store: dray.types.StoreOrPath | None = None,
+        on_event: Callable[[dray.Event], None] | None = None,
+        cancel: dray.CancelToken | None = None,
+    ) -> dray.Image:
         """Make an image of one layer: a tar, compressed or not, or a directory's content.
 
         ``config`` is JSON that is kept byte for byte. With a ``rootfs`` it is the image's
@@ -161,17 +155,17 @@ def _read_from(source: str | os.PathLike[str] | BinaryIO) -> Path | Raw:
     )
 
 
-def _address(given: str | Image) -> Address:
+def _address(given: str | dray.Image) -> Address:
     if isinstance(given, str):
         return Address.parse(given, bare=Where.STORE)
     return Address(Where.STORE, name=str(given.record.manifest))
 
 
-def _finding(images: Sequence[Image], access: Access) -> Access:
+def _finding(images: Sequence[dray.Image], access: Access) -> Access:
     """Return ``access`` with the images under the names that `_address` gives them."""
     by_name = {str(image.record.manifest): image for image in images}
 
-    def stored(name: str) -> tuple[LocalStore, Digest, Digest]:
+    def stored(name: str) -> tuple[LocalStore, dray.Digest, dray.Digest]:
         image = by_name.get(name)
         if image is None:
             return access.stored(name)

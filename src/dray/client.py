@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal
 
+import dray
 from dray.archiving import Archiving
 from dray.config import host_platform
 from dray.configured import Configured
@@ -14,14 +16,7 @@ from dray.model.reference import Reference
 from dray.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Literal
-
-    from dray.image import Image, Store, StoreOrPath
     from dray.ops.pull import Pulled, PullOptions
-    from dray.ops.repair import Repaired
-    from dray.ops.validate import Report
-    from dray.store.check import Problem
 
 
 class Client(Reading, Archiving, Configured):
@@ -49,14 +44,14 @@ class Client(Reading, Archiving, Configured):
         self,
         reference: str,
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
         all_platforms: bool = False,
         verify_layers: bool = True,
         verify_signatures: bool = True,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
-    ) -> Image:
+    ) -> dray.Image:
         """Pull an image into a store and return it; idempotent.
 
         ``reference`` is completed to docker.io, ``latest`` where it has neither tag nor
@@ -91,14 +86,14 @@ class Client(Reading, Archiving, Configured):
         self,
         name: str,
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
         all_platforms: bool = False,
         verify_layers: bool = True,
         verify_signatures: bool = True,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
-    ) -> list[Image]:
+    ) -> list[dray.Image]:
         """Pull every tag of a repository; ``name`` has neither tag nor digest.
 
         Parameters and errors are those of `pull`.
@@ -120,10 +115,10 @@ class Client(Reading, Archiving, Configured):
         self,
         address: str,
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
-    ) -> Report:
+    ) -> dray.types.Report:
         """Check a whole image where it is: in a registry, a store or an archive.
 
         A bare name means a registry (SPEC: "Addresses"). Documents, digests, sizes, DiffIDs,
@@ -145,12 +140,12 @@ class Client(Reading, Archiving, Configured):
 
     def repair(
         self,
-        problems: Iterable[Problem],
+        problems: Iterable[dray.types.Problem],
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Callable[[Event], None] | None = None,
         cancel: CancelToken | None = None,
-    ) -> Repaired:
+    ) -> dray.types.Repaired:
         """Fetch again what `Store.check` found damaged or missing, from where it came.
 
         Files that are damaged are removed first. What cannot be fetched is in the answer, with
@@ -203,7 +198,7 @@ class Client(Reading, Archiving, Configured):
         )
 
 
-def _image(store: Store, pulled: Pulled) -> Image:
+def _image(store: dray.Store, pulled: Pulled) -> dray.Image:
     from dray.image import Image
 
     return Image(store, pulled.root, pulled.image)
@@ -212,7 +207,7 @@ def _image(store: Store, pulled: Pulled) -> Image:
 def pull(
     reference: str,
     *,
-    store: StoreOrPath | None = None,
+    store: dray.types.StoreOrPath | None = None,
     platform: str | Platform | None = None,
     all_platforms: bool = False,
     verify_layers: bool = True,
@@ -222,7 +217,7 @@ def pull(
     credentials: tuple[str, str] | None = None,
     insecure: bool | None = None,
     schema1: Literal["allow", "deny"] | None = None,
-) -> Image:
+) -> dray.Image:
     """Pull one image with a client of its own; see `Client` and `Client.pull`."""
     with Client(credentials=credentials, insecure=insecure, schema1=schema1) as client:
         return client.pull(

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import dray
 from dray.connected import Connected
 
 if TYPE_CHECKING:
-    from dray.content.cancel import CancelToken
-    from dray.ops.login import AuthFiles, LoggedOut
-    from dray.ops.why import Why
-    from dray.registry.hosts import Meaning
+    from dray.ops.login import AuthFiles
 
 
 class Configured(Connected):
     """A client with credentials to keep and reasons to give."""
 
     def login(
-        self, registry: str, username: str, password: str, *, cancel: CancelToken | None = None
+        self, registry: str, username: str, password: str, *, cancel: dray.CancelToken | None = None
     ) -> str:
         """Try credentials on ``HOST[/PATH]``, keep them, and return where; idempotent.
 
@@ -37,7 +35,9 @@ class Configured(Connected):
             session.close()
             self._renew()
 
-    def logout(self, registry: str, *, cancel: CancelToken | None = None) -> LoggedOut:
+    def logout(
+        self, registry: str, *, cancel: dray.CancelToken | None = None
+    ) -> dray.types.LoggedOut:
         """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
 
         Tells where they were, and where there still are some. Raises `NotFound` if there are
@@ -60,7 +60,7 @@ class Configured(Connected):
         finally:
             self._renew()
 
-    def meanings(self, name: str) -> tuple[Meaning, ...]:
+    def meanings(self, name: str) -> tuple[dray.types.Meaning, ...]:
         """Return what a name on the command line stands for, in the order to try.
 
         Aliases and hosts to search come from registries.conf; all other methods complete names
@@ -76,8 +76,8 @@ class Configured(Connected):
         return self._connected().hosts.meanings(name)
 
     def why(
-        self, name: str, *, offline: bool = False, cancel: CancelToken | None = None
-    ) -> list[Why]:
+        self, name: str, *, offline: bool = False, cancel: dray.CancelToken | None = None
+    ) -> list[dray.types.Why]:
         """Explain where a name is looked for, for each of its `meanings`; holds no secret.
 
         The registry is asked what it says, with one HEAD for the manifest, unless ``offline``.

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
+import dray
 from dray.config import SPLIT, Config, Transfers, path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-    from types import TracebackType
-    from typing import Literal, NoReturn, Self
-
-    from dray.content.cancel import CancelToken
-    from dray.content.events import Event
-    from dray.image import Store, StoreOrPath
-    from dray.model.digest import Digest
     from dray.ops.places import Access
     from dray.registry.credentials import Credentials
     from dray.registry.session import Session
-    from dray.registry.transport import Exchange
     from dray.store import LocalStore
 
 
@@ -31,7 +25,7 @@ class Connected:
     def __init__(
         self,
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         credentials: tuple[str, str] | None = None,
         authfile: str | os.PathLike[str] | None = None,
         registries_conf: str | os.PathLike[str] | None = None,
@@ -43,7 +37,7 @@ class Connected:
         limit_rate: float | None = None,
         split: int | None = None,
         schema1: Literal["allow", "deny"] | None = None,
-        on_request: Callable[[Exchange], None] | None = None,
+        on_request: Callable[[dray.types.Exchange], None] | None = None,
     ) -> None:
         self._transfers = Transfers.from_environment().but(
             insecure=insecure,
@@ -54,14 +48,14 @@ class Connected:
             split=split,
             schema1=schema1,
         )
-        self._store: Store | None = None
+        self._store: dray.Store | None = None
         self._store_path: Path | None = None
         if isinstance(store, str | os.PathLike):
             self._store_path = path_of(store, "store").absolute()
         elif store is not None:
             self._store = _checked(store)
         self._own_store = self._store is None
-        self._stores: dict[Path, Store] = {}
+        self._stores: dict[Path, dray.Store] = {}
         self._credentials = credentials
         self._authfile = None if authfile is None else path_of(authfile, "authfile")
         self._registries_conf = (
@@ -97,7 +91,7 @@ class Connected:
                 store.close()  # which opens again if its images are asked for more
 
     @property
-    def store(self) -> Store:
+    def store(self) -> dray.Store:
         """The store that is used where a call names none."""
         from dray.image import Store
 
@@ -106,7 +100,7 @@ class Connected:
                 self._store = Store(self._store_path)
             return self._store
 
-    def _meant(self, store: StoreOrPath | None) -> Store:
+    def _meant(self, store: dray.types.StoreOrPath | None) -> dray.Store:
         """Return the store that a call names by itself or its path; the client's without any."""
         if store is None:
             return self.store
@@ -122,16 +116,16 @@ class Connected:
 
     def _access(
         self,
-        store: StoreOrPath | None,
-        on_event: Callable[[Event], None] | None,
-        cancel: CancelToken | None,
+        store: dray.types.StoreOrPath | None,
+        on_event: Callable[[dray.Event], None] | None,
+        cancel: dray.CancelToken | None,
     ) -> Access:
         """Return what it takes to open any address."""
         from dray.content.cancel import CancelToken
         from dray.content.events import ignore
         from dray.ops.places import Access
 
-        def stored(name: str) -> tuple[LocalStore, Digest, Digest]:
+        def stored(name: str) -> tuple[LocalStore, dray.Digest, dray.Digest]:
             image = self._meant(store).get(name)
             return image.store, image.root, image.record.manifest
 
@@ -189,7 +183,7 @@ class Connected:
         return config
 
 
-def _checked(store: object) -> Store:
+def _checked(store: object) -> dray.Store:
     from dray.image import Store
 
     if not isinstance(store, Store):

@@ -26,10 +26,7 @@ message holds a credential.
 from __future__ import annotations
 
 import copyreg
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
 
 
 class DrayError(Exception):

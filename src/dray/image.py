@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
+import dray
 from dray.errors import Ambiguous, InvalidDigest, InvalidReference, NotFound
 from dray.model.digest import Digest
 from dray.model.record import Record
@@ -16,22 +19,7 @@ from dray.store import LocalStore
 from dray.store.refs import LOOK
 
 if TYPE_CHECKING:
-    import os
-    import tarfile
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import TypeAlias
-
-    from dray.content.pipeline import Limits
-    from dray.model.config import ImageConfig
-    from dray.model.manifest import Manifest
-    from dray.model.platform import Platform
-    from dray.ops.history import Step
     from dray.ops.listing import Filters
-    from dray.store.images import ImageRecord
-    from dray.store.listing import Listed
-    from dray.store.removal import Removed
-
-    StoreOrPath: TypeAlias = "Store | str | os.PathLike[str]"
 
 # Compiled when they are used: many commands look at no id.
 _ID = r"(?:sha256:)?([0-9a-f]{64})"
@@ -49,7 +37,7 @@ class Store(LocalStore):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, *, limits: Limits | None = None
+        self, path: str | os.PathLike[str] | None = None, *, limits: dray.types.Limits | None = None
     ) -> None:
         from dray.config import Config, path_of
 
@@ -97,7 +85,7 @@ class Store(LocalStore):
         labels: Mapping[str, str | None] | None = None,
         before: str | Digest | None = None,
         since: str | Digest | None = None,
-    ) -> Iterator[Listed]:
+    ) -> Iterator[dray.types.Listed]:
         """Yield what `images` returns as plain text, a line for each name; as fast as it goes."""
         from dray.ops.listing import listing
 
@@ -199,7 +187,7 @@ class Store(LocalStore):
         """Drop a name; the image stays until `gc`. Raises `NotFound`."""
         self.unpin(Reference.parse(self._bare(name)).with_default_tag())
 
-    def remove(self, image: str | Digest, *, force: bool = False) -> Removed:
+    def remove(self, image: str | Digest, *, force: bool = False) -> dray.types.Removed:
         """Drop a name, and the image if that was its last one; an id stands for all names.
 
         The digest of a manifest stands for its own names, and not for those of other manifests
@@ -240,6 +228,9 @@ class Store(LocalStore):
         return None
 
 
+StoreOrPath: TypeAlias = Store | str | os.PathLike[str]
+
+
 def _not_there(text: str) -> NotFound:
     is_id = re.fullmatch(_ID_PREFIX, text) or re.fullmatch(_LONG_PREFIX, text)
     hint = "" if is_id else f"fetch it: dray pull {text}"
@@ -252,7 +243,7 @@ class Image:
     ``root`` is the digest of what its name stands for, an index or the manifest itself.
     """
 
-    def __init__(self, store: Store, root: Digest, record: ImageRecord) -> None:
+    def __init__(self, store: Store, root: Digest, record: dray.types.ImageRecord) -> None:
         self.store = store
         self.root = root
         self.record = record
@@ -268,7 +259,7 @@ class Image:
         return Image, self._identity
 
     @property
-    def _identity(self) -> tuple[Store, Digest, ImageRecord]:
+    def _identity(self) -> tuple[Store, Digest, dray.types.ImageRecord]:
         return self.store, self.root, self.record
 
     def __repr__(self) -> str:
@@ -295,7 +286,7 @@ class Image:
         return self.record.created
 
     @property
-    def platform(self) -> Platform:
+    def platform(self) -> dray.Platform:
         """What it runs on, as its config says."""
         return self.config.platform.normalized()
 
@@ -305,14 +296,14 @@ class Image:
         return tuple(str(name) for name in self.store.names_of(self.record.manifest))
 
     @functools.cached_property
-    def config(self) -> ImageConfig:
+    def config(self) -> dray.types.ImageConfig:
         """The config, parsed; ``config.raw`` is its bytes."""
         from dray.model.config import parse_config
 
         return parse_config(self.store.read(self.record.id))
 
     @functools.cached_property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> dray.types.Manifest:
         """The manifest, parsed; ``manifest.raw`` is its bytes as served."""
         from dray.model.manifest import Manifest
 
@@ -333,7 +324,7 @@ class Image:
         return tuple(dict.fromkeys(found))
 
     @functools.cached_property
-    def history(self) -> Sequence[Step]:
+    def history(self) -> Sequence[dray.types.Step]:
         """The steps that made it, the last one first."""
         from dray.ops.history import history
 
@@ -383,7 +374,7 @@ class Layer(Record):
         return io.BufferedReader(VerifiedLayer(source, self.diff_id, self.digest), 256 * 1024)
 
     @contextlib.contextmanager
-    def open_tar(self) -> Iterator[tarfile.TarFile]:
+    def open_tar(self) -> Iterator[dray.types.TarFile]:
         """Read the layer as a `tarfile.TarFile`, from front to back.
 
         What is left unread when the block ends is read and verified then; `IntegrityError`

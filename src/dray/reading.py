@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
+import dray
 from dray.config import host_platform
 from dray.connected import Connected
+from dray.content.events import Event
 from dray.model.platform import Platform
 
 if TYPE_CHECKING:
-    import io
-    from collections.abc import Callable
-
-    from dray.content.cancel import CancelToken
-    from dray.content.events import Event
-    from dray.image import Store, StoreOrPath
-    from dray.model.config import ImageConfig
-    from dray.model.descriptor import Descriptor
-    from dray.model.digest import Digest
-    from dray.model.inspection import Inspection
-    from dray.model.manifest import Document
-    from dray.ops.history import Step
-    from dray.ops.platforms import PlatformImage
     from dray.ops.reading import Wanted
-    from dray.ops.tags import Order
 
-    Listener = Callable[[Event], None] | None
+Listener: TypeAlias = Callable[[Event], None] | None
 
 
 class Reading(Connected):
@@ -46,10 +36,10 @@ class Reading(Connected):
         *,
         platform: str | Platform | None = None,
         tags: bool = False,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
-    ) -> Inspection:
+        cancel: dray.CancelToken | None = None,
+    ) -> dray.Inspection:
         """Return what is known of an image by its manifest and config.
 
         ``tags`` lists the repository's tags as well, at the same time. A name with neither
@@ -65,10 +55,10 @@ class Reading(Connected):
         self,
         address: str,
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
-    ) -> tuple[Digest, list[PlatformImage]]:
+        cancel: dray.CancelToken | None = None,
+    ) -> tuple[dray.Digest, list[dray.types.PlatformImage]]:
         """Return the digest of an index and the images that it lists, with their sizes."""
         from dray.model.address import Address
         from dray.ops.platforms import platforms
@@ -81,9 +71,9 @@ class Reading(Connected):
         name: str,
         *,
         matching: str = "",
-        order: Order = "registry",
+        order: dray.types.Order = "registry",
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
+        cancel: dray.CancelToken | None = None,
     ) -> list[str]:
         """List the tags of a repository.
 
@@ -105,10 +95,10 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
-    ) -> Digest:
+        cancel: dray.CancelToken | None = None,
+    ) -> dray.Digest:
         """Return the digest that a name stands for, or with ``platform`` its image's."""
         from dray.model.address import Address
         from dray.ops.reading import digest
@@ -121,10 +111,10 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
-    ) -> Document:
+        cancel: dray.CancelToken | None = None,
+    ) -> dray.types.Document:
         """Return the manifest or index that a name stands for; ``raw`` is it as served.
 
         With ``platform`` it is the manifest of the image for it.
@@ -140,10 +130,10 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
-    ) -> ImageConfig:
+        cancel: dray.CancelToken | None = None,
+    ) -> dray.types.ImageConfig:
         """Return an image's config; ``raw`` is it as served.
 
         A schema1 image has none: it is made, without the DiffIDs, which take the layers.
@@ -159,10 +149,10 @@ class Reading(Connected):
         address: str,
         *,
         platform: str | Platform | None = None,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
-    ) -> list[Step]:
+        cancel: dray.CancelToken | None = None,
+    ) -> list[dray.types.Step]:
         """Return the steps that made an image, the last one first, with their layers.
 
         A bare name means the store, and where it has no such image, the registry.
@@ -179,10 +169,10 @@ class Reading(Connected):
         *,
         artifact_type: str = "",
         platform: str | Platform | None = None,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
-    ) -> list[Descriptor]:
+        cancel: dray.CancelToken | None = None,
+    ) -> list[dray.types.Descriptor]:
         """Return what refers to an image, of one type or of any: signatures, SBOMs."""
         from dray.model.address import Address
         from dray.ops.referrers import referrers
@@ -193,11 +183,11 @@ class Reading(Connected):
     def blob(
         self,
         address: str,
-        digest: str | Digest = "",
+        digest: str | dray.Digest = "",
         *,
-        store: StoreOrPath | None = None,
+        store: dray.types.StoreOrPath | None = None,
         on_event: Listener = None,
-        cancel: CancelToken | None = None,
+        cancel: dray.CancelToken | None = None,
     ) -> io.BufferedReader:
         """Open a blob by its digest, which may stand in the address: ``name@sha256:…``.
 
@@ -211,7 +201,7 @@ class Reading(Connected):
 
         access = self._access(store, on_event, cancel)
 
-        def meant() -> Store:
+        def meant() -> dray.Store:
             return self._meant(store)
 
         raw = open_blob(Address.parse(address), str(digest), access, meant)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from dray.errors import Cancelled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import NoReturn
 
 
 class CancelToken:

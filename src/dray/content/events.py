@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from dray.model.digest import Digest
+from dray.model.digest import Digest
 
 
 class Status(enum.StrEnum):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dray.errors import InvalidDigest, InvalidDocument
 from dray.model._fields import Fields, load_object
 from dray.model.digest import Digest
 from dray.model.platform import Platform
 from dray.model.record import Record
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 MAX_DEPTH = 32  # levels of nesting; tools put documents of their own into configs
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.digest import Digest
 from dray.model.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dray.model._fields import Fields
 
 

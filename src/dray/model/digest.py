@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+import dray
 from dray.errors import InvalidDigest
 
 if TYPE_CHECKING:
-    import hashlib
-    from typing import Self
-
     from typing_extensions import Buffer
 else:
     Buffer = bytes
@@ -72,7 +70,7 @@ class Digest(str):
         """The first 12 hex digits, as people know them from image ids."""
         return self.hex[:12]
 
-    def hasher(self) -> hashlib._Hash:
+    def hasher(self) -> dray.types.Hash:
         """Make a new hash object of this digest's algorithm."""
         import hashlib
 

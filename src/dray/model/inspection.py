@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import dray
 from dray.model import gojson, gotime, v1
 from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
 from dray.model.gostruct import Field, Kind, decode, encode
 from dray.model.manifest import Manifest
 from dray.model.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dray.model.digest import Digest
     from dray.model.schema1 import Schema1
 
 _CONFIG = "the image config"
@@ -67,7 +67,7 @@ class Inspection(Record):
 
     name: str
     digest: Digest
-    manifest: Manifest | Schema1
+    manifest: Manifest | dray.types.Schema1
     config: bytes
     repo_tags: tuple[str, ...] | None
     tag: str

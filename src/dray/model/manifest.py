@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
+import dray
 from dray.errors import IntegrityError, InvalidDocument, Unsupported
 from dray.model import mediatype
 from dray.model._fields import Fields, load_object
@@ -12,12 +14,6 @@ from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
 from dray.model.problem import Problem
 from dray.model.record import Record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import TypeAlias
-
-    from dray.model.schema1 import Schema1
 
 MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
 MAX_ENTRIES = 10_000  # layers of a manifest, entries of an index
@@ -84,7 +80,7 @@ class Index(Record):
 
 
 # Schema1 is loaded when one turns up: it is rare, and brings much along.
-Document: TypeAlias = "Manifest | Index | Schema1"
+Document: TypeAlias = "Manifest | Index | dray.types.Schema1"
 
 
 def docker_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from dray.errors import InvalidReference
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, dataclass_transform
-
-if TYPE_CHECKING:
-    from typing import Self
+from typing import Any, Self, dataclass_transform
 
 
 @dataclass_transform(frozen_default=True)

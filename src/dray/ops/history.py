@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.config import History
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dray.model.config import ImageConfig
-    from dray.model.descriptor import Descriptor
-    from dray.model.digest import Digest
 
 
 class Step(NamedTuple):

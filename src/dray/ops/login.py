@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.errors import DrayError, NotFound
@@ -13,8 +14,6 @@ from dray.registry.logins import Key
 from dray.registry.session import Call
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dray.content.cancel import CancelToken
     from dray.registry.credentials import Credentials
     from dray.registry.logins import Removal

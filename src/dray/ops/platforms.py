@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
 from dray.model.inspection import size_of
 from dray.model.manifest import Index, Manifest
+from dray.model.platform import Platform
 from dray.model.record import Record
 from dray.ops.places import open_place
 from dray.ops.reading import parsed_config
@@ -17,9 +20,6 @@ from dray.transfer.scheduler import run_tasks
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.model.address import Address
-    from dray.model.descriptor import Descriptor
-    from dray.model.digest import Digest
-    from dray.model.platform import Platform
     from dray.ops.places import Access, Source
     from dray.transfer.graph import Selection
 

@@ -10,6 +10,7 @@ from dray.model.platform import Platform
 from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.ops.pull import pull
+from dray.store.check import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from dray.ops.pull import PullOptions
     from dray.registry.session import Session
     from dray.store import LocalStore
-    from dray.store.check import Problem
     from dray.store.images import ImageRecord
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 from dray.archive import formats
 from dray.content.ports import Receipt
@@ -15,8 +15,10 @@ from dray.model.address import Where
 from dray.model.config import read_platform
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
+from dray.model.reference import Reference
 from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
 from dray.ops.places import open_place, read_blob
 from dray.ops.platform_check import mismatch
@@ -26,19 +28,16 @@ from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import BinaryIO, TypeAlias
 
     from dray.archive.writing import Entry
     from dray.content.cancel import CancelToken
     from dray.model.address import Address
-    from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.model.platform import Platform
-    from dray.model.reference import Reference
     from dray.ops.places import Access, Source
     from dray.transfer.graph import Selection
 
-    Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
+Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 
 DIRECTORIES = {"oci", "dir"}
 

@@ -11,7 +11,7 @@ from dray.model.semver import Range, Version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    Order = Literal["registry", "name", "version"]
+Order = Literal["registry", "name", "version"]
 
 _RANGE = "semver:"
 _ONLY_IN_RANGES = ("<", ">", "=", "!", "~")  # no tag begins with them

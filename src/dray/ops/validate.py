@@ -12,6 +12,7 @@ from dray.errors import Cancelled, DrayError, InvalidDocument, NotFound
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
+from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
 from dray.ops.schema1 import check
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from dray.content.retry import RetryPolicy
     from dray.model.config import ImageConfig
     from dray.model.descriptor import Descriptor
-    from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.model.schema1 import Schema1
     from dray.ops.places import Source

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import dray
 from dray.errors import Cancelled, Denied, DrayError, Unauthorized
 from dray.model import mediatype
 from dray.model.reference import Reference
 from dray.registry.session import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from dray.content.cancel import CancelToken
     from dray.registry.credentials import Consulted
-    from dray.registry.host_settings import HostSettings
     from dray.registry.hosts import Endpoint
     from dray.registry.proxies import Proxies
     from dray.registry.session import Session
@@ -59,7 +58,7 @@ class Place(NamedTuple):
     authorities: tuple[Path, ...]
     pairs: tuple[tuple[Path, Path], ...]
     hosts_toml: tuple[Look, ...]
-    settings: HostSettings
+    settings: dray.types.HostSettings
     proxy: str
     credentials: str
     looked: tuple[Look, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -20,7 +21,6 @@ from dray.registry.proxies import Proxies, basic
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
     from urllib.parse import SplitResult
 
     from dray.content.cancel import CancelToken

@@ -6,8 +6,10 @@ What changes a store stands here and in the modules that this one calls; `readin
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import dray
 from dray.errors import InvalidReference, StoreError
 from dray.store import refs, reserve
 from dray.store.db import FULL, Database
@@ -16,18 +18,9 @@ from dray.store.reading import DATABASE, ReadableStore
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from dray.content.cancel import CancelToken
-    from dray.model.digest import Digest
-    from dray.model.reference import Reference
-    from dray.store.check import Checked
-    from dray.store.gc import Collected, Collector
-    from dray.store.images import ImageRecord
-    from dray.store.ingest import Ingest
-    from dray.store.rebuild import Rebuilt
-    from dray.store.removal import Chosen, Removed
-    from dray.store.usage import Usage
+    from dray.store.gc import Collector
+    from dray.store.removal import Chosen
 
 
 _CHANGED = "nothing was changed; `dray gc` makes room: it removes what no name holds"
@@ -47,7 +40,7 @@ class LocalStore(ReadableStore):
                     hint="choose another place with --store or DRAY_STORE",
                 )
 
-    def ingest(self) -> Ingest:
+    def ingest(self) -> dray.types.Ingest:
         """Begin to add to the store; use the result in a ``with`` statement."""
         self.check_writable()
         db = self._existing()
@@ -63,7 +56,7 @@ class LocalStore(ReadableStore):
         return Ingest(self.path, self._files, db, self._limits or Limits())
 
     @contextlib.contextmanager
-    def held(self, root: Digest) -> Iterator[None]:
+    def held(self, root: dray.Digest) -> Iterator[None]:
         """Keep an image to the end of the block, whoever takes its names away meanwhile.
 
         What cannot be kept, in a store that cannot be written, is read all the same.
@@ -75,7 +68,7 @@ class LocalStore(ReadableStore):
 
     # Naming and removing
 
-    def pin(self, reference: Reference, root: Digest, manifest: Digest) -> None:
+    def pin(self, reference: dray.Reference, root: dray.Digest, manifest: dray.Digest) -> None:
         """Give a stored image one more name, or move the name to it. Idempotent.
 
         Raises `NotFound` if some of the image is missing, and leaves the name as it was, and
@@ -88,7 +81,7 @@ class LocalStore(ReadableStore):
         with reserve.advised(_CHANGED), self.ingest() as ingest:
             ingest.pin(reference, root, manifest)
 
-    def unpin(self, reference: Reference) -> None:
+    def unpin(self, reference: dray.Reference) -> None:
         """Drop one name; the image stays until it is collected. Raises `NotFound`."""
         if self._existing() is None:
             raise refs.not_there(reference)
@@ -101,7 +94,7 @@ class LocalStore(ReadableStore):
                 raise refs.not_there(reference)
             ingest.drop(connection, [reference])
 
-    def remove_name(self, reference: Reference) -> Removed:
+    def remove_name(self, reference: dray.Reference) -> dray.types.Removed:
         """Drop a name, and what only it held; raises `NotFound`.
 
         With a repository's last tag of an image the digest goes that came along with it.
@@ -112,7 +105,9 @@ class LocalStore(ReadableStore):
 
         return self._remove(lambda connection: removal.names_with(connection, reference))
 
-    def remove_images(self, records: Sequence[ImageRecord], *, force: bool) -> Removed:
+    def remove_images(
+        self, records: Sequence[dray.types.ImageRecord], *, force: bool
+    ) -> dray.types.Removed:
         """Drop all names of an image, and what only they held.
 
         Raises `StoreError` for one that several repositories name unless ``force`` is given.
@@ -121,21 +116,21 @@ class LocalStore(ReadableStore):
 
         return self._remove(lambda connection: removal.names_of(connection, records, force=force))
 
-    def _remove(self, choose: Callable[[sqlite3.Connection], Chosen]) -> Removed:
+    def _remove(self, choose: Callable[[sqlite3.Connection], Chosen]) -> dray.types.Removed:
         from dray.store import removal
 
         with self._removing() as ingest:
             return removal.remove(ingest, self._collector(ingest), choose)
 
     @contextlib.contextmanager
-    def _removing(self) -> Iterator[Ingest]:
+    def _removing(self) -> Iterator[dray.types.Ingest]:
         """Begin to remove, on a full disk with the room that was kept for this; keep it anew."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(reserve.advised(reserve.NEEDED))
             yield reserve.with_room(self.path, lambda: stack.enter_context(self.ingest()))
         reserve.lay(self.path)
 
-    def gc(self, *, dry_run: bool = False) -> Collected:
+    def gc(self, *, dry_run: bool = False) -> dray.types.Collected:
         """Remove what no name and no operation holds, here or in another process.
 
         Downloads that were broken off go too, unless somebody is adding to the store. With
@@ -162,9 +157,9 @@ class LocalStore(ReadableStore):
 
     def check(
         self,
-        cancel: CancelToken | None = None,
+        cancel: dray.CancelToken | None = None,
         on_progress: Callable[[int, int], None] | None = None,
-    ) -> Checked:
+    ) -> dray.types.Checked:
         """Hash every blob and compare what names need with what is there; changes nothing.
 
         ``on_progress`` is told the bytes read so far and those that there are; it is called from
@@ -179,7 +174,7 @@ class LocalStore(ReadableStore):
             return Checked([], 0, 0)
         return check(db, self._files, cancel or CancelToken(), on_progress)
 
-    def usage(self) -> Usage:
+    def usage(self) -> dray.types.Usage:
         """Measure what the store takes on the disk."""
         from dray.store.usage import Usage, usage
 
@@ -193,7 +188,7 @@ class LocalStore(ReadableStore):
         with self.ingest() as ingest, translated(self.path):
             remove_damaged(ingest.db, self._files, digests)
 
-    def rebuild(self) -> Rebuilt:
+    def rebuild(self) -> dray.types.Rebuilt:
         """Make the database anew from the blobs, with the names from the copy that is kept.
 
         The old one stays beside it as ``dray.db.damaged``. Raises `StoreError` while another
@@ -207,7 +202,7 @@ class LocalStore(ReadableStore):
         with translated(self.path):
             return rebuild(self.path, self.path / DATABASE, self._files)
 
-    def _collector(self, ingest: Ingest) -> Collector:
+    def _collector(self, ingest: dray.types.Ingest) -> Collector:
         from dray.store.gc import Collector
 
         return Collector(self.path, self._files, ingest.db)

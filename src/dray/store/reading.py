@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
+import dray
 from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.digest import Digest
 from dray.store import facts, images, refs
@@ -18,17 +22,6 @@ from dray.store.oserrors import translated
 # What is not needed for listing images is loaded when it is used: a list should start as fast
 # as anything does.
 
-if TYPE_CHECKING:
-    import io
-    from collections.abc import Collection, Iterator, Sequence
-    from pathlib import Path
-    from typing import Any
-
-    from dray.content.pipeline import Limits
-    from dray.model.manifest import Document
-    from dray.model.reference import Reference
-    from dray.store.images import ImageRecord
-    from dray.store.refs import Ref
 
 DATABASE = "dray.db"
 _BUFFER = 1024 * 1024  # bytes that are read at a time
@@ -37,7 +30,7 @@ _BUFFER = 1024 * 1024  # bytes that are read at a time
 class ReadableStore:
     """A store at ``path`` as far as it is read; nothing here changes it."""
 
-    def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
+    def __init__(self, path: Path, *, limits: dray.types.Limits | None = None) -> None:
         self.path = path
         self._limits = limits
         self._files = BlobFiles(path)
@@ -104,7 +97,7 @@ class ReadableStore:
 
     # Names and images
 
-    def find(self, reference: Reference) -> Ref | None:
+    def find(self, reference: dray.Reference) -> dray.types.Ref | None:
         """Look a name up."""
         db = self._existing()
         if db is None:
@@ -112,7 +105,7 @@ class ReadableStore:
         with db.read() as connection:
             return refs.find(connection, reference)
 
-    def image(self, manifest: Digest) -> ImageRecord | None:
+    def image(self, manifest: Digest) -> dray.types.ImageRecord | None:
         """Return the image of a manifest, if it is complete."""
         db = self._existing()
         if db is None:
@@ -120,7 +113,7 @@ class ReadableStore:
         with db.read() as connection:
             return images.find_image(connection, manifest)
 
-    def ids_below(self, ref: Ref) -> set[Digest]:
+    def ids_below(self, ref: dray.types.Ref) -> set[Digest]:
         """Return the ids of all images that a name leads to."""
         db = self._existing()
         if db is None:
@@ -128,7 +121,7 @@ class ReadableStore:
         with db.read() as connection:
             return images.ids_below(connection, ref.root, ref.manifest)
 
-    def images_by_id(self, prefix: str) -> list[ImageRecord]:
+    def images_by_id(self, prefix: str) -> list[dray.types.ImageRecord]:
         """Return the images whose id begins with ``prefix`` (hex digits)."""
         db = self._existing()
         if db is None:
@@ -136,7 +129,7 @@ class ReadableStore:
         with db.read() as connection:
             return images.images_by_id(connection, prefix)
 
-    def named_images(self) -> Iterator[tuple[str, Digest, ImageRecord]]:
+    def named_images(self) -> Iterator[tuple[str, Digest, dray.types.ImageRecord]]:
         """Yield each name with its root and its image, in the names' order."""
         db = self._existing()
         if db is None:
@@ -144,7 +137,7 @@ class ReadableStore:
         with db.read() as connection:
             yield from images.named_images(connection)
 
-    def names_of(self, manifest: Digest) -> list[Reference]:
+    def names_of(self, manifest: Digest) -> list[dray.Reference]:
         """List the names of one image, in order."""
         db = self._existing()
         if db is None:
@@ -183,7 +176,7 @@ class ReadableStore:
             )
             return [repository for (repository,) in rows]
 
-    def images_with(self, digests: Collection[str]) -> list[tuple[Digest, ImageRecord]]:
+    def images_with(self, digests: Collection[str]) -> list[tuple[Digest, dray.types.ImageRecord]]:
         """Return the images that names lead to and that need any of these blobs, with roots."""
         db = self._existing()
         if db is None:
@@ -235,7 +228,7 @@ class ReadableStore:
         if actual != digest:
             raise _damaged(digest, actual)
 
-    def document(self, digest: Digest) -> Document:
+    def document(self, digest: Digest) -> dray.types.Document:
         """Return a document by the digest that registries call it; raises what `read` does."""
         from dray.model.manifest import parse_named
 

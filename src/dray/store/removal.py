@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import dray
 from dray.errors import StoreError
 from dray.model.record import Record
+from dray.model.reference import Reference
 from dray.store import refs
 from dray.store.graph import above, closure, parents
 from dray.store.reserve import with_room
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from dray.model.reference import Reference
-    from dray.store.gc import Collected, Collector
+    from dray.store.gc import Collector
     from dray.store.images import ImageRecord
     from dray.store.ingest import Ingest
 
@@ -31,7 +32,7 @@ class Removed(Record):
     """The names that are gone, and what is gone with them."""
 
     names: list[Reference]
-    collected: Collected
+    collected: dray.types.Collected
 
 
 def remove(

@@ -1,0 +1,66 @@
+"""What type checkers and programs learn of the public names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+from walking import public
+
+import dray
+from dray import types
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_all_annotations_can_be_read_when_a_program_runs():
+    """`walking.public` reads the annotations of all that it finds."""
+    found = {item.__name__ for item in public()}
+    assert set(dray.__all__) <= found
+    assert {"ImageConfig", "Report", "Removed", "Exchange", "HostSettings"} <= found
+
+
+def test_annotations_name_what_the_program_gets():
+    hints = typing.get_type_hints(dray.Client.pull)
+    assert hints["return"] is dray.Image
+    assert hints["cancel"] == dray.CancelToken | None
+    assert typing.get_type_hints(dray.Event)["digest"] == dray.Digest | None
+    assert typing.get_type_hints(dray.Client.tags)["order"] == types.Order
+
+
+def test_each_type_of_a_public_call_has_a_public_name():
+    named = [getattr(dray, name) for name in dray.__all__]
+    named += [getattr(types, name) for name in dir(types)]
+    assert [item for item in public() if item not in named] == []
+    with pytest.raises(AttributeError, match=r"module 'dray.types' has no attribute 'Repord'"):
+        _ = types.Repord
+
+
+TYPOS = """
+import dray
+from dray import types
+dray.pul("alpine")
+dray.Client().pul("alpine")
+dray.Client().tags("alpine", order="versions")
+dray.Digest.pars("x")
+types.Repord
+dray.types.Repord
+"""
+
+
+def checked(text: str, directory: Path) -> list[str]:
+    """Run mypy over a program and return its lines."""
+    program = directory / "program.py"
+    program.write_text(text)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", program]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return [line.rpartition("program.py:")[2] for line in done.stdout.splitlines()]
+
+
+def test_a_type_checker_sees_misspelt_names(tmp_path: Path):
+    found = checked(TYPOS, tmp_path)
+    assert [line.partition(":")[0] for line in found if "error:" in line] == list("456789")
+    assert 'Module has no attribute "pul"' in found[0]

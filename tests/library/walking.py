@@ -1,0 +1,55 @@
+"""Walks over everything public: names of dray, their methods, and the types of these."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any
+
+import dray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# What `Store` inherits for the library's own use; its types are not part of the interface.
+INNER = {"Ingest"}
+
+
+def classes_in(hint: Any) -> Iterator[type]:
+    """Yield the classes of dray that a type is made of."""
+    if inspect.isclass(hint) and hint.__module__.startswith("dray."):
+        yield hint
+    for argument in typing.get_args(hint):
+        for each in argument if isinstance(argument, list) else [argument]:
+            yield from classes_in(each)
+
+
+def functions_of(kind: type) -> Iterator[Callable[..., Any]]:
+    """Yield the public methods and properties of a class, and how it is made, as functions."""
+    for name in dir(kind):
+        if name.startswith("_") and name != "__init__":
+            continue
+        found = inspect.getattr_static(kind, name)
+        if isinstance(found, property):
+            found = found.fget
+        elif isinstance(found, functools.cached_property):
+            found = found.func
+        found = inspect.unwrap(getattr(found, "__func__", found)) if callable(found) else found
+        if inspect.isfunction(found) and found.__module__.startswith("dray."):
+            yield found
+
+
+def public() -> Iterator[Any]:
+    """Yield each public class and function, also the classes that calls take and return."""
+    seen: set[Any] = set()
+    left = [getattr(dray, name) for name in dray.__all__]
+    while left:
+        item = left.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        yield item
+        for hinted in [item, *functions_of(item)] if inspect.isclass(item) else [item]:
+            for hint in typing.get_type_hints(hinted).values():
+                left += [kind for kind in classes_in(hint) if kind.__name__ not in INNER]
