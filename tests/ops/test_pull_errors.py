@@ -374,7 +374,9 @@ CASES = [
          InvalidDocument, 1, "one kind"),
     Case("type-disagrees", lambda place: place.serve_document(BIG.manifest.data, OCI_INDEX),
          InvalidDocument, 1, "mediaType"),
-    Case("not-json", lambda place: place.serve_document(b"<html>"), InvalidDocument, 1, "JSON"),
+    Case("not-json", lambda place: place.serve_document(b"no JSON"), InvalidDocument, 1, "JSON"),
+    Case("web-page", lambda place: place.serve_document(b"<html>", "text/html"),
+         NetworkError, 6, "sent a web page, not a manifest$", "in a browser"),
     Case("duplicate-key",
          lambda place: place.serve_document(b'{"layers":[],' + GOOD.manifest.data[1:]),
          InvalidDocument, 1, "layers"),
@@ -1222,7 +1224,7 @@ def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
     assert part_size(store, LAYER.digest) == 500_000
     # What is not there has nothing that could be kept.
     assert [line for line in told[2:] if "kept" in line] == []
-    assert told[-1].startswith(f"dray: {fake.host}/small:no: not found")
+    assert told[-2].startswith(f"dray: {fake.host}/small:no: not found")
 
 
 def test_an_interrupt_before_anything_arrived(fake: FakeRegistry, name: str, dray: Dray):

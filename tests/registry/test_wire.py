@@ -11,6 +11,7 @@ import pytest
 
 from dray.content.cancel import CancelToken
 from dray.errors import Cancelled, NetworkError
+from dray.model.digest import Digest
 from dray.registry.connections import Operation, Route, Timeouts
 from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
@@ -232,7 +233,7 @@ def test_an_address_in_a_document_is_utf_8(path: str, scripted: Callable[..., Sc
     """One in a header is bytes, which come as Latin-1 and go as they came."""
     session = Session(connections=1)
     server = scripted(LAST)
-    opened = open_url(session, f"{server.url}{path}", 4, 0, CancelToken())
+    opened = open_url(session, f"{server.url}{path}", Digest.of(b"blob"), 4, 0, CancelToken())
     assert opened.stream.read1(9) == b"last"
     opened.stream.close()
     assert server.heads[0].startswith(b"GET /b%C3%BC?%C3%A9 HTTP/1.1\r\n")

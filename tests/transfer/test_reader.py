@@ -241,7 +241,7 @@ def test_a_registry_that_always_ends_early_is_an_error_in_the_end():
 def test_a_source_that_says_it_has_less_is_not_the_blob():
     """What has arrived is then good for nothing, unlike after a connection that breaks."""
     registry = Registry(*(Attempt(1500) for _ in range(9)), content=CONTENT[:1500])
-    said = f"^it has 1,500 bytes, expected {len(CONTENT):,}$"
+    said = f"^it has 1,500 bytes, expected {len(CONTENT):,}; tried 3 times$"
     with pytest.raises(IntegrityError, match=said) as caught:
         Reading(registry, size=len(CONTENT)).read()
     assert caught.value.actual == "1500 bytes"

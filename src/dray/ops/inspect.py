@@ -128,9 +128,15 @@ def _open_some(
 
 
 def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Address | None:
-    if address.where is not Where.REGISTRY or not Reference.parse(address.name).is_name_only:
+    reference = address.reference
+    if address.where is not Where.REGISTRY or reference is None:
         return None
-    with contextlib.suppress(*_SILENT):
-        if (tags := listed()) and address.reference is not None:
-            return address.replace(reference=address.reference.with_tag(tags[0]))
-    return None
+    if not Reference.parse(address.name).is_name_only:
+        return None
+    try:
+        tags = listed()
+    except _SILENT:
+        return None
+    if not tags:
+        raise NotFound(f"{reference.familiar_name}: the repository has no tags")
+    return address.replace(reference=reference.with_tag(tags[0]))

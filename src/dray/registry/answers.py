@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import email.utils
 import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from dray.errors import Denied, DrayError, NotFound, RateLimited, RegistryError, Unauthorized
+from dray.registry.web_page import is_markup, title
 
 if TYPE_CHECKING:
-    from dray.registry.transport import Response
+    from dray.registry.transport import Request, Response
 
 MAX_ERROR = 64 * 1024  # bytes of an error's body that are read
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_LOGIN_REQUIRED = 511  # RFC 6585, 6: a portal answers for the registry
+_PORTAL = "the network wants a login first: open any page in a browser"
+_WORDS = ("details", "message", "error_description", "detail", "error", "title")
 _SHOWN = 300  # characters of a registry's words that an error quotes
 
 
@@ -22,6 +29,7 @@ def failure(response: Response, body: bytes, what: str, host: str, *, scope: str
     """Make the exception for an answer that is not success; ``what`` was asked for."""
     codes, said = _read_errors(body)
     status = response.status
+    said = _without_secrets(said, response.request)
     text = f"{status} {said}" if said else str(status)
     match status:
         case 401:
@@ -45,6 +53,7 @@ def failure(response: Response, body: bytes, what: str, host: str, *, scope: str
                 codes=codes,
                 retry_after=retry_after(response.header("Retry-After")),
                 transient=status in _TRANSIENT,
+                hint=_PORTAL if status == _LOGIN_REQUIRED else "",
             )
 
 
@@ -53,29 +62,51 @@ def _read_errors(body: bytes) -> tuple[list[str], str]:
     try:
         found: Any = json.loads(body)
     except (ValueError, RecursionError):
-        return [], _title(body)
-    errors = found.get("errors") if isinstance(found, dict) else None
+        return [], one_line(title(body) if is_markup(body) else _plain_text(body))
+    if not isinstance(found, dict):
+        return [], one_line(found)
+    errors = found.get("errors")
     if not isinstance(errors, list):
-        details = found.get("details") or found.get("message") if isinstance(found, dict) else ""
-        return [], _one_line(details)
+        said = [one_line(found.get(key)) for key in _WORDS]
+        return [], next(filter(None, said), "")
     errors = [entry for entry in errors if isinstance(entry, dict)]
-    codes = [_one_line(entry.get("code")) for entry in errors]
-    messages = [_one_line(entry.get("message")) for entry in errors]
-    said = ": ".join(part for part in (codes[:1] + messages[:1]) if part)
-    return codes, said
+    codes = [one_line(entry.get("code")) for entry in errors]
+    messages = [one_line(entry.get("message")) for entry in errors]
+    said = [part for part in (codes[:1] + messages[:1]) if part]
+    return codes, ": ".join(said)
 
 
-def _title(body: bytes) -> str:
-    """Return what a page of a proxy says in its title, without the status."""
-    found = re.search(rb"<title>\s*(?:\d{3}\s+)?([^<]*)</title>", body[:4096], re.IGNORECASE)
-    return _one_line(found.group(1).decode(errors="replace")) if found else ""
+def _plain_text(body: bytes) -> str:
+    """Return a body that is text, without the status before it; nothing for other bytes."""
+    text = body[: 4 * _SHOWN].decode(errors="replace")
+    if text.lstrip()[:1] in {"{", "["}:  # JSON, broken
+        return ""
+    odd = sum(
+        c == "\N{REPLACEMENT CHARACTER}" or not (c.isprintable() or c.isspace()) for c in text
+    )
+    return "" if odd > len(text) // 10 else re.sub(r"^\s*\d{3}\s+", "", text)
 
 
-def _one_line(text: Any) -> str:
+def one_line(text: Any) -> str:
     """Reduce what a server said to printable characters of one line."""
     if not isinstance(text, str):
         return ""
-    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN]).strip()
+    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _SHOWN])
+    line = " ".join(printable.split())
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+
+
+def _without_secrets(said: str, request: Request) -> str:
+    """Take out what the server repeats of the credentials that it was sent."""
+    secrets = [request.headers.get("Authorization", "").rpartition(" ")[2]]
+    with contextlib.suppress(ValueError):
+        pair = base64.b64decode(secrets[0], validate=True).decode(errors="replace")
+        secrets += [pair, pair.partition(":")[2]]
+    form = parse_qs((request.body or b"").decode(errors="replace"))
+    secrets += form.get("refresh_token", []) + form.get("password", [])
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        said = said.replace(secret, "***")
+    return said
 
 
 def retry_after(value: str) -> float | None:

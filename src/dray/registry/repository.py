@@ -107,7 +107,13 @@ class Repository:
         return self._anywhere(lambda api: self._get_tag(api, tag))
 
     def _get_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
-        served = api.get_manifest(tag, self._cancel)
+        try:
+            served = api.get_manifest(tag, self._cancel)
+        except NotFound as error:
+            if "NAME_UNKNOWN" not in error.message:  # else there is no repository to list
+                name = self.reference.familiar_name
+                error.hint = error.hint or f"`dray tags {name}` lists the tags that there are"
+            raise
         with served.perhaps_cut():
             document = parse(served.raw, served.media_type)
         digest = digest_of(document)
@@ -228,7 +234,9 @@ class Repository:
         ]
 
     def _at_url(self, url: str, blob: Descriptor, cancel: CancelToken) -> _Place:
-        return lambda start, stop: open_url(self._session, url, blob.size, start, cancel, stop)
+        return lambda start, stop: open_url(
+            self._session, url, blob.digest, blob.size, start, cancel, stop
+        )
 
     def _at_endpoint(self, number: int, blob: Descriptor, cancel: CancelToken) -> _Place:
         def place(start: int, stop: int | None) -> Opened:

@@ -13,6 +13,7 @@ from dray.errors import DrayError, Unauthorized
 from dray.registry import auth
 from dray.registry.answers import failure
 from dray.registry.transport import Request
+from dray.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +106,7 @@ class Tokens:
         if response.status >= _BAD_REQUEST:
             what = f"{endpoint.name}: its token server"
             raise failure(response, raw, what, endpoint.name, scope=" ".join(scopes))
+        refuse_page(response, raw, f"{endpoint.name}: its token server", "a token")
         try:
             return auth.parse_token(raw, endpoint.name)
         except DrayError as error:

@@ -16,6 +16,7 @@ from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.session import Call
 from dray.registry.transport import VISIBLE, public_url
+from dray.registry.web_page import PageWatch, refuse_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,7 @@ class V2:
         if len(raw) > MAX_DOCUMENT:
             what = self._what(tag_or_digest)
             raise InvalidDocument(f"{what}: the manifest is over {MAX_DOCUMENT >> 20} MiB")
+        refuse_page(response, raw, self._what(tag_or_digest), "a manifest")
         return Served(raw, mediatype.essence(response.header("Content-Type")), response.framed)
 
     def get_blob(
@@ -98,7 +100,7 @@ class V2:
         headers = _range(offset, stop)
         response = self._send("GET", f"blobs/{digest}", cancel, headers=headers)
         what = f"{self._name}: blob {digest}"
-        return _opened(response, what, self.endpoint.name, size, offset, stop)
+        return _opened(response, digest, what, self.endpoint.name, size, offset, stop)
 
     def tags(self, cancel: CancelToken, query: str = "") -> tuple[list[str], str | None]:
         """Fetch a page of the tag list; return it and the query for the next one, if any."""
@@ -127,6 +129,7 @@ class V2:
         raw = response.read(MAX_DOCUMENT)
         if len(raw) > MAX_DOCUMENT:
             raise InvalidDocument(f"{what}: the list is over {MAX_DOCUMENT >> 20} MiB")
+        refuse_page(response, raw, what, "a list of referrers")
         return Served(raw, mediatype.OCI_INDEX, response.framed), _next_page(response)
 
     def _send(
@@ -156,6 +159,7 @@ class V2:
 def open_url(
     session: Session,
     url: str,
+    digest: Digest,
     size: int | None,
     offset: int,
     cancel: CancelToken,
@@ -179,7 +183,7 @@ def open_url(
     path = quote(path, safe=VISIBLE, errors="replace")  # as UTF-8, which documents are in
     call = Call("GET", path, "", headers=_range(offset, stop))
     response = session.send_anonymous(endpoint, call, cancel)
-    return _opened(response, public_url(url), host, size, offset, stop)
+    return _opened(response, digest, public_url(url), host, size, offset, stop)
 
 
 def _range(offset: int, stop: int | None) -> dict[str, str]:
@@ -194,7 +198,13 @@ def _check(response: Response, what: str, host: str) -> None:
 
 
 def _opened(
-    response: Response, what: str, host: str, size: int | None, offset: int, stop: int | None
+    response: Response,
+    digest: Digest,
+    what: str,
+    host: str,
+    size: int | None,
+    offset: int,
+    stop: int | None,
 ) -> Opened:
     """Take an answer to a request from ``offset`` on, up to ``stop``, for what it is."""
     ranged = offset > 0 or stop is not None
@@ -203,7 +213,10 @@ def _opened(
         raise RangeRefused
     _check(response, what, host)
     if response.status != _PARTIAL and stop is None:
-        return Opened(response, 0, _length(response))
+        length = _length(response)
+        if length is not None and length == size:  # pages have the blob's size by chance alone
+            return Opened(response, 0, length)
+        return Opened(PageWatch(response, digest, what), 0, length)
     partial = response.header("Content-Range") if response.status == _PARTIAL else ""
     total = _range_total(partial, offset, stop, size)
     if total is None:
@@ -241,6 +254,7 @@ def _length(response: Response) -> int | None:
 def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
     import json
 
+    refuse_page(response, raw, name, "a tag list")
     try:
         tags = json.loads(raw).get("tags") or []
     except (ValueError, AttributeError, RecursionError):

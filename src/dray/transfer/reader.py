@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dray.content.pipeline import ALTERED
 from dray.content.ports import Blob, Opened, skip
+from dray.content.retry import tell_attempts
 from dray.errors import DrayError, IntegrityError, NetworkError
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Resuming:
                 self._failures += 1
                 pause = self._policy.pause(self._failures, error)
                 if pause is None:
+                    tell_attempts(error, self._failures)
                     raise
                 self._on_retry(pause, error)
                 self._cancel.sleep(pause)
