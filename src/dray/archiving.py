@@ -67,6 +67,8 @@ class Archiving(Connected):
         *,
         store: dray.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
+        name: str | None = None,
+        on_failure: Callable[[dray.errors.DrayError], None] | None = None,
         on_event: Callable[[dray.Event], None] | None = None,
         cancel: dray.CancelToken | None = None,
     ) -> list[dray.Image]:
@@ -75,28 +77,43 @@ class Archiving(Connected):
         ``source`` is a path, or an open binary file such as a pipe, which is read once to its
         end. Everything is taken that docker, podman, skopeo and `save` write, archives of
         engines before 1.10 too, compressed or not. ``platform`` chooses one image of each
-        index; without it all that are there are loaded. Idempotent.
+        index; without it all that are there are loaded. ``name`` is given to the image of an
+        archive that holds one, instead of its names there. Idempotent.
+
+        An image that cannot be loaded keeps no other from being loaded. ``on_failure`` gets
+        the error of each. Without it, the first error is raised when the others are loaded.
 
         Raises `NotFound`, `PlatformMismatch`, `InvalidDocument`, `IntegrityError`,
-        `UnsafeArchive`, `Unsupported`, `StoreError` and `Cancelled`; then no name is changed.
+        `UnsafeArchive`, `Unsupported`, `InvalidReference`, `StoreError` and `Cancelled`; then
+        no name is changed.
         """
         from dray.content.cancel import CancelToken
         from dray.content.events import ignore
         from dray.image import Image
+        from dray.model.reference import Reference
         from dray.ops.load import LoadOptions, load
         from dray.transfer.copy import CopyOptions
 
         host, into = host_platform(), self._meant(store)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
-        loaded = load(
+        given = None if name is None else Reference.parse_new(name)
+        loaded, failures = load(
             into,
             _read_from(source),
             LoadOptions(
-                host, wanted, CopyOptions(jobs=self._transfers.jobs), self._transfers.schema1
+                host,
+                wanted,
+                given,
+                CopyOptions(jobs=self._transfers.jobs),
+                self._transfers.schema1,
             ),
             cancel or CancelToken(),
             on_event or ignore,
         )
+        for error in failures:
+            if on_failure is None:
+                raise error
+            on_failure(error)
         return [Image(into, each.root, each.image) for each in loaded]
 
     def import_(

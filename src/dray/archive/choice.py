@@ -4,23 +4,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.errors import InvalidReference, NotFound
+from dray.errors import (
+    Cancelled,
+    DrayError,
+    InvalidReference,
+    NotFound,
+    StoreError,
+    UnsafeArchive,
+)
+from dray.model.descriptor import Descriptor
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dray.model.descriptor import Descriptor
-
-
 _SHOWN = 50  # names in an error
+# Errors that concern a whole archive, and not one image of it.
+ABORTING = (Cancelled, StoreError, UnsafeArchive)
 
 
 class Held(NamedTuple):
-    """An image that an archive holds: what it is called there, and its root."""
+    """An image that an archive lists: its names there, and its root or why that is unreadable.
+
+    ``label`` is what errors call an image without names.
+    """
 
     names: tuple[str, ...]
-    root: Descriptor
+    found: Descriptor | DrayError
+    label: str = ""
+
+    @property
+    def root(self) -> Descriptor:
+        """The root; raises the error that reading the image led to."""
+        if isinstance(self.found, Descriptor):
+            return self.found
+        raise self.found
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether there is a root."""
+        return isinstance(self.found, Descriptor)
+
+    @property
+    def identity(self) -> object:
+        """What tells different images apart, readable or not."""
+        return self.found.digest if isinstance(self.found, Descriptor) else self.found
+
+    def __str__(self) -> str:
+        if self.names:
+            return self.names[0]
+        return self.label or f"@{self.root.digest}"
 
 
 def choose(path: str, held: Sequence[Held], wanted: str, fits: Callable[[Held], bool]) -> Held:
@@ -29,9 +62,9 @@ def choose(path: str, held: Sequence[Held], wanted: str, fits: Callable[[Held], 
     Raises `NotFound`, also where several different ones do.
     """
     found = [each for each in held if fits(each)]
-    if len({each.root.digest for each in found}) == 1:
+    if len({each.identity for each in found}) == 1:
         return found[0]
-    names = [name for each in held for name in each.names or (f"@{each.root.digest}",)]
+    names = [name for each in held for name in each.names or (str(each),)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     hint = f"it has: {' '.join(names[:_SHOWN])}{more}" if names else ""
     if not held:

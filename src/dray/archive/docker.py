@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.archive.choice import Held, choose, same_name
+from dray.archive.choice import ABORTING, Held, choose, same_name
 from dray.archive.files import read
 from dray.content.codec import decompress, detect
 from dray.content.ports import Opened, Readable, blob_of
@@ -12,7 +12,7 @@ from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit
 from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, Unsupported
 from dray.model import mediatype
-from dray.model._fields import load_objects
+from dray.model._fields import as_object, load_array
 from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import docker_manifest
@@ -35,26 +35,44 @@ _CHUNK = 256 * 1024
 
 
 class Item(NamedTuple):
-    """An entry of ``manifest.json``: names of files, layers bottom first; names of the image."""
+    """An entry of ``manifest.json``: names of files, layers bottom first; names of the image.
+
+    ``fault`` says why the entry cannot be read.
+    """
 
     config: str
-    layers: tuple[str, ...]
-    names: tuple[str, ...]
+    layers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    fault: InvalidDocument | None = None
 
 
 def parse_items(raw: bytes) -> list[Item]:
-    """Read ``manifest.json``; raises `InvalidDocument` with the path of the offending field."""
-    entries = load_objects(raw, MANIFEST, max_depth=_MAX_DEPTH)
+    """Read ``manifest.json``; raises `InvalidDocument` with the path of the offending field.
+
+    An entry that breaks the rules is returned with its fault. Go's encoder writes ``null`` for
+    an empty list.
+    """
+    entries = load_array(raw, MANIFEST, max_depth=_MAX_DEPTH)
     if len(entries) > MAX_IMAGES:
         raise InvalidDocument(f"{MANIFEST} has {len(entries)} entries, at most {MAX_IMAGES}")
-    found = []
-    for entry in entries:
-        item = Item(entry.text("Config"), entry.texts("Layers"), entry.texts("RepoTags"))
-        if not item.config:
-            entry.fail("Config", "is missing, expected a file's name")
-        found.append(item)
+    found = [_item(entry, f"{MANIFEST}[{place}]") for place, entry in enumerate(entries)]
     check_layers(sum(len(item.layers) for item in found))
     return found
+
+
+def _item(value: object, path: str) -> Item:
+    names: tuple[str, ...] = ()
+    try:
+        entry = as_object(value, path)
+        names = entry.texts("RepoTags")
+        config, layers = entry.text("Config"), entry.texts("Layers")
+        if not config:
+            entry.fail("Config", "is missing, expected a file's name")
+        if "" in layers:
+            entry.fail(f"Layers[{layers.index('')}]", "is empty, expected a file's name")
+    except InvalidDocument as error:
+        return Item(path, names=names, fault=error)
+    return Item(config, layers, names)
 
 
 def check_layers(count: int) -> None:
@@ -80,6 +98,7 @@ class DockerArchive:
         self._configs: dict[Digest, Item] = {}  # read or made again when they are wanted
         self._sizes: dict[str, int] = {}  # of layers, without compression
         self._packed: set[str] = set()
+        self._hashed: dict[str, str] = {}  # of layers without compression, where need be
         self._manifests: dict[Digest, Manifest] = {}
         try:
             self._items = self._read_items()
@@ -94,7 +113,15 @@ class DockerArchive:
 
     def images(self) -> list[Held]:
         """Return all images with their names."""
-        return [Held(item.names, self._root(item)) for item in self._items]
+        return [Held(item.names, self._found(item), item.config) for item in self._items]
+
+    def _found(self, item: Item) -> Descriptor | DrayError:
+        try:
+            return self._root(item)
+        except ABORTING:
+            raise
+        except DrayError as error:
+            return error
 
     def resolve(self, address: Address) -> Descriptor:
         """Find the image that is meant; raises `NotFound`, and says what there is."""
@@ -134,10 +161,13 @@ class DockerArchive:
 
     def _root(self, item: Item) -> Descriptor:
         """Make the manifest of an image and remember where its blobs are."""
+        if item.fault is not None:
+            raise item.fault.within(self._files.path)
         try:
             manifest = self._manifest(item)
         except DrayError as error:
-            raise error.within(item.config).within(self._files.path) from None
+            path = self._files.path
+            raise error.within(path).within(item.config).within(path) from None
         root = Descriptor.of(manifest.raw, manifest.media_type)
         self._manifests[root.digest] = manifest
         return root
@@ -156,13 +186,28 @@ class DockerArchive:
         layers = []
         for called, diff_id in zip(item.layers, diff_ids, strict=True):
             name = self._files.real(called)  # many links may lead to one large layer
-            self._blobs[diff_id] = name
             size = self._raw_size(name)
+            self._remember(diff_id, name)
             layers.append(Descriptor(mediatype.DOCKER_PLAIN_LAYER, diff_id, size))
         if self._true:
             return docker_manifest(config, layers)
         untrue = [layer._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
         return docker_manifest(config, untrue).replace(layers=tuple(layers))
+
+    def _remember(self, diff_id: Digest, name: str) -> None:
+        """Note which file has a layer; of two that are to have it, one that really has it."""
+        known = self._blobs.setdefault(diff_id, name)
+        if known != name and not self._is(known, diff_id):
+            self._blobs[diff_id] = name
+
+    def _is(self, name: str, diff_id: Digest) -> bool:
+        """Tell whether a file has a layer's content."""
+        if name not in self._hashed:
+            hasher = diff_id.hasher()
+            for data in self._plain(name):
+                hasher.update(data)
+            self._hashed[name] = hasher.hexdigest()
+        return self._hashed[name] == diff_id.hex
 
     def _raw_size(self, name: str) -> int:
         """Return a layer's size without compression, which may take reading it."""

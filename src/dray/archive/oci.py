@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held, choose, same_name
@@ -17,14 +19,16 @@ from dray.errors import (
     Unsupported,
 )
 from dray.model import mediatype
-from dray.model._fields import load_object
+from dray.model._fields import as_object, load_object
 from dray.model.convert import to_oci
-from dray.model.descriptor import Descriptor
+from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
-from dray.model.manifest import Index, parse
+from dray.model.manifest import MAX_ENTRIES, Index, parse
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dray.archive.files import Files
     from dray.content.cancel import CancelToken
     from dray.content.ports import Opened
@@ -44,6 +48,7 @@ class OciLayout:
     def __init__(self, files: Files) -> None:
         self.path = files.path
         self._files = files
+        self._faults: list[Held] = []
         self._index = self._read_index()
         self._own = Descriptor.of(self._index.raw, self._index.media_type)
         self._types = {entry.digest: entry.media_type for entry in self._index.manifests}
@@ -59,23 +64,56 @@ class OciLayout:
             version = mark.text("imageLayoutVersion")
             if version.partition(".")[0] != "1":
                 raise Unsupported(f"OCI layouts of version {version[:20]!r} are not supported")
-            index = parse(read(self._files, INDEX), "")
+            return self._parse_index(read(self._files, INDEX))
         except DrayError as error:
             raise error.within(path) from None
+
+    def _parse_index(self, raw: bytes) -> Index:
+        """Read ``index.json``; an entry that breaks the rules does not keep others from use.
+
+        Engines write ``null`` where a layout lists nothing.
+        """
+        fields = load_object(raw, INDEX, max_depth=_MAX_DEPTH)
+        entries = fields.array("manifests")
+        rest = {key: value for key, value in fields.value.items() if key != "manifests"}
+        kind: dict[str, list[object]] = (
+            {} if {"config", "layers", "fsLayers"} & set(rest) else {"manifests": []}
+        )
+        index = parse(json.dumps(rest | kind).encode(), "")
         if not isinstance(index, Index):
-            raise InvalidDocument(f"{path}: {INDEX} is no index")
-        return index
+            raise InvalidDocument(f"{INDEX} is no index")
+        if len(entries) > MAX_ENTRIES:
+            fields.fail("manifests", f"has {len(entries)} entries, at most {MAX_ENTRIES}")
+        found = []
+        for place, entry in enumerate(entries):
+            at = f"manifests[{place}]"
+            try:
+                found.append(read_descriptor(as_object(entry, at)))
+            except InvalidDocument as error:
+                self._faults.append(Held(_noted(entry), error.within(INDEX), at))
+        return index.replace(raw=raw, manifests=tuple(found))
 
     def images(self) -> list[Held]:
-        """Return the images that have a place in ``index.json``, each root once."""
-        names: dict[Digest, list[str]] = {}
+        """Return what ``index.json`` lists, each root once; unreadable entries come last.
+
+        Attestations are left out, and so is what is of an unknown type (see `others`).
+        """
+        names: dict[Digest, dict[str, None]] = {}
         roots: dict[Digest, Descriptor] = {}
         for entry in self._index.manifests:
-            if entry.media_type.lower() in mediatype.KNOWN or not entry.media_type:
-                found = (entry.annotations.get(key, "") for key in (IMAGE_NAME, REF_NAME))
-                names.setdefault(entry.digest, []).extend(filter(None, found))
+            if _is_document(entry) and not entry.is_attestation:
+                found = names.setdefault(entry.digest, {})
+                found |= dict.fromkeys(_names(entry.annotations))
                 roots.setdefault(entry.digest, entry)
-        return [Held(tuple(dict.fromkeys(names[digest])), roots[digest]) for digest in roots]
+        whole = [Held(tuple(names[digest]), roots[digest]) for digest in roots]
+        return [*whole, *self._faults]
+
+    def others(self) -> list[Descriptor]:
+        """Return the entries of unknown types.
+
+        They are no error (OCI image spec, image-layout.md, "index.json").
+        """
+        return [entry for entry in self._index.manifests if not _is_document(entry)]
 
     def original(self, root: Descriptor) -> Digest | None:
         """Return the document that a root says it was converted from, if it really was.
@@ -99,12 +137,10 @@ class OciLayout:
         """
         held, digest, name = self.images(), address.digest, address.name
         if digest is not None:
-            return next(
-                (each.root for each in held if each.root.digest == digest),
-                Descriptor("", digest),
-            )
+            entries = self._index.manifests
+            return next((x for x in entries if x.digest == digest), Descriptor("", digest))
         if not name:
-            if len(held) > 1 and all(each.root.platform and not each.names for each in held):
+            if len(held) > 1 and all(_is_platform(each) for each in held):
                 return self._own
             return choose(self._files.path, held, "", lambda _: True).root
         try:
@@ -129,6 +165,28 @@ class OciLayout:
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``; raises `NotFound`."""
         return self._files.open(_file(descriptor.digest), offset)
+
+
+def _is_platform(held: Held) -> bool:
+    """Tell whether an entry of ``index.json`` is one platform of an image without a name."""
+    found = held.found
+    return isinstance(found, Descriptor) and found.platform is not None and not held.names
+
+
+def _names(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    found = (annotations.get(key, "") for key in (IMAGE_NAME, REF_NAME))
+    return tuple(name for name in found if name)
+
+
+def _noted(entry: object) -> tuple[str, ...]:
+    """Return the names of an entry that breaks the rules elsewhere."""
+    with contextlib.suppress(InvalidDocument):
+        return _names(as_object(entry, "").text_map("annotations"))
+    return ()
+
+
+def _is_document(entry: Descriptor) -> bool:
+    return entry.media_type.lower() in mediatype.KNOWN or not entry.media_type
 
 
 def _file(digest: Digest) -> str:

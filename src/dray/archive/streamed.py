@@ -57,6 +57,7 @@ class StreamedFiles:
         self._members: dict[str, Member] = {}
         self._documents: dict[str, bytes] = {}
         self._digests: dict[str, Digest] = {}
+        self._faults: dict[str, DrayError] = {}
         self._room = MAX_DOCUMENTS
         self._marked = False  # an archive for sure
         self._others = 0
@@ -93,8 +94,15 @@ class StreamedFiles:
                 self._documents[member.name] = data
                 self._room -= member.size
         elif wanted:
-            content = _Content(head, reader, member.size)
+            self._keep(member, _Content(head, reader, member.size))
+
+    def _keep(self, member: Member, content: _Content) -> None:
+        """Keep a member; one that is damaged concerns the images that need it."""
+        try:
             self._digests[member.name] = self._keeper.put(content, member.name, member.size)
+        except IntegrityError as error:
+            self._faults[member.name] = error.within(member.name)
+        else:
             content.check()
 
     def names(self) -> Iterable[str]:
@@ -124,6 +132,8 @@ class StreamedFiles:
         return self._keeper.open(self._kept(member.name), member.size, offset)
 
     def _kept(self, name: str) -> Digest:
+        if name in self._faults:
+            raise self._faults[name].within(self.path)
         digest = self._digests.get(name)
         if digest is None:
             raise Unsupported(

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dray.cli.main import opened, settings
+from dray.cli.main import DONE, failed, opened, settings
 from dray.cli.options import plain_client, schema1_option
 from dray.cli.paths import Place
 
 if TYPE_CHECKING:
     from typing import Literal
 
+    from dray.errors import DrayError
+
 EXAMPLES = """\b
 Examples:
   dray load -i air-gap.tar
+  dray load -i layout --name acme/app:1.4
   docker save alpine | dray load
   curl -s https://example.com/image.tar.zst | dray load
 """
@@ -34,6 +37,11 @@ Examples:
     help="From; - is a pipe.",
 )
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
+@click.option(
+    "--name",
+    metavar="NAME[:TAG]",
+    help="Name the image so, instead of as the archive does.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
 @schema1_option
 @click.pass_context
@@ -41,13 +49,15 @@ def command(
     ctx: click.Context,
     source: str,
     platform: str | None,
+    name: str | None,
     quiet: bool,
     schema1: Literal["allow", "deny"] | None,
-) -> None:
+) -> int:
     """Put the images of an archive into the store, verified to the last byte.
 
     Takes what docker, podman, skopeo and `dray save` write, layouts and flat directories too,
-    compressed or not. Prints the image ids.
+    compressed or not. Prints the image ids. An image that cannot be loaded keeps no other from
+    being loaded; the exit code is that of the first error.
     """
     from dray.cli.progress import view
 
@@ -56,12 +66,22 @@ def command(
     if source == "-" and os.isatty(sys.stdin.fileno()):
         raise click.UsageError("there is no archive on a terminal: use -i FILE, or a pipe", ctx)
     shown = view("auto", quiet=quiet)
-    store = settings(ctx).store()
+    chosen = settings(ctx)
+    store = chosen.store()
+    failures: list[DrayError] = []
     try:
         with plain_client(store=store, schema1=schema1) as client, opened(source) as archive:
-            found = client.load(archive, platform=platform, on_event=shown)
+            found = client.load(
+                archive,
+                platform=platform,
+                name=name,
+                on_failure=failures.append,
+                on_event=shown,
+            )
     finally:
         shown.close()
     for image_id in dict.fromkeys(image.id for image in found):
         click.echo(str(image_id))
     store.close()
+    codes = [failed(error, debug=chosen.debug) for error in failures]
+    return codes[0] if codes else DONE

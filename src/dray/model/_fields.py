@@ -31,13 +31,22 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
     return Fields(value)
 
 
-def load_objects(raw: bytes, what: str, *, max_depth: int) -> list[Fields]:
-    """Read ``raw`` as one JSON array of objects, as strictly as `load_object`."""
+def load_array(raw: bytes, what: str, *, max_depth: int) -> list[Any]:
+    """Read ``raw`` as one JSON array, as strictly as `load_object`; null is an empty one."""
     value = _load(raw, what, max_depth)
+    if value is None:
+        return []
     if not isinstance(value, list):
         raise InvalidDocument(f"{what} is {_kind(value)}, expected an array")
     _check_tree(value, max_depth)
-    return Fields({"": value}).objects("")
+    return value
+
+
+def as_object(value: object, path: str) -> Fields:
+    """Return the fields of an element of a `load_array`; raises `InvalidDocument`."""
+    if not isinstance(value, dict):
+        raise InvalidDocument(f"is {_kind(value)}, expected an object", path=path)
+    return Fields(value, path)
 
 
 def _load(raw: bytes, what: str, max_depth: int) -> Any:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dray.model._fields import Fields
 
 
+_REFERENCE_TYPE = "vnd.docker.reference.type"  # BuildKit, attestation-storage.md
+
+
 class Descriptor(NamedTuple):
     """Type, digest and size in bytes of a piece of content (OCI image spec, descriptor.md).
 
@@ -35,6 +38,17 @@ class Descriptor(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Descriptor {self.media_type} {self.digest}>"
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether this describes another image of its index, as BuildKit's attestations do.
+
+        They are filed under the platform ``unknown/unknown``.
+        """
+        if self.annotations.get(_REFERENCE_TYPE) == "attestation-manifest":
+            return True
+        found = self.platform
+        return found is not None and found.os.lower() == found.architecture.lower() == "unknown"
 
     @classmethod
     def of(cls, raw: bytes, media_type: str) -> Descriptor:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import stat
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.archive.dir import FlatDirectory
-from dray.archive.docker import DockerArchive
-from dray.archive.files import MAX_DOCUMENTS, Directory, TarFiles, has, read, translated
-from dray.archive.known import IMPORT, called, check_ended, no_archive
-from dray.archive.legacy import docker_archive, is_docker_archive
-from dray.archive.oci import INDEX, MARK, OciLayout
+from dray.archive.choice import ABORTING
+from dray.archive.docker import MANIFEST, DockerArchive
+from dray.archive.files import MAX_DOCUMENTS
+from dray.archive.known import called, check_ended
+from dray.archive.oci import INDEX, OciLayout
 from dray.archive.streamed import StreamedFiles
-from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.events import Event, Status
 from dray.errors import (
     DrayError,
@@ -26,46 +18,42 @@ from dray.errors import (
     InvalidReference,
     NotFound,
     PlatformMismatch,
+    Unsupported,
 )
-from dray.model.digest import Digest
-from dray.model.manifest import Manifest
+from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.ops.content import Content, ContentPuller, Wanted
-from dray.ops.places import StorePlace
+from dray.ops.incoming import Keeper, Place, Translated, formats, opened
 from dray.transfer.copy import CopyOptions
-from dray.transfer.graph import Selection, select, select_all
-from dray.transfer.progress import INTERVAL, Emitter
+from dray.transfer.graph import Selection, no_match, select, select_all, select_each
+from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from typing_extensions import Buffer
+    from pathlib import Path
 
     from dray.archive.choice import Held
     from dray.archive.files import Files
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Opened, Raw
+    from dray.content.ports import Raw
+    from dray.model.digest import Digest
+    from dray.model.manifest import Document
     from dray.model.platform import Platform
     from dray.store import LocalStore
     from dray.store.images import ImageRecord
     from dray.store.ingest import Ingest
 
-_ID = re.compile(r"[0-9a-f]{64}")
-# What happens to a layer is called otherwise where it comes from an archive.
-_WORDS = {
-    Status.DOWNLOADING: Status.LOADING,
-    Status.VERIFYING: Status.LOADING,
-    Status.DOWNLOADED: Status.LOADING,
-    Status.COMPLETE: Status.LOADED,
-}
-
 
 class LoadOptions(Record):
-    """``host`` is this machine's platform; ``platform`` the one that somebody asked for."""
+    """``host`` is this machine's platform; ``platform`` the one that the caller asked for.
+
+    ``name`` is given to the image of an archive that holds one, instead of its names there.
+    """
 
     host: Platform
     platform: Platform | None = None
+    name: Reference | None = None
     copy: CopyOptions = CopyOptions()
     schema1: str | None = None
 
@@ -84,19 +72,34 @@ def load(
     options: LoadOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
-) -> list[Loaded]:
-    """Load all images of an archive, layout or directory (SPEC: "Archives"); idempotent.
+) -> tuple[list[Loaded], list[DrayError]]:
+    """Load the images of an archive, layout or directory (SPEC: "Archives"); idempotent.
 
     An archive in a file is read where it lies, several layers at a time; a pipe or what is
-    compressed is read once, layers going into the store as they come. Raises any
-    `DrayError`; then no name has been changed.
+    compressed is read once, layers going into the store as they come. Returns what was loaded,
+    and for each image that was not, why. Raises any `DrayError` that concerns the archive as a
+    whole; then no name has been changed.
     """
     with store.ingest() as ingest:
-        keeper = _Keeper(store, ingest, Emitter(listener, called(source)), cancel)
-        with _opened(source, keeper, cancel) as files:
-            told = _Translated(listener, streamed=isinstance(files, StreamedFiles))
-            work = _Load(store, ingest, files, options, cancel, told)
-            return work.run()
+        emitter = Emitter(listener, called(source))
+        with opened(source, Keeper(store, ingest, emitter, cancel), cancel) as files:
+            told = Translated(listener, streamed=isinstance(files, StreamedFiles))
+            *others, last = formats(files, cancel)
+            for make in others:
+                try:
+                    work = _Load(store, ingest, make(), files, options, cancel, told)
+                    found, failures = work.read()
+                    if found:
+                        return [work.name(*each) for each in found], failures
+                except NotFound:  # nothing is listed
+                    failures = []
+                except (InvalidDocument, Unsupported) as error:
+                    failures = [error]
+                for failure in failures:
+                    emitter.warn(f"{failure}; {MANIFEST} is read instead of {INDEX}")
+            work = _Load(store, ingest, last(), files, options, cancel, told)
+            found, failures = work.read()
+            return [work.name(*each) for each in found], failures
 
 
 class _Load:
@@ -104,6 +107,7 @@ class _Load:
         self,
         store: LocalStore,
         ingest: Ingest,
+        place: Place,
         files: Files,
         options: LoadOptions,
         cancel: CancelToken,
@@ -111,12 +115,14 @@ class _Load:
     ) -> None:
         self._store = store
         self._ingest = ingest
+        self._place = place
         self._options = options
         self._files = files
         self._path = files.path
         self._room = MAX_DOCUMENTS
+        self._several = False
+        self._failures: list[tuple[Held, DrayError]] = []
         self._emitter = Emitter(listener, files.path)
-        self._place = _place(files, cancel)
         self._content = ContentPuller(
             store,
             ingest,
@@ -128,41 +134,103 @@ class _Load:
             schema1=options.schema1,
         )
 
-    def run(self) -> list[Loaded]:
-        """Load every image, then name them."""
-        found = []
-        for held in self._place.images():
-            try:
-                selections = self._selections(self._root(held))
-                found.append((held, [self._obtain(selection) for selection in selections]))
-                self._check_room(found[-1][1])
-            except DrayError as error:
-                if isinstance(error, NotFound) and not isinstance(error, PlatformMismatch):
-                    check_ended(self._files)
-                raise error.within(self._path) from error.__cause__
-        if not found:
+    def read(self) -> tuple[list[tuple[Held, list[tuple[Selection, Content]]]], list[DrayError]]:
+        """Bring in every image that can be read; return the errors of the others."""
+        images = self._place.images()
+        self._pass_over_others()
+        if not images:
             raise NotFound(f"{self._path}: there is no image in it")
-        return [self._name(*each) for each in found]
+        self._several = len(images) > 1
+        if self._options.name is not None and self._several:
+            raise Unsupported(
+                f"{self._path}: there are {len(images)} images in it, a name is for one",
+                hint="load it without a name, and use `dray tag`",
+            )
+        found = []
+        for held in images:
+            contents = self._image(held)
+            if contents:
+                found.append((held, contents))
+                self._check_room(contents)
+        return found, self._real_failures([held for held, _ in found])
+
+    def _pass_over_others(self) -> None:
+        if isinstance(self._place, OciLayout):
+            for entry in self._place.others():
+                what = f"{entry.digest} is {entry.media_type[:200]}, not an image"
+                self._emitter.warn(f"{what}; passed over")
+
+    def _real_failures(self, loaded: list[Held]) -> list[DrayError]:
+        """Leave out other platforms of images that were loaded for the one asked for."""
+        names = {name for held in loaded for name in held.names or ("",)}
+        return [
+            error
+            for held, error in self._failures
+            if not (isinstance(error, PlatformMismatch) and names & set(held.names or ("",)))
+        ]
+
+    def _image(self, held: Held) -> list[tuple[Selection, Content]]:
+        """Bring in an image, or as many platforms of an index as can be read."""
+        try:
+            root = self._root(held)
+            document = self._place.document(root)
+            if self._options.platform is not None:
+                return [self._for_platform(root, document, self._options.platform)]
+            # An index need not have all that it lists, unless the rest may have been cut off.
+            whole = self._files.ended
+            selections = select_all(root, document, self._place.document, sparse=whole)
+        except ABORTING:
+            raise
+        except DrayError as error:
+            self._fail(held, error)
+            return []
+        found = []
+        for selection in selections:
+            try:
+                found.append(self._obtain(selection))
+            except ABORTING:
+                raise
+            except DrayError as error:
+                named = _platform(selection)
+                self._fail(held, error.within(named) if named else error)
+        return found
+
+    def _fail(self, held: Held, error: DrayError) -> None:
+        """Note why an image was not loaded; raises where the archive was cut off."""
+        if isinstance(error, NotFound) and not isinstance(error, PlatformMismatch):
+            check_ended(self._files)
+        if self._several:
+            error = error.within(str(held))
+        self._failures.append((held, error.within(self._path)))
+
+    def _for_platform(
+        self, root: Digest, document: Document, platform: Platform
+    ) -> tuple[Selection, Content]:
+        """Bring in the best image for a platform among those that can be read."""
+        if not isinstance(document, Index):
+            return self._obtain(select(root, document, platform, self._place.document))
+        failure: DrayError | None = None
+        for selection in select_each(root, document, platform, self._place.document):
+            try:
+                return self._obtain(selection)
+            except ABORTING:
+                raise
+            except DrayError as error:
+                failure = failure or error
+        raise failure or no_match(document, platform)
 
     def _check_room(self, added: list[tuple[Selection, Content]]) -> None:
         """Bound the documents that are kept until all is there and can be named."""
         self._room -= sum(len(content.manifest) for _, content in added)
         self._room -= sum(len(index.raw) for _, index in added[0][0].indexes)
         if self._room < 0:
-            raise InvalidDocument(f"its documents have more than {MAX_DOCUMENTS >> 20} MiB")
+            message = f"{self._path}: its documents have more than {MAX_DOCUMENTS >> 20} MiB"
+            raise InvalidDocument(message)
 
     def _root(self, held: Held) -> Digest:
         """Return an image's root; where it was converted for the layout, what it was before."""
         original = self._place.original(held.root) if isinstance(self._place, OciLayout) else None
         return original or held.root.digest
-
-    def _selections(self, root: Digest) -> list[Selection]:
-        document = self._place.document(root)
-        if self._options.platform is not None:
-            return [select(root, document, self._options.platform, self._place.document)]
-        # An index need not have all that it lists, unless the rest may have been cut off.
-        whole = self._files.ended
-        return select_all(root, document, self._place.document, sparse=whole)
 
     def _obtain(self, selection: Selection) -> tuple[Selection, Content]:
         """Bring an image in, or find it in the store under another manifest."""
@@ -186,11 +254,13 @@ class _Load:
             if isinstance(found, Manifest):
                 yield Selection((), record.manifest, found)
 
-    def _name(self, held: Held, found: list[tuple[Selection, Content]]) -> Loaded:
+    def name(self, held: Held, found: list[tuple[Selection, Content]]) -> Loaded:
+        """Store an image's documents and give it its names."""
         for selection, content in found:
             self._content.add_documents(selection, content)
         shown, primary = min(found, key=lambda each: self._preference(each[1].platform))
-        names = tuple(self._references(held))
+        given = self._options.name
+        names = tuple(self._references(held)) if given is None else (given,)
         self._ingest.commit(
             [content.record for _, content in found], primary.record.manifest, shown.root, names
         )
@@ -231,95 +301,10 @@ class _Load:
                 yield reference
 
 
-def _place(files: Files, cancel: CancelToken) -> OciLayout | FlatDirectory | DockerArchive:
-    """Tell what an archive is. Engines since 25 write a layout that is a docker archive too."""
-    if has(files, MARK) and has(files, INDEX):
-        return OciLayout(files)
-    if has(files, "manifest.json") and read(files, "manifest.json").lstrip()[:1] == b"{":
-        return FlatDirectory(files)
-    if not is_docker_archive(files):
-        check_ended(files)
-        raise no_archive(files.path, hint=IMPORT)
-    return docker_archive(files, cancel, true=True)
-
-
-@contextlib.contextmanager
-def _opened(source: Path | Raw, keeper: _Keeper, cancel: CancelToken) -> Iterator[Files]:
-    """Open an archive: where it lies, or as a stream."""
-    if not isinstance(source, Path):
-        yield StreamedFiles(called(source), source, keeper, cancel)
-        return
-    path = str(source)
-    with translated(path):
-        status = os.stat(path)  # noqa: PTH116 - a string
-    if stat.S_ISDIR(status.st_mode):
-        with contextlib.closing(Directory(path)) as directory:
-            yield directory
-        return
-    with translated(path), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a string
-        lies = stat.S_ISREG(status.st_mode)
-        if not lies or detect(os.pread(file.fileno(), LONGEST_MAGIC, 0)) is not None:
-            yield StreamedFiles(path, file, keeper, cancel)
-            return
-    with contextlib.closing(TarFiles(path, cancel)) as tar:
-        yield tar
-
-
-class _Translated:
-    """Calls things by the words of archives."""
-
-    def __init__(self, listener: Callable[[Event], None], *, streamed: bool) -> None:
-        self._listener = listener
-        self._streamed = streamed
-
-    def __call__(self, event: Event) -> None:
-        if self._streamed and event.status in {Status.PULLING, Status.EXISTS}:
-            return  # they were told of when they came
-        self._listener(event._replace(status=_WORDS.get(event.status, event.status)))
-
-
-class _Keeper:
-    """Puts what comes out of a stream into the store; the lease holds it until it is named."""
-
-    def __init__(
-        self, store: LocalStore, ingest: Ingest, emitter: Emitter, cancel: CancelToken
-    ) -> None:
-        self._place = StorePlace(store)
-        self._ingest = ingest
-        self._emitter = emitter
-        self._cancel = cancel
-
-    def put(self, source: Raw, name: str, size: int) -> Digest:
-        """Store a member; it is called by the id in its name until its digest is known."""
-        named = _ID.search(name)
-        key = Digest(f"sha256:{named.group()}") if named else Digest.of(name.encode())
-        receipt = self._ingest.put_unknown(_Told(source, key, size, self._emitter), self._cancel)
-        self._emitter.emit(Status.LOADED, key, current=size, total=size)
-        return receipt.descriptor.digest
-
-    def open(self, digest: Digest, size: int, offset: int) -> Opened:
-        """Open what was stored."""
-        from dray.model.descriptor import Descriptor
-
-        return self._place.open(Descriptor("", digest, size), offset, self._cancel)
-
-
-class _Told:
-    """A member on its way, reported now and then."""
-
-    def __init__(self, source: Raw, key: Digest, size: int, emitter: Emitter) -> None:
-        self._source = source
-        self._key = key
-        self._size = size
-        self._emitter = emitter
-        self._done = 0
-        self._reported = 0.0
-
-    def readinto(self, buffer: Buffer) -> int:
-        count = self._source.readinto(buffer) or 0
-        self._done += count
-        now = time.monotonic()
-        if now - self._reported >= INTERVAL:
-            self._reported = now
-            self._emitter.emit(Status.LOADING, self._key, current=self._done, total=self._size)
-        return count
+def _platform(selection: Selection) -> str:
+    """Return the platform that an index lists an image for; empty where it does not say."""
+    for _, index in selection.indexes[-1:]:
+        for entry in index.manifests:
+            if entry.digest == selection.digest and entry.platform is not None:
+                return str(entry.platform)
+    return ""

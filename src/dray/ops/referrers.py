@@ -40,6 +40,8 @@ def referrers(
 
 def _search(layout: OciLayout, subject: Digest) -> Iterator[Descriptor]:
     for held in layout.images():
+        if not held.is_readable:
+            continue
         document = layout.document(held.root.digest)
         if not isinstance(document, Manifest | Index) or document.subject is None:
             continue

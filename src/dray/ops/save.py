@@ -23,7 +23,7 @@ from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
 from dray.ops.places import open_place, read_blob
 from dray.ops.platform_check import mismatch
 from dray.ops.targets import to_directory, to_file, to_stream
-from dray.transfer.graph import MAX_NESTING, is_attestation, select, select_all
+from dray.transfer.graph import MAX_NESTING, select, select_all
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _select(source: Source, options: SaveOptions) -> Selection:
 def _is_held(source: Source, index: Index, depth: int = 1) -> bool:
     """Tell whether all images of an index are there, nested ones included."""
     for entry in index.manifests:
-        if entry.media_type.lower() not in mediatype.KNOWN or is_attestation(entry):
+        if entry.media_type.lower() not in mediatype.KNOWN or entry.is_attestation:
             continue
         child = _child(source, entry)
         if child is None or depth > MAX_NESTING:

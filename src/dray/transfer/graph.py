@@ -86,13 +86,18 @@ def select(
     Raises `PlatformMismatch`, which lists what there is, and `Unsupported` for what is no
     image.
     """
-    found = _search(digest, document, wanted, fetch, {digest}, 1)
+    found = next(_search(digest, document, wanted, fetch, {digest}, 1), None)
     if found is None:
         assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
-        raise _no_match(document, wanted)
-    if isinstance(found.manifest, Manifest) and (artifact := found.manifest.artifact) is not None:
-        raise Unsupported(f"this is {artifact}, not an image")
+        raise no_match(document, wanted)
+    _check_image(found.manifest)
     return found
+
+
+def _check_image(document: Document) -> None:
+    """Raise `Unsupported` for a manifest that is no image's."""
+    if isinstance(document, Manifest) and document.artifact is not None:
+        raise Unsupported(f"this is {document.artifact}, not an image")
 
 
 def select_all(
@@ -109,6 +114,7 @@ def select_all(
     """
     found = list(_walk(digest, document, fetch, {digest}, 1, sparse=sparse))
     if not found:
+        _check_image(document)
         raise Unsupported("there is no image in it")
     return found
 
@@ -116,7 +122,7 @@ def select_all(
 def listed(index: Index) -> Iterator[Descriptor]:
     """Yield the entries that may be images: of known types, and not attestations."""
     for entry in index.manifests:
-        if entry.media_type.lower() in mediatype.KNOWN and not is_attestation(entry):
+        if entry.media_type.lower() in mediatype.KNOWN and not entry.is_attestation:
             yield entry
 
 
@@ -150,6 +156,18 @@ def _walk(
             yield found.replace(indexes=((digest, document), *found.indexes))
 
 
+def select_each(
+    digest: Digest, document: Document, wanted: Platform, fetch: Callable[[Digest], Document]
+) -> Iterator[Selection]:
+    """Yield every image for a platform below a root, the best first; artifacts are left out.
+
+    For places that need not hold all that an index lists: what is missing is passed over.
+    """
+    for found in _search(digest, document, wanted, fetch, {digest}, 1, sparse=True):
+        if not isinstance(found.manifest, Manifest) or found.manifest.artifact is None:
+            yield found
+
+
 def _search(
     digest: Digest,
     document: Document,
@@ -157,22 +175,28 @@ def _search(
     fetch: Callable[[Digest], Document],
     seen: set[Digest],
     depth: int,
-) -> Selection | None:
+    *,
+    sparse: bool = False,
+) -> Iterator[Selection]:
     """Search depth first, each index once however often it is listed."""
     if not isinstance(document, Index):
-        return Selection((), digest, document)
+        yield Selection((), digest, document)
+        return
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
     for entry in candidates(document, wanted):
         if entry.digest in seen:
             continue
         seen.add(entry.digest)
-        child = fetch(entry.digest)
+        try:
+            child = fetch(entry.digest)
+        except NotFound:
+            if sparse:
+                continue
+            raise
         _check_type(entry, child)
-        found = _search(entry.digest, child, wanted, fetch, seen, depth + 1)
-        if found is not None:
-            return Selection(((digest, document), *found.indexes), found.digest, found.manifest)
-    return None
+        for found in _search(entry.digest, child, wanted, fetch, seen, depth + 1, sparse=sparse):
+            yield found.replace(indexes=((digest, document), *found.indexes))
 
 
 def _check_type(entry: Descriptor, child: Document) -> None:
@@ -196,7 +220,7 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
         if entry.media_type.lower() not in mediatype.KNOWN:
             continue
         platform = entry.platform
-        if platform is not None and _is_attestation(platform):
+        if entry.is_attestation:
             continue
         if platform is None or not (platform.os or platform.architecture):
             ranked.append((last, entry))
@@ -206,16 +230,6 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
     return [entry for _, entry in ranked]
 
 
-def is_attestation(entry: Descriptor) -> bool:
-    """Tell an index's entries that describe images from the images."""
-    return entry.platform is not None and _is_attestation(entry.platform)
-
-
-def _is_attestation(platform: Platform) -> bool:
-    """Tell the platform that attestations are filed under."""
-    return platform.os.lower() == platform.architecture.lower() == "unknown"
-
-
 def platforms(index: Index) -> Iterator[str]:
     """Yield the platforms that an index has images for, each once, in order."""
     seen = set()
@@ -223,12 +237,13 @@ def platforms(index: Index) -> Iterator[str]:
         if entry.platform is None or entry.media_type.lower() not in mediatype.KNOWN:
             continue
         name = str(entry.platform)
-        if name not in seen and not _is_attestation(entry.platform):
+        if name not in seen and not entry.is_attestation:
             seen.add(name)
             yield name
 
 
-def _no_match(index: Index, wanted: Platform) -> PlatformMismatch:
+def no_match(index: Index, wanted: Platform) -> PlatformMismatch:
+    """Make the error for an index without an image for a platform; it lists what there is."""
     available = list(platforms(index))
     return PlatformMismatch(
         f"there is no image for {wanted}",
