@@ -28,14 +28,12 @@ def test_without_variables():
         HOME / ".docker" / "config.json",
         HOME / ".dockercfg",
     )
-    own = settings / "registries.conf.d"
     assert found.registries == (
-        (settings / "registries.conf", (own,)),
-        (
-            Path("/etc/containers/registries.conf"),
-            (Path("/etc/containers/registries.conf.d"), own),
-        ),
+        settings / "registries.conf",
+        Path("/etc/containers/registries.conf"),
+        Path("/usr/share/containers/registries.conf"),
     )
+    assert (found.registries_named, found.registries_last) == (None, None)
     assert found.certificates == (
         settings / "certs.d",
         Path("/etc/containers/certs.d"),
@@ -59,7 +57,8 @@ def test_directories_that_variables_name():
         HOME / ".dockercfg",
     )
     assert found.login_file == found.auth_files[0]
-    assert found.registries[0][0] == Path("/conf/containers/registries.conf")
+    assert found.registries[0] == Path("/conf/containers/registries.conf")
+    assert found.registries_drop_ins[0] == Path("/conf/containers/registries.conf.d")
     assert found.certificates[0] == Path("/conf/containers/certs.d")
 
 
@@ -110,11 +109,26 @@ def test_files_that_variables_name():
         Path("/a.json"),
     )
     assert found.auth_file_alone
-    ((file, directories),) = found.registries
-    assert file == Path("/r.conf")
-    assert [path.parent.name for path in directories] == ["containers", "containers"]
-    ((other, same),) = found.with_registries_conf(Path("/other")).registries
-    assert (other, same) == (Path("/other"), directories)
+    assert found.registries_named == ("CONTAINERS_REGISTRIES_CONF", Path("/r.conf"))
+    other = found.with_registries_conf(Path("/other"))
+    assert other.registries_named == ("--registries-conf", Path("/other"))
+    last = config(CONTAINERS_REGISTRIES_CONF_OVERRIDE="/last.conf").registries_last
+    assert last == ("CONTAINERS_REGISTRIES_CONF_OVERRIDE", Path("/last.conf"))
+
+
+def test_drop_in_directories_of_root_and_of_others():
+    """Here for this process; containers/image 5.40 has one set for root, one for others."""
+    own = HOME / ".config" / "containers" / "registries.conf.d"
+    uid = os.getuid()
+    expected = [own]
+    for root in (Path("/etc/containers"), Path("/usr/share/containers")):
+        if uid == 0:
+            expected.append(root / "registries.rootful.conf.d")
+        else:
+            rootless = root / "registries.rootless.conf.d"
+            expected += [rootless / str(uid), rootless]
+        expected.append(root / "registries.conf.d")
+    assert config().registries_drop_ins == tuple(expected)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root can make the directory in /run")

@@ -20,6 +20,7 @@ SPLIT = 4  # connections for a large blob where nobody says how many
 SCHEMA1 = ("allow", "deny")
 
 _SYSTEM = Path("/etc")
+_CONTAINERS_ROOTS = (_SYSTEM / "containers", Path("/usr/share/containers"))
 
 # Flags of /proc/cpuinfo that make up the levels of amd64 (x86-64 psABI, "Micro-Architecture
 # Levels"), by the names that Linux gives them.
@@ -35,8 +36,10 @@ class Config(Record):
 
     ``auth_files`` are looked at in order; ``login_file`` is the one that `login` writes, and
     ``auth_file_alone`` tells that a variable named it and that there are no others.
-    ``registries`` are the alternatives for registries.conf, each with the directories that go
-    with it; of several the first whose file is there counts, a single one has to be there.
+    ``registries`` are the main files of registries.conf, of which the first that exists counts,
+    and ``registries_drop_ins`` the directories with more, of which the first decides.
+    ``registries_named`` and ``registries_last`` are an option or variable and the file that it
+    names: one instead of all these, one that is read last.
     ``hosts`` are the hosts.toml files, the user's before the system's.
     ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https
     and for no proxy; ``authorities`` is a variable's name and the path that it holds.
@@ -46,7 +49,10 @@ class Config(Record):
     auth_files: tuple[Path, ...] = ()
     login_file: Path = Path("auth.json")
     auth_file_alone: bool = False
-    registries: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
+    registries: tuple[Path, ...] = ()
+    registries_drop_ins: tuple[Path, ...] = ()
+    registries_named: tuple[str, Path] | None = None
+    registries_last: tuple[str, Path] | None = None
     certificates: tuple[Path, ...] = ()
     hosts: tuple[Path, ...] = ()
     proxies: tuple[str, str, str] = ("", "", "")
@@ -71,7 +77,10 @@ class Config(Record):
             auth_files=files,
             login_file=_login_file(env, files),
             auth_file_alone=bool(env.get("REGISTRY_AUTH_FILE")),
-            registries=registries_files(env.get("CONTAINERS_REGISTRIES_CONF"), settings),
+            registries=tuple(root / "registries.conf" for root in (settings, *_CONTAINERS_ROOTS)),
+            registries_drop_ins=_drop_ins(settings, os.getuid()),
+            registries_named=_named_file(env, "CONTAINERS_REGISTRIES_CONF"),
+            registries_last=_named_file(env, "CONTAINERS_REGISTRIES_CONF_OVERRIDE"),
             certificates=(
                 settings / "certs.d",
                 _SYSTEM / "containers" / "certs.d",
@@ -88,8 +97,7 @@ class Config(Record):
 
     def with_registries_conf(self, file: Path) -> Config:
         """Return the same with another registries.conf, which has to be there."""
-        settings = self.certificates[0].parent
-        return self.replace(registries=registries_files(str(file), settings))
+        return self.replace(registries_named=("--registries-conf", file))
 
 
 class Transfers(Record):
@@ -239,22 +247,25 @@ def _login_file(env: Mapping[str, str], files: tuple[Path, ...]) -> Path:
     return files[0] if alone or has_runtime or os.getuid() == 0 else files[1]
 
 
-def registries_files(
-    named: str | None, settings: Path
-) -> tuple[tuple[Path, tuple[Path, ...]], ...]:
-    """Return the alternatives for registries.conf (containers-registries.conf(5), FILES).
+def _drop_ins(settings: Path, uid: int) -> tuple[Path, ...]:
+    """Return the directories with more of registries.conf, the one that decides first.
 
-    The user's file replaces the system's and its directory; a file that is named replaces
-    either, and both directories count.
+    As containers/image 5.40 has them: the user's, then those of each system directory for this
+    user id, for root or for others, and for all.
     """
-    system = _SYSTEM / "containers"
-    own, common = settings / "registries.conf.d", system / "registries.conf.d"
-    if named:
-        return ((Path(named), (common, own)),)
-    return (
-        (settings / "registries.conf", (own,)),
-        (system / "registries.conf", (common, own)),
-    )
+    found = [settings / "registries.conf.d"]
+    for root in _CONTAINERS_ROOTS:
+        if uid:
+            rootless = root / "registries.rootless.conf.d"
+            found += [rootless / str(uid), rootless]
+        else:
+            found.append(root / "registries.rootful.conf.d")
+        found.append(root / "registries.conf.d")
+    return tuple(found)
+
+
+def _named_file(env: Mapping[str, str], variable: str) -> tuple[str, Path] | None:
+    return (variable, Path(env[variable])) if env.get(variable) else None
 
 
 def _either(env: Mapping[str, str], name: str) -> str:

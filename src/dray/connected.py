@@ -145,15 +145,20 @@ class Connected:
         from dray.registry.credentials import Credentials, CredentialStore
         from dray.registry.hosts import Hosts
         from dray.registry.proxies import Proxies
+        from dray.registry.registries import RegistriesFiles
         from dray.registry.session import Session
 
         config = self._config()
         fixed = Credentials(*self._credentials) if self._credentials is not None else None
         hosts = Hosts(
-            config.registries,
+            RegistriesFiles(
+                config.registries,
+                config.registries_drop_ins,
+                config.registries_named,
+                config.registries_last,
+            ),
             config.certificates,
             config.hosts,
-            required=len(config.registries) == 1,
             insecure=self._transfers.insecure,
         )
         helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers

@@ -89,7 +89,10 @@ def test_everything_that_decides_is_shown_and_no_secret(
     arguments = ("--offline", "h.example/team/app:1")
     (found,) = why(dray, *arguments, env=env)
     assert found["reference"] == "h.example/team/app:1"
-    assert found["registries_conf"] == [{"place": str(conf), "outcome": "read"}]
+    first, second, *_ = found["registries_conf"]
+    assert first == {"place": str(conf), "outcome": "read: the main file"}
+    system = "/etc/containers/registries.conf"
+    assert second == {"place": system, "outcome": f"not read: {conf} is the main file"}
     assert (found["prefix"], found["prefix_file"]) == ("h.example/team", str(conf))
     assert found["trust"] == f"SSL_CERT_FILE={authority}"
     mirror, real = found["endpoints"]
@@ -291,10 +294,10 @@ def test_every_command_takes_short_names(
     with FakeRegistry() as empty:
         for conf in (
             f'[aliases]\n"known" = "{fake.host}/team/app"\n',
-            f'unqualified-search-registries = ["{empty.host}", "{fake.host}/team"]\n',
+            f'unqualified-search-registries = ["{empty.host}", "{fake.host}"]\n',
         ):
             written(settings / "registries.conf", conf)
-            address = where if "alias" in conf else where.replace("known", "app")
+            address = where if "alias" in conf else where.replace("known", "team/app")
             given = [address if part == "-" else part for part in arguments]
             done = dray(name, *given, *([address] if "-" not in arguments else []))
             assert done.returncode == 0, done.stderr

@@ -489,3 +489,47 @@ def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
     done = dray("pull", "-q", f"--registries-conf={conf}", "reg.test/app:t", env=usual)
     assert done.returncode == 0, done.stderr
     assert farm.asked()[-1] == C
+
+
+# Files that skopeo and dray refuse alike
+
+REFUSED = {
+    "search-path": 'unqualified-search-registries = ["docker.io/library"]',
+    "short-name-mode": 'short-name-mode = "ask"',
+    "blocked-twice": '[[registry]]\nlocation = "a.test"\nblocked = true\n'
+    '[[registry]]\nlocation = "a.test"',
+    "insecure-twice": '[[registry]]\nprefix = "x.test"\nlocation = "a.test"\ninsecure = true\n'
+    '[[registry]]\nprefix = "y.test"\nlocation = "a.test"',
+    "alias-without-host": '[[registry]]\nlocation = "a.test"\n[aliases]\n"a" = "x/y"',
+    "wildcard-with-path": '[[registry]]\nprefix = "*.a.test/b"',
+    "mirror-value": '[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "b.test"\n'
+    'pull-from-mirror = "some"',
+    "mirror-conflict": '[[registry]]\nlocation = "a.test"\nmirror-by-digest-only = true\n'
+    '[[registry.mirror]]\nlocation = "b.test"\npull-from-mirror = "all"',
+    "no-location": '[[registry]]\nprefix = "a.test"',
+}
+
+
+@pytest.mark.peer("skopeo")
+@pytest.mark.parametrize("conf", REFUSED.values(), ids=list(REFUSED))
+def test_what_skopeo_refuses_is_refused(
+    dray: Dray, usual: dict[str, str], tmp_path: Path, fake: FakeRegistry, conf: str
+):
+    """Both before any request; a file that both take shows that it is the file's fault."""
+    fake.add_image("app", IMAGE, "t")
+    name = f"docker://{fake.host}/app:t"
+    file = written(tmp_path / "registries.conf", conf)
+    option = f"--registries-conf={file}"
+    skopeo = subprocess.run(
+        [find_binary("skopeo") or "skopeo", option, "inspect", "--raw", "--tls-verify=false", name],
+        capture_output=True, text=True, env=usual, timeout=60, check=False,
+    )  # fmt: skip
+    assert skopeo.returncode != 0
+    assert str(file) in skopeo.stderr
+    done = dray("pull", "-q", option, name, env=usual)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"dray: {file}: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert fake.requests == []
+    file.write_text('[[registry]]\nlocation = "a.test"\n')
+    assert dray("pull", "-q", option, name, env=usual).returncode == 0

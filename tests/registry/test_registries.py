@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dray.errors import Denied, DrayError
 from dray.model.reference import Reference
 from dray.registry.hosts import Hosts
-from dray.registry.registries import Settings, load
+from dray.registry.registries import RegistriesFiles, Settings, load
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -17,13 +17,13 @@ DIGEST = "sha256:" + "0" * 64
 def parsed(tmp_path: Path, text: str, *, aliases: bool = True) -> Settings:
     file = tmp_path / "registries.conf"
     file.write_text(text)
-    return load([(file, [])], required=True, aliases=aliases)
+    return load(RegistriesFiles(named=("--registries-conf", file)), aliases=aliases)
 
 
 def hosts(tmp_path: Path, text: str) -> Hosts:
     file = tmp_path / "registries.conf"
     file.write_text(text)
-    return Hosts([(file, [])], required=True)
+    return Hosts(RegistriesFiles(named=("--registries-conf", file)))
 
 
 def places(found: Hosts, name: str) -> list[str]:
@@ -159,7 +159,22 @@ def test_mirrors_for_tags_and_for_digests(
         ("unqualified-search-registries = [1]", "unqualified-search-registries[0]"),
         ('[aliases]\n"a"=1', "aliases.a"),
         ('[aliases]\n"h.example/A"="x/y"', "no short name"),
-        ('[aliases]\n"a"="y"', "names no registry"),
+        ('[aliases]\n"a"="y"', "expected HOST/REPOSITORY"),
+        ('[aliases]\n"a"="x/y"', "expected HOST/REPOSITORY"),
+        ('[aliases]\n"a"="h.example/y:1"', "expected HOST/REPOSITORY"),
+        ('[aliases]\n"a"="h.example/UP"', "expected HOST/REPOSITORY"),
+        ('[aliases]\n"a:1"="h.example/y"', "no short name"),
+        ('[aliases]\n"localhost/a"="h.example/y"', "no short name"),
+        ('[aliases]\n""="h.example/y"', "no short name"),
+        ('unqualified-search-registries=["docker.io/library"]', "[0]: is 'docker.io/library', exp"),
+        ('unqualified-search-registries=["a.b", ""]', "unqualified-search-registries[1]: is ''"),
+        ('unqualified-search-registries=["https://a.b"]', "is 'https://a.b', expected HOST"),
+        ('unqualified-search-registries=["a.b:port"]', "is 'a.b:port', expected HOST"),
+        ('short-name-mode="ask"', "short-name-mode: is 'ask', expected one of permissive, enf"),
+        ("short-name-mode=true", "short-name-mode: is a boolean, expected a string"),
+        ('[[registry]]\nprefix="*.a.example/b"\nlocation="c.example"', "expected *.HOST"),
+        ('[[registry]]\nprefix="*.a.example:80"', "expected *.HOST"),
+        ("[registries.search]\nregistries=['a.b/c']", "registries.search.registries[0]"),
         ("[registries.search]\nregistries=[]\n[[registry]]\nlocation='h'", "version 1"),
         ("registries = 5", "registries"),
         ("registry = [", "not valid TOML"),
@@ -177,7 +192,7 @@ def test_a_file_that_is_wrong_is_an_error_that_says_where(tmp_path: Path, text: 
 def test_a_file_that_is_not_utf_8(tmp_path: Path, raw: bytes):
     (tmp_path / "f").write_bytes(b"registry=[]\n" + raw)
     with pytest.raises(DrayError, match="UTF-8"):
-        load([(tmp_path / "f", [])], required=True, aliases=True)
+        load(RegistriesFiles((tmp_path / "f",)), aliases=True)
 
 
 def test_version_1_is_read_with_a_warning(tmp_path: Path):
@@ -213,6 +228,86 @@ def test_a_location_that_makes_no_name(tmp_path: Path):
             places(found, "a.example/r")
 
 
+# Tables that disagree
+
+
+def pair(first: str, second: str) -> str:
+    return f"[[registry]]\n{first}\n[[registry]]\n{second}\n"
+
+
+@pytest.mark.parametrize("key", ["blocked", "insecure"])
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        ('prefix="h.example"\nlocation="a.example"', 'prefix="h.example"\nlocation="b.example"',
+         "prefix 'h.example'"),
+        ('location="h.example"', 'location="h.example"', "prefix 'h.example'"),
+        ('location="h.example"', 'location="h.example/"', "prefix 'h.example'"),
+        ('prefix="*.h.example"', 'prefix="*.h.example"', "prefix '*.h.example'"),
+        ('prefix="x.example"\nlocation="h.example"', 'prefix="y.example"\nlocation="h.example"',
+         "location 'h.example'"),
+    ],
+)  # fmt: skip
+def test_tables_of_one_prefix_or_location_must_not_disagree(
+    tmp_path: Path, key: str, one: str, other: str, what: str
+):
+    """The last table must not unblock what the first one blocks."""
+    for text in (pair(f"{one}\n{key}=true", other), pair(one, f"{other}\n{key}=true")):
+        with pytest.raises(DrayError) as caught:
+            parsed(tmp_path, text)
+        said = f"registry[1].{key}: an earlier table with the {what} says otherwise"
+        assert str(caught.value) == f"{tmp_path}/registries.conf: {said}"
+    parsed(tmp_path, pair(f"{one}\n{key}=true", f"{other}\n{key}=true"))
+
+
+def test_of_one_prefix_in_one_file_the_first_table_counts(tmp_path: Path):
+    text = pair(
+        'prefix="h.example"\nlocation="first.example"',
+        'prefix="h.example"\nlocation="second.example"',
+    )
+    assert places(hosts(tmp_path, text), "h.example/r") == ["first.example/r"]
+
+
+def test_of_prefixes_of_one_length_the_first_in_the_alphabet_counts(tmp_path: Path):
+    """`*.reg.example` is as long as `x.reg.example`; the order in the file does not matter."""
+    wild = 'prefix="*.reg.example"\nlocation="wild.example"'
+    exact = 'prefix="x.reg.example"\nlocation="exact.example"'
+    for text in (pair(wild, exact), pair(exact, wild)):
+        assert places(hosts(tmp_path, text), "x.reg.example/r") == ["wild.example/r"]
+
+
+# Short names
+
+
+def test_a_slash_behind_a_host_to_search_does_not_matter(tmp_path: Path):
+    found = hosts(tmp_path, 'unqualified-search-registries=["a.example/", "b.example:5000"]')
+    names = [meaning.name for meaning in found.meanings("app")]
+    assert names == ["a.example/app", "b.example:5000/app"]
+
+
+def test_a_single_word_to_search_does_not_become_a_path_at_docker_hub(tmp_path: Path):
+    found = hosts(tmp_path, 'unqualified-search-registries=["team"]')
+    with pytest.raises(DrayError, match=r"registries\.conf: .*'team' is no host"):
+        found.meanings("app")
+
+
+@pytest.mark.parametrize("mode", ["permissive", "disabled"])
+def test_short_names_are_searched_without_a_question(tmp_path: Path, mode: str):
+    text = f'short-name-mode="{mode}"\nunqualified-search-registries=["a.example","b.example"]'
+    assert len(hosts(tmp_path, text).meanings("app")) == 2
+
+
+def test_enforcing_refuses_a_choice_among_registries(tmp_path: Path):
+    """podman asks on a terminal and fails without one."""
+    text = 'short-name-mode="enforcing"\nunqualified-search-registries=["a.example"'
+    assert len(hosts(tmp_path, f"{text}]").meanings("app")) == 1
+    found = hosts(tmp_path, f'{text}, "b.example"]\n[aliases]\n"known"="c.example/known"')
+    assert len(found.meanings("known")) == 1
+    with pytest.raises(DrayError, match="short-name-mode is enforcing") as caught:
+        found.meanings("app:1")
+    assert caught.value.hint == "name one of them: a.example/app:1 b.example/app:1"
+
+
 # Which files
 
 
@@ -220,85 +315,210 @@ def named(location: str) -> str:
     return f'[[registry]]\nprefix="h.example"\nlocation="{location}.example"\n'
 
 
+class Tree:
+    """The user's and the system's files, as the configuration lists them."""
+
+    def __init__(self, root: Path) -> None:
+        self.user, self.etc, self.usr = (root / name for name in ("user", "etc", "usr"))
+        self.special = self.etc / "registries.rootless.conf.d"
+        self.files = RegistriesFiles(
+            tuple(each / "registries.conf" for each in (self.user, self.etc, self.usr)),
+            (
+                self.user / "registries.conf.d",
+                self.special / "1000",
+                self.special,
+                self.etc / "registries.conf.d",
+                self.usr / "registries.conf.d",
+            ),
+        )
+
+    def put(self, file: str, text: str) -> Path:
+        path = self.user.parent / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def leads(self) -> str:
+        """Return the host that `h.example` leads to."""
+        (place,) = Hosts(self.files).endpoints(Reference.parse("h.example/r"))
+        return place.name.removesuffix(".example")
+
+    def load(self) -> Settings:
+        return load(self.files, aliases=True)
+
+    def consulted(self) -> dict[str, str]:
+        found = self.load().consulted
+        return {str(path.relative_to(self.user.parent)): said for path, said in found}
+
+
 @pytest.fixture
-def tree(tmp_path: Path) -> list[tuple[Path, list[Path]]]:
-    """The user's file and directory, then the system's, as the configuration lists them."""
-    user, system = tmp_path / "user", tmp_path / "system"
-    for directory in (user, system):
-        (directory / "registries.conf.d").mkdir(parents=True)
-    own, common = user / "registries.conf.d", system / "registries.conf.d"
-    return [(user / "registries.conf", [own]), (system / "registries.conf", [common, own])]
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
 
 
-def test_the_users_file_replaces_the_systems(tree: list[tuple[Path, list[Path]]]):
-    """SPEC: "the user's file replaces the system's, and then only the user's `.d` is read"."""
-    (user, [own]), (system, [common, _]) = tree
-    system.write_text(named("system"))
-    assert places(Hosts(tree), "h.example/r") == ["system.example/r"]
-    (common / "b.conf").write_text(named("system-d"))
-    (common / "a.conf").write_text(named("earlier"))
-    (common / "z.conf.bak").write_text("not TOML at all [[[")
-    assert places(Hosts(tree), "h.example/r") == ["system-d.example/r"]
-    (own / "a.conf").write_text(named("user-d"))
-    assert places(Hosts(tree), "h.example/r") == ["user-d.example/r"]
-    user.write_text("# nothing")
-    (own / "a.conf").unlink()
-    assert places(Hosts(tree), "h.example/r") == ["h.example/r"]
-    (own / "a.conf").write_text(named("user-d"))
-    assert places(Hosts(tree), "h.example/r") == ["user-d.example/r"]
+def test_the_first_main_file_counts(tree: Tree):
+    """SPEC: "the first of `$XDG_CONFIG_HOME/containers`, `/etc/containers`, `/usr/share/…`"."""
+    tree.put("usr/registries.conf", named("usr"))
+    assert tree.leads() == "usr"
+    etc = tree.put("etc/registries.conf", named("etc"))
+    assert tree.leads() == "etc"
+    assert tree.consulted() == {
+        "user/registries.conf": "not there",
+        "etc/registries.conf": "read: the main file",
+        "usr/registries.conf": f"not read: {etc} is the main file",
+    }
+    tree.put("user/registries.conf", "# nothing")
+    assert tree.leads() == "h"
+    assert tree.consulted()["user/registries.conf"] == "read: the main file (nothing in it)"
 
 
-def test_directories_count_without_the_file(tree: list[tuple[Path, list[Path]]]):
-    (common := tree[1][1][0]).joinpath("a.conf").write_text(named("system-d"))
-    assert common.is_dir()
-    assert places(Hosts(tree), "h.example/r") == ["system-d.example/r"]
+def test_drop_ins_of_all_directories_are_merged_by_base_name(tree: Tree):
+    """SPEC: "sorted by base name, the first directory's file winning among equal names"."""
+    tree.put("user/registries.conf", named("main"))
+    tree.put("usr/registries.conf.d/50.conf", named("usr-50"))
+    assert tree.leads() == "usr-50"  # whichever the main file is
+    tree.put("user/registries.conf.d/10.conf", named("user-10"))
+    assert tree.leads() == "usr-50"  # the name decides, not the directory
+    for directory in ("etc/registries.conf.d", "etc/registries.rootless.conf.d",
+                      "etc/registries.rootless.conf.d/1000", "user/registries.conf.d"):  # fmt: skip
+        winner = tree.put(f"{directory}/50.conf", named(directory.replace("/", "-")))
+        assert tree.leads() == directory.replace("/", "-")
+    said = tree.consulted()
+    assert said["user/registries.conf.d/50.conf"] == "read: a drop-in"
+    assert said["usr/registries.conf.d/50.conf"] == f"not read: {winner} has the same name"
+    tree.put("usr/registries.conf.d/50.conf.bak", "not TOML [[[")
+    tree.put("usr/registries.conf.d/directory.conf/x", "")
+    assert tree.leads() == "user-registries.conf.d"
 
 
-def test_later_files_add_and_replace(tree: list[tuple[Path, list[Path]]]):
+def test_an_empty_file_takes_the_place_of_another_of_its_name(tree: Tree):
+    tree.put("usr/registries.conf.d/50.conf", named("usr"))
+    tree.put("etc/registries.conf.d/50.conf", "")
+    assert tree.leads() == "h"
+
+
+def test_a_drop_in_that_is_a_symbolic_link_is_not_read_and_a_warning_says_so(tree: Tree):
+    """containers/image 5.40 reads regular files alone."""
+    target = tree.put("elsewhere.conf", named("linked"))
+    link = tree.user / "registries.conf.d" / "10.conf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target)
+    assert tree.leads() == "h"
+    said: list[str] = []
+    Hosts(tree.files).endpoints(Reference.parse("h.example/r"), warn=said.append)
+    (warning,) = said
+    assert warning.startswith(f"{link}: a drop-in that is a symbolic link is not read")
+    (tree.user / "registries.conf").symlink_to(target)  # a main file may be one
+    assert tree.leads() == "linked"
+    link.unlink()
+    link.symlink_to("/nowhere")  # as editors lock files
+    assert load(tree.files, aliases=True).warnings == ()
+
+
+def test_later_files_add_and_replace(tree: Tree):
     """containers-registries.conf.d(5): tables by prefix, aliases by name, lists as a whole."""
-    common = tree[1][1][0]
-    tree[1][0].write_text(
-        'unqualified-search-registries=["a.example"]\n[aliases]\n"x"="a.example/x"\n"y"="a.example/y"'
+    tree.put(
+        "etc/registries.conf",
+        'unqualified-search-registries=["a.example"]\ncredential-helpers=["one"]\n'
+        'short-name-mode="disabled"\n[aliases]\n"x"="a.example/x"\n"y"="a.example/y"\n',
     )
-    (common / "1.conf").write_text('[aliases]\n"x"="b.example/x"\n"y"=""\n')
-    (common / "2.conf").write_text('unqualified-search-registries=[]\n[[registry]]\nlocation="q.r"')
-    found = Hosts(tree).settings(aliases=True)
+    tree.put("etc/registries.conf.d/1.conf", '[aliases]\n"x"="b.example/x"\n"y"=""\n')
+    last = tree.put(
+        "etc/registries.conf.d/2.conf",
+        'unqualified-search-registries=[]\ncredential-helpers=["two", "three"]\n'
+        'short-name-mode="permissive"\n[[registry]]\nlocation="q.r"\n',
+    )
+    found = tree.load()
     assert {name: value for name, (value, _) in found.aliases.items()} == {
         "x": "b.example/x",
         "y": "",
     }
-    assert found.search == ()
-    assert found.search_file == common / "2.conf"
-    assert [path.name for path, _ in found.consulted] == [
-        "registries.conf", "registries.conf", "1.conf", "2.conf"
-    ]  # fmt: skip
-    assert next(said for _, said in found.consulted) == "not there"
+    assert (found.search, found.search_file) == ((), last)
+    assert found.helpers == ("two", "three")
+    assert (found.short_names, found.short_names_file) == ("permissive", last)
+    assert [meaning.name for meaning in Hosts(tree.files).meanings("y")] == ["y"]
+    tree.put("etc/registries.conf.d/3.conf", "credential-helpers=[]\n")
+    assert tree.load().helpers is None  # the usual one
 
 
-def test_version_1_in_a_directory_is_refused(tree: list[tuple[Path, list[Path]]]):
-    (tree[1][1][0] / "1.conf").write_text("[registries.search]\nregistries=[]")
+def test_a_drop_in_may_unblock_what_another_file_blocks(tree: Tree):
+    """Across files the later table takes the earlier one's place as a whole."""
+    tree.put("etc/registries.conf", '[[registry]]\nlocation="h.example"\nblocked=true\n')
+    with pytest.raises(Denied):
+        tree.leads()
+    tree.put("etc/registries.conf.d/1.conf", '[[registry]]\nlocation="h.example"\n')
+    assert tree.leads() == "h"
+
+
+def test_a_named_file_replaces_all_but_the_last(tree: Tree):
+    """SPEC: "`CONTAINERS_REGISTRIES_CONF` and `--registries-conf` replace all of it,
+    `CONTAINERS_REGISTRIES_CONF_OVERRIDE` is read last".
+    """
+    tree.put("user/registries.conf", "broken [")
+    tree.put("user/registries.conf.d/99.conf", "broken [")
+    alone = tree.put("alone.conf", named("alone"))
+    tree.files = tree.files.replace(named=("VARIABLE", alone))
+    assert tree.leads() == "alone"
+    assert tree.consulted() == {"alone.conf": "read: VARIABLE names it"}
+    tree.files = tree.files.replace(last=("LAST", tree.put("last.conf", named("last"))))
+    assert tree.leads() == "last"
+    tree.files = tree.files.replace(named=None)
+    tree.put("user/registries.conf", named("user"))
+    tree.put("user/registries.conf.d/99.conf", named("drop-in"))
+    assert tree.leads() == "last"
+    assert tree.consulted()["last.conf"] == "read last: LAST names it"
+
+
+@pytest.mark.parametrize("place", ["named", "last"])
+def test_a_file_that_was_asked_for_has_to_be_there(tree: Tree, place: str):
+    tree.files = tree.files.replace(**{place: ("VARIABLE", tree.user / "none")})
+    with pytest.raises(DrayError, match="none: no such file") as caught:
+        tree.load()
+    assert caught.value.hint == "VARIABLE names it"
+
+
+def test_version_1_in_a_drop_in_is_refused(tree: Tree):
+    tree.put("etc/registries.conf.d/1.conf", "[registries.search]\nregistries=[]")
     with pytest.raises(DrayError, match=r"1\.conf: registries: belongs to version 1"):
-        Hosts(tree).settings()
+        tree.load()
 
 
-def test_a_file_that_was_asked_for_has_to_be_there(tmp_path: Path):
-    with pytest.raises(DrayError, match="none: no such file"):
-        Hosts([(tmp_path / "none", [])], required=True).settings()
+def test_a_wrong_drop_in_is_named(tree: Tree):
+    file = tree.put("usr/registries.conf.d/1.conf", "registry = [")
+    with pytest.raises(DrayError, match="not valid TOML") as caught:
+        tree.load()
+    assert str(caught.value).startswith(f"{file}: ")
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
-    with pytest.raises(DrayError, match=tmp_path.name):
-        Hosts([(tmp_path, [])]).settings()
+def test_what_cannot_be_read_is_named(tree: Tree):
+    (tree.user / "registries.conf").mkdir(parents=True)
+    with pytest.raises(DrayError, match=r"user/registries\.conf: Is a directory"):
+        tree.load()
+
+
+def test_a_file_in_the_place_of_a_directory_is_named(tree: Tree):
+    tree.put("etc/registries.conf.d", "")
+    with pytest.raises(DrayError, match=r"etc/registries\.conf\.d: Not a directory"):
+        tree.load()
+
+
+def test_a_home_that_is_no_directory_has_no_files():
+    """As the home of services, /dev/null, has none."""
+    below = Path("/dev/null/.config/containers")
+    found = load(
+        RegistriesFiles((below / "registries.conf",), (below / "registries.conf.d",)), aliases=True
+    )
+    assert found.tables == ()
 
 
 def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path):
     """A pull by a full name must not pay for what it does not need."""
     text = '# comment\n[aliases]\n"registry" = "docker.io/library/registry"\nbroken ['
-    assert parsed(tmp_path, text, aliases=False).consulted[0][1] == "read, short names only"
+    assert parsed(tmp_path, text, aliases=False).consulted[0][1].endswith("(short names only)")
     with pytest.raises(DrayError, match="not valid TOML"):
         parsed(tmp_path, text, aliases=True)
     only_comments = "# [[registry]]\n  # location = 'x'\n\n"
-    assert parsed(tmp_path, only_comments).consulted[0][1] == "read, nothing"
+    assert parsed(tmp_path, only_comments).consulted[0][1].endswith("(nothing in it)")
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from dray.registry.certificates import HostCertificates, Tls, find_certificates
 from dray.registry.host_settings import HostSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from dray.registry.host_settings import HostsFile
-    from dray.registry.registries import RegistryTable, Settings
+    from dray.registry.registries import RegistriesFiles, RegistryTable, Settings
 
 # Where the registry behind a name of Docker Hub really is.
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
@@ -52,18 +52,17 @@ class Meaning(Record):
 class Hosts:
     """What files say about hosts, read when it is first asked for. Thread-safe.
 
-    ``registries`` are the alternatives for registries.conf, the first whose file is there
-    counts; ``certificates`` the roots of ``certs.d``; ``host_files`` the hosts.toml files, the
-    one that decides first. ``insecure`` holds for all hosts.
+    ``registries`` are the places of registries.conf, ``certificates`` the roots of ``certs.d``.
+    ``host_files`` are the hosts.toml files, the one that decides first. ``insecure`` holds for
+    all hosts.
     """
 
     def __init__(
         self,
-        registries: Sequence[tuple[Path, Sequence[Path]]] = (),
+        registries: RegistriesFiles | None = None,
         certificates: Sequence[Path] = (),
         host_files: Sequence[Path] = (),
         *,
-        required: bool = False,
         insecure: bool = False,
     ) -> None:
         self._files = registries
@@ -71,7 +70,6 @@ class Hosts:
         self._certificates: dict[str, HostCertificates] = {}
         self._host_files = tuple(host_files)
         self._read_host_files: tuple[HostsFile, ...] | None = None
-        self._required = required
         self._insecure = insecure
         self._lock = threading.Lock()
         self._warned: set[str] = set()
@@ -82,9 +80,9 @@ class Hosts:
         with self._lock:
             found = self._settings.get(True) or self._settings.get(aliases)
             if found is None:
-                from dray.registry.registries import load
+                from dray.registry.registries import RegistriesFiles, load
 
-                found = load(self._files, required=self._required, aliases=aliases)
+                found = load(self._files or RegistriesFiles(), aliases=aliases)
                 self._settings[aliases] = found
             return found
 
@@ -104,8 +102,7 @@ class Hosts:
         if alias:
             return (Meaning(alias + text[len(name) :], f"a short name in {file}"),)
         if settings.search:
-            why = f"{settings.search_file} searches there"
-            return tuple(Meaning(f"{host}/{text}", why) for host in settings.search)
+            return tuple(_searched(settings, text))
         return (Meaning(text, "names without a registry are Docker Hub's"),)
 
     def endpoints(
@@ -206,6 +203,25 @@ class Hosts:
         if found is None:
             found = self._certificates[name] = find_certificates(self.certificate_roots, name)
         return found
+
+
+def _searched(settings: Settings, text: str) -> Iterator[Meaning]:
+    """Put each host of the search list before a short name; raises `DrayError`."""
+    hosts = settings.search or ()
+    names = [f"{host}/{text}" for host in hosts]
+    if len(names) > 1 and settings.short_names == "enforcing":
+        raise DrayError(
+            f"{text}: {len(names)} registries may have it, and short-name-mode is enforcing "
+            f"in {settings.short_names_file}",
+            hint=f"name one of them: {' '.join(names)}",
+        )
+    for host, name in zip(hosts, names, strict=True):
+        if is_short(name):
+            raise DrayError(
+                f"{settings.search_file}: unqualified-search-registries: {host!r} is no host "
+                "(it has no dot and no port)"
+            )
+        yield Meaning(name, f"{settings.search_file} searches there")
 
 
 def _blocked(reference: Reference, table: RegistryTable) -> Denied:
