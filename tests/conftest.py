@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -20,16 +21,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REQUIRED = "DRAY_REQUIRE_PEERS"
-_LACKING = "without its peer: "
+_LACKING = "there is no "
 _numbers = itertools.count(1)
-# What the machine's own environment may say, and tests must not hear.
-FOREIGN = (
-    *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "COLUMNS"),
+# Settings of the machine's user, which tests must not obey.
+FOREIGN = ("DRAY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
+FOREIGN_NAMES = {
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS", "LINES"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-)
+    *("SOURCE_DATE_EPOCH", "NO_COLOR", "FORCE_COLOR"),
+}
 
 
 def pytest_configure() -> None:
+    for name in list(os.environ):
+        if name != REQUIRED and (name.startswith(FOREIGN) or name.upper() in FOREIGN_NAMES):
+            del os.environ[name]
     # A shell has commands in the background ignore SIGINT, and their children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,20 +70,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    left_out: dict[str, list[str]] = {}
-    for report in terminalreporter.getreports("skipped"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-        _, found, peers = reason.partition(_LACKING)
-        if found:
-            left_out.setdefault(peers, []).append(report.nodeid)
-    if not left_out:
+    """List what was left out, one line a reason; `-rs` tells where."""
+    reports = terminalreporter.getreports("skipped")
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in reports
+        if isinstance(report.longrepr, tuple)
+    )
+    if not reasons:
         return
-    terminalreporter.section("left out for want of a peer")
-    for peers, tests in sorted(left_out.items()):
-        terminalreporter.line(f"{peers}: {len(tests)} tests")
-        for test in sorted(tests):
-            terminalreporter.line(f"  {test}")
-    terminalreporter.line(f"({REQUIRED}=1 makes this a failure)")
+    terminalreporter.section("left out")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
+    if any(_LACKING in reason for reason in reasons):
+        terminalreporter.line(f"({REQUIRED}=1 makes a missing peer a failure)")
 
 
 # Registries
@@ -109,13 +115,6 @@ def fake() -> Iterator[FakeRegistry]:
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Point all that the environment says into `tmp_path`, and return it for other processes."""
-    for name in FOREIGN:
-        monkeypatch.delenv(name, raising=False)
-    for name in ("JOBS", "TIMEOUT", "RETRIES", "LIMIT_RATE", "SPLIT", "INSECURE", "SCHEMA1"):
-        monkeypatch.delenv(f"DRAY_{name}", raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
     places = {
         "HOME": tmp_path / "home",
         "XDG_CONFIG_HOME": tmp_path / "home" / "config",
