@@ -50,7 +50,7 @@ class Archiving(Connected):
         from dray.image import Image
         from dray.ops.save import SaveOptions, save
 
-        host = host_platform()
+        host, platform = host_platform(), self._asked_for(platform)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         given = [names] if isinstance(names, str | Image) else names
         images = [each for each in given if isinstance(each, Image)]
@@ -95,6 +95,7 @@ class Archiving(Connected):
         from dray.transfer.copy import CopyOptions
 
         host, into = host_platform(), self._meant(store)
+        platform = self._asked_for(platform)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         given = None if name is None else Reference.parse_new(name)
         loaded, failures = load(
@@ -148,6 +149,8 @@ class Archiving(Connected):
 
         if platform is not None and config is not None and parent is None:
             raise ValueError("a config says itself which platform its image is for")
+        if config is None or parent is not None:
+            platform = self._asked_for(platform)
         host, into = host_platform(), self._meant(store)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         record = import_layer(

@@ -35,9 +35,10 @@ class Client(Reading, Archiving, Configured):
     come; without it dray decides, and 1 forbids it. ``schema1`` is whether docker's deprecated
     format is accepted: ``allow`` or ``deny``; without it the host's setting in hosts.toml
     decides, and then it is accepted with a warning. Where one of these and ``insecure`` is
-    None, the variable ``DRAY_JOBS`` (and so on) decides. ``on_request`` is told of each
-    request that was answered. Raises `ValueError` for numbers that make no sense and,
-    as all calls do, for empty paths.
+    None, the variable ``DRAY_JOBS`` (and so on) decides. Calls without a ``platform`` take the
+    one that ``DRAY_PLATFORM`` or else ``DOCKER_DEFAULT_PLATFORM`` names, as if it were given.
+    ``on_request`` is told of each request that was answered. Raises `ValueError` for numbers
+    and variables that make no sense and, as all calls do, for empty paths.
     """
 
     def pull(
@@ -76,7 +77,9 @@ class Client(Reading, Archiving, Configured):
             self._connected(),
             into,
             Reference.parse(reference.removeprefix("docker://")),
-            self._pull_options(platform, all_platforms, verify_layers, verify_signatures),
+            self._pull_options(
+                self._asked_for(platform), all_platforms, verify_layers, verify_signatures
+            ),
             cancel or CancelToken(),
             on_event or ignore,
         )
@@ -105,7 +108,9 @@ class Client(Reading, Archiving, Configured):
             self._connected(),
             into,
             Reference.parse_name(name.removeprefix("docker://")),
-            self._pull_options(platform, all_platforms, verify_layers, verify_signatures),
+            self._pull_options(
+                self._asked_for(platform), all_platforms, verify_layers, verify_signatures
+            ),
             cancel or CancelToken(),
             on_event or ignore,
         )
@@ -184,7 +189,7 @@ class Client(Reading, Archiving, Configured):
         return PullOptions(
             host=host,
             platforms=wanted,
-            strict=platform is not None,
+            strict=platform is not None and not all_platforms,
             verify_signatures=verify_signatures,
             schema1=chosen.schema1,
             copy=CopyOptions(

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dray.errors import InvalidReference
 from dray.model.platform import Platform
 from dray.model.record import Record
 
@@ -144,6 +145,23 @@ class Transfers(Record):
         if chosen.schema1 not in {None, *SCHEMA1}:
             raise ValueError(f"schema1 is one of {' and '.join(SCHEMA1)}")
         return chosen
+
+
+def default_platform(env: Mapping[str, str] | None = None) -> str | None:
+    """Return the platform that ``DRAY_PLATFORM`` or else ``DOCKER_DEFAULT_PLATFORM`` names.
+
+    Raises `ValueError` that names the variable.
+    """
+    env = os.environ if env is None else env
+    for variable in ("DRAY_PLATFORM", "DOCKER_DEFAULT_PLATFORM"):
+        text = env.get(variable, "").strip()
+        if text:
+            try:
+                Platform.parse(text, host_platform())
+            except InvalidReference as error:
+                raise ValueError(f"{variable} is {text!r}: {error.message}") from None
+            return text
+    return None
 
 
 def path_of(text: str | os.PathLike[str], what: str) -> Path:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 import dray
-from dray.config import SPLIT, Config, Transfers, path_of
+from dray.config import SPLIT, Config, Transfers, default_platform, path_of
 
 if TYPE_CHECKING:
     from dray.ops.places import Access
@@ -48,6 +48,7 @@ class Connected:
             split=split,
             schema1=schema1,
         )
+        self._default_platform = default_platform()
         self._store: dray.Store | None = None
         self._store_path: Path | None = None
         if isinstance(store, str | os.PathLike):
@@ -113,6 +114,10 @@ class Connected:
             if path not in self._stores:
                 self._stores[path] = Store(path)
             return self._stores[path]
+
+    def _asked_for(self, platform: str | dray.Platform | None) -> str | dray.Platform | None:
+        """Return the platform that a call asks for, else the one that a variable asks for."""
+        return self._default_platform if platform is None else platform
 
     def _access(
         self,

@@ -49,7 +49,7 @@ class Reading(Connected):
         from dray.ops.inspect import inspect
 
         access = self._access(store, on_event, cancel)
-        return inspect(Address.parse(address), access, _wanted(platform), tags=tags)
+        return inspect(Address.parse(address), access, self._wanted(platform), tags=tags)
 
     def platforms(
         self,
@@ -104,7 +104,7 @@ class Reading(Connected):
         from dray.ops.reading import digest
 
         access = self._access(store, on_event, cancel)
-        return digest(Address.parse(address), access, _wanted(platform))
+        return digest(Address.parse(address), access, self._wanted(platform))
 
     def manifest(
         self,
@@ -123,7 +123,7 @@ class Reading(Connected):
         from dray.ops.reading import document
 
         access = self._access(store, on_event, cancel)
-        return document(Address.parse(address), access, _wanted(platform))[1]
+        return document(Address.parse(address), access, self._wanted(platform))[1]
 
     def config(
         self,
@@ -142,7 +142,7 @@ class Reading(Connected):
         from dray.ops.reading import config
 
         access = self._access(store, on_event, cancel)
-        return config(Address.parse(address), access, _wanted(platform))
+        return config(Address.parse(address), access, self._wanted(platform))
 
     def history(
         self,
@@ -161,7 +161,7 @@ class Reading(Connected):
         from dray.ops.reading import steps
 
         access = self._access(store, on_event, cancel)
-        return steps(Address.parse(address, bare=Where.ANY), access, _wanted(platform))
+        return steps(Address.parse(address, bare=Where.ANY), access, self._wanted(platform))
 
     def referrers(
         self,
@@ -178,7 +178,7 @@ class Reading(Connected):
         from dray.ops.referrers import referrers
 
         access = self._access(store, on_event, cancel)
-        return referrers(Address.parse(address), access, _wanted(platform), artifact_type)
+        return referrers(Address.parse(address), access, self._wanted(platform), artifact_type)
 
     def blob(
         self,
@@ -207,13 +207,12 @@ class Reading(Connected):
         raw = open_blob(Address.parse(address), str(digest), access, meant)
         return io.BufferedReader(raw, 256 * 1024)
 
+    def _wanted(self, platform: str | Platform | None) -> Wanted:
+        """Return the platform that was asked for; variants of amd64 are not, where none was."""
+        from dray.ops.reading import Wanted
 
-def _wanted(platform: str | Platform | None) -> Wanted:
-    """Return the platform that was asked for; variants of amd64 are not, where none was."""
-    from dray.ops.reading import Wanted
-
-    host = host_platform()
-    default = Platform(host.os, host.architecture) if host.architecture == "amd64" else host
-    if isinstance(platform, str):
-        return Wanted(Platform.parse(platform, default), default)
-    return Wanted(platform, default)
+        host, platform = host_platform(), self._asked_for(platform)
+        default = Platform(host.os, host.architecture) if host.architecture == "amd64" else host
+        if isinstance(platform, str):
+            return Wanted(Platform.parse(platform, default), default)
+        return Wanted(platform, default)

@@ -19,7 +19,9 @@ Examples:
 
 @click.command("config", epilog=EXAMPLES)
 @click.argument("address", metavar="ADDRESS")
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
+@click.option(
+    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (DRAY_PLATFORM)."
+)
 @registry_options
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:

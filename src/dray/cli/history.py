@@ -29,7 +29,9 @@ _COMMAND_SHOWN = 45  # characters of a step, as docker shows
 
 @click.command("history", epilog=EXAMPLES)
 @click.argument("address", metavar="NAME|ID|ADDRESS")
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
+@click.option(
+    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (DRAY_PLATFORM)."
+)
 @click.option("--no-trunc", is_flag=True, help="Show steps and digests in full.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: full digests, sizes in bytes.")
 @registry_options

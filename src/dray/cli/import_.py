@@ -33,7 +33,7 @@ Examples:
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]]",
-    help="Instead of this machine's.",
+    help="Instead of this machine's (DRAY_PLATFORM).",
 )
 @schema1_option
 @registry_options

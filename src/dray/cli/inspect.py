@@ -35,7 +35,9 @@ Examples:
 @click.option("--config", is_flag=True, help="Show the config.")
 @click.option("-f", "--format", "template", metavar="TEMPLATE", help="Fill in a Go template.")
 @click.option("-n", "--no-tags", is_flag=True, help="Do not list the repository's tags.")
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's.")
+@click.option(
+    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (DRAY_PLATFORM)."
+)
 @click.option("--all-platforms", is_flag=True, help="Show all that an index holds, with sizes.")
 @registry_options
 @click.pass_context

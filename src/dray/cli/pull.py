@@ -32,7 +32,9 @@ Examples:
 @click.command("pull", epilog=EXAMPLES)
 @click.argument("names", nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]…")
 @click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of the repositories.")
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]],…", help="Instead of this machine's.")
+@click.option(
+    "--platform", metavar="OS[/ARCH[/VARIANT]],…", help="Instead of this machine's (DRAY_PLATFORM)."
+)
 @click.option("--all-platforms", is_flag=True, help="Pull every image that an index lists.")
 @click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
 @click.option(
