@@ -1,13 +1,12 @@
 # Two commands do everything: `make demo` and `make test`.
-PYTHON ?= python3
+PYTHON ?= # python3, or what .venv was made with
 BIN = .venv/bin
 export PYTHON
 
-.PHONY: demo test lint check bench faults long clean
+.PHONY: demo test lint check test-all bench faults long clean
 
 demo:
-	@echo "Setting up .venv ..."
-	@scripts/setup
+	@scripts/setup demo
 	@$(BIN)/python demo/tour.py
 
 test:
@@ -19,8 +18,14 @@ lint:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+COVERAGE = --cov --cov-report=term
 check:
-	$(BIN)/pytest -n auto --maxprocesses 8 --cov --cov-report=term
+	$(BIN)/pytest -n auto --maxprocesses 8 $(COVERAGE)
+
+# A short run on each Python from 3.11 on that is installed.
+test-all:
+	@scripts/setup
+	$(BIN)/nox
 
 bench:
 	@scripts/setup peers
@@ -41,4 +46,4 @@ long:
 	$(BIN)/pytest -m long
 
 clean:
-	rm -rf .venv .bench build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .nox .bench build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

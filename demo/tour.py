@@ -44,6 +44,7 @@ class Tour:
         self.image = image
         self.directory = directory
         self.name = f"{registry.host}/demo/tour:1.0"
+        self.environment = environment(directory)
 
     def walk(self) -> None:
         self.first_pull()
@@ -101,7 +102,7 @@ class Tour:
         say(f"{_BOLD}$ dray {shlex.join(arguments)}{_PLAIN}")
         result = subprocess.run(  # noqa: S603 - this very installation's command
             [sys.executable, "-m", "dray", *arguments],
-            env=os.environ | {"DRAY_STORE": str(store or self.directory / "store")},
+            env=self.environment | {"DRAY_STORE": str(store or self.directory / "store")},
             capture_output=True,
             text=True,
             check=False,
@@ -110,6 +111,13 @@ class Tour:
         for line in (result.stderr + result.stdout).splitlines():
             say(line)
         return result
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment without the settings of this machine's user."""
+    settings = ("DRAY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    return kept | {"HOME": str(home)}
 
 
 def make_image() -> BuiltImage:

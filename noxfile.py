@@ -1,0 +1,45 @@
+"""A short run of the tests on each Python from 3.11 on that is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.envdir = ".nox"
+OLDEST = (3, 11)
+# What differs between versions of Python: parsing, HTTP, TLS, archives, the command's frame.
+SHORT = (
+    *("tests/model", "tests/content", "tests/archive", "tests/testing", "tests/registry"),
+    *("tests/test_architecture.py", "tests/cli/test_command.py"),
+)
+PROBE = "import sys; print(*sys.version_info[:3]); print(sys.executable)"
+
+
+def interpreters() -> list[str]:
+    """Return the path of one interpreter for each version, oldest first."""
+    places = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    names = [path for place in places for path in sorted(place.glob("python3.[0-9]*"))]
+    names = [path for path in names if path.suffix[1:].isdigit()]
+    names += sorted(pyenv.glob("versions/*/bin/python3"))
+    found: dict[tuple[int, ...], str] = {}
+    for name in names:
+        done = subprocess.run(  # noqa: S603 - the interpreters that are looked for
+            [name, "-c", PROBE], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:  # a shim of pyenv may lead to nothing
+            version, executable = done.stdout.splitlines()
+            found.setdefault(tuple(map(int, version.split())), executable)
+    return [found[version] for version in sorted(found) if version >= OLDEST]
+
+
+@nox.session(python=interpreters())
+def short(session: nox.Session) -> None:
+    """Install dray and run the tests that differ most between versions of Python."""
+    requirements = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+    session.install("-e", ".", *requirements)
+    session.run("pytest", "-n", "auto", "--maxprocesses", "8", *(session.posargs or SHORT))
