@@ -57,6 +57,38 @@ def test_what_is_no_known_artifact_has_no_name(media_type: str):
     assert mediatype.artifact_name(media_type) is None
 
 
+OCI_LAYER = "application/vnd.oci.image.layer"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "reason"),
+    [
+        (f"{OCI_LAYER}.v1.tar+gzip+encrypted", "is encrypted"),
+        (f"{OCI_LAYER}.v1.tar+encrypted", "is encrypted"),
+        (f"{OCI_LAYER}.v1.TAR+ZSTD+Encrypted", "is encrypted"),
+        (f"{OCI_LAYER}.nondistributable.v1.tar+gzip+encrypted", "is encrypted"),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip+encrypted", "is encrypted"),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip+enc", "is encrypted"),
+        (f"{OCI_LAYER}.v1.erofs", "is no tar"),
+        (f"{OCI_LAYER}.v1.squashfs+zstd", "is no tar"),
+        (f"{OCI_LAYER}.v1.tar+lz4", "is packed with lz4"),
+        (f"{OCI_LAYER}.v1.tar", None),
+        (f"{OCI_LAYER}.v1.tar+gzip", None),
+        (f"{OCI_LAYER}.v1.tar.gzip", None),
+        (f"{OCI_LAYER}.tar+zstd", None),
+        (f"{OCI_LAYER}.nondistributable.v1.tar+gzip", None),
+        ("application/vnd.docker.image.rootfs.diff.tar", None),
+        ("application/vnd.docker.image.rootfs.diff.tar.zstd", None),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", None),
+        ("application/octet-stream", None),
+        ("application/vnd.example.encrypted.v1", None),
+        ("", None),
+    ],
+)
+def test_layers_that_cannot_be_read_are_known_by_their_type(media_type: str, reason: str | None):
+    assert mediatype.unreadable_layer(media_type) == reason
+
+
 def test_a_request_asks_for_every_type_of_manifest_and_for_schema1_last():
     assert set(mediatype.ACCEPT) == mediatype.KNOWN
     assert set(mediatype.ACCEPT[-2:]) == mediatype.SCHEMA1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -64,6 +66,13 @@ _FOREIGN = (
 )
 
 
+_LAYERS = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.rootfs.",
+)
+_PACKINGS = {"gzip", "gz", "zstd", "zst", "bzip2", "bz2", "xz"}
+
+
 def essence(content_type: str) -> str:
     """Return a ``Content-Type`` without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
@@ -95,6 +104,24 @@ def is_sloppy_config(media_type: str) -> bool:
 def is_foreign(media_type: str) -> bool:
     """Tell whether a layer is one that registries need not hold."""
     return media_type.lower().startswith(_FOREIGN)
+
+
+def unreadable_layer(media_type: str) -> str | None:
+    """Say why layers of a type cannot be read; None for those that can, or that say nothing.
+
+    ocicrypt and imgcrypt mark encrypted layers by ``+encrypted``. Types outside the families of
+    docker and OCI tell nothing: their first bytes do.
+    """
+    kind = essence(media_type)
+    words = set(re.split(r"[.+]", kind))
+    if kind.endswith(("+encrypted", "+enc")):
+        return "is encrypted"
+    if not kind.startswith(_LAYERS):
+        return None
+    if not words & {"tar", "tgz"}:
+        return "is no tar"
+    packing = kind.partition("+")[2]
+    return f"is packed with {packing}" if packing and packing not in _PACKINGS else None
 
 
 def layer_type(compression: str | None, *, docker: bool) -> str:

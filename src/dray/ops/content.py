@@ -20,7 +20,7 @@ from dray.ops.platform_check import mismatch, stated_platform
 from dray.registry.repository import Repository
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
-from dray.transfer.graph import problems
+from dray.transfer.graph import check_layers, problems
 from dray.transfer.progress import LayerProgress
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class ContentPuller:
         Without ``wanted`` an image for any platform will do. One that was asked for by name
         is checked before layers are fetched.
         """
+        check_layers(selection)
         self._warn_once(problems(selection))
         if wanted is not None and wanted.strict:
             self.check_platform(selection, wanted)

@@ -21,12 +21,12 @@ from dray.model.record import Record
 from dray.ops.content import Content, ContentPuller, Schema1Refused, Wanted
 from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
-from dray.transfer.graph import Selection, select, select_all
+from dray.transfer.graph import Selection, check_layers, select, select_all
 from dray.transfer.progress import Emitter
 from dray.transfer.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from dray.content.cancel import CancelToken
@@ -267,15 +267,25 @@ class _Pull:
         self._emitter.emit(Status.RESOLVED, message=f"{what}: Pulling from {reference.path}")
         if not self._options.platforms:
             every = select_all(digest, document, self._document)
-            return digest, [(selection, None) for selection in every]
-        found: dict[Digest, tuple[Selection, Wanted | None]] = {}
-        for platform in self._options.platforms:
-            selection = select(digest, document, platform, self._document)
-            wanted = Wanted(platform, self._options.strict)
-            if wanted.strict:  # every platform, before anything is fetched for the first
-                self._content.check_platform(selection, wanted)
-            found.setdefault(selection.digest, (selection, wanted))
-        return digest, list(found.values())
+            found: list[tuple[Selection, Wanted | None]] = [(each, None) for each in every]
+        else:
+            found = [
+                (select(digest, document, platform, self._document), self._wanted(platform))
+                for platform in self._options.platforms
+            ]
+        self._check(found)
+        return digest, list({chosen.digest: (chosen, wanted) for chosen, wanted in found}.values())
+
+    def _wanted(self, platform: Platform) -> Wanted:
+        return Wanted(platform, self._options.strict)
+
+    def _check(self, found: Sequence[tuple[Selection, Wanted | None]]) -> None:
+        """Refuse what can be refused before anything is fetched for the first of them."""
+        for chosen, _ in found:
+            check_layers(chosen)
+        for chosen, wanted in found:
+            if wanted is not None and wanted.strict:
+                self._content.check_platform(chosen, wanted)
 
     def _root(
         self, reference: Reference, resolved: Callable[[], Resolved]

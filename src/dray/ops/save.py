@@ -23,7 +23,7 @@ from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
 from dray.ops.places import open_place, read_blob
 from dray.ops.platform_check import mismatch
 from dray.ops.targets import to_directory, to_file, to_stream
-from dray.transfer.graph import MAX_NESTING, select, select_all
+from dray.transfer.graph import MAX_NESTING, Selection, check_layers, select, select_all
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from dray.model.manifest import Document
     from dray.model.platform import Platform
     from dray.ops.places import Access, Source
-    from dray.transfer.graph import Selection
 
 Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 
@@ -156,6 +155,7 @@ def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
         )
     if found.artifact is not None:
         raise Unsupported(f"this is {found.artifact}, not an image")
+    check_layers(Selection((), digest, found))
     return digest, found
 
 

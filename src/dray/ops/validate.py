@@ -247,6 +247,9 @@ class _Run:
         kind = blob.media_type.lower()
         if ".layer." not in kind and ".rootfs." not in kind:
             return
+        if (reason := mediatype.unreadable_layer(kind)) is not None:
+            self._error(f"{at}.mediaType", f"is {blob.media_type}: the layer {reason}")
+            return
         form = detect(head)
         if not kind.endswith(_ENDINGS.get(form, ())):
             self._warn(f"{at}.mediaType", f"is {blob.media_type}, the layer is {form or 'plain'}")

@@ -119,6 +119,19 @@ def select_all(
     return found
 
 
+def check_layers(chosen: Selection) -> None:
+    """Refuse an image whose layers cannot be read, by their types; raises `Unsupported`."""
+    for layer in chosen.layers:
+        reason = mediatype.unreadable_layer(layer.media_type)
+        if reason is not None:
+            raise Unsupported(
+                f"layer {layer.digest} {reason} ({layer.media_type})",
+                hint="dray has no keys: `skopeo copy --decryption-key` writes a plain copy"
+                if reason == "is encrypted"
+                else "layers are tars: plain, or packed with gzip or zstd",
+            )
+
+
 def listed(index: Index) -> Iterator[Descriptor]:
     """Yield the entries that may be images: of known types, and not attestations."""
     for entry in index.manifests:
