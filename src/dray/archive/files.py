@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import tempfile
 from typing import TYPE_CHECKING
 
 from dray.archive.known import no_archive, outside
+from dray.archive.members import Members, find
 from dray.archive.tar import MAX_HOPS, NoTar, UnsafeLink, linked, members, normal
 from dray.content.codec import decompress, detect
 from dray.content.ports import Opened
@@ -20,7 +22,7 @@ from dray.model._fields import MAX_DOCUMENT
 from dray.model.manifest import parse_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from typing import IO, Protocol
 
     from dray.archive.tar import Member
@@ -231,39 +233,28 @@ class TarFiles:
         return find(self.path, self._members, name)
 
 
-def find(path: str, found: Mapping[str, Member], name: str) -> Member:
-    """Find a file in a tar by name, through links; raises `NotFound` and `UnsafeArchive`."""
-    at = normal(name)
-    for _ in range(MAX_HOPS):
-        member = found.get(at)
-        if member is None:
-            through = "" if at == name else f" ({name} is a link to it)"
-            raise NotFound(f"{path}: there is no {at} in it{through}")
-        if member.link is None:
-            return member
-        at = member.link
-    raise UnsafeArchive("links that lead to links without end", member=name)
-
-
-def keep(found: dict[str, Member], member: Member) -> None:
-    """Remember a file or link of a tar; one that is there twice means two things."""
-    if member.name in found:
-        raise UnsafeArchive("appears twice in the archive", member=member.name)
-    if member.offset is not None or member.link is not None:
-        found[member.name] = member
-
-
 def _index(path: str, file: int, cancel: CancelToken) -> tuple[dict[str, Member], bool]:
     """Find all files and links of a tar, and whether it has the marker of its end."""
-    found: dict[str, Member] = {}
+    found = Members()
     source = _Seekable(file)
+
+    def digest(member: Member) -> str:
+        stream = _Range(os.dup(file), member.offset or 0, (member.offset or 0) + member.size)
+        with contextlib.closing(stream):
+            hasher = hashlib.sha256()
+            while data := stream.read1(_CHUNK):
+                cancel.check()
+                hasher.update(data)
+        return hasher.hexdigest()
+
     try:
         for member in members(source):
             cancel.check()
-            keep(found, member)
+            found.add(member)
     except UnsafeLink as error:
-        raise outside(path, found, error) from None
-    return found, source.ended
+        raise outside(path, found.found, error) from None
+    found.check(path, digest)
+    return found.found, source.ended
 
 
 class _Seekable:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from dray.archive.files import MAX_DOCUMENTS, find, keep
+from dray.archive.files import MAX_DOCUMENTS
 from dray.archive.known import IMPORT, MARKS, is_part, no_archive, outside
+from dray.archive.members import Members, find
 from dray.archive.tar import NoTar, UnsafeLink, members
 from dray.content.codec import decompress
 from dray.content.ports import blob_of
@@ -54,19 +55,22 @@ class StreamedFiles:
     def __init__(self, path: str, source: Raw, keeper: Keeper, cancel: CancelToken) -> None:
         self.path = path
         self._keeper = keeper
-        self._members: dict[str, Member] = {}
-        self._documents: dict[str, bytes] = {}
-        self._digests: dict[str, Digest] = {}
-        self._faults: dict[str, DrayError] = {}
+        # By the offsets of members; a name may stand twice.
+        self._documents: dict[int, bytes] = {}
+        self._digests: dict[int, Digest] = {}
+        self._faults: dict[int, DrayError] = {}
         self._room = MAX_DOCUMENTS
         self._marked = False  # an archive for sure
         self._others = 0
         reader = Unpacked(source, cancel)
+        found = Members()
+        self._members = found.found
         try:
             for member in members(reader):
-                keep(self._members, member)
+                found.add(member)
                 if member.offset is not None:
-                    self._take(member, reader)
+                    self._take(member, member.offset, reader)
+            found.check(path, self._known)
             self.ended = reader.ended
             reader.drain()
         except NoTar:
@@ -78,7 +82,7 @@ class StreamedFiles:
         if not reader.arrived:
             raise no_archive(path, "is empty")
 
-    def _take(self, member: Member, reader: Unpacked) -> None:
+    def _take(self, member: Member, offset: int, reader: Unpacked) -> None:
         head = reader.read(min(_HEAD, member.size))
         json = head.lstrip()[:1] in {b"{", b"["}
         text = json or member.size <= _HEAD
@@ -91,17 +95,17 @@ class StreamedFiles:
         if text and member.size <= min(MAX_DOCUMENT, self._room):
             data = head + reader.read(member.size - len(head))
             if len(data) == member.size:
-                self._documents[member.name] = data
+                self._documents[offset] = data
                 self._room -= member.size
         elif wanted:
-            self._keep(member, _Content(head, reader, member.size))
+            self._keep(member, offset, _Content(head, reader, member.size))
 
-    def _keep(self, member: Member, content: _Content) -> None:
+    def _keep(self, member: Member, offset: int, content: _Content) -> None:
         """Keep a member; one that is damaged concerns the images that need it."""
         try:
-            self._digests[member.name] = self._keeper.put(content, member.name, member.size)
+            self._digests[offset] = self._keeper.put(content, member.name, member.size)
         except IntegrityError as error:
-            self._faults[member.name] = error.within(member.name)
+            self._faults[offset] = error.within(member.name)
         else:
             content.check()
 
@@ -120,30 +124,38 @@ class StreamedFiles:
     def digest(self, name: str) -> Digest | None:
         """Return the sha256 of a file, which was computed on the way."""
         member = find(self.path, self._members, name)
-        data = self._documents.get(member.name)
-        return self._kept(member.name) if data is None else Digest.of(data)
+        return self._known(member) or self._kept(member)
 
     def open(self, name: str, offset: int = 0) -> Opened:
         """Open a file at ``offset``; raises as `size` does."""
         member = find(self.path, self._members, name)
-        data = self._documents.get(member.name)
+        data = self._documents.get(_offset(member))
         if data is not None:
             return blob_of(Descriptor.of(data, ""), data).open(offset)
-        return self._keeper.open(self._kept(member.name), member.size, offset)
+        return self._keeper.open(self._kept(member), member.size, offset)
 
-    def _kept(self, name: str) -> Digest:
-        if name in self._faults:
-            raise self._faults[name].within(self.path)
-        digest = self._digests.get(name)
+    def _known(self, member: Member) -> Digest | None:
+        data = self._documents.get(_offset(member))
+        return self._digests.get(_offset(member)) if data is None else Digest.of(data)
+
+    def _kept(self, member: Member) -> Digest:
+        if (fault := self._faults.get(_offset(member))) is not None:
+            raise fault.within(self.path)
+        digest = self._digests.get(_offset(member))
         if digest is None:
             raise Unsupported(
-                f"{self.path}: {name} stands before what leads to it, not called like a layer",
+                f"{self.path}: {member.name} stands before what leads to it,"
+                " not called like a layer",
                 hint="it can be read from a file that is not compressed",
             )
         return digest
 
     def close(self) -> None:
         """Do nothing: what was kept is the caller's."""
+
+
+def _offset(member: Member) -> int:
+    return -1 if member.offset is None else member.offset
 
 
 class Unpacked:
