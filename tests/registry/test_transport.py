@@ -20,7 +20,8 @@ from dray.registry.connections import Operation, Route, Timeouts
 from dray.registry.hosts import Endpoint
 from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
-from dray.registry.session import Call, Session
+from dray.registry.requester import Call
+from dray.registry.session import Session
 from dray.registry.transport import Exchange, Request, Response, Transport
 from dray.testing import (
     Chunked,

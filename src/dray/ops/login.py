@@ -11,7 +11,7 @@ from dray.registry import logins
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.credentials import CredentialStore
 from dray.registry.logins import Key
-from dray.registry.session import Call
+from dray.registry.requester import Call
 
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken

@@ -10,7 +10,7 @@ import dray
 from dray.errors import Cancelled, Denied, DrayError, Unauthorized
 from dray.model import mediatype
 from dray.model.reference import Reference
-from dray.registry.session import Call
+from dray.registry.requester import Call
 
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken

@@ -27,7 +27,7 @@ _SHOWN = 300  # characters of a registry's words that an error quotes
 
 def failure(response: Response, body: bytes, what: str, host: str, *, scope: str = "") -> DrayError:
     """Make the exception for an answer that is not success; ``what`` was asked for."""
-    codes, said = _read_errors(body)
+    _, said = _read_errors(body)
     status = response.status
     said = _without_secrets(said, response.request)
     text = f"{status} {said}" if said else str(status)
@@ -45,16 +45,24 @@ def failure(response: Response, body: bytes, what: str, host: str, *, scope: str
                 retry_after=retry_after(response.header("Retry-After")),
             )
         case _:
-            return RegistryError(
-                f"{what}: {response.request.method} {response.url} was answered by {text}",
-                status=status,
-                method=response.request.method,
-                url=response.url,
-                codes=codes,
-                retry_after=retry_after(response.header("Retry-After")),
-                transient=status in _TRANSIENT,
-                hint=_PORTAL if status == _LOGIN_REQUIRED else "",
-            )
+            return unexpected(response, body, what)
+
+
+def unexpected(response: Response, body: bytes, what: str) -> RegistryError:
+    """Make the exception for a status that says nothing about ``what`` was asked for."""
+    codes, said = _read_errors(body)
+    said = _without_secrets(said, response.request)
+    text = f"{response.status} {said}" if said else str(response.status)
+    return RegistryError(
+        f"{what}: {response.request.method} {response.url} was answered by {text}",
+        status=response.status,
+        method=response.request.method,
+        url=response.url,
+        codes=codes,
+        retry_after=retry_after(response.header("Retry-After")),
+        transient=response.status in _TRANSIENT,
+        hint=_PORTAL if response.status == _LOGIN_REQUIRED else "",
+    )
 
 
 def _read_errors(body: bytes) -> tuple[list[str], str]:

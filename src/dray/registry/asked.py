@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class Asked(Record):
     """What an answer has to fit: an endpoint at ``address``, a repository and scope there.
 
-    ``challenges`` are the ``WWW-Authenticate`` headers; ``repository`` and ``scope`` are "" where
-    it is about the host alone.
+    ``peer`` is the address that was connected to, "" if a proxy did; ``challenges`` are the
+    ``WWW-Authenticate`` headers; ``repository`` and ``scope`` are "" where it is about the host
+    alone.
     """
 
     endpoint: Endpoint
     address: str
+    peer: str
     repository: str
     scope: str
     challenges: Sequence[str]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from dray.errors import NetworkError
+from dray.registry.redirect import KEEP_METHOD, origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +48,25 @@ class TokenRequest:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it carries credentials: a password, or an identity token."""
+        return self.body is not None or "Authorization" in self.headers
+
+    def redirected(self, status: int, there: str) -> TokenRequest:
+        """Return the request that follows a redirect, as clients in Go send it.
+
+        A POST becomes a GET without its body, except after 307 and 308. Credentials in a
+        header stay within one scheme, host and port; `is_secret` tells whether a body has any.
+        """
+        headers = dict(self.headers)
+        if origin(there) != origin(self.url):
+            headers.pop("Authorization", None)
+        if self.body is None or status in KEEP_METHOD:
+            return TokenRequest(there, headers, self.body)
+        headers.pop("Content-Type", None)
+        return TokenRequest(there, headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +124,12 @@ def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def choose(challenges: Sequence[Challenge], credentials: Credentials | None) -> Challenge | None:
-    """Return the challenge to answer: a token's if there is one, else a password's."""
-    for challenge in challenges:
-        if challenge.scheme == "bearer" and challenge.get("realm"):
-            return challenge
+def order(challenges: Sequence[Challenge], credentials: Credentials | None) -> list[Challenge]:
+    """Return the challenges that can be answered, in order: tokens first, then a password."""
+    found = [one for one in challenges if one.scheme == "bearer" and one.get("realm")]
     if credentials is not None and credentials.username:
-        for challenge in challenges:
-            if challenge.scheme == "basic":
-                return challenge
-    return None
+        found += [one for one in challenges if one.scheme == "basic"][:1]
+    return found
 
 
 def describe(headers: Iterable[str]) -> str:
@@ -176,38 +190,3 @@ def parse_token(raw: bytes, host: str) -> Token:
     if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 2**31:
         life = DEFAULT_LIFE
     return Token(value, max(float(life), LEAST_LIFE) - SLACK)
-
-
-def realm_problem(registry: str, realm: str) -> str | None:
-    """Tell why credentials for ``registry`` must not be taken to ``realm`` (both are URLs).
-
-    A realm is the registry's word alone. It may name another host, as Docker Hub's does, but
-    neither leave TLS nor point from a public address into a private network.
-    """
-    try:
-        here, there = urlsplit(registry), urlsplit(realm)
-        host, _ = there.hostname, there.port
-    except ValueError:
-        return "is not an address"
-    if there.scheme not in {"http", "https"} or not host:
-        return "is not an http or https address"
-    if here.scheme == "https" and there.scheme == "http":
-        return "leaves TLS"
-    if is_private(host) and not is_private(here.hostname or ""):
-        return "points into a private network"
-    return None
-
-
-def is_private(host: str) -> bool:
-    """Tell whether a host is written as an address that the public network does not route."""
-    host = host.rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        pass
-    try:  # 127.1, 0x7f000001 and the like are addresses to those who connect
-        return not ipaddress.IPv4Address(socket.inet_aton(host)).is_global
-    except OSError:
-        return False

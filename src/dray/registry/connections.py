@@ -52,6 +52,10 @@ class Unreached(OSError):
     """Nobody was connected to; its cause says why."""
 
 
+class PrivatePeer(OSError):
+    """The peer's address is private, and the request is for public addresses alone."""
+
+
 class ProxyFailed(OSError):
     """The proxy was not reached, or not as the one that it should be; its cause says why."""
 
@@ -63,8 +67,9 @@ class ProxyFailed(OSError):
 class Operation:
     """What one request blocks on, for as long as it is under way."""
 
-    def __init__(self, cancel: CancelToken) -> None:
+    def __init__(self, cancel: CancelToken, *, public_only: bool = False) -> None:
         self.cancel = cancel
+        self._public_only = public_only
         self._watched: socket.socket | None = None
         self._forget: Callable[[], None] | None = None
 
@@ -74,6 +79,14 @@ class Operation:
             self.finish()
             self._watched = wake
             self._forget = self.cancel.on_cancel(lambda: _shut_down(wake))
+
+    def check_peer(self, address: str) -> None:
+        """Raise `PrivatePeer` if the request must not be sent to an address."""
+        if self._public_only:
+            from dray.registry.realm import is_private
+
+            if is_private(address):
+                raise PrivatePeer(address)
 
     def finish(self) -> None:
         """Watch no longer."""
@@ -103,6 +116,7 @@ class Connection(http.client.HTTPConnection):
         self._route = route
         self._operation: Operation | None = None
         self._wake: socket.socket | None = None
+        self.peer = ""  # the address connected to; empty behind a proxy, which looks names up
 
     def use(self, operation: Operation) -> None:
         """Be there for an operation: connect, unless that has been done."""
@@ -111,12 +125,14 @@ class Connection(http.client.HTTPConnection):
             self.connect()
         elif self._wake is not None:
             operation.watch(self._wake)
+        operation.check_peer(self.peer)
 
     def connect(self) -> None:
         """Go the whole way; on an error the connection is to be retired."""
         route = self._route
         if route.proxy is None:
             self.sock = self._dial(self.host, self.port)
+            self.peer = self.sock.getpeername()[0]
         else:
             self._reach(route.proxy, route.proxy_context)
         if route.context is not None:

@@ -1,63 +1,121 @@
-"""Who we are to an endpoint: the credentials for it, and the tokens that they buy.
+"""The credentials for an endpoint, and the authorizations that they buy.
 
-Loaded with the first registry that wants to know who is asking.
+Loaded with the first registry that asks for credentials.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dray.errors import Unauthorized
-from dray.registry.tokens import Tokens
+from dray.errors import Cancelled, DrayError, Unauthorized
+from dray.model.record import Record
+from dray.registry import auth
+from dray.registry.tokens import Tokens, Withheld
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dray.content.cancel import CancelToken
     from dray.registry.asked import Asked
-    from dray.registry.certificates import Tls
     from dray.registry.credentials import Credentials, CredentialStore
-    from dray.registry.hosts import Endpoint
-    from dray.registry.transport import Transport
+    from dray.registry.requester import Requester
+
+MAX_ATTEMPTS = 5  # authorizations for one call, whatever challenges come
+_MOST = {"bearer": 2, "basic": 2}  # authorizations from one challenge for one call
+
+
+class Authorization(Record):
+    """The value of a header; ``secret`` tells whether credentials are behind it."""
+
+    header: str
+    secret: bool
+
+    def __repr__(self) -> str:
+        return f"Authorization(secret={self.secret})"
 
 
 class Identity:
-    """Answers registries that ask who we are. Thread-safe."""
+    """Finds credentials, and turns them into headers. Thread-safe."""
 
-    def __init__(
-        self,
-        store: CredentialStore,
-        transport: Transport,
-        tls: Callable[[Endpoint, str], Tls],
-    ) -> None:
+    def __init__(self, store: CredentialStore, requester: Requester) -> None:
         self._store = store
-        self._tokens = Tokens(transport, tls)
+        self._tokens = Tokens(requester)
 
-    def header(self, asked: Asked, refused: str | None, cancel: CancelToken) -> str | None:
-        """Return an ``Authorization`` other than ``refused``, or None if there is none to try.
-
-        Credentials that are refused are looked for again: a helper may give others by now.
-        Raises `Unauthorized` where the token server refuses or must not be asked.
-        """
-        credentials = self._find(asked, cancel)
-        if credentials is not None and refused == credentials.basic:
-            credentials = self._others(asked, credentials, cancel) or credentials
-        try:
-            return self._tokens.header(asked, credentials, refused, cancel)
-        except Unauthorized:
-            others = credentials and self._others(asked, credentials, cancel)
-            if others is None:
-                raise
-            return self._tokens.header(asked, others, refused, cancel)
-
-    def _find(self, asked: Asked, cancel: CancelToken) -> Credentials | None:
+    def find(self, asked: Asked, cancel: CancelToken) -> Credentials | None:
+        """Return the credentials for an endpoint and a repository there."""
         endpoint = asked.endpoint
         return self._store.find(endpoint.name, asked.repository, own=endpoint.own, cancel=cancel)
 
-    def _others(
-        self, asked: Asked, refused: Credentials, cancel: CancelToken
-    ) -> Credentials | None:
-        """Look again; None where it is still the same."""
+    def renewed(self, asked: Asked, old: Credentials, cancel: CancelToken) -> Credentials | None:
+        """Look again: a helper may give others by now. Returns None if they are the same."""
         self._store.forget()
-        found = self._find(asked, cancel)
-        return None if found == refused else found
+        found = self.find(asked, cancel)
+        return None if found == old else found
+
+    def header(
+        self,
+        asked: Asked,
+        challenge: auth.Challenge,
+        credentials: Credentials | None,
+        refused: str | None,
+        cancel: CancelToken,
+    ) -> str:
+        """Return the answer to a challenge; raises `DrayError` if there is none."""
+        if challenge.scheme == "basic":
+            assert credentials is not None  # noqa: S101 - see `auth.order`
+            if refused == credentials.basic:
+                credentials = self.renewed(asked, credentials, cancel) or credentials
+            return credentials.basic
+        try:
+            return self._tokens.header(asked, challenge, credentials, refused, cancel)
+        except Unauthorized:
+            others = credentials and self.renewed(asked, credentials, cancel)
+            if others is None:
+                raise
+            return self._tokens.header(asked, challenge, others, refused, cancel)
+
+
+class Attempts:
+    """The authorizations to try for one call, one after the other.
+
+    ``last`` is the one that was given last. ``problem`` is why a challenge could not be
+    answered: a token server that does not answer, say. The next challenge is tried then.
+    """
+
+    def __init__(self, identity: Identity, cancel: CancelToken) -> None:
+        self._identity = identity
+        self._cancel = cancel
+        self._given: list[str] = []
+        self._counts: dict[tuple[str, str], int] = {}
+        self.last: Authorization | None = None
+        self.problem: DrayError | None = None
+
+    def next(self, asked: Asked) -> Authorization | None:
+        """Return an authorization that was not given before; None if there is no other.
+
+        Raises `Unauthorized` where a token server refuses the credentials.
+        """
+        credentials = self._identity.find(asked, self._cancel)
+        for challenge in auth.order(auth.parse_challenges(asked.challenges), credentials):
+            header = self._answer(asked, challenge, credentials)
+            if header is not None and header not in self._given:
+                self._given.append(header)
+                self.last = Authorization(header, credentials is not None)
+                return self.last
+        return None
+
+    def _answer(
+        self, asked: Asked, challenge: auth.Challenge, credentials: Credentials | None
+    ) -> str | None:
+        key = challenge.scheme, challenge.get("realm")
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        if count > _MOST[challenge.scheme] or len(self._given) >= MAX_ATTEMPTS:
+            return None
+        refused = self._given[-1] if self._given else None
+        try:
+            return self._identity.header(asked, challenge, credentials, refused, self._cancel)
+        except (Cancelled, Unauthorized):
+            raise
+        except (DrayError, Withheld) as error:
+            self._counts[key] = _MOST[challenge.scheme]
+            problem = error.error if isinstance(error, Withheld) else error
+            self.problem = self.problem or problem
+            return None

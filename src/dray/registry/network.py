@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dray.errors import DrayError, NetworkError
-from dray.registry.connections import ProxyFailed, Unreached
-from dray.registry.transport import NoTls
+from dray.registry.connections import PrivatePeer, ProxyFailed, Unreached
+from dray.registry.transport import NoTls, PrivateHost
 
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
@@ -40,11 +40,12 @@ def translated(
     if not reached:
         error = error.__cause__ or error
     match error:
-        case http.client.InvalidURL():
-            return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
-        case socket.gaierror():
-            again = error.errno == socket.EAI_AGAIN
-            return NetworkError(f"{host}: no such host", host=host, transient=again)
+        case http.client.InvalidURL() | socket.gaierror():
+            return _no_host(error, host)
+        case PrivatePeer():
+            return PrivateHost(
+                f"{host}: has the private address {error}", host=host, transient=False
+            )
         case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
             return _tls_failure(error, host)
         case TimeoutError():
@@ -53,6 +54,30 @@ def translated(
             return _not_there(error, request, host, proxy)
         case _:
             return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
+
+
+def was_dropped(error: NetworkError) -> bool:
+    """Return whether a peer was connected to, and closed the connection without an answer."""
+    cause = error.__cause__
+    other = Unreached | ProxyFailed | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror
+    return isinstance(cause, OSError | http.client.HTTPException) and not isinstance(
+        cause, other | http.client.InvalidURL
+    )
+
+
+def spoke_tls(error: NetworkError) -> bool:
+    """Return whether a peer speaks TLS, but not with us: its certificate does not hold, say."""
+    early = ssl.SSLEOFError | ssl.SSLZeroReturnError
+    cause = error.__cause__
+    failed = isinstance(cause, ssl.SSLError) and not isinstance(cause, early)
+    return failed and type(error) is not NoTls
+
+
+def _no_host(error: http.client.InvalidURL | socket.gaierror, host: str) -> NetworkError:
+    if isinstance(error, http.client.InvalidURL):
+        return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
+    again = error.errno == socket.EAI_AGAIN
+    return NetworkError(f"{host}: no such host", host=host, transient=again)
 
 
 def _not_there(

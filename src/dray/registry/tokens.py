@@ -1,6 +1,6 @@
 """Tokens of one client: fetched when asked for, once for each host and scope, kept until old.
 
-Loaded with the first registry that wants to know who is asking.
+Loaded with the first registry that asks for credentials.
 """
 
 from __future__ import annotations
@@ -8,69 +8,74 @@ from __future__ import annotations
 import threading
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from dray.errors import DrayError, Unauthorized
+from dray.errors import DrayError, NetworkError, Unauthorized
 from dray.registry import auth
-from dray.registry.answers import failure
-from dray.registry.transport import Request
+from dray.registry.answers import failure, unexpected
+from dray.registry.realm import address_problem, is_private, leaves_tls
+from dray.registry.redirect import MAX_REDIRECTS, STATUSES, origin, target
+from dray.registry.transport import PrivateHost, Request, public_url
 from dray.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dray.content.cancel import CancelToken
     from dray.registry.asked import Asked
-    from dray.registry.certificates import Tls
     from dray.registry.credentials import Credentials
-    from dray.registry.hosts import Endpoint
-    from dray.registry.transport import Transport
+    from dray.registry.requester import Requester
+    from dray.registry.transport import Response
 
-_BAD_REQUEST = 400
+_OK = 200
+_ABOUT_CREDENTIALS = {401, 403, 429}
+_NOT_SENT = "no credentials were sent there"
+
+
+class Withheld(Exception):
+    """A token server was not asked: it cannot be, or credentials must not go there."""
+
+    def __init__(self, error: Unauthorized) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Tokens:
-    """Answers challenges. Thread-safe."""
+    """Fetches and keeps tokens. Thread-safe."""
 
-    def __init__(self, transport: Transport, tls: Callable[[Endpoint, str], Tls]) -> None:
-        self._transport = transport
-        self._tls = tls
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, str], threading.Lock] = {}
-        self._tokens: dict[tuple[str, str], tuple[auth.Token, float]] = {}
+        self._tokens: dict[tuple[str, str, str], tuple[auth.Token, float]] = {}
 
     def header(
         self,
         asked: Asked,
+        challenge: auth.Challenge,
         credentials: Credentials | None,
         refused: str | None,
         cancel: CancelToken,
-    ) -> str | None:
-        """Return an ``Authorization`` other than ``refused``, or None if there is none to try.
+    ) -> str:
+        """Return an ``Authorization`` other than ``refused``.
 
-        However many threads ask at once, a token is fetched once. Raises `Unauthorized` where
-        the token server refuses or must not be asked.
+        However many threads ask at once, a token is fetched once. The scope that a challenge
+        names is asked for too, if a token without it was refused. Raises `Unauthorized` where
+        the token server refuses, `Withheld` where credentials must not go there.
         """
-        parsed = auth.parse_challenges(asked.challenges)
-        challenge = auth.choose(parsed, credentials)
-        if challenge is None:
-            return None
-        if challenge.scheme == "basic":
-            return credentials.basic if credentials is not None else None
-        scope = asked.scope
-        scopes = [scope] if scope else []
-        if refused is not None and (more := _insufficient(parsed)) not in {"", scope}:
-            scopes.append(more)
-        key = (asked.endpoint.host, scope)
+        scopes = asked.scope.split()
+        if refused is not None:
+            scopes += [one for one in challenge.get("scope").split() if one not in scopes]
+        key = (asked.endpoint.host, asked.scope)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         while not lock.acquire(timeout=0.05):
-            cancel.check()  # somebody else is fetching the token, and may be at it for long
+            cancel.check()  # another thread is fetching the token, which may take long
+        kept = (*key, challenge.get("realm"))
         try:
-            token, expires = self._tokens.get(key, (None, 0.0))
+            token, expires = self._tokens.get(kept, (None, 0.0))
             if token is not None and token.header != refused and time.monotonic() < expires:
                 return token.header
             token = self._fetch(asked, challenge, scopes, credentials, cancel)
-            self._tokens[key] = (token, time.monotonic() + token.life)
+            self._tokens[kept] = (token, time.monotonic() + token.life)
             return token.header
         finally:
             lock.release()
@@ -83,40 +88,98 @@ class Tokens:
         credentials: Credentials | None,
         cancel: CancelToken,
     ) -> auth.Token:
-        endpoint = asked.endpoint
-        problem = auth.realm_problem(asked.address, challenge.get("realm"))
+        name = asked.endpoint.name
+        problem = address_problem(challenge.get("realm"))
         if problem is not None:
-            raise Unauthorized(
-                f"{endpoint.name}: sends to a token server that {problem}; it was not asked",
-                host=endpoint.name,
-                scope=" ".join(scopes),
+            raise _withheld(
+                asked,
+                f"{problem}; it was not asked",
+                "the registry has to name one like https://HOST/token in WWW-Authenticate",
             )
-        wanted = auth.token_request(challenge, scopes, credentials)
+
+        # Once: the caller tries again for what the token is wanted for, and tells of it.
+        response = self._ask(asked, auth.token_request(challenge, scopes, credentials), cancel)
+        raw = response.read(auth.MAX_TOKEN)
+        what = f"{name}: its token server"
+        if response.status in _ABOUT_CREDENTIALS:
+            raise failure(response, raw, what, name, scope=" ".join(scopes))
+        if not _OK <= response.status < _OK + 100:
+            raise unexpected(response, raw, what)
+        refuse_page(response, raw, what, "a token")
+        try:
+            return auth.parse_token(raw, name)
+        except DrayError as error:
+            error.transient = error.transient or not response.framed
+            raise
+
+    def _ask(self, asked: Asked, wanted: auth.TokenRequest, cancel: CancelToken) -> Response:
+        """Send a request for a token and follow redirects."""
+        name = asked.endpoint.name
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._send(asked, wanted, cancel)
+            if response.status not in STATUSES or not response.header("Location"):
+                return response
+            response.drain()
+            there = target(wanted.url, response.header("Location"))
+            if there is None:
+                break
+            following = wanted.redirected(response.status, there)
+            if following.body is not None and origin(there) != origin(wanted.url):
+                raise _withheld(
+                    asked,
+                    f"redirects to another host ({public_url(there)}); {_NOT_SENT}",
+                    "the registry has to name that address in WWW-Authenticate itself",
+                )
+            wanted = following
+        raise NetworkError(
+            f"{name}: its token server redirects in a circle or to no usable address",
+            host=name,
+            transient=False,
+        )
+
+    def _send(self, asked: Asked, wanted: auth.TokenRequest, cancel: CancelToken) -> Response:
+        """Send one request, with credentials only where they may travel."""
+        secret = wanted.is_secret and asked.endpoint.tls.verify
+        if secret and leaves_tls(asked.address, wanted.url):
+            said = f"leaves TLS ({public_url(wanted.url)}); {_NOT_SENT}"
+            raise _withheld(asked, said, "to send them all the same: --insecure")
+        public_only = secret and not _trusts_private(asked)
+        if public_only and is_private(urlsplit(wanted.url).hostname or ""):
+            raise _private(asked, wanted.url)
         request = Request(
             "GET" if wanted.body is None else "POST",
             wanted.url,
             wanted.headers,
             wanted.body,
-            self._tls(endpoint, wanted.url),
+            self._requester.tls(asked.endpoint, wanted.url),
+            public_only,
         )
-
-        # Once: whoever wants the token tries again for what it is wanted for, and tells of it.
-        response = self._transport.send(request, cancel)
-        raw = response.read(auth.MAX_TOKEN)
-        if response.status >= _BAD_REQUEST:
-            what = f"{endpoint.name}: its token server"
-            raise failure(response, raw, what, endpoint.name, scope=" ".join(scopes))
-        refuse_page(response, raw, f"{endpoint.name}: its token server", "a token")
         try:
-            return auth.parse_token(raw, endpoint.name)
-        except DrayError as error:
-            error.transient = error.transient or not response.framed
-            raise
+            return self._requester.transport.send(request, cancel)
+        except PrivateHost:
+            raise _private(asked, wanted.url) from None
 
 
-def _insufficient(challenges: list[auth.Challenge]) -> str:
-    """Return the scope that a token was too weak for (RFC 6750, 3.1)."""
-    for challenge in challenges:
-        if challenge.get("error") == "insufficient_scope":
-            return challenge.get("scope")
-    return ""
+def _trusts_private(asked: Asked) -> bool:
+    """Return whether a registry may have credentials sent to a private address.
+
+    A company's registry and its token server often both have one, behind public names. Where a
+    proxy connected to the registry, its name is all there is to judge.
+    """
+    peer = asked.peer or urlsplit(asked.address).hostname or ""
+    return asked.endpoint.settings.private_realm or is_private(peer)
+
+
+def _private(asked: Asked, url: str) -> Withheld:
+    return _withheld(
+        asked,
+        f"is in a private network, and the registry is not ({public_url(url)}); {_NOT_SENT}",
+        "to send them all the same: private-realm = true in hosts.toml, "
+        f'in the table ["{asked.endpoint.name}"]; or --insecure',
+    )
+
+
+def _withheld(asked: Asked, problem: str, hint: str) -> Withheld:
+    name = asked.endpoint.name
+    said = f"{name}: its token server {problem}"
+    return Withheld(Unauthorized(said, host=name, scope=asked.scope, hint=hint))

@@ -40,14 +40,23 @@ class NoTls(NetworkError):
     """The peer does not speak TLS, or is not there where TLS would be spoken."""
 
 
+class PrivateHost(NetworkError):
+    """The peer has a private address, and the request is ``public_only``."""
+
+
 class Request(Record):
-    """What to send, and how to meet the peer where the address is https."""
+    """What to send, and how to meet the peer where the address is https.
+
+    ``public_only``: it is not sent to a peer with a private address. Behind a proxy this is not
+    checked, because the proxy looks the name up and connects.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = {}
     body: bytes | None = None
     tls: Tls = Tls()
+    public_only: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {public_url(self.url)}>"
@@ -86,6 +95,11 @@ class Response:
     def url(self) -> str:
         """The address, without what may be secret in it."""
         return public_url(self.request.url)
+
+    @property
+    def peer(self) -> str:
+        """The address that was connected to; empty behind a proxy."""
+        return self._taken.connection.peer
 
     @property
     def framed(self) -> bool:
@@ -178,10 +192,11 @@ class Transport:
     def send(self, request: Request, cancel: CancelToken) -> Response:
         """Send a request and wait for the head of its answer; redirects are not followed.
 
-        Raises `NetworkError` if there is none, `Cancelled` as soon as ``cancel`` says so.
+        Raises `NetworkError` if there is none, `PrivateHost` before a ``public_only`` request
+        is sent to a private address, `Cancelled` as soon as ``cancel`` says so.
         """
         cancel.check()
-        operation = Operation(cancel)
+        operation = Operation(cancel, public_only=request.public_only)
         started = time.monotonic()
         proxy: Proxy | None = None
         try:

@@ -14,7 +14,7 @@ from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR, failure
-from dray.registry.session import Call
+from dray.registry.requester import Call
 from dray.registry.transport import VISIBLE, public_url
 from dray.registry.web_page import PageWatch, refuse_page
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from dray.testing._behaviours import BEHAVIOURS, Behaviour
 from dray.testing._grants import Access, Grants, basic_credentials
 from dray.testing._http import HttpServer
 from dray.testing._messages import Reply, Request, error_reply, json_reply, narrow
@@ -45,7 +46,8 @@ class FakeRegistry(HttpServer):
     or, with True, to `storage`, a second server with the same blobs.  `redirect_uses` is how often
     an address that was given out works there: later it answers 403, as object storage does when a
     signature has expired.  `page_size` bounds the pages of lists.  `tls` names a certificate chain
-    and a key; `client_ca` asks clients for one too.
+    and a key; `client_ca` asks clients for one too.  `behaviour` names a registry whose ways are
+    taken on: ``harbor`` and ``artifactory`` answer 404 to strangers, ``keppel`` 403.
 
     `blobs` may be changed at will: digest to bytes, or to a path for what is too big for memory.
     """
@@ -64,8 +66,10 @@ class FakeRegistry(HttpServer):
         referrers: bool = False,
         tls: tuple[Path | str, Path | str] | None = None,
         client_ca: Path | str | None = None,
+        behaviour: Literal["artifactory", "harbor", "keppel"] | None = None,
     ) -> None:
         super().__init__(tls=tls, client_ca=client_ca)
+        self._behaviour = BEHAVIOURS[behaviour] if behaviour else Behaviour()
         self.blobs: dict[str, bytes | Path] = {}
         self.manifests: dict[str, dict[str, tuple[bytes, str]]] = {}
         self.tags: dict[str, dict[str, str]] = {}
@@ -196,7 +200,7 @@ class FakeRegistry(HttpServer):
             return error_reply(405, "UNSUPPORTED")
         if request.path.startswith("/storage/"):
             return self._stored(request, request.path.removeprefix("/storage/"))
-        reply = self._api(request)
+        reply = self._behaviour.shape(request, self._api(request))
         reply.headers.setdefault("Docker-Distribution-Api-Version", "registry/2.0")
         return reply
 

@@ -1,0 +1,321 @@
+"""Registries that tell strangers that what is private does not exist."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from dray import Client, Denied, NotFound, Store, Unauthorized
+from dray.testing import (
+    Answer,
+    Distribution,
+    DropHeader,
+    FakeRegistry,
+    Fault,
+    build_image,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
+PASSWORD = "topsecret-password"
+BASIC = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+WAYS: list[Any] = ["artifactory", "harbor", "keppel"]
+Way = Literal["artifactory", "harbor", "keppel"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_machine(environment: dict[str, str]) -> None:
+    assert environment
+
+
+def registry_of(way: Way | None, *, tokens: bool, **more: Any) -> FakeRegistry:
+    registry = FakeRegistry(users={"me": PASSWORD}, tokens=tokens, behaviour=way, **more)
+    registry.add_image("app", IMAGE, "t")
+    registry.add_image("other", IMAGE, "t")
+    return registry
+
+
+def client(store: Store, credentials: tuple[str, str] | None = ("me", PASSWORD)) -> Client:
+    return Client(store=store, credentials=credentials, retries=1)
+
+
+def paths(registry: FakeRegistry) -> list[str]:
+    return [request.path for request in registry.requests]
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda asking, name: asking.pull(f"{name}:t"),
+        lambda asking, name: asking.pull(f"{name}@{IMAGE.digest}"),
+        lambda asking, name: asking.digest(f"{name}:t"),
+        lambda asking, name: asking.manifest(f"{name}:t"),
+        lambda asking, name: list(asking.tags(name)),
+        lambda asking, name: list(asking.referrers(f"{name}:t")),
+        lambda asking, name: asking.inspect(f"{name}:t"),
+    ],
+    ids=["pull", "pull-digest", "digest", "manifest", "tags", "referrers", "inspect"],
+)
+def test_what_is_hidden_from_strangers_is_asked_for_with_credentials(
+    store: Store, way: Way, ask: Callable[[Client, str], Any], *, tokens: bool
+):
+    """SPEC: "answers 404 or 403 without a challenge to strangers, and credentials are known"."""
+    with registry_of(way, tokens=tokens) as registry, client(store) as asking:
+        ask(asking, f"{registry.host}/app")
+        assert paths(registry).count("/v2/") == 1
+        registry.clear()
+        asking.digest(f"{registry.host}/other:t")
+        # The host is known to hide things: the next call goes with credentials at once.
+        assert "/v2/" not in paths(registry)
+        assert all(request.status == 200 for request in registry.requests)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_blob_alone_may_be_hidden(store: Store, status: int):
+    with FakeRegistry() as registry, client(store) as asking:
+        registry.add_image("app", IMAGE, "t")
+        registry.inject(Fault(Answer(status), path="/blobs/", times=1))
+        challenge = {"WWW-Authenticate": 'Basic realm="r"'}
+        registry.inject(Fault(Answer(401, challenge), path="/v2/$"))
+        asking.pull(f"{registry.host}/app:t")
+        again = [r for r in registry.requests if "/blobs/" in r.path and r.status == 200]
+        assert BASIC in [request.headers.get("authorization") for request in again]
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+@pytest.mark.parametrize("way", WAYS)
+def test_strangers_are_told_what_the_registry_says(store: Store, way: Way, *, tokens: bool):
+    error = Denied if way == "keppel" else NotFound
+    with registry_of(way, tokens=tokens) as registry, client(store, None) as asking:
+        with pytest.raises(error):
+            asking.manifest(f"{registry.host}/app:t")
+        # Without credentials there is no other request.
+        assert paths(registry) == ["/v2/app/manifests/t"]
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_does_not_exist_is_believed_when_it_was_asked_for_with_credentials(
+    store: Store, way: Way, *, tokens: bool
+):
+    with registry_of(way, tokens=tokens) as registry, client(store) as asking:
+        with pytest.raises(NotFound):
+            asking.manifest(f"{registry.host}/app:none")
+        assert paths(registry).count("/v2/app/manifests/none") == 2
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+def test_a_wrong_password_is_what_is_reported(store: Store, *, tokens: bool):
+    with (
+        registry_of("harbor", tokens=tokens) as registry,
+        client(store, ("me", "wrong")) as asking,
+        pytest.raises(Unauthorized) as caught,
+    ):
+        asking.manifest(f"{registry.host}/app:t")
+    assert "not good" in caught.value.hint
+
+
+def test_a_registry_without_a_challenge_is_asked_for_one_once(store: Store):
+    """One that is open to all has nothing to hide: a 404 costs one request more there."""
+    with FakeRegistry() as registry, client(store) as asking:
+        registry.add_image("app", IMAGE, "t")
+        for _ in range(3):
+            with pytest.raises(NotFound):
+                asking.manifest(f"{registry.host}/app:none")
+        assert paths(registry).count("/v2/") == 1
+        assert len(registry.requests) == 1 + 3 * 2
+
+
+def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed(store: Store):
+    """Artifactory with anonymous access on: ``/v2/`` is open, and private things are 404."""
+    with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
+        registry.add_image("app", IMAGE, "t")
+        registry.inject(Fault(Answer(200, {}, b"{}"), path="/v2/$"))
+        with client(store) as asking:
+            asking.pull(f"{registry.host}/app:t")
+            registry.clear()
+            asking.digest(f"{registry.host}/app:t")
+        assert {request.headers.get("authorization") for request in registry.requests} == {BASIC}
+
+
+def test_a_password_that_was_not_asked_for_does_not_hide_a_404(store: Store):
+    with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
+        registry.add_image("app", IMAGE, "t")
+        registry.inject(Fault(Answer(200, {}, b"{}"), path="/v2/$"))
+        with client(store, ("me", "wrong")) as asking, pytest.raises(NotFound):
+            asking.manifest(f"{registry.host}/app:t")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+def test_a_challenge_beside_another_status_than_401_is_answered(
+    store: Store, status: int, *, tokens: bool
+):
+    """RFC 6750, 3.1: a token that is too weak is answered by 403 and a challenge."""
+    with registry_of(None, tokens=tokens) as registry:
+        bearer = f'Bearer realm="{registry.url}/token",service="s"'
+        header = bearer if tokens else 'Basic realm="r"'
+        answer = Answer(status, {"WWW-Authenticate": header})
+        registry.inject(Fault(answer, path="/manifests/", times=1))
+        with client(store) as asking:
+            asking.pull(f"{registry.host}/app:t")
+        assert "/v2/" not in paths(registry)
+
+
+def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store):
+    with registry_of(None, tokens=True) as registry:
+        registry.inject(Fault(DropHeader("WWW-Authenticate"), path="/manifests/"))
+        with client(store) as asking:
+            asking.pull(f"{registry.host}/app:t")
+        assert paths(registry).count("/v2/") == 1
+
+
+def test_a_root_that_fails_for_a_while_is_no_answer(store: Store):
+    with registry_of("harbor", tokens=False) as registry:
+        registry.inject(Fault(Answer(503), path="/v2/$", times=1))
+        with Client(store=store, credentials=("me", PASSWORD), retries=3) as asking:
+            asking.pull(f"{registry.host}/app:t")
+
+
+def test_storage_that_says_403_is_not_asked_who_it_is(store: Store):
+    """A signed address that has expired is no hidden image."""
+    with registry_of(None, tokens=True, redirect_blobs_to=True, redirect_uses=0) as registry:
+        with client(store) as asking, pytest.raises(Denied):
+            asking.pull(f"{registry.host}/app:t")
+        assert registry.storage is not None
+        assert all("authorization" not in r.headers for r in registry.storage.requests)
+        assert "/v2/" not in paths(registry)
+
+
+def test_a_mirror_may_hide_things_too(store: Store, tmp_path: Path):
+    """Its credentials are those that files have for it; those of the caller are not for it."""
+    with registry_of("harbor", tokens=True) as mirror, FakeRegistry() as registry:
+        text = (
+            f'[[registry]]\nprefix = "{registry.host}"\nlocation = "{registry.host}"\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}"\n'
+        )
+        conf, auth = tmp_path / "registries.conf", tmp_path / "auth.json"
+        conf.write_text(text)
+        encoded = BASIC.removeprefix("Basic ")
+        auth.write_text(json.dumps({"auths": {mirror.host: {"auth": encoded}}}))
+        with Client(store=store, registries_conf=conf, authfile=auth, retries=1) as asking:
+            asking.pull(f"{registry.host}/app:t")
+        assert registry.requests == []
+        mirror.clear()
+        with (
+            Client(
+                store=store, registries_conf=conf, credentials=("me", PASSWORD), retries=1
+            ) as asking,
+            pytest.raises(NotFound),
+        ):
+            asking.manifest(f"{registry.host}/app:t")
+        assert all("authorization" not in request.headers for request in mirror.requests)
+
+
+@pytest.mark.parametrize("broken", ["{", '{"auths": {"HOST": {"auth": "%%%"}}}'])
+def test_files_that_cannot_be_read_do_not_hide_a_404(store: Store, tmp_path: Path, broken: str):
+    with FakeRegistry() as registry:
+        registry.add_image("app", IMAGE, "t")
+        auth = tmp_path / "auth.json"
+        auth.write_text(broken.replace("HOST", registry.host))
+        with Client(store=store, authfile=auth, retries=1) as asking, pytest.raises(NotFound):
+            asking.manifest(f"{registry.host}/app:none")
+
+
+def test_a_404_after_an_anonymous_token_is_believed_without_credentials(store: Store):
+    with FakeRegistry(users={"me": PASSWORD}, tokens=True, public=True) as registry:
+        registry.add_image("app", IMAGE, "t")
+        with client(store, None) as asking, pytest.raises(NotFound):
+            asking.manifest(f"{registry.host}/app:none")
+        assert "/v2/" not in paths(registry)
+
+
+# A real registry behind nginx, which makes 401 a 404 everywhere but at /v2/.
+
+NGINX = """
+daemon off;
+pid {root}/nginx.pid;
+error_log {root}/error.log;
+events {{}}
+http {{
+  access_log {root}/access.log;
+  client_body_temp_path {root}/body;
+  proxy_temp_path {root}/proxy;
+  fastcgi_temp_path {root}/fastcgi;
+  uwsgi_temp_path {root}/uwsgi;
+  scgi_temp_path {root}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 0;
+    proxy_set_header Host $http_host;
+    location = /v2/ {{ proxy_pass {registry}; }}
+    location / {{
+      proxy_pass {registry};
+      proxy_intercept_errors on;
+      error_page 401 ={status} /hidden;
+    }}
+    location = /hidden {{ internal; return {status}; }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(params=[404, 403])
+def hidden(request: pytest.FixtureRequest, tmp_path: Path, guarded: Distribution) -> Iterator[str]:
+    """The address of nginx in front of a registry with passwords."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    text = NGINX.format(root=tmp_path, port=port, registry=guarded.url, status=request.param)
+    (tmp_path / "nginx.conf").write_text(text)
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx"
+    server = subprocess.Popen([program, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")])
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Distribution]:
+    with Distribution(tmp_path / "registry", htpasswd={"me": PASSWORD}) as registry:
+        registry.push("team/app", IMAGE, "t")
+        yield registry
+
+
+@pytest.mark.peer("docker-registry", "nginx", "skopeo")
+def test_a_real_registry_behind_a_proxy_that_hides_it(store: Store, hidden: str, tmp_path: Path):
+    """As skopeo finds it."""
+    name = f"{hidden}/team/app:t"
+    with client(store) as asking:
+        assert asking.digest(name) == IMAGE.digest
+        assert str(asking.pull(name).id) == IMAGE.id
+        assert list(asking.tags(f"{hidden}/team/app")) == ["t"]
+    with client(store, None) as asking, pytest.raises((NotFound, Denied)):
+        asking.manifest(name)
+    peer = subprocess.run(
+        ["skopeo", "inspect", "--tls-verify=false", f"--creds=me:{PASSWORD}", f"docker://{name}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert json.loads(peer.stdout)["Digest"] == IMAGE.digest
