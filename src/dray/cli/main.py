@@ -80,6 +80,7 @@ _GROUPS = {
 _COMMANDS = {name: text for group in _GROUPS.values() for name, text in group.items()}
 
 
+_VERSION = f"dray {__version__}"
 _MODULES = {"import": "import_"}  # words that modules cannot be called by
 
 
@@ -121,12 +122,12 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        args = _as_option(ctx, args)
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            import difflib
+            from dray.cli.hints import for_command
 
-            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else "see `dray --help`"
-            raise click.UsageError(f"there is no command {args[0]!r}; {meant}")
+            hint = for_command(args[0], args[1:], _COMMANDS)
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, command, _written_out(command, rest) if command else rest
 
@@ -150,6 +151,19 @@ class _Commands(click.Group):
         else:  # help fits a screen
             with formatter.section("Commands"):
                 formatter.write_dl([(title, " ".join(group)) for title, group in _GROUPS.items()])
+
+
+def _as_option(ctx: click.Context, args: list[str]) -> list[str]:
+    """Take `version` and `help [COMMAND]`, as docker has them, for the options."""
+    if args[:1] == ["version"]:
+        click.echo(_VERSION)
+        ctx.exit()
+    if args[:1] != ["help"]:
+        return args
+    if len(args) == 1 or args[1].startswith("-") or args[1] in {"help", "version"}:
+        click.echo(ctx.get_help())
+        ctx.exit()
+    return [args[1], "--help"]
 
 
 def _written_out(command: click.Command, args: list[str]) -> list[str]:
@@ -180,7 +194,7 @@ def _written_out(command: click.Command, args: list[str]) -> list[str]:
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show each request.")
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
-@click.version_option(__version__, "--version", prog_name="dray", message="%(prog)s %(version)s")
+@click.version_option(__version__, "--version", prog_name="dray", message=_VERSION)
 @click.pass_context
 def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> None:
     """Container images with no daemon and no root: pull, verify, store, show."""
@@ -198,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (_InterruptedError, click.exceptions.Abort, KeyboardInterrupt):
         code = _interrupted()
     except click.ClickException as error:
-        code = _usage(error)
+        code = _usage(error, args)
     except errors.DrayError as error:
         code = failed(error, debug="--debug" in args)
     except (_ReaderGoneError, BrokenPipeError):
@@ -210,16 +224,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _leave(code)
 
 
-def _usage(error: click.ClickException) -> int:
-    context = getattr(error, "ctx", None)
+def _usage(error: click.ClickException, arguments: Sequence[str]) -> int:
+    context: click.Context | None = getattr(error, "ctx", None)
     if error.format_message().startswith("Usage:"):  # nothing was asked for
         say(error.format_message())
         return USAGE
-    say(f"dray: {error.format_message()}")
+    from dray.cli import hints
+
     if isinstance(error, click.NoSuchOption):
-        name = error.option_name
-        if any(name in option.opts for option in cli.params):
-            say(f"  {name} stands before the command: dray {name} …")
+        say(f"dray: there is no option {error.option_name}")
+        found = hints.for_option(error.option_name, context)
+    else:
+        say(f"dray: {error.format_message()}")
+        found = hints.for_argument(context, arguments)
+    for hint in found:
+        say(f"  {hint}")
     if context is not None and context.command_path:
         say(f"  see `{context.command_path} --help`")
     return USAGE

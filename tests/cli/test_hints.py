@@ -1,0 +1,153 @@
+"""Words of other tools lead to the right command and option, or to none."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from dray.cli import hints
+from dray.cli.main import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Dray
+
+VERIFY = "  --insecure turns the verification of certificates off, and allows plain http"
+PLATFORM = "  --platform OS/ARCHITECTURE chooses another image"
+CREDS = "  credentials are given by --creds USER:PASSWORD, or kept by `dray login`"
+
+
+def said(dray: Dray, *arguments: str) -> list[str]:
+    """Return the lines that wrong usage prints, without the last one, which leads to the help."""
+    done = dray(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 or re.fullmatch(r"  see `dray.* --help`", lines[-1])
+    return lines[:-1] if len(lines) > 1 else lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["pull", "--tls-verify=false", "x"], VERIFY),
+        (["pull", "--tls-verify", "false", "x"], VERIFY),
+        (["save", "--src-tls-verify=false", "x"], VERIFY),
+        (["tags", "--dest-tls-verify=false", "x"], VERIFY),
+        (["login", "--tls-verify=false", "x"], VERIFY),
+        (["pull", "--plain-http", "x"], VERIFY),
+        (["pull", "-k", "x"], VERIFY),
+        (["--tls-verify=false", "pull", "x"], f"{VERIFY}, behind the command"),
+        (["inspect", "--override-arch", "arm64", "x"], PLATFORM),
+        (["pull", "--override-os=linux", "x"], PLATFORM),
+        (["--override-arch", "arm64", "inspect", "x"], f"{PLATFORM}, behind the command"),
+        (["pull", "--src-creds", "a:b", "x"], CREDS),
+        (["inspect", "-u", "a", "x"], CREDS),
+        (["login", "-p", "secret", "x"], "  --password-stdin reads it from a pipe"),
+        (["inspect", "-a", "x"], "  --all-platforms takes all images of an index"),
+        (["images", "--all"], "  all images are listed without an option"),
+        (["images", "--no-trunc"], "  --json prints all of it, in full"),
+        (["pull", "--retry-times", "3", "x"], "  --retries N counts the attempts"),
+        (["pull", "--root", "x", "y"], "  --store DIR names the store, before the command"),
+        (["pull", "--store", "x", "y"], "  --store stands before the command: dray --store …"),
+        (["--platform", "linux", "pull", "x"],
+         "  --platform stands behind the command: dray COMMAND --platform"),
+        (["pull", "--platfrom", "linux", "x"], "  did you mean --platform?"),
+        (["pull", "--no-verify-layer", "x"], "  did you mean --no-verify-layers?"),
+        (["manifest", "inspect", "x"], "  `dray manifest` takes the name alone: dray manifest x"),
+        (["tags", "ls", "x"], "  `dray tags` takes the name alone: dray tags x"),
+    ],
+)  # fmt: skip
+def test_an_option_of_another_tool(dray: Dray, arguments: list[str], hint: str):
+    first, *rest = said(dray, *arguments)
+    assert rest == [hint]
+    assert "secret" not in first + hint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["df", "--tls-verify=false"],  # which asks no registry
+        ["logout", "--tls-verify", "x"],
+        ["pull", "--verify", "x"],
+        ["tags", "--all", "x"],
+        ["gc", "-x"],
+        ["pull", "--frobnicate", "x"],
+        ["tags", "a", "b"],
+    ],
+)
+def test_no_advice_is_better_than_a_wrong_one(dray: Dray, arguments: list[str]):
+    assert len(said(dray, *arguments)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["list"], "dray images"),
+        (["ls"], "dray tags NAME"),
+        (["catalog"], "dray tags NAME"),
+        (["prune"], "dray gc"),
+        (["rmi", "x"], "dray rm"),
+        (["export", "x"], "dray save"),
+        (["image", "ls"], "dray images"),
+        (["image", "rm", "x"], "dray rm"),
+        (["image", "inspect", "x"], "dray show"),
+        (["image", "prune"], "dray gc"),
+        (["system", "df"], "dray df"),
+        (["search", "x"], "dray tags NAME"),
+        (["list-tags", "x"], "dray tags NAME"),
+        (["build", "."], "dray import"),
+        (["run", "x"], "no containers"),
+        (["ps", "-a"], "no containers"),
+        (["push", "x"], "dray save"),
+        (["copy", "x", "y"], "dray save"),
+        (["auth", "login"], "dray login"),
+        (["pul", "x"], "did you mean 'pull'?"),
+        (["Inspect", "x"], "did you mean 'inspect'?"),
+        (["frobnicate"], "see `dray --help`"),
+        (["help", "frobnicate"], "see `dray --help`"),
+    ],
+)
+def test_a_command_of_another_tool(dray: Dray, arguments: list[str], command: str):
+    word = arguments[1] if arguments[0] == "help" else arguments[0]
+    (line,) = said(dray, *arguments)
+    assert line.startswith(f"dray: there is no command {word!r}; ")
+    assert command in line
+
+
+def test_version_and_help_are_words_as_well(dray: Dray):
+    assert dray("version").stdout == dray("--version").stdout
+    assert dray("help").stdout == dray("--help").stdout
+    assert dray("-v", "help", "pull").stdout == dray("pull", "--help").stdout
+    assert dray("help", "help").stdout == dray("--help").stdout
+
+
+# What hints name exists
+
+
+def commands() -> Iterator[click.Command]:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield command
+
+
+def test_hints_name_commands_and_options_that_there_are():
+    source = importlib.import_module("inspect").getsource(hints)
+    known = {command.name for command in commands()}
+    assert set(re.findall(r"`dray ([a-z][a-z-]*)", source)) <= known
+    options = {name for each in (cli, *commands()) for param in each.params for name in param.opts}
+    assert {hint.needs for hint in hints.OPTIONS} <= {"", *options}
+    assert set(hints.BEHIND) <= options
+    assert set(hints.SECOND.values()) <= known
+
+
+def test_no_word_of_another_tool_is_one_of_ours():
+    known = {command.name for command in commands()} | {"help", "version"}
+    words = {word for group in hints.COMMANDS for word in group.split()}
+    assert not known & (words | hints.GROUPS)
