@@ -465,7 +465,7 @@ class Endless(FakeRegistry):
 def test_a_list_without_an_end_is_given_up(client: Client):
     with Endless() as fake:
         fake.add_image("app", IMAGE, "t")
-        with pytest.raises(Unsupported, match="over 1,000,000 tags"):
+        with pytest.raises(Unsupported, match="the tag list has over 1,000,000 entries"):
             client.tags(f"{fake.host}/app")
         assert len(fake.requests) == 6
 
@@ -511,9 +511,10 @@ def test_pages_with_nothing_on_them_end_no_list(client: Client):
         ]
 
 
-def test_nothing_but_empty_pages_is_a_list_with_an_end(client: Client):
+def test_nothing_but_empty_pages_is_no_whole_list(client: Client):
     with Paged(lambda _: {"tags": []}) as fake:
-        assert client.tags(f"{fake.host}/app") == []
+        with pytest.raises(RegistryError, match="over 100 empty pages in a row"):
+            client.tags(f"{fake.host}/app")
         assert len(fake.requests) < 200
 
 

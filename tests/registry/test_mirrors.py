@@ -142,6 +142,28 @@ def test_a_mirror_does_not_speak_for_a_registry_that_is_down(places: Places):
         places.repository.referrers(Digest.parse(IMAGE.digest))
 
 
+def test_a_mirrors_list_is_called_that(places: Places):
+    """A mirror may have but some of the tags."""
+    assert list(places.repository.tags()) == ["t"]
+    assert places.warnings == []
+    places.registry.close()
+    assert list(places.repository.tags()) == ["t"]
+    (warning,) = places.warnings
+    assert f"the list of its mirror {places.mirror.host}" in warning
+
+
+def test_a_list_does_not_go_on_at_a_mirror(places: Places):
+    """Its pages are others, and it may have but some of the tags."""
+    places.registry.page_size = places.mirror.page_size = 1
+    places.registry.add_image("app", IMAGE, "u", "v")
+    listed = places.repository.tags()
+    assert next(listed) == "t"
+    places.registry.inject(Fault(Answer(503)))
+    with pytest.raises(RegistryError):
+        list(listed)
+    assert places.mirror.requests == []
+
+
 def test_the_registrys_word_is_final(places: Places):
     """A mirror that is out of order does not make something of what is not there."""
     places.mirror.inject(Fault(Answer(503)))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from dray.content.ports import RangeRefused
 from dray.content.retry import run
 from dray.content.small import read_verified
-from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound, Unsupported
-from dray.model.manifest import Index, digest_of, parse, parse_named
+from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound
+from dray.model.manifest import digest_of, parse, parse_named
 from dray.model.mediatype import is_foreign
 from dray.model.record import Record
 from dray.registry.v2 import V2, open_url
@@ -29,13 +28,7 @@ if TYPE_CHECKING:
     from dray.registry.session import Session
 
     T = TypeVar("T")
-    K = TypeVar("K")
-    V = TypeVar("V")
     _Place = Callable[[int, int | None], Opened]  # opens a blob from here up to there
-
-MAX_LISTED = 1_000_000  # tags, or referrers, over all pages
-MAX_REFERRERS = 64 * 2**20  # bytes of all pages of them
-MAX_BLANK = 100  # pages with nothing on them, one after another: some filter page by page
 
 
 class Resolved(Record):
@@ -254,15 +247,9 @@ class Repository:
 
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page."""
+        from dray.registry.lists import tags
 
-        def ask(query: str) -> tuple[dict[str, None], str | None]:
-            page, following = self._anywhere(
-                lambda api: api.tags(self._cancel, query), registry_first=True
-            )
-            return dict.fromkeys(page), following
-
-        for page in self._pages(ask, "", "tags"):
-            yield from page
+        return tags(self, self._cancel)
 
     def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
         """Return what refers to a document: signatures, SBOMs and the like.
@@ -270,67 +257,29 @@ class Repository:
         Where the registry has no API for it, the index that clients keep under a tag is read
         (OCI distribution spec, "Referrers Tag Schema"); without one there are none.
         """
-        size = 0
+        from dray.registry.lists import referrers
 
-        def ask(query: str) -> tuple[dict[Digest, Descriptor], str | None]:
-            nonlocal size
-            page = self._anywhere(
-                lambda api: self._referrers(api, digest, query), registry_first=True
+        return referrers(self, digest, artifact_type, self._cancel)
+
+    def ask_registry(self, call: Callable[[V2], T]) -> T:
+        """Ask the registry itself; a mirror only if the registry does not answer."""
+        return self._anywhere(call, registry_first=True)
+
+    def ask(self, api: V2, call: Callable[[V2], T]) -> T:
+        """Ask one endpoint, as often as the policy says."""
+        return run(self._session.policy, self._cancel, lambda: call(api), self._on_retry)
+
+    def warn_of_mirror(self, api: V2) -> None:
+        """Warn if a list came from a mirror."""
+        if api is not self._apis[-1]:
+            self._warn(
+                f"{self._apis[-1].endpoint.name} does not answer; this is the list of its "
+                f"mirror {api.endpoint.name}, which may lack entries"
             )
-            entries, length, following = page or (self._tagged_referrers(digest), 0, None)
-            size += length
-            if size > MAX_REFERRERS:
-                raise Unsupported(f"{digest} has over {MAX_REFERRERS >> 20} MiB of referrers")
-            return {entry.digest: entry for entry in entries}, following
 
-        query = f"artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-        found = [entry for page in self._pages(ask, query, "referrers") for entry in page.values()]
-        # Registries may leave the filter to their clients.
-        return [entry for entry in found if artifact_type in {"", entry.artifact_type}]
-
-    def _pages(
-        self, ask: Callable[[str], tuple[dict[K, V], str | None]], query: str, what: str
-    ) -> Iterator[dict[K, V]]:
-        """Yield what is new on each page of a list: the registry's, mirrors may have but some.
-
-        Ends where a page has nothing new, since some registries ignore the paging parameters,
-        and where the next page is one that was asked for before.
-        """
-        following: str | None = query
-        asked: set[str] = set()
-        seen: set[K] = set()
-        blank = 0
-        while following is not None and following not in asked:
-            asked.add(following)
-            page, following = ask(following)
-            fresh = {key: value for key, value in page.items() if key not in seen}
-            blank = 0 if page else blank + 1
-            if not fresh and (page or blank > MAX_BLANK):
-                return
-            seen.update(fresh)
-            if len(seen) > MAX_LISTED:
-                raise Unsupported(f"{self.reference.name} lists over {MAX_LISTED:,} {what}")
-            yield fresh
-
-    def _referrers(
-        self, api: V2, digest: Digest, query: str
-    ) -> tuple[Sequence[Descriptor], int, str | None] | None:
-        answer = api.referrers(digest, self._cancel, query)
-        if answer is None:
-            return None
-        served, following = answer
-        with served.perhaps_cut():
-            document = parse(served.raw, served.media_type)
-        return _entries(document), len(served.raw), following
-
-    def _tagged_referrers(self, digest: Digest) -> Sequence[Descriptor]:
-        tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
-        try:
-            return _entries(
-                self._anywhere(lambda api: self._get_tag(api, tag), registry_first=True)[1]
-            )
-        except NotFound:
-            return ()
+    def fetch_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
+        """Return what a tag stands for at one endpoint; one attempt."""
+        return self._get_tag(api, tag)
 
     def _anywhere(self, call: Callable[[V2], T], *, registry_first: bool = False) -> T:
         """Ask endpoint after endpoint, and when all have failed, again as the policy says."""
@@ -377,7 +326,3 @@ class Repository:
             self._told.add(place)
         if not said:
             self._warn(f"{self._apis[place].endpoint.name}: {error}; trying the next endpoint")
-
-
-def _entries(document: Document) -> Sequence[Descriptor]:
-    return document.manifests if isinstance(document, Index) else ()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from dray.content.ports import Opened, RangeRefused
-from dray.errors import DrayError, InvalidDigest, InvalidDocument, RegistryError, Unsupported
+from dray.errors import DrayError, InvalidDigest, InvalidDocument, Unsupported
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.pages import next_page, read_referrers, read_tags
 from dray.registry.requester import Call
 from dray.registry.transport import VISIBLE, public_url
 from dray.registry.web_page import PageWatch, refuse_page
@@ -22,16 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dray.content.cancel import CancelToken
+    from dray.model.manifest import Index
     from dray.registry.hosts import Endpoint
     from dray.registry.session import Session
     from dray.registry.transport import Response
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
-MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
-_NO_API = {404, 405}
-_REFERRERS = {mediatype.OCI_INDEX, "application/json"}
-_LONE = "[\ud800-\udfff]"  # halves of characters, which JSON can hold and no text
+_NO_API = {404, 405, 501}
+_GENERIC = {mediatype.OCI_INDEX, "application/json", "application/octet-stream", "text/plain", ""}
 _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
@@ -51,6 +51,15 @@ class Served(Record):
         except DrayError as error:
             error.transient = error.transient or not self.framed
             raise
+
+
+class ReferrersPage(Record):
+    """A page of referrers; ``is_filtered`` if the registry has applied the filter itself."""
+
+    index: Index
+    size: int
+    following: str | None
+    is_filtered: bool
 
 
 class V2:
@@ -102,26 +111,29 @@ class V2:
         what = f"{self._name}: blob {digest}"
         return _opened(response, digest, what, self.endpoint.name, size, offset, stop)
 
-    def tags(self, cancel: CancelToken, query: str = "") -> tuple[list[str], str | None]:
-        """Fetch a page of the tag list; return it and the query for the next one, if any."""
-        response = self._send("GET", f"tags/list{'?' if query else ''}{query}", cancel)
+    def tags(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
+        """Fetch a page of the tag list; return it and the target of the next one, if any.
+
+        A ``target`` is a path on this endpoint with a query, or a query that begins with "?".
+        """
+        path = f"/v2/{self._path}/tags/list"
+        response = self._get_list(path, target, cancel)
         self._check(response, self._name)
-        raw = response.read(MAX_TAG_PAGE)
-        tags = _read_tags(raw, response, self._name)
-        return tags, _next_page(response)
+        tags = read_tags(response.read(MAX_TAG_PAGE), response, self._name)
+        return tags, next_page(response, path, f"{self._name}: the tag list")
 
     def referrers(
-        self, digest: Digest, cancel: CancelToken, query: str = ""
-    ) -> tuple[Served, str | None] | None:
-        """Fetch a page of what refers to a document, and the query for the next one, if any.
+        self, digest: Digest, cancel: CancelToken, target: str = ""
+    ) -> ReferrersPage | None:
+        """Fetch a page of what refers to a document; ``target`` as for `tags`.
 
-        Returns None where the registry has no such API (OCI distribution spec, "Listing
-        Referrers"); some answer with a page for people then.
+        Returns None if the registry has no such API (OCI distribution spec, "Listing
+        Referrers"); some registries answer with a web page then, or with another document.
         """
-        path = f"referrers/{digest}{'?' if query else ''}{query}"
-        response = self._send("GET", path, cancel, accept=mediatype.OCI_INDEX)
+        path = f"/v2/{self._path}/referrers/{digest}"
+        response = self._get_list(path, target, cancel, accept=mediatype.OCI_INDEX)
         kind = mediatype.essence(response.header("Content-Type"))
-        if response.status in _NO_API or (response.status == _OK and kind not in _REFERRERS):
+        if response.status in _NO_API or (response.status == _OK and kind not in _GENERIC):
             response.drain()
             return None
         what = f"{self._name}: referrers of {digest}"
@@ -129,8 +141,20 @@ class V2:
         raw = response.read(MAX_DOCUMENT)
         if len(raw) > MAX_DOCUMENT:
             raise InvalidDocument(f"{what}: the list is over {MAX_DOCUMENT >> 20} MiB")
-        refuse_page(response, raw, what, "a list of referrers")
-        return Served(raw, mediatype.OCI_INDEX, response.framed), _next_page(response)
+        index = read_referrers(raw, kind, response, what)
+        if index is None:
+            return None
+        is_filtered = "artifacttype" in response.header("OCI-Filters-Applied").lower()
+        return ReferrersPage(index, len(raw), next_page(response, path, what), is_filtered)
+
+    def _get_list(
+        self, path: str, target: str, cancel: CancelToken, *, accept: str = ""
+    ) -> Response:
+        sent = target if target.startswith("/") else path + target
+        headers = {"Accept": accept} if accept else {}
+        return self._session.send(
+            self.endpoint, Call("GET", sent, self._path, headers=headers), cancel
+        )
 
     def _send(
         self,
@@ -249,36 +273,3 @@ def _digest(text: str) -> Digest | None:
 def _length(response: Response) -> int | None:
     length = response.header("Content-Length")
     return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
-
-
-def _read_tags(raw: bytes, response: Response, name: str) -> list[str]:
-    import json
-
-    refuse_page(response, raw, name, "a tag list")
-    try:
-        tags = json.loads(raw).get("tags") or []
-    except (ValueError, AttributeError, RecursionError):
-        tags = None
-    if not isinstance(tags, list) or not all(
-        isinstance(tag, str) and len(tag) <= MAX_TAG for tag in tags
-    ):
-        raise RegistryError(
-            f"{name}: the tag list cannot be read",
-            status=response.status,
-            method="GET",
-            url=response.url,
-            transient=not response.framed,
-        )
-    lone = re.compile(_LONE)
-    return [lone.sub("\N{REPLACEMENT CHARACTER}", tag) for tag in tags]
-
-
-def _next_page(response: Response) -> str | None:
-    """Return the query of a ``Link`` to the next page (RFC 8288), whatever cursor is in it."""
-    link = re.match(r"\s*<([^>]*)>\s*;.*\brel=\"?next\"?", response.header("Link"))
-    if link is None:
-        return None
-    try:
-        return urlsplit(urljoin(response.request.url, link.group(1))).query or None
-    except ValueError:
-        return None

@@ -1,0 +1,217 @@
+"""Lists of a repository: its tags, and what refers to a document (OCI distribution spec)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from dray.errors import Denied, NetworkError, NotFound, RegistryError, Unauthorized, Unsupported
+from dray.model import mediatype
+from dray.model.manifest import Index, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dray.content.cancel import CancelToken
+    from dray.model.descriptor import Descriptor
+    from dray.model.digest import Digest
+    from dray.registry.repository import Repository
+    from dray.registry.v2 import V2
+
+MAX_LISTED = 1_000_000  # tags, or referrers, over all pages
+MAX_REFERRERS = 64 * 2**20  # bytes of all pages of them
+MAX_BLANK = 100  # empty pages in a row: some registries filter page by page
+_PAGE_STEP = 50  # registries' default sizes of a page are multiples of this
+_REFUSALS = (Denied, NetworkError, NotFound, RegistryError, Unauthorized)
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def tags(repository: Repository, cancel: CancelToken) -> Iterator[str]:
+    """Yield all tags, page by page.
+
+    Some registries have pages and no ``Link``: a page that may have been cut is followed by a
+    request for what comes after its last tag.
+    """
+    endpoint = _Endpoint(repository)
+
+    def ask(target: str) -> _Page[str, None]:
+        found, following = endpoint.ask(lambda api: api.tags(cancel, target))
+        return _Page(dict.fromkeys(found), following)
+
+    pages = _Pages(ask, f"{repository.reference.name}: the tag list")
+    for page in pages.read(""):
+        yield from page
+    while (guess := _after_last(pages)) is not None:
+        for page in pages.read(guess, is_guess=True):
+            yield from page
+
+
+def _after_last(pages: _Pages[str, None]) -> str | None:
+    """Return the target after the last page, if that is as long as a page that was cut."""
+    size = len(pages.last)
+    if pages.is_complete or size < _PAGE_STEP or size % _PAGE_STEP:
+        return None
+    return f"?last={quote(next(reversed(pages.last)), safe='')}"
+
+
+def referrers(
+    repository: Repository, digest: Digest, artifact_type: str, cancel: CancelToken
+) -> list[Descriptor]:
+    """Return what refers to a document; see `Repository.referrers`."""
+    endpoint = _Endpoint(repository)
+    what = f"{repository.reference.name}@{digest}: the list of referrers"
+    size, is_filtered = 0, True
+
+    def ask(target: str) -> _Page[Digest, Descriptor]:
+        nonlocal size, is_filtered
+        page = endpoint.ask(lambda api: api.referrers(digest, cancel, target))
+        if page is None:
+            if size:
+                raise NotFound(f"{what}: the next page is not found")
+            is_filtered = False
+            return _Page({each.digest: each for each in _tagged(repository, digest)}, None)
+        size += page.size
+        is_filtered = is_filtered and page.is_filtered
+        if size > MAX_REFERRERS:
+            raise Unsupported(f"{digest} has over {MAX_REFERRERS >> 20} MiB of referrers")
+        return _Page({each.digest: each for each in page.index.manifests}, page.following)
+
+    query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+    pages = _Pages(ask, what)
+    found = [entry for page in pages.read(query) for entry in page.values()]
+    if not artifact_type:
+        return found
+    # Registries may leave the filter to their clients, and some leave out the types.
+    return [
+        entry
+        for entry in found
+        if artifact_type == entry.artifact_type
+        or (not entry.artifact_type and (is_filtered or _type(repository, entry) == artifact_type))
+    ]
+
+
+def _type(repository: Repository, entry: Descriptor) -> str:
+    """Return an entry's artifact type by its document (OCI image spec, "Listing Referrers")."""
+    try:
+        document = repository.document(entry.digest)
+    except NotFound:
+        return ""
+    if isinstance(document, Manifest):
+        return document.artifact_type or document.config.media_type
+    return document.artifact_type if isinstance(document, Index) else ""
+
+
+def _tagged(repository: Repository, digest: Digest) -> Sequence[Descriptor]:
+    """Return the entries of the index that clients keep under a tag, if it is one.
+
+    Some registries take the tag for the digest and serve the subject itself; and what is under
+    the tag may be any image.
+    """
+    tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+    try:
+        found, document = repository.ask_registry(lambda api: repository.fetch_tag(api, tag))
+    except NotFound:
+        return ()
+    if found == digest or not isinstance(document, Index):
+        return ()
+    if document.media_type != mediatype.OCI_INDEX or not document.manifests:
+        return ()
+    own = {digest, *_children(repository, digest)}
+    return [entry for entry in document.manifests if entry.digest not in own]
+
+
+def _children(repository: Repository, digest: Digest) -> Sequence[Digest]:
+    """Return what an index lists; nothing for other documents, and for one that is gone."""
+    try:
+        document = repository.document(digest)
+    except NotFound:
+        return ()
+    return [entry.digest for entry in document.manifests] if isinstance(document, Index) else ()
+
+
+class _Endpoint:
+    """The endpoint that a list comes from: all pages come from the one of the first."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._api: V2 | None = None
+
+    def ask(self, call: Callable[[V2], T]) -> T:
+        """Ask for a page."""
+        if self._api is not None:
+            return self._repository.ask(self._api, call)
+        self._api, answer = self._repository.ask_registry(lambda api: (api, call(api)))
+        self._repository.warn_of_mirror(self._api)
+        return answer
+
+
+class _Page(NamedTuple, Generic[K, V]):
+    """A page's entries, and the target of the next page; None for the last one."""
+
+    entries: dict[K, V]
+    following: str | None
+
+
+class _Pages(Generic[K, V]):
+    """The pages of one list, of which ``ask`` fetches the one at a target.
+
+    ``last`` is the page that was read last, ``target`` where it was found. ``is_complete``
+    tells that nothing comes after a page without a link.
+    """
+
+    def __init__(self, ask: Callable[[str], _Page[K, V]], what: str) -> None:
+        self._ask = ask
+        self._what = what
+        self._asked: set[str] = set()
+        self._seen: set[K] = set()
+        self.last: dict[K, V] = {}
+        self.target = ""
+        self.is_complete = False
+
+    def read(self, target: str, *, is_guess: bool = False) -> Iterator[dict[K, V]]:
+        """Yield what is new on the page at ``target``, and on all that follow it.
+
+        A ``target`` that is a guess may be refused, or have nothing new: then the list is
+        complete. Raises `RegistryError` if a link leads in a circle, since the rest of the
+        list cannot be read then.
+        """
+        following: str | None = target
+        blank = 0
+        while following is not None:
+            if following in self._asked:
+                raise self._endless("leads back to a page that was read before")
+            self._asked.add(following)
+            try:
+                page = self._ask(following)
+            except _REFUSALS as error:
+                if is_guess and not error.transient:
+                    self.is_complete = True
+                    return
+                raise
+            self.last, self.target = page.entries, following
+            fresh = self._note(page.entries)
+            if is_guess and not fresh:
+                self.is_complete = True
+                return
+            if page.entries and not fresh:
+                raise self._endless("repeats a page instead of the next one")
+            blank = 0 if page.entries else blank + 1
+            if blank > MAX_BLANK:
+                raise self._endless(f"has over {MAX_BLANK} empty pages in a row")
+            yield fresh
+            following, is_guess = page.following, False
+            self.is_complete = self.is_complete or following is not None  # it uses links
+
+    def _note(self, entries: dict[K, V]) -> dict[K, V]:
+        """Return the entries that are new, and remember them."""
+        fresh = {key: value for key, value in entries.items() if key not in self._seen}
+        self._seen.update(fresh)
+        if len(self._seen) > MAX_LISTED:
+            raise Unsupported(f"{self._what} has over {MAX_LISTED:,} entries")
+        return fresh
+
+    def _endless(self, problem: str) -> RegistryError:
+        return RegistryError(f"{self._what} {problem}", status=200, method="GET", url=self.target)

@@ -1,0 +1,85 @@
+"""Pages of a registry's lists: what is on them, and where they lead."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from dray.errors import DrayError, InvalidDocument, RegistryError
+from dray.model import mediatype
+from dray.model.manifest import Index, parse
+from dray.registry.links import next_target
+from dray.registry.web_page import refuse_page
+
+if TYPE_CHECKING:
+    from dray.registry.transport import Response
+
+MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")
+_JSON = {mediatype.OCI_INDEX, "application/json"}
+_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can hold and no text
+
+
+def read_tags(raw: bytes, response: Response, name: str) -> list[str]:
+    """Return the tags of a page; null stands for none of them, as Go writes it."""
+    refuse_page(response, raw, name, "a tag list")
+    try:
+        content = json.loads(raw, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        content = None
+    tags = content.get("tags", ()) if isinstance(content, dict) else ()
+    if tags is None:
+        return []
+    if not isinstance(tags, list) or not all(
+        isinstance(tag, str) and len(tag) <= MAX_TAG for tag in tags
+    ):
+        raise _unreadable(f"{name}: the tag list", response, transient=not response.framed)
+    return [_LONE.sub("\N{REPLACEMENT CHARACTER}", tag) for tag in tags]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; raises `ValueError` for a key that appears twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key appears twice")
+    return found
+
+
+def read_referrers(raw: bytes, kind: str, response: Response, what: str) -> Index | None:
+    """Return the index of a page served as ``kind``; None if a generic type holds no index.
+
+    Raises `InvalidDocument`, and `Unsupported` as `parse` does.
+    """
+    try:
+        document = parse(raw, kind)
+    except DrayError as error:
+        is_cut = not response.framed and raw.lstrip().startswith(b"{")
+        if kind in _JSON:
+            refuse_page(response, raw, what, "a list of referrers")
+        if kind == mediatype.OCI_INDEX or is_cut:
+            error.transient = error.transient or not response.framed
+            raise
+        return None
+    if isinstance(document, Index):
+        return document
+    if kind == mediatype.OCI_INDEX:
+        raise InvalidDocument(f"{what}: the list is no index")
+    return None
+
+
+def next_page(response: Response, path: str, what: str) -> str | None:
+    """Return the target of the next page of the list at ``path``, whatever cursor is in it."""
+    try:
+        return next_target(response.headers("Link"), response.request.url, path)
+    except ValueError:
+        raise _unreadable(f"{what}: the Link header to its next page", response) from None
+
+
+def _unreadable(what: str, response: Response, *, transient: bool = False) -> RegistryError:
+    return RegistryError(
+        f"{what} cannot be read",
+        status=response.status,
+        method="GET",
+        url=response.url,
+        transient=transient,
+    )

@@ -1,0 +1,88 @@
+"""Lists of a real registry, through a real proxy that changes their links."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.testing import Distribution, build_image, find_binary, refused_port, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dray import Client
+
+NAMES = ["a/one", "b/two", "c/three", "d/four", "e/five"]
+# Debian's Distribution has pages of its catalog alone, so the catalog is served as a tag list.
+CONFIGURATION = """
+daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
+events {{ }}
+http {{
+    access_log {root}/access.log; client_body_temp_path {root}/body;
+    proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u;
+    scgi_temp_path {root}/s;
+    map $args $pages {{ "" "n=2"; default $args; }}
+    map $upstream_http_link $moved {{ "~^<(?<to>.*)>" '{link}'; }}
+    server {{
+        listen {host};
+        location ~ ^/v2/(_catalog|all/tags/list)$ {{
+            proxy_pass {target}/v2/_catalog?$pages;
+            proxy_hide_header Link; add_header Link $moved;
+            sub_filter_types application/json; sub_filter '"repositories"' '"tags"';
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(root: Path, target: str, link: str) -> Iterator[str]:
+    """Run nginx in front of `target`; in `link`, ``$to`` is the target of the real link."""
+    root.mkdir()
+    host = f"127.0.0.1:{refused_port()}"
+    file = root / "nginx.conf"
+    file.write_text(CONFIGURATION.format(root=root, host=host, target=target, link=link))
+    command = ["timeout", "60", find_binary("nginx") or "nginx", "-c", str(file), "-p", str(root)]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        address, _, port = host.partition(":")
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection((address, int(port)), 1):
+                break
+            time.sleep(0.05)
+        yield host
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
+    with Distribution(tmp_path_factory.mktemp("catalog")) as registry:
+        for name in NAMES:
+            registry.push(name, build_image([tar_layer({"a": name.encode()})]), "t")
+        yield registry
+
+
+@pytest.mark.peer("docker-registry", "nginx")
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<$to>; rel="next"',
+        "<$to>; REL=Next",
+        '<http://registry.invalid:1$to>; title="a, b; rel=prev"; rel="prev next"',
+        '</v2/>; rel="first", <$to>; rel="next"',
+    ],
+)
+def test_all_pages_are_read_through_a_proxy(
+    tmp_path: Path, catalog: Distribution, client: Client, link: str
+):
+    with nginx(tmp_path / "nginx", catalog.url, link) as host:
+        assert client.tags(f"{host}/all") == NAMES
+    assert (tmp_path / "nginx" / "access.log").read_text().count("GET /v2/") == 3

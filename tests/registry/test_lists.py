@@ -1,0 +1,381 @@
+"""Lists that must not end early: pages as registries and proxies serve them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dray.errors import DrayError, RegistryError
+from dray.testing import Answer, Cut, FakeRegistry, Fault, build_image, build_index, tar_layer
+from dray.testing._messages import Reply, Request, json_reply
+from dray.testing.images import document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dray import Client
+    from dray.testing import BuiltImage
+
+IMAGE = build_image([tar_layer({"a": b"1"})])
+ARM = build_image([tar_layer({"a": b"2"})], architecture="arm64")
+INDEX = build_index(
+    [
+        (each, {"os": "linux", "architecture": name})
+        for each, name in ((IMAGE, "amd64"), (ARM, "arm64"))
+    ]
+)
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = IMAGE.manifest.media_type
+
+
+class Scripted(FakeRegistry):
+    """A registry whose lists are what `page` says: a body and headers for each request."""
+
+    def __init__(self, page: Callable[[Request], Reply | None]) -> None:
+        super().__init__()
+        self._page_of = page
+        self.add_image("app", INDEX, "t")
+
+    def answer(self, request: Request) -> Reply:
+        if "/manifests/" in request.path or "/blobs/" in request.path:
+            return super().answer(request)
+        return self._page_of(request) or super().answer(request)
+
+    @property
+    def lists(self) -> list[str]:
+        """The lists that were asked for."""
+        return [each.path for each in self.requests if "/v2/app/" in each.path]
+
+
+def tags(*names: str, link: str = "", **more: Any) -> Reply:
+    return json_reply(
+        200, {"name": "app", "tags": list(names), **more}, {"Link": link} if link else {}
+    )
+
+
+def two_pages(link: str) -> Callable[[Request], Reply]:
+    """Return a list of the tags a and b, whose second page `link` leads to."""
+
+    def page(request: Request) -> Reply:
+        return tags("b") if request.value("last") == "a" else tags("a", link=link)
+
+    return page
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '</v2/app/tags/list?last=a&n=1>; rel="next"',
+        '<?last=a>; title="x"; REL=Next',
+        '</v2/>; rel="up", <https://10.1.2.3/v2/app/tags/list?last=a>; rel="prev next"',
+        '<http://x.example/v2/proxied/app/tags/list?last=%61>; rel="next"; rel="prev"',
+    ],
+)
+def test_links_lead_to_the_next_page(client: Client, link: str):
+    with Scripted(two_pages(link)) as fake:
+        assert client.tags(f"{fake.host}/app") == ["a", "b"]
+        assert len(fake.requests) == 2  # of this endpoint, whatever host a link names
+
+
+def test_several_headers_of_one_name(client: Client):
+    def page(request: Request) -> Reply:
+        reply = two_pages("")(request)
+        if request.value("last") is None:
+            reply.headers |= {"Link": '</v2/>; rel="up"', "link": '<?last=a>; rel="next"'}
+        return reply
+
+    with Scripted(page) as fake:
+        assert client.tags(f"{fake.host}/app") == ["a", "b"]
+
+
+@pytest.mark.parametrize("link", ["nonsense", "/v2/app/tags/list?last=a; rel=next", "<?last=a"])
+def test_a_link_that_cannot_be_read_is_an_error(client: Client, link: str):
+    with Scripted(two_pages(link)) as fake, pytest.raises(RegistryError, match="Link header"):
+        client.tags(f"{fake.host}/app")
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (lambda: tags("a", "b", link="<?last=b>; rel=next"), "repeats a page"),
+        (lambda: tags("b", "a"), "repeats a page"),
+        (lambda: tags("c", link="<?last=b>; rel=next"), "leads back to a page"),
+    ],
+)
+def test_a_list_that_goes_in_a_circle_is_an_error(
+    client: Client, second: Callable[[], Reply], words: str
+):
+    """A proxy that drops queries does this: each page would be the first one."""
+
+    def page(request: Request) -> Reply:
+        return second() if request.query else tags("a", "b", link="<?last=b>; rel=next")
+
+    with Scripted(page) as fake, pytest.raises(RegistryError, match=words):
+        client.tags(f"{fake.host}/app")
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_page_that_fails_is_an_error(client: Client, status: int):
+    with FakeRegistry(page_size=1) as fake:
+        fake.add_image("app", IMAGE, "a", "b", "c")
+        fake.inject(Fault(Answer(status), path="last=b"))
+        with pytest.raises(DrayError):
+            client.tags(f"{fake.host}/app")
+
+
+def test_a_page_that_breaks_is_read_again(client: Client):
+    with FakeRegistry(page_size=1) as fake:
+        fake.add_image("app", IMAGE, "a", "b", "c")
+        fake.inject(Fault(Cut(after=5), path="last=a", times=1))
+        assert client.tags(f"{fake.host}/app") == ["a", "b", "c"]
+
+
+# Pages without a link
+
+
+def numbered(first: int, stop: int) -> list[str]:
+    return [f"v{number:04}" for number in range(first, stop)]
+
+
+@pytest.mark.parametrize("size", [50, 100, 250])
+@pytest.mark.parametrize("more", [0, 1, 100, 260])
+def test_a_page_that_may_have_been_cut_is_followed_by_a_question(
+    client: Client, size: int, more: int
+):
+    names = numbered(0, size + more)
+
+    def page(request: Request) -> Reply:
+        last = request.value("last") or ""
+        return tags(*[name for name in names if name > last][:size])
+
+    with Scripted(page) as fake:
+        assert client.tags(f"{fake.host}/app") == names
+        assert fake.lists[1] == f"/v2/app/tags/list?last=v{size - 1:04}"
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        lambda: tags(*numbered(0, 100)),  # Distribution 2.8 knows no `last`
+        tags,
+        lambda: Reply(400, {}, b"no such parameter"),
+        lambda: Reply(404, {}, b""),
+        lambda: Reply(200, {"Content-Type": "text/html"}, b"<html>"),
+    ],
+)
+def test_a_registry_without_such_pages(client: Client, second: Callable[[], Reply]):
+    with Scripted(lambda request: second() if request.query else tags(*numbered(0, 100))) as fake:
+        assert client.tags(f"{fake.host}/app") == numbered(0, 100)
+        assert len(fake.lists) == 2
+
+
+@pytest.mark.parametrize("size", [1, 49, 51, 99])
+def test_other_pages_are_whole(client: Client, size: int):
+    with Scripted(lambda _: tags(*numbered(0, size))) as fake:
+        assert client.tags(f"{fake.host}/app") == numbered(0, size)
+        assert len(fake.lists) == 1
+
+
+def test_a_registry_that_has_links_is_believed_where_it_sends_none(client: Client):
+    with FakeRegistry(page_size=50) as fake:
+        fake.add_image("app", IMAGE, *numbered(0, 100))
+        assert client.tags(f"{fake.host}/app") == numbered(0, 100)
+        assert len(fake.requests) == 2
+
+
+# Bodies
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{}", '{"name":"app"}', '{"errors":[]}', '{"repositories":["a"]}', "[]", "null", '"a"', "",
+     '{"tags":""}', '{"tags":false}', '{"tags":0}', '{"tags":{}}', '{"tags":{"a":1}}',
+     '{"tags":["a",null]}', '{"tags":["a"],"tags":[]}', '{"tags":["a"'],
+)  # fmt: skip
+def test_a_body_without_a_list_is_an_error(client: Client, body: str):
+    reply = Reply(200, {"Content-Type": "application/json"}, body.encode())
+    with Scripted(lambda _: reply) as fake, pytest.raises(RegistryError, match="cannot be read"):
+        client.tags(f"{fake.host}/app")
+
+
+@pytest.mark.parametrize("body", ['{"name":"app","tags":null}', '{"tags":[]}'])
+def test_a_repository_without_tags(client: Client, body: str):
+    reply = Reply(200, {"Content-Type": "application/json"}, body.encode())
+    with Scripted(lambda _: reply) as fake:
+        assert client.tags(f"{fake.host}/app") == []
+
+
+# Referrers
+
+
+SBOM, SIGNATURE = "application/vnd.example.sbom", "application/vnd.example.signature"
+
+
+def artifact(subject: dict[str, Any], kind: str) -> BuiltImage:
+    return build_image([], manifest_extra={"artifactType": kind, "subject": subject})
+
+
+OF_INDEX = [artifact(INDEX.index.descriptor(), kind) for kind in (SBOM, SIGNATURE)]
+ENTRIES = [
+    each.manifest.descriptor() | {"artifactType": kind}
+    for each, kind in zip(OF_INDEX, (SBOM, SIGNATURE), strict=True)
+]
+TAG = INDEX.digest.replace(":", "-")
+
+
+def index_of(entries: list[dict[str, Any]], **more: Any) -> bytes:
+    return document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries, **more})
+
+
+@pytest.fixture
+def tagged() -> Iterator[FakeRegistry]:
+    """A registry without the API, with an index that clients keep under a tag."""
+    with FakeRegistry() as fake:
+        fake.add_image("app", INDEX, "t")
+        for each in OF_INDEX:
+            fake.add_image("app", each)
+        fake.add_manifest("app", index_of(ENTRIES), OCI_INDEX, TAG)
+        yield fake
+
+
+def found(client: Client, fake: FakeRegistry, artifact_type: str = "") -> list[str]:
+    asked = client.referrers(f"{fake.host}/app:t", artifact_type=artifact_type)
+    return [str(each.digest) for each in asked]
+
+
+BOTH = [each.digest for each in OF_INDEX]
+
+
+def test_the_index_under_the_tag(client: Client, tagged: FakeRegistry):
+    assert found(client, tagged) == BOTH
+    assert found(client, tagged, SIGNATURE) == BOTH[1:]
+
+
+def test_a_registry_that_takes_the_tag_for_the_digest(client: Client, tagged: FakeRegistry):
+    """GitLab serves the subject itself under `sha256-HEX`."""
+    tagged.tags["app"][TAG] = INDEX.digest
+    assert found(client, tagged) == []
+    assert client.referrers(f"{tagged.host}/app:t", platform="linux/arm64") == []
+    tagged.tags["app"][ARM.digest.replace(":", "-")] = ARM.digest
+    assert client.referrers(f"{tagged.host}/app:t", platform="linux/arm64") == []
+
+
+CHILDREN = [IMAGE.manifest.descriptor(), ARM.manifest.descriptor()]
+
+
+@pytest.mark.parametrize(
+    ("raw", "media_type"),
+    [
+        (index_of(CHILDREN), OCI_INDEX),
+        (index_of(CHILDREN, annotations={"of": "another tool"}), OCI_INDEX),
+        (index_of([each | {"artifactType": SBOM} for each in CHILDREN]), OCI_INDEX),
+        (index_of([INDEX.index.descriptor()]), OCI_INDEX),
+        (index_of([]), OCI_INDEX),
+        (ARM.manifest.data, ARM.manifest.media_type),  # as cosign keeps signatures
+    ],
+)
+def test_what_is_no_index_of_referrers(
+    client: Client, tagged: FakeRegistry, raw: bytes, media_type: str
+):
+    tagged.add_manifest("app", raw, media_type, TAG)
+    assert found(client, tagged) == []
+
+
+def test_a_docker_list_is_no_index_of_referrers(client: Client, tagged: FakeRegistry):
+    kind = "application/vnd.docker.distribution.manifest.list.v2+json"
+    raw = document({"schemaVersion": 2, "mediaType": kind, "manifests": ENTRIES})
+    tagged.add_manifest("app", raw, kind, TAG)
+    assert found(client, tagged) == []
+
+
+def test_the_subjects_own_images_are_left_out(client: Client, tagged: FakeRegistry):
+    tagged.add_manifest("app", index_of([*CHILDREN, *ENTRIES]), OCI_INDEX, TAG)
+    assert found(client, tagged) == BOTH
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(404, {"Content-Type": "text/html"}, b"<html>"),
+        Reply(405, {}, b""),
+        Reply(501, {}, b""),
+        Reply(200, {"Content-Type": "text/html"}, b"<html>"),
+        Reply(200, {"Content-Type": "text/plain"}, b"hello"),
+        Reply(200, {}, b"<html>"),
+        Reply(200, {"Content-Type": "application/json"}, b"{}"),
+        Reply(200, {"Content-Type": "application/json"}, b'{"errors":[{"code":"UNSUPPORTED"}]}'),
+        Reply(200, {"Content-Type": MANIFEST}, IMAGE.manifest.data),
+    ],
+    ids=lambda reply: f"{reply.status}-{reply.headers.get('Content-Type')}",
+)
+def test_what_is_no_referrers_api(client: Client, reply: Reply):
+    """The answer has to be an OCI index; else the tag is looked at."""
+    with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
+        fake.add_manifest("app", index_of(ENTRIES), OCI_INDEX, TAG)
+        assert found(client, fake) == BOTH
+
+
+@pytest.mark.parametrize("kind", [OCI_INDEX, "application/json", "text/plain", ""])
+def test_an_index_of_a_generic_type(client: Client, kind: str):
+    reply = Reply(200, {"Content-Type": kind} if kind else {}, index_of(ENTRIES))
+    with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
+        assert found(client, fake) == BOTH
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, {"Content-Type": OCI_INDEX}, b"{}"),
+        Reply(200, {"Content-Type": OCI_INDEX}, b"<html>"),
+        Reply(200, {"Content-Type": OCI_INDEX}, IMAGE.manifest.data),
+        Reply(403, {}, b""),
+        Reply(400, {}, b""),
+    ],
+    ids=lambda reply: f"{reply.status}-{len(reply.body)}",
+)
+def test_an_api_that_fails_is_an_error(client: Client, reply: Reply):
+    with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
+        fake.add_manifest("app", index_of(ENTRIES), OCI_INDEX, TAG)
+        with pytest.raises(DrayError):
+            found(client, fake)
+
+
+@pytest.mark.parametrize("second", [404, 405])
+def test_a_page_that_is_not_there_is_an_error(client: Client, second: int):
+    def page(request: Request) -> Reply | None:
+        if "/referrers/" not in request.path:
+            return None
+        headers = {"Content-Type": OCI_INDEX, "Link": "<?page=2>; rel=next"}
+        return Reply(second) if request.query else Reply(200, headers, index_of(ENTRIES[:1]))
+
+    with Scripted(page) as fake, pytest.raises(DrayError, match="next page is not found"):
+        found(client, fake)
+
+
+def test_pages_of_referrers(client: Client):
+    def page(request: Request) -> Reply | None:
+        if "/referrers/" not in request.path:
+            return None
+        link = f'<http://other{request.path}?page=2>; title="a,b"; rel="next"'
+        headers = {"Content-Type": OCI_INDEX} | ({} if request.query else {"Link": link})
+        return Reply(200, headers, index_of(ENTRIES[1:] if request.query else ENTRIES[:1]))
+
+    with Scripted(page) as fake:
+        assert found(client, fake) == BOTH
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_entries_without_a_type(client: Client, applied: bool):  # noqa: FBT001 - a parameter
+    """A registry that says so has filtered; else the documents tell the types."""
+    entries = [each.manifest.descriptor() for each in OF_INDEX]
+    headers = {"Content-Type": OCI_INDEX}
+    headers |= {"OCI-Filters-Applied": "artifactType"} if applied else {}
+    shown = entries[1:] if applied else entries
+    reply = Reply(200, headers, index_of(shown))
+    with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
+        for each in OF_INDEX:
+            fake.add_image("app", each)
+        assert found(client, fake, SIGNATURE) == BOTH[1:]
+        fetched = [each.path for each in fake.requests if "/manifests/sha256" in each.path]
+        assert sum(digest in path for digest in BOTH for path in fetched) == (0 if applied else 2)
