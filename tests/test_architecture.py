@@ -30,14 +30,17 @@ ARROWS = {
     "ops": CORE | SIBLINGS | {"transfer", "ops"},
     # The faces of the library. The platform of the host is a value of the model.
     "config": PURE,
-    "image": CORE | {"config", "store", "ops"},
-    "connected": CORE | SIBLINGS | {"config", "image", "ops"},
-    "reading": CORE | {"config", "image", "connected", "ops"},
-    "configured": CORE | SIBLINGS | {"config", "connected", "ops"},
-    "archiving": CORE | SIBLINGS | {"config", "image", "connected", "transfer", "ops"},
+    "parameters": PURE,
+    "image": CORE | {"config", "parameters", "store", "ops"},
+    "connected": CORE | SIBLINGS | {"config", "parameters", "image", "ops"},
+    "reading": CORE | {"config", "parameters", "image", "connected", "ops"},
+    "configured": CORE | SIBLINGS | {"config", "parameters", "connected", "ops"},
+    "archiving": CORE
+    | SIBLINGS
+    | {"config", "parameters", "image", "connected", "transfer", "ops"},
     "client": CORE
     | SIBLINGS
-    | {"config", "image", "reading", "archiving", "configured", "transfer", "ops"},
+    | {"config", "parameters", "image", "reading", "archiving", "configured", "transfer", "ops"},
     "cli": CORE | {"cli", "client", "image", "config"},
     "testing": CORE | {"testing"},
     "__init__": set(),

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import dray
-from dray.config import host_platform, path_of
+from dray.config import host_platform
 from dray.connected import Connected
 from dray.model.address import Address, Where
+from dray.model.arguments import checked
 from dray.model.platform import Platform
+from dray.parameters import RULES
 
 if TYPE_CHECKING:
     from dray.content.ports import Raw
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 class Archiving(Connected):
     """The calls of `dray.Client` that are about archives."""
 
+    @checked(RULES)
     def save(
         self,
         names: str | dray.Image | Sequence[str | dray.Image],
@@ -56,11 +59,12 @@ class Archiving(Connected):
         images = [each for each in given if isinstance(each, Image)]
         return save(
             [_address(each) for each in given],
-            path_of(output, "output") if isinstance(output, str | os.PathLike) else output,
+            Path(output) if isinstance(output, str | os.PathLike) else output,
             SaveOptions(host, wanted, format),
             _finding(images, self._access(store, on_event, cancel)),
         )
 
+    @checked(RULES)
     def load(
         self,
         source: str | os.PathLike[str] | BinaryIO,
@@ -117,6 +121,7 @@ class Archiving(Connected):
             on_failure(error)
         return [Image(into, each.root, each.image) for each in loaded]
 
+    @checked(RULES)
     def import_(
         self,
         source: str | os.PathLike[str] | BinaryIO,
@@ -170,9 +175,7 @@ class Archiving(Connected):
 
 
 def _read_from(source: str | os.PathLike[str] | BinaryIO) -> Path | Raw:
-    return (
-        path_of(source, "source") if isinstance(source, str | os.PathLike) else cast("Raw", source)
-    )
+    return Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source)
 
 
 def _address(given: str | dray.Image) -> Address:

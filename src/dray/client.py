@@ -11,8 +11,10 @@ from dray.config import host_platform
 from dray.configured import Configured
 from dray.content.cancel import CancelToken
 from dray.content.events import Event, ignore
+from dray.model.arguments import checked
 from dray.model.platform import Platform
 from dray.model.reference import Reference
+from dray.parameters import RULES
 from dray.reading import Reading
 
 if TYPE_CHECKING:
@@ -37,10 +39,12 @@ class Client(Reading, Archiving, Configured):
     decides, and then it is accepted with a warning. Where one of these and ``insecure`` is
     None, the variable ``DRAY_JOBS`` (and so on) decides. Calls without a ``platform`` take the
     one that ``DRAY_PLATFORM`` or else ``DOCKER_DEFAULT_PLATFORM`` names, as if it were given.
-    ``on_request`` is told of each request that was answered. Raises `ValueError` for numbers
-    and variables that make no sense and, as all calls do, for empty paths.
+    ``on_request`` is told of each request that was answered. This and all calls
+    raise `TypeError` or `ValueError` for a wrong argument, naming it and what is allowed,
+    before they do anything; a wrong variable is a `ValueError` too.
     """
 
+    @checked(RULES)
     def pull(
         self,
         reference: str,
@@ -85,6 +89,7 @@ class Client(Reading, Archiving, Configured):
         )
         return _image(into, pulled)
 
+    @checked(RULES)
     def pull_all_tags(
         self,
         name: str,
@@ -116,6 +121,7 @@ class Client(Reading, Archiving, Configured):
         )
         return [_image(into, each) for each in pulled]
 
+    @checked(RULES)
     def validate(
         self,
         address: str,
@@ -143,6 +149,7 @@ class Client(Reading, Archiving, Configured):
         with open_place(Address.parse(address), access) as source:
             return validate(source, policy, access.cancel, retrying)
 
+    @checked(RULES)
     def repair(
         self,
         problems: Iterable[dray.types.Problem],
@@ -209,6 +216,7 @@ def _image(store: dray.Store, pulled: Pulled) -> dray.Image:
     return Image(store, pulled.root, pulled.image)
 
 
+@checked(RULES)
 def pull(
     reference: str,
     *,

@@ -136,12 +136,15 @@ class Transfers(Record):
     def but(self, **given: Any) -> Transfers:
         """Return this with what is given and not None; raises `ValueError`."""
         chosen = self.replace(**{name: v for name, v in given.items() if v is not None})
-        if chosen.jobs < 1 or chosen.retries < 1 or not 0 < chosen.timeout < math.inf:
-            raise ValueError("jobs and retries are at least 1, timeout is more than 0")
+        for name in ("jobs", "retries"):
+            if getattr(chosen, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if not 0 < chosen.timeout < math.inf:
+            raise ValueError("timeout must be more than 0 seconds")
         if chosen.limit_rate is not None and not 1 <= chosen.limit_rate < math.inf:
-            raise ValueError("a limit is at least 1 byte a second")
+            raise ValueError("limit_rate must be at least 1 byte a second")
         if chosen.split is not None and not 1 <= chosen.split <= MAX_SPLIT:
-            raise ValueError(f"a blob is split over 1 to {MAX_SPLIT} connections")
+            raise ValueError(f"split must be from 1 to {MAX_SPLIT} connections")
         if chosen.schema1 not in {None, *SCHEMA1}:
             raise ValueError(f"schema1 is one of {' and '.join(SCHEMA1)}")
         return chosen
@@ -162,16 +165,6 @@ def default_platform(env: Mapping[str, str] | None = None) -> str | None:
                 raise ValueError(f"{variable} is {text!r}: {error.message}") from None
             return text
     return None
-
-
-def path_of(text: str | os.PathLike[str], what: str) -> Path:
-    """Return ``text`` as a path; raises `ValueError` for an empty one.
-
-    It would stand for the current directory, which nobody means who says nothing.
-    """
-    if not os.fspath(text):
-        raise ValueError(f"{what}: the path is empty")
-    return Path(text)
 
 
 def parse_rate(text: str) -> float:

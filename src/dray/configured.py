@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import dray
 from dray.connected import Connected
+from dray.model.arguments import checked
+from dray.parameters import RULES
 
 if TYPE_CHECKING:
     from dray.ops.login import AuthFiles
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 class Configured(Connected):
     """A client with credentials to keep and reasons to give."""
 
+    @checked(RULES)
     def login(
         self, registry: str, username: str, password: str, *, cancel: dray.CancelToken | None = None
     ) -> str:
@@ -35,6 +38,7 @@ class Configured(Connected):
             session.close()
             self._renew()
 
+    @checked(RULES)
     def logout(
         self, registry: str, *, cancel: dray.CancelToken | None = None
     ) -> dray.types.LoggedOut:
@@ -60,6 +64,7 @@ class Configured(Connected):
         finally:
             self._renew()
 
+    @checked(RULES)
     def meanings(self, name: str) -> tuple[dray.types.Meaning, ...]:
         """Return what a name on the command line stands for, in the order to try.
 
@@ -75,6 +80,7 @@ class Configured(Connected):
             return (Meaning(name, "as it is written"),)
         return self._connected().hosts.meanings(name)
 
+    @checked(RULES)
     def why(
         self, name: str, *, offline: bool = False, cancel: dray.CancelToken | None = None
     ) -> list[dray.types.Why]:

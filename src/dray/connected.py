@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 import dray
-from dray.config import SPLIT, Config, Transfers, default_platform, path_of
+from dray.config import SPLIT, Config, Transfers, default_platform
+from dray.model.arguments import checked
+from dray.parameters import RULES
 
 if TYPE_CHECKING:
     from dray.ops.places import Access
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 class Connected:
     """Connects when something needs it; the parameters are described at `dray.Client`."""
 
+    @checked(RULES)
     def __init__(
         self,
         *,
@@ -52,16 +55,14 @@ class Connected:
         self._store: dray.Store | None = None
         self._store_path: Path | None = None
         if isinstance(store, str | os.PathLike):
-            self._store_path = path_of(store, "store").absolute()
-        elif store is not None:
-            self._store = _checked(store)
+            self._store_path = Path(store).absolute()
+        else:
+            self._store = store
         self._own_store = self._store is None
         self._stores: dict[Path, dray.Store] = {}
         self._credentials = credentials
-        self._authfile = None if authfile is None else path_of(authfile, "authfile")
-        self._registries_conf = (
-            None if registries_conf is None else path_of(registries_conf, "registries_conf")
-        )
+        self._authfile = None if authfile is None else Path(authfile)
+        self._registries_conf = None if registries_conf is None else Path(registries_conf)
         self._foreign = foreign
         self._on_request = on_request
         self._lock = threading.Lock()
@@ -106,10 +107,10 @@ class Connected:
         if store is None:
             return self.store
         if not isinstance(store, str | os.PathLike):
-            return _checked(store)
+            return store
         from dray.image import Store
 
-        path = path_of(store, "store").absolute()
+        path = Path(store).absolute()
         with self._lock:
             if path not in self._stores:
                 self._stores[path] = Store(path)
@@ -191,11 +192,3 @@ class Connected:
         if self._registries_conf is not None:
             config = config.with_registries_conf(self._registries_conf)
         return config
-
-
-def _checked(store: object) -> dray.Store:
-    from dray.image import Store
-
-    if not isinstance(store, Store):
-        raise TypeError(f"store is a dray.Store or a path, not {type(store).__name__}")
-    return store

@@ -8,13 +8,16 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import dray
 from dray.errors import Ambiguous, InvalidDigest, InvalidReference, NotFound
+from dray.model.arguments import checked
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.model.reference import Reference
+from dray.parameters import RULES
 from dray.store import LocalStore
 from dray.store.refs import LOOK
 
@@ -33,15 +36,16 @@ class Store(LocalStore):
 
     ``path`` is a directory, made on the first write; without it the one that the command
     uses. Any number of threads and processes may use a store at once. Stores of one path are
-    equal. Raises `ValueError` for an empty path.
+    equal. This and all calls raise `TypeError` or `ValueError` for a wrong argument.
     """
 
+    @checked(RULES)
     def __init__(
         self, path: str | os.PathLike[str] | None = None, *, limits: dray.types.Limits | None = None
     ) -> None:
-        from dray.config import Config, path_of
+        from dray.config import Config
 
-        found = Config.from_environment().store if path is None else path_of(path, "store")
+        found = Config.from_environment().store if path is None else Path(path)
         super().__init__(found.absolute(), limits=limits)
 
     def __repr__(self) -> str:
@@ -57,6 +61,7 @@ class Store(LocalStore):
         """Pickle and copy a store by its path; the copy opens the database for itself."""
         return Store, (self.path,), {"_limits": self._limits}
 
+    @checked(RULES)
     def images(
         self,
         *patterns: str,
@@ -78,6 +83,7 @@ class Store(LocalStore):
         found = {row.manifest: row for row in rows}
         return [Image(self, Digest.parse(row.root), image_of(row)) for row in found.values()]
 
+    @checked(RULES)
     def listing(
         self,
         *patterns: str,
@@ -91,6 +97,7 @@ class Store(LocalStore):
 
         return listing(self, self._filters(patterns, dangling, labels, before, since))
 
+    @checked(RULES)
     def lines(
         self,
         *patterns: str,
@@ -126,6 +133,7 @@ class Store(LocalStore):
             since="" if since is None else self._here(since).created,
         )
 
+    @checked(RULES)
     def get(self, name: str | Digest) -> Image:
         """Return an image by reference, image id, unique prefix of an id, or manifest's digest.
 
@@ -172,6 +180,7 @@ class Store(LocalStore):
             raise Ambiguous(message, hint="give more of the id")
         return Image(self, self.root_of(records[0].manifest), records[0])
 
+    @checked(RULES)
     def tag(self, image: str | Digest, name: str) -> Image:
         """Give an image one more name, moving the name if it stood elsewhere. Idempotent.
 
@@ -183,10 +192,12 @@ class Store(LocalStore):
         self.pin(reference, found.root, found.record.manifest)
         return found
 
+    @checked(RULES)
     def untag(self, name: str) -> None:
         """Drop a name; the image stays until `gc`. Raises `NotFound`."""
         self.unpin(Reference.parse(self._bare(name)).with_default_tag())
 
+    @checked(RULES)
     def remove(self, image: str | Digest, *, force: bool = False) -> dray.types.Removed:
         """Drop a name, and the image if that was its last one; an id stands for all names.
 

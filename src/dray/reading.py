@@ -10,7 +10,9 @@ import dray
 from dray.config import host_platform
 from dray.connected import Connected
 from dray.content.events import Event
+from dray.model.arguments import checked
 from dray.model.platform import Platform
+from dray.parameters import RULES
 
 if TYPE_CHECKING:
     from dray.ops.reading import Wanted
@@ -30,6 +32,7 @@ class Reading(Connected):
     `StoreError` and `Cancelled`.
     """
 
+    @checked(RULES)
     def inspect(
         self,
         address: str,
@@ -51,6 +54,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return inspect(Address.parse(address), access, self._wanted(platform), tags=tags)
 
+    @checked(RULES)
     def platforms(
         self,
         address: str,
@@ -66,6 +70,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return platforms(Address.parse(address), access, self._transfers.jobs)
 
+    @checked(RULES)
     def tags(
         self,
         name: str,
@@ -84,12 +89,14 @@ class Reading(Connected):
         """
         from dray.model.reference import Reference
         from dray.ops.places import open_repository
-        from dray.ops.tags import select_tags
+        from dray.ops.tags import matcher, select_tags
 
+        matcher(matching)  # what cannot be read is told before the registry is asked
         access = self._access(None, on_event, cancel)
         reference = Reference.parse_name(name.removeprefix("docker://"))
         return select_tags(open_repository(reference, access).tags(), matching, order)
 
+    @checked(RULES)
     def digest(
         self,
         address: str,
@@ -106,6 +113,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return digest(Address.parse(address), access, self._wanted(platform))
 
+    @checked(RULES)
     def manifest(
         self,
         address: str,
@@ -125,6 +133,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return document(Address.parse(address), access, self._wanted(platform))[1]
 
+    @checked(RULES)
     def config(
         self,
         address: str,
@@ -144,6 +153,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return config(Address.parse(address), access, self._wanted(platform))
 
+    @checked(RULES)
     def history(
         self,
         address: str,
@@ -163,6 +173,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return steps(Address.parse(address, bare=Where.ANY), access, self._wanted(platform))
 
+    @checked(RULES)
     def referrers(
         self,
         address: str,
@@ -180,6 +191,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return referrers(Address.parse(address), access, self._wanted(platform), artifact_type)
 
+    @checked(RULES)
     def blob(
         self,
         address: str,

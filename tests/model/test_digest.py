@@ -66,9 +66,7 @@ def test_a_digest_cannot_be_made_wrong():
 @pytest.mark.parametrize("wrong", [None, 7, SHA256.encode(), ["sha256"], ("sha256", "a" * 64)])
 def test_only_a_string_makes_a_digest(wrong: object):
     for make in (Digest, Digest.parse):
-        with pytest.raises(
-            TypeError, match=f"a digest is made of a str, not {type(wrong).__name__}"
-        ):
+        with pytest.raises(TypeError, match=f"text must be a str, not {type(wrong).__name__}"):
             make(wrong)  # type: ignore[arg-type]
 
 

@@ -48,9 +48,9 @@ def test_a_store_may_be_given_by_its_path(
 
 def test_what_is_no_store_is_said_to_be_none(name: str):
     wrong: Any = 5
-    with pytest.raises(TypeError, match=r"store is a dray.Store or a path, not int"):
+    with pytest.raises(TypeError, match=r"store must be a dray.Store or a path, not int"):
         dray.Client(store=wrong)
-    with pytest.raises(TypeError, match=r"store is a dray.Store or a path, not int"):
+    with pytest.raises(TypeError, match=r"store must be a dray.Store or a path, not int"):
         dray.pull(name, store=wrong)
 
 

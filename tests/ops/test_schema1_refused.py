@@ -117,7 +117,7 @@ def test_wrong_values_are_wrong_usage(dray: Dray, fake: FakeRegistry):
         assert done.returncode == 2
         assert "allow" in done.stderr
     assert fake.requests == []
-    with pytest.raises(ValueError, match="schema1 is one of allow and deny"):
+    with pytest.raises(ValueError, match=r"schema1 must be .allow. or .deny., not .never."):
         library.Client(schema1="never")  # type: ignore[arg-type]
 
 

@@ -40,7 +40,7 @@ class Digest(str):
             if _DIGEST.fullmatch(text) is None:
                 raise _invalid(text)
         except TypeError:
-            raise TypeError(f"a digest is made of a str, not {type(text).__name__}") from None
+            raise TypeError(f"text must be a str, not {type(text).__name__}") from None
         return super().__new__(cls, text)
 
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dray.errors import InvalidReference
+from dray.model.arguments import TEXT, checked
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -38,6 +39,7 @@ class Platform(NamedTuple):
     os_features: tuple[str, ...] = ()
 
     @classmethod
+    @checked({"text": TEXT})
     def parse(cls, text: str, default: Platform | None = None) -> Platform:
         """Read ``os[/arch[/variant]]`` or an architecture alone; ``default`` fills gaps.
 
@@ -70,6 +72,7 @@ class Platform(NamedTuple):
                 raise _invalid(text, len("/".join(parts[:3])))
 
     @classmethod
+    @checked({"text": TEXT})
     def parse_list(cls, text: str, default: Platform) -> tuple[Platform, ...]:
         """Read one platform, or several with commas between; see `parse`."""
         found, start = [], 0

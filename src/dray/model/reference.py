@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from dray.errors import InvalidDigest, InvalidReference
+from dray.model.arguments import TEXT, checked
 from dray.model.digest import HEX_LENGTHS, Digest
 
 DEFAULT_DOMAIN = "docker.io"
@@ -36,6 +37,7 @@ class Reference(NamedTuple):
     digest: Digest | None = None
 
     @classmethod
+    @checked({"text": TEXT})
     def parse(cls, text: str) -> Reference:
         """Read a reference as people write it and complete it to its full form.
 
@@ -44,6 +46,7 @@ class Reference(NamedTuple):
         return _Parser(text).parse()
 
     @classmethod
+    @checked({"text": TEXT})
     def parse_name(cls, text: str) -> Reference:
         """Read the name of a repository, without tag and digest; otherwise as `parse`."""
         found = cls.parse(text)
@@ -54,6 +57,7 @@ class Reference(NamedTuple):
         return found
 
     @classmethod
+    @checked({"text": TEXT})
     def parse_new(cls, text: str) -> Reference:
         """Read a name that an image is to get: ``latest`` where it has no tag, never a digest.
 

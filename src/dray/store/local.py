@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import dray
 from dray.errors import InvalidReference, StoreError
+from dray.model.arguments import checked
 from dray.store import refs, reserve
 from dray.store.db import FULL, Database
 from dray.store.oserrors import translated
+from dray.store.parameters import RULES
 from dray.store.reading import DATABASE, ReadableStore
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class LocalStore(ReadableStore):
 
         return Ingest(self.path, self._files, db, self._limits or Limits())
 
+    @checked(RULES)
     @contextlib.contextmanager
     def held(self, root: dray.Digest) -> Iterator[None]:
         """Keep an image to the end of the block, whoever takes its names away meanwhile.
@@ -68,6 +71,7 @@ class LocalStore(ReadableStore):
 
     # Naming and removing
 
+    @checked(RULES)
     def pin(self, reference: dray.Reference, root: dray.Digest, manifest: dray.Digest) -> None:
         """Give a stored image one more name, or move the name to it. Idempotent.
 
@@ -81,6 +85,7 @@ class LocalStore(ReadableStore):
         with reserve.advised(_CHANGED), self.ingest() as ingest:
             ingest.pin(reference, root, manifest)
 
+    @checked(RULES)
     def unpin(self, reference: dray.Reference) -> None:
         """Drop one name; the image stays until it is collected. Raises `NotFound`."""
         if self._existing() is None:
@@ -94,6 +99,7 @@ class LocalStore(ReadableStore):
                 raise refs.not_there(reference)
             ingest.drop(connection, [reference])
 
+    @checked(RULES)
     def remove_name(self, reference: dray.Reference) -> dray.types.Removed:
         """Drop a name, and what only it held; raises `NotFound`.
 
@@ -105,6 +111,7 @@ class LocalStore(ReadableStore):
 
         return self._remove(lambda connection: removal.names_with(connection, reference))
 
+    @checked(RULES)
     def remove_images(
         self, records: Sequence[dray.types.ImageRecord], *, force: bool
     ) -> dray.types.Removed:
@@ -130,6 +137,7 @@ class LocalStore(ReadableStore):
             yield reserve.with_room(self.path, lambda: stack.enter_context(self.ingest()))
         reserve.lay(self.path)
 
+    @checked(RULES)
     def gc(self, *, dry_run: bool = False) -> dray.types.Collected:
         """Remove what no name and no operation holds, here or in another process.
 
@@ -155,6 +163,7 @@ class LocalStore(ReadableStore):
                 ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)
         return found.replace(parts=parts, part_size=size)
 
+    @checked(RULES)
     def check(
         self,
         cancel: dray.CancelToken | None = None,
@@ -181,6 +190,7 @@ class LocalStore(ReadableStore):
         db = self._existing()
         return Usage() if db is None else usage(db, self._files, self.path)
 
+    @checked(RULES)
     def remove_damaged(self, digests: Collection[str]) -> None:
         """Remove files that are not what their names say, so that they can be put again."""
         from dray.store.check import remove_damaged

@@ -12,12 +12,14 @@ from typing import Any
 
 import dray
 from dray.errors import IntegrityError, NotFound, StoreError
+from dray.model.arguments import checked
 from dray.model.digest import Digest
 from dray.store import facts, images, refs
 from dray.store.blobs import BlobFiles
 from dray.store.db import FULL, REBUILD, Database, alone
 from dray.store.facts import Facts
 from dray.store.oserrors import translated
+from dray.store.parameters import RULES
 
 # What is not needed for listing images is loaded when it is used: a list should start as fast
 # as anything does.
@@ -97,6 +99,7 @@ class ReadableStore:
 
     # Names and images
 
+    @checked(RULES)
     def find(self, reference: dray.Reference) -> dray.types.Ref | None:
         """Look a name up."""
         db = self._existing()
@@ -105,6 +108,7 @@ class ReadableStore:
         with db.read() as connection:
             return refs.find(connection, reference)
 
+    @checked(RULES)
     def image(self, manifest: Digest) -> dray.types.ImageRecord | None:
         """Return the image of a manifest, if it is complete."""
         db = self._existing()
@@ -113,6 +117,7 @@ class ReadableStore:
         with db.read() as connection:
             return images.find_image(connection, manifest)
 
+    @checked(RULES)
     def ids_below(self, ref: dray.types.Ref) -> set[Digest]:
         """Return the ids of all images that a name leads to."""
         db = self._existing()
@@ -121,6 +126,7 @@ class ReadableStore:
         with db.read() as connection:
             return images.ids_below(connection, ref.root, ref.manifest)
 
+    @checked(RULES)
     def images_by_id(self, prefix: str) -> list[dray.types.ImageRecord]:
         """Return the images whose id begins with ``prefix`` (hex digits)."""
         db = self._existing()
@@ -137,6 +143,7 @@ class ReadableStore:
         with db.read() as connection:
             yield from images.named_images(connection)
 
+    @checked(RULES)
     def names_of(self, manifest: Digest) -> list[dray.Reference]:
         """List the names of one image, in order."""
         db = self._existing()
@@ -145,6 +152,7 @@ class ReadableStore:
         with db.read() as connection:
             return refs.names_of(connection, manifest)
 
+    @checked(RULES)
     def list_images(
         self, columns: Sequence[str], *, tagged: bool | None = None, unnamed: bool = False
     ) -> Iterator[list[tuple[Any, ...]]]:
@@ -162,6 +170,7 @@ class ReadableStore:
             with db.snapshot() as connection:
                 yield from listing.list_images(connection, columns, tagged=tagged, unnamed=unnamed)
 
+    @checked(RULES)
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) that an image's blobs came from, latest first."""
         db = self._existing()
@@ -176,6 +185,7 @@ class ReadableStore:
             )
             return [repository for (repository,) in rows]
 
+    @checked(RULES)
     def images_with(self, digests: Collection[str]) -> list[tuple[Digest, dray.types.ImageRecord]]:
         """Return the images that names lead to and that need any of these blobs, with roots."""
         db = self._existing()
@@ -184,6 +194,7 @@ class ReadableStore:
         with db.snapshot() as connection:
             return images.needing(connection, digests)
 
+    @checked(RULES)
     def root_of(self, manifest: Digest) -> Digest:
         """Return what the latest name of an image stands for, else its manifest."""
         db = self._existing()
@@ -194,15 +205,18 @@ class ReadableStore:
 
     # Content
 
+    @checked(RULES)
     def holds(self, digest: Digest) -> bool:
         """Tell whether a blob is there at this moment; see `Ingest.has` for longer."""
         return self._files.exists(digest)
 
+    @checked(RULES)
     def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""
         with self._present(digest), translated(self._files.path(digest)):
             return self._files.path(digest).open("rb", buffering=0)
 
+    @checked(RULES)
     def read(self, digest: Digest) -> bytes:
         """Return a document or config, verified, its first 4 MiB and a byte.
 
@@ -218,6 +232,7 @@ class ReadableStore:
             raise _damaged(digest, Digest.of(raw, digest.algorithm))
         return raw
 
+    @checked(RULES)
     def verify(self, digest: Digest) -> None:
         """Hash a blob; raises `NotFound`, and `IntegrityError` where the file is damaged."""
         hasher = digest.hasher()
@@ -228,6 +243,7 @@ class ReadableStore:
         if actual != digest:
             raise _damaged(digest, actual)
 
+    @checked(RULES)
     def document(self, digest: Digest) -> dray.types.Document:
         """Return a document by the digest that registries call it; raises what `read` does."""
         from dray.model.manifest import parse_named
@@ -243,6 +259,7 @@ class ReadableStore:
             raise NotFound(f"{digest} is not a document of the store {self.path}")
         return parse_named(digest, self.read(Digest.parse(row[0])), row[1])
 
+    @checked(RULES)
     def facts(self, digest: Digest) -> Facts:
         """Return what is known of a layer besides its bytes."""
         db = self._existing()
@@ -251,6 +268,7 @@ class ReadableStore:
         with db.read() as connection:
             return facts.find(connection, digest) or Facts()
 
+    @checked(RULES)
     def derived(self, digest: Digest) -> Digest | None:
         """Return the manifest that was made from a schema1 one, by the latter's digest."""
         db = self._existing()

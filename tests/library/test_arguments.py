@@ -1,0 +1,187 @@
+"""Wrong arguments are refused where they are given, before the call does anything."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from walking import functions_of
+
+import dray
+from dray import types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dray.testing import FakeRegistry
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+TEXTS = [5, b"alpine", ["alpine"], ("alpine",), {"alpine": 1}, True]
+FLAGS = ["no", "", 1, 0, [True]]
+CHOICES = ["tar", "OCI", "", 5, ["name"]]
+NUMBERS = ["6", [6], True, -1, 0]
+WRONG: dict[str, list[Any]] = {
+    "cancel": [True, threading.Event(), dray.CancelToken],
+    "columns": ["name", 5, [5]],
+    "config": ["{}", {}, bytearray(b"{}")],
+    "credentials": ["me:secret", ("me",), ("a", "b", "c"), ("me", None), {"me": "secret"}, 5],
+    "digests": ["sha256:", 5, [5]],
+    "format": CHOICES,
+    "jobs": [*NUMBERS, 1.5],
+    "labels": ["a=b", ["a"], {"a": 1}, {1: "a"}],
+    "limit_rate": [*NUMBERS, float("nan"), float("inf")],
+    "limits": [5, {"raw": 1}],
+    "names": [5, b"alpine", [5], ["alpine", None], {"alpine": 1}, iter(["alpine"])],
+    "order": CHOICES,
+    "output": [5, ["a.tar"], b"a.tar", ""],
+    "platform": [5, ["linux/amd64"], b"linux/amd64", ("linux", "amd64"), {"os": "linux"}],
+    "problems": [5, "alpine", [5], ["sha256:"]],
+    "records": [5, "alpine"],
+    "retries": [*NUMBERS, 1.5],
+    "schema1": CHOICES,
+    "source": [5, ["a.tar"], b"a.tar", ""],
+    "split": [*NUMBERS, 1.5, 10_000],
+    "store": [5, ["a"], b"a", ""],
+    "timeout": [*NUMBERS, float("nan"), float("inf")],
+}
+for names, values in (
+    ("authfile path registries_conf", [5, ["a"], b"a", ""]),
+    ("address artifact_type before image matching name parent password patterns prefix", TEXTS),
+    ("reference registry since username", TEXTS),
+    ("all_platforms dangling dry_run force foreign insecure offline tagged tags", FLAGS),
+    ("unnamed verify_layers verify_signatures", FLAGS),
+    ("on_event on_failure on_progress on_request", [5, "print"]),
+    ("digest manifest ref root", [5, b"sha256:", ["sha256:"]]),
+):
+    WRONG |= dict.fromkeys(names.split(), values)
+# Good values of the parameters that have to be given.
+DIGEST = dray.Digest.of(b"")
+GOOD: dict[str, Any] = {
+    "digests": [],
+    "names": "alpine",
+    "output": "a.tar",
+    "problems": [],
+    "records": [],
+    "source": "a.tar",
+    "columns": ["name"],
+}
+GOOD |= dict.fromkeys(("digest", "manifest", "root"), DIGEST)
+
+
+def calls() -> list[tuple[str, Callable[..., Any]]]:
+    """Return all public calls: methods under the name of their class."""
+    methods = [
+        (kind.__name__, function)
+        for kind in (dray.Client, dray.Store)
+        for function in functions_of(kind)
+    ]
+    return [("pull", inspect.unwrap(dray.pull)), *methods]
+
+
+def parameters() -> list[tuple[str, str, inspect.Parameter]]:
+    """Return each parameter of each public call."""
+    return [
+        (owner, function.__name__, parameter)
+        for owner, function in calls()
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.name != "self"
+    ]
+
+
+def called(owner: str, name: str, given: dict[str, Any], fake: FakeRegistry, path: Path) -> None:
+    """Make a call with good values for all other parameters that it needs."""
+    call: Any = dray.pull
+    if name == "__init__":
+        call = getattr(dray, owner)
+    elif owner != "pull":
+        call = getattr(dray.Client(store=path) if owner == "Client" else dray.Store(path), name)
+    for parameter in inspect.signature(call).parameters.values():
+        missing = parameter.default is parameter.empty and parameter.name not in given
+        if missing and parameter.kind is not parameter.VAR_POSITIONAL:
+            typed = "Reference" in str(parameter.annotation)
+            text = f"{fake.host}/team/app:t"
+            good = dray.Reference.parse(text) if typed else text
+            given[parameter.name] = GOOD.get(parameter.name, good)
+    if "patterns" in given:
+        call(given.pop("patterns"), **given)
+    else:
+        call(**given)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameter"), parameters(), ids=lambda part: str(part).partition(":")[0]
+)
+def test_a_wrong_argument_is_refused_before_anything_is_done(
+    fake: FakeRegistry, tmp_path: Path, owner: str, name: str, parameter: inspect.Parameter
+):
+    before = sorted(tmp_path.rglob("*")), threading.active_count()
+    wrong = [object(), *WRONG[parameter.name]]
+    if parameter.default is not None:
+        wrong.append(None)
+    for value in wrong:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            called(owner, name, {parameter.name: value}, fake, tmp_path / "store")
+        message = str(caught.value)
+        assert parameter.name in message
+        assert "\n" not in message
+        assert "secret" not in message
+    assert not fake.requests
+    assert (sorted(tmp_path.rglob("*")), threading.active_count()) == before
+
+
+def test_good_values_of_every_kind_are_taken(tmp_path: Path):
+    class Text(str):
+        __slots__ = ()
+
+    client = dray.Client(
+        store=Text(tmp_path / "store"), credentials=["me", "secret"], jobs=2, timeout=1, split=None
+    )
+    store = client.store
+    assert store.images(Text("a*"), labels={"a": None}, dangling=None) == []
+    assert client.repair(iter([])).left == []
+    assert store.gc(dry_run=True).parts == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "given"),
+    [
+        ("store must be a dray.Store or a path, not int", {"store": 5}),
+        ("credentials must be a pair of str, the user and the password", {"credentials": ("a",)}),
+        (
+            "credentials must be a pair of str, the user and the password, not str",
+            {"credentials": "me:secret"},
+        ),
+        ("schema1 must be 'allow' or 'deny', not 'no'", {"schema1": "no"}),
+        ("foreign must be True or False, not None", {"foreign": None}),
+        ("jobs must be an int, not bool", {"jobs": True}),
+        ("jobs must be at least 1", {"jobs": 0}),
+    ],
+)
+def test_the_message_names_the_argument_and_what_is_allowed(message: str, given: dict[str, Any]):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        dray.Client(**given)
+    assert str(caught.value) == message
+
+
+def test_a_wrong_filter_is_refused_before_the_registry_is_asked(fake: FakeRegistry):
+    with dray.Client() as client:
+        for matching in ("[", "semver:1..2", ">=nothing"):
+            with pytest.raises(dray.InvalidReference):
+                client.tags(f"{fake.host}/team/app", matching=matching)
+        with pytest.raises(dray.InvalidReference):
+            client.pull(f"{fake.host}/team/app", platform="linux/")
+        with pytest.raises(dray.InvalidDigest):
+            client.blob(f"{fake.host}/team/app", "sha256:")
+    assert not fake.requests
+
+
+def test_parsing_takes_text_alone():
+    for parse in (dray.Reference.parse, dray.Digest.parse, dray.Platform.parse):
+        for wrong in (None, 5, b"alpine", ["alpine"]):
+            with pytest.raises(TypeError, match="must be a str, not"):
+                parse(wrong)  # type: ignore[operator]
+    assert types.Limits(unsized=1).unsized == 1
