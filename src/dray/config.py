@@ -43,7 +43,8 @@ class Config(Record):
     names: one instead of all these, one that is read last.
     ``hosts`` are the hosts.toml files, the user's before the system's.
     ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https
-    and for no proxy; ``authorities`` is a variable's name and the path that it holds.
+    and for no proxy, ``proxy_names`` what the first two are called; ``authorities`` is a
+    variable's name and the path that it holds.
     """
 
     store: Path
@@ -57,6 +58,7 @@ class Config(Record):
     certificates: tuple[Path, ...] = ()
     hosts: tuple[Path, ...] = ()
     proxies: tuple[str, str, str] = ("", "", "")
+    proxy_names: tuple[str, str] = ("HTTP_PROXY", "HTTPS_PROXY")
     authorities: tuple[str, Path] | None = None
 
     def __repr__(self) -> str:  # a proxy's address may hold a password
@@ -93,6 +95,7 @@ class Config(Record):
                 _either(env, "HTTPS_PROXY"),
                 _either(env, "NO_PROXY"),
             ),
+            proxy_names=(_spelled(env, "HTTP_PROXY"), _spelled(env, "HTTPS_PROXY")),
             authorities=_authorities(env),
         )
 
@@ -281,7 +284,12 @@ def _named_file(env: Mapping[str, str], variable: str) -> tuple[str, Path] | Non
 
 def _either(env: Mapping[str, str], name: str) -> str:
     """Return a variable that may be written in capitals or not."""
-    return env.get(name) or env.get(name.lower()) or ""
+    return env.get(_spelled(env, name), "")
+
+
+def _spelled(env: Mapping[str, str], name: str) -> str:
+    """Return how a variable is written that is set: in small letters only if that one is."""
+    return name.lower() if not env.get(name) and env.get(name.lower()) else name
 
 
 def _authorities(env: Mapping[str, str]) -> tuple[str, Path] | None:

@@ -175,7 +175,7 @@ class Connected:
             if only is not None
             else CredentialStore(config.auth_files, fixed, helpers),
             hosts=hosts,
-            proxies=Proxies(*config.proxies),
+            proxies=Proxies(*config.proxies, names=config.proxy_names),
             trust=Trust(*config.authorities) if config.authorities else None,
             timeouts=Timeouts(connect=min(chosen.timeout, 15.0), read=chosen.timeout),
             policy=RetryPolicy(attempts=chosen.retries),

@@ -11,8 +11,12 @@ BOTH = Proxies("http://plain:1", "http://secure:2")
 
 
 def test_the_scheme_decides():
-    assert BOTH.choose("http", "h.example", None) == Proxy("http", "plain", 1)
-    assert BOTH.choose("https", "h.example", None) == Proxy("http", "secure", 2)
+    assert BOTH.choose("http", "h.example", None) == Proxy(
+        "http", "plain", 1, variable="HTTP_PROXY"
+    )
+    assert BOTH.choose("https", "h.example", None) == Proxy(
+        "http", "secure", 2, variable="HTTPS_PROXY"
+    )
     assert Proxies(http="http://p").choose("https", "h.example", None) is None
     assert Proxies().choose("https", "h.example", None) is None
 
@@ -71,7 +75,9 @@ def test_exceptions(entry: str, excepted: list[str], others: list[str]):
     ],
 )
 def test_addresses_of_proxies(setting: str, expected: Proxy):
-    assert Proxies(https=setting).choose("https", "h.example", None) == expected
+    assert Proxies(https=setting).choose("https", "h.example", None) == expected.replace(
+        variable="HTTPS_PROXY"
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,29 @@ _OTHER_NAME = {62, 64}  # of a host, of an IP address; OpenSSL's numbers, as are
 _OTHER_TIME = {9, 10}  # not yet valid, expired
 
 
+_SPELLED = "is it spelled right, and is the network up?"
+_NO_NAMES = "the name server did not answer: is the network up? (/etc/resolv.conf)"
+_PLAIN = "if it is meant to speak plain http: --insecure, or insecure = true in registries.conf"
+
+
 def translated(
     error: BaseException, request: Request, cancel: CancelToken, proxy: Proxy | None
 ) -> DrayError:
     """Say what went wrong in the caller's words; raises `Cancelled` if that is what went wrong."""
     cancel.check()
+    found = _translated(error, request, proxy)
+    # What is the matter with a certificate has advice of its own.
+    plain = found.hint in {"", _SPELLED, _NO_NAMES, _PLAIN}
+    if proxy is not None and isinstance(error, ProxyFailed) and proxy.variable and plain:
+        found.hint = _names(proxy)
+    return found
+
+
+def _names(proxy: Proxy) -> str:
+    return f"{proxy.variable} names this proxy; NO_PROXY lists the hosts to reach without it"
+
+
+def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> DrayError:
     host = urlsplit(request.url).netloc.rpartition("@")[2]
     if proxy is not None:
         from dray.registry.tunnels import Refused
@@ -76,8 +94,10 @@ def spoke_tls(error: NetworkError) -> bool:
 def _no_host(error: http.client.InvalidURL | socket.gaierror, host: str) -> NetworkError:
     if isinstance(error, http.client.InvalidURL):
         return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
-    again = error.errno == socket.EAI_AGAIN
-    return NetworkError(f"{host}: no such host", host=host, transient=again)
+    if error.errno == socket.EAI_AGAIN:
+        said = f"{host}: its name cannot be looked up now"
+        return NetworkError(said, host=host, hint=_NO_NAMES)
+    return NetworkError(f"{host}: no such host", host=host, transient=False, hint=_SPELLED)
 
 
 def _not_there(
@@ -91,9 +111,10 @@ def _not_there(
 
 
 def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
-    hint = ""
+    hint = _names(proxy) if proxy.variable else ""
     if status == _WHO_ARE_YOU:
-        hint = "HTTPS_PROXY may hold a name and password: http://USER:PASSWORD@HOST:PORT"
+        name = proxy.variable or "HTTPS_PROXY"
+        hint = f"{name} may hold a name and password: http://USER:PASSWORD@HOST:PORT"
     return NetworkError(
         f"{host}: the proxy {proxy} does not connect us ({status})",
         host=host,
@@ -112,7 +133,7 @@ def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
         "UNKNOWN_PROTOCOL",
         "RECORD_LAYER_FAILURE",
     }:
-        return NoTls(f"{host}: does not speak TLS", host=host, transient=False)
+        return NoTls(f"{host}: does not speak TLS", host=host, transient=False, hint=_PLAIN)
     wanted = "CERTIFICATE_REQUIRED" in reason
     return NetworkError(
         f"{host}: TLS failed ({reason or error})",

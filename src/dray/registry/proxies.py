@@ -17,12 +17,16 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Proxy(Record):
-    """A proxy; ``authorization`` is ``user:password`` or empty. Shows itself without it."""
+    """A proxy; ``authorization`` is ``user:password`` or empty. Shows itself without it.
+
+    ``variable`` is the one that names it.
+    """
 
     scheme: str
     host: str
     port: int
     authorization: str = ""
+    variable: str = ""
 
     def __repr__(self) -> str:
         return f"Proxy({str(self)!r})"
@@ -51,6 +55,7 @@ class Proxies(Record):
     http: str = ""
     https: str = ""
     no_proxy: str = ""
+    names: tuple[str, str] = ("HTTP_PROXY", "HTTPS_PROXY")
 
     def __repr__(self) -> str:  # the addresses may hold passwords
         return f"Proxies(http={bool(self.http)}, https={bool(self.https)})"
@@ -60,7 +65,7 @@ class Proxies(Record):
         setting = self.https if scheme == "https" else self.http
         if not setting or self._excepted(host.lower(), port or _PORTS.get(scheme, 0)):
             return None
-        return _parse(setting, f"{scheme.upper()}_PROXY")
+        return _parse(setting, self.names[scheme == "https"])
 
     def _excepted(self, host: str, port: int) -> bool:
         address = _address(host)
@@ -114,5 +119,9 @@ def _parse(setting: str, variable: str) -> Proxy:
         )
     pair = [unquote(part or "") for part in (parts.username, parts.password)]
     return Proxy(
-        parts.scheme, host, port or _PORTS[parts.scheme], ":".join(pair) if any(pair) else ""
+        parts.scheme,
+        host,
+        port or _PORTS[parts.scheme],
+        ":".join(pair) if any(pair) else "",
+        variable,
     )

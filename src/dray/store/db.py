@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0  # seconds that a writer waits for another
 REBUILD = "`dray fsck --rebuild` makes it anew from what is in the store"
 _NO_ACCESS = "whoever owns the store can give access; or choose another one with --store"
-FULL = "what has arrived is kept; make room, or choose another place with --store"
+FULL = (
+    "what has arrived is kept; make room (`dray gc` removes what no name holds),\n"
+    "or choose another place with --store"
+)
 # What SQLite says where there is no room, which it calls an I/O error where it is about a write
 # or about the index of the log.
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
