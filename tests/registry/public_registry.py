@@ -1,0 +1,90 @@
+"""A registry with a public address, in a network of its own; run by `test_realm_addresses`.
+
+Prints what became of a pull as JSON: the error, its hint, and what the token endpoint was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from dray import Client, DrayError
+from dray.testing import (
+    FakeRegistry,
+    Fault,
+    SetHeader,
+    build_image,
+    make_certificate,
+    tar_layer,
+)
+
+PUBLIC = "93.184.216.34"
+
+
+class Forwarder(socketserver.ThreadingTCPServer):
+    """Takes connections at the public address, and passes them on to a port of 127.0.0.1."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        super().__init__((PUBLIC, 0), socketserver.BaseRequestHandler)
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002 - the base's
+        there = socket.create_connection(("127.0.0.1", self._port))
+        threading.Thread(target=copy, args=(there, request), daemon=True).start()
+        copy(request, there)
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    while data := source.recv(65536):
+        target.sendall(data)
+    target.shutdown(socket.SHUT_WR)
+
+
+def main(registry_name: str, realm_name: str, user: str) -> None:
+    """Pull from a registry by a name whose realm has a name."""
+    directory = Path.home()
+    names = [
+        "public.example",
+        "private.example",
+        "auth.example",
+        "metadata.internal",
+        "two.example",
+    ]
+    authority, *pair = make_certificate(directory / "tls", names)
+    image = build_image([tar_layer({"a": b"1"})])
+    with FakeRegistry(users={"me": "secret"}, tokens=True, public=True, tls=tuple(pair)) as fake:  # type: ignore[arg-type]
+        ports = {"private.example": fake.port, "metadata.internal": fake.port}
+        ports["two.example"] = fake.port  # where nothing listens at its public address
+        forwarder = Forwarder(fake.port)
+        port = ports.get(registry_name, forwarder.server_address[1])
+        realm = f"https://{realm_name}:{ports.get(realm_name, forwarder.server_address[1])}/token"
+        fake.inject(Fault(SetHeader("WWW-Authenticate", f'Bearer realm="{realm}"'), path="^/v2/"))
+        fake.add_image("app", image, "t")
+        certificates = directory / ".config/containers/certs.d" / f"{registry_name}:{port}"
+        certificates.mkdir(parents=True)
+        (certificates / "ca.crt").write_bytes(authority.read_bytes())
+        credentials = ("me", "secret") if user == "user" else None
+        said = {"error": "", "hint": ""}
+        try:
+            with Client(store=directory / "store", credentials=credentials, retries=1) as client:
+                client.pull(f"{registry_name}:{port}/app:t")
+        except DrayError as error:
+            said = {"error": f"{type(error).__name__}: {error}", "hint": error.hint}
+        sent = [
+            "authorization" in request.headers
+            for request in fake.requests
+            if request.path.startswith("/token")
+        ]
+    sys.stdout.write(json.dumps(said | {"sent": sent}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

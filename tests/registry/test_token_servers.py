@@ -1,0 +1,509 @@
+"""Token servers: redirects, failures, what they may be named, and what is sent to them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from dray import Client, Denied, DrayError, NetworkError, RegistryError, Store, Unauthorized
+from dray.testing import (
+    Answer,
+    FakeRegistry,
+    Fault,
+    HangUp,
+    HttpProxy,
+    SetHeader,
+    build_image,
+    make_certificate,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Files = tuple[Path, Path, Path]
+
+IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
+PASSWORD = "topsecret-password"
+BASIC = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+REFRESH = "topsecret-refresh"
+QUERY = "service=s&scope=repository:app:pull"
+NAME = "registry.test:4443"
+REDIRECTS = [301, 302, 303, 307, 308]
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_machine(environment: dict[str, str]) -> None:
+    assert environment
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Files:
+    return make_certificate(tmp_path / "tls", ["127.0.0.1", "localhost", "registry.test"])
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    """One with tokens, whose realm is `/moved`: what is there is up to the test."""
+    with FakeRegistry(users={"me": PASSWORD}, tokens=True, refresh_tokens={REFRESH: "me"}) as one:
+        one.add_image("app", IMAGE, "t")
+        one.add_image("public", IMAGE, "t")
+        one.grants.public = ["public"]
+        yield one
+
+
+@pytest.fixture
+def other() -> Iterator[FakeRegistry]:
+    """A token server on another port; it issues tokens to anybody."""
+    with FakeRegistry(tokens=True) as one:
+        yield one
+
+
+def client(store: Store, credentials: tuple[str, str] | None = ("me", PASSWORD)) -> Client:
+    return Client(store=store, credentials=credentials, retries=1)
+
+
+def challenge(*headers: str) -> SetHeader:
+    return SetHeader("WWW-Authenticate", ", ".join(headers))
+
+
+def bearer(realm: str, more: str = "") -> str:
+    return f'Bearer realm="{realm}",service="s"{more}'
+
+
+def requests(server: FakeRegistry, path: str) -> list[Any]:
+    return [request for request in server.requests if request.path.startswith(path)]
+
+
+def no_secret(server: FakeRegistry) -> None:
+    for request in server.requests:
+        assert "authorization" not in request.headers
+        for secret in (PASSWORD, BASIC.removeprefix("Basic "), REFRESH):
+            assert secret not in str(request)
+
+
+# Redirects
+
+
+def move(registry: FakeRegistry, status: int, location: str) -> None:
+    registry.inject(Fault(challenge(bearer(f"{registry.url}/moved")), path="^/v2/"))
+    registry.inject(Fault(Answer(status, {"Location": location}), path="^/moved"))
+
+
+@pytest.mark.peer("skopeo")
+@pytest.mark.parametrize("status", REDIRECTS)
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_a_token_server_is_followed_with_the_password(
+    store: Store, registry: FakeRegistry, tmp_path: Path, status: int, *, relative: bool
+):
+    """As skopeo does: net/http follows these, and keeps `Authorization` within one host."""
+    move(registry, status, f"{'' if relative else registry.url}/token?{QUERY}")
+    with client(store) as asking:
+        asking.pull(f"{registry.host}/app:t")
+    assert [r.headers.get("authorization") for r in requests(registry, "/token")] == [BASIC]
+    peer = subprocess.run(
+        [
+            *("skopeo", "inspect", "--tls-verify=false", f"--creds=me:{PASSWORD}"),
+            f"docker://{registry.host}/app:t",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert json.loads(peer.stdout)["Digest"] == IMAGE.digest
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_an_anonymous_request_is_followed_anywhere(
+    store: Store, registry: FakeRegistry, status: int
+):
+    move(registry, status, f"http://localhost:{registry.port}/token?service=s&scope="
+         "repository:public:pull")  # fmt: skip
+    with client(store, None) as asking:
+        asking.pull(f"{registry.host}/public:t")
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_a_password_stays_within_one_host_and_port(
+    store: Store, registry: FakeRegistry, other: FakeRegistry, status: int
+):
+    """SPEC: "Token servers' redirects are followed, with credentials only within one …"."""
+    move(registry, status, f"{other.url}/token?{QUERY}")
+    with client(store) as asking, pytest.raises(Unauthorized):
+        asking.pull(f"{registry.host}/app:t")
+    assert requests(other, "/token")
+    no_secret(other)
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_a_password_does_not_change_the_name_of_its_host(
+    store: Store, registry: FakeRegistry, status: int
+):
+    move(registry, status, f"http://localhost:{registry.port}/token?{QUERY}")
+    with client(store) as asking, pytest.raises(Unauthorized):
+        asking.pull(f"{registry.host}/app:t")
+    assert all("authorization" not in r.headers for r in requests(registry, "/token"))
+
+
+def logged_in(registry: FakeRegistry, directory: Path) -> Path:
+    """Return a file with an identity token, which is sent in the body of a POST."""
+    file = directory / "auth.json"
+    entry = {"auth": base64.b64encode(b"me:").decode(), "identitytoken": REFRESH}
+    file.write_text(json.dumps({"auths": {registry.host: entry}}))
+    return file
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_post_is_sent_again_within_its_host(
+    store: Store, registry: FakeRegistry, tmp_path: Path, status: int
+):
+    """RFC 9110, 15.4.8: method and body stay."""
+    move(registry, status, "/token")
+    with Client(store=store, authfile=logged_in(registry, tmp_path), retries=1) as asking:
+        asking.pull(f"{registry.host}/app:t")
+    (sent,) = requests(registry, "/token")
+    assert sent.method == "POST"
+    assert parse_qs(sent.body.decode())["refresh_token"] == [REFRESH]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_post_becomes_a_get_without_its_body(
+    store: Store, registry: FakeRegistry, tmp_path: Path, status: int
+):
+    """RFC 9110, 15.4.2 to 4, as net/http does it."""
+    move(registry, status, f"/token?{QUERY}")
+    with (
+        Client(store=store, authfile=logged_in(registry, tmp_path), retries=1) as asking,
+        pytest.raises(Unauthorized),
+    ):
+        asking.pull(f"{registry.host}/app:t")
+    sent = requests(registry, "/token")
+    assert {request.method for request in sent} == {"GET"}
+    assert {request.body for request in sent} == {b""}
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_an_identity_token_stays_within_one_host(
+    store: Store, registry: FakeRegistry, other: FakeRegistry, tmp_path: Path, status: int
+):
+    """It is in the body, which no library takes for a secret."""
+    move(registry, status, f"{other.url}/token?{QUERY}")
+    with (
+        Client(store=store, authfile=logged_in(registry, tmp_path), retries=1) as asking,
+        pytest.raises(Unauthorized) as caught,
+    ):
+        asking.pull(f"{registry.host}/app:t")
+    no_secret(other)
+    assert REFRESH not in str(caught.value) + caught.value.hint
+    if status in {307, 308}:
+        assert "redirects to another host" in str(caught.value)
+        assert other.requests == []
+
+
+@pytest.mark.parametrize("location", ["/moved", "ftp://a/b", "http://[", ""])
+def test_a_redirect_that_leads_nowhere_ends(store: Store, registry: FakeRegistry, location: str):
+    move(registry, 307, location)
+    with client(store) as asking, pytest.raises((NetworkError, RegistryError)) as caught:
+        asking.pull(f"{registry.host}/app:t")
+    assert "token server" in str(caught.value)
+    assert len(requests(registry, "/moved")) <= 6
+
+
+# Several ways
+
+DEAD = "http://127.0.0.1:1/token"  # takes no connections
+
+
+@pytest.mark.parametrize("first", ["bearer", "basic"])
+@pytest.mark.parametrize(
+    "realm",
+    ["token", "/token", "//127.0.0.1/token", "ftp://127.0.0.1/", "", "http://[::1", DEAD, "404",
+     "400", "403", "500", "503", "429", "page", "204", "empty", "list", "hang-up"],
+)  # fmt: skip
+def test_the_other_way_is_tried(store: Store, realm: str, first: str):
+    """SPEC: "A way that fails for reasons of its own … gives way to the next one offered"."""
+    faults = {
+        "page": Answer(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
+        "204": Answer(204),
+        "empty": Answer(200, {}, b"{}"),
+        "list": Answer(200, {}, b"[]"),
+        "hang-up": HangUp(),
+    }
+    with FakeRegistry(users={"me": PASSWORD}) as registry:
+        registry.add_image("app", IMAGE, "t")
+        ways = [bearer(realm), 'Basic realm="r"']
+        if realm.isdigit() or realm in faults:
+            ways[0] = bearer(f"{registry.url}/token")
+            fault = faults.get(realm) or Answer(int(realm))
+            registry.inject(Fault(fault, path="^/token"))
+        registry.inject(Fault(challenge(*(ways if first == "bearer" else ways[::-1]))))
+        with client(store) as asking:
+            asking.pull(f"{registry.host}/app:t")
+
+
+def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any):
+    """RFC 9110, 11.6.1."""
+    sent: list[bytes] = []
+
+    def talk(peer: Any) -> None:
+        while head := peer.head():
+            sent.append(head)
+            if BASIC.encode() in head:
+                peer.answer(IMAGE.manifest.data, f"Content-Type: {IMAGE.manifest.media_type}")
+            else:
+                ways = ('WWW-Authenticate: Bearer realm="token"', "WWW-Authenticate: Basic")
+                peer.answer(b"", *ways, status="401 Unauthorized")
+
+    with client(store) as asking:
+        asking.manifest(f"{serve(talk).host}/app@{IMAGE.digest}")
+    assert len(sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Answer(404), RegistryError),
+        (Answer(405), RegistryError),
+        (Answer(500), RegistryError),
+        (Answer(302), RegistryError),
+        (Answer(401, {}, b"wrong"), Unauthorized),
+        (Answer(403), Denied),
+        (Answer(200, {}, b"{}"), NetworkError),
+        (HangUp(), NetworkError),
+    ],
+)
+@pytest.mark.parametrize("credentials", [None, ("me", PASSWORD)], ids=["anonymous", "user"])
+def test_what_is_wrong_with_a_token_server_is_no_missing_image(
+    store: Store, registry: FakeRegistry, fault: Any, kind: Any, credentials: tuple[str, str] | None
+):
+    registry.inject(Fault(fault, path="^/token"))
+    with client(store, credentials) as asking, pytest.raises(DrayError) as caught:
+        asking.pull(f"{registry.host}/app:t")
+    assert type(caught.value) is kind
+    if not isinstance(fault, HangUp):
+        assert "token server" in str(caught.value)
+
+
+@pytest.mark.parametrize("realm", [DEAD, "token", "404"])
+def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: str):
+    with FakeRegistry(users={"me": PASSWORD}) as registry:
+        registry.inject(Fault(Answer(404), path="^/token"))
+        realm = f"{registry.url}/token" if realm == "404" else realm
+        registry.inject(Fault(challenge(bearer(realm), 'Basic realm="r"')))
+        error = NetworkError if realm == DEAD else Unauthorized
+        with client(store, ("me", "wrong")) as asking, pytest.raises(error):
+            asking.pull(f"{registry.host}/app:t")
+
+
+def test_a_password_that_the_token_server_refuses_is_tried_nowhere_else(
+    store: Store, registry: FakeRegistry
+):
+    registry.inject(
+        Fault(challenge(bearer(f"{registry.url}/token"), "Basic realm=r"), path="^/v2/")
+    )
+    with client(store, ("me", "wrong")) as asking, pytest.raises(Unauthorized) as caught:
+        asking.pull(f"{registry.host}/app:t")
+    assert "401" in str(caught.value)
+    assert all("authorization" not in r.headers for r in requests(registry, "/v2/"))
+
+
+@pytest.mark.parametrize("realm", [DEAD, "token"])
+def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(store: Store, realm: str):
+    with FakeRegistry(users={"me": PASSWORD}) as registry:
+        registry.inject(Fault(challenge(bearer(realm), 'Basic realm="r"')))
+        error = NetworkError if realm == DEAD else Unauthorized
+        with client(store, None) as asking, pytest.raises(error) as caught:
+            asking.pull(f"{registry.host}/app:t")
+        if realm != DEAD:
+            assert "dray login" in caught.value.hint
+
+
+def test_a_token_server_that_is_down_for_a_moment_is_asked_again(
+    store: Store, registry: FakeRegistry
+):
+    registry.inject(Fault(Answer(503), path="^/token", times=1))
+    registry.inject(
+        Fault(challenge(bearer(f"{registry.url}/token"), "Basic realm=r"), path="^/v2/")
+    )
+    with Client(store=store, credentials=("me", PASSWORD), retries=3) as asking:
+        asking.pull(f"{registry.host}/app:t")
+
+
+def test_two_token_servers_are_tried_in_order(store: Store, registry: FakeRegistry):
+    header = challenge(bearer(DEAD), bearer(f"{registry.url}/token"))
+    registry.inject(Fault(header, path="^/v2/"))
+    with client(store) as asking:
+        asking.pull(f"{registry.host}/app:t")
+
+
+def test_a_registry_that_asks_without_end_is_answered_a_few_times(store: Store):
+    """Each challenge names another realm."""
+    with FakeRegistry(users={"other": PASSWORD}) as registry:
+        token = json.dumps({"token": "abc"}).encode()
+        for number in range(40):
+            realm = f"{registry.url}/token/{number}"
+            registry.inject(Fault(challenge(bearer(realm)), path="^/v2/", times=1))
+            answer = Answer(200, {}, token.replace(b"abc", b"t%d" % number))
+            registry.inject(Fault(answer, path=f"^/token/{number}\\?"))
+        with client(store) as asking, pytest.raises(Unauthorized):
+            asking.pull(f"{registry.host}/app:t")
+        assert len(requests(registry, "/v2/")) < 10
+
+
+# Scopes
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["", ',error="invalid_token"', ',error="insufficient_scope"', ',error="other"'],
+    ids=["none", "invalid_token", "insufficient_scope", "other"],
+)
+@pytest.mark.parametrize("more", ["repository:app:metadata_read", "a:b:c registry:catalog:*"])
+def test_the_scope_of_a_challenge_is_asked_for(
+    store: Store, registry: FakeRegistry, error: str, more: str
+):
+    """SPEC 6: "`acr` wants `metadata_read` for tags in a second challenge"; RFC 6750, 3."""
+    header = bearer(f"{registry.url}/token", f',scope="{more}"{error}')
+    registry.inject(Fault(Answer(401, {"WWW-Authenticate": header}), path="/tags/", times=2))
+    with client(store) as asking:
+        assert list(asking.tags(f"{registry.host}/app")) == ["t"]
+    first, second = requests(registry, "/token")
+    assert parse_qs(first.path)["scope"] == ["repository:app:pull"]
+    assert parse_qs(second.path)["scope"] == ["repository:app:pull", *more.split()]
+    assert len(requests(registry, "/v2/")) == 3
+
+
+def test_a_scope_is_asked_for_once(store: Store, registry: FakeRegistry):
+    for number in range(9):
+        header = bearer(f"{registry.url}/token", f',scope="repository:app:x{number}"')
+        answer = Answer(401, {"WWW-Authenticate": header})
+        registry.inject(Fault(answer, path="/tags/", times=1))
+    with client(store) as asking, pytest.raises(Unauthorized):
+        list(asking.tags(f"{registry.host}/app"))
+    assert len(requests(registry, "/token")) == 2
+
+
+# Realms
+
+
+def reach(monkeypatch: pytest.MonkeyPatch, certificates: Files, proxy: HttpProxy | None) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
+    if proxy is not None:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+
+
+def issue(other: FakeRegistry, registry: FakeRegistry) -> None:
+    """Have another server issue a token that the registry accepts."""
+    token = registry.grants.mint("me", "s", frozenset({("repository", "app", "pull")}))
+    answer = Answer(200, {}, json.dumps({"access_token": token}).encode())
+    other.inject(Fault(answer, path="^/token"))
+
+
+def in_hosts_toml(environment: dict[str, str], text: str) -> None:
+    directory = Path(environment["XDG_CONFIG_HOME"]) / "dray"
+    directory.mkdir(parents=True)
+    (directory / "hosts.toml").write_text(text)
+
+
+def test_a_realm_in_http_is_asked_without_credentials(
+    store: Store, certificates: Files, other: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+):
+    reach(monkeypatch, certificates, None)
+    with FakeRegistry(tls=certificates[1:], tokens=True) as registry:
+        registry.add_image("app", IMAGE, "t")
+        issue(other, registry)
+        registry.inject(Fault(challenge(bearer(f"{other.url}/token")), path="^/v2/"))
+        with client(store, None) as asking:
+            asking.pull(f"{registry.host}/app:t")
+    assert requests(other, "/token")
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_a_password_does_not_leave_tls(
+    store: Store,
+    certificates: Files,
+    other: FakeRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    insecure: bool,
+):
+    reach(monkeypatch, certificates, None)
+    with FakeRegistry(tls=certificates[1:], tokens=True, users={"me": PASSWORD}) as registry:
+        registry.add_image("app", IMAGE, "t")
+        issue(other, registry)
+        registry.inject(Fault(challenge(bearer(f"{other.url}/token")), path="^/v2/"))
+        with Client(
+            store=store, credentials=("me", PASSWORD), retries=1, insecure=insecure
+        ) as asking:
+            if insecure:
+                asking.pull(f"{registry.host}/app:t")
+                return
+            with pytest.raises(Unauthorized, match="leaves TLS") as caught:
+                asking.pull(f"{registry.host}/app:t")
+    assert "no credentials were sent" in str(caught.value)
+    assert "--insecure" in caught.value.hint
+    no_secret(other)
+
+
+def test_a_password_that_may_not_go_to_the_token_server_goes_the_other_way(
+    store: Store, certificates: Files, other: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+):
+    reach(monkeypatch, certificates, None)
+    with FakeRegistry(tls=certificates[1:], users={"me": PASSWORD}) as registry:
+        registry.add_image("app", IMAGE, "t")
+        registry.inject(Fault(challenge(bearer(f"{other.url}/token"), "Basic realm=r")))
+        with client(store) as asking:
+            asking.pull(f"{registry.host}/app:t")
+    assert other.requests == []
+
+
+@pytest.mark.parametrize("allowed", ["", "anonymous", "insecure", "private-realm", "other-host"])
+def test_a_private_realm_of_a_public_registry(
+    store: Store,
+    certificates: Files,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    allowed: str,
+):
+    """Behind a proxy, which looks names up, the registry counts as public by its name."""
+    with (
+        FakeRegistry(tls=certificates[1:], tokens=True, users={"me": PASSWORD}) as registry,
+        HttpProxy({NAME: registry.host}) as proxy,
+    ):
+        reach(monkeypatch, certificates, proxy)
+        registry.add_image("app", IMAGE, "t")
+        registry.grants.public = True
+        name = {"private-realm": NAME, "other-host": registry.host}.get(allowed, "")
+        if name:
+            in_hosts_toml(environment, f'["{name}"]\nprivate-realm = true\n')
+        credentials = None if allowed == "anonymous" else ("me", PASSWORD)
+        with Client(
+            store=store, credentials=credentials, retries=1, insecure=allowed == "insecure"
+        ) as asking:
+            if allowed not in {"", "other-host"}:
+                asking.pull(f"{NAME}/app:t")
+                assert requests(registry, "/token")
+                return
+            with pytest.raises(Unauthorized, match="private network") as caught:
+                asking.pull(f"{NAME}/app:t")
+        assert requests(registry, "/token") == []
+        assert "private-realm" in caught.value.hint
+        assert f'["{NAME}"]' in caught.value.hint
+        no_secret(registry)
+
+
+@pytest.mark.parametrize("realm", ["127.0.0.1", "localhost", "127.1", "2130706433"])
+def test_a_private_registry_may_name_a_private_realm(
+    store: Store, registry: FakeRegistry, realm: str
+):
+    """Split DNS: "allowed where the registry's own address is private too"."""
+    registry.inject(Fault(challenge(bearer(f"http://{realm}:{registry.port}/token")), path="^/v2/"))
+    with client(store) as asking:
+        asking.pull(f"{registry.host}/app:t")
