@@ -1,0 +1,185 @@
+"""Registries on this machine: plain http first, and https where plain http is dropped."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dray import Client, NetworkError, Store
+from dray.testing import FakeRegistry, Fault, HangUp, build_image, find_binary, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Files = tuple[Path, Path, Path]
+    Serve = Callable[..., Any]
+
+IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
+ALERT = bytes.fromhex("15030100020246")  # TLS: fatal, protocol version
+DROPS = ["reset", "closed", "alert"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_machine(environment: dict[str, str]) -> None:
+    assert environment
+
+
+def pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def front(registry: FakeRegistry, drop: str) -> Callable[[Any], None]:
+    """Return what a server does that passes TLS on to a registry, and drops plain http."""
+
+    def talk(peer: Any) -> None:
+        if peer.sock.recv(1, socket.MSG_PEEK) != b"\x16":
+            if drop == "reset":
+                peer.reset()
+                return
+            peer.head()
+            if drop == "alert":
+                peer.sock.sendall(ALERT)
+            return
+        with socket.create_connection(("127.0.0.1", registry.port)) as there:
+            threading.Thread(target=pass_on, args=(there, peer.sock), daemon=True).start()
+            pass_on(peer.sock, there)
+
+    return talk
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_a_registry_that_drops_plain_http_is_asked_in_https(
+    store: Store, serve: Serve, certificates: Files, monkeypatch: pytest.MonkeyPatch, drop: str
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
+    with FakeRegistry(tls=certificates[1:]) as registry:
+        registry.add_image("app", IMAGE, "t")
+        server = serve(front(registry, drop))
+        with Client(store=store, retries=1) as asking:
+            asking.pull(f"{server.host}/app:t")
+            before = server.connections
+            asking.digest(f"{server.host}/app:t")
+        assert server.connections - before <= 1  # plain http is not tried again
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_a_certificate_that_does_not_hold_is_the_error(
+    store: Store, serve: Serve, certificates: Files, drop: str
+):
+    with FakeRegistry(tls=certificates[1:]) as registry:
+        server = serve(front(registry, drop))
+        with Client(store=store, retries=2) as asking:
+            with pytest.raises(NetworkError, match="certificate is not trusted") as caught:
+                asking.pull(f"{server.host}/app:t")
+            assert not caught.value.transient
+            assert server.host in caught.value.hint
+        assert registry.requests == []
+
+
+@pytest.mark.parametrize("fault", [HangUp(), HangUp(reset=True)])
+def test_a_registry_without_tls_that_drops_connections_is_reported_as_that(
+    store: Store, fake: FakeRegistry, fault: HangUp
+):
+    fake.inject(Fault(fault))
+    with Client(store=store, retries=1) as asking:
+        with pytest.raises(NetworkError, match="connection was cut off") as caught:
+            asking.pull(f"{fake.host}/app:t")
+        assert caught.value.transient
+
+
+@pytest.mark.parametrize("fault", [HangUp(), HangUp(reset=True)])
+def test_a_registry_without_tls_that_drops_one_connection_is_asked_again(
+    store: Store, fake: FakeRegistry, fault: HangUp
+):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(fault, times=1))
+    with Client(store=store, retries=3) as asking:
+        asking.pull(f"{fake.host}/app:t")
+
+
+def test_a_port_that_drops_everything_is_reported_as_that(store: Store, serve: Serve):
+    server = serve(lambda peer: peer.reset())
+    with (
+        Client(store=store, retries=1) as asking,
+        pytest.raises(NetworkError, match="connection was cut off"),
+    ):
+        asking.pull(f"{server.host}/app:t")
+
+
+def test_https_that_is_dropped_does_not_lead_to_plain_http(store: Store, serve: Serve):
+    """SPEC: "http only if the peer does not speak TLS"."""
+    seen: list[bytes] = []
+
+    def talk(peer: Any) -> None:
+        seen.append(peer.sock.recv(1))
+        peer.reset()
+
+    server = serve(talk)
+    with Client(store=store, retries=1, insecure=True) as asking, pytest.raises(NetworkError):
+        asking.pull(f"{server.host}/app:t")
+    assert set(seen) <= {b"\x16", b""}
+
+
+@pytest.mark.parametrize("status", [301, 308])
+def test_plain_http_that_redirects_to_https_on_one_port_is_asked_in_https(
+    store: Store,
+    serve: Serve,
+    certificates: Files,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+):
+    """nginx: ``error_page 497 =301 https://$http_host$request_uri``. Credentials go along."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
+    with FakeRegistry(tls=certificates[1:], users={"me": "secret"}, tokens=True) as registry:
+        registry.add_image("app", IMAGE, "t")
+        forward = front(registry, "closed")
+
+        def talk(peer: Any) -> None:
+            if peer.sock.recv(1, socket.MSG_PEEK) == b"\x16":
+                forward(peer)
+                return
+            path = peer.head().split()[1].decode()
+            location = f"Location: https://{server.host}{path}"
+            peer.answer(b"", location, "Connection: close", status=f"{status} Moved")
+
+        server = serve(talk)
+        with Client(store=store, retries=1, credentials=("me", "secret")) as asking:
+            asking.pull(f"{server.host}/app:t")
+
+
+@pytest.mark.peer("openssl")
+def test_a_real_tls_server_is_met_in_https(store: Store, certificates: Files):
+    """``openssl s_server`` answers plain http with an alert, or not at all."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    _, certificate, key = certificates
+    arguments = ["-accept", f"127.0.0.1:{port}", "-cert", str(certificate), "-key", str(key)]
+    server = subprocess.Popen(
+        [find_binary("openssl") or "", "s_server", "-quiet", "-www", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        with (
+            Client(store=store, retries=1) as asking,
+            pytest.raises(NetworkError, match="certificate is not trusted"),
+        ):
+            asking.pull(f"127.0.0.1:{port}/app:t")
+    finally:
+        server.terminate()
+        server.wait(10)
