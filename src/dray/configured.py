@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dray
@@ -18,13 +19,20 @@ class Configured(Connected):
 
     @checked(RULES)
     def login(
-        self, registry: str, username: str, password: str, *, cancel: dray.CancelToken | None = None
+        self,
+        registry: str,
+        username: str,
+        password: str,
+        *,
+        on_warning: Callable[[str], None] | None = None,
+        cancel: dray.CancelToken | None = None,
     ) -> str:
         """Try credentials on ``HOST[/PATH]``, keep them, and return where; idempotent.
 
         They are kept by the helper that a file names for the host, else in ``authfile``, or
         in the first of the files that podman and skopeo look at. Raises `Unauthorized` where
         the registry does not take them, and the errors of any request; then nothing is kept.
+        ``on_warning`` is called with a line of text if the registry does not verify them.
         """
         from dray.content.cancel import CancelToken
         from dray.ops.login import login
@@ -33,7 +41,8 @@ class Configured(Connected):
         given = Credentials(username, password)
         session = self._make_session(given)
         try:
-            return login(session, registry, given, self._auth_files(), cancel or CancelToken())
+            token, warn = cancel or CancelToken(), on_warning or _ignore
+            return login(session, registry, given, self._auth_files(), token, warn)
         finally:
             session.close()
             self._renew()
@@ -108,3 +117,7 @@ class Configured(Connected):
         with self._lock:
             if self._session is not None:
                 self._session.forget()
+
+
+def _ignore(_warning: str) -> None:
+    """Listen to no warning."""

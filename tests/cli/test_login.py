@@ -9,14 +9,23 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dray as library
-from dray.testing import FakeRegistry, build_image, tar_layer
+from dray.testing import (
+    Answer,
+    Distribution,
+    FakeRegistry,
+    Fault,
+    TokenServer,
+    build_image,
+    tar_layer,
+)
+from dray.testing._messages import Reply, Request
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 PASSWORD = 'p:w "\\\u00e9'
@@ -371,6 +380,126 @@ def test_why_says_which_entry_was_passed_over(dray: Run, auth_file: Path):
         "its auth has no colon, expected the base64 of USER:PASSWORD"
     )
     assert "secret" not in done.stdout
+
+
+# Registries whose `/v2/` says little
+
+
+PLAIN = "secret"
+OPEN = {"Docker-Distribution-Api-Version": "registry/2.0"}
+
+
+@pytest.fixture
+def half_open() -> Iterator[FakeRegistry]:
+    """A registry whose `/v2/` is open, but checks a password that is sent all the same."""
+    with LeavingOpen(users={"me": PLAIN}) as registry:
+        registry.add_image("app", IMAGE, "t")
+        yield registry
+
+
+class LeavingOpen(FakeRegistry):
+    """Answers 200 to strangers at `/v2/`."""
+
+    def answer(self, request: Request) -> Reply:
+        if request.path == "/v2/" and "authorization" not in request.headers:
+            return Reply(200, dict(self.open), b"{}")
+        return super().answer(request)
+
+    open: Mapping[str, str] = OPEN
+
+
+def test_a_password_is_sent_where_none_is_asked_for(
+    dray: Run, half_open: FakeRegistry, auth_file: Path
+):
+    """SPEC: "`login` checks before it saves"."""
+    done = login(dray, half_open.host, password="wrong")
+    assert done.returncode == 4
+    assert "401" in done.stderr
+    assert "Logged in" not in done.stderr
+    assert not auth_file.exists()
+    done = login(dray, half_open.host, password=PLAIN)
+    assert done.returncode == 0
+    warning, kept = done.stderr.splitlines()
+    assert warning == (
+        f"Warning: {half_open.host}: answers without a password too; "
+        "this one was sent, but may be wrong"
+    )
+    assert kept == f"Stored credentials for {half_open.host} as me; kept in {auth_file}"
+
+
+def test_nothing_is_learnt_where_any_password_is_taken(
+    dray: Run, distribution: Distribution, auth_file: Path
+):
+    """A real registry without access control ignores what it is sent."""
+    done = login(dray, distribution.host, password="any")
+    assert done.returncode == 0
+    assert "answers without a password too" in done.stderr
+    assert "Logged in" not in done.stderr
+    assert distribution.host in json.loads(auth_file.read_text())["auths"]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_strangers_may_not_even_see_the_root(dray: Run, auth_file: Path, status: int):
+    class Hiding(FakeRegistry):
+        def answer(self, request: Request) -> Reply:
+            if "authorization" not in request.headers:
+                return Reply(status)
+            return super().answer(request)
+
+    with Hiding(users={"me": PLAIN}) as registry:
+        assert login(dray, registry.host, password="wrong").returncode == 4
+        assert not auth_file.exists()
+        done = login(dray, registry.host, password=PLAIN)
+        assert done.stderr == f"Logged in to {registry.host} as me; kept in {auth_file}\n"
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
+def test_a_challenge_beside_200_is_answered(dray: Run, auth_file: Path, *, tokens: bool):
+    with LeavingOpen(users={"me": PLAIN}, tokens=tokens) as registry:
+        way = f'Bearer realm="{registry.url}/token",service="s"' if tokens else 'Basic realm="r"'
+        registry.open = {"WWW-Authenticate": way}
+        assert login(dray, registry.host, password="wrong").returncode == 4
+        assert not auth_file.exists()
+        done = login(dray, registry.host, password=PLAIN)
+        assert done.returncode == 0
+        assert ("Logged in" in done.stderr) is tokens
+    sent = [r.headers.get("authorization", "") for r in registry.requests if "/v2/" in r.path]
+    assert any(header.startswith("Bearer" if tokens else "Basic") for header in sent)
+
+
+def test_a_token_for_strangers_says_nothing_about_a_password(dray: Run, tmp_path: Path):
+    """A token server that ignores a wrong password, in front of a real registry."""
+
+    class Careless(TokenServer):
+        def answer(self, request: Request) -> Reply:
+            request.headers.pop("authorization", None)
+            return super().answer(request)
+
+    with Careless(users={"me": PLAIN}) as tokens, Distribution(tmp_path, tokens=tokens) as there:
+        done = login(dray, there.host, password="wrong")
+    assert done.returncode == 0
+    assert "its token server took no notice of the password, which may be wrong" in done.stderr
+    assert "Logged in" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", [Answer(404), Answer(500), Answer(403)])
+def test_a_token_server_that_fails_keeps_nothing(dray: Run, auth_file: Path, fault: Answer):
+    with FakeRegistry(users={"me": PLAIN}, tokens=True) as registry:
+        registry.inject(Fault(fault, path="^/token"))
+        done = login(dray, registry.host, password=PLAIN)
+    assert done.returncode == (4 if fault.status == 403 else 1)
+    assert "token server" in done.stderr
+    assert not auth_file.exists()
+
+
+def test_a_web_page_is_no_registry(dray: Run, auth_file: Path):
+    with FakeRegistry() as registry:
+        page = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Shop</title></html>")
+        registry.inject(Fault(page))
+        done = login(dray, registry.host, password=PLAIN)
+    assert done.returncode == 6
+    assert "web page" in done.stderr
+    assert not auth_file.exists()
 
 
 # Logout

@@ -57,8 +57,12 @@ def command(
         raise click.UsageError("a name has no colon", ctx)
     watching = print_request if settings(ctx).verbose else None
     with plain_client(authfile=authfile, insecure=insecure, on_request=watching) as client:
-        where = client.login(registry, username, password)
-    say(f"Logged in to {registry} as {username}; kept in {where}")
+        warnings: list[str] = []
+        where = client.login(registry, username, password, on_warning=warnings.append)
+    for warning in warnings:
+        say(f"Warning: {warning}")
+    done = "Stored credentials for" if warnings else "Logged in to"
+    say(f"{done} {registry} as {username}; kept in {where}")
 
 
 def _read() -> str:

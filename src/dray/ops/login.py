@@ -9,11 +9,15 @@ from dray.errors import DrayError, NotFound
 from dray.model.record import Record
 from dray.registry import logins
 from dray.registry.answers import MAX_ERROR, failure
+from dray.registry.auth import is_anonymous
 from dray.registry.credentials import CredentialStore
 from dray.registry.logins import Key
 from dray.registry.requester import Call
+from dray.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dray.content.cancel import CancelToken
     from dray.registry.credentials import Credentials
     from dray.registry.logins import Removal
@@ -37,19 +41,32 @@ class LoggedOut(Record):
 
 
 def login(
-    session: Session, text: str, credentials: Credentials, files: AuthFiles, cancel: CancelToken
+    session: Session,
+    text: str,
+    credentials: Credentials,
+    files: AuthFiles,
+    cancel: CancelToken,
+    warn: Callable[[str], None],
 ) -> str:
     """Try credentials on ``HOST[/PATH]``, keep them, and return where; idempotent.
 
-    ``session`` knows no other credentials than these. Raises `Unauthorized` where the registry
-    does not take them; then nothing is kept.
+    ``session`` knows no other credentials than these. ``warn`` is told if the registry does not
+    verify them. Raises `Unauthorized` if it refuses them; then nothing is kept.
     """
     key = Key.parse(text)
     endpoint = session.hosts.login(key.host)
-    response = session.send(endpoint, Call("GET", "/v2/", ""), cancel)
+    response = session.send(endpoint, Call("GET", "/v2/", "", unasked=True), cancel)
+    body = response.read(MAX_ERROR)
+    what = f"{key.host}: login"
     if response.status != _OK:
-        raise failure(response, response.read(MAX_ERROR), f"{key.host}: login", key.host)
-    response.drain()
+        raise failure(response, body, what, key.host)
+    if body.strip():
+        refuse_page(response, body, what, "a registry's answer")
+    authorization = response.request.headers.get("Authorization", "")
+    if session.is_open(endpoint) and not authorization.startswith("Bearer "):
+        warn(f"{key.host}: answers without a password too; this one was sent, but may be wrong")
+    elif is_anonymous(authorization.removeprefix("Bearer ")):
+        warn(f"{key.host}: its token server took no notice of the password, which may be wrong")
     return logins.save(files.files, files.written, key, credentials)
 
 

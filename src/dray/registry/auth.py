@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import dataclass, field
@@ -190,3 +191,19 @@ def parse_token(raw: bytes, host: str) -> Token:
     if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 2**31:
         life = DEFAULT_LIFE
     return Token(value, max(float(life), LEAST_LIFE) - SLACK)
+
+
+def is_anonymous(token: str) -> bool:
+    """Return whether a token says that it was issued to a stranger: a JWT with an empty ``sub``.
+
+    Some token servers issue such a one for a wrong password (distribution, "Token Authentication
+    Implementation": ``sub`` is empty if the client was not authenticated).
+    """
+    parts = token.split(".")
+    if len(parts) != len(("header", "claims", "signature")):
+        return False
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(claims, dict) and claims.get("sub") == ""

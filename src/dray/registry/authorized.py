@@ -91,6 +91,7 @@ class AuthorizedCall:
         if not wanted or (last is not None and last.secret) or not self._has_credentials():
             return ()
         if self._call.unasked:
+            self._state.is_open = not hiding
             return own or UNASKED
         if not self._state.challenges and not self._state.is_open:
             self._probe()

@@ -124,6 +124,10 @@ class Session:
 
         return describe(self._host(endpoint).challenges)
 
+    def is_open(self, endpoint: Endpoint) -> bool:
+        """Return whether ``/v2/`` of an endpoint, once asked, answers without credentials."""
+        return self._host(endpoint).is_open
+
     def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
         """Send a request that is nobody's in particular, and follow redirects."""
         # With a state of its own: an address in a manifest must not teach how to ask a registry.
