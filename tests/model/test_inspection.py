@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from dray.errors import InvalidDocument
 from dray.model import gojson
+from dray.model.config import parse_config
 from dray.model.digest import Digest
 from dray.model.inspection import Inspection, inspection
-from dray.model.manifest import Manifest, parse
+from dray.model.manifest import Index, Manifest, parse
 from dray.testing import build_image, build_schema1, compress, tar_layer
 
 TAR = tar_layer({"a": b"1"})
@@ -40,10 +41,10 @@ def test_an_oci_image_may_have_no_time_a_docker_one_has_the_first():
 
 def test_what_a_config_does_not_have_is_null():
     found = inspected(config_extra={"config": None})
-    assert (found.labels, found.env) == (None, None)
+    assert (found.raw_labels, found.raw_env) == (None, None)
     assert '"Labels": null' in found.json()
     empty = inspected(config_extra={"config": {"Env": [], "Labels": {}}})
-    assert (empty.labels, empty.env) == ({}, ())
+    assert (empty.raw_labels, empty.raw_env) == ({}, ())
     assert '"Labels": {},' in empty.json()
     assert '"Env": []' in empty.json()
 
@@ -97,3 +98,41 @@ def test_indented_json_means_the_same_and_is_laid_out_as_go_does(document: objec
     assert [len(line) - len(line.lstrip(" ")) for line in text.split("\n")] == [
         len(line) - len(line.lstrip(" ")) for line in laid_out.split("\n")
     ]
+
+
+@pytest.mark.parametrize("style", ["oci", "docker"])
+@pytest.mark.parametrize(
+    ("env", "labels"),
+    [
+        ([], {}),
+        (["A=1", "B=x=y", "C", "A=2", "="], {"b": "1", "a": ""}),
+    ],
+)
+def test_an_inspection_and_a_config_agree(style: str, env: list[str], labels: dict[str, str]):
+    found = inspected(style=style, env=env, labels=labels, entrypoint=["sh"])
+    assert found.config == parse_config(found.raw_config)
+    assert (found.env, found.labels) == (found.config.env, found.config.labels)
+    assert found.labels == labels
+    assert found.config.entrypoint == ("sh",)
+    assert found.config.id == found.manifest.config.digest  # type: ignore[union-attr]
+    assert json.loads(found.json())["Env"] == (env or None)
+
+
+def test_an_inspection_of_schema1_has_the_config_that_is_made():
+    layers = [compress(TAR, "gzip")]
+    top = {"config": {"Env": ["A=1"], "Labels": {"b": "2"}}}
+    built = build_schema1(layers, top=top)
+    manifest = parse(built.manifest.data, built.manifest.media_type)
+    assert not isinstance(manifest, Manifest | Index)
+    found = inspection("r/app", manifest.digest, manifest, b"")
+    assert (found.env, found.labels) == ({"A": "1"}, {"b": "2"})
+    assert (found.config.env, found.config.labels) == ({"A": "1"}, {"b": "2"})
+    assert found.config.diff_ids == ()
+    assert found.raw_config == b""
+
+
+def test_a_config_that_cannot_be_parsed_is_shown_all_the_same():
+    found = inspected(config_extra={"rootfs": None, "config": {"Env": ["A=1"]}})
+    assert found.env == {"A": "1"}
+    with pytest.raises(InvalidDocument):
+        _ = found.config

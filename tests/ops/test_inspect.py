@@ -173,7 +173,7 @@ class TestInspect:
         assert (str(found.digest), found.architecture) == (INDEX.digest, "arm64")
         assert str(found.layers[0].digest) == ARM.layers[0].digest
         assert found.size == sum(piece.size for piece in ARM.blobs())
-        assert client.inspect(f"{fake.host}/app", platform="linux/amd64").env == ("A=b",)
+        assert client.inspect(f"{fake.host}/app", platform="linux/amd64").env == {"A": "b"}
         with pytest.raises(PlatformMismatch):
             client.inspect(f"{fake.host}/app", platform="linux/s390x")
 

@@ -78,8 +78,8 @@ def _image(image: Inspection) -> Struct:
     fields = {"Name": "", "Tag": "", **document}
     fields["Created"] = None if image.created is None else Time(image.created)
     fields["RepoTags"] = image.repo_tags or ()
-    fields["Labels"] = dict(image.labels or {})
-    fields["Env"] = image.env or ()
+    fields["Labels"] = dict(image.labels)
+    fields["Env"] = image.raw_env or ()
     fields["LayersData"] = [Struct(layer, layer) for layer in document["LayersData"]]
     return Struct(fields, document)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dray.errors import InvalidDigest, InvalidDocument
@@ -89,7 +89,7 @@ def parse_config(raw: bytes) -> ImageConfig:
         author=fields.text("author"),
         user=run.text("User"),
         working_dir=run.text("WorkingDir"),
-        env=_env(run),
+        env=env_of(run.texts("Env")),
         entrypoint=_command(run, "Entrypoint"),
         cmd=_command(run, "Cmd"),
         labels=run.text_map("Labels"),
@@ -110,6 +110,12 @@ def read_platform(raw: bytes) -> Platform:
         fields.text("variant"),
         fields.text("os.version"),
     )
+
+
+def env_of(entries: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=value`` entries; the last one of a name counts."""
+    split = (entry.partition("=") for entry in entries)
+    return {name: value for name, _, value in split}
 
 
 def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
@@ -139,14 +145,6 @@ def _history(entry: Fields) -> History:
         comment=entry.text("comment"),
         empty_layer=entry.flag("empty_layer"),
     )
-
-
-def _env(run: Fields) -> dict[str, str]:
-    found = {}
-    for entry in run.texts("Env"):
-        name, _, value = entry.partition("=")
-        found[name] = value
-    return found
 
 
 def _command(run: Fields, key: str) -> tuple[str, ...] | None:

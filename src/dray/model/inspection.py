@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dray
 from dray.model import gojson, gotime, v1
+from dray.model.config import ImageConfig, env_of, parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.gostruct import Field, Kind, decode, encode
@@ -59,28 +60,49 @@ class Inspection(Record):
     ``name`` is the repository in full, empty where an address names none. ``digest`` is what the
     name stands for: that of the index, where ``manifest`` is chosen from one. ``tag`` is the
     one that a schema1 manifest names itself by. ``repo_tags`` is None where the registry
-    does not tell. ``created`` is RFC 3339 text, None where an OCI config has none; ``env``
-    and ``labels`` are None where the config has none, entries of ``env`` are ``NAME=value``.
+    does not tell. ``created`` is RFC 3339 text, None where an OCI config has none.
     ``layers`` run from the bottom up; schema1 gives neither their type nor their size.
-    ``config`` is the config's bytes, empty for schema1, which has none.
+    ``raw_config`` is the config as served, empty for schema1, which has none; ``raw_env``
+    (``NAME=value``) and ``raw_labels`` are what it holds, None where it has no such field.
     """
 
     name: str
     digest: Digest
     manifest: Manifest | dray.types.Schema1
-    config: bytes
+    raw_config: bytes
     repo_tags: tuple[str, ...] | None
     tag: str
     created: str | None
     docker_version: str
-    labels: Mapping[str, str] | None
+    raw_labels: Mapping[str, str] | None
     architecture: str
     os: str
     layers: tuple[Descriptor, ...]
-    env: tuple[str, ...] | None
+    raw_env: tuple[str, ...] | None
 
     def __repr__(self) -> str:
         return f"<Inspection {self.name}@{self.digest} {self.os}/{self.architecture}>"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels, as `ImageConfig.labels`."""
+        return self.raw_labels or {}
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment, as `ImageConfig.env`."""
+        return env_of(self.raw_env or ())
+
+    @property
+    def config(self) -> ImageConfig:
+        """The config, parsed when it is asked for; that of a schema1 image is made.
+
+        The made one has no DiffIDs. Raises `InvalidDocument` for a config that `parse_config`
+        refuses although it can be shown.
+        """
+        if isinstance(self.manifest, Manifest):
+            return parse_config(self.raw_config)
+        return parse_config(schema1_config(self.manifest))
 
     @property
     def size(self) -> int | None:
@@ -98,12 +120,12 @@ class Inspection(Record):
             "RepoTags": self.repo_tags,
             "Created": self.created,
             "DockerVersion": self.docker_version,
-            "Labels": None if self.labels is None else gojson.sorted_map(dict(self.labels)),
+            "Labels": None if self.raw_labels is None else gojson.sorted_map(dict(self.raw_labels)),
             "Architecture": self.architecture,
             "Os": self.os,
             "Layers": [str(layer.digest) for layer in self.layers],
             "LayersData": [_layer(layer) for layer in self.layers],
-            "Env": self.env,
+            "Env": self.raw_env,
         }
 
     def json(self) -> str:
@@ -116,7 +138,7 @@ class Inspection(Record):
         The DiffIDs of a schema1 image are not known without its layers; they are empty.
         """
         if isinstance(self.manifest, Manifest):
-            return encode(OCI_IMAGE, decode(OCI_IMAGE, v1.load(self.config, _CONFIG)))
+            return encode(OCI_IMAGE, decode(OCI_IMAGE, v1.load(self.raw_config, _CONFIG)))
         found = decode(OCI_IMAGE, v1.load(schema1_config(self.manifest)))
         made = [layer for layer in self.manifest.layers if not layer.throwaway]
         found["rootfs"]["diff_ids"] = [""] * len(made)
@@ -143,16 +165,16 @@ def inspection(
         name=name,
         digest=digest,
         manifest=manifest,
-        config=config,
+        raw_config=config,
         repo_tags=repo_tags,
         tag=tag,
         created=found.get("created"),
         docker_version=found.get("docker_version", ""),
-        labels=run.get("Labels"),
+        raw_labels=run.get("Labels"),
         architecture=found.get("architecture", ""),
         os=found.get("os", ""),
         layers=layers,
-        env=tuple(run["Env"]) if "Env" in run else None,
+        raw_env=tuple(run["Env"]) if "Env" in run else None,
     )
 
 
