@@ -117,20 +117,6 @@ def test_headers_of_any_number_but_of_bounded_size(client: Client):
         client.import_(io.BytesIO(extended(bytes(2**21)) + TAR))
 
 
-def test_sparse_files_as_tar_writes_them(client: Client, tmp_path: Path):
-    with (tmp_path / "holes").open("wb") as file:
-        for place in range(40):  # more than a header has room for
-            file.seek(place * 100_000)
-            file.write(b"x" * 5000)
-    for form in ("gnu", "pax"):
-        data = subprocess.check_output(
-            ["tar", "-C", tmp_path, f"--format={form}", "-Sc", "holes", "holes"]
-        )
-        assert len(data) < 1_000_000
-        image = good(client.import_(io.BytesIO(data)))
-        assert [str(diff_id) for diff_id in image.config.diff_ids] == [sha256(data)]
-
-
 def test_a_directory_however_deep(client: Client, tmp_path: Path):
     tree = tmp_path / "tree"
     tree.mkdir()

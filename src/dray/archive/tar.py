@@ -45,10 +45,12 @@ MAX_HOPS = 16  # links that lead to links
 
 _ODD = "backslashreplace"  # what becomes of names that are no UTF-8: no JSON can mean them
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
-_SPARSE = "GNU.sparse"  # stands for all records that begin so
+SPARSE = "GNU.sparse"  # stands for all records that begin so
+SOLARIS = "Solaris"  # stands for an extended header of its own type
+VOLUME = "GNU.volume."  # begins the names of records of volumes
 _DIGITS = 20  # of a number that is too long
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
-_EXTENDED = {*_LONG, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
+EXTENDED = {*_LONG, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
 
 
 class Member(NamedTuple):
@@ -110,9 +112,14 @@ def headers(source: Source) -> Iterator[Header]:
     extended: dict[str, str] = {}
     while (info := _header(source)) is not None:
         start, size = source.position, info.size
-        if info.type in _EXTENDED:
+        if info.type in EXTENDED:
             extended |= _extension(source, info)
-        elif info.type != tarfile.XGLTYPE:
+            if info.type == tarfile.SOLARIS_XHDTYPE:
+                extended[SOLARIS] = ""
+        elif info.type == tarfile.XGLTYPE:
+            found = _extension(source, info)
+            extended |= {key: found[key] for key in found if key.startswith(VOLUME)}
+        else:
             size = _size(info, extended)
             yield Header(info, extended, start, size)
             extended = {}
@@ -157,8 +164,18 @@ def _extension(source: Source, header: tarfile.TarInfo) -> dict[str, str]:
 
 
 def _records(data: bytes) -> dict[str, str]:
-    """Read PAX records: length of the whole, space, key, ``=``, value, line feed."""
+    """Read the PAX records that say where the next member is, and what kind of file it is."""
     found: dict[str, str] = {}
+    for key, value in records(data):
+        if key in {b"path", b"linkpath", b"size"} or key.startswith(VOLUME.encode()):
+            found[_text(key)] = _text(value)
+        elif key.startswith(b"GNU.sparse."):
+            found[SPARSE] = ""
+    return found
+
+
+def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield PAX records: length of the whole, space, key, ``=``, value, line feed."""
     at = 0
     while at < len(data) and data[at] != 0:
         space = data.find(b" ", at, at + _DIGITS)
@@ -167,13 +184,18 @@ def _records(data: bytes) -> dict[str, str]:
         equals = data.find(b"=", space, end)
         if not (at <= equals and end <= len(data) and data[end - 1] == ord("\n")):
             raise _damaged("an extended header that is not PAX")
-        key = data[space + 1 : equals]
-        if key in {b"path", b"linkpath", b"size"}:
-            found[_text(key)] = _text(data[equals + 1 : end - 1])
-        elif key.startswith(b"GNU.sparse."):
-            found[_SPARSE] = ""
+        yield data[space + 1 : equals], data[equals + 1 : end - 1]
         at = end
-    return found
+
+
+def number(field: bytes) -> int:
+    """Read a number of a header: octal digits, or what GNU tar writes for larger ones."""
+    if field[:1] == b"\x80":
+        return int.from_bytes(field[1:], "big")
+    text = field.partition(b"\0")[0].strip()
+    if text and not set(text) <= set(b"01234567"):
+        raise _damaged("a header with a number that is none")
+    return int(text or b"0", 8)
 
 
 def _size(info: tarfile.TarInfo, extended: dict[str, str]) -> int:
@@ -191,7 +213,7 @@ def _size(info: tarfile.TarInfo, extended: dict[str, str]) -> int:
 def _member(header: Header) -> Member:
     info, extended, offset, size = header
     name = normal(extended.get("path", info.name))
-    if info.type == tarfile.GNUTYPE_SPARSE or _SPARSE in extended:
+    if info.type == tarfile.GNUTYPE_SPARSE or SPARSE in extended:
         raise Unsupported(f"{_shown(name)}: sparse members are not supported")
     if info.type in _FILES:
         return Member(name, offset, size)

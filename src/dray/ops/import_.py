@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.archive.files import translated
+from dray.archive.gnu import Converted, conversion
 from dray.archive.known import called
 from dray.archive.streamed import Unpacked
 from dray.archive.tar import headers
 from dray.content.codec import Replay, detect
 from dray.content.events import Status
-from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch
+from dray.content.verify import RawLimit
+from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch, Unsupported
 from dray.model import mediatype
 from dray.model._fields import load_object
 from dray.model.address import Where
@@ -103,6 +106,7 @@ class _Import:
         self._ingest = ingest
         self._options = options
         self._cancel = access.cancel
+        self._emitter = emitter
         self._parent: tuple[Content, Manifest] | None = None
         if options.parent is not None:
             self._parent = self._obtain(options.parent, access, emitter)
@@ -149,8 +153,17 @@ class _Import:
         kept: Raw = replay if compression in _KEPT else Unpacked(replay, self._cancel)
         receipt = self._ingest.put_unknown(kept, self._cancel)
         with self._store.open(receipt.descriptor.digest) as file:
-            _check_tar(Unpacked(file, self._cancel))
-        return receipt
+            found = _conversions(Unpacked(file, self._cancel))
+        return self._convert(receipt, found) if found else receipt
+
+    def _convert(self, layer: Receipt, found: Counter[str]) -> Receipt:
+        """Store the layer anew with members that engines unpack."""
+        what = ", ".join(f"{what} ({count})" for what, count in found.items())
+        self._emitter.warn(f"converted for other tools, which changes the layer's digest: {what}")
+        limit = RawLimit().of(layer.descriptor.size or 0)
+        with self._store.open(layer.descriptor.digest) as file:
+            converted = Converted(Unpacked(file, self._cancel), limit)
+            return self._ingest.put_unknown(converted, self._cancel)
 
     def image(self, layer: Receipt | None) -> ImageRecord:
         """Make config and manifest over the layer and store them."""
@@ -223,12 +236,12 @@ def _compare(config: bytes, diff_ids: list[Digest]) -> None:
         )
 
 
-def _check_tar(layer: Unpacked) -> None:
-    """Read a layer as a tar, so that nothing else becomes one."""
-    for _ in headers(layer):
-        pass
+def _conversions(layer: Unpacked) -> Counter[str]:
+    """Read a layer as a tar, so that nothing else becomes one; count what is to be converted."""
+    found = Counter(filter(None, map(conversion, headers(layer))))
     if not layer.position:
         raise IntegrityError("is empty, no tar", expected="a tar", actual="nothing")
+    return found
 
 
 # What comes in
@@ -240,7 +253,7 @@ def _opened(source: Path | Raw) -> Iterator[Raw]:
     try:
         with _stream(source) as stream:
             yield stream
-    except IntegrityError as error:
+    except (IntegrityError, Unsupported) as error:
         raise error.within(called(source)) from error.__cause__
 
 

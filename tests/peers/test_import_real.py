@@ -1,0 +1,76 @@
+"""What import stores can be unpacked by podman and umoci."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dray import Client
+
+    Peer = Callable[..., str]
+
+STATE = "a new file"
+KINDS = {
+    "sparse, gnu": ["--format=gnu", "-S"],
+    "sparse, pax 0.0": ["--format=pax", "--sparse-version=0.0"],
+    "sparse, pax 0.1": ["--format=pax", "--sparse-version=0.1"],
+    "sparse, pax 1.0": ["--format=pax", "--sparse-version=1.0"],
+    "incremental, gnu": ["--format=gnu", "-g", STATE],
+    "incremental, pax": ["--format=pax", "-g", STATE],
+    "label, gnu": ["--format=gnu", "-V", "label"],
+    "label, pax": ["--format=pax", "-V", "label"],
+    "all of them": ["--format=gnu", "-S", "-V", "label", "-g", STATE],
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / "file").write_bytes(b"content")
+    with (root / "holes").open("wb") as file:
+        for place in range(30):
+            file.seek(place * 100_000)
+            file.write(b"x" * 5000)
+    return root
+
+
+def imported(client: Client, tree: Path, tmp_path: Path, options: list[str]) -> None:
+    words = [tmp_path / "state" if word == STATE else word for word in options]
+    with (tmp_path / "tree.tar").open("wb") as file:
+        subprocess.run(["tar", "-C", tree, *words, "-c", "."], stdout=file, check=True)
+    client.import_(tmp_path / "tree.tar", "mine:1")
+
+
+@pytest.mark.peer("tar", "umoci")
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_umoci_unpacks_it(
+    client: Client, umoci: Peer, tree: Path, tmp_path: Path, options: list[str]
+):
+    imported(client, tree, tmp_path, options)
+    client.save("mine:1", tmp_path / "layout", format="oci")
+    bundle = tmp_path / "bundle"
+    name = f"{tmp_path}/layout:docker.io/library/mine:1"
+    umoci("unpack", "--rootless", "--image", name, bundle)
+    subprocess.run(["diff", "-r", tree, bundle / "rootfs"], check=True)
+
+
+@pytest.mark.peer("tar", "podman")
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_podman_unpacks_it_and_saves_it_again(
+    client: Client, podman: Peer, tree: Path, tmp_path: Path, options: list[str]
+):
+    imported(client, tree, tmp_path, options)
+    client.save("mine:1", tmp_path / "mine.tar")
+    podman("load", "--quiet", "--input", tmp_path / "mine.tar")
+    image = podman("images", "--quiet", "--no-trunc").split()[0]
+    assert image == str(client.store.get("mine:1").id)
+    podman("save", "--quiet", "--format", "oci-dir", "--output", tmp_path / "again", image)
+    report = client.validate(f"oci:{tmp_path / 'again'}")
+    assert [found for found in report.findings if found.error] == []
