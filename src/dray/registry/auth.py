@@ -15,6 +15,7 @@ from dray.registry.redirect import KEEP_METHOD, origin
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dray.errors import Unauthorized
     from dray.registry.credentials import Credentials
 
 CLIENT_ID = "dray"
@@ -72,10 +73,14 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token and for how many seconds from now it may be used."""
+    """A bearer token and for how many seconds from now it may be used.
+
+    ``withheld`` is why it was issued to a stranger although there are credentials.
+    """
 
     value: str = field(repr=False)
     life: float = DEFAULT_LIFE
+    withheld: Unauthorized | None = None
 
     @property
     def header(self) -> str:

@@ -116,23 +116,22 @@ class AuthorizedCall:
     def _conclude(self, response: Response, body: bytes) -> Response:
         """Return a response that no authorization helps any more, or raise what it means."""
         problem, last = self._attempts.problem, self._attempts.last
+        unsent = last is None or not last.secret
         if response.status == UNAUTHORIZED:
-            if problem is not None and (problem.transient or self._is_final(last)):
+            if problem is not None and (problem.transient or (unsent and not self._offers_basic())):
                 raise problem
             return self._refused(response, body)
-        if response.status in HIDING and last is None and self._has_credentials():
+        if response.status in HIDING and unsent and self._has_credentials():
             if problem is not None:
                 raise problem  # the credentials were not sent, so this may not be the truth
             if self._state.is_open:
                 return self._unasked(response)
         return response
 
-    def _is_final(self, last: Authorization | None) -> bool:
-        """Return whether a token server's failure explains a 401 better than the registry."""
+    def _offers_basic(self) -> bool:
         from dray.registry.auth import parse_challenges
 
-        challenges = parse_challenges(self._state.challenges)
-        return last is None and all(one.scheme != "basic" for one in challenges)
+        return any(one.scheme == "basic" for one in parse_challenges(self._state.challenges))
 
     def _refused(self, response: Response, body: bytes) -> Response:
         """Raise `Unauthorized`; a HEAD is sent as GET first, because its answer has no words."""

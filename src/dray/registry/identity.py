@@ -50,27 +50,32 @@ class Identity:
         found = self.find(asked, cancel)
         return None if found == old else found
 
-    def header(
+    def answer(
         self,
         asked: Asked,
         challenge: auth.Challenge,
         credentials: Credentials | None,
         refused: str | None,
         cancel: CancelToken,
-    ) -> str:
-        """Return the answer to a challenge; raises `DrayError` if there is none."""
+    ) -> tuple[Authorization, Unauthorized | None]:
+        """Return the answer to a challenge, and why credentials were withheld for it.
+
+        Raises `DrayError` or `Withheld` if there is no answer.
+        """
         if challenge.scheme == "basic":
             assert credentials is not None  # noqa: S101 - see `auth.order`
             if refused == credentials.basic:
                 credentials = self.renewed(asked, credentials, cancel) or credentials
-            return credentials.basic
+            return Authorization(credentials.basic, secret=True), None
         try:
-            return self._tokens.header(asked, challenge, credentials, refused, cancel)
+            token = self._tokens.token(asked, challenge, credentials, refused, cancel)
         except Unauthorized:
             others = credentials and self.renewed(asked, credentials, cancel)
             if others is None:
                 raise
-            return self._tokens.header(asked, challenge, others, refused, cancel)
+            token = self._tokens.token(asked, challenge, others, refused, cancel)
+        secret = credentials is not None and token.withheld is None
+        return Authorization(token.header, secret), token.withheld
 
 
 class Attempts:
@@ -95,27 +100,31 @@ class Attempts:
         """
         credentials = self._identity.find(asked, self._cancel)
         for challenge in auth.order(auth.parse_challenges(asked.challenges), credentials):
-            header = self._answer(asked, challenge, credentials)
-            if header is not None and header not in self._given:
-                self._given.append(header)
-                self.last = Authorization(header, credentials is not None)
-                return self.last
+            found = self._answer(asked, challenge, credentials)
+            if found is not None and found.header not in self._given:
+                self._given.append(found.header)
+                self.last = found
+                return found
         return None
 
     def _answer(
         self, asked: Asked, challenge: auth.Challenge, credentials: Credentials | None
-    ) -> str | None:
+    ) -> Authorization | None:
         key = challenge.scheme, challenge.get("realm")
         count = self._counts[key] = self._counts.get(key, 0) + 1
         if count > _MOST[challenge.scheme] or len(self._given) >= MAX_ATTEMPTS:
             return None
         refused = self._given[-1] if self._given else None
+        found: Authorization | None = None
+        problem: DrayError | None
         try:
-            return self._identity.header(asked, challenge, credentials, refused, self._cancel)
+            found, problem = self._identity.answer(
+                asked, challenge, credentials, refused, self._cancel
+            )
         except (Cancelled, Unauthorized):
             raise
         except (DrayError, Withheld) as error:
             self._counts[key] = _MOST[challenge.scheme]
             problem = error.error if isinstance(error, Withheld) else error
-            self.problem = self.problem or problem
-            return None
+        self.problem = self.problem or problem
+        return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -47,15 +48,15 @@ class Tokens:
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._tokens: dict[tuple[str, str, str], tuple[auth.Token, float]] = {}
 
-    def header(
+    def token(
         self,
         asked: Asked,
         challenge: auth.Challenge,
         credentials: Credentials | None,
         refused: str | None,
         cancel: CancelToken,
-    ) -> str:
-        """Return an ``Authorization`` other than ``refused``.
+    ) -> auth.Token:
+        """Return a token whose header is not ``refused``.
 
         However many threads ask at once, a token is fetched once. The scope that a challenge
         names is asked for too, if a token without it was refused. Raises `Unauthorized` where
@@ -73,10 +74,10 @@ class Tokens:
         try:
             token, expires = self._tokens.get(kept, (None, 0.0))
             if token is not None and token.header != refused and time.monotonic() < expires:
-                return token.header
+                return token
             token = self._fetch(asked, challenge, scopes, credentials, cancel)
             self._tokens[kept] = (token, time.monotonic() + token.life)
-            return token.header
+            return token
         finally:
             lock.release()
 
@@ -98,7 +99,8 @@ class Tokens:
             )
 
         # Once: the caller tries again for what the token is wanted for, and tells of it.
-        response = self._ask(asked, auth.token_request(challenge, scopes, credentials), cancel)
+        wanted = auth.token_request(challenge, scopes, credentials)
+        response, withheld = self._ask(asked, wanted, cancel)
         raw = response.read(auth.MAX_TOKEN)
         what = f"{name}: its token server"
         if response.status in _ABOUT_CREDENTIALS:
@@ -107,29 +109,38 @@ class Tokens:
             raise unexpected(response, raw, what)
         refuse_page(response, raw, what, "a token")
         try:
-            return auth.parse_token(raw, name)
+            return replace(auth.parse_token(raw, name), withheld=withheld)
         except DrayError as error:
             error.transient = error.transient or not response.framed
             raise
 
-    def _ask(self, asked: Asked, wanted: auth.TokenRequest, cancel: CancelToken) -> Response:
-        """Send a request for a token and follow redirects."""
+    def _ask(
+        self, asked: Asked, wanted: auth.TokenRequest, cancel: CancelToken
+    ) -> tuple[Response, Unauthorized | None]:
+        """Send a request for a token and follow redirects.
+
+        Credentials are left behind where they must not go. Returns the reason, or None.
+        """
         name = asked.endpoint.name
+        withheld: Unauthorized | None = None
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send(asked, wanted, cancel)
             if response.status not in STATUSES or not response.header("Location"):
-                return response
+                return response, withheld
             response.drain()
             there = target(wanted.url, response.header("Location"))
             if there is None:
                 break
             following = wanted.redirected(response.status, there)
+            problem = _withheld(
+                asked,
+                f"redirects by {response.status} to {public_url(there)}; {_NOT_SENT}",
+                "the registry has to name that address in WWW-Authenticate itself",
+            )
             if following.body is not None and origin(there) != origin(wanted.url):
-                raise _withheld(
-                    asked,
-                    f"redirects to another host ({public_url(there)}); {_NOT_SENT}",
-                    "the registry has to name that address in WWW-Authenticate itself",
-                )
+                raise problem
+            if wanted.is_secret and not following.is_secret:
+                withheld = problem.error
             wanted = following
         raise NetworkError(
             f"{name}: its token server redirects in a circle or to no usable address",
@@ -158,6 +169,9 @@ class Tokens:
             return self._requester.transport.send(request, cancel)
         except PrivateHost:
             raise _private(asked, wanted.url) from None
+        except NetworkError as error:
+            error.within(f"{asked.endpoint.name}: its token server")
+            raise
 
 
 def _trusts_private(asked: Asked) -> bool:
