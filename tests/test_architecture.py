@@ -204,6 +204,7 @@ def test_the_model_is_pure():
         ("isal", {"content/codec.py"}),
         ("zstandard", {"content/codec.py", "testing"}),
         ("cryptography", {"model/schema1.py", "testing"}),
+        ("python_socks", {"registry/socks.py"}),
         ("requests", set()),
         ("httpx", set()),
     ],

@@ -39,7 +39,11 @@ def test_without_variables():
         Path("/etc/containers/certs.d"),
         Path("/etc/docker/certs.d"),
     )
-    assert (found.proxies, found.authorities, found.auth_file_alone) == (("", "", ""), None, False)
+    assert (found.proxies, found.authorities, found.auth_file_alone) == (
+        ("", "", "", ""),
+        None,
+        False,
+    )
 
 
 def test_directories_that_variables_name():
@@ -139,8 +143,9 @@ def test_login_writes_where_it_can():
 def test_proxies_in_capitals_or_not():
     assert config(HTTP_PROXY="a", https_proxy="b", NO_PROXY="c", no_proxy="d").proxies == (
         *("a", "b"),
-        "c",
+        *("c", ""),
     )
+    assert config(all_proxy="d").proxies[3] == config(ALL_PROXY="d", all_proxy="e").proxies[3]
     assert "secret" not in repr(config(HTTPS_PROXY="http://me:secret@p"))
 
 

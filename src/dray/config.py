@@ -42,9 +42,9 @@ class Config(Record):
     ``registries_named`` and ``registries_last`` are an option or variable and the file that it
     names: one instead of all these, one that is read last.
     ``hosts`` are the hosts.toml files, the user's before the system's.
-    ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https
-    and for no proxy, ``proxy_names`` what the first two are called; ``authorities`` is a
-    variable's name and the path that it holds.
+    ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https,
+    for no proxy and for all schemes, ``proxy_names`` what the first two and the last are called;
+    ``authorities`` is a variable's name and the path that it holds.
     """
 
     store: Path
@@ -57,8 +57,8 @@ class Config(Record):
     registries_last: tuple[str, Path] | None = None
     certificates: tuple[Path, ...] = ()
     hosts: tuple[Path, ...] = ()
-    proxies: tuple[str, str, str] = ("", "", "")
-    proxy_names: tuple[str, str] = ("HTTP_PROXY", "HTTPS_PROXY")
+    proxies: tuple[str, str, str, str] = ("", "", "", "")
+    proxy_names: tuple[str, str, str] = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     authorities: tuple[str, Path] | None = None
 
     def __repr__(self) -> str:  # a proxy's address may hold a password
@@ -94,8 +94,13 @@ class Config(Record):
                 _either(env, "HTTP_PROXY"),
                 _either(env, "HTTPS_PROXY"),
                 _either(env, "NO_PROXY"),
+                _either(env, "ALL_PROXY"),
             ),
-            proxy_names=(_spelled(env, "HTTP_PROXY"), _spelled(env, "HTTPS_PROXY")),
+            proxy_names=(
+                _spelled(env, "HTTP_PROXY"),
+                _spelled(env, "HTTPS_PROXY"),
+                _spelled(env, "ALL_PROXY"),
+            ),
             authorities=_authorities(env),
         )
 

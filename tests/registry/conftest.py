@@ -18,7 +18,7 @@ from dray.registry.certificates import Trust
 from dray.registry.connections import Timeouts
 from dray.registry.proxies import Proxies
 from dray.registry.transport import Request, Response, Transport
-from dray.testing import FakeRegistry, HttpProxy, make_certificate
+from dray.testing import FakeRegistry, HttpProxy, SocksProxy, make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,9 @@ def until() -> Callable[[Callable[[], object]], None]:
 
 
 class Way:
-    """A registry and the only way to it: plain, in tls, by a tunnel, or by one within TLS.
+    """A registry and the only way to it.
+
+    Plain, in tls, by a tunnel, by a tunnel within TLS, or in tls through a SOCKS5 proxy.
 
     Time-outs are longer than any test, so that nothing ends by itself.
     """
@@ -63,13 +65,17 @@ class Way:
         pair = files[1:]
         self.registry = FakeRegistry(tls=None if kind == "plain" else pair)
         self.url = self.registry.url
-        self.proxy: HttpProxy | None = None
+        self.proxy: HttpProxy | SocksProxy | None = None
         proxies = Proxies()
         if kind in {"tunnel", "within"}:
             hosts = {BEHIND: self.registry.host}
             self.proxy = HttpProxy(hosts, tls=pair if kind == "within" else None)
             self.url = f"https://{BEHIND}"
             proxies = Proxies(https=self.proxy.url)
+        if kind == "socks":
+            self.proxy = SocksProxy({BEHIND: self.registry.host})
+            self.url = f"https://{BEHIND}"
+            proxies = Proxies(other=f"socks5h://{self.proxy.host}")
         self.transport = make_transport(files, proxies)
 
     def send(

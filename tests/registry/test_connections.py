@@ -172,8 +172,8 @@ def test_a_proxy_that_cannot_be_used(
     environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     assert environment
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret-pw@127.0.0.1:1")
-    with pytest.raises(DrayError, match="HTTPS_PROXY: socks5") as caught:
+    monkeypatch.setenv("HTTPS_PROXY", "socks4://me:secret-pw@127.0.0.1:1")
+    with pytest.raises(DrayError, match="HTTPS_PROXY: socks4") as caught:
         pull(store, "h.test/app:t")
     assert "secret-pw" not in str(caught.value) + caught.value.hint
 

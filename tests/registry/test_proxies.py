@@ -21,6 +21,33 @@ def test_the_scheme_decides():
     assert Proxies().choose("https", "h.example", None) is None
 
 
+def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own():
+    """As curl has it; NO_PROXY holds for it as well."""
+    proxies = Proxies(https="http://secure:2", no_proxy="x.example", other="socks5h://all")
+    own = Proxy("http", "secure", 2, variable="HTTPS_PROXY")
+    assert proxies.choose("https", "h.example", None) == own
+    for_both = Proxy("socks5h", "all", 1080, variable="ALL_PROXY")
+    assert proxies.choose("http", "h.example", None) == for_both
+    assert proxies.choose("http", "a.x.example", None) is None
+    assert proxies.choose("http", "127.0.0.1", 5000) is None
+    with pytest.raises(DrayError, match="ALL_PROXY: ftp proxies are not supported"):
+        Proxies(other="ftp://p").choose("http", "h.example", None)
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [("me", "a user name and a password, or neither"), (":pw", "or neither"),
+     ("me:p%C3%A4ss", "ASCII"), (f"me:{'x' * 256}", "255")],
+)  # fmt: skip
+def test_what_a_socks_proxy_cannot_be_told(pair: str, said: str):
+    """RFC 1929: both, of 1 to 255 bytes; and no message shows them."""
+    with pytest.raises(DrayError, match=said) as caught:
+        Proxies(other=f"socks5://{pair}@p").choose("https", "h.example", None)
+    assert str(caught.value).startswith("ALL_PROXY: ")
+    _, colon, password = pair.partition(":")
+    assert not colon or password not in str(caught.value) + caught.value.hint
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"])
 def test_this_machine_is_never_reached_through_a_proxy(host: str):
     assert BOTH.choose("https", host, 5000) is None
@@ -70,8 +97,11 @@ def test_exceptions(entry: str, excepted: list[str], others: list[str]):
         ("https://p.example", Proxy("https", "p.example", 443)),
         ("HTTP://P.example:1/ignored", Proxy("http", "p.example", 1)),
         ("http://[fd00::1]:3128", Proxy("http", "fd00::1", 3128)),
-        ("http://me:p%40ss@p.example", Proxy("http", "p.example", 80, "me:p@ss")),
-        ("me:secret@p.example:3128", Proxy("http", "p.example", 3128, "me:secret")),
+        ("http://me:p%40ss@p.example", Proxy("http", "p.example", 80, "me", "p@ss")),
+        ("socks5://p.example", Proxy("socks5", "p.example", 1080)),
+        ("socks5h://a%3Ab:c%3Ad@p.example:1", Proxy("socks5h", "p.example", 1, "a:b", "c:d")),
+        ("SOCKS5H://p.example", Proxy("socks5h", "p.example", 1080)),
+        ("me:secret@p.example:3128", Proxy("http", "p.example", 3128, "me", "secret")),
     ],
 )
 def test_addresses_of_proxies(setting: str, expected: Proxy):
@@ -82,7 +112,7 @@ def test_addresses_of_proxies(setting: str, expected: Proxy):
 
 @pytest.mark.parametrize(
     "setting",
-    ["http://", "http://p:port", "socks5://me:secret@p:1", "http://me:secret@[::1", "ftp://p"],
+    ["http://", "http://p:port", "socks4://me:secret@p:1", "http://me:secret@[::1", "ftp://p"],
 )
 def test_settings_that_cannot_be_used(setting: str):
     with pytest.raises(DrayError, match="HTTPS_PROXY") as caught:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Files = tuple[Path, Path, Path]
     Until = Callable[[Callable[[], object]], None]
 
-WAYS = ["plain", "tls", "tunnel", "within"]
+WAYS = ["plain", "tls", "tunnel", "within", "socks"]
 BLOB = b"x" * 300_000
 
 

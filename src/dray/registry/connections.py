@@ -35,8 +35,9 @@ class Timeouts(Record):
 class Route(Record):
     """The way to a host: ``context`` for TLS with it, ``proxy`` for who is connected to instead.
 
-    Through a proxy, plain http is asked for by whole addresses, https by a tunnel. ``room`` is
-    how many bytes the system takes in unread (None: as many as it likes).
+    Through an HTTP proxy, plain http is asked for by whole addresses, https by a tunnel; through
+    a SOCKS5 proxy both are as without one. ``room`` is how many bytes the system takes in
+    unread (None: as many as it likes).
     """
 
     host: str
@@ -57,7 +58,10 @@ class PrivatePeer(OSError):
 
 
 class ProxyFailed(OSError):
-    """The proxy was not reached, or not as the one that it should be; its cause says why."""
+    """The proxy was not reached, or not as the one that it should be; its cause says why.
+
+    Or, as a `SocksRefused`, the proxy was reached and does not connect us.
+    """
 
 
 # Waking threads that are blocked in a socket: only a shutdown of a duplicate does it, from
@@ -116,7 +120,7 @@ class Connection(http.client.HTTPConnection):
         self._route = route
         self._operation: Operation | None = None
         self._wake: socket.socket | None = None
-        self.peer = ""  # the address connected to; empty behind a proxy, which looks names up
+        self.peer = ""  # the address connected to; empty where a proxy looks names up
 
     def use(self, operation: Operation) -> None:
         """Be there for an operation: connect, unless that has been done."""
@@ -133,6 +137,8 @@ class Connection(http.client.HTTPConnection):
         if route.proxy is None:
             self.sock = self._dial(self.host, self.port)
             self.peer = self.sock.getpeername()[0]
+        elif route.proxy.is_socks:
+            self._pass(route.proxy)
         else:
             self._reach(route.proxy, route.proxy_context)
         if route.context is not None:
@@ -156,6 +162,34 @@ class Connection(http.client.HTTPConnection):
             from dray.registry.tunnels import open_tunnel
 
             open_tunnel(self.sock, self.host, self.port, proxy)
+
+    def _pass(self, proxy: Proxy) -> None:
+        """Have a SOCKS5 proxy connect us with the host, by name or by its addresses."""
+        from dray.registry.socks import connect_through
+
+        hosts = [self.host]
+        if proxy.scheme == "socks5":
+            try:
+                found = _addresses(self.host, self.port, self._operation)
+            except socket.gaierror as error:
+                raise Unreached from error
+            hosts = [address[0] for *_, address in found]
+
+        def dial() -> socket.socket:
+            self._unwatch()
+            try:
+                return self._dial(ascii_name(proxy.host), proxy.port)
+            except (OSError, http.client.InvalidURL) as error:
+                raise ProxyFailed from error
+
+        try:
+            self.sock, reached = connect_through(proxy, hosts, self.port, dial)
+        except ProxyFailed:
+            raise
+        except OSError as error:  # it is silent, or hangs up
+            raise ProxyFailed from error
+        if proxy.scheme == "socks5":
+            self.peer = reached
 
     def _dial(self, host: str, port: int) -> socket.socket:
         try:

@@ -15,6 +15,7 @@ from dray.registry.transport import NoTls, PrivateHost
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.registry.proxies import Proxy
+    from dray.registry.socks import SocksRefused
     from dray.registry.transport import Request
 
 _WHO_ARE_YOU, _SERVER_ERROR = 407, 500
@@ -47,10 +48,9 @@ def _names(proxy: Proxy) -> str:
 def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> DrayError:
     host = urlsplit(request.url).netloc.rpartition("@")[2]
     if proxy is not None:
-        from dray.registry.tunnels import Refused
-
-        if isinstance(error, Refused):
-            return _proxy_refused(proxy, host, error.status)
+        refused = _refused(error, request, host, proxy)
+        if refused is not None:
+            return refused
         if isinstance(error, ProxyFailed):
             host = f"{host}: the proxy {proxy}"
             error = error.__cause__ or error
@@ -59,7 +59,7 @@ def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> 
         error = error.__cause__ or error
     match error:
         case http.client.InvalidURL() | socket.gaierror():
-            return _no_host(error, host)
+            return _no_host(error, host, proxy)
         case PrivatePeer():
             return PrivateHost(
                 f"{host}: has the private address {error}", host=host, transient=False
@@ -91,13 +91,33 @@ def spoke_tls(error: NetworkError) -> bool:
     return failed and type(error) is not NoTls
 
 
-def _no_host(error: http.client.InvalidURL | socket.gaierror, host: str) -> NetworkError:
+def _no_host(
+    error: http.client.InvalidURL | socket.gaierror, host: str, proxy: Proxy | None
+) -> NetworkError:
     if isinstance(error, http.client.InvalidURL):
         return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
     if error.errno == socket.EAI_AGAIN:
         said = f"{host}: its name cannot be looked up now"
         return NetworkError(said, host=host, hint=_NO_NAMES)
-    return NetworkError(f"{host}: no such host", host=host, transient=False, hint=_SPELLED)
+    hint = _SPELLED
+    if proxy is not None and proxy.scheme == "socks5" and str(proxy) not in host:
+        hint = "this machine looked the name up; with socks5h:// the proxy does"
+    return NetworkError(f"{host}: no such host", host=host, transient=False, hint=hint)
+
+
+def _refused(
+    error: BaseException, request: Request, host: str, proxy: Proxy
+) -> NetworkError | None:
+    """Say why a proxy does not connect us; None where that is not what went wrong."""
+    if proxy.is_socks:
+        from dray.registry.socks import SocksRefused
+
+        return (
+            _socks_refused(error, request, host, proxy) if isinstance(error, SocksRefused) else None
+        )
+    from dray.registry.tunnels import Refused
+
+    return _proxy_refused(proxy, host, error.status) if isinstance(error, Refused) else None
 
 
 def _not_there(
@@ -108,6 +128,25 @@ def _not_there(
     kind = NoTls if nobody and request.url.startswith("https:") else NetworkError
     reason = _reason(error)
     return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
+
+
+def _socks_refused(error: SocksRefused, request: Request, host: str, proxy: Proxy) -> NetworkError:
+    hint = ""
+    if error.asks_for_password:
+        hint = (
+            f"the variable may hold a name and password: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
+        )
+    elif error.is_other_protocol:
+        hint = f"if it is an HTTP proxy, name it http://{proxy.host}:{proxy.port}"
+    # A registry in plain http has port 80 open and not 443.
+    closed = error.refused_by_host and request.url.startswith("https:")
+    return (NoTls if closed else NetworkError)(
+        f"{host}: the proxy {proxy} does not connect us ({error.reason[:1].lower()}"
+        f"{error.reason[1:]})",
+        host=host,
+        transient=error.transient,
+        hint=hint,
+    )
 
 
 def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` as Go has them."""
+"""Which proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from dray.model.record import Record
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_MAX_SOCKS = 255  # characters of a user name, and of a password (RFC 1929, 2)
 
 
 class Proxy(Record):
-    """A proxy; ``authorization`` is ``user:password`` or empty. Shows itself without it.
+    """A proxy; it shows itself without ``user`` and ``password``, which may be empty.
 
-    ``variable`` is the one that names it.
+    ``socks5`` is given addresses, ``socks5h`` names that it looks up itself. ``variable`` is the
+    one that names it.
     """
 
     scheme: str
     host: str
     port: int
-    authorization: str = ""
+    user: str = ""
+    password: str = ""
     variable: str = ""
 
     def __repr__(self) -> str:
@@ -35,13 +38,18 @@ class Proxy(Record):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
+    @property
+    def is_socks(self) -> bool:
+        """Whether it is spoken to in SOCKS5 and not in HTTP."""
+        return self.scheme.startswith("socks")
+
 
 def basic(proxy: Proxy) -> dict[str, str]:
     """Return the header that says who we are to a proxy, if it is to know."""
-    if not proxy.authorization:
+    if not (proxy.user or proxy.password):
         return {}
     # UTF-8, as the tools in Go send it.
-    pair = base64.b64encode(proxy.authorization.encode(errors="surrogateescape"))
+    pair = base64.b64encode(f"{proxy.user}:{proxy.password}".encode(errors="surrogateescape"))
     return {"Proxy-Authorization": f"Basic {pair.decode('ascii')}"}
 
 
@@ -49,23 +57,31 @@ class Proxies(Record):
     """The variables as they were found; nothing is parsed before a request needs it.
 
     The rules are those of ``golang.org/x/net/http/httpproxy``, so that proxies are used for the
-    same hosts as by docker, podman and skopeo.
+    same hosts as by docker, podman and skopeo. ``other`` is for both schemes, where they have
+    no proxy of their own, as curl has it.
     """
 
     http: str = ""
     https: str = ""
     no_proxy: str = ""
-    names: tuple[str, str] = ("HTTP_PROXY", "HTTPS_PROXY")
+    other: str = ""
+    names: tuple[str, str, str] = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
     def __repr__(self) -> str:  # the addresses may hold passwords
-        return f"Proxies(http={bool(self.http)}, https={bool(self.https)})"
+        found = f"http={bool(self.http)}, https={bool(self.https)}, other={bool(self.other)}"
+        return f"Proxies({found})"
 
     def choose(self, scheme: str, host: str, port: int | None) -> Proxy | None:
         """Return the proxy for an address, None for none; raises `DrayError` on a bad setting."""
-        setting = self.https if scheme == "https" else self.http
+        setting, variable = self._setting(scheme)
         if not setting or self._excepted(host.lower(), port or _PORTS.get(scheme, 0)):
             return None
-        return _parse(setting, self.names[scheme == "https"])
+        return _parse(setting, variable)
+
+    def _setting(self, scheme: str) -> tuple[str, str]:
+        """Return the setting for a scheme, and the variable that it is from."""
+        own, number = (self.https, 1) if scheme == "https" else (self.http, 0)
+        return (own, self.names[number]) if own else (self.other, self.names[2])
 
     def _excepted(self, host: str, port: int) -> bool:
         address = _address(host)
@@ -115,13 +131,23 @@ def _parse(setting: str, variable: str) -> Proxy:
     if parts.scheme not in _PORTS:
         raise DrayError(
             f"{variable}: {parts.scheme} proxies are not supported",
-            hint="name an http or https proxy there, or except the host in NO_PROXY",
+            hint="name an http, https, socks5 or socks5h proxy there, "
+            "or except the host in NO_PROXY",
         )
-    pair = [unquote(part or "") for part in (parts.username, parts.password)]
-    return Proxy(
-        parts.scheme,
-        host,
-        port or _PORTS[parts.scheme],
-        ":".join(pair) if any(pair) else "",
-        variable,
-    )
+    user, password = (unquote(part or "") for part in (parts.username, parts.password))
+    proxy = Proxy(parts.scheme, host, port or _PORTS[parts.scheme], user, password, variable)
+    if proxy.is_socks:
+        _check_socks(proxy, variable)
+    return proxy
+
+
+def _check_socks(proxy: Proxy, variable: str) -> None:
+    """Refuse what cannot be sent (RFC 1929, 2); raises `DrayError`."""
+    pair = (proxy.user, proxy.password)
+    if any(pair) and not all(pair):
+        raise DrayError(f"{variable}: a SOCKS5 proxy takes a user name and a password, or neither")
+    if not all(text.isascii() and len(text) <= _MAX_SOCKS for text in pair):
+        raise DrayError(
+            f"{variable}: user name and password of a SOCKS5 proxy have at most {_MAX_SOCKS} "
+            "ASCII characters each"
+        )

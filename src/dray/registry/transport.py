@@ -207,7 +207,7 @@ class Transport:
                 "Accept-Encoding": "identity",
                 **request.headers,
             }
-            if proxy is not None and request.url.startswith("http:"):
+            if proxy is not None and not proxy.is_socks and request.url.startswith("http:"):
                 headers |= basic(proxy)
             taken = pool.ask(operation, request.method, target, request.body, headers)
         except (HTTPException, OSError) as error:
@@ -245,7 +245,7 @@ class Transport:
         proxy = self._proxies.choose(parts.scheme, parts.hostname or "", parts.port)
         key = (parts.scheme, parts.netloc, request.tls)
         target = _quoted(f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
-        if proxy is not None and parts.scheme == "http":
+        if proxy is not None and not proxy.is_socks and parts.scheme == "http":
             netloc = parts.netloc.rpartition("@")[2]
             if not netloc.isascii():
                 name, colon, port = netloc.partition(":")

@@ -51,6 +51,7 @@ from dray.testing.schema1 import (
     schema1_of,
     v1_id,
 )
+from dray.testing.socks_proxy import SocksProxy
 from dray.testing.tokens import TokenServer
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "Replace",
     "SetHeader",
     "SilentPort",
+    "SocksProxy",
     "Stall",
     "Step",
     "TokenServer",

@@ -105,7 +105,7 @@ class HttpProxy:
             else:
                 server.sendall(_forwarded(method, target, headers) + rest)
                 _hand_on_head(server, client)
-            _relay(client, server)
+            relay(client, server)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -165,7 +165,7 @@ def _answer(status: str) -> bytes:
     return f"HTTP/1.1 {status}\r\n{authenticate}Content-Length: 0\r\n\r\n".encode()
 
 
-def _relay(client: socket.socket, server: socket.socket) -> None:
+def relay(client: socket.socket, server: socket.socket) -> None:
     """Hand on what comes from either side until one ends; one thread, as TLS sockets want it."""
     other = {client: server, server: client}
     with selectors.DefaultSelector() as selector:

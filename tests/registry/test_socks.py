@@ -1,0 +1,372 @@
+"""SOCKS5 proxies: real ones, and one that fails to order."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.errors import Cancelled, DrayError, NetworkError
+from dray.registry.proxies import Proxies, Proxy
+from dray.registry.socks import SocksRefused, connect_through
+from dray.registry.transport import NoTls, PrivateHost, Request
+from dray.testing import (
+    FakeRegistry,
+    SilentPort,
+    SocksProxy,
+    build_image,
+    find_binary,
+    make_certificate,
+    refused_port,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Dray
+    from dray.registry.transport import Transport
+
+IMAGE = build_image([tar_layer({"a": b"1" * 100_000})])
+SECRET = "topsecret-pw"
+# Another way to write 127.0.0.1 that is no address to `NO_PROXY`: it is looked up as a name.
+NAME = "127.1"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[Path, Path, Path]:
+    return make_certificate(tmp_path / "socks-tls", [NAME, "registry.test", "127.0.0.1"])
+
+
+@pytest.fixture
+def registry(authority: tuple[Path, Path, Path]) -> Iterator[FakeRegistry]:
+    with FakeRegistry(tls=authority[1:]) as made:
+        made.add_image("app", IMAGE, "t")
+        yield made
+
+
+# A real proxy
+
+
+@contextlib.contextmanager
+def microsocks(log: Path, *options: str) -> Iterator[str]:
+    """Run microsocks; yields its address. It writes a line for each connection that it makes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [find_binary("microsocks") or "microsocks", "-i", "127.0.0.1", "-p", str(port),
+             *options],
+            stderr=stream,
+        )  # fmt: skip
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.peer("microsocks")
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "HTTPS_PROXY"])
+def test_an_image_through_a_proxy_with_its_certificate_checked(
+    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path,
+    scheme: str, variable: str,
+):  # fmt: skip
+    name = f"{NAME}:{registry.port}/app:t"
+    with microsocks(tmp_path / "log") as proxy:
+        env = {variable: f"{scheme}://{proxy}", "SSL_CERT_FILE": str(authority[0])}
+        done = dray("pull", "-q", name, env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{IMAGE.id}\n"
+        assert f":{registry.port}" in (tmp_path / "log").read_text()
+        del env["SSL_CERT_FILE"]
+        done = dray("digest", name, env=env)
+        assert done.returncode == 6
+        assert f"{NAME}:{registry.port}: its certificate is not trusted" in done.stderr
+
+
+@pytest.mark.peer("microsocks")
+def test_a_user_name_and_a_password(
+    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
+):
+    name = f"{NAME}:{registry.port}/app:t"
+    with microsocks(tmp_path / "log", "-u", "me", "-P", SECRET) as proxy:
+        env = {"SSL_CERT_FILE": str(authority[0])}
+        good = dray("digest", name, env=env | {"ALL_PROXY": f"socks5h://me:{SECRET}@{proxy}"})
+        assert (good.returncode, good.stderr) == (0, "")
+        for pair in ("", "me:wrong-secret@"):
+            done = dray("digest", name, env=env | {"ALL_PROXY": f"socks5h://{pair}{proxy}"})
+            assert done.returncode == 6
+            said, hint = done.stderr.splitlines()
+            assert f": the proxy socks5h://{proxy} does not connect us (" in said
+            assert "authentication" in said
+            assert "socks5h://USER:PASSWORD@HOST:PORT" in hint
+            assert "secret" not in done.stderr
+
+
+@pytest.mark.peer("microsocks")
+def test_what_a_real_proxy_says_of_hosts_that_it_does_not_reach(dray: Dray, tmp_path: Path):
+    with microsocks(tmp_path / "log") as proxy:
+        env = {"ALL_PROXY": f"socks5h://{proxy}", "DRAY_RETRIES": "1"}
+        closed = f"{NAME}:{refused_port()}"
+        done = dray("digest", f"{closed}/app:t", env=env)
+        assert done.returncode == 6
+        said, hint = done.stderr.splitlines()
+        assert "ALL_PROXY names this proxy" in hint
+        assert said.startswith(f"dray: {closed}: the proxy socks5h://{proxy} does not connect us")
+        assert "connection refused" in said
+
+
+@pytest.mark.peer("microsocks")
+def test_hosts_of_no_proxy_are_reached_directly(
+    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
+):
+    name = f"{NAME}:{registry.port}/app:t"
+    with microsocks(tmp_path / "log") as proxy:
+        env = {
+            "ALL_PROXY": f"socks5h://{proxy}",
+            "SSL_CERT_FILE": str(authority[0]),
+            "NO_PROXY": NAME,
+        }
+        assert dray("digest", name, env=env).returncode == 0
+        assert (tmp_path / "log").read_text() == ""
+
+
+def test_why_shows_the_proxy_without_the_password(dray: Dray):
+    env = {"ALL_PROXY": f"socks5h://me:{SECRET}@proxy.example"}
+    done = dray("why", "--offline", "h.example/app", env=env)
+    assert "socks5h://proxy.example:1080" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+
+
+# Names, addresses and refusals
+
+
+def test_names_are_looked_up_by_the_proxy(
+    patient: Callable[..., Transport], certificates: tuple[Path, Path, Path]
+):
+    with (
+        FakeRegistry(tls=certificates[1:]) as there,
+        SocksProxy({"registry.test:443": there.host}) as proxy,
+    ):
+        transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
+        answer = transport.send(Request("GET", "https://registry.test/v2/"), CancelToken())
+        assert answer.status == 200
+        assert proxy.requests == ["registry.test:443"]
+
+
+def test_names_are_looked_up_here(patient: Callable[..., Transport], fake: FakeRegistry):
+    with SocksProxy({fake.host: fake.host}) as proxy:
+        transport = patient(Proxies(other=f"socks5://{proxy.host}"))
+        answer = transport.send(Request("GET", f"http://{NAME}:{fake.port}/v2/"), CancelToken())
+        assert answer.status == 200
+        assert proxy.requests == [fake.host]
+
+
+def test_what_is_for_public_hosts_is_not_sent_to_a_private_address_that_was_looked_up_here(
+    patient: Callable[..., Transport], fake: FakeRegistry
+):
+    with SocksProxy({fake.host: fake.host}) as proxy:
+        transport = patient(Proxies(other=f"socks5://{proxy.host}"))
+        request = Request("GET", f"http://{NAME}:{fake.port}/v2/", public_only=True)
+        with pytest.raises(PrivateHost, match=r"127\.0\.0\.1"):
+            transport.send(request, CancelToken())
+        assert fake.requests == []
+
+
+@pytest.mark.parametrize("reply", [3, 4, 5, 6, 8])
+def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: int):
+    """A host with an IPv6 address behind a proxy that has none."""
+    with SocksProxy({"[fd00::1]:80": reply, "192.0.2.1:80": fake.host}) as server:
+        host, _, port = server.host.rpartition(":")
+        proxy = Proxy("socks5", host, int(port))
+        made: list[socket.socket] = []
+
+        def dial() -> socket.socket:
+            made.append(socket.create_connection((host, int(port)), 10))
+            return made[-1]
+
+        sock, reached = connect_through(proxy, ["fd00::1", "192.0.2.1"], 80, dial)
+        with sock:
+            assert (sock, reached) == (made[1], "192.0.2.1")
+        assert server.requests == ["[fd00::1]:80", "192.0.2.1:80"]
+        with pytest.raises(SocksRefused):
+            connect_through(proxy, ["192.0.2.1", "fd00::1"], 81, dial)
+        assert server.requests[2:] == ["192.0.2.1:81", "[fd00::1]:81"]
+
+
+def test_a_refusal_by_rule_ends_the_search(fake: FakeRegistry):
+    with SocksProxy({"192.0.2.1:80": 2, "192.0.2.2:80": fake.host}) as server:
+        host, _, port = server.host.rpartition(":")
+        proxy = Proxy("socks5", host, int(port))
+
+        def dial() -> socket.socket:
+            return socket.create_connection((host, int(port)), 10)
+
+        with pytest.raises(SocksRefused, match="ruleset"):
+            connect_through(proxy, ["192.0.2.1", "192.0.2.2"], 80, dial)
+        assert server.requests == ["192.0.2.1:80"]
+
+
+def test_a_name_that_this_machine_does_not_know(patient: Callable[..., Transport]):
+    with SocksProxy({}) as proxy:
+        transport = patient(Proxies(other=f"socks5://{proxy.host}"))
+        with pytest.raises(NetworkError, match=r"nosuch\.invalid: no such host") as caught:
+            transport.send(Request("GET", "https://nosuch.invalid/v2/"), CancelToken())
+        assert "socks5h://" in caught.value.hint
+        assert proxy.requests == []
+
+
+def test_plain_http_is_asked_for_as_without_a_proxy(
+    patient: Callable[..., Transport], fake: FakeRegistry
+):
+    """Not by whole addresses, and without what is for the proxy alone."""
+    with SocksProxy({"plain.test:80": fake.host}, credentials=("me", SECRET)) as proxy:
+        transport = patient(Proxies(other=f"socks5h://me:{SECRET}@{proxy.host}"))
+        answer = transport.send(Request("GET", "http://plain.test/v2/"), CancelToken())
+        assert answer.status == 200
+        (request,) = fake.requests
+        assert request.path == "/v2/"
+        assert "proxy-authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("reply", "said", "transient"),
+    [
+        (1, "general SOCKS server failure", True),
+        (2, "connection not allowed by ruleset", False),
+        (3, "network unreachable", True),
+        (4, "host unreachable", True),
+        (5, "connection refused by destination host", True),
+        (6, "TTL expired", True),
+        (7, "command not supported", False),
+        (8, "address type not supported", False),
+        (99, "invalid reply code", True),
+    ],
+)
+def test_refusals_of_the_proxy(
+    patient: Callable[..., Transport], reply: int, said: str, *, transient: bool
+):
+    with SocksProxy({"h.test:443": reply}) as proxy:
+        transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
+        with pytest.raises(NetworkError) as caught:
+            transport.send(Request("GET", "https://h.test/"), CancelToken())
+    begins = f"h.test: the proxy socks5h://{proxy.host} does not connect us ("
+    assert str(caught.value).startswith(begins)
+    assert said.lower() in str(caught.value).lower()
+    assert caught.value.transient is transient
+    # An insecure host may speak plain http where it does not listen for TLS.
+    assert isinstance(caught.value, NoTls) == (reply == 5)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said", "transient"),
+    [
+        (b"", "connection closed unexpectedly", True),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "unexpected SOCKS version number", False),
+        (b"\x05\xff", "authentication methods", False),
+        (b"\x05\x01", "authentication method", False),
+        (b"\x05\x00", "connection closed unexpectedly", True),
+        (b"\x05\x00\x05\x00\x00\x01", "connection closed unexpectedly", True),
+    ],
+)
+def test_what_is_no_socks_proxy(
+    serve: Callable[..., Any], patient: Callable[..., Transport], sent: bytes, said: str,
+    *, transient: bool,
+):  # fmt: skip
+    def talk(peer: Any) -> None:
+        peer.sock.recv(100)
+        peer.sock.sendall(sent)
+        peer.sock.shutdown(socket.SHUT_WR)
+        while peer.sock.recv(100):
+            pass
+
+    proxy = serve(talk)
+    transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
+    with pytest.raises(NetworkError) as caught:
+        transport.send(Request("GET", "https://h.test/"), CancelToken())
+    assert said.lower() in str(caught.value).lower()
+    assert caught.value.transient is transient
+    if b"HTTP" in sent:
+        assert f"http://{proxy.host}" in caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: str):
+    gone = f"127.0.0.1:{refused_port()}"
+    transport = patient(Proxies(other=f"{scheme}://me:{SECRET}@{gone}"))
+    said = f"{NAME}: the proxy {scheme}://{gone}: connection refused"
+    with pytest.raises(NetworkError, match=said) as caught:
+        transport.send(Request("GET", f"https://{NAME}/"), CancelToken())
+    assert not isinstance(caught.value, NoTls)
+    assert SECRET not in str(caught.value) + caught.value.hint
+
+
+def test_a_host_whose_name_is_too_long(patient: Callable[..., Transport]):
+    with SocksProxy({}) as proxy:
+        transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
+        host = ".".join(["x" * 60] * 5)
+        with pytest.raises(DrayError, match="is no name of a host"):
+            transport.send(Request("GET", f"https://{host}/"), CancelToken())
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.timeout(20)
+def test_waiting_for_a_silent_proxy_can_be_cancelled(
+    patient: Callable[..., Transport], until: Callable[[Callable[[], object]], None]
+):
+    with SilentPort() as port:
+        transport = patient(Proxies(other=f"socks5h://{port.host}"))
+        cancel = CancelToken()
+
+        def stop() -> None:
+            until(lambda: port.received)
+            cancel.cancel()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        before = descriptors()
+        with pytest.raises(Cancelled):
+            transport.send(Request("GET", "https://h.test/"), cancel)
+        thread.join()
+        until(lambda: descriptors() <= before)
+
+
+def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry):
+    """Without one a request must not pay for it."""
+    code = """
+import sys
+from dray.content.cancel import CancelToken
+from dray.registry.proxies import Proxies
+from dray.registry.transport import Request, Transport
+transport = Transport(connections=1, proxies=Proxies(other=sys.argv[2]))
+print(transport.send(Request("GET", sys.argv[1]), CancelToken()).status)
+print(any(name.startswith("python_socks") for name in sys.modules))
+"""
+    with SocksProxy({"h.test:80": fake.host}) as proxy:
+        for url, setting, loaded in (
+            (f"{fake.url}/v2/", f"socks5h://{proxy.host}", False),  # this machine is excepted
+            ("http://h.test/v2/", f"socks5h://{proxy.host}", True),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", code, url, setting],
+                check=True, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert done.stdout == f"200\n{loaded}\n"
