@@ -351,7 +351,7 @@ class Image:
                 digest=layer.digest,
                 diff_id=diff_id,
                 media_type=layer.media_type,
-                size=layer.size or 0,
+                size=self.store.facts(layer.digest).size or layer.size or 0,
                 created_by=step.created_by,
             )
             for layer, diff_id, step in zip(

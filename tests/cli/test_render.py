@@ -269,7 +269,11 @@ def evil_errors() -> list[DrayError]:
         found.append(caught.value)
     for root in (
         build_image([], config_media_type=EVIL).manifest,
-        build_image([], manifest_extra={"artifactType": EVIL}).manifest,
+        build_image(
+            [],
+            config_media_type="application/vnd.oci.empty.v1+json",
+            manifest_extra={"artifactType": EVIL},
+        ).manifest,
         build_index([(image, {"os": EVIL, "architecture": EVIL})]).index,
     ):
         parsed = parse(root.data, root.media_type)

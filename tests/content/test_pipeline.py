@@ -42,7 +42,7 @@ class Source:
         self.offsets: list[int] = []
         self.closed = 0
 
-    def open(self, offset: int) -> Opened:
+    def open(self, offset: int, _: object = None) -> Opened:
         self.offsets.append(offset)
         return Opened(_Reading(self, offset), offset, len(self.data))
 
@@ -147,20 +147,63 @@ def test_a_complete_part_is_verified_without_a_request(part: Part, *, follow: bo
     assert source.offsets == []
 
 
-def test_a_complete_part_of_other_content_is_refused_without_a_request(part: Part):
-    part.append(bytes(len(PACKED)))
+@pytest.mark.parametrize("size", [1, len(PACKED) - 1, len(PACKED) + 1, 2**50, None])
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_complete_part_needs_no_request_though_the_size_is_wrong(
+    part: Part, size: int | None, *, follow: bool
+):
+    part.append(PACKED)
     source = Source(PACKED)
-    with pytest.raises(IntegrityError):
-        run(part, source, describe(PACKED))
+    found = run(part, source, describe(PACKED)._replace(size=size), follow=follow)
+    assert found.size == len(PACKED)
     assert source.offsets == []
 
 
+def test_a_part_of_the_stated_size_is_not_complete_without_the_digest(part: Part):
+    """The size may be wrong, so the server is asked for more."""
+    part.append(PACKED[:-7])
+    source = Source(PACKED)
+    short = describe(PACKED)._replace(size=len(PACKED) - 7)
+    assert run(part, source, short).size == len(PACKED)
+    assert source.offsets == [len(PACKED) - 7]
+    part.restart()
+    part.append(bytes(len(PACKED)))
+    with pytest.raises(IntegrityError):
+        run(part, source, describe(PACKED))
+
+
+@pytest.mark.parametrize("size", [1, len(PACKED) - 1, len(PACKED) + 1, 2**50])
+@pytest.mark.parametrize("there", [0, 1000, len(PACKED) - 1])
 @pytest.mark.parametrize("follow", [False, True])
-def test_a_part_longer_than_the_blob_starts_over(part: Part, *, follow: bool):
-    """SPEC: "the part starts over, as does one longer than the blob"."""
+def test_a_wrong_size_does_not_matter_where_the_digest_holds(
+    part: Part, size: int, there: int, *, follow: bool
+):
+    part.append(PACKED[:there])
+    found = run(part, Source(PACKED), describe(PACKED)._replace(size=size), follow=follow)
+    assert found == Received(len(PACKED), *((Digest.of(CONTENT), len(CONTENT)) if follow else ()))
+    assert part.path.read_bytes() == PACKED
+
+
+@pytest.mark.parametrize("size", [1, len(PACKED) - 1, len(PACKED) + 1])
+@pytest.mark.parametrize("there", [0, len(PACKED)])
+def test_an_exact_blob_has_to_have_its_size(part: Part, size: int, there: int):
+    part.append(PACKED[:there])
+    blob = Blob(describe(PACKED)._replace(size=size), Source(PACKED).open, exact=True)
+    with pytest.raises(IntegrityError, match=f"expected {size:,}") as caught:
+        receive(
+            part, blob, follow=False, limits=Limits(), cancel=CancelToken(), on_bytes=lambda _: None
+        )
+    assert "proxy" not in caught.value.hint or size < len(PACKED)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_an_exact_blob_starts_over_where_its_part_is_longer(part: Part, *, follow: bool):
     part.append(PACKED + b"x")
     source = Source(PACKED)
-    assert run(part, source, describe(PACKED), follow=follow).size == len(PACKED)
+    blob = Blob(describe(PACKED), source.open, exact=True)
+    receive(
+        part, blob, follow=follow, limits=Limits(), cancel=CancelToken(), on_bytes=lambda _: None
+    )
     assert source.offsets == [0]
     assert part.path.read_bytes() == PACKED
 
@@ -172,7 +215,7 @@ def test_a_source_that_begins_before_the_offset_is_read_from_the_offset(part: Pa
     part.append(PACKED[:5000])
     source = Source(PACKED, step=3000)
 
-    def from_zero(_: int) -> Opened:
+    def from_zero(_: int, __: object) -> Opened:
         return Opened(source.open(0).stream, 0, len(PACKED))
 
     blob = Blob(describe(PACKED), from_zero)
@@ -233,12 +276,14 @@ def test_a_blob_of_no_known_size_is_taken_to_its_end(part: Part):
 def test_a_blob_of_no_known_size_is_bounded(part: Part):
     """ARCHITECTURE: "then a configured maximum bounds the read"."""
     descriptor = Descriptor("x", Digest.of(PACKED))
-    limits = Limits(unsized=len(PACKED) - 1)
-    with pytest.raises(IntegrityError, match="limit"):
-        run(part, Source(PACKED), descriptor, limits=limits)
-    assert part.size <= len(PACKED) - 1
-    part.restart()
-    assert run(part, Source(PACKED), descriptor, limits=Limits(unsized=len(PACKED))).size
+    limits = Limits(blob=len(PACKED) - 1)
+    for size in (None, 10, len(PACKED), 2**50):
+        with pytest.raises(IntegrityError, match="limit") as caught:
+            run(part, Source(PACKED), descriptor._replace(size=size), limits=limits)
+        assert "proxy" not in caught.value.hint
+        assert part.size <= len(PACKED) - 1
+        part.restart()
+    assert run(part, Source(PACKED), descriptor, limits=Limits(blob=len(PACKED))).size
 
 
 @pytest.mark.parametrize("follow", [False, True])
@@ -282,9 +327,11 @@ def test_a_bomb_is_refused_while_the_download_goes_to_its_end(part: Part, noise:
     """SPEC: "Memory does not grow … with what a compressed layer claims to hold"."""
     packed = compress(noise + bytes(8 * 2**20), "zstd")
     limits = Limits(raw=RawLimit(least=2**20, ratio=1))
-    with pytest.raises(IntegrityError, match="decompresses to more"):
-        run(part, Source(packed), describe(packed), follow=True, limits=limits)
-    part.restart()
+    for size in (len(packed), 2**50, None):
+        descriptor = describe(packed)._replace(size=size)
+        with pytest.raises(IntegrityError, match="decompresses to more"):
+            run(part, Source(packed), descriptor, follow=True, limits=limits)
+        part.restart()
     assert run(part, Source(packed), describe(packed), limits=limits).size == len(packed)
 
 

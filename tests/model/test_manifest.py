@@ -212,6 +212,21 @@ def test_a_wrong_version_without_a_type_is_refused(value: dict[str, object], ver
     assert refused(value | {"schemaVersion": version}, "text/plain").path == "schemaVersion"
 
 
+@pytest.mark.parametrize("size", [0, -1, -(2**40), None])
+def test_a_layers_size_of_0_or_less_or_none_is_unknown(size: int | None):
+    found = parse(document(MANIFEST | {"layers": [LAYER, LAYER | {"size": size}]}), "")
+    assert isinstance(found, Manifest)
+    assert [layer.size for layer in found.layers] == [9, None]
+    assert [problem.path for problem in found.problems] == ["layers[1].size"]
+
+
+def test_an_empty_layers_size_of_0_is_right():
+    layer = LAYER | {"size": 0, "digest": str(Digest.of(b""))}
+    found = parse(document(MANIFEST | {"layers": [layer]}), "")
+    assert isinstance(found, Manifest)
+    assert found.problems == ()
+
+
 @pytest.mark.parametrize("version", [0, None, 3])
 def test_the_version_of_schema1_stays_exact(version: int | None):
     assert refused(SCHEMA1 | {"schemaVersion": version}).path == "schemaVersion"
@@ -309,7 +324,8 @@ def nested(levels: int) -> dict[str, Any]:
         ({"layers": "x"}, "layers"),
         ({"layers": [LAYER, None]}, "layers[1]"),
         ({"layers": [[]]}, "layers[0]"),
-        ({"layers": [LAYER, LAYER, LAYER | {"size": -5}]}, "layers[2].size"),
+        ({"layers": [LAYER, LAYER | {"size": "5"}]}, "layers[1].size"),
+        ({"layers": [LAYER | {"size": 1.5}]}, "layers[0].size"),
         ({"layers": [LAYER | {"digest": "sha256:abc"}]}, "layers[0].digest"),
         ({"layers": [LAYER | {"digest": "md5:" + "a" * 32}]}, "layers[0].digest"),
         ({"layers": [LAYER | {"digest": DIGEST.upper()}]}, "layers[0].digest"),
@@ -644,7 +660,11 @@ def test_any_document_is_good_or_refused(raw: bytes, served: str):
         assert found.layers
         return
     entries = found.manifests if isinstance(found, Index) else (found.config, *found.layers)
-    assert all(entry.size is not None and entry.size >= 0 for entry in entries)
+    layers = () if isinstance(found, Index) else found.layers
+    assert all(
+        entry.size is not None and entry.size >= 0 for entry in entries if entry not in layers
+    )
+    assert all(entry.size is None or entry.size > 0 for entry in layers)
     assert all(Digest.parse(str(entry.digest)) == entry.digest for entry in entries)
 
 

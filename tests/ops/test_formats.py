@@ -61,10 +61,51 @@ def push_foreign(fake: FakeRegistry, url: str) -> str:
     return f"{fake.host}/app:t"
 
 
-def test_foreign_layers_are_refused_unless_allowed(fake: FakeRegistry, client: Client):
-    with pytest.raises(Unsupported, match="foreign") as caught:
-        client.pull(push_foreign(fake, f"{fake.url}/elsewhere"))
-    assert "--foreign" in caught.value.hint
+def test_foreign_layers_come_from_the_registry_without_a_flag(fake: FakeRegistry, client: Client):
+    """As docker and skopeo: the registry need not hold them, but is asked first."""
+    built, _ = foreign("")
+    with FakeRegistry() as elsewhere:
+        name = push_foreign(fake, f"{elsewhere.url}/x")
+        fake.add_blob(built.layers[0].data)
+        assert str(client.pull(name).id) == built.id
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("kind", [FOREIGN, "application/vnd.oci.image.layer.v1.tar+gzip"])
+def test_addresses_of_layers_are_not_asked_unless_allowed(
+    fake: FakeRegistry, client: Client, kind: str
+):
+    built = build_image(TARS[:1], style="docker", layer_media_types=[kind])
+    document = json.loads(built.manifest.data)
+    with FakeRegistry() as elsewhere:
+        document["layers"][0]["urls"] = [f"{elsewhere.url}/x"]
+        fake.add_blob(built.config.data)
+        fake.add_manifest("app", json.dumps(document).encode(), built.manifest.media_type, "t")
+        with pytest.raises(NotFound) as caught:
+            client.pull(f"{fake.host}/app:t")
+        assert "--foreign" in caught.value.hint
+        assert [finding.where for finding in client.validate(f"{fake.host}/app:t").findings] == [
+            "layers[0]"
+        ]
+        assert elsewhere.requests == []
+
+
+def test_the_registry_is_asked_before_the_addresses(fake: FakeRegistry, store: Store):
+    built, _ = foreign("")
+    with FakeRegistry() as elsewhere, Client(store=store, foreign=True) as client:
+        name = push_foreign(fake, f"{elsewhere.url}/x")
+        fake.add_blob(built.layers[0].data)
+        client.pull(name)
+        assert elsewhere.requests == []
+
+
+def test_a_foreign_layer_that_the_store_has_is_not_fetched(fake: FakeRegistry, client: Client):
+    built, _ = foreign("")
+    with FakeRegistry() as other:
+        other.add_image("app", build_image(TARS[:1], style="docker"), "t")
+        client.pull(f"{other.host}/app:t")
+    assert str(client.pull(push_foreign(fake, f"{fake.url}/elsewhere")).id) == built.id
+    assert not [each for each in fake.requests if built.layers[0].digest in each.path]
 
 
 def test_foreign_layers_come_from_their_addresses_without_credentials(

@@ -227,6 +227,13 @@ def artifact(config: str, layer: str, **more: object) -> Callable[[Place], objec
     return setup
 
 
+def absent_foreign(place: Place) -> None:
+    kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    image = build_image([tar_layer({"foreign": b"x"})], layer_media_types=[kind])
+    place.serve(image)
+    del place.registry.blobs[image.layers[0].digest]
+
+
 def unknown_tag(place: Place) -> None:
     place.serve(GOOD)
     place.reference = f"{place.registry.host}/app:nightly"
@@ -365,8 +372,7 @@ CASES = [
          artifact("application/vnd.oci.empty.v1+json", "text/plain", artifactType="text/x-poem"),
          Unsupported, 1, "text/x-poem"),
     Case("foreign-layer",
-         artifact(OCI_CONFIG, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
-         Unsupported, 1, "foreign"),
+         absent_foreign, NotFound, 3, "blob"),
     # Documents that break the rules
     Case("two-kinds", lambda place: place.serve_document(changed(GOOD, manifests=[])),
          InvalidDocument, 1, "one kind"),
@@ -386,9 +392,9 @@ CASES = [
     Case(
         "negative-size",
         lambda place: place.serve_document(
-            changed(GOOD, layers=[GOOD.layers[0].descriptor() | {"size": -1}])
+            changed(GOOD, config=GOOD.config.descriptor() | {"size": -1})
         ),
-        InvalidDocument, 1, r"layers\[0\]\.size",
+        InvalidDocument, 1, r"config\.size",
     ),
     Case(
         "bad-digest",

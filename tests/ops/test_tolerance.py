@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import dray as library
 from dray.content.events import Status
-from dray.errors import InvalidDocument
+from dray.content.pipeline import Limits
+from dray.content.verify import RawLimit
+from dray.errors import IntegrityError, InvalidDocument
 from dray.model import mediatype
-from dray.testing import FakeRegistry, build_image, build_index, tar_layer
+from dray.testing import (
+    BuiltImage,
+    Corrupt,
+    Cut,
+    FakeRegistry,
+    Fault,
+    build_image,
+    build_index,
+    document,
+    pseudo_random_files,
+    tar_layer,
+)
 
 if TYPE_CHECKING:
-    from dray import Client, Event, Image
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dray import Client, Event, Image, Store
 
 TARS = [tar_layer({f"f{number}": b"x%d" % number * 500}) for number in range(3)]
 GOOD = build_image(TARS)
@@ -113,3 +131,147 @@ def test_config_types_up_to_a_dot(fake: FakeRegistry, client: Client, kind: str)
     image, warnings = pull(client, f"{fake.host}/app:t")
     assert str(image.id) == built.id
     assert len(warnings) == 1
+
+
+# Sizes of layers
+
+BIG = build_image([tar_layer(pseudo_random_files(5, 3_000_000, 3)), *TARS])
+SIZES: list[tuple[str, Callable[[int], int | None]]] = [
+    ("one too many", lambda size: size + 1),
+    ("one too few", lambda size: size - 1),
+    ("half", lambda size: size // 2),
+    ("0", lambda _: 0),
+    ("-1", lambda _: -1),
+    ("absent", lambda _: None),
+    ("a petabyte", lambda _: 2**50),
+]
+
+
+def resized(built: BuiltImage, change: Callable[[int], int | None]) -> bytes:
+    """Return the manifest with another size of its first layer."""
+    manifest = json.loads(built.manifest.data)
+    size = change(manifest["layers"][0]["size"])
+    manifest["layers"][0] |= {"size": size}
+    if size is None:
+        del manifest["layers"][0]["size"]
+    return document(manifest)
+
+
+def push_resized(fake: FakeRegistry, change: Callable[[int], int | None]) -> str:
+    for piece in BIG.blobs():
+        fake.add_blob(piece.data)
+    fake.add_manifest("app", resized(BIG, change), BIG.manifest.media_type, "t")
+    return f"{fake.host}/app:t"
+
+
+def changes(test: Any) -> Any:
+    return pytest.mark.parametrize(
+        "change", [change for _, change in SIZES], ids=[name for name, _ in SIZES]
+    )(test)
+
+
+@changes
+def test_a_wrong_size_of_a_layer(
+    fake: FakeRegistry, client: Client, store: Store, tmp_path: Path, change: Any
+):
+    name = push_resized(fake, change)
+    image, (warning,) = pull(client, name)
+    assert str(image.id) == BIG.id
+    assert "size" in warning or "bytes" in warning
+    assert [layer.size for layer in image.layers] == [layer.size for layer in BIG.layers]
+    assert image.size == sum(piece.size for piece in BIG.blobs())
+    assert findings(client, name) == ["layers[0].size"]
+    assert store.check().problems == []
+    # A second time nothing is fetched, and what the store has can be saved and loaded.
+    fake.requests.clear()
+    client.pull(name)
+    assert not [each for each in fake.requests if "/blobs/" in each.path]
+    for form in ("docker", "oci-archive", "oci", "dir"):
+        path = tmp_path / form
+        client.save([name], path, format=form)
+        with library.Client(store=library.Store(tmp_path / f"store-{form}")) as other:
+            assert [str(found.id) for found in other.load(path)] == [BIG.id]
+
+
+@changes
+def test_a_broken_download_of_a_wrong_size_goes_on_where_it_stood(
+    fake: FakeRegistry, client: Client, change: Any
+):
+    name = push_resized(fake, change)
+    digest = BIG.layers[0].digest
+    fake.inject(Fault(Cut(after=1_000_000), path=digest, times=1))
+    image, _ = pull(client, name)
+    assert str(image.id) == BIG.id
+    asked = [each.headers.get("range") for each in fake.requests if digest in each.path]
+    assert asked == [None, "bytes=1000000-"]
+
+
+@changes
+@pytest.mark.parametrize("there", [-1, 0, 1, -1_000_000])
+def test_a_part_beside_a_wrong_size(
+    fake: FakeRegistry, client: Client, store: Store, change: Any, there: int
+):
+    """A part of the stated size is not the blob, one of another may be."""
+    layer = BIG.layers[0]
+    part = store.path / "ingest" / f"{layer.digest.replace(':', '-')}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes((layer.data + b"x")[: layer.size + there])
+    image, _ = pull(client, push_resized(fake, change))
+    assert str(image.id) == BIG.id
+    asked = [each.headers.get("range") for each in fake.requests if layer.digest in each.path]
+    assert (asked == []) == (there == 0)
+
+
+@changes
+def test_several_connections_and_a_wrong_size(fake: FakeRegistry, store: Store, change: Any):
+    large = build_image([tar_layer(pseudo_random_files(6, 40_000_000, 3)), *TARS])
+    for piece in large.blobs():
+        fake.add_blob(piece.data)
+    fake.add_manifest("app", resized(large, change), large.manifest.media_type, "t")
+    with library.Client(store=store, split=3) as client:
+        assert str(client.pull(f"{fake.host}/app:t").id) == large.id
+    assert store.check().problems == []
+
+
+@pytest.mark.parametrize("size", [2**50, 0, 10])
+def test_a_size_does_not_lift_the_limits(fake: FakeRegistry, tmp_path: Path, size: int):
+    name = push_resized(fake, lambda _: size)
+    length = BIG.layers[0].size
+    for limits in (
+        Limits(blob=length - 1),
+        Limits(raw=RawLimit(least=1_000_000, ratio=1)),
+    ):
+        limited = library.Store(tmp_path / f"limited-{limits.blob}", limits=limits)
+        with library.Client(store=limited) as client:
+            with pytest.raises(IntegrityError, match=r"more than|limit") as caught:
+                client.pull(name)
+            assert "proxy" not in caught.value.hint
+        assert limited.images() == []
+    enough = library.Store(tmp_path / "enough", limits=Limits(blob=length))
+    with library.Client(store=enough) as client:
+        assert str(client.pull(name).id) == BIG.id
+
+
+def test_wrong_content_is_an_error_whatever_the_size_says(fake: FakeRegistry, client: Client):
+    for change in (lambda size: size + 1, lambda size: size - 1, lambda _: None):
+        name = push_resized(fake, change)
+        fake.faults.clear()
+        fake.inject(Fault(Corrupt(at=2_000), path=BIG.layers[0].digest))
+        with pytest.raises(IntegrityError):
+            client.pull(name)
+    assert client.store.images() == []
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+@pytest.mark.parametrize("again", [False, True])
+def test_the_size_of_a_config_stays_exact(
+    fake: FakeRegistry, client: Client, by: int, *, again: bool
+):
+    if again:  # the store has the config already
+        fake.add_image("app", GOOD, "good")
+        client.pull(f"{fake.host}/app:good")
+    config = GOOD.config.descriptor()
+    built = build_image(TARS, manifest_extra={"config": config | {"size": config["size"] + by}})
+    fake.add_image("app", built, "t")
+    with pytest.raises(IntegrityError, match="bytes, expected"):
+        client.pull(f"{fake.host}/app:t")

@@ -67,7 +67,7 @@ class Places:
         blob = resuming(
             self.repository, BLOB, FAST, CancelToken(), lambda pause, _: self.pauses.append(pause)
         )
-        stream, content = blob.open(0).stream, b""
+        stream, content = blob.open(0, lambda: False).stream, b""
         while data := stream.read1(4096):
             content += data
         stream.close()

@@ -17,7 +17,7 @@ from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
 from dray.registry.session import Session
 from dray.registry.transport import Request, Transport
-from dray.registry.v2 import open_url
+from dray.registry.v2 import Sizes, open_url
 from dray.testing import HttpProxy, Tunnel
 
 if TYPE_CHECKING:
@@ -233,7 +233,8 @@ def test_an_address_in_a_document_is_utf_8(path: str, scripted: Callable[..., Sc
     """One in a header is bytes, which come as Latin-1 and go as they came."""
     session = Session(connections=1)
     server = scripted(LAST)
-    opened = open_url(session, f"{server.url}{path}", Digest.of(b"blob"), 4, 0, CancelToken())
+    sizes = Sizes(4)
+    opened = open_url(session, f"{server.url}{path}", Digest.of(b"blob"), sizes, 0, CancelToken())
     assert opened.stream.read1(9) == b"last"
     opened.stream.close()
     assert server.heads[0].startswith(b"GET /b%C3%BC?%C3%A9 HTTP/1.1\r\n")

@@ -46,7 +46,7 @@ class Once:
 def blob(data: bytes, digest: Digest | None = None, size: int | None = None) -> Blob:
     found = digest or Digest.of(data)
     descriptor = Descriptor("", found, len(data) if size is None else size)
-    return Blob(descriptor, lambda offset: Opened(Once(data[offset:]), offset))
+    return Blob(descriptor, lambda offset, _: Opened(Once(data[offset:]), offset))
 
 
 def put(store: LocalStore, item: Blob, *, follow: bool = False) -> None:
@@ -104,8 +104,8 @@ def test_a_diff_id_that_nobody_computed_is_computed_when_asked_for(store: LocalS
     "item",
     [
         blob(b"content", Digest.of(b"other")),
-        blob(b"content", size=6),
-        blob(b"content", size=8),
+        blob(b"content", size=6).replace(exact=True),
+        blob(b"content", size=8).replace(exact=True),
     ],
     ids=["digest", "too long", "too short"],
 )
@@ -114,6 +114,33 @@ def test_wrong_content_is_refused_and_leaves_nothing(store: LocalStore, item: Bl
         put(store, item)
     assert not path_of(store, item.descriptor.digest).exists()
     assert parts(store) == []
+
+
+@pytest.mark.parametrize("size", [1, 6, 8, 2**50, None])
+def test_a_wrong_size_does_not_matter_where_the_digest_holds(
+    store: LocalStore, size: int | None
+) -> None:
+    item = blob(b"content")
+    wrong = Blob(item.descriptor._replace(size=size), item.open)
+    with store.ingest() as ingest:
+        for existed in (False, True):
+            receipt = ingest.put(wrong, cancel=CancelToken(), on_bytes=lambda _: None)
+            assert (receipt.descriptor.size, receipt.existed) == (7, existed)
+        # What is exact stays so, though the blob is there.
+        if size is not None:
+            exact = wrong.replace(exact=True)
+            with pytest.raises(IntegrityError, match=r"it has 7 bytes"):
+                ingest.put(exact, cancel=CancelToken(), on_bytes=lambda _: None)
+
+
+def test_a_file_that_was_cut_off_is_put_again_whatever_the_size_says(store: LocalStore) -> None:
+    item = blob(b"content")
+    put(store, item)
+    path = path_of(store, item.descriptor.digest)
+    path.chmod(0o644)
+    path.write_bytes(b"cont")
+    put(store, Blob(item.descriptor._replace(size=4), item.open))
+    assert path.read_bytes() == b"content"
 
 
 def test_a_wrong_prefix_is_dropped_and_the_blob_read_again(store: LocalStore) -> None:
@@ -128,7 +155,7 @@ def test_a_wrong_prefix_is_dropped_and_the_blob_read_again(store: LocalStore) ->
 def test_a_prefix_is_kept_and_read_behind(store: LocalStore) -> None:
     offsets = []
 
-    def open_at(offset: int) -> Opened:
+    def open_at(offset: int, _: object) -> Opened:
         offsets.append(offset)
         return Opened(Once(b"content"[offset:]), offset)
 
@@ -146,7 +173,7 @@ def test_a_part_that_is_whole_is_verified_without_asking(store: LocalStore) -> N
     put(store, blob(b"something else"))
     (store.path / "ingest" / f"sha256-{digest.hex}.part").write_bytes(b"content")
 
-    def never(_offset: int) -> Opened:
+    def never(_offset: int, _: object) -> Opened:
         raise AssertionError("nothing is missing")
 
     put(store, Blob(Descriptor("", digest, 7), never))
@@ -161,7 +188,7 @@ def test_a_failure_of_the_source_keeps_what_has_arrived(store: LocalStore) -> No
             return super().read1(size)
 
     digest = Digest.of(b"content")
-    source = Blob(Descriptor("", digest, 7), lambda _: Opened(Breaking(b"con")))
+    source = Blob(Descriptor("", digest, 7), lambda _, __: Opened(Breaking(b"con")))
     with pytest.raises(NotFound):
         put(store, source)
     part = store.path / "ingest" / f"sha256-{digest.hex}.part"

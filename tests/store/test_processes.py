@@ -52,7 +52,7 @@ with store.ingest() as ingest:
         number = numbers.pop()
         data = random.Random(number).randbytes(64 * 1024)
         descriptor = Descriptor("", Digest.of(data), len(data))
-        blob = Blob(descriptor, lambda offset: Opened(Slow(data[offset:]), offset))
+        blob = Blob(descriptor, lambda offset, _: Opened(Slow(data[offset:]), offset))
         try:
             ingest.put(blob, cancel=CancelToken(), on_bytes=lambda _: None)
         except Busy:

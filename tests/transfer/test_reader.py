@@ -34,15 +34,22 @@ class Attempt:
 class Registry:
     """A place whose connections behave as they are told, one after the other."""
 
-    def __init__(self, *attempts: Attempt, step: int = 1000, content: bytes = CONTENT) -> None:
+    def __init__(
+        self,
+        *attempts: Attempt,
+        step: int = 1000,
+        content: bytes = CONTENT,
+        digest: Digest | None = None,
+    ) -> None:
         self._attempts = list(attempts)
         self.content = content
+        self.digest = digest or Digest.of(content)
         self._step = step
         self.offsets: list[int] = []
         self.open_streams = 0
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
-        assert descriptor.digest == Digest.of(self.content)
+        assert descriptor.digest == self.digest
         cancel.check()
         self.offsets.append(offset)
         attempt = self._attempts.pop(0) if self._attempts else Attempt(len(self.content))
@@ -88,8 +95,9 @@ class Reading:
     ) -> None:
         self.retries: list[tuple[float, DrayError]] = []
         self.got = bytearray()
+        self._content = registry.content
         whole = len(registry.content) if size == -1 else size
-        descriptor = Descriptor("x", Digest.of(registry.content), whole)
+        descriptor = Descriptor("x", registry.digest, whole)
         self._blob = resuming(
             registry,
             descriptor,
@@ -99,8 +107,11 @@ class Reading:
         )
 
     def read(self, offset: int = 0, size: int = 700) -> bytes:
-        opened = self._blob.open(offset)
-        assert (opened.start, opened.total) == (offset, self._blob.descriptor.size)
+        whole = self._blob.descriptor.digest
+        opened = self._blob.open(
+            offset, lambda: whole.matches(self._content[:offset] + bytes(self.got))
+        )
+        assert opened.start == offset
         try:
             while data := opened.stream.read1(size):
                 assert len(data) <= size
@@ -127,7 +138,7 @@ def test_nothing_is_opened_before_it_is_read():
         CancelToken(),
         lambda *_: None,
     )
-    blob.open(0).stream.close()
+    blob.open(0, lambda: False).stream.close()
     assert registry.offsets == []
 
 
@@ -240,11 +251,32 @@ def test_a_registry_that_always_ends_early_is_an_error_in_the_end():
 
 def test_a_source_that_says_it_has_less_is_not_the_blob():
     """What has arrived is then good for nothing, unlike after a connection that breaks."""
-    registry = Registry(*(Attempt(1500) for _ in range(9)), content=CONTENT[:1500])
+    registry = Registry(
+        *(Attempt(1500) for _ in range(9)), content=CONTENT[:1500], digest=Digest.of(CONTENT)
+    )
     said = f"^it has 1,500 bytes, expected {len(CONTENT):,}; tried 3 times$"
     with pytest.raises(IntegrityError, match=said) as caught:
         Reading(registry, size=len(CONTENT)).read()
     assert caught.value.actual == "1500 bytes"
+
+
+@pytest.mark.parametrize("size", [1, len(CONTENT) - 1, len(CONTENT) + 1, 2**50])
+def test_a_wrong_size_neither_ends_reading_nor_asks_for_more(size: int):
+    """Where the digest holds is where the blob ends."""
+    registry = Registry(Attempt(1500, error=cut()), Attempt(error=cut()))
+    reading = Reading(registry, size=size)
+    assert reading.read() == CONTENT
+    assert registry.offsets == [0, 1500]
+
+
+@pytest.mark.parametrize("offset", [len(CONTENT), len(CONTENT) + 7])
+def test_a_source_that_ends_before_what_is_there_is_not_asked_again(offset: int):
+    """What a part holds beyond the end is of another blob, or wrong."""
+    registry = Registry(*(Attempt(start=0) for _ in range(9)), digest=Digest.of(b"another"))
+    with pytest.raises(IntegrityError):
+        Reading(registry).read(offset)
+    assert registry.offsets == [offset]
+    assert registry.open_streams == 0
 
 
 def test_without_a_size_an_end_is_the_end():
@@ -303,7 +335,7 @@ def test_a_pause_ends_with_the_cancel():
         lambda *_: token.cancel(),
     )
     with pytest.raises(Cancelled):
-        blob.open(0).stream.read1(10)
+        blob.open(0, lambda: False).stream.read1(10)
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dray.archive.choice import ABORTING, Held, choose, same_name
 from dray.archive.files import read
 from dray.content.codec import decompress, detect
-from dray.content.ports import Opened, Readable, blob_of
+from dray.content.ports import Opened, Readable, opened_bytes
 from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit
 from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, Unsupported
@@ -151,7 +151,7 @@ class DockerArchive:
         """Open a config, or a layer without its compression (then from the beginning)."""
         item = self._configs.get(descriptor.digest)
         if item is not None:
-            return blob_of(descriptor, self._config(item)).open(offset)
+            return opened_bytes(self._config(item), offset)
         name = self._blobs.get(descriptor.digest)
         if name is None:
             raise NotFound(f"{self._files.path}: there is no {descriptor.digest} in it")

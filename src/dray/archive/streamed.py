@@ -15,11 +15,10 @@ from dray.archive.known import IMPORT, MARKS, is_part, no_archive, outside
 from dray.archive.members import Members, find
 from dray.archive.tar import NoTar, UnsafeLink, members
 from dray.content.codec import decompress
-from dray.content.ports import blob_of
+from dray.content.ports import opened_bytes
 from dray.content.verify import RawLimit
 from dray.errors import DrayError, IntegrityError, Unsupported
 from dray.model._fields import MAX_DOCUMENT
-from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class StreamedFiles:
         member = find(self.path, self._members, name)
         data = self._documents.get(_offset(member))
         if data is not None:
-            return blob_of(Descriptor.of(data, ""), data).open(offset)
+            return opened_bytes(data, offset)
         return self._keeper.open(self._kept(member), member.size, offset)
 
     def _known(self, member: Member) -> Digest | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dray.content.codec import LONGEST_MAGIC, detect
 from dray.content.ports import skip
-from dray.content.verify import Hasher, RawLimit, follow_diff_id
+from dray.content.verify import Hasher, RawLimit, follow_growing
 from dray.errors import IntegrityError, StoreError
 from dray.model.digest import Digest
 from dray.model.record import Record
@@ -32,10 +32,10 @@ SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost
 
 
 class Limits(Record):
-    """``raw`` bounds a layer decompressed; ``unsized`` is for blobs of no known size."""
+    """``raw`` bounds a layer decompressed, ``blob`` every blob, whatever its descriptor says."""
 
     raw: RawLimit = RawLimit()
-    unsized: int = 64 * 2**30
+    blob: int = 64 * 2**30
 
 
 class Received(Record):
@@ -57,16 +57,17 @@ def receive(
 ) -> Received:
     """Bring ``part`` to the whole of ``blob`` and verify it; ``follow`` computes the DiffID.
 
-    ``on_bytes`` is told the bytes that are there, often. Raises `IntegrityError` if size,
-    digest or compression are wrong; the part is then good for nothing. After any other
-    error what the part holds is a prefix worth keeping.
+    The digest decides where a blob ends, unless the blob is exact: its size may be wrong.
+    ``on_bytes`` is told the bytes that are there, often. Raises `IntegrityError` if digest or
+    compression are wrong, or the size of an exact blob; the part is then good for nothing.
+    After any other error what the part holds is a prefix worth keeping.
     """
-    descriptor = blob.descriptor
-    most = limits.unsized if descriptor.size is None else descriptor.size
+    size = blob.descriptor.size
+    most = size if blob.exact and size is not None else limits.blob
     if part.size > most:
         part.restart()
-    behind = _Behind(part, descriptor.digest, limits.raw.of(most), cancel)
-    follower = _Follower(behind) if follow and most > SMALL else None
+    behind = _Behind(part, blob.descriptor.digest, limits.raw, cancel)
+    follower = _Follower(behind) if follow and (size is None or size > SMALL) else None
     try:
         _fill(part, blob, most, cancel, on_bytes)
         part.finish()
@@ -103,35 +104,38 @@ def receive_unknown(
     finally:
         hasher.stop()
     part.finish()
-    behind = _Behind(part, digest, limits.raw.of(part.size), cancel)
+    behind = _Behind(part, digest, limits.raw, cancel)
     return digest, behind.received(behind.facts())
 
 
 def _fill(
     part: Growing, blob: Blob, most: int, cancel: CancelToken, on_bytes: Callable[[int], None]
 ) -> None:
-    """Append what is missing and check size and digest of the whole."""
+    """Append what is missing and check the digest of the whole."""
     descriptor = blob.descriptor
     hasher = descriptor.digest.hasher()
+
+    def is_whole() -> bool:
+        return hasher.hexdigest() == descriptor.digest.hex
+
     on_bytes(part.size)
     _hash_prefix(part, hasher, cancel)
-    if descriptor.size is None:
-        # Only the digest tells whether a part of a blob of unknown size is all of it.
-        complete = part.size > 0 and hasher.hexdigest() == descriptor.digest.hex
-    else:
-        complete = part.size >= descriptor.size
-    if not complete:
-        _append(part, blob, hasher, most, cancel, on_bytes)
-    if descriptor.size is not None and part.size != descriptor.size:
-        raise _wrong_size(descriptor, f"{part.size:,}")
-    if hasher.hexdigest() != descriptor.digest.hex:
-        actual = f"{descriptor.digest.algorithm}:{hasher.hexdigest()}"
-        raise IntegrityError(
-            f"content does not match its digest (got {actual})",
-            expected=str(descriptor.digest),
-            actual=actual,
-            hint=ALTERED,
-        )
+    if not is_whole():
+        _append(part, blob, hasher, is_whole, most, cancel, on_bytes)
+    wrong_size = descriptor.size not in {None, part.size}
+    if is_whole():
+        if blob.exact and wrong_size:
+            raise wrong_size_error(descriptor, f"{part.size:,}")
+        return
+    if wrong_size:
+        raise wrong_size_error(descriptor, f"{part.size:,}", hint=ALTERED)
+    actual = f"{descriptor.digest.algorithm}:{hasher.hexdigest()}"
+    raise IntegrityError(
+        f"content does not match its digest (got {actual})",
+        expected=str(descriptor.digest),
+        actual=actual,
+        hint=ALTERED,
+    )
 
 
 def _hash_prefix(part: Growing, hasher: hashlib._Hash, cancel: CancelToken) -> None:
@@ -153,22 +157,30 @@ def _append(
     part: Growing,
     blob: Blob,
     hasher: hashlib._Hash,
+    is_whole: Callable[[], bool],
     most: int,
     cancel: CancelToken,
     on_bytes: Callable[[int], None],
 ) -> None:
-    opened = blob.open(part.size)
+    """Append to the end of the stream, but no byte to a blob that is whole at its stated size."""
+    size = blob.descriptor.size
+    opened = blob.open(part.size, is_whole)
     try:
         if skip(opened.stream, part.size - opened.start):
             return
         while True:
             cancel.check()
-            # One byte more than is due, so that trailing data does not go unseen.
-            data = opened.stream.read1(min(CHUNK, most - part.size + 1))
+            # A read ends at the stated size, to compare the digest there. Beyond it, one byte
+            # more than is due, so that trailing data does not go unseen.
+            stated = size is not None and part.size < min(size, most)
+            due = size - part.size if stated and size is not None else most - part.size + 1
+            data = opened.stream.read1(min(CHUNK, due))
             if not data:
                 return
+            if part.size == size and is_whole():
+                raise wrong_size_error(blob.descriptor, f"more than {size:,}", hint=ALTERED)
             if part.size + len(data) > most:
-                raise _wrong_size(blob.descriptor, f"more than {most:,}")
+                raise _too_large(blob, most)
             part.append(data)
             hasher.update(data)
             on_bytes(part.size)
@@ -176,22 +188,36 @@ def _append(
         opened.stream.close()
 
 
-def _wrong_size(descriptor: Descriptor, actual: str) -> IntegrityError:
-    expected = "the limit" if descriptor.size is None else f"{descriptor.size:,}"
+def wrong_size_error(descriptor: Descriptor, actual: str, *, hint: str = "") -> IntegrityError:
+    """Make the error for a blob of another size than its descriptor says."""
     return IntegrityError(
-        f"it has {actual} bytes, expected {expected}",
-        expected=expected,
+        f"it has {actual} bytes, expected {descriptor.size:,}",
+        expected=f"{descriptor.size:,}",
         actual=actual,
-        hint=ALTERED,
+        hint=hint,
+    )
+
+
+def _too_large(blob: Blob, most: int) -> IntegrityError:
+    if blob.exact:
+        return wrong_size_error(blob.descriptor, f"more than {most:,}", hint=ALTERED)
+    return IntegrityError(
+        f"it has more than {most:,} bytes, which is the limit",
+        expected=f"at most {most} bytes",
+        actual="more",
+        hint="nothing of it was stored; in Python, Store(limits=...) allows more",
     )
 
 
 class _Behind(Record):
-    """What is read behind the writer: a part, the digest it is to have, and the raw limit."""
+    """What is read behind the writer: a part, the digest it is to have, and the raw limit.
+
+    The limit depends on the bytes that have arrived, whatever the blob's descriptor says.
+    """
 
     part: Growing
     digest: Digest
-    limit: int
+    limit: RawLimit
     cancel: CancelToken
 
     def facts(self) -> tuple[Digest, int] | None:
@@ -201,7 +227,9 @@ class _Behind(Record):
         """
         if self.digest.algorithm == "sha256" and not self._is_packed():
             return None
-        return follow_diff_id(self.part.follow(), self.limit, self.cancel)
+        return follow_growing(
+            self.part.follow(), lambda: self.limit.of(self.part.size), self.cancel
+        )
 
     def received(self, facts: tuple[Digest, int] | None) -> Received:
         """Return what is known when all has arrived."""
@@ -227,6 +255,7 @@ class _Follower:
         self._behind = behind
         self._result: tuple[Digest, int] | None = None
         self._error: BaseException | None = None
+        self._failed_at = 0
         self._thread = threading.Thread(target=self._run, name="dray-follow", daemon=True)
         self._thread.start()
 
@@ -236,11 +265,14 @@ class _Follower:
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             # The writer goes on: if the digest is wrong as well, that is the error to show.
             self._error = error
+            self._failed_at = self._behind.part.size
 
     def join(self) -> None:
         self._thread.join()
 
     def result(self) -> tuple[Digest, int] | None:
         if self._error is not None:
+            if self._failed_at < self._behind.part.size:
+                return self._behind.facts()  # a limit that was passed then may not be now
             raise self._error
         return self._result

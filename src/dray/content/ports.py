@@ -150,12 +150,15 @@ class Readable(io.RawIOBase):
 class Blob(Record):
     """Content that can be opened again at any offset, so that reading can resume.
 
-    ``joined`` tells whether what was read last came in several pieces, at different times.
+    ``open`` takes the offset and a function that tells whether the digest of the bytes read so
+    far is the blob's: the size may be wrong. ``joined`` tells whether what was read last came
+    in several pieces, at different times. An ``exact`` blob has to have the descriptor's size.
     """
 
     descriptor: Descriptor
-    open: Callable[[int], Opened]
+    open: Callable[[int, Callable[[], bool]], Opened]
     joined: Callable[[], bool] = lambda: False
+    exact: bool = False
 
 
 class _Bytes:
@@ -172,9 +175,14 @@ class _Bytes:
         self._left = b""
 
 
+def opened_bytes(raw: bytes, offset: int) -> Opened:
+    """Open bytes at hand."""
+    return Opened(_Bytes(raw[offset:]), offset, len(raw))
+
+
 def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:
     """Make a blob of bytes at hand."""
-    return Blob(descriptor, lambda offset: Opened(_Bytes(raw[offset:]), offset, len(raw)))
+    return Blob(descriptor, lambda offset, _: opened_bytes(raw, offset))
 
 
 class Receipt(Record):

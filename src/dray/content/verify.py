@@ -14,7 +14,7 @@ from dray.model.digest import Digest
 from dray.model.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Buffer
 
@@ -44,8 +44,18 @@ class RawLimit(Record):
 def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest, int]:
     """Decompress ``source`` to its end and return its DiffID and size in bytes.
 
-    Decompression and hashing run at the same time where there is much to do. Raises
-    `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
+    Raises `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
+    """
+    return follow_growing(source, lambda: limit, cancel)
+
+
+def follow_growing(
+    source: Raw, limit: Callable[[], int], cancel: CancelToken
+) -> tuple[Digest, int]:
+    """Decompress a source that may still grow; ``limit`` returns what it may hold by now.
+
+    Decompression and hashing run at the same time where there is much to do. Otherwise as
+    `follow_diff_id`.
     """
     stream = decompress(source)
     hasher = Hasher()
@@ -59,8 +69,8 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
                 hasher.give_back(buffer)
                 return Digest(f"sha256:{hasher.hexdigest()}"), total
             total += count
-            if total > limit:
-                raise _too_large(limit)
+            if total > limit():
+                raise _too_large(limit())
             hasher.update(buffer, count)
     finally:
         hasher.stop()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.model.digest import Digest
 from dray.model.platform import Platform
+from dray.model.problem import Problem
 
 if TYPE_CHECKING:
     from dray.model._fields import Fields
@@ -58,7 +59,30 @@ class Descriptor(NamedTuple):
 
 def read_descriptor(fields: Fields) -> Descriptor:
     """Read a descriptor of a manifest or index; raises `InvalidDocument`."""
-    digest, size = fields.digest("digest"), fields.size("size")
+    return _read(fields, fields.size("size"))
+
+
+def read_layer(fields: Fields) -> Descriptor:
+    """Read a layer's descriptor; a size of 0 or less counts as unknown, as none does.
+
+    Raises `InvalidDocument`.
+    """
+    size = fields.integer("size")
+    return _read(fields, size if size is not None and size > 0 else None)
+
+
+def size_problem(fields: Fields) -> Problem | None:
+    """Return what is wrong with a layer's size that counts as unknown."""
+    size = fields.integer("size")
+    if size is None:
+        return Problem(fields.at("size"), "is missing, expected a size in bytes")
+    if size > 0 or (size == 0 and fields.digest("digest").matches(b"")):
+        return None
+    return Problem(fields.at("size"), f"is {size}, expected a size in bytes")
+
+
+def _read(fields: Fields, size: int | None) -> Descriptor:
+    digest = fields.digest("digest")
     return Descriptor(
         media_type=fields.text("mediaType"),
         digest=digest,
@@ -84,7 +108,7 @@ def _read_platform(fields: Fields) -> Platform | None:
     )
 
 
-def _read_data(fields: Fields, digest: Digest, size: int) -> bytes | None:
+def _read_data(fields: Fields, digest: Digest, size: int | None) -> bytes | None:
     encoded = fields.text("data")
     if not encoded:
         return None
@@ -92,6 +116,6 @@ def _read_data(fields: Fields, digest: Digest, size: int) -> bytes | None:
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         fields.fail("data", "is not base64")
-    if len(data) != size or not digest.matches(data):
+    if size not in {None, len(data)} or not digest.matches(data):
         fields.fail("data", "does not match the descriptor's digest and size")
     return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from dray.model.manifest import Manifest
 from dray.model.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dray.model.schema1 import Schema1
 
 _CONFIG = "the image config"
@@ -124,7 +127,10 @@ class Inspection(Record):
             "Architecture": self.architecture,
             "Os": self.os,
             "Layers": [str(layer.digest) for layer in self.layers],
-            "LayersData": [_layer(layer) for layer in self.layers],
+            "LayersData": [
+                _layer(layer, size)
+                for layer, size in zip(self.layers, _sizes(self.manifest, self.layers), strict=True)
+            ],
             "Env": self.raw_env,
         }
 
@@ -199,10 +205,17 @@ def _facts(raw: bytes, *, docker: bool) -> dict[str, Any]:
     return decode(OCI_IMAGE, source) | decode(_DOCKERS, source)
 
 
-def _layer(layer: Descriptor) -> dict[str, Any]:
+def _sizes(manifest: Manifest | Schema1, layers: Sequence[Descriptor]) -> list[int]:
+    """Return the layers' sizes as skopeo shows them: as the manifest says, though that is wrong."""
+    if not isinstance(manifest, Manifest) or all(layer.size is not None for layer in layers):
+        return [-1 if layer.size is None else layer.size for layer in layers]
+    return [entry.get("size") or 0 for entry in json.loads(manifest.raw)["layers"]]
+
+
+def _layer(layer: Descriptor, size: int) -> dict[str, Any]:
     return {
         "MIMEType": layer.media_type,
         "Digest": str(layer.digest),
-        "Size": -1 if layer.size is None else layer.size,
+        "Size": size,
         "Annotations": gojson.sorted_map(dict(layer.annotations)) or None,
     }

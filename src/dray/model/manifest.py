@@ -10,7 +10,7 @@ import dray
 from dray.errors import IntegrityError, InvalidDocument, Unsupported
 from dray.model import mediatype
 from dray.model._fields import Fields, load_object
-from dray.model.descriptor import Descriptor, read_descriptor
+from dray.model.descriptor import Descriptor, read_descriptor, read_layer, size_problem
 from dray.model.digest import Digest
 from dray.model.problem import Problem
 from dray.model.record import Record
@@ -109,7 +109,7 @@ def _made(kind: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manife
 def _entry(descriptor: Descriptor) -> dict[str, Any]:
     entry = {
         "mediaType": descriptor.media_type,
-        "size": descriptor.size,
+        "size": descriptor.size or 0,
         "digest": str(descriptor.digest),
     }
     return entry | ({"urls": list(descriptor.urls)} if descriptor.urls else {})
@@ -166,7 +166,7 @@ def parse(raw: bytes, media_type: str) -> Document:
         return Index(
             raw,
             kind,
-            _descriptors(fields, "manifests"),
+            tuple(read_descriptor(item) for item in _entries(fields, "manifests")),
             artifact_type=fields.text("artifactType"),
             subject=_subject(fields),
             annotations=fields.text_map("annotations"),
@@ -175,11 +175,13 @@ def parse(raw: bytes, media_type: str) -> Document:
     config = read_descriptor(fields.required_object("config"))
     artifact_type = fields.text("artifactType")
     problems += _config_problems(config.media_type, artifact_type)
+    layers = _entries(fields, "layers")
+    problems += filter(None, map(size_problem, layers))
     return Manifest(
         raw,
         kind,
         config=config,
-        layers=_descriptors(fields, "layers"),
+        layers=tuple(read_layer(item) for item in layers),
         artifact_type=artifact_type,
         subject=_subject(fields),
         annotations=fields.text_map("annotations"),
@@ -267,11 +269,11 @@ def _manifest_type(fields: Fields) -> str:
     return mediatype.DOCKER_MANIFEST if docker else mediatype.OCI_MANIFEST
 
 
-def _descriptors(fields: Fields, key: str) -> tuple[Descriptor, ...]:
+def _entries(fields: Fields, key: str) -> list[Fields]:
     found = fields.objects(key)
     if len(found) > MAX_ENTRIES:
         fields.fail(key, f"has {len(found)} entries, at most {MAX_ENTRIES} are allowed")
-    return tuple(read_descriptor(item) for item in found)
+    return found
 
 
 def _subject(fields: Fields) -> Descriptor | None:

@@ -18,6 +18,7 @@ from dray.transfer.progress import Emitter
 from dray.transfer.reader import resuming
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Callable
 
     from typing_extensions import Buffer
@@ -34,6 +35,7 @@ class VerifiedBlob(io.RawIOBase):
     """A blob's bytes; the read that would be the last raises `IntegrityError` if they are wrong.
 
     ``size`` is in bytes, None where the place does not say; ``archive`` the path of one.
+    ``hasher`` is a new one, which this updates, for callers that look at it too.
     """
 
     def __init__(
@@ -43,11 +45,12 @@ class VerifiedBlob(io.RawIOBase):
         size: int | None,
         closing: contextlib.ExitStack,
         archive: str = "",
+        hasher: hashlib._Hash | None = None,
     ) -> None:
         self._stream = stream
         self._digest = digest
-        self._hash = digest.hasher()
-        self._left = Limits().unsized
+        self._hash = hasher or digest.hasher()
+        self._left = Limits().blob
         self._closing = closing
         self._archive = archive
         self.size = size
@@ -130,8 +133,11 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
     # The first answer tells the size; without it a cut connection looks like the blob's end.
     size = run(policy, cancel, lambda: source.look(descriptor, cancel), emitter.retrying)
     sized = descriptor._replace(size=size)
-    stream = resuming(source, sized, policy, cancel, emitter.retrying).open(0).stream
-    return VerifiedBlob(stream, descriptor.digest, size, contextlib.ExitStack())
+    digest = descriptor.digest
+    hasher = digest.hasher()
+    blob = resuming(source, sized, policy, cancel, emitter.retrying)
+    stream = blob.open(0, lambda: hasher.hexdigest() == digest.hex).stream
+    return VerifiedBlob(stream, digest, size, contextlib.ExitStack(), hasher=hasher)
 
 
 class _Sized:

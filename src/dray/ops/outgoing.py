@@ -15,6 +15,7 @@ from dray.content.verify import RawLimit, follow_diff_id
 from dray.errors import DrayError, IntegrityError
 from dray.model.config import parse_config
 from dray.ops.places import StorePlace, archive_path, read_blob
+from dray.registry.repository import Repository
 from dray.transfer.progress import INTERVAL
 
 if TYPE_CHECKING:
@@ -181,19 +182,31 @@ def _compare(digest: Digest, found: str, message: str) -> None:
         raise IntegrityError(f"{message} (got {actual})", expected=str(digest), actual=actual)
 
 
+def sized(place: Place, blob: Descriptor, cancel: CancelToken) -> Descriptor:
+    """Return the descriptor with the blob's true size, which the manifest may not give.
+
+    A registry is only asked where the manifest gives none.
+    """
+    if isinstance(place, Repository) and blob.size is not None:
+        return blob
+    opened = place.open(blob, 0, cancel)
+    opened.stream.close()
+    return blob if opened.total is None else blob._replace(size=opened.total)
+
+
 def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:
     """Return a layer's size in bytes without compression; which may take reading all of it."""
-    stream = place.open(layer, 0, cancel).stream
+    opened = place.open(layer, 0, cancel)
     try:
-        head = stream.read1(8)
+        head = opened.stream.read1(8)
     finally:
-        stream.close()
-    if layer.size is not None and detect(head) is None:
-        return layer.size
+        opened.stream.close()
+    if opened.total is not None and detect(head) is None:
+        return opened.total
     stream = place.open(layer, 0, cancel).stream
     try:
         with _blaming(place, layer, cancel), _within(f"layer {layer.digest}"):
-            return follow_diff_id(Readable(stream), RawLimit().of(layer.size or 0), cancel)[1]
+            return follow_diff_id(Readable(stream), RawLimit().of(opened.total or 0), cancel)[1]
     finally:
         stream.close()
 

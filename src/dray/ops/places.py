@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, cast
 
 from dray.content.ports import Opened
@@ -203,8 +204,13 @@ def repository(
     reference: Reference,
     emitter: Emitter,
     cancel: CancelToken,
+    *,
+    foreign: bool = False,
 ) -> Repository:
-    """Return a repository that tells ``emitter`` of warnings and retries."""
+    """Return a repository that tells ``emitter`` of warnings and retries.
+
+    ``foreign`` allows the addresses that layers name.
+    """
     return Repository(
         session,
         reference,
@@ -212,6 +218,7 @@ def repository(
         cancel,
         warn=emitter.warn,
         on_retry=emitter.retrying,
+        foreign=foreign,
     )
 
 
@@ -261,7 +268,7 @@ class StorePlace:
         """Open a blob; raises `NotFound`."""
         file = self._store.open(descriptor.digest)
         file.seek(offset)
-        return Opened(_File(file), offset, descriptor.size)
+        return Opened(_File(file), offset, os.fstat(file.fileno()).st_size)
 
 
 class _File:

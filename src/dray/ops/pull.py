@@ -132,7 +132,9 @@ class _Pull:
         self._relay = None if listener is ignore else Relay(listener)
         self._emitter = Emitter(self._relay or ignore, reference.familiar)
         with self._heard_out():
-            self._repository = repository(session, reference, self._emitter, cancel)
+            self._repository = repository(
+                session, reference, self._emitter, cancel, foreign=options.copy.foreign
+            )
 
     def __enter__(self) -> Self:
         with self._heard_out():

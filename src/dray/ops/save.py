@@ -19,7 +19,7 @@ from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
 from dray.model.reference import Reference
-from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size
+from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size, sized
 from dray.ops.places import open_place, read_blob
 from dray.ops.platform_check import mismatch
 from dray.ops.targets import to_directory, to_file, to_stream
@@ -201,7 +201,7 @@ def _entries(
         return formats.docker_entries(images)
     contents: dict[Digest, formats.Content] = {}
     for each in chosen:
-        for content in _contents(each.source, each.root.digest, each.document, reports):
+        for content in _contents(each.source, each.root.digest, each.document, reports, cancel):
             contents.setdefault(content.descriptor.digest, content)
     if options.format == "dir":
         return formats.flat_entries(chosen[0].root.digest, contents.values())
@@ -233,16 +233,17 @@ def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> for
 
 
 def _contents(
-    source: Source, digest: Digest, document: Document, reports: Reports
+    source: Source, digest: Digest, document: Document, reports: Reports, cancel: CancelToken
 ) -> Iterator[formats.Content]:
     """Yield all that is there below a root, leaves first."""
     if isinstance(document, Index):
         for entry in document.manifests:
             child = _child(source, entry)
             if child is not None:
-                yield from _contents(source, entry.digest, child, reports)
+                yield from _contents(source, entry.digest, child, reports, cancel)
     elif isinstance(document, Manifest):
         for blob in (*document.layers, document.config):
-            yield formats.Content(blob, copy=AsIs(source.place, blob, reports))
+            found = sized(source.place, blob, cancel)
+            yield formats.Content(found, copy=AsIs(source.place, found, reports))
     descriptor = Descriptor(document.media_type, digest, len(document.raw))
     yield formats.Content(descriptor, data=document.raw)

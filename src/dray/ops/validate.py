@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dray.content.codec import detect
 from dray.content.pipeline import Limits
-from dray.content.verify import RawLimit, follow_diff_id
+from dray.content.verify import RawLimit, follow_growing
 from dray.errors import Cancelled, DrayError, InvalidDocument, NotFound
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
@@ -63,10 +63,10 @@ def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry:
     rest is looked at all the same. Raises `Cancelled`.
     """
 
-    def open_blob(blob: Descriptor) -> Opened:
+    def open_blob(blob: Descriptor, is_whole: Callable[[], bool]) -> Opened:
         # Without its size: where the blob ends is what is to be found out.
         sizeless = blob._replace(size=None)
-        return resuming(source.place, sizeless, policy, cancel, on_retry).open(0)
+        return resuming(source.place, sizeless, policy, cancel, on_retry).open(0, is_whole)
 
     run = _Run(source.place, open_blob, cancel, sparse=source.sparse)
     run.document(source.digest, source.document, "", 1)
@@ -77,7 +77,7 @@ class _Run:
     def __init__(
         self,
         place: Place,
-        open_blob: Callable[[Descriptor], Opened],
+        open_blob: Callable[[Descriptor, Callable[[], bool]], Opened],
         cancel: CancelToken,
         *,
         sparse: bool,
@@ -190,8 +190,8 @@ class _Run:
         found: list[Digest] = []
 
         def follow(source: _Hashed) -> None:
-            limit = RawLimit().of(layer.size or 0)
-            found.append(follow_diff_id(source, limit, self._cancel)[0])
+            limit = RawLimit()
+            found.append(follow_growing(source, lambda: limit.of(source.size), self._cancel)[0])
 
         good = self._check(layer, at, follow)
         self.layers[layer.digest] = found[0] if good and found else None
@@ -208,8 +208,9 @@ class _Run:
     def _check(self, blob: Descriptor, at: str, consume: Callable[[_Hashed], None]) -> bool:
         """Read a blob through ``consume`` and compare its size and digest."""
         try:
-            opened = self._open(blob)
-            source = _Hashed(opened.stream, blob)
+            source = _Hashed(blob)
+            opened = self._open(blob, source.is_whole)
+            source.stream = opened.stream
             try:
                 problem = None
                 try:
@@ -277,12 +278,14 @@ class _Run:
 
 
 class _Hashed(io.RawIOBase):
-    """A blob's bytes as they pass, hashed and counted, one more than there should be at most."""
+    """A blob's bytes as they pass, hashed and counted, up to the limit for blobs."""
 
-    def __init__(self, stream: Stream, blob: Descriptor) -> None:
-        self._stream = stream
+    stream: Stream
+
+    def __init__(self, blob: Descriptor) -> None:
+        self._digest = blob.digest
         self._hash = blob.digest.hasher()
-        self._left = (Limits().unsized if blob.size is None else blob.size) + 1
+        self._left = Limits().blob
         self.size = 0
         self.head = b""
 
@@ -291,7 +294,7 @@ class _Hashed(io.RawIOBase):
 
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
-        data = self._stream.read1(min(len(view), self._left)) if self._left else b""
+        data = self.stream.read1(min(len(view), self._left)) if self._left else b""
         if len(self.head) < 8:  # noqa: PLR2004 - what magic bytes need
             self.head += data[:8]
         self._hash.update(data)
@@ -307,3 +310,6 @@ class _Hashed(io.RawIOBase):
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+    def is_whole(self) -> bool:
+        return self.hexdigest() == self._digest.hex

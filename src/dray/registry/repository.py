@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 from dray.content.ports import RangeRefused
 from dray.content.retry import run
 from dray.content.small import read_verified
-from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound
+from dray.errors import (
+    Cancelled,
+    Denied,
+    DrayError,
+    IntegrityError,
+    NetworkError,
+    NotFound,
+    Unauthorized,
+)
 from dray.model.manifest import digest_of, parse, parse_named
-from dray.model.mediatype import is_foreign
 from dray.model.record import Record
-from dray.registry.v2 import V2, open_url
+from dray.registry.v2 import V2, Sizes, open_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,14 +62,17 @@ class Repository:
         *,
         warn: Callable[[str], None],
         on_retry: Callable[[float, DrayError], None],
+        foreign: bool = False,
     ) -> None:
         self.reference = reference
+        self._foreign = foreign
         self._session = session
         self._apis = [V2(session, endpoint) for endpoint in endpoints]
         self._cancel = cancel
         self._warn = warn
         self._on_retry = on_retry
         self._cursors: dict[Digest, int] = {}
+        self._totals: dict[Digest, int] = {}
         self._silent: set[int] = set()
         self._unranged: set[int] = set()
         self._told: set[int] = set()
@@ -164,13 +174,14 @@ class Repository:
         return raw
 
     def _read(self, api: V2, descriptor: Descriptor) -> bytes:
-        opened = api.get_blob(descriptor.digest, descriptor.size, 0, self._cancel)
+        opened = api.get_blob(descriptor.digest, Sizes(descriptor.size), 0, self._cancel)
         return read_verified(opened, descriptor, api.endpoint.name)
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``, or before it where the place does not do ranges.
 
-        A layer that names addresses of its own is read from there.
+        A layer that the registry does not have is read from the addresses that it names, if
+        that is allowed.
         """
 
         def attempt(place: _Place) -> Opened:
@@ -182,7 +193,7 @@ class Repository:
             host = self.reference.domain
             raise NetworkError(f"{host}: it sends parts of blobs unasked", host=host)
 
-        return self._at_next(descriptor, self._places(descriptor, cancel), attempt)
+        return self._attempt(descriptor, cancel, attempt)
 
     def open_range(
         self, descriptor: Descriptor, start: int, stop: int, cancel: CancelToken
@@ -191,8 +202,33 @@ class Repository:
 
         Raises `RangeRefused` where none of them sends pieces.
         """
-        places = self._places(descriptor, cancel, ranged=True)
-        return self._at_next(descriptor, places, lambda place: place(start, stop))
+        return self._attempt(descriptor, cancel, lambda place: place(start, stop), ranged=True)
+
+    def _attempt(
+        self,
+        blob: Descriptor,
+        cancel: CancelToken,
+        attempt: Callable[[_Place], Opened],
+        *,
+        ranged: bool = False,
+    ) -> Opened:
+        """Attempt at an endpoint, and where none has the blob, at an address that it names."""
+        without = self._unranged if ranged else set()
+        places = [
+            self._at_endpoint(place, blob, cancel)
+            for place in self._answering()
+            if place not in without
+        ]
+        try:
+            opened = self._at_next(blob, places, attempt)
+        except (NotFound, Denied, Unauthorized):
+            if not (self._foreign and blob.urls):
+                raise
+            urls = [self._at_url(url, blob, cancel) for url in blob.urls]
+            opened = self._at_next(blob, urls, attempt)
+        if opened.total is not None:
+            self._totals.setdefault(blob.digest, opened.total)
+        return opened
 
     def _at_next(
         self, descriptor: Descriptor, places: list[_Place], attempt: Callable[[_Place], Opened]
@@ -212,29 +248,19 @@ class Repository:
                     raise
         raise RangeRefused
 
-    def _places(
-        self, blob: Descriptor, cancel: CancelToken, *, ranged: bool = False
-    ) -> list[_Place]:
-        """Return what opens a blob: at the addresses it names, else at the endpoints."""
-        urls = blob.urls if is_foreign(blob.media_type) else ()
-        if urls:
-            return [self._at_url(url, blob, cancel) for url in urls]
-        without = self._unranged if ranged else set()
-        return [
-            self._at_endpoint(place, blob, cancel)
-            for place in self._answering()
-            if place not in without
-        ]
+    def _sizes(self, blob: Descriptor) -> Sizes:
+        return Sizes(blob.size, self._totals.get(blob.digest))
 
     def _at_url(self, url: str, blob: Descriptor, cancel: CancelToken) -> _Place:
         return lambda start, stop: open_url(
-            self._session, url, blob.digest, blob.size, start, cancel, stop
+            self._session, url, blob.digest, self._sizes(blob), start, cancel, stop
         )
 
     def _at_endpoint(self, number: int, blob: Descriptor, cancel: CancelToken) -> _Place:
         def place(start: int, stop: int | None) -> Opened:
             try:
-                return self._apis[number].get_blob(blob.digest, blob.size, start, cancel, stop)
+                sizes = self._sizes(blob)
+                return self._apis[number].get_blob(blob.digest, sizes, start, cancel, stop)
             except DrayError as error:
                 self._failed(number, error)
                 raise

@@ -62,6 +62,21 @@ class ReferrersPage(Record):
     is_filtered: bool
 
 
+class Sizes(Record):
+    """A blob's size in bytes: ``stated`` by its descriptor, and ``served`` by the first answer.
+
+    The stated one may be wrong, so an answer is only compared with it beside a served one.
+    """
+
+    stated: int | None = None
+    served: int | None = None
+
+    @property
+    def known(self) -> set[int]:
+        """The sizes that the blob may have."""
+        return {size for size in (self.stated, self.served) if size is not None}
+
+
 class V2:
     """One repository of one registry. Each call is one attempt; nothing is retried."""
 
@@ -96,20 +111,21 @@ class V2:
     def get_blob(
         self,
         digest: Digest,
-        size: int | None,
+        sizes: Sizes,
         offset: int,
         cancel: CancelToken,
         stop: int | None = None,
     ) -> Opened:
-        """Open a blob of ``size`` bytes (None: not known) at ``offset``, up to ``stop``.
+        """Open a blob at ``offset``, up to ``stop`` or, if that is less, its end.
 
         Without ``stop`` the answer may begin at 0 where the registry ignores the offset.
-        Raises `RangeRefused` if it sends another range, or part of another size, or none.
+        Raises `RangeRefused` if it sends another range or none, or, without ``stop``, the rest
+        of a blob of another size than ``sizes`` allow.
         """
         headers = _range(offset, stop)
         response = self._send("GET", f"blobs/{digest}", cancel, headers=headers)
         what = f"{self._name}: blob {digest}"
-        return _opened(response, digest, what, self.endpoint.name, size, offset, stop)
+        return _opened(response, digest, what, self.endpoint.name, sizes, offset, stop)
 
     def tags(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
         """Fetch a page of the tag list; return it and the target of the next one, if any.
@@ -184,7 +200,7 @@ def open_url(
     session: Session,
     url: str,
     digest: Digest,
-    size: int | None,
+    sizes: Sizes,
     offset: int,
     cancel: CancelToken,
     stop: int | None = None,
@@ -207,7 +223,7 @@ def open_url(
     path = quote(path, safe=VISIBLE, errors="replace")  # as UTF-8, which documents are in
     call = Call("GET", path, "", headers=_range(offset, stop))
     response = session.send_anonymous(endpoint, call, cancel)
-    return _opened(response, digest, public_url(url), host, size, offset, stop)
+    return _opened(response, digest, public_url(url), host, sizes, offset, stop)
 
 
 def _range(offset: int, stop: int | None) -> dict[str, str]:
@@ -226,7 +242,7 @@ def _opened(
     digest: Digest,
     what: str,
     host: str,
-    size: int | None,
+    sizes: Sizes,
     offset: int,
     stop: int | None,
 ) -> Opened:
@@ -238,29 +254,29 @@ def _opened(
     _check(response, what, host)
     if response.status != _PARTIAL and stop is None:
         length = _length(response)
-        if length is not None and length == size:  # pages have the blob's size by chance alone
+        if length in sizes.known:  # pages have the blob's size by chance alone
             return Opened(response, 0, length)
         return Opened(PageWatch(response, digest, what), 0, length)
     partial = response.header("Content-Range") if response.status == _PARTIAL else ""
-    total = _range_total(partial, offset, stop, size)
-    if total is None:
-        response.close()
-        raise RangeRefused
-    return Opened(response, offset, total)
+    found = re.fullmatch(_CONTENT_RANGE, partial.strip())
+    start, end = (int(found.group(1)), int(found.group(2)) + 1) if found else (-1, 0)
+    total = None if found is None or found.group(3) == "*" else int(found.group(3))
+    if start == offset and end == _range_end(total, stop, end):
+        size = end if total is None and stop is None else total
+        if stop is not None or sizes.served is None or size in sizes.known:
+            return Opened(response, offset, size)
+    response.close()
+    raise RangeRefused
 
 
-def _range_total(header: str, offset: int, stop: int | None, size: int | None) -> int | None:
-    """Return a blob's size by a ``Content-Range`` that is the one asked for; else None.
+def _range_end(total: int | None, stop: int | None, end: int) -> int:
+    """Return where a range has to end that goes up to ``stop``, or to the end of the blob.
 
-    Without ``stop`` that is from ``offset`` to the blob's end.
+    That is the ``end`` given where the answer does not say how large the blob is.
     """
-    found = re.fullmatch(_CONTENT_RANGE, header.strip())
-    if found is None or int(found.group(1)) != offset:
-        return None
-    end = int(found.group(2)) + 1
-    total = int(found.group(3)) if found.group(3) != "*" else end if stop is None else size
-    wanted = total if stop is None else stop
-    return total if end == wanted and size in {None, total} else None
+    if stop is None:
+        return end if total is None else total
+    return stop if total is None else min(stop, total)
 
 
 def _digest(text: str) -> Digest | None:

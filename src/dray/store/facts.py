@@ -12,20 +12,27 @@ if TYPE_CHECKING:
 
 
 class Facts(Record):
-    """A layer's DiffID and its size in bytes without compression, where somebody computed them."""
+    """A layer's DiffID and its size in bytes without compression, where they are known.
+
+    ``size`` is that of the blob when it was stored, in bytes.
+    """
 
     diff_id: Digest | None = None
     raw_size: int | None = None
+    size: int | None = None
 
 
 def find(connection: sqlite3.Connection, digest: Digest) -> Facts | None:
     """Return what is known of a blob; None where it has no row."""
     row = connection.execute(
-        "SELECT diff_id, raw_size FROM blobs WHERE digest = ?", (str(digest),)
+        "SELECT diff_id, raw_size, size FROM blobs WHERE digest = ?", (str(digest),)
     ).fetchone()
     if row is None:
         return None
-    return Facts() if row[0] is None else Facts(Digest.parse(row[0]), row[1])
+    diff_id, raw_size, size = row
+    if diff_id is None:
+        return Facts(size=size)
+    return Facts(Digest.parse(diff_id), raw_size, size)
 
 
 def record(connection: sqlite3.Connection, digest: Digest, size: int, facts: Facts) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.content.pipeline import Limits, receive, receive_unknown
+from dray.content.pipeline import Limits, receive, receive_unknown, wrong_size_error
 from dray.content.ports import Blob, Busy, Receipt, blob_of
 from dray.content.verify import follow_diff_id
 from dray.errors import IntegrityError, StoreError
@@ -106,8 +106,8 @@ class Receiving:
     def find(self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken) -> Receipt | None:
         """Return the receipt of a blob that is stored, computing its DiffID if need be.
 
-        A file that is damaged as its size shows is removed: the blob is not there. Raises
-        `IntegrityError` where the size asked for is another than that of a good one.
+        Its size is that of the file, whatever the descriptor says. A file that is damaged as its
+        size shows is removed: the blob is not there.
         """
         digest = descriptor.digest
         # A look without a transaction first: mostly there is nothing, and blobs only go away
@@ -115,22 +115,19 @@ class Receiving:
         if not self._files.exists(digest) or not self.has(descriptor):
             return None
         size = self._files.size(digest)
-        if descriptor.size not in {None, size}:
-            # A file that was cut off is put again; a good one tells that the size is wrong.
+        known = self._facts(digest)
+        stored = None if known is None else known.size
+        if (descriptor.size if stored is None else stored) not in {None, size}:
+            # A file that was cut off is put again; a good one shows that the size is wrong.
             self.remove_damaged(digest)
             if not self._files.exists(digest):
                 return None
-            raise IntegrityError(
-                f"it has {size:,} bytes, expected {descriptor.size:,}",
-                expected=str(descriptor.size),
-                actual=str(size),
-            )
-        known = self._facts(digest)
         found = known or Facts()
         if follow and found.diff_id is None:
             limit = self._limits.raw.of(size)
             with self._files.path(digest).open("rb", buffering=0) as file:
-                found = Facts(*follow_diff_id(file, limit, cancel))
+                diff_id, raw_size = follow_diff_id(file, limit, cancel)
+            found = found.replace(diff_id=diff_id, raw_size=raw_size)
         if found != known:  # no row: it was left by a process that was killed just then
             with self.db.write() as connection:
                 facts.record(connection, digest, size, found)
@@ -161,14 +158,15 @@ class Receiving:
 
         On return its size and digest are exact, it is on the disk and visible. After a
         failure nothing is visible; what arrived stays as a part, unless it is wrong. Raises
-        `Busy` while somebody else is writing the same blob.
+        `Busy` while somebody else is writing the same blob, and `IntegrityError` where an exact
+        blob has another size than its descriptor says.
         """
         digest = blob.descriptor.digest
         path = Path(self._files.part(digest))
         with translated(path):
             found = self.find(blob.descriptor, follow=follow, cancel=cancel)
             if found is not None:
-                return found
+                return _checked(found, blob)
             self._files.prepare(digest)
             part = open_part(path)
             if part is None:
@@ -178,7 +176,7 @@ class Receiving:
                 found = self.find(blob.descriptor, follow=follow, cancel=cancel)
                 if found is not None:
                     part.discard()
-                    return found
+                    return _checked(found, blob)
                 return self._receive(part, blob, follow, cancel, on_bytes)
 
     def _receive(
@@ -275,6 +273,13 @@ class Receiving:
             return False
         except OSError:
             return True
+
+
+def _checked(found: Receipt, blob: Blob) -> Receipt:
+    """Refuse a stored blob of another size than an exact one has to have."""
+    if blob.exact and found.descriptor.size != blob.descriptor.size:
+        raise wrong_size_error(blob.descriptor, f"{found.descriptor.size:,}")
+    return found
 
 
 def _size(path: Path) -> int:

@@ -286,7 +286,7 @@ class _Source:
         self._seeks = seeks
         self._on_read = on_read
 
-    def open(self, offset: int) -> Opened:
+    def open(self, offset: int, _: Callable[[], bool]) -> Opened:
         _require(not self._refuse, "a blob that is there was opened at its source")
         start = offset if self._seeks else 0
         return Opened(_Reading(self._data[start:], self._fails_at, self._on_read), start)

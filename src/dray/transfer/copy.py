@@ -13,10 +13,9 @@ from dray.errors import (
     DrayError,
     IntegrityError,
     InvalidDocument,
+    NotFound,
     StoreError,
-    Unsupported,
 )
-from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
 from dray.model.record import Record
@@ -42,7 +41,7 @@ SPLITTABLE = 8 * 2**20  # bytes of a blob that may come over several connections
 class CopyOptions(Record):
     """How to copy: blobs at a time, when to try again, whether to compute DiffIDs.
 
-    ``foreign`` allows layers that registries need not hold, from the addresses they name.
+    ``foreign`` allows the addresses that layers name, where the registry lacks them.
     ``split`` is over how many connections a large blob comes; None: several where that helps.
     """
 
@@ -96,11 +95,6 @@ class ImageCopy:
         """
         layers = {layer.digest: layer for layer in self._layers}
         for layer in layers.values():
-            if mediatype.is_foreign(layer.media_type) and not self._options.foreign:
-                raise Unsupported(
-                    f"layer {layer.digest} is foreign: the registry need not hold it",
-                    hint="fetch such layers from where the manifest says: --foreign",
-                )
             self._progress.queued(layer)
         config = self._config_at
         ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
@@ -135,7 +129,17 @@ class ImageCopy:
             receipt = self._put(layer, cancel, follow=self._options.verify_layers)
         except IntegrityError as error:
             raise error.within(named(layer.digest)) from None
+        except NotFound as error:
+            if layer.urls and not self._options.foreign:
+                error.hint = "the manifest names addresses for this layer: --foreign allows them"
+            raise
         self._receipts[layer.digest] = receipt
+        size = receipt.descriptor.size
+        if layer.size not in {None, size}:
+            message = (
+                f"{named(layer.digest)}: the manifest says {layer.size:,} bytes, it has {size:,}"
+            )
+            self._progress.warn(message)
         self._progress.complete(layer, receipt)
 
     def _put(self, descriptor: Descriptor, cancel: CancelToken, *, follow: bool) -> Receipt:
@@ -156,6 +160,9 @@ class ImageCopy:
     def _blob(self, descriptor: Descriptor, cancel: CancelToken, tell: OnRetry) -> Blob:
         if descriptor.data is not None:  # the manifest brought it along
             return blob_of(descriptor, descriptor.data)
+        if descriptor is self._config_at:
+            blob = resuming(self._source, descriptor, self._options.policy, cancel, tell)
+            return blob.replace(exact=True)
         policy = self._options.policy
         if self._splitter is not None and (descriptor.size or 0) >= SPLITTABLE:
             return self._splitter.blob(descriptor, policy, cancel, tell)

@@ -80,14 +80,14 @@ class LayerProgress:
         self._reported[layer.digest] = now
         self._unreported.pop(layer.digest, None)
         status = Status.VERIFYING if done else Status.DOWNLOADING
-        self._emitter.emit(status, layer.digest, current=current, total=layer.size)
+        self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
 
     def stopped(self, layer: Descriptor | None) -> None:
         """Report what was too soon to report, when nothing more will come for a while."""
         current = None if layer is None else self._unreported.pop(layer.digest, None)
         if layer is not None and current is not None:
             status = Status.DOWNLOADING
-            self._emitter.emit(status, layer.digest, current=current, total=layer.size)
+            self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
 
     def retrying(self, layer: Descriptor | None, pause: float, error: DrayError) -> None:
         """Report a pause before the next attempt."""
@@ -103,6 +103,10 @@ class LayerProgress:
                 message=str(error),
             )
 
+    def warn(self, message: str) -> None:
+        """Report what does not stop the copy but should be known."""
+        self._emitter.warn(message)
+
     def waiting(self, layer: Descriptor | None, current: int) -> None:
         """Report that somebody else is fetching a layer, and how far they are; not too often."""
         if layer is None:
@@ -111,13 +115,19 @@ class LayerProgress:
         known, told = self._waited.get(layer.digest, (None, 0.0))
         if known is None or (current != known and now - told >= INTERVAL):
             self._waited[layer.digest] = current, now
-            self._emitter.emit(Status.WAITING, layer.digest, current=current, total=layer.size)
+            total = _total(layer, current)
+            self._emitter.emit(Status.WAITING, layer.digest, current=current, total=total)
 
     def complete(self, layer: Descriptor, receipt: Receipt) -> None:
         """Report a layer that is stored."""
-        size = layer.size or 0
+        size = receipt.descriptor.size or 0
         if receipt.existed:
-            self._emitter.emit(Status.EXISTS, layer.digest, current=size, total=layer.size)
+            self._emitter.emit(Status.EXISTS, layer.digest, current=size, total=size)
             return
-        self._emitter.emit(Status.DOWNLOADED, layer.digest, current=size, total=layer.size)
-        self._emitter.emit(Status.COMPLETE, layer.digest, current=size, total=layer.size)
+        self._emitter.emit(Status.DOWNLOADED, layer.digest, current=size, total=size)
+        self._emitter.emit(Status.COMPLETE, layer.digest, current=size, total=size)
+
+
+def _total(layer: Descriptor, current: int) -> int | None:
+    """Return the size that a manifest says, unless more than that is there."""
+    return None if layer.size is None or current > layer.size else layer.size

@@ -33,7 +33,7 @@ def resuming(
     """Make a blob whose stream opens its source again, where it stood, after a failure."""
     streams: list[Resuming] = []
 
-    def open_at(offset: int) -> Opened:
+    def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
         stream = Resuming(
             lambda position: source.open(descriptor, position, cancel),
             offset,
@@ -41,15 +41,19 @@ def resuming(
             policy,
             cancel,
             on_retry,
+            is_whole,
         )
         streams[:] = [stream]
-        return Opened(stream, offset, descriptor.size)
+        return Opened(stream, offset)
 
     return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
 
 
 class Resuming:
     """A stream from ``start`` to ``stop`` (None: to the end) over one connection after another.
+
+    With ``is_whole``, which compares the digest of the bytes read so far, ``stop`` is where the
+    blob should end: an end before it is a failure only if the digest does not hold.
 
     Failures with some progress between them do not count as failures in a row. ``joined`` is
     whether what was read came over more than one.
@@ -63,6 +67,7 @@ class Resuming:
         policy: RetryPolicy,
         cancel: CancelToken,
         on_retry: OnRetry,
+        is_whole: Callable[[], bool] | None = None,
     ) -> None:
         self._open_at = open_at
         self._start = start
@@ -71,6 +76,7 @@ class Resuming:
         self._policy = policy
         self._cancel = cancel
         self._on_retry = on_retry
+        self._is_whole = is_whole
         self._stream: Stream | None = None
         self._failures = 0
         self._counted_from = start
@@ -89,8 +95,8 @@ class Resuming:
             except DrayError as error:
                 self.close()
                 self._cancel.check()
-                if self._position == self._stop:
-                    return b""  # all is there: how the connection ended does not matter
+                if self._is_complete():
+                    return b""  # how the connection ended does not matter
                 self._failures += 1
                 pause = self._policy.pause(self._failures, error)
                 if pause is None:
@@ -115,6 +121,8 @@ class Resuming:
         opened = self._open_at(self._position)
         self._total = opened.total
         try:
+            if opened.total is not None and opened.start < self._position >= opened.total:
+                raise self._beyond(opened.total)  # noqa: TRY301
             missing = skip(opened.stream, self._position - opened.start)
             if missing:
                 raise self._short(self._position - missing)  # noqa: TRY301
@@ -126,8 +134,25 @@ class Resuming:
 
     def _check_end(self, data: bytes) -> None:
         """Take an end before the blob's end for a failure; some ends are lies of a proxy."""
-        if not data and self._stop is not None and self._position < self._stop:
+        if data or self._stop is None or self._position >= self._stop:
+            return
+        if not self._is_complete():
             raise self._short(self._position)
+
+    def _is_complete(self) -> bool:
+        """Tell whether all has been read."""
+        return self._position == self._stop if self._is_whole is None else self._is_whole()
+
+    def _beyond(self, total: int) -> DrayError:
+        """Make the error for a source that has nothing at the position, and starts over.
+
+        If the bytes before the position were there before this stream, they are of another
+        blob. Then another attempt cannot help, but a download from the beginning can.
+        """
+        expected = "other content" if self._stop in {None, total} else f"{self._stop:,}"
+        error = _other_blob(total, expected)
+        error.transient = self._position > self._start
+        return error
 
     def _short(self, position: int) -> DrayError:
         """Make the error for an end that came too soon; another attempt may bring the rest.
@@ -138,11 +163,15 @@ class Resuming:
         if self._total is None or (self._stop is not None and self._total >= self._stop):
             return NetworkError(f"the blob ended after {position:,} bytes", host="")
         expected = "more" if self._stop is None else f"{self._stop:,}"
-        error = IntegrityError(
-            f"it has {position:,} bytes, expected {expected}",
-            expected="the whole blob",
-            actual=f"{position} bytes",
-            hint=ALTERED,
-        )
+        error = _other_blob(position, expected)
         error.transient = self._stop is not None
         return error
+
+
+def _other_blob(size: int, expected: str) -> IntegrityError:
+    return IntegrityError(
+        f"it has {size:,} bytes, expected {expected}",
+        expected="the whole blob",
+        actual=f"{size} bytes",
+        hint=ALTERED,
+    )

@@ -12,12 +12,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from dray.content.pipeline import wrong_size_error
 from dray.content.ports import Blob, Opened, RangeRefused
-from dray.errors import DrayError
+from dray.errors import DrayError, IntegrityError
 from dray.transfer.reader import Resuming
 from dray.transfer.segments import SEGMENT, Segments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dray.content.cancel import CancelToken
     from dray.content.ports import RangedSource, Stream
     from dray.content.retry import RetryPolicy
@@ -61,31 +64,43 @@ class Splitter:
         """Make a blob whose stream resumes after failures, over as many connections as help."""
         streams: list[_Adaptive] = []
 
-        def open_at(offset: int) -> Opened:
-            streams[:] = [_Adaptive(self, descriptor, offset, policy, cancel, on_retry)]
-            return Opened(streams[0], offset, descriptor.size)
+        def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
+            streams[:] = [_Adaptive(self, descriptor, offset, policy, cancel, on_retry, is_whole)]
+            return Opened(streams[0], offset)
 
         return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
 
     def one_connection(
-        self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
+        self,
+        blob: Descriptor,
+        start: int,
+        is_whole: Callable[[], bool],
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        tell: OnRetry,
     ) -> Resuming:
         """Open a blob from ``start`` to its end."""
         return Resuming(
-            lambda at: self._source.open(blob, at, cancel), start, blob.size, policy, cancel, tell
+            lambda at: self._source.open(blob, at, cancel),
+            start,
+            blob.size,
+            policy,
+            cancel,
+            tell,
+            is_whole,
         )
 
     def several(
         self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
     ) -> Segments:
-        """Open a blob from ``start`` to its end over several connections."""
+        """Open a blob over several connections, from ``start`` to where it should end."""
         # Of help that nobody asked for it is found out first whether it is welcome.
         tried = start + (0 if self._asked else self._connections * SEGMENT)
 
         def fetch(at: int, stop: int, token: CancelToken) -> Stream:
             attempts = 1 if at < tried else policy.attempts
             return Resuming(
-                lambda position: self._source.open_range(blob, position, stop, token),
+                lambda position: self._piece(blob, position, stop, token),
                 at,
                 stop,
                 policy.replace(attempts=attempts),
@@ -95,6 +110,14 @@ class Splitter:
 
         assert blob.size is not None  # noqa: S101 - `begin` has looked
         return Segments(fetch, start, blob.size, self._connections, cancel)
+
+    def _piece(self, blob: Descriptor, start: int, stop: int, token: CancelToken) -> Opened:
+        """Open a piece; raises `IntegrityError` if the server says that the size is wrong."""
+        opened = self._source.open_range(blob, start, stop, token)
+        if opened.total not in {None, blob.size}:
+            opened.stream.close()
+            raise wrong_size_error(blob, f"{opened.total:,}")
+        return opened
 
     # What streams ask for and tell
 
@@ -125,14 +148,15 @@ class Splitter:
             return True
 
     def gave_up(self, error: DrayError | RangeRefused) -> bool:
-        """Tell whether one connection shall do instead, from now on.
+        """Tell whether one connection shall do instead, for this blob or from now on.
 
-        It shall where nobody sends pieces, and where nobody asked for several connections and
+        That is so for a blob of another size than its descriptor says; for all blobs where the
+        endpoints send no pieces, and where the caller did not ask for several connections and
         they do not get through.
         """
         if isinstance(error, RangeRefused) or (error.transient and not self._asked):
             self._refused = True
-        return self._refused
+        return self._refused or isinstance(error, IntegrityError)
 
     def end(self) -> None:
         """Let another blob be split."""
@@ -179,11 +203,13 @@ class _Adaptive:
         policy: RetryPolicy,
         cancel: CancelToken,
         on_retry: OnRetry,
+        is_whole: Callable[[], bool],
     ) -> None:
         self._splitter = splitter
         self._descriptor = descriptor
         self._position = offset
         self._how = (policy, cancel, on_retry)
+        self._is_whole = is_whole
         self._watch = _Watch()
         self._one: Resuming | None = None
         self._several: Segments | None = None
@@ -196,7 +222,10 @@ class _Adaptive:
             self._consider()
         if self._several is not None and self._position >= self._from:
             try:
-                return self._read(self._several, size)
+                data = self._read(self._several, size)
+                if data or self._is_whole():
+                    return data
+                self._drop()  # there may be more than the descriptor says
             except (DrayError, RangeRefused) as error:
                 self._drop()
                 if not self._splitter.gave_up(error):
@@ -205,7 +234,9 @@ class _Adaptive:
             size = min(size, self._from - self._position)
         if self._one is None:
             splitter, descriptor = self._splitter, self._descriptor
-            self._one = splitter.one_connection(descriptor, self._position, *self._how)
+            self._one = splitter.one_connection(
+                descriptor, self._position, self._is_whole, *self._how
+            )
         return self._read(self._one, size)
 
     def _read(self, stream: Stream, size: int) -> bytes:
