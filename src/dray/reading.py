@@ -154,6 +154,26 @@ class Reading(Connected):
         return config(Address.parse(address), access, self._wanted(platform))
 
     @checked(RULES)
+    def raw_config(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: dray.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: dray.CancelToken | None = None,
+    ) -> bytes:
+        """Return the bytes of a config as served, whatever they are: an artifact's too.
+
+        A schema1 image has none: it is made, as `config` makes it.
+        """
+        from dray.model.address import Address
+        from dray.ops.reading import raw_config
+
+        access = self._access(store, on_event, cancel)
+        return raw_config(Address.parse(address), access, self._wanted(platform))
+
+    @checked(RULES)
     def history(
         self,
         address: str,

@@ -125,20 +125,36 @@ class DockerArchive:
 
     def resolve(self, address: Address) -> Descriptor:
         """Find the image that is meant; raises `NotFound`, and says what there is."""
+        item = self._meant(address)
+        if item is not None:
+            return self._root(item)
+        unnamed = address.reference is None
+        return choose(self._files.path, self.images(), address.name, lambda _: unnamed).root
+
+    def config(self, address: Address) -> bytes:
+        """Return the config of the image that is meant, as it is; raises as `resolve` does."""
+        item = self._meant(address)
+        if item is None or item.fault is not None:
+            root = self.resolve(address)
+            return self._config(self._configs[self._manifests[root.digest].config.digest])
+        return self._config(item)
+
+    def _meant(self, address: Address) -> Item | None:
+        """Find the entry that is meant; None where none or several may be."""
         if address.position is not None:
             if address.position >= len(self._items):
                 raise NotFound(
                     f"{self._files.path}: there is no image @{address.position} in it",
                     hint=f"it has {len(self._items)}, counted from 0",
                 )
-            return self._root(self._items[address.position])
+            return self._items[address.position]
         wanted = address.reference
         if wanted is None and len(self._items) == 1:
-            return self._root(self._items[0])
+            return self._items[0]
         for item in self._items:
             if wanted is not None and any(same_name(name, wanted) for name in item.names):
-                return self._root(item)
-        return choose(self._files.path, self.images(), address.name, lambda _: wanted is None).root
+                return item
+        return None
 
     def document(self, digest: Digest) -> Document:
         """Return a manifest that `resolve` or `images` named."""

@@ -66,7 +66,7 @@ def command(
     with asking(ctx, address, registry) as ask:
         client = ask.client
         if raw and config:
-            render.write_bytes(ask(client.config, platform=platform).raw)
+            render.write_bytes(ask(client.raw_config, platform=platform))
         elif raw:
             render.write_bytes(ask(client.manifest, platform=platform).raw)
         elif all_platforms:

@@ -199,6 +199,16 @@ def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
                 yield OciLayout(files)
 
 
+@contextlib.contextmanager
+def open_docker_archive(address: Address, cancel: CancelToken) -> Iterator[DockerArchive]:
+    """Open an archive whose images need not be readable; raises as `open_archive` does."""
+    from dray.archive.files import TarFiles
+    from dray.archive.legacy import docker_archive
+
+    with contextlib.closing(TarFiles(address.path, cancel)) as files:
+        yield docker_archive(files, cancel)
+
+
 def repository(
     session: Session,
     reference: Reference,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dray.model.address import Where
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
-from dray.ops.places import open_place, open_repository, read_blob
+from dray.ops.places import open_docker_archive, open_place, open_repository, read_blob
 from dray.ops.platform_check import mismatch, stated_platform
 from dray.transfer.graph import select
 
@@ -30,18 +30,23 @@ class Wanted(Record):
     default: Platform
 
 
-def choose(source: Source, wanted: Wanted, cancel: CancelToken) -> Selection:
+def choose(
+    source: Source, wanted: Wanted, cancel: CancelToken, *, artifacts: bool = False
+) -> Selection:
     """Return the image for a platform; of a store's index, the one that its name shows.
 
     The config is read only if a platform was asked for. Raises `PlatformMismatch` where it
-    is for another one, as `pull` does.
+    is for another one, as `pull` does, and `Unsupported` for what is no image, unless
+    ``artifacts`` will do.
     """
     place = source.place
     if wanted.platform is None and source.shown is not None and isinstance(source.document, Index):
         return select(source.shown, place.document(source.shown), wanted.default, place.document)
     platform = wanted.platform or wanted.default
-    chosen = select(source.digest, source.document, platform, place.document)
-    if wanted.platform is not None:
+    root = source.digest, source.document
+    chosen = select(*root, platform, place.document, artifacts=artifacts)
+    artifact = isinstance(chosen.manifest, Manifest) and chosen.manifest.artifact is not None
+    if wanted.platform is not None and not artifact:
         found = stated_platform(chosen, read_config(source, chosen, cancel))
         if (error := mismatch(chosen, found, platform)) is not None:
             raise error
@@ -70,6 +75,24 @@ def config(address: Address, access: Access, wanted: Wanted) -> ImageConfig:
     """Return an image's config; for schema1 it is made, without DiffIDs."""
     with open_place(address, access) as source:
         return parsed_config(source, choose(source, wanted, access.cancel), access.cancel)
+
+
+def raw_config(address: Address, access: Access, wanted: Wanted) -> bytes:
+    """Return the bytes of a config, an artifact's too; for schema1 it is made.
+
+    Nothing is read from them unless a platform was asked for.
+    """
+    if address.where is Where.DOCKER_ARCHIVE and wanted.platform is None:
+        with open_docker_archive(address, access.cancel) as archive:
+            return archive.config(address)
+    with open_place(address, access) as source:
+        document = source.document
+        if isinstance(document, Manifest) and document.artifact is not None:
+            return read_blob(source.place, document.config, access.cancel)
+        chosen = choose(source, wanted, access.cancel, artifacts=True)
+        if not isinstance(chosen.manifest, Manifest):
+            return parsed_config(source, chosen, access.cancel).raw
+        return read_config(source, chosen, access.cancel)
 
 
 def document(address: Address, access: Access, wanted: Wanted) -> tuple[Digest, Document]:

@@ -79,18 +79,24 @@ def problems(selection: Selection) -> Iterator[str]:
 
 
 def select(
-    digest: Digest, document: Document, wanted: Platform, fetch: Callable[[Digest], Document]
+    digest: Digest,
+    document: Document,
+    wanted: Platform,
+    fetch: Callable[[Digest], Document],
+    *,
+    artifacts: bool = False,
 ) -> Selection:
     """Find the image for a platform below a root; ``fetch`` returns further documents.
 
     Raises `PlatformMismatch`, which lists what there is, and `Unsupported` for what is no
-    image.
+    image, unless ``artifacts`` will do.
     """
     found = next(_search(digest, document, wanted, fetch, {digest}, 1), None)
     if found is None:
         assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
         raise no_match(document, wanted)
-    _check_image(found.manifest)
+    if not artifacts:
+        _check_image(found.manifest)
     return found
 
 
