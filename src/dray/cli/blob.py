@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from dray.cli.completion import addresses
 from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
@@ -31,7 +32,7 @@ _CHUNK = 256 * 1024
 
 
 @click.command("blob", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS[@DIGEST]")
+@click.argument("address", metavar="ADDRESS[@DIGEST]", shell_complete=addresses)
 @click.argument("digest", metavar="[DIGEST]", default="")
 @click.option(
     "-o",

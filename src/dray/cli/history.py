@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dray.cli import render
+from dray.cli.completion import image_names
 from dray.cli.names import asking
 from dray.cli.options import registry_options
 from dray.model.address import Where
@@ -28,7 +29,7 @@ _COMMAND_SHOWN = 45  # characters of a step, as docker shows
 
 
 @click.command("history", epilog=EXAMPLES)
-@click.argument("address", metavar="NAME|ID|ADDRESS")
+@click.argument("address", metavar="NAME|ID|ADDRESS", shell_complete=image_names)
 @click.option(
     "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (DRAY_PLATFORM)."
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dray.cli import render
+from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.model.reference import familiar_name, split_name
 
@@ -37,7 +38,7 @@ _FILTERS = ("reference", "dangling", "label", "before", "since")
 
 
 @click.command("images", epilog=EXAMPLES)
-@click.argument("pattern", required=False)
+@click.argument("pattern", required=False, shell_complete=image_names)
 @click.option(
     "-f",
     "--filter",

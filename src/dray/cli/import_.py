@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dray.cli.completion import image_names
 from dray.cli.main import opened, settings
 from dray.cli.options import make_client, registry_options, schema1_option
 from dray.cli.paths import Place
@@ -29,7 +30,12 @@ Examples:
     type=Place(path_type=Path, exists=True, dir_okay=False),
     help="A whole config, or a version 1 JSON.",
 )
-@click.option("--parent", metavar="NAME|ADDRESS", help="An image to put the layer on.")
+@click.option(
+    "--parent",
+    metavar="NAME|ADDRESS",
+    shell_complete=image_names,
+    help="An image to put the layer on.",
+)
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]]",

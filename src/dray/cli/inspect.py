@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dray.cli import render
+from dray.cli.completion import addresses
 from dray.cli.names import asking
 from dray.cli.options import registry_options
 from dray.model import gojson
@@ -30,7 +31,7 @@ Examples:
 
 
 @click.command("inspect", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS")
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
 @click.option("--raw", is_flag=True, help="Print the manifest or index, or the config, as it is.")
 @click.option("--config", is_flag=True, help="Show the config.")
 @click.option("-f", "--format", "template", metavar="TEMPLATE", help="Fill in a Go template.")

@@ -122,6 +122,8 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ctx.resilient_parsing:  # for a shell's completion, which wants to hear of no error
+            return super().resolve_command(ctx, args)
         args = _as_option(ctx, args)
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             from dray.cli.hints import for_command
@@ -205,6 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with the code that its outcome stands for."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     signals.obey()
+    if not args:  # a shell may ask for completions, which click learns from a variable
+        from dray.cli.completion import register
+
+        register()
     try:
         result = cli.main(args, prog_name="dray", standalone_mode=False)
         code = result if isinstance(result, int) else DONE

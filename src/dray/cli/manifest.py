@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dray.cli import render
+from dray.cli.completion import addresses
 from dray.cli.names import asking
 from dray.cli.options import registry_options
 
@@ -18,7 +19,7 @@ Examples:
 
 
 @click.command("manifest", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS")
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="That of the image for it.")
 @registry_options
 @click.pass_context

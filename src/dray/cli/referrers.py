@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dray.cli import render
+from dray.cli.completion import addresses
 from dray.cli.names import asking
 from dray.cli.options import registry_options
 
@@ -23,7 +24,7 @@ Examples:
 
 
 @click.command("referrers", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS")
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
 @click.option("--artifact-type", default="", metavar="TYPE", help="Only those of this type.")
 @click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Those of the image for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: whole descriptors.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dray.cli.address import store_name
+from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.names import one_by_one
 
@@ -22,7 +23,9 @@ Examples:
 
 
 @click.command("rm", epilog=EXAMPLES)
-@click.argument("images", nargs=-1, required=True, metavar="NAME|ID|DIGEST…")
+@click.argument(
+    "images", nargs=-1, required=True, metavar="NAME|ID|DIGEST…", shell_complete=image_names
+)
 @click.option("-f", "--force", is_flag=True, help="An id: though several repositories name it.")
 @click.pass_context
 def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
 from dray.cli.paths import Place
@@ -27,7 +28,9 @@ Examples:
 
 
 @click.command("save", epilog=EXAMPLES)
-@click.argument("addresses", nargs=-1, required=True, metavar="NAME|ID|ADDRESS…")
+@click.argument(
+    "addresses", nargs=-1, required=True, metavar="NAME|ID|ADDRESS…", shell_complete=image_names
+)
 @click.option(
     "-o",
     "--output",

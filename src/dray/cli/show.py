@@ -10,6 +10,7 @@ import click
 
 from dray.cli import render
 from dray.cli.address import store_name
+from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.names import one_by_one
 from dray.model.reference import Reference
@@ -30,7 +31,7 @@ _COMMAND_SHOWN = 60  # characters of the step that made a layer
 
 
 @click.command("show", epilog=EXAMPLES)
-@click.argument("names", nargs=-1, required=True, metavar="NAME|ID…")
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID…", shell_complete=image_names)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the config and all digests.")
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> int:

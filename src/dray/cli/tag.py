@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dray.cli.address import store_name
+from dray.cli.completion import image_names
 from dray.cli.main import settings
 
 EXAMPLES = """\b
@@ -15,8 +16,8 @@ Examples:
 
 
 @click.command("tag", epilog=EXAMPLES)
-@click.argument("image", metavar="NAME|ID")
-@click.argument("names", nargs=-1, required=True, metavar="NEW-NAME…")
+@click.argument("image", metavar="NAME|ID", shell_complete=image_names)
+@click.argument("names", nargs=-1, required=True, metavar="NEW-NAME…", shell_complete=image_names)
 @click.pass_context
 def command(ctx: click.Context, image: str, names: tuple[str, ...]) -> None:
     """Give an image of the store further names; a name that stands elsewhere moves."""

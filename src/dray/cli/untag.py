@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dray.cli.address import store_name
+from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.names import one_by_one
 from dray.model.reference import Reference
@@ -16,7 +17,7 @@ Examples:
 
 
 @click.command("untag", epilog=EXAMPLES)
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=image_names)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...]) -> int:
     """Drop names of the store; their images stay until `dray gc`.

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dray.cli import render
+from dray.cli.completion import addresses
 from dray.cli.main import DONE, INTEGRITY, settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options
@@ -23,7 +24,7 @@ Examples:
 
 
 @click.command("validate", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS")
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @registry_options
 @click.pass_context
