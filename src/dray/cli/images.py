@@ -30,6 +30,7 @@ Examples:
   dray images --digests 'ghcr.io/acme/*'
   dray images --filter dangling=true
   dray images --filter label=org.example.team=web --filter before=python:3.12
+  dray images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
   dray images --json | jq -r '.[].id'
 """
 _HEX = slice(len("sha256:"), len("sha256:") + 12)
@@ -50,6 +51,12 @@ _FILTERS = ("reference", "dangling", "label", "before", "since")
 @click.option("--digests", is_flag=True, help="Show the digests to pull by as well.")
 @click.option("-q", "--quiet", is_flag=True, help="Print image ids alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: full names, sizes in bytes.")
+@click.option(
+    "--format",
+    "template",
+    metavar="TEMPLATE",
+    help="Fill in a Go template for each, as docker does: 'table …', json.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -58,12 +65,15 @@ def command(
     digests: bool,
     quiet: bool,
     as_json: bool,
+    template: str | None,
 ) -> None:
     """List the images of the store, by name; what has none is removed by `dray gc`.
 
     PATTERN is for names, with * and ? within the parts of a path and ** across them. Of several
     patterns one has to match; all other filters have to hold.
     """
+    if template is not None and (quiet or as_json):
+        raise click.UsageError("--format says what is shown: leave out -q and --json", ctx)
     store = settings(ctx).store()
     patterns, wanted = _wanted(pattern, filters)
     if as_json:
@@ -71,6 +81,8 @@ def command(
 
         found = store.listing(*patterns, **wanted)
         click.echo(json.dumps([_object(row) for row in found], indent=2))
+    elif template not in {None, "table"}:
+        _fill(str(template), store.listing(*patterns, **wanted))
     elif quiet:
         ids = dict.fromkeys(_ids(store, patterns, wanted))
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
@@ -79,6 +91,19 @@ def command(
         # Not by click, which would look through all of it for colours.
         sys.stdout.writelines(render.columns(table(store, patterns, wanted)))
     store.close()
+
+
+def _fill(template: str, rows: Iterator[Listed]) -> None:
+    """Print a template filled in for each line; ``table`` before it aligns what tabs part."""
+    from dray.cli import docker_fields
+    from dray.cli.inspected import Form
+
+    form = Form("{{json .}}" if template == "json" else template)
+    lines = (form.fill(docker_fields.row(listed)) for listed in rows)
+    if template.startswith("table "):
+        render.write_filled(docker_fields.table([form.fill(docker_fields.TITLES), *lines]))
+    while some := list(itertools.islice(lines, _LINES)):
+        render.write_filled("".join(some))
 
 
 def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

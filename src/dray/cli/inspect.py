@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,7 +94,7 @@ def _print(document: dict[str, Any], text: str | None) -> None:
     if text is None:
         render.write_bytes((gojson.indented(document) + "\n").encode())
     else:
-        render.write_bytes((render.printable_lines(text) if sys.stdout.isatty() else text).encode())
+        render.write_filled(text)
 
 
 def _all(root: Digest, images: Sequence[PlatformImage]) -> dict[str, Any]:

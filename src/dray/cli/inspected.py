@@ -1,4 +1,4 @@
-"""What ``dray inspect`` hands to templates, under the names that it has in Go."""
+"""Templates of ``--format``, and what ``inspect`` hands to them under its names in Go."""
 
 from __future__ import annotations
 
@@ -46,17 +46,18 @@ class Form:
 
     def image(self, image: Inspection) -> str:
         """Fill in what ``skopeo inspect`` has; raises `InvalidReference` for what is not there."""
-        return self._fill(_image(image))
+        return self.fill(_image(image))
 
     def config(self, image: Inspection) -> str:
         """Fill in an OCI config; raises `InvalidReference`."""
-        return self._fill(_struct(OCI_IMAGE, image.oci_config()))
+        return self.fill(struct(OCI_IMAGE, image.oci_config()))
 
     def plain(self, document: Mapping[str, Any]) -> str:
         """Fill in an object; raises `InvalidReference`."""
-        return self._fill(_plain(document))
+        return self.fill(_plain(document))
 
-    def _fill(self, value: Struct) -> str:
+    def fill(self, value: Struct) -> str:
+        """Fill in a value with its fields; raises `InvalidReference`."""
         try:
             return fill(self._nodes, value)
         except TemplateError as error:
@@ -95,9 +96,10 @@ def _plain(document: Mapping[str, Any]) -> Struct:
     return Struct(fields, document)
 
 
-def _struct(struct: tuple[Field, ...], document: Mapping[str, Any]) -> Struct:
+def struct(fields_of: tuple[Field, ...], document: Mapping[str, Any]) -> Struct:
+    """Return what a Go struct holds, absent fields with their zero values."""
     fields = {}
-    for field in struct:
+    for field in fields_of:
         name = _NAMES.get(field.name) or field.name[:1].upper() + field.name[1:]
         fields[name] = _value(field, document.get(field.name))
     return Struct(fields, document)
@@ -106,8 +108,8 @@ def _struct(struct: tuple[Field, ...], document: Mapping[str, Any]) -> Struct:
 def _value(field: Field, found: Any) -> Any:
     if isinstance(field.kind, tuple):
         if field.many:
-            return [_struct(field.kind, item) for item in found or ()]
-        return _struct(field.kind, found or {})
+            return [struct(field.kind, item) for item in found or ()]
+        return None if found is None and field.pointer else struct(field.kind, found or {})
     match field.kind:
         case Kind.TIME:
             return None if found is None else Time(found)

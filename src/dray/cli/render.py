@@ -144,6 +144,11 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def write_filled(text: str) -> None:
+    """Write a template that was filled in; on a terminal it cannot steer it."""
+    write_bytes((printable_lines(text) if sys.stdout.isatty() else text).encode())
+
+
 def write_document(raw: bytes) -> None:
     """Write a document as it is, and on a terminal the end of its line."""
     end = b"\n" if sys.stdout.isatty() and not raw.endswith(b"\n") else b""

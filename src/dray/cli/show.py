@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from dray.cli.names import one_by_one
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dray.image import Image
 
@@ -25,6 +26,7 @@ Examples:
   dray show alpine
   dray show 0f5c1c1b9a7e
   dray show --json alpine | jq .config.config.Env
+  dray show --format '{{json .Config.Labels}}' alpine
   dray images -q | xargs dray show
 """
 _COMMAND_SHOWN = 60  # characters of the step that made a layer
@@ -33,23 +35,44 @@ _COMMAND_SHOWN = 60  # characters of the step that made a layer
 @click.command("show", epilog=EXAMPLES)
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID…", shell_complete=image_names)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the config and all digests.")
+@click.option(
+    "-f",
+    "--format",
+    "template",
+    metavar="TEMPLATE",
+    help="Fill in a Go template, with the fields of docker's inspect.",
+)
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> int:
+def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template: str | None) -> int:
     """Show images of the store: names, platform, how they run, layers.
 
     Of several, what is not there keeps no other from being shown.
     """
     given = [store_name(name, "shown") for name in names]
+    if as_json and template is not None:
+        raise click.UsageError("--json and --format exclude each other", ctx)
     store = settings(ctx).store()
     texts: list[str] = []
-    code = one_by_one(ctx, given, lambda name: texts.append(_text(store.get(name), as_json)))
-    if texts:
+    text = _filled(template) if template is not None else functools.partial(_text, as_json=as_json)
+    code = one_by_one(ctx, given, lambda name: texts.append(text(store.get(name))))
+    if template is not None:
+        render.write_filled("".join(texts))
+    elif texts:
         click.echo(("\n" if as_json else "\n\n").join(texts))
     store.close()
     return code
 
 
-def _text(image: Image, as_json: bool) -> str:
+def _filled(template: str) -> Callable[[Image], str]:
+    """Return a function that fills a template in; raises `InvalidReference` for what is none."""
+    from dray.cli import docker_fields
+    from dray.cli.inspected import Form
+
+    form = Form("{{json .}}" if template == "json" else template)
+    return lambda image: form.fill(docker_fields.image(image))
+
+
+def _text(image: Image, *, as_json: bool) -> str:
     return json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image))
 
 

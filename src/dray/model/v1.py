@@ -88,7 +88,8 @@ def _image(config: tuple[Field, ...], *, modern: bool) -> tuple[Field, ...]:
     return tuple(field for field in fields if field is not None)
 
 
-IMAGE_20_10 = _image(_container_config(modern=True), modern=True)
+RUN_20_10 = _container_config(modern=True)
+IMAGE_20_10 = _image(RUN_20_10, modern=True)
 IMAGE_1_9 = _image(_container_config(modern=False), modern=False)
 
 _BELOW_TOP = b'{"created":"1970-01-01T00:00:00Z"}'
