@@ -17,7 +17,14 @@ from dray.content.codec import decompress, detect
 from dray.content.ports import Opened
 from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit
-from dray.errors import IntegrityError, NotFound, StoreError, UnsafeArchive
+from dray.errors import (
+    IntegrityError,
+    InvalidDocument,
+    NotFound,
+    StoreError,
+    UnsafeArchive,
+    Unsupported,
+)
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.manifest import parse_named
 
@@ -87,7 +94,9 @@ def read_document(files: Files, name: str, digest: Digest, media_type: str) -> D
     try:
         return parse_named(digest, read(files, name), media_type)
     except IntegrityError as error:
-        error.hint = DAMAGED
+        error.hint = error.hint or DAMAGED
+        raise error.within(f"{files.path}: {name}") from None
+    except (InvalidDocument, Unsupported) as error:
         raise error.within(f"{files.path}: {name}") from None
 
 

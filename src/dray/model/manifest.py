@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -127,21 +126,36 @@ def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
 
     The digest is that of the bytes, but for schema1, where it is that of the payload inside
     the signatures; then nothing outside of the payload is taken from the document. Raises
-    what `parse` does.
+    what `parse` does, once the digest holds.
     """
     if digest.matches(raw):
         return parse(raw, media_type)
-    if mediatype.essence(media_type) in mediatype.SCHEMA1 | mediatype.GENERIC:
-        with contextlib.suppress(InvalidDocument, Unsupported):
-            document = parse(raw, media_type)
-            if not isinstance(document, Manifest | Index) and digest.matches(document.payload):
-                return document
-    actual = Digest.of(raw, digest.algorithm)
+    payload = _signed_payload(raw, digest)
+    if digest.matches(payload):
+        document = parse(raw, media_type)
+        if not isinstance(document, Manifest | Index):
+            return document
+    actual = Digest.of(payload, digest.algorithm)
     raise IntegrityError(
         f"the manifest does not match its digest (got {actual})",
         expected=str(digest),
         actual=str(actual),
     )
+
+
+def _signed_payload(raw: bytes, digest: Digest) -> bytes:
+    """Return what a schema1 document is known by; other bytes are returned as they are."""
+    from dray.model.schema1 import payload_of
+
+    try:
+        return payload_of(raw)
+    except InvalidDocument as error:
+        raise IntegrityError(
+            f"the manifest's digest cannot be checked, its signatures cannot be read ({error})",
+            expected=str(digest),
+            actual=str(Digest.of(raw, digest.algorithm)),
+            hint="nothing was stored; the digest of schema1 is that of the signed payload",
+        ) from None
 
 
 def parse(raw: bytes, media_type: str) -> Document:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,21 @@ class Schema1:
     def digest(self) -> Digest:
         """The digest that registries know it by."""
         return Digest.of(self.payload)
+
+
+def payload_of(raw: bytes) -> bytes:
+    """Return the payload of a signed document; any other document is returned as it is.
+
+    The content is not checked. Raises `InvalidDocument` if the signatures do not tell what
+    they are over.
+    """
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw
+    if not isinstance(found, dict) or not {"fsLayers", "signatures"} <= found.keys():
+        return raw
+    return _payload(Fields(found), raw)
 
 
 def parse_schema1(fields: Fields, raw: bytes, media_type: str) -> Schema1:
@@ -195,9 +211,10 @@ def _payload(fields: Fields, raw: bytes) -> bytes:
 def _protected(item: Fields) -> Fields:
     raw = _base64(item, "protected")
     try:
-        return load_object(raw, "the protected header", max_depth=MAX_DEPTH)
+        found = load_object(raw, "the protected header", max_depth=MAX_DEPTH)
     except InvalidDocument as error:
         item.fail("protected", error.message)
+    return Fields(found.value, item.at("protected"))
 
 
 def _base64(fields: Fields, key: str) -> bytes:

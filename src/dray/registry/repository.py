@@ -159,7 +159,8 @@ class Repository:
             with served.perhaps_cut():
                 document = parse_named(digest, served.raw, served.media_type)
         except IntegrityError as error:
-            error.hint = f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it"
+            altered = f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it"
+            error.hint = error.hint or altered
             raise error.within(f"{self.reference.name}@{digest}") from None
         self._keep(digest, document)
         return document

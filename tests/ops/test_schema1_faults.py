@@ -1,0 +1,180 @@
+"""Signed schema1 manifests that are wrong: the digest holds, and the error names the fault."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dray.errors import DrayError, IntegrityError, InvalidDocument, Unsupported
+from dray.testing import FakeRegistry, build_schema1, compress, make_key, tar_layer, v1_id
+from dray.testing.images import sha256
+from dray.testing.schema1 import SIGNED, UNSIGNED, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dray import Client
+    from dray.testing import BuiltSchema1
+
+KEY = ("ES256", make_key("ES256"))
+LAYERS = [compress(tar_layer({f"f{number}": b"x"}), "gzip") for number in range(3)]
+GOOD = build_schema1(LAYERS, keys=[KEY])
+Change = dict[str, Any]
+
+
+def entry(place: int, **changes: Any) -> Callable[[Change], None]:
+    """Return what changes the version 1 JSON at `place`, from the top; None removes a key."""
+
+    def change(document: Change) -> None:
+        held = document["history"][place]
+        found = json.loads(held["v1Compatibility"]) | changes
+        held["v1Compatibility"] = json.dumps({k: v for k, v in found.items() if v is not None})
+
+    return change
+
+
+def raw_entry(text: str) -> Callable[[Change], None]:
+    return lambda document: document["history"][0].update(v1Compatibility=text)
+
+
+def blob_sum(text: str) -> Callable[[Change], None]:
+    return lambda document: document["fsLayers"][0].update(blobSum=text)
+
+
+FAULTS: dict[str, tuple[Callable[[Change], object], str]] = {
+    "wrong-parent": (entry(0, parent=v1_id(7)), "history[0].v1Compatibility.parent: is "),
+    "no-parent": (entry(0, parent=None), "history[0].v1Compatibility.parent: is ''"),
+    "base-with-a-parent": (entry(2, parent=v1_id(7)), "the base layer has a parent"),
+    "repeated-id": (entry(0, id=v1_id(0)), f"{v1_id(0)} appears more than once"),
+    "bad-id": (entry(0, id="xyz"), "'xyz' is not an image id"),
+    "no-id": (entry(0, id=None), "is not an image id"),
+    "tarsum": (blob_sum(f"tarsum.v1+sha256:{'0' * 64}"), "layers named by tarsum"),
+    "bad-digest": (blob_sum("sha256:12"), "fsLayers[0].blobSum: "),
+    "schemaVersion-2": (lambda d: d.update(schemaVersion=2), "schemaVersion: expected 1"),
+    "no-schemaVersion": (lambda d: d.pop("schemaVersion"), "schemaVersion: expected 1"),
+    "history-too-short": (lambda d: d["history"].pop(), "history: has 2 entries for 3 layers"),
+    "too-few-layers": (lambda d: d["fsLayers"].pop(), "history: has 3 entries for 2 layers"),
+    "no-layers": (lambda d: d.update(history=[], fsLayers=[]), "fsLayers: is empty"),
+    "not-json": (raw_entry("{"), "history[0].v1Compatibility: "),
+    "a-list": (raw_entry("[]"), "history[0].v1Compatibility: "),
+    "two-kinds": (lambda d: d.update(layers=[]), "a document is of one kind"),
+    "a-number-for-a-name": (lambda d: d.update(name=5), "name: "),
+}
+
+
+def faulty(fault: str, *, signed: bool = True) -> tuple[bytes, bytes]:
+    """Return a payload with a fault, and the document that it stands in."""
+    document = json.loads(GOOD.payload)
+    FAULTS[fault][0](document)
+    payload = json.dumps(document, indent=3).encode()
+    return payload, sign(payload, [KEY]) if signed else payload
+
+
+def check(error: DrayError, fault: str) -> None:
+    """Check that an error is about the fault, and about nothing else."""
+    assert isinstance(error, InvalidDocument | Unsupported)
+    assert FAULTS[fault][1] in str(error)
+    assert "digest" not in str(error).replace("sha256 digest", "")
+    assert "proxy" not in f"{error} {error.hint}"
+    assert "altered" not in f"{error} {error.hint}"
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+@pytest.mark.parametrize("served", [SIGNED, UNSIGNED, "application/json", "text/plain"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_registry_that_serves_it(
+    client: Client, fake: FakeRegistry, fault: str, served: str, by: str
+):
+    payload, raw = faulty(fault)
+    digest = fake.add_manifest("app", raw, served, "t", digest=sha256(payload))
+    name = f"{fake.host}/app{':t' if by == 'tag' else f'@{digest}'}"
+    for call in (client.pull, client.inspect, client.manifest):
+        with pytest.raises(DrayError) as caught:
+            call(name)
+        check(caught.value, fault)
+        assert f"{fake.host}/app" in str(caught.value) or call != client.pull
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_unsigned_one(client: Client, fake: FakeRegistry, fault: str):
+    _, raw = faulty(fault, signed=False)
+    fake.add_manifest("app", raw, UNSIGNED, "t")
+    with pytest.raises(DrayError) as caught:
+        client.pull(f"{fake.host}/app:t")
+    check(caught.value, fault)
+
+
+@pytest.mark.parametrize("place", ["dir", "oci", "oci-by-payload"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_directory_that_holds_it(client: Client, tmp_path: Path, fault: str, place: str):
+    payload, raw = faulty(fault)
+    where = tmp_path / "place"
+    blobs = where if place == "dir" else where / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    if place == "dir":
+        (where / "version").write_text("Directory Transport Version: 1.1\n")
+        (where / "manifest.json").write_bytes(raw)
+    else:
+        digest = sha256(raw if place == "oci" else payload)
+        (blobs / digest.removeprefix("sha256:")).write_bytes(raw)
+        listed = {"mediaType": SIGNED, "digest": digest, "size": len(raw)}
+        (where / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [listed]}))
+        (where / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    for call in (lambda: client.load(where), lambda: client.inspect(f"{place[:3]}:{where}")):
+        with pytest.raises(DrayError) as caught:
+            call()
+        check(caught.value, fault)
+        assert str(where) in str(caught.value)
+
+
+# Digest first
+
+
+def reheaded(built: BuiltSchema1, **changes: Any) -> bytes:
+    """Change what the first signature says that it is over."""
+    document = json.loads(built.manifest.data)
+    held = document["signatures"][0]
+    protected = json.loads(base64.urlsafe_b64decode(held["protected"] + "=="))
+    held["protected"] = (
+        base64.urlsafe_b64encode(json.dumps(protected | changes).encode()).rstrip(b"=").decode()
+    )
+    at = built.manifest.data.index(b'"signatures"')
+    signatures = json.dumps(document["signatures"]).encode()
+    return built.manifest.data[:at] + b'"signatures": ' + signatures + b"\n}"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        reheaded(GOOD, formatLength=10**9),
+        reheaded(GOOD, formatLength=-1),
+        reheaded(GOOD, formatTail="!"),
+        GOOD.manifest.data.replace(b'"protected": "', b'"protected": "!'),
+        GOOD.manifest.data.replace(b'"protected"', b'"protect"'),
+    ],
+    ids=["too-long", "negative", "tail", "no-base64", "missing"],
+)
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_signatures_that_do_not_tell_the_payload(
+    client: Client, fake: FakeRegistry, raw: bytes, by: str
+):
+    """Without the payload there is no digest to compare; that is the fault."""
+    digest = fake.add_manifest("app", raw, SIGNED, "t", digest=GOOD.digest)
+    with pytest.raises(IntegrityError, match="signatures cannot be read") as caught:
+        client.pull(f"{fake.host}/app{':t' if by == 'tag' else f'@{digest}'}")
+    assert "signatures[0]" in str(caught.value)
+    assert "proxy" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("fault", ["wrong-parent", "tarsum", "schemaVersion-2"])
+def test_another_document_than_was_asked_for(client: Client, fake: FakeRegistry, fault: str):
+    """Its faults are of no account: it is not what the digest names."""
+    payload, raw = faulty(fault)
+    fake.add_manifest("app", raw, SIGNED, digest=GOOD.digest)
+    with pytest.raises(IntegrityError, match="does not match its digest") as caught:
+        client.pull(f"{fake.host}/app@{GOOD.digest}")
+    assert caught.value.actual == sha256(payload)
