@@ -492,6 +492,16 @@ def test_a_token_server_that_fails_keeps_nothing(dray: Run, auth_file: Path, fau
     assert not auth_file.exists()
 
 
+def test_a_password_does_not_follow_a_redirect_to_another_host(dray: Run):
+    with FakeRegistry() as other, FakeRegistry(users={"me": PLAIN}) as registry:
+        registry.inject(Fault(Answer(307, {"Location": f"{other.url}/v2/"})))
+        done = login(dray, registry.host, password="any")
+    assert done.returncode == 0
+    assert f"redirects to {other.url}/v2/; the password was not sent there" in done.stderr
+    assert "Logged in" not in done.stderr
+    assert all("authorization" not in request.headers for request in other.requests)
+
+
 def test_a_web_page_is_no_registry(dray: Run, auth_file: Path):
     with FakeRegistry() as registry:
         page = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Shop</title></html>")

@@ -111,7 +111,7 @@ def test_a_port_that_drops_everything_is_reported_as_that(store: Store, serve: S
     server = serve(lambda peer: peer.reset())
     with (
         Client(store=store, retries=1) as asking,
-        pytest.raises(NetworkError, match="connection was cut off"),
+        pytest.raises(NetworkError, match=r"connection was cut off|reset by peer"),
     ):
         asking.pull(f"{server.host}/app:t")
 
@@ -155,6 +155,35 @@ def test_plain_http_that_redirects_to_https_on_one_port_is_asked_in_https(
         server = serve(talk)
         with Client(store=store, retries=1, credentials=("me", "secret")) as asking:
             asking.pull(f"{server.host}/app:t")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Client sent an HTTP request to an HTTPS server.",
+        "The plain HTTP request was sent to HTTPS port",
+        "This combination of host and port requires TLS.",
+        "You're speaking plain HTTP to an SSL-enabled server port.",
+    ],
+    ids=["go", "nginx", "tomcat", "apache"],
+)
+def test_plain_http_that_is_answered_by_words_is_asked_in_https(
+    store: Store, serve: Serve, certificates: Files, monkeypatch: pytest.MonkeyPatch, words: str
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
+    with FakeRegistry(tls=certificates[1:]) as registry:
+        registry.add_image("app", IMAGE, "t")
+        forward = front(registry, "closed")
+
+        def talk(peer: Any) -> None:
+            if peer.sock.recv(1, socket.MSG_PEEK) == b"\x16":
+                forward(peer)
+                return
+            body = b"" if peer.head().startswith(b"HEAD") else words.encode()
+            peer.answer(body, "Connection: close", status="400 Bad Request", length=len(words))
+
+        with Client(store=store, retries=1) as asking:
+            asking.pull(f"{serve(talk).host}/app:t")
 
 
 @pytest.mark.peer("openssl")

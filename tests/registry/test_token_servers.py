@@ -315,16 +315,28 @@ def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: s
             asking.pull(f"{registry.host}/app:t")
 
 
-def test_a_password_that_the_token_server_refuses_is_tried_nowhere_else(
-    store: Store, registry: FakeRegistry
+def test_a_password_that_both_ways_refuse_is_a_401(store: Store):
+    with FakeRegistry(users={"me": PASSWORD}) as registry:
+        registry.inject(Fault(Answer(401), path="^/token"))
+        registry.inject(Fault(challenge(bearer(f"{registry.url}/token"), "Basic realm=r")))
+        with client(store, ("me", "wrong")) as asking, pytest.raises(Unauthorized) as caught:
+            asking.pull(f"{registry.host}/app:t")
+        assert "401" in str(caught.value)
+        assert "not good" in caught.value.hint
+        assert len(registry.requests) <= 5
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_server_that_does_not_know_the_user_gives_way_to_the_registry(
+    store: Store, status: int
 ):
-    registry.inject(
-        Fault(challenge(bearer(f"{registry.url}/token"), "Basic realm=r"), path="^/v2/")
-    )
-    with client(store, ("me", "wrong")) as asking, pytest.raises(Unauthorized) as caught:
-        asking.pull(f"{registry.host}/app:t")
-    assert "401" in str(caught.value)
-    assert all("authorization" not in r.headers for r in requests(registry, "/v2/"))
+    """skopeo answers the challenge that comes first, which is the one that works here."""
+    with FakeRegistry(users={"me": PASSWORD}) as registry:
+        registry.add_image("app", IMAGE, "t")
+        registry.inject(Fault(Answer(status), path="^/token"))
+        registry.inject(Fault(challenge("Basic realm=r", bearer(f"{registry.url}/token"))))
+        with client(store) as asking:
+            asking.pull(f"{registry.host}/app:t")
 
 
 @pytest.mark.parametrize("realm", [DEAD, "token"])

@@ -13,6 +13,7 @@ from dray.registry.auth import is_anonymous
 from dray.registry.credentials import CredentialStore
 from dray.registry.logins import Key
 from dray.registry.requester import Call
+from dray.registry.transport import public_url
 from dray.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def login(
     if body.strip():
         refuse_page(response, body, what, "a registry's answer")
     authorization = response.request.headers.get("Authorization", "")
-    if session.is_open(endpoint) and not authorization.startswith("Bearer "):
+    if not authorization:
+        there = public_url(response.request.url)
+        warn(f"{key.host}: redirects to {there}; the password was not sent there, and may be wrong")
+    elif session.is_open(endpoint) and not authorization.startswith("Bearer "):
         warn(f"{key.host}: answers without a password too; this one was sent, but may be wrong")
     elif is_anonymous(authorization.removeprefix("Bearer ")):
         warn(f"{key.host}: its token server took no notice of the password, which may be wrong")

@@ -121,10 +121,11 @@ class AuthorizedCall:
             if problem is not None and (problem.transient or (unsent and not self._offers_basic())):
                 raise problem
             return self._refused(response, body)
-        if response.status in HIDING and unsent and self._has_credentials():
+        hiding = response.status in HIDING
+        if unsent and (hiding or self._call.unasked) and self._has_credentials():
             if problem is not None:
                 raise problem  # the credentials were not sent, so this may not be the truth
-            if self._state.is_open:
+            if hiding and self._state.is_open:
                 return self._unasked(response)
         return response
 

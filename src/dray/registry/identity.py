@@ -82,7 +82,7 @@ class Attempts:
     """The authorizations to try for one call, one after the other.
 
     ``last`` is the one that was given last. ``problem`` is why a challenge could not be
-    answered: a token server that does not answer, say. The next challenge is tried then.
+    answered: a token server does not answer, or refuses. The next challenge is tried then.
     """
 
     def __init__(self, identity: Identity, cancel: CancelToken) -> None:
@@ -94,10 +94,7 @@ class Attempts:
         self.problem: DrayError | None = None
 
     def next(self, asked: Asked) -> Authorization | None:
-        """Return an authorization that was not given before; None if there is no other.
-
-        Raises `Unauthorized` where a token server refuses the credentials.
-        """
+        """Return an authorization that was not given before; None if there is no other."""
         credentials = self._identity.find(asked, self._cancel)
         for challenge in auth.order(auth.parse_challenges(asked.challenges), credentials):
             found = self._answer(asked, challenge, credentials)
@@ -121,7 +118,7 @@ class Attempts:
             found, problem = self._identity.answer(
                 asked, challenge, credentials, refused, self._cancel
             )
-        except (Cancelled, Unauthorized):
+        except Cancelled:
             raise
         except (DrayError, Withheld) as error:
             self._counts[key] = _MOST[challenge.scheme]

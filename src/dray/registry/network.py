@@ -77,7 +77,9 @@ def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> 
 def was_dropped(error: NetworkError) -> bool:
     """Return whether a peer was connected to, and closed the connection without an answer."""
     cause = error.__cause__
-    other = Unreached | ProxyFailed | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror
+    if isinstance(cause, Unreached):  # reset before the client knew that it was connected
+        return isinstance(cause.__cause__, ConnectionResetError)
+    other = ProxyFailed | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror
     return isinstance(cause, OSError | http.client.HTTPException) and not isinstance(
         cause, other | http.client.InvalidURL
     )

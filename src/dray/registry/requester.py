@@ -119,7 +119,8 @@ class Requester:
     def _wants_tls(self, endpoint: Endpoint, response: Response, cancel: CancelToken) -> bool:
         """Return whether a plain request was answered by "speak TLS".
 
-        nginx and servers in Go answer 400 with such words, others redirect to the same host.
+        nginx, Tomcat and servers in Go answer 400 with such words, others redirect to the same
+        host.
         The answer to a HEAD has no words: then the registry is asked once more for some.
         """
         if not response.request.url.startswith("http:"):
@@ -136,7 +137,8 @@ class Requester:
             if response.status != _BAD_REQUEST or _is_json(response):
                 response.close()
                 return False
-        return b"HTTPS" in response.read(MAX_ERROR)
+        body = response.read(MAX_ERROR)
+        return any(word in body for word in (b"HTTPS", b"TLS", b"SSL"))
 
     def _follow(
         self, endpoint: Endpoint, call: Call, response: Response, cancel: CancelToken
