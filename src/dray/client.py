@@ -67,7 +67,8 @@ class Client(Reading, Archiving, Configured):
         verified. ``verify_signatures=False`` takes schema1 manifests whose signatures do not
         match, as engines do. ``on_event`` is called from a thread of its own, one event at a
         time, and has heard all when the call returns; a slow one holds up nothing but that
-        return, and what it raises goes to the logger ``dray``.
+        return. The first exception that it raises goes to the logger ``dray``, and so to stderr
+        where no logging is set up; it stops nothing.
         Interrupted or cancelled, it keeps what has arrived for the next attempt.
 
         Raises `InvalidReference`, `NotFound`, `PlatformMismatch`, `Unauthorized`, `Denied`,

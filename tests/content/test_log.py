@@ -1,47 +1,33 @@
+"""What becomes of failures in functions of the caller's own."""
+
 import logging
-import subprocess
-import sys
 
 import pytest
 
-from dray.content.log import note_failure
+from dray.content.log import Callback
 
 
-def test_a_failure_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture):
-    def fail() -> None:
-        raise ValueError("of the caller's own")
+def test_the_first_failure_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture):
+    heard: list[int] = []
 
+    def fail(number: int) -> None:
+        heard.append(number)
+        raise ValueError(f"of the caller's own: {number}")
+
+    callback = Callback("on_event", fail)
     with caplog.at_level(logging.ERROR, logger="dray"):
-        for number in range(2):
-            try:
-                fail()
-            except ValueError as error:
-                note_failure(error, "the listener failed on %s", number)
-    said = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
-    assert said == [("dray", "ERROR", f"the listener failed on {number}") for number in range(2)]
+        for number in range(3):
+            callback(number)
+    assert heard == [0, 1, 2]
+    assert [(each.name, each.levelname) for each in caplog.records] == [("dray", "ERROR")]
+    assert "on_event raised an exception; later ones are not reported" in caplog.text
     assert "in fail" in caplog.text
-    assert "ValueError: of the caller's own" in caplog.text
+    assert "ValueError: of the caller's own: 0" in caplog.text
 
 
-ALONE = """
-import sys
-from dray.content.log import note_failure
-assert "logging" not in sys.modules
-note_failure(ValueError("nobody asked"), "it failed")
-assert "logging" in sys.modules
-{more}
-"""
-ASKED = "import logging; logging.basicConfig(); note_failure(ValueError('x'), 'told %s', 'now')"
+def test_an_interrupt_is_no_failure():
+    def interrupted(_number: int) -> None:
+        raise KeyboardInterrupt
 
-
-def test_nothing_is_printed_unless_it_is_asked_for():
-    for more, said in (("", ""), (ASKED, "ERROR:dray:told now\nValueError: x\n")):
-        done = subprocess.run(
-            [sys.executable, "-c", ALONE.format(more=more)],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-        assert done.stderr == said
-        assert not done.stdout
+    with pytest.raises(KeyboardInterrupt):
+        Callback("on_event", interrupted)(1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from dray import __version__
-from dray.content.log import note_failure
+from dray.content.log import Callback
 from dray.errors import NetworkError
 from dray.model.record import Record
 from dray.registry.certificates import Tls
@@ -184,7 +184,7 @@ class Transport:
         self._trust = trust
         self._limit = None if limit_rate is None else _limit(limit_rate)
         self._timeouts = timeouts or Timeouts()
-        self._on_answer = on_answer
+        self._on_answer = None if on_answer is None else Callback("on_request", on_answer)
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, str, Tls], Pool] = {}
         self._contexts: dict[Tls, ssl.SSLContext] = {}
@@ -222,15 +222,8 @@ class Transport:
         if self._on_answer is not None:
             left = response.header("RateLimit-Remaining")
             seconds = time.monotonic() - started
-            self._tell(Exchange(request.method, response.url, response.status, seconds, left))
+            self._on_answer(Exchange(request.method, response.url, response.status, seconds, left))
         return response
-
-    def _tell(self, exchange: Exchange) -> None:
-        try:
-            if self._on_answer is not None:
-                self._on_answer(exchange)
-        except Exception as error:  # noqa: BLE001 - it is the observer's affair
-            note_failure(error, "the observer of requests failed")
 
     def close(self) -> None:
         """Close all idle connections."""

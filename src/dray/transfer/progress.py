@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status
-from dray.transfer.relay import Guarded, Relay
+from dray.content.log import Callback
+from dray.transfer.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ class Emitter:
     """
 
     def __init__(self, listener: Callable[[Event], None], reference: str) -> None:
-        self._listener = listener if isinstance(listener, Relay) else Guarded(listener)
+        self._listener = listener if isinstance(listener, Relay) else Callback("on_event", listener)
         self._reference = reference
         self._lock = threading.Lock()
 

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from dray.content.events import Event, Status
-from dray.content.log import note_failure
+from dray.content.log import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,23 +21,6 @@ _PAUSE = 0.02  # seconds between two wakings of the thread; each one holds up th
 _MOVING = {Status.DOWNLOADING, Status.WAITING}
 
 
-class Guarded:
-    """A listener whose failures are logged, the first one alone, and stop nothing."""
-
-    def __init__(self, listener: Callable[[Event], None]) -> None:
-        self._listener = listener
-        self._failed = False
-
-    def __call__(self, event: Event) -> None:
-        """Tell the listener."""
-        try:
-            self._listener(event)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the listener's affair
-            if not self._failed:
-                note_failure(error, "the listener failed on %s; not said again", event)
-            self._failed = True
-
-
 class Relay:
     """Takes events and returns at once; the listener hears them in order, one at a time.
 
@@ -46,7 +29,7 @@ class Relay:
     """
 
     def __init__(self, listener: Callable[[Event], None]) -> None:
-        self._listener = Guarded(listener)
+        self._listener = Callback("on_event", listener)
         self._changed = threading.Condition()
         self._waiting: collections.OrderedDict[object, Event] = collections.OrderedDict()
         self._last: dict[Digest | None, object] = {}
@@ -75,7 +58,10 @@ class Relay:
             while self._waiting:
                 with self._changed:
                     _, event = self._waiting.popitem(last=False)
-                self._listener(event)
+                try:
+                    self._listener(event)
+                except BaseException as error:  # noqa: BLE001 - SystemExit would end the thread
+                    self._listener.note(error)
 
     def _next(self) -> bool:
         """Wait for events; a while after the last ones, so that many come at one waking."""
