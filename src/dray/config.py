@@ -153,7 +153,7 @@ class Transfers(Record):
             raise ValueError("limit_rate must be at least 1 byte a second")
         if chosen.split is not None and not 1 <= chosen.split <= MAX_SPLIT:
             raise ValueError(f"split must be from 1 to {MAX_SPLIT} connections")
-        if chosen.schema1 not in {None, *SCHEMA1}:
+        if chosen.schema1 is not None and chosen.schema1 not in SCHEMA1:
             raise ValueError(f"schema1 is one of {' and '.join(SCHEMA1)}")
         return chosen
 

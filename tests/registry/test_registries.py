@@ -228,6 +228,26 @@ def test_a_location_that_makes_no_name(tmp_path: Path):
             places(found, "a.example/r")
 
 
+def test_unknown_keys_are_warned_of(tmp_path: Path):
+    """A misspelt `blocked` must not go unnoticed; podman and skopeo pass over such keys."""
+    text = """
+        unknown = 1
+        additional-layer-store-auth-helper = "x"
+        [[registry]]
+        location = "h.example"
+        block = true
+        [[registry.mirror]]
+        location = "m.example"
+        blocked = true
+    """
+    file = tmp_path / "registries.conf"
+    assert parsed(tmp_path, text).warnings == tuple(
+        f"{file}: {key}: unknown key, no effect"
+        for key in ("unknown", "registry[0].block", "registry[0].mirror[0].blocked")
+    )
+    assert parsed(tmp_path, MIRRORED).warnings == ()
+
+
 # Tables that disagree
 
 

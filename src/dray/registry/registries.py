@@ -65,8 +65,9 @@ class RegistryTable(Record):
 class Settings(Record):
     """What all files together say; ``search``, ``helpers`` are None where none says anything.
 
-    ``short_names`` is the ``short-name-mode``, "" where no file has one. ``consulted`` lists
-    the files with what became of each, ``warnings`` is for people.
+    ``version`` is that of the syntax, where it is one file. ``short_names`` is the
+    ``short-name-mode``, "" where no file has one. ``consulted`` lists the files with what became
+    of each, ``warnings`` is for people.
     """
 
     tables: tuple[RegistryTable, ...] = ()
@@ -75,6 +76,7 @@ class Settings(Record):
     helpers: tuple[str, ...] | None = None
     short_names: str = ""
     short_names_file: Path | None = None
+    version: int = 2
     aliases: dict[str, tuple[str, Path]] = {}  # noqa: RUF012 - never changed
     consulted: tuple[tuple[Path, str], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -177,7 +179,7 @@ def _parsed(raw: bytes, file: Path, said: str, *, aliases: bool, main: bool) -> 
     from dray.registry.registries_conf import parse
 
     found = parse(raw, file, main=main)
-    version = " (version 1)" if found.warnings else ""
+    version = " (version 1)" if found.version == 1 else ""
     return found.replace(consulted=((file, said + version),))
 
 

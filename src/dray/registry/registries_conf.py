@@ -11,11 +11,18 @@ from dray.registry import toml_files
 from dray.registry.registries import Mirror, RegistryTable, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _PULLS = ("all", "digest-only", "tag-only")
 _MODES = ("permissive", "enforcing", "disabled")
+# Keys of version 2 (containers-registries.conf(5)), of a file, a [[registry]] and a mirror.
+_KEYS = {
+    *("registry", "unqualified-search-registries", "aliases", "credential-helpers"),
+    *("short-name-mode", "additional-layer-store-auth-helper"),
+}
+_MIRROR_KEYS = {"location", "insecure", "pull-from-mirror"}
+_TABLE_KEYS = _MIRROR_KEYS | {"prefix", "blocked", "mirror", "mirror-by-digest-only"}
 
 
 def parse(raw: bytes, file: Path, *, main: bool) -> Settings:
@@ -58,7 +65,18 @@ def _settings(content: dict[str, Any], file: Path, *, main: bool) -> Settings:
         short_names=mode,
         short_names_file=file if mode else None,
         aliases=_aliases(fields, file),
+        warnings=tuple(f"{file}: {path}: unknown key, no effect" for path in _unknown(fields)),
     )
+
+
+def _unknown(fields: Fields) -> Iterator[str]:
+    """Yield the paths of keys that mean nothing here: misspelt ones, say."""
+    levels = [(fields, _KEYS)]
+    for table in fields.objects("registry"):
+        levels.append((table, _TABLE_KEYS))
+        levels += [(mirror, _MIRROR_KEYS) for mirror in table.objects("mirror")]
+    for level, known in levels:
+        yield from (level.at(key) for key in level.value if key not in known)
 
 
 def _check_conflicts(entries: Sequence[Fields], tables: Sequence[RegistryTable]) -> None:
@@ -125,6 +143,7 @@ def _version_1(fields: Fields, file: Path) -> Settings:
         tables=tables,
         search=_search(search, "registries"),
         search_file=file,
+        version=1,
         warnings=(f"{file} {said}",),
     )
 
