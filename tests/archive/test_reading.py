@@ -39,6 +39,7 @@ from dray.testing import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from conftest import Dray
     from dray import Client
     from dray.content.ports import Opened
 
@@ -194,7 +195,7 @@ def test_a_blob_that_is_not_what_its_name_says_is_found(client: Client, tmp_path
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"oci-layout": None}, NotFound),
+        ({"oci-layout": None}, StoreError),
         ({"oci-layout": b"{}"}, Unsupported),
         ({"oci-layout": b'{"imageLayoutVersion":"2.0.0"}'}, Unsupported),
         ({"index.json": None}, NotFound),
@@ -421,3 +422,17 @@ def test_names_of_any_length(client: Client, tmp_path: Path):
                 (tmp_path / "file").write_bytes(data)
                 archive.add(tmp_path / "file", path)
         good(client, f"docker-archive:{tmp_path / name}")
+
+
+@pytest.mark.parametrize("how", ["oci", "oci-archive", "docker-archive", "dir"])
+def test_the_command_exits_with_1_for_what_is_no_archive(dray: Dray, tmp_path: Path, how: str):
+    if how in {"oci", "dir"}:
+        write_files(tmp_path / "thing", {"README": b"nothing"})
+    else:
+        (tmp_path / "thing").write_bytes(tar_layer({"README": b"nothing"}))
+    done = dray("inspect", f"{how}:{tmp_path / 'thing'}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"dray: {tmp_path / 'thing'}: is no ")
+    assert "  what docker, podman, skopeo and dray save can be read" in done.stderr
+    missing = dray("inspect", f"{how}:{tmp_path / 'nowhere'}")
+    assert missing.returncode == 3

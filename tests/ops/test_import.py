@@ -21,6 +21,7 @@ from dray.errors import (
     InvalidReference,
     NotFound,
     PlatformMismatch,
+    StoreError,
 )
 from dray.model import v1
 from dray.model.reference import Reference
@@ -69,26 +70,26 @@ def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client):
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "error"),
     [
-        b"no tar",
-        b"x" * 5000,
-        TAR[:-20_000],
-        TAR[:520] + b"!" + TAR[521:],
-        compress(TAR, "gzip")[:-9],
-        compress(b"", "gzip"),
+        (b"no tar", StoreError),
+        (b"x" * 5000, StoreError),
+        (TAR[:-20_000], IntegrityError),
+        (TAR[:520] + b"!" + TAR[521:], IntegrityError),
+        (compress(TAR, "gzip")[:-9], IntegrityError),
+        (compress(b"", "gzip"), StoreError),
     ],
     ids=["short", "long", "cut", "second header", "gzip", "nothing"],
 )
-def test_what_is_no_tar(client: Client, tmp_path: Path, data: bytes):
-    with pytest.raises(IntegrityError, match=r"^the stream: "):
+def test_what_is_no_tar(client: Client, tmp_path: Path, data: bytes, error: type[dray.DrayError]):
+    with pytest.raises(error, match=r"^the stream: "):
         client.import_(io.BytesIO(data), "mine")
     path = tmp_path / "file"
     path.write_bytes(data)
-    with pytest.raises(IntegrityError) as caught:
+    with pytest.raises(error) as caught:
         client.import_(path, "mine")
     assert str(caught.value).startswith(f"{path}: ")
-    with path.open("rb") as file, pytest.raises(IntegrityError) as caught:
+    with path.open("rb") as file, pytest.raises(error) as caught:
         client.import_(file, "mine")
     assert str(caught.value).startswith(f"{path}: ")
     assert client.store.images() == []
@@ -97,7 +98,7 @@ def test_what_is_no_tar(client: Client, tmp_path: Path, data: bytes):
 def test_what_the_command_is_given_is_named(dray: Dray, tmp_path: Path):
     (tmp_path / "text").write_text("no JSON, no tar")
     done = dray("import", "-", given="no tar")
-    assert done.stderr == "dray: stdin: is no tar\n"
+    assert (done.returncode, done.stderr) == (1, "dray: stdin: is no tar\n")
     done = dray("import", "--config", f"{tmp_path}/text", "-", given=TAR.decode())
     assert done.stderr.startswith(f"dray: {tmp_path}/text is not JSON: ")
     assert dray("images", "-q").stdout == ""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held
 from dray.archive.files import has, read, read_document
-from dray.errors import DrayError, NotFound
+from dray.archive.known import no_archive
+from dray.errors import DrayError
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import digest_of, parse
 
@@ -28,7 +29,7 @@ class FlatDirectory:
         self.path = files.path
         self._files = files
         if not has(files, MANIFEST):
-            raise NotFound(f"{files.path}: there is no {MANIFEST} in it")
+            raise no_archive(files.path, f"is no image directory: there is no {MANIFEST} in it")
         try:
             self._document = parse(read(files, MANIFEST), "")
         except DrayError as error:

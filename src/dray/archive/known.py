@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from dray.errors import IntegrityError, NotFound
+from dray.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,9 +39,9 @@ def called(source: Path | Raw) -> str:
 
 def no_archive(
     path: str, message: str = "is no image archive or layout that dray knows", hint: str = KNOWN
-) -> NotFound:
+) -> StoreError:
     """Make the error for what is no archive, damaged or not."""
-    return NotFound(f"{path}: {message}", hint=hint)
+    return StoreError(f"{path}: {message}", hint=hint)
 
 
 def is_part(name: str) -> bool:

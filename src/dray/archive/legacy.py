@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dray.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item, check_layers
 from dray.archive.files import MAX_DOCUMENTS, has, read
-from dray.archive.known import check_ended
+from dray.archive.known import check_ended, no_archive
 from dray.errors import InvalidDocument, NotFound
 from dray.model import v1
 from dray.model._fields import load_object
@@ -29,7 +29,7 @@ _JSON = re.compile(r"([0-9a-f]{64})/json")
 
 
 def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> DockerArchive:
-    """Open a docker archive of either generation; raises `NotFound` for what is none.
+    """Open a docker archive of either generation; raises `StoreError` for what is none.
 
     Newer ones have the tree of the old generation too, as another image: one that was cut off
     before its `MANIFEST` is not read by that. Raises `IntegrityError` then.
@@ -39,7 +39,7 @@ def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> 
     check_ended(files)
     if is_docker_archive(files):
         return LegacyArchive(files, cancel, true=true)
-    raise NotFound(f"{files.path}: is no docker archive: there is no {MANIFEST} in it")
+    raise no_archive(files.path, f"is no docker archive: there is no {MANIFEST} in it")
 
 
 def is_docker_archive(files: Files) -> bool:

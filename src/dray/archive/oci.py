@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dray.archive.choice import Held, choose, same_name
 from dray.archive.files import has, read, read_document
-from dray.archive.known import check_ended
+from dray.archive.known import check_ended, no_archive
 from dray.errors import (
     DrayError,
     IntegrityError,
@@ -58,7 +58,7 @@ class OciLayout:
         if not (has(self._files, MARK) and has(self._files, INDEX)):
             check_ended(self._files)
         if not has(self._files, MARK):
-            raise NotFound(f"{path}: is no OCI layout: there is no {MARK} in it")
+            raise no_archive(path, f"is no OCI layout: there is no {MARK} in it")
         try:
             mark = load_object(read(self._files, MARK), MARK, max_depth=_MAX_DEPTH)
             version = mark.text("imageLayoutVersion")

@@ -12,11 +12,17 @@ from dray.archive.files import translated
 from dray.archive.gnu import Converted, conversion
 from dray.archive.known import called
 from dray.archive.streamed import Unpacked
-from dray.archive.tar import headers
+from dray.archive.tar import NoTar, headers
 from dray.content.codec import Replay, detect
 from dray.content.events import Status
 from dray.content.verify import RawLimit
-from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch, Unsupported
+from dray.errors import (
+    IntegrityError,
+    InvalidDocument,
+    PlatformMismatch,
+    StoreError,
+    Unsupported,
+)
 from dray.model import mediatype
 from dray.model._fields import load_object
 from dray.model.address import Where
@@ -77,8 +83,8 @@ def import_layer(
     """Make an image of one layer, a tar however compressed or a directory's content.
 
     SPEC: "Local store", `import`. Nothing at all makes an image without that layer. Raises
-    `IntegrityError` for what is no tar, `InvalidDocument` for a config that does not fit, and
-    what opening the parent raises; then nothing is named.
+    `StoreError` for what is no tar, `IntegrityError` for one that is damaged, `InvalidDocument`
+    for a config that does not fit, and what opening the parent raises; then nothing is named.
     """
     emitter = Emitter(access.listener, "" if reference is None else reference.familiar)
     with advised(_FULL), store.ingest() as ingest:
@@ -240,7 +246,7 @@ def _conversions(layer: Unpacked) -> Counter[str]:
     """Read a layer as a tar, so that nothing else becomes one; count what is to be converted."""
     found = Counter(filter(None, map(conversion, headers(layer))))
     if not layer.position:
-        raise IntegrityError("is empty, no tar", expected="a tar", actual="nothing")
+        raise NoTar("is empty, no tar", expected="a tar", actual="nothing")
     return found
 
 
@@ -253,6 +259,8 @@ def _opened(source: Path | Raw) -> Iterator[Raw]:
     try:
         with _stream(source) as stream:
             yield stream
+    except NoTar as error:
+        raise StoreError(f"{called(source)}: {error.message}") from None
     except (IntegrityError, Unsupported) as error:
         raise error.within(called(source)) from error.__cause__
 
