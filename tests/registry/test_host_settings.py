@@ -69,6 +69,11 @@ def test_the_users_file_decides_key_by_key(tmp_path: Path):
     assert settings(found, "h.example") == HostSettings(schema1="allow", legacy=True)
 
 
+def test_a_byte_order_mark_and_carriage_returns_do_not_matter(tmp_path: Path):
+    found = hosts(tmp_path, '\ufeff["h.example"]\r\nlegacy = true\r\n')
+    assert settings(found, "h.example").legacy
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", '["h.example"]\n', "\n\n"])
 def test_a_file_may_say_nothing(tmp_path: Path, text: str):
     assert settings(hosts(tmp_path, text), "h.example") == HostSettings()

@@ -98,6 +98,8 @@ def test_exceptions(entry: str, excepted: list[str], others: list[str]):
         ("HTTP://P.example:1/ignored", Proxy("http", "p.example", 1)),
         ("http://[fd00::1]:3128", Proxy("http", "fd00::1", 3128)),
         ("http://me:p%40ss@p.example", Proxy("http", "p.example", 80, "me", "p@ss")),
+        ("socks://p.example:9050/", Proxy("socks", "p.example", 9050)),
+        ("socks5://[::1]:1081", Proxy("socks5", "::1", 1081)),
         ("socks5://p.example", Proxy("socks5", "p.example", 1080)),
         ("socks5h://a%3Ab:c%3Ad@p.example:1", Proxy("socks5h", "p.example", 1, "a:b", "c:d")),
         ("SOCKS5H://p.example", Proxy("socks5h", "p.example", 1080)),

@@ -80,8 +80,16 @@ def microsocks(log: Path, *options: str) -> Iterator[str]:
 
 
 @pytest.mark.peer("microsocks")
-@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "HTTPS_PROXY"])
+@pytest.mark.parametrize(
+    ("scheme", "variable"),
+    [
+        ("socks5", "ALL_PROXY"),
+        ("socks5h", "all_proxy"),
+        ("socks5h", "HTTPS_PROXY"),
+        ("socks5", "https_proxy"),
+        ("socks", "all_proxy"),  # as GNOME sets it
+    ],
+)
 def test_an_image_through_a_proxy_with_its_certificate_checked(
     dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path,
     scheme: str, variable: str,

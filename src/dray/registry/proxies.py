@@ -13,15 +13,15 @@ from dray.model.record import Record
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
-_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_PORTS = {"http": 80, "https": 443, "socks": 1080, "socks5": 1080, "socks5h": 1080}
 _MAX_SOCKS = 255  # characters of a user name, and of a password (RFC 1929, 2)
 
 
 class Proxy(Record):
     """A proxy; it shows itself without ``user`` and ``password``, which may be empty.
 
-    ``socks5`` is given addresses, ``socks5h`` names that it looks up itself. ``variable`` is the
-    one that names it.
+    ``socks5`` is given addresses; ``socks5h``, and ``socks`` as desktops write it, is given
+    names that it looks up itself. ``variable`` is the one that names it.
     """
 
     scheme: str

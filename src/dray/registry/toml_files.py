@@ -34,7 +34,7 @@ def parse(raw: bytes, file: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(raw.decode("utf-8"))
+        return tomllib.loads(raw.decode("utf-8-sig"))  # editors on Windows write a mark
     except UnicodeDecodeError:
         raise DrayError(f"{file}: not valid TOML (not UTF-8)") from None
     except (ValueError, RecursionError) as error:
