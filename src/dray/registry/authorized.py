@@ -118,7 +118,7 @@ class AuthorizedCall:
         problem, last = self._attempts.problem, self._attempts.last
         unsent = last is None or not last.secret
         if response.status == UNAUTHORIZED:
-            if problem is not None and (problem.transient or (unsent and not self._offers_basic())):
+            if problem is not None and unsent and (problem.transient or not self._offers_basic()):
                 raise problem
             return self._refused(response, body)
         hiding = response.status in HIDING
@@ -144,7 +144,11 @@ class AuthorizedCall:
                 return response  # it is HEAD that is refused
         name, repository = self._endpoint.name, self._call.repository
         what = f"{name}/{repository}" if repository else name
-        raise failure(response, body, what, name, scope=self._call.scope)
+        error = failure(response, body, what, name, scope=self._call.scope)
+        problem = self._attempts.problem
+        if problem is not None:
+            error.message += f"; {problem.message.removeprefix(f'{name}: ')}"
+        raise error
 
     def _unasked(self, response: Response) -> Response:
         """Send the password to a registry that asks for none, and take the better answer."""
