@@ -11,6 +11,7 @@ from dray.archive.known import called, check_ended
 from dray.archive.oci import INDEX, OciLayout
 from dray.archive.streamed import StreamedFiles
 from dray.content.events import Event, Status
+from dray.content.retry import RetryPolicy
 from dray.errors import (
     DrayError,
     IntegrityError,
@@ -23,6 +24,7 @@ from dray.errors import (
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
 from dray.model.reference import Reference
+from dray.ops.companions import Companions
 from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.incoming import Keeper, Place, Translated, formats, opened
 from dray.transfer.copy import CopyOptions
@@ -123,6 +125,16 @@ class _Load:
         self._several = False
         self._failures: list[tuple[Held, DrayError]] = []
         self._emitter = Emitter(listener, files.path)
+        self._companions = Companions(
+            store,
+            ingest,
+            place,
+            place.document,
+            self._emitter,
+            options.copy.replace(policy=RetryPolicy(attempts=1)),
+            cancel,
+            sparse=files.ended,
+        )
         self._content = ContentPuller(
             store,
             ingest,
@@ -193,6 +205,7 @@ class _Load:
             except DrayError as error:
                 named = _platform(selection)
                 self._fail(held, error.within(named) if named else error)
+        self._companions.obtain(selection for selection, _ in found)
         return found
 
     def _fail(self, held: Held, error: DrayError) -> None:

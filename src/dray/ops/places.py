@@ -17,6 +17,7 @@ from dray.errors import (
     Unsupported,
 )
 from dray.model.address import Where
+from dray.model.manifest import Manifest
 from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.registry.repository import Repository
@@ -76,14 +77,25 @@ class Source(Record):
     named: Reference | None = None
 
     def holds(self, manifest: Digest) -> bool:
-        """Tell whether the image of a manifest is all there; what is no image counts as such."""
-        if self.store is not None:
-            return self.store.image(manifest) is not None
+        """Tell whether the image or artifact of a manifest is all there.
+
+        A store knows its images, and of an artifact all blobs have to be there. Elsewhere
+        what has its manifest counts as whole.
+        """
+        if self.store is not None and self.store.image(manifest) is not None:
+            return True
         try:
-            self.place.document(manifest)
+            found = self.place.document(manifest)
         except NotFound:
             return False
-        return True
+        if self.store is None:
+            return True
+        blobs = (found.config, *found.layers) if isinstance(found, Manifest) else ()
+        return (
+            isinstance(found, Manifest)
+            and found.artifact is not None
+            and all(self.store.holds(blob.digest) for blob in blobs)
+        )
 
     def derived(self, manifest: Digest) -> Digest | None:
         """Return the manifest that a store has made from a schema1 one."""

@@ -18,6 +18,7 @@ from dray.errors import (
 )
 from dray.model.digest import Digest
 from dray.model.record import Record
+from dray.ops.companions import Companions
 from dray.ops.content import Content, ContentPuller, Schema1Refused, Wanted
 from dray.ops.places import repository
 from dray.transfer.copy import CopyOptions
@@ -151,6 +152,15 @@ class _Pull:
             schema1=self._options.schema1,
             ranged=self._repository,
         )
+        self._companions = Companions(
+            self._store,
+            self._ingest,
+            self._repository,
+            self._document,
+            self._emitter,
+            self._options.copy,
+            self._cancel,
+        )
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -244,6 +254,8 @@ class _Pull:
             if not error.message.startswith(reference.domain):
                 error.subject = reference.familiar
             raise
+        if not self._options.platforms:
+            self._companions.obtain(selection for selection, _ in found)
         self._emitter.emit(Status.DIGEST, root)
         for selection, content in found:
             self._content.add_documents(selection, content)

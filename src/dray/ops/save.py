@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 from dray.archive import formats
 from dray.content.ports import Receipt
 from dray.content.verify import check_rootfs
-from dray.errors import NotFound, PlatformMismatch, Unsupported
-from dray.model import mediatype
+from dray.errors import PlatformMismatch, Unsupported
 from dray.model.address import Where
 from dray.model.config import read_platform
 from dray.model.convert import to_oci
@@ -19,15 +18,16 @@ from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
 from dray.model.reference import Reference
+from dray.ops.held import HeldIndex
 from dray.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size, sized
 from dray.ops.places import open_place, read_blob
 from dray.ops.platform_check import mismatch
 from dray.ops.targets import to_directory, to_file, to_stream
-from dray.transfer.graph import MAX_NESTING, Selection, check_layers, select, select_all
+from dray.transfer.graph import Selection, check_layers, select, select_all
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dray.archive.writing import Entry
     from dray.content.cancel import CancelToken
@@ -112,12 +112,18 @@ class _Chosen:
     """An image to be saved: its place, the root to write, and the manifest that is shown."""
 
     def __init__(
-        self, source: Source, root: Descriptor, document: Document, manifest: Manifest
+        self,
+        source: Source,
+        digest: Digest,
+        document: Document,
+        manifest: Manifest,
+        fetch: Callable[[Digest], Document],
     ) -> None:
         self.source = source
-        self.root = root
+        self.root = Descriptor(document.media_type, digest, len(document.raw))
         self.document = document
         self.manifest = manifest
+        self.fetch = fetch
         self.names: dict[Reference, None] = {}
 
 
@@ -133,11 +139,17 @@ def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: Canc
     if options.format != "docker" and options.platform is None and digest != source.digest:
         if not isinstance(source.document, Index):
             emitter.warn(f"saved as {digest}: schema1 has no place in such an archive")
-        elif _is_held(source, source.document):
-            digest, root = source.digest, source.document
         else:
-            emitter.warn(f"saved as {digest}: the index's other images are not there")
-    return _Chosen(source, Descriptor(root.media_type, digest, len(root.raw)), root, manifest)
+            held = HeldIndex(source, source.digest, source.document)
+            if held.lacks_image:
+                emitter.warn(f"saved as {digest}: the index's other images are not there")
+            else:
+                if held.missing:
+                    others = "an entry" if held.missing == 1 else f"{held.missing} entries"
+                    lacks = f"without {others} of the index, attestations or the like"
+                    emitter.warn(f"saved as {held.digest}: {lacks}, not there")
+                return _Chosen(source, held.digest, held.root, manifest, held.document)
+    return _Chosen(source, digest, root, manifest, source.place.document)
 
 
 def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
@@ -170,29 +182,6 @@ def _select(source: Source, options: SaveOptions) -> Selection:
         return select_all(*root, fetch, sparse=True)[0]
 
 
-def _is_held(source: Source, index: Index, depth: int = 1) -> bool:
-    """Tell whether all images of an index are there, nested ones included."""
-    for entry in index.manifests:
-        if entry.media_type.lower() not in mediatype.KNOWN or entry.is_attestation:
-            continue
-        child = _child(source, entry)
-        if child is None or depth > MAX_NESTING:
-            return False
-        if isinstance(child, Index) and not _is_held(source, child, depth + 1):
-            return False
-    return True
-
-
-def _child(source: Source, entry: Descriptor) -> Document | None:
-    """Return a document that an index lists, if that is there and, for an image, all of it."""
-    if entry.media_type.lower() not in mediatype.INDEXES and not source.holds(entry.digest):
-        return None
-    try:
-        return source.place.document(entry.digest)
-    except NotFound:
-        return None
-
-
 def _entries(
     chosen: Sequence[_Chosen], options: SaveOptions, reports: Reports, cancel: CancelToken
 ) -> Iterator[Entry]:
@@ -201,13 +190,13 @@ def _entries(
         return formats.docker_entries(images)
     contents: dict[Digest, formats.Content] = {}
     for each in chosen:
-        for content in _contents(each.source, each.root.digest, each.document, reports, cancel):
+        for content in _contents(each, each.root.digest, each.document, reports, cancel):
             contents.setdefault(content.descriptor.digest, content)
     if options.format == "dir":
         return formats.flat_entries(chosen[0].root.digest, contents.values())
     roots = []
     for each in chosen:
-        made = to_oci(each.document, each.source.place.document)
+        made = to_oci(each.document, each.fetch)
         found = [Descriptor.of(document.raw, document.media_type) for document in made]
         for descriptor, document in zip(found, made, strict=True):
             contents[descriptor.digest] = formats.Content(descriptor, document.raw)
@@ -233,17 +222,17 @@ def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> for
 
 
 def _contents(
-    source: Source, digest: Digest, document: Document, reports: Reports, cancel: CancelToken
+    chosen: _Chosen, digest: Digest, document: Document, reports: Reports, cancel: CancelToken
 ) -> Iterator[formats.Content]:
-    """Yield all that is there below a root, leaves first."""
+    """Yield all below a root, leaves first."""
+    place = chosen.source.place
     if isinstance(document, Index):
         for entry in document.manifests:
-            child = _child(source, entry)
-            if child is not None:
-                yield from _contents(source, entry.digest, child, reports, cancel)
+            child = chosen.fetch(entry.digest)
+            yield from _contents(chosen, entry.digest, child, reports, cancel)
     elif isinstance(document, Manifest):
         for blob in (*document.layers, document.config):
-            found = sized(source.place, blob, cancel)
-            yield formats.Content(found, copy=AsIs(source.place, found, reports))
+            found = sized(place, blob, cancel)
+            yield formats.Content(found, copy=AsIs(place, found, reports))
     descriptor = Descriptor(document.media_type, digest, len(document.raw))
     yield formats.Content(descriptor, data=document.raw)
