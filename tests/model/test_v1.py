@@ -60,10 +60,58 @@ def test_the_version_1_ids_are_docker_s(number: int, entry: dict[str, Any]) -> N
     found: list[str] = []
     for place, chain_id in enumerate(chain_ids(DIFF_IDS)):
         top = place == len(DIFF_IDS) - 1
-        raw = config if top else b'{"created":"1970-01-01T00:00:00Z"}'
+        image = v1.image(config if top else b'{"created":"1970-01-01T00:00:00Z"}')
         parent = f"sha256:{found[-1]}" if found else ""
-        found.append(v1.create_id(raw, chain_id, parent).hex)
+        found.append(v1.create_id(image, chain_id, parent).hex)
     assert found == entry["v1_ids"]
+    assert [v1_id for v1_id, _ in v1.saved_chain(config, DIFF_IDS)] == found
+
+
+TREES: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent.parent / "vectors" / "saved_trees.json").read_text()
+)["trees"]
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree["ids"][-1][:12])
+def test_a_saved_tree_is_docker_s(tree: dict[str, Any]) -> None:
+    """Among the configs are such that name a parent, an id and a size of their own."""
+    config = tree["config"].encode()
+    diff_ids = [Digest.parse(each) for each in json.loads(config)["rootfs"]["diff_ids"]]
+    saved = v1.saved_chain(config, diff_ids)
+    assert [v1_id for v1_id, _ in saved] == tree["ids"]
+    assert [hashlib.sha256(raw).hexdigest() for _, raw in saved] == tree["sha256"]
+
+
+@pytest.mark.parametrize(
+    "key", ['"parent":"@"', '"Parent":"sha256:@"', '"PARENT":"junk"', '"parent":5', '"parent":null']
+)
+def test_a_config_s_own_parent_is_none_of_the_tree(key: str) -> None:
+    """Go's decoder fills the outer one of two fields of a name: that of the new generation."""
+    empty = (
+        '{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":false,'
+        '"AttachStderr":false,"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":null,'
+        '"Cmd":null,"Image":"","Volumes":null,"WorkingDir":"","Entrypoint":null,"OnBuild":null,'
+        '"Labels":null}'
+    )
+    config = f'{{{key.replace("@", an_id(5))},"os":"linux","created":"2024-01-02T03:04:05Z"}}'
+    hashed = (
+        f'{{"container_config":{empty},"created":"2024-01-02T03:04:05Z",'
+        f'"layer_id":"{DIFF_IDS[0]}","os":"linux"}}'
+    )
+    v1_id = hashlib.sha256(hashed.encode()).hexdigest()
+    written = (
+        f'{{"id":"{v1_id}","created":"2024-01-02T03:04:05Z","container_config":{empty},'
+        '"os":"linux"}'
+    )
+    assert v1.saved_chain(config.encode(), DIFF_IDS[:1]) == [(v1_id, written.encode())]
+
+
+def test_a_version_1_image_s_own_parent_counts_where_there_is_no_layer_below() -> None:
+    image = v1.image(b'{"id":"%s","parent":"p","os":"linux"}' % an_id(1).encode())
+    alone, other = v1.create_id(image, DIFF_IDS[0]), v1.image(b'{"parent":"q","os":"linux"}')
+    assert alone != v1.create_id(other, DIFF_IDS[0])
+    below = f"sha256:{an_id(2)}"
+    assert v1.create_id(image, DIFF_IDS[0], below) == v1.create_id(other, DIFF_IDS[0], below)
 
 
 def test_a_config_made_from_version_1_is_a_config() -> None:

@@ -1,4 +1,4 @@
-"""The vectors of `tests/vectors/v1_images.json` against a real docker engine (20.10).
+"""The vectors of `tests/vectors` against a real docker engine (20.10).
 
 Runs by hand, as root: Debian's `docker.io` has to be installed. The engine gets a socket and
 directories of its own and neither a bridge nor rules of a firewall.
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.peer("dockerd"), pytest.mark.long]
 
-VECTORS: dict[str, Any] = json.loads(
-    (Path(__file__).parent.parent / "vectors" / "v1_images.json").read_text()
-)
+VECTOR_FILES = Path(__file__).parent.parent / "vectors"
+VECTORS: dict[str, Any] = json.loads((VECTOR_FILES / "v1_images.json").read_text())
 LAYERS = [tar_layer({f"f{number}": b"x%d" % number}) for number in range(2)]
 
 
@@ -115,6 +114,36 @@ def test_the_engine_gives_the_ids_that_the_vectors_say(engine: Engine) -> None:
             assert member is not None
             (manifest,) = json.load(member)
         assert [path.split("/")[0] for path in manifest["Layers"]] == entry["v1_ids"]
+
+
+def saved_as(name: str, config: bytes, layers: list[bytes]) -> bytes:
+    """Make what engines since 1.10 load."""
+    config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+    listed = {f"{number}/layer.tar": layer for number, layer in enumerate(layers)}
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": list(listed)}]
+    files = {config_name: config, **listed, "manifest.json": json.dumps(manifest).encode()}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, data in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_the_engine_saves_the_trees_that_the_vectors_say(engine: Engine) -> None:
+    trees = json.loads((VECTOR_FILES / "saved_trees.json").read_text())["trees"]
+    layers = [tar_layer({f"f{number}": b"x%d" % number}) for number in range(3)]
+    for number, tree in enumerate(trees):
+        name = f"tree{number}:latest"
+        load(engine, saved_as(name, tree["config"].encode(), layers[: len(tree["ids"])]))
+        _, answer = engine.ask("GET", f"/images/{name}/get")
+        found = members(answer)
+        (manifest,) = json.loads(found["manifest.json"])
+        ids = [path.split("/")[0] for path in manifest["Layers"]]
+        assert ids == tree["ids"], tree["config"]
+        written = [hashlib.sha256(found[f"{v1_id}/json"]).hexdigest() for v1_id in ids]
+        assert written == tree["sha256"], tree["config"]
 
 
 # Archives

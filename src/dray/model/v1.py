@@ -92,7 +92,9 @@ RUN_20_10 = _container_config(modern=True)
 IMAGE_20_10 = _image(RUN_20_10, modern=True)
 IMAGE_1_9 = _image(_container_config(modern=False), modern=False)
 
-_BELOW_TOP = b'{"created":"1970-01-01T00:00:00Z"}'
+# What a config says of its image; engines read its parent as that of another generation.
+_IN_CONFIG = tuple(field for field in IMAGE_20_10 if field.name != "parent")
+_BELOW_TOP = {"created": "1970-01-01T00:00:00Z"}
 
 # Fields of version 1 that have no place in a config.
 _NOT_IN_CONFIG = ("id", "parent", "Size", "parent_id", "layer_id", "throwaway")
@@ -189,15 +191,14 @@ def v1_from_config(
     return gojson.encode(gojson.sorted_map(fields)).encode("utf-8")
 
 
-def create_id(v1_json: bytes, chain_id: Digest | None, parent: str = "") -> Digest:
+def create_id(image: Mapping[str, Any], chain_id: Digest | None, parent: str = "") -> Digest:
     """Compute the id that engines from 1.10 on give a version 1 image when they save it.
 
-    ``parent`` is the parent's id as a digest, ``sha256:…``. Without a layer at all the
-    chain id is empty.
+    ``image`` is what `image` returns; its own id does not count. ``parent`` is the id of the
+    layer below as a digest, ``sha256:…``; without one the image's own parent counts. Without
+    a layer at all the chain id is empty.
     """
-    values = decode(IMAGE_20_10, load(v1_json))
-    values.pop("id", None)
-    fields = encode(IMAGE_20_10, values)
+    fields = encode(IMAGE_20_10, {key: value for key, value in image.items() if key != "id"})
     fields["layer_id"] = str(chain_id or "")
     if parent:
         fields["parent"] = parent
@@ -228,22 +229,17 @@ def saved_chain(config: bytes, diff_ids: Sequence[Digest]) -> list[tuple[str, by
     """Return id and version 1 JSON of each layer as engines since 1.10 save them.
 
     Bottom first. Below the top there is nothing but the date 1970; the top is the config as
-    engine 20.10's struct holds it (SPEC: "Archives").
+    engine 20.10's struct holds it, without the parent that the config itself may name.
     """
     from dray.model.config import chain_ids
 
-    top = load(config, "the image config")
+    top = decode(_IN_CONFIG, load(config, "the image config"))
     found: list[tuple[str, bytes]] = []
     parent = ""
     for place, chain_id in enumerate(chain_ids(diff_ids), 1):
-        is_top = place == len(diff_ids)
-        raw = config if is_top else _BELOW_TOP
-        v1_id = create_id(raw, chain_id, parent and f"sha256:{parent}").hex
-        values = decode(IMAGE_20_10, load(raw)) | {"id": v1_id}
-        if parent:
-            values["parent"] = parent
-        if isinstance(top.get("os"), str):
-            values["os"] = top["os"]
+        values: dict[str, Any] = dict(top if place == len(diff_ids) else _BELOW_TOP)
+        v1_id = create_id(values, chain_id, parent and f"sha256:{parent}").hex
+        values |= {"id": v1_id, "parent": parent, "os": top.get("os", "")}
         found.append((v1_id, gojson.encode(encode(IMAGE_20_10, values)).encode("utf-8")))
         parent = v1_id
     return found
