@@ -8,25 +8,27 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from dray import Client, Denied, NotFound, Store, Unauthorized
+from dray import Client, Denied, NetworkError, NotFound, Store, Unauthorized
 from dray.testing import (
     Answer,
     Distribution,
     DropHeader,
     FakeRegistry,
     Fault,
+    HangUp,
     build_image,
     tar_layer,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
 PASSWORD = "topsecret-password"
@@ -174,6 +176,36 @@ def test_a_challenge_beside_another_status_than_401_is_answered(
         with client(store) as asking:
             asking.pull(f"{registry.host}/app:t")
         assert "/v2/" not in paths(registry)
+
+
+def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store):
+    """Some servers put a challenge on every answer."""
+    with registry_of(None, tokens=True) as registry:
+        header = f'Bearer realm="{registry.url}/token",service="s"'
+        registry.inject(Fault(Answer(404, {"WWW-Authenticate": header}), path="/manifests/"))
+        with client(store) as asking, pytest.raises(NotFound):
+            asking.manifest(f"{registry.host}/app:t")
+        assert len(registry.requests) == 3
+
+
+def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store):
+    with registry_of("harbor", tokens=False) as registry:
+        answer = Answer(404, {"WWW-Authenticate": "Negotiate"})
+        registry.inject(Fault(answer, path="/manifests/", times=1))
+        with client(store) as asking:
+            asking.pull(f"{registry.host}/app:t")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to count descriptors in")
+def test_a_failure_on_the_way_leaves_nothing_open(store: Store, until: Callable[..., None]):
+    """The 404 that is doubted is still to be read while `/v2/` is asked."""
+    with registry_of("harbor", tokens=False) as registry:
+        registry.inject(Fault(HangUp(), path="/v2/$"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with client(store) as asking, pytest.raises(NetworkError) as caught:
+            asking.manifest(f"{registry.host}/app:t")
+        until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
+    assert caught  # which keeps alive what was not closed
 
 
 def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store):

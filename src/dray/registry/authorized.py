@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dray.errors import Cancelled, DrayError
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.asked import Asked
+from dray.registry.auth import parse_challenges
 from dray.registry.identity import Attempts
 from dray.registry.requester import Call, answered_by_host
 
@@ -26,7 +27,8 @@ UNAUTHORIZED = 401
 HIDING = frozenset({403, 404})  # what registries answer to strangers instead of 401
 # For a registry that names no challenge: the password by RFC 7617, without being asked for it.
 UNASKED = ("Basic",)
-_BAD_REQUEST = 400
+_BAD_REQUEST, _NOT_FOUND = 400, 404
+_KNOWN = {"basic", "bearer"}
 
 
 class AuthorizedCall:
@@ -55,14 +57,18 @@ class AuthorizedCall:
         Raises `Unauthorized` for 401, except for a HEAD where the same by GET is not refused.
         """
         response = first or self._ask(self._initial())
-        while answered_by_host(response, self._endpoint, self._state):
-            body = response.read(MAX_ERROR) if response.status == UNAUTHORIZED else b""
-            challenges = self._challenges(response)
-            fresh = self._attempts.next(self._asked(challenges)) if challenges else None
-            if fresh is None:
-                return self._conclude(response, body)
-            response.drain()
-            response = self._ask(fresh)
+        try:
+            while answered_by_host(response, self._endpoint, self._state):
+                body = response.read(MAX_ERROR) if response.status == UNAUTHORIZED else b""
+                challenges = self._challenges(response)
+                fresh = self._attempts.next(self._asked(challenges)) if challenges else None
+                if fresh is None:
+                    return self._conclude(response, body)
+                response.drain()
+                response = self._ask(fresh)
+        except BaseException:
+            response.close()
+            raise
         return response
 
     def _initial(self) -> Authorization | None:
@@ -82,13 +88,12 @@ class AuthorizedCall:
         at ``/v2/``. It is asked for once for a host, and only if there are credentials for it.
         """
         own = response.headers("WWW-Authenticate")
-        hiding = response.status == UNAUTHORIZED or response.status in HIDING
-        if hiding and own:
+        if self._asks(response, own):
             self._state.challenges, self._state.peer = own, response.peer
             return own
-        last = self._attempts.last
+        hiding = response.status == UNAUTHORIZED or response.status in HIDING
         wanted = hiding or (self._call.unasked and response.status < _BAD_REQUEST)
-        if not wanted or (last is not None and last.secret) or not self._has_credentials():
+        if not wanted or self._has_sent() or not self._has_credentials():
             return ()
         if self._call.unasked:
             self._state.is_open = not hiding
@@ -96,6 +101,16 @@ class AuthorizedCall:
         if not self._state.challenges and not self._state.is_open:
             self._probe()
         return self._state.challenges
+
+    def _asks(self, response: Response, own: Sequence[str]) -> bool:
+        """Return whether a response asks for an authorization by challenges of its own."""
+        if response.status == UNAUTHORIZED:
+            return bool(own)
+        final = response.status == _NOT_FOUND and self._has_sent()
+        return response.status in HIDING and not final and bool(_schemes(own) & _KNOWN)
+
+    def _has_sent(self) -> bool:
+        return self._attempts.last is not None and self._attempts.last.secret
 
     def _probe(self) -> None:
         """Ask ``/v2/`` how the registry wants to be asked."""
@@ -115,24 +130,19 @@ class AuthorizedCall:
 
     def _conclude(self, response: Response, body: bytes) -> Response:
         """Return a response that no authorization helps any more, or raise what it means."""
-        problem, last = self._attempts.problem, self._attempts.last
-        unsent = last is None or not last.secret
+        problem, sent = self._attempts.problem, self._has_sent()
         if response.status == UNAUTHORIZED:
-            if problem is not None and unsent and (problem.transient or not self._offers_basic()):
+            other = "basic" in _schemes(self._state.challenges)
+            if problem is not None and not sent and (problem.transient or not other):
                 raise problem
             return self._refused(response, body)
         hiding = response.status in HIDING
-        if unsent and (hiding or self._call.unasked) and self._has_credentials():
+        if not sent and (hiding or self._call.unasked) and self._has_credentials():
             if problem is not None:
                 raise problem  # the credentials were not sent, so this may not be the truth
             if hiding and self._state.is_open:
                 return self._unasked(response)
         return response
-
-    def _offers_basic(self) -> bool:
-        from dray.registry.auth import parse_challenges
-
-        return any(one.scheme == "basic" for one in parse_challenges(self._state.challenges))
 
     def _refused(self, response: Response, body: bytes) -> Response:
         """Raise `Unauthorized`; a HEAD is sent as GET first, because its answer has no words."""
@@ -191,3 +201,7 @@ class AuthorizedCall:
             self._call.scope,
             challenges,
         )
+
+
+def _schemes(challenges: Sequence[str]) -> set[str]:
+    return {challenge.scheme for challenge in parse_challenges(challenges)}
