@@ -97,26 +97,85 @@ def test_a_config_without_rootfs_is_refused(value: object):
     ("change", "path"),
     [
         ({"os": 1}, "os"),
-        ({"created": {}}, "created"),
-        ({"config": []}, "config"),
-        ({"config": {"Env": "A=b"}}, "config.Env"),
-        ({"config": {"Env": ["A=b", None]}}, "config.Env[1]"),
-        ({"config": {"Cmd": [1]}}, "config.Cmd[0]"),
-        ({"config": {"Cmd": 1}}, "config.Cmd"),
-        ({"config": {"Labels": {"a": 1}}}, "config.Labels.a"),
-        ({"config": {"Volumes": ["/a"]}}, "config.Volumes"),
+        ({"architecture": ["amd64"]}, "architecture"),
+        ({"variant": 8}, "variant"),
         ({"rootfs": []}, "rootfs"),
         ({"rootfs": {"diff_ids": {}}}, "rootfs.diff_ids"),
         ({"rootfs": {"diff_ids": [DIFF_ID, "sha256:x"]}}, "rootfs.diff_ids[1]"),
         ({"rootfs": {"diff_ids": [None]}}, "rootfs.diff_ids[0]"),
-        ({"history": {}}, "history"),
-        ({"history": [{}, 1]}, "history[1]"),
-        ({"history": [{"empty_layer": "true"}]}, "history[0].empty_layer"),
-        ({"history": [{"created_by": ["a"]}]}, "history[0].created_by"),
+        ({"rootfs": {"diff_ids": [10**30]}}, "rootfs.diff_ids[0]"),
     ],
 )
 def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str):
     assert refused(CONFIG | change).path == path
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"created": {}}, "created"),
+        ({"created": "yesterday"}, "created"),
+        ({"created": ""}, "created"),
+        ({"created": "2024-13-01T00:00:00Z"}, "created"),
+        ({"created": 1704164645}, "created"),
+        ({"author": 10**40}, "author"),
+        ({"config": []}, "config"),
+        ({"config": "x"}, "config"),
+        ({"config": {"User": 1000}}, "config.User"),
+        ({"config": {"Env": "A=b"}}, "config.Env"),
+        ({"config": {"Env": ["A=b", 5]}}, "config.Env[1]"),
+        ({"config": {"Cmd": [1]}}, "config.Cmd[0]"),
+        ({"config": {"Cmd": 1}}, "config.Cmd"),
+        ({"config": {"Entrypoint": {"a": 1}}}, "config.Entrypoint"),
+        ({"config": {"Labels": {"a": 1, "b": "x"}}}, "config.Labels.a"),
+        ({"config": {"Labels": ["a=b"]}}, "config.Labels"),
+        ({"config": {"Volumes": ["/a"]}}, "config.Volumes"),
+        ({"config": {"ExposedPorts": ["80/tcp"]}}, "config.ExposedPorts"),
+        ({"config": {"WorkingDir": False}}, "config.WorkingDir"),
+        ({"os.features": "win32k"}, "os.features"),
+        ({"history": {}}, "history"),
+        ({"history": "x"}, "history"),
+        ({"history": [{}, 1]}, "history[1]"),
+        ({"history": [{"empty_layer": "true"}]}, "history[0].empty_layer"),
+        ({"history": [{"created_by": ["a"]}]}, "history[0].created_by"),
+        ({"history": [{"created": "never"}]}, "history[0].created"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_a_problem(change: dict[str, object], path: str):
+    """Other tools pull such images, since they do not read these fields."""
+    config = parse_config(document(CONFIG | change))
+    assert [problem.path for problem in config.problems] == [path]
+    assert config.diff_ids == (Digest.parse(DIFF_ID),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"created": "2024-01-02T03:04:05.0123456789+02:00"},
+        {"created": None},
+        {"config": None},
+        {"config": {"Env": None, "Labels": {"a": None}, "Healthcheck": 5, "x": 10**40}},
+        {"config": {"Cmd": "sh"}},
+        {"history": None},
+        {"history": [None, {}]},
+        {"x": 2**64, "y": [{"z": -(10**30)}]},
+    ],
+)
+def test_what_every_engine_reads_is_no_problem(change: dict[str, object]):
+    assert parse_config(document(CONFIG | change)).problems == ()
+
+
+def test_a_number_beyond_all_bounds_in_a_field_that_is_not_read():
+    raw = document(CONFIG)[:-1] + b',"x":1e999999,"y":' + b"9" * 10_000 + b"}"
+    assert parse_config(raw).problems == ()
+
+
+def test_what_is_right_beside_a_problem_is_read():
+    wrong = {"Labels": {"a": 1, "b": "x"}, "Env": ["A=b", 5, "C=d"], "User": 5, "Cmd": ["sh"]}
+    config = parse_config(document(CONFIG | {"config": wrong}))
+    assert config.labels == {"b": "x"}
+    assert config.env == {"A": "b", "C": "d"}
+    assert (config.user, config.cmd) == ("", ("sh",))
 
 
 @pytest.mark.parametrize(

@@ -420,12 +420,6 @@ def inserted(text: str) -> bytes:
         '"x":NaN',
         '"x":Infinity',
         '"x":-Infinity',
-        '"x":1e999999',
-        '"x":-1e999999',
-        '"x":[{"y":1e309}]',
-        '"x":9223372036854775808',
-        '"x":-9223372036854775809',
-        '"x":' + "1" * 5000,
         r'"x":"\ud800"',
         r'"x":"\udc00\ud800"',
         r'"\udfff":1',
@@ -449,6 +443,17 @@ def inserted(text: str) -> bytes:
 def test_what_is_not_strict_json_is_refused(text: str):
     """Engines written in Go and this one must read the same: RFC 8259, and RFC 7493, 2."""
     refused(inserted(text))
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1e999999", "-1e999999", "1e309", "9223372036854775808", "-9223372036854775809", "1" * 5000],
+)
+def test_a_number_out_of_range_is_refused_where_it_is_read(number: str):
+    parse(inserted(f'"x":{number},"y":[{{"z":{number}}}]'), "")
+    raw = document(MANIFEST).replace(b'"size":2', f'"size":{number}'.encode(), 1)
+    assert refused(raw).path == "config.size"
+    assert "out of range" in str(refused(raw))
 
 
 @pytest.mark.parametrize(

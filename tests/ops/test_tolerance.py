@@ -275,3 +275,62 @@ def test_the_size_of_a_config_stays_exact(
     fake.add_image("app", built, "t")
     with pytest.raises(IntegrityError, match="bytes, expected"):
         client.pull(f"{fake.host}/app:t")
+
+
+# Configs
+
+ODD_CONFIG = {
+    "created": "yesterday",
+    "author": 7,
+    "config": {
+        "User": 1000,
+        "Env": ["A=b", 5],
+        "Labels": {"number": 5, "text": "x"},
+        "ExposedPorts": ["80/tcp"],
+        "Volumes": "/data",
+        "Healthcheck": {"Test": "curl", "Interval": "30s"},
+    },
+    "history": [{"created": "never", "created_by": "x"}, 5],
+    "unread": 2**80,
+}
+
+
+@pytest.mark.parametrize("style", ["oci", "docker"])
+def test_a_config_with_odd_fields(fake: FakeRegistry, client: Client, tmp_path: Path, style: Any):
+    built = build_image(TARS, style=style, config_extra=ODD_CONFIG)
+    fake.add_image("app", built, "t")
+    name = f"{fake.host}/app:t"
+    image, warnings = pull(client, name)
+    assert str(image.id) == built.id
+    assert len(warnings) == 9
+    assert any("config.Labels.number" in warning for warning in warnings)
+    assert image.config.labels == {"text": "x"}
+    for form in ("docker", "oci-archive", "oci", "dir"):
+        path = tmp_path / form
+        client.save([name], path, format=form)
+        with library.Client(store=library.Store(tmp_path / f"store-{form}")) as other:
+            assert [str(found.id) for found in other.load(path)] == [built.id]
+    errors = [finding.where for finding in client.validate(name).findings if finding.error]
+    assert "config > created" in errors
+    assert "config > config.User" in errors
+
+
+@pytest.mark.parametrize("style", ["oci", "docker"])
+def test_inspect_shows_what_it_can(fake: FakeRegistry, client: Client, style: Any):
+    built = build_image(TARS, style=style, config_extra=ODD_CONFIG)
+    fake.add_image("app", built, "t")
+    events: list[Event] = []
+    found = client.inspect(f"{fake.host}/app:t", on_event=events.append)
+    assert found.fields()["Labels"] == {"text": "x"}
+    assert found.fields()["Env"] == ("A=b",)
+    assert found.fields()["Os"] == "linux"
+    assert found.oci_config()["rootfs"]["diff_ids"] == list(built.diff_ids)
+    warnings = [event.message for event in events if event.status is Status.WARNING]
+    assert any("created" in warning for warning in warnings)
+
+
+def test_a_config_without_rootfs_stays_refused(fake: FakeRegistry, client: Client):
+    built = build_image(TARS, config_extra={"rootfs": None, "created": "yesterday"})
+    fake.add_image("app", built, "t")
+    with pytest.raises(InvalidDocument, match="rootfs"):
+        client.pull(f"{fake.host}/app:t")

@@ -26,8 +26,7 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
         size = descriptor.size
         if (size or 0) > MAX_DOCUMENT:
             raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
-        limit = MAX_DOCUMENT if size is None else size
-        chunks, left = [], limit + 1
+        chunks, left = [], MAX_DOCUMENT + 1
         while left and (data := opened.stream.read1(left)):
             chunks.append(data)
             left -= len(data)
@@ -37,7 +36,7 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
     whole = opened.total in {None, size}  # else the place has something shorter
     if host and size is not None and len(raw) < size and whole:
         raise NetworkError(f"{host}: the blob ended after {len(raw):,} bytes", host=host)
-    if len(raw) > limit and size is None:
+    if len(raw) > MAX_DOCUMENT:
         raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
     if not descriptor.digest.matches(raw):
         actual = str(Digest.of(raw, descriptor.digest.algorithm))
@@ -46,5 +45,11 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
             expected=str(descriptor.digest),
             actual=actual,
             hint=f"{host} or a proxy on the way altered it" if host else DAMAGED,
+        )
+    if size not in {None, len(raw)}:
+        raise IntegrityError(
+            f"{descriptor.digest}: it has {len(raw):,} bytes, the manifest says {size:,}",
+            expected=f"{size} bytes",
+            actual=f"{len(raw)} bytes",
         )
     return raw

@@ -21,8 +21,8 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
     """Read ``raw`` as one JSON object that every reader understands in the same way.
 
     Refuses what readers disagree about: duplicate keys, NaN and infinities, lone surrogates,
-    integers over 64 bits, nesting over ``max_depth``, anything over 4 MiB. Raises
-    `InvalidDocument`.
+    nesting over ``max_depth``, anything over 4 MiB. Integers over 64 bits are refused where
+    they are read. Raises `InvalidDocument`.
     """
     value = _load(raw, what, max_depth)
     if not isinstance(value, dict):
@@ -68,6 +68,15 @@ def _load(raw: bytes, what: str, max_depth: int) -> Any:
         raise InvalidDocument(f"{what} is not JSON: {error}") from None
 
 
+class OutOfRange:
+    """A number beyond 64 bits: any getter refuses it, but a field that is not read may hold it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 class _Refused(str):
     """Stands in the tree for what was refused while reading, until its path is known."""
 
@@ -99,19 +108,15 @@ def _no_constant(name: str) -> _Refused:
     return _Refused(f"{name} is not a JSON number")
 
 
-def _finite(text: str) -> float | _Refused:
+def _finite(text: str) -> float | OutOfRange:
     value = float(text)
-    return _out_of_range(text) if math.isinf(value) else value
+    return OutOfRange(text) if math.isinf(value) else value
 
 
-def _bounded(text: str) -> int | _Refused:
+def _bounded(text: str) -> int | OutOfRange:
     if len(text) > len(str(MAX_INTEGER)) + 1 or abs(int(text)) > MAX_INTEGER:
-        return _out_of_range(text)
+        return OutOfRange(text)
     return int(text)
-
-
-def _out_of_range(text: str) -> _Refused:
-    return _Refused(f"the number {text[:24]} is out of range")
 
 
 _Link = tuple[Any, str | int]  # the way to a value: that to its parent, and the last step
@@ -181,6 +186,8 @@ def _kind(value: object) -> str:
             return "a boolean"
         case int() | float():
             return "a number"
+        case OutOfRange():
+            return f"the number {value.text[:24]}, which is out of range"
         case str():
             return "a string"
         case list():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from dray.errors import InvalidDigest, InvalidDocument
 from dray.model._fields import Fields, load_object
 from dray.model.digest import Digest
 from dray.model.platform import Platform
+from dray.model.problem import Problem
 from dray.model.record import Record
+from dray.model.tolerant import TolerantFields
 
 MAX_DEPTH = 32  # levels of nesting; tools put documents of their own into configs
 
@@ -28,7 +29,8 @@ class ImageConfig(Record):
     """An image's config; ``raw`` is what its digest, the image id, was made from.
 
     ``created`` is RFC 3339 text as written. ``env`` holds what stands before and after the
-    first ``=``; ``entrypoint`` and ``cmd`` are None where the config has none.
+    first ``=``; ``entrypoint`` and ``cmd`` are None where the config has none. ``problems`` are
+    fields that could not be read and have no value here: the image can be used all the same.
     """
 
     raw: bytes
@@ -49,6 +51,8 @@ class ImageConfig(Record):
     stop_signal: str
     diff_ids: tuple[Digest, ...]
     history: tuple[History, ...]
+    os_features: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.raw)
@@ -64,7 +68,7 @@ class ImageConfig(Record):
     @property
     def platform(self) -> Platform:
         """What the image runs on, as the config says."""
-        return Platform(self.os, self.architecture, self.variant, self.os_version)
+        return Platform(self.os, self.architecture, self.variant, self.os_version, self.os_features)
 
     def layer_history(self, count: int) -> list[History]:
         """Return one entry for each of ``count`` layers, empty ones where history is short."""
@@ -73,31 +77,39 @@ class ImageConfig(Record):
 
 
 def parse_config(raw: bytes) -> ImageConfig:
-    """Read an image config; raises `InvalidDocument` with the path of the offending field."""
+    """Read an image config.
+
+    Platform and DiffIDs have to be right. Other fields of a wrong type are problems that the
+    config reports, since other tools pull such images. Raises `InvalidDocument` with the path of
+    the offending field.
+    """
     fields = load_object(raw, "the image config", max_depth=MAX_DEPTH)
     rootfs = fields.object("rootfs")
     if rootfs is None:
         raise InvalidDocument("is missing: invalid rootfs in image configuration", path="rootfs")
-    run = fields.object("config") or Fields({}, "config")
+    image = TolerantFields(fields)
+    run = image.object("config")
     return ImageConfig(
         raw=raw,
         os=fields.text("os"),
         architecture=fields.text("architecture"),
         variant=fields.text("variant"),
         os_version=fields.text("os.version"),
-        created=fields.text("created"),
-        author=fields.text("author"),
+        created=image.time("created"),
+        author=image.text("author"),
         user=run.text("User"),
         working_dir=run.text("WorkingDir"),
         env=env_of(run.texts("Env")),
-        entrypoint=_command(run, "Entrypoint"),
-        cmd=_command(run, "Cmd"),
+        entrypoint=run.command("Entrypoint"),
+        cmd=run.command("Cmd"),
         labels=run.text_map("Labels"),
-        exposed_ports=_keys(run, "ExposedPorts"),
-        volumes=_keys(run, "Volumes"),
+        exposed_ports=run.keys("ExposedPorts"),
+        volumes=run.keys("Volumes"),
         stop_signal=run.text("StopSignal"),
         diff_ids=_diff_ids(rootfs),
-        history=tuple(_history(entry) for entry in fields.objects("history")),
+        history=tuple(_history(entry) for entry in image.objects("history")),
+        os_features=tuple(image.texts("os.features")),
+        problems=tuple(image.problems),
     )
 
 
@@ -109,6 +121,7 @@ def read_platform(raw: bytes) -> Platform:
         fields.text("architecture"),
         fields.text("variant"),
         fields.text("os.version"),
+        tuple(TolerantFields(fields).texts("os.features")),
     )
 
 
@@ -137,23 +150,11 @@ def _diff_ids(rootfs: Fields) -> tuple[Digest, ...]:
     return tuple(found)
 
 
-def _history(entry: Fields) -> History:
+def _history(entry: TolerantFields) -> History:
     return History(
-        created=entry.text("created"),
+        created=entry.time("created"),
         created_by=entry.text("created_by"),
         author=entry.text("author"),
         comment=entry.text("comment"),
         empty_layer=entry.flag("empty_layer"),
     )
-
-
-def _command(run: Fields, key: str) -> tuple[str, ...] | None:
-    value: Any = run.value.get(key)
-    if isinstance(value, str):  # engines read a plain string as a list of one
-        return (value,)
-    return None if value is None else run.texts(key)
-
-
-def _keys(run: Fields, key: str) -> tuple[str, ...]:
-    found = run.object(key)
-    return () if found is None else tuple(found.value)

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from dray.errors import InvalidDocument
+from dray.model._fields import OutOfRange
 
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPED = re.compile('["\\\\\x00-\x1f<>&\u2028\u2029]')
@@ -45,6 +46,8 @@ def encode(value: Any) -> str:
             return "true" if value else "false"
         case int():
             return str(value)
+        case OutOfRange():
+            return value.text
         case dict():
             return "{" + ",".join(f"{quote(k)}:{encode(v)}" for k, v in value.items()) + "}"
         case list() | tuple():

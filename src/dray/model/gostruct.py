@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from dray.errors import InvalidDocument
 from dray.model import gotime
 from dray.model.gojson import sorted_map
+from dray.model.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,12 +53,17 @@ Struct = tuple[Field, ...]
 
 
 def decode(
-    struct: Struct, source: dict[str, Any], path: str = "", into: dict[str, Any] | None = None
+    struct: Struct,
+    source: dict[str, Any],
+    path: str = "",
+    into: dict[str, Any] | None = None,
+    problems: list[Problem] | None = None,
 ) -> dict[str, Any]:
     """Fill a struct from an object: keys match without regard to case, unknown ones do not.
 
     Later keys win over earlier ones for the same field, but objects add to what is there.
-    Raises `InvalidDocument` where Go does.
+    Raises `InvalidDocument` where Go does; with ``problems`` that is added to them, and the
+    field, or the one member of a map, has no value.
     """
     values: dict[str, Any] = {} if into is None else into
     names = {field.name: field for field in struct}
@@ -65,7 +71,13 @@ def decode(
         field = names.get(key) or _folded(struct, key)
         if field is not None:
             where = f"{path}.{key}" if path else key
-            _set(field, value, where, values)
+            try:
+                _set(field, value, where, values, problems)
+            except InvalidDocument as error:
+                if problems is None:
+                    raise
+                message = error.message.removeprefix(f"{error.path}: ")
+                problems.append(Problem(error.path, message))
     return values
 
 
@@ -80,7 +92,9 @@ def _fold(text: str) -> str:
     return "".join(c.lower() if c.isascii() else c for c in lowered)
 
 
-def _set(field: Field, value: Any, path: str, values: dict[str, Any]) -> None:
+def _set(
+    field: Field, value: Any, path: str, values: dict[str, Any], problems: list[Problem] | None
+) -> None:
     if value is None:
         # To what can be nil it is nil; to the rest it is nothing.
         if field.pointer or field.many or field.kind in _NIL:
@@ -88,10 +102,12 @@ def _set(field: Field, value: Any, path: str, values: dict[str, Any]) -> None:
         return
     before = values.get(field.name)
     if isinstance(field.kind, tuple) and field.many:
-        values[field.name] = _structs(field.kind, value, path)
+        values[field.name] = _structs(field.kind, value, path, problems)
     elif isinstance(field.kind, tuple):
-        values[field.name] = decode(field.kind, _object(value, path), path, before)
+        values[field.name] = decode(field.kind, _object(value, path), path, before, problems)
     else:
+        if problems is not None:
+            value = _without_others(field, value, path, problems)
         values[field.name] = _value(field.kind, value, path, before)
 
 
@@ -120,11 +136,36 @@ def _value(kind: Kind, value: Any, path: str, before: Any) -> Any:  # noqa: C901
     return _fail(path, f"expected {kind.value}")
 
 
-def _structs(struct: Struct, value: Any, path: str) -> list[dict[str, Any]]:
+def _without_others(field: Field, value: Any, path: str, problems: list[Problem]) -> Any:
+    """Take what is no string out of a map, or out of an environment; report it."""
+    if field.kind is Kind.MAP and isinstance(value, dict):
+        wrong = [f"{path}.{key}" for key, item in value.items() if not _is_text(item)]
+        kept: Any = {key: item for key, item in value.items() if _is_text(item)}
+    elif field.name == "Env" and isinstance(value, list):
+        wrong = [f"{path}[{place}]" for place, item in enumerate(value) if not _is_text(item)]
+        kept = [item for item in value if _is_text(item)]
+    else:
+        return value
+    problems.extend(Problem(place, "expected a string") for place in wrong)
+    return kept
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _structs(
+    struct: Struct, value: Any, path: str, problems: list[Problem] | None
+) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         _fail(path, "expected an array")
     return [
-        decode(struct, {} if item is None else _object(item, f"{path}[{place}]"))
+        decode(
+            struct,
+            {} if item is None else _object(item, f"{path}[{place}]"),
+            "" if problems is None else f"{path}[{place}]",
+            problems=problems,
+        )
         for place, item in enumerate(value)
     ]
 

@@ -13,6 +13,7 @@ from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.gostruct import Field, Kind, decode, encode
 from dray.model.manifest import Manifest
+from dray.model.problem import Problem
 from dray.model.record import Record
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Inspection(Record):
     ``layers`` run from the bottom up; schema1 gives neither their type nor their size.
     ``raw_config`` is the config as served, empty for schema1, which has none; ``raw_env``
     (``NAME=value``) and ``raw_labels`` are what it holds, None where it has no such field.
+    ``problems`` are fields of the config that could not be read and are not shown.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Inspection(Record):
     os: str
     layers: tuple[Descriptor, ...]
     raw_env: tuple[str, ...] | None
+    problems: tuple[Problem, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Inspection {self.name}@{self.digest} {self.os}/{self.architecture}>"
@@ -144,7 +147,8 @@ class Inspection(Record):
         The DiffIDs of a schema1 image are not known without its layers; they are empty.
         """
         if isinstance(self.manifest, Manifest):
-            return encode(OCI_IMAGE, decode(OCI_IMAGE, v1.load(self.raw_config, _CONFIG)))
+            source = v1.load(self.raw_config, _CONFIG)
+            return encode(OCI_IMAGE, decode(OCI_IMAGE, source, problems=[]))
         found = decode(OCI_IMAGE, v1.load(schema1_config(self.manifest)))
         made = [layer for layer in self.manifest.layers if not layer.throwaway]
         found["rootfs"]["diff_ids"] = [""] * len(made)
@@ -158,12 +162,16 @@ def inspection(
     config: bytes,
     repo_tags: tuple[str, ...] | None = (),
 ) -> Inspection:
-    """Read what an image's documents say; raises `InvalidDocument` where Go's decoder would."""
+    """Read what an image's documents say.
+
+    Raises `InvalidDocument` for a schema1 manifest where Go's decoder would.
+    """
+    problems: list[Problem] = []
     if isinstance(manifest, Manifest):
-        found = _facts(config, docker=".docker." in manifest.media_type)
+        found = _facts(config, problems, docker=".docker." in manifest.media_type)
         layers, tag = manifest.layers, ""
     else:
-        found = _facts(manifest.layers[0].v1_json, docker=True)
+        found = _facts(manifest.layers[0].v1_json, None, docker=True)
         layers = tuple(Descriptor("", layer.blob_sum) for layer in reversed(manifest.layers))
         tag = manifest.tag
     run = found.get("config", {})
@@ -181,6 +189,7 @@ def inspection(
         os=found.get("os", ""),
         layers=layers,
         raw_env=tuple(run["Env"]) if "Env" in run else None,
+        problems=tuple(problems),
     )
 
 
@@ -197,12 +206,14 @@ def schema1_config(manifest: Schema1) -> bytes:
     return v1.config_from_v1(manifest.layers[0].v1_json, [], history)
 
 
-def _facts(raw: bytes, *, docker: bool) -> dict[str, Any]:
+def _facts(raw: bytes, problems: list[Problem] | None, *, docker: bool) -> dict[str, Any]:
     """Read a config as docker's struct, or as OCI's and what docker adds to it."""
     source = v1.load(raw, _CONFIG)
     if docker:
-        return {"created": gotime.ZERO} | decode(v1.IMAGE_20_10, source)  # never a nil pointer
-    return decode(OCI_IMAGE, source) | decode(_DOCKERS, source)
+        found = decode(v1.IMAGE_20_10, source, problems=problems)
+        return {"created": gotime.ZERO} | found  # never a nil pointer
+    found = decode(OCI_IMAGE, source, problems=problems)
+    return found | decode(_DOCKERS, source, problems=problems)
 
 
 def _sizes(manifest: Manifest | Schema1, layers: Sequence[Descriptor]) -> list[int]:

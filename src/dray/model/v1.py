@@ -229,11 +229,12 @@ def saved_chain(config: bytes, diff_ids: Sequence[Digest]) -> list[tuple[str, by
     """Return id and version 1 JSON of each layer as engines since 1.10 save them.
 
     Bottom first. Below the top there is nothing but the date 1970; the top is the config as
-    engine 20.10's struct holds it, without the parent that the config itself may name.
+    engine 20.10's struct holds it, without the parent that the config itself may name and
+    without fields that the engine would refuse.
     """
     from dray.model.config import chain_ids
 
-    top = decode(_IN_CONFIG, load(config, "the image config"))
+    top = decode(_IN_CONFIG, load(config, "the image config"), problems=[])
     found: list[tuple[str, bytes]] = []
     parent = ""
     for place, chain_id in enumerate(chain_ids(diff_ids), 1):

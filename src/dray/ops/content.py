@@ -20,7 +20,7 @@ from dray.ops.platform_check import mismatch, stated_platform
 from dray.registry.repository import Repository
 from dray.store.images import ImageRecord
 from dray.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
-from dray.transfer.graph import check_layers, problems
+from dray.transfer.graph import check_layers, config_problems, problems
 from dray.transfer.progress import LayerProgress
 
 if TYPE_CHECKING:
@@ -232,9 +232,12 @@ class ContentPuller:
             LayerProgress(self._emitter),
             self._ranged,
         )
-        return copy.run(
-            lambda config: self._check_platform(selection, config.platform, wanted), self._cancel
-        )
+
+        def check(config: ImageConfig) -> None:
+            self._warn_once(config_problems(config.id, config.problems))
+            self._check_platform(selection, config.platform, wanted)
+
+        return copy.run(check, self._cancel)
 
     def _check_odd_diff_ids(self, config: ImageConfig, receipts: list[Receipt]) -> None:
         """Compare DiffIDs that are not sha256, which is what is computed on the way."""

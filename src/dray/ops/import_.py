@@ -234,7 +234,10 @@ def _fields(config: bytes) -> dict[str, object]:
 
 def _compare(config: bytes, diff_ids: list[Digest]) -> None:
     """Refuse a config whose rootfs is another than that of the layers."""
-    stated = list(parse_config(config).diff_ids)
+    parsed = parse_config(config)
+    for path, message, _ in parsed.problems:  # an image that is made here is to have none
+        raise InvalidDocument(message, path=path)
+    stated = list(parsed.diff_ids)
     if stated != diff_ids:
         found = " ".join(map(str, diff_ids)) or "none"
         raise InvalidDocument(

@@ -15,7 +15,7 @@ from dray.model.inspection import inspection
 from dray.model.reference import Reference
 from dray.ops.places import open_place, open_repository
 from dray.ops.reading import choose, read_config
-from dray.transfer.graph import problems
+from dray.transfer.graph import config_problems, problems
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -76,7 +76,11 @@ def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> 
         # As skopeo does it, a docker archive's image is called what the address calls it.
         name = address.reference.name if address.reference is not None else ""
         found = _allowed(listed, access, address) if tags else ()
-    return inspection(name, source.digest, chosen.manifest, config, found)
+    inspected = inspection(name, source.digest, chosen.manifest, config, found)
+    if chosen.config is not None:
+        for message in config_problems(chosen.config.digest, inspected.problems):
+            Emitter(access.listener, address.name).warn(message)
+    return inspected
 
 
 @contextlib.contextmanager

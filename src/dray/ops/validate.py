@@ -178,10 +178,13 @@ class _Run:
         if not self._read(manifest.config, at, raw.extend):
             return None
         try:
-            return parse_config(bytes(raw))
+            config = parse_config(bytes(raw))
         except InvalidDocument as error:
             self._error(f"{at} > {error.path}" if error.path else at, str(error))
             return None
+        for problem in config.problems:
+            self._error(f"{at} > {problem.path}", problem.message)
+        return config
 
     def _layer(self, layer: Descriptor, at: str) -> Digest | None:
         """Return a layer's DiffID; None where it cannot be read."""

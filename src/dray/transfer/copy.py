@@ -159,7 +159,8 @@ class ImageCopy:
 
     def _blob(self, descriptor: Descriptor, cancel: CancelToken, tell: OnRetry) -> Blob:
         if descriptor.data is not None:  # the manifest brought it along
-            return blob_of(descriptor, descriptor.data)
+            blob = blob_of(descriptor, descriptor.data)
+            return blob.replace(exact=descriptor is self._config_at)
         if descriptor is self._config_at:
             blob = resuming(self._source, descriptor, self._options.policy, cancel, tell)
             return blob.replace(exact=True)

@@ -11,10 +11,11 @@ from dray.model.manifest import Document, Index, Manifest
 from dray.model.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dray.model.digest import Digest
     from dray.model.platform import Platform
+    from dray.model.problem import Problem
     from dray.model.schema1 import Schema1
 
 MAX_NESTING = 8  # indexes within each other
@@ -76,6 +77,11 @@ def problems(selection: Selection) -> Iterator[str]:
                         f"{kind} {digest.short}…: the type of {entry.digest.short}… is "
                         f"{entry.media_type}, the document is {below[1].media_type}"
                     )
+
+
+def config_problems(config: Digest, found: Sequence[Problem]) -> Iterator[str]:
+    """Yield the faults of a config that do not prevent the use of its image."""
+    return (f"config {config.short}…: {problem}" for problem in found)
 
 
 def select(
