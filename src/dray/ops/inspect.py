@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dray.content.beside import beside
 from dray.content.events import Status
-from dray.errors import Denied, NotFound, Unauthorized
+from dray.errors import Denied, NotFound, RegistryError, Unauthorized
 from dray.model.address import Where
 from dray.model.inspection import inspection
 from dray.model.reference import Reference
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dray.ops.places import Access, Source
     from dray.ops.reading import Wanted
 
+_OK = 200
 _SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags
 
 
@@ -106,9 +107,12 @@ def _tags(
 def _allowed(
     listed: Callable[[], tuple[str, ...]], access: Access, address: Address
 ) -> tuple[str, ...] | None:
+    """Return the tags; with a warning None if the registry denies them or its list is broken."""
     try:
         return listed()
-    except _SILENT as error:
+    except (*_SILENT, RegistryError) as error:
+        if isinstance(error, RegistryError) and error.status != _OK:
+            raise
         Emitter(access.listener, address.name).warn(f"the tags cannot be listed ({error})")
         return None
 
