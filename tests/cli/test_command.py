@@ -126,6 +126,9 @@ def test_a_name_that_fails_keeps_no_other_from_being_pulled(dray: Dray, fake: Fa
         assert done.returncode == 3
         assert done.stdout.split() == [image.id for image in images]
         errors = [line for line in done.stderr.splitlines() if line.startswith("dray: ")]
+        if progress == "json":
+            events = [json.loads(line) for line in done.stderr.splitlines()]
+            errors = [f"dray: {e['message']}" for e in events if e["status"] == "error"]
         assert [error.partition(": not found")[0] for error in errors] == [
             f"dray: {name}" for name in names[1:3]
         ]
@@ -274,6 +277,7 @@ def test_progress_for_programs(dray: Dray, name: str, fake: FakeRegistry):
     done = dray("pull", "--progress=json", name)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert events.pop() == {"status": "success", "reference": "", "code": 0}
     events = [event for event in events if event["status"] != "summary"]
     for event in events:
         assert set(event) <= {
@@ -308,7 +312,8 @@ def test_quiet_leaves_warnings_in_every_form(dray: Dray, fake: FakeRegistry, for
     fake.add_image("odd", build_image(TARS[:1], architecture="s390x"), "t")
     done = dray("pull", "-q", "--progress", form, f"{fake.host}/odd:t")
     assert done.returncode == 0
-    (warning,) = done.stderr.splitlines()
+    warning, *last = done.stderr.splitlines()
+    assert [json.loads(line)["status"] for line in last] == ["success"] * (form == "json")
     said = json.loads(warning)["message"] if form == "json" else warning
     assert "the image is for linux/s390x" in said
     assert warning.startswith("{" if form == "json" else "Warning: ")

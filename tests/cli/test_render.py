@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.cli.render import age, clock, columns, describe, size, sizes, table
+from dray.cli.render import age, clock, columns, described, size, sizes, table
 from dray.errors import (
     Cancelled,
     DrayError,
@@ -21,6 +21,12 @@ from dray.testing import build_image, build_index, document
 from dray.transfer.graph import select
 
 QUICK = settings(max_examples=200, deadline=None)
+
+
+def describe(error: DrayError) -> str:
+    """Return an error as it is shown."""
+    message, lines = described(error)
+    return "\n".join([f"dray: {message}", *(f"  {line}" for line in lines)])
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,11 @@ def main() -> NoReturn:
 
         run()
     except KeyboardInterrupt:  # so early that nothing has been begun
-        sys.stderr.write("dray: interrupted\n")
-        sys.stderr.flush()
+        from dray.cli import messages
+
+        messages.begin(sys.argv[1:])
+        messages.tell_error("interrupted", [], 130)
+        messages.end(130)
         os._exit(130)
 
 

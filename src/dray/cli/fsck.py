@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dray.cli import render
-from dray.cli.main import DONE, FAILED, INTEGRITY, settings
+from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
+from dray.cli.outcome import DONE, FAILED, INTEGRITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dray.cli.main import DONE, failed, opened, settings
+from dray.cli.main import opened, settings
 from dray.cli.options import plain_client, schema1_option
+from dray.cli.outcome import DONE, failed
 from dray.cli.paths import Place
 
 if TYPE_CHECKING:

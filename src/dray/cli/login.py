@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from dray.cli.main import say, settings
+from dray.cli.main import settings
+from dray.cli.messages import say
 from dray.cli.options import ask_password, plain_client, print_request
 from dray.cli.paths import Place
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dray.cli.main import say
+from dray.cli.messages import say
 from dray.cli.options import plain_client
 from dray.cli.paths import Place
 

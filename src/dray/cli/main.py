@@ -1,9 +1,8 @@
-"""The command's frame: options for all subcommands, exit codes, errors as people see them."""
+"""The command's frame: its subcommands, and the options before them."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import sys
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import click
 
 from dray import __version__, errors
-from dray.cli import signals
+from dray.cli import messages, signals
+from dray.cli.outcome import DONE, INTERRUPTED, broken, failed, interrupted, leave, misused
 from dray.cli.paths import Place
-from dray.cli.render import describe
 from dray.model.record import Record
 
 if TYPE_CHECKING:
@@ -23,22 +22,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from dray.image import Store
-
-DONE, FAILED, USAGE, INTEGRITY, INTERRUPTED = 0, 1, 2, 5, 130
-
-# The first class that fits decides.
-_EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
-    (errors.InvalidReference, USAGE),
-    (errors.InvalidDigest, USAGE),
-    (errors.NotFound, 3),
-    (errors.Unauthorized, 4),
-    (errors.Denied, 4),
-    (errors.IntegrityError, INTEGRITY),
-    (errors.NetworkError, 6),
-    (errors.RateLimited, 6),
-    (errors.Cancelled, INTERRUPTED),
-    (errors.DrayError, FAILED),
-)
 
 _HELP_LINES = 24  # of help, besides the commands
 
@@ -134,7 +117,7 @@ class _Commands(click.Group):
         return name, command, _written_out(command, rest) if command else rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        signals.watch(lambda: _leave(_interrupted()), INTERRUPTED)
+        signals.watch(lambda: leave(interrupted()), INTERRUPTED)
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -203,22 +186,34 @@ def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> N
     ctx.obj = Settings(store, verbose, debug)
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit with the code that its outcome stands for."""
-    args = list(sys.argv[1:] if arguments is None else arguments)
-    signals.obey()
+def _run(args: list[str]) -> Any:
+    """Run a command and return what it returns; without arguments it may be a completion."""
     if not args:  # a shell may ask for completions, which click learns from a variable
         from dray.cli.completion import register
 
         register()
+        return cli.main(args, prog_name="dray", standalone_mode=False)
     try:
-        result = cli.main(args, prog_name="dray", standalone_mode=False)
+        # Not `cli.main`, which prints an empty line when it is interrupted.
+        with cli.make_context("dray", args) as context:
+            return cli.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with the code that its outcome stands for."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    messages.begin(args)
+    signals.obey()
+    try:
+        result = _run(args)
         code = result if isinstance(result, int) else DONE
         sys.stdout.flush()
     except (_InterruptedError, click.exceptions.Abort, KeyboardInterrupt):
-        code = _interrupted()
+        code = interrupted()
     except click.ClickException as error:
-        code = _usage(error, args)
+        code = misused(error, args)
     except errors.DrayError as error:
         code = failed(error, debug="--debug" in args)
     except (_ReaderGoneError, BrokenPipeError):
@@ -226,87 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except Exception as error:  # noqa: BLE001 - a defect of ours; people get a line all the same
-        code = _broken(error, debug="--debug" in args)
-    _leave(code)
-
-
-def _usage(error: click.ClickException, arguments: Sequence[str]) -> int:
-    context: click.Context | None = getattr(error, "ctx", None)
-    if error.format_message().startswith("Usage:"):  # nothing was asked for
-        say(error.format_message())
-        return USAGE
-    from dray.cli import hints
-
-    if isinstance(error, click.NoSuchOption):
-        say(f"dray: there is no option {error.option_name}")
-        found = hints.for_option(error.option_name, context)
-    else:
-        say(f"dray: {error.format_message()}")
-        found = hints.for_argument(context, arguments)
-    for hint in found:
-        say(f"  {hint}")
-    if context is not None and context.command_path:
-        say(f"  see `{context.command_path} --help`")
-    return USAGE
-
-
-def failed(error: errors.DrayError, *, debug: bool) -> int:
-    """Say what failed, and return the exit code that it stands for."""
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
-    say(describe(error))
-    if isinstance(error, errors.NetworkError) and (kept := _kept()):
-        say(f"  {kept}")
-    return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
-
-
-def _broken(error: Exception, *, debug: bool) -> int:
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
-    if isinstance(error, OSError):
-        closed = error.errno == errno.EBADF  # what `entry` puts in place of a closed stdout
-        reason = "standard output is closed" if closed else error.strerror or error
-        say(f"dray: cannot write the result: {reason}")
-    else:
-        say(f"dray: internal error: {type(error).__name__}: {error}")
-        say("  please report it with what --debug prints")
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED
-
-
-def _interrupted() -> int:
-    kept = _kept()
-    say(f"dray: interrupted; {kept}" if kept else "dray: interrupted")
-    return INTERRUPTED
-
-
-def _kept() -> str:
-    """Say what an interrupted transfer leaves for the next one."""
-    progress = sys.modules.get("dray.cli.progress")
-    return progress.kept() if progress is not None else ""
-
-
-def _leave(code: int) -> NoReturn:
-    """Exit at once.
-
-    Not waiting for threads, since one may be in a name lookup that nothing interrupts, and not
-    for the interpreter to take itself apart, which takes longer than many a command.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
-def say(text: str) -> None:
-    """Write a line for people."""
-    with contextlib.suppress(BrokenPipeError):
-        click.echo(text, err=True)
+        code = broken(error, debug="--debug" in args)
+    leave(code)
 
 
 def settings(ctx: click.Context) -> Settings:

@@ -6,8 +6,10 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dray.cli.main import DONE, failed, say, settings
+from dray.cli.main import settings
+from dray.cli.messages import say
 from dray.cli.options import make_client, meant_store, tell
+from dray.cli.outcome import DONE, failed
 from dray.errors import Cancelled, Denied, DrayError, NotFound, PlatformMismatch, Unauthorized
 from dray.model.address import Where
 from dray.model.record import Record
@@ -41,12 +43,20 @@ def wherever(client: Client, name: str, call: Callable[[str], T], kept: Store | 
         except PlatformMismatch:
             raise
         except (NotFound, Unauthorized, Denied) as error:
-            say(f"dray: {error}; trying the next registry")
+            say(f"dray: {error}; trying the next registry", "warning")
     return call(last.name)
 
 
-def one_by_one(ctx: click.Context, names: Sequence[str], call: Callable[[str], object]) -> int:
-    """Call with each name, whatever became of those before; return the first error's exit code."""
+def one_by_one(
+    ctx: click.Context,
+    names: Sequence[str],
+    call: Callable[[str], object],
+    called: Callable[[str], str] = str,
+) -> int:
+    """Call with each name, whatever became of those before; return the first error's exit code.
+
+    ``called`` says what events call a name.
+    """
     code = DONE
     for name in names:
         try:
@@ -54,7 +64,7 @@ def one_by_one(ctx: click.Context, names: Sequence[str], call: Callable[[str], o
         except Cancelled:
             raise
         except DrayError as error:
-            found = failed(error, debug=settings(ctx).debug)
+            found = failed(error, debug=settings(ctx).debug, reference=called(name))
             code = code or found
     return code
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dray.cli.main import say
+from dray.cli.messages import say
 from dray.cli.paths import Place
 from dray.cli.render import printable
 from dray.config import MAX_SPLIT, SCHEMA1, parse_rate
@@ -184,4 +184,4 @@ def print_request(exchange: Exchange) -> None:
     """Show a request that was answered."""
     limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
     text = f"> {exchange.method} {exchange.url} {exchange.status} "
-    say(printable(f"{text}{exchange.seconds * 1000:.0f} ms{limit}"))
+    say(printable(f"{text}{exchange.seconds * 1000:.0f} ms{limit}"), "request")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
+from dray.cli import messages
 from dray.cli.render import clock, printable, size, sizes
 from dray.content.events import Event, Status
 
@@ -216,8 +216,7 @@ class Plain:
 class Json:
     """One JSON object a line, as documented in docs/progress.md; warnings alone if ``quiet``."""
 
-    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
-        self._stream = stream
+    def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._reference = ""
         self._lock = threading.Lock()
@@ -229,16 +228,16 @@ class Json:
     def __call__(self, event: Event) -> None:
         """Take an event."""
         with self._lock:
+            if self._closed.is_set():
+                return  # an event that was late: the next name has begun, or the command has ended
             _tally.update(event)
             self._reference = event.reference
             if event.status is Status.WARNING or not self._quiet:
-                self._write(self._described(event))
+                status = event.status.name.lower()
+                messages.write(status, event.reference, **self._described(event))
 
     def _described(self, event: Event) -> dict[str, object]:
-        found: dict[str, object] = {
-            "status": event.status.name.lower(),
-            "reference": event.reference,
-        }
+        found: dict[str, object] = {}
         if event.digest is not None:
             found["digest"] = str(event.digest)
         if event.total is not None or event.current:
@@ -252,29 +251,24 @@ class Json:
     def _sum_up(self) -> None:
         while not self._closed.wait(SUMMARY):
             with self._lock:
-                if _tally.ended == len(_tally.layers):
+                if self._closed.is_set() or _tally.ended == len(_tally.layers):
                     continue
                 rate, left = _tally.rate(), _tally.left()
-                self._write(
-                    {
-                        "status": "summary",
-                        "reference": self._reference,
-                        "current": _tally.current,
-                        "total": _tally.total,
-                        "rate": round(rate),
-                        "seconds": None if left is None else round(left, 1),
-                        "layers": len(_tally.layers),
-                        "ended": _tally.ended,
-                    }
+                messages.write(
+                    "summary",
+                    self._reference,
+                    current=_tally.current,
+                    total=_tally.total,
+                    rate=round(rate),
+                    seconds=None if left is None else round(left, 1),
+                    layers=len(_tally.layers),
+                    ended=_tally.ended,
                 )
 
-    def _write(self, found: dict[str, object]) -> None:
-        self._stream.write(json.dumps(found) + "\n")
-        self._stream.flush()
-
     def close(self) -> None:
-        """Stop the summaries."""
-        self._closed.set()
+        """Stop the summaries, and let nothing follow what is told of the end."""
+        with self._lock:
+            self._closed.set()
 
 
 def view(form: str, *, quiet: bool) -> View:
@@ -284,7 +278,7 @@ def view(form: str, *, quiet: bool) -> View:
     """
     _tally.layers.clear()
     if form == "json":
-        return Json(sys.stderr, quiet=quiet)
+        return Json(quiet=quiet)
     if quiet:
         return Quiet()
     if form == "tty" or (form == "auto" and sys.stderr.isatty()):

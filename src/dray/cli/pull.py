@@ -97,7 +97,11 @@ def command(
                 sys.stdout.write(f"{image.id}\n")
                 sys.stdout.flush()
 
-    code = one_by_one(ctx, names, pull)
+    events = {
+        name: (reference if all_tags else reference.with_default_tag()).familiar
+        for name, reference in zip(names, references, strict=True)
+    }
+    code = one_by_one(ctx, names, pull, events.__getitem__)
     client.close()
     store.close()
     return code

@@ -115,15 +115,15 @@ def columns(titled: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield "\n".join(some) + "\n"
 
 
-def describe(error: DrayError) -> str:
-    """Return an error in one line, and below it what to try."""
-    lines = [f"dray: {error}"]
+def described(error: DrayError) -> tuple[str, list[str]]:
+    """Return an error in one line, and the lines below it: what is wrong where, what to try."""
+    lines = []
     if isinstance(error, InvalidReference) and error.text:
         text = _SECRET.sub(r"\1***@", error.text)
         position = max(0, error.position - len(error.text) + len(text))
-        lines += [f"  {text}", f"  {' ' * position}^"]
-    lines += [f"  {line}" for line in error.hint.splitlines()]
-    return "\n".join(printable(line) for line in lines)
+        lines += [text, f"{' ' * position}^"]
+    lines += error.hint.splitlines()
+    return printable(str(error)), [printable(line) for line in lines]
 
 
 def printable(text: str) -> str:

@@ -10,9 +10,10 @@ import click
 
 from dray.cli import render
 from dray.cli.completion import addresses
-from dray.cli.main import DONE, INTEGRITY, settings
+from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options
+from dray.cli.outcome import DONE, INTEGRITY
 
 EXAMPLES = """\b
 Examples:

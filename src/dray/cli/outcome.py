@@ -1,0 +1,109 @@
+"""How a command ends: exit codes, and errors as people see them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from dray import errors
+from dray.cli import messages
+from dray.cli.render import described, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DONE, FAILED, USAGE, INTEGRITY, INTERRUPTED = 0, 1, 2, 5, 130
+
+# The first class that fits decides.
+_EXIT_CODES: tuple[tuple[type[errors.DrayError], int], ...] = (
+    (errors.InvalidReference, USAGE),
+    (errors.InvalidDigest, USAGE),
+    (errors.NotFound, 3),
+    (errors.Unauthorized, 4),
+    (errors.Denied, 4),
+    (errors.IntegrityError, INTEGRITY),
+    (errors.NetworkError, 6),
+    (errors.RateLimited, 6),
+    (errors.Cancelled, INTERRUPTED),
+    (errors.DrayError, FAILED),
+)
+
+
+def misused(error: click.ClickException, arguments: Sequence[str]) -> int:
+    """Say what is wrong with a command line, and how it is put right."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    message = error.format_message()
+    if message.startswith("Usage:"):  # nothing was asked for
+        messages.say(message)
+        return USAGE
+    from dray.cli import hints
+
+    if isinstance(error, click.NoSuchOption):
+        message = f"there is no option {error.option_name}"
+        found = hints.for_option(error.option_name, context)
+    else:
+        found = hints.for_argument(context, arguments)
+    if context is not None and context.command_path:
+        found.append(f"see `{context.command_path} --help`")
+    messages.tell_error(message, found, USAGE, kind=type(error).__name__)
+    return USAGE
+
+
+def failed(error: errors.DrayError, *, debug: bool, reference: str = "") -> int:
+    """Say what failed, and return the exit code that it stands for."""
+    if debug:
+        messages.tell_traceback(error)
+    code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+    message, hints = described(error)
+    if isinstance(error, errors.NetworkError) and (kept := _kept()):
+        hints.append(kept)
+    kind = type(error).__name__
+    messages.tell_error(message, hints, code, kind=kind, reference=printable(reference))
+    return code
+
+
+def broken(error: Exception, *, debug: bool) -> int:
+    """Say that the result cannot be written, or that there is a defect."""
+    if debug:
+        messages.tell_traceback(error)
+    if isinstance(error, OSError):
+        closed = error.errno == errno.EBADF  # what `entry` puts in place of a closed stdout
+        reason = "standard output is closed" if closed else error.strerror or error
+        message, hints = f"cannot write the result: {reason}", []
+    else:
+        message = f"internal error: {type(error).__name__}: {error}"
+        hints = ["please report it with what --debug prints"]
+    messages.tell_error(message, hints, FAILED, kind=type(error).__name__)
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+
+
+def interrupted() -> int:
+    """Say that the command was interrupted, and what it leaves for the next one."""
+    kept = _kept()
+    messages.tell_error(f"interrupted; {kept}" if kept else "interrupted", [], INTERRUPTED)
+    return INTERRUPTED
+
+
+def _kept() -> str:
+    progress = sys.modules.get("dray.cli.progress")
+    return progress.kept() if progress is not None else ""
+
+
+def leave(code: int) -> NoReturn:
+    """Exit at once.
+
+    Not waiting for threads, since one may be in a name lookup that nothing interrupts, and not
+    for the interpreter to take itself apart, which takes longer than many a command.
+    """
+    messages.end(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
