@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dray import Client, Store, Unsupported
 from dray.testing import BuiltImage, Distribution, build_image, build_schema1, make_key, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from dray import Client
 
 TARS = [tar_layer({f"f{number}": b"x%d" % number * 500}) for number in range(3)]
 HISTORY = [
@@ -51,6 +50,18 @@ def convert(skopeo: Callable[..., str], registry: Distribution, built: BuiltImag
     plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
     skopeo("copy", "-q", *plain, "--format", "v2s1", source, target)
     return f"{registry.host}/app:{tag}-s1"
+
+
+def test_it_is_refused_before_layers_are_fetched(
+    registry: Distribution, store: Store, environment: dict[str, str], skopeo: Callable[..., str]
+):
+    name = convert(skopeo, registry, image("19.03.1"), "refused")
+    assert environment["DRAY_STORE"] == str(store.path)
+    registry.clear()
+    with Client(store=store, schema1="deny") as client, pytest.raises(Unsupported, match="schema1"):
+        client.pull(name)
+    assert not any("/blobs/" in path for _, path, _ in registry.requests())
+    assert store.images() == []
 
 
 # Both sides of 1.8.3, from where on engines kept the JSON as it was.

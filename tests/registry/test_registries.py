@@ -377,7 +377,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_the_first_main_file_counts(tree: Tree):
-    """SPEC: "the first of `$XDG_CONFIG_HOME/containers`, `/etc/containers`, `/usr/share/…`"."""
+    """The user's, else the system's, else the distribution's."""
     tree.put("usr/registries.conf", named("usr"))
     assert tree.leads() == "usr"
     etc = tree.put("etc/registries.conf", named("etc"))
@@ -393,7 +393,7 @@ def test_the_first_main_file_counts(tree: Tree):
 
 
 def test_drop_ins_of_all_directories_are_merged_by_base_name(tree: Tree):
-    """SPEC: "sorted by base name, the first directory's file winning among equal names"."""
+    """Of one name the file counts that is nearest to the user."""
     tree.put("user/registries.conf", named("main"))
     tree.put("usr/registries.conf.d/50.conf", named("usr-50"))
     assert tree.leads() == "usr-50"  # whichever the main file is
@@ -427,7 +427,7 @@ def test_a_drop_in_that_is_a_symbolic_link_is_not_read_and_a_warning_says_so(tre
     said: list[str] = []
     Hosts(tree.files).endpoints(Reference.parse("h.example/r"), warn=said.append)
     (warning,) = said
-    assert warning.startswith(f"{link}: a drop-in that is a symbolic link is not read")
+    assert warning == f"{link} is not read: drop-ins that are symbolic links have no effect"
     (tree.user / "registries.conf").symlink_to(target)  # a main file may be one
     assert tree.leads() == "linked"
     link.unlink()
@@ -471,9 +471,7 @@ def test_a_drop_in_may_unblock_what_another_file_blocks(tree: Tree):
 
 
 def test_a_named_file_replaces_all_but_the_last(tree: Tree):
-    """SPEC: "`CONTAINERS_REGISTRIES_CONF` and `--registries-conf` replace all of it,
-    `CONTAINERS_REGISTRIES_CONF_OVERRIDE` is read last".
-    """
+    """As `CONTAINERS_REGISTRIES_CONF` and its `_OVERRIDE` do."""
     tree.put("user/registries.conf", "broken [")
     tree.put("user/registries.conf.d/99.conf", "broken [")
     alone = tree.put("alone.conf", named("alone"))

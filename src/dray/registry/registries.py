@@ -136,8 +136,8 @@ def _drop_ins(directories: tuple[Path, ...], *, aliases: bool) -> Iterator[Setti
             file = directory / entry.name
             if entry.is_symlink():
                 if file.is_file():
-                    why = "a drop-in that is a symbolic link is not read, as by containers/image"
-                    yield _consulted(file, f"not read: {why}").replace(warnings=(f"{file}: {why}",))
+                    said = f"{file} is not read: drop-ins that are symbolic links have no effect"
+                    yield _consulted(file, "not read: a symbolic link").replace(warnings=(said,))
             elif entry.is_file():
                 winner = chosen.setdefault(entry.name, file)
                 if winner != file:
