@@ -31,16 +31,27 @@ ARROWS = {
     # The faces of the library. The platform of the host is a value of the model.
     "config": PURE,
     "parameters": PURE,
+    "calls": CORE | {"parameters"},
     "image": CORE | {"config", "parameters", "store", "ops"},
-    "connected": CORE | SIBLINGS | {"config", "parameters", "image", "ops"},
-    "reading": CORE | {"config", "parameters", "image", "connected", "ops"},
-    "configured": CORE | SIBLINGS | {"config", "parameters", "connected", "ops"},
+    "connected": CORE | SIBLINGS | {"calls", "config", "parameters", "image", "ops"},
+    "reading": CORE | {"calls", "config", "parameters", "image", "connected", "ops"},
+    "configured": CORE | SIBLINGS | {"calls", "config", "parameters", "connected", "ops"},
     "archiving": CORE
     | SIBLINGS
-    | {"config", "parameters", "image", "connected", "transfer", "ops"},
+    | {"calls", "config", "parameters", "image", "connected", "transfer", "ops"},
     "client": CORE
     | SIBLINGS
-    | {"config", "parameters", "image", "reading", "archiving", "configured", "transfer", "ops"},
+    | {
+        "calls",
+        "config",
+        "parameters",
+        "image",
+        "reading",
+        "archiving",
+        "configured",
+        "transfer",
+        "ops",
+    },
     "cli": CORE | {"cli", "client", "image", "config"},
     "testing": CORE | {"testing"},
     "__init__": set(),

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import dray
+from dray.calls import operation
 from dray.config import host_platform
 from dray.connected import Connected
 from dray.model.address import Address, Where
-from dray.model.arguments import checked
 from dray.model.platform import Platform
-from dray.parameters import RULES
 
 if TYPE_CHECKING:
     from dray.content.ports import Raw
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 class Archiving(Connected):
     """The calls of `dray.Client` that are about archives."""
 
-    @checked(RULES)
+    @operation
     def save(
         self,
         names: str | dray.Image | Sequence[str | dray.Image],
@@ -64,7 +63,7 @@ class Archiving(Connected):
             _finding(images, self._access(store, on_event, cancel)),
         )
 
-    @checked(RULES)
+    @operation
     def load(
         self,
         source: str | os.PathLike[str] | BinaryIO,
@@ -91,7 +90,6 @@ class Archiving(Connected):
         `UnsafeArchive`, `Unsupported`, `InvalidReference`, `StoreError` and `Cancelled`; then
         no name is changed.
         """
-        from dray.content.cancel import CancelToken
         from dray.content.events import ignore
         from dray.image import Image
         from dray.model.reference import Reference
@@ -112,7 +110,7 @@ class Archiving(Connected):
                 CopyOptions(jobs=self._transfers.jobs),
                 self._transfers.schema1,
             ),
-            cancel or CancelToken(),
+            self._calls.token(cancel),
             on_event or ignore,
         )
         for error in failures:
@@ -121,7 +119,7 @@ class Archiving(Connected):
             on_failure(error)
         return [Image(into, each.root, each.image) for each in loaded]
 
-    @checked(RULES)
+    @operation
     def import_(
         self,
         source: str | os.PathLike[str] | BinaryIO,

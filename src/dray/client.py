@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import dray
 from dray.archiving import Archiving
+from dray.calls import operation
 from dray.config import host_platform
 from dray.configured import Configured
 from dray.content.cancel import CancelToken
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 class Client(Reading, Archiving, Configured):
     """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
+
+    Closing it ends calls of other threads with `Cancelled`; a closed client takes no more.
 
     ``store`` is a `Store` or the path of one, here and in every call; without it the store is
     the one that the command uses.
@@ -44,7 +47,7 @@ class Client(Reading, Archiving, Configured):
     before they do anything; a wrong variable is a `ValueError` too.
     """
 
-    @checked(RULES)
+    @operation
     def pull(
         self,
         reference: str,
@@ -85,12 +88,12 @@ class Client(Reading, Archiving, Configured):
             self._pull_options(
                 self._asked_for(platform), all_platforms, verify_layers, verify_signatures
             ),
-            cancel or CancelToken(),
+            self._calls.token(cancel),
             on_event or ignore,
         )
         return _image(into, pulled)
 
-    @checked(RULES)
+    @operation
     def pull_all_tags(
         self,
         name: str,
@@ -117,12 +120,12 @@ class Client(Reading, Archiving, Configured):
             self._pull_options(
                 self._asked_for(platform), all_platforms, verify_layers, verify_signatures
             ),
-            cancel or CancelToken(),
+            self._calls.token(cancel),
             on_event or ignore,
         )
         return [_image(into, each) for each in pulled]
 
-    @checked(RULES)
+    @operation
     def validate(
         self,
         address: str,
@@ -150,7 +153,7 @@ class Client(Reading, Archiving, Configured):
         with open_place(Address.parse(address), access) as source:
             return validate(source, policy, access.cancel, retrying)
 
-    @checked(RULES)
+    @operation
     def repair(
         self,
         problems: Iterable[dray.types.Problem],
@@ -171,7 +174,7 @@ class Client(Reading, Archiving, Configured):
             self._meant(store),
             problems,
             self._pull_options(None, False, True, False),  # noqa: FBT003 - private, in order
-            cancel or CancelToken(),
+            self._calls.token(cancel),
             on_event or ignore,
         )
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dray
+from dray.calls import operation
 from dray.connected import Connected
-from dray.model.arguments import checked
-from dray.parameters import RULES
 
 if TYPE_CHECKING:
     from dray.ops.login import AuthFiles
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 class Configured(Connected):
     """A client with credentials to keep and reasons to give."""
 
-    @checked(RULES)
+    @operation
     def login(
         self,
         registry: str,
@@ -34,20 +33,19 @@ class Configured(Connected):
         the registry does not take them, and the errors of any request; then nothing is kept.
         ``on_warning`` is called with a line of text if the registry does not verify them.
         """
-        from dray.content.cancel import CancelToken
         from dray.ops.login import login
         from dray.registry.credentials import Credentials
 
         given = Credentials(username, password)
         session = self._make_session(given)
         try:
-            token, warn = cancel or CancelToken(), on_warning or _ignore
+            token, warn = self._calls.token(cancel), on_warning or _ignore
             return login(session, registry, given, self._auth_files(), token, warn)
         finally:
             session.close()
             self._renew()
 
-    @checked(RULES)
+    @operation
     def logout(
         self, registry: str, *, cancel: dray.CancelToken | None = None
     ) -> dray.types.LoggedOut:
@@ -56,14 +54,14 @@ class Configured(Connected):
         Tells where they were, and where there still are some. Raises `NotFound` if there are
         none at all, and `DrayError` if a helper or file fails; the others are asked all the same.
         """
-        from dray.content.cancel import CancelToken
         from dray.ops.login import logout
 
         try:
-            return logout(registry, self._auth_files(), cancel or CancelToken())
+            return logout(registry, self._auth_files(), self._calls.token(cancel))
         finally:
             self._renew()
 
+    @operation
     def logout_everywhere(self) -> list[str]:
         """Forget all that is in the file that `login` writes; return for which hosts."""
         from dray.ops.login import logout_everywhere
@@ -73,13 +71,16 @@ class Configured(Connected):
         finally:
             self._renew()
 
-    @checked(RULES)
+    @operation
     def meanings(self, name: str) -> tuple[dray.types.Meaning, ...]:
         """Return what a name on the command line stands for, in the order to try.
 
         Aliases and hosts to search come from registries.conf; all other methods complete names
         without a registry to docker.io. ``docker://`` does so too. Raises `InvalidReference`.
         """
+        return self._meanings(name)
+
+    def _meanings(self, name: str) -> tuple[dray.types.Meaning, ...]:
         from dray.model.address import Address, Where
         from dray.registry.hosts import Meaning
 
@@ -89,7 +90,7 @@ class Configured(Connected):
             return (Meaning(name, "as it is written"),)
         return self._connected().hosts.meanings(name)
 
-    @checked(RULES)
+    @operation
     def why(
         self, name: str, *, offline: bool = False, cancel: dray.CancelToken | None = None
     ) -> list[dray.types.Why]:
@@ -97,13 +98,12 @@ class Configured(Connected):
 
         The registry is asked what it says, with one HEAD for the manifest, unless ``offline``.
         """
-        from dray.content.cancel import CancelToken
         from dray.ops.why import why
 
-        session, token = self._connected(), cancel or CancelToken()
+        session, token = self._connected(), self._calls.token(cancel)
         return [
             why(session, meaning.name, meaning.source, token, offline=offline)
-            for meaning in self.meanings(name)
+            for meaning in self._meanings(name)
         ]
 
     def _auth_files(self) -> AuthFiles:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 import dray
+from dray.calls import Calls
 from dray.config import SPLIT, Config, Transfers, default_platform
 from dray.model.arguments import checked
 from dray.parameters import RULES
@@ -65,10 +66,12 @@ class Connected:
         self._registries_conf = None if registries_conf is None else Path(registries_conf)
         self._foreign = foreign
         self._on_request = on_request
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._calls = Calls()
         self._session: Session | None = None
 
     def __enter__(self) -> Self:
+        self._calls.check()
         return self
 
     def __exit__(
@@ -84,10 +87,17 @@ class Connected:
         raise TypeError("a dray.Client cannot be pickled or copied: make one in each process")
 
     def close(self) -> None:
-        """Close all connections; a further call opens new ones."""
+        """End all calls that are running and close all connections. Idempotent.
+
+        The calls end with `Cancelled`, and so does reading from a blob. A further call raises
+        `RuntimeError`. Images and stores that the client has returned stay usable.
+        """
+        ended = self._calls.end()
         with self._lock:
             if self._session is not None:
                 self._session.close()
+            if not ended:
+                return  # a call that was left behind may be using the stores
             own = [self._store] if self._own_store and self._store is not None else []
             for store in (*own, *self._stores.values()):
                 store.close()  # which opens again if its images are asked for more
@@ -127,7 +137,6 @@ class Connected:
         cancel: dray.CancelToken | None,
     ) -> Access:
         """Return what it takes to open any address."""
-        from dray.content.cancel import CancelToken
         from dray.content.events import ignore
         from dray.ops.places import Access
 
@@ -135,7 +144,7 @@ class Connected:
             image = self._meant(store).get(name)
             return image.store, image.root, image.record.manifest
 
-        return Access(self._connected, stored, on_event or ignore, cancel or CancelToken())
+        return Access(self._connected, stored, on_event or ignore, self._calls.token(cancel))
 
     def _connected(self) -> Session:
         with self._lock:

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import dray
+from dray.calls import operation
 from dray.config import host_platform
 from dray.connected import Connected
 from dray.content.events import Event
-from dray.model.arguments import checked
 from dray.model.platform import Platform
-from dray.parameters import RULES
 
 if TYPE_CHECKING:
     from dray.ops.reading import Wanted
@@ -32,7 +31,7 @@ class Reading(Connected):
     `StoreError` and `Cancelled`.
     """
 
-    @checked(RULES)
+    @operation
     def inspect(
         self,
         address: str,
@@ -54,7 +53,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return inspect(Address.parse(address), access, self._wanted(platform), tags=tags)
 
-    @checked(RULES)
+    @operation
     def platforms(
         self,
         address: str,
@@ -70,7 +69,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return platforms(Address.parse(address), access, self._transfers.jobs)
 
-    @checked(RULES)
+    @operation
     def tags(
         self,
         name: str,
@@ -96,7 +95,7 @@ class Reading(Connected):
         reference = Reference.parse_name(name.removeprefix("docker://"))
         return select_tags(open_repository(reference, access).tags(), matching, order)
 
-    @checked(RULES)
+    @operation
     def digest(
         self,
         address: str,
@@ -113,7 +112,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return digest(Address.parse(address), access, self._wanted(platform))
 
-    @checked(RULES)
+    @operation
     def manifest(
         self,
         address: str,
@@ -133,7 +132,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return document(Address.parse(address), access, self._wanted(platform))[1]
 
-    @checked(RULES)
+    @operation
     def config(
         self,
         address: str,
@@ -153,7 +152,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return config(Address.parse(address), access, self._wanted(platform))
 
-    @checked(RULES)
+    @operation
     def raw_config(
         self,
         address: str,
@@ -173,7 +172,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return raw_config(Address.parse(address), access, self._wanted(platform))
 
-    @checked(RULES)
+    @operation
     def history(
         self,
         address: str,
@@ -193,7 +192,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return steps(Address.parse(address, bare=Where.ANY), access, self._wanted(platform))
 
-    @checked(RULES)
+    @operation
     def referrers(
         self,
         address: str,
@@ -211,7 +210,7 @@ class Reading(Connected):
         access = self._access(store, on_event, cancel)
         return referrers(Address.parse(address), access, self._wanted(platform), artifact_type)
 
-    @checked(RULES)
+    @operation
     def blob(
         self,
         address: str,

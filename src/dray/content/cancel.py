@@ -39,7 +39,7 @@ class CancelToken:
 
     def check(self) -> None:
         """Raise `Cancelled` if somebody asked to stop."""
-        if self._cancelled:
+        if self.cancelled:
             raise Cancelled
 
     def sleep(self, seconds: float) -> None:
@@ -82,3 +82,38 @@ class CancelToken:
         token = CancelToken()
         with self.waking(token.cancel):
             yield token
+
+
+class JoinedToken(CancelToken):
+    """A token that is cancelled with any of its parents, and can be by itself.
+
+    It registers nothing with its parents but while something waits, so it needs no clean-up.
+    """
+
+    def __init__(self, *parents: CancelToken) -> None:
+        super().__init__()
+        self._parents = parents
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this token or one of its parents was cancelled."""
+        return self._cancelled or any(parent.cancelled for parent in self._parents)
+
+    def on_cancel(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Register ``wake`` with this token and its parents; it is called once at most."""
+        left = [wake]
+
+        def once() -> None:
+            try:
+                found = left.pop()
+            except IndexError:  # another of the tokens has been cancelled too
+                return
+            found()
+
+        forget = [super().on_cancel(once), *(each.on_cancel(once) for each in self._parents)]
+
+        def forget_all() -> None:
+            for each in forget:
+                each()
+
+        return forget_all

@@ -1,0 +1,211 @@
+"""Closing a client ends what runs, and a closed client says that it is."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import inspect
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from walking import functions_of
+
+import dray
+from dray.testing import (
+    Delay,
+    FakeRegistry,
+    Fault,
+    Stall,
+    build_image,
+    pseudo_random_files,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("environment")
+IMAGE = build_image([tar_layer(pseudo_random_files(n, 300_000, 2)) for n in range(3)])
+PATIENCE = 20.0
+LONG = 600.0  # seconds that a call waits for an answer if nothing ends it
+CALLS = [
+    *("pull", "pull_all_tags", "validate", "inspect", "platforms", "tags", "digest", "manifest"),
+    *("config", "history", "referrers", "save", "login", "why"),
+]
+
+
+def begin(client: dray.Client, name: str, call: str, directory: Path) -> Any:
+    address = name if call not in {"tags", "pull_all_tags"} else name.removesuffix(":t")
+    match call:
+        case "save":
+            return client.save(f"docker://{name}", directory / "a.tar")
+        case "login":
+            return client.login(name.partition("/")[0], "me", "secret")
+        case _:
+            return getattr(client, call)(address)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_closing_ends_a_call_of_another_thread(fake: FakeRegistry, tmp_path: Path, call: str):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Delay(3600)))
+    client = dray.Client(store=tmp_path / "store", timeout=LONG)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(begin, client, f"{fake.host}/app:t", call, tmp_path)
+        while not fake.requests:
+            time.sleep(0.01)
+        client.close()
+        with pytest.raises(dray.Cancelled):
+            answer.result(PATIENCE)
+
+
+def test_closing_ends_the_download_of_layers(fake: FakeRegistry, tmp_path: Path):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Stall(after=1000), path="/blobs/", times=3))
+    begun = threading.Event()
+
+    def listen(event: dray.Event) -> None:
+        if event.status is dray.Status.DOWNLOADING:
+            begun.set()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with dray.Client(store=tmp_path / "store", timeout=LONG) as client:
+            answer = pool.submit(client.pull, f"{fake.host}/app:t", on_event=listen)
+            assert begun.wait(PATIENCE)
+        with pytest.raises(dray.Cancelled):
+            answer.result(PATIENCE)
+    with dray.Client(store=tmp_path / "store") as client:
+        assert client.pull(f"{fake.host}/app:t").id == IMAGE.id
+
+
+def test_closing_ends_a_crowd_and_nothing_else_is_raised(fake: FakeRegistry, tmp_path: Path):
+    for number in range(8):
+        fake.add_image(f"app{number}", build_image([tar_layer({"a": b"%d" % number})]), "t")
+    client = dray.Client(store=tmp_path / "store")
+    done = threading.Semaphore(0)
+
+    def pull(number: int) -> None:
+        client.pull(f"{fake.host}/app{number % 8}:t", store=tmp_path / f"store{number % 3}")
+        done.release()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(pull, number) for number in range(200)]
+        for _ in range(10):
+            assert done.acquire(timeout=PATIENCE)
+        client.close()
+        kinds = {type(answer.exception(PATIENCE)) for answer in answers}
+    assert kinds <= {type(None), dray.Cancelled, RuntimeError}
+
+
+def test_a_blob_that_is_read_ends_with_its_client(fake: FakeRegistry):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Stall(after=1000), path="/blobs/"))
+    client = dray.Client(timeout=LONG)
+    digest = dray.Digest(IMAGE.layers[0].digest)
+    with client.blob(f"{fake.host}/app", digest) as blob:
+        threading.Timer(0.3, client.close).start()
+        with pytest.raises(dray.Cancelled):
+            blob.read()
+
+
+def test_closing_from_a_callback_ends_the_call(fake: FakeRegistry):
+    fake.add_image("app", IMAGE, "t")
+    client = dray.Client()
+    with pytest.raises(dray.Cancelled):
+        client.pull(f"{fake.host}/app:t", on_event=lambda _event: client.close())
+    client = dray.Client(on_request=lambda _exchange: client.close())
+    with pytest.raises(dray.Cancelled):
+        client.pull(f"{fake.host}/app:t")
+
+
+def test_the_token_of_the_caller_is_left_alone(fake: FakeRegistry, tmp_path: Path):
+    fake.add_image("app", IMAGE, "t")
+    cancel = dray.CancelToken()
+    with dray.Client(store=tmp_path / "one") as client:
+        client.pull(f"{fake.host}/app:t", cancel=cancel)
+    assert not cancel.cancelled
+    assert not cancel._wakers  # noqa: SLF001 - nothing is left behind in it
+    cancel.cancel()
+    with dray.Client(store=tmp_path / "two") as client, pytest.raises(dray.Cancelled):
+        client.pull(f"{fake.host}/app:t", cancel=cancel)
+
+
+def methods() -> list[str]:
+    names = {function.__name__ for function in functions_of(dray.Client)}
+    return sorted(names - {"__init__", "close", "store"})
+
+
+@pytest.mark.parametrize("name", methods())
+def test_a_closed_client_says_that_it_is(fake: FakeRegistry, tmp_path: Path, name: str):
+    client = dray.Client(store=tmp_path / "store")
+    client.close()
+    client.close()
+    call = getattr(client, name)
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(call).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+    given: dict[str, Any] = dict.fromkeys(needed, f"{fake.host}/app:t")
+    if name == "repair":
+        given = {"problems": []}
+    with pytest.raises(RuntimeError, match=r"this dray\.Client is closed: make a new one"):
+        call(**given)
+    assert not fake.requests
+
+
+def test_a_closed_client_cannot_be_entered():
+    client = dray.Client()
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"), client:
+        pass
+
+
+def test_images_outlive_their_client(fake: FakeRegistry, tmp_path: Path):
+    fake.add_image("app", IMAGE, "t")
+    with dray.Client(store=tmp_path / "store") as client:
+        image = client.pull(f"{fake.host}/app:t")
+    assert image.config.id == IMAGE.id
+    assert image.store.get(f"{fake.host}/app:t") == image
+    assert client.store.images() == [image]
+
+
+PROGRAM = """
+import sys, threading, time
+import dray
+
+def pull():
+    try:
+        client.pull(sys.argv[1])
+    except dray.Cancelled:
+        print("cancelled", flush=True)
+
+client = dray.Client(store=sys.argv[2])
+begun = threading.Event()
+threading.Thread(target=pull, daemon={daemon}).start()
+time.sleep(1)
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("daemon", "end", "said"),
+    [
+        (True, "", ""),
+        (False, "client.close()", "cancelled"),
+        (False, "with client: pass", "cancelled"),
+        (True, "client.close(); time.sleep(0.5)", "cancelled"),
+    ],
+)
+def test_the_interpreter_ends(
+    fake: FakeRegistry, tmp_path: Path, end: str, said: str, *, daemon: bool
+):
+    fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Stall(after=1000), path="/blobs/", times=100))
+    program = PROGRAM.format(daemon=daemon, end=end)
+    command = [sys.executable, "-c", program, f"{fake.host}/app:t", tmp_path / "store"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, said, "")
