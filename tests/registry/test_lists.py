@@ -134,10 +134,11 @@ def test_a_page_that_breaks_is_read_again(client: Client):
 @pytest.mark.parametrize("link", ["nonsense", "<?>; rel=next"])
 def test_an_image_is_inspected_though_the_list_is_broken(client: Client, link: str):
     heard: list[object] = []
-    with Scripted(
-        lambda request: tags("t", link=link) if "/tags/" in request.path else None
-    ) as fake:
-        shown = client.inspect(f"{fake.host}/app:t", platform="linux/amd64", on_event=heard.append)
+    page = tags("t", link=link)
+    with Scripted(lambda request: page if "/tags/" in request.path else None) as fake:
+        shown = client.inspect(
+            f"{fake.host}/app:t", platform="linux/amd64", tags=True, on_event=heard.append
+        )
     assert str(shown.digest) == INDEX.digest
     assert shown.repo_tags is None
     assert any("the tags cannot be listed" in str(event) for event in heard)
