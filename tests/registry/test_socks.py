@@ -324,6 +324,20 @@ def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: st
     assert SECRET not in str(caught.value) + caught.value.hint
 
 
+def test_a_silent_proxy_is_given_up_and_named(dray: Dray):
+    with SilentPort() as port:
+        env = {"ALL_PROXY": f"socks5h://me:{SECRET}@{port.host}"}
+        arguments = ("--timeout", "0.5", "--retries", "1", "h.test/app:t")
+        done = dray("digest", *arguments, env=env)
+        assert done.returncode == 6
+        said, hint = done.stderr.splitlines()
+        named = f"the proxy socks5h://{port.host}"
+        assert said == f"dray: h.test: {named}: no answer within the time-out"
+        assert "ALL_PROXY" in hint
+        debug = dray("--debug", "digest", *arguments, env=env)
+        assert SECRET not in done.stderr + debug.stderr
+
+
 def test_a_host_whose_name_is_too_long(patient: Callable[..., Transport]):
     with SocksProxy({}) as proxy:
         transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
