@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import dray
 from dray.calls import operation
-from dray.config import host_platform
+from dray.config import MAX_EPOCH, host_platform, source_date_epoch
 from dray.connected import Connected
 from dray.model.address import Address, Where
 from dray.model.platform import Platform
@@ -128,6 +128,9 @@ class Archiving(Connected):
         config: bytes | None = None,
         parent: str | None = None,
         platform: str | Platform | None = None,
+        changes: Sequence[str] = (),
+        message: str = "",
+        created: int | None = None,
         store: dray.types.StoreOrPath | None = None,
         on_event: Callable[[dray.Event], None] | None = None,
         cancel: dray.CancelToken | None = None,
@@ -141,6 +144,11 @@ class Archiving(Connected):
         ``platform`` is what the image is for, this machine's by default; with ``parent`` it
         chooses the image of an index. What ``config`` says counts instead, so beside it a
         platform without a parent is a `ValueError`.
+        ``changes`` are instructions of a Dockerfile, as for `docker import --change`; they are
+        made to the parent's settings. ``message`` is the comment in the history. Neither goes
+        with ``config`` (`ValueError`). ``created`` is when the image was made, in seconds since
+        1970; files of a directory that are younger get this time too. Without it,
+        ``SOURCE_DATE_EPOCH`` counts, else the present.
         ``reference`` gets ``latest`` where it has no tag, and may not have a digest.
 
         Raises `IntegrityError` for what is no tar, `InvalidDocument`, `InvalidReference`,
@@ -152,6 +160,10 @@ class Archiving(Connected):
 
         if platform is not None and config is not None and parent is None:
             raise ValueError("a config says itself which platform its image is for")
+        if config is not None and (changes or message):
+            raise ValueError("a config is kept as it is: it takes no changes and no message")
+        if created is not None and not 0 <= created <= MAX_EPOCH:
+            raise ValueError(f"created is {created}, expected seconds since 1970")
         if config is None or parent is not None:
             platform = self._asked_for(platform)
         host, into = host_platform(), self._meant(store)
@@ -166,6 +178,9 @@ class Archiving(Connected):
                 config=config,
                 parent=None if parent is None else Address.parse(parent, bare=Where.STORE),
                 schema1=self._transfers.schema1,
+                changes=tuple(changes),
+                message=message,
+                epoch=source_date_epoch() if created is None else created,
             ),
             self._access(store, on_event, cancel),
         )

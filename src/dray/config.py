@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_SPLIT = 16  # connections for one blob: more is unkind to registries
 SPLIT = 4  # connections for a large blob where nobody says how many
+MAX_EPOCH = 253402300799  # seconds from 1970 to the end of the year 9999
 SCHEMA1 = ("allow", "deny")
 
 _SYSTEM = Path("/etc")
@@ -173,6 +174,19 @@ def default_platform(env: Mapping[str, str] | None = None) -> str | None:
                 raise ValueError(f"{variable} is {text!r}: {error.message}") from None
             return text
     return None
+
+
+def source_date_epoch(env: Mapping[str, str] | None = None) -> int | None:
+    """Return the seconds since 1970 that ``SOURCE_DATE_EPOCH`` holds; None where it is not set.
+
+    Raises `ValueError` that names the variable.
+    """
+    text = (os.environ if env is None else env).get("SOURCE_DATE_EPOCH", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= MAX_EPOCH):
+        raise ValueError(f"SOURCE_DATE_EPOCH is {text[:80]!r}: expected seconds since 1970")
+    return int(text)
 
 
 def parse_rate(text: str) -> float:

@@ -3,7 +3,7 @@
 ::
 
     DrayError
-    ├── InvalidReference     a name, platform, filter or template that does not parse
+    ├── InvalidReference     a name, platform, filter, template or change that does not parse
     ├── InvalidDigest        a digest that is not ``algorithm:hex``
     ├── InvalidDocument      a manifest, index or config that breaks its format's rules
     ├── NotFound             the registry, the store or the archive has no such thing

@@ -50,7 +50,11 @@ RULES = {
     "authfile": _PATH,
     "before": TEXT,
     "cancel": Rule("a dray.CancelToken", lambda value: isinstance(value, dray.CancelToken)),
+    "changes": Rule(
+        "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
+    ),
     "config": instance("bytes", bytes),
+    "created": INTEGER,
     "credentials": Rule("a pair of str, the user and the password", _is_list, _is_pair),
     "dangling": FLAG,
     "digest": TEXT,
@@ -69,6 +73,7 @@ RULES = {
     "limit_rate": NUMBER,
     "limits": Rule("dray.types.Limits", lambda value: isinstance(value, dray.types.Limits)),
     "matching": TEXT,
+    "message": TEXT,
     "name": TEXT,
     "names": Rule(
         "a str, a dray.Image or a list of these",

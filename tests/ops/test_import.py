@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -345,3 +345,112 @@ def test_what_is_imported_can_be_unpacked_by_tar(client: Client, tmp_path: Path)
     image = client.import_(tmp_path / "tree")
     with tarfile.open(fileobj=io.BytesIO(image.layers[0].open().read())) as tar:
         assert tar.getnames() == ["file"]
+
+
+# Settings, comments and times
+
+
+def config_of(image: dray.Image) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(image.config.raw)
+    return found
+
+
+def test_changes_and_a_message(client: Client):
+    image = client.import_(
+        io.BytesIO(TAR), "mine", changes=['CMD ["sh"]', "ENV A=b"], message="from a backup"
+    )
+    config = config_of(image)
+    assert config["config"] == {"Cmd": ["sh"], "Env": ["A=b"]}
+    assert config["comment"] == config["history"][0]["comment"] == "from a backup"
+    plain = config_of(client.import_(io.BytesIO(TAR), "plain"))
+    assert (plain["config"], plain["history"][0]["comment"]) == ({}, "imported")
+    assert "comment" not in plain
+
+
+def test_changes_of_a_parent(fake: FakeRegistry, client: Client):
+    below = build_image([tar_layer({"a": b"a"})], cmd=["sh"], env=["A=1"], labels={"k": "<"})
+    fake.add_image("app", below, "v1")
+    parent = f"docker://{fake.host}/app:v1"
+    image = good(client.import_(io.BytesIO(TAR), parent=parent, changes=["ENV B=$A"]))
+    assert config_of(image)["config"] == {
+        "Cmd": ["sh"],
+        "Env": ["A=1", "B=1"],
+        "Labels": {"k": "<"},
+    }
+
+
+@pytest.mark.parametrize("change", ["RUN x", "", "ENV A", "CMD [1]"])
+def test_a_change_that_does_not_parse(dray: Dray, tmp_path: Path, change: str):
+    (tmp_path / "tar").write_bytes(TAR)
+    done = dray("import", "--change", change, str(tmp_path / "tar"), "mine")
+    assert (done.returncode, done.stdout) == (2, "")
+    first = done.stderr.splitlines()[0]
+    assert first.startswith(f"dray: the change {change!r}: ")
+    assert dray("images", "-q").stdout == ""
+    assert not list((tmp_path / "store").rglob("blobs/*/*"))
+
+
+def test_a_config_takes_no_changes(client: Client, dray: Dray, tmp_path: Path):
+    for options in ({"changes": ["USER me"]}, {"message": "x"}):
+        with pytest.raises(ValueError, match="takes no changes and no message"):
+            client.import_(io.BytesIO(TAR), config=b"{}", **options)  # type: ignore[arg-type]
+    (tmp_path / "config").write_text("{}")
+    done = dray("import", "--config", str(tmp_path / "config"), "-c", "USER me", "-", given="x")
+    assert done.returncode == 2
+    assert "--change" in done.stderr.splitlines()[0]
+
+
+def test_a_date_makes_the_same_image_each_time(
+    client: Client, tmp_path: Path, environment: dict[str, str]
+):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name, when in (("old", 1_000_000), ("young", 2_000_000_000)):
+        (tree / name).write_bytes(b"x")
+        os.utime(tree / name, (when, when))
+    ids = []
+    for turn in range(2):
+        os.utime(tree, (1_800_000_000 + turn, 1_800_000_000 + turn))
+        (tree / "young").touch()
+        done = subprocess.run(
+            [sys.executable, "-m", "dray", "import", "-c", "USER me", str(tree), f"mine:{turn}"],
+            env={**environment, "SOURCE_DATE_EPOCH": "1700000000"},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        ids.append(done.stdout)
+    assert ids[0] == ids[1]
+    image = client.store.get("mine:0")
+    assert image.created == "2023-11-14T22:13:20Z"
+    assert config_of(image)["history"][0]["created"] == image.created
+    with image.layers[0].open_tar() as tar:
+        assert {member.name: member.mtime for member in tar} == {
+            "old": 1_000_000,
+            "young": 1_700_000_000,
+        }
+    made = client.import_(tree, changes=["USER me"], created=1_700_000_000)
+    assert f"{made.id}\n" == ids[0]
+    assert client.import_(io.BytesIO(TAR), created=0).created == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("epoch", ["x", "-1", "1.5", "9" * 30, "253402300800"])
+def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch: str):
+    (tmp_path / "tar").write_bytes(TAR)
+    done = subprocess.run(
+        [sys.executable, "-m", "dray", "import", str(tmp_path / "tar")],
+        env={**environment, "SOURCE_DATE_EPOCH": epoch},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("dray: SOURCE_DATE_EPOCH is ")
+
+
+def test_a_time_that_is_none(client: Client):
+    for created in (-1, 253402300800):
+        with pytest.raises(ValueError, match="expected seconds since 1970"):
+            client.import_(io.BytesIO(TAR), created=created)

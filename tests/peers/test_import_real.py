@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -69,8 +70,38 @@ def test_podman_unpacks_it_and_saves_it_again(
     imported(client, tree, tmp_path, options)
     client.save("mine:1", tmp_path / "mine.tar")
     podman("load", "--quiet", "--input", tmp_path / "mine.tar")
-    image = podman("images", "--quiet", "--no-trunc").split()[0]
-    assert image == str(client.store.get("mine:1").id)
+    image = podman("inspect", "--format", "{{.Id}}", "docker.io/library/mine:1").strip()
+    assert f"sha256:{image}" == str(client.store.get("mine:1").id)
     podman("save", "--quiet", "--format", "oci-dir", "--output", tmp_path / "again", image)
     report = client.validate(f"oci:{tmp_path / 'again'}")
     assert [found for found in report.findings if found.error] == []
+    podman("rmi", "--force", image)
+
+
+@pytest.mark.peer("tar", "podman")
+def test_podman_import_agrees(client: Client, podman: Peer, tree: Path, tmp_path: Path):
+    """The same settings make the same config, as far as podman has them."""
+    with (tmp_path / "tree.tar").open("wb") as file:
+        subprocess.run(["tar", "-C", tree, "-c", "."], stdout=file, check=True)
+    changes = [
+        'CMD ["/bin/app", "--flag"]',
+        "ENTRYPOINT /bin/entry with words",
+        "ENV KEY=value",
+        "EXPOSE 8080",
+        "LABEL name=text",
+        "STOPSIGNAL 2",  # podman keeps numbers, docker what was given
+        "USER 1000:1000",
+        "VOLUME /data",
+        "WORKDIR /srv",
+    ]
+    given = [word for change in changes for word in ("--change", change)]
+    podman("import", "--quiet", *given, "--message", "a note", tmp_path / "tree.tar", "theirs:1")
+    theirs = json.loads(podman("inspect", "localhost/theirs:1"))[0]
+    ours = client.import_(tmp_path / "tree.tar", "ours:1", changes=changes, message="a note")
+    config = json.loads(ours.config.raw)
+    for key in ("Cmd", "Entrypoint", "Labels", "User", "Volumes", "WorkingDir", "StopSignal"):
+        assert config["config"][key] == theirs["Config"][key]
+    assert config["config"]["ExposedPorts"] == theirs["Config"]["ExposedPorts"]
+    assert "KEY=value" in theirs["Config"]["Env"]
+    assert config["config"]["Env"] == ["KEY=value"]
+    assert config["history"][0]["comment"] == theirs["History"][0]["comment"] == "a note"

@@ -18,6 +18,7 @@ EXAMPLES = """\b
 Examples:
   dray import rootfs.tar.gz mine:1
   tar -C rootfs -c . | dray import - mine:1
+  dray import -c 'CMD ["/bin/app"]' -c 'ENV MODE=production' ./tree mine:3
   dray import --parent alpine --config config.json ./tree mine:2
 """
 
@@ -41,6 +42,15 @@ Examples:
     metavar="OS[/ARCH[/VARIANT]]",
     help="Instead of this machine's (DRAY_PLATFORM).",
 )
+@click.option(
+    "-c",
+    "--change",
+    "changes",
+    multiple=True,
+    metavar="INSTRUCTION",
+    help="An instruction of a Dockerfile to apply, such as 'CMD [\"sh\"]'; repeatable.",
+)
+@click.option("-m", "--message", metavar="TEXT", help="The comment in the history.")
 @schema1_option
 @registry_options
 @click.pass_context
@@ -52,6 +62,8 @@ def command(
     config: Path | None,
     parent: str | None,
     platform: str | None,
+    changes: tuple[str, ...],
+    message: str | None,
     **registry: Any,
 ) -> None:
     """Make an image of a tar, compressed or not, or of a directory's content.
@@ -64,6 +76,9 @@ def command(
         raise click.UsageError("there is no tar on a terminal: name a file, or use a pipe", ctx)
     if platform is not None and config is not None and parent is None:
         raise click.UsageError("--config says itself which platform: leave out --platform", ctx)
+    if config is not None and (changes or message):
+        raise click.UsageError("--config is kept as it is: leave out --change and --message", ctx)
+    created = _created()
     chosen = settings(ctx)
     store = chosen.store()
     with make_client(chosen, store, registry) as client, opened(source) as content:
@@ -73,10 +88,22 @@ def command(
             config=None if config is None else _config(config),
             parent=parent,
             platform=platform,
+            changes=changes,
+            message=message or "",
+            created=created,
             on_event=Quiet(),
         )
     click.echo(str(image.id))
     store.close()
+
+
+def _created() -> int | None:
+    from dray.config import source_date_epoch
+
+    try:
+        return source_date_epoch()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _config(path: Path) -> bytes:

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dray.archive.files import translated
 from dray.archive.gnu import Converted, conversion
@@ -24,7 +24,7 @@ from dray.errors import (
     Unsupported,
 )
 from dray.model import mediatype
-from dray.model._fields import load_object
+from dray.model._fields import Fields, load_object
 from dray.model.address import Where
 from dray.model.config import MAX_DEPTH, parse_config
 from dray.model.descriptor import Descriptor
@@ -42,7 +42,7 @@ from dray.transfer.graph import select
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dray.content.ports import Raw, Receipt
     from dray.model.address import Address
@@ -64,12 +64,18 @@ class ImportOptions(Record):
 
     ``config`` is a whole config or a version 1 JSON; ``parent`` is what the layer is put on.
     With ``strict`` somebody asked for the platform, and the parent has to be for it.
+    ``changes`` are instructions of a Dockerfile, ``message`` is the comment in the history, and
+    ``epoch`` is when the image was made and the latest time of a directory's files, in seconds
+    since 1970 (reproducible-builds.org, SOURCE_DATE_EPOCH).
     """
 
     platform: Platform
     strict: bool = False
     config: bytes | None = None
     parent: Address | None = None
+    changes: tuple[str, ...] = ()
+    message: str = ""
+    epoch: int | None = None
     schema1: str | None = None
 
 
@@ -89,7 +95,7 @@ def import_layer(
     emitter = Emitter(access.listener, "" if reference is None else reference.familiar)
     with advised(_FULL), store.ingest() as ingest:
         work = _Import(store, ingest, options, access, emitter)
-        with _opened(source) as stream:
+        with _opened(source, options.epoch) as stream:
             layer = work.layer(stream)
         record = work.image(layer)
         ingest.commit(
@@ -116,6 +122,8 @@ class _Import:
         self._parent: tuple[Content, Manifest] | None = None
         if options.parent is not None:
             self._parent = self._obtain(options.parent, access, emitter)
+        self._below = None if self._parent is None else store.read(self._parent[0].record.id)
+        self._settings = _settings(self._below, options.changes)
 
     def _obtain(
         self, address: Address, access: Access, emitter: Emitter
@@ -204,28 +212,50 @@ class _Import:
 
     def _config(self, layer: Receipt | None) -> tuple[bytes, list[Digest]]:
         """Return the config, and the blobs that it was made from and that stay with it."""
-        parent = None if self._parent is None else self._store.read(self._parent[0].record.id)
-        diff_ids = [] if parent is None else list(parse_config(parent).diff_ids)
+        below = self._below
+        diff_ids = [] if below is None else list(parse_config(below).diff_ids)
         if layer is not None and layer.diff_id is not None:
             diff_ids.append(layer.diff_id)
         given = self._options.config
         if given is not None and "rootfs" in _fields(given):
             _compare(given, diff_ids)
             return given, []
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        entry = {"created": now, "comment": "imported"}
+        message = self._options.message
+        entry = {"created": _time(self._options.epoch), "comment": message or "imported"}
         made = imported_config(
             diff_ids,
             entry if layer is not None else entry | {"empty_layer": True},
-            parent=parent,
+            parent=below,
             given=given,
             platform=self._options.platform,
+            settings=self._settings,
+            comment=message,
         )
         if given is None:
             return made, []
         kept = Descriptor.of(given, "application/json")
         self._ingest.put_bytes(kept, given, self._cancel)
         return made, [kept.digest]
+
+
+def _settings(below: bytes | None, changes: Sequence[str]) -> dict[str, Any] | None:
+    """Return the parent's settings with changes made; None without any."""
+    if not changes:
+        return None
+    from dray.model.changes import changed
+
+    found = Fields({}) if below is None else load_object(below, "the config", max_depth=MAX_DEPTH)
+    settings = found.object("config")
+    return changed({} if settings is None else settings.value, changes)
+
+
+def _time(epoch: int | None) -> str:
+    """Return when the image was made, as RFC 3339."""
+    if epoch is None:
+        now = datetime.datetime.now(datetime.UTC)
+        return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    made = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
+    return f"{made.replace(tzinfo=None).isoformat()}Z"
 
 
 def _fields(config: bytes) -> dict[str, object]:
@@ -257,10 +287,10 @@ def _conversions(layer: Unpacked) -> Counter[str]:
 
 
 @contextlib.contextmanager
-def _opened(source: Path | Raw) -> Iterator[Raw]:
+def _opened(source: Path | Raw, epoch: int | None) -> Iterator[Raw]:
     """Open what comes in; what is wrong with it is told with its name."""
     try:
-        with _stream(source) as stream:
+        with _stream(source, epoch) as stream:
             yield stream
     except NoTar as error:
         raise StoreError(f"{called(source)}: {error.message}") from None
@@ -269,11 +299,11 @@ def _opened(source: Path | Raw) -> Iterator[Raw]:
 
 
 @contextlib.contextmanager
-def _stream(source: Path | Raw) -> Iterator[Raw]:
+def _stream(source: Path | Raw, epoch: int | None) -> Iterator[Raw]:
     if not isinstance(source, Path):
         yield source
     elif source.is_dir():
-        with Packing(source) as packing:
+        with Packing(source, epoch) as packing:
             yield packing
     else:
         with translated(str(source)):

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 class Packing:
     """A directory's content as a tar; use it in a ``with`` statement.
 
-    Names are sorted and owners numbers, so that the same content makes the same tar.
+    Names are sorted and owners numbers, so that the same content makes the same tar. Times
+    later than ``epoch``, in seconds since 1970, become that.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, epoch: int | None = None) -> None:
         self._root = root
+        self._epoch = epoch
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="dray-pack", daemon=True)
 
@@ -62,6 +64,8 @@ class Packing:
                         continue
                     member.uname = member.gname = ""
                     member.mtime = int(member.mtime)
+                    if self._epoch is not None:
+                        member.mtime = min(member.mtime, self._epoch)
                     if member.isreg():
                         with path.open("rb") as content:
                             tar.addfile(member, content)

@@ -52,8 +52,13 @@ def imported_config(
     parent: bytes | None,
     given: bytes | None,
     platform: Platform,
+    settings: Mapping[str, Any] | None = None,
+    comment: str = "",
 ) -> bytes:
     """Make the config of an imported layer; ``entry`` is what history says of it.
+
+    ``settings`` are what containers run with, instead of the parent's. ``comment`` stands
+    beside them, as engines have it.
 
     ``given`` is a version 1 JSON, which makes the config as schema1's does. Otherwise it is
     the parent's with one step more, or one with nothing but the step and the platform.
@@ -66,6 +71,10 @@ def imported_config(
     fields |= {"os": platform.os} | ({"variant": platform.variant} if platform.variant else {})
     if parent is not None:
         fields = dict(gojson.raw_fields(parent))
+    if settings is not None:
+        fields["config"] = dict(settings)
+    if comment:
+        fields["comment"] = comment
     fields["created"] = entry["created"]
     fields["rootfs"] = v1.rootfs(diff_ids)
     fields["history"] = history
