@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dray.errors import Denied, DrayError
 from dray.model.reference import Reference
 from dray.registry.hosts import Hosts
+from dray.registry.proxies import Proxy
 from dray.registry.registries import RegistriesFiles, Settings, load
 
 DIGEST = "sha256:" + "0" * 64
@@ -155,6 +156,12 @@ def test_mirrors_for_tags_and_for_digests(
          'pull-from-mirror="some"'), "digest-only"),
         (('[[registry]]\nlocation="h"\nmirror-by-digest-only=true\n[[registry.mirror]]\n'
          'location="m.x"\npull-from-mirror="all"'), "mirror-by-digest-only"),
+        ('[[registry]]\nlocation="h"\nproxy="p.example:80"', "registry[0].proxy: is no address"),
+        ('[[registry]]\nlocation="h"\nproxy="ftp://p"', "registry[0].proxy: ftp proxies are not"),
+        ('[[registry]]\nlocation="h"\nproxy="http://"', "registry[0].proxy: not an address"),
+        ('[[registry]]\nlocation="h"\nproxy=1', "registry[0].proxy: is a number"),
+        (('[[registry]]\nlocation="h"\n[[registry.mirror]]\nlocation="m.x"\n'
+         'proxy="socks4://p"'), "registry[0].mirror[0].proxy: socks4 proxies are not supported"),
         ('registry = "x"', "registry: is a string"),
         ("unqualified-search-registries = [1]", "unqualified-search-registries[0]"),
         ('[aliases]\n"a"=1', "aliases.a"),
@@ -280,6 +287,16 @@ def test_tables_of_one_prefix_or_location_must_not_disagree(
     parsed(tmp_path, pair(f"{one}\n{key}=true", f"{other}\n{key}=true"))
 
 
+def test_tables_of_one_location_must_not_disagree_on_the_proxy(tmp_path: Path):
+    text = pair(
+        'prefix="x.example"\nlocation="h.example"\nproxy="http://me:secret-pw@p.example"',
+        'prefix="y.example"\nlocation="h.example"',
+    )
+    with pytest.raises(DrayError, match=r"registry\[1\]\.proxy: an earlier table") as caught:
+        parsed(tmp_path, text)
+    assert "secret-pw" not in str(caught.value)
+
+
 def test_of_one_prefix_in_one_file_the_first_table_counts(tmp_path: Path):
     text = pair(
         'prefix="h.example"\nlocation="first.example"',
@@ -294,6 +311,31 @@ def test_of_prefixes_of_one_length_the_first_in_the_alphabet_counts(tmp_path: Pa
     exact = 'prefix="x.reg.example"\nlocation="exact.example"'
     for text in (pair(wild, exact), pair(exact, wild)):
         assert places(hosts(tmp_path, text), "x.reg.example/r") == ["wild.example/r"]
+
+
+# Proxies
+
+
+def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path):
+    text = """
+        [[registry]]
+        location = "h.example"
+        proxy = "socks5://me:secret-pw@p.example"
+        [[registry.mirror]]
+        location = "m.example"
+        proxy = "https://q.example:8443"
+        [[registry.mirror]]
+        location = "n.example"
+    """
+    found = hosts(tmp_path, text)
+    first, second, own = found.endpoints(Reference.parse("h.example/r"))
+    file = str(tmp_path / "registries.conf")
+    assert first.proxy == Proxy("https", "q.example", 8443, variable=file)
+    assert second.proxy is None
+    # containers-registries.conf(5): "name resolution always happens remotely"
+    assert own.proxy == Proxy("socks5h", "p.example", 1080, "me", "secret-pw", file)
+    assert found.login("h.example").proxy == own.proxy
+    assert "secret-pw" not in repr(found.settings()) + repr(own)
 
 
 # Short names

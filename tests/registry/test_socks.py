@@ -19,7 +19,9 @@ from dray.registry.proxies import Proxies, Proxy
 from dray.registry.socks import SocksRefused, connect_through
 from dray.registry.transport import NoTls, PrivateHost, Request
 from dray.testing import (
+    Answer,
     FakeRegistry,
+    Fault,
     SilentPort,
     SocksProxy,
     build_image,
@@ -152,6 +154,38 @@ def test_hosts_of_no_proxy_are_reached_directly(
         }
         assert dray("digest", name, env=env).returncode == 0
         assert (tmp_path / "log").read_text() == ""
+
+
+def test_a_proxy_of_registries_conf_goes_before_the_variables(
+    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
+):
+    """It holds for blobs that are elsewhere too, and for this machine."""
+    host, other = f"127.0.0.1:{registry.port}", f"{NAME}:{registry.port}"
+    blob = f"/v2/app/blobs/{IMAGE.config.digest}"
+    moved = Answer(307, {"Location": f"https://{other}{blob}?signed=1"})
+    registry.inject(Fault(moved, path=blob, times=1))
+    conf = tmp_path / "registries.conf"
+    hosts: dict[str, str | int] = {host: registry.host, other: registry.host}
+    with SocksProxy(hosts, credentials=("me", SECRET)) as proxy:
+        conf.write_text(
+            f'[[registry]]\nlocation = "{host}"\nproxy = "socks5://me:{SECRET}@{proxy.host}"\n'
+        )
+        env = {
+            "ALL_PROXY": f"http://127.0.0.1:{refused_port()}",
+            "CONTAINERS_REGISTRIES_CONF": str(conf),
+            "SSL_CERT_FILE": str(authority[0]),
+        }
+        done = dray("pull", "-q", f"{host}/app:t", env=env)
+        assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n"), done.stderr
+        assert set(proxy.requests) == {host, other}
+        shown = dray("why", "--offline", f"{host}/app:t", env=env).stdout
+        assert f"socks5h://{proxy.host}, by {conf}" in shown
+    done = dray("digest", "--retries", "1", f"{host}/app:t", env=env)
+    assert done.returncode == 6
+    said, hint = done.stderr.splitlines()
+    assert said.startswith(f"dray: {host}: the proxy socks5h://{proxy.host}: connection refused")
+    assert hint.strip() == f"{conf} names this proxy"
+    assert SECRET not in done.stderr + shown
 
 
 def test_why_shows_the_proxy_without_the_password(dray: Dray):

@@ -159,6 +159,8 @@ def _roots(roots: Sequence[Path], host: str, used: Path | None) -> list[Look]:
 def _proxy(endpoint: Endpoint, proxies: Proxies) -> str:
     from urllib.parse import urlsplit
 
+    if endpoint.proxy is not None:
+        return f"{endpoint.proxy}, by {endpoint.proxy.variable}"
     scheme = endpoint.schemes[0]
     parts = urlsplit(f"{scheme}://{endpoint.host}")
     found = proxies.choose(scheme, parts.hostname or "", parts.port)

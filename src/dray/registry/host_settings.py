@@ -20,7 +20,7 @@ _KEYS: Mapping[str, tuple[type, str]] = {
     "schema1": (str, f'"{ALLOW}" or "{DENY}"'),
     "legacy": (bool, "true or false"),
 }
-_REGISTRIES_CONF = {"insecure", "blocked", "location", "mirror", "prefix"}
+_REGISTRIES_CONF = {"insecure", "blocked", "location", "mirror", "prefix", "proxy"}
 _HUB = {"registry-1.docker.io": "docker.io"}
 _KINDS = {
     bool: "a boolean",

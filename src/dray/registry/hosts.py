@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dray.registry.host_settings import HostsFile
-    from dray.registry.registries import RegistriesFiles, RegistryTable, Settings
+    from dray.registry.proxies import Proxy
+    from dray.registry.registries import Mirror, RegistriesFiles, RegistryTable, Settings
 
 # Where the registry behind a name of Docker Hub really is.
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
@@ -31,6 +32,7 @@ class Endpoint(Record):
     ``name`` is how people and files of credentials call the host, ``path`` the repository
     there. ``own`` is whether it is the host that the reference names: credentials that the
     caller gives are for that one alone. ``settings`` are the host's in hosts.toml.
+    ``proxy`` is the one that registries.conf names for it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Endpoint(Record):
     tls: Tls = Tls()
     own: bool = True
     settings: HostSettings = HostSettings()
+    proxy: Proxy | None = None
 
 
 class Meaning(Record):
@@ -137,31 +140,33 @@ class Hosts:
             raise _blocked(reference, table)
         unwanted = "digest-only" if reference.digest is None else "tag-only"
         found = [
-            self._moved(reference, table, mirror.location, insecure=mirror.insecure)
+            self._moved(reference, table, mirror)
             for mirror in table.mirrors
             if mirror.pulls != unwanted
         ]
-        registry = self._moved(reference, table, table.location, insecure=table.insecure)
+        registry = self._moved(reference, table, table)
         if registry is None:
             raise _blocked(reference, settings.find(table.location) or table)
         return (*(mirror for mirror in found if mirror is not None), registry)
 
     def _moved(
-        self, reference: Reference, table: RegistryTable, location: str, *, insecure: bool
+        self, reference: Reference, table: RegistryTable, to: Mirror | RegistryTable
     ) -> Endpoint | None:
         """Put a location in the place of the prefix; None where the location is blocked."""
-        there = _renamed(reference, table, location) if location else reference
+        there = _renamed(reference, table, to.location) if to.location else reference
         its = self.settings().find(there.name)
         if its is not None and its.blocked:
             return None
-        return self._endpoint(there, reference, insecure=insecure)
+        return self._endpoint(there, reference, insecure=to.insecure).replace(proxy=to.proxy)
 
     def login(self, name: str) -> Endpoint:
         """Return how to speak to a host itself; raises `Denied` where it is blocked."""
         table = self.settings().find(name)
         if table is not None and table.blocked:
             raise Denied(f"{name} is blocked in {table.file}", host=name)
-        return self.host(name, insecure=table is not None and table.insecure)
+        if table is None:
+            return self.host(name)
+        return self.host(name, insecure=table.insecure).replace(proxy=table.proxy)
 
     def _endpoint(self, there: Reference, wanted: Reference, *, insecure: bool) -> Endpoint:
         own = there.domain == wanted.domain

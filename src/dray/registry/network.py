@@ -42,6 +42,8 @@ def translated(
 
 
 def _names(proxy: Proxy) -> str:
+    if "/" in proxy.variable:
+        return f"{proxy.variable} names this proxy"
     return f"{proxy.variable} names this proxy; NO_PROXY lists the hosts to reach without it"
 
 

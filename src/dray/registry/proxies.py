@@ -21,7 +21,8 @@ class Proxy(Record):
     """A proxy; it shows itself without ``user`` and ``password``, which may be empty.
 
     ``socks5`` is given addresses; ``socks5h``, and ``socks`` as desktops write it, is given
-    names that it looks up itself. ``variable`` is the one that names it.
+    names that it looks up itself. ``variable`` is the one that names it, or the path of a
+    registries.conf.
     """
 
     scheme: str
@@ -76,7 +77,7 @@ class Proxies(Record):
         setting, variable = self._setting(scheme)
         if not setting or self._excepted(host.lower(), port or _PORTS.get(scheme, 0)):
             return None
-        return _parse(setting, variable)
+        return parse(setting, variable)
 
     def _setting(self, scheme: str) -> tuple[str, str]:
         """Return the setting for a scheme, and the variable that it is from."""
@@ -118,8 +119,12 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _parse(setting: str, variable: str) -> Proxy:
-    """Read a proxy's address; one without a scheme is spoken to in plain http."""
+def parse(setting: str, variable: str) -> Proxy:
+    """Read a proxy's address; one without a scheme is spoken to in plain http.
+
+    ``variable`` names the setting in messages. Raises `DrayError`, which does not show the
+    address, since it may hold a password.
+    """
     address = setting if "://" in setting else f"http://{setting}"
     try:
         parts = urlsplit(address)

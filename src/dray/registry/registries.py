@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from dray.registry.proxies import Proxy
+
 _SUFFIX = ".conf"  # of a drop-in
 
 
@@ -40,6 +42,7 @@ class Mirror(Record):
     location: str
     insecure: bool = False
     pulls: str = "all"
+    proxy: Proxy | None = None
 
 
 class RegistryTable(Record):
@@ -51,6 +54,7 @@ class RegistryTable(Record):
     blocked: bool
     mirrors: tuple[Mirror, ...]
     file: Path
+    proxy: Proxy | None = None
 
     def match(self, name: str) -> int | None:
         """Return how many characters of a full name the prefix covers; None: another's."""

@@ -8,11 +8,14 @@ from dray.errors import InvalidDocument, InvalidReference
 from dray.model._fields import Fields
 from dray.model.reference import Reference, is_short
 from dray.registry import toml_files
+from dray.registry.proxies import parse as parse_proxy
 from dray.registry.registries import Mirror, RegistryTable, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from dray.registry.proxies import Proxy
 
 _PULLS = ("all", "digest-only", "tag-only")
 _MODES = ("permissive", "enforcing", "disabled")
@@ -21,7 +24,7 @@ _KEYS = {
     *("registry", "unqualified-search-registries", "aliases", "credential-helpers"),
     *("short-name-mode", "additional-layer-store-auth-helper"),
 }
-_MIRROR_KEYS = {"location", "insecure", "pull-from-mirror"}
+_MIRROR_KEYS = {"location", "insecure", "proxy", "pull-from-mirror"}
 _TABLE_KEYS = _MIRROR_KEYS | {"prefix", "blocked", "mirror", "mirror-by-digest-only"}
 
 
@@ -88,7 +91,7 @@ def _check_conflicts(entries: Sequence[Fields], tables: Sequence[RegistryTable])
             keys.append(("location", table.location))
         for kind, text in keys:
             earlier = seen.setdefault((kind, text), table)
-            for key in ("blocked", "insecure"):
+            for key in ("blocked", "insecure", "proxy"):
                 if getattr(earlier, key) != getattr(table, key):
                     fields.fail(key, f"an earlier table with the {kind} {text!r} says otherwise")
 
@@ -166,13 +169,19 @@ def _table(fields: Fields, file: Path) -> RegistryTable:
     if fields.text("pull-from-mirror"):
         fields.fail("pull-from-mirror", "belongs to a mirror")
     by_digest = fields.flag("mirror-by-digest-only")
-    mirrors = tuple(_mirror(entry, by_digest=by_digest) for entry in fields.objects("mirror"))
+    mirrors = tuple(_mirror(entry, file, by_digest=by_digest) for entry in fields.objects("mirror"))
     return RegistryTable(
-        prefix, location, fields.flag("insecure"), fields.flag("blocked"), mirrors, file
+        prefix,
+        location,
+        fields.flag("insecure"),
+        fields.flag("blocked"),
+        mirrors,
+        file,
+        _proxy(fields, file),
     )
 
 
-def _mirror(fields: Fields, *, by_digest: bool) -> Mirror:
+def _mirror(fields: Fields, file: Path, *, by_digest: bool) -> Mirror:
     location = _location(fields, "location", fields.text("location"))
     if not location or location.startswith("*"):
         fields.fail("location", "is missing" if not location else "is no place")
@@ -182,7 +191,19 @@ def _mirror(fields: Fields, *, by_digest: bool) -> Mirror:
     if pulls not in {"", *_PULLS}:
         fields.fail("pull-from-mirror", f"is {pulls!r}, expected one of {', '.join(_PULLS)}")
     default = "digest-only" if by_digest else "all"
-    return Mirror(location, fields.flag("insecure"), pulls or default)
+    return Mirror(location, fields.flag("insecure"), pulls or default, _proxy(fields, file))
+
+
+def _proxy(fields: Fields, file: Path) -> Proxy | None:
+    """Read the address of a proxy; both kinds of SOCKS5 look names up themselves here."""
+    text = fields.text("proxy")
+    if not text:
+        return None
+    if "://" not in text:
+        fields.fail("proxy", "is no address with a scheme, as http://HOST:PORT")
+    proxy = parse_proxy(text, f"{file}: {fields.at('proxy')}")
+    scheme = "socks5h" if proxy.is_socks else proxy.scheme
+    return proxy.replace(scheme=scheme, variable=str(file))
 
 
 def _location(fields: Fields, key: str, text: str) -> str:

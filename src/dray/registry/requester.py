@@ -96,6 +96,7 @@ class Requester:
                 f"{scheme}://{endpoint.host}{call.path}",
                 _with(call.headers, authorization),
                 tls=endpoint.tls,
+                proxy=endpoint.proxy,
             )
             last = place == len(schemes) - 1
             try:
@@ -132,7 +133,7 @@ class Requester:
             return False
         if response.request.method == "HEAD":
             response.drain()
-            probe = Request("GET", f"http://{endpoint.host}/v2/")
+            probe = Request("GET", f"http://{endpoint.host}/v2/", proxy=endpoint.proxy)
             response = self.transport.send(probe, cancel)
             if response.status != _BAD_REQUEST or _is_json(response):
                 response.close()
@@ -155,7 +156,8 @@ class Requester:
                 break
             authorization = authorization if origin(there) == origin(here) else None
             headers = _with(call.headers, authorization)
-            request = Request(call.method, there, headers, tls=self.tls(endpoint, there))
+            tls = self.tls(endpoint, there)
+            request = Request(call.method, there, headers, tls=tls, proxy=endpoint.proxy)
             response = self.transport.send(request, cancel)
         else:
             response.close()

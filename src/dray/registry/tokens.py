@@ -164,6 +164,7 @@ class Tokens:
             wanted.body,
             self._requester.tls(asked.endpoint, wanted.url),
             public_only,
+            asked.endpoint.proxy,
         )
         try:
             return self._requester.transport.send(request, cancel)

@@ -48,7 +48,8 @@ class Request(Record):
     """What to send, and how to meet the peer where the address is https.
 
     ``public_only``: it is not sent to a peer with a private address. Behind a proxy this is not
-    checked, because the proxy looks the name up and connects.
+    checked, because the proxy looks the name up and connects. ``proxy`` goes before what the
+    environment says.
     """
 
     method: str
@@ -57,6 +58,7 @@ class Request(Record):
     body: bytes | None = None
     tls: Tls = Tls()
     public_only: bool = False
+    proxy: Proxy | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {public_url(self.url)}>"
@@ -186,7 +188,7 @@ class Transport:
         self._timeouts = timeouts or Timeouts()
         self._on_answer = None if on_answer is None else Callback("on_request", on_answer)
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, Tls], Pool] = {}
+        self._pools: dict[tuple[str, str, Tls, Proxy | None], Pool] = {}
         self._contexts: dict[Tls, ssl.SSLContext] = {}
 
     def send(self, request: Request, cancel: CancelToken) -> Response:
@@ -235,8 +237,10 @@ class Transport:
     def _pool(self, request: Request) -> tuple[Pool, str, Proxy | None]:
         """Return the connections to a request's host, what to ask for there, and the proxy."""
         parts = urlsplit(request.url)
-        proxy = self._proxies.choose(parts.scheme, parts.hostname or "", parts.port)
-        key = (parts.scheme, parts.netloc, request.tls)
+        proxy = request.proxy or self._proxies.choose(
+            parts.scheme, parts.hostname or "", parts.port
+        )
+        key = (parts.scheme, parts.netloc, request.tls, request.proxy)
         target = _quoted(f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
         if proxy is not None and not proxy.is_socks and parts.scheme == "http":
             netloc = parts.netloc.rpartition("@")[2]
