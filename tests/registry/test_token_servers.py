@@ -230,6 +230,20 @@ def test_a_hidden_image_is_not_missing_if_the_password_was_left_behind(
     no_secret(other)
 
 
+@pytest.mark.parametrize("status", [400, 401])
+def test_an_identity_token_that_has_expired_is_refused_as_credentials_are(
+    store: Store, registry: FakeRegistry, tmp_path: Path, status: int
+):
+    """RFC 6749, 5.2: the error is invalid_grant, the status 400 by the rule."""
+    said = {"error": "invalid_grant", "error_description": "it has expired"}
+    registry.inject(Fault(Answer(status, {}, json.dumps(said).encode()), path="^/token"))
+    file = logged_in(registry, tmp_path)
+    with Client(store=store, authfile=file, retries=1) as asking:
+        with pytest.raises(Unauthorized, match="it has expired") as caught:
+            asking.pull(f"{registry.host}/app:t")
+        assert f"the credentials of {file} are not good for this" in caught.value.hint
+
+
 # Several ways
 
 DEAD = "http://127.0.0.1:1/token"  # takes no connections

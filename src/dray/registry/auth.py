@@ -198,6 +198,16 @@ def parse_token(raw: bytes, host: str) -> Token:
     return Token(value, max(float(life), LEAST_LIFE) - SLACK)
 
 
+def refuses_grant(raw: bytes) -> bool:
+    """Return whether a 400 means that an identity token is refused (RFC 6749, 5.2)."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return False
+    refusals = {"invalid_grant", "invalid_client", "unauthorized_client"}
+    return isinstance(found, dict) and found.get("error") in refusals
+
+
 def is_anonymous(token: str) -> bool:
     """Return whether a token says that it was issued to a stranger: a JWT with an empty ``sub``.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dray.registry.requester import Requester
     from dray.registry.transport import Response
 
-_OK = 200
+_OK, _BAD_REQUEST = 200, 400
 _ABOUT_CREDENTIALS = {401, 403, 429}
 _NOT_SENT = "no credentials were sent there"
 
@@ -105,6 +105,9 @@ class Tokens:
         what = f"{name}: its token server"
         if response.status in _ABOUT_CREDENTIALS:
             raise failure(response, raw, what, name, scope=" ".join(scopes))
+        if response.status == _BAD_REQUEST and auth.refuses_grant(raw):
+            refusal = unexpected(response, raw, what)
+            raise Unauthorized(refusal.message, host=name, scope=" ".join(scopes))
         if not _OK <= response.status < _OK + 100:
             raise unexpected(response, raw, what)
         refuse_page(response, raw, what, "a token")
