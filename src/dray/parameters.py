@@ -85,6 +85,7 @@ RULES = {
     "on_failure": CALLABLE,
     "on_progress": CALLABLE,
     "on_request": CALLABLE,
+    "on_warning": CALLABLE,
     "order": choice("registry", "name", "version"),
     "output": Rule(
         "a path or a binary file to write",

@@ -10,7 +10,6 @@ import pytest
 from walking import functions_of
 
 import dray
-from dray import types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +53,7 @@ for names, values in (
     ("reference registry since username", TEXTS),
     ("all_platforms dangling dry_run force foreign insecure offline tagged tags", FLAGS),
     ("unnamed verify_layers verify_signatures", FLAGS),
-    ("on_event on_failure on_progress on_request", [5, "print"]),
+    ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
     ("digest manifest ref root", [5, b"sha256:", ["sha256:"]]),
 ):
     WRONG |= dict.fromkeys(names.split(), values)
@@ -179,9 +178,26 @@ def test_a_wrong_filter_is_refused_before_the_registry_is_asked(fake: FakeRegist
     assert not fake.requests
 
 
-def test_parsing_takes_text_alone():
-    for parse in (dray.Reference.parse, dray.Digest.parse, dray.Platform.parse):
-        for wrong in (None, 5, b"alpine", ["alpine"]):
-            with pytest.raises(TypeError, match="must be a str, not"):
-                parse(wrong)  # type: ignore[operator]
-    assert types.Limits(unsized=1).unsized == 1
+@pytest.mark.parametrize(
+    "call",
+    [
+        dray.Reference.parse,
+        dray.Reference.parse_name,
+        dray.Reference.parse_new,
+        dray.Reference.parse("alpine").with_tag,
+        dray.Digest,
+        dray.Digest.parse,
+        dray.Platform.parse,
+    ],
+)
+@pytest.mark.parametrize("wrong", [None, 5, b"alpine", ["alpine"]])
+def test_values_are_made_of_text_alone(call: Callable[[Any], object], wrong: object):
+    with pytest.raises(TypeError, match=r"^(text|tag) must be a str, not \w+$"):
+        call(wrong)
+
+
+def test_what_completes_a_value_is_checked():
+    with pytest.raises(TypeError, match=r"^digest must be a dray.Digest, not str$"):
+        dray.Reference.parse("alpine").with_digest(str(DIGEST))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^default must be a dray.Platform, not str$"):
+        dray.Platform.parse("linux", "linux/amd64")  # type: ignore[arg-type]

@@ -174,19 +174,20 @@ def test_images_outlive_their_client(fake: FakeRegistry, tmp_path: Path):
 
 
 PROGRAM = """
-import sys, threading, time
+import sys, threading
 import dray
 
 def pull():
     try:
-        client.pull(sys.argv[1])
+        client.pull(sys.argv[1], on_event=lambda _event: begun.set())
     except dray.Cancelled:
         print("cancelled", flush=True)
 
 client = dray.Client(store=sys.argv[2])
 begun = threading.Event()
-threading.Thread(target=pull, daemon={daemon}).start()
-time.sleep(1)
+thread = threading.Thread(target=pull, daemon={daemon})
+thread.start()
+begun.wait()
 {end}
 """
 
@@ -197,7 +198,7 @@ time.sleep(1)
         (True, "", ""),
         (False, "client.close()", "cancelled"),
         (False, "with client: pass", "cancelled"),
-        (True, "client.close(); time.sleep(0.5)", "cancelled"),
+        (True, "client.close(); thread.join()", "cancelled"),
     ],
 )
 def test_the_interpreter_ends(

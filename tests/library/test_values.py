@@ -137,7 +137,7 @@ def test_a_copy_of_a_store_keeps_its_place_and_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    store = dray.Store("images", limits=types.Limits(unsized=7))
+    store = dray.Store("images", limits=types.Limits(blob=7))
     monkeypatch.chdir("/")
     again = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own
     assert again.path == store.path == tmp_path / "images"

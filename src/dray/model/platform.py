@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dray.errors import InvalidReference
-from dray.model.arguments import TEXT, checked
+from dray.model.arguments import TEXT, Rule, checked
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -26,6 +26,10 @@ _ARCHITECTURES = {
     "armv8l": ("arm", "v8"),
 }
 _SYSTEMS = {"macos": "darwin"}
+_RULES = {
+    "text": TEXT,
+    "default": Rule("a dray.Platform", lambda value: isinstance(value, Platform)),
+}
 MAX_DIGITS = 2  # of a variant's number: what is larger names no machine
 
 
@@ -39,7 +43,7 @@ class Platform(NamedTuple):
     os_features: tuple[str, ...] = ()
 
     @classmethod
-    @checked({"text": TEXT})
+    @checked(_RULES)
     def parse(cls, text: str, default: Platform | None = None) -> Platform:
         """Read ``os[/arch[/variant]]`` or an architecture alone; ``default`` fills gaps.
 
@@ -72,7 +76,7 @@ class Platform(NamedTuple):
                 raise _invalid(text, len("/".join(parts[:3])))
 
     @classmethod
-    @checked({"text": TEXT})
+    @checked(_RULES)
     def parse_list(cls, text: str, default: Platform) -> tuple[Platform, ...]:
         """Read one platform, or several with commas between; see `parse`."""
         found, start = [], 0

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from dray.errors import InvalidDigest, InvalidReference
-from dray.model.arguments import TEXT, checked
+from dray.model.arguments import TEXT, checked, instance
 from dray.model.digest import HEX_LENGTHS, Digest
 
 DEFAULT_DOMAIN = "docker.io"
@@ -107,6 +107,7 @@ class Reference(NamedTuple):
         """Add ``latest`` where there is neither tag nor digest."""
         return self.with_tag(DEFAULT_TAG) if self.is_name_only else self
 
+    @checked({"tag": TEXT})
     def with_tag(self, tag: str) -> Reference:
         """Return the same repository with this tag alone; raises `InvalidReference`."""
         if not _compiled(_TAG).fullmatch(tag):
@@ -114,6 +115,7 @@ class Reference(NamedTuple):
             raise InvalidReference("invalid tag", text=tag, position=match.end() if match else 0)
         return self._replace(tag=tag, digest=None)
 
+    @checked({"digest": instance("a dray.Digest", Digest)})
     def with_digest(self, digest: Digest) -> Reference:
         """Return the same repository with this digest alone."""
         return self._replace(tag=None, digest=digest)

@@ -29,7 +29,7 @@ class SocksRefused(ProxyFailed):
     ``reply`` is the code of its answer (RFC 1928, 6), None where it did not get so far.
     """
 
-    def __init__(self, reason: str, reply: int | None) -> None:
+    def __init__(self, reason: str, reply: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.reply = reply
