@@ -188,6 +188,25 @@ def test_a_proxy_of_registries_conf_goes_before_the_variables(
     assert SECRET not in done.stderr + shown
 
 
+def test_a_token_server_is_asked_through_the_proxy_of_its_registry(
+    dray: Dray, authority: tuple[Path, Path, Path], tmp_path: Path
+):
+    with FakeRegistry(tls=authority[1:], tokens=True, public=True) as made:
+        made.add_image("app", IMAGE, "t")
+        name = f"{NAME}:{made.port}"
+        with SocksProxy({name: made.host, made.host: made.host}) as proxy:
+            conf = tmp_path / "registries.conf"
+            conf.write_text(
+                f'[[registry]]\nlocation = "{name}"\nproxy = "socks5h://{proxy.host}"\n'
+            )
+            env = {"CONTAINERS_REGISTRIES_CONF": str(conf), "SSL_CERT_FILE": str(authority[0])}
+            done = dray("pull", "-q", f"{name}/app:t", env=env)
+            assert done.returncode == 0, done.stderr
+            assert any("token" in request.path for request in made.requests)
+            assert set(proxy.requests) == {name, made.host}  # the realm is at the latter
+            assert made.connections == len(proxy.requests)
+
+
 def test_why_shows_the_proxy_without_the_password(dray: Dray):
     env = {"ALL_PROXY": f"socks5h://me:{SECRET}@proxy.example"}
     done = dray("why", "--offline", "h.example/app", env=env)
