@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dray.errors import DrayError, InvalidReference
-from dray.model.platform import Platform
+from dray.model.platform import HOST_SYSTEM, Platform
 
 QUICK = settings(max_examples=150, deadline=None)
 HOST = Platform("linux", "amd64", "v3")
@@ -80,6 +80,16 @@ def test_the_vector_is_the_whole_one(wanted: str, expected: list[str]):
         ("s390x", "linux/s390x"),
         ("windows", "windows/amd64/v3"),
         ("linux", "linux/amd64/v3"),
+        ("macos", "darwin/amd64/v3"),
+        ("zos", "zos/amd64/v3"),
+        ("wasm", "linux/wasm"),
+        ("x86_64", "linux/amd64"),
+        ("armhf", "linux/arm/v7"),
+        ("armel", "linux/arm/v6"),
+        ("i386", "linux/386"),
+        ("mips64le", "linux/mips64le"),
+        ("linux/i386/v5", "linux/386"),
+        ("new/thing", "new/thing"),
     ],
 )
 def test_platforms_are_read_and_normalized(written: str, meant: str):
@@ -88,9 +98,53 @@ def test_platforms_are_read_and_normalized(written: str, meant: str):
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("windows(10.0.17763)/amd64", ("windows", "amd64", "", "10.0.17763", ())),
+        ("windows(10.0.17763+win32k)/amd64", ("windows", "amd64", "", "10.0.17763", ("win32k",))),
+        ("linux(+b+a+b)/arm64/v8", ("linux", "arm64", "", "", ("a", "b"))),
+        ("linux(1%2B2+%28x%29)/arm", ("linux", "arm", "v7", "1+2", ("(x)",))),
+        ("linux()/amd64", ("linux", "amd64", "", "", ())),
+        ("windows(10.0.17763)", ("windows", "amd64", "v3", "10.0.17763", ())),
+        ("linux(+erofs)", ("linux", "amd64", "v3", "", ("erofs",))),
+    ],
+)
+def test_an_os_may_have_a_version_and_features(written: str, meant: tuple[object, ...]):
+    """containerd, platforms v1, "Parse"."""
+    found = Platform.parse(written, HOST)
+    assert tuple(found) == meant
+    assert Platform.parse(found.specifier, HOST) == found
+
+
+@pytest.mark.parametrize("word", ["nonsense", "v8", "linus", "amd", "any", "unknown", "amd64(1)"])
+def test_one_word_has_to_be_a_known_os_or_architecture(word: str):
+    with pytest.raises(InvalidReference, match="no known OS or architecture"):
+        Platform.parse(word, HOST)
+
+
+def test_an_entry_without_an_os_counts_as_the_hosts():
+    assert Platform("linux", "amd64").rank(Platform("", "amd64")) == 0
+    assert Platform("windows", "amd64").rank(Platform("", "amd64")) is None
+
+
+def test_an_image_that_needs_more_than_there_is_does_not_run():
+    mine = Platform("linux", "amd64")
+    erofs = Platform("linux", "amd64", os_features=("erofs",))
+    assert mine.rank(erofs) is None
+    assert erofs.rank(erofs) == 0
+    assert erofs.rank(mine) == 0
+    win32k = Platform("windows", "amd64", os_features=("win32k",))
+    assert Platform("windows", "amd64").rank(win32k) == 0
+
+
+@pytest.mark.parametrize(
     ("written", "position"),
     [
         ("", 0),
+        ("windows(10/amd64", 7),
+        ("linux(+)/amd64", 5),
+        ("li.nux/amd64", 2),
+        ("linux/amd64(1)", 11),
         ("/amd64", 0),
         ("linux/", 6),
         ("linux//v8", 6),
@@ -182,7 +236,8 @@ def test_a_platform_from_a_document_never_fails_to_compare(one: Platform, other:
     found = list(other.vector())
     assert len(found) < 1000
     # What only Windows images carry may differ: it is looked at where both sides name it.
-    assert place is None or found[place][:3] == one.normalized()[:3]
+    named = (one.normalized().os or HOST_SYSTEM, *one.normalized()[1:3])
+    assert place is None or (found[place].os or HOST_SYSTEM, *found[place][1:3]) == named
 
 
 def test_a_platform_is_formatted_as_text():

@@ -11,7 +11,7 @@ import dray as library
 from dray.content.events import Status
 from dray.content.pipeline import Limits
 from dray.content.verify import RawLimit
-from dray.errors import IntegrityError, InvalidDocument
+from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch
 from dray.model import mediatype
 from dray.testing import (
     BuiltImage,
@@ -334,3 +334,41 @@ def test_a_config_without_rootfs_stays_refused(fake: FakeRegistry, client: Clien
     fake.add_image("app", built, "t")
     with pytest.raises(InvalidDocument, match="rootfs"):
         client.pull(f"{fake.host}/app:t")
+
+
+# Platforms
+
+
+@pytest.mark.parametrize("platform", [{"architecture": "amd64"}, AMD64 | {"os": ""}])
+def test_an_entry_without_an_os(fake: FakeRegistry, client: Client, platform: dict[str, str]):
+    other = build_image(TARS, os="windows")
+    entries = [(other, {"os": "windows", "architecture": "amd64"}), (GOOD, platform)]
+    fake.add_image("app", build_index(entries), "t")
+    assert str(client.pull(f"{fake.host}/app:t", platform="linux/amd64").id) == GOOD.id
+    assert str(client.pull(f"{fake.host}/app:t", platform="windows/amd64").id) == other.id
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_an_entry_with_features_that_this_machine_lacks(
+    fake: FakeRegistry, client: Client, *, first: bool
+):
+    erofs = build_image(TARS[:2])
+    entries: list[Any] = [(GOOD, AMD64), (erofs, AMD64 | {"os.features": ["erofs"]})]
+    fake.add_image("app", build_index(entries[:: -1 if first else 1]), "t")
+    name = f"{fake.host}/app:t"
+    assert str(client.pull(name, platform="linux/amd64").id) == GOOD.id
+    assert client.inspect(name, platform="linux/amd64").raw_config == GOOD.config.data
+    fake.add_image("app", build_index(entries[1:]), "only")
+    with pytest.raises(PlatformMismatch, match="there is no image for linux/amd64") as caught:
+        client.pull(f"{fake.host}/app:only", platform="linux/amd64")
+    assert "linux(+erofs)/amd64" in caught.value.hint
+    wanted = "linux(+erofs)/amd64"
+    assert str(client.pull(f"{fake.host}/app:only", platform=wanted).id) == erofs.id
+
+
+def test_a_config_with_features_that_this_machine_lacks(fake: FakeRegistry, client: Client):
+    built = build_image(TARS, config_extra={"os.features": ["erofs"]})
+    fake.add_image("app", built, "t")
+    with pytest.raises(PlatformMismatch, match=r"is for linux\(\+erofs\)/amd64"):
+        client.pull(f"{fake.host}/app:t", platform="linux/amd64")
+    client.pull(f"{fake.host}/app:t", platform="linux(+erofs)/amd64")

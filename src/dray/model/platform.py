@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,6 +12,11 @@ from dray.errors import InvalidReference
 from dray.model.arguments import TEXT, Rule, checked
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
+# ``windows(10.0.17763+win32k)``: containerd, platforms v1, "Parse".
+_SYSTEM = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_ENCODED = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29", "/": "%2F"})
+HOST_SYSTEM = sys.platform.rstrip("0123456789")  # in Go's spelling: linux, darwin, freebsd
 
 # What `uname -m`, compilers and people call an architecture -> (its name in Go, variant).
 _ARCHITECTURES = {
@@ -30,11 +36,26 @@ _RULES = {
     "text": TEXT,
     "default": Rule("a dray.Platform", lambda value: isinstance(value, Platform)),
 }
+# What one word may name (containerd, platforms, "isKnownOS" and "isKnownArch").
+_KNOWN_SYSTEMS = frozenset(
+    (
+        *("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js"),
+        *("linux", "nacl", "netbsd", "openbsd", "plan9", "solaris", "windows", "zos"),
+    )
+)
+_KNOWN_ARCHITECTURES = frozenset(
+    (
+        *("386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "loong64"),
+        *("mips", "mipsle", "mips64", "mips64le", "mips64p32", "mips64p32le"),
+        *("ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64"),
+        "wasm",
+    )
+)
 MAX_DIGITS = 2  # of a variant's number: what is larger names no machine
 
 
 class Platform(NamedTuple):
-    """``os/architecture[/variant]``; ``os_version`` and ``os_features`` serve Windows."""
+    """``os/architecture[/variant]``; an image runs only where all its ``os_features`` are."""
 
     os: str
     architecture: str
@@ -47,33 +68,21 @@ class Platform(NamedTuple):
     def parse(cls, text: str, default: Platform | None = None) -> Platform:
         """Read ``os[/arch[/variant]]`` or an architecture alone; ``default`` fills gaps.
 
-        Raises `InvalidReference`, also for one word alone where there is no ``default``.
+        The OS may have a version and features: ``windows(10.0.17763+win32k)``. One word has to
+        be a known OS or architecture. Raises `InvalidReference`, also for one word where there
+        is no ``default``.
         """
         if not text:
             raise InvalidReference("invalid platform: it is empty", text=text, position=0)
-        parts = text.split("/")
-        start = 0
-        for part in parts:
-            if not _PART.fullmatch(part):
-                match = _PART.match(part)
-                raise _invalid(text, start + (match.end() if match else 0))
-            start += len(part) + 1
-        if default is None:
-            if len(parts) == 1:
-                message = "invalid platform: expected both os/architecture"
-                raise InvalidReference(message, text=text, position=len(text))
-            default = cls("", "")  # no gap is left to fill
-        match parts:
-            case [name] if _is_architecture(name):
-                return cls(default.os, name).normalized()
-            case [system]:
-                return cls(system, default.architecture, default.variant).normalized()
-            case [system, architecture]:
-                return cls(system, architecture).normalized()
-            case [system, architecture, variant]:
-                return cls(system, architecture, variant).normalized()
-            case _:
-                raise _invalid(text, len("/".join(parts[:3])))
+        system, *rest = _parts(text)
+        if len(rest) > 2:  # noqa: PLR2004 - an architecture and a variant
+            raise _invalid(text, len("/".join(text.split("/")[:3])))
+        match = _SYSTEM.fullmatch(system)
+        assert match is not None  # noqa: S101 - `_parts` has looked
+        name, version, features = (group or "" for group in match.groups())
+        found = cls(name, rest[0], "".join(rest[1:])) if rest else _completed(text, name, default)
+        named = tuple(_decoded(feature) for feature in features.split("+")[1:])
+        return found._replace(os_version=_decoded(version), os_features=named).normalized()
 
     @classmethod
     @checked(_RULES)
@@ -92,7 +101,8 @@ class Platform(NamedTuple):
     def normalized(self) -> Platform:
         """Return the canonical spelling: ``aarch64`` is arm64, arm64/v8 arm64, arm arm/v7."""
         system, architecture, variant = _normalized(self.os, self.architecture, self.variant)
-        return self._replace(os=system, architecture=architecture, variant=variant)
+        features = tuple(sorted(set(self.os_features)))
+        return Platform(system, architecture, variant, self.os_version, features)
 
     def vector(self) -> Iterator[Platform]:
         """Yield the platforms whose images run here, best first, beginning with this one."""
@@ -109,22 +119,34 @@ class Platform(NamedTuple):
         """Return `rank` as a function that is quick on many candidates."""
         places: dict[tuple[str, str, str], int] = {}
         for place, mine in enumerate(self.vector()):
-            places.setdefault((mine.os, mine.architecture, mine.variant), place)
+            system = mine.os or HOST_SYSTEM
+            places.setdefault((system, mine.architecture, mine.variant), place)
 
         def rank(candidate: Platform) -> int | None:
-            names = _normalized(candidate.os, candidate.architecture, candidate.variant)
+            system = candidate.os or HOST_SYSTEM  # as containerd reads entries without one
+            names = _normalized(system, candidate.architecture, candidate.variant)
             place = places.get(names)
             return place if place is not None and self._same_system(candidate) else None
 
         return rank
 
     def _same_system(self, other: Platform) -> bool:
-        """Compare what only Windows images carry, where both sides name it."""
+        """Compare versions where both sides name one; all features needed have to be here."""
         if self.os_version and other.os_version:
             mine, theirs = self.os_version.split("."), other.os_version.split(".")
             if mine[:3] != theirs[:3]:
                 return False
-        return not self.os_features or set(other.os_features) <= set(self.os_features)
+        # Windows has it but for Nano Server (OCI image spec, image-index.md, "os.features").
+        usual = {"win32k"} if self.os == "windows" and not self.os_features else set[str]()
+        return set(other.os_features) <= {*self.os_features, *usual}
+
+    @property
+    def specifier(self) -> str:
+        """The platform as `parse` reads it, with version and features of the OS."""
+        options = self.os_version.translate(_ENCODED)
+        options += "".join(f"+{feature.translate(_ENCODED)}" for feature in self.os_features)
+        system = f"{self.os}({options})" if self.os and options else self.os
+        return str(self._replace(os=system))
 
     def __str__(self) -> str:
         parts = (self.os, self.architecture, self.variant)
@@ -140,7 +162,7 @@ def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str,
     system, architecture, variant = system.lower(), architecture.lower(), variant.lower()
     if architecture in _ARCHITECTURES:
         architecture, implied = _ARCHITECTURES[architecture]
-        variant = implied or variant
+        variant = "" if architecture == "386" else implied or variant
     if variant.isdigit() and architecture in {"arm", "arm64"}:
         variant = f"v{variant}"
     match architecture, variant:
@@ -155,9 +177,38 @@ def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str,
     return _SYSTEMS.get(system, system), architecture, variant
 
 
-def _is_architecture(name: str) -> bool:
-    known = {"386", "amd64", "arm", "arm64", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"}
-    return name.lower() in known or name.lower() in _ARCHITECTURES
+def _decoded(option: str) -> str:
+    """Decode the version or a feature of an OS, in which ``%2B`` stands for a plus sign."""
+    raw = _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), option)
+    return raw if raw.isascii() else raw.encode("latin-1").decode("utf-8", "replace")
+
+
+def _parts(text: str) -> list[str]:
+    """Split a platform at its slashes and check the characters of each part."""
+    parts = text.split("/")
+    start = 0
+    for place, part in enumerate(parts):
+        pattern = _PART if place else _SYSTEM
+        if not pattern.fullmatch(part):
+            match = pattern.match(part)
+            raise _invalid(text, start + (match.end() if match else 0))
+        start += len(part) + 1
+    return parts
+
+
+def _completed(text: str, word: str, default: Platform | None) -> Platform:
+    """Return what one word means: a known OS, or a known architecture."""
+    system, architecture, _ = _normalized(word, word, "")
+    is_system = system in _KNOWN_SYSTEMS
+    if not is_system and (architecture not in _KNOWN_ARCHITECTURES or word != text):
+        message = f"invalid platform: {word[:40]!r} is no known OS or architecture"
+        raise InvalidReference(message, text=text, position=0)
+    if default is None:
+        message = "invalid platform: expected both os/architecture"
+        raise InvalidReference(message, text=text, position=len(text))
+    if is_system:
+        return Platform(word, default.architecture, default.variant)
+    return Platform(default.os, word)
 
 
 def _below(architecture: str, variant: str) -> Iterator[tuple[str, str]]:

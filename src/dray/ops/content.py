@@ -14,6 +14,7 @@ from dray.model.config import parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Manifest, digest_of
+from dray.model.platform import HOST_SYSTEM
 from dray.model.record import Record
 from dray.ops.places import StorePlace, archive_path, read_blob
 from dray.ops.platform_check import mismatch, stated_platform
@@ -252,7 +253,7 @@ class ContentPuller:
         error = None if wanted is None else mismatch(chosen, platform, wanted.platform)
         if wanted is None or error is None:
             return
-        system = platform.normalized().os or wanted.platform.os
+        system = platform.normalized().os or HOST_SYSTEM
         if system != wanted.platform.os or wanted.strict:
             raise error
         self._emitter.warn(error.message)

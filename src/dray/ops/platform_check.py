@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dray.errors import PlatformMismatch
 from dray.model.config import read_platform
 from dray.model.manifest import Manifest
+from dray.model.platform import HOST_SYSTEM
 
 if TYPE_CHECKING:
     from dray.model.platform import Platform
@@ -16,17 +17,19 @@ if TYPE_CHECKING:
 def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMismatch | None:
     """Return the error for an image that is for another platform; None for one that fits.
 
-    ``found`` is what the image's config says. An empty OS or architecture there fits all. A
-    config without a variant has the one that the index states for the image.
+    ``found`` is what the image's config says. An empty OS there is the host's, an empty
+    architecture fits all. A config without a variant has the one that the index states for the
+    image.
     """
     mine = found.normalized()
-    system = mine.os or wanted.os
+    system = mine.os or HOST_SYSTEM
     if system == wanted.os:
         if not mine.architecture or wanted.rank(mine) is not None:
             return None
         if not found.variant and any(_states(entry, mine, wanted) for entry in chosen.listed):
             return None
-    message = f"the image is for {mine}, not for {wanted}"
+    named = mine.specifier if mine.os_features else str(mine)
+    message = f"the image is for {named}, not for {wanted.specifier}"
     return PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
 
 

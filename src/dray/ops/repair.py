@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dray.errors import Cancelled, DrayError, StoreError
+from dray.errors import Cancelled, DrayError, InvalidReference, StoreError
 from dray.model.digest import Digest
 from dray.model.platform import Platform
 from dray.model.record import Record
@@ -86,11 +86,17 @@ class _Repair:
                 left.append((each, self._reasons.get(each.digest) or _ADVICE))
         return Repaired(mended, left)
 
+    def _platforms(self, record: ImageRecord) -> tuple[Platform, ...]:
+        """Return the platform to pull for a record; none, which means all, if it names none."""
+        try:
+            return (Platform.parse(record.platform, self._options.host),)
+        except InvalidReference:
+            return ()
+
     def _fetch(self, root: Digest, record: ImageRecord) -> str:
         """Pull an image at the repositories that it came from; return why it failed, or ""."""
         reason = "it came from no registry that is known of; pull or load the image again"
-        platform = Platform.parse(record.platform, self._options.host)
-        options = self._options.replace(platforms=(platform,))
+        options = self._options.replace(platforms=self._platforms(record))
         for repository in self._store.sources(record.manifest):
             reference = Reference.parse(f"{repository}@{root}")
             try:

@@ -261,7 +261,7 @@ def platforms(index: Index) -> Iterator[str]:
     for entry in index.manifests:
         if entry.platform is None or entry.media_type.lower() not in mediatype.KNOWN:
             continue
-        name = str(entry.platform)
+        name = entry.platform.specifier if entry.platform.os_features else str(entry.platform)
         if name not in seen and not entry.is_attestation:
             seen.add(name)
             yield name
@@ -271,7 +271,7 @@ def no_match(index: Index, wanted: Platform) -> PlatformMismatch:
     """Make the error for an index without an image for a platform; it lists what there is."""
     available = list(platforms(index))
     return PlatformMismatch(
-        f"there is no image for {wanted}",
+        f"there is no image for {wanted.specifier}",
         wanted=str(wanted),
         available=available,
         hint=f"it has: {' '.join(available) or 'no image at all'}",
