@@ -32,6 +32,7 @@ class Archiving(Connected):
         format: dray.types.Format = "docker",  # noqa: A002 - what it is called everywhere
         store: dray.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
+        name: str | None = None,
         on_event: Callable[[dray.Event], None] | None = None,
         cancel: dray.CancelToken | None = None,
     ) -> list[dray.types.Saved]:
@@ -44,22 +45,29 @@ class Archiving(Connected):
         an open binary file such as a pipe. The same images give the same bytes; a path gets its
         name when all is written. ``platform`` chooses one image of each index; without it the
         docker format takes the one that was pulled last, the others the whole index where all
-        of it is there.
+        of it is there. Of several platforms, with commas between, each is an image of its own
+        in a layout, and its tag ends in the platform: ``1.4-linux-arm64``. ``name`` is what one
+        image is called instead: a whole name, or in a layout any reference, such as ``1.4``.
 
-        Raises `NotFound`, `PlatformMismatch`, `IntegrityError`, `Unsupported`, `StoreError`,
-        `Cancelled`, and what reading the addresses raises.
+        Raises `InvalidReference`, `NotFound`, `PlatformMismatch`, `IntegrityError`,
+        `Unsupported`, `StoreError`, `Cancelled`, and what reading the addresses raises.
         """
         from dray.image import Image
-        from dray.ops.save import SaveOptions, save
+        from dray.ops.save import SaveOptions, check_name, save
 
         host, platform = host_platform(), self._asked_for(platform)
-        wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
+        if isinstance(platform, str):
+            wanted = Platform.parse_list(platform, host)
+        else:
+            wanted = () if platform is None else (platform,)
+        if name is not None:
+            check_name(name, format)
         given = [names] if isinstance(names, str | Image) else names
         images = [each for each in given if isinstance(each, Image)]
         return save(
             [_address(each) for each in given],
             Path(output) if isinstance(output, str | os.PathLike) else output,
-            SaveOptions(host, wanted, format),
+            SaveOptions(host, wanted, format, name or ""),
             _finding(images, self._access(store, on_event, cancel)),
         )
 

@@ -10,7 +10,7 @@ from dray.archive.writing import Entry
 from dray.model import gojson, v1
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dray.archive.writing import Copy
     from dray.model.descriptor import Descriptor
@@ -38,11 +38,12 @@ class DockerImage(NamedTuple):
 class Root(NamedTuple):
     """A root of a layout and its names; one that has none is found by its digest.
 
+    ``names`` are what the layout calls it, each with the whole name, if it is one.
     ``original`` is the document that it was converted from, and that is in the layout too.
     """
 
     descriptor: Descriptor
-    names: Sequence[Reference]
+    names: Mapping[str, Reference | None]
     original: Digest | None = None
 
 
@@ -125,11 +126,15 @@ def index_json(roots: Sequence[Root]) -> bytes:
             "size": descriptor.size,
         }
         known = {} if original is None else {ORIGINAL: str(original)}
-        noted = [known | {IMAGE_NAME: str(name), REF_NAME: str(name)} for name in names]
+        noted = [known | _annotations(*name) for name in names.items()]
         if not names and known:
             noted = [known]
         manifests += [entry | {"annotations": each} for each in noted] or [entry]
     return _json({"schemaVersion": 2, "manifests": manifests})
+
+
+def _annotations(name: str, whole: Reference | None) -> dict[str, str]:
+    return ({} if whole is None else {IMAGE_NAME: str(whole)}) | {REF_NAME: name}
 
 
 def flat_entries(root: Digest, contents: Iterable[Content]) -> Iterator[Entry]:

@@ -23,7 +23,7 @@ EXAMPLES = """\b
 Examples:
   dray save -o air-gap.tar python:3.12-slim ghcr.io/acme/app:1.4.2
   dray save alpine | ssh host docker load
-  dray save --format oci -o layout alpine
+  dray save --format oci -o layout --name 3.20 alpine
 """
 
 
@@ -47,7 +47,16 @@ Examples:
     show_default=True,
     help="An archive for `docker load` and its like, or a layout.",
 )
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="One image of each index; in a layout several, with commas.",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Call the one image so: NAME[:TAG], or in a layout any reference.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show warnings alone.")
 @registry_options
 @click.pass_context
@@ -58,6 +67,7 @@ def command(
     output: str,
     form: Format,
     platform: str | None,
+    name: str | None,
     quiet: bool,
     **registry: Any,
 ) -> None:
@@ -69,6 +79,10 @@ def command(
 
     if form == "dir" and len(addresses) > 1:
         raise click.UsageError("a flat directory holds one image: use --format oci", ctx)
+    if name is not None and (form == "dir" or len(addresses) > 1):
+        raise click.UsageError("--name is for one image, and not for --format dir", ctx)
+    if platform is not None and "," in platform and form not in {"oci", "oci-archive"}:
+        raise click.UsageError("several platforms take --format oci or oci-archive", ctx)
     if output == "-" and form in {"oci", "dir"}:
         raise click.UsageError(f"{form} is a directory and cannot go to a pipe: use -o DIR", ctx)
     if output == "-" and os.isatty(sys.stdout.fileno()):
@@ -83,6 +97,7 @@ def command(
                 target,
                 format=form,
                 platform=platform,
+                name=name,
                 on_event=shown,
             )
     finally:

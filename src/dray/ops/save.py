@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 from dray.archive import formats
 from dray.content.ports import Receipt
 from dray.content.verify import check_rootfs
-from dray.errors import PlatformMismatch, Unsupported
+from dray.errors import InvalidReference, PlatformMismatch, Unsupported
 from dray.model.address import Where
 from dray.model.config import read_platform
 from dray.model.convert import to_oci
@@ -39,17 +40,23 @@ if TYPE_CHECKING:
 Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 
 DIRECTORIES = {"oci", "dir"}
+# What names an image in a layout (OCI image spec, annotations.md, "ref.name").
+_REF_NAME = re.compile(r"[A-Za-z0-9]+((--|[-._:@+/])[A-Za-z0-9]+)*")
+_ENDING = re.compile(r"[^A-Za-z0-9._]+")  # what a tag cannot hold
 
 
 class SaveOptions(Record):
-    """``platform`` is the one that somebody asked for; else a store shows one, or it is ``host``.
+    """``platforms`` are those asked for; without any a store shows one, or it is ``host``.
 
+    Each of several platforms is a root of its own in a layout. ``name`` is what one image is
+    called instead of its own name: a whole name, or in a layout a tag alone.
     ``jobs`` is how many members of a file are written at a time.
     """
 
     host: Platform
-    platform: Platform | None = None
+    platforms: tuple[Platform, ...] = ()
     format: Format = "docker"
+    name: str = ""
     jobs: int = 2
 
 
@@ -69,8 +76,7 @@ def save(
     The same images give the same bytes. A file or directory gets its name when it is
     complete, and replaces a file that was there. Raises any `DrayError`.
     """
-    if options.format == "dir" and len(addresses) > 1:
-        raise Unsupported("a flat directory holds one image", hint="use --format oci")
+    _check(options, len(addresses))
     with contextlib.ExitStack() as opened:
         chosen: dict[Digest, _Chosen] = {}
         for address in addresses:
@@ -78,16 +84,15 @@ def save(
             if source.store is not None:
                 opened.enter_context(source.store.held(source.digest))
             emitter = Emitter(access.listener, str(address))
-            try:
-                found = _choose(source, options, emitter, access.cancel)
-            except PlatformMismatch as error:
-                error.subject = address.name if address.where is Where.STORE else str(address)
-                raise
-            known = chosen.setdefault(found.root.digest, found)
-            name = source.reference or source.named
-            # With a digest as well it is that which counts; it is no name in an archive.
-            if name is not None and name.tag is not None and name.digest is None:
-                known.names[name] = None
+            for platform in options.platforms or (None,):
+                try:
+                    found = _choose(source, options, platform, emitter, access.cancel)
+                except PlatformMismatch as error:
+                    error.subject = address.name if address.where is Where.STORE else str(address)
+                    raise
+                known = chosen.setdefault(found.root.digest, found)
+                several = platform if len(options.platforms) > 1 else None
+                known.names |= _names(source.reference or source.named, options, several)
         reports = Reports(Emitter(access.listener, str(addresses[0])))
         entries = list(_entries(list(chosen.values()), options, reports, access.cancel))
         directory = options.format in DIRECTORIES
@@ -100,7 +105,7 @@ def save(
         else:
             to_file(output, entries, options.jobs, access.cancel)
         return [
-            Saved(each.root.digest, each.manifest.config.digest, tuple(each.names))
+            Saved(each.root.digest, each.manifest.config.digest, each.references)
             for each in chosen.values()
         ]
 
@@ -123,20 +128,77 @@ class _Chosen:
         self.root = Descriptor(document.media_type, digest, len(document.raw))
         self.document = document
         self.manifest = manifest
+        self.names: dict[str, Reference | None] = {}
         self.fetch = fetch
-        self.names: dict[Reference, None] = {}
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The whole names."""
+        return tuple(name for name in self.names.values() if name is not None)
 
 
-def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: CancelToken) -> _Chosen:
+def _check(options: SaveOptions, count: int) -> None:
+    """Refuse what a format has no room for."""
+    if options.format == "dir" and count * max(1, len(options.platforms)) > 1:
+        raise Unsupported("a flat directory holds one image", hint="use --format oci")
+    if options.format == "docker" and len(options.platforms) > 1:
+        raise Unsupported(
+            "a docker archive holds one platform of an image",
+            hint="use --format oci or oci-archive",
+        )
+    if options.name and count > 1:
+        raise Unsupported(f"there are {count} images, a name is for one")
+    if options.name and options.format == "dir":
+        raise Unsupported("a flat directory has no room for a name", hint="use --format oci")
+
+
+def _names(
+    own: Reference | None, options: SaveOptions, platform: Platform | None
+) -> dict[str, Reference | None]:
+    """Return what an image is called; each of several platforms has its own tag."""
+    given = options.name
+    ending = "" if platform is None else "-" + _ENDING.sub("-", str(platform)).strip("-")
+    if given and not _is_whole(given, options.format):
+        return {f"{given}{ending}": None}
+    # With a digest as well it is that which counts; it is no name in an archive.
+    name = Reference.parse_new(given) if given else own
+    if name is None or name.tag is None or name.digest is not None:
+        return {}
+    if ending:
+        name = name.with_tag(f"{name.tag}{ending}")
+    return {given if given and not ending else str(name): name}
+
+
+def _is_whole(name: str, form: Format) -> bool:
+    """Tell a name from a tag alone, which only layouts have room for."""
+    return form == "docker" or not {"/", ":"}.isdisjoint(name)
+
+
+def check_name(name: str, form: Format) -> None:
+    """Raise `InvalidReference` for what cannot be a name in an archive of a format."""
+    if _is_whole(name, form):
+        Reference.parse_new(name)
+    elif not _REF_NAME.fullmatch(name):
+        message = "is no name of an image in a layout (OCI image spec, annotations.md)"
+        raise InvalidReference(f"{name!r} {message}", text=name, position=0)
+
+
+def _choose(
+    source: Source,
+    options: SaveOptions,
+    platform: Platform | None,
+    emitter: Emitter,
+    cancel: CancelToken,
+) -> _Chosen:
     cancel.check()
-    digest, manifest = _manifest(source, options)
-    if options.platform is not None:
-        chosen = _select(source, options)
+    digest, manifest = _manifest(source, options, platform)
+    if platform is not None:
+        chosen = _select(source, options, platform)
         raw = read_blob(source.place, manifest.config, cancel)
-        if (error := mismatch(chosen, read_platform(raw), options.platform)) is not None:
+        if (error := mismatch(chosen, read_platform(raw), platform)) is not None:
             raise error
     root: Document = manifest
-    if options.format != "docker" and options.platform is None and digest != source.digest:
+    if options.format != "docker" and platform is None and digest != source.digest:
         if not isinstance(source.document, Index):
             emitter.warn(f"saved as {digest}: schema1 has no place in such an archive")
         else:
@@ -152,12 +214,14 @@ def _choose(source: Source, options: SaveOptions, emitter: Emitter, cancel: Canc
     return _Chosen(source, digest, root, manifest, source.place.document)
 
 
-def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
+def _manifest(
+    source: Source, options: SaveOptions, platform: Platform | None
+) -> tuple[Digest, Manifest]:
     """Return the manifest of the platform that is wanted, or that the place shows."""
-    if options.platform is None and source.shown is not None:
+    if platform is None and source.shown is not None:
         digest, found = source.shown, source.place.document(source.shown)
     else:
-        selection = _select(source, options)
+        selection = _select(source, options, platform)
         digest, found = selection.digest, selection.manifest
         if not isinstance(found, Manifest) and (made := source.derived(digest)) is not None:
             digest, found = made, source.place.document(made)
@@ -171,13 +235,13 @@ def _manifest(source: Source, options: SaveOptions) -> tuple[Digest, Manifest]:
     return digest, found
 
 
-def _select(source: Source, options: SaveOptions) -> Selection:
+def _select(source: Source, options: SaveOptions, platform: Platform | None) -> Selection:
     """Find the image for a platform; where nobody asked for one, a layout takes any."""
     root, fetch = (source.digest, source.document), source.place.document
     try:
-        return select(*root, options.platform or options.host, fetch)
+        return select(*root, platform or options.host, fetch)
     except PlatformMismatch:
-        if options.platform is not None or options.format == "docker":
+        if platform is not None or options.format == "docker":
             raise
         return select_all(*root, fetch, sparse=True)[0]
 
@@ -201,7 +265,7 @@ def _entries(
         for descriptor, document in zip(found, made, strict=True):
             contents[descriptor.digest] = formats.Content(descriptor, document.raw)
         original = each.root.digest if found else None
-        roots.append(formats.Root([each.root, *found][-1], tuple(each.names), original))
+        roots.append(formats.Root([each.root, *found][-1], each.names, original))
     return formats.layout_entries(roots, contents.values())
 
 
@@ -217,7 +281,7 @@ def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> for
         plain = Plain(place, layer, diff_id, size, reports, verified=known == diff_id)
         layers.append(formats.PlainLayer(size, plain))
     return formats.DockerImage(
-        config.raw, manifest.config.digest, config.diff_ids, layers, tuple(chosen.names)
+        config.raw, manifest.config.digest, config.diff_ids, layers, chosen.references
     )
 
 
