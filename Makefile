@@ -9,9 +9,10 @@ demo:
 	@scripts/setup demo
 	@$(BIN)/python demo/tour.py
 
+LINT = lint
 test:
 	@scripts/setup peers
-	@$(MAKE) --no-print-directory check lint
+	@$(MAKE) --no-print-directory check $(LINT)
 
 lint:
 	$(BIN)/ruff check
