@@ -198,7 +198,7 @@ def test_a_blob_that_is_not_what_its_name_says_is_found(client: Client, tmp_path
         ({"oci-layout": None}, StoreError),
         ({"oci-layout": b"{}"}, Unsupported),
         ({"oci-layout": b'{"imageLayoutVersion":"2.0.0"}'}, Unsupported),
-        ({"index.json": None}, NotFound),
+        ({"index.json": None}, StoreError),
         ({"index.json": b"[]"}, InvalidDocument),
         ({"index.json": IMAGE.manifest.data}, InvalidDocument),
         ({"index.json": b" " * (4 * 2**20 + 1)}, InvalidDocument),

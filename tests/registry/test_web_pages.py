@@ -206,6 +206,13 @@ def test_a_body_that_repeats_credentials_is_shown_without_them(store: Store, fak
     assert caught.value.message.endswith("(401 refused: Basic ***, that is ***, password ***)")
 
 
+def test_a_host_that_is_no_registry(fake: FakeRegistry, client: Client, name: str):
+    fake.inject(Fault(answer(PAGE, status=404)))
+    with pytest.raises(NotFound, match="not found") as caught:
+        client.pull(name)
+    assert caught.value.hint == f"{fake.host} answered by a web page: is it a registry?"
+
+
 def test_a_network_that_wants_a_login(fake: FakeRegistry, client: Client, name: str):
     fake.inject(Fault(answer(PAGE, status=511), path="/manifests/"))
     with pytest.raises(RegistryError, match="511 Sign in") as caught:

@@ -57,8 +57,9 @@ class OciLayout:
         path = self._files.path
         if not (has(self._files, MARK) and has(self._files, INDEX)):
             check_ended(self._files)
-        if not has(self._files, MARK):
-            raise no_archive(path, f"is no OCI layout: there is no {MARK} in it")
+        for name in (MARK, INDEX):
+            if not has(self._files, name):
+                raise no_archive(path, f"is no OCI layout: there is no {name} in it")
         try:
             mark = load_object(read(self._files, MARK), MARK, max_depth=_MAX_DEPTH)
             version = mark.text("imageLayoutVersion")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from dray.errors import Denied, DrayError, NotFound, RateLimited, RegistryError, Unauthorized
-from dray.registry.web_page import is_markup, title
+from dray.registry.web_page import is_markup, is_page, title
 
 if TYPE_CHECKING:
     from dray.registry.transport import Request, Response
@@ -37,7 +37,9 @@ def failure(response: Response, body: bytes, what: str, host: str, *, scope: str
         case 403:
             return Denied(f"{what}: access denied ({text})", host=host)
         case 404:
-            return NotFound(f"{what}: not found ({text})")
+            page = body and is_page(response.header("Content-Type"), body)
+            hint = f"{host} answered by a web page: is it a registry?" if page else ""
+            return NotFound(f"{what}: not found ({text})", hint=hint)
         case 429:
             return RateLimited(
                 f"{what}: {host} asks to slow down ({text})",
