@@ -110,6 +110,22 @@ def test_a_config_without_a_variant_has_that_of_the_index(
         getattr(client, call)(f"{fake.host}/app:alone", platform="linux/arm/v6")
 
 
+@pytest.mark.parametrize("call", [*CALLS, "pull"])
+def test_of_entries_without_a_platform_the_configs_decide(
+    fake: FakeRegistry, client: Client, call: str
+):
+    """As in containerd: each image that an index lists without a platform is looked at."""
+    fake.add_image("app", build_index([(AMD64, None), (ARM64, None)]), "t")
+    for platform, image in (("linux/arm64", ARM64), ("linux/amd64", AMD64)):
+        found = getattr(client, call)(f"{fake.host}/app:t", platform=platform)
+        if call == "digest":
+            assert str(found) == image.digest
+        if call == "pull":
+            assert str(found.id) == image.id
+    with pytest.raises(PlatformMismatch, match="the image is for linux/amd64, not for linux/s390x"):
+        getattr(client, call)(f"{fake.host}/app:t", platform="linux/s390x")
+
+
 @pytest.mark.parametrize("call", ["digest", "manifest"])
 def test_the_config_is_read_for_a_platform_alone(fake: FakeRegistry, client: Client, call: str):
     fake.add_image("app", AMD64, "t")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from dray.content.cancel import CancelToken
     from dray.content.ports import Place, RangedSource, Receipt
+    from dray.errors import PlatformMismatch
     from dray.model.config import ImageConfig
     from dray.model.platform import Platform
     from dray.model.schema1 import Schema1
@@ -94,13 +95,16 @@ class ContentPuller:
         self._warned: set[str] = set()
         self._configs: dict[Digest, bytes] = {}
 
-    def check_platform(self, chosen: Selection, wanted: Wanted) -> None:
-        """Read an image's config ahead of its layers; refuse one for another platform.
+    def refusal(self, wanted: Wanted, chosen: Selection) -> PlatformMismatch | None:
+        """Read an image's config ahead of its layers; return an error for another platform.
 
-        So a refusal leaves nothing in the store. Raises `PlatformMismatch`.
+        So a refusal leaves nothing in the store.
         """
         raw = b"" if chosen.config is None else self._config_ahead(chosen.config)
-        self._check_platform(chosen, stated_platform(chosen, raw), wanted)
+        error = mismatch(chosen, stated_platform(chosen, raw), wanted.platform)
+        if error is not None and chosen.config is not None:
+            self._configs.pop(chosen.config.digest, None)
+        return error
 
     def _config_ahead(self, descriptor: Descriptor) -> bytes:
         """Return a config from the store, or fetched and kept for the copy that follows."""
@@ -124,7 +128,9 @@ class ContentPuller:
         check_layers(selection)
         self._warn_once(problems(selection))
         if wanted is not None and wanted.strict:
-            self.check_platform(selection, wanted)
+            error = self.refusal(wanted, selection)
+            if error is not None:
+                raise error
         if not isinstance(selection.manifest, Manifest):
             self._check_schema1(selection, selection.manifest, wanted)
         content = self.present(selection, wanted)

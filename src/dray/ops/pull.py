@@ -27,7 +27,7 @@ from dray.transfer.progress import Emitter
 from dray.transfer.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from dray.content.cancel import CancelToken
@@ -279,27 +279,21 @@ class _Pull:
         digest, document = self._root(reference, resolved)
         what = reference.digest or reference.tag
         self._emitter.emit(Status.RESOLVED, message=f"{what}: Pulling from {reference.path}")
-        if not self._options.platforms:
-            every = select_all(digest, document, self._document)
-            found: list[tuple[Selection, Wanted | None]] = [(each, None) for each in every]
-        else:
-            found = [
-                (select(digest, document, platform, self._document), self._wanted(platform))
-                for platform in self._options.platforms
-            ]
-        self._check(found)
-        return digest, list({chosen.digest: (chosen, wanted) for chosen, wanted in found}.values())
-
-    def _wanted(self, platform: Platform) -> Wanted:
-        return Wanted(platform, self._options.strict)
-
-    def _check(self, found: Sequence[tuple[Selection, Wanted | None]]) -> None:
-        """Refuse what can be refused before anything is fetched for the first of them."""
-        for chosen, _ in found:
-            check_layers(chosen)
-        for chosen, wanted in found:
-            if wanted is not None and wanted.strict:
-                self._content.check_platform(chosen, wanted)
+        options, fetch = self._options, self._document
+        if not options.platforms:
+            every = select_all(digest, document, fetch)
+            for chosen in every:
+                check_layers(chosen)
+            return digest, [(chosen, None) for chosen in every]
+        for platform in options.platforms:  # what documents tell, before any config is read
+            check_layers(select(digest, document, platform, fetch))
+        found: dict[Digest, tuple[Selection, Wanted | None]] = {}
+        for platform in options.platforms:
+            wanted = Wanted(platform, options.strict)
+            refuse = functools.partial(self._content.refusal, wanted) if wanted.strict else None
+            chosen = select(digest, document, platform, fetch, refuse=refuse)
+            found[chosen.digest] = (chosen, wanted)
+        return digest, list(found.values())
 
     def _root(
         self, reference: Reference, resolved: Callable[[], Resolved]

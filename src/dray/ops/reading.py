@@ -13,6 +13,7 @@ from dray.transfer.graph import select
 
 if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
+    from dray.errors import PlatformMismatch
     from dray.model.address import Address
     from dray.model.config import ImageConfig
     from dray.model.digest import Digest
@@ -43,14 +44,23 @@ def choose(
     if wanted.platform is None and source.shown is not None and isinstance(source.document, Index):
         return select(source.shown, place.document(source.shown), wanted.default, place.document)
     platform = wanted.platform or wanted.default
-    root = source.digest, source.document
-    chosen = select(*root, platform, place.document, artifacts=artifacts)
-    artifact = isinstance(chosen.manifest, Manifest) and chosen.manifest.artifact is not None
-    if wanted.platform is not None and not artifact:
-        found = stated_platform(chosen, read_config(source, chosen, cancel))
-        if (error := mismatch(chosen, found, platform)) is not None:
-            raise error
-    return chosen
+
+    def refuse(chosen: Selection) -> PlatformMismatch | None:
+        if isinstance(chosen.manifest, Manifest) and chosen.manifest.artifact is not None:
+            return None
+        return mismatch(
+            chosen, stated_platform(chosen, read_config(source, chosen, cancel)), platform
+        )
+
+    asked = wanted.platform is not None
+    return select(
+        source.digest,
+        source.document,
+        platform,
+        place.document,
+        artifacts=artifacts,
+        refuse=refuse if asked else None,
+    )
 
 
 def read_config(source: Source, chosen: Selection, cancel: CancelToken) -> bytes:

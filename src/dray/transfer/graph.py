@@ -91,19 +91,26 @@ def select(
     fetch: Callable[[Digest], Document],
     *,
     artifacts: bool = False,
+    refuse: Callable[[Selection], PlatformMismatch | None] | None = None,
 ) -> Selection:
     """Find the image for a platform below a root; ``fetch`` returns further documents.
 
-    Raises `PlatformMismatch`, which lists what there is, and `Unsupported` for what is no
-    image, unless ``artifacts`` will do.
+    ``refuse`` may refuse an image by its config; then the next one that the index lists for
+    the platform, or without any, is looked at. Raises `PlatformMismatch`, which lists what
+    there is, and `Unsupported` for what is no image, unless ``artifacts`` will do.
     """
-    found = next(_search(digest, document, wanted, fetch, {digest}, 1), None)
-    if found is None:
-        assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
-        raise no_match(document, wanted)
-    if not artifacts:
-        _check_image(found.manifest)
-    return found
+    refused: PlatformMismatch | None = None
+    for found in _search(digest, document, wanted, fetch, {digest}, 1):
+        if not artifacts:
+            _check_image(found.manifest)
+        error = None if refuse is None else refuse(found)
+        if error is None:
+            return found
+        refused = refused or error
+    if refused is not None:
+        raise refused
+    assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
+    raise no_match(document, wanted)
 
 
 def _check_image(document: Document) -> None:
