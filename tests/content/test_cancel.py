@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dray.content.cancel import CancelToken
+from dray.content.cancel import CancelToken, JoinedToken
 from dray.errors import Cancelled
 
 
@@ -188,3 +188,37 @@ def test_a_signal_handler_may_cancel_whatever_it_interrupts():
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
     assert all(token.cancelled for token in tokens)
+
+
+def test_a_joined_token_follows_each_of_its_parents_and_none_follows_it():
+    for place in range(2):
+        parents = CancelToken(), CancelToken()
+        joined = JoinedToken(*parents)
+        woken: list[int] = []
+        joined.on_cancel(lambda seen=woken: seen.append(1))  # type: ignore[misc]
+        parents[place].cancel()
+        parents[1 - place].cancel()
+        joined.cancel()
+        assert woken == [1]
+        with pytest.raises(Cancelled):
+            joined.check()
+    parent = CancelToken()
+    JoinedToken(parent).cancel()
+    assert not parent.cancelled
+
+
+def test_a_joined_token_leaves_nothing_behind_in_its_parents():
+    parent = CancelToken()
+    joined = JoinedToken(parent, CancelToken())
+    joined.sleep(0.001)
+    with joined.child() as child:
+        assert not child.cancelled
+    assert not parent._wakers  # noqa: SLF001 - no call shows it
+
+
+def test_a_sleep_with_a_joined_token_ends_with_any_parent():
+    parents = CancelToken(), CancelToken()
+    for parent in parents:
+        threading.Timer(0.05, parent.cancel).start()
+    with pytest.raises(Cancelled):
+        JoinedToken(*parents).sleep(600)

@@ -97,7 +97,12 @@ class JoinedToken(CancelToken):
     @property
     def cancelled(self) -> bool:
         """Whether this token or one of its parents was cancelled."""
-        return self._cancelled or any(parent.cancelled for parent in self._parents)
+        if self._cancelled:
+            return True
+        for parent in self._parents:  # noqa: SIM110 - half the time of any()
+            if parent.cancelled:
+                return True
+        return False
 
     def on_cancel(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Register ``wake`` with this token and its parents; it is called once at most."""
