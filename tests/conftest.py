@@ -235,11 +235,13 @@ def helper_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 
 @pytest.fixture(scope="session")
-def skopeo() -> Callable[..., str]:
+def skopeo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Skopeo, without policies; returns what it prints."""
+    # Without such a directory it reads one in /run, which only root may look into.
+    runtime = {"XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("run"))}
 
     def run(*arguments: str | Path) -> str:
-        return _output("skopeo", "--insecure-policy", *arguments)
+        return _output("skopeo", "--insecure-policy", *arguments, environment=runtime)
 
     return run
 
@@ -272,10 +274,13 @@ def podman() -> Iterator[Callable[..., str]]:
         yield run
 
 
-def _output(program: str, *arguments: str | Path) -> str:
+def _output(
+    program: str, *arguments: str | Path, environment: Mapping[str, str] | None = None
+) -> str:
     """Run a program and return what it prints; where it fails, so does the test."""
     done = subprocess.run(
         [find_binary(program) or program, *arguments],
+        env=dict(environment or {}) | os.environ,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,15 @@ def test_what_helpers_do_wrong(install: Install, program: str, words: str):
         get("bad")
     assert words in str(caught.value)
     assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may search every directory")
+def test_a_closed_directory_in_path_has_no_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setenv("PATH", f"{closed}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(helpers.HelperFailed, match="there is no such program in PATH"):
+        get("missing")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "-x", "a b", "x\n"])

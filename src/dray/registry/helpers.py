@@ -139,12 +139,21 @@ def _run(
     except FileNotFoundError:
         _fail(name, "there is no such program in PATH")
     except OSError as error:
+        if isinstance(error, PermissionError) and not _exists(f"docker-credential-{name}"):
+            _fail(name, "there is no such program in PATH")
         _fail(name, (error.strerror or "it cannot be started").lower())
     with process:
         try:
             return _converse(process, name, given, cancel, patience)
         finally:
             process.kill()  # it may be waiting for input that will not come
+
+
+def _exists(program: str) -> bool:
+    """Tell whether PATH has a program; a directory that may not be searched has none."""
+    import shutil
+
+    return shutil.which(program, mode=os.F_OK) is not None
 
 
 def _converse(
