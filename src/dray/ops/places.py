@@ -11,6 +11,7 @@ from dray.content.small import read_verified
 from dray.errors import (
     Ambiguous,
     IntegrityError,
+    InvalidDocument,
     InvalidReference,
     NotFound,
     PlatformMismatch,
@@ -122,6 +123,13 @@ def open_place(address: Address, access: Access) -> Iterator[Source]:
             yield source
     except (PlatformMismatch, Unsupported) as error:
         error.subject = error.subject or _called(address)
+        raise
+    except InvalidDocument as error:
+        # Archives name the file, and a registry's document of over 4 MiB its repository.
+        reference = address.reference
+        named = address.path if reference is None else reference.name
+        if not named or named not in error.message:
+            error.subject = error.subject or _called(address)
         raise
 
 
