@@ -49,6 +49,7 @@ def said(dray: Dray, *arguments: str) -> list[str]:
         (["inspect", "-u", "a", "x"], CREDS),
         (["login", "-p", "secret", "x"], "  --password-stdin reads it from a pipe"),
         (["inspect", "-a", "x"], "  --all-platforms takes all images of an index"),
+        (["logout", "-a"], "  it is written in full: --all"),
         (["images", "--all"], "  all images are listed without an option"),
         (["images", "--no-trunc"], "  --json prints all of it, in full"),
         (["pull", "--retry-times", "3", "x"], "  --retries N counts the attempts"),

@@ -95,6 +95,7 @@ OPTIONS = (
     Hint(
         "--all -a --multi-arch", "--all-platforms", "--all-platforms takes all images of an index"
     ),
+    Hint("-a", "--all", "it is written in full: --all"),
     Hint("--all -a", "--digests", "all images are listed without an option"),
     Hint("--retry-times --retry --max-retries", "--retries", "--retries N counts the attempts"),
     Hint("--command-timeout --request-timeout", "--timeout", "--timeout SECONDS without a byte"),
