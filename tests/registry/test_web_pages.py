@@ -13,6 +13,7 @@ from dray import Client
 from dray.errors import DrayError, NetworkError, NotFound, RegistryError, Unauthorized
 from dray.testing import (
     Answer,
+    Distribution,
     FakeRegistry,
     Fault,
     SetHeader,
@@ -262,6 +263,16 @@ def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, dray: 
         done = dray("inspect", *options, f"{fake.host}/app")
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr == f"dray: {fake.host}/app: the repository has no tags\n"
+
+
+def test_inspect_of_a_repository_that_there_is_not(
+    distribution: Distribution, dray: Dray, repository: str
+):
+    """Its manifests are unknown, which says little; its tag list says that there is none."""
+    done = dray("inspect", f"{distribution.host}/{repository}")
+    assert (done.returncode, done.stdout) == (3, "")
+    said = "not found (404 NAME_UNKNOWN: repository name not known to registry)"
+    assert done.stderr == f"dray: {distribution.host}/{repository}: {said}\n"
 
 
 @pytest.mark.parametrize("call", ["pull", "inspect", "digest", "manifest", "config", "validate"])

@@ -143,7 +143,9 @@ def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Ad
         return None
     try:
         tags = listed()
-    except _SILENT:
+    except _SILENT as error:
+        if "NAME_UNKNOWN" in error.message:  # which says more than a missing tag
+            raise
         return None
     if not tags:
         raise NotFound(f"{reference.familiar_name}: the repository has no tags")
