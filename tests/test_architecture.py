@@ -1,6 +1,7 @@
 """The plan of the house, held against the code ("Rooms and the direction of imports")."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import dray
+from dray import parameters
+from dray.store import parameters as store_parameters
 from dray.testing import FakeRegistry, build_image, tar_layer
 
 PACKAGE = Path(dray.__file__).parent
@@ -368,3 +371,12 @@ def test_no_test_asserts_that_little_time_has_passed():
         if isinstance(operator, ast.Lt | ast.LtE) and _is_elapsed(smaller)
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("kind", [dray.Client, dray.Store])
+def test_each_parameter_of_a_public_call_has_a_rule(kind: type):
+    """docs/architecture.md, "Arguments of public calls"."""
+    ruled = {"self", *parameters.RULES, *store_parameters.RULES}
+    for name, call in inspect.getmembers(kind, callable):
+        if name == "__init__" or not name.startswith("_"):
+            assert set(inspect.signature(call).parameters) <= ruled, name

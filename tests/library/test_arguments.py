@@ -24,6 +24,8 @@ FLAGS = ["no", "", 1, 0, [True]]
 CHOICES = ["tar", "OCI", "", 5, ["name"]]
 NUMBERS = ["6", [6], True, -1, 0]
 WRONG: dict[str, list[Any]] = {
+    "changes": ["ENV A=1", 5, [5], b"ENV A=1"],
+    "created": ["0", [0], True, -1, 1.5],
     "cancel": [True, threading.Event(), dray.CancelToken],
     "columns": ["name", 5, [5]],
     "config": ["{}", {}, bytearray(b"{}")],
@@ -49,7 +51,10 @@ WRONG: dict[str, list[Any]] = {
 }
 for names, values in (
     ("authfile path registries_conf", [5, ["a"], b"a", ""]),
-    ("address artifact_type before image matching name parent password patterns prefix", TEXTS),
+    (
+        "address artifact_type before image matching message name parent password patterns prefix",
+        TEXTS,
+    ),
     ("reference registry since username", TEXTS),
     ("all_platforms dangling dry_run force foreign insecure offline tagged tags", FLAGS),
     ("unnamed verify_layers verify_signatures", FLAGS),
