@@ -194,6 +194,15 @@ def test_a_wrong_size_of_a_layer(
 
 
 @changes
+@pytest.mark.parametrize("form", ["docker", "oci-archive"])
+def test_a_wrong_size_is_saved_straight_from_the_registry(
+    fake: FakeRegistry, client: Client, tmp_path: Path, form: Any, change: Any
+):
+    client.save([f"docker://{push_resized(fake, change)}"], tmp_path / "saved", format=form)
+    assert [str(found.id) for found in client.load(tmp_path / "saved")] == [BIG.id]
+
+
+@changes
 def test_a_broken_download_of_a_wrong_size_goes_on_where_it_stood(
     fake: FakeRegistry, client: Client, change: Any
 ):

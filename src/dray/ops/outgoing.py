@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dray.content.codec import decompress, detect
 from dray.content.events import Status
-from dray.content.ports import Readable
+from dray.content.ports import RangeRefused, Readable
 from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit, follow_diff_id
 from dray.errors import DrayError, IntegrityError
@@ -182,16 +182,22 @@ def _compare(digest: Digest, found: str, message: str) -> None:
         raise IntegrityError(f"{message} (got {actual})", expected=str(digest), actual=actual)
 
 
-def sized(place: Place, blob: Descriptor, cancel: CancelToken) -> Descriptor:
-    """Return the descriptor with the blob's true size, which the manifest may not give.
+def sized(place: Place, layer: Descriptor, cancel: CancelToken) -> Descriptor:
+    """Return the descriptor with the layer's true size, which the manifest may not give.
 
-    A registry is only asked where the manifest gives none.
+    A registry is asked for the first byte, since that answer has the size too.
     """
-    if isinstance(place, Repository) and blob.size is not None:
-        return blob
-    opened = place.open(blob, 0, cancel)
+    try:
+        if isinstance(place, Repository):
+            opened = place.open_range(layer, 0, 1, cancel)
+            while opened.stream.read1(1):  # to its end, so that the connection can be used again
+                pass
+        else:
+            opened = place.open(layer, 0, cancel)
+    except RangeRefused:
+        opened = place.open(layer, 0, cancel)
     opened.stream.close()
-    return blob if opened.total is None else blob._replace(size=opened.total)
+    return layer if opened.total is None else layer._replace(size=opened.total)
 
 
 def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:

@@ -296,7 +296,7 @@ def _contents(
             yield from _contents(chosen, entry.digest, child, reports, cancel)
     elif isinstance(document, Manifest):
         for blob in (*document.layers, document.config):
-            found = sized(place, blob, cancel)
+            found = blob if blob is document.config else sized(place, blob, cancel)
             yield formats.Content(found, copy=AsIs(place, found, reports))
     descriptor = Descriptor(document.media_type, digest, len(document.raw))
     yield formats.Content(descriptor, data=document.raw)
