@@ -117,7 +117,6 @@ class _Commands(click.Group):
         return name, command, _written_out(command, rest) if command else rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        signals.watch(lambda: leave(interrupted()), INTERRUPTED)
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -206,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     args = list(sys.argv[1:] if arguments is None else arguments)
     messages.begin(args)
     signals.obey()
+    if not _COMMANDS.keys().isdisjoint(args):  # help and the version start no thread
+        signals.watch(lambda: leave(interrupted()), INTERRUPTED)
     try:
         result = _run(args)
         code = result if isinstance(result, int) else DONE
