@@ -63,7 +63,7 @@ class ImportOptions(Record):
     """What is known of the image besides its layer.
 
     ``config`` is a whole config or a version 1 JSON; ``parent`` is what the layer is put on.
-    With ``strict`` somebody asked for the platform, and the parent has to be for it.
+    With ``strict`` the caller asked for the platform, and the parent has to be for it.
     ``changes`` are instructions of a Dockerfile, ``message`` is the comment in the history, and
     ``epoch`` is when the image was made and the latest time of a directory's files, in seconds
     since 1970 (reproducible-builds.org, SOURCE_DATE_EPOCH).
