@@ -85,10 +85,12 @@ def checked(rules: Mapping[str, Rule]) -> Callable[[F], F]:
         while hasattr(function, "__wrapped__"):
             function = function.__wrapped__
         positional, rest = _places(function.__code__)
-        own = _own_rules(function, rules)
+        own: dict[str, Rule] = {}
 
         @functools.wraps(call)
         def checking(*arguments: Any, **named: Any) -> Any:
+            if not own:  # made at the first call: a program makes few of all there are
+                own.update(_own_rules(function, rules))
             for name, value in zip(positional, arguments, strict=False):
                 if name in own:
                     own[name].check(name, value)
