@@ -23,7 +23,7 @@ COVERAGE = --cov --cov-report=term
 check:
 	$(BIN)/pytest -n auto --maxprocesses 8 $(COVERAGE)
 
-# A short run on each Python from 3.11 on that is installed.
+# A short run on each other Python from 3.11 on that is installed.
 test-all:
 	@scripts/setup
 	$(BIN)/nox
