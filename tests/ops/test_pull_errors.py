@@ -1269,5 +1269,5 @@ def test_a_slow_registry_is_no_silent_one(fake: FakeRegistry, store: library.Sto
 def test_limits_of_a_client():
     for wrong in ({"jobs": 0}, {"retries": 0}, {"timeout": 0}):
         options: Mapping[str, int] = wrong
-        with pytest.raises(ValueError, match="at least"):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
             Client(**options)  # type: ignore[arg-type]
