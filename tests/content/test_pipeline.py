@@ -15,6 +15,7 @@ from dray.content.verify import RawLimit
 from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
+from dray.store.directory import open_store
 from dray.store.parts import Part, open_part
 from dray.testing import compress
 
@@ -71,7 +72,7 @@ class _Reading:
 
 @pytest.fixture
 def part(tmp_path: Path) -> Iterator[Part]:
-    found = open_part(tmp_path / "blob.part")
+    found = open_part(open_store(str(tmp_path)), "blob.part")
     assert found is not None
     yield found
     found.close()
@@ -406,7 +407,7 @@ def test_a_blob_arrives_whatever_happens_on_the_way(
     path.unlink(missing_ok=True)
     packed = compress(b"plain" + content, form)
     for cut in [*cuts, None]:
-        part = open_part(path)  # as each run of the program does
+        part = open_part(open_store(str(tmp_path)), path.name)  # as each run of the program does
         assert part is not None
         before = part.size
         source = Source(packed, step=step, fail_at=cut)

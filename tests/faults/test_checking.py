@@ -10,6 +10,7 @@ import pytest
 import subjects
 from checking import blob_path, part_path, problems
 
+from dray.store.directory import open_store
 from dray.store.locks import lock_file
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a strange file": (lambda store: (store / "x.tmp").touch(), "left over: x.tmp"),
     "a strange blob": (lambda store: (store / "blobs" / "x").touch(), "left over: blobs/x"),
     "a lease that is held": (
-        lambda store: lock_file(store / "leases" / "0123"),
+        lambda store: lock_file(open_store(f"{store}/leases"), "0123"),
         "is held by nobody",
     ),
 }

@@ -21,6 +21,7 @@ from dray.store import backup
 from dray.store.blobs import BlobFiles
 from dray.store.check import remove_damaged
 from dray.store.db import VERSION, alone
+from dray.store.directory import open_store
 from dray.testing import (
     Answer,
     FakeRegistry,
@@ -270,7 +271,7 @@ def test_a_file_that_was_mended_in_the_meantime_stays(store: library.Store, name
 
 
 def saved(store: library.Store) -> list[str]:
-    return [str(name.reference) for name in backup.load(store.path)[0]]
+    return [str(name.reference) for name in backup.load(open_store(str(store.path)))[0]]
 
 
 def names(store: library.Store) -> list[str]:
@@ -398,12 +399,12 @@ def test_a_copy_of_the_names_that_is_cut_off(store: library.Store, name: str):
     text = copy.read_bytes()
     for length in range(len(text)):
         copy.write_bytes(text[:length])
-        found, unreadable = backup.load(store.path)
+        found, unreadable = backup.load(open_store(str(store.path)))
         complete = text[:length].count(b"1]") + text[:length].count(b"0]")
         assert len(found) >= complete
         assert len(found) + len(unreadable) <= count
     copy.write_bytes(text)
-    found, unreadable = backup.load(store.path)
+    found, unreadable = backup.load(open_store(str(store.path)))
     assert (len(found), unreadable) == (count, [])
 
 
@@ -434,7 +435,7 @@ def test_whoever_comes_while_it_is_made_anew_waits(store: library.Store, name: s
     path = store.path / "dray.db"
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.extend(names(store)))
-    with alone(path):
+    with alone(open_store(str(store.path)), path.name):
         path.rename(path.with_suffix(".aside"))
         thread.start()
         time.sleep(0.1)
@@ -569,12 +570,12 @@ def test_a_copy_of_the_names_that_was_broken_off_is_made_anew(
     client: library.Client, store: library.Store, name: str
 ):
     """Who was killed while writing it leaves it behind; the next operation need change nothing."""
-    complete, _ = backup.load(store.path)
+    complete, _ = backup.load(open_store(str(store.path)))
     (store.path / backup.FILE).unlink()
     (store.path / "names.new").write_text("{")
     client.pull(name)
     assert not (store.path / "names.new").exists()
-    assert backup.load(store.path)[0] == complete != []
+    assert backup.load(open_store(str(store.path)))[0] == complete != []
 
 
 def test_no_name_for_what_is_removed_to_be_mended(
@@ -611,7 +612,7 @@ def test_what_cannot_be_read_for_another_reason_is_not_removed(
     client: library.Client, store: library.Store, name: str
 ):
     digest = str(client.pull(name).layers[1].digest)
-    files = BlobFiles(store.path)
+    files = BlobFiles(str(store.path))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with store.ingest() as ingest, ingest.db.write():
         pass  # the database is open

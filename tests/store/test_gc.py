@@ -356,7 +356,7 @@ from dray.store import LocalStore
 
 with LocalStore(Path(sys.argv[1])).ingest() as ingest:
     ingest.put_bytes(Descriptor.of(b"leased", ""), b"leased", CancelToken())
-    (Path(sys.argv[1]) / "ingest" / "sha256-0.part").write_bytes(b"half")
+    (Path(sys.argv[1]) / "ingest" / f"sha256-{'0':064}.part").write_bytes(b"half")
     print("ready", flush=True)
     time.sleep(60)
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dray.store.directory import open_store
 from dray.store.parts import open_part
 
 DATA = bytes(range(256)) * 2000
@@ -26,7 +27,7 @@ def no_file_over(size: int) -> Iterator[None]:
 @pytest.mark.parametrize("before", [0, 100_000])
 def test_what_of_a_piece_still_fits_counts(tmp_path: Path, before: int):
     path = tmp_path / "part"
-    part = open_part(path)
+    part = open_part(open_store(str(tmp_path)), path.name)
     assert part is not None
     with contextlib.closing(part):
         part.append(DATA[:before])

@@ -17,6 +17,7 @@ from dray.errors import StoreError
 from dray.model.digest import Digest
 from dray.store import LocalStore
 from dray.store.db import Database
+from dray.store.directory import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,9 +122,13 @@ time.sleep(1)
 """
 
 
+def opened(place: Path) -> Database:
+    return Database(open_store(str(place)), "dray.db")
+
+
 def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
     """SPEC, section 4: "Two processes may do any of this at once"."""
-    database = Database(tmp_path / "dray.db")
+    database = opened(tmp_path)
     with database.read() as connection:
         connection.execute("SELECT count(*) FROM refs").fetchone()
     command = [sys.executable, "-c", RECOVERING, str(tmp_path / "dray.db-shm")]
@@ -139,7 +144,10 @@ def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
 
 
 def test_an_interrupt_while_a_writer_waits_leaves_nothing_begun(tmp_path: Path):
-    database, other = Database(tmp_path / "dray.db"), Database(tmp_path / "dray.db")
+    database, other = (
+        opened(tmp_path),
+        opened(tmp_path),
+    )
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -169,7 +177,10 @@ def _hold(database: Database, seconds: float) -> None:
 
 @pytest.mark.timeout(20)  # a writer would wait for 30 s
 def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path):
-    database, other = Database(tmp_path / "dray.db"), Database(tmp_path / "dray.db")
+    database, other = (
+        opened(tmp_path),
+        opened(tmp_path),
+    )
     with database.write() as connection:
         connection.execute("INSERT INTO blobs VALUES ('sha256:0', 1, NULL, NULL)")
     with other.snapshot() as reading:
@@ -184,7 +195,10 @@ def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path):
 @pytest.mark.timeout(20)  # it would try for 30 s
 def test_a_writer_does_not_wait_for_what_cannot_come(tmp_path: Path):
     """A thread that reads what somebody has changed since cannot write; nor by waiting."""
-    database, other = Database(tmp_path / "dray.db"), Database(tmp_path / "dray.db")
+    database, other = (
+        opened(tmp_path),
+        opened(tmp_path),
+    )
     add = "INSERT INTO blobs VALUES (?, 1, NULL, NULL)"
     with database.write() as connection:
         connection.executemany(add, [(f"sha256:{number}",) for number in range(10)])

@@ -17,14 +17,13 @@ from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.model.reference import Reference
 from dray.store.db import alone
-from dray.store.locks import give_to_owner
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dray.store.db import Database
+    from dray.store.directory import Directory
 
 FILE = "names.json"
+_NEW = "names.new"
 MANY = 1000  # names from which on the copy is not written at each change
 INTERVAL = 60.0  # seconds between two copies of that many names
 MAX_SIZE = 256 * 2**20  # bytes of a copy that is read
@@ -40,22 +39,21 @@ class SavedName(Record):
     kept: bool
 
 
-def save(db: Database, directory: Path) -> None:
+def save(db: Database, directory: Directory) -> None:
     """Copy the names after a change, unless they are many and were copied a moment ago."""
-    path = directory / FILE
-    with alone(path):  # whoever writes last has read last
+    with alone(directory, FILE):  # the process that writes last has read last
         with db.read() as connection:
             rows = connection.execute("SELECT name, root, manifest, kept FROM refs ORDER BY name")
             names = rows.fetchall()
-        if len(names) > MANY and _age(path) < INTERVAL:
+        if len(names) > MANY and _age(directory) < INTERVAL:
             return
-        _write(path, json.dumps({"version": 1, "names": names}, separators=(",", ":")))
+        _write(directory, json.dumps({"version": 1, "names": names}, separators=(",", ":")))
 
 
-def is_behind(db: Database, directory: Path) -> bool:
+def is_behind(db: Database, directory: Directory) -> bool:
     """Tell whether names have been set since the copy was written."""
     try:
-        written = (directory / FILE).stat().st_mtime
+        written = directory.stat(FILE).st_mtime
     except FileNotFoundError:
         return True
     with db.read() as connection:
@@ -63,37 +61,36 @@ def is_behind(db: Database, directory: Path) -> bool:
     return changed is not None and changed >= int(written)
 
 
-def _age(path: Path) -> float:
+def _age(directory: Directory) -> float:
     """Return the seconds since the copy was written; a time in the future is long ago."""
     try:
-        passed = time.time() - path.stat().st_mtime
+        passed = time.time() - directory.stat(FILE).st_mtime
     except FileNotFoundError:
         return INTERVAL
     return passed if passed >= 0 else INTERVAL
 
 
-def _write(path: Path, text: str) -> None:
-    new = path.with_suffix(".new")
+def _write(directory: Directory, text: str) -> None:
     try:
-        new.unlink(missing_ok=True)  # it may be a link, by now, to anything
-        with new.open("x", encoding="utf-8") as file:
-            give_to_owner(file.fileno(), new)
+        directory.unlink(_NEW)
+        descriptor = directory.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(path)
+        directory.rename(_NEW, FILE)
     finally:
-        new.unlink(missing_ok=True)
+        directory.unlink(_NEW)
 
 
-def load(directory: Path) -> tuple[list[SavedName], list[str]]:
+def load(directory: Directory) -> tuple[list[SavedName], list[str]]:
     """Return the names of the copy, and what stands between them and cannot be read.
 
     None where there is no copy. It is read row by row: no row has a bracket inside, so what is
     damaged in one is no matter to the others.
     """
     try:
-        with (directory / FILE).open("rb") as file:
+        with os.fdopen(directory.open(FILE), "rb") as file:
             _, *parts = re.split(rb"[\[\]]", file.read(MAX_SIZE))
     except OSError:
         return [], []

@@ -2,120 +2,190 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import itertools
 import os
-from pathlib import Path
+import re
+import stat
 from typing import TYPE_CHECKING
 
 from dray.model.digest import HEX_LENGTHS
-from dray.store.locks import fsync_directory, make_directory
+from dray.store.directory import Directory, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dray.model.digest import Digest
 
+_PART = re.compile(
+    "|".join(f"{name}-[0-9a-f]{{{length}}}\\.part" for name, length in HEX_LENGTHS.items())
+)
+_NAMES = {name: re.compile(f"[0-9a-f]{{{length}}}") for name, length in HEX_LENGTHS.items()}
+
 
 class BlobFiles:
-    """Where blobs are; a file that has its name is whole.
+    """The directories of a store at one path; a file that has a blob's name is whole.
 
-    Paths are plain strings inside: making `Path` objects is what a small blob would spend
-    most of its time on.
+    They are opened when they are first used, and stay the same ones: see `is_current`. Digests
+    as text come from the database, which another user may have written: each is checked before
+    it becomes a file's name.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._blobs = str(root / "blobs")
-        self._ingest = str(root / "ingest")
-        self._prepared: set[str] = set()
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._root: Directory | None = None
+        self._opened: dict[str, Directory] = {}
 
-    def _file(self, digest: Digest) -> str:
-        return f"{self._blobs}/{digest.algorithm}/{digest.hex}"
+    @property
+    def root(self) -> Directory:
+        """The store's own directory; raises `FileNotFoundError` and what `open_store` does."""
+        if self._root is None:
+            self._root = open_store(self._path)
+        return self._root
 
-    def path(self, digest: Digest) -> Path:
-        """Return where a blob is, or would be."""
-        return Path(self._file(digest))
+    @property
+    def is_current(self) -> bool:
+        """Whether the directories are still those at the path, as far as they were opened."""
+        return self._root is None or (
+            self._root.is_unchanged(self._path)
+            and all(directory.is_linked for directory in list(self._opened.values()))
+        )
 
-    def part(self, digest: Digest) -> str:
-        """Return where a blob grows until it is whole."""
-        return f"{self._ingest}/{digest.algorithm}-{digest.hex}.part"
+    def _directory(self, algorithm: str) -> Directory:
+        """Return where the blobs of one algorithm are; raises `FileNotFoundError`."""
+        opened = self._opened.get(algorithm)
+        if opened is None:
+            opened = self.root.child("blobs").child(algorithm)
+            self._opened[algorithm] = opened
+        return opened
+
+    @property
+    def ingest(self) -> Directory:
+        """Where parts are; raises `FileNotFoundError`."""
+        opened = self._opened.get("ingest")
+        if opened is None:
+            opened = self._opened["ingest"] = self.root.child("ingest")
+        return opened
+
+    def _status(self, algorithm: str, name: str) -> os.stat_result:
+        """Look at a blob; raises `FileNotFoundError` for everything but a file."""
+        directory = self._directory(algorithm)
+        found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory.where(name))
+        return found
 
     def exists(self, digest: Digest) -> bool:
         """Tell whether a blob is there."""
-        return os.path.isfile(self._file(digest))  # noqa: PTH113 - see above
+        try:
+            self._status(digest.algorithm, digest.hex)
+        except OSError:
+            return False
+        return True
 
     def size(self, digest: Digest) -> int:
         """Return a blob's size in bytes; raises `FileNotFoundError`."""
-        return os.path.getsize(self._file(digest))  # noqa: PTH202 - see above
+        return self._status(digest.algorithm, digest.hex).st_size
 
     def all(self) -> set[str]:
         """Return the digests of all blobs that are there, as text."""
         found: set[str] = set()
-        for algorithm, length in HEX_LENGTHS.items():
+        for algorithm, names in _NAMES.items():
             try:
-                names = os.listdir(f"{self._blobs}/{algorithm}")  # noqa: PTH208 - see above
+                listed = self._directory(algorithm).names()
             except FileNotFoundError:
                 continue
-            prefix = f"{algorithm}:"
-            found.update([prefix + name for name in names if len(name) == length])
+            prefix, is_name = f"{algorithm}:", names.fullmatch
+            found.update([prefix + name for name in listed if is_name(name)])
         return found
 
     def has(self, digest: str) -> bool:
         """Tell whether a blob is there; the digest is text, as in `all`."""
-        return os.path.isfile(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH113 - see above
+        try:
+            self._status(*_split(digest))
+        except OSError:
+            return False
+        return True
 
     def size_of(self, digest: str) -> int:
         """Return a blob's size in bytes, 0 if it is gone; the digest is text, as in `all`."""
         try:
-            return os.path.getsize(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH202
+            return self._status(*_split(digest)).st_size
         except FileNotFoundError:
             return 0
 
     def open(self, digest: str) -> io.FileIO:
         """Open a blob for reading; the digest is text, as in `all`."""
-        return io.FileIO(f"{self._blobs}/{digest.replace(':', '/')}")
+        algorithm, name = _split(digest)
+        return io.FileIO(self._directory(algorithm).open(name))
 
     def identity(self, digest: str) -> tuple[int, ...]:
         """Return what tells a file from another one put in its place."""
-        found = os.stat(f"{self._blobs}/{digest.replace(':', '/')}")  # noqa: PTH116 - see above
+        algorithm, name = _split(digest)
+        found = self._directory(algorithm).stat(name)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def unlink(self, digests: Iterable[str]) -> None:
         """Remove blobs as far as they are there; the digests are text, as in `all`."""
-        # By names within one directory: looking up whole paths is a tenth of the work.
         for algorithm, some in itertools.groupby(digests, lambda each: each.partition(":")[0]):
-            try:
-                directory = os.open(f"{self._blobs}/{algorithm}", os.O_RDONLY)
-            except FileNotFoundError:
-                continue
-            try:
-                _unlink(directory, [digest.partition(":")[2] for digest in some])
-            finally:
-                os.close(directory)
+            with contextlib.suppress(FileNotFoundError):
+                directory = self._directory(algorithm)
+                _unlink(directory, [digest.partition(":")[2] for digest in some], algorithm)
+
+    def parts(self) -> list[str]:
+        """Return the names of all parts, in order; nothing else in their directory is ours."""
+        try:
+            listed = self.ingest.names()
+        except FileNotFoundError:
+            return []
+        return sorted(filter(_PART.fullmatch, listed))
 
     def prepare(self, digest: Digest) -> None:
         """Make the directories that a blob needs."""
-        for directory in (self._ingest, f"{self._blobs}/{digest.algorithm}"):
-            if directory not in self._prepared:
-                make_directory(directory)
-                if Path(directory).stat().st_dev != Path(self._ingest).stat().st_dev:
-                    # Before anything is fetched that could not be renamed in the end.
-                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), directory)
-                self._prepared.add(directory)
+        if digest.algorithm in self._opened and "ingest" in self._opened:
+            return
+        ingest = self.root.child("ingest", make=True)
+        blobs = self.root.child("blobs", make=True).child(digest.algorithm, make=True)
+        if blobs.device != ingest.device:
+            # Before anything is fetched that could not be renamed in the end.
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), blobs.path)
+        self._opened.setdefault("ingest", ingest)
+        self._opened.setdefault(digest.algorithm, blobs)
 
-    def publish(self, digest: Digest) -> None:
+    def publish(self, part: str, digest: Digest) -> None:
         """Give the part its name; it is on the disk already."""
-        os.rename(self.part(digest), self._file(digest))  # noqa: PTH104 - see above
+        self.ingest.rename(part, digest.hex, self._directory(digest.algorithm))
 
     def sync(self, algorithm: str) -> None:
         """Make the names of blobs survive a loss of power."""
-        fsync_directory(f"{self._blobs}/{algorithm}")
+        self._directory(algorithm).sync()
 
 
-def _unlink(directory: int, names: Iterable[str]) -> None:
+def part_name(digest: Digest) -> str:
+    """Return the name under which a blob grows until it is whole."""
+    return f"{digest.algorithm}-{digest.hex}.part"
+
+
+def _split(digest: str) -> tuple[str, str]:
+    """Return algorithm and name; raises `FileNotFoundError` for what no blob is called."""
+    algorithm, _, name = digest.partition(":")
+    names = _NAMES.get(algorithm)
+    if names is None or names.fullmatch(name) is None:
+        raise FileNotFoundError(errno.ENOENT, "no digest", digest)
+    return algorithm, name
+
+
+def _unlink(directory: Directory, names: Iterable[str], algorithm: str) -> None:
+    is_name: Callable[[str], object] = _NAMES[algorithm].fullmatch
+    descriptor = directory.fd
     for name in names:
-        try:
-            os.unlink(name, dir_fd=directory)
-        except FileNotFoundError:  # `suppress` costs an eighth of it, and there are thousands
-            continue
+        if is_name(name):
+            try:
+                os.unlink(name, dir_fd=descriptor)
+            except (
+                FileNotFoundError,
+                IsADirectoryError,
+            ):  # `suppress` costs an eighth of it: there are thousands
+                continue

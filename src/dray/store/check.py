@@ -188,6 +188,8 @@ class _Hashed:
             return  # somebody has removed it since
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
+        except StoreError as error:  # a link, or anything else but a file
+            message = error.message
         if not message and hasher.hexdigest() != expected:
             message = f"its content is {algorithm}:{hasher.hexdigest()}"
         with self._lock:
@@ -232,4 +234,6 @@ def _is_good(files: BlobFiles, digest: str) -> bool:
         if error.errno in _BAD_DISK:
             return False
         raise
+    except StoreError:  # a link, or anything else but a file
+        return False
     return hasher.hexdigest() == expected

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.errors import StoreError
+from dray.store.directory import unsafe
 from dray.store.locks import lock_file
 
 if TYPE_CHECKING:
     import tempfile
     from collections.abc import Iterator
+
+    from dray.store.directory import Directory
 
 TIMEOUT = 30.0  # seconds that a writer waits for another
 REBUILD = "`dray fsck --rebuild` makes it anew from what is in the store"
@@ -31,6 +34,7 @@ _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOER
 # Somebody writes; or was killed at it, and the log is just being read anew.
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY}
 _LOOK = 0.1  # seconds of it after which it is looked whether somebody wants it to stop
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names another one
 PAUSE = 0.01  # seconds between two looks at a lock
 
 # What takes a database from each version to the next, beginning with an empty one. What has been
@@ -108,10 +112,14 @@ class Database:
     `alone` already.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, locked: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self, root: Directory, name: str, *, read_only: bool = False, locked: bool = False
+    ) -> None:
+        self.path = Path(root.where(name))
         self.read_only = read_only
-        self._opened = path
+        self._root = root
+        self._name = name
+        self._opened = self.path
         self._query = ""
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -122,14 +130,27 @@ class Database:
         if read_only:
             self._look()
         else:
-            with contextlib.nullcontext() if locked else alone(path):
+            with contextlib.nullcontext() if locked else alone(root, name):
+                self._make()
                 self._migrate()
-        self._identity = _identity(path)
+        self._identity = self._find()
 
     @property
     def is_current(self) -> bool:
         """Whether the file at the path is still the one that was opened."""
-        return self._identity == _identity(self.path)
+        return self._identity == self._find()
+
+    def _find(self) -> tuple[int, int] | None:
+        try:
+            found = self._root.stat(self._name)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _make(self) -> None:
+        """Make an empty file: SQLite would follow a dangling link and make its target."""
+        if self._root.check(self._name) is None:
+            os.close(self._root.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
     def _look(self) -> None:
         """Choose how to read a file that cannot be written.
@@ -138,51 +159,102 @@ class Database:
         alone would miss what is in the log. Where SQLite cannot share the log (it wants to
         write an index of it), a copy of both is read.
         """
-        log = self.path.with_name(f"{self.path.name}-wal")
+        log = self._root.check(f"{self._name}-wal")
         self._query = "?immutable=1"
-        if log.exists() and log.stat().st_size:
+        if log is not None and log.st_size:
             self._query = "?mode=ro"
             try:
                 self._version()
             except StoreError:
                 self.close()
-                self._take_copy(log)
+                self._take_copy()
         if self._check_version() < VERSION:
             # Brought up to date in a copy: whoever can write the store will do it in place.
             self.close()
-            self._take_copy(log)
+            self._take_copy()
             self._migrate()
 
-    def _take_copy(self, log: Path) -> None:
+    def _take_copy(self) -> None:
         import shutil
         import tempfile
 
         self._copy = tempfile.TemporaryDirectory(prefix="dray-", ignore_cleanup_errors=True)
         self._opened = Path(self._copy.name) / self.path.name
         self._query = ""
-        shutil.copyfile(self.path, self._opened)
-        if log.exists():
-            shutil.copyfile(log, self._opened.with_name(log.name))
+        for name in (self._name, f"{self._name}-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                source = os.fdopen(self._root.open(name), "rb")
+                with source, self._opened.with_name(name).open("xb") as target:
+                    shutil.copyfileobj(source, target)
 
     def _connect(self) -> sqlite3.Connection:
         owned: _Owned | None = getattr(self._local, "owned", None)
         if owned is not None:
             return owned.connection
         with self._translated():
+            before = self._check_files()
             # Closed by `close`, which may be another thread: hence no check of the thread.
             connection = sqlite3.connect(
-                f"{self._opened.absolute().as_uri()}{self._query}",
+                f"{self._opened.as_uri()}{self._query or '?mode=rw'}",
                 uri=True,
                 timeout=TIMEOUT,
                 isolation_level=None,
                 check_same_thread=False,
             )
-            if not self._query:
-                connection.execute("PRAGMA synchronous=FULL")
+            try:
+                self._check_opened(connection, before)
+                if not self._query:
+                    connection.execute("PRAGMA synchronous=FULL")
+            except BaseException:
+                connection.close()
+                raise
         self._local.owned = owned = _Owned(connection)
         with self._lock:
             self._owned.add(owned)
         return connection
+
+    def _check_files(self) -> tuple[int, int] | None:
+        """Refuse what would lead SQLite to other files; return which file is the database.
+
+        SQLite takes a path, and has no parameter that forbids links (SQLITE_OPEN_NOFOLLOW is a
+        flag of sqlite3_open_v2 alone, sqlite.org/uri.html). It resolves links of the database
+        itself and then opens all files with O_NOFOLLOW (os_unix.c). So the path is checked
+        before, and what SQLite has made of it after (`_check_opened`). A file is made by us
+        alone (``mode=rw``).
+        """
+        if self._copy is not None:
+            return None
+        for suffix in ("-wal", "-shm", "-journal"):
+            found = self._root.check(f"{self._name}{suffix}")
+            if found is not None and suffix == "-journal":
+                self._check_journal(found.st_size)
+        self._root.check(self._name)
+        return self._find()
+
+    def _check_journal(self, size: int) -> None:
+        """Refuse a journal that names another one: SQLite would read that and may remove it.
+
+        Only transactions over several databases have such (sqlite.org/fileformat.html,
+        "The Rollback Journal", super-journal).
+        """
+        with contextlib.suppress(OSError):  # SQLite says what keeps it from being read
+            descriptor = self._root.open(f"{self._name}-journal")
+            try:
+                if os.pread(descriptor, 8, max(0, size - 8)) == _JOURNAL_MAGIC:
+                    path = self._root.where(f"{self._name}-journal")
+                    raise unsafe(path, "names a file outside of the store")
+            finally:
+                os.close(descriptor)
+
+    def _check_opened(self, connection: sqlite3.Connection, before: tuple[int, int] | None) -> None:
+        """Compare the file that SQLite has opened with the one that was checked."""
+        if self._copy is not None:
+            return
+        (_, _, opened), *_ = connection.execute("PRAGMA database_list")
+        if opened != str(self._opened) or before != self._find():
+            raise unsafe(str(self.path), f"was replaced while it was opened (by {opened})")
+        if not self._root.is_at(self._root.path):
+            raise StoreError(f"{self._root.path}: the store was moved away", hint="try again")
 
     def close(self) -> None:
         """Close all connections; no thread may be using one, but to wait for a transaction."""
@@ -280,9 +352,9 @@ class Database:
     def _unreadable(self) -> StoreError | None:
         """Return what keeps the database from being opened, which SQLite does not say."""
         for suffix in ("", "-wal", "-shm"):
-            path = self.path.with_name(self.path.name + suffix)
+            path = self._root.where(f"{self._name}{suffix}")
             try:
-                path.open("rb").close()
+                os.close(self._root.open(f"{self._name}{suffix}"))
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -317,9 +389,11 @@ class Database:
             connection.execute(f"PRAGMA user_version={VERSION}")
 
 
-def check_replaceable(path: Path) -> None:
+def check_replaceable(root: Directory, name: str) -> None:
     """Raise `StoreError` for a database of a newer version; any other, damaged or not, will do."""
-    found = 0
+    found, path = 0, Path(root.where(name))
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        root.check(f"{name}{suffix}")
     with contextlib.suppress(sqlite3.Error):  # damaged, or not there
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         with contextlib.closing(connection):
@@ -333,26 +407,23 @@ def _too_new(path: Path, found: int) -> StoreError:
     return StoreError(message, hint="use a newer dray, or another --store")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+def lock_name(name: str) -> str:
+    """Return the name of the lock beside a file: ``dray.lock`` for ``dray.db``."""
+    return f"{name.partition('.')[0]}.lock"
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(root: Directory, name: str) -> Iterator[None]:
     """Keep other processes from opening, making or migrating a database at the same time.
 
     Turning a new file to WAL does not wait for others as transactions do.
     """
-    lock, waited = path.with_suffix(".lock"), 0.0
-    while (descriptor := lock_file(lock)) is None:
+    lock, waited = lock_name(name), 0.0
+    while (descriptor := lock_file(root, lock)) is None:
         time.sleep(PAUSE)
         waited += PAUSE
         if waited > TIMEOUT:
-            raise StoreError(f"{lock}: another process holds it for too long")
+            raise StoreError(f"{root.where(lock)}: another process holds it for too long")
     try:
         yield
     finally:

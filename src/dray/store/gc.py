@@ -25,7 +25,6 @@ from dray.store.locks import lock_abandoned
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Sequence
-    from pathlib import Path
 
     from dray.store.blobs import BlobFiles
     from dray.store.db import Database
@@ -78,9 +77,8 @@ def _documents(connection: sqlite3.Connection) -> set[str]:
 class Collector:
     """One collection."""
 
-    def __init__(self, root: Path, files: BlobFiles, db: Database) -> None:
-        self.root = root
-        self._leases = root / "leases"
+    def __init__(self, files: BlobFiles, db: Database) -> None:
+        self.root = files.root
         self._files = files
         self._db = db
         self.renamed = False  # whether names have gone
@@ -132,7 +130,7 @@ class Collector:
         in_turns: bool,  # noqa: FBT001 - handed on
     ) -> tuple[bool, Garbage]:
         """Find the garbage; return whether names were dropped too, which has to be committed."""
-        for lease in leases.dead(connection, self._leases):
+        for lease in leases.dead(connection, self.root):
             leases.release(connection, lease)
         edges = Edges(connection)
         held = reachable(connection, edges, only)
@@ -161,7 +159,7 @@ class Collector:
         candidates = self._everything()
         with self._db.snapshot() as connection:
             edges = Edges(connection)
-            dead = leases.dead(connection, self._leases)
+            dead = leases.dead(connection, self.root)
             held = reachable(connection, edges, dead=dead)
             garbage = Garbage(_documents(connection) - held, candidates - held)
             while garbage.documents:
@@ -214,21 +212,21 @@ class Collector:
             unlinking.join()
 
 
-def sweep(root: Path, *, dry_run: bool) -> tuple[int, int]:
+def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
     """Remove downloads that were broken off; return how many, and their bytes.
 
     They stay while anybody adds to the store: a pull may be about to go on with them.
     """
     count = size = 0
-    directory = root / "ingest"
-    if directory.is_dir() and not leases.living(root / "leases"):
-        for path in sorted(directory.iterdir()):
-            lock = lock_abandoned(path)
+    parts = files.parts()
+    if parts and not leases.living(files.root):
+        for name in parts:
+            lock = lock_abandoned(files.ingest, name)
             if lock is None:
                 continue
             count += 1
             size += os.fstat(lock).st_size
             if not dry_run:
-                path.unlink(missing_ok=True)
+                files.ingest.unlink(name)
             os.close(lock)
     return count, size

@@ -13,7 +13,6 @@ from dray.store.receiving import Receiving
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from dray.content.cancel import CancelToken
@@ -34,8 +33,8 @@ class Ingest(Receiving):
     Use as a context manager; methods may be called from any thread.
     """
 
-    def __init__(self, root: Path, files: BlobFiles, db: Database, limits: Limits) -> None:
-        super().__init__(root, files, db, limits)
+    def __init__(self, files: BlobFiles, db: Database, limits: Limits) -> None:
+        super().__init__(files, db, limits)
         self.renamed = False
 
     def __exit__(
@@ -45,7 +44,7 @@ class Ingest(Receiving):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._lease and (self.renamed or (self._root / _UNFINISHED).exists()):
+            if self._lease and (self.renamed or self._files.root.exists(_UNFINISHED)):
                 self._save_names()
         finally:
             super().__exit__(kind, error, trace)
@@ -55,7 +54,7 @@ class Ingest(Receiving):
         from dray.store import backup
 
         with contextlib.suppress(OSError, StoreError):
-            backup.save(self.db, self._root)
+            backup.save(self.db, self._files.root)
 
     def hold_below(self, root: Digest) -> None:
         """Keep what is stored of an image, all that is below ``root``, until the lease ends."""

@@ -8,35 +8,38 @@ dead: no time-outs, no process ids.
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
-from dray.store.locks import lock_abandoned, lock_file, make_directory
+from dray.store.locks import lock_abandoned, lock_file
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from dray.store.directory import Directory
+
+DIRECTORY = "leases"
+_NAME = re.compile(r"[0-9a-f]{32}")
 _PAUSE = 0.001  # seconds; a sweeper holds a file for less
 
 
 class Lease:
     """One operation's lock; made when it begins, removed when it ends."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, root: Directory) -> None:
         self.name = os.urandom(16).hex()
-        self._path = directory / self.name
-        make_directory(directory)
-        # The name is nobody else's: who holds the file is a sweeper about to remove it.
-        while (lock := lock_file(self._path)) is None:
+        self._directory = root.child(DIRECTORY, make=True)
+        # No other operation has the name: only a sweeper may hold the file, to remove it.
+        while (lock := lock_file(self._directory, self.name)) is None:
             time.sleep(_PAUSE)
         self._lock = lock
 
     def end(self) -> None:
         """Remove the file and let go of the lock."""
         try:
-            self._path.unlink(missing_ok=True)
+            self._directory.unlink(self.name)
         finally:
             os.close(self._lock)
 
@@ -51,36 +54,47 @@ def release(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("DELETE FROM leases WHERE lease = ?", (name,))
 
 
-def dead(connection: sqlite3.Connection, directory: Path) -> set[str]:
+def dead(connection: sqlite3.Connection, root: Directory) -> set[str]:
     """Return the names of the leases whose operations have died."""
     rows = connection.execute("SELECT DISTINCT lease FROM leases").fetchall()
-    return {name for (name,) in rows if _is_dead(directory / name)}
+    directory = _directory(root)
+    return {name for (name,) in rows if directory is None or _is_dead(directory, name)}
 
 
-def _is_dead(path: Path) -> bool:
-    lock = lock_abandoned(path)
+def _is_dead(directory: Directory, name: str) -> bool:
+    if _NAME.fullmatch(name) is None:
+        return True  # another user has written it: no operation has such a name
+    lock = lock_abandoned(directory, name)
     if lock is None:
-        return not path.exists()
+        return not directory.exists(name)
     os.close(lock)
     return True
 
 
-def sweep(directory: Path) -> None:
+def sweep(root: Directory) -> None:
     """Remove the files of operations that have died."""
-    for path in _files(directory):
-        lock = lock_abandoned(path)
+    for directory, name in _files(root):
+        lock = lock_abandoned(directory, name)
         if lock is not None:
-            path.unlink(missing_ok=True)
+            directory.unlink(name)
             os.close(lock)
 
 
-def living(directory: Path) -> bool:
+def living(root: Directory) -> bool:
     """Tell whether any operation is under way."""
-    return any(not _is_dead(path) for path in _files(directory))
+    return any(not _is_dead(directory, name) for directory, name in _files(root))
 
 
-def _files(directory: Path) -> Iterator[Path]:
+def _directory(root: Directory) -> Directory | None:
     try:
-        yield from sorted(directory.iterdir())
+        return root.child(DIRECTORY)
     except FileNotFoundError:
-        return
+        return None
+
+
+def _files(root: Directory) -> Iterator[tuple[Directory, str]]:
+    """Yield the names of all leases; nothing else in their directory is ours."""
+    directory = _directory(root)
+    if directory is not None:
+        for name in sorted(filter(_NAME.fullmatch, directory.names())):
+            yield directory, name

@@ -14,6 +14,7 @@ from dray.errors import InvalidReference, StoreError
 from dray.model.arguments import checked
 from dray.store import refs, reserve
 from dray.store.db import FULL, Database
+from dray.store.directory import make_store
 from dray.store.oserrors import translated
 from dray.store.parameters import RULES
 from dray.store.reading import DATABASE, ReadableStore
@@ -33,10 +34,10 @@ class LocalStore(ReadableStore):
 
     def check_writable(self) -> None:
         """Make the directory; raises `StoreError` where nothing can be written to it."""
-        with translated(self.path):
-            self._check_directory()
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not self._is_writable():
+        with self._lock, translated(self.path):
+            make_store(str(self.path.absolute()))
+            root = self._root()
+            if root is None or not self._is_writable(root):
                 raise StoreError(
                     f"{self.path}: the store cannot be written",
                     hint="choose another place with --store or DRAY_STORE",
@@ -50,12 +51,12 @@ class LocalStore(ReadableStore):
             raise StoreError(f"{self.path}: no space left on device", hint=FULL)
         with self._lock, translated(self.path):
             if db is None:
-                db = self._db = self._db or Database(self.path / DATABASE)
-                reserve.lay(self.path)
+                db = self._db = self._db or Database(self._files.root, DATABASE)
+                reserve.lay(self._files.root)
         from dray.content.pipeline import Limits
         from dray.store.ingest import Ingest
 
-        return Ingest(self.path, self._files, db, self._limits or Limits())
+        return Ingest(self._files, db, self._limits or Limits())
 
     @checked(RULES)
     @contextlib.contextmanager
@@ -134,8 +135,8 @@ class LocalStore(ReadableStore):
         """Begin to remove, on a full disk with the room that was kept for this; keep it anew."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(reserve.advised(reserve.NEEDED))
-            yield reserve.with_room(self.path, lambda: stack.enter_context(self.ingest()))
-        reserve.lay(self.path)
+            yield reserve.with_room(self._files.root, lambda: stack.enter_context(self.ingest()))
+        reserve.lay(self._files.root)
 
     @checked(RULES)
     def gc(self, *, dry_run: bool = False) -> dray.types.Collected:
@@ -151,16 +152,16 @@ class LocalStore(ReadableStore):
         if db is None:
             return Collected([], 0, [])
         if not dry_run:
-            leases.sweep(self.path / "leases")
+            leases.sweep(self._files.root)
         # First of all: it makes room and asks for none.
-        parts, size = sweep(self.path, dry_run=dry_run)
+        parts, size = sweep(self._files, dry_run=dry_run)
         if dry_run:
-            found = Collector(self.path, self._files, db).plan()
+            found = Collector(self._files, db).plan()
         else:
             with self._removing() as ingest:
                 collector = self._collector(ingest)
                 found = collector.collect()
-                ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self.path)
+                ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self._files.root)
         return found.replace(parts=parts, part_size=size)
 
     @checked(RULES)
@@ -188,7 +189,7 @@ class LocalStore(ReadableStore):
         from dray.store.usage import Usage, usage
 
         db = self._existing()
-        return Usage() if db is None else usage(db, self._files, self.path)
+        return Usage() if db is None else usage(db, self._files)
 
     @checked(RULES)
     def remove_damaged(self, digests: Collection[str]) -> None:
@@ -206,13 +207,15 @@ class LocalStore(ReadableStore):
         """
         from dray.store.rebuild import Rebuilt, rebuild
 
-        if not (self.path / "blobs").is_dir():
-            return Rebuilt(0, 0, ())
         self.close()
         with translated(self.path):
-            return rebuild(self.path, self.path / DATABASE, self._files)
+            with self._lock:
+                root = self._root()
+            if root is None or not root.exists("blobs"):
+                return Rebuilt(0, 0, ())
+            return rebuild(self._files, DATABASE)
 
     def _collector(self, ingest: dray.types.Ingest) -> Collector:
         from dray.store.gc import Collector
 
-        return Collector(self.path, self._files, ingest.db)
+        return Collector(self._files, ingest.db)

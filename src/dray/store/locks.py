@@ -6,25 +6,26 @@ import contextlib
 import errno
 import fcntl
 import os
-import threading
+import stat
+from typing import TYPE_CHECKING
 
-MODE = 0o644
-# No links: root may be at work in a directory where others put them, and lead to anything.
-_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-_making = threading.RLock()
+if TYPE_CHECKING:
+    from dray.store.directory import Directory
 
-_NOT_OURS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS}
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_OURS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EISDIR}
+_NOT_OURS |= {errno.ENXIO}  # a socket
 
 
-def lock_file(path: str | os.PathLike[str]) -> int | None:
-    """Open and lock ``path``, making it; return its descriptor, or None if it is held.
+def lock_file(directory: Directory, name: str) -> int | None:
+    """Open and lock a file, making it; return its descriptor, or None if it is held.
 
-    A file that was unlinked or renamed between opening and locking is not the file at
-    ``path`` any more, so the lock on it means nothing: inodes are compared and a stale one
-    is opened anew. Nothing in the file is touched. Links are not followed.
+    A file that was unlinked or renamed between opening and locking is not the file of that
+    name any more, so the lock on it means nothing: inodes are compared and a stale one is
+    opened anew. Nothing in the file is touched. Raises what `Directory.open` does.
     """
     while True:
-        descriptor = _open(path)
+        descriptor = _open(directory, name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -33,80 +34,40 @@ def lock_file(path: str | os.PathLike[str]) -> int | None:
         except BaseException:
             os.close(descriptor)
             raise
-        if _is_at(descriptor, path):
+        if _is_at(descriptor, directory, name):
             return descriptor
         os.close(descriptor)
 
 
-def _open(path: str | os.PathLike[str]) -> int:
-    """Open a file for locking; what is made here, and nothing else, is its owner's."""
+def _open(directory: Directory, name: str) -> int:
+    """Open a file for locking, or make it."""
     while True:
         with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, MODE)
-            give_to_owner(descriptor, path)
-            return descriptor
-        with contextlib.suppress(FileNotFoundError):  # somebody has removed it since
-            return os.open(path, _FLAGS)
+            return directory.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it since
+            return directory.open(name, os.O_RDWR)
 
 
-def lock_abandoned(path: str | os.PathLike[str]) -> int | None:
-    """Lock a file that is there and that nobody holds; return its descriptor, else None.
+def lock_abandoned(directory: Directory, name: str) -> int | None:
+    """Lock a file that is there and that no process holds; return its descriptor, else None.
 
-    For sweepers: they unlink while they hold the lock, so that whoever opened the file
-    meanwhile finds another inode at its path, or none. A file that may not be opened counts
-    as held, and so does a link.
+    For sweepers: they unlink while they hold the lock, so that a process that opened the file
+    meanwhile finds another inode at its path, or none. What may not be opened counts as held,
+    and so does everything but a file.
     """
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(name, _FLAGS, dir_fd=directory.fd)
     except OSError as error:
         if error.errno not in _NOT_OURS:
             raise
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_at(descriptor, path):
-            return descriptor
-    except BlockingIOError:
-        pass
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(descriptor, directory, name):
+                return descriptor
     os.close(descriptor)
     return None
-
-
-def _is_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
-    opened = os.fstat(descriptor)
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a string
-    except FileNotFoundError:
-        return False
-    return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
-
-
-def give_to_owner(target: int | str, path: str | os.PathLike[str]) -> None:
-    """Have what root makes belong to whom the directory around ``path`` belongs.
-
-    Else somebody could not use his own store any more after root did so once.
-    """
-    if os.geteuid() == 0:
-        around = os.stat(os.path.dirname(path) or ".")  # noqa: PTH116, PTH120 - a string
-        if around.st_uid != 0:
-            if isinstance(target, int):
-                os.fchown(target, around.st_uid, around.st_gid)
-            else:
-                os.lchown(target, around.st_uid, around.st_gid)
-
-
-def make_directory(path: str | os.PathLike[str]) -> None:
-    """Make a directory of a store, and let its name survive a loss of power. Idempotent."""
-    around = os.path.dirname(path) or "."  # noqa: PTH120 - a string
-    with _making:  # until it has its owner nobody may put anything into it
-        if os.path.isdir(path):  # noqa: PTH112 - as above
-            return
-        if not os.path.isdir(around):  # noqa: PTH112 - as above
-            make_directory(around)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path)  # noqa: PTH102 - as above
-            give_to_owner(os.fspath(path), path)
-    fsync_directory(around)
 
 
 def fsync_directory(path: str) -> None:
@@ -116,3 +77,12 @@ def fsync_directory(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, directory: Directory, name: str) -> bool:
+    opened = os.fstat(descriptor)
+    try:
+        found = directory.stat(name)
+    except FileNotFoundError:
+        return False
+    return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)

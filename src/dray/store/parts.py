@@ -9,33 +9,49 @@ from __future__ import annotations
 import io
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.errors import Cancelled
+from dray.store.directory import unsafe
 from dray.store.locks import lock_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from typing_extensions import Buffer
 
+    from dray.store.directory import Directory
 
-def open_part(path: Path) -> Part | None:
-    """Lock the part file at ``path``; None while another thread or process holds it."""
-    descriptor = lock_file(path)
-    return None if descriptor is None else Part(path, descriptor)
+
+def open_part(directory: Directory, name: str) -> Part | None:
+    """Lock a part file, or make it; None while another thread or process holds it.
+
+    Raises `StoreError` for a file that has another name as well: appending would change that.
+    """
+    descriptor = lock_file(directory, name)
+    if descriptor is None:
+        return None
+    if os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise unsafe(directory.where(name), "has more than one hard link")
+    return Part(directory, name, descriptor)
 
 
 class Part:
     """A locked part file; one writer, any number of followers in the same process."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
+    def __init__(self, directory: Directory, name: str, descriptor: int) -> None:
+        self.name = name
+        self._directory = directory
         self._descriptor = descriptor
         self._size = os.fstat(descriptor).st_size
         self._grown = threading.Condition()
         self._finished = False
         self._poisoned = False
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return Path(self._directory.where(self.name))
 
     @property
     def size(self) -> int:
@@ -99,7 +115,7 @@ class Part:
 
     def discard(self) -> None:
         """Remove the file; the lock is still held."""
-        self.path.unlink(missing_ok=True)
+        self._directory.unlink(self.name)
 
     def close(self) -> None:
         """Let go of the lock; the file stays unless it was published or discarded."""

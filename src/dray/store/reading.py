@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from dray.model.arguments import checked
 from dray.model.digest import Digest
 from dray.store import facts, images, refs
 from dray.store.blobs import BlobFiles
-from dray.store.db import FULL, REBUILD, Database, alone
+from dray.store.db import FULL, REBUILD, Database, alone, lock_name
+from dray.store.directory import Directory
 from dray.store.facts import Facts
 from dray.store.oserrors import translated
 from dray.store.parameters import RULES
@@ -35,7 +35,7 @@ class ReadableStore:
     def __init__(self, path: Path, *, limits: dray.types.Limits | None = None) -> None:
         self.path = path
         self._limits = limits
-        self._files = BlobFiles(path)
+        self._files = BlobFiles(str(path.absolute()))
         self._lock = threading.Lock()
         self._db: Database | None = None
 
@@ -48,54 +48,58 @@ class ReadableStore:
 
     def _existing(self) -> Database | None:
         """Return the database for reading; None where no store has been made yet."""
-        with self._lock:
-            with translated(self.path):
-                file = self.path / DATABASE
-                self._check_directory()
-                if self._db is not None and self._is_old(self._db):
-                    self._db = None  # threads close their connections
-                if self._db is None and not _is_there(file) and (self.path / "blobs").exists():
-                    self._check_gone(file)
-                if self._db is None and file.exists():
-                    self._db = self._open(file)
+        with self._lock, translated(self.path):
+            root = self._root()
+            if root is None:
+                self._db = None  # threads close their connections
+                return None
+            if self._db is not None and self._is_old(self._db, root):
+                self._db = None
+            if self._db is None and not _is_there(root) and root.exists("blobs"):
+                self._check_gone(root)
+            if self._db is None and root.check(DATABASE) is not None:
+                self._db = self._open(root)
             return self._db
 
-    def _is_old(self, db: Database) -> bool:
-        """Tell whether a database was removed or made anew, or can be written by now."""
-        return not db.is_current or (db.read_only and self._is_writable())
+    def _root(self) -> Directory | None:
+        """Return the directory that is at the path now; None where there is none."""
+        if not self._files.is_current:  # an operation under way keeps the one that it has begun in
+            self._files, self._db = BlobFiles(str(self.path.absolute())), None
+        try:
+            return self._files.root
+        except FileNotFoundError:
+            return None
 
-    def _open(self, file: Path) -> Database:
+    def _is_old(self, db: Database, root: Directory) -> bool:
+        """Tell whether a database was removed or made anew, or can be written by now."""
+        return not db.is_current or (db.read_only and self._is_writable(root))
+
+    def _open(self, root: Directory) -> Database:
         """Open the database, for reading alone where it cannot be written or the disk is full."""
         try:
-            return Database(file, read_only=not self._is_writable())
+            return Database(root, DATABASE, read_only=not self._is_writable(root))
         except StoreError as error:
             if error.hint != FULL:
                 raise
-            return Database(file, read_only=True)
+            return Database(root, DATABASE, read_only=True)
 
-    def _check_gone(self, file: Path) -> None:
+    def _check_gone(self, root: Directory) -> None:
         """Refuse to take a store for a new one because its database is gone."""
-        if self._is_writable():
-            with alone(file):  # somebody may be making it anew at this moment
+        if self._is_writable(root):
+            with alone(root, DATABASE):  # another process may be making it anew at this moment
                 pass
-        if not _is_there(file):
+        if not _is_there(root):
             raise StoreError(
-                f"{file}: the store's database is gone",
+                f"{self.path / DATABASE}: the store's database is gone",
                 hint=REBUILD,
             )
 
-    def _is_writable(self) -> bool:
+    def _is_writable(self, root: Directory) -> bool:
         """Tell whether the store can be written: its directory, the database and its lock."""
-        file = self.path / DATABASE
-        paths = (self.path, file, file.with_suffix(".lock"))
-        return all(os.access(path, os.W_OK) for path in paths if path.exists())
-
-    def _check_directory(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(
-                f"{self.path}: is a file, a store is a directory",
-                hint="choose another place with --store or DRAY_STORE",
-            )
+        files = (DATABASE, lock_name(DATABASE))
+        for name in files:
+            root.check(name)
+        return all(root.is_writable(name) for name in (".", *files))
 
     # Names and images
 
@@ -213,8 +217,8 @@ class ReadableStore:
     @checked(RULES)
     def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""
-        with self._present(digest), translated(self._files.path(digest)):
-            return self._files.path(digest).open("rb", buffering=0)
+        with self._present(digest), translated(self.path):
+            return self._files.open(str(digest))
 
     @checked(RULES)
     def read(self, digest: Digest) -> bytes:
@@ -224,7 +228,7 @@ class ReadableStore:
         """
         from dray.model._fields import MAX_DOCUMENT
 
-        with self.open(digest) as file, translated(self._files.path(digest)):
+        with self.open(digest) as file, translated(self.path):
             raw = file.read(MAX_DOCUMENT + 1)
         if len(raw) > MAX_DOCUMENT:
             self.verify(digest)
@@ -236,7 +240,7 @@ class ReadableStore:
     def verify(self, digest: Digest) -> None:
         """Hash a blob; raises `NotFound`, and `IntegrityError` where the file is damaged."""
         hasher = digest.hasher()
-        with self.open(digest) as file, translated(self._files.path(digest)):
+        with self.open(digest) as file, translated(self.path):
             while data := file.read(_BUFFER):
                 hasher.update(data)
         actual = Digest(f"{digest.algorithm}:{hasher.hexdigest()}")
@@ -292,12 +296,10 @@ class ReadableStore:
             raise
 
 
-def _is_there(file: Path) -> bool:
+def _is_there(root: Directory) -> bool:
     """Tell whether there is a database; an empty file is what a crash or a full disk leaves."""
-    try:
-        return file.stat().st_size > 0
-    except FileNotFoundError:
-        return False
+    found = root.check(DATABASE)
+    return found is not None and found.st_size > 0
 
 
 def _damaged(digest: Digest, actual: Digest) -> IntegrityError:

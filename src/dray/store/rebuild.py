@@ -19,16 +19,15 @@ from dray.model.manifest import Index, Manifest, digest_of, parse
 from dray.model.record import Record
 from dray.store import backup, images, leases, refs
 from dray.store.db import Database, alone, check_replaceable
-from dray.store.locks import fsync_directory, give_to_owner
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from pathlib import Path
 
     from dray.model.manifest import Document
     from dray.model.schema1 import Schema1
     from dray.store.blobs import BlobFiles
+    from dray.store.directory import Directory
 
 _LOGS = ("-wal", "-shm")
 
@@ -45,53 +44,53 @@ class Rebuilt(Record):
     unreadable: tuple[str, ...] = ()
 
 
-def rebuild(root: Path, path: Path, files: BlobFiles) -> Rebuilt:
-    """Make the database at ``path`` anew; what is there is kept beside it, as ``….damaged``.
+def rebuild(files: BlobFiles, name: str) -> Rebuilt:
+    """Make the database anew; what is there is kept beside it, as ``….damaged``.
 
     Raises `StoreError` while anybody is adding to the store, and for a database of a newer
     version, and leaves all as it was.
     """
-    new = path.with_name(f"{path.name}.new")
-    with alone(path), _set_aside(path):
-        # The other way round somebody could begin between the look and the move.
-        if leases.living(root / "leases"):
+    root, new = files.root, f"{name}.new"
+    with alone(root, name), _set_aside(root, name):
+        # The other way round an operation could begin between the look and the move.
+        if leases.living(root):
             raise StoreError(
-                f"{root}: another process is adding to the store", hint="try again when it is done"
+                f"{root.path}: another process is adding to the store",
+                hint="try again when it is done",
             )
-        _remove(new)
-        db = Database(new, locked=True)
+        _remove(root, new)
+        db = Database(root, new, locked=True)
         try:
             names, unreadable = backup.load(root)
             found = _Rebuild(db, files).run(names).replace(unreadable=tuple(unreadable))
         finally:
             db.close()
-        give_to_owner(str(new), new)
-        new.replace(path)
-        fsync_directory(str(root))
+        root.rename(new, name)
+        root.sync()
         return found
 
 
 @contextlib.contextmanager
-def _set_aside(path: Path) -> Iterator[None]:
+def _set_aside(root: Directory, name: str) -> Iterator[None]:
     """Move the database and its logs out of the way, and back if the block fails."""
-    check_replaceable(path)
-    kept = path.with_name(f"{path.name}.damaged")
-    moved = [suffix for suffix in ("", *_LOGS) if path.with_name(path.name + suffix).exists()]
+    check_replaceable(root, name)
+    kept = f"{name}.damaged"
+    moved = [suffix for suffix in ("", *_LOGS) if root.exists(name + suffix)]
     if "" in moved:  # else what is kept is all that there is: an earlier attempt was killed
-        _remove(kept)
+        _remove(root, kept)
     for suffix in moved:
-        path.with_name(path.name + suffix).replace(kept.with_name(kept.name + suffix))
+        root.rename(name + suffix, kept + suffix)
     try:
         yield
     except BaseException:
         for suffix in moved:
-            kept.with_name(kept.name + suffix).replace(path.with_name(path.name + suffix))
+            root.rename(kept + suffix, name + suffix)
         raise
 
 
-def _remove(path: Path) -> None:
+def _remove(root: Directory, name: str) -> None:
     for suffix in ("", *_LOGS):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        root.unlink(name + suffix)
 
 
 class _Rebuild:

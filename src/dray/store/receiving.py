@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.content.pipeline import Limits, receive, receive_unknown, wrong_size_error
@@ -14,6 +13,7 @@ from dray.errors import IntegrityError, StoreError
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.store import facts, leases
+from dray.store.blobs import part_name
 from dray.store.facts import Facts
 from dray.store.leases import Lease
 from dray.store.oserrors import translated
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dray.content.ports import Raw
     from dray.store.blobs import BlobFiles
     from dray.store.db import Database
+    from dray.store.directory import Directory
     from dray.store.parts import Part
 
 
@@ -39,8 +40,7 @@ class Receiving:
     collected. Use as a context manager; methods may be called from any thread.
     """
 
-    def __init__(self, root: Path, files: BlobFiles, db: Database, limits: Limits) -> None:
-        self._root = root
+    def __init__(self, files: BlobFiles, db: Database, limits: Limits) -> None:
         self._files = files
         self.db = db
         self._limits = limits
@@ -55,9 +55,8 @@ class Receiving:
         return self._lease.name
 
     def __enter__(self) -> Self:
-        directory = self._root / "leases"
-        with translated(directory):
-            self._lease = Lease(directory)
+        with translated(self.db.path):
+            self._lease = Lease(self._files.root)
         if not self.db.is_current:  # somebody made it anew; nothing is held in this one
             self._lease.end()
             raise StoreError(f"{self.db.path}: the store's database was replaced", hint="try again")
@@ -125,7 +124,7 @@ class Receiving:
         found = known or Facts()
         if follow and found.diff_id is None:
             limit = self._limits.raw.of(size)
-            with self._files.path(digest).open("rb", buffering=0) as file:
+            with self._files.open(str(digest)) as file:
                 diff_id, raw_size = follow_diff_id(file, limit, cancel)
             found = found.replace(diff_id=diff_id, raw_size=raw_size)
         if found != known:  # no row: it was left by a process that was killed just then
@@ -137,7 +136,7 @@ class Receiving:
         """Remove a file that is not what its name says: the blob is not there, and can be put."""
         from dray.store.check import remove_damaged
 
-        with translated(self._files.path(digest)):
+        with translated(self.db.path):
             remove_damaged(self.db, self._files, [str(digest)])
 
     def _facts(self, digest: Digest) -> Facts | None:
@@ -162,15 +161,15 @@ class Receiving:
         blob has another size than its descriptor says.
         """
         digest = blob.descriptor.digest
-        path = Path(self._files.part(digest))
-        with translated(path):
+        name = part_name(digest)
+        with translated(self.db.path):
             found = self.find(blob.descriptor, follow=follow, cancel=cancel)
             if found is not None:
                 return _checked(found, blob)
             self._files.prepare(digest)
-            part = open_part(path)
+            part = open_part(self._files.ingest, name)
             if part is None:
-                raise Busy(_size(path))
+                raise Busy(_size(self._files.ingest, name))
             with contextlib.closing(part):
                 # Somebody may have finished it before the lock was ours.
                 found = self.find(blob.descriptor, follow=follow, cancel=cancel)
@@ -209,7 +208,7 @@ class Receiving:
                     again = True
             part.sync()
             with self.db.write() as connection:
-                self._files.publish(digest)
+                self._files.publish(part.name, digest)
                 facts.record(connection, digest, got.size, Facts(got.diff_id, got.raw_size))
                 self._hold(connection, digest)
         except BaseException:
@@ -226,10 +225,10 @@ class Receiving:
 
         For layers of archives that are read once. Raises what `put` does, but for `Busy`.
         """
-        path = Path(self._files.part(Digest.of(os.urandom(16))))  # nobody else's
-        with translated(path):
+        name = part_name(Digest.of(os.urandom(16)))  # no other process writes it
+        with translated(self.db.path):
             self._files.prepare(Digest.of(b""))
-            part = open_part(path)
+            part = open_part(self._files.ingest, name)
             assert part is not None  # noqa: S101 - nobody else knows the name
             with contextlib.closing(part):
                 try:
@@ -241,7 +240,7 @@ class Receiving:
                         return known
                     part.sync()
                     with self.db.write() as connection:
-                        part.path.rename(self._files.path(digest))
+                        self._files.publish(part.name, digest)
                         facts.record(connection, digest, got.size, Facts(got.diff_id, got.raw_size))
                         self._hold(connection, digest)
                 except BaseException:
@@ -271,7 +270,7 @@ class Receiving:
                 return file.read(len(raw) + 1) != raw
         except FileNotFoundError:
             return False
-        except OSError:
+        except (OSError, StoreError):
             return True
 
 
@@ -282,8 +281,8 @@ def _checked(found: Receipt, blob: Blob) -> Receipt:
     return found
 
 
-def _size(path: Path) -> int:
+def _size(directory: Directory, name: str) -> int:
     try:
-        return path.stat().st_size
+        return directory.stat(name).st_size
     except FileNotFoundError:
         return 0

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dray.errors import StoreError
 from dray.store.db import FULL
-from dray.store.locks import MODE, give_to_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from dray.store.directory import Directory
 
 T = TypeVar("T")
 
@@ -23,36 +23,33 @@ _PLENTY = 4 * 2**20  # bytes that have to be free before any are laid by
 NEEDED = "removing takes 128 KB for the database: make room for it elsewhere on this disk first"
 
 
-def lay(root: Path) -> None:
+def lay(root: Directory) -> None:
     """Keep some room, unless that is done or the disk has little. Idempotent."""
-    path = root / FILE
     with contextlib.suppress(OSError):
         with contextlib.suppress(FileNotFoundError):
-            if path.lstat().st_size >= SIZE:
+            if root.stat(FILE).st_size >= SIZE:
                 return
-            path.unlink()
-        found = os.statvfs(root)
+            root.unlink(FILE)
+        found = os.statvfs(root.fd)
         if found.f_bavail * found.f_frsize < _PLENTY:
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(path, flags, MODE)
+        descriptor = root.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            give_to_owner(descriptor, path)
             os.write(descriptor, os.urandom(SIZE))  # some file systems take zeros for nothing
         finally:
             os.close(descriptor)
 
 
-def give_up(root: Path) -> bool:
+def give_up(root: Directory) -> bool:
     """Give the room back; tell whether there was any."""
     try:
-        (root / FILE).unlink()
+        os.unlink(FILE, dir_fd=root.fd)
     except OSError:
         return False
     return True
 
 
-def with_room(root: Path, call: Callable[[], T]) -> T:
+def with_room(root: Directory, call: Callable[[], T]) -> T:
     """Call, and where there is no room, once more with what was kept."""
     try:
         return call()

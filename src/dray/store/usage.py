@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from dray.store import leases
@@ -9,10 +10,11 @@ from dray.store.gc import sweep
 from dray.store.graph import Edges, reachable
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from dray.store.blobs import BlobFiles
     from dray.store.db import Database
+    from dray.store.directory import Directory
 
 
 class Usage(NamedTuple):
@@ -40,19 +42,18 @@ class Usage(NamedTuple):
         return self.size + self.parts_size + self.database
 
 
-def usage(db: Database, files: BlobFiles, root: Path) -> Usage:
+def usage(db: Database, files: BlobFiles) -> Usage:
     """Measure a store; others may be at work meanwhile."""
     sizes = {digest: files.size_of(digest) for digest in files.all()}
     with db.snapshot() as connection:
-        held = reachable(
-            connection, Edges(connection), dead=leases.dead(connection, root / "leases")
-        )
+        held = reachable(connection, Edges(connection), dead=leases.dead(connection, files.root))
         images = dict(connection.execute("SELECT manifest, id FROM images").fetchall())
         rows = connection.execute("SELECT digest FROM documents").fetchall()
     others = {digest for (digest,) in rows}.union(images.values())
     layers = [size for digest, size in sizes.items() if digest not in others]
-    parts = _sizes(root / "ingest", "*.part")
-    _, broken = sweep(root, dry_run=True)
+    names = files.parts()
+    parts = _sizes(files.ingest, names) if names else []
+    _, broken = sweep(files, dry_run=True)
     return Usage(
         images=len(set(images.values())),
         named=len({image for manifest, image in images.items() if manifest in held}),
@@ -63,15 +64,18 @@ def usage(db: Database, files: BlobFiles, root: Path) -> Usage:
         layers_size=sum(layers),
         parts=len(parts),
         parts_size=sum(parts),
-        database=sum(_sizes(root, "dray.*")),
+        database=sum(_sizes(files.root, filter(_is_database, files.root.names()))),
     )
 
 
-def _sizes(directory: Path, pattern: str) -> list[int]:
+def _is_database(name: str) -> bool:
+    return name.startswith("dray.")
+
+
+def _sizes(directory: Directory, names: Iterable[str]) -> list[int]:
+    """Return the sizes of files; of links their own, which is next to nothing."""
     found = []
-    for path in directory.glob(pattern):
-        try:
-            found.append(path.stat().st_size)
-        except FileNotFoundError:
-            continue
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            found.append(directory.stat(name).st_size)
     return found
