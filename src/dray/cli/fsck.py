@@ -13,6 +13,7 @@ from dray.cli import render
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
 from dray.cli.outcome import DONE, FAILED, INTEGRITY
+from dray.cli.printable import drawing, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,15 +82,17 @@ class _Progress:
             return
         text = f"{render.sizes(done, total)} checked"
         self._next = now + (_INTERVAL if self._terminal else _HEARTBEAT)
-        sys.stderr.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
-        sys.stderr.flush()
+        stream = drawing(sys.stderr)
+        stream.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+        stream.flush()
         self._drawn = self._terminal
 
     def close(self) -> None:
         """Remove the line."""
         if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            stream = drawing(sys.stderr)
+            stream.write("\r\x1b[K")
+            stream.flush()
 
 
 def _rebuild(store: Store) -> int:
@@ -97,12 +100,10 @@ def _rebuild(store: Store) -> int:
     found = store.rebuild()
     store.close()
     for name in found.lost:
-        click.echo(
-            f"lost: {render.printable(name)}: its image is not whole; pull it again", err=True
-        )
+        click.echo(f"lost: {printable(name)}: its image is not whole; pull it again", err=True)
     for row in found.unreadable:
         said = "lost: a damaged row of names.json, tag or pull again what it names"
-        click.echo(f"{said}: {render.printable(row[:_SHOWN])}", err=True)
+        click.echo(f"{said}: {printable(row[:_SHOWN])}", err=True)
     images, names = render.count(found.images, "image"), render.count(found.names, "name")
     click.echo(f"Rebuilt: {images}, {names}")
     if found.images and not found.names:
@@ -136,7 +137,7 @@ def _lines(checked: Checked, mended: Repaired | None) -> list[str]:
     lines.append(f"{looked}: {render.count(left, 'problem') if left else 'good'}")
     if mended is None:
         lines += _advice(checked.problems)
-    return [render.printable(line) for line in lines]
+    return [printable(line) for line in lines]
 
 
 def _advice(problems: Sequence[Problem]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dray.cli import render
 from dray.cli.completion import image_names
 from dray.cli.names import asking
 from dray.cli.options import registry_options
+from dray.cli.printable import printable
 from dray.model.address import Where
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _row(step: Step, *, full: bool) -> list[str]:
     return [
         layer,
         step.created or "-" if full else render.age(step.created),
-        render.printable(by),
+        printable(by),
         render.size(step.size or 0),
-        render.printable(" ".join(step.comment.split())),
+        printable(" ".join(step.comment.split())),
     ]

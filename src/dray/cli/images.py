@@ -13,6 +13,7 @@ import click
 from dray.cli import render
 from dray.cli.completion import image_names
 from dray.cli.main import settings
+from dray.cli.printable import printable
 from dray.model.reference import familiar_name, split_name
 
 if TYPE_CHECKING:
@@ -184,12 +185,12 @@ def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
 
 @functools.lru_cache(10_000)
 def _repository(name: str) -> str:
-    return render.printable(familiar_name(name)) if name else "<none>"
+    return printable(familiar_name(name)) if name else "<none>"
 
 
 @functools.lru_cache(10_000)
 def _tag(tag: str | None) -> str:
-    return render.printable(tag) if tag else "<none>"
+    return printable(tag) if tag else "<none>"
 
 
 def _object(row: Listed) -> dict[str, object]:

@@ -6,6 +6,8 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
+from dray.cli.printable import printable
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
@@ -57,6 +59,11 @@ def _catch_others() -> None:
 
 def say(text: str, status: str = "note") -> None:
     """Write a line for people, or an object with this status."""
+    say_lines(text if _state.json else printable(text), status)
+
+
+def say_lines(text: str, status: str = "note") -> None:
+    """Write text of several lines for people, or an object with this status."""
     if _state.json:
         write(status, message=text.removeprefix("dray: ").strip())
         return
@@ -70,7 +77,8 @@ def tell_error(
 ) -> None:
     """Say what failed and, below it, what to try; ``kind`` is the error's class."""
     if not _state.json:
-        say("\n".join([f"dray: {message}", *(f"  {hint}" for hint in hints)]))
+        lines = [f"dray: {message}", *(f"  {hint}" for hint in hints)]
+        say_lines("\n".join(map(printable, lines)))
         return
     _state.failure = _state.failure or message
     hint = "\n".join(hints)
@@ -81,7 +89,7 @@ def tell_traceback(error: BaseException) -> None:
     """Show where an error came from."""
     import traceback
 
-    say("".join(traceback.format_exception(error)).rstrip("\n"), "debug")
+    say_lines("".join(traceback.format_exception(error)).rstrip("\n"), "debug")
 
 
 def write(status: str, reference: str = "", **fields: object) -> None:

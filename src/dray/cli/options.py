@@ -10,7 +10,7 @@ import click
 
 from dray.cli.messages import say
 from dray.cli.paths import Place
-from dray.cli.render import printable
+from dray.cli.printable import printable
 from dray.config import MAX_SPLIT, SCHEMA1, parse_rate
 from dray.model.address import Address, Where
 
@@ -172,7 +172,7 @@ def _credentials(text: str | None) -> tuple[str, str] | None:
 def ask_password(user: str, option: str) -> str:
     """Ask for a password without echo, or take a line of a pipe; ``option`` may name it too."""
     if sys.stdin.isatty():
-        answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
+        answer: str = click.prompt(f"Password for {printable(user)}", hide_input=True, err=True)
         return answer
     line = sys.stdin.buffer.readline()
     if not line:
@@ -184,4 +184,4 @@ def print_request(exchange: Exchange) -> None:
     """Show a request that was answered."""
     limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
     text = f"> {exchange.method} {exchange.url} {exchange.status} "
-    say(printable(f"{text}{exchange.seconds * 1000:.0f} ms{limit}"), "request")
+    say(f"{text}{exchange.seconds * 1000:.0f} ms{limit}", "request")

@@ -12,7 +12,8 @@ import click
 
 from dray import errors
 from dray.cli import messages
-from dray.cli.render import described, printable
+from dray.cli.printable import printable
+from dray.cli.render import described
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ def misused(error: click.ClickException, arguments: Sequence[str]) -> int:
     context: click.Context | None = getattr(error, "ctx", None)
     message = error.format_message()
     if message.startswith("Usage:"):  # nothing was asked for
-        messages.say(message)
+        messages.say_lines(message)
         return USAGE
     from dray.cli import hints
 

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from dray.cli import messages
-from dray.cli.render import clock, printable, size, sizes
+from dray.cli.printable import drawing, printable
+from dray.cli.render import clock, size, sizes
 from dray.content.events import Event, Status
 
 if TYPE_CHECKING:
@@ -284,5 +285,5 @@ def view(form: str, *, quiet: bool) -> View:
     if form == "tty" or (form == "auto" and sys.stderr.isatty()):
         from dray.cli.terminal import Terminal
 
-        return Terminal(sys.stderr, _tally)
+        return Terminal(drawing(sys.stderr), _tally)
     return Plain(sys.stderr)

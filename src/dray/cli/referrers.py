@@ -11,6 +11,7 @@ from dray.cli import render
 from dray.cli.completion import addresses
 from dray.cli.names import asking
 from dray.cli.options import registry_options
+from dray.cli.printable import printable
 
 if TYPE_CHECKING:
     from dray.model.descriptor import Descriptor
@@ -50,7 +51,7 @@ def command(
 
 
 def _row(entry: Descriptor) -> list[str]:
-    kind = render.printable(entry.artifact_type or entry.media_type)
+    kind = printable(entry.artifact_type or entry.media_type)
     return [kind, str(entry.digest), render.size(entry.size or 0)]
 
 

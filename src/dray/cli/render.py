@@ -10,6 +10,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from dray.cli.printable import printable
 from dray.errors import DrayError, InvalidReference
 
 if TYPE_CHECKING:
@@ -126,18 +127,6 @@ def described(error: DrayError) -> tuple[str, list[str]]:
     return printable(str(error)), [printable(line) for line in lines]
 
 
-def printable(text: str) -> str:
-    """Keep what others wrote from steering the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def printable_lines(text: str) -> str:
-    """Do the same for text of several lines."""
-    return "".join(c if c in "\n\t" else printable(c) for c in text)
-
-
 def write_bytes(data: bytes) -> None:
     """Write bytes as they are."""
     sys.stdout.buffer.write(data)
@@ -145,8 +134,9 @@ def write_bytes(data: bytes) -> None:
 
 
 def write_filled(text: str) -> None:
-    """Write a template that was filled in; on a terminal it cannot steer it."""
-    write_bytes((printable_lines(text) if sys.stdout.isatty() else text).encode())
+    """Write a template that was filled in."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def write_document(raw: bytes) -> None:

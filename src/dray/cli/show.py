@@ -14,6 +14,7 @@ from dray.cli.address import store_name
 from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.names import one_by_one
+from dray.cli.printable import printable
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -125,11 +126,11 @@ def _lines(image: Image) -> Iterator[str]:
     ]
     for title, values in rows:
         for place, value in enumerate(value for value in values if value):
-            yield f"{title if place == 0 else '':<12}{render.printable(value)}"
+            yield f"{title if place == 0 else '':<12}{printable(value)}"
     for place, layer in enumerate(image.layers):
         step = " ".join(layer.created_by.split())
         short = step if len(step) <= _COMMAND_SHOWN else f"{step[: _COMMAND_SHOWN - 1]}…"
         title = "layers" if place == 0 else ""
         size = render.size(layer.size)
-        line = f"{title:<12}{layer.digest.short}  {size:>7}  {render.printable(short)}"
+        line = f"{title:<12}{layer.digest.short}  {size:>7}  {printable(short)}"
         yield line.rstrip()

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from dray.cli import render
 from dray.cli.address import registry_name
 from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options, tell
+from dray.cli.printable import printable
 from dray.model.reference import Reference
 
 EXAMPLES = """\b
@@ -54,4 +54,4 @@ def command(
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        click.echo("".join(f"{render.printable(tag)}\n" for tag in found), nl=False)
+        click.echo("".join(f"{printable(tag)}\n" for tag in found), nl=False)

@@ -14,6 +14,7 @@ from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, registry_options
 from dray.cli.outcome import DONE, INTEGRITY
+from dray.cli.printable import printable
 
 EXAMPLES = """\b
 Examples:
@@ -57,7 +58,7 @@ def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any)
     for finding in report.findings:
         severity = "error" if finding.error else "warning"
         where = f"{finding.where}: " if finding.where else ""
-        click.echo(render.printable(f"{severity}: {where}{finding.message}"))
+        click.echo(printable(f"{severity}: {where}{finding.message}"))
     click.echo(
         f"{report.root}: {render.count(report.documents, 'document')}, "
         f"{render.count(report.blobs, 'layer')}, {render.size(report.size)}: "

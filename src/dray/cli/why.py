@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dray.cli import render
 from dray.cli.address import registry_name
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
+from dray.cli.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def command(
         sys.stdout.write(json.dumps([_object(each) for each in found], indent=2) + "\n")
         return
     for number, each in enumerate(found):
-        text = "\n".join(render.printable(line) for line in _lines(each))
+        text = "\n".join(printable(line) for line in _lines(each))
         sys.stdout.write(("\n" if number else "") + text + "\n")
 
 
