@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import sys
 from random import Random
 from typing import TYPE_CHECKING
 
 from dray.testing import BuiltImage, FakeRegistry, Fault, Stall, Trickle, build_image, tar_layer
+from terminals import on_a_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from conftest import Dray
@@ -24,33 +21,6 @@ SLOW = 4_000_000  # bytes a second, so that there is something to draw
 def image(seed: int) -> BuiltImage:
     layers = [tar_layer({f"f{n}": Random(seed + n).randbytes(4_000_000)}) for n in range(2)]  # noqa: S311
     return build_image(layers, compression="none")
-
-
-def on_a_terminal(
-    environment: Mapping[str, str],
-    *arguments: str,
-    look: Callable[[str], object] = lambda _: None,
-) -> tuple[str, int]:
-    """Run the command with all its streams on one terminal; return what it wrote and its code.
-
-    `look` is shown all that has been written, again and again.
-    """
-    pid, terminal = pty.fork()
-    if pid == 0:
-        command = [sys.executable, "-m", "dray", *arguments]
-        os.execve(sys.executable, command, {**environment, "TERM": "xterm"})  # noqa: S606
-    written = b""
-    while True:
-        try:
-            chunk = os.read(terminal, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not chunk:
-            break
-        written += chunk
-        look(written.decode(errors="replace"))
-    os.close(terminal)
-    return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_results_stay_and_nothing_is_drawn_over_them(

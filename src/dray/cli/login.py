@@ -11,6 +11,7 @@ from dray.cli.main import settings
 from dray.cli.messages import say
 from dray.cli.options import ask_password, plain_client, print_request
 from dray.cli.paths import Place
+from dray.cli.printable import printable
 
 EXAMPLES = """\b
 Examples:
@@ -50,7 +51,7 @@ def command(
     if not password_stdin and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask for a password; see --password-stdin")
     if username is None:
-        username = click.prompt(f"Username for {registry}", err=True)
+        username = click.prompt(f"Username for {printable(registry)}", err=True)
     password = _read() if password_stdin else ask_password(username, "--password-stdin")
     if not username or not password:
         raise click.UsageError("the name and the password have at least one character", ctx)

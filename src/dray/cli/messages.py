@@ -89,7 +89,15 @@ def tell_traceback(error: BaseException) -> None:
     """Show where an error came from."""
     import traceback
 
-    say_lines("".join(traceback.format_exception(error)).rstrip("\n"), "debug")
+    entries = map(_traceback_entry, traceback.format_exception(error))
+    say_lines("".join(entries).rstrip("\n"), "debug")
+
+
+def _traceback_entry(text: str) -> str:
+    """Keep frames and headings as they are, and an error's own message in one line."""
+    if text.startswith(("  File ", "Traceback ", "\n")):
+        return text
+    return printable(text.removesuffix("\n")) + "\n"
 
 
 def write(status: str, reference: str = "", **fields: object) -> None:

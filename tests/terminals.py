@@ -1,0 +1,40 @@
+"""The command on a terminal of its own."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def on_a_terminal(
+    environment: Mapping[str, str],
+    *arguments: str,
+    look: Callable[[str], object] = lambda _: None,
+    typed: bytes = b"",
+) -> tuple[str, int]:
+    """Run the command with all its streams on one terminal; return what it wrote and its code.
+
+    `look` is shown all that has been written, again and again; `typed` is there from the start.
+    """
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-m", "dray", *arguments]
+        os.execve(sys.executable, command, {**environment, "TERM": "xterm"})  # noqa: S606
+    os.write(terminal, typed)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not chunk:
+            break
+        written += chunk
+        look(written.decode(errors="replace"))
+    os.close(terminal)
+    return written.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
