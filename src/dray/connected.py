@@ -156,9 +156,9 @@ class Connected:
         """Make a session; with ``only`` it knows no other credentials than those."""
         from dray.content.retry import RetryPolicy
         from dray.registry.certificates import Trust
-        from dray.registry.connections import Timeouts
         from dray.registry.credentials import Credentials, CredentialStore
         from dray.registry.hosts import Hosts
+        from dray.registry.pace import Timeouts
         from dray.registry.proxies import Proxies
         from dray.registry.registries import RegistriesFiles
         from dray.registry.session import Session

@@ -15,7 +15,7 @@ import pytest
 
 from dray.content.cancel import CancelToken
 from dray.registry.certificates import Trust
-from dray.registry.connections import Timeouts
+from dray.registry.pace import Timeouts
 from dray.registry.proxies import Proxies
 from dray.registry.transport import Request, Response, Transport
 from dray.testing import FakeRegistry, HttpProxy, SocksProxy, make_certificate

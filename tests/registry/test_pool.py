@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dray.content.cancel import CancelToken
-from dray.registry.connections import Timeouts
+from dray.registry.pace import Timeouts
 from dray.registry.proxies import Proxies
 from dray.registry.transport import Request, Response, Transport
 from dray.testing import Answer, Chunked, FakeRegistry, Fault, HttpProxy, SetHeader

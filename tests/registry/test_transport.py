@@ -16,8 +16,9 @@ import pytest
 from dray.content.cancel import CancelToken
 from dray.errors import Cancelled, NetworkError
 from dray.registry.certificates import Tls
-from dray.registry.connections import Operation, Route, Timeouts
+from dray.registry.connections import Operation, Route
 from dray.registry.hosts import Endpoint
+from dray.registry.pace import Timeouts
 from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
 from dray.registry.requester import Call

@@ -12,7 +12,8 @@ import pytest
 from dray.content.cancel import CancelToken
 from dray.errors import Cancelled, NetworkError
 from dray.model.digest import Digest
-from dray.registry.connections import Operation, Route, Timeouts
+from dray.registry.connections import Operation, Route
+from dray.registry.pace import Timeouts
 from dray.registry.pool import Pool
 from dray.registry.proxies import Proxies
 from dray.registry.session import Session

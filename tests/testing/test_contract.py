@@ -17,8 +17,8 @@ from dray.content.retry import RetryPolicy
 from dray.errors import IntegrityError
 from dray.model.reference import Reference
 from dray.ops.places import StorePlace, repository
-from dray.registry.connections import Timeouts
 from dray.registry.credentials import CredentialStore
+from dray.registry.pace import Timeouts
 from dray.registry.session import Session
 from dray.store import LocalStore
 from dray.testing import BlobSinkContract, BlobSourceContract, FakeRegistry

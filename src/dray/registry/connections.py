@@ -9,6 +9,8 @@ import queue
 import socket
 import sys
 import threading
+from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dray.model.record import Record
@@ -19,17 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dray.content.cancel import CancelToken
+    from dray.registry.pace import Timeouts
     from dray.registry.proxies import Proxy
 
 _LABEL = 63  # characters at most (RFC 1035, 2.3.4)
 _WIDE = 1 << 19  # bytes that come without waiting for a reader, and are lost with who is killed
-
-
-class Timeouts(Record):
-    """Seconds to wait for a connection (TLS included), and for the next byte of an answer."""
-
-    connect: float = 15.0
-    read: float = 30.0
 
 
 class Route(Record):
@@ -111,9 +107,10 @@ class Connection(http.client.HTTPConnection):
     Whoever uses it begins with `use` and ends with `retire`, or with another `use`.
     """
 
-    response_class = Answer
+    response_class: Any
 
     def __init__(self, route: Route) -> None:
+        self.response_class = partial(Answer, timeouts=route.timeouts)
         plain = route.context is None
         self.default_port = http.client.HTTP_PORT if plain else http.client.HTTPS_PORT
         super().__init__(ascii_name(route.host), route.port or self.default_port)
@@ -148,7 +145,7 @@ class Connection(http.client.HTTPConnection):
             else:
                 from dray.registry.tunnels import InnerTls
 
-                self.sock = InnerTls(self.sock, route.context, name)
+                self.sock = InnerTls(self.sock, route.context, name, route.timeouts.connect)
         self.sock.settimeout(route.timeouts.read)
 
     def _reach(self, proxy: Proxy, context: ssl.SSLContext | None) -> None:
@@ -161,7 +158,7 @@ class Connection(http.client.HTTPConnection):
         if self._route.context is not None:
             from dray.registry.tunnels import open_tunnel
 
-            open_tunnel(self.sock, self.host, self.port, proxy)
+            open_tunnel(self.sock, self.host, self.port, proxy, self._route.timeouts)
 
     def _pass(self, proxy: Proxy) -> None:
         """Have a SOCKS5 proxy connect us with the host, by name or by its addresses."""
@@ -183,7 +180,8 @@ class Connection(http.client.HTTPConnection):
                 raise ProxyFailed from error
 
         try:
-            self.sock, reached = connect_through(proxy, hosts, self.port, dial)
+            until = monotonic() + self._route.timeouts.dial
+            self.sock, reached = connect_through(proxy, hosts, self.port, dial, until)
         except ProxyFailed:
             raise
         except OSError as error:  # it is silent, or hangs up
@@ -197,6 +195,7 @@ class Connection(http.client.HTTPConnection):
         except socket.gaierror as error:
             raise Unreached from error
         failed: OSError = OSError("no address")
+        until = monotonic() + self._route.timeouts.dial
         for family, kind, protocol, _, address in found:
             try:
                 # Of a kind that this machine's kernel may not have, as with IPv6 switched off.
@@ -205,6 +204,8 @@ class Connection(http.client.HTTPConnection):
             except OSError as error:
                 self._unwatch()
                 failed = error
+            if monotonic() > until:
+                break
         raise Unreached from failed
 
     def _meet(self, sock: socket.socket, address: Any) -> socket.socket:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from dray.errors import DrayError, NetworkError
 from dray.registry.connections import PrivatePeer, ProxyFailed, Unreached
+from dray.registry.framing import LimitExceeded
+from dray.registry.pace import TooSlow
 from dray.registry.transport import NoTls, PrivateHost
 
 if TYPE_CHECKING:
@@ -68,12 +70,20 @@ def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> 
             )
         case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
             return _tls_failure(error, host)
-        case TimeoutError():
-            return NetworkError(f"{host}: no answer within the time-out", host=host)
+        case TimeoutError() | LimitExceeded():
+            return _bound_exceeded(error, host)
         case _ if not reached:
             return _not_there(error, request, host, proxy)
         case _:
             return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
+
+
+def _bound_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkError:
+    if not isinstance(error, TooSlow | LimitExceeded):
+        return NetworkError(f"{host}: no answer within the time-out", host=host)
+    transient = isinstance(error, TooSlow) and not error.is_final
+    hint = "--timeout SECONDS allows for more" if isinstance(error, TooSlow) else ""
+    return NetworkError(f"{host}: {error}", host=host, transient=transient, hint=hint)
 
 
 def was_dropped(error: NetworkError) -> bool:
@@ -81,7 +91,9 @@ def was_dropped(error: NetworkError) -> bool:
     cause = error.__cause__
     if isinstance(cause, Unreached):  # reset before the client knew that it was connected
         return isinstance(cause.__cause__, ConnectionResetError)
-    other = ProxyFailed | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror
+    other = (
+        ProxyFailed | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror | LimitExceeded
+    )
     return isinstance(cause, OSError | http.client.HTTPException) and not isinstance(
         cause, other | http.client.InvalidURL
     )

@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dray.registry.connections import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from http.client import HTTPResponse
 
     from dray.registry.connections import Operation, Route
+    from dray.registry.framing import Answer
 
 
 class Taken:
     """An answer and the connection that it comes over; ends with `finish` or `give_up`."""
 
-    def __init__(self, answer: HTTPResponse, connection: Connection, pool: Pool) -> None:
+    def __init__(self, answer: Answer, connection: Connection, pool: Pool) -> None:
         self.answer = answer
         self.connection = connection
         self._pool: Pool | None = pool
@@ -70,7 +70,8 @@ class Pool:
             # Who does not want the whole body may have answered before it hung up.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 connection.request(method, target, body, headers)
-            return Taken(connection.getresponse(), connection, self)
+            answer: Any = connection.getresponse()  # of the connection's own class
+            return Taken(answer, connection, self)
         except BaseException:
             connection.retire()
             raise

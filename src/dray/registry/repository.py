@@ -175,7 +175,8 @@ class Repository:
         return raw
 
     def _read(self, api: V2, descriptor: Descriptor) -> bytes:
-        opened = api.get_blob(descriptor.digest, Sizes(descriptor.size), 0, self._cancel)
+        sizes = Sizes(descriptor.size)
+        opened = api.get_blob(descriptor.digest, sizes, 0, self._cancel, small=True)
         return read_verified(opened, descriptor, api.endpoint.name)
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from dray.model.digest import Digest
     from dray.model.manifest import Document
     from dray.registry.certificates import Trust
-    from dray.registry.connections import Timeouts
     from dray.registry.hosts import Endpoint
     from dray.registry.identity import Identity
+    from dray.registry.pace import Timeouts
 
 # Bytes as served of what is kept, bounded for each kind. Parsed documents take a few times that.
 KEPT_DOCUMENTS = 8 * 2**20

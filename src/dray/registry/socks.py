@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import math
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from python_socks import ProxyError, ProxyType
@@ -57,24 +59,28 @@ class SocksRefused(ProxyFailed):
 
 
 def connect_through(
-    proxy: Proxy, hosts: Sequence[str], port: int, dial: Callable[[], socket.socket]
+    proxy: Proxy,
+    hosts: Sequence[str],
+    port: int,
+    dial: Callable[[], socket.socket],
+    until: float = math.inf,
 ) -> tuple[socket.socket, str]:
     """Have the proxy connect us with the first of ``hosts`` that it reaches; tells which.
 
     ``hosts`` are the addresses of one host, or its name for the proxy to look up. ``dial``
     returns a new connection to the proxy. Raises `SocksRefused`, and `OSError` where the
-    connection to the proxy fails.
+    connection to the proxy fails, or takes until the monotonic time ``until``.
     """
     for number, host in enumerate(hosts, 1):
         try:
-            return _negotiate(proxy, host, port, dial()), host
+            return _negotiate(proxy, host, port, _Dialled(dial(), until)), host
         except SocksRefused as refused:
             if refused.reply not in _NEXT_ADDRESS or number == len(hosts):
                 raise
     raise AssertionError("a host has at least one address")
 
 
-def _negotiate(proxy: Proxy, host: str, port: int, sock: socket.socket) -> socket.socket:
+def _negotiate(proxy: Proxy, host: str, port: int, dialled: _Dialled) -> socket.socket:
     negotiation = Negotiation(
         ProxyType.SOCKS5,
         proxy.host,
@@ -82,26 +88,41 @@ def _negotiate(proxy: Proxy, host: str, port: int, sock: socket.socket) -> socke
         proxy.user or None,
         proxy.password or None,
         rdns=True,  # names are looked up before, if they are looked up here
-        forward=cast("Negotiation", _Dialled(sock)),
+        forward=cast("Negotiation", dialled),
     )
     try:
-        connected: socket.socket = negotiation.connect(host, port)
+        negotiation.connect(host, port)
     except ProxyError as error:
         raise SocksRefused(str(error), error.error_code) from None
     except (UnicodeError, ValueError) as error:
         raise http.client.InvalidURL("the name is too long for SOCKS5") from error
-    return connected
+    return dialled.sock
 
 
 class _Dialled:
-    """In the place of another proxy on the way: a connection that the caller made.
+    """A connection that the caller made, in the place of one that the library would make.
 
-    So it can be woken from other threads, which the library's own connections cannot.
+    It can be woken from other threads, and its bytes arrive until a time or not at all.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        self.sock = sock
+        self._until = until
 
-    def connect(self, *_address: Any, **_options: Any) -> socket.socket:
-        """Return the connection, whatever the address."""
-        return self._sock
+    def connect(self, *_address: Any, **_options: Any) -> _Dialled:
+        """Return this connection, whatever the address."""
+        return self
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        self.sock.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        """Return what is there; raises `TimeoutError`."""
+        if monotonic() > self._until:
+            raise TimeoutError
+        return self.sock.recv(size)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.sock.close()

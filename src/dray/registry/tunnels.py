@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import ssl
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dray.registry.framing import Answer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from dray.registry.pace import Timeouts
     from dray.registry.proxies import Proxy
 
 T = TypeVar("T")
@@ -32,13 +34,15 @@ class Refused(OSError):
         return f"the proxy answered {self.status}"
 
 
-def open_tunnel(sock: socket.socket, host: str, port: int, proxy: Proxy) -> None:
+def open_tunnel(
+    sock: socket.socket, host: str, port: int, proxy: Proxy, timeouts: Timeouts
+) -> None:
     """Have a proxy connect us with a host (RFC 9110, 9.3.6); raises `Refused`."""
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
     lines += [f"{header}: {value}" for header, value in basic(proxy).items()]
     sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
-    answer = Answer(sock, method="CONNECT")
+    answer = Answer(sock, method="CONNECT", timeouts=timeouts)
     try:
         answer.begin()
         if answer.status != _OK:
@@ -50,23 +54,27 @@ def open_tunnel(sock: socket.socket, host: str, port: int, proxy: Proxy) -> None
 class InnerTls:
     """TLS with a host over TLS with the proxy: as much of a socket as the library's client uses.
 
-    Raises what `ssl.SSLSocket` would.
+    The handshake takes at most ``seconds``. Raises what `ssl.SSLSocket` would.
     """
 
-    def __init__(self, outer: socket.socket, context: ssl.SSLContext, name: str) -> None:
+    def __init__(
+        self, outer: socket.socket, context: ssl.SSLContext, name: str, seconds: float
+    ) -> None:
         self._outer = outer
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_hostname=name)
         self._open = True
         self._readers = 0
         try:
-            self._run(self._tls.do_handshake)
+            self._run(self._tls.do_handshake, monotonic() + seconds)
         except BaseException:
             outer.close()
             raise
 
-    def _run(self, step: Callable[[], T]) -> T:
+    def _run(self, step: Callable[[], T], until: float | None = None) -> T:
         while True:
+            if until is not None and monotonic() > until:
+                raise TimeoutError
             try:
                 done = step()
             except ssl.SSLWantReadError:

@@ -115,15 +115,20 @@ class V2:
         offset: int,
         cancel: CancelToken,
         stop: int | None = None,
+        *,
+        small: bool = False,
     ) -> Opened:
         """Open a blob at ``offset``, up to ``stop`` or, if that is less, its end.
 
+        ``small``: it is read into memory, and has to arrive at the pace of a document.
         Without ``stop`` the answer may begin at 0 where the registry ignores the offset.
         Raises `RangeRefused` if it sends another range or none, or, without ``stop``, the rest
         of a blob of another size than ``sizes`` allow.
         """
         headers = _range(offset, stop)
         response = self._send("GET", f"blobs/{digest}", cancel, headers=headers)
+        if small:
+            response.expect_document()
         what = f"{self._name}: blob {digest}"
         return _opened(response, digest, what, self.endpoint.name, sizes, offset, stop)
 

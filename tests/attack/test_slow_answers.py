@@ -1,0 +1,263 @@
+"""Slow and endless answers: a bound of the client ends each of them, in one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socketserver
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dray as library
+from dray.content.cancel import CancelToken
+from dray.errors import NetworkError
+from dray.registry.pace import Timeouts
+from dray.registry.transport import Request, Transport
+from dray.testing import build_image, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Answers = Callable[[str], Iterable[bytes]]
+
+READ = 0.25  # seconds without a byte; a head has twice, a document four times as long
+STEP = 0.02  # seconds between two pieces of an answer that drips
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+IMAGE = build_image([tar_layer({"a": b"1"})])
+
+
+class Hostile(socketserver.ThreadingTCPServer):
+    """Answers each request with the pieces that a function of its target yields."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, answers: Answers) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.StreamRequestHandler)
+        self.host = f"127.0.0.1:{self.server_address[1]}"
+        self.targets: list[str] = []
+        self._answers = answers
+
+    def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002
+        request.settimeout(30)
+        with contextlib.suppress(OSError), request.makefile("rb") as file:
+            while line := file.readline():
+                while file.readline().strip():
+                    pass
+                target = line.split()[1].decode("latin-1")
+                self.targets.append(target)
+                for piece in self._answers(target):
+                    request.sendall(piece)
+
+
+@pytest.fixture
+def hostile() -> Iterator[Callable[[Answers], Hostile]]:
+    """Start a server that answers as it is told, until the test ends."""
+    with contextlib.ExitStack() as end:
+
+        def start(answers: Answers) -> Hostile:
+            server = end.enter_context(Hostile(answers))
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            end.callback(server.shutdown)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    made = Transport(connections=1, timeouts=Timeouts(connect=5.0, read=READ))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quick(store: library.Store, environment: dict[str, str]) -> Iterator[library.Client]:
+    """A client that waits no longer than the transport of these tests."""
+    assert environment
+    with library.Client(store=store, timeout=READ, retries=2) as made:
+        yield made
+
+
+def drip(*pieces: bytes) -> Iterator[bytes]:
+    """Send bytes one by one, and the last piece for ever."""
+    for piece in itertools.chain(pieces[:-1], itertools.repeat(pieces[-1])):
+        for each in piece:
+            time.sleep(STEP)
+            yield bytes([each])
+
+
+def endless(start: bytes, piece: bytes) -> Iterator[bytes]:
+    """Send a piece for ever, as fast as the client reads."""
+    return itertools.chain([start], itertools.repeat(piece))
+
+
+HEADS = {
+    "one byte after the other": lambda: drip(b"H", b"TTP/1.1 200 OK\r\nX: ", b"y"),
+    "interim answers": lambda: endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "100 Continue": lambda: endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "slow interim answers": lambda: drip(b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n"),
+    "interim answers with fields": lambda: endless(b"", b"HTTP/1.1 102 P\r\nX: y\r\n\r\n"),
+    "fields of 100 Continue": lambda: endless(
+        b"HTTP/1.1 100 C\r\n", b"X: " + b"y" * 60_000 + b"\r\n"
+    ),
+    "fields": lambda: endless(OK, b"X: y\r\n"),
+    "long fields": lambda: endless(OK, b"X: " + b"y" * 60_000 + b"\r\n"),
+    "one field": lambda: endless(OK + b"X: ", b"y" * 10_000),
+    "folded lines": lambda: endless(OK + b"X: y\r\n", b" y\r\n"),
+    "status line": lambda: endless(b"HTTP/1.1 200 ", b"y" * 10_000),
+}
+
+
+@pytest.mark.parametrize("attack", HEADS)
+def test_heads(hostile: Callable[[Answers], Hostile], transport: Transport, attack: str):
+    server = hostile(lambda _: HEADS[attack]())
+    with pytest.raises(NetworkError) as error:
+        transport.send(Request("GET", f"http://{server.host}/"), CancelToken())
+    assert not error.value.transient
+    assert error.value.message.startswith(f"{server.host}: ")
+    bounds = ("seconds", "256 KiB", "100 fields", "16 interim answers")
+    assert any(bound in error.value.message for bound in bounds)
+
+
+BODIES = {
+    "one byte after the other": lambda: drip(OK + b"Content-Length: 99999\r\n\r\n", b"y"),
+    "chunks of a byte": lambda: drip(CHUNKED, b"1\r\ny\r\n"),
+    "trailers": lambda: endless(CHUNKED + b"1\r\ny\r\n0\r\n", b"X: y\r\n"),
+    "slow trailers": lambda: drip(CHUNKED + b"1\r\ny\r\n0\r\n", b"X: y\r\n"),
+    "an extension": lambda: endless(CHUNKED + b"1;", b"y" * 10_000),
+    "extensions": lambda: endless(CHUNKED, b"1;" + b"y" * 60_000 + b"\r\ny\r\n"),
+    "zeros of a size": lambda: endless(CHUNKED, b"0" * 10_000),
+    "an end that does not come": lambda: drip(OK + b"\r\n", b"y"),
+}
+
+
+@pytest.mark.parametrize("attack", BODIES)
+def test_documents(hostile: Callable[[Answers], Hostile], transport: Transport, attack: str):
+    server = hostile(lambda _: BODIES[attack]())
+    with pytest.raises(NetworkError) as error:
+        transport.send(Request("GET", f"http://{server.host}/"), CancelToken()).read(2**22)
+    assert not error.value.transient
+    assert error.value.message.startswith(f"{server.host}: ")
+
+
+# Through the whole client
+
+
+def reply(raw: bytes, *fields: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(raw)}", *fields, "", ""]
+    return "\r\n".join(lines).encode() + raw
+
+
+def honest(target: str) -> bytes:
+    """Return a registry's answer: the manifest for any tag, and the image's blobs."""
+    if "/manifests/" in target:
+        kind, raw = IMAGE.manifest.media_type, IMAGE.manifest.data
+        return reply(raw, f"Content-Type: {kind}", f"Docker-Content-Digest: {IMAGE.digest}")
+    found = [blob.data for blob in IMAGE.blobs() if target.endswith(blob.digest)]
+    return reply(found[0]) if found else reply(b"{}")
+
+
+def slowly(answer: bytes) -> Iterator[bytes]:
+    """Send the head at once, and the body byte by byte."""
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    return itertools.chain([head + blank], drip(body, b""))
+
+
+CONFIG, LAYER = IMAGE.config.digest, IMAGE.layers[0].digest
+ASKS = 'WWW-Authenticate: Bearer realm="http://{host}/token",service="s"'
+PLACES: dict[str, tuple[str, Callable[[library.Client, str], object]]] = {
+    "the manifest": ("/manifests/", lambda it, name: it.inspect(name)),
+    "the config": (CONFIG, lambda it, name: it.config(name)),
+    "a layer": (LAYER, lambda it, name: it.pull(name)),
+    "the tag list": ("/tags/list", lambda it, name: it.tags(name.rpartition(":")[0])),
+    "the referrers": ("/referrers/", lambda it, name: it.referrers(name)),
+    "a token": ("/token", lambda it, name: it.inspect(name)),
+    "an error": ("/manifests/", lambda it, name: it.inspect(name)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_each_answer_of_a_registry(
+    hostile: Callable[[Answers], Hostile], quick: library.Client, place: str
+):
+    part, call = PLACES[place]
+
+    def answers(target: str) -> Iterable[bytes]:
+        if place == "a token" and "/manifests/" in target:
+            return [reply(b"", ASKS.format(host=server.host), status="401 Unauthorized")]
+        if part in target and place == "an error":
+            return slowly(reply(b"x" * 60_000, status="400 Bad Request"))
+        return slowly(reply(b"x" * 60_000)) if part in target else [honest(target)]
+
+    server = hostile(answers)
+    with pytest.raises(NetworkError) as error:
+        call(quick, f"{server.host}/app:t")
+    assert "takes over 1 seconds at less than" in error.value.message
+    assert sum(part in target for target in server.targets) <= 2
+
+
+def test_a_redirect_with_a_slow_body(hostile: Callable[[Answers], Hostile], quick: library.Client):
+    def answers(target: str) -> Iterable[bytes]:
+        if "old" in target:
+            return slowly(reply(b"x" * 60_000, "Location: /v2/app/manifests/t", status="307 X"))
+        return [honest(target)]
+
+    server = hostile(answers)
+    assert quick.inspect(f"{server.host}/app:old").digest == IMAGE.digest
+
+
+def test_the_command_says_what_was_bounded(hostile: Callable[[Answers], Hostile], dray: Any):
+    server = hostile(lambda _: HEADS["slow interim answers"]())
+    done = dray("inspect", f"{server.host}/app:t", "--timeout", str(READ))
+    assert done.returncode == 6
+    assert f"{server.host}: the head of its answer takes over 0.5 seconds" in done.stderr
+    assert "--timeout" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Slow, but honest
+
+
+def test_an_honest_server_may_be_slow(hostile: Callable[[Answers], Hostile], quick: library.Client):
+    """10 KB a second are ten times what a blob needs, though it takes far longer than a head."""
+    large = build_image([tar_layer({"a": bytes(range(256)) * 120})], compression="none")
+
+    def pieces(blob: bytes) -> Iterator[bytes]:
+        answer = reply(blob)
+        for at in range(0, len(answer), 200):
+            time.sleep(STEP)
+            yield answer[at : at + 200]
+
+    def answers(target: str) -> Iterable[bytes]:
+        found = [blob.data for blob in large.blobs() if target.endswith(blob.digest)]
+        if not found:
+            kind = large.manifest.media_type
+            return [reply(large.manifest.data, f"Content-Type: {kind}")]
+        return pieces(found[0])
+
+    server = hostile(answers)
+    assert quick.pull(f"{server.host}/app:t").id == large.id
+    assert len(server.targets) <= 4  # no blob in two pieces
+
+
+def test_interim_answers_extensions_and_trailers_are_allowed(
+    hostile: Callable[[Answers], Hostile], transport: Transport
+):
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 5
+    extension = b";chunk-signature=" + b"0" * 64
+    chunks = (b"400" + extension + b"\r\n" + b"y" * 1024 + b"\r\n") * 3000
+    server = hostile(lambda _: [early + CHUNKED, chunks, b"0\r\nDigest: x\r\nExpires: y\r\n\r\n"])
+    request = Request("GET", f"http://{server.host}/")
+    for _ in range(2):
+        assert transport.send(request, CancelToken()).read(2**22) == b"y" * 1024 * 3000
+
+
+def test_tiny_chunks_are_allowed(hostile: Callable[[Answers], Hostile], transport: Transport):
+    server = hostile(lambda _: [CHUNKED + b"0001\r\ny\r\n" * 100_000 + b"0\r\n\r\n"])
+    request = Request("GET", f"http://{server.host}/")
+    assert transport.send(request, CancelToken()).read(2**22) == b"y" * 100_000
