@@ -352,7 +352,7 @@ def test_rebuild_without_a_copy_of_the_names_brings_the_images_back(
     store: library.Store, name: str
 ):
     lose(store, "gone")
-    (store.path / backup.FILE).write_text('{"names": [["x"')
+    (store.path / backup.FILE).unlink()
     found = store.rebuild()
     assert (found.images, found.names) == (1, 0)
     assert [row.id for row in store.listing()] == [FIRST.id]
@@ -399,10 +399,8 @@ def test_a_copy_of_the_names_that_is_cut_off(store: library.Store, name: str):
     text = copy.read_bytes()
     for length in range(len(text)):
         copy.write_bytes(text[:length])
-        found, unreadable = backup.load(open_store(str(store.path)))
-        complete = text[:length].count(b"1]") + text[:length].count(b"0]")
-        assert len(found) >= complete
-        assert len(found) + len(unreadable) <= count
+        with pytest.raises(StoreError, match="cut off"):
+            backup.load(open_store(str(store.path)))
     copy.write_bytes(text)
     found, unreadable = backup.load(open_store(str(store.path)))
     assert (len(found), unreadable) == (count, [])

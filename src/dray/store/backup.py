@@ -12,7 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from dray.errors import DrayError
+from dray.errors import DrayError, StoreError
 from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.model.reference import Reference
@@ -27,6 +27,13 @@ _NEW = "names.new"
 MANY = 1000  # names from which on the copy is not written at each change
 INTERVAL = 60.0  # seconds between two copies of that many names
 MAX_SIZE = 256 * 2**20  # bytes of a copy that is read
+_MAX_ROW = 1000  # bytes; a name has 400, a digest 135
+_START = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"names"\s*:\s*\[')
+_END = re.compile(rb"\]\s*\}\s*\Z")
+_WITHOUT = (
+    "the database is left as it was; put a good copy back, or move this one away:\n"
+    "the images come back without it, their names do not"
+)
 _BETWEEN = b" \t\r\n,}"  # what stands between two rows, and behind the last one
 
 
@@ -79,29 +86,55 @@ def _write(directory: Directory, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         directory.rename(_NEW, FILE)
+        directory.sync()
     finally:
         directory.unlink(_NEW)
 
 
 def load(directory: Directory) -> tuple[list[SavedName], list[str]]:
-    """Return the names of the copy, and what stands between them and cannot be read.
+    """Return the names of the copy, and the row of it that cannot be read, if there is one.
 
-    None where there is no copy. It is read row by row: no row has a bracket inside, so what is
-    damaged in one is no matter to the others.
+    Nothing where there is no copy. It is read row by row: no row has a bracket inside, so one
+    row that is damaged is no matter to the others. Raises `StoreError` for a copy that cannot be
+    read, is cut off, or is damaged in more than one row: names would be lost without a word.
     """
-    try:
-        with os.fdopen(directory.open(FILE), "rb") as file:
-            _, *parts = re.split(rb"[\[\]]", file.read(MAX_SIZE))
-    except OSError:
+    path = directory.where(FILE)
+    raw = _read(directory)
+    if raw is None:
         return [], []
+    start = _START.match(raw)
+    if start is None or _END.search(raw, max(0, len(raw) - _MAX_ROW)) is None:
+        raise _damaged(path, "is cut off or damaged")
     names: list[SavedName] = []
     unreadable: list[str] = []
-    for row in filter(None, (part.strip(_BETWEEN) for part in parts)):
+    rows = re.split(rb"[\[\]]", raw[start.end() :])
+    for row in filter(None, (part.strip(_BETWEEN) for part in rows)):
         try:
             names.append(_saved(row))
         except (ValueError, TypeError, RecursionError, DrayError):
             unreadable.append(row.decode(errors="backslashreplace"))
+            if len(unreadable) > 1 or len(row) > _MAX_ROW:
+                raise _damaged(path, "is damaged in more than one row") from None
     return names, unreadable
+
+
+def _read(directory: Directory) -> bytes | None:
+    """Return the copy as it is, or None if there is none; raises `StoreError`."""
+    path = directory.where(FILE)
+    try:
+        with os.fdopen(directory.open(FILE), "rb") as file:
+            raw = file.read(MAX_SIZE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror or error})") from error
+    if len(raw) > MAX_SIZE:
+        raise _damaged(path, f"has more than {MAX_SIZE:,} bytes")
+    return raw
+
+
+def _damaged(path: str, reason: str) -> StoreError:
+    return StoreError(f"{path}: the copy of the names {reason}", hint=_WITHOUT)
 
 
 def _saved(text: bytes) -> SavedName:

@@ -311,6 +311,13 @@ class Database:
             finally:
                 connection.execute(f"PRAGMA busy_timeout={int(TIMEOUT * 1000)}")
 
+    def settle(self) -> None:
+        """Put all that the log holds into the file, on the disk; raises `StoreError`."""
+        with self.read() as connection:
+            busy, left, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy or left > 0:
+            raise StoreError(f"{self.path}: the log cannot be emptied, another process reads it")
+
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin to write; deferred transactions would fail when two turn into writers.
 

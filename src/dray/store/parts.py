@@ -106,16 +106,27 @@ class Part:
         return os.preadv(self._descriptor, [view], offset) if available else 0
 
     def sync(self) -> None:
-        """Make the content survive a loss of power."""
-        os.fsync(self._descriptor)
+        """Make the content survive a loss of power; where that fails, throw it away.
+
+        The system may report lost pages once: after a failure a second fsync can succeed
+        without them (fsync(2), "Errors").
+        """
+        try:
+            os.fsync(self._descriptor)
+        except OSError:
+            self.discard()
+            raise
 
     def seal(self) -> None:
         """Make the file read-only, once it has its name (a part must stay writable)."""
         os.fchmod(self._descriptor, 0o444)
 
     def discard(self) -> None:
-        """Remove the file; the lock is still held."""
-        self._directory.unlink(self.name)
+        """Remove the file, or empty it where it cannot be removed; the lock is still held."""
+        try:
+            self._directory.unlink(self.name)
+        except OSError:
+            self.restart()
 
     def close(self) -> None:
         """Let go of the lock; the file stays unless it was published or discarded."""

@@ -8,6 +8,7 @@ computed when somebody asks, and where blobs came from is told by the names by d
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,17 @@ from dray.store.db import Database, alone, check_replaceable
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+    from typing import TypeAlias
 
     from dray.model.manifest import Document
     from dray.model.schema1 import Schema1
     from dray.store.blobs import BlobFiles
     from dray.store.directory import Directory
 
+    _Rows: TypeAlias = dict[str, tuple[int, str]]
+
 _LOGS = ("-wal", "-shm")
+_TABLES = ("blobs", "documents", "edges", "images", "refs", "provenance")
 
 
 class Rebuilt(Record):
@@ -47,8 +52,10 @@ class Rebuilt(Record):
 def rebuild(files: BlobFiles, name: str) -> Rebuilt:
     """Make the database anew; what is there is kept beside it, as ``….damaged``.
 
-    Raises `StoreError` while anybody is adding to the store, and for a database of a newer
-    version, and leaves all as it was.
+    The new file is written, closed, read again and compared before it takes its place. Raises
+    `StoreError` while anybody is adding to the store, for a database of a newer version, for a
+    copy of the names or a document that cannot be read, and where the new file cannot be
+    written; and leaves all as it was.
     """
     root, new = files.root, f"{name}.new"
     with alone(root, name), _set_aside(root, name):
@@ -58,16 +65,62 @@ def rebuild(files: BlobFiles, name: str) -> Rebuilt:
                 f"{root.path}: another process is adding to the store",
                 hint="try again when it is done",
             )
+        names, unreadable = backup.load(root)
         _remove(root, new)
-        db = Database(root, new, locked=True)
         try:
-            names, unreadable = backup.load(root)
-            found = _Rebuild(db, files).run(names).replace(unreadable=tuple(unreadable))
-        finally:
-            db.close()
-        root.rename(new, name)
+            found, written = _make(root, new, files, names)
+            _check(root, new, written)
+            root.rename(new, name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _remove(root, new)
+            raise
         root.sync()
-        return found
+        return found.replace(unreadable=tuple(unreadable))
+
+
+def _make(
+    root: Directory, new: str, files: BlobFiles, names: list[backup.SavedName]
+) -> tuple[Rebuilt, _Rows]:
+    """Write a new database, without a log beside it; return what is back, and its rows."""
+    db = Database(root, new, locked=True)
+    try:
+        found = _Rebuild(db, files).run(names)
+        with db.read() as connection:
+            written = _rows(connection)
+        db.settle()
+    finally:
+        db.close()
+    return found, written
+
+
+def _check(root: Directory, new: str, written: _Rows) -> None:
+    """Raise `StoreError` unless the file alone holds what was written to the database."""
+    log = root.check(f"{new}-wal")
+    if log is not None and log.st_size:
+        raise StoreError(f"{root.where(new)}: the log was not emptied into the new database")
+    db = Database(root, new, read_only=True)
+    try:
+        with db.read() as connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if answer != "ok":
+                raise StoreError(f"{db.path}: the new database is damaged ({answer})")
+            if _rows(connection) != written:
+                raise StoreError(f"{db.path}: the new database lacks what was written to it")
+    finally:
+        db.close()
+
+
+def _rows(connection: sqlite3.Connection) -> _Rows:
+    """Return the number of rows of each table, and a hash over them."""
+    found = {}
+    for table in _TABLES:
+        count, hasher = 0, hashlib.sha256()
+        for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2"):  # noqa: S608
+            count += 1
+            hasher.update(repr(row).encode())
+        found[table] = count, hasher.hexdigest()
+    return found
 
 
 @contextlib.contextmanager
@@ -75,15 +128,18 @@ def _set_aside(root: Directory, name: str) -> Iterator[None]:
     """Move the database and its logs out of the way, and back if the block fails."""
     check_replaceable(root, name)
     kept = f"{name}.damaged"
-    moved = [suffix for suffix in ("", *_LOGS) if root.exists(name + suffix)]
-    if "" in moved:  # else what is kept is all that there is: an earlier attempt was killed
+    there = [suffix for suffix in ("", *_LOGS) if root.exists(name + suffix)]
+    if "" in there:  # else what is kept is all that there is: an earlier attempt was killed
         _remove(root, kept)
-    for suffix in moved:
-        root.rename(name + suffix, kept + suffix)
+    moved: list[str] = []
     try:
+        for suffix in there:
+            root.rename(name + suffix, kept + suffix)
+            moved.append(suffix)
         yield
     except BaseException:
-        for suffix in moved:
+        # The file last: a process that is killed in between must not leave it without its log.
+        for suffix in reversed(moved):
             root.rename(kept + suffix, name + suffix)
         raise
 
@@ -130,13 +186,28 @@ class _Rebuild:
         for own, size in self._sizes.items():
             if size > MAX_DOCUMENT:
                 continue
-            with contextlib.suppress(OSError, DrayError), self._files.open(own) as file:
-                head = file.read(1)
-                if head != b"{":
-                    continue
-                raw = head + file.read(MAX_DOCUMENT)
-                if Digest.parse(own).matches(raw):
+            raw = self._read(own, only=b"{")
+            if Digest.parse(own).matches(raw):
+                with contextlib.suppress(DrayError):  # JSON, but no manifest
                     yield own, parse(raw, "")
+
+    def _read(self, own: str, only: bytes = b"") -> bytes:
+        """Read a document or config; nothing if it is gone or begins with anything but ``only``.
+
+        Raises `StoreError` where it cannot be read: an image would be lost without a word.
+        """
+        try:
+            with self._files.open(own) as file:
+                head = file.read(1)
+                return head + file.read(MAX_DOCUMENT) if head.startswith(only) else b""
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            path = self._files.root.where(f"blobs/{own.replace(':', '/')}")
+            raise StoreError(
+                f"{path}: {error.strerror or error}",
+                hint="the old database is left as it was; remove this file to do without it",
+            ) from error
 
     def _add(
         self,
@@ -168,9 +239,10 @@ class _Rebuild:
         if manifest.artifact is not None or not needed <= self._sizes.keys():
             return False
         try:
-            with self._files.open(config) as file:
-                parsed = parse_config(file.read(MAX_DOCUMENT + 1))
-        except (OSError, DrayError):
+            parsed = parse_config(self._read(config))
+        except DrayError as error:
+            if isinstance(error, StoreError):
+                raise
             return False
         record = images.ImageRecord(
             manifest=Digest.parse(own),
