@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
 from dray.cli.paths import Place
+from dray.content.output import sync_file, whole_file
 from dray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ def command(
         source = wherever(client, address, opened)
         to_file = None if output is None else stack.enter_context(_opened(output))
         _copy(source, to_file or sys.stdout.buffer)
+        if to_file is None:
+            sync_file(sys.stdout.fileno())
 
 
 def _copy(source: io.BufferedReader, target: IO[bytes]) -> None:
@@ -79,23 +80,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             with path.open("wb") as file:
                 yield file
             return
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as new:
-            try:
-                yield new
-                new.flush()
-                os.fsync(new.fileno())
-                os.fchmod(new.fileno(), 0o666 & ~_umask())  # as any other new file
-                Path(new.name).replace(path)
-            except BaseException:
-                Path(new.name).unlink(missing_ok=True)
-                raise
+        with whole_file(path) as descriptor, open(descriptor, "wb", closefd=False) as file:
+            yield file
+            file.flush()
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

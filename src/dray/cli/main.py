@@ -13,7 +13,16 @@ import click
 
 from dray import __version__, errors
 from dray.cli import messages, signals
-from dray.cli.outcome import DONE, INTERRUPTED, broken, failed, interrupted, leave, misused
+from dray.cli.outcome import (
+    DONE,
+    INTERRUPTED,
+    broken,
+    failed,
+    finish_output,
+    interrupted,
+    leave,
+    misused,
+)
 from dray.cli.paths import Place
 from dray.model.record import Record
 
@@ -210,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         result = _run(args)
         code = result if isinstance(result, int) else DONE
-        sys.stdout.flush()
+        finish_output()
     except (_InterruptedError, click.exceptions.Abort, KeyboardInterrupt):
         code = interrupted()
     except click.ClickException as error:

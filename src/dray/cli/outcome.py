@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -83,6 +84,17 @@ def broken(error: Exception, *, debug: bool) -> int:
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
+
+
+def finish_output() -> None:
+    """Write what is left for standard output; raises `OSError` where that does not take it.
+
+    Some file systems tell on closing alone that bytes are lost (close(2)).
+    """
+    sys.stdout.flush()
+    descriptor = sys.stdout.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
 
 
 def interrupted() -> int:

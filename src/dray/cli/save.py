@@ -13,6 +13,7 @@ from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
 from dray.cli.paths import Place
+from dray.content.output import sync_file
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -100,6 +101,8 @@ def command(
                 name=name,
                 on_event=shown,
             )
+            if output == "-":
+                sync_file(sys.stdout.fileno())
     finally:
         shown.close()
     store.close()

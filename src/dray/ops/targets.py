@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dray.archive.writing import directory_tasks, tar_tasks, write_stream
+from dray.content.output import whole_directory, whole_file
 from dray.errors import NotFound, StoreError, Unsupported
-from dray.store.locks import fsync_directory
 from dray.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
@@ -39,17 +37,9 @@ def to_file(path: Path, entries: Sequence[Entry], jobs: int, cancel: CancelToken
             with path.open("wb", buffering=0) as pipe:
                 to_stream(pipe, entries, cancel)
             return
-        staged = _beside(path)
-        file = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
+        _check_parent(path)
+        with whole_file(path) as file:
             _run(list(tar_tasks(file, entries)), jobs, cancel)
-            os.fsync(file)
-            staged.rename(path)
-        except BaseException:
-            staged.unlink()
-            raise
-        finally:
-            os.close(file)
 
 
 def to_directory(path: Path, entries: Sequence[Entry], jobs: int, cancel: CancelToken) -> None:
@@ -58,23 +48,14 @@ def to_directory(path: Path, entries: Sequence[Entry], jobs: int, cancel: Cancel
     with _translated(path):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise StoreError(f"{path}: is there already", hint="choose another place, or empty it")
-        staged = _beside(path)
-        staged.mkdir()
-        try:
+        _check_parent(path)
+        with whole_directory(path) as staged:
             _run(list(directory_tasks(staged, entries)), jobs, cancel)
-            for directory, _, _ in os.walk(staged):
-                fsync_directory(directory)
-            staged.rename(path)
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise
 
 
-def _beside(path: Path) -> Path:
-    """Name what is being written, so that a crash leaves nothing under the name itself."""
+def _check_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise NotFound(f"{path.parent}: there is no such directory")
-    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
 
 
 def _run(tasks: Sequence[Task], jobs: int, cancel: CancelToken) -> None:

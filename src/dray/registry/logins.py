@@ -7,9 +7,9 @@ import contextlib
 import fcntl
 import json
 import os
-import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dray.content.output import make_directory, whole_file
 from dray.errors import DrayError, InvalidReference
 from dray.model.reference import Reference
 from dray.registry import helpers
@@ -190,12 +190,16 @@ def _rewrite(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
     """
     try:
         target = file.resolve()
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(target.parent, 0o700)
         with _locked(target.parent):
             content = parse_file(target, strict=True) or {}
             if not change(content):
                 return False
-            _replace(target, json.dumps(content, indent="\t").encode() + b"\n")
+            with (
+                whole_file(target, 0o600) as descriptor,
+                open(descriptor, "wb", closefd=False) as stream,
+            ):
+                stream.write(json.dumps(content, indent="\t").encode() + b"\n")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DrayError(
@@ -211,20 +215,5 @@ def _locked(directory: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _replace(file: Path, raw: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # mode 0600
-    try:
-        with open(descriptor, "wb") as stream:  # noqa: PTH123 - a descriptor has no path
-            stream.write(raw)
-            stream.flush()
-            os.fsync(descriptor)
-        os.replace(name, file)  # noqa: PTH105 - strings, as mkstemp gives them
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108 - as above
-        raise

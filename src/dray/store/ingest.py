@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dray.errors import NotFound, StoreError
 from dray.store import graph, images, leases, refs
+from dray.store.oserrors import translated
 from dray.store.receiving import Receiving
 
 if TYPE_CHECKING:
@@ -156,8 +157,9 @@ class Ingest(Receiving):
 
         They may have been renamed by an operation that has not come to its fsync yet.
         """
-        for algorithm in sorted(self._unsynced):
-            self._files.sync(algorithm)
+        with translated(self._root):
+            for algorithm in sorted(self._unsynced):
+                self._files.sync(algorithm)
         self._unsynced.clear()
 
 

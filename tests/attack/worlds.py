@@ -1,0 +1,275 @@
+"""Directories in which commands are run under faults, and what has to hold afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from checking import DATABASE, blob_path
+
+from dray.testing import build_image, pseudo_random_files, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from dray.testing import FakeRegistry
+    from dray.testing.images import BuiltImage
+
+APP, NEW, OLD, GIVEN = (
+    build_image([tar_layer(pseudo_random_files(seed + n, 9000, 2)) for n in range(2)])
+    for seed in (10, 20, 30, 40)
+)
+LAYER = tar_layer({"etc/motd": b"hello\n"})
+PASSWORD = "correct horse"
+
+
+class World:
+    """A store and files around it, made once and copied for each run."""
+
+    def __init__(self, path: Path, registry: FakeRegistry, store: str = "store") -> None:
+        self.path = path
+        self.registry = registry
+        self.store = path / store
+
+    def name(self, repository: str) -> str:
+        """Return a name in the registry."""
+        return f"{self.registry.host}/{repository}:1"
+
+    def run(
+        self, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command in this world."""
+        places = {
+            "HOME": str(self.path),
+            "DRAY_STORE": str(self.store),
+            "REGISTRY_AUTH_FILE": str(self.path / "auth.json"),
+            "PATH": os.environ["PATH"],
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "dray", *arguments],
+            cwd=self.path,
+            env=places | dict(env or {}),
+            input=PASSWORD,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def must(self, *arguments: str) -> None:
+        """Run the command, which has to succeed."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+
+    def copy(self, path: Path) -> World:
+        """Copy it, as it is now."""
+        if path.exists():
+            shutil.rmtree(path)
+        shutil.copytree(self.path, path, symlinks=True)
+        return World(path, self.registry, str(self.store.relative_to(self.path)))
+
+    def contents(self) -> dict[str, bytes]:
+        """Return all that may be in the store, by digest."""
+        return {
+            digest: data
+            for image in (APP, NEW, OLD, GIVEN)
+            for digest, data in blobs_of(image).items()
+        }
+
+    def names(self) -> dict[str, str]:
+        """Return the names of the store with their manifests, read with SQLite alone."""
+        if not (self.store / DATABASE).exists():
+            return {}
+        connection = sqlite3.connect(self.store / DATABASE, timeout=30)
+        try:
+            return dict(connection.execute("SELECT name, manifest FROM refs"))
+        except sqlite3.OperationalError:  # no such table: its maker has failed
+            return {}
+        finally:
+            connection.close()
+
+
+def blobs_of(image: BuiltImage) -> dict[str, bytes]:
+    """Return the manifest, config and layers of an image, by digest."""
+    return {piece.digest: piece.data for piece in image.blobs()} | {
+        image.digest: image.manifest.data
+    }
+
+
+def make(path: Path, registry: FakeRegistry) -> World:
+    """Make the world that all runs begin with."""
+    path.mkdir()
+    world = World(path, registry)
+    for repository, image in (("app", APP), ("new", NEW), ("old", OLD), ("given", GIVEN)):
+        registry.add_image(repository, image, "1")
+    (path / "layer.tar").write_bytes(LAYER)
+    (path / "auth.json").write_text(json.dumps({"auths": {"kept.example": {"auth": "eDp5"}}}))
+    (path / "old.tar").write_text("an archive of before")
+    given, other = world.name("given"), ("--store", str(path / "other"))
+    world.must("pull", "-q", world.name("app"))
+    world.must("pull", "-q", world.name("old"))
+    world.must("tag", world.name("app"), "mine:1")
+    world.must(*other, "pull", "-q", given)
+    world.must(*other, "save", "-q", "--format", "oci-archive", "-o", "given.tar", given)
+    shutil.rmtree(path / "other")
+    return world
+
+
+class Command(NamedTuple):
+    """What is run, and how it is told that it has done its work.
+
+    `done` returns what is missing for its success; `gone` are the names that it may remove.
+    """
+
+    name: str
+    arguments: Callable[[World], Sequence[str]]
+    done: Callable[[World], Sequence[str]]
+    gone: Sequence[str] = ()
+    output: str = ""
+    prepare: Callable[[World], object] = lambda _world: None
+    store: str = "store"
+
+
+def has_names(*wanted: str) -> Callable[[World], Sequence[str]]:
+    """Look for names in the database."""
+
+    def look(world: World) -> list[str]:
+        found = world.names()
+        return [f"there is no {name}" for name in wanted if _full(world, name) not in found]
+
+    return look
+
+
+def lacks_names(*unwanted: str) -> Callable[[World], Sequence[str]]:
+    """Look for names that must be gone."""
+
+    def look(world: World) -> list[str]:
+        found = world.names()
+        return [f"there still is {name}" for name in unwanted if _full(world, name) in found]
+
+    return look
+
+
+def _full(world: World, name: str) -> str:
+    if ":" in name:
+        return f"docker.io/library/{name}"
+    return world.name(name)
+
+
+def lacks_blobs(*unwanted: str) -> Callable[[World], Sequence[str]]:
+    """Look for blobs that must be gone."""
+
+    def look(world: World) -> list[str]:
+        return [f"there still is {d}" for d in unwanted if blob_path(world.store, d).exists()]
+
+    return look
+
+
+def has_output(name: str) -> Callable[[World], Sequence[str]]:
+    """Compare an output with the one of a run without faults, which lies in the template."""
+
+    def look(world: World) -> list[str]:
+        good = tree(world.path / f"{name}.expected")
+        return [] if tree(world.path / name) == good else [f"{name} is not complete"]
+
+    return look
+
+
+def tree(path: Path) -> dict[str, str]:
+    """Return the hash of each file at or below a path."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
+    }
+
+
+def has_login(world: World) -> list[str]:
+    """Look for the new entry of auth.json, and for the one of before."""
+    auths = json.loads((world.path / "auth.json").read_text())["auths"]
+    lacking = {"kept.example", world.registry.host} - auths.keys()
+    return [f"auth.json has no {name}" for name in sorted(lacking)]
+
+
+def lacks_login(world: World) -> list[str]:
+    """Look for the entry that must be gone, and for the one of before."""
+    found = sorted(json.loads((world.path / "auth.json").read_text())["auths"])
+    return [] if found == ["kept.example"] else [f"auth.json has {found}"]
+
+
+def nothing(_world: World) -> list[str]:
+    """Ask for no result."""
+    return []
+
+
+def _save(form: str, output: str) -> Command:
+    return Command(
+        f"save-{form}",
+        lambda world: ("save", "-q", "--format", form, "-o", output, world.name("app")),
+        has_output(output),
+        output=output,
+    )
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("pull", lambda world: ("pull", "-q", world.name("new")), has_names("new")),
+        Command(
+            "pull-into-a-new-store",
+            lambda world: ("pull", "-q", world.name("new")),
+            has_names("new"),
+            prepare=lambda world: shutil.rmtree(world.store),
+            store="deep/down/store",
+        ),
+        Command("load", lambda _: ("load", "-q", "-i", "given.tar"), has_names("given")),
+        Command("import", lambda _: ("import", "layer.tar", "made:1"), has_names("made:1")),
+        _save("docker", "old.tar"),
+        _save("oci-archive", "new.tar"),
+        _save("oci", "layout"),
+        _save("dir", "flat"),
+        Command("tag", lambda world: ("tag", world.name("app"), "more:1"), has_names("more:1")),
+        Command("untag", lambda _: ("untag", "mine:1"), lacks_names("mine:1"), gone=("mine",)),
+        Command("rm", lambda world: ("rm", world.name("old")), lacks_names("old"), gone=("old",)),
+        Command(
+            "gc",
+            lambda _: ("gc",),
+            lacks_blobs(*blobs_of(OLD)),
+            prepare=lambda world: world.must("untag", world.name("old")),
+            gone=("old",),
+        ),
+        Command("fsck", lambda _: ("fsck",), nothing),
+        Command("rebuild", lambda _: ("fsck", "--rebuild"), has_names("app", "old", "mine:1")),
+        Command(
+            "rebuild-of-a-lost-database",
+            lambda _: ("fsck", "--rebuild"),
+            has_names("app", "old", "mine:1"),
+            prepare=lambda world: (world.store / DATABASE).unlink(),
+        ),
+        Command(
+            "login",
+            lambda world: ("login", "-u", "me", "--password-stdin", world.registry.host),
+            has_login,
+        ),
+        Command(
+            "logout",
+            lambda world: ("logout", world.registry.host),
+            lacks_login,
+            prepare=lambda world: world.must(
+                "login", "-u", "me", "--password-stdin", world.registry.host
+            ),
+        ),
+        Command(
+            "blob",
+            lambda world: ("blob", "-o", "blob", world.name("app"), APP.layers[0].digest),
+            has_output("blob"),
+            output="blob",
+        ),
+    )
+}
