@@ -99,9 +99,14 @@ class Directory:
         # No thread may put anything into it before it has its owner.
         with _making, contextlib.suppress(FileExistsError):
             os.mkdir(name, _DIRECTORY_MODE, dir_fd=self.fd)
-            made = Directory(self.where(name), os.open(name, _DIRECTORY, dir_fd=self.fd))
-            self.give(made.fd)
-        self.sync()
+            try:
+                made = Directory(self.where(name), os.open(name, _DIRECTORY, dir_fd=self.fd))
+                self.give(made.fd)
+                self.sync()
+            except OSError:
+                with contextlib.suppress(OSError):  # the next attempt would not sync it
+                    os.rmdir(name, dir_fd=self.fd)
+                raise
 
     def _check_owner(self, path: str, found: os.stat_result) -> None:
         """Refuse what a stranger has put here: no user of a group that shares the store."""
@@ -112,7 +117,11 @@ class Directory:
 
     def sync(self) -> None:
         """Make the names in the directory survive a loss of power."""
-        os.fsync(self.fd)
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            error.filename = self.path
+            raise
 
     def names(self) -> list[str]:
         """List the names, in no order."""
@@ -245,7 +254,12 @@ def make_store(path: str) -> None:
         os.mkdir(path, _DIRECTORY_MODE)  # noqa: PTH102 - as above
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - as above
         raise StoreError(f"{path}: is a link to {os.readlink(path)}, which is not there")  # noqa: PTH115 - as above
-    fsync_directory(above)
+    try:
+        fsync_directory(above)
+    except OSError:
+        with contextlib.suppress(OSError):  # the next attempt would not sync it
+            os.rmdir(path)  # noqa: PTH106 - as above
+        raise
 
 
 def check_mode(directory: Directory) -> None:

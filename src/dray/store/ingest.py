@@ -157,7 +157,7 @@ class Ingest(Receiving):
 
         They may have been renamed by an operation that has not come to its fsync yet.
         """
-        with translated(self._root):
+        with translated(self.db.path):
             for algorithm in sorted(self._unsynced):
                 self._files.sync(algorithm)
         self._unsynced.clear()
