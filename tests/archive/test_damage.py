@@ -164,7 +164,10 @@ def test_images_have_a_bound_of_layers_together(client: Client, tmp_path: Path):
         for parent, v1_id in zip(["", *ids], ids, strict=False)
     }
     files["repositories"] = json.dumps({"app": {f"t{v1_id}": v1_id for v1_id in ids}})
-    archives = [files, {"manifest.json": json.dumps([{"Config": "c", "Layers": ["l"] * 100_001}])}]
+    archives = [
+        files,
+        {"manifest.json": json.dumps([{"Config": "c", "Layers": ["l"] * 10_000}] * 11)},
+    ]
     for found in archives:
         path = tmp_path / "archive"
         path.write_bytes(tar_layer({name: text.encode() for name, text in found.items()}))

@@ -23,7 +23,7 @@ from dray.model._fields import as_object, load_object
 from dray.model.convert import to_oci
 from dray.model.descriptor import Descriptor, read_descriptor
 from dray.model.digest import Digest
-from dray.model.manifest import MAX_ENTRIES, Index, parse
+from dray.model.manifest import Index, parse
 from dray.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -83,8 +83,6 @@ class OciLayout:
         index = parse(json.dumps(rest | kind).encode(), "")
         if not isinstance(index, Index):
             raise InvalidDocument(f"{INDEX} is no index")
-        if len(entries) > MAX_ENTRIES:
-            fields.fail("manifests", f"has {len(entries)} entries, at most {MAX_ENTRIES}")
         found = []
         for place, entry in enumerate(entries):
             at = f"manifests[{place}]"

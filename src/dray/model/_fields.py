@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dray.errors import InvalidDigest, InvalidDocument
 from dray.model.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Sized
 
 MAX_DOCUMENT = 4 * 2**20  # bytes of a manifest, index or config
+MAX_VALUES = 400_000  # values and keys of a document; each takes up to 70 bytes of memory
+MAX_ENTRIES = 10_000  # of a list or map that is read
 MAX_INTEGER = 2**63 - 1
 MAX_KEY_SHOWN = 64
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # reads each byte once
 
 
 def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
     """Read ``raw`` as one JSON object that every reader understands in the same way.
 
     Refuses what readers disagree about: duplicate keys, NaN and infinities, lone surrogates,
-    nesting over ``max_depth``, anything over 4 MiB. Integers over 64 bits are refused where
-    they are read. Raises `InvalidDocument`.
+    nesting over ``max_depth``, anything over 4 MiB or over `MAX_VALUES`. Integers over 64 bits
+    are refused where they are read. Raises `InvalidDocument`.
     """
     value = _load(raw, what, max_depth)
     if not isinstance(value, dict):
@@ -52,6 +56,7 @@ def as_object(value: object, path: str) -> Fields:
 def _load(raw: bytes, what: str, max_depth: int) -> Any:
     if len(raw) > MAX_DOCUMENT:
         raise InvalidDocument(f"{what} is over {MAX_DOCUMENT >> 20} MiB")
+    check_values(raw, what)
     try:
         return json.loads(
             raw.decode("utf-8"),
@@ -66,6 +71,21 @@ def _load(raw: bytes, what: str, max_depth: int) -> Any:
         raise InvalidDocument(f"{what} is not UTF-8 (byte {error.start})") from None
     except ValueError as error:
         raise InvalidDocument(f"{what} is not JSON: {error}") from None
+
+
+def check_values(raw: bytes, what: str) -> None:
+    """Raise `InvalidDocument` if ``raw`` has too many values to be parsed within bounded memory.
+
+    Counts the characters that separate values before any of them is made.
+    """
+    if len(raw) <= MAX_VALUES or _separators(raw) <= MAX_VALUES:
+        return
+    if _separators(_STRING.sub(b"", raw)) > MAX_VALUES:
+        raise InvalidDocument(f"{what} has over {MAX_VALUES:,} values")
+
+
+def _separators(raw: bytes) -> int:
+    return sum(map(raw.count, (b",", b":", b"[", b"{")))
 
 
 class OutOfRange:
@@ -124,32 +144,38 @@ _Link = tuple[Any, str | int]  # the way to a value: that to its parent, and the
 
 def _check_tree(root: Any, max_depth: int) -> None:
     """Refuse what cannot be trusted to mean one thing, with its path, without recursion."""
-    pending: list[tuple[Any, int, _Link | None]] = [(root, 1, None)]
-    while pending:
-        value, depth, link = pending.pop()
-        if depth > max_depth:
-            raise InvalidDocument(f"nested deeper than {max_depth} levels", path=_path(link))
-        for key, child in _children(value, link):
+    within: list[tuple[_Link | None, Iterator[tuple[str | int, Any]]]]
+    within = [(None, _children(root, None))]  # one for each level
+    while within:
+        link, children = within[-1]
+        for key, child in children:
             kind = type(child)
             if kind is str:
                 if not child.isascii():
                     _check_text(child, (link, key))
             elif kind is dict or kind is list or kind is _Twice:
-                pending.append((child, depth + 1, (link, key)))
+                inner = (link, key)
+                if len(within) == max_depth:
+                    raise InvalidDocument(
+                        f"nested deeper than {max_depth} levels", path=_path(inner)
+                    )
+                within.append((inner, _children(child, inner)))
+                break
             elif kind is _Refused:
                 raise InvalidDocument(str(child), path=_path((link, key)))
+        else:
+            within.pop()
 
 
-def _children(value: Any, link: _Link | None) -> Iterable[tuple[str | int, Any]]:
+def _children(value: Any, link: _Link | None) -> Iterator[tuple[str | int, Any]]:
     """Return what is in an array or object, the keys of the latter checked."""
     if isinstance(value, list):
-        return enumerate(value)
+        return iter(enumerate(value))
     if isinstance(value, _Twice):
         raise InvalidDocument("the key appears twice", path=_path((link, value.key)))
     for key in value:
         _check_text(key, link)
-    items: Iterable[tuple[str, Any]] = value.items()
-    return items
+    return iter(value.items())
 
 
 def _check_text(text: str, link: _Link | None) -> None:
@@ -292,8 +318,21 @@ class Fields:
         return found
 
     def array(self, key: str) -> list[Any]:
-        """Return an array, absent is empty."""
-        return self._typed(key, list, "an array") or []
+        """Return an array of at most `MAX_ENTRIES`, absent is empty."""
+        found: list[Any] = self._typed(key, list, "an array") or []
+        self._check_entries(key, found)
+        return found
+
+    def _check_entries(self, key: str, found: Sized) -> None:
+        if len(found) > MAX_ENTRIES:
+            self.fail(key, f"has {len(found):,} entries, at most {MAX_ENTRIES:,} are allowed")
+
+    def map(self, key: str) -> Fields | None:
+        """Return an object of at most `MAX_ENTRIES` members, or None."""
+        found = self.object(key)
+        if found is not None:
+            self._check_entries(key, found.value)
+        return found
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return an array of strings, absent is empty."""
@@ -307,7 +346,7 @@ class Fields:
 
     def text_map(self, key: str) -> dict[str, str]:
         """Return an object whose values are strings, absent is empty."""
-        found = self.object(key)
+        found = self.map(key)
         if found is None:
             return {}
         return {name: found.text(name) for name in found.value}

@@ -15,10 +15,18 @@ from typing import Any
 from dray.errors import InvalidDocument
 from dray.model._fields import OutOfRange
 
-_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_HTML_CHARACTERS = "<>&\u2028\u2029"
+_HTML_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in _HTML_CHARACTERS}
+_ESCAPES = (
+    {c: f"\\u{c:04x}" for c in range(0x20)}
+    | _HTML_ESCAPES
+    | {ord('"'): '\\"', ord("\\"): "\\\\"}
+    | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+)
 _ESCAPED = re.compile('["\\\\\x00-\x1f<>&\u2028\u2029]')
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[ \t\r\n]+', re.DOTALL)
-_HTML = re.compile("[<>&\u2028\u2029]")
+# Possessive: without a way back, a string of 4 MiB takes no memory of its own.
+_TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[ \t\r\n]++', re.DOTALL)
+_HTML = re.compile(f"[{_HTML_CHARACTERS}]")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 
@@ -72,11 +80,7 @@ def indented(value: Any, indent: str = "    ", at: str = "\n") -> str:
 
 def quote(text: str) -> str:
     """Write a string."""
-    return '"' + _ESCAPED.sub(lambda m: _SHORT.get(m.group()) or _unicode(m), text) + '"'
-
-
-def _unicode(match: re.Match[str]) -> str:
-    return f"\\u{ord(match.group()):04x}"
+    return f'"{text.translate(_ESCAPES) if _ESCAPED.search(text) else text}"'
 
 
 def sorted_map(value: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +93,9 @@ def compact(text: str) -> Raw:
 
     def token(match: re.Match[str]) -> str:
         found = match.group()
-        return _HTML.sub(_unicode, found) if found[0] == '"' else ""
+        if found[0] != '"':
+            return ""
+        return found.translate(_HTML_ESCAPES) if _HTML.search(found) else found
 
     return Raw(_TOKENS.sub(token, text))
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from dray.errors import InvalidDocument
 from dray.model import gotime
 from dray.model.gojson import sorted_map
-from dray.model.problem import Problem
+from dray.model.problem import Problem, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Beyond ASCII, Go's folding knows the long s and the Kelvin sign.
 _FOLD = str.maketrans({"\u017f": "s", "\u212a": "k"})
+_LONGEST_NAME = 64  # characters; no field has a longer name, and folding keeps the length
 
 
 class Kind(enum.Enum):
@@ -77,11 +78,13 @@ def decode(
                 if problems is None:
                     raise
                 message = error.message.removeprefix(f"{error.path}: ")
-                problems.append(Problem(error.path, message))
+                note(problems, error.path, message)
     return values
 
 
 def _folded(struct: Struct, key: str) -> Field | None:
+    if len(key) > _LONGEST_NAME:
+        return None
     folded = _fold(key)
     return next((field for field in struct if _fold(field.name) == folded), None)
 
@@ -139,14 +142,15 @@ def _value(kind: Kind, value: Any, path: str, before: Any) -> Any:  # noqa: C901
 def _without_others(field: Field, value: Any, path: str, problems: list[Problem]) -> Any:
     """Take what is no string out of a map, or out of an environment; report it."""
     if field.kind is Kind.MAP and isinstance(value, dict):
-        wrong = [f"{path}.{key}" for key, item in value.items() if not _is_text(item)]
+        wrong = (f"{path}.{key}" for key, item in value.items() if not _is_text(item))
         kept: Any = {key: item for key, item in value.items() if _is_text(item)}
     elif field.name == "Env" and isinstance(value, list):
-        wrong = [f"{path}[{place}]" for place, item in enumerate(value) if not _is_text(item)]
+        wrong = (f"{path}[{place}]" for place, item in enumerate(value) if not _is_text(item))
         kept = [item for item in value if _is_text(item)]
     else:
         return value
-    problems.extend(Problem(place, "expected a string") for place in wrong)
+    for place in wrong:
+        note(problems, place, "expected a string")
     return kept
 
 

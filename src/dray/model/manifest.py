@@ -15,7 +15,6 @@ from dray.model.problem import Problem
 from dray.model.record import Record
 
 MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
-MAX_ENTRIES = 10_000  # layers of a manifest, entries of an index
 _VERSION = 2  # the schemaVersion of manifests and indexes
 _KEYS = {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "history"}
 _FOLDED_KEYS = {key.lower(): key for key in _KEYS}
@@ -180,7 +179,7 @@ def parse(raw: bytes, media_type: str) -> Document:
         return Index(
             raw,
             kind,
-            tuple(read_descriptor(item) for item in _entries(fields, "manifests")),
+            tuple(read_descriptor(item) for item in fields.objects("manifests")),
             artifact_type=fields.text("artifactType"),
             subject=_subject(fields),
             annotations=fields.text_map("annotations"),
@@ -189,7 +188,7 @@ def parse(raw: bytes, media_type: str) -> Document:
     config = read_descriptor(fields.required_object("config"))
     artifact_type = fields.text("artifactType")
     problems += _config_problems(config.media_type, artifact_type)
-    layers = _entries(fields, "layers")
+    layers = fields.objects("layers")
     problems += filter(None, map(size_problem, layers))
     return Manifest(
         raw,
@@ -281,13 +280,6 @@ def _manifest_type(fields: Fields) -> str:
     kind = config.get("mediaType") if isinstance(config, dict) else None
     docker = isinstance(kind, str) and kind.lower().startswith("application/vnd.docker.")
     return mediatype.DOCKER_MANIFEST if docker else mediatype.OCI_MANIFEST
-
-
-def _entries(fields: Fields, key: str) -> list[Fields]:
-    found = fields.objects(key)
-    if len(found) > MAX_ENTRIES:
-        fields.fail(key, f"has {len(found)} entries, at most {MAX_ENTRIES} are allowed")
-    return found
 
 
 def _subject(fields: Fields) -> Descriptor | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dray.errors import IntegrityError, InvalidDigest, InvalidDocument, Unsupported
 from dray.model import mediatype, v1
-from dray.model._fields import Fields, load_object
+from dray.model._fields import Fields, check_values, load_object
 from dray.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 MAX_DEPTH = 8
-MAX_LAYERS = 10_000
 MAX_SIGNATURES = 16
 _KID_BYTES = 30  # of the key's hash that its id shows
 _KID_GROUP = 4  # characters between two colons
@@ -45,13 +44,16 @@ class Layer1:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One JWS signature over the payload, with the key that it brings along."""
+    """One JWS signature over the payload, with the key that it brings along.
+
+    ``protected`` is the JWS's protected header as the document has it, in base64url.
+    """
 
     algorithm: str
     key: dict[str, Any] = field(repr=False)
     chain: tuple[str, ...] = field(repr=False)
     value: bytes = field(repr=False)
-    signed: bytes = field(repr=False)
+    protected: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def payload_of(raw: bytes) -> bytes:
     they are over.
     """
     try:
+        check_values(raw, "the manifest")
         found = json.loads(raw)
     except (ValueError, RecursionError):
         return raw
@@ -119,7 +122,7 @@ def parse_schema1(fields: Fields, raw: bytes, media_type: str) -> Schema1:
         tag=fields.text("tag"),
         architecture=fields.text("architecture"),
         layers=_chain(_layers(fields)),
-        signatures=tuple(_signature(item, payload) for item in _signature_fields(signed)),
+        signatures=tuple(map(_signature, _signature_fields(signed))),
     )
 
 
@@ -130,8 +133,6 @@ def _layers(fields: Fields) -> list[Layer1]:
     blobs, history = fields.objects("fsLayers"), fields.objects("history")
     if not blobs:
         fields.fail("fsLayers", "is empty, expected at least one layer")
-    if len(blobs) > MAX_LAYERS:
-        fields.fail("fsLayers", f"has {len(blobs)} entries, at most {MAX_LAYERS} are allowed")
     if len(blobs) != len(history):
         fields.fail("history", f"has {len(history)} entries for {len(blobs)} layers")
     return [_layer(blob, entry) for blob, entry in zip(blobs, history, strict=True)]
@@ -226,16 +227,15 @@ def _base64(fields: Fields, key: str) -> bytes:
         fields.fail(key, "is not base64url")
 
 
-def _signature(item: Fields, payload: bytes) -> Signature:
+def _signature(item: Fields) -> Signature:
     header = item.required_object("header")
     key = header.object("jwk")
-    signed = item.text("protected").encode() + b"." + base64.urlsafe_b64encode(payload).rstrip(b"=")
     return Signature(
         algorithm=header.text("alg"),
         key={} if key is None else key.value,
         chain=header.texts("x5c"),
         value=_base64(item, "signature"),
-        signed=signed,
+        protected=item.text("protected"),
     )
 
 
@@ -246,10 +246,10 @@ def verify_signatures(manifest: Schema1) -> list[str]:
     belongs to is for the caller to decide. Raises `IntegrityError`, and `Unsupported` for
     other algorithms than ES and RS with 256, 384 and 512.
     """
-    return [_verify(signature) for signature in manifest.signatures]
+    return [_verify(signature, manifest.payload) for signature in manifest.signatures]
 
 
-def _verify(signature: Signature) -> str:
+def _verify(signature: Signature, payload: bytes) -> str:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
@@ -259,8 +259,10 @@ def _verify(signature: Signature) -> str:
         raise Unsupported(f"signatures by {signature.algorithm[:20]!r} are not supported")
     if (family == "ES") != isinstance(key, EllipticCurvePublicKey):
         raise _bad_signature(f"{signature.algorithm} does not go with its key")
+    encoded = base64.urlsafe_b64encode(payload).rstrip(b"=")
+    signed = signature.protected.encode() + b"." + encoded  # RFC 7515, 5.1
     try:
-        _check(key, signature.value, signature.signed, bits)
+        _check(key, signature.value, signed, bits)
     except InvalidSignature:
         raise _bad_signature("does not match") from None
     return key_id(key)

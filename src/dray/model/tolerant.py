@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dray.errors import InvalidDocument
 from dray.model import gotime
 from dray.model._fields import Fields
-from dray.model.problem import Problem
+from dray.model.problem import Problem, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +33,11 @@ class TolerantFields:
             return read(key)
         except InvalidDocument as error:
             message = error.message.removeprefix(f"{error.path}: ")
-            self.problems.append(Problem(error.path, message))
+            note(self.problems, error.path, message)
             return default
 
     def _report(self, path: str, message: str) -> None:
-        self.problems.append(Problem(path, message))
+        note(self.problems, path, message)
 
     def text(self, key: str) -> str:
         """Return a string, absent is empty."""
@@ -70,7 +70,7 @@ class TolerantFields:
     def text_map(self, key: str) -> dict[str, str]:
         """Return the members of an object that are strings, absent is empty."""
         found = {}
-        members = self._read(self._fields.object, key, None) or Fields({})
+        members = self._read(self._fields.map, key, None) or Fields({})
         for name, item in members.value.items():
             if item is None or isinstance(item, str):
                 found[name] = item or ""
@@ -80,7 +80,7 @@ class TolerantFields:
 
     def keys(self, key: str) -> tuple[str, ...]:
         """Return the names of an object's members, absent is empty."""
-        found = self._read(self._fields.object, key, None)
+        found = self._read(self._fields.map, key, None)
         return () if found is None else tuple(found.value)
 
     def command(self, key: str) -> tuple[str, ...] | None:
