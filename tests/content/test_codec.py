@@ -15,7 +15,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.content.codec import MAX_WINDOW, decompress, detect
+from dray.content.codec import decompress, detect
+from dray.content.decoder_memory import MAX_DECODER
 from dray.errors import IntegrityError
 from dray.testing import compress
 
@@ -377,7 +378,7 @@ def frame_of_window(log: int) -> bytes:
 
 
 def test_zstd_gets_no_larger_a_window_than_is_allowed():
-    assert unpacked(frame_of_window(MAX_WINDOW.bit_length() - 1)) == b""
+    assert unpacked(frame_of_window(MAX_DECODER.bit_length() - 1)) == b""
     for log in (28, 31, 40):
         with pytest.raises(IntegrityError):
             unpacked(frame_of_window(log))

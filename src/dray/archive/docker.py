@@ -163,7 +163,7 @@ class DockerArchive:
             raise NotFound(f"{self._files.path}: there is no manifest {digest} in it")
         return found
 
-    def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
+    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
         """Open a config, or a layer without its compression (then from the beginning)."""
         item = self._configs.get(descriptor.digest)
         if item is not None:
@@ -172,7 +172,7 @@ class DockerArchive:
         if name is None:
             raise NotFound(f"{self._files.path}: there is no {descriptor.digest} in it")
         if name in self._packed:
-            return Opened(_Plain(self._files.open(name).stream), 0, descriptor.size)
+            return Opened(_Plain(self._files.open(name).stream, cancel), 0, descriptor.size)
         return self._files.open(name, offset)
 
     def _root(self, item: Item) -> Descriptor:
@@ -252,7 +252,7 @@ class DockerArchive:
 
     def _plain(self, name: str) -> Iterator[bytes]:
         """Yield a layer's content without its compression."""
-        stream = _Plain(self._files.open(name).stream)
+        stream = _Plain(self._files.open(name).stream, self._cancel)
         try:
             while data := stream.read1(_CHUNK):
                 self._cancel.check()
@@ -267,9 +267,9 @@ class DockerArchive:
 class _Plain:
     """A compressed stream's content as a stream."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, cancel: CancelToken) -> None:
         self._stream = stream
-        self._plain = decompress(Readable(stream))
+        self._plain = decompress(Readable(stream), cancel.check)
 
     def read1(self, size: int) -> bytes:
         buffer = bytearray(size)

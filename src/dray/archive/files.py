@@ -320,7 +320,7 @@ def _spool(file: int, cancel: CancelToken) -> int:
     total = 0
     with os.fdopen(os.dup(file), "rb", buffering=0) as source, _temporary() as target:
         source.seek(0)
-        stream = decompress(source)
+        stream = decompress(source, cancel.check)
         while count := stream.readinto(buffer):
             cancel.check()
             total += count

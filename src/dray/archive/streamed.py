@@ -162,7 +162,7 @@ class Unpacked:
 
     def __init__(self, source: Raw, cancel: CancelToken) -> None:
         self._arrived = _Arrived(source)
-        self._plain = decompress(self._arrived)
+        self._plain = decompress(self._arrived, cancel.check)
         self._cancel = cancel
         self.position = 0
         self.ended = False

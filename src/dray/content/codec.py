@@ -5,22 +5,17 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, cast
 
+from dray.content.decoder_memory import SHARED, Reservation
 from dray.errors import IntegrityError
 
 if TYPE_CHECKING:
-    import bz2
-    import lzma
     from collections.abc import Callable
-    from typing import BinaryIO
 
     from typing_extensions import Buffer
 
     from dray.content.ports import Raw
 
     _Errors = tuple[type[Exception], ...]
-    _Make = Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
-
-MAX_WINDOW = 2**27  # bytes of history that zstd and xz may ask for (128 MiB)
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
@@ -29,7 +24,6 @@ _MAGIC = (
     (b"\xfd7zXZ\x00", "xz"),
 )
 LONGEST_MAGIC = 6
-_STEP = 256 * 1024
 
 
 def detect(head: bytes) -> str | None:
@@ -45,28 +39,35 @@ def detect(head: bytes) -> str | None:
     return None
 
 
-def decompress(source: Raw) -> Decompressed:
+def decompress(source: Raw, check: Callable[[], None] = lambda: None) -> Decompressed:
     """Read ``source`` decompressed, whatever it is compressed with, or as it is.
 
-    The result's ``readinto`` raises `IntegrityError` for a stream that is damaged; it asks
-    for no more memory than `MAX_WINDOW` and a few buffers, whatever the stream claims.
+    The result's ``readinto`` raises `IntegrityError` for a stream that is damaged. Where the
+    decoder takes much memory it waits until that is free (`content.decoder_memory`), calls
+    ``check`` meanwhile, and raises `Unsupported` if it waits in vain.
     """
-    return Decompressed(source)
+    return Decompressed(source, check)
 
 
 class Decompressed:
     """A stream of decompressed bytes; ``compression`` is its name, None for plain bytes."""
 
-    def __init__(self, source: Raw) -> None:
+    def __init__(self, source: Raw, check: Callable[[], None]) -> None:
         replay = Replay(source)
         self.compression = detect(replay.head)
-        self._raw, self._errors = _open(replay, self.compression)
+        self._reservation = Reservation(SHARED, check)
+        self._raw: Raw | None
+        self._raw, self._errors = _open(replay, self.compression, self._reservation)
 
     def readinto(self, buffer: Buffer) -> int:
         """Fill ``buffer`` as far as one step goes; 0 at the end."""
+        if self._raw is None:
+            return 0
+        SHARED.steps += 1
         try:
-            return self._raw.readinto(buffer) or 0
+            count = self._raw.readinto(buffer) or 0
         except self._errors as error:
+            self._end()
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's fault, not the stream's
             raise IntegrityError(
@@ -74,9 +75,17 @@ class Decompressed:
                 expected=f"a valid {self.compression} stream",
                 actual=str(error),
             ) from error
+        if not count and memoryview(buffer).nbytes:
+            self._end()
+        return count
+
+    def _end(self) -> None:
+        """Give back the decoder's memory."""
+        self._raw = None
+        self._reservation.release()
 
 
-def _open(replay: Replay, compression: str | None) -> tuple[Raw, _Errors]:
+def _open(replay: Replay, compression: str | None, reservation: Reservation) -> tuple[Raw, _Errors]:
     """Return the decompressed stream and the exceptions by which it says that it is damaged."""
     match compression:
         case "gzip":
@@ -91,18 +100,19 @@ def _open(replay: Replay, compression: str | None) -> tuple[Raw, _Errors]:
         case "zstd":
             import zstandard
 
-            return _Zstd(replay), (EOFError, zstandard.ZstdError)
-        case "bzip2":
-            import bz2
+            from dray.content.zstd import Zstd
 
-            return _Stepwise(replay, bz2.BZ2Decompressor), (EOFError, OSError)
+            return Zstd(replay, reservation.grow), (EOFError, zstandard.ZstdError)
+        case "bzip2":
+            from dray.content.stepwise import Bzip2
+
+            return Bzip2(replay, reservation), (EOFError, OSError)
         case "xz":
             import lzma
 
-            def make() -> lzma.LZMADecompressor:
-                return lzma.LZMADecompressor(memlimit=MAX_WINDOW)
+            from dray.content.stepwise import Xz
 
-            return _Stepwise(replay, make), (EOFError, lzma.LZMAError)
+            return Xz(replay, reservation), (EOFError, lzma.LZMAError)
         case _:
             return replay, ()
 
@@ -138,99 +148,3 @@ class Replay(io.RawIOBase):
         view[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
-
-
-class _Zstd:
-    """zstd: frames one after the other.
-
-    The library takes the end of its input for the end of a frame. So a frame follows that is
-    skipped where a frame may begin, and that cannot be the rest of any other.
-    """
-
-    def __init__(self, source: Replay) -> None:
-        import zstandard
-
-        self._sealed = _Sealed(source)
-        self._error = zstandard.ZstdError
-        self._reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
-            cast("BinaryIO", self._sealed), read_size=_STEP, read_across_frames=True
-        )
-
-    def readinto(self, buffer: Buffer) -> int:
-        try:
-            return self._reader.readinto(cast("bytearray", buffer))
-        except self._error as error:
-            if self._sealed.ended:
-                raise EOFError("it ends early") from error
-            raise
-
-
-class _Sealed(io.RawIOBase):
-    """A source with a skippable frame (RFC 8878, 3.1.2) behind it, longer than any block.
-
-    As a header of a block, three bytes of what is in it are invalid.
-    """
-
-    def __init__(self, source: Replay) -> None:
-        self._source = source
-        self._seal = b""
-        self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        count = 0 if self.ended else self._source.readinto(buffer)
-        if count:
-            return count
-        if not self.ended:
-            self.ended = True
-            self._seal = b"\x50\x2a\x4d\x18" + _STEP.to_bytes(4, "little") + b"\xff" * _STEP
-        view = memoryview(buffer).cast("B")
-        count = min(len(view), len(self._seal))
-        view[:count] = self._seal[:count]
-        self._seal = self._seal[count:]
-        return count
-
-
-class _Stepwise(io.RawIOBase):
-    """bzip2 and xz: streams one after the other, never more output than was asked for."""
-
-    def __init__(self, source: Replay, make: _Make) -> None:
-        self._source = source
-        self._make = make
-        self._decompressor = make()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer).cast("B")
-        while True:
-            data = b""
-            if self._decompressor.eof:
-                data = self._next_stream()
-                if not data:
-                    return 0
-            elif self._decompressor.needs_input:
-                data = self._source.read(_STEP) or b""
-                if not data:
-                    raise EOFError("it ends early")
-            found = self._decompressor.decompress(data, len(view))
-            if found:
-                view[: len(found)] = found
-                return len(found)
-
-    def _next_stream(self) -> bytes:
-        """Begin the stream behind the one that ended; return its first bytes, if any.
-
-        Streams may be followed by padding of zero bytes.
-        """
-        rest = self._decompressor.unused_data.lstrip(b"\0")
-        while not rest:
-            chunk = self._source.read(_STEP)
-            if not chunk:
-                return b""
-            rest = chunk.lstrip(b"\0")
-        self._decompressor = self._make()
-        return rest

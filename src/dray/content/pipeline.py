@@ -227,9 +227,13 @@ class _Behind(Record):
         """
         if self.digest.algorithm == "sha256" and not self._is_packed():
             return None
-        return follow_growing(
-            self.part.follow(), lambda: self.limit.of(self.part.size), self.cancel
-        )
+        source = self.part.follow()
+
+        def check() -> None:
+            self.cancel.check()
+            source.readinto(bytearray())  # raises if the download has failed
+
+        return follow_growing(source, lambda: self.limit.of(self.part.size), check)
 
     def received(self, facts: tuple[Digest, int] | None) -> Received:
         """Return what is known when all has arrived."""

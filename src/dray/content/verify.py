@@ -46,23 +46,24 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
 
     Raises `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
     """
-    return follow_growing(source, lambda: limit, cancel)
+    return follow_growing(source, lambda: limit, cancel.check)
 
 
 def follow_growing(
-    source: Raw, limit: Callable[[], int], cancel: CancelToken
+    source: Raw, limit: Callable[[], int], check: Callable[[], None]
 ) -> tuple[Digest, int]:
     """Decompress a source that may still grow; ``limit`` returns what it may hold by now.
 
+    ``check`` is called at each step, and while memory for decompression is awaited; it may raise.
     Decompression and hashing run at the same time where there is much to do. Otherwise as
     `follow_diff_id`.
     """
-    stream = decompress(source)
+    stream = decompress(source, check)
     hasher = Hasher()
     total = 0
     try:
         while True:
-            cancel.check()
+            check()
             buffer = hasher.buffer()
             count = stream.readinto(buffer)
             if not count:

@@ -122,7 +122,7 @@ class Plain:
         self._reports.done(self._layer.digest, self._size)
 
     def _copy(self, source: Readable, write: Write, cancel: CancelToken) -> None:
-        plain = decompress(source)
+        plain = decompress(source, cancel.check)
         checked = self._verified and plain.compression in _CHECKED
         hasher = None if checked else self._diff_id.hasher()
         buffer = bytearray(_CHUNK)

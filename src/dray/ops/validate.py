@@ -194,7 +194,9 @@ class _Run:
 
         def follow(source: _Hashed) -> None:
             limit = RawLimit()
-            found.append(follow_growing(source, lambda: limit.of(source.size), self._cancel)[0])
+            found.append(
+                follow_growing(source, lambda: limit.of(source.size), self._cancel.check)[0]
+            )
 
         good = self._check(layer, at, follow)
         self.layers[layer.digest] = found[0] if good and found else None

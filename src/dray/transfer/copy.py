@@ -15,6 +15,7 @@ from dray.errors import (
     InvalidDocument,
     NotFound,
     StoreError,
+    Unsupported,
 )
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
@@ -127,7 +128,7 @@ class ImageCopy:
     def _pull_layer(self, layer: Descriptor, cancel: CancelToken) -> None:
         try:
             receipt = self._put(layer, cancel, follow=self._options.verify_layers)
-        except IntegrityError as error:
+        except (IntegrityError, Unsupported) as error:
             raise error.within(named(layer.digest)) from None
         except NotFound as error:
             if layer.urls and not self._options.foreign:
