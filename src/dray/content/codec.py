@@ -98,21 +98,17 @@ def _open(replay: Replay, compression: str | None, reservation: Reservation) -> 
                 cast("type[Exception]", isal_zlib.error),
             )
         case "zstd":
-            import zstandard
+            from dray.content import zstd
 
-            from dray.content.zstd import Zstd
-
-            return Zstd(replay, reservation.grow), (EOFError, zstandard.ZstdError)
+            return zstd.Zstd(replay, reservation.grow), zstd.ERRORS
         case "bzip2":
             from dray.content.stepwise import Bzip2
 
             return Bzip2(replay, reservation), (EOFError, OSError)
         case "xz":
-            import lzma
+            from dray.content.stepwise import XZ_ERRORS, Xz
 
-            from dray.content.stepwise import Xz
-
-            return Xz(replay, reservation), (EOFError, lzma.LZMAError)
+            return Xz(replay, reservation), XZ_ERRORS
         case _:
             return replay, ()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dray.content.codec import Replay
     from dray.content.decoder_memory import Reservation
 
+XZ_ERRORS = (EOFError, lzma.LZMAError)
 _STEP = 256 * 1024
 _BZIP2 = 2**22  # bytes of a decoder for the largest blocks, which have 900,000 bytes
 _XZ_OWN = 2**20  # bytes of an xz decoder beside its dictionary

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dray.content.ports import Raw
 
+ERRORS = (EOFError, zstandard.ZstdError)
 _STEP = 256 * 1024
 _BLOCK = 128 * 1024  # bytes of a block at most, which the decoder holds beside the window
 _MAGIC = b"\x28\xb5\x2f\xfd"
