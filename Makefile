@@ -3,7 +3,7 @@ PYTHON ?= # python3, or what .venv was made with
 BIN = .venv/bin
 export PYTHON
 
-.PHONY: demo test lint check test-all bench faults long clean
+.PHONY: demo test lint check test-all bench faults attack long clean
 
 demo:
 	@scripts/setup demo
@@ -41,6 +41,11 @@ bench:
 faults:
 	@scripts/setup peers
 	@$(BIN)/python tests/faults/battery.py $(ARGS)
+
+# Hostile servers, archives, stores and failing system calls; ARGS=--long for the heavy forms.
+attack:
+	@scripts/setup peers
+	$(BIN)/pytest -n auto --maxprocesses 8 tests/attack $(ARGS)
 
 long:
 	@scripts/setup peers

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+pytest_plugins = ["raw_server"]
 REQUIRED = "DRAY_REQUIRE_PEERS"
 _LACKING = "there is no "
 _numbers = itertools.count(1)
@@ -32,7 +33,13 @@ FOREIGN_NAMES = {
 }
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run tests marked `long` as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--long"):
+        config.option.markexpr = ""
     for name in list(os.environ):
         if name != REQUIRED and (name.startswith(FOREIGN) or name.upper() in FOREIGN_NAMES):
             del os.environ[name]

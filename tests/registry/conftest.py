@@ -1,13 +1,8 @@
-"""What the tests of connections share: ways to a registry, and servers that do as they are told."""
+"""What the tests of connections share: ways to a registry."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
-import socketserver
-import ssl
-import struct
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +13,7 @@ from dray.registry.certificates import Trust
 from dray.registry.pace import Timeouts
 from dray.registry.proxies import Proxies
 from dray.registry.transport import Request, Response, Transport
-from dray.testing import FakeRegistry, HttpProxy, SocksProxy, make_certificate
+from dray.testing import FakeRegistry, HttpProxy, SocksProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,12 +23,6 @@ if TYPE_CHECKING:
     Files = tuple[Path, Path, Path]
 
 BEHIND = "registry.test:4443"  # what proxies call the registry
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Files:
-    """An authority, and a certificate with its key for all names that the tests use."""
-    return make_certificate(tmp_path / "tls", ["127.0.0.1", "localhost", "registry.test"])
 
 
 @pytest.fixture
@@ -139,94 +128,3 @@ def patient(certificates: Files) -> Iterator[Callable[..., Transport]]:
             return transport
 
         yield make
-
-
-# Servers that do as they are told
-
-
-class Peer:
-    """The server's end of a connection, the `number`-th of its server."""
-
-    def __init__(self, sock: socket.socket, number: int) -> None:
-        self.sock = sock
-        self.number = number
-
-    def head(self) -> bytes:
-        """Read a request's head and not a byte more; nothing where the client has hung up."""
-        data = b""
-        while not data.endswith(b"\r\n\r\n") and (more := self.sock.recv(1)):
-            data += more
-        return data
-
-    def answer(
-        self,
-        body: bytes = b"{}",
-        *headers: str,
-        status: str = "200 OK",
-        length: int | None = None,
-    ) -> None:
-        """Answer with a body of known length, or one that is said to have another."""
-        size = len(body) if length is None else length
-        lines = [f"HTTP/1.1 {status}", f"Content-Length: {size}", *headers, "", ""]
-        self.sock.sendall("\r\n".join(lines).encode("latin-1") + body)
-
-    def reset(self) -> None:
-        """End the connection by RST."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
-
-
-class LittleServer(socketserver.ThreadingTCPServer):
-    """Has each connection spoken to by a function of the test; knows no HTTP."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(
-        self, talk: Callable[[Peer], object], host: str, context: ssl.SSLContext | None
-    ) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.connections = 0
-        self._talk = talk
-        self._context = context
-        self._lock = threading.Lock()
-        super().__init__((host, 0), socketserver.BaseRequestHandler)
-
-    @property
-    def host(self) -> str:
-        """Address and port, as in an address."""
-        host, port = self.server_address[:2]
-        return (
-            f"[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"{host!s}:{port}"
-        )
-
-    def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002 - the base's
-        with self._lock:
-            self.connections += 1
-            number = self.connections
-        request.settimeout(30)
-        with contextlib.suppress(OSError):
-            if self._context is not None:
-                request = self._context.wrap_socket(request, server_side=True)
-            with request:
-                self._talk(Peer(request, number))
-
-
-@pytest.fixture
-def serve(certificates: Files) -> Iterator[Callable[..., LittleServer]]:
-    """Start a little server; its connections are closed when the test's function returns."""
-    with contextlib.ExitStack() as end:
-
-        def start(
-            talk: Callable[[Peer], object], *, host: str = "127.0.0.1", tls: bool = False
-        ) -> LittleServer:
-            context = None
-            if tls:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(*certificates[1:])
-            server = end.enter_context(LittleServer(talk, host, context))
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-            end.callback(server.shutdown)
-            return server
-
-        yield start

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,43 +23,11 @@ from dray.testing import HttpProxy, Tunnel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from raw_server import Script
+
 PATIENCE = 10.0  # seconds for what comes at once
 OK = b"HTTP/1.1 200 OK\r\n"
 LAST = OK + b"Content-Length: 4\r\n\r\nlast"
-
-
-class Script:
-    """Answers one request after another by these bytes, over one connection or several.
-
-    `heads` are the requests, `left` counts the connections that the client has ended.
-    """
-
-    def __init__(self, *answers: bytes) -> None:
-        self.heads: list[bytes] = []
-        self.left = threading.Semaphore(0)
-        self.host = self.url = ""
-        self._answers = list(answers)
-
-    def talk(self, peer: Any) -> None:
-        try:
-            while head := peer.head():
-                self.heads.append(head)
-                peer.sock.sendall(self._answers.pop(0))
-        finally:
-            self.left.release()
-
-
-@pytest.fixture
-def scripted(serve: Callable[..., Any]) -> Callable[..., Script]:
-    """Start a server that follows a script, until the test ends."""
-
-    def start(*answers: bytes) -> Script:
-        script = Script(*answers)
-        script.host = serve(script.talk).host
-        script.url = f"http://{script.host}/"
-        return script
-
-    return start
 
 
 @pytest.fixture
