@@ -130,6 +130,8 @@ class BlobFiles:
     def unlink(self, digests: Iterable[str]) -> None:
         """Remove blobs as far as they are there; the digests are text, as in `all`."""
         for algorithm, some in itertools.groupby(digests, lambda each: each.partition(":")[0]):
+            if algorithm not in _NAMES:
+                continue
             with contextlib.suppress(FileNotFoundError):
                 directory = self._directory(algorithm)
                 _unlink(directory, [digest.partition(":")[2] for digest in some], algorithm)
