@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dray.archive.choice import Held, choose, same_name
 from dray.archive.files import has, read, read_document
 from dray.archive.known import check_ended, no_archive
+from dray.content.budget import Budget
 from dray.errors import (
     DrayError,
     IntegrityError,
@@ -122,7 +123,7 @@ class OciLayout:
         """
         try:
             digest = Digest.parse(root.annotations.get(ORIGINAL, ""))
-            made = to_oci(self.document(digest), self.document)
+            made = to_oci(self.document(digest), Budget().limited(self.document))
         except (InvalidDigest, NotFound, InvalidDocument, IntegrityError, Unsupported):
             return None
         return digest if made and root.digest.matches(made[-1].raw) else None

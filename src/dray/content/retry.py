@@ -22,13 +22,15 @@ class RetryPolicy(Record):
     """``attempts`` in all; pauses of ``first`` seconds, doubled each time up to ``longest``.
 
     ``jitter`` is the share of a pause that is drawn by chance, so that many clients do not
-    come back at the same moment.
+    come back at the same moment. ``patience`` bounds all pauses of one blob together, in
+    seconds, however often it goes on in between.
     """
 
     attempts: int = 5
     first: float = 0.25
     longest: float = 30.0
     jitter: float = 0.25
+    patience: float = 3600.0
 
     def pause(self, failures: int, error: DrayError) -> float | None:
         """Return the seconds to wait after the ``failures``-th failure; None: give up."""

@@ -27,7 +27,8 @@ def to_oci(
     """Return what an OCI layout holds in place of a docker document, the root last.
 
     OCI documents, and schema1, are not converted: then the list is empty. ``fetch`` returns
-    the documents that an index lists and may raise `NotFound`.
+    the documents that an index lists and may raise `NotFound`. It bounds how many
+    it returns: an index may list another one any number of times.
     """
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dray.content.budget import Budget, BudgetExceeded
 from dray.errors import Cancelled, DrayError, NotFound, StoreError
 from dray.model import mediatype
 from dray.model.descriptor import Descriptor
@@ -47,7 +48,7 @@ class Companions:
         self._store = store
         self._ingest = ingest
         self._place = place
-        self._fetch = fetch
+        self._fetch = Budget().limited(fetch)
         self._emitter = emitter
         self._options = options.replace(verify_layers=False)
         self._cancel = cancel
@@ -72,7 +73,7 @@ class Companions:
                 ):
                     self._copy(entry.digest, document)
                     yield entry.digest
-            except (Cancelled, StoreError):
+            except (Cancelled, StoreError, BudgetExceeded):
                 raise
             except DrayError as error:
                 if not (self._sparse and isinstance(error, NotFound)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from dray.content.budget import Budget
 from dray.errors import InvalidDocument, NotFound
 from dray.model import gojson, mediatype
 from dray.model.descriptor import Descriptor
@@ -26,6 +27,7 @@ class HeldIndex:
 
     def __init__(self, source: Source, digest: Digest, index: Index) -> None:
         self._source = source
+        self._fetch = Budget().limited(source.place.document)
         self._made: dict[Digest, Index] = {}
         self.missing = 0
         self.lacks_image = False
@@ -41,7 +43,7 @@ class HeldIndex:
         listed: list[dict[str, Any]] = json.loads(index.raw)["manifests"]
         kept = []
         for entry, fields in zip(index.manifests, listed, strict=True):
-            child = held_child(self._source, entry)
+            child = self._child(entry)
             if child is None:
                 self.missing += 1
                 self.lacks_image = self.lacks_image or _is_image(entry)
@@ -59,21 +61,20 @@ class HeldIndex:
         self._made[digest_of(made)] = made
         return digest_of(made), made
 
+    def _child(self, entry: Descriptor) -> Document | None:
+        """Return a document that an index lists, if that is there and all that it needs."""
+        kind = entry.media_type.lower()
+        if kind not in mediatype.KNOWN:
+            return None
+        if kind not in mediatype.INDEXES and not self._source.holds(entry.digest):
+            return None
+        try:
+            return self._fetch(entry.digest)
+        except NotFound:
+            return None
+
 
 def _is_image(entry: Descriptor) -> bool:
     """Tell whether an entry may be an image, going by the entry alone."""
     known = entry.media_type.lower() in mediatype.KNOWN
     return known and not entry.is_attestation and not entry.artifact_type
-
-
-def held_child(source: Source, entry: Descriptor) -> Document | None:
-    """Return a document that an index lists, if that is there and all that it needs."""
-    kind = entry.media_type.lower()
-    if kind not in mediatype.KNOWN:
-        return None
-    if kind not in mediatype.INDEXES and not source.holds(entry.digest):
-        return None
-    try:
-        return source.place.document(entry.digest)
-    except NotFound:
-        return None

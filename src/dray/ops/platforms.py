@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from dray.content.budget import Budget
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.inspection import size_of
@@ -51,6 +52,7 @@ def _images(source: Source, access: Access, jobs: int) -> list[Selection]:
     if isinstance(place, Repository) and isinstance(document, Index):
         # What has been fetched is kept, so the search below finds it without asking.
         wanted = dict.fromkeys(entry.digest for entry in listed(document))
+        Budget().check(len(wanted))
         tasks = [functools.partial(_fetch, place, digest) for digest in wanted]
         run_tasks(None, tasks, jobs=jobs, cancel=access.cancel)
     return select_all(source.digest, document, place.document, sparse=source.sparse)

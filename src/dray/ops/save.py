@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 from dray.archive import formats
+from dray.content.budget import Budget
 from dray.content.ports import Receipt
 from dray.content.verify import check_rootfs
 from dray.errors import InvalidReference, PlatformMismatch, Unsupported
@@ -260,7 +261,7 @@ def _entries(
         return formats.flat_entries(chosen[0].root.digest, contents.values())
     roots = []
     for each in chosen:
-        made = to_oci(each.document, each.fetch)
+        made = to_oci(each.document, Budget().limited(each.fetch))
         found = [Descriptor.of(document.raw, document.media_type) for document in made]
         for descriptor, document in zip(found, made, strict=True):
             contents[descriptor.digest] = formats.Content(descriptor, document.raw)

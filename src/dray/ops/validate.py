@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.content.budget import Budget, BudgetExceeded
 from dray.content.codec import detect
 from dray.content.pipeline import Limits
 from dray.content.verify import RawLimit, follow_growing
@@ -60,7 +61,8 @@ def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry:
     """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
 
     All platforms of an index are checked, each blob once; what is wrong is reported and the
-    rest is looked at all the same. Raises `Cancelled`.
+    rest is looked at all the same. Raises `Cancelled`, and `BudgetExceeded` where indexes lead
+    to too many documents.
     """
 
     def open_blob(blob: Descriptor, is_whole: Callable[[], bool]) -> Opened:
@@ -87,6 +89,7 @@ class _Run:
         self._open = open_blob
         self._cancel = cancel
         self._seen: set[Digest] = set()
+        self._fetch = Budget().limited(place.document)
         self.findings: list[Finding] = []
         self.documents = 0
         self.layers: dict[Digest, Digest | None] = {}
@@ -127,8 +130,8 @@ class _Run:
                 self._warn(f"{at}.mediaType", f"{entry.media_type!r} is not a manifest type")
                 continue
             try:
-                child = self._place.document(entry.digest)
-            except Cancelled:
+                child = self._fetch(entry.digest)
+            except (Cancelled, BudgetExceeded):
                 raise
             except DrayError as error:
                 if not (self._sparse and isinstance(error, NotFound)):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dray.registry.requester import Requester
 
 MAX_ATTEMPTS = 5  # authorizations for one call, whatever challenges come
+MAX_ANSWERED = 10  # challenges that are answered for one call, by a token server or without
 _MOST = {"bearer": 2, "basic": 2}  # authorizations from one challenge for one call
 
 
@@ -89,6 +90,7 @@ class Attempts:
         self._identity = identity
         self._cancel = cancel
         self._given: list[str] = []
+        self._answered = 0
         self._counts: dict[tuple[str, str], int] = {}
         self.last: Authorization | None = None
         self.problem: DrayError | None = None
@@ -110,6 +112,9 @@ class Attempts:
         key = challenge.scheme, challenge.get("realm")
         count = self._counts[key] = self._counts.get(key, 0) + 1
         if count > _MOST[challenge.scheme] or len(self._given) >= MAX_ATTEMPTS:
+            return None
+        self._answered += 1
+        if self._answered > MAX_ANSWERED:
             return None
         refused = self._given[-1] if self._given else None
         found: Authorization | None = None

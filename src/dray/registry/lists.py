@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from dray.content.budget import Budget
 from dray.errors import Denied, NetworkError, NotFound, RegistryError, Unauthorized, Unsupported
 from dray.model import mediatype
 from dray.model.manifest import Index, Manifest
@@ -15,12 +17,16 @@ if TYPE_CHECKING:
     from dray.content.cancel import CancelToken
     from dray.model.descriptor import Descriptor
     from dray.model.digest import Digest
+    from dray.model.manifest import Document
     from dray.registry.repository import Repository
     from dray.registry.v2 import V2
 
 MAX_LISTED = 1_000_000  # tags, or referrers, over all pages
 MAX_REFERRERS = 64 * 2**20  # bytes of all pages of them
 MAX_BLANK = 100  # empty pages in a row: some registries filter page by page
+MAX_PAGES = 200  # pages of a list, and one more for each `_LEAST_PAGE` entries that are new
+_LEAST_PAGE = 10  # entries of a page, on average
+MAX_SECONDS = 3600.0  # that the registry may take for all pages of a list
 _PAGE_STEP = 50  # registries' default sizes of a page are multiples of this
 _REFUSALS = (Denied, NetworkError, NotFound, RegistryError, Unauthorized)
 
@@ -85,18 +91,19 @@ def referrers(
     if not artifact_type:
         return found
     # Registries may leave the filter to their clients, and some leave out the types.
+    fetch = Budget().limited(repository.document)
     return [
         entry
         for entry in found
         if artifact_type == entry.artifact_type
-        or (not entry.artifact_type and (is_filtered or _type(repository, entry) == artifact_type))
+        or (not entry.artifact_type and (is_filtered or _type(fetch, entry) == artifact_type))
     ]
 
 
-def _type(repository: Repository, entry: Descriptor) -> str:
+def _type(fetch: Callable[[Digest], Document], entry: Descriptor) -> str:
     """Return an entry's artifact type by its document (OCI image spec, "Listing Referrers")."""
     try:
-        document = repository.document(entry.digest)
+        document = fetch(entry.digest)
     except NotFound:
         return ""
     if isinstance(document, Manifest):
@@ -162,9 +169,12 @@ class _Pages(Generic[K, V]):
     tells that nothing comes after a page without a link.
     """
 
-    def __init__(self, ask: Callable[[str], _Page[K, V]], what: str) -> None:
+    def __init__(
+        self, ask: Callable[[str], _Page[K, V]], what: str, seconds: float = MAX_SECONDS
+    ) -> None:
         self._ask = ask
         self._what = what
+        self._seconds_left = seconds
         self._asked: set[str] = set()
         self._seen: set[K] = set()
         self.last: dict[K, V] = {}
@@ -175,8 +185,8 @@ class _Pages(Generic[K, V]):
         """Yield what is new on the page at ``target``, and on all that follow it.
 
         A ``target`` that is a guess may be refused, or have nothing new: then the list is
-        complete. Raises `RegistryError` if a link leads in a circle, since the rest of the
-        list cannot be read then.
+        complete. Raises `RegistryError` if a link leads in a circle, or to too many pages,
+        since the rest of the list cannot be read then.
         """
         following: str | None = target
         blank = 0
@@ -184,6 +194,8 @@ class _Pages(Generic[K, V]):
             if following in self._asked:
                 raise self._endless("leads back to a page that was read before")
             self._asked.add(following)
+            self._check_pages()
+            started = time.monotonic()
             try:
                 page = self._ask(following)
             except _REFUSALS as error:
@@ -191,6 +203,7 @@ class _Pages(Generic[K, V]):
                     self.is_complete = True
                     return
                 raise
+            self._seconds_left -= time.monotonic() - started
             self.last, self.target = page.entries, following
             fresh = self._note(page.entries)
             if is_guess and not fresh:
@@ -204,6 +217,14 @@ class _Pages(Generic[K, V]):
             yield fresh
             following, is_guess = page.following, False
             self.is_complete = self.is_complete or following is not None  # it uses links
+
+    def _check_pages(self) -> None:
+        """Raise `RegistryError` for more pages than a list of these entries needs."""
+        pages = len(self._asked)
+        if pages > MAX_PAGES + len(self._seen) // _LEAST_PAGE:
+            raise self._endless(f"has over {pages - 1:,} pages, of few entries each")
+        if self._seconds_left < 0:
+            raise self._endless(f"does not end (after {pages - 1:,} pages)")
 
     def _note(self, entries: dict[K, V]) -> dict[K, V]:
         """Return the entries that are new, and remember them."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     _Place = Callable[[int, int | None], Opened]  # opens a blob from here up to there
 
+MAX_URLS = 16  # addresses of a foreign layer that are tried
+
 
 class Resolved(Record):
     """What a name stands for; ``document`` is None where the digest alone is known so far."""
@@ -226,7 +228,7 @@ class Repository:
         except (NotFound, Denied, Unauthorized):
             if not (self._foreign and blob.urls):
                 raise
-            urls = [self._at_url(url, blob, cancel) for url in blob.urls]
+            urls = [self._at_url(url, blob, cancel) for url in blob.urls[:MAX_URLS]]
             opened = self._at_next(blob, urls, attempt)
         if opened.total is not None:
             self._totals.setdefault(blob.digest, opened.total)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dray.content.budget import Budget
 from dray.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
 from dray.model import mediatype
+from dray.model._fields import MAX_DOCUMENT
 from dray.model.descriptor import Descriptor
 from dray.model.manifest import Document, Index, Manifest
 from dray.model.record import Record
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from dray.model.schema1 import Schema1
 
 MAX_NESTING = 8  # indexes within each other
+MAX_SEARCHED = 256  # documents that are fetched to find the image for one platform
 
 
 class Selection(Record):
@@ -97,12 +100,17 @@ def select(
 
     ``refuse`` may refuse an image by its config; then the next one that the index lists for
     the platform, or without any, is looked at. Raises `PlatformMismatch`, which lists what
-    there is, and `Unsupported` for what is no image, unless ``artifacts`` will do.
+    there is, `Unsupported` for what is no image, unless ``artifacts`` will do, and
+    `BudgetExceeded` where the indexes lead to too many documents.
     """
     refused: PlatformMismatch | None = None
-    for found in _search(digest, document, wanted, fetch, {digest}, 1):
+    budget = Budget(MAX_SEARCHED)
+    for found in _search(digest, document, wanted, budget.limited(fetch), {digest}, 1):
         if not artifacts:
             _check_image(found.manifest)
+        if refuse is not None and found.config is not None:
+            budget.check()
+            budget.spend(min(found.config.size or 0, MAX_DOCUMENT))
         error = None if refuse is None else refuse(found)
         if error is None:
             return found
@@ -129,9 +137,9 @@ def select_all(
     """Find all images below a root, each once; what is no image is passed over.
 
     In a ``sparse`` place what is not there is passed over as well. Raises `Unsupported` if
-    there is none.
+    there is none, and `BudgetExceeded` where the indexes lead to too many documents.
     """
-    found = list(_walk(digest, document, fetch, {digest}, 1, sparse=sparse))
+    found = list(_walk(digest, document, Budget().limited(fetch), {digest}, 1, sparse=sparse))
     if not found:
         _check_image(document)
         raise Unsupported("there is no image in it")
@@ -195,6 +203,7 @@ def select_each(
 
     For places that need not hold all that an index lists: what is missing is passed over.
     """
+    fetch = Budget().limited(fetch)
     for found in _search(digest, document, wanted, fetch, {digest}, 1, sparse=True):
         if not isinstance(found.manifest, Manifest) or found.manifest.artifact is None:
             yield found

@@ -79,6 +79,7 @@ class Resuming:
         self._is_whole = is_whole
         self._stream: Stream | None = None
         self._failures = 0
+        self._patience = policy.patience
         self._counted_from = start
         self._total: int | None = None
         self.joined = False
@@ -99,9 +100,10 @@ class Resuming:
                     return b""  # how the connection ended does not matter
                 self._failures += 1
                 pause = self._policy.pause(self._failures, error)
-                if pause is None:
+                if pause is None or pause > self._patience:
                     tell_attempts(error, self._failures)
                     raise
+                self._patience -= pause
                 self._on_retry(pause, error)
                 self._cancel.sleep(pause)
             else:

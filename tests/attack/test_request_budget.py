@@ -1,0 +1,360 @@
+"""Requests without end: trees of indexes, pages of lists, challenges, pauses."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dray.content.budget import MAX_DOCUMENTS, Budget, BudgetExceeded
+from dray.content.cancel import CancelToken
+from dray.content.ports import skip
+from dray.content.retry import RetryPolicy
+from dray.errors import DrayError, NetworkError, RateLimited, RegistryError
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.model.manifest import parse
+from dray.model.reference import Reference
+from dray.registry.lists import _Page, _Pages
+from dray.registry.repository import Repository
+from dray.registry.session import Session
+from dray.testing import Answer, Cut, Delay, FakeRegistry, Fault, build_image, tar_layer
+from dray.testing._messages import Reply, Request, json_reply
+from dray.testing.images import document, sha256
+from dray.transfer.graph import MAX_SEARCHED, select_all
+from dray.transfer.reader import resuming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import dray as library
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+IMAGE = build_image([tar_layer({"a": b"1"})])
+WIDTH, DEPTH = 7, 5  # 19,608 documents
+
+
+class Tree(FakeRegistry):
+    """Serves a tree of indexes without any image; each one has `pad` bytes to no purpose."""
+
+    def __init__(self, width: int = WIDTH, depth: int = DEPTH, pad: int = 0) -> None:
+        super().__init__()
+        self._made: dict[str, bytes] = {}
+        self._width, self._pad = width, "x" * pad
+        self.root = self._index("", depth)
+
+    def _index(self, path: str, depth: int) -> str:
+        """Make the tree below a path, and return its root's digest."""
+        below = [
+            self._index(f"{path}/{each}", depth - 1) for each in range(self._width * bool(depth))
+        ]
+        entries = [
+            {"mediaType": INDEX, "digest": digest, "size": len(self._made[digest])}
+            for digest in below
+        ]
+        notes = {"path": path, "pad": self._pad}
+        found = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries, "annotations": notes}
+        raw = document(found)
+        self._made[sha256(raw)] = raw
+        return sha256(raw)
+
+    def answer(self, request: Request) -> Reply:
+        if "/manifests/" not in request.path:
+            return super().answer(request)
+        name = request.path.rpartition("/")[2]
+        digest = self.root if name == "t" else name
+        headers = {"Content-Type": INDEX, "Docker-Content-Digest": digest}
+        return Reply(200, headers, self._made[digest])
+
+
+@pytest.fixture(scope="module")
+def tree() -> Any:
+    """19,608 documents."""
+    with Tree() as fake:
+        yield fake
+
+
+CALLS: dict[str, tuple[int, Callable[[library.Client, str], object]]] = {
+    "inspect": (MAX_SEARCHED, lambda it, name: it.inspect(name)),
+    "config": (MAX_SEARCHED, lambda it, name: it.config(name)),
+    "history": (MAX_SEARCHED, lambda it, name: it.history(name)),
+    "pull": (MAX_SEARCHED, lambda it, name: it.pull(name)),
+    "pull for a platform": (
+        MAX_SEARCHED,
+        lambda it, name: it.pull(name, platform="linux/amd64"),
+    ),
+    "pull for all": (MAX_DOCUMENTS, lambda it, name: it.pull(name, all_platforms=True)),
+    "platforms": (MAX_DOCUMENTS, lambda it, name: it.platforms(name)),
+    "validate": (MAX_DOCUMENTS, lambda it, name: it.validate(name)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_tree_of_indexes(tree: Tree, client: library.Client, call: str):
+    most, ask = CALLS[call]
+    tree.requests.clear()
+    with pytest.raises(BudgetExceeded, match=r"it leads to over [0-9,]+ documents") as error:
+        ask(client, f"{tree.host}/app:t")
+    assert f"{tree.host}/app:t" in str(error.value)
+    assert most <= len(tree.requests) <= most + WIDTH + 3
+
+
+def test_the_command_says_what_was_bounded(tree: Tree, dray: Any):
+    done = dray("inspect", f"{tree.host}/app:t")
+    assert done.returncode == 1
+    assert "it leads to over 256 documents, which are not followed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_flat_index_of_a_thousand_images():
+    """As many as a walk allows for: no index that is in use has more than a hundred."""
+    images = [
+        build_image([], architecture="amd64", config_extra={"author": str(number)})
+        for number in range(MAX_DOCUMENTS)
+    ]
+    entries = [
+        each.manifest.descriptor() | {"platform": {"os": "linux", "architecture": f"a{number}"}}
+        for number, each in enumerate(images)
+    ]
+    raw = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+    made = {each.digest: each.manifest.data for each in images}
+    found = select_all(
+        Digest.parse(sha256(raw)),
+        parse(raw, INDEX),
+        lambda digest: parse(made[str(digest)], MANIFEST),
+    )
+    assert len(found) == MAX_DOCUMENTS
+
+
+def test_documents_that_are_large_together(client: library.Client):
+    """17 of them have over 64 MiB."""
+    with Tree(width=40, depth=1, pad=4_180_000) as fake:
+        with pytest.raises(BudgetExceeded, match="its documents have over 64 MiB together"):
+            client.pull(f"{fake.host}/app:t", all_platforms=True)
+        assert len(fake.requests) < 20
+
+
+def test_documents_that_are_slow_together(client: library.Client):
+    """Each is within all bounds, and all of them take longer than the walk may."""
+    with Tree(width=40, depth=1) as fake:
+        root = client.manifest(f"{fake.host}/app:t")
+        fake.inject(Fault(Delay(0.05), path="/manifests/"))
+        fetch = Budget(seconds=0.3).limited(
+            lambda digest: client.manifest(f"{fake.host}/app@{digest}")
+        )
+        with pytest.raises(BudgetExceeded, match=r"take over 0\.3 seconds together"):
+            select_all(Digest.parse(fake.root), root, fetch)
+        assert len(fake.requests) < 20
+
+
+@pytest.mark.parametrize("kind", [INDEX, LIST])
+def test_an_index_that_lists_another_one_many_times(dray: Any, tmp_path: Path, kind: str):
+    """Nine documents, and 7**8 ways through them."""
+    layout = tmp_path / "layout"
+    (layout / "blobs" / "sha256").mkdir(parents=True)
+    (layout / "oci-layout").write_bytes(b'{"imageLayoutVersion":"1.0.0"}')
+
+    def put(raw: bytes, kind: str) -> dict[str, Any]:
+        digest = sha256(raw)
+        (layout / "blobs" / digest.replace(":", "/")).write_bytes(raw)
+        return {"mediaType": kind, "digest": digest, "size": len(raw)}
+
+    for blob in IMAGE.blobs():
+        put(blob.data, blob.media_type)
+    entry = put(IMAGE.manifest.data, MANIFEST) | {
+        "platform": {"os": "linux", "architecture": "amd64"}
+    }
+    for _ in range(8):
+        many = {"schemaVersion": 2, "mediaType": kind, "manifests": [entry] * WIDTH}
+        entry = put(document(many), kind)
+    top = {
+        "schemaVersion": 2,
+        "manifests": [entry | {"annotations": {"org.opencontainers.image.ref.name": "t"}}],
+    }
+    (layout / "index.json").write_bytes(document(top))
+    address = f"oci:{layout}:t"
+    for arguments in (
+        ["inspect", address],
+        ["validate", address],
+        ["load", "-i", str(layout)],
+        ["save", "--format", "oci", "-o", str(tmp_path / "out"), address],
+    ):
+        done = dray(*arguments)
+        assert done.returncode in {0, 1}, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+# Lists
+
+
+class Listing(FakeRegistry):
+    """Serves lists without end: each page leads to another one that was not asked for before."""
+
+    def __init__(self, entries: Callable[[int], list[str]]) -> None:
+        super().__init__()
+        self.add_image("app", IMAGE, "t")
+        self._entries = entries
+        self._pages = itertools.count()
+
+    def answer(self, request: Request) -> Reply:
+        number = next(self._pages)
+        name = request.path.partition("?")[0]
+        if name.endswith("/tags/list"):
+            link = {"Link": f'<{name}?last={number}>; rel="next"'}
+            return json_reply(200, {"name": "app", "tags": self._entries(number)}, link)
+        if "/referrers/" in name:
+            entries = [
+                {"mediaType": MANIFEST, "digest": sha256(each.encode()), "size": 1}
+                for each in self._entries(number)
+            ]
+            found = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+            headers = {"Content-Type": INDEX, "Link": f'<{name}?last={number}>; rel="next"'}
+            return Reply(200, headers, document(found))
+        return super().answer(request)
+
+
+PAGES: dict[str, Callable[[int], list[str]]] = {
+    "one new entry": lambda number: [f"t{number}"],
+    "blank": lambda _: [],
+    "blank and one new entry in turns": lambda number: [f"t{number}"] * (number % 2),
+    "99 blank, then one new entry": lambda number: [f"t{number}"] * (number % 100 == 99),
+    "a hundred old entries and a new one": lambda number: [
+        *(f"t{max(0, number - each)}" for each in range(100)),
+        f"t{number}",
+    ],
+}
+
+
+@pytest.mark.parametrize("pages", PAGES)
+@pytest.mark.parametrize("what", ["tags", "referrers"])
+def test_lists_of_a_million_pages(client: library.Client, pages: str, what: str):
+    with Listing(PAGES[pages]) as fake:
+        name = f"{fake.host}/app" if what == "tags" else f"{fake.host}/app@{IMAGE.digest}"
+        with pytest.raises(RegistryError, match="page") as error:
+            getattr(client, what)(name)
+        assert not error.value.transient
+        assert len(fake.requests) < 300
+
+
+def test_a_list_of_pages_of_ten(client: library.Client):
+    """A thousand pages, which is far more than two hundred: each one has entries enough."""
+
+    def page(number: int) -> list[str]:
+        return [f"t{number}-{each}" for each in range(10 if number < 1000 else 0)]
+
+    class Ending(Listing):
+        def answer(self, request: Request) -> Reply:
+            reply = super().answer(request)
+            if b"t999-9" in bytes(reply.body):  # type: ignore[arg-type]
+                del reply.headers["Link"]
+            return reply
+
+    with Ending(page) as fake:
+        assert len(client.tags(f"{fake.host}/app")) == 10_000
+
+
+def test_a_list_of_slow_pages():
+    """Each page is within all bounds, and all of them take longer than the list may."""
+
+    def ask(target: str) -> _Page[str, None]:
+        time.sleep(0.02)
+        return _Page(dict.fromkeys(f"{target}{each}" for each in range(10)), f"{target}x")
+
+    pages = _Pages(ask, "the tag list", seconds=0.2)
+    with pytest.raises(RegistryError, match="does not end"):
+        list(pages.read(""))
+
+
+def test_referrers_whose_types_only_their_documents_tell(client: library.Client):
+    """An entry without a type costs a request where the registry has not applied the filter."""
+    entries = [
+        {"mediaType": MANIFEST, "digest": sha256(f"{each}".encode()), "size": 1}
+        for each in range(5000)
+    ]
+    manifest = document(
+        {"schemaVersion": 2, "mediaType": MANIFEST, "config": entries[0], "layers": []}
+    )
+    found = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+
+    class Untyped(FakeRegistry):
+        def answer(self, request: Request) -> Reply:
+            if "/referrers/" in request.path:
+                return Reply(200, {"Content-Type": INDEX}, found)
+            if "/manifests/" in request.path:
+                return Reply(404, {}, b"{}") if self.is_missing else Reply(200, {}, manifest)
+            return super().answer(request)
+
+        is_missing = True
+
+    with Untyped() as fake:
+        with pytest.raises(DrayError):
+            client.referrers(f"{fake.host}/app@{IMAGE.digest}", artifact_type="a/b")
+        assert len(fake.requests) < MAX_DOCUMENTS + 10
+
+
+# Challenges, redirects, pauses
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_thousand_token_servers(client: library.Client, status: int):
+    class Asking(FakeRegistry):
+        def answer(self, request: Request) -> Reply:
+            if "/token" in request.path:
+                return Reply(500, {}, b"")
+            realms = ", ".join(f'Bearer realm="http://{self.host}/token{n}"' for n in range(1000))
+            return Reply(status, {"WWW-Authenticate": realms}, b"")
+
+    with Asking() as fake:
+        with pytest.raises(DrayError):
+            client.inspect(f"{fake.host}/app:t")
+        # five attempts of two requests, each with ten token servers
+        assert len(fake.requests) <= 5 * 2 * (10 + 2)
+
+
+def test_redirects_without_end(client: library.Client):
+    class Leading(FakeRegistry):
+        def answer(self, request: Request) -> Reply:
+            return Reply(307, {"Location": request.path + "x"}, b"")
+
+    with Leading() as fake:
+        with pytest.raises(NetworkError, match="redirects in a circle"):
+            client.inspect(f"{fake.host}/app:t")
+        assert len(fake.requests) < 10
+
+
+@pytest.mark.parametrize("wish", ["999999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_pauses_that_no_one_waits_for(
+    client: library.Client, fake: FakeRegistry, wish: str, status: int
+):
+    fake.inject(Fault(Answer(status, {"Retry-After": wish})))
+    with pytest.raises((RateLimited, RegistryError)):
+        client.inspect(f"{fake.host}/app:t")
+    assert len(fake.requests) <= 2
+
+
+def test_a_blob_in_a_thousand_pieces(fake: FakeRegistry):
+    """Each connection brings enough to count as progress, so no attempt is the last one."""
+    blob = bytes(range(256)) * 128 * 1000
+    digest = Digest.parse(fake.add_blob(blob))
+    fake.inject(Fault(Cut(40_000), path="/blobs/"))
+    policy = RetryPolicy(first=0.01, jitter=0.0, patience=0.1)
+    cancel = CancelToken()
+    with contextlib.closing(Session(connections=1)) as session:
+        reference = Reference.parse(f"{fake.host}/app:t")
+        endpoints = session.hosts.endpoints(reference)
+        place = Repository(
+            session, reference, endpoints, cancel, warn=print, on_retry=lambda *_: None
+        )
+        source = Descriptor("", digest, len(blob))
+        stream = resuming(place, source, policy, cancel, lambda *_: None)
+        opened = stream.open(0, lambda: False)
+        with pytest.raises(NetworkError):
+            skip(opened.stream, len(blob))
+    assert 9 <= len(fake.requests) <= 13
