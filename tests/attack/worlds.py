@@ -51,6 +51,7 @@ class World:
             "DRAY_STORE": str(self.store),
             "REGISTRY_AUTH_FILE": str(self.path / "auth.json"),
             "PATH": os.environ["PATH"],
+            "SOURCE_DATE_EPOCH": "1700000000",
         }
         return subprocess.run(
             [sys.executable, "-m", "dray", *arguments],

@@ -144,11 +144,13 @@ class Directory:
     def open(self, name: str, offset: int = 0) -> Opened:
         """Open a file at ``offset``; raises as `size` does."""
         descriptor = self._descriptor(name)
-        return Opened(_Range(descriptor, offset), offset, os.fstat(descriptor).st_size)
+        source = _Range(self.path, descriptor, offset)
+        return Opened(source, offset, os.fstat(descriptor).st_size)
 
     def close(self) -> None:
         """Close the directory."""
-        os.close(self._root)
+        with translated(self.path):
+            os.close(self._root)
 
     def _descriptor(self, name: str) -> int:
         with translated(f"{self.path}/{name}"):
@@ -231,12 +233,13 @@ class TarFiles:
         """Open a file at ``offset``; raises as `size` does."""
         member = self._find(name)
         begin = member.offset or 0
-        source = _Range(os.dup(self._file), begin + offset, begin + member.size)
+        source = _Range(self.path, os.dup(self._file), begin + offset, begin + member.size)
         return Opened(source, offset, member.size)
 
     def close(self) -> None:
         """Close the archive."""
-        os.close(self._file)
+        with translated(self.path):
+            os.close(self._file)
 
     def _find(self, name: str) -> Member:
         return find(self.path, self._members, name)
@@ -248,7 +251,8 @@ def _index(path: str, file: int, cancel: CancelToken) -> tuple[dict[str, Member]
     source = _Seekable(file)
 
     def digest(member: Member) -> str:
-        stream = _Range(os.dup(file), member.offset or 0, (member.offset or 0) + member.size)
+        begin = member.offset or 0
+        stream = _Range(path, os.dup(file), begin, begin + member.size)
         with contextlib.closing(stream):
             hasher = hashlib.sha256()
             while data := stream.read1(_CHUNK):
@@ -293,7 +297,8 @@ class _Seekable:
 class _Range:
     """The bytes of a file from ``start`` to ``end``, as a stream; closes the descriptor."""
 
-    def __init__(self, descriptor: int, start: int, end: int | None = None) -> None:
+    def __init__(self, path: str, descriptor: int, start: int, end: int | None = None) -> None:
+        self._path = path
         self._descriptor: int | None = descriptor
         self._at = start
         self._end = end
@@ -303,14 +308,16 @@ class _Range:
             return b""
         if self._end is not None:
             size = min(size, self._end - self._at)
-        data = os.pread(self._descriptor, size, self._at) if size > 0 else b""
+        with translated(self._path):
+            data = os.pread(self._descriptor, size, self._at) if size > 0 else b""
         self._at += len(data)
         return data
 
     def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with translated(self._path):
+                os.close(descriptor)
 
 
 def _spool(file: int, cancel: CancelToken) -> int:

@@ -118,8 +118,12 @@ class BlobFiles:
 
     def open(self, digest: str) -> io.FileIO:
         """Open a blob for reading; the digest is text, as in `all`."""
+        return io.FileIO(self.descriptor(digest))
+
+    def descriptor(self, digest: str) -> int:
+        """Open a blob for reading; return the descriptor, which belongs to the caller."""
         algorithm, name = _split(digest)
-        return io.FileIO(self._directory(algorithm).open(name))
+        return self._directory(algorithm).open(name)
 
     def identity(self, digest: str) -> tuple[int, ...]:
         """Return what tells a file from another one put in its place."""

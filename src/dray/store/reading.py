@@ -14,6 +14,7 @@ from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.arguments import checked
 from dray.model.digest import Digest
 from dray.store import facts, images, refs
+from dray.store.blob_file import BlobFile
 from dray.store.blobs import BlobFiles
 from dray.store.db import FULL, REBUILD, Database, alone, lock_name
 from dray.store.directory import Directory
@@ -218,7 +219,8 @@ class ReadableStore:
     def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""
         with self._present(digest), translated(self.path):
-            return self._files.open(str(digest))
+            path = self.path / "blobs" / digest.algorithm / digest.hex
+            return BlobFile(self._files.descriptor(str(digest)), path)
 
     @checked(RULES)
     def read(self, digest: Digest) -> bytes:
@@ -228,7 +230,7 @@ class ReadableStore:
         """
         from dray.model._fields import MAX_DOCUMENT
 
-        with self.open(digest) as file, translated(self.path):
+        with self.open(digest) as file:
             raw = file.read(MAX_DOCUMENT + 1)
         if len(raw) > MAX_DOCUMENT:
             self.verify(digest)
@@ -240,7 +242,7 @@ class ReadableStore:
     def verify(self, digest: Digest) -> None:
         """Hash a blob; raises `NotFound`, and `IntegrityError` where the file is damaged."""
         hasher = digest.hasher()
-        with self.open(digest) as file, translated(self.path):
+        with self.open(digest) as file:
             while data := file.read(_BUFFER):
                 hasher.update(data)
         actual = Digest(f"{digest.algorithm}:{hasher.hexdigest()}")

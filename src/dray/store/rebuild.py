@@ -70,6 +70,8 @@ def rebuild(files: BlobFiles, name: str) -> Rebuilt:
         try:
             found, written = _make(root, new, files, names)
             _check(root, new, written)
+            for suffix in _LOGS:  # empty by now
+                root.unlink(new + suffix)
             root.rename(new, name)
         except BaseException:
             with contextlib.suppress(OSError):
