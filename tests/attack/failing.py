@@ -63,14 +63,18 @@ class Stage:
 
     def count(self, command: Command, calls: str) -> list[Call]:
         """Return the calls of a run in which none fails."""
-        world = self.world(command).copy(self._path / "counted")
+        return self.traced(command, calls)[1]
+
+    def traced(self, command: Command, calls: str = "all") -> tuple[World, list[Call]]:
+        """Run a command in which no call fails; return its world, and the calls."""
+        world = self.world(command).copy(self._path / "traced")
         log = self._path / "log"
         log.unlink(missing_ok=True)
         environment = self._shim.environment(world.path, calls, log=log)
         done = world.run(*command.arguments(world), env=environment)
         assert done.returncode == 0, done.stderr
         assert command.done(world) == []
-        return read_log(log)
+        return world, read_log(log)
 
     def attempt(self, command: Command, fault: Fault) -> list[str]:
         """Run a command with a fault, and once more without; return what is wrong."""

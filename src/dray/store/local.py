@@ -127,7 +127,7 @@ class LocalStore(ReadableStore):
     def _remove(self, choose: Callable[[sqlite3.Connection], Chosen]) -> dray.types.Removed:
         from dray.store import removal
 
-        with self._removing() as ingest:
+        with translated(self.path), self._removing() as ingest:
             return removal.remove(ingest, self._collector(ingest), choose)
 
     @contextlib.contextmanager
@@ -151,17 +151,20 @@ class LocalStore(ReadableStore):
         db = self._existing()
         if db is None:
             return Collected([], 0, [])
-        if not dry_run:
-            leases.sweep(self._files.root)
-        # First of all: it makes room and asks for none.
-        parts, size = sweep(self._files, dry_run=dry_run)
-        if dry_run:
-            found = Collector(self._files, db).plan()
-        else:
-            with self._removing() as ingest:
-                collector = self._collector(ingest)
-                found = collector.collect()
-                ingest.renamed |= collector.renamed or backup.is_behind(ingest.db, self._files.root)
+        with translated(self.path):
+            if not dry_run:
+                leases.sweep(self._files.root)
+            # First of all: it makes room and asks for none.
+            parts, size = sweep(self._files, dry_run=dry_run)
+            if dry_run:
+                found = Collector(self._files, db).plan()
+            else:
+                with self._removing() as ingest:
+                    collector = self._collector(ingest)
+                    found = collector.collect()
+                    ingest.renamed |= collector.renamed or backup.is_behind(
+                        ingest.db, self._files.root
+                    )
         return found.replace(parts=parts, part_size=size)
 
     @checked(RULES)
