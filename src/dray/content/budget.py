@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dray.model.manifest import Document
 
 MAX_DOCUMENTS = 1000
-MAX_SIZE = 64 * 2**20  # bytes of all documents together
+MAX_SIZE = 32 * 2**20  # bytes of all documents; parsed they take up to five times that
 MAX_SECONDS = 3600.0
 
 

@@ -73,15 +73,15 @@ def _load(raw: bytes, what: str, max_depth: int) -> Any:
         raise InvalidDocument(f"{what} is not JSON: {error}") from None
 
 
-def check_values(raw: bytes, what: str) -> None:
+def check_values(raw: bytes, what: str, most: int = MAX_VALUES) -> None:
     """Raise `InvalidDocument` if ``raw`` has too many values to be parsed within bounded memory.
 
     Counts the characters that separate values before any of them is made.
     """
-    if len(raw) <= MAX_VALUES or _separators(raw) <= MAX_VALUES:
+    if len(raw) <= most or _separators(raw) <= most:
         return
-    if _separators(_STRING.sub(b"", raw)) > MAX_VALUES:
-        raise InvalidDocument(f"{what} has over {MAX_VALUES:,} values")
+    if _separators(_STRING.sub(b"", raw)) > most:
+        raise InvalidDocument(f"{what} has over {most:,} values")
 
 
 def _separators(raw: bytes) -> int:

@@ -24,6 +24,11 @@ _IDENTIFIER = r"[0-9a-f]{64}"
 _compiled = functools.cache(re.compile)  # when it is needed: a list of images needs none of them
 
 
+def is_tag(text: str) -> bool:
+    """Tell whether a text is a tag (OCI distribution spec, "Pulling manifests")."""
+    return _compiled(_TAG).fullmatch(text) is not None
+
+
 class Reference(NamedTuple):
     """A repository in a registry, with a tag, a digest, both or neither.
 

@@ -10,6 +10,8 @@ from dray.content.budget import Budget
 from dray.errors import Denied, NetworkError, NotFound, RegistryError, Unauthorized, Unsupported
 from dray.model import mediatype
 from dray.model.manifest import Index, Manifest
+from dray.model.reference import is_tag
+from dray.registry.pages import MAX_LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from dray.registry.repository import Repository
     from dray.registry.v2 import V2
 
-MAX_LISTED = 1_000_000  # tags, or referrers, over all pages
-MAX_REFERRERS = 64 * 2**20  # bytes of all pages of them
+MAX_TAGS = 32 * 2**20  # characters of all tags of a list
+MAX_REFERRERS = 16 * 2**20  # bytes of all pages of them
 MAX_BLANK = 100  # empty pages in a row: some registries filter page by page
 MAX_PAGES = 200  # pages of a list, and one more for each `_LEAST_PAGE` entries that are new
 _LEAST_PAGE = 10  # entries of a page, on average
 MAX_SECONDS = 3600.0  # that the registry may take for all pages of a list
+_SHOWN = 80  # characters of what is no tag that a warning shows
 _PAGE_STEP = 50  # registries' default sizes of a page are multiples of this
 _REFUSALS = (Denied, NetworkError, NotFound, RegistryError, Unauthorized)
 
@@ -38,21 +41,44 @@ V = TypeVar("V")
 def tags(repository: Repository, cancel: CancelToken) -> Iterator[str]:
     """Yield all tags, page by page.
 
+    Some registries list what is no tag: digests, empty texts. A warning tells of it.
+    """
+    odd, example = 0, ""
+    for page in _tag_pages(repository, cancel):
+        for tag in page:
+            if is_tag(tag):
+                yield tag
+            else:
+                odd, example = odd + 1, example if odd else tag
+    if odd:
+        repository.warn(
+            f"{repository.reference.name}: {odd:,} of the tags listed are not valid tags and are "
+            f"left out (such as {example[:_SHOWN]!a})"
+        )
+
+
+def _tag_pages(repository: Repository, cancel: CancelToken) -> Iterator[dict[str, None]]:
+    """Yield the pages of the tag list.
+
     Some registries have pages and no ``Link``: a page that may have been cut is followed by a
     request for what comes after its last tag.
     """
     endpoint = _Endpoint(repository)
+    what = f"{repository.reference.name}: the tag list"
+    size = 0
 
     def ask(target: str) -> _Page[str, None]:
+        nonlocal size
         found, following = endpoint.ask(lambda api: api.tags(cancel, target))
+        size += sum(map(len, found))
+        if size > MAX_TAGS:
+            raise Unsupported(f"{what} has over {MAX_TAGS:,} characters")
         return _Page(dict.fromkeys(found), following)
 
-    pages = _Pages(ask, f"{repository.reference.name}: the tag list")
-    for page in pages.read(""):
-        yield from page
+    pages = _Pages(ask, what)
+    yield from pages.read("")
     while (guess := _after_last(pages)) is not None:
-        for page in pages.read(guess, is_guess=True):
-            yield from page
+        yield from pages.read(guess, is_guess=True)
 
 
 def _after_last(pages: _Pages[str, None]) -> str | None:
@@ -60,7 +86,8 @@ def _after_last(pages: _Pages[str, None]) -> str | None:
     size = len(pages.last)
     if pages.is_complete or size < _PAGE_STEP or size % _PAGE_STEP:
         return None
-    return f"?last={quote(next(reversed(pages.last)), safe='')}"
+    last = next(reversed(pages.last))
+    return f"?last={quote(last, safe='')}" if is_tag(last) else None
 
 
 def referrers(

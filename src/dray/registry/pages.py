@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from dray.errors import DrayError, InvalidDocument, RegistryError
 from dray.model import mediatype
+from dray.model._fields import check_values
 from dray.model.manifest import Index, parse
 from dray.registry.links import next_target
 from dray.registry.web_page import refuse_page
@@ -15,14 +15,19 @@ from dray.registry.web_page import refuse_page
 if TYPE_CHECKING:
     from dray.registry.transport import Response
 
+MAX_LISTED = 500_000  # tags, or referrers, over all pages
 MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")
 _JSON = {mediatype.OCI_INDEX, "application/json"}
-_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can hold and no text
 
 
 def read_tags(raw: bytes, response: Response, name: str) -> list[str]:
-    """Return the tags of a page; null stands for none of them, as Go writes it."""
+    """Return what a page lists as tags; null stands for none of them, as Go writes it.
+
+    What is too long for a tag is cut off one character later, so that it is none. Raises
+    `InvalidDocument` for a page of too many tags.
+    """
     refuse_page(response, raw, name, "a tag list")
+    check_values(raw, f"{name}: the tag list", MAX_LISTED)
     try:
         content = json.loads(raw, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
@@ -30,11 +35,9 @@ def read_tags(raw: bytes, response: Response, name: str) -> list[str]:
     tags = content.get("tags", ()) if isinstance(content, dict) else ()
     if tags is None:
         return []
-    if not isinstance(tags, list) or not all(
-        isinstance(tag, str) and len(tag) <= MAX_TAG for tag in tags
-    ):
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise _unreadable(f"{name}: the tag list", response, transient=not response.framed)
-    return [_LONE.sub("\N{REPLACEMENT CHARACTER}", tag) for tag in tags]
+    return [tag[: MAX_TAG + 1] for tag in tags]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

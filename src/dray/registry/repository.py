@@ -299,6 +299,10 @@ class Repository:
         """Ask one endpoint, as often as the policy says."""
         return run(self._session.policy, self._cancel, lambda: call(api), self._on_retry)
 
+    def warn(self, message: str) -> None:
+        """Warn of what is odd about an answer."""
+        self._warn(message)
+
     def warn_of_mirror(self, api: V2) -> None:
         """Warn if a list came from a mirror."""
         if api is not self._apis[-1]:
