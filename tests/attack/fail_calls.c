@@ -6,6 +6,7 @@
  * FAIL_ERRNO    the number of the error; 0 kills the process instead
  * FAIL_LASTING  set: all calls after that one fail too
  * FAIL_LOG      file: a line for each call that counts
+ * FAIL_UNNAMED  set: there are no files without names (O_TMPFILE), as on some file systems
  *
  * `close` does its work before it fails, as the kernel does.
  */
@@ -30,7 +31,7 @@ static char below[PATH_MAX];
 static char calls[1024];
 static size_t below_length;
 static long number, error_number;
-static int lasting, journal = -1;
+static int lasting, no_unnamed, journal = -1;
 static long counted;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -44,6 +45,7 @@ __attribute__((constructor)) static void begin(void)
     number = getenv("FAIL_NUMBER") ? atol(getenv("FAIL_NUMBER")) : 0;
     error_number = getenv("FAIL_ERRNO") ? atol(getenv("FAIL_ERRNO")) : EIO;
     lasting = getenv("FAIL_LASTING") != NULL;
+    no_unnamed = getenv("FAIL_UNNAMED") != NULL;
     if ((found = getenv("FAIL_LOG")) != NULL) {
         int opened = syscall(SYS_openat, AT_FDCWD, found, O_WRONLY | O_CREAT | O_APPEND, 0600);
         journal = syscall(SYS_fcntl, opened, F_DUPFD_CLOEXEC, 500); /* out of the way */
@@ -208,6 +210,10 @@ int close(int descriptor)
             va_start(rest, flags); \
             mode = va_arg(rest, mode_t); \
             va_end(rest); \
+        } \
+        if (no_unnamed && (flags & O_TMPFILE) == O_TMPFILE) { \
+            errno = EOPNOTSUPP; \
+            return -1; \
         } \
         return fails_at("open", directory, path) ? -1 : next arguments; \
     }

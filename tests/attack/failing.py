@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dray.testing import FakeRegistry
 
 # What a rebuild leaves beside the new database, and what a log's index is called.
+FINDINGS = 5  # the exit code of a check that has found something, and printed it
 _KEPT = {f"left over: dray.db.damaged{suffix}" for suffix in ("", "-wal", "-shm")}
 
 
@@ -42,7 +43,7 @@ class Stage:
     """Makes a world for each command once, and copies of it for each try."""
 
     def __init__(self, path: Path, registry: FakeRegistry, shim: Shim) -> None:
-        self._path = path
+        self.path = path
         self._base = make(path / "base", registry)
         self._shim = shim
         self._made: dict[str, World] = {}
@@ -50,11 +51,11 @@ class Stage:
     def world(self, command: Command) -> World:
         """Return the world that a command begins with; its expected output lies in it."""
         if command.name not in self._made:
-            world = self._base.copy(self._path / command.name)
+            world = self._base.copy(self.path / command.name)
             command.prepare(world)
             world.store = world.path / command.store
             if command.output:
-                scratch = world.copy(self._path / "scratch")
+                scratch = world.copy(self.path / "scratch")
                 done = scratch.run(*command.arguments(scratch))
                 assert done.returncode == 0, done.stderr
                 (scratch.path / command.output).rename(world.path / f"{command.output}.expected")
@@ -67,8 +68,8 @@ class Stage:
 
     def traced(self, command: Command, calls: str = "all") -> tuple[World, list[Call]]:
         """Run a command in which no call fails; return its world, and the calls."""
-        world = self.world(command).copy(self._path / "traced")
-        log = self._path / "log"
+        world = self.world(command).copy(self.path / "traced")
+        log = self.path / "log"
         log.unlink(missing_ok=True)
         environment = self._shim.environment(world.path, calls, log=log)
         done = world.run(*command.arguments(world), env=environment)
@@ -78,7 +79,7 @@ class Stage:
 
     def attempt(self, command: Command, fault: Fault) -> list[str]:
         """Run a command with a fault, and once more without; return what is wrong."""
-        world = self.world(command).copy(self._path / "tried")
+        world = self.world(command).copy(self.path / "tried")
         names = world.names()
         environment = self._shim.environment(
             world.path, fault.calls, fault.number, fault.error, lasting=fault.lasting
@@ -104,7 +105,7 @@ def _judge(
     found: list[str] = []
     if done.returncode == 0:
         found += command.done(world)
-    elif not killed:
+    elif not killed and done.returncode != FINDINGS:
         found += _unclear(done.stderr)
     if command.output and done.returncode != 0:
         output = world.path / command.output

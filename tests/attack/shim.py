@@ -17,10 +17,11 @@ KILL = 0  # instead of the number of an error
 
 
 class Call(NamedTuple):
-    """A system call as it was made: its kind, and the path that it is about."""
+    """A system call as it was made: its kind, the path that it is about, and its end."""
 
     kind: str
     path: str
+    failed: bool = False
 
 
 def build(directory: Path) -> Path:
@@ -70,4 +71,7 @@ class Shim:
 def read_log(log: Path) -> list[Call]:
     """Return the calls that were made, in order."""
     lines = log.read_text().splitlines() if log.exists() else []
-    return [Call(*line.removesuffix(" FAILS").split(" ", 1)) for line in lines]
+    found = [
+        (*line.removesuffix(" FAILS").split(" ", 1), line.endswith(" FAILS")) for line in lines
+    ]
+    return [Call(*call) for call in found]

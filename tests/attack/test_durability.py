@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import random
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from failing import Fault, Stage
-from shim import KILL, Shim, build
-from worlds import COMMANDS
+from shim import KILL, Shim, build, read_log
+from worlds import APP, COMMANDS, NEW
 
 from dray.testing import FakeRegistry
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shim import Call
+    from worlds import World
 
 SYNC = "fsync,fdatasync"
 WRITE = "write,pwrite,ftruncate"
@@ -116,7 +119,7 @@ def unsafe_names(calls: list[Call]) -> list[str]:
     synced: set[str] = set()
     waiting: dict[str, str] = {}
     found = []
-    for kind, path in calls:
+    for kind, path, _ in calls:
         directory = os.path.dirname(path)  # noqa: PTH120 - a string
         if kind in {"fsync", "fdatasync"}:
             synced.add(path)
@@ -135,3 +138,248 @@ def test_directories_are_synced_after_files_got_their_names(stage: Stage, comman
     _, calls = stage.traced(COMMANDS[command], f"{SYNC},{WRITE},rename,link,mkdir")
     # A new directory that is there already, and what a rebuild sets aside, need no sync.
     assert [name for name in unsafe_names(calls) if ".damaged" not in name] == []
+
+
+# A part whose fsync failed
+
+
+@pytest.mark.parametrize("unlink", [False, True], ids=["removed", "emptied"])
+def test_a_part_whose_fsync_failed_is_downloaded_anew(
+    stage: Stage, registry: FakeRegistry, shim: Shim, *, unlink: bool
+):
+    """A second fsync succeeds though pages are lost: none may be tried."""
+    command = COMMANDS["pull"]
+    world = stage.world(command).copy(stage.path / "part")
+    calls = "fsync,unlink" if unlink else "fsync"
+    below = world.store / "ingest"
+    below.mkdir(exist_ok=True)
+    log = world.path / "log"
+    environment = shim.environment(below, calls, 1, lasting=unlink, log=log)
+    assert world.run(*command.arguments(world), env=environment).returncode == 1
+    failed = {
+        os.path.basename(path) for kind, path, bad in read_log(log) if kind == "fsync" and bad
+    }  # noqa: PTH119
+    assert failed
+    assert {path.name for path in below.iterdir() if path.stat().st_size}.isdisjoint(failed)
+    registry.requests.clear()
+    assert world.run(*command.arguments(world)).returncode == 0
+    ranges = {
+        request.path.rpartition("/")[2].replace(":", "-") + ".part": request.headers.get("range")
+        for request in registry.requests
+    }
+    for name in failed - {f"{NEW.digest.replace(':', '-')}.part"}:
+        assert ranges.get(name, "not asked for") is None
+
+
+# A rebuild
+
+
+def rebuilt(world: World, *, env: dict[str, str] | None = None) -> list[str]:
+    """Rebuild, which must fail and leave database and names; return the lines that say why."""
+    names, copy = world.names(), world.store / NAMES_COPY
+    before = copy.lstat()
+    done = world.run("fsck", "--rebuild", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert world.names() == names != {}
+    assert os.path.samestat(copy.lstat(), before)
+    assert list(world.store.glob("dray.db.new*")) == []
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ESTALE])
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_copy_of_the_names_that_the_system_does_not_give(
+    stage: Stage, shim: Shim, call: str, error: int
+):
+    world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
+    told, hint, _ = rebuilt(world, env=shim.environment(world.store / NAMES_COPY, call, 1, error))
+    assert NAMES_COPY in told
+    assert os.strerror(error) in told
+    assert "left as it was" in hint
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda _: b"",
+        lambda text: b"\0" * len(text),
+        lambda text: text[:-1],
+        lambda text: text[: len(text) // 2],
+        lambda text: text[1:],
+        lambda text: text[:40] + bytes(len(text) - 80) + text[-40:],
+        lambda text: text.replace(b"sha256", b"sha257"),
+        lambda _: b"null",
+        lambda _: b'{"version":2,"names":[]}',
+    ],
+    ids=["empty", "zeros", "end", "half", "start", "middle", "all rows", "other", "version"],
+)
+@pytest.mark.parametrize("lost", [False, True], ids=["with a database", "without"])
+def test_a_copy_of_the_names_that_is_damaged(
+    stage: Stage, spoil: Callable[[bytes], bytes], *, lost: bool
+):
+    world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
+    copy, database = world.store / NAMES_COPY, world.store / "dray.db"
+    copy.write_bytes(spoil(copy.read_bytes()))
+    if lost:
+        database.rename(world.path / "aside")
+        done = world.run("fsck", "--rebuild")
+        assert done.returncode == 1
+        assert not database.exists()
+        (world.path / "aside").rename(database)
+    assert NAMES_COPY in rebuilt(world)[0]
+    copy.unlink()  # only this means that there is no copy
+    done = world.run("fsck", "--rebuild")
+    assert (done.returncode, done.stdout) == (0, "Rebuilt: 2 images, 0 names\n")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
+def test_a_copy_of_the_names_that_is_no_file(stage: Stage, kind: str):
+    world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
+    copy = world.store / NAMES_COPY
+    copy.rename(world.path / "aside")
+    if kind == "fifo":
+        os.mkfifo(copy)
+    elif kind == "link":
+        copy.symlink_to(world.path / "aside")
+    else:
+        copy.mkdir()
+    assert NAMES_COPY in rebuilt(world)[0]
+
+
+@pytest.mark.parametrize("calls", [SYNC, WRITE, f"{SYNC},{WRITE}"])
+@pytest.mark.parametrize("number", [1, 5, 9])
+def test_a_rebuild_on_a_disk_that_fails_for_good(stage: Stage, calls: str, number: int):
+    fault = Fault(calls, number, errno.EIO, lasting=True)
+    assert stage.attempt(COMMANDS["rebuild"], fault) == []
+
+
+def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim):
+    world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
+    manifest = world.store / "blobs" / APP.digest.replace(":", "/")
+    told, _ = rebuilt(world, env=shim.environment(manifest, "read", 1))
+    assert str(manifest) in told
+
+
+# What a killed writer leaves
+
+
+@pytest.mark.parametrize("command", ["save-docker", "save-oci", "blob", "login"])
+@pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "named"])
+def test_the_next_writer_removes_what_a_killed_one_left(
+    stage: Stage, shim: Shim, command: str, *, unnamed: bool
+):
+    """Without files that have no name (`O_TMPFILE`), as some file systems are, too."""
+    chosen = COMMANDS[command]
+    world = stage.world(chosen).copy(stage.path / "killed")
+    environment = shim.environment(world.path, "fsync", 1, KILL)
+    if not unnamed:
+        environment["FAIL_UNNAMED"] = "1"
+    assert world.run(*chosen.arguments(world), env=environment).returncode == -9
+    left = len(list(world.path.glob(".dray-*.part")))
+    assert left == (0 if unnamed and command != "save-oci" else 1)
+    (world.path / ".dray-0123456789abcdef.part").write_bytes(b"of an earlier one")
+    (world.path / ".dray-0123456789abcdef.part.mine").write_bytes(b"another's")
+    world.must(*chosen.arguments(world))
+    hidden = sorted(path.name for path in world.path.glob(".dray-*"))
+    assert hidden == [".dray-0123456789abcdef.part.mine"]
+    assert chosen.done(world) == []
+
+
+def test_the_file_of_a_writer_at_work_stays(stage: Stage, shim: Shim):
+    """Two saves into one directory, at the same time, where files need names."""
+    world = stage.world(COMMANDS["save-docker"]).copy(stage.path / "killed")
+    command = ["-m", "dray", "save", "-q", "-o", "one.tar", world.name("app")]
+    environment = world.environment({"FAIL_UNNAMED": "1"} | shim.environment(world.path))
+    running = subprocess.Popen(
+        [sys.executable, "-c", HELD, str(world.path)], env=environment, stdout=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    try:
+        assert running.stdout.readline() == b"writing\n"
+        subprocess.run([sys.executable, *command], cwd=world.path, env=environment, check=True)
+        assert len(list(world.path.glob(".dray-*.part"))) == 1
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+    subprocess.run([sys.executable, *command], cwd=world.path, env=environment, check=True)
+    assert list(world.path.glob(".dray-*.part")) == []
+
+
+HELD = """
+import pathlib, sys, time
+from dray.content.output import whole_file
+with whole_file(pathlib.Path(sys.argv[1], "held")):
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+# Standard output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("save", "app"),
+        ("save", "--format", "oci-archive", "app"),
+        ("blob", "app", APP.layers[0].digest),
+        ("config", "store:app"),
+        ("manifest", "store:app"),
+        ("images",),
+        ("images", "--json"),
+        ("gc", "--dry-run"),
+        ("pull", "app"),
+        ("fsck",),
+        ("df",),
+    ],
+    ids=" ".join,
+)
+def test_standard_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
+    world = stage.world(COMMANDS["tag"]).copy(stage.path / "full")
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = run_to(world, arguments, full.fileno())
+    assert done.returncode == 1
+    assert done.stderr.endswith("dray: cannot write the result: No space left on device\n")
+
+
+@pytest.mark.parametrize("call", ["fsync", "close"])
+@pytest.mark.parametrize("name", ["save", "blob"])
+def test_standard_output_whose_bytes_get_lost(stage: Stage, shim: Shim, name: str, call: str):
+    world = stage.world(COMMANDS["tag"]).copy(stage.path / "full")
+    arguments = ("save", "app") if name == "save" else ("blob", "app", APP.layers[0].digest)
+    output = world.path / "output"
+    environment = shim.environment(output, call, 1, errno.EDQUOT)
+    with output.open("wb") as file:
+        done = run_to(world, arguments, file.fileno(), environment)
+    assert done.returncode == 1
+    assert done.stderr.endswith("dray: cannot write the result: Disk quota exceeded\n")
+
+
+def run_to(
+    world: World,
+    arguments: tuple[str, ...],
+    stdout: int,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the command with this standard output; `app` stands for the name of the image."""
+    named = [each.replace("app", world.name("app")) for each in arguments]
+    return subprocess.run(
+        [sys.executable, "-m", "dray", *named],
+        cwd=world.path,
+        env=world.environment(env),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [("save", "-o"), ("blob", "-o")], ids=" ".join)
+def test_an_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
+    world = stage.world(COMMANDS["tag"]).copy(stage.path / "full")
+    rest = [APP.layers[0].digest] if arguments[0] == "blob" else []
+    done = world.run(*arguments, "/dev/full", world.name("app"), *rest)
+    assert done.returncode == 1
+    assert "dray: /dev/full: No space left on device" in done.stderr.splitlines()

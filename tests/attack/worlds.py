@@ -42,21 +42,24 @@ class World:
         """Return a name in the registry."""
         return f"{self.registry.host}/{repository}:1"
 
-    def run(
-        self, *arguments: str, env: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the command in this world."""
-        places = {
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return what the command finds in its environment."""
+        return {
             "HOME": str(self.path),
             "DRAY_STORE": str(self.store),
             "REGISTRY_AUTH_FILE": str(self.path / "auth.json"),
             "PATH": os.environ["PATH"],
             "SOURCE_DATE_EPOCH": "1700000000",
-        }
+        } | dict(more or {})
+
+    def run(
+        self, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command in this world."""
         return subprocess.run(
             [sys.executable, "-m", "dray", *arguments],
             cwd=self.path,
-            env=places | dict(env or {}),
+            env=self.environment(env),
             input=PASSWORD,
             capture_output=True,
             text=True,

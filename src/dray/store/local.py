@@ -185,14 +185,16 @@ class LocalStore(ReadableStore):
         db = self._existing()
         if db is None:
             return Checked([], 0, 0)
-        return check(db, self._files, cancel or CancelToken(), on_progress)
+        with translated(self.path):
+            return check(db, self._files, cancel or CancelToken(), on_progress)
 
     def usage(self) -> dray.types.Usage:
         """Measure what the store takes on the disk."""
         from dray.store.usage import Usage, usage
 
         db = self._existing()
-        return Usage() if db is None else usage(db, self._files)
+        with translated(self.path):
+            return Usage() if db is None else usage(db, self._files)
 
     @checked(RULES)
     def remove_damaged(self, digests: Collection[str]) -> None:
