@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from dray.testing import FakeRegistry
 
-# What a rebuild leaves beside the new database, and what a log's index is called.
 FINDINGS = 5  # the exit code of a check that has found something, and printed it
+# What a rebuild leaves beside the new database, and what a log's index is called.
 _KEPT = {f"left over: dray.db.damaged{suffix}" for suffix in ("", "-wal", "-shm")}
 
 

@@ -156,9 +156,8 @@ def test_a_part_whose_fsync_failed_is_downloaded_anew(
     log = world.path / "log"
     environment = shim.environment(below, calls, 1, lasting=unlink, log=log)
     assert world.run(*command.arguments(world), env=environment).returncode == 1
-    failed = {
-        os.path.basename(path) for kind, path, bad in read_log(log) if kind == "fsync" and bad
-    }  # noqa: PTH119
+    calls_made = [call for call in read_log(log) if call.failed and call.kind == "fsync"]
+    failed = {call.path.rpartition("/")[2] for call in calls_made}
     assert failed
     assert {path.name for path in below.iterdir() if path.stat().st_size}.isdisjoint(failed)
     registry.requests.clear()
