@@ -55,7 +55,9 @@ RULES = {
     ),
     "config": instance("bytes", bytes),
     "created": INTEGER,
-    "credentials": Rule("a pair of str, the user and the password", _is_list, _is_pair),
+    "credentials": Rule(
+        "a pair of str, the user and the password", _is_list, _is_pair, secret=True
+    ),
     "dangling": FLAG,
     "digest": TEXT,
     "dry_run": FLAG,
@@ -94,7 +96,7 @@ RULES = {
         quoted=True,
     ),
     "parent": TEXT,
-    "password": TEXT,
+    "password": TEXT.replace(secret=True),
     "path": _PATH,
     "patterns": TEXT,
     "platform": instance("a str or a dray.Platform", str, Platform),

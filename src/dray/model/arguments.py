@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dray.model.record import Record
+from dray.model.secret import Secret, masked
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Sequence
     from types import CodeType
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,13 +23,15 @@ class Rule(Record):
     """What a parameter takes, in ``words`` for people.
 
     A value whose type is wrong does not ``fit``; one of the right type has to be ``valid`` too.
-    An error quotes a value only if the rule is ``quoted``: others may hold a secret.
+    An error quotes a value only if the rule is ``quoted``: others may hold a secret. A
+    ``secret`` value is masked, so that no frame of the call shows it.
     """
 
     words: str
     fits: Callable[[Any], bool]
     valid: Callable[[Any], bool] = lambda _value: True
     quoted: bool = False
+    secret: bool = False
 
     def check(self, name: str, value: object) -> None:
         """Check an argument.
@@ -38,6 +42,7 @@ class Rule(Record):
         """
         if not self.fits(value):
             kind = "None" if value is None else type(value).__name__
+            kind = "str" if isinstance(value, Secret) else kind
             raise TypeError(f"{name} must be {self.words}, not {kind}")
         if not self.valid(value):
             shown = f", not {str(value)[:_SHOWN]!r}" if self.quoted else ""
@@ -86,15 +91,17 @@ def checked(rules: Mapping[str, Rule]) -> Callable[[F], F]:
             function = function.__wrapped__
         positional, rest = _places(function.__code__)
         own: dict[str, Rule] = {}
+        secret: list[str] = []
 
         @functools.wraps(call)
         def checking(*arguments: Any, **named: Any) -> Any:
             if not own:  # made at the first call: a program makes few of all there are
                 own.update(_own_rules(function, rules))
-            for name, value in zip(positional, arguments, strict=False):
-                if name in own:
-                    own[name].check(name, value)
-            for name, value in named.items():
+                secret.extend(name for name, rule in own.items() if rule.secret)
+            if secret:
+                arguments = tuple(_masked(_placed(positional, arguments), secret))
+                named = dict(zip(named, _masked(named.items(), secret), strict=True))
+            for name, value in (*zip(positional, arguments, strict=False), *named.items()):
                 if name in own:
                     own[name].check(name, value)
             for value in arguments[len(positional) :] if rest in own else ():
@@ -104,6 +111,18 @@ def checked(rules: Mapping[str, Rule]) -> Callable[[F], F]:
         return cast("F", checking)
 
     return decorate
+
+
+def _placed(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield arguments given by place with their names; those of ``*rest`` have none."""
+    for place, value in enumerate(arguments):
+        yield names[place] if place < len(names) else "", value
+
+
+def _masked(values: Iterable[tuple[str, Any]], secret: Container[str]) -> Iterator[Any]:
+    """Yield the values of pairs of a name and a value, those with secret names masked."""
+    for name, value in values:
+        yield masked(value) if name in secret else value
 
 
 def _places(code: CodeType) -> tuple[tuple[str, ...], str]:

@@ -57,7 +57,7 @@ def login(
     key = Key.parse(text)
     endpoint = session.hosts.login(key.host)
     response = session.send(endpoint, Call("GET", "/v2/", "", unasked=True), cancel)
-    body = response.read(MAX_ERROR)
+    body = response.read_secret(MAX_ERROR)
     what = f"{key.host}: login"
     if response.status != _OK:
         raise failure(response, body, what, key.host)

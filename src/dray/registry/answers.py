@@ -9,7 +9,7 @@ import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, quote_plus
 
 from dray.errors import Denied, DrayError, NotFound, RateLimited, RegistryError, Unauthorized
 from dray.registry.web_page import is_markup, is_page, title
@@ -106,6 +106,10 @@ def one_line(text: Any) -> str:
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
 
 
+def _quote_all(text: str) -> str:
+    return quote(text, safe="")
+
+
 def _without_secrets(said: str, request: Request) -> str:
     """Take out what the server repeats of the credentials that it was sent."""
     secrets = [request.headers.get("Authorization", "").rpartition(" ")[2]]
@@ -114,6 +118,7 @@ def _without_secrets(said: str, request: Request) -> str:
         secrets += [pair, pair.partition(":")[2]]
     form = parse_qs((request.body or b"").decode(errors="replace"))
     secrets += form.get("refresh_token", []) + form.get("password", [])
+    secrets += [way(secret) for secret in secrets for way in (quote, _quote_all, quote_plus)]
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         said = said.replace(secret, "***")
     return said

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from dray.errors import NetworkError
+from dray.model.secret import Secret, SecretBytes
 from dray.registry.redirect import KEEP_METHOD, origin
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ class Token:
     withheld: Unauthorized | None = None
 
     @property
-    def header(self) -> str:
+    def header(self) -> Secret:
         """The value of an ``Authorization`` header (RFC 6750)."""
-        return f"Bearer {self.value}"
+        return Secret(f"Bearer {self.value}")
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
@@ -163,7 +164,8 @@ def token_request(
             "scope": " ".join(scopes),
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return TokenRequest(realm, headers, _form(form.items()).encode("ascii"))
+        body = SecretBytes(_form(form.items()).encode("ascii"))
+        return TokenRequest(realm, headers, body)
     query = [("service", service)] if service else []
     query += [("scope", scope) for scope in scopes]
     authorization = {}
@@ -181,17 +183,23 @@ def _form(fields: Iterable[tuple[str, str]]) -> str:
 
 def parse_token(raw: bytes, host: str) -> Token:
     """Read a token server's answer; raises `NetworkError` if it is none."""
-    problem = NetworkError(f"{host}: its token server's answer is no token", host=host)
+    token = _token_of(raw)
+    if token is None:
+        raise NetworkError(f"{host}: its token server's answer is no token", host=host)
+    return token
+
+
+def _token_of(raw: bytes) -> Token | None:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
-        raise problem from None
+        return None
     if len(raw) > MAX_TOKEN or not isinstance(found, dict):
-        raise problem
+        return None
     value = found.get("token") or found.get("access_token")
     # It goes into a header: anything but visible ASCII would break out of it.
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise problem
+        return None
     life = found.get("expires_in")
     if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 2**31:
         life = DEFAULT_LIFE

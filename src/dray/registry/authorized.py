@@ -59,7 +59,7 @@ class AuthorizedCall:
         response = first or self._ask(self._initial())
         try:
             while answered_by_host(response, self._endpoint, self._state):
-                body = response.read(MAX_ERROR) if response.status == UNAUTHORIZED else b""
+                body = response.read_secret(MAX_ERROR) if response.status == UNAUTHORIZED else b""
                 challenges = self._challenges(response)
                 fresh = self._attempts.next(self._asked(challenges)) if challenges else None
                 if fresh is None:
@@ -116,7 +116,7 @@ class AuthorizedCall:
         """Ask ``/v2/`` how the registry wants to be asked."""
         call = Call("GET", "/v2/", "")
         response = self._ask(None, call)
-        body = response.read(MAX_ERROR)
+        body = response.read_secret(MAX_ERROR)
         challenges = response.headers("WWW-Authenticate")
         own = answered_by_host(response, self._endpoint, self._state)
         if own and challenges and response.status >= _BAD_REQUEST:
@@ -149,7 +149,7 @@ class AuthorizedCall:
         if self._call.method == "HEAD":
             asked = self._call.replace(method="GET")
             again = self._ask(self._attempts.last, asked)
-            body = again.read(MAX_ERROR)
+            body = again.read_secret(MAX_ERROR)
             if again.status != UNAUTHORIZED:
                 return response  # it is HEAD that is refused
         name, repository = self._endpoint.name, self._call.repository

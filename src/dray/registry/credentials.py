@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dray.content.cancel import CancelToken
 from dray.errors import DrayError
 from dray.model.record import Record
+from dray.model.secret import Secret, SecretBytes, SecretFields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,15 +33,18 @@ class Credentials(Record):
     password: str = ""
     identity_token: str = ""
 
+    def __init__(self, username: str = "", password: str = "", identity_token: str = "") -> None:
+        super().__init__(username, Secret(password), Secret(identity_token))
+
     def __repr__(self) -> str:
         return f"<Credentials of {self.username!r}>"
 
     @property
-    def basic(self) -> str:
+    def basic(self) -> Secret:
         """The value of an ``Authorization`` header (RFC 7617)."""
         # What came as other bytes than UTF-8 on a command line goes out as those bytes.
         pair = f"{self.username}:{self.password}".encode(errors="surrogateescape")
-        return "Basic " + base64.b64encode(pair).decode("ascii")
+        return Secret("Basic " + base64.b64encode(pair).decode("ascii"))
 
 
 class Unreadable(DrayError):
@@ -215,7 +219,7 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
     """
     try:
         with file.open("rb") as stream:
-            raw = stream.read(MAX_FILE + 1)
+            raw = SecretBytes(stream.read(MAX_FILE + 1))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
@@ -252,7 +256,8 @@ def read_json(raw: bytes, *, strict: bool = False) -> Any:
     `RecursionError`.
     """
     errors = "strict" if strict else "surrogateescape"
-    return json.loads(raw.decode(json.detect_encoding(raw), errors))
+    text = Secret(raw.decode(json.detect_encoding(raw), errors))
+    return json.loads(text, object_pairs_hook=SecretFields)
 
 
 def _decode(entry: Any, file: Path, key: str) -> tuple[Credentials | None, str]:
@@ -262,7 +267,7 @@ def _decode(entry: Any, file: Path, key: str) -> tuple[Credentials | None, str]:
     """
     if not isinstance(entry, dict):
         return None, ""
-    token, encoded = _text(entry, "identitytoken"), "".join(_text(entry, "auth").split())
+    token, encoded = _text(entry, "identitytoken"), Secret("".join(_text(entry, "auth").split()))
     user, password, problem = "", "", ""
     if encoded:
         # Passwords may be older than UTF-8; they are sent as the bytes that they are.
@@ -282,7 +287,7 @@ def _decode(entry: Any, file: Path, key: str) -> tuple[Credentials | None, str]:
 
 def _base64(text: str, file: Path, key: str) -> bytes:
     """Decode base64 of either alphabet (RFC 4648, 4 and 5), with or without padding."""
-    unpadded = text.rstrip("=")
+    unpadded = Secret(text.rstrip("="))
     try:
         padding = "=" * (-len(unpadded) % 4)
         return base64.b64decode(unpadded + padding, altchars=b"-_", validate=True)
@@ -292,7 +297,7 @@ def _base64(text: str, file: Path, key: str) -> bytes:
         ) from None
 
 
-def _text(entry: Mapping[str, Any], key: str) -> str:
+def _text(entry: Mapping[str, Any], key: str) -> Secret:
     """Return a text, its surrogates replaced but for those of bytes that are not UTF-8."""
     value = entry.get(key)
-    return _LONE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else ""
+    return Secret(_LONE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else "")

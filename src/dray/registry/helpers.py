@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dray.content.cancel import CancelToken
 from dray.errors import DrayError
+from dray.model.secret import Secret, SecretBytes
 from dray.registry.credentials import TOKEN_USER, Credentials, read_json
 
 if TYPE_CHECKING:
@@ -55,16 +56,23 @@ def get(
         if done.has_nothing:
             return None
         _fail(name, done.complaint)
-    try:
-        found: Any = read_json(done.answer)
-        user, secret = found["Username"], found["Secret"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    found = _read(done.answer)
+    if found is None:
         _fail(name, "its answer cannot be read")
-    if not (isinstance(user, str) and isinstance(secret, str)):
-        _fail(name, "its answer cannot be read")
+    user, secret = found
     if user == TOKEN_USER:
         return Credentials(identity_token=secret)
     return Credentials(user, secret) if user or secret else None
+
+
+def _read(answer: bytes) -> tuple[str, Secret] | None:
+    """Return the user and the secret of an answer; None if it cannot be read."""
+    try:
+        found: Any = read_json(answer)
+        user, secret = found["Username"], found["Secret"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (user, Secret(secret)) if isinstance(user, str) and isinstance(secret, str) else None
 
 
 def store(name: str, server: str, credentials: Credentials) -> None:
@@ -73,13 +81,20 @@ def store(name: str, server: str, credentials: Credentials) -> None:
     if credentials.identity_token:
         user, secret = TOKEN_USER, credentials.identity_token
     given = {"ServerURL": server, "Username": user, "Secret": secret}
-    try:
-        raw = json.dumps(given, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+    raw = _utf8(given)
+    if raw is None:
         _fail(name, "it takes names and passwords in UTF-8 only")
     done = _run(name, "store", raw, CancelToken())
     if done.status != 0:
         _fail(name, done.complaint)
+
+
+def _utf8(given: dict[str, str]) -> SecretBytes | None:
+    """Return an object as JSON; None if there are other bytes than UTF-8 in it."""
+    try:
+        return SecretBytes(json.dumps(given, ensure_ascii=False).encode())
+    except UnicodeEncodeError:  # which holds the text
+        return None
 
 
 def erase(name: str, server: str) -> bool:
@@ -171,7 +186,7 @@ def _converse(
         process.stdin.write(given)
         process.stdin.close()
     deadline = time.monotonic() + patience
-    written = {process.stdout: b"", process.stderr: b""}
+    written = dict.fromkeys((process.stdout, process.stderr), SecretBytes())
     with selectors.DefaultSelector() as selector:
         for stream in written:
             selector.register(stream, selectors.EVENT_READ)
@@ -181,11 +196,11 @@ def _converse(
             if not ready and process.poll() is not None:
                 break  # a process that it has started keeps a pipe open
             for key, _ in ready:
-                data = os.read(key.fd, MAX_ANSWER)
+                data = SecretBytes(os.read(key.fd, MAX_ANSWER))
                 stream = process.stdout if key.fileobj is process.stdout else process.stderr
                 if stream is process.stdout and len(written[stream] + data) > MAX_ANSWER:
                     _fail(name, "its answer is too long")
-                written[stream] = (written[stream] + data)[:MAX_ANSWER]
+                written[stream] = SecretBytes((written[stream] + data)[:MAX_ANSWER])
                 if not data:
                     selector.unregister(stream)
     return _Done(_ended(process, name, deadline), *written.values())

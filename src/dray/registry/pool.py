@@ -7,6 +7,7 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
+from dray.model.secret import drop_frames
 from dray.registry.connections import Connection
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Pool:
             connection.use(operation)
             # Who does not want the whole body may have answered before it hung up.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-                connection.request(method, target, body, headers)
+                _send(connection, method, target, body, headers)
             answer: Any = connection.getresponse()  # of the connection's own class
             return Taken(answer, connection, self)
         except BaseException:
@@ -102,3 +103,14 @@ class Pool:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.retire()
+
+
+def _send(
+    connection: Connection, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+) -> None:
+    """Send a request; the frames of the library, which hold it as it is sent, are dropped."""
+    try:
+        connection.request(method, target, body, headers)
+    except Exception as error:
+        drop_frames(error)
+        raise

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from dray.errors import DrayError
 from dray.model.record import Record
+from dray.model.secret import Secret
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -51,7 +52,7 @@ def basic(proxy: Proxy) -> dict[str, str]:
         return {}
     # UTF-8, as the tools in Go send it.
     pair = base64.b64encode(f"{proxy.user}:{proxy.password}".encode(errors="surrogateescape"))
-    return {"Proxy-Authorization": f"Basic {pair.decode('ascii')}"}
+    return {"Proxy-Authorization": Secret(f"Basic {pair.decode('ascii')}")}
 
 
 class Proxies(Record):
@@ -82,7 +83,7 @@ class Proxies(Record):
     def _setting(self, scheme: str) -> tuple[str, str]:
         """Return the setting for a scheme, and the variable that it is from."""
         own, number = (self.https, 1) if scheme == "https" else (self.http, 0)
-        return (own, self.names[number]) if own else (self.other, self.names[2])
+        return (Secret(own), self.names[number]) if own else (Secret(self.other), self.names[2])
 
     def _excepted(self, host: str, port: int) -> bool:
         address = _address(host)
@@ -125,25 +126,32 @@ def parse(setting: str, variable: str) -> Proxy:
     ``variable`` names the setting in messages. Raises `DrayError`, which does not show the
     address, since it may hold a password.
     """
-    address = setting if "://" in setting else f"http://{setting}"
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host:
+    proxy = _read(setting, variable)
+    if proxy is None:
         raise DrayError(f"{variable}: not an address", hint="it should read http://HOST:PORT")
-    if parts.scheme not in _PORTS:
+    if proxy.scheme not in _PORTS:
         raise DrayError(
-            f"{variable}: {parts.scheme} proxies are not supported",
+            f"{variable}: {proxy.scheme} proxies are not supported",
             hint="name an http, https, socks5 or socks5h proxy there, "
             "or except the host in NO_PROXY",
         )
-    user, password = (unquote(part or "") for part in (parts.username, parts.password))
-    proxy = Proxy(parts.scheme, host, port or _PORTS[parts.scheme], user, password, variable)
     if proxy.is_socks:
         _check_socks(proxy, variable)
     return proxy
+
+
+def _read(setting: str, variable: str) -> Proxy | None:
+    """Return the proxy at an address, of whatever scheme; None if it is no address."""
+    try:
+        parts = urlsplit(setting if "://" in setting else f"http://{setting}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host:
+        return None
+    user, password = (Secret(unquote(part or "")) for part in (parts.username, parts.password))
+    port = port or _PORTS.get(parts.scheme, 0)
+    return Proxy(parts.scheme, host, port, user, password, variable)
 
 
 def _check_socks(proxy: Proxy, variable: str) -> None:

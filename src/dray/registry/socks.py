@@ -7,9 +7,10 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from python_socks import ProxyError, ProxyType
+from python_socks import ProxyError, ProxyTimeoutError, ProxyType
 from python_socks.sync import Proxy as Negotiation
 
+from dray.model.secret import drop_frames
 from dray.registry.connections import ProxyFailed
 
 if TYPE_CHECKING:
@@ -92,7 +93,11 @@ def _negotiate(proxy: Proxy, host: str, port: int, dialled: _Dialled) -> socket.
     )
     try:
         negotiation.connect(host, port)
+    except ProxyTimeoutError as error:
+        drop_frames(error)  # the library keeps the password in its locals
+        raise
     except ProxyError as error:
+        drop_frames(error)
         raise SocksRefused(str(error), error.error_code) from None
     except (UnicodeError, ValueError) as error:
         raise http.client.InvalidURL("the name is too long for SOCKS5") from error

@@ -101,7 +101,7 @@ class Tokens:
         # Once: the caller tries again for what the token is wanted for, and tells of it.
         wanted = auth.token_request(challenge, scopes, credentials)
         response, withheld = self._ask(asked, wanted, cancel)
-        raw = response.read(auth.MAX_TOKEN)
+        raw = response.read_secret(auth.MAX_TOKEN)
         what = f"{name}: its token server"
         if response.status in _ABOUT_CREDENTIALS:
             raise failure(response, raw, what, name, scope=" ".join(scopes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from dray import __version__
 from dray.content.log import Callback
 from dray.errors import NetworkError
 from dray.model.record import Record
+from dray.model.secret import SecretBytes
 from dray.registry.certificates import Tls
 from dray.registry.connections import Operation, Route, ascii_name
 from dray.registry.pace import Timeouts
@@ -150,12 +152,16 @@ class Response:
     def read(self, limit: int) -> bytes:
         """Return the whole body, at most ``limit`` bytes and one more."""
         self.expect_document()
-        chunks, size = [], 0
-        while size <= limit and (data := self.read1(limit + 1 - size)):
-            chunks.append(data)
-            size += len(data)
+        body = io.BytesIO()  # which does not show what it holds, unlike a local of bytes
+        left = limit + 1
+        while left and (count := body.write(self.read1(left))):
+            left -= count
         self.close()
-        return b"".join(chunks)
+        return body.getvalue()
+
+    def read_secret(self, limit: int) -> SecretBytes:
+        """Return a body as `read` does, of an answer that may repeat what was sent."""
+        return SecretBytes(self.read(limit))
 
     def drain(self) -> None:
         """End the use of an answer whose body does not matter, and keep the connection."""

@@ -8,6 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dray.model.secret import SecretBytes
 from dray.registry.framing import Answer
 from dray.registry.proxies import basic
 
@@ -38,10 +39,7 @@ def open_tunnel(
     sock: socket.socket, host: str, port: int, proxy: Proxy, timeouts: Timeouts
 ) -> None:
     """Have a proxy connect us with a host (RFC 9110, 9.3.6); raises `Refused`."""
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
-    lines += [f"{header}: {value}" for header, value in basic(proxy).items()]
-    sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+    sock.sendall(_request(host, port, proxy))
     answer = Answer(sock, method="CONNECT", timeouts=timeouts)
     try:
         answer.begin()
@@ -49,6 +47,13 @@ def open_tunnel(
             raise Refused(answer.status)
     finally:
         answer.close()
+
+
+def _request(host: str, port: int, proxy: Proxy) -> SecretBytes:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
+    lines += [f"{header}: {value}" for header, value in basic(proxy).items()]
+    return SecretBytes("\r\n".join([*lines, "", ""]).encode("ascii"))
 
 
 class InnerTls:

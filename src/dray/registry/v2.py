@@ -239,7 +239,7 @@ def _range(offset: int, stop: int | None) -> dict[str, str]:
 
 def _check(response: Response, what: str, host: str) -> None:
     if response.status not in {_OK, _PARTIAL}:
-        raise failure(response, response.read(MAX_ERROR), what, host)
+        raise failure(response, response.read_secret(MAX_ERROR), what, host)
 
 
 def _opened(

@@ -1,0 +1,304 @@
+"""Where secrets may go: no frame of an error shows one, and no peer gets what is not its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, quote_plus
+
+import pytest
+
+import dray as library
+from dray.errors import DrayError
+from dray.testing import (
+    Answer,
+    Corrupt,
+    Cut,
+    CutHead,
+    FakeRegistry,
+    Fault,
+    HangUp,
+    HttpProxy,
+    SocksProxy,
+    Stall,
+    build_image,
+    tar_layer,
+)
+from dray.testing._messages import Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+USER = "robot"
+PASSWORD = "geheim/+&=ß%41 x"
+REFRESH = "refresh-geheim/+&=x"
+TOKEN = "token-geheim-0123456789"
+ASCII = "geheim-ascii/+&="  # for SOCKS5, which takes no other
+SECRETS = (PASSWORD, REFRESH, TOKEN, ASCII)
+IMAGE = build_image([tar_layer({"a": bytes(range(256)) * 64})])
+
+
+def forms() -> set[str]:
+    """Return each secret in all forms in which it travels or is kept."""
+    found = set()
+    for secret in SECRETS:
+        raw = secret.encode()
+        pairs = [
+            base64.b64encode(each).decode().rstrip("=")
+            for each in (raw, USER.encode() + b":" + raw)
+        ]
+        found |= {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), *pairs}
+        found |= {repr(raw)[2:-1], json.dumps(secret)[1:-1]}
+    return found
+
+
+def locals_of(error: BaseException) -> Iterator[tuple[str, str, str]]:
+    """Yield function, name and `repr` of each local of an error and of those that led to it."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        waiting += [found.__cause__, found.__context__]
+        yield "", type(found).__name__, f"{found} {found.args!r} {found!r}"
+        trace = found.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            if code.co_filename != __file__:
+                for name, value in trace.tb_frame.f_locals.items():
+                    yield code.co_qualname, name, repr(value)
+            trace = trace.tb_next
+
+
+def raised(call: Callable[..., object], *arguments: Any, **named: Any) -> DrayError:
+    """Return the error that a call raises."""
+    with pytest.raises(DrayError) as error:
+        call(*arguments, **named)
+    return error.value
+
+
+def check_hidden(error: BaseException) -> None:
+    """Fail for a secret in any local, and for a traceback without any."""
+    every = list(locals_of(error))
+    assert len(every) > 5
+    wanted = forms()
+    shown = [
+        f"{function}: {name} = {text[:200]}"
+        for function, name, text in every
+        if any(form in text for form in wanted)
+    ]
+    assert not shown, "\n".join(shown)
+
+
+def test_the_search_finds_what_is_shown():
+    with pytest.raises(json.JSONDecodeError) as error:
+        json.loads(f'["{PASSWORD}')
+    with pytest.raises(AssertionError, match="geheim"):
+        check_hidden(error.value)
+
+
+class Echo(FakeRegistry):
+    """A registry that issues one token, and repeats in its errors what it was sent."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.status = self.token_status = 200
+        self.token_answer = json.dumps({"token": TOKEN}).encode()
+        realm = f"http://{self.host}/token"
+        self._challenge = 'Basic realm="x"' if kind == "password" else f'Bearer realm="{realm}"'
+
+    def answer(self, request: Request) -> Reply:
+        sent = request.headers.get("authorization", "")
+        if request.path == "/token":
+            body = self.token_answer if self.token_status == 200 else echo(request)
+            return Reply(self.token_status, {"Content-Type": "application/json"}, body)
+        if not sent:
+            return Reply(401, {"WWW-Authenticate": self._challenge}, b"")
+        if self.status != 200:
+            return Reply(self.status, {"WWW-Authenticate": self._challenge}, echo(request))
+        if "/manifests/" in request.path:
+            headers = {
+                "Content-Type": IMAGE.manifest.media_type,
+                "Docker-Content-Digest": IMAGE.digest,
+            }
+            return Reply(200, headers, IMAGE.manifest.data)
+        found = [blob.data for blob in IMAGE.blobs() if request.path.endswith(blob.digest)]
+        return Reply(200, {}, found[0] if found else b"{}")
+
+
+def echo(request: Request) -> bytes:
+    sent = request.headers.get("authorization", "")
+    said = [sent, request.body.decode(errors="replace")]
+    if sent.startswith("Basic "):
+        pair = base64.b64decode(sent[6:]).decode()
+        said += [pair, quote(pair.partition(":")[2]), quote_plus(pair.partition(":")[2])]
+    said += parse_qs(said[1]).get("refresh_token", [])
+    message = " ".join(filter(None, said)) + " is not good for this"
+    return json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
+
+
+FAILURES: dict[str, Callable[[Echo], object]] = {
+    "400": lambda it: setattr(it, "status", 400),
+    "401": lambda it: setattr(it, "status", 401),
+    "403": lambda it: setattr(it, "status", 403),
+    "404": lambda it: setattr(it, "status", 404),
+    "429": lambda it: setattr(it, "status", 429),
+    "500": lambda it: setattr(it, "status", 500),
+    "no answer": lambda it: it.inject(Fault(HangUp(), skip=2)),
+    "half a head": lambda it: it.inject(Fault(CutHead(20), skip=2)),
+    "half a body": lambda it: it.inject(Fault(Cut(20), skip=2)),
+    "a stall": lambda it: it.inject(Fault(Stall(10, 5), skip=2)),
+    "other content": lambda it: it.inject(Fault(Corrupt(5), skip=2)),
+    "redirects": lambda it: it.inject(Fault(Answer(307, {"Location": "/v2/x"}), skip=1)),
+    "a token server's 400": lambda it: setattr(it, "token_status", 400),
+    "a token server's 401": lambda it: setattr(it, "token_status", 401),
+    "a token server's 500": lambda it: setattr(it, "token_status", 500),
+    "a token with a blank": lambda it: setattr(
+        it, "token_answer", json.dumps({"token": f"{TOKEN} x"}).encode()
+    ),
+    "half a token": lambda it: setattr(it, "token_answer", f'{{"token": "{TOKEN}'.encode()),
+    "a web page with a token": lambda it: setattr(it, "token_answer", f"<html>{TOKEN}".encode()),
+}
+
+
+KINDS = ("password", "token", "refresh token")
+# With a password alone no token server is asked.
+CASES = [
+    (kind, failure)
+    for kind in KINDS
+    for failure in FAILURES
+    if kind != "password" or "token" not in failure
+]
+
+
+@pytest.fixture
+def known(store: library.Store, environment: dict[str, str], tmp_path: Path) -> Any:
+    """Make a client that knows the secrets for a host, and waits for nothing."""
+    assert environment
+    authfile = tmp_path / "auth.json"
+
+    def make(host: str, kind: str) -> library.Client:
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        entry = {"auth": pair} | ({"identitytoken": REFRESH} if kind == "refresh token" else {})
+        authfile.write_text(json.dumps({"auths": {host: entry}}))
+        return library.Client(store=store, authfile=authfile, timeout=0.3, retries=1)
+
+    return make
+
+
+@pytest.mark.parametrize(("kind", "failure"), CASES)
+def test_no_frame_of_a_failing_pull(kind: str, known: Any, failure: str):
+    with Echo(kind) as fake:
+        FAILURES[failure](fake)
+        with known(fake.host, kind) as client, pytest.raises(DrayError) as error:
+            client.pull(f"{fake.host}/app:t")
+    check_hidden(error.value)
+
+
+# Files, helpers, calls
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'{{"auths": {{"HOST": {{"auth": "{PASSWORD}"}}}}',
+        json.dumps({"auths": {"HOST": {"auth": f"{PASSWORD}!"}}}),
+        json.dumps({"auths": {"HOST": {"auth": "!", "password": PASSWORD, "username": USER}}}),
+        json.dumps({"auths": {"HOST": {"identitytoken": REFRESH, "auth": "!"}}}),
+    ],
+)
+def test_no_frame_of_a_file_that_cannot_be_read(store: library.Store, tmp_path: Path, content: str):
+    with Echo("password") as fake:
+        authfile = tmp_path / "auth.json"
+        authfile.write_text(content.replace("HOST", fake.host))
+        with (
+            library.Client(store=store, authfile=authfile) as client,
+            pytest.raises(DrayError) as error,
+        ):
+            client.pull(f"{fake.host}/app:t")
+    check_hidden(error.value)
+
+
+def test_no_frame_of_a_login(store: library.Store, tmp_path: Path):
+    with Echo("password") as fake:
+        fake.status = 403
+        with library.Client(store=store, authfile=tmp_path / "a.json") as client:
+            for call in (
+                lambda: client.login(fake.host, USER, PASSWORD),
+                lambda: client.login(fake.host, username=USER, password=PASSWORD),
+                lambda: client.login("no host", USER, PASSWORD),
+            ):
+                check_hidden(raised(call))
+
+
+def test_no_frame_of_a_login_that_cannot_be_kept(store: library.Store, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with (
+        Echo("password") as fake,
+        library.Client(store=store, authfile=tmp_path / "file" / "a.json") as client,
+        pytest.raises(DrayError) as error,
+    ):
+        client.login(fake.host, USER, PASSWORD)
+    check_hidden(error.value)
+
+
+def test_no_frame_of_a_client_with_credentials(store: library.Store):
+    with Echo("password") as fake:
+        fake.status = 500
+        with library.Client(store=store, credentials=(USER, PASSWORD), retries=1) as client:
+            check_hidden(raised(client.pull, f"{fake.host}/app:t"))
+    with pytest.raises(ValueError, match="jobs") as error:
+        library.Client(store=store, credentials=(USER, PASSWORD), jobs=0)
+    check_hidden(error.value)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f'echo \'{{"Username": "u", "Secret": "{REFRESH}\'',
+        f'echo \'{{"Username": 1, "Secret": "{REFRESH}"}}\'',
+        f"echo '{{ {REFRESH}'; exit 1",
+        f"yes {REFRESH}",
+    ],
+)
+def test_no_frame_of_a_failing_helper(
+    store: library.Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+):
+    helper = tmp_path / "bin" / "docker-credential-bad"
+    helper.parent.mkdir()
+    helper.write_text(f"#!/bin/sh\ncat >/dev/null\n{script}\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}:/usr/bin:/bin")
+    authfile = tmp_path / "auth.json"
+    with Echo("password") as fake:
+        authfile.write_text(json.dumps({"credHelpers": {fake.host: "bad"}}))
+        with library.Client(store=store, authfile=authfile) as client:
+            check_hidden(raised(client.pull, f"{fake.host}/app:t"))
+            if "exit 1" in script or "yes" in script:
+                check_hidden(raised(client.login, fake.host, USER, PASSWORD))
+
+
+# Proxies
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h", "gopher"])
+@pytest.mark.parametrize("wrong", ["password", "host"])
+def test_no_frame_of_a_proxy_that_refuses(
+    store: library.Store, monkeypatch: pytest.MonkeyPatch, scheme: str, wrong: str
+):
+    known = (USER, "other" if wrong == "password" else PASSWORD)
+    kind = HttpProxy if scheme == "http" else SocksProxy
+    with kind({}, credentials=known) as proxy:
+        host = proxy.url.rpartition("@")[2].rpartition("/")[2] if scheme == "http" else proxy.host
+        address = f"{scheme}://{USER}:{quote(ASCII, safe='')}@{host}"
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        with library.Client(store=store, retries=1) as client:
+            error = raised(client.pull, "registry.test/app:t")
+    check_hidden(error)
