@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from dray.model import gojson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-_VERB = re.compile(r"%([-+0 #]*\d*(?:\.\d+)?)([a-zA-Z%])")
+MAX_TEXT = 2**26  # characters that a template, or a value within it, may make
+_MAX_WIDTH = 1_000_000  # as in Go's fmt
+_WIDTH_DIGITS = 7
+_VERB = re.compile(r"%([-+0 #]*([0-9]*)(?:\.([0-9]+))?)([a-zA-Z%])")
 _UNESCAPED = re.compile(r"\\(\\|u003c|u003e|u0026)")
 _ZONE = re.compile(r"(.*?)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -128,21 +131,22 @@ def _join(items: Any, separator: Any) -> str:
         return ""
     if not isinstance(items, list | tuple) or not isinstance(separator, str):
         raise TemplateError('expected a list and a separator: join .Layers ","')
+    _check_size(len(separator) * len(items) + sum(len(text_of(item)) for item in items))
     return separator.join(text_of(item) for item in items)
 
 
 def _print(*values: Any) -> str:
     """Put spaces between values neither of which is text, as ``fmt.Sprint`` does."""
-    out = ""
+    pieces = []
     for place, value in enumerate(values):
         if place and not isinstance(value, str) and not isinstance(values[place - 1], str):
-            out += " "
-        out += text_of(value)
-    return out
+            pieces.append(" ")
+        pieces.append(text_of(value))
+    return _bounded(pieces)
 
 
 def _println(*values: Any) -> str:
-    return " ".join(text_of(value) for value in values) + "\n"
+    return _bounded([" ".join(map(text_of, values)), "\n"])
 
 
 def _printf(form: Any, *values: Any) -> str:
@@ -151,7 +155,12 @@ def _printf(form: Any, *values: Any) -> str:
     left = list(values)
 
     def fill(match: re.Match[str]) -> str:
-        flags, verb = match.groups()
+        flags, width, precision, verb = match.groups()
+        if any(
+            len(digits or "") > _WIDTH_DIGITS or int(digits or 0) > _MAX_WIDTH
+            for digits in (width, precision)
+        ):
+            raise TemplateError(f"a width or precision is at most {_MAX_WIDTH}")
         if verb == "%":
             return "%"
         if not left:
@@ -165,7 +174,31 @@ def _printf(form: Any, *values: Any) -> str:
             return f"%{flags}{verb}" % value
         raise TemplateError(f"{match.group()} does not go with {text_of(value)}")
 
-    return _VERB.sub(fill, form)
+    return _bounded(_pieces(form, fill))
+
+
+def _pieces(form: str, fill: Callable[[re.Match[str]], str]) -> Iterator[str]:
+    at = 0
+    for match in _VERB.finditer(form):
+        yield form[at : match.start()]
+        yield fill(match)
+        at = match.end()
+    yield form[at:]
+
+
+def _bounded(pieces: Iterable[str]) -> str:
+    """Join text as long as it is no longer than a value may be."""
+    found, size = [], 0
+    for piece in pieces:
+        size += len(piece)
+        _check_size(size)
+        found.append(piece)
+    return "".join(found)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_TEXT:
+        raise TemplateError(f"a text has at most {MAX_TEXT} characters")
 
 
 def truth(value: Any) -> bool:
@@ -195,7 +228,8 @@ def _text(value: Any) -> str:
 
 
 def _split(value: Any, separator: Any) -> list[str]:
-    return _text(value).split(_text(separator))
+    text, at = _text(value), _text(separator)
+    return text.split(at) if at else list(text)  # as Go's strings.Split
 
 
 # These look at their arguments one after another, and only as far as they need (Go 1.18).

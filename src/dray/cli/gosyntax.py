@@ -14,7 +14,7 @@ _OPEN = re.compile(r"\{\{(-(?=\s))?")
 _COMMENT = re.compile(r"\s*/\*.*?\*/\s*?(\s-)?\}\}", re.DOTALL)
 _CLOSE = re.compile(r"(\s+-)?\}\}")
 _TOKEN = re.compile(
-    r"""(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+)|(?P<variable>\$\w*)
+    r"""(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?[0-9]+)|(?P<variable>\$\w*)
     |(?P<field>\.[^\W\d]\w*)|(?P<dot>\.)|(?P<name>[^\W\d]\w*)|(?P<mark>:=|[=|(),])""",
     re.VERBOSE,
 )
@@ -22,6 +22,7 @@ _SPACE = re.compile(r"\s*")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "'": "'"}
 _CONSTANTS = {"true": True, "false": False, "nil": None}
 MAX_DEPTH = 50  # of blocks and parentheses within each other
+_MAX_DIGITS = 19  # of a number, with its sign
 
 
 class _Token(NamedTuple):
@@ -255,6 +256,8 @@ class _Parser:
             case "string":
                 return Constant(_unquoted(token))
             case "number":
+                if len(token.text) > _MAX_DIGITS:
+                    raise TemplateError("a number is too large", token.at)
                 return Constant(int(token.text))
             case "name":
                 return _named(token)

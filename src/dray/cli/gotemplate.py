@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dray.cli.gofunctions import (
     FUNCTIONS,
     LAZY,
+    MAX_TEXT,
     MISSING,
     Struct,
     TemplateError,
@@ -23,7 +24,7 @@ from dray.cli.gofunctions import (
 from dray.cli.gosyntax import Block, Chain, Constant, Function, Pipeline, Print, Text, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dray.cli.gosyntax import Node, Operand
 
@@ -37,8 +38,18 @@ def render(template: str, value: Any) -> str:
 
 
 def fill(nodes: Sequence[Node], value: Any) -> str:
-    """Fill in a template that has been read; raises `TemplateError`."""
-    return "".join(_run(nodes, value, {"$": [value]}))
+    """Fill in a template that has been read; raises `TemplateError`, also for endless text."""
+    pieces: list[str] = []
+    size = 0
+    for piece in _run(nodes, value, {"$": [value]}):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_TEXT or len(pieces) > _MAX_PIECES:
+            raise TemplateError("it makes more text than a template may")
+    return "".join(pieces)
+
+
+_MAX_PIECES = 1_000_000
 
 
 def _run(nodes: Sequence[Node], dot: Any, outer: Scope) -> Iterator[str]:
@@ -77,19 +88,22 @@ def _range(node: Block, dot: Any, scope: Scope) -> Iterator[str]:
         case Struct() | str() | bool():
             raise TemplateError(f"range can't go over {text_of(found)}")
         case dict():
-            items: list[tuple[Any, Any]] = sorted(found.items())
+            items: Iterable[tuple[Any, Any]] = sorted(found.items())
         case int():
-            items = [(number, number) for number in range(found)]
+            items = ((number, number) for number in range(found))
         case _ if found is None or found is MISSING:
             items = []
         case _:
-            items = list(enumerate(found))
-    if not items:
-        yield from _run(node.otherwise, dot, scope)
+            items = enumerate(found)
     names = node.pipeline.variables
+    empty = True
     for key, value in items:
+        empty = False
+        yield ""  # counts the rounds that make no text
         values = (key, value) if len(names) > 1 else (value,)
         yield from _run(node.body, value, {**scope, **_set(node.pipeline, values, scope)})
+    if empty:
+        yield from _run(node.otherwise, dot, scope)
 
 
 def _evaluate(pipeline: Pipeline, dot: Any, scope: Scope) -> Any:
@@ -112,6 +126,8 @@ def _evaluate(pipeline: Pipeline, dot: Any, scope: Scope) -> Any:
 
 def _call(function: Function, arguments: list[Any]) -> Any:
     try:
+        if function.name in LAZY:  # as an argument, where it has none of its own
+            raise TypeError  # noqa: TRY301 - as a call of any other function raises it
         return FUNCTIONS[function.name](*(None if a is MISSING else a for a in arguments))
     except TemplateError as error:
         raise TemplateError(f"{function.name}: {error}", function.at) from None

@@ -21,6 +21,8 @@ _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII | r
 _MAX_PORT = 65535
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _UNITS["h"] = 60 * _UNITS["m"]
+_MAX_DURATION = 2**63  # nanoseconds: Go's time.Duration
+_MAX_DIGITS = 18  # of a number of retries or of a signal
 _DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _FLAG = re.compile(r"--([a-z-]+)=(\S*)\s*")
@@ -211,10 +213,13 @@ def _ports(word: str) -> list[str]:
 
 def _signal(text: str) -> str:
     name = text.upper().removeprefix("SIG")
-    number = text.isascii() and text.isdecimal() and int(text) > 0
-    if not (number or _SIGNAL.fullmatch(name)):
+    if not (_is_positive(text) or _SIGNAL.fullmatch(name)):
         raise ValueError(f"{text!r} is no signal")
     return text
+
+
+def _is_positive(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text) > 0
 
 
 def _health_options(options: Mapping[str, str]) -> dict[str, int]:
@@ -230,7 +235,7 @@ def _health_options(options: Mapping[str, str]) -> dict[str, int]:
         if name in fields:
             found[fields[name]] = _duration(text)
         elif name == "retries":
-            if not (text.isascii() and text.isdecimal() and int(text) > 0):
+            if not _is_positive(text):
                 raise ValueError(f"--retries={text}: expected a number of 1 or more")
             found["Retries"] = int(text)
         else:
@@ -244,7 +249,10 @@ def _duration(text: str) -> int:
         return 0
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is no duration such as 30s")
-    total = round(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+    nanoseconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if nanoseconds >= _MAX_DURATION:
+        raise ValueError(f"{text[:40]!r} is longer than 292 years")
+    total = round(nanoseconds)
     if 0 < total < _UNITS["ms"]:
         raise ValueError(f"{text!r} is less than 1ms")
     return total

@@ -250,7 +250,7 @@ def verify_signatures(manifest: Schema1) -> list[str]:
 
 
 def _verify(signature: Signature, payload: bytes) -> str:
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
     key = _public_key(signature)
@@ -263,7 +263,7 @@ def _verify(signature: Signature, payload: bytes) -> str:
     signed = signature.protected.encode() + b"." + encoded  # RFC 7515, 5.1
     try:
         _check(key, signature.value, signed, bits)
-    except InvalidSignature:
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):  # a key that fits no hash
         raise _bad_signature("does not match") from None
     return key_id(key)
 
@@ -289,6 +289,7 @@ def _check(
 
 def _public_key(signature: Signature) -> EllipticCurvePublicKey | RSAPublicKey:
     """Return the key that a signature brings along, as a JWK or in its certificate."""
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     fields = Fields(signature.key, "signatures[].header.jwk")
@@ -302,12 +303,11 @@ def _public_key(signature: Signature) -> EllipticCurvePublicKey | RSAPublicKey:
             return ec.EllipticCurvePublicNumbers(*point, getattr(ec, curve)()).public_key()
         if signature.key.get("kty") == "RSA":
             n, e = (int.from_bytes(_base64(fields, part), "big") for part in ("n", "e"))
-            if not _MIN_RSA_BITS <= n.bit_length() <= _MAX_RSA_BITS or e.bit_length() > 64:  # noqa: PLR2004
-                raise ValueError("the key's size is out of range")  # noqa: TRY301
+            _check_rsa_size(n, e)
             return rsa.RSAPublicNumbers(e, n).public_key()
         if signature.chain:
             return _certified_key(signature.chain[0])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise _bad_signature(f"has no usable key ({error})") from None
     raise _bad_signature("brings no key along")
 
@@ -316,11 +316,23 @@ def _certified_key(encoded: str) -> EllipticCurvePublicKey | RSAPublicKey:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    certificate = x509.load_der_x509_certificate(base64.b64decode(encoded, validate=True))
+    try:
+        certificate = x509.load_der_x509_certificate(base64.b64decode(encoded, validate=True))
+    except x509.InvalidVersion as error:  # which is no ValueError
+        raise ValueError(str(error)) from None
     key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+    if isinstance(key, rsa.RSAPublicKey):
+        numbers = key.public_numbers()
+        _check_rsa_size(numbers.n, numbers.e)
+    elif not isinstance(key, ec.EllipticCurvePublicKey):
         raise ValueError("the certificate's key is of another kind")  # noqa: TRY004
     return key
+
+
+def _check_rsa_size(n: int, e: int) -> None:
+    """Raise `ValueError` for a key that takes too long to use."""
+    if not _MIN_RSA_BITS <= n.bit_length() <= _MAX_RSA_BITS or e.bit_length() > 64:  # noqa: PLR2004
+        raise ValueError("the key's size is out of range")
 
 
 def key_id(key: EllipticCurvePublicKey | RSAPublicKey) -> str:

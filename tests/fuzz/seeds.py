@@ -1,0 +1,215 @@
+"""Valid inputs of each target, which mutations begin with."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING
+
+import targets
+
+from dray.testing import build_image, build_schema1, compress, tar_layer
+from dray.testing.archives import docker_files, flat_files, layout_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_IMAGE = build_image([tar_layer({"a": b"1"})], labels={"a": "b"}, env=["A=b"])
+_DIGEST = "sha256:" + "0" * 64
+
+
+def _tar(files: Mapping[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(head).encode("latin-1") + body
+
+
+def _chunked(body: bytes, *headers: str) -> bytes:
+    head = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *headers, "", ""]
+    return "\r\n".join(head).encode() + b"%x\r\n%b\r\n0\r\nX: y\r\n\r\n" % (len(body), body)
+
+
+_MANIFEST = "Content-Type: application/vnd.oci.image.manifest.v1+json"
+_OK = _answer(b"{}", "Docker-Distribution-Api-Version: registry/2.0")
+_REFUSED = _answer(
+    b'{"errors": [{"code": "UNAUTHORIZED", "message": "no", "detail": {"a": 1}}]}',
+    'WWW-Authenticate: Bearer realm="http://HOST/token",service="s",scope="repository:app:pull"',
+    "Retry-After: 0",
+    status="401 Unauthorized",
+)
+_TOKEN = _answer(b'{"token": "abc", "expires_in": 300, "issued_at": "2024-01-02T03:04:05Z"}')
+_MOVED = _answer(b"", "Location: http://HOST/v2/other", status="307 Temporary Redirect")
+_TAGS = _answer(
+    b'{"name": "app", "tags": ["1.0", "latest"]}',
+    'Link: </v2/app/tags/list?last=latest&n=2>; rel="next"',
+    "Content-Type: application/json",
+)
+_REFERRERS = _answer(
+    json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [
+                {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": _DIGEST,
+                    "size": 2,
+                    "artifactType": "application/spdx+json",
+                }
+            ],
+        }
+    ).encode(),
+    "Content-Type: application/vnd.oci.image.index.v1+json",
+    "OCI-Filters-Applied: artifactType",
+)
+_DOCUMENT = _answer(targets.SMALL_MANIFEST, _MANIFEST)
+_CONFIG = _answer(targets.SMALL_CONFIG)
+_LIMITED = _answer(b"", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT", status="429 Too Many")
+_PAGE = _answer(b"<html><title>x &amp; y</title>", "Content-Type: text/html", status="404 No")
+
+
+_REGISTRIES = b"""unqualified-search-registries = ["a.example"]
+short-name-mode = "enforcing"
+[[registry]]
+prefix = "*.example"
+location = "b.example:5/x"
+insecure = true
+blocked = false
+[[registry.mirror]]
+location = "m.example"
+pull-from-mirror = "digest-only"
+[aliases]
+"app" = "fuzz.example/app"
+"""
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+
+
+def _script(*answers: bytes) -> bytes:
+    return targets.BREAK.join(answers)
+
+
+_SERVED = [
+    _script(_DOCUMENT, _CONFIG, _TAGS, _answer(b'{"tags": []}')),
+    _script(_REFUSED, _TOKEN, _DOCUMENT, _CONFIG),
+    _script(_chunked(targets.SMALL_MANIFEST, _MANIFEST), _chunked(targets.SMALL_CONFIG)),
+    _script(_MOVED, _DOCUMENT, _MOVED, _CONFIG),
+    _script(_LIMITED),
+    _script(_PAGE),
+    _script(b"HTTP/1.1 100 Continue\r\n\r\n" + _DOCUMENT, _CONFIG),
+    _script(_TAGS, _answer(b'{"name": "app", "tags": ["x"]}')),
+    _script(_REFERRERS, _PAGE),
+    _script(_answer(b"x", "Content-Range: bytes 0-0/1", status="206 Partial Content")),
+    _script(_OK),
+]
+
+
+@functools.cache
+def _indexed() -> bytes:
+    descriptor = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 2}
+    platform = {"os": "linux", "architecture": "arm", "variant": "v7", "os.features": ["a"]}
+    entry = descriptor | {"digest": _DIGEST, "platform": platform, "annotations": {"a": "b"}}
+    return json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+
+
+def _documents() -> list[bytes]:
+    old = build_schema1([tar_layer({"a": b"1"}), tar_layer({"b": b"2"})])
+    return [_IMAGE.manifest.data, targets.SMALL_MANIFEST, _indexed(), old.manifest.data]
+
+
+def _archives() -> list[bytes]:
+    layout = _tar(layout_files({"fuzz/app:1": _IMAGE}))
+    docker = _tar(docker_files(_IMAGE, [tar_layer({"a": b"1"})], ["fuzz/app:1"]))
+    packed = [compress(docker, how) for how in ("gzip", "zstd")]
+    legacy = {
+        "repositories": b'{"fuzz/old": {"1": "%b"}}' % (b"a" * 64),
+        f"{'a' * 64}/json": b'{"id": "%b", "config": {}}' % (b"a" * 64),
+        f"{'a' * 64}/VERSION": b"1.0",
+        f"{'a' * 64}/layer.tar": tar_layer({"a": b"1"}),
+    }
+    return [layout, docker, *packed, _tar(legacy), _tar(flat_files(_IMAGE), tarfile.GNU_FORMAT)]
+
+
+def _trees() -> list[bytes]:
+    long = {"a" * 200: b"1", "ü" * 80 + "/b": b"2"}
+    trees = [_tar(long, form) for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)]
+    layer = tar_layer({"a": b"1", "b/": b""})
+    return [*trees, layer, *(compress(layer, how) for how in ("gzip", "zstd"))]
+
+
+def seeds(target: str) -> Sequence[bytes]:
+    """Return the valid inputs of a target."""
+    pair = base64.b64encode(b"u:p").decode()
+    parts = {
+        "references": [b"alpine", b"127.0.0.1:5000/a/b_c:t.1@" + _DIGEST.encode(), b"[::1]:5/a"],
+        "addresses": [b"docker://a/b:c", b"oci:dir:name", b"docker-archive:a.tar:@1", b"store:x"],
+        "platforms": [b"linux/arm/v7,windows(10.0.17763)/amd64", b"linux(+a+b)/arm64", b"x"],
+        "digests": [_DIGEST.encode(), b"sha512:" + b"a" * 128],
+        "versions": [b">=1.2 <2 || ~1.4", b"semver:1.x", b"1.2 - 1.4.3-rc.1+b", b"^0.1.2"],
+        "manifests": _documents(),
+        "signatures": [base64.b64encode(b"0\x82" + b"a" * 60)],
+        "configs": [targets.SMALL_CONFIG, _IMAGE.config.data],
+        "changes": [
+            b'ENV A="b c" D=$A\nCMD ["a"]\nLABEL a=b',
+            b"EXPOSE 1-3/tcp\nUSER 1:2",
+            b"HEALTHCHECK --interval=5s --retries=3 CMD x\nVOLUME /a /b\nWORKDIR ${A:-x}",
+        ],
+        "challenges": [b'Bearer realm="https://x/t",service="s\\"x",scope="a b", Basic realm=x'],
+        "tokens": [b'{"token": "abc", "expires_in": 300}', b'{"access_token": "a.b.c"}'],
+        "links": [b'</v2/a/tags/list?last=b&n=1>; rel="next"; title="a\\"b", <x>; rel=prev'],
+        "templates": [
+            b'{{range $i, $e := .Config.Env}}{{if eq $e "A=b"}}{{$i}}{{end}}{{else}}x{{end}}',
+            b'{{/* c */}}{{$e := "x"}}{{$e | printf "%-10q|%5d" 7}}',
+            b'{{with .Config}}{{json .Labels}}{{index .Labels "a"}}{{join .Cmd ","}}{{end}}',
+            b'{{- printf "%08.3s%x" .Author 255 -}}{{len .History}}{{.Created}}{{upper `a`}}',
+        ],
+        "auth_files": [
+            json.dumps({"auths": {"fuzz.example": {"auth": pair}, "https://x/v1/": {}}}).encode(),
+            b'{"auths": {"fuzz.example/app": {"username": "u", "password": "p"}}}',
+            b'{"auths": {"x": {"identitytoken": "t"}}, "credsStore": ""}',
+            b'{"credHelpers": {"fuzz.example": "b"}}',
+        ],
+        "registries_confs": [
+            _REGISTRIES,
+            b'[registries.search]\nregistries = ["a"]\n[registries.insecure]\nregistries = []\n',
+        ],
+        "hosts_tomls": [
+            b'[host."fuzz.example"]\nprivate_realm = true\nschema1 = "deny"\n["x:5"]\nlegacy = 1\n'
+        ],
+        "certificates": [
+            _script(b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
+        ],
+        "helpers": [b'{"ServerURL": "x", "Username": "u", "Secret": "p"}', b"not found"],
+        "variables": [
+            b"DRAY_PLATFORM=linux/arm64\nDRAY_TIMEOUT=5\nDRAY_JOBS=3\nDRAY_SPLIT=2",
+            b"DRAY_LIMIT_RATE=1.5MiB\nDRAY_INSECURE=true\nDRAY_SCHEMA1=deny\nDRAY_RETRIES=1",
+            b"HTTPS_PROXY=http://u:p@x.example:8080\nNO_PROXY=a,.b,10.0.0.0/8,[::1]:5",
+            b"REGISTRY_AUTH_FILE=/x\nSSL_CERT_FILE=/etc\nCONTAINERS_REGISTRIES_CONF=/x",
+        ],
+        "names_copies": [
+            json.dumps(
+                {"version": 1, "names": [["docker.io/library/a:1", _DIGEST, _DIGEST, 1]]}
+            ).encode()
+        ],
+        "archives": _archives,
+        "imports": _trees,
+        "layouts": [
+            _script(
+                _indexed().replace(_DIGEST.encode(), b"sha256:MANIFEST"),
+                targets.SMALL_MANIFEST,
+                targets.SMALL_CONFIG,
+            )
+        ],
+    }.get(target, _SERVED)
+    return parts if isinstance(parts, list) else parts()

@@ -1,0 +1,463 @@
+"""What is fuzzed: parsers by themselves, and commands over files, variables and servers.
+
+A target takes bytes. It may raise `DrayError`; the command may end with a code of its table.
+Anything else is a finding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dray.cli import messages, outcome, printable
+from dray.cli.inspected import Form
+from dray.cli.main import _run as run_command
+from dray.errors import DrayError
+from dray.model import schema1, semver
+from dray.model.address import Address, Where
+from dray.model.changes import changed
+from dray.model.config import parse_config
+from dray.model.digest import Digest
+from dray.model.inspection import inspection
+from dray.model.manifest import Manifest, parse
+from dray.model.platform import Platform
+from dray.model.reference import Reference
+from dray.registry import auth, links
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_BEGINNINGS = ("  ", "Warning: ", "dray: ", "lost: ", "no names are back: ", "Retrying in ")
+CODES = {0, 1, 2, 3, 4, 5, 6}
+_PLATFORM = Platform("linux", "amd64", "")
+BREAK = b"\n=====\n"  # between the answers of a server, and between the parts of an input
+VARIABLES = (
+    *("DRAY_PLATFORM", "DRAY_TIMEOUT", "DRAY_JOBS", "DRAY_RETRIES", "DRAY_SPLIT"),
+    *("DRAY_LIMIT_RATE", "DRAY_INSECURE", "DRAY_SCHEMA1", "DOCKER_DEFAULT_PLATFORM"),
+    *("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "SOURCE_DATE_EPOCH"),
+)
+
+
+class Finding(Exception):
+    """A command that ended in another way than a command may."""
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+# Parsers
+
+
+def references(data: bytes) -> None:
+    """Read a reference and what stands for one on a command line."""
+    Reference.parse(_text(data))
+
+
+def addresses(data: bytes) -> None:
+    """Read an address."""
+    str(Address.parse(_text(data), Where.ANY))
+
+
+def platforms(data: bytes) -> None:
+    """Read platforms."""
+    str(Platform.parse_list(_text(data), _PLATFORM))
+
+
+def digests(data: bytes) -> None:
+    """Read a digest."""
+    Digest.parse(_text(data))
+
+
+def versions(data: bytes) -> None:
+    """Read a filter of tags, and versions."""
+    semver.Version.parse(_text(data))
+    semver.Range(_text(data))
+
+
+def manifests(data: bytes) -> None:
+    """Read a manifest, index or schema1 document."""
+    document = parse(data, "")
+    if isinstance(document, schema1.Schema1):
+        schema1.verify_signatures(document)
+
+
+def signatures(data: bytes) -> None:
+    """Verify signatures of a schema1 document, as they are."""
+    found = schema1.Signature("ES256", {}, (_text(data),), b"1" * 64, b"signed")
+    schema1.verify_signatures(_Signed(found))  # type: ignore[arg-type]
+
+
+class _Signed:
+    def __init__(self, signature: schema1.Signature) -> None:
+        self.signatures = (signature,)
+
+
+def configs(data: bytes) -> None:
+    """Read a config."""
+    str(parse_config(data).created)
+
+
+def changes(data: bytes) -> None:
+    """Apply changes to a config."""
+    changed({"config": {"Env": ["A=b"]}}, _text(data).split("\n"))
+
+
+def challenges(data: bytes) -> None:
+    """Read WWW-Authenticate headers, and ask for a token by them."""
+    header = data.decode("latin-1")
+    auth.describe([header])
+    for challenge in auth.parse_challenges([header]):
+        auth.token_request(challenge, ["repository:app:pull"], None)
+
+
+def tokens(data: bytes) -> None:
+    """Read the answer of a token server."""
+    auth.refuses_grant(data)
+    auth.parse_token(data, "fuzz.example")
+
+
+def link_headers(data: bytes) -> None:
+    """Read Link headers."""
+    with contextlib.suppress(ValueError):  # which `registry.pages` translates
+        links.next_target([data.decode("latin-1")], "https://x.example/v2/a/tags/list", "/v2/a/l")
+
+
+def templates(data: bytes) -> None:
+    """Fill in a Go template."""
+    Form(_text(data)).config(_inspected())
+
+
+def _inspected() -> Any:
+    manifest = parse(SMALL_MANIFEST, "")
+    assert isinstance(manifest, Manifest)
+    return inspection("fuzz.example/app", Digest.of(SMALL_MANIFEST), manifest, SMALL_CONFIG, ("t",))
+
+
+# Commands over files
+
+
+class Home:
+    """A directory with all that the command reads, made once for each process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="fuzz-", dir=_memory()))
+        self.variables = {
+            "HOME": str(self.path),
+            "XDG_CONFIG_HOME": str(self.path / "config"),
+            "XDG_DATA_HOME": str(self.path / "data"),
+            "XDG_CACHE_HOME": str(self.path / "cache"),
+            "XDG_RUNTIME_DIR": str(self.path / "run"),
+            "DRAY_STORE": str(self.path / "store"),
+            "DRAY_RETRIES": "1",
+            "DRAY_TIMEOUT": "2",
+        }
+        for name in ("config/containers", "data", "cache", "run", "programs"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+
+    def put(self, name: str, data: bytes) -> Path:
+        """Write a file below the directory."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def close(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - no disk to wait for
+
+
+_homes: list[Home] = []
+
+
+def home() -> Home:
+    """Return this process's directory."""
+    if not _homes:
+        _homes.append(Home())
+    return _homes[0]
+
+
+def close() -> None:
+    """Remove what the targets have made."""
+    while _homes:
+        _homes.pop().close()
+
+
+@contextlib.contextmanager
+def _environment(**more: str) -> Iterator[None]:
+    before = dict(os.environ)
+    kept = {name: before[name] for name in ("PATH", "LANG", "LC_ALL") if name in before}
+    os.environ.clear()
+    os.environ.update(kept | home().variables | more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def command(*arguments: str, **variables: str) -> str:
+    """Run a command in this process as `dray.cli.main.main` does; return what it printed.
+
+    Raises `Finding` for an unknown code, and for an error of several lines or with a control
+    character in it.
+    """
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", printable.ERRORS, write_through=True)
+        for _ in range(2)
+    )
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        _environment(**variables),
+    ):
+        messages.begin(arguments)
+        try:
+            result = run_command(list(arguments))
+            code = result if isinstance(result, int) else 0
+        except click.ClickException as error:
+            code = outcome.misused(error, arguments)
+        except DrayError as error:
+            code = outcome.failed(error, debug=False)
+    said = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    if code not in CODES:
+        raise Finding(f"exit code {code}")
+    odd = [line for line in said.splitlines() if not line.startswith(_BEGINNINGS)]
+    if odd or printable.printable_lines(said) != said:
+        raise Finding(f"stderr: {said[:500]!r}")
+    return out.buffer.getvalue().decode(errors="replace")  # type: ignore[attr-defined,no-any-return]
+
+
+def auth_files(data: bytes) -> None:
+    """Read auth.json, and change it."""
+    path = str(home().put("auth.json", data))
+    command("why", "--offline", "fuzz.example/app", REGISTRY_AUTH_FILE=path)
+    command("logout", "--authfile", path, "fuzz.example")
+    command("logout", "--authfile", path, "--all")
+
+
+def registries_confs(data: bytes) -> None:
+    """Read registries.conf."""
+    path = str(home().put("registries.conf", data))
+    for name in ("app", "fuzz.example/app"):
+        command("why", "--offline", name, CONTAINERS_REGISTRIES_CONF=path)
+
+
+def hosts_tomls(data: bytes) -> None:
+    """Read hosts.toml."""
+    path = home().put("config/dray/hosts.toml", data)
+    try:
+        command("why", "--offline", "fuzz.example/app")
+    finally:
+        path.unlink()
+
+
+def certificates(data: bytes) -> None:
+    """Read authorities, certificates and keys of certs.d."""
+    directory = home().path / "config/containers/certs.d/127.0.0.1:1"
+    for number, part in enumerate(data.split(BREAK)[:3]):
+        home().put(f"{directory}/{('ca.crt', 'a.cert', 'a.key')[number]}", part)
+    try:
+        command("why", "127.0.0.1:1/app")
+    finally:
+        shutil.rmtree(directory)
+
+
+def helpers(data: bytes) -> None:
+    """Read the answer of a credential helper."""
+    answer = home().put("answer", data)
+    program = home().put(
+        "programs/docker-credential-fuzz", b"#!/bin/sh\ncat '%b'\n" % bytes(answer)
+    )
+    program.chmod(0o755)
+    path = str(home().put("helped.json", b'{"credHelpers": {"fuzz.example": "fuzz"}}'))
+    search = f"{program.parent}:{os.environ['PATH']}"
+    command("why", "--offline", "fuzz.example/app", REGISTRY_AUTH_FILE=path, PATH=search)
+
+
+def variables(data: bytes) -> None:
+    """Read the environment: `NAME=VALUE`, one a line."""
+    given: dict[str, str] = {}
+    for line in _text(data.replace(b"\0", b"")).split("\n"):
+        name, _, value = line.partition("=")
+        if name in VARIABLES:
+            given[name] = value
+    command("images", **given)
+    command("why", "--offline", "fuzz.example/app", **given)
+
+
+def names_copies(data: bytes) -> None:
+    """Rebuild a store by its copy of the names."""
+    store = home().path / "rebuilt"
+    shutil.rmtree(store, ignore_errors=True)
+    blobs = store / "blobs/sha256"
+    blobs.mkdir(parents=True)
+    for blob in (SMALL_MANIFEST, SMALL_CONFIG):
+        (blobs / hashlib.sha256(blob).hexdigest()).write_bytes(blob)
+    (store / "names.json").write_bytes(data)
+    command("--store", str(store), "fsck", "--rebuild")
+    command("--store", str(store), "images")
+
+
+def archives(data: bytes) -> None:
+    """Load an archive, and look into it in each of the ways."""
+    path = home().put("archive", data)
+    shutil.rmtree(home().path / "store", ignore_errors=True)
+    command("load", "-q", "-i", str(path))
+    command("inspect", f"oci-archive:{path}")
+    command("inspect", f"docker-archive:{path}")
+    command("validate", f"oci-archive:{path}")
+
+
+def imports(data: bytes) -> None:
+    """Make an image of a tar."""
+    shutil.rmtree(home().path / "store", ignore_errors=True)
+    command("import", "-q", str(home().put("tree.tar", data)), "fuzz/tree:1")
+
+
+def layouts(data: bytes) -> None:
+    """Read a layout and a flat directory whose documents are the input's parts."""
+    index, manifest, config, *_ = [*data.split(BREAK), b"", b"", b""]
+    directory = home().path / "layout"
+    shutil.rmtree(directory, ignore_errors=True)
+    replaced = index
+    for name, part in ((b"CONFIG", config), (b"MANIFEST", manifest)):
+        digest = hashlib.sha256(part).hexdigest().encode()
+        manifest = manifest.replace(name, digest)
+        if name == b"MANIFEST":
+            digest = hashlib.sha256(manifest).hexdigest().encode()
+        replaced = replaced.replace(name, digest)
+    for part in (manifest, config):
+        home().put(f"layout/blobs/sha256/{hashlib.sha256(part).hexdigest()}", part)
+    home().put("layout/oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+    home().put("layout/index.json", replaced)
+    home().put("layout/version", b"Directory Transport Version: 1.1\n")
+    home().put("layout/manifest.json", manifest)
+    home().put(f"layout/{hashlib.sha256(config).hexdigest()}", config)
+    for address in (f"oci:{directory}", f"dir:{directory}"):
+        command("inspect", address)
+        command("inspect", "--config", address)
+        command("history", "--no-trunc", address)
+        command("validate", address)
+        command("referrers", address)
+        command("inspect", "--all-platforms", address)
+
+
+# Commands over a server
+
+
+class Server:
+    """Answers each request by the next of the input's parts, whatever is asked for."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._answers: list[bytes] = []
+        threading.Thread(target=self._serve, name="fuzz-server", daemon=True).start()
+
+    def script(self, data: bytes) -> None:
+        """Take the answers; the last one is given again and again."""
+        self._answers = data.replace(b"HOST", self.host.encode()).split(BREAK)
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = connection.recv(65536)
+                if not data:
+                    return
+                head += data
+                if head.startswith(b"\x16"):  # it speaks TLS
+                    return
+            answers = self._answers
+            connection.sendall(answers.pop(0) if len(answers) > 1 else answers[0])
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+
+
+_servers: list[Server] = []
+
+
+def _against_server(*arguments: str) -> Callable[[bytes], None]:
+    def target(data: bytes) -> None:
+        if not _servers:
+            _servers.append(Server())
+        server = _servers[0]
+        server.script(data)
+        shutil.rmtree(home().path / "store", ignore_errors=True)
+        command(*(argument.replace("HOST", server.host) for argument in arguments))
+
+    target.__doc__ = f"Run `{' '.join(arguments)}` against a server."
+    return target
+
+
+SMALL_CONFIG = (
+    b'{"created": "2024-01-02T03:04:05Z", "architecture": "amd64", "os": "linux",'
+    b' "config": {"Env": ["A=b"], "Labels": {"a": "b"}, "Cmd": ["sh"]},'
+    b' "rootfs": {"type": "layers", "diff_ids": []}, "history": [{"created_by": "x",'
+    b' "empty_layer": true}]}'
+)
+SMALL_MANIFEST = (
+    b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",'
+    b' "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "sha256:%b",'
+    b' "size": %d}, "layers": []}'
+    % (hashlib.sha256(SMALL_CONFIG).hexdigest().encode(), len(SMALL_CONFIG))
+)
+
+# Thousands a second, and then some ten to a hundred a second.
+PARSERS: dict[str, Callable[[bytes], None]] = {
+    "references": references,
+    "addresses": addresses,
+    "platforms": platforms,
+    "digests": digests,
+    "versions": versions,
+    "manifests": manifests,
+    "signatures": signatures,
+    "configs": configs,
+    "changes": changes,
+    "challenges": challenges,
+    "tokens": tokens,
+    "links": link_headers,
+    "templates": templates,
+}
+COMMANDS: dict[str, Callable[[bytes], None]] = {
+    "auth_files": auth_files,
+    "registries_confs": registries_confs,
+    "hosts_tomls": hosts_tomls,
+    "certificates": certificates,
+    "helpers": helpers,
+    "variables": variables,
+    "names_copies": names_copies,
+    "archives": archives,
+    "imports": imports,
+    "layouts": layouts,
+    "pull": _against_server("pull", "-q", "HOST/app:t"),
+    "inspect": _against_server("inspect", "HOST/app:t"),
+    "tags": _against_server("tags", "HOST/app"),
+    "referrers": _against_server("referrers", f"HOST/app@sha256:{'0' * 64}"),
+    "blob": _against_server("blob", f"HOST/app@sha256:{hashlib.sha256(b'x').hexdigest()}"),
+    "why": _against_server("why", "--creds", "u:p", "HOST/app"),
+}
+TARGETS = PARSERS | COMMANDS
