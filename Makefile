@@ -3,7 +3,7 @@ PYTHON ?= # python3, or what .venv was made with
 BIN = .venv/bin
 export PYTHON
 
-.PHONY: demo test lint check test-all bench faults attack long clean
+.PHONY: demo test lint check test-all bench faults attack fuzz long clean
 
 demo:
 	@scripts/setup demo
@@ -46,6 +46,11 @@ faults:
 attack:
 	@scripts/setup peers
 	$(BIN)/pytest -n auto --maxprocesses 8 tests/attack $(ARGS)
+
+# make fuzz ARGS="--seconds 600 --target archives"
+fuzz:
+	@scripts/setup
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 long:
 	@scripts/setup peers

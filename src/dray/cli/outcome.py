@@ -13,7 +13,7 @@ import click
 
 from dray import errors
 from dray.cli import messages
-from dray.cli.printable import printable
+from dray.cli.printable import OutputFailed, printable
 from dray.cli.render import described
 
 if TYPE_CHECKING:
@@ -70,13 +70,19 @@ def failed(error: errors.DrayError, *, debug: bool, reference: str = "") -> int:
 
 
 def broken(error: Exception, *, debug: bool) -> int:
-    """Say that the result cannot be written, or that there is a defect."""
+    """Say that the result or another file cannot be used, or that there is a defect."""
     if debug:
         messages.tell_traceback(error)
-    if isinstance(error, OSError):
+    hints: list[str] = []
+    if isinstance(error, OutputFailed):
         closed = error.errno == errno.EBADF  # what `entry` puts in place of a closed stdout
         reason = "standard output is closed" if closed else error.strerror or error
-        message, hints = f"cannot write the result: {reason}", []
+        message = f"cannot write the result: {reason}"
+    elif isinstance(error, OSError):
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        message = f"{place}{error.strerror or type(error).__name__}"
+    elif isinstance(error, MemoryError):
+        message = "there is not enough memory"
     else:
         message = f"internal error: {type(error).__name__}: {error}"
         hints = ["please report it with what --debug prints"]

@@ -45,6 +45,34 @@ def printable_lines(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines)
 
 
+class OutputFailed(OSError):
+    """Standard output cannot be written."""
+
+
+class Output(io.FileIO):
+    """Standard output, whose failures differ from those of other files."""
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes; raises `OutputFailed`."""
+        try:
+            return super().write(data) or 0
+        except (BrokenPipeError, BlockingIOError):
+            raise
+        except OSError as error:
+            raise OutputFailed(*error.args) from error
+
+
+class _Messages(io.FileIO):
+    """Standard error. A message that cannot be written is lost, and changes no outcome."""
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes if that is possible."""
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
 class Screen(io.RawIOBase):
     """The bytes that the command writes to a terminal: text without control characters.
 
@@ -54,16 +82,13 @@ class Screen(io.RawIOBase):
     def __init__(self, terminal: TextIO) -> None:
         super().__init__()
         self.terminal = terminal
-        self._below: BinaryIO = terminal.buffer
-        self._encoding = terminal.encoding
-        self._decoder = codecs.getincrementaldecoder(self._encoding)(errors="replace")
+        self._decoder = codecs.getincrementaldecoder(terminal.encoding)(errors="replace")
 
     def write(self, data: Any, /) -> int:
         """Write text; a character may come in several pieces."""
         raw = bytes(data)
-        text = printable_lines(self._decoder.decode(raw))
-        self._below.write(text.encode(self._encoding, errors="replace"))
-        self._below.flush()
+        self.terminal.write(printable_lines(self._decoder.decode(raw)))
+        self.terminal.flush()
         return len(raw)
 
     def writable(self) -> bool:
@@ -76,17 +101,18 @@ class Screen(io.RawIOBase):
 
     def fileno(self) -> int:
         """Return the terminal's descriptor."""
-        return self._below.fileno()
+        return self.terminal.fileno()
 
 
 def install() -> None:
-    """Put a `Screen` before each standard stream that is a terminal.
+    """Put the command's own streams in place of the standard ones.
 
-    Other streams get what is written as it is. No stream fails for text that it cannot encode.
+    What goes to a terminal passes a `Screen`. Other streams get what is written as it is. No
+    stream fails for text that it cannot encode.
     """
     codecs.register_error(ERRORS, _encode_rest)
-    sys.stdout = _guarded(sys.stdout)
-    sys.stderr = _guarded(sys.stderr)
+    sys.stdout = _guarded(sys.stdout, Output)
+    sys.stderr = _guarded(sys.stderr, _Messages)
 
 
 def drawing(stream: TextIO) -> TextIO:
@@ -98,17 +124,24 @@ def drawing(stream: TextIO) -> TextIO:
     return below.terminal if isinstance(below, Screen) else stream
 
 
-def _guarded(stream: TextIO) -> TextIO:
+def _guarded(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    if not stream.isatty():
-        if stream.errors == "strict":
-            stream.reconfigure(errors=ERRORS)
-        return stream
-    screen: BinaryIO = Screen(stream)  # type: ignore[assignment] # typed as less than it is
-    return io.TextIOWrapper(
-        screen, encoding=stream.encoding, errors=ERRORS, line_buffering=True, write_through=True
+    raw = kind(stream.fileno(), "wb", closefd=False)
+    is_raw = isinstance(stream.buffer, io.RawIOBase)  # as PYTHONUNBUFFERED has it
+    is_screen = raw.isatty()
+    below: Any = raw if is_raw else io.BufferedWriter(raw)
+    found: TextIO = io.TextIOWrapper(
+        below,
+        encoding=stream.encoding,
+        errors=ERRORS,
+        line_buffering=stream.line_buffering,
+        write_through=is_screen or is_raw or stream.write_through,
     )
+    if not is_screen:
+        return found
+    screen: BinaryIO = Screen(found)  # type: ignore[assignment] # typed as less than it is
+    return io.TextIOWrapper(screen, found.encoding, errors=ERRORS, write_through=True)
 
 
 def _encode_rest(error: UnicodeError) -> tuple[str | bytes, int]:

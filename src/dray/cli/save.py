@@ -13,6 +13,7 @@ from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
 from dray.cli.paths import Place
+from dray.cli.printable import Output
 from dray.content.output import sync_file
 
 if TYPE_CHECKING:
@@ -112,4 +113,4 @@ def _opened(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
     """Return a path as it is, and for ``-`` standard output without a buffer in between."""
     if output != "-":
         return contextlib.nullcontext(output)
-    return cast("BinaryIO", open(sys.stdout.fileno(), "wb", buffering=0, closefd=False))
+    return cast("BinaryIO", Output(sys.stdout.fileno(), "wb", closefd=False))

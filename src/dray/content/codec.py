@@ -95,6 +95,7 @@ def _open(replay: Replay, compression: str | None, reservation: Reservation) -> 
             return cast("Raw", stream), (
                 EOFError,
                 OSError,
+                OverflowError,  # a name in the header that is longer than the library's buffer
                 cast("type[Exception]", isal_zlib.error),
             )
         case "zstd":

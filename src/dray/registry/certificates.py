@@ -52,8 +52,8 @@ def find_certificates(roots: Sequence[Path], host: str) -> HostCertificates:
         directory = root / host
         try:
             names = sorted(path.name for path in directory.iterdir())
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            continue
+        except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
+            continue  # `ValueError`: a path has no NUL in it
         except OSError as error:
             raise DrayError(f"{directory}: {error.strerror}") from error
         authorities = tuple(directory / name for name in names if name.endswith(".crt"))

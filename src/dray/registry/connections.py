@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import queue
+import re
 import socket
 import sys
 import threading
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from dray.registry.pace import Timeouts
     from dray.registry.proxies import Proxy
 
-_LABEL = 63  # characters at most (RFC 1035, 2.3.4)
+_NAME, _LABEL = 254, 63  # characters at most (RFC 1035, 2.3.4), a dot at the end included
+_HOST = re.compile(r"[A-Za-z0-9._:%-]*")  # names, addresses, and zones of addresses
 _WIDE = 1 << 19  # bytes that come without waiting for a reader, and are lost with who is killed
 
 
@@ -260,6 +262,8 @@ def ascii_name(host: str) -> str:
         name = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError as error:
         raise http.client.InvalidURL(str(error)) from error
+    if not _HOST.fullmatch(name) or len(name) > _NAME:
+        raise http.client.InvalidURL("it is too long, or has characters that no name has")
     labels = name.removesuffix(".").split(".")
     if not all(0 < len(label) <= _LABEL for label in labels):
         raise http.client.InvalidURL("a part of the name is empty or too long")

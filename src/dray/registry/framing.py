@@ -18,6 +18,7 @@ MAX_LINES = 64 * 1024  # bytes of chunk extensions and trailers that no content 
 _LINES_PER_BYTE = 4
 _BEFORE = {*range(100, 200)} - {101}  # of answers that another follows (RFC 9110, 15.2)
 _BODILESS = {204, 304}  # of answers without a body, whatever their headers say (RFC 9112, 6.3)
+_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}[ \t]*(?:;|\r?\n)")
 _LENGTH = re.compile("[0-9]{1,18}")
 
 
@@ -53,11 +54,13 @@ class _Chunks:
     def __init__(self, file: Any) -> None:
         self._file = file
         self._left = MAX_LINES
+        self.last = b""
         self.flush = file.flush
         self.close = file.close
 
     def readline(self, limit: int) -> bytes:
         line: bytes = self._file.readline(limit)
+        self.last = line
         self._left -= len(line)
         if self._left < 0:
             raise LimitExceeded(
@@ -126,13 +129,16 @@ class Answer(http.client.HTTPResponse):
         self._source.pace = document_pace(self._timeouts)
 
     def _measure(self) -> None:
-        """Find out how long the body is by lengths that are one (RFC 9110, 8.6)."""
-        values = ",".join(self.headers.get_all("content-length", [])).split(",")
-        if len(values) < 2:  # noqa: PLR2004 - then the library has found it out
+        """Find out how long the body is by lengths that are one (RFC 9110, 8.6).
+
+        The library reads them by `int`, which takes signs, underscores and other digits.
+        """
+        found = self.headers.get_all("content-length")
+        if not found:
             return
-        length, *others = {value.strip() for value in values}
+        length, *others = {value.strip(" \t") for value in ",".join(found).split(",")}
         if others or not _LENGTH.fullmatch(length):
-            raise http.client.HTTPException("it has several lengths")
+            raise http.client.HTTPException("it has no length, or several")
         self.length = int(length)
 
     def _read_head(self, head: _Head) -> None:
@@ -144,6 +150,13 @@ class Answer(http.client.HTTPResponse):
             raise
         if head.last not in {b"\r\n", b"\n"}:
             raise http.client.RemoteDisconnected("the connection ended within the head")
+
+    def _read_next_chunk_size(self) -> int:
+        """Read a chunk's size; raises `ValueError` for others than RFC 9112, 7.1 has."""
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if not _CHUNK_SIZE.match(self.fp.last):
+            raise ValueError("a chunk's size is not hexadecimal")
+        return size
 
     def read1(self, n: int = -1) -> bytes:
         """Return what is there, nothing at the end; raises `IncompleteRead` if it is too early."""

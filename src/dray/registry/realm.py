@@ -7,6 +7,8 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from dray.registry.redirect import is_address
+
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
@@ -15,14 +17,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, 2.1
 
 def address_problem(realm: str) -> str | None:
     """Return why a realm cannot be requested at all; None if it can."""
-    try:
-        parts = urlsplit(realm)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "is not an address"
-    if parts.scheme not in {"http", "https"} or not host or port == 0:
-        return "is not an http or https address"
-    return None
+    return None if is_address(realm) else "is not an http or https address"
 
 
 def leaves_tls(registry: str, realm: str) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from http.client import InvalidURL
 from urllib.parse import urljoin, urlsplit
+
+from dray.registry.connections import ascii_name
 
 MAX_REDIRECTS = 5
 STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -14,11 +17,22 @@ def target(here: str, location: str) -> str | None:
     """Return where a redirect leads, None where that is no http or https address."""
     try:
         there = urljoin(here, location)
-        parts = urlsplit(there)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = is_address(there)
     except ValueError:
         return None
     return there if usable else None
+
+
+def is_address(url: str) -> bool:
+    """Return whether a request can be sent to an address: http or https, and a usable host."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            return False
+        ascii_name(parts.hostname)
+    except (ValueError, InvalidURL):
+        return False
+    return True
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:

@@ -178,7 +178,10 @@ class Repository:
 
     def _read(self, api: V2, descriptor: Descriptor) -> bytes:
         sizes = Sizes(descriptor.size)
-        opened = api.get_blob(descriptor.digest, sizes, 0, self._cancel, small=True)
+        try:
+            opened = api.get_blob(descriptor.digest, sizes, 0, self._cancel, small=True)
+        except RangeRefused:
+            raise _sent_unasked(api.endpoint.name) from None
         return read_verified(opened, descriptor, api.endpoint.name)
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
@@ -194,8 +197,7 @@ class Repository:
                     return place(start, None)
                 except RangeRefused:
                     continue
-            host = self.reference.domain
-            raise NetworkError(f"{host}: it sends parts of blobs unasked", host=host)
+            raise _sent_unasked(self.reference.domain)
 
         return self._attempt(descriptor, cancel, attempt)
 
@@ -360,3 +362,7 @@ class Repository:
             self._told.add(place)
         if not said:
             self._warn(f"{self._apis[place].endpoint.name}: {error}; trying the next endpoint")
+
+
+def _sent_unasked(host: str) -> NetworkError:
+    return NetworkError(f"{host}: it sends parts of blobs unasked", host=host)

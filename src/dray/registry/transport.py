@@ -166,7 +166,7 @@ class Response:
     def drain(self) -> None:
         """End the use of an answer whose body does not matter, and keep the connection."""
         length = self.header("Content-Length")
-        if self.request.method == "HEAD" or (length.isdigit() and int(length[:9]) <= _DRAINED):
+        if self.request.method == "HEAD" or _is_small(length):
             with contextlib.suppress(NetworkError):
                 self.read(_DRAINED)
         self.close()
@@ -290,6 +290,10 @@ class Transport:
     def _room(self) -> int | None:
         """Return the bytes that the system may take in unread; they have crossed the link."""
         return None if self._limit is None else max(_LEAST_ROOM, 2 * self._limit.step)
+
+
+def _is_small(length: str) -> bool:
+    return length.isascii() and length.isdigit() and int(length[:9]) <= _DRAINED
 
 
 def _limit(rate: float) -> RateLimit:

@@ -15,6 +15,7 @@ from dray.model.digest import Digest
 from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR, failure
 from dray.registry.pages import next_page, read_referrers, read_tags
+from dray.registry.redirect import is_address
 from dray.registry.requester import Call
 from dray.registry.transport import VISIBLE, public_url
 from dray.registry.web_page import PageWatch, refuse_page
@@ -215,13 +216,9 @@ def open_url(
     Otherwise as `V2.get_blob`. Raises `Unsupported` for addresses that are not http or https,
     and `RangeRefused`.
     """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    if not is_address(url):
         raise Unsupported(f"{url[:200]!r} is not an address that layers can be fetched from")
+    parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     endpoint = session.hosts.host(host).replace(host=host, schemes=(parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path

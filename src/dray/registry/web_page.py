@@ -29,7 +29,11 @@ def title(body: bytes) -> str:
         return ""
     import html
 
-    return html.unescape(found.group(1).decode(errors="replace"))
+    text = found.group(1).decode(errors="replace")
+    try:
+        return html.unescape(text)
+    except ValueError:  # a character's number of thousands of digits
+        return text
 
 
 def is_markup(body: bytes) -> bool:
