@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import io
 import json
 import tarfile
@@ -17,6 +18,7 @@ from dray.testing.archives import docker_files, flat_files, layout_files
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_CONFIG_DIGEST = hashlib.sha256(targets.SMALL_CONFIG).hexdigest().encode()
 _IMAGE = build_image([tar_layer({"a": b"1"})], labels={"a": "b"}, env=["A=b"])
 _DIGEST = "sha256:" + "0" * 64
 
@@ -31,13 +33,16 @@ def _tar(files: Mapping[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
     return out.getvalue()
 
 
+_LAST = "Connection: close"
+
+
 def _answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", _LAST, *headers, "", ""]
     return "\r\n".join(head).encode("latin-1") + body
 
 
 def _chunked(body: bytes, *headers: str) -> bytes:
-    head = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *headers, "", ""]
+    head = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", _LAST, *headers, "", ""]
     return "\r\n".join(head).encode() + b"%x\r\n%b\r\n0\r\nX: y\r\n\r\n" % (len(body), body)
 
 
@@ -96,22 +101,32 @@ pull-from-mirror = "digest-only"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 
 
-def _script(*answers: bytes) -> bytes:
-    return targets.BREAK.join(answers)
+def _script(**parts: bytes) -> bytes:
+    """Return an input of a server: answers by texts of the requests that they are for."""
+    texts = {"manifest": b"/manifests/", "blob": b"/blobs/", "tags": b"/tags/", "token": b"/token"}
+    texts |= {"referrers": b"/referrers/", "moved": b"/other", "known": b"Authorization: Bearer"}
+    return targets.BREAK.join(
+        texts.get(name, b"GET") + b"\n" + answer for name, answer in parts.items()
+    )
 
 
 _SERVED = [
-    _script(_DOCUMENT, _CONFIG, _TAGS, _answer(b'{"tags": []}')),
-    _script(_REFUSED, _TOKEN, _DOCUMENT, _CONFIG),
-    _script(_chunked(targets.SMALL_MANIFEST, _MANIFEST), _chunked(targets.SMALL_CONFIG)),
-    _script(_MOVED, _DOCUMENT, _MOVED, _CONFIG),
-    _script(_LIMITED),
-    _script(_PAGE),
-    _script(b"HTTP/1.1 100 Continue\r\n\r\n" + _DOCUMENT, _CONFIG),
-    _script(_TAGS, _answer(b'{"name": "app", "tags": ["x"]}')),
-    _script(_REFERRERS, _PAGE),
-    _script(_answer(b"x", "Content-Range: bytes 0-0/1", status="206 Partial Content")),
-    _script(_OK),
+    _script(manifest=_DOCUMENT, blob=_CONFIG, tags=_TAGS, rest=_OK),
+    _script(token=_TOKEN, blob=_CONFIG, known=_DOCUMENT, rest=_REFUSED),
+    _script(
+        manifest=_chunked(targets.SMALL_MANIFEST, _MANIFEST),
+        blob=_chunked(targets.SMALL_CONFIG),
+        tags=_chunked(b'{"tags": ["a"]}'),
+        rest=_OK,
+    ),
+    _script(manifest=_MOVED, moved=_DOCUMENT, blob=_CONFIG, tags=_MOVED, rest=_OK),
+    _script(rest=_LIMITED),
+    _script(rest=_PAGE),
+    _script(manifest=b"HTTP/1.1 100 Continue\r\n\r\n" + _DOCUMENT, blob=_CONFIG, rest=_OK),
+    _script(tags=_answer(b'{"name": "app", "tags": ["x"]}'), manifest=_DOCUMENT, rest=_CONFIG),
+    _script(referrers=_REFERRERS, manifest=_DOCUMENT, rest=_PAGE),
+    _script(blob=_answer(b"x", "Content-Range: bytes 0-0/1", status="206 Partial Content")),
+    _script(blob=_answer(b"x"), rest=_OK),
 ]
 
 
@@ -185,11 +200,9 @@ def seeds(target: str) -> Sequence[bytes]:
             b'[registries.search]\nregistries = ["a"]\n[registries.insecure]\nregistries = []\n',
         ],
         "hosts_tomls": [
-            b'[host."fuzz.example"]\nprivate_realm = true\nschema1 = "deny"\n["x:5"]\nlegacy = 1\n'
+            b'["fuzz.example"]\nprivate-realm = true\nschema1 = "deny"\n["x:5"]\nlegacy = true\n'
         ],
-        "certificates": [
-            _script(b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
-        ],
+        "certificates": [_CERTIFICATE],
         "helpers": [b'{"ServerURL": "x", "Username": "u", "Secret": "p"}', b"not found"],
         "variables": [
             b"DRAY_PLATFORM=linux/arm64\nDRAY_TIMEOUT=5\nDRAY_JOBS=3\nDRAY_SPLIT=2",
@@ -205,10 +218,12 @@ def seeds(target: str) -> Sequence[bytes]:
         "archives": _archives,
         "imports": _trees,
         "layouts": [
-            _script(
-                _indexed().replace(_DIGEST.encode(), b"sha256:MANIFEST"),
-                targets.SMALL_MANIFEST,
-                targets.SMALL_CONFIG,
+            targets.BREAK.join(
+                [
+                    _indexed().replace(_DIGEST.encode(), b"sha256:MANIFEST"),
+                    targets.SMALL_MANIFEST.replace(_CONFIG_DIGEST, b"CONFIG"),
+                    targets.SMALL_CONFIG,
+                ]
             )
         ],
     }.get(target, _SERVED)

@@ -37,8 +37,12 @@ from dray.registry import auth, links
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_BEGINNINGS = ("  ", "Warning: ", "dray: ", "lost: ", "no names are back: ", "Retrying in ")
+_BEGINNINGS = (
+    *("  ", "Warning: ", "dray: ", "lost: ", "Retrying in ", "Logged out of "),
+    "no names are back: ",
+)
 CODES = {0, 1, 2, 3, 4, 5, 6}
+VERBOSE = bool(os.environ.get("FUZZ_VERBOSE"))  # to see what becomes of an input
 _PLATFORM = Platform("linux", "amd64", "")
 BREAK = b"\n=====\n"  # between the answers of a server, and between the parts of an input
 VARIABLES = (
@@ -95,13 +99,14 @@ def manifests(data: bytes) -> None:
 
 def signatures(data: bytes) -> None:
     """Verify signatures of a schema1 document, as they are."""
-    found = schema1.Signature("ES256", {}, (_text(data),), b"1" * 64, b"signed")
+    found = schema1.Signature("ES256", {}, (_text(data),), b"1" * 64, "e30")
     schema1.verify_signatures(_Signed(found))  # type: ignore[arg-type]
 
 
 class _Signed:
     def __init__(self, signature: schema1.Signature) -> None:
         self.signatures = (signature,)
+        self.payload = b"{}"
 
 
 def configs(data: bytes) -> None:
@@ -211,16 +216,18 @@ def _environment(**more: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def command(*arguments: str, **variables: str) -> str:
-    """Run a command in this process as `dray.cli.main.main` does; return what it printed.
+def _file() -> io.TextIOWrapper:
+    raw = tempfile.TemporaryFile(dir=_memory(), buffering=0)  # noqa: SIM115 - `command` closes it
+    return io.TextIOWrapper(raw, "utf-8", printable.ERRORS, write_through=True)
+
+
+def command(*arguments: str, **variables: str) -> bool:
+    """Run a command in this process as `dray.cli.main.main` does; return whether it succeeded.
 
     Raises `Finding` for an unknown code, and for an error of several lines or with a control
     character in it.
     """
-    out, err = (
-        io.TextIOWrapper(io.BytesIO(), "utf-8", printable.ERRORS, write_through=True)
-        for _ in range(2)
-    )
+    out, err = _file(), _file()
     with (
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
@@ -234,51 +241,56 @@ def command(*arguments: str, **variables: str) -> str:
             code = outcome.misused(error, arguments)
         except DrayError as error:
             code = outcome.failed(error, debug=False)
-    said = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    err.seek(0)
+    said = err.read()
+    out.close()
+    err.close()
+    if VERBOSE:
+        print(arguments, code, said)
     if code not in CODES:
         raise Finding(f"exit code {code}")
     odd = [line for line in said.splitlines() if not line.startswith(_BEGINNINGS)]
     if odd or printable.printable_lines(said) != said:
         raise Finding(f"stderr: {said[:500]!r}")
-    return out.buffer.getvalue().decode(errors="replace")  # type: ignore[attr-defined,no-any-return]
+    return code == 0
 
 
-def auth_files(data: bytes) -> None:
+def auth_files(data: bytes) -> bool:
     """Read auth.json, and change it."""
     path = str(home().put("auth.json", data))
     command("why", "--offline", "fuzz.example/app", REGISTRY_AUTH_FILE=path)
     command("logout", "--authfile", path, "fuzz.example")
-    command("logout", "--authfile", path, "--all")
+    return command("logout", "--authfile", path, "--all")
 
 
-def registries_confs(data: bytes) -> None:
+def registries_confs(data: bytes) -> bool:
     """Read registries.conf."""
     path = str(home().put("registries.conf", data))
-    for name in ("app", "fuzz.example/app"):
-        command("why", "--offline", name, CONTAINERS_REGISTRIES_CONF=path)
+    command("why", "--offline", "app", CONTAINERS_REGISTRIES_CONF=path)
+    return command("why", "--offline", "fuzz.example/app", CONTAINERS_REGISTRIES_CONF=path)
 
 
-def hosts_tomls(data: bytes) -> None:
+def hosts_tomls(data: bytes) -> bool:
     """Read hosts.toml."""
     path = home().put("config/dray/hosts.toml", data)
     try:
-        command("why", "--offline", "fuzz.example/app")
+        return command("why", "--offline", "fuzz.example/app")
     finally:
         path.unlink()
 
 
-def certificates(data: bytes) -> None:
+def certificates(data: bytes) -> bool:
     """Read authorities, certificates and keys of certs.d."""
     directory = home().path / "config/containers/certs.d/127.0.0.1:1"
     for number, part in enumerate(data.split(BREAK)[:3]):
         home().put(f"{directory}/{('ca.crt', 'a.cert', 'a.key')[number]}", part)
     try:
-        command("why", "127.0.0.1:1/app")
+        return command("why", "127.0.0.1:1/app")
     finally:
         shutil.rmtree(directory)
 
 
-def helpers(data: bytes) -> None:
+def helpers(data: bytes) -> bool:
     """Read the answer of a credential helper."""
     answer = home().put("answer", data)
     program = home().put(
@@ -287,10 +299,11 @@ def helpers(data: bytes) -> None:
     program.chmod(0o755)
     path = str(home().put("helped.json", b'{"credHelpers": {"fuzz.example": "fuzz"}}'))
     search = f"{program.parent}:{os.environ['PATH']}"
-    command("why", "--offline", "fuzz.example/app", REGISTRY_AUTH_FILE=path, PATH=search)
+    name = "fuzz.example/app"
+    return command("why", "--offline", name, REGISTRY_AUTH_FILE=path, PATH=search)
 
 
-def variables(data: bytes) -> None:
+def variables(data: bytes) -> bool:
     """Read the environment: `NAME=VALUE`, one a line."""
     given: dict[str, str] = {}
     for line in _text(data.replace(b"\0", b"")).split("\n"):
@@ -298,10 +311,10 @@ def variables(data: bytes) -> None:
         if name in VARIABLES:
             given[name] = value
     command("images", **given)
-    command("why", "--offline", "fuzz.example/app", **given)
+    return command("why", "--offline", "fuzz.example/app", **given)
 
 
-def names_copies(data: bytes) -> None:
+def names_copies(data: bytes) -> bool:
     """Rebuild a store by its copy of the names."""
     store = home().path / "rebuilt"
     shutil.rmtree(store, ignore_errors=True)
@@ -311,26 +324,27 @@ def names_copies(data: bytes) -> None:
         (blobs / hashlib.sha256(blob).hexdigest()).write_bytes(blob)
     (store / "names.json").write_bytes(data)
     command("--store", str(store), "fsck", "--rebuild")
-    command("--store", str(store), "images")
+    return command("--store", str(store), "images")
 
 
-def archives(data: bytes) -> None:
+def archives(data: bytes) -> bool:
     """Load an archive, and look into it in each of the ways."""
     path = home().put("archive", data)
     shutil.rmtree(home().path / "store", ignore_errors=True)
-    command("load", "-q", "-i", str(path))
+    loaded = command("load", "-q", "-i", str(path))
     command("inspect", f"oci-archive:{path}")
     command("inspect", f"docker-archive:{path}")
     command("validate", f"oci-archive:{path}")
+    return loaded
 
 
-def imports(data: bytes) -> None:
+def imports(data: bytes) -> bool:
     """Make an image of a tar."""
     shutil.rmtree(home().path / "store", ignore_errors=True)
-    command("import", "-q", str(home().put("tree.tar", data)), "fuzz/tree:1")
+    return command("import", str(home().put("tree.tar", data)), "fuzz/tree:1")
 
 
-def layouts(data: bytes) -> None:
+def layouts(data: bytes) -> bool:
     """Read a layout and a flat directory whose documents are the input's parts."""
     index, manifest, config, *_ = [*data.split(BREAK), b"", b"", b""]
     directory = home().path / "layout"
@@ -349,30 +363,39 @@ def layouts(data: bytes) -> None:
     home().put("layout/version", b"Directory Transport Version: 1.1\n")
     home().put("layout/manifest.json", manifest)
     home().put(f"layout/{hashlib.sha256(config).hexdigest()}", config)
-    for address in (f"oci:{directory}", f"dir:{directory}"):
-        command("inspect", address)
+    inspected = False
+    for address in (f"dir:{directory}", f"oci:{directory}"):
+        inspected = command("inspect", address)
         command("inspect", "--config", address)
         command("history", "--no-trunc", address)
         command("validate", address)
         command("referrers", address)
         command("inspect", "--all-platforms", address)
+    return inspected
 
 
 # Commands over a server
 
 
 class Server:
-    """Answers each request by the next of the input's parts, whatever is asked for."""
+    """Answers requests by the parts of an input.
+
+    A part is a line, and the answer to requests whose head has that text in it. The first one
+    that fits is taken, or else the last one.
+    """
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._answers: list[bytes] = []
+        self._parts: list[tuple[bytes, bytes]] = []
         threading.Thread(target=self._serve, name="fuzz-server", daemon=True).start()
 
     def script(self, data: bytes) -> None:
-        """Take the answers; the last one is given again and again."""
-        self._answers = data.replace(b"HOST", self.host.encode()).split(BREAK)
+        """Take the parts."""
+        self._parts = []
+        for part in data.replace(b"HOST", self.host.encode()).split(BREAK):
+            text, _, answer = part.partition(b"\n")
+            self._parts.append((text, answer))
 
     def _serve(self) -> None:
         while True:
@@ -385,13 +408,14 @@ class Server:
             head = b""
             while b"\r\n\r\n" not in head:
                 data = connection.recv(65536)
-                if not data:
-                    return
                 head += data
-                if head.startswith(b"\x16"):  # it speaks TLS
+                if not data or head.startswith(b"\x16"):  # it speaks TLS
                     return
-            answers = self._answers
-            connection.sendall(answers.pop(0) if len(answers) > 1 else answers[0])
+            parts = self._parts
+            answer = next((answer for text, answer in parts if text in head), parts[-1][1])
+            if head.startswith(b"HEAD"):
+                answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+            connection.sendall(answer)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):
                 pass
@@ -400,14 +424,14 @@ class Server:
 _servers: list[Server] = []
 
 
-def _against_server(*arguments: str) -> Callable[[bytes], None]:
-    def target(data: bytes) -> None:
+def _against_server(*arguments: str) -> Callable[[bytes], bool]:
+    def target(data: bytes) -> bool:
         if not _servers:
             _servers.append(Server())
         server = _servers[0]
         server.script(data)
         shutil.rmtree(home().path / "store", ignore_errors=True)
-        command(*(argument.replace("HOST", server.host) for argument in arguments))
+        return command(*(argument.replace("HOST", server.host) for argument in arguments))
 
     target.__doc__ = f"Run `{' '.join(arguments)}` against a server."
     return target
@@ -427,7 +451,7 @@ SMALL_MANIFEST = (
 )
 
 # Thousands a second, and then some ten to a hundred a second.
-PARSERS: dict[str, Callable[[bytes], None]] = {
+PARSERS: dict[str, Callable[[bytes], object]] = {
     "references": references,
     "addresses": addresses,
     "platforms": platforms,
@@ -442,7 +466,7 @@ PARSERS: dict[str, Callable[[bytes], None]] = {
     "links": link_headers,
     "templates": templates,
 }
-COMMANDS: dict[str, Callable[[bytes], None]] = {
+COMMANDS: dict[str, Callable[[bytes], object]] = {
     "auth_files": auth_files,
     "registries_confs": registries_confs,
     "hosts_tomls": hosts_tomls,
@@ -456,8 +480,10 @@ COMMANDS: dict[str, Callable[[bytes], None]] = {
     "pull": _against_server("pull", "-q", "HOST/app:t"),
     "inspect": _against_server("inspect", "HOST/app:t"),
     "tags": _against_server("tags", "HOST/app"),
-    "referrers": _against_server("referrers", f"HOST/app@sha256:{'0' * 64}"),
-    "blob": _against_server("blob", f"HOST/app@sha256:{hashlib.sha256(b'x').hexdigest()}"),
+    "referrers": _against_server(
+        "referrers", f"HOST/app@sha256:{hashlib.sha256(SMALL_MANIFEST).hexdigest()}"
+    ),
+    "blob": _against_server("blob", f"HOST/app@{Digest.of(b'x')}"),
     "why": _against_server("why", "--creds", "u:p", "HOST/app"),
 }
 TARGETS = PARSERS | COMMANDS

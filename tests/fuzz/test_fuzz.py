@@ -1,0 +1,48 @@
+"""Each target with its valid inputs, its corpus, and some mutations that are always the same.
+
+`make fuzz` tries others for as long as wanted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import fuzzing
+import pytest
+import targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SEED = 1
+TRIES = dict.fromkeys(targets.PARSERS, 400) | dict.fromkeys(targets.COMMANDS, 25)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _home() -> Iterator[None]:
+    """Remove what the targets make."""
+    yield
+    targets.close()
+
+
+@pytest.mark.parametrize("target", targets.TARGETS)
+def test_nothing_but_errors_of_the_project(target: str):
+    known = len(fuzzing.seeds(target)) + len(fuzzing.corpus(target))
+    for data in itertools.islice(fuzzing.inputs(target, SEED), known + TRIES[target]):
+        found = fuzzing.attempt(target, data)
+        assert found is None, f"{data[:2000]!r}\n{found.problem}"
+
+
+@pytest.mark.parametrize("target", targets.TARGETS)
+def test_valid_inputs_are_read(target: str):
+    """A target that refuses everything at the door finds nothing."""
+    if target not in {"signatures", "certificates"}:  # whose corpus has the valid ones
+        assert any(_is_accepted(target, data) for data in fuzzing.seeds(target))
+
+
+def _is_accepted(target: str, data: bytes) -> bool:
+    try:
+        return targets.TARGETS[target](data) is not False
+    except targets.DrayError:
+        return False
