@@ -1,6 +1,6 @@
 /* A library for LD_PRELOAD that fails chosen system calls of a process.
  *
- * FAIL_BELOW    directory: only calls on files below it count
+ * FAIL_BELOW    a file, or a directory: only calls on it and on files below it count
  * FAIL_CALLS    names of calls, separated by commas, or "all"
  * FAIL_NUMBER   the call that fails, counted from 1; 0 fails none
  * FAIL_ERRNO    the number of the error; 0 kills the process instead
@@ -38,8 +38,10 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 __attribute__((constructor)) static void begin(void)
 {
     const char *found = getenv("FAIL_BELOW");
-    if (found == NULL || realpath(found, below) == NULL)
+    if (found == NULL)
         return;
+    if (realpath(found, below) == NULL) /* it will be made */
+        snprintf(below, sizeof below, "%s", found);
     below_length = strlen(below);
     snprintf(calls, sizeof calls, ",%s,", getenv("FAIL_CALLS") ? getenv("FAIL_CALLS") : "");
     number = getenv("FAIL_NUMBER") ? atol(getenv("FAIL_NUMBER")) : 0;

@@ -218,6 +218,7 @@ def test_a_copy_of_the_names_that_is_damaged(
 ):
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     copy, database = world.store / NAMES_COPY, world.store / "dray.db"
+    names = world.names()
     copy.write_bytes(spoil(copy.read_bytes()))
     if lost:
         database.rename(world.path / "aside")
@@ -227,8 +228,23 @@ def test_a_copy_of_the_names_that_is_damaged(
         (world.path / "aside").rename(database)
     assert NAMES_COPY in rebuilt(world)[0]
     copy.unlink()  # only this means that there is no copy
+    if lost:
+        database.unlink()
     done = world.run("fsck", "--rebuild")
-    assert (done.returncode, done.stdout) == (0, "Rebuilt: 2 images, 0 names\n")
+    count = 0 if lost else len(names)
+    assert (done.returncode, done.stdout) == (0, f"Rebuilt: 2 images, {count} names\n")
+
+
+def test_names_that_only_the_database_has(stage: Stage, shim: Shim):
+    """The copy is behind: its disk failed when the name was set, which went well otherwise."""
+    world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
+    environment = shim.environment(world.store / "names.new", "fsync", 1)
+    world.must("untag", "mine:1")
+    assert world.run("tag", world.name("app"), "late:1", env=environment).returncode == 0
+    names = world.names()
+    assert "late" not in (world.store / NAMES_COPY).read_text()
+    assert world.run("fsck", "--rebuild").returncode == 0
+    assert world.names() == names
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "directory"])

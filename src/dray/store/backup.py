@@ -6,6 +6,7 @@ is what `rebuild` takes the names from when the database is lost.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,9 @@ from dray.model.reference import Reference
 from dray.store.db import alone
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
     from dray.store.db import Database
     from dray.store.directory import Directory
 
@@ -55,6 +59,13 @@ def save(db: Database, directory: Directory) -> None:
         if len(names) > MANY and _age(directory) < INTERVAL:
             return
         _write(directory, json.dumps({"version": 1, "names": names}, separators=(",", ":")))
+
+
+def names(connection: sqlite3.Connection) -> Iterator[SavedName]:
+    """Yield the names of a database that may be damaged, as far as they can be read."""
+    for row in connection.execute("SELECT name, root, manifest, kept FROM refs"):
+        with contextlib.suppress(ValueError, TypeError, DrayError):
+            yield _saved(*row)
 
 
 def is_behind(db: Database, directory: Directory) -> bool:
@@ -110,7 +121,7 @@ def load(directory: Directory) -> tuple[list[SavedName], list[str]]:
     rows = re.split(rb"[\[\]]", raw[start.end() :])
     for row in filter(None, (part.strip(_BETWEEN) for part in rows)):
         try:
-            names.append(_saved(row))
+            names.append(_saved(*json.loads(b"[%b]" % row)))
         except (ValueError, TypeError, RecursionError, DrayError):
             unreadable.append(row.decode(errors="backslashreplace"))
             if len(unreadable) > 1 or len(row) > _MAX_ROW:
@@ -137,8 +148,7 @@ def _damaged(path: str, reason: str) -> StoreError:
     return StoreError(f"{path}: the copy of the names {reason}", hint=_WITHOUT)
 
 
-def _saved(text: bytes) -> SavedName:
-    name, root, manifest, kept = json.loads(b"[%b]" % text)
+def _saved(name: object, root: object, manifest: object, kept: object) -> SavedName:
     return SavedName(
         Reference.parse(str(name)),
         Digest.parse(str(root)),

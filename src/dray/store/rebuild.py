@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from dray.model.manifest import Document
+    from dray.model.reference import Reference
     from dray.model.schema1 import Schema1
     from dray.store.blobs import BlobFiles
     from dray.store.directory import Directory
@@ -65,7 +66,7 @@ def rebuild(files: BlobFiles, name: str) -> Rebuilt:
                 f"{root.path}: another process is adding to the store",
                 hint="try again when it is done",
             )
-        names, unreadable = backup.load(root)
+        names, unreadable = _names(root, f"{name}.damaged")
         _remove(root, new)
         try:
             found, written = _make(root, new, files, names)
@@ -79,6 +80,27 @@ def rebuild(files: BlobFiles, name: str) -> Rebuilt:
             raise
         root.sync()
         return found.replace(unreadable=tuple(unreadable))
+
+
+def _names(root: Directory, old: str) -> tuple[list[backup.SavedName], list[str]]:
+    """Return the names of the copy, with those that only the old database has.
+
+    The copy may be behind. Where they differ, a database that is whole is right.
+    """
+    names, unreadable = backup.load(root)
+    copied = {name.reference: name for name in names}
+    known: dict[Reference, backup.SavedName] = {}
+    whole = False
+    with contextlib.suppress(StoreError, FileNotFoundError):
+        db = Database(root, old, read_only=True)
+        try:
+            with db.read() as connection:
+                known = {name.reference: name for name in backup.names(connection)}
+                whole = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+        finally:
+            db.close()
+    merged = copied | known if whole else known | copied
+    return [merged[key] for key in sorted(merged, key=str)], unreadable
 
 
 def _make(
