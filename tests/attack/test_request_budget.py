@@ -133,11 +133,11 @@ def test_a_flat_index_of_a_thousand_images():
 
 
 def test_documents_that_are_large_together(client: library.Client):
-    """17 of them have over 64 MiB."""
+    """9 of them have over 32 MiB."""
     with Tree(width=40, depth=1, pad=4_180_000) as fake:
-        with pytest.raises(BudgetExceeded, match="its documents have over 64 MiB together"):
+        with pytest.raises(BudgetExceeded, match="its documents have over 32 MiB together"):
             client.pull(f"{fake.host}/app:t", all_platforms=True)
-        assert len(fake.requests) < 20
+        assert len(fake.requests) < 12
 
 
 def test_documents_that_are_slow_together(client: library.Client):
