@@ -27,13 +27,13 @@ PUBLIC = "93.184.216.34"
 
 
 class Forwarder(socketserver.ThreadingTCPServer):
-    """Takes connections at the public address, and passes them on to a port of 127.0.0.1."""
+    """Passes connections at an address, the public one by default, on to a port of 127.0.0.1."""
 
     daemon_threads = True
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: tuple[str, int] = (PUBLIC, 0)) -> None:
         self._port = port
-        super().__init__((PUBLIC, 0), socketserver.BaseRequestHandler)
+        super().__init__(address, socketserver.BaseRequestHandler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002 - the base's
@@ -48,6 +48,12 @@ def copy(source: socket.socket, target: socket.socket) -> None:
     target.shutdown(socket.SHUT_WR)
 
 
+def rebind(hosts: Path) -> None:
+    """Have a name lead to this machine from now on; the file is the network's /etc/hosts."""
+    lines = hosts.read_text().replace(" rebind.example", "")
+    hosts.write_text(lines.replace("127.0.0.1 ", "127.0.0.1 rebind.example "))
+
+
 def main(registry_name: str, realm_name: str, user: str) -> None:
     """Pull from a registry by a name whose realm has a name."""
     directory = Path.home()
@@ -57,6 +63,7 @@ def main(registry_name: str, realm_name: str, user: str) -> None:
         "auth.example",
         "metadata.internal",
         "two.example",
+        "rebind.example",
     ]
     authority, *pair = make_certificate(directory / "tls", names)
     image = build_image([tar_layer({"a": b"1"})])
@@ -71,11 +78,17 @@ def main(registry_name: str, realm_name: str, user: str) -> None:
         certificates = directory / ".config/containers/certs.d" / f"{registry_name}:{port}"
         certificates.mkdir(parents=True)
         (certificates / "ca.crt").write_bytes(authority.read_bytes())
+        fake.add_image("other", image, "t")
+        fake.inject(Fault(SetHeader("Connection", "close"), path="^/token"))
+        Forwarder(fake.port, ("127.0.0.1", forwarder.server_address[1]))
         credentials = ("me", "secret") if user == "user" else None
         said = {"error": "", "hint": ""}
         try:
             with Client(store=directory / "store", credentials=credentials, retries=1) as client:
                 client.pull(f"{registry_name}:{port}/app:t")
+                if realm_name == "rebind.example":
+                    rebind(directory / "hosts")
+                    client.pull(f"{registry_name}:{port}/other:t")
         except DrayError as error:
             said = {"error": f"{type(error).__name__}: {error}", "hint": error.hint}
         sent = [

@@ -12,7 +12,7 @@ import pytest
 
 HOSTS = """
 127.0.0.1 localhost private.example metadata.internal two.example
-93.184.216.34 public.example auth.example two.example
+93.184.216.34 public.example auth.example two.example rebind.example
 """
 SET_UP = """
 ip link set lo up && ip addr add 93.184.216.34/32 dev lo &&
@@ -73,3 +73,11 @@ def test_realms_that_are_asked(tmp_path: Path, registry: str, realm: str, user: 
     said = pull(tmp_path, registry, realm, user)
     assert said["error"] == ""
     assert set(said["sent"]) == {user == "user"}
+
+
+@pytest.mark.peer("unshare", "ip")
+def test_a_name_that_leads_elsewhere_the_second_time(tmp_path: Path):
+    """Each connection is judged by its own address, so an earlier answer of DNS counts nothing."""
+    said = pull(tmp_path, "public.example", "rebind.example", "user")
+    assert "is in a private network" in said["error"]
+    assert said["sent"] == [True]  # for the first pull, at the public address

@@ -12,6 +12,8 @@ from dray.registry.redirect import is_address
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
+_PUBLIC = ipaddress.IPv6Network("2000::/3")  # RFC 3587, 2: of IPv6, all global unicast so far
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # RFC 9637
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, 2.1
 
 
@@ -34,13 +36,22 @@ def is_private(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return not _inner(ipaddress.ip_address(host)).is_global
+        return _is_inside(_inner(ipaddress.ip_address(host)))
     except ValueError:
         pass
     try:  # the resolver takes 127.1, 0x7f000001 and the like for addresses
-        return not ipaddress.IPv4Address(socket.inet_aton(host)).is_global
+        return _is_inside(ipaddress.IPv4Address(socket.inet_aton(host)))
     except (OSError, ValueError):
         return False
+
+
+def _is_inside(address: IPv4Address | IPv6Address) -> bool:
+    """Return whether the public network does not route to an address; multicast is no host."""
+    if not address.is_global or address.is_multicast:
+        return True
+    if isinstance(address, ipaddress.IPv4Address):
+        return False
+    return address not in _PUBLIC or address in _DOCUMENTATION
 
 
 def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

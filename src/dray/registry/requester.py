@@ -11,7 +11,7 @@ from dray.model.record import Record
 from dray.registry.answers import MAX_ERROR
 from dray.registry.certificates import Tls
 from dray.registry.redirect import MAX_REDIRECTS, STATUSES, origin, target
-from dray.registry.transport import NoTls, Request
+from dray.registry.transport import NoTls, Request, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,8 @@ class Call(Record):
     """A request to a registry, before its address and credentials are settled.
 
     ``path`` begins with ``/v2/``; ``repository`` and ``actions`` make up the token's scope.
-    ``unasked``: credentials are sent even if the registry does not ask for any.
+    ``unasked``: credentials are sent even if the registry does not ask for any. ``verified``: a
+    digest verifies what is served, whichever way it came.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Call(Record):
     actions: str = "pull"
     headers: Mapping[str, str] = MappingProxyType({})
     unasked: bool = False
+    verified: bool = False
 
     @property
     def scope(self) -> str:
@@ -146,6 +148,7 @@ class Requester:
     ) -> Response:
         """Follow redirects; credentials stay behind where scheme, host or port change."""
         authorization = response.request.headers.get("Authorization")
+        is_protected = endpoint.tls.verify and origin(response.request.url)[0] == "https"
         for _ in range(MAX_REDIRECTS):
             if response.status not in STATUSES or not response.header("Location"):
                 return response
@@ -154,6 +157,8 @@ class Requester:
             there = target(here, response.header("Location"))
             if there is None:
                 break
+            if is_protected and not call.verified and origin(there)[0] == "http":
+                raise _leaves_tls(endpoint, there)
             authorization = authorization if origin(there) == origin(here) else None
             headers = _with(call.headers, authorization)
             tls = self.tls(endpoint, there)
@@ -184,6 +189,16 @@ class Requester:
 def answered_by_host(response: Response, endpoint: Endpoint, state: HostState) -> bool:
     """Return whether a response is the endpoint's own, and not of a host it redirects to."""
     return origin(response.request.url) == origin(f"{state.scheme}://{endpoint.host}")
+
+
+def _leaves_tls(endpoint: Endpoint, there: str) -> NetworkError:
+    return NetworkError(
+        f"{endpoint.name}: redirects from https to plain http ({public_url(there)}), where no "
+        "digest verifies the answer",
+        host=endpoint.name,
+        transient=False,
+        hint="to follow it all the same: --insecure",
+    )
 
 
 def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:

@@ -134,6 +134,12 @@ class Tokens:
             there = target(wanted.url, response.header("Location"))
             if there is None:
                 break
+            if asked.endpoint.tls.verify and leaves_tls(wanted.url, there):
+                raise _withheld(
+                    asked,
+                    f"redirects from https to plain http ({public_url(there)}); it was not asked",
+                    "to ask it all the same: --insecure",
+                )
             following = wanted.redirected(response.status, there)
             problem = _withheld(
                 asked,
