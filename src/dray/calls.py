@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
+from dray.content import fork
 from dray.content.cancel import CancelToken, JoinedToken
 from dray.model.arguments import checked
 from dray.parameters import RULES
@@ -22,7 +23,17 @@ class Calls:
 
     def __init__(self) -> None:
         self._closing = CancelToken()
-        self._running = 0
+        self._running: set[object] = set()
+        self._changed = threading.Condition()
+        fork.watch(self, Calls._after_fork)
+
+    def _after_fork(self) -> None:
+        """End what the parent has begun, in the child alone, where its threads are missing."""
+        closing, self._closing = self._closing, CancelToken()
+        if closing.cancelled:
+            self._closing.cancel()
+        closing.abandon()
+        self._running = set()
         self._changed = threading.Condition()
 
     def check(self) -> None:
@@ -33,14 +44,15 @@ class Calls:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Count a call while the block runs; raises `RuntimeError` after `end`."""
+        call = object()
         with self._changed:
             self.check()
-            self._running += 1
+            self._running.add(call)
         try:
             yield
         finally:
             with self._changed:
-                self._running -= 1
+                self._running.discard(call)
                 self._changed.notify_all()
 
     def token(self, cancel: CancelToken | None) -> CancelToken:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self
 import dray
 from dray.calls import Calls
 from dray.config import SPLIT, Config, Transfers, default_platform
+from dray.content import fork
 from dray.model.arguments import checked
 from dray.parameters import RULES
 
@@ -69,6 +70,12 @@ class Connected:
         self._lock = threading.RLock()
         self._calls = Calls()
         self._session: Session | None = None
+        fork.watch(self, Connected._after_fork)
+
+    def _after_fork(self) -> None:
+        """Begin anew in a child: connections, tokens and what they were fetched for."""
+        self._lock = threading.RLock()
+        self._session = None
 
     def __enter__(self) -> Self:
         self._calls.check()

@@ -37,6 +37,11 @@ class CancelToken:
         for key in list(self._wakers):
             self._wake(key)
 
+    def abandon(self) -> None:
+        """Count as cancelled in a forked child, where what would be woken is the parent's."""
+        self._cancelled = True
+        self._wakers = {}
+
     def check(self) -> None:
         """Raise `Cancelled` if somebody asked to stop."""
         if self.cancelled:

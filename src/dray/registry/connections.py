@@ -14,6 +14,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from dray.content import fork
 from dray.model.record import Record
 from dray.registry.framing import Answer
 
@@ -119,6 +120,8 @@ class Connection(http.client.HTTPConnection):
         self._route = route
         self._operation: Operation | None = None
         self._wake: socket.socket | None = None
+        self._lowest: socket.socket | None = None  # the socket under all that is in `sock`
+        fork.watch(self, Connection._after_fork)
         self.peer = ""  # the address connected to; empty where a proxy looks names up
 
     def use(self, operation: Operation) -> None:
@@ -143,7 +146,7 @@ class Connection(http.client.HTTPConnection):
         if route.context is not None:
             name = self.host.rstrip(".")
             if route.proxy_context is None:
-                self.sock = route.context.wrap_socket(self.sock, server_hostname=name)
+                self._secure(route.context, name)
             else:
                 from dray.registry.tunnels import InnerTls
 
@@ -154,13 +157,21 @@ class Connection(http.client.HTTPConnection):
         try:
             self.sock = self._dial(ascii_name(proxy.host), proxy.port)
             if context is not None:
-                self.sock = context.wrap_socket(self.sock, server_hostname=proxy.host)
+                self._secure(context, proxy.host)
         except (OSError, http.client.InvalidURL) as error:
             raise ProxyFailed from error
         if self._route.context is not None:
             from dray.registry.tunnels import open_tunnel
 
             open_tunnel(self.sock, self.host, self.port, proxy, self._route.timeouts)
+
+    def _secure(self, context: ssl.SSLContext, name: str) -> None:
+        """Begin TLS; known before the handshake, so that a child forked meanwhile drops it."""
+        secured = context.wrap_socket(
+            self.sock, server_hostname=name, do_handshake_on_connect=False
+        )
+        self.sock = self._lowest = secured
+        secured.do_handshake()
 
     def _pass(self, proxy: Proxy) -> None:
         """Have a SOCKS5 proxy connect us with the host, by name or by its addresses."""
@@ -211,6 +222,7 @@ class Connection(http.client.HTTPConnection):
         raise Unreached from failed
 
     def _meet(self, sock: socket.socket, address: Any) -> socket.socket:
+        self._lowest = sock
         try:
             self._watch(sock)
             sock.settimeout(self._route.timeouts.connect)
@@ -254,6 +266,25 @@ class Connection(http.client.HTTPConnection):
         """Close it for good; the library closes connections whose last answer is being read."""
         self._unwatch()
         self.close()
+
+    def _after_fork(self) -> None:
+        """Close the child's descriptors, and tell the peer nothing: the parent goes on.
+
+        Whatever still reads from the connection gets an error.
+        """
+        for sock in (self._wake, self._lowest):
+            if sock is not None:
+                _abandon(sock)
+
+
+def _abandon(sock: socket.socket) -> None:
+    """Close a descriptor that another process shares, whatever still refers to the socket."""
+    descriptor = sock.detach()
+    if descriptor >= 0:
+        # A TLS layer keeps the number, which a new file may get: this takes the layer off.
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        os.close(descriptor)
 
 
 def ascii_name(host: str) -> str:

@@ -6,6 +6,7 @@ import collections
 import threading
 from typing import TYPE_CHECKING
 
+from dray.content import fork
 from dray.content.events import Event, Status
 from dray.content.log import Callback
 
@@ -36,6 +37,13 @@ class Relay:
         self._closed = False
         self._idle = False
         self._thread: threading.Thread | None = None
+        fork.watch(self, Relay._after_fork)
+
+    def _after_fork(self) -> None:
+        """End in a child, also where the listener forked it: the parent's listener hears on."""
+        self._changed = threading.Condition()
+        self._waiting.clear()
+        self._closed = True
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
