@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,17 @@ T = TypeVar("T")
 
 _PATIENCE = 5.0  # seconds that a fork waits for imports
 _PAUSE = 0.001  # seconds between two looks
+
+
+class Lock(Protocol):
+    """A lock of `threading`."""
+
+    def acquire(self) -> bool:
+        """Wait for it."""
+
+    def release(self) -> None:
+        """Give it back."""
+
 
 _watched: dict[int, tuple[weakref.ref[Any], Callable[[Any], None]]] = {}
 
@@ -33,6 +44,16 @@ def watch(thing: T, drop: Callable[[T], None]) -> None:
     key = id(thing)
     # Setting and removing an item are single steps: no lock could be left held by a fork.
     _watched[key] = weakref.ref(thing, lambda _: _watched.pop(key, None)), drop
+
+
+def hold(lock: Lock) -> None:
+    """Hold a lock of the process over each fork, so that no other thread has it in the child.
+
+    It is reentrant, since a destructor may run at any moment.
+    """
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
 
 
 def _others_import() -> bool:

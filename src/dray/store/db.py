@@ -11,15 +11,17 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dray.content import fork
 from dray.errors import StoreError
 from dray.store.directory import unsafe
+from dray.store.gate import GATE
 from dray.store.locks import lock_file
 
 if TYPE_CHECKING:
-    import tempfile
     from collections.abc import Iterator
 
     from dray.store.directory import Directory
+    from dray.store.gate import Use
 
 TIMEOUT = 30.0  # seconds that a writer waits for another
 REBUILD = "`dray fsck --rebuild` makes it anew from what is in the store"
@@ -96,13 +98,19 @@ VERSION = len(_STEPS)  # kept in the file as user_version
 
 
 class _Owned:
-    """A thread's connection, closed when the thread is gone."""
+    """A thread's connection, closed when the thread is gone; None once it is closed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+        self.connection: sqlite3.Connection | None = connection
+
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
 
     def __del__(self) -> None:
-        self.connection.close()
+        if self.connection is not None:
+            GATE.close(self.connection)
 
 
 class Database:
@@ -126,7 +134,9 @@ class Database:
         self._writing = threading.Lock()
         self._closing = False
         self._owned: weakref.WeakSet[_Owned] = weakref.WeakSet()
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._remove_copy: weakref.finalize[..., Database] | None = None
+        GATE.add(self)
+        fork.watch(self, Database._after_fork)
         if read_only:
             self._look()
         else:
@@ -134,6 +144,26 @@ class Database:
                 self._make()
                 self._migrate()
         self._identity = self._find()
+
+    def _after_fork(self) -> None:
+        """Begin anew in a child; `GATE` sees to the connections."""
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._owned = weakref.WeakSet()
+
+    def file(self) -> tuple[int, int] | None:
+        """Return device and inode of the file; None for a copy, which no other process opens."""
+        return self._find() if self._remove_copy is None else None
+
+    def connections(self) -> list[sqlite3.Connection]:
+        """Return the connections that are open."""
+        return [each.connection for each in list(self._owned) if each.connection is not None]
+
+    def disconnect(self) -> None:
+        """Close all connections, which no thread may be using; the next use opens one."""
+        for owned in list(self._owned):
+            owned.close()
 
     @property
     def is_current(self) -> bool:
@@ -178,8 +208,9 @@ class Database:
         import shutil
         import tempfile
 
-        self._copy = tempfile.TemporaryDirectory(prefix="dray-", ignore_cleanup_errors=True)
-        self._opened = Path(self._copy.name) / self.path.name
+        copy = tempfile.mkdtemp(prefix="dray-")
+        self._remove_copy = weakref.finalize(self, _remove_copy, copy, os.getpid())
+        self._opened = Path(copy) / self.path.name
         self._query = ""
         for name in (self._name, f"{self._name}-wal"):
             with contextlib.suppress(FileNotFoundError):
@@ -187,10 +218,28 @@ class Database:
                 with source, self._opened.with_name(name).open("xb") as target:
                     shutil.copyfileobj(source, target)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _own(self) -> sqlite3.Connection | None:
+        """Return the connection that the thread has."""
         owned: _Owned | None = getattr(self._local, "owned", None)
-        if owned is not None:
-            return owned.connection
+        return None if owned is None else owned.connection
+
+    def _check(self, use: Use) -> None:
+        """Raise `StoreError` in a child for what its parent has begun."""
+        if not GATE.has(use):
+            raise self._carried()
+
+    def _carried(self) -> StoreError:
+        return StoreError(
+            f"{self.path}: this process was forked while a thread was reading the database",
+            hint="fork when no loop over the store is under way, or use `spawn` or `forkserver`",
+        )
+
+    def _connect(self) -> sqlite3.Connection:
+        found = self._own()
+        if found is not None:
+            return found
+        if GATE.is_carried(self.file()):
+            raise self._carried()
         with self._translated():
             before = self._check_files()
             # Closed by `close`, which may be another thread: hence no check of the thread.
@@ -222,7 +271,7 @@ class Database:
         before, and what SQLite has made of it after (`_check_opened`). A file is made by us
         alone (``mode=rw``).
         """
-        if self._copy is not None:
+        if self._remove_copy is not None:
             return None
         for suffix in ("-wal", "-shm", "-journal"):
             found = self._root.check(f"{self._name}{suffix}")
@@ -248,7 +297,7 @@ class Database:
 
     def _check_opened(self, connection: sqlite3.Connection, before: tuple[int, int] | None) -> None:
         """Compare the file that SQLite has opened with the one that was checked."""
-        if self._copy is not None:
+        if self._remove_copy is not None:
             return
         (_, _, opened), *_ = connection.execute("PRAGMA database_list")
         if opened != str(self._opened) or before != self._find():
@@ -259,47 +308,48 @@ class Database:
     def close(self) -> None:
         """Close all connections; no thread may be using one, but to wait for a transaction."""
         self._closing = True  # a thread that was left behind gives up its wait
-        with self._writing, self._lock:
-            for owned in list(self._owned):
-                owned.connection.close()
+        with self._writing, self._used(), self._lock:
+            self.disconnect()
             self._owned.clear()
         self._closing = False
         self._local = threading.local()
-        if self._copy is not None:
-            self._copy.cleanup()
-            self._copy = None
+        if self._remove_copy is not None:
+            self._remove_copy()
+            self._remove_copy = None
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection for queries that need no common snapshot."""
-        with self._translated():
+        with self._used():
             yield self._connect()
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection whose queries all see the same state."""
-        with self._translated():
+        with self._used() as use:
             connection = self._connect()
             connection.execute("BEGIN")
             try:
                 yield connection
             finally:
-                connection.execute("ROLLBACK")
+                if GATE.has(use):
+                    connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection inside a write transaction: all of the block happens or nothing."""
         # Between threads a lock wakes the next one at once; SQLite would have it sleep and look.
-        with self._translated(), self._writing:
-            connection = self._connect()
+        with self._writing, self._used() as use:
             try:
-                self._begin(connection)
+                connection = self._begin(use)
                 yield connection
+                self._check(use)
                 connection.execute("COMMIT")
             except BaseException:
                 # A full disk has ended it already; an interrupt may come before it has begun.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                owned = self._own()
+                if owned is not None and owned.in_transaction and GATE.has(use):
+                    owned.execute("ROLLBACK")
                 raise
 
     def checkpoint(self) -> None:
@@ -318,25 +368,36 @@ class Database:
         if busy or left > 0:
             raise StoreError(f"{self.path}: the log cannot be emptied, another process reads it")
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
+    def _begin(self, use: Use) -> sqlite3.Connection:
         """Begin to write; deferred transactions would fail when two turn into writers.
 
         SQLite waits for other processes by itself, but would not hear that it shall stop.
         """
         ends = time.monotonic() + TIMEOUT
-        connection.execute(f"PRAGMA busy_timeout={int(_LOOK * 1000)}")
+        while True:
+            connection = self._connect()
+            connection.execute(f"PRAGMA busy_timeout={int(_LOOK * 1000)}")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode in _BUSY
+                if not busy or self._closing or time.monotonic() > ends:
+                    raise
+            else:
+                return connection
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={int(TIMEOUT * 1000)}")
+            GATE.give_way(use)
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[Use]:
+        """Keep forks from happening while the block runs, which may use a connection."""
+        use = GATE.enter(self)
         try:
-            while True:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError as error:
-                    busy = error.sqlite_errorcode in _BUSY
-                    if not busy or self._closing or time.monotonic() > ends:
-                        raise
-                else:
-                    return
+            with self._translated():
+                yield use
         finally:
-            connection.execute(f"PRAGMA busy_timeout={int(TIMEOUT * 1000)}")
+            GATE.leave(use)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -346,6 +407,8 @@ class Database:
             hint = "whoever owns the store can write it" if "readonly" in str(error) else ""
             # Damage is a plain DatabaseError, all else one of its children.
             code = getattr(error, "sqlite_errorcode", 0)
+            if code == sqlite3.SQLITE_INTERRUPT:
+                raise self._carried() from error
             if code in _NO_ROOM:
                 hint = FULL
             if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}:
@@ -409,6 +472,14 @@ def check_replaceable(root: Directory, name: str) -> None:
         raise _too_new(path, found)
 
 
+def _remove_copy(directory: str, process: int) -> None:
+    """Remove a copy, unless it is that of the process which forked this one."""
+    import shutil
+
+    if os.getpid() == process:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def _too_new(path: Path, found: int) -> StoreError:
     message = f"{path}: the store has version {found}, this dray knows up to {VERSION}"
     return StoreError(message, hint="use a newer dray, or another --store")
@@ -426,7 +497,7 @@ def alone(root: Directory, name: str) -> Iterator[None]:
     Turning a new file to WAL does not wait for others as transactions do.
     """
     lock, waited = lock_name(name), 0.0
-    while (descriptor := lock_file(root, lock)) is None:
+    while (held := lock_file(root, lock)) is None:
         time.sleep(PAUSE)
         waited += PAUSE
         if waited > TIMEOUT:
@@ -434,4 +505,4 @@ def alone(root: Directory, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        held.release()

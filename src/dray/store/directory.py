@@ -13,6 +13,7 @@ import os
 import stat
 import threading
 
+from dray.content import fork
 from dray.errors import StoreError
 from dray.store.locks import fsync_directory
 
@@ -21,6 +22,7 @@ _DIRECTORY_MODE = 0o775  # of new directories, less the umask: never writable fo
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
 _making = threading.RLock()
+fork.hold(_making)
 
 _KINDS = (
     (stat.S_ISLNK, "is a symbolic link"),

@@ -100,7 +100,11 @@ class Collector:
             removed: list[str] = []
             try:
                 with self._db.write() as connection:
-                    version = connection.execute("PRAGMA data_version").fetchone()[0]
+                    # Of this connection: a fork makes another one, which counts anew.
+                    version = (
+                        connection,
+                        connection.execute("PRAGMA data_version").fetchone()[0],
+                    )
                     dropped = False
                     if version != seen:  # somebody else has written since the last mark
                         # Which files wait for which documents matters where room is scarce.
@@ -225,8 +229,8 @@ def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
             if lock is None:
                 continue
             count += 1
-            size += os.fstat(lock).st_size
+            size += os.fstat(lock.descriptor).st_size
             if not dry_run:
                 files.ingest.unlink(name)
-            os.close(lock)
+            lock.release()
     return count, size

@@ -45,7 +45,9 @@ class Ingest(Receiving):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._lease and (self.renamed or self._files.root.exists(_UNFINISHED)):
+            lease = self._lease
+            unfinished = self.renamed or self._files.root.exists(_UNFINISHED)
+            if lease is not None and lease.is_ours and unfinished:
                 self._save_names()
         finally:
             super().__exit__(kind, error, trace)

@@ -36,12 +36,19 @@ class Lease:
             time.sleep(_PAUSE)
         self._lock = lock
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the lease has not ended, and is not that of the process that forked this one."""
+        return self._lock.held
+
     def end(self) -> None:
-        """Remove the file and let go of the lock."""
+        """Remove the file and let go of the lock; a forked child leaves the parent's alone."""
+        if not self.is_ours:
+            return
         try:
             self._directory.unlink(self.name)
         finally:
-            os.close(self._lock)
+            self._lock.release()
 
 
 def hold(connection: sqlite3.Connection, name: str, digest: str) -> None:
@@ -67,7 +74,7 @@ def _is_dead(directory: Directory, name: str) -> bool:
     lock = lock_abandoned(directory, name)
     if lock is None:
         return not directory.exists(name)
-    os.close(lock)
+    lock.release()
     return True
 
 
@@ -77,7 +84,7 @@ def sweep(root: Directory) -> None:
         lock = lock_abandoned(directory, name)
         if lock is not None:
             directory.unlink(name)
-            os.close(lock)
+            lock.release()
 
 
 def living(root: Directory) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from dray.store.directory import Directory
+    from dray.store.locks import FileLock
 
 
 def open_part(directory: Directory, name: str) -> Part | None:
@@ -27,23 +28,26 @@ def open_part(directory: Directory, name: str) -> Part | None:
 
     Raises `StoreError` for a file that has another name as well: appending would change that.
     """
-    descriptor = lock_file(directory, name)
-    if descriptor is None:
+    lock = lock_file(directory, name)
+    if lock is None:
         return None
-    if os.fstat(descriptor).st_nlink > 1:
-        os.close(descriptor)
+    if os.fstat(lock.descriptor).st_nlink > 1:
+        lock.release()
         raise unsafe(directory.where(name), "has more than one hard link")
-    return Part(directory, name, descriptor)
+    return Part(directory, name, lock)
 
 
 class Part:
-    """A locked part file; one writer, any number of followers in the same process."""
+    """A locked part file; one writer, any number of followers in the same process.
 
-    def __init__(self, directory: Directory, name: str, descriptor: int) -> None:
+    It is the parent's in a forked child, where nothing can be done with it.
+    """
+
+    def __init__(self, directory: Directory, name: str, lock: FileLock) -> None:
         self.name = name
         self._directory = directory
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+        self._lock = lock
+        self._size = os.fstat(lock.descriptor).st_size
         self._grown = threading.Condition()
         self._finished = False
         self._poisoned = False
@@ -64,7 +68,7 @@ class Part:
         at = self._size
         try:
             while view:
-                count = os.pwrite(self._descriptor, view, at)
+                count = os.pwrite(self._lock.descriptor, view, at)
                 at += count
                 view = view[count:]
         finally:
@@ -74,7 +78,7 @@ class Part:
 
     def restart(self) -> None:
         """Drop all that is there and begin anew; nobody may be following."""
-        os.ftruncate(self._descriptor, 0)
+        os.ftruncate(self._lock.descriptor, 0)
         self._size = 0
         self._finished = self._poisoned = False
 
@@ -103,7 +107,7 @@ class Part:
                 raise Cancelled("the download that is being followed has failed")
             available = self._size - offset
         view = memoryview(buffer).cast("B")[:available]
-        return os.preadv(self._descriptor, [view], offset) if available else 0
+        return os.preadv(self._lock.descriptor, [view], offset) if available else 0
 
     def sync(self) -> None:
         """Make the content survive a loss of power; where that fails, throw it away.
@@ -112,17 +116,19 @@ class Part:
         without them (fsync(2), "Errors").
         """
         try:
-            os.fsync(self._descriptor)
+            os.fsync(self._lock.descriptor)
         except OSError:
             self.discard()
             raise
 
     def seal(self) -> None:
         """Make the file read-only, once it has its name (a part must stay writable)."""
-        os.fchmod(self._descriptor, 0o444)
+        os.fchmod(self._lock.descriptor, 0o444)
 
     def discard(self) -> None:
         """Remove the file, or empty it where it cannot be removed; the lock is still held."""
+        if not self._lock.held:
+            return
         try:
             self._directory.unlink(self.name)
         except OSError:
@@ -130,7 +136,7 @@ class Part:
 
     def close(self) -> None:
         """Let go of the lock; the file stays unless it was published or discarded."""
-        os.close(self._descriptor)
+        self._lock.release()
 
 
 class _Following(io.RawIOBase):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dray
+from dray.content import fork
 from dray.errors import IntegrityError, NotFound, StoreError
 from dray.model.arguments import checked
 from dray.model.digest import Digest
@@ -39,6 +40,12 @@ class ReadableStore:
         self._files = BlobFiles(str(path.absolute()))
         self._lock = threading.Lock()
         self._db: Database | None = None
+        fork.watch(self, ReadableStore._after_fork)
+
+    def _after_fork(self) -> None:
+        """Open the database anew in a child."""
+        self._lock = threading.Lock()
+        self._db = None
 
     def close(self) -> None:
         """Close the database; the store can be used again afterwards."""

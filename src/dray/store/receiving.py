@@ -52,6 +52,11 @@ class Receiving:
         """The name of the lease, as it stands in the database."""
         if self._lease is None:
             raise ValueError("the operation has not begun")
+        if not self._lease.is_ours:
+            raise StoreError(
+                f"{self.db.path}: this operation is that of the process which forked this one",
+                hint="begin it anew after the fork",
+            )
         return self._lease.name
 
     def __enter__(self) -> Self:
@@ -68,7 +73,7 @@ class Receiving:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._lease is None:
+        if self._lease is None or not self._lease.is_ours:
             return
         try:
             # After a failure nobody waits for the database: a dead lease frees its rows too.
