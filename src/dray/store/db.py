@@ -153,8 +153,11 @@ class Database:
         self._owned = weakref.WeakSet()
 
     def file(self) -> tuple[int, int] | None:
-        """Return device and inode of the file; None for a copy, which no other process opens."""
-        return self._find() if self._remove_copy is None else None
+        """Return device and inode of the file that SQLite opens."""
+        if self._remove_copy is None:
+            return self._find()
+        copy = self._opened.stat()
+        return copy.st_dev, copy.st_ino
 
     def connections(self) -> list[sqlite3.Connection]:
         """Return the connections that are open."""

@@ -24,7 +24,7 @@ class Database(Protocol):
     """What the gate asks of a database."""
 
     def file(self) -> tuple[int, int] | None:
-        """Return device and inode of the file; None where no other process opens it."""
+        """Return device and inode of the file; None where it is gone."""
 
     def connections(self) -> list[sqlite3.Connection]:
         """Return the connections that are open."""
