@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -265,9 +264,8 @@ def test_an_idle_child_keeps_no_lock_of_a_killed_parent(
         parts = list((tmp_path / "store" / "ingest").iterdir())
         assert any(part.stat().st_size > 100_000 for part in parts)
         os.kill(child, 0)
-        began = time.monotonic()
-        attack(registry, 'dray.Client(store=STORE).pull(f"{NAME}:big")')
-        assert time.monotonic() - began < 5
+        # The child lives for a minute.
+        attack(registry, 'dray.Client(store=STORE).pull(f"{NAME}:big")', seconds=30)
         attack(registry, "assert dray.Store(STORE).usage().parts == 0")
     finally:
         os.kill(child, signal.SIGKILL)
@@ -423,18 +421,15 @@ def test_a_fork_waits_for_other_threads_to_end_their_reading(
     thread.start()
     read.wait()
     threading.Timer(1, go_on.set).start()
-    began = time.monotonic()
     child = fork(lambda: len(store.images()) == 3)
-    assert 0.5 < time.monotonic() - began < 4
+    assert go_on.is_set()
     assert wait([child]) == [0]
 
     go_on.clear(), read.clear()
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
     read.wait()
-    began = time.monotonic()
     child = fork(lambda: len(store.images()) == 3)  # in vain: the thread does not end its loop
-    assert time.monotonic() - began < 8
     assert wait([child]) == [1]
     go_on.set()
     thread.join(10)
@@ -466,9 +461,8 @@ def test_a_fork_while_another_process_holds_the_database(on_a_store: Callable[[s
     )
     thread.start()
     time.sleep(0.5)
-    began = time.monotonic()
     child = fork(lambda: bool(store.images()) and bool(store.tag(f"{NAME}:t1", "two:more")))
-    assert time.monotonic() - began < 2
+    assert os.waitpid(holder, os.WNOHANG) == (0, 0)  # the fork has not waited for it
     thread.join(20)
     assert done
     assert wait([child, holder]) == [0, 0]

@@ -20,8 +20,9 @@ from dray.model.reference import Reference
 from dray.store import backup
 from dray.store.blobs import BlobFiles
 from dray.store.check import remove_damaged
-from dray.store.db import VERSION, alone
+from dray.store.db import alone
 from dray.store.directory import open_store
+from dray.store.schema import VERSION
 from dray.testing import (
     Answer,
     FakeRegistry,

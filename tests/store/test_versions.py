@@ -17,7 +17,7 @@ import pytest
 
 import dray as library
 from dray.errors import StoreError
-from dray.store.db import VERSION
+from dray.store.schema import VERSION
 from dray.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:

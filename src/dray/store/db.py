@@ -16,6 +16,7 @@ from dray.errors import StoreError
 from dray.store.directory import unsafe
 from dray.store.gate import GATE
 from dray.store.locks import lock_file
+from dray.store.schema import STEPS, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,63 +39,6 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY}
 _LOOK = 0.1  # seconds of it after which it is looked whether somebody wants it to stop
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names another one
 PAUSE = 0.01  # seconds between two looks at a lock
-
-# What takes a database from each version to the next, beginning with an empty one. What has been
-# released is not changed any more, it is added to.
-_STEPS = (
-    """
-CREATE TABLE blobs (
-    digest TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,
-    diff_id TEXT,
-    raw_size INTEGER
-) WITHOUT ROWID;
-CREATE TABLE documents (
-    digest TEXT PRIMARY KEY,
-    known_as TEXT NOT NULL,
-    media_type TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX documents_by_name ON documents (known_as);
-CREATE TABLE edges (
-    parent TEXT NOT NULL,
-    child TEXT NOT NULL,
-    wanted INTEGER NOT NULL,
-    PRIMARY KEY (parent, child)
-) WITHOUT ROWID;
-CREATE TABLE images (
-    manifest TEXT PRIMARY KEY,
-    id TEXT NOT NULL,
-    platform TEXT NOT NULL,
-    created TEXT NOT NULL,
-    size INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX images_by_id ON images (id);
-CREATE TABLE refs (
-    name TEXT PRIMARY KEY,
-    root TEXT NOT NULL,
-    manifest TEXT NOT NULL,
-    updated INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX refs_by_root ON refs (root);
-CREATE TABLE provenance (
-    digest TEXT NOT NULL,
-    repository TEXT NOT NULL,
-    seen INTEGER NOT NULL,
-    PRIMARY KEY (digest, repository)
-) WITHOUT ROWID;
-CREATE TABLE leases (
-    lease TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    PRIMARY KEY (lease, digest)
-) WITHOUT ROWID;
-""",
-    # A name by digest that came along with a tag goes with it; one that was asked for is kept.
-    """
-ALTER TABLE refs ADD COLUMN kept INTEGER NOT NULL DEFAULT 1;
-CREATE INDEX refs_by_manifest ON refs (manifest);
-""",
-)
-VERSION = len(_STEPS)  # kept in the file as user_version
 
 
 class _Owned:
@@ -456,7 +400,7 @@ class Database:
         with self.read() as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # the file keeps it
         with self.write() as connection:
-            for step in _STEPS[found:]:
+            for step in STEPS[found:]:
                 for statement in step.split(";"):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version={VERSION}")
