@@ -50,16 +50,19 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
 
 
 def follow_growing(
-    source: Raw, limit: Callable[[], int], check: Callable[[], None]
+    source: Raw,
+    limit: Callable[[], int],
+    check: Callable[[], None],
+    algorithm: str = "sha256",
 ) -> tuple[Digest, int]:
     """Decompress a source that may still grow; ``limit`` returns what it may hold by now.
 
     ``check`` is called at each step, and while memory for decompression is awaited; it may raise.
-    Decompression and hashing run at the same time where there is much to do. Otherwise as
-    `follow_diff_id`.
+    Decompression and hashing run at the same time where there is much to do. ``algorithm`` is
+    that of the DiffID. Otherwise as `follow_diff_id`.
     """
     stream = decompress(source, check)
-    hasher = Hasher()
+    hasher = Hasher(algorithm)
     total = 0
     try:
         while True:
@@ -68,7 +71,7 @@ def follow_growing(
             count = stream.readinto(buffer)
             if not count:
                 hasher.give_back(buffer)
-                return Digest(f"sha256:{hasher.hexdigest()}"), total
+                return Digest(f"{algorithm}:{hasher.hexdigest()}"), total
             total += count
             if total > limit():
                 raise _too_large(limit())
@@ -99,8 +102,8 @@ class Hasher:
     Whoever has taken a `buffer` hands it to `update`, or gives it back; `stop` ends it.
     """
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+    def __init__(self, algorithm: str = "sha256") -> None:
+        self._hash = hashlib.new(algorithm)
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
         self._free.put(_spare.buffer())

@@ -10,6 +10,8 @@ from dray.model.manifest import Manifest
 from dray.model.platform import HOST_SYSTEM
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dray.model.platform import Platform
     from dray.transfer.graph import Selection
 
@@ -21,16 +23,25 @@ def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMi
     architecture fits all. A config without a variant has the one that the index states for the
     image.
     """
+    if fits(chosen.listed, found, wanted):
+        return None
     mine = found.normalized()
-    system = mine.os or HOST_SYSTEM
-    if system == wanted.os:
-        if not mine.architecture or wanted.rank(mine) is not None:
-            return None
-        if not found.variant and any(_states(entry, mine, wanted) for entry in chosen.listed):
-            return None
     named = mine.specifier if mine.os_features else str(mine)
     message = f"the image is for {named}, not for {wanted.specifier}"
     return PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
+
+
+def fits(listed: Iterable[Platform], found: Platform, wanted: Platform) -> bool:
+    """Tell whether an image is for a platform, by its config and how indexes list it.
+
+    The rules are those of `mismatch`.
+    """
+    mine = found.normalized()
+    if (mine.os or HOST_SYSTEM) != wanted.os:
+        return False
+    if not mine.architecture or wanted.rank(mine) is not None:
+        return True
+    return not found.variant and any(_states(entry, mine, wanted) for entry in listed)
 
 
 def _states(entry: Platform, mine: Platform, wanted: Platform) -> bool:

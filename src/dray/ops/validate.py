@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from dray.content.budget import Budget, BudgetExceeded
-from dray.content.codec import detect
-from dray.content.pipeline import Limits
-from dray.content.verify import RawLimit, follow_growing
+from dray.content.ports import Receipt
 from dray.errors import Cancelled, DrayError, InvalidDocument, NotFound
 from dray.model import mediatype
-from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
+from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.model.manifest import Index, Manifest
 from dray.model.record import Record
-from dray.ops.schema1 import check
+from dray.ops.blob_check import BlobCheck
+from dray.ops.platform_check import fits
+from dray.transfer.graph import MAX_NESTING, listed
 from dray.transfer.reader import resuming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from typing_extensions import Buffer
+    from collections.abc import Callable, Sequence
 
     from dray.content.cancel import CancelToken
-    from dray.content.ports import Opened, Place, Stream
+    from dray.content.ports import Opened, Place
     from dray.content.retry import RetryPolicy
     from dray.model.config import ImageConfig
-    from dray.model.descriptor import Descriptor
     from dray.model.manifest import Document
+    from dray.model.platform import Platform
     from dray.model.schema1 import Schema1
     from dray.ops.places import Source
     from dray.transfer.reader import OnRetry
-
-MAX_NESTING = 8
-_CHUNK = 256 * 1024
-_ENDINGS = {"gzip": ("gzip",), "zstd": ("zstd",), None: (".tar",)}
 
 
 class Finding(NamedTuple):
@@ -61,8 +54,8 @@ def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry:
     """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
 
     All platforms of an index are checked, each blob once; what is wrong is reported and the
-    rest is looked at all the same. Raises `Cancelled`, and `BudgetExceeded` where indexes lead
-    to too many documents.
+    rest is looked at all the same. What `pull` refuses is reported. Raises `Cancelled`, and
+    `BudgetExceeded` where indexes lead to too many documents.
     """
 
     def open_blob(blob: Descriptor, is_whole: Callable[[], bool]) -> Opened:
@@ -70,118 +63,194 @@ def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry:
         sizeless = blob._replace(size=None)
         return resuming(source.place, sizeless, policy, cancel, on_retry).open(0, is_whole)
 
-    run = _Run(source.place, open_blob, cancel, sparse=source.sparse)
-    run.document(source.digest, source.document, "", 1)
-    return Report(source.digest, run.findings, run.documents, len(run.layers), run.size)
+    findings: list[Finding] = []
+
+    def report(error: bool, where: str, message: str) -> None:  # noqa: FBT001 - as in a finding
+        findings.append(Finding(error, where, message))
+
+    blobs = BlobCheck(open_blob, cancel, report)
+    run = _Run(source.place, blobs, report, sparse=source.sparse)
+    run.root(source.digest, source.document)
+    return Report(source.digest, findings, run.documents, blobs.layers, blobs.size)
+
+
+class _Known(NamedTuple):
+    """What is known of a document that was checked, for other entries that list it.
+
+    ``height`` counts the indexes below it and itself. ``platform`` is what its config says;
+    None for an index and for what is no image. ``offers`` are the platforms that an index
+    lists, None for an entry without one. ``is_empty`` if there is no image in it.
+    """
+
+    media_type: str
+    size: int
+    height: int = 0
+    artifact: str = ""
+    platform: Platform | None = None
+    offers: Sequence[Platform | None] = ()
+    is_empty: bool = False
 
 
 class _Run:
     def __init__(
         self,
         place: Place,
-        open_blob: Callable[[Descriptor, Callable[[], bool]], Opened],
-        cancel: CancelToken,
+        blobs: BlobCheck,
+        report: Callable[[bool, str, str], None],
         *,
         sparse: bool,
     ) -> None:
         self._sparse = sparse
-        self._place = place
-        self._open = open_blob
-        self._cancel = cancel
-        self._seen: set[Digest] = set()
+        self._blobs = blobs
+        self._report = report
+        self._known: dict[Digest, _Known] = {}
         self._fetch = Budget().limited(place.document)
-        self.findings: list[Finding] = []
+        self._absent = False
         self.documents = 0
-        self.layers: dict[Digest, Digest | None] = {}
-        self.size = 0
 
     def _error(self, where: str, message: str) -> None:
-        self.findings.append(Finding(error=True, where=where, message=message))
+        self._report(True, where, message)  # noqa: FBT003 - as in a finding
 
     def _warn(self, where: str, message: str) -> None:
-        self.findings.append(Finding(error=False, where=where, message=message))
+        self._report(False, where, message)  # noqa: FBT003 - as in a finding
 
     # Documents
 
-    def document(self, digest: Digest, document: Document, where: str, depth: int) -> None:
-        self._seen.add(digest)
+    def root(self, digest: Digest, document: Document) -> None:
+        known = self._document(digest, document, "", 1)
+        if known.artifact:
+            self._error("", f"this is {known.artifact}, not an image")
+        elif known.is_empty and not self._absent:
+            self._error("", "there is no image in it")
+
+    def _document(self, digest: Digest, document: Document, where: str, depth: int) -> _Known:
         self.documents += 1
+        known = _Known(document.media_type, len(document.raw))
+        self._known[digest] = known
         if isinstance(document, Index | Manifest):
             for problem in document.problems:
-                where_in = f"{where}{problem.path}"
-                self.findings.append(Finding(problem.error, where_in, problem.message))
+                self._report(problem.error, f"{where}{problem.path}", problem.message)
         match document:
             case Index():
-                self._index(document, where, depth)
+                known = self._index(document, known, where, depth)
             case Manifest():
-                self._manifest(document, where)
+                known = self._manifest(document, known, where)
             case _:
-                self._schema1(document, where)
+                known = self._schema1(document, known, where)
+        self._known[digest] = known
+        return known
 
-    def _index(self, index: Index, where: str, depth: int) -> None:
+    def _index(self, index: Index, known: _Known, where: str, depth: int) -> _Known:
         if depth > MAX_NESTING:
-            self._error(where, f"indexes are nested deeper than {MAX_NESTING}")
-            return
+            self._error(where.removesuffix(" > "), _too_deep())
+            return known
+        height, is_empty = 1, True
         for place, entry in enumerate(index.manifests):
             at = f"{where}manifests[{place}]"
-            if entry.digest in self._seen:
-                continue
             if entry.media_type.lower() not in mediatype.KNOWN:
                 self._warn(f"{at}.mediaType", f"{entry.media_type!r} is not a manifest type")
                 continue
-            try:
-                child = self._fetch(entry.digest)
-            except (Cancelled, BudgetExceeded):
-                raise
-            except DrayError as error:
-                if not (self._sparse and isinstance(error, NotFound)):
-                    self._error(at, str(error))
+            child = self._child(entry, at, depth)
+            if child is None:
                 continue
+            height = max(height, 1 + child.height)
+            is_empty = is_empty and (child.is_empty or entry.is_attestation)
             self._check_entry(entry, child, at)
-            self.document(entry.digest, child, f"{at} > ", depth + 1)
+            self._check_platform(entry, child, at)
+        offers = dict.fromkeys(entry.platform for entry in listed(index))
+        return known._replace(height=height, offers=tuple(offers), is_empty=is_empty)
 
-    def _check_entry(self, entry: Descriptor, child: Document, at: str) -> None:
-        if entry.size != len(child.raw):
-            message = f"is {entry.size:,}, the document has {len(child.raw):,} bytes"
-            self._error(f"{at}.size", message)
+    def _child(self, entry: Descriptor, at: str, depth: int) -> _Known | None:
+        """Check the document of an entry, once; None where it cannot be read."""
+        known = self._known.get(entry.digest)
+        if known is not None:
+            if depth + known.height > MAX_NESTING:
+                self._error(at, _too_deep())
+            return known
+        try:
+            child = self._fetch(entry.digest)
+        except (Cancelled, BudgetExceeded):
+            raise
+        except DrayError as error:
+            self._absent = True
+            if not (self._sparse and isinstance(error, NotFound)):
+                self._error(at, str(error))
+            return None
+        known = self._document(entry.digest, child, f"{at} > ", depth + 1)
+        if known.artifact:
+            self._warn(at, f"this is {known.artifact}, not an image")
+        return known
+
+    def _check_entry(self, entry: Descriptor, child: _Known, at: str) -> None:
+        if entry.size != child.size:
+            self._error(f"{at}.size", f"is {entry.size:,}, the document has {child.size:,} bytes")
         if entry.media_type.lower() != child.media_type:
             self._error(f"{at}.mediaType", f"is {entry.media_type}, it is {child.media_type}")
 
-    def _manifest(self, manifest: Manifest, where: str) -> None:
-        if manifest.artifact is not None:
-            self._warn(where.removesuffix(" > "), f"this is {manifest.artifact}, not an image")
-        config = self._config(manifest, where) if manifest.artifact is None else None
-        diff_ids = [
-            self._layer(layer, f"{where}layers[{place}]")
-            for place, layer in enumerate(manifest.layers)
-        ]
-        if manifest.artifact is None and config is not None:
-            self._compare(config, diff_ids, where)
+    def _check_platform(self, entry: Descriptor, child: _Known, at: str) -> None:
+        """Compare the platform that an entry states with what it leads to."""
+        listed_as = entry.platform
+        if entry.is_attestation or not _is_stated(listed_as):
+            return
+        wanted, stated = listed_as.normalized(), listed_as.specifier
+        if child.artifact:
+            self._error(f"{at}.platform", f"is {stated}, this is {child.artifact}, not an image")
+        elif child.platform is not None and not fits((listed_as,), child.platform, wanted):
+            self._error(f"{at}.platform", f"is {stated}, the config says {child.platform}")
+        elif child.height and not any(_may_hold(wanted, offer) for offer in child.offers):
+            self._error(f"{at}.platform", f"is {stated}, the index has no image for it")
 
-    def _schema1(self, manifest: Schema1, where: str) -> None:
+    def _manifest(self, manifest: Manifest, known: _Known, where: str) -> _Known:
+        config = None
+        if manifest.artifact is None:
+            config = self._config(manifest, where)
+        stated = config.diff_ids if config is not None else ()
+        algorithms = [diff_id.algorithm for diff_id in stated[: len(manifest.layers)]]
+        algorithms += ["sha256"] * (len(manifest.layers) - len(algorithms))
+        receipts = [
+            self._blobs.layer(layer, f"{where}layers[{place}]", algorithm)
+            for place, (layer, algorithm) in enumerate(
+                zip(manifest.layers, algorithms, strict=True)
+            )
+        ]
+        if config is None:
+            artifact = manifest.artifact or ""
+            return known._replace(artifact=artifact, is_empty=bool(artifact))
+        found = [None if receipt is None else receipt.diff_id for receipt in receipts]
+        self._compare(config, found, where)
+        return known._replace(platform=config.platform)
+
+    def _schema1(self, manifest: Schema1, known: _Known, where: str) -> _Known:
+        from dray.ops.schema1 import check, convert
+
+        platform = None
         try:
-            _, message = check(manifest, verify=True)
+            platform, message = check(manifest, verify=True)
             self._warn(where.removesuffix(" > "), message)
         except DrayError as error:
             self._error(f"{where}signatures", str(error))
-        from dray.model.descriptor import Descriptor
+        found: list[Receipt | None] = [
+            self._blobs.layer(Descriptor("", layer.blob_sum), f"{where}fsLayers[{place}]")
+            for place, layer in enumerate(manifest.layers)
+            if not layer.throwaway
+        ]
+        receipts = [receipt for receipt in reversed(found) if receipt is not None]
+        if len(receipts) == len(found):
+            try:
+                convert(manifest, receipts)
+            except DrayError as error:
+                self._error(f"{where}history", str(error))
+        return known._replace(platform=platform)
 
-        for place, layer in enumerate(manifest.layers):
-            if not layer.throwaway:
-                self._layer(Descriptor("", layer.blob_sum), f"{where}fsLayers[{place}]")
-
-    # Blobs
+    # Config against layers
 
     def _config(self, manifest: Manifest, where: str) -> ImageConfig | None:
         at = f"{where}config"
-        if (manifest.config.size or 0) > MAX_DOCUMENT:
-            self._error(f"{at}.size", f"is over {MAX_DOCUMENT >> 20} MiB")
-            return None
-        raw = bytearray()
-        if not self._read(manifest.config, at, raw.extend):
+        raw = self._blobs.config(manifest.config, at)
+        if raw is None:
             return None
         try:
-            config = parse_config(bytes(raw))
+            config = parse_config(raw)
         except InvalidDocument as error:
             self._error(f"{at} > {error.path}" if error.path else at, str(error))
             return None
@@ -189,90 +258,13 @@ class _Run:
             self._error(f"{at} > {problem.path}", problem.message)
         return config
 
-    def _layer(self, layer: Descriptor, at: str) -> Digest | None:
-        """Return a layer's DiffID; None where it cannot be read."""
-        if layer.digest in self.layers:
-            return self.layers[layer.digest]
-        found: list[Digest] = []
-
-        def follow(source: _Hashed) -> None:
-            limit = RawLimit()
-            found.append(
-                follow_growing(source, lambda: limit.of(source.size), self._cancel.check)[0]
-            )
-
-        good = self._check(layer, at, follow)
-        self.layers[layer.digest] = found[0] if good and found else None
-        return self.layers[layer.digest]
-
-    def _read(self, blob: Descriptor, at: str, take: Callable[[bytes], None]) -> bool:
-        def read(source: _Hashed) -> None:
-            buffer = bytearray(_CHUNK)
-            while count := source.readinto(buffer):
-                take(bytes(buffer[:count]))
-
-        return self._check(blob, at, read)
-
-    def _check(self, blob: Descriptor, at: str, consume: Callable[[_Hashed], None]) -> bool:
-        """Read a blob through ``consume`` and compare its size and digest."""
-        try:
-            source = _Hashed(blob)
-            opened = self._open(blob, source.is_whole)
-            source.stream = opened.stream
-            try:
-                problem = None
-                try:
-                    consume(source)
-                except Cancelled:
-                    raise
-                except DrayError as error:
-                    problem = str(error)
-                source.drain()
-            finally:
-                opened.stream.close()
-        except Cancelled:
-            raise
-        except DrayError as error:
-            self._error(at, str(error))
-            return False
-        self.size += source.size
-        wrong = list(self._mismatches(source, blob, at))
-        if problem is not None and not wrong:
-            wrong.append((at, problem))
-        for where, message in wrong:
-            self._error(where, message)
-        self._check_form(source.head, blob, at)
-        return not wrong
-
-    def _mismatches(self, source: _Hashed, blob: Descriptor, at: str) -> Iterator[tuple[str, str]]:
-        if blob.size not in {None, source.size}:
-            yield f"{at}.size", f"is {blob.size:,}, the blob has {source.size:,} bytes"
-        if source.hexdigest() != blob.digest.hex:
-            actual = f"{blob.digest.algorithm}:{source.hexdigest()}"
-            yield f"{at}.digest", f"is {blob.digest}, the content's is {actual}"
-
-    def _check_form(self, head: bytes, blob: Descriptor, at: str) -> None:
-        """Compare how a layer is packed with what its type says."""
-        kind = blob.media_type.lower()
-        if ".layer." not in kind and ".rootfs." not in kind:
-            return
-        if (reason := mediatype.unreadable_layer(kind)) is not None:
-            self._error(f"{at}.mediaType", f"is {blob.media_type}: the layer {reason}")
-            return
-        form = detect(head)
-        if not kind.endswith(_ENDINGS.get(form, ())):
-            self._warn(f"{at}.mediaType", f"is {blob.media_type}, the layer is {form or 'plain'}")
-
-    # Config against layers
-
     def _compare(self, config: ImageConfig, diff_ids: list[Digest | None], where: str) -> None:
         at = f"{where}config > "
         if len(config.diff_ids) != len(diff_ids):
             count = len(config.diff_ids)
             self._error(f"{at}rootfs.diff_ids", f"has {count} entries for {len(diff_ids)} layers")
         for place, (stated, found) in enumerate(zip(config.diff_ids, diff_ids, strict=False)):
-            same = found is None or stated.algorithm != found.algorithm or stated == found
-            if not same:
+            if found is not None and stated != found:
                 message = f"is {stated}, the layer's is {found}"
                 self._error(f"{at}rootfs.diff_ids[{place}]", message)
         steps = sum(not entry.empty_layer for entry in config.history)
@@ -285,39 +277,14 @@ class _Run:
                 self._warn(f"{at}{name}", "is missing")
 
 
-class _Hashed(io.RawIOBase):
-    """A blob's bytes as they pass, hashed and counted, up to the limit for blobs."""
+def _too_deep() -> str:
+    return f"indexes are nested deeper than {MAX_NESTING}"
 
-    stream: Stream
 
-    def __init__(self, blob: Descriptor) -> None:
-        self._digest = blob.digest
-        self._hash = blob.digest.hasher()
-        self._left = Limits().blob
-        self.size = 0
-        self.head = b""
+def _may_hold(wanted: Platform, offer: Platform | None) -> bool:
+    """Tell whether an entry of an index may lead to an image for a platform."""
+    return not _is_stated(offer) or wanted.rank(offer) is not None
 
-    def readable(self) -> bool:
-        return True
 
-    def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.stream.read1(min(len(view), self._left)) if self._left else b""
-        if len(self.head) < 8:  # noqa: PLR2004 - what magic bytes need
-            self.head += data[:8]
-        self._hash.update(data)
-        self.size += len(data)
-        self._left -= len(data)
-        view[: len(data)] = data
-        return len(data)
-
-    def drain(self) -> None:
-        buffer = bytearray(_CHUNK)
-        while self.readinto(buffer):
-            pass
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-    def is_whole(self) -> bool:
-        return self.hexdigest() == self._digest.hex
+def _is_stated(platform: Platform | None) -> TypeGuard[Platform]:
+    return platform is not None and bool(platform.os or platform.architecture)

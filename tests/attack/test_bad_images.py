@@ -1,0 +1,107 @@
+"""Bad images: what pull refuses, validate reports."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bad_images import BAD_IMAGES, GOOD_IMAGES
+from dray import Client
+from dray.errors import DrayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from bad_images import BadImage
+    from dray import Store
+    from dray.testing import FakeRegistry
+
+FORMS = ("bare", "in an index", "in an index of an index")
+PULLED = ({"platform": "linux/amd64"}, {"all_platforms": True})
+LOADED = ({"platform": "linux/amd64"}, {})
+
+
+def formed(image: BadImage, form: str) -> BadImage:
+    """Return an image as it is, or below indexes that list it."""
+    for _ in range(FORMS.index(form)):
+        image = image.within()
+    return image
+
+
+def reports(client: Client, address: str) -> list[str]:
+    """Return the errors that validate reports or raises."""
+    try:
+        report = client.validate(address)
+    except DrayError as error:
+        return [str(error)]
+    return [f"{found.where}: {found.message}" for found in report.findings if found.error]
+
+
+def refusals(
+    call: Callable[..., object], address: str | Path, choices: Iterable[Mapping[str, Any]]
+) -> list[DrayError]:
+    """Return the errors with which a call refuses an image, for one platform and for all."""
+    found = []
+    for choice in choices:
+        try:
+            call(address, **choice)
+        except DrayError as error:
+            found.append(error)
+    return found
+
+
+@pytest.fixture
+def once(store: Store, environment: dict[str, str]) -> Iterator[Client]:
+    """A client that tries nothing twice."""
+    assert environment
+    with Client(store=store, retries=1) as client:
+        yield client
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_registry_that_serves_it(name: str, form: str, once: Client, fake: FakeRegistry):
+    reference = formed(BAD_IMAGES[name], form).serve(fake)
+    assert refusals(once.pull, reference, PULLED)
+    assert reports(once, reference)
+
+
+@pytest.mark.parametrize("write", ["write_layout", "write_flat"])
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_directory_that_holds_it(name: str, write: str, once: Client, tmp_path: Path):
+    address = getattr(BAD_IMAGES[name], write)(tmp_path / "place")
+    if refusals(once.load, tmp_path / "place", LOADED):
+        assert reports(once, address)
+
+
+@pytest.mark.parametrize("name", [n for n, image in BAD_IMAGES.items() if image.docker_files()])
+def test_a_docker_archive_that_holds_it(name: str, once: Client, tmp_path: Path):
+    path = write_archive(tmp_path, BAD_IMAGES[name])
+    if refusals(once.load, path, LOADED):
+        assert reports(once, f"docker-archive:{path}")
+
+
+@pytest.mark.parametrize("name", GOOD_IMAGES)
+def test_good_images_pass(name: str, once: Client, fake: FakeRegistry, tmp_path: Path):
+    image = GOOD_IMAGES[name]
+    reference = image.serve(fake)
+    assert refusals(once.pull, reference, PULLED) == []
+    places = [reference, image.write_layout(tmp_path / "oci"), image.write_flat(tmp_path / "dir")]
+    if image.docker_files():
+        places.append(f"docker-archive:{write_archive(tmp_path, image)}")
+    assert [reports(once, place) for place in places] == [[]] * len(places)
+
+
+def write_archive(directory: Path, image: BadImage) -> Path:
+    """Write an image as `docker save` does."""
+    path = directory / "archive.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, data in (image.docker_files() or {}).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
