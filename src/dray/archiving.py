@@ -162,6 +162,7 @@ class Archiving(Connected):
         Raises `IntegrityError` for what is no tar, `InvalidDocument`, `InvalidReference`,
         `PlatformMismatch`, `StoreError`, `Cancelled`, and what reading the parent raises.
         """
+        from dray.errors import InvalidReference
         from dray.image import Image
         from dray.model.reference import Reference
         from dray.ops.import_ import ImportOptions, import_layer
@@ -170,6 +171,8 @@ class Archiving(Connected):
             raise ValueError("a config says itself which platform its image is for")
         if config is not None and (changes or message):
             raise ValueError("a config is kept as it is: it takes no changes and no message")
+        if not message.isascii() and message != message.encode(errors="replace").decode():
+            raise InvalidReference("the message is no text in UTF-8", text="", position=0)
         if created is not None and not 0 <= created <= MAX_EPOCH:
             raise ValueError(f"created is {created}, expected seconds since 1970")
         if config is None or parent is not None:

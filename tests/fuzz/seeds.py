@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import io
 import json
+import sqlite3
 import tarfile
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import targets
 
+from dray import Client
 from dray.testing import build_image, build_schema1, compress, tar_layer
 from dray.testing.archives import docker_files, flat_files, layout_files
 
@@ -156,6 +161,17 @@ def _archives() -> list[bytes]:
     return [layout, docker, *packed, _tar(legacy), _tar(flat_files(_IMAGE), tarfile.GNU_FORMAT)]
 
 
+def _databases() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as directory:
+        archive = Path(directory, "archive")
+        archive.write_bytes(_archives()[1])
+        with Client(store=Path(directory, "store")) as client:
+            client.load(archive)
+        with contextlib.closing(sqlite3.connect(Path(directory, "store/dray.db"))) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return [Path(directory, "store/dray.db").read_bytes()]
+
+
 def _trees() -> list[bytes]:
     long = {"a" * 200: b"1", "ü" * 80 + "/b": b"2"}
     trees = [_tar(long, form) for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)]
@@ -217,6 +233,37 @@ def seeds(target: str) -> Sequence[bytes]:
         ],
         "archives": _archives,
         "imports": _trees,
+        "arguments": [
+            b"images\n--filter\nreference=a*\n--format\n{{.ID}}",
+            b"show\n--format\n{{json .Config}}\nalpine",
+            b"inspect\n--platform\nlinux/arm64\noci:x:y",
+            b"tag\nalpine\nfuzz/a:1\nb",
+            b"why\n--offline\n--json\nalpine",
+            b"blob\nstore:a\nsha256:" + b"0" * 64,
+            b"tags\n--filter\n>=1.2\n--order\nversion\nfuzz.invalid/a",
+            b"df\n--json",
+        ],
+        "databases": _databases,
+        "streams": _archives,
+        "proxies": [
+            b"CONNECT\nHTTP/1.1 200 OK\r\nX: y\r\n\r\n",
+            b"CONNECT\nHTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
+        ],
+        "socks_proxies": [
+            _script(rest=_OK) + targets.BREAK + b"not HTTP\n" + answer
+            for answer in (
+                b"\x05\x00",
+                b"\x05\x00\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50",
+                b"\x05\xff",
+            )
+        ],
+        "tls": [
+            _script(rest=_OK) + targets.BREAK + b"not HTTP\n" + answer
+            for answer in (
+                b"\x15\x03\x01\x00\x02\x02\x46",
+                b"\x16\x03\x03\x00\x31\x02\x00\x00\x2d\x03\x03",
+            )
+        ],
         "layouts": [
             targets.BREAK.join(
                 [

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dray import Client
 from dray.cli import messages, outcome, printable
 from dray.cli.inspected import Form
 from dray.cli.main import _run as run_command
@@ -41,6 +42,9 @@ _BEGINNINGS = (
     *("  ", "Warning: ", "dray: ", "lost: ", "Retrying in ", "Logged out of "),
     "no names are back: ",
 )
+READING = {"images", "show", "history", "inspect", "manifest", "config", "blob", "validate", "df"}
+READING |= {"why", "tag", "untag", "rm", "tags", "digest", "referrers", "--help", "-v", "--debug"}
+SPOKEN = b"not HTTP"  # in the text of a part that goes to other protocols
 CODES = {0, 1, 2, 3, 4, 5, 6}
 VERBOSE = bool(os.environ.get("FUZZ_VERBOSE"))  # to see what becomes of an input
 _PLATFORM = Platform("linux", "amd64", "")
@@ -391,8 +395,9 @@ class Server:
         threading.Thread(target=self._serve, name="fuzz-server", daemon=True).start()
 
     def script(self, data: bytes) -> None:
-        """Take the parts."""
+        """Take the parts; the last one is the answer to what is no HTTP as well."""
         self._parts = []
+        self._others = data.rpartition(SPOKEN + b"\n")[2] if SPOKEN in data else b""
         for part in data.replace(b"HOST", self.host.encode()).split(BREAK):
             text, _, answer = part.partition(b"\n")
             self._parts.append((text, answer))
@@ -409,7 +414,10 @@ class Server:
             while b"\r\n\r\n" not in head:
                 data = connection.recv(65536)
                 head += data
-                if not data or head.startswith(b"\x16"):  # it speaks TLS
+                if head[:1] in {b"\x05", b"\x16"}:  # it speaks SOCKS or TLS
+                    connection.sendall(self._others)
+                    return
+                if not data:
                     return
             parts = self._parts
             answer = next((answer for text, answer in parts if text in head), parts[-1][1])
@@ -424,17 +432,44 @@ class Server:
 _servers: list[Server] = []
 
 
-def _against_server(*arguments: str) -> Callable[[bytes], bool]:
+def _against_server(*arguments: str, **variables: str) -> Callable[[bytes], bool]:
     def target(data: bytes) -> bool:
         if not _servers:
             _servers.append(Server())
         server = _servers[0]
         server.script(data)
         shutil.rmtree(home().path / "store", ignore_errors=True)
-        return command(*(argument.replace("HOST", server.host) for argument in arguments))
+        given = {name: value.replace("HOST", server.host) for name, value in variables.items()}
+        return command(*(each.replace("HOST", server.host) for each in arguments), **given)
 
     target.__doc__ = f"Run `{' '.join(arguments)}` against a server."
     return target
+
+
+# Other commands
+
+
+def arguments(data: bytes) -> bool:
+    """Run a command that changes no file outside of the store: its arguments, one a line."""
+    words = _text(data.replace(b"\0", b"")).split("\n")
+    name, *rest = words if words[0] in READING else ["images", *words]
+    return command(name, *rest)
+
+
+def databases(data: bytes) -> bool:
+    """Open a store whose database is the input."""
+    shutil.rmtree(home().path / "store", ignore_errors=True)
+    home().put("store/dray.db", data)
+    for name in ("df", "gc", "fsck"):
+        command(name)
+    return command("images")
+
+
+def streams(data: bytes) -> None:
+    """Load an archive that comes through a pipe."""
+    shutil.rmtree(home().path / "store", ignore_errors=True)
+    with Client(store=home().path / "store") as client:
+        client.load(io.BufferedReader(io.BytesIO(data)))  # type: ignore[arg-type]
 
 
 SMALL_CONFIG = (
@@ -484,6 +519,16 @@ COMMANDS: dict[str, Callable[[bytes], object]] = {
         "referrers", f"HOST/app@sha256:{hashlib.sha256(SMALL_MANIFEST).hexdigest()}"
     ),
     "blob": _against_server("blob", f"HOST/app@{Digest.of(b'x')}"),
+    "arguments": arguments,
+    "databases": databases,
+    "streams": streams,
+    "proxies": _against_server(
+        "inspect", "--no-tags", "fuzz.example/app:t", HTTPS_PROXY="http://HOST"
+    ),
+    "socks_proxies": _against_server(
+        "inspect", "--no-tags", "fuzz.example/app:t", ALL_PROXY="socks5h://HOST"
+    ),
+    "tls": _against_server("inspect", "--no-tags", "HOST/app:t"),
     "why": _against_server("why", "--creds", "u:p", "HOST/app"),
 }
 TARGETS = PARSERS | COMMANDS

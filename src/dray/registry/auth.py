@@ -178,7 +178,9 @@ def token_request(
 
 def _form(fields: Iterable[tuple[str, str]]) -> str:
     """Encode form fields; bytes of credentials that are not UTF-8 stay as they are."""
-    return urlencode(list(fields), errors="surrogateescape")
+    from dray.registry.credentials import utf8
+
+    return urlencode([(name, utf8(value)) for name, value in fields])
 
 
 def parse_token(raw: bytes, host: str) -> Token:

@@ -43,8 +43,18 @@ class Credentials(Record):
     def basic(self) -> Secret:
         """The value of an ``Authorization`` header (RFC 7617)."""
         # What came as other bytes than UTF-8 on a command line goes out as those bytes.
-        pair = f"{self.username}:{self.password}".encode(errors="surrogateescape")
+        pair = utf8(f"{self.username}:{self.password}")
         return Secret("Basic " + base64.b64encode(pair).decode("ascii"))
+
+
+def utf8(text: str) -> bytes:
+    """Return text as it is sent: what came as other bytes than UTF-8 as those bytes (PEP 383)."""
+    return whole(text).encode(errors="surrogateescape")
+
+
+def whole(text: str) -> str:
+    """Replace halves of characters, which JSON can hold and no encoding has."""
+    return _LONE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class Unreadable(DrayError):
@@ -300,4 +310,4 @@ def _base64(text: str, file: Path, key: str) -> bytes:
 def _text(entry: Mapping[str, Any], key: str) -> Secret:
     """Return a text, its surrogates replaced but for those of bytes that are not UTF-8."""
     value = entry.get(key)
-    return Secret(_LONE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else "")
+    return Secret(whole(value) if isinstance(value, str) else "")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from dray.content.cancel import CancelToken
 from dray.errors import DrayError
 from dray.model.secret import Secret, SecretBytes
-from dray.registry.credentials import TOKEN_USER, Credentials, read_json
+from dray.registry.credentials import TOKEN_USER, Credentials, read_json, utf8, whole
 
 if TYPE_CHECKING:
     import subprocess
@@ -51,7 +51,7 @@ def get(
 
     Raises `HelperFailed`, also where it takes longer than ``patience`` seconds.
     """
-    done = _run(name, "get", server.encode(), cancel, patience)
+    done = _run(name, "get", utf8(server), cancel, patience)
     if done.status != 0:
         if done.has_nothing:
             return None
@@ -72,7 +72,9 @@ def _read(answer: bytes) -> tuple[str, Secret] | None:
         user, secret = found["Username"], found["Secret"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return (user, Secret(secret)) if isinstance(user, str) and isinstance(secret, str) else None
+    if not (isinstance(user, str) and isinstance(secret, str)):
+        return None
+    return whole(user), Secret(whole(secret))
 
 
 def store(name: str, server: str, credentials: Credentials) -> None:
@@ -102,7 +104,7 @@ def erase(name: str, server: str) -> bool:
 
     Raises `HelperFailed`.
     """
-    done = _run(name, "erase", server.encode(), CancelToken())
+    done = _run(name, "erase", utf8(server), CancelToken())
     # Some fail to erase what they do not have, in words of their own.
     if done.status != 0 and not done.has_nothing and get(name, server, CancelToken()) is not None:
         _fail(name, done.complaint)

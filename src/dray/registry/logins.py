@@ -20,6 +20,7 @@ from dray.registry.credentials import (
     helper_for,
     names_of,
     parse_file,
+    utf8,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def save(files: Sequence[Path], default: Path, key: Key, credentials: Credential
         if not isinstance(auths, dict):
             raise DrayError(f"{default}: auths is no object", hint="mend or remove it")
         name = HUB_URL if default.name == "config.json" and str(key) == _HUB else str(key)
-        pair = f"{credentials.username}:{credentials.password}".encode(errors="surrogateescape")
+        pair = utf8(f"{credentials.username}:{credentials.password}")
         auths[name] = {"auth": base64.b64encode(pair).decode("ascii")}
         return True
 
