@@ -11,6 +11,8 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -398,3 +400,35 @@ def test_an_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
     done = world.run(*arguments, "/dev/full", world.name("app"), *rest)
     assert done.returncode == 1
     assert "dray: /dev/full: No space left on device" in done.stderr.splitlines()
+
+
+def test_a_directory_that_can_be_written_and_not_read(stage: Stage):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with tempfile.TemporaryDirectory() as place:  # other users cannot enter pytest's
+        Path(place).chmod(0o755)
+        world = stage.world(COMMANDS["tag"]).copy(Path(place, "shut"))
+        save_into_a_shut_box(world)
+
+
+def save_into_a_shut_box(world: World) -> None:
+    """Save as another user into a directory that only takes files."""
+    for path in (world.path, *world.path.rglob("*")):
+        os.chown(path, 65534, 65534)
+    box = world.path / "box"
+    box.mkdir()
+    box.chmod(0o333)
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    for form in ("docker", "oci"):
+        command = ["save", "-q", "--format", form, "-o", f"box/{form}", world.name("app")]
+        done = subprocess.run(
+            [*user, sys.executable, "-m", "dray", *command],
+            cwd=world.path,
+            env=world.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in box.iterdir()) == ["docker", "oci"]

@@ -111,22 +111,34 @@ def _sync(directory: int) -> None:
     try:
         os.fsync(directory)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # directories cannot be synced there (fsync(2))
+        if error.errno == errno.EBADF:  # one that may be written and not read
+            os.sync()
+        elif error.errno != errno.EINVAL:  # directories cannot be synced there (fsync(2))
             raise
 
 
 @contextlib.contextmanager
 def _opened(directory: Path) -> Iterator[int]:
     """Open a directory, and rid it of what killed writers have left."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        with os.scandir(descriptor) as entries:
-            left = [entry.name for entry in entries if _FORM.fullmatch(entry.name)]
-        for name in left:
+        descriptor = os.open(directory, os.O_RDONLY | flags)
+    except PermissionError:  # it may be one that can be written all the same
+        descriptor = os.open(directory, os.O_PATH | flags)
+    try:
+        for name in _left_over(descriptor):
             _remove_abandoned(descriptor, name)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _left_over(directory: int) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if _FORM.fullmatch(entry.name)]
+    except OSError:  # cannot be listed
+        return []
 
 
 def _remove_abandoned(directory: int, name: str) -> None:
