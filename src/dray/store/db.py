@@ -283,12 +283,16 @@ class Database:
                     connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection inside a write transaction: all of the block happens or nothing."""
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Yield a connection inside a write transaction: all of the block happens or nothing.
+
+        Unless it is ``durable`` it may get lost with the power, until a later one that is: for
+        leases, which die with their process, and for what can be learned again from the files.
+        """
         # Between threads a lock wakes the next one at once; SQLite would have it sleep and look.
         with self._writing, self._used() as use:
             try:
-                connection = self._begin(use)
+                connection = self._begin(use, "FULL" if durable else "NORMAL")
                 yield connection
                 self._check(use)
                 connection.execute("COMMIT")
@@ -315,7 +319,7 @@ class Database:
         if busy or left > 0:
             raise StoreError(f"{self.path}: the log cannot be emptied, another process reads it")
 
-    def _begin(self, use: Use) -> sqlite3.Connection:
+    def _begin(self, use: Use, synchronous: str) -> sqlite3.Connection:
         """Begin to write; deferred transactions would fail when two turn into writers.
 
         SQLite waits for other processes by itself, but would not hear that it shall stop.
@@ -325,6 +329,7 @@ class Database:
             connection = self._connect()
             connection.execute(f"PRAGMA busy_timeout={int(_LOOK * 1000)}")
             try:
+                connection.execute(f"PRAGMA synchronous={synchronous}")
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 busy = error.sqlite_errorcode in _BUSY

@@ -61,7 +61,7 @@ class Ingest(Receiving):
 
     def hold_below(self, root: Digest) -> None:
         """Keep what is stored of an image, all that is below ``root``, until the lease ends."""
-        with self.db.write() as connection:
+        with self.db.write(durable=False) as connection:
             for digest in graph.closure(connection, [str(root)]):
                 if self._files.has(digest):
                     leases.hold(connection, self.name, digest)

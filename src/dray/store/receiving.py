@@ -78,7 +78,7 @@ class Receiving:
         try:
             # After a failure nobody waits for the database: a dead lease frees its rows too.
             if error is None:
-                with contextlib.suppress(StoreError), self.db.write() as connection:
+                with contextlib.suppress(StoreError), self.db.write(durable=False) as connection:
                     leases.release(connection, self._lease.name)
         finally:
             with contextlib.suppress(OSError):
@@ -89,7 +89,7 @@ class Receiving:
 
     def hold(self, digests: Iterable[Digest]) -> set[Digest]:
         """Return which of ``digests`` are stored; they stay until the lease ends."""
-        with self.db.write() as connection:
+        with self.db.write(durable=False) as connection:
             return {digest for digest in digests if self._hold(connection, digest)}
 
     def all_followed(self, digests: Iterable[Digest]) -> bool:
@@ -133,7 +133,7 @@ class Receiving:
                 diff_id, raw_size = follow_diff_id(file, limit, cancel)
             found = found.replace(diff_id=diff_id, raw_size=raw_size)
         if found != known:  # no row: it was left by a process that was killed just then
-            with self.db.write() as connection:
+            with self.db.write(durable=False) as connection:
                 facts.record(connection, digest, size, found)
         return Receipt(descriptor._replace(size=size), found.diff_id, found.raw_size, existed=True)
 
@@ -212,7 +212,7 @@ class Receiving:
                         raise
                     again = True
             part.sync()
-            with self.db.write() as connection:
+            with self.db.write(durable=False) as connection:
                 self._files.publish(part.name, digest)
                 facts.record(connection, digest, got.size, Facts(got.diff_id, got.raw_size))
                 self._hold(connection, digest)
@@ -244,7 +244,7 @@ class Receiving:
                         part.discard()
                         return known
                     part.sync()
-                    with self.db.write() as connection:
+                    with self.db.write(durable=False) as connection:
                         self._files.publish(part.name, digest)
                         facts.record(connection, digest, got.size, Facts(got.diff_id, got.raw_size))
                         self._hold(connection, digest)
