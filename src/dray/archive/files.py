@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from dray.archive.known import no_archive, outside
@@ -16,6 +17,7 @@ from dray.archive.tar import MAX_HOPS, NoTar, UnsafeLink, linked, members, norma
 from dray.content.codec import decompress, detect
 from dray.content.ports import Opened
 from dray.content.small import DAMAGED
+from dray.content.small_file import is_null, kind_of
 from dray.content.verify import RawLimit
 from dray.errors import (
     IntegrityError,
@@ -173,13 +175,19 @@ class Directory:
             try:
                 found = os.open(leaf, _FILE, dir_fd=at)
             except OSError as error:
+                if error.errno == errno.ENXIO:
+                    raise _no_file(f"{self.path}/{name}") from None  # a socket
                 if error.errno != errno.ELOOP:
                     raise
                 return os.readlink(leaf, dir_fd=at)
         if not stat.S_ISREG(os.fstat(found).st_mode):
             os.close(found)
-            raise UnsafeArchive("is no regular file", member=f"{self.path}/{name}")
+            raise _no_file(f"{self.path}/{name}")
         return found
+
+
+def _no_file(member: str) -> UnsafeArchive:
+    return UnsafeArchive("is no regular file", member=member)
 
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -340,6 +348,28 @@ def _spool(file: int, cancel: CancelToken) -> int:
             target.write(memoryview(buffer)[:count])
         target.flush()
         return os.dup(target.fileno())
+
+
+def open_stream(path: str) -> FileIO:
+    """Open a file or a FIFO, to be read once; raises `StoreError` for a device or a socket.
+
+    /dev/null is an empty file. A FIFO waits for its writer, as it does in all programs.
+    """
+    with translated(path):
+        check_stream(path, os.stat(path))  # noqa: PTH116 - a string
+        file = FileIO(os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+        check_stream(path, os.fstat(file.fileno()))
+    return file
+
+
+def check_stream(path: str, found: os.stat_result) -> None:
+    """Raise `StoreError` for a device, which may have no end, and for a socket."""
+    kind = kind_of(found.st_mode)
+    if kind and not is_null(found) and not stat.S_ISFIFO(found.st_mode):
+        raise StoreError(
+            f"{path}: {kind}; a file, a directory or a pipe is expected",
+            hint="a tape or disk can be read through a pipe: dd if=DEVICE | dray …",
+        )
 
 
 def _temporary() -> IO[bytes]:

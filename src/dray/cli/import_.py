@@ -108,9 +108,14 @@ def _created() -> int | None:
 
 def _config(path: Path) -> bytes:
     """Read a config; one that is no JSON is told with its name, before anything else is read."""
+    from dray.content.small_file import read_small
+    from dray.errors import StoreError
     from dray.model._fields import load_object
     from dray.model.config import MAX_DEPTH
 
-    raw = path.read_bytes()
+    try:
+        raw = read_small(path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
     load_object(raw, str(path), max_depth=MAX_DEPTH)
     return raw

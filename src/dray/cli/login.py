@@ -9,7 +9,7 @@ import click
 
 from dray.cli.main import settings
 from dray.cli.messages import say
-from dray.cli.options import ask_password, plain_client, print_request
+from dray.cli.options import MAX_PASSWORD, ask_password, plain_client, print_request
 from dray.cli.paths import Place
 from dray.cli.printable import printable
 
@@ -72,5 +72,7 @@ def _read() -> str:
 
     Bytes that are not UTF-8 are kept (PEP 383).
     """
-    raw = sys.stdin.buffer.read(64 * 1024).rstrip(b"\r\n")
-    return raw.decode("utf-8", "surrogateescape")
+    raw = sys.stdin.buffer.read(MAX_PASSWORD + 1)
+    if len(raw) > MAX_PASSWORD:
+        raise click.UsageError(f"the password on stdin has over {MAX_PASSWORD >> 10} KiB")
+    return raw.rstrip(b"\r\n").decode("utf-8", "surrogateescape")

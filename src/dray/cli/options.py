@@ -159,6 +159,9 @@ def meant_store(chosen: Settings, address: str, bare: Where = Where.REGISTRY) ->
     return chosen.store() if meant else None
 
 
+MAX_PASSWORD = 64 * 1024  # bytes
+
+
 def _credentials(text: str | None) -> tuple[str, str] | None:
     """Split ``USER:PASSWORD``; a password that is left out is asked for."""
     if text is None:
@@ -174,7 +177,11 @@ def ask_password(user: str, option: str) -> str:
     if sys.stdin.isatty():
         answer: str = click.prompt(f"Password for {printable(user)}", hide_input=True, err=True)
         return answer
-    line = sys.stdin.buffer.readline()
+    line = sys.stdin.buffer.readline(MAX_PASSWORD + 1)
+    if len(line) > MAX_PASSWORD:
+        raise click.UsageError(
+            f"the password for {user} on stdin has over {MAX_PASSWORD >> 10} KiB"
+        )
     if not line:
         raise click.UsageError(f"no password for {user} was given, on stdin or in {option}")
     return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dray.archive.files import translated
+from dray.archive.files import open_stream
 from dray.archive.gnu import Converted, conversion
 from dray.archive.known import called
 from dray.archive.streamed import Unpacked
@@ -306,7 +306,5 @@ def _stream(source: Path | Raw, epoch: int | None) -> Iterator[Raw]:
         with Packing(source, epoch) as packing:
             yield packing
     else:
-        with translated(str(source)):
-            file = source.open("rb", buffering=0)
-        with file:
+        with open_stream(str(source)) as file:
             yield file

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dray.archive.dir import FlatDirectory
 from dray.archive.docker import MANIFEST, DockerArchive
-from dray.archive.files import Directory, TarFiles, has, read, translated
+from dray.archive.files import Directory, TarFiles, has, open_stream, read, translated
 from dray.archive.known import IMPORT, called, check_ended, no_archive
 from dray.archive.legacy import docker_archive, is_docker_archive
 from dray.archive.oci import INDEX, MARK, OciLayout
@@ -61,7 +61,7 @@ def opened(source: Path | Raw, keeper: Keeper, cancel: CancelToken) -> Iterator[
         with contextlib.closing(Directory(path)) as directory:
             yield directory
         return
-    with translated(path), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a string
+    with translated(path), open_stream(path) as file:
         lies = stat.S_ISREG(status.st_mode)
         if not lies or detect(os.pread(file.fileno(), LONGEST_MAGIC, 0)) is not None:
             yield StreamedFiles(path, file, keeper, cancel)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dray.content.small_file import check_regular
 from dray.errors import DrayError
 
 if TYPE_CHECKING:
     from dray.registry.certificates import Tls, Trust
+
+_MAX_AUTHORITIES = 64 * 2**20  # bytes of a file of certificates
 
 
 def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
@@ -30,6 +34,8 @@ def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     for certificate, key in tls.pairs:
+        for path in (certificate, key):
+            _check(path, str(path))
         try:
             # A key under a passphrase: the library would ask for it on the terminal.
             context.load_cert_chain(certificate, key, password=lambda: b"")
@@ -48,8 +54,11 @@ def _load_trust(context: ssl.SSLContext, trust: Trust | None) -> None:
         return
     what = f"{trust.variable}: {trust.path}"
     if trust.variable == "SSL_CERT_DIR":  # which may be several, with colons between
-        if not any(Path(each).is_dir() for each in str(trust.path).split(":")):
+        directories = [Path(each) for each in str(trust.path).split(":")]
+        if not any(map(Path.is_dir, directories)):
             raise DrayError(f"{what}: no such directory")
+        for directory in filter(Path.is_dir, directories):
+            _check_hashed(directory)
         context.load_default_certs()
         return
     if not trust.path.exists():
@@ -57,6 +66,8 @@ def _load_trust(context: ssl.SSLContext, trust: Trust | None) -> None:
     if trust.variable != "SSL_CERT_FILE":
         _load_authorities(context, trust.path, what)
         return
+    if not trust.path.is_dir():
+        _check(trust.path, what)
     context.load_default_certs()
     if not context.cert_store_stats()["x509"]:  # OpenSSL does not complain of its variable
         _load_authorities(context, trust.path, what, file=True)
@@ -66,8 +77,11 @@ def _load_authorities(
     context: ssl.SSLContext, path: Path, what: str, *, file: bool = False
 ) -> None:
     """Load a file or directory; what is to be a ``file`` must be one."""
+    if not path.is_dir():
+        _check(path, what)
     try:
         if path.is_dir() and not file:
+            _check_hashed(path)
             context.load_verify_locations(capath=path)
         else:
             context.load_verify_locations(cafile=path)
@@ -76,6 +90,23 @@ def _load_authorities(
             f"{what}: no authorities can be read from it ({_problem(error)})",
             hint="it should hold certificates in PEM",
         ) from None
+
+
+def _check(path: Path, what: str) -> None:
+    """Refuse what OpenSSL, which opens files by their paths, would wait for or read for ever."""
+    try:
+        check_regular(path, _MAX_AUTHORITIES)
+    except OSError as error:
+        raise DrayError(
+            f"{what}: {error.strerror}", hint="it should hold certificates in PEM"
+        ) from None
+
+
+def _check_hashed(directory: Path) -> None:
+    """Refuse such files in a directory, where OpenSSL looks for them by the hash of a name."""
+    for path in directory.iterdir():
+        if re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", path.name) and path.exists():
+            _check(path, str(path))
 
 
 def _problem(error: Exception) -> str:

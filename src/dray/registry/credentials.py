@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from dray.content.cancel import CancelToken
+from dray.content.small_file import read_small
 from dray.errors import DrayError
 from dray.model.record import Record
 from dray.model.secret import Secret, SecretBytes, SecretFields
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-MAX_FILE = 4 * 2**20  # bytes of a credentials file
 TOKEN_USER = "<token>"  # noqa: S105 - the user that stands for "this is an identity token"
 HUB_URL = "https://index.docker.io/v1/"  # what docker calls Docker Hub in its files
 HELPED_BY_FILES = "containers-auth.json"  # in `credential-helpers`: the files
@@ -92,6 +92,7 @@ class CredentialStore:
         self._helpers = helpers
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str, bool], list[Consulted]] = {}
+        self._piped: dict[Path, dict[str, Any] | None] = {}
 
     def find(
         self, host: str, path: str, *, own: bool = True, cancel: CancelToken | None = None
@@ -145,16 +146,26 @@ class CredentialStore:
                 continue
             for file in self.files:
                 try:
-                    yield from _in_file(file, host, path, cancel)
+                    yield from _in_file(self._content(file), file, host, path, cancel)
                 except Unreadable:
                     if len(self.files) == 1:  # somebody named it
                         raise
                     yield Consulted(str(file), "may not be read", failed=True)
 
+    def _content(self, file: Path) -> dict[str, Any] | None:
+        """Read a file; what came out of a FIFO is kept, since it comes but once."""
+        if file in self._piped:
+            return self._piped[file]
+        content = parse_file(file)
+        if file.is_fifo():
+            self._piped[file] = content
+        return content
 
-def _in_file(file: Path, host: str, path: str, cancel: CancelToken) -> Iterator[Consulted]:
+
+def _in_file(
+    content: dict[str, Any] | None, file: Path, host: str, path: str, cancel: CancelToken
+) -> Iterator[Consulted]:
     """Look into one file: helpers for the host, docker's helper for all, then entries."""
-    content = parse_file(file)
     if content is None:
         yield Consulted(str(file), "not there")
         return
@@ -228,8 +239,7 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
     `DrayError` that names the file.
     """
     try:
-        with file.open("rb") as stream:
-            raw = SecretBytes(stream.read(MAX_FILE + 1))
+        raw = SecretBytes(read_small(file))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:

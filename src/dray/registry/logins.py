@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dray.content.output import make_directory, whole_file
+from dray.content.small_file import kind_of
 from dray.errors import DrayError, InvalidReference
 from dray.model.reference import Reference
 from dray.registry import helpers
@@ -191,6 +192,12 @@ def _rewrite(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
     """
     try:
         target = file.resolve()
+        if target.exists() and not target.is_file():  # which a new file would replace
+            found = kind_of(target.stat().st_mode) or "is a directory"
+            raise DrayError(
+                f"{file}: {found}, credentials are kept in a file",
+                hint="name another file with --authfile",
+            )
         make_directory(target.parent, 0o700)
         with _locked(target.parent):
             content = parse_file(target, strict=True) or {}

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dray.content.small_file import read_small
 from dray.errors import DrayError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_FILE = 4 * 2**20  # bytes of a file
-
 
 def read(file: Path) -> bytes | None:
     """Return the bytes of a file, None if it does not exist.
 
-    Raises `DrayError` if it cannot be read or has over 4 MiB.
+    Raises `DrayError` if it cannot be read, is a socket or a device, or has over 4 MiB.
     """
     try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_FILE + 1)
+        return read_small(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise DrayError(f"{file}: {error.strerror}") from error
-    if len(raw) > MAX_FILE:
-        raise DrayError(f"{file}: over {MAX_FILE >> 20} MiB")
-    return raw
 
 
 def parse(raw: bytes, file: Path) -> dict[str, Any]:

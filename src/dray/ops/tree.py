@@ -1,0 +1,179 @@
+"""The tree below a directory, by descriptors: what is read is what was listed.
+
+Names are looked up relative to an open directory, links are never followed, and what is opened
+is compared with what was listed (device, inode, type). So a process that replaces names
+meanwhile makes the walk fail, and leads it to no other file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tarfile
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OPEN = 64  # directories that are kept open; those above are found again by ".."
+_GONE = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESTALE}
+_TYPES = {
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+}
+
+
+class Changed(Exception):
+    """A name stands for something else than it did; the argument is its path in the tree."""
+
+
+class Entry(NamedTuple):
+    """One name of the tree. ``target`` is what a symbolic link says."""
+
+    path: str
+    name: str
+    directory: int
+    status: os.stat_result
+    target: str
+
+    @property
+    def type(self) -> bytes:
+        """The type in a tar of everything but files and sockets."""
+        return _TYPES[stat.S_IFMT(self.status.st_mode)]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.status.st_mode)
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a socket."""
+        return stat.S_ISSOCK(self.status.st_mode)
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a device."""
+        return stat.S_ISCHR(self.status.st_mode) or stat.S_ISBLK(self.status.st_mode)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+        """Open a file, with its status; raises `Changed` if it is changed in the block too."""
+        with os.fdopen(_open(self.name, _FILE, self.directory, self.path), "rb") as content:
+            before = os.fstat(content.fileno())
+            _compare(before, self.status, self.path)
+            try:
+                yield content, before
+            except OSError as error:
+                if error.errno is None:  # `tarfile` says that the file has ended too soon
+                    raise Changed(self.path) from None
+                raise
+            after = os.fstat(content.fileno())
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise Changed(self.path)
+
+
+class _Level:
+    """A directory on the way down, and the names in it that are still to come."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor: int | None = descriptor
+        self.path = path
+        self.status = os.fstat(descriptor)
+        self.names = sorted(os.listdir(descriptor), reverse=True)
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    def reopen(self, below: int) -> None:
+        """Open the directory again, as that above ``below``."""
+        if self.descriptor is None:
+            self.descriptor = _open("..", _DIRECTORY, below, self.path)
+            _compare(os.fstat(self.descriptor), self.status, self.path)
+
+
+def entries(root: Path) -> Iterator[Entry]:
+    """Yield all that is below a directory, in order, however deep; raises `Changed`.
+
+    An entry can be opened until the next one is asked for.
+    """
+    levels = [_Level(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), "")]
+    try:
+        while levels:
+            level = levels[-1]
+            at = level.descriptor
+            assert at is not None  # noqa: S101 - the last one is open
+            if not level.names:
+                levels.pop()
+                try:
+                    if levels:
+                        levels[-1].reopen(at)
+                finally:
+                    level.close()
+                continue
+            entry = _look(level.names.pop(), at, level.path)
+            yield entry
+            if stat.S_ISDIR(entry.status.st_mode):
+                levels.append(_enter(entry))
+                if len(levels) > _OPEN:
+                    levels[-_OPEN - 1].close()
+    finally:
+        for level in levels:
+            level.close()
+
+
+def _look(name: str, directory: int, above: str) -> Entry:
+    path = f"{above}/{name}" if above else name
+    with _told(path):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        is_link = stat.S_ISLNK(status.st_mode)
+        try:
+            target = os.readlink(name, dir_fd=directory) if is_link else ""
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # it is no link any more
+                raise Changed(path) from None
+            raise
+    return Entry(path, name, directory, status, target)
+
+
+def _enter(entry: Entry) -> _Level:
+    descriptor = _open(entry.name, _DIRECTORY, entry.directory, entry.path)
+    try:
+        _compare(os.fstat(descriptor), entry.status, entry.path)
+        return _Level(descriptor, entry.path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _open(name: str, flags: int, directory: int, path: str) -> int:
+    with _told(path):
+        return os.open(name, flags, dir_fd=directory)
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _GONE:
+            raise Changed(path) from None
+        error.filename = path
+        raise
+
+
+def _compare(opened: os.stat_result, listed: os.stat_result, path: str) -> None:
+    same = os.path.samestat(opened, listed)
+    if not same or stat.S_IFMT(opened.st_mode) != stat.S_IFMT(listed.st_mode):
+        raise Changed(path)
