@@ -1,0 +1,60 @@
+"""The limits in docs/security.md are those of the code, and none is left out."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dray
+
+PACKAGE = Path(dray.__file__).parent
+PAGE = Path(__file__).parent.parent / "docs" / "security.md"
+ROW = re.compile(r"^\| [^|]+ \| ([\d,]+) ?(\w*) \| `(\S+)\.py` `([\w.]+)` \|$", re.MULTILINE)
+UNITS = {"": 1, "KiB": 2**10, "Mi": 2**20, "MiB": 2**20, "GiB": 2**30, "s": 1, "hour": 3600}
+LIMIT = re.compile(r"^(MAX_[A-Z_]+)(?:: Final)? = ", re.MULTILINE)
+# Limits of what the user says, and of what is shown; strangers do not reach them.
+ELSEWHERE = {
+    "config": {"MAX_EPOCH", "MAX_SPLIT"},
+    "model/_fields": {"MAX_INTEGER", "MAX_KEY_SHOWN"},
+    "model/convert": {"MAX_NESTING"},  # of documents; a manifest may be nested less deep
+    "model/platform": {"MAX_DIGITS"},
+    "model/reference": {"MAX_PATH", "MAX_PORT"},
+    "model/schema1": {"MAX_DEPTH"},  # as of other manifests
+    "model/tolerant": {"MAX_SHOWN"},
+    "model/v1": {"MAX_DEPTH"},  # as of configs
+}
+ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))
+
+
+def value_of(module: str, name: str) -> Any:
+    """Return a constant, or the default of a field, of a module of dray."""
+    found: Any = importlib.import_module("dray." + module.replace("/", "."))
+    for part in name.split("."):
+        found = getattr(found, part)
+        found = found() if isinstance(found, type) else found
+    return found
+
+
+@pytest.mark.parametrize(("number", "unit", "module", "name"), ROWS)
+def test_figures_are_those_of_the_code(number: str, unit: str, module: str, name: str):
+    assert int(number.replace(",", "")) * UNITS[unit] == value_of(module, name)
+
+
+def test_no_limit_is_left_out():
+    written = {(module, name) for _, _, module, name in ROWS}
+    limits = {
+        (str(path.relative_to(PACKAGE).with_suffix("")), name)
+        for path in PACKAGE.rglob("*.py")
+        for name in LIMIT.findall(path.read_text(encoding="utf-8"))
+    }
+    elsewhere = {(module, name) for module, names in ELSEWHERE.items() for name in names}
+    assert limits - elsewhere - written == set()
+    assert elsewhere <= limits
+
+
+def test_the_page_has_rows():
+    assert len(ROWS) == PAGE.read_text(encoding="utf-8").count(".py` `")
