@@ -83,7 +83,6 @@ def make_directory(path: Path, mode: int = 0o777) -> None:
     except FileExistsError:
         if not path.is_dir():
             raise
-        return
     try:
         fsync_directory(path.parent)
     except OSError:

@@ -99,8 +99,12 @@ class Directory:
 
     def _make(self, name: str) -> None:
         # No thread may put anything into it before it has its owner.
-        with _making, contextlib.suppress(FileExistsError):
-            os.mkdir(name, _DIRECTORY_MODE, dir_fd=self.fd)
+        with _making:
+            try:
+                os.mkdir(name, _DIRECTORY_MODE, dir_fd=self.fd)
+            except FileExistsError:  # another process may not have synced it yet
+                self.sync()
+                return
             try:
                 made = Directory(self.where(name), os.open(name, _DIRECTORY, dir_fd=self.fd))
                 self.give(made.fd)
