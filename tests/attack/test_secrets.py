@@ -302,3 +302,35 @@ def test_no_frame_of_a_proxy_that_refuses(
         with library.Client(store=store, retries=1) as client:
             error = raised(client.pull, "registry.test/app:t")
     check_hidden(error)
+
+
+# Mirrors
+
+
+@pytest.mark.parametrize("kind", ["password", "token"])
+@pytest.mark.parametrize("given", ["by the caller", "in a file"])
+def test_a_mirror_that_asks_gets_nothing_of_the_registry(
+    store: library.Store, tmp_path: Path, kind: str, given: str
+):
+    """What is for the registry alone is not for its mirrors, whatever they ask for."""
+    conf, authfile = tmp_path / "registries.conf", tmp_path / "auth.json"
+    with Echo(kind) as mirror, Echo("password") as registry:
+        conf.write_text(
+            f'[[registry]]\nlocation = "{registry.host}"\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}"\n'
+        )
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        entries = {registry.host: {"auth": pair}} if given == "in a file" else {}
+        authfile.write_text(json.dumps({"auths": entries}))
+        with library.Client(
+            store=store,
+            credentials=None if entries else (USER, PASSWORD),
+            authfile=authfile,
+            registries_conf=conf,
+            retries=1,
+        ) as client:
+            assert client.pull(f"{registry.host}/app:t").id == IMAGE.id
+    assert mirror.requests
+    sent = [str(request) for request in mirror.requests]
+    assert not any(form in text for text in sent for form in forms() - {TOKEN})
+    assert any("authorization" in request.headers for request in registry.requests)

@@ -14,12 +14,15 @@ import pytest
 import dray as library
 from dray.content.cancel import CancelToken
 from dray.errors import NetworkError
+from dray.registry.certificates import Trust
 from dray.registry.pace import Timeouts
+from dray.registry.proxies import Proxies
 from dray.registry.transport import Request, Transport
-from dray.testing import build_image, tar_layer
+from dray.testing import HttpProxy, build_image, make_certificate, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     Answers = Callable[[str], Iterable[bytes]]
 
@@ -218,6 +221,71 @@ def test_the_command_says_what_was_bounded(hostile: Callable[[Answers], Hostile]
     assert f"{server.host}: the head of its answer takes over 0.5 seconds" in done.stderr
     assert "--timeout" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Before the first request
+
+
+PROXIES: dict[str, tuple[str, Callable[[], Iterable[bytes]]]] = {
+    "an answer to CONNECT": ("http", lambda: drip(b"HTTP/1.1 200 OK\r\nX: ", b"y")),
+    "interim answers to CONNECT": ("http", lambda: endless(b"", b"HTTP/1.1 103 X\r\n\r\n")),
+    "an answer in SOCKS5": ("socks5h", lambda: drip(b"\5\0\5\0\0\3\377", b"y")),
+}
+
+
+@pytest.mark.parametrize("attack", PROXIES)
+def test_proxies(hostile: Callable[[Answers], Hostile], attack: str):
+    scheme, pieces = PROXIES[attack]
+
+    def answers(_: str) -> Iterable[bytes]:
+        return pieces()
+
+    server = Talking(answers) if scheme == "socks5h" else hostile(answers)
+    proxies = Proxies(https=f"{scheme}://{server.host}")
+    with contextlib.ExitStack() as end:
+        if isinstance(server, Talking):
+            end.enter_context(server)
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            end.callback(server.shutdown)
+        made = Transport(connections=1, timeouts=Timeouts(connect=READ, read=READ), proxies=proxies)
+        end.callback(made.close)
+        with pytest.raises(NetworkError) as error:
+            made.send(Request("GET", "https://registry.test/"), CancelToken())
+    assert "the proxy" in error.value.message
+
+
+class Talking(Hostile):
+    """Sends its pieces without having read anything."""
+
+    def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002
+        with contextlib.suppress(OSError):
+            for piece in self._answers(""):
+                request.sendall(piece)
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["tls", "tls within tls"])
+def test_a_slow_handshake(tmp_path: Path, *, within: bool):
+    """A record of TLS that says 16 KB, and arrives byte by byte."""
+    authority, *pair = make_certificate(tmp_path / "tls", ["127.0.0.1"])
+    with contextlib.ExitStack() as end:
+        server = end.enter_context(Talking(lambda _: drip(b"\x16\3\3\x40\0\2", b"\0")))
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        end.callback(server.shutdown)
+        proxies = Proxies()
+        if within:
+            hosts = {"registry.test:443": server.host}
+            proxy = end.enter_context(HttpProxy(hosts, tls=(pair[0], pair[1])))
+            proxies = Proxies(https=proxy.url)
+        made = Transport(
+            connections=1,
+            timeouts=Timeouts(connect=READ, read=READ),
+            proxies=proxies,
+            trust=Trust("REQUESTS_CA_BUNDLE", authority),
+        )
+        end.callback(made.close)
+        url = "https://registry.test/" if within else f"https://{server.host}/"
+        with pytest.raises(NetworkError):
+            made.send(Request("GET", url), CancelToken())
 
 
 # Slow, but honest

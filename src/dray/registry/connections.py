@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dray.content import fork
 from dray.model.record import Record
-from dray.registry.framing import Answer
+from dray.registry.framing import Answer, LimitExceeded
 
 if TYPE_CHECKING:
     import ssl
@@ -163,7 +163,10 @@ class Connection(http.client.HTTPConnection):
         if self._route.context is not None:
             from dray.registry.tunnels import open_tunnel
 
-            open_tunnel(self.sock, self.host, self.port, proxy, self._route.timeouts)
+            try:
+                open_tunnel(self.sock, self.host, self.port, proxy, self._route.timeouts)
+            except (TimeoutError, LimitExceeded) as error:
+                raise ProxyFailed from error
 
     def _secure(self, context: ssl.SSLContext, name: str) -> None:
         """Begin TLS; known before the handshake, so that a child forked meanwhile drops it."""
