@@ -6,24 +6,21 @@ argument, the server or an object on stdin, the answer or an error on stdout.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from dray.content.cancel import CancelToken
-from dray.errors import DrayError
 from dray.model.secret import Secret, SecretBytes
 from dray.registry.credentials import TOKEN_USER, Credentials, read_json, utf8, whole
+from dray.registry.helper_failure import HelperFailed, failure
 
 if TYPE_CHECKING:
-    import subprocess
+    from dray.registry.helper_process import Done
 
-PATIENCE = 60.0  # seconds that a helper may take; it may be asking somebody to unlock a keyring
-MAX_ANSWER = 64 * 1024  # bytes
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+__all__ = ["PATIENCE", "HelperFailed", "erase", "get", "store"]
+
+PATIENCE = 60.0  # seconds that a helper may take; it may ask the user to unlock a keyring
 # How helpers say that they have nothing for a server; each keyring has its own words.
 _THING = (
     r"(?<!docker-)credentials?|entry|item|element|login|account"
@@ -37,11 +34,15 @@ _NOT_THERE = re.compile(
     r"|\bnot logged in\b|\bnot in the (password store|keyring|keychain)\b",
     re.IGNORECASE,
 )
-_SHOWN = 200  # characters of a helper's complaint
-
-
-class HelperFailed(DrayError):
-    """A credential helper is not there, fails, takes too long or makes no sense."""
+# Causes that helpers name, and how they are shown.
+_CAUSES = {
+    r"\b(keyring|keychain|collection|wallet|vault|store)\b.{0,40}\blocked\b": "keyring is locked",
+    r"\bpass(word store)?\b.{0,20}\bnot initiali[sz]ed\b": "pass is not set up",
+    r"\bdecryption failed\b": "gpg cannot decrypt the entry",
+    r"\b(executable file|command) not found\b": "a program that it needs is not in PATH",
+    r"\bd-?bus\b|\borg\.freedesktop\.secrets\b": "there is no secret service",
+    r"\bno such host\b|\bconnection refused\b": "its server cannot be reached",
+}
 
 
 def get(
@@ -53,12 +54,12 @@ def get(
     """
     done = _run(name, "get", utf8(server), cancel, patience)
     if done.status != 0:
-        if done.has_nothing:
+        if _has_nothing(done):
             return None
-        _fail(name, done.complaint)
+        raise _failed(name, done)
     found = _read(done.answer)
     if found is None:
-        _fail(name, "its answer cannot be read")
+        raise failure(name, "its answer cannot be read")
     user, secret = found
     if user == TOKEN_USER:
         return Credentials(identity_token=secret)
@@ -85,10 +86,10 @@ def store(name: str, server: str, credentials: Credentials) -> None:
     given = {"ServerURL": server, "Username": user, "Secret": secret}
     raw = _utf8(given)
     if raw is None:
-        _fail(name, "it takes names and passwords in UTF-8 only")
+        raise failure(name, "it takes names and passwords in UTF-8 only")
     done = _run(name, "store", raw, CancelToken())
     if done.status != 0:
-        _fail(name, done.complaint)
+        raise _failed(name, done)
 
 
 def _utf8(given: dict[str, str]) -> SecretBytes | None:
@@ -106,112 +107,34 @@ def erase(name: str, server: str) -> bool:
     """
     done = _run(name, "erase", utf8(server), CancelToken())
     # Some fail to erase what they do not have, in words of their own.
-    if done.status != 0 and not done.has_nothing and get(name, server, CancelToken()) is not None:
-        _fail(name, done.complaint)
+    failed = done.status != 0 and not _has_nothing(done)
+    if failed and get(name, server, CancelToken()) is not None:
+        raise _failed(name, done)
     return done.status == 0
 
 
-def _fail(name: str, message: str) -> NoReturn:
-    raise HelperFailed(f"docker-credential-{name}: {message}")
+def _failed(name: str, done: Done) -> HelperFailed:
+    """Return the error of a helper that has failed, in words of ours.
+
+    What a helper says may hold the secret that it was given or has found, in any encoding.
+    """
+    said = _said(done)
+    causes = (ours for theirs, ours in _CAUSES.items() if re.search(theirs, said, re.IGNORECASE))
+    return failure(name, f"it failed ({next(causes, f'exit code {done.status}')})")
 
 
-class _Done(NamedTuple):
-    """How a helper ended: its exit code, and what it wrote to stdout and to stderr."""
+def _has_nothing(done: Done) -> bool:
+    """Tell whether a helper says that it has nothing for the server."""
+    return _NOT_THERE.search(_said(done)) is not None
 
-    status: int
-    answer: bytes
-    errors: bytes
 
-    @property
-    def has_nothing(self) -> bool:
-        """Whether it says that it has nothing for the server."""
-        said = (self.answer + b"\n" + self.errors).decode(errors="replace")
-        return _NOT_THERE.search(said) is not None
-
-    @property
-    def complaint(self) -> str:
-        """What it says on stdout about its failure, unless there may be a secret in it."""
-        said = self.answer.decode(errors="replace").strip().partition("\n")[0][:_SHOWN]
-        if "{" in said or '"' in said:
-            said = ""
-        return f"it failed ({said or f'exit code {self.status}'})"
+def _said(done: Done) -> str:
+    return (done.answer + b"\n" + done.errors).decode(errors="replace")
 
 
 def _run(
     name: str, action: str, given: bytes, cancel: CancelToken, patience: float = PATIENCE
-) -> _Done:
-    """Run a helper; its answer has at most `MAX_ANSWER` bytes."""
-    import subprocess
+) -> Done:
+    from dray.registry import helper_process
 
-    if not _NAME.fullmatch(name):
-        raise HelperFailed(f"{name!r} is no name of a credential helper")
-    try:
-        process = subprocess.Popen(  # noqa: S603 - the program that the user's file names
-            [f"docker-credential-{name}", action],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,  # searched for known words and never shown
-            bufsize=0,
-        )
-    except FileNotFoundError:
-        _fail(name, "there is no such program in PATH")
-    except OSError as error:
-        if isinstance(error, PermissionError) and not _exists(f"docker-credential-{name}"):
-            _fail(name, "there is no such program in PATH")
-        _fail(name, (error.strerror or "it cannot be started").lower())
-    with process:
-        try:
-            return _converse(process, name, given, cancel, patience)
-        finally:
-            process.kill()  # it may be waiting for input that will not come
-
-
-def _exists(program: str) -> bool:
-    """Tell whether PATH has a program; a directory that may not be searched has none."""
-    import shutil
-
-    return shutil.which(program, mode=os.F_OK) is not None
-
-
-def _converse(
-    process: subprocess.Popen[bytes],
-    name: str,
-    given: bytes,
-    cancel: CancelToken,
-    patience: float,
-) -> _Done:
-    import selectors
-
-    if process.stdin is None or process.stdout is None or process.stderr is None:
-        raise AssertionError("all of them are pipes")
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(given)
-        process.stdin.close()
-    deadline = time.monotonic() + patience
-    written = dict.fromkeys((process.stdout, process.stderr), SecretBytes())
-    with selectors.DefaultSelector() as selector:
-        for stream in written:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map() and time.monotonic() < deadline:
-            cancel.check()
-            ready = selector.select(0.05)
-            if not ready and process.poll() is not None:
-                break  # a process that it has started keeps a pipe open
-            for key, _ in ready:
-                data = SecretBytes(os.read(key.fd, MAX_ANSWER))
-                stream = process.stdout if key.fileobj is process.stdout else process.stderr
-                if stream is process.stdout and len(written[stream] + data) > MAX_ANSWER:
-                    _fail(name, "its answer is too long")
-                written[stream] = SecretBytes((written[stream] + data)[:MAX_ANSWER])
-                if not data:
-                    selector.unregister(stream)
-    return _Done(_ended(process, name, deadline), *written.values())
-
-
-def _ended(process: subprocess.Popen[bytes], name: str, deadline: float) -> int:
-    import subprocess
-
-    try:
-        return process.wait(max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        _fail(name, "it took longer than it may")
+    return helper_process.run(name, action, given, cancel, patience)

@@ -1,0 +1,306 @@
+"""Credential helpers: programs that tell secrets, write without end, hang or leave children."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dray.content.cancel import CancelToken
+from dray.errors import Cancelled
+from dray.registry import helpers
+from dray.registry.credentials import Credentials
+from dray.testing import FakeRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Dray
+
+SECRET = 'geheim "&\\ %41/+?é'
+# How a program may write a secret that it was given.
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
+    "base64-of-pair": lambda secret: base64.b64encode(f"me:{secret}".encode()).decode(),
+    "quoted": lambda secret: urllib.parse.quote(secret, safe=""),
+    "plus-quoted": urllib.parse.quote_plus,
+    "json": lambda secret: json.dumps(secret)[1:-1],
+    "json-in-json": lambda secret: json.dumps(json.dumps(secret))[1:-1],
+    "reversed": lambda secret: secret[::-1],
+    "upper": str.upper,
+    "hex": lambda secret: secret.encode().hex(),
+    "latin-1": lambda secret: secret.encode("latin-1").decode("utf-8", "replace"),
+    "half": lambda secret: secret[: len(secret) // 2],
+}
+
+# A helper in Python: `{body}` runs with `action` and what was given.
+PROGRAM = """#!{python}
+import os, signal, subprocess, sys, time
+action = sys.argv[1]
+{body}
+"""
+
+
+def program(body: str) -> str:
+    return PROGRAM.format(python=sys.executable, body=body)
+
+
+def telling(text: str, stream: str) -> str:
+    """Return a helper that writes ``text`` and fails, whatever it is asked."""
+    data = text.encode("utf-8", "surrogateescape")
+    return program(f"sys.stdin.read()\nsys.{stream}.buffer.write({data!r})\nsys.exit(1)")
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(users={"me": SECRET}) as served:
+        yield served
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("prefix", ["", "error storing credentials: ", "keyring is locked: "])
+@pytest.mark.parametrize("how", ENCODINGS)
+def test_no_word_of_a_failing_helper_is_shown(
+    helper_program: Callable[..., Path], how: str, prefix: str, stream: str
+) -> None:
+    told = ENCODINGS[how](SECRET)
+    helper_program("telling", telling(prefix + told, stream))
+    token = CancelToken()
+    with pytest.raises(helpers.HelperFailed) as storing:
+        helpers.store("telling", "h.example", Credentials("me", SECRET))
+    with pytest.raises(helpers.HelperFailed) as getting:
+        helpers.get("telling", "h.example", token)
+    with pytest.raises(helpers.HelperFailed) as erasing:
+        helpers.erase("telling", "h.example")
+    for caught in (storing, getting, erasing):
+        reason = "keyring is locked" if "locked" in prefix else "exit code 1"
+        assert str(caught.value).startswith(f"docker-credential-telling: it failed ({reason})")
+        for shown in (str(caught.value), repr(caught.value), caught.value.hint):
+            assert told not in shown
+            assert "geheim" not in shown.lower()
+
+
+def test_login_shows_no_word_of_a_failing_helper(
+    dray: Dray, registry: FakeRegistry, helper_program: Callable[..., Path], tmp_path: Path
+) -> None:
+    helper_program("telling", telling(f"cannot store {SECRET}", "stdout"))
+    file = tmp_path / "auth.json"
+    file.write_text(json.dumps({"credHelpers": {registry.host: "telling"}}))
+    done = dray(
+        "login", "-u", "me", "--password-stdin", f"--authfile={file}", registry.host,
+        given=SECRET, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "docker-credential-telling: it failed (exit code 1)" in done.stderr
+    assert "geheim" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "x/../y", "/bin/x", "x\\y", "x\0y", "x;y", "x y", "$(x)", "x\ny", ".x", "-x", "é", ""],
+)
+def test_a_helper_is_named_by_a_plain_name(helper_program: Callable[..., Path], name: str) -> None:
+    helper_program("x")
+    with pytest.raises(helpers.HelperFailed, match="no name of a credential helper"):
+        helpers.get(name, "h.example", CancelToken())
+
+
+# Helpers that hold up
+
+
+def lives(file: Path) -> bool:
+    """Tell whether the process lives whose number a helper has written."""
+    try:
+        state = Path(f"/proc/{file.read_text()}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"
+
+
+def gone(*files: Path) -> bool:
+    """Wait for processes to go."""
+    for _ in range(200):
+        if not any(lives(file) for file in files):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+HANGING = {
+    "sleeps": "time.sleep(120)",
+    "ignores signals": "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(120)",
+    "closes its output": "for fd in (0, 1, 2): os.close(fd)\ntime.sleep(120)",
+    "reads for ever": "while True: sys.stdin.read()",
+    "trickles": "while True:\n    os.write(2, b'.')\n    time.sleep(0.01)",
+    "stops": "os.kill(os.getpid(), signal.SIGSTOP)",
+}
+
+
+def hanging(tmp_path: Path, body: str) -> tuple[str, Path, Path]:
+    """Return a helper that notes its number and a child's, and then runs ``body``."""
+    own, child = tmp_path / "own", tmp_path / "child"
+    return (
+        program(
+            "child = subprocess.Popen(['sleep', '120'])\n"
+            f"open({str(child)!r}, 'w').write(str(child.pid))\n"
+            f"open({str(own)!r} + '.new', 'w').write(str(os.getpid()))\n"
+            f"os.rename({str(own)!r} + '.new', {str(own)!r})\n{body}"
+        ),
+        own,
+        child,
+    )
+
+
+@pytest.mark.parametrize("how", HANGING)
+def test_a_helper_is_killed_with_its_children_when_it_takes_too_long(
+    helper_program: Callable[..., Path], tmp_path: Path, how: str
+) -> None:
+    text, own, child = hanging(tmp_path, HANGING[how])
+    helper_program("slow", text)
+    with pytest.raises(helpers.HelperFailed, match="took longer than it may"):
+        helpers.get("slow", "h.example", CancelToken(), 1.5)
+    assert gone(own, child)
+
+
+@pytest.mark.parametrize("how", HANGING)
+def test_a_helper_is_killed_with_its_children_when_the_caller_cancels(
+    helper_program: Callable[..., Path], tmp_path: Path, how: str
+) -> None:
+    text, own, child = hanging(tmp_path, HANGING[how])
+    helper_program("slow", text)
+    token = CancelToken()
+
+    def cancel() -> None:
+        while not own.exists():
+            time.sleep(0.02)
+        token.cancel()
+
+    threading.Thread(target=cancel, daemon=True).start()
+    with pytest.raises(Cancelled):
+        helpers.get("slow", "h.example", token)
+    assert gone(own, child)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["pull", "login", "logout"])
+def test_a_helper_is_killed_with_its_children_when_dray_is_interrupted(
+    dray: Dray, registry: FakeRegistry, helper_program: Callable[..., Path], tmp_path: Path,
+    command: str, sent: signal.Signals,
+) -> None:  # fmt: skip
+    text, own, child = hanging(tmp_path, HANGING["ignores signals"])
+    helper_program("slow", text)
+    file = tmp_path / "auth.json"
+    file.write_text(json.dumps({"credHelpers": {registry.host: "slow"}}))
+    arguments = {
+        "pull": ["pull", f"--authfile={file}", f"{registry.host}/app:t"],
+        "login": ["login", "-u", "me", "--password-stdin", f"--authfile={file}", registry.host],
+        "logout": ["logout", f"--authfile={file}", registry.host],
+    }[command]
+    environment = dray.environment | {"PATH": os.environ["PATH"]}
+    with subprocess.Popen(
+        [sys.executable, "-m", "dray", *arguments], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdin is not None
+            process.stdin.write(SECRET)
+            process.stdin.flush()
+            process.stdin.close()
+            process.stdin = None
+            for _ in range(400):
+                if own.exists():
+                    break
+                time.sleep(0.05)
+            process.send_signal(sent)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130, said
+    assert gone(own, child)
+
+
+def test_a_helper_that_never_reads_a_large_secret(helper_program: Callable[..., Path]) -> None:
+    helper_program("deaf", program("time.sleep(0.5)"))
+    helpers.store("deaf", "h.example", Credentials("me", "x" * 2_000_000))
+
+
+def test_a_helper_gets_a_large_secret_whole(helper_program: Callable[..., Path]) -> None:
+    body = "time.sleep(0.3)\nsys.exit(len(sys.stdin.read()) < 2_000_000)"
+    helper_program("slow", program(body))
+    helpers.store("slow", "h.example", Credentials("me", "x" * 2_000_000))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("while True: os.write(1, b'topsecret' * 1000)", "its answer is too long"),
+        ("while True: os.write(2, b'topsecret' * 1000)", "it writes too much"),
+        ('os.write(1, b\'{"Username":"me","Secret":\' * 9999)', "its answer is too long"),
+    ],
+)
+def test_a_helper_that_writes_without_end(
+    helper_program: Callable[..., Path], body: str, words: str
+) -> None:
+    helper_program("loud", program(body))
+    with pytest.raises(helpers.HelperFailed, match=words):
+        helpers.get("loud", "h.example", CancelToken())
+
+
+@pytest.mark.parametrize(
+    "kept", ["sleep 60 &", "yes >&2 &", "(while :; do echo; sleep 0.01; done) &"]
+)
+def test_a_child_that_keeps_the_pipes_holds_up_nothing(
+    helper_program: Callable[..., Path], tmp_path: Path, kept: str
+) -> None:
+    pid = tmp_path / "child"
+    answer = '{"Username":"me","Secret":"pw"}'
+    helper_program("parent", f"#!/bin/sh\necho '{answer}'\n{kept}\necho $! > {pid}\n")
+    try:
+        found = helpers.get("parent", "h.example", CancelToken(), 20)
+        assert found == Credentials("me", "pw")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"\xff\xfe{", b'{"Username":"me"', b'{"Username":"\xff","Secret":[]}', b"\0", b"[" * 60000],
+)
+def test_an_answer_that_is_no_text(helper_program: Callable[..., Path], answer: bytes) -> None:
+    helper_program("binary", program(f"os.write(1, {answer!r})"))
+    with pytest.raises(helpers.HelperFailed, match="its answer cannot be read"):
+        helpers.get("binary", "h.example", CancelToken())
+
+
+def test_a_helper_inherits_no_descriptor(
+    helper_program: Callable[..., Path], tmp_path: Path
+) -> None:
+    listed = tmp_path / "listed"
+    body = f"open({str(listed)!r}, 'w').write(repr(sorted(os.listdir('/proc/self/fd'))))"
+    helper_program("open", program(body))
+    inheritable = os.open(tmp_path, os.O_RDONLY)
+    os.set_inheritable(inheritable, True)  # noqa: FBT003 - the library's
+    try:
+        helpers.store("open", "h.example", Credentials("me", "pw"))
+    finally:
+        os.close(inheritable)
+    code = "import os; f = open(os.devnull, 'w'); print(sorted(os.listdir('/proc/self/fd')))"
+    alone = subprocess.run(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert listed.read_text() == alone.strip()
