@@ -78,9 +78,9 @@ RULES = {
     "message": TEXT,
     "name": TEXT,
     "names": Rule(
-        "a str, a dray.Image or a list of these",
+        "a str, a dray.Image or a list of at least one of these",
         lambda value: _is_image(value) or _is_list(value),
-        lambda value: _is_image(value) or all(map(_is_image, value)),
+        lambda value: _is_image(value) or (len(value) > 0 and all(map(_is_image, value))),
     ),
     "offline": FLAG,
     "on_event": CALLABLE,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VERIFY = "  --insecure turns the verification of certificates off, and allows plain http"
 PLATFORM = "  --platform OS/ARCHITECTURE chooses another image"
+ANONYMOUS = "  --authfile FILE with nothing but {} in it sends no credentials"
+SIGNATURES = "  signatures of images are not copied or made: leave the option out"
 CREDS = "  credentials are given by --creds USER:PASSWORD, or kept by `dray login`"
 
 
@@ -59,6 +61,12 @@ def said(dray: Dray, *arguments: str) -> list[str]:
          "  --platform stands behind the command: dray COMMAND --platform"),
         (["pull", "--platfrom", "linux", "x"], "  did you mean --platform?"),
         (["pull", "--no-verify-layer", "x"], "  did you mean --no-verify-layers?"),
+        (["pull", "--no-tls", "x"], VERIFY),
+        (["pull", "--no-creds", "x"], ANONYMOUS),
+        (["inspect", "--src-no-creds", "x"], ANONYMOUS),
+        (["pull", "--remove-signatures", "x"], SIGNATURES),
+        (["save", "--sign-by", "x"], SIGNATURES),
+        (["inspect", "--no-tag", "x"], "  did you mean --no-tags?"),
         (["manifest", "inspect", "x"], "  `dray manifest` takes the name alone: dray manifest x"),
         (["tags", "ls", "x"], "  `dray tags` takes the name alone: dray tags x"),
     ],
@@ -75,6 +83,10 @@ def test_an_option_of_another_tool(dray: Dray, arguments: list[str], hint: str):
         ["df", "--tls-verify=false"],  # which asks no registry
         ["logout", "--tls-verify", "x"],
         ["pull", "--verify", "x"],
+        ["pull", "--no-progress", "x"],
+        ["pull", "--verify-layers", "x"],
+        ["history", "--no-prune", "x"],
+        ["import", "--no-config", "x"],
         ["tags", "--all", "x"],
         ["gc", "-x"],
         ["pull", "--frobnicate", "x"],

@@ -36,7 +36,7 @@ WRONG: dict[str, list[Any]] = {
     "labels": ["a=b", ["a"], {"a": 1}, {1: "a"}],
     "limit_rate": [*NUMBERS, float("nan"), float("inf")],
     "limits": [5, {"raw": 1}],
-    "names": [5, b"alpine", [5], ["alpine", None], {"alpine": 1}, iter(["alpine"])],
+    "names": [5, [], (), b"alpine", [5], ["alpine", None], {"alpine": 1}, iter(["alpine"])],
     "order": CHOICES,
     "output": [5, ["a.tar"], b"a.tar", ""],
     "platform": [5, ["linux/amd64"], b"linux/amd64", ("linux", "amd64"), {"os": "linux"}],

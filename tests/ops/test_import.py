@@ -454,3 +454,14 @@ def test_a_time_that_is_none(client: Client):
     for created in (-1, 253402300800):
         with pytest.raises(ValueError, match="expected seconds since 1970"):
             client.import_(io.BytesIO(TAR), created=created)
+
+
+def test_a_warning_names_what_is_imported_without_a_name(dray: Dray, tmp_path: Path):
+    member = tarfile.TarInfo("volume")
+    member.type = b"V"  # GNU tar's volume label, which engines do not unpack
+    (tmp_path / "in.tar").write_bytes(tar_layer({"a": b"1", "label": member}))
+    done = dray("import", str(tmp_path / "in.tar"))
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"Warning: {tmp_path / 'in.tar'}: converted for other tools")
+    named = dray("import", str(tmp_path / "in.tar"), "app:1")
+    assert named.stderr.startswith("Warning: app:1: converted for other tools")

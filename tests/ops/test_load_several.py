@@ -133,6 +133,8 @@ def test_a_damaged_layout_beside_a_good_manifest_json(
     assert [w.endswith("manifest.json is read instead of index.json") for w in warnings] == (
         [True] if warns else []
     )
+    named = [event.reference for event in events if event.status is dray.Status.WARNING]
+    assert not any(f"{name}:" in warning for name, warning in zip(named, warnings, strict=True))
 
 
 def test_a_good_layout_comes_before_manifest_json(load: Callable[..., list[dray.Image]]):
@@ -301,6 +303,15 @@ def test_a_platform_of_an_index_that_is_not_whole(
     assert str(image.id) == IMAGE.id
     with pytest.raises(NotFound, match=path_of(ARM.layers[0].digest)):
         load(files, platform="linux/arm64")
+
+
+def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[dray.Image]]):
+    """As a layout is that `skopeo copy` wrote for one platform of an index."""
+    index = build_index([(IMAGE, AMD64), (ARM, ARM64)])
+    files = without(layout_files({"app:1": index}), ARM.digest)
+    with pytest.raises(NotFound, match=path_of(ARM.digest)) as caught:
+        load(files, platform="linux/arm64")
+    assert not isinstance(caught.value, PlatformMismatch)  # the index has it
 
 
 def test_a_platform_is_chosen_among_what_is_whole(load: Callable[..., list[dray.Image]]):

@@ -52,6 +52,11 @@ def index(served: str, **options: Any) -> Callable[[FakeRegistry], BuiltImage]:
     return serve
 
 
+def untyped(fake: FakeRegistry) -> BuiltImage:
+    """Serve an index whose entry has no type."""
+    return index(mediatype.OCI_INDEX, entry_extra={"mediaType": None})(fake)
+
+
 def image(**options: Any) -> Callable[[FakeRegistry], BuiltImage]:
     def serve(fake: FakeRegistry) -> BuiltImage:
         built = build_image(TARS, **options)
@@ -72,6 +77,7 @@ def image(**options: Any) -> Callable[[FakeRegistry], BuiltImage]:
         index(mediatype.DOCKER_LIST),
         index(mediatype.OCI_INDEX, extra={"mediaType": mediatype.DOCKER_LIST}),
         index(mediatype.OCI_INDEX, entry_extra={"mediaType": mediatype.DOCKER_MANIFEST}),
+        untyped,
         image(manifest_extra={"schemaVersion": 0}),
         image(manifest_extra={"schemaVersion": 1}),
         image(manifest_extra={"artifactType": "application/vnd.acme.app"}),
@@ -81,7 +87,7 @@ def image(**options: Any) -> Callable[[FakeRegistry], BuiltImage]:
         image(config_extra={"unread": 2**80}),
         image(layer_media_types=[FOREIGN] * 2),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_skopeo_copies_is_pulled(
     fake: FakeRegistry,

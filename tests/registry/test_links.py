@@ -26,6 +26,8 @@ def target(*headers: str, url: str = URL, path: str = PATH) -> str | None:
         f'{TARGET}; REL="Next"',
         f"{TARGET}; Rel=NEXT",
         f'{TARGET}; rel="prev next"',
+        f"{TARGET}; rel='next'",
+        f"{TARGET}; rel='prev next'; title=x",
         f'{TARGET}; rel="next last"',
         f'{TARGET}; rel="  prev\tnext  "',
         f'{TARGET}; rel="\\next"',

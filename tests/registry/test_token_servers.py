@@ -559,3 +559,16 @@ def test_a_private_registry_may_name_a_private_realm(
     registry.inject(Fault(challenge(bearer(f"http://{realm}:{registry.port}/token")), path="^/v2/"))
     with client(store) as asking:
         asking.pull(f"{registry.host}/app:t")
+
+
+@pytest.mark.parametrize("scheme", ["Negotiate", "Digest realm=r, nonce=n", "AWS4-HMAC-SHA256"])
+def test_a_password_that_was_not_sent_is_not_said_to_be_wrong(
+    store: Store, registry: FakeRegistry, scheme: str
+):
+    registry.inject(Fault(Answer(401, {"WWW-Authenticate": scheme}), path="/tags/", times=None))
+    with client(store, ("me", PASSWORD)) as asking, pytest.raises(Unauthorized) as caught:
+        asking.tags(f"{registry.host}/app")
+    word = scheme.partition(" ")[0].capitalize()
+    assert f"{registry.host} asks for {word}, " in caught.value.hint
+    assert "no password was sent" in caught.value.hint
+    assert not any("Authorization" in request.headers for request in registry.requests)

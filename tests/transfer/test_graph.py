@@ -131,10 +131,23 @@ def test_attestations_never_come():
 def test_unknown_manifest_types_are_skipped():
     """SPEC: "unknown manifest types are skipped"."""
     other = entry("other", AMD64, "application/vnd.acme.manifest.v1+json")
-    untyped = entry("untyped", AMD64, "")
     upper = entry("upper", AMD64, mediatype.OCI_MANIFEST.upper())
-    assert candidates(index_of(other, untyped, upper), AMD64) == [upper]
+    assert candidates(index_of(other, upper), AMD64) == [upper]
     assert list(platforms(index_of(other))) == []
+
+
+def test_an_entry_without_a_type_may_be_an_image():
+    """As in skopeo: the document that it leads to says what it is."""
+    untyped = entry("untyped", AMD64, "")
+    assert candidates(index_of(untyped), AMD64) == [untyped]
+    assert list(platforms(index_of(untyped))) == ["linux/amd64"]
+
+
+def test_platforms_are_listed_with_the_version_and_features_of_the_os():
+    windows = Platform("windows", "amd64", os_version="10.0.17763")
+    erofs = Platform("linux", "amd64", os_features=("erofs",))
+    found = list(platforms(index_of(entry("a", windows), entry("b", erofs))))
+    assert found == ["windows(10.0.17763)/amd64", "linux(+erofs)/amd64"]
 
 
 def test_platforms_are_listed_once_in_order():

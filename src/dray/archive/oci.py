@@ -186,7 +186,7 @@ def _noted(entry: object) -> tuple[str, ...]:
 
 
 def _is_document(entry: Descriptor) -> bool:
-    return entry.media_type.lower() in mediatype.KNOWN or not entry.media_type
+    return mediatype.may_be_image(entry.media_type)
 
 
 def _file(digest: Digest) -> str:

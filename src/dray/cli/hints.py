@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 LEAST_LIKENESS = 0.75  # of a word that was mistyped, between 0 and 1
+_NEGATION = "no-"  # what options begin with that turn something off
 
 
 class Hint(Record):
@@ -73,14 +74,17 @@ _VERBS = {"inspect", "ls", "list", "get", "fetch", "show"}  # after `manifest`, 
 
 _TLS = "--tls-verify --src-tls-verify --dest-tls-verify --no-tls-verify --skip-tls-verify"
 _TLS_TOO = "--insecure-skip-tls-verify --tls-skip-verify --no-verify-tls --no-verify --plain-http"
+_TLS_OFF = "--no-tls --no-ssl --disable-tls"
 _HTTP = "--insecure-registry --allow-insecure --src-plain-http --no-check-certificate -k"
 _PLATFORM = "--override-arch --override-os --override-variant --arch --os --variant"
 _CREDS = "--src-creds --dest-creds --username --password --user --registry-token -u -p"
 _CERTS = "--cert-dir --src-cert-dir --dest-cert-dir --cacert --ca-file --cert --key"
 _POLICY = "--insecure-policy --policy --disable-content-trust --signature-policy"
+_SIGNING = "--remove-signatures --sign-by --sign-by-sigstore"
+_ANONYMOUS = "--no-creds --src-no-creds --dest-no-creds --anonymous"
 OPTIONS = (
     Hint(
-        f"{_TLS} {_TLS_TOO} {_HTTP}",
+        f"{_TLS} {_TLS_TOO} {_TLS_OFF} {_HTTP}",
         "--insecure",
         "--insecure turns the verification of certificates off, and allows plain http",
     ),
@@ -92,6 +96,10 @@ OPTIONS = (
     Hint("--src-authfile --dest-authfile", "--authfile", "--authfile FILE names the file"),
     Hint(_CERTS, "--insecure", "certificates of a host stand in ~/.config/containers/certs.d/HOST"),
     Hint(_POLICY, "", "there is no policy of signatures here: leave the option out"),
+    Hint(_SIGNING, "", "signatures of images are not copied or made: leave the option out"),
+    Hint(
+        _ANONYMOUS, "--authfile", "--authfile FILE with nothing but {} in it sends no credentials"
+    ),
     Hint(
         "--all -a --multi-arch", "--all-platforms", "--all-platforms takes all images of an index"
     ),
@@ -157,13 +165,22 @@ def _options(context: click.Context | None) -> list[str]:
 
 
 def _near(name: str, own: Iterable[str]) -> list[str]:
-    """Return what was probably mistyped; short options look all alike."""
-    long = [option for option in own if option.startswith("--")]
+    """Return what was probably mistyped; short options look all alike.
+
+    An option that begins with ``no-`` is no misspelling of one that does not, and the rest has
+    to be alike by itself.
+    """
     if not name.startswith("--"):
         return []
-    bare = {option.removeprefix("--"): option for option in long}
     wanted = name.removeprefix("--").lower()
-    near = difflib.get_close_matches(wanted, bare, n=1, cutoff=LEAST_LIKENESS)
+    start = _NEGATION if wanted.startswith(_NEGATION) else ""
+    bare = {
+        option.removeprefix("--").removeprefix(start): option
+        for option in own
+        if option.startswith(f"--{start}") and (start or not option.startswith(f"--{_NEGATION}"))
+    }
+    rest = wanted.removeprefix(start)
+    near = difflib.get_close_matches(rest, bare, n=1, cutoff=LEAST_LIKENESS)
     return [f"did you mean {bare[near[0]]}?"] if near else []
 
 

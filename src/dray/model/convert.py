@@ -46,7 +46,7 @@ def _index(index: Index, fetch: Callable[[Digest], Document], depth: int) -> lis
     found: list[Manifest | Index] = []
     entries: list[dict[str, Any]] = json.loads(index.raw)["manifests"]
     for entry, listed in zip(index.manifests, entries, strict=True):
-        if entry.media_type.lower() not in mediatype.KNOWN:
+        if not mediatype.may_be_image(entry.media_type):
             continue
         try:
             made = to_oci(fetch(entry.digest), fetch, depth + 1)

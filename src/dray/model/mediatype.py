@@ -84,6 +84,11 @@ def kind_of(media_type: str) -> str | None:
     return next((name for types, name in _KINDS if lowered in types), None)
 
 
+def may_be_image(media_type: str) -> bool:
+    """Tell whether an entry of an index may be an image by its type, or states no type."""
+    return not media_type or media_type.lower() in KNOWN
+
+
 def is_image_config(media_type: str) -> bool:
     """Tell whether a config's type says that it is an image's.
 

@@ -248,6 +248,6 @@ def _number(variant: str) -> int:
 
 
 def _invalid(text: str, position: int) -> InvalidReference:
-    return InvalidReference(
-        "invalid platform: expected os[/architecture[/variant]]", text=text, position=position
-    )
+    expected = "one platform" if "," in text else "os[/architecture[/variant]]"
+    message = f"invalid platform: expected {expected}"
+    return InvalidReference(message, text=text, position=position)

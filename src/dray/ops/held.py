@@ -64,7 +64,7 @@ class HeldIndex:
     def _child(self, entry: Descriptor) -> Document | None:
         """Return a document that an index lists, if that is there and all that it needs."""
         kind = entry.media_type.lower()
-        if kind not in mediatype.KNOWN:
+        if not mediatype.may_be_image(kind):
             return None
         if kind not in mediatype.INDEXES and not self._source.holds(entry.digest):
             return None
@@ -76,5 +76,5 @@ class HeldIndex:
 
 def _is_image(entry: Descriptor) -> bool:
     """Tell whether an entry may be an image, going by the entry alone."""
-    known = entry.media_type.lower() in mediatype.KNOWN
+    known = mediatype.may_be_image(entry.media_type)
     return known and not entry.is_attestation and not entry.artifact_type

@@ -92,7 +92,7 @@ def import_layer(
     `StoreError` for what is no tar, `IntegrityError` for one that is damaged, `InvalidDocument`
     for a config that does not fit, and what opening the parent raises; then nothing is named.
     """
-    emitter = Emitter(access.listener, "" if reference is None else reference.familiar)
+    emitter = Emitter(access.listener, called(source) if reference is None else reference.familiar)
     with advised(_FULL), store.ingest() as ingest:
         work = _Import(store, ingest, options, access, emitter)
         with _opened(source, options.epoch) as stream:

@@ -28,7 +28,7 @@ from dray.ops.companions import Companions
 from dray.ops.content import Content, ContentPuller, Wanted
 from dray.ops.incoming import Keeper, Place, Translated, formats, opened
 from dray.transfer.copy import CopyOptions
-from dray.transfer.graph import Selection, no_match, select, select_all, select_each
+from dray.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
 from dray.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def load(
                 except (InvalidDocument, Unsupported) as error:
                     failures = [error]
                 for failure in failures:
-                    emitter.warn(f"{failure}; {MANIFEST} is read instead of {INDEX}")
+                    problem = str(failure).removeprefix(f"{called(source)}: ")
+                    emitter.warn(f"{problem}; {MANIFEST} is read instead of {INDEX}")
             work = _Load(store, ingest, last(), files, options, cancel, told)
             found, failures = work.read()
             return [work.name(*each) for each in found], failures
@@ -230,6 +231,9 @@ class _Load:
                 raise
             except DrayError as error:
                 failure = failure or error
+        if failure is None:
+            for entry in candidates(document, platform):
+                self._place.document(entry.digest)  # raises `NotFound` for one that is missing
         raise failure or no_match(document, platform)
 
     def _check_room(self, added: list[tuple[Selection, Content]]) -> None:

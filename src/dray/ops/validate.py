@@ -147,7 +147,7 @@ class _Run:
         height, is_empty = 1, True
         for place, entry in enumerate(index.manifests):
             at = f"{where}manifests[{place}]"
-            if entry.media_type.lower() not in mediatype.KNOWN:
+            if not mediatype.may_be_image(entry.media_type):
                 self._warn(f"{at}.mediaType", f"{entry.media_type!r} is not a manifest type")
                 continue
             child = self._child(entry, at, depth)

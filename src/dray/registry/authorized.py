@@ -156,8 +156,14 @@ class AuthorizedCall:
         what = f"{name}/{repository}" if repository else name
         error = failure(response, body, what, name, scope=self._call.scope)
         problem = self._attempts.problem
+        schemes = _schemes(self._state.challenges)
         if problem is not None:
             error.message += f"; {problem.message.removeprefix(f'{name}: ')}"
+        elif schemes and not schemes & _KNOWN:
+            wanted = ", ".join(scheme.capitalize() for scheme in sorted(schemes))
+            error.hint = (
+                f"{name} asks for {wanted}, dray answers Basic and Bearer: no password was sent"
+            )
         raise error
 
     def _unasked(self, response: Response) -> Response:

@@ -74,7 +74,9 @@ def _links(header: str) -> Iterator[tuple[str, dict[str, str]]]:
 def _leads_on(parameters: dict[str, str], url: str) -> bool:
     """Tell whether a link is one from this page to the next (RFC 8288, 3.2 and 3.3)."""
     context = urldefrag(urljoin(url, parameters.get("anchor", "")))[0]
-    return "next" in parameters.get("rel", "").lower().split() and context == urldefrag(url)[0]
+    # Some servers write single quotes, which are no quotes but part of the value.
+    relations = parameters.get("rel", "").strip("'").lower().split()
+    return "next" in relations and context == urldefrag(url)[0]
 
 
 def _at_endpoint(target: SplitResult, url: str, path: str) -> str:

@@ -78,7 +78,7 @@ def problems(selection: Selection) -> Iterator[str]:
                 if entry.digest == below[0] and entry.media_type.lower() != below[1].media_type:
                     yield (
                         f"{kind} {digest.short}…: the type of {entry.digest.short}… is "
-                        f"{entry.media_type}, the document is {below[1].media_type}"
+                        f"{entry.media_type or 'missing'}, the document is {below[1].media_type}"
                     )
 
 
@@ -160,9 +160,9 @@ def check_layers(chosen: Selection) -> None:
 
 
 def listed(index: Index) -> Iterator[Descriptor]:
-    """Yield the entries that may be images: of known types, and not attestations."""
+    """Yield the entries that may be images: of known types or none, and not attestations."""
     for entry in index.manifests:
-        if entry.media_type.lower() in mediatype.KNOWN and not entry.is_attestation:
+        if mediatype.may_be_image(entry.media_type) and not entry.is_attestation:
             yield entry
 
 
@@ -258,7 +258,7 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
     last = 1000  # behind all places of any vector
     rank = wanted.ranking()
     for entry in index.manifests:
-        if entry.media_type.lower() not in mediatype.KNOWN:
+        if not mediatype.may_be_image(entry.media_type):
             continue
         platform = entry.platform
         if entry.is_attestation:
@@ -275,9 +275,9 @@ def platforms(index: Index) -> Iterator[str]:
     """Yield the platforms that an index has images for, each once, in order."""
     seen = set()
     for entry in index.manifests:
-        if entry.platform is None or entry.media_type.lower() not in mediatype.KNOWN:
+        if entry.platform is None or not mediatype.may_be_image(entry.media_type):
             continue
-        name = entry.platform.specifier if entry.platform.os_features else str(entry.platform)
+        name = entry.platform.specifier
         if name not in seen and not entry.is_attestation:
             seen.add(name)
             yield name
