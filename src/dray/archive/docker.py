@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dray.archive.choice import ABORTING, Held, choose, same_name
 from dray.archive.files import read
 from dray.content.codec import decompress, detect
-from dray.content.ports import Opened, Readable, opened_bytes
+from dray.content.ports import Counted, Opened, Readable, opened_bytes
 from dray.content.small import DAMAGED
 from dray.content.verify import RawLimit
 from dray.errors import DrayError, IntegrityError, InvalidDocument, NotFound, Unsupported
@@ -231,7 +231,7 @@ class DockerArchive:
             size = self._files.size(name)
             if self._is_packed(name):
                 self._packed.add(name)
-                size = self._count(name, size)
+                size = self._count(name)
             self._sizes[name] = size
         return self._sizes[name]
 
@@ -242,13 +242,8 @@ class DockerArchive:
         finally:
             stream.close()
 
-    def _count(self, name: str, size: int) -> int:
-        limit, total = RawLimit().of(size), 0
-        for data in self._plain(name):
-            total += len(data)
-            if total > limit:
-                raise Unsupported(f"{name} decompresses to more than {limit:,} bytes")
-        return total
+    def _count(self, name: str) -> int:
+        return sum(map(len, self._plain(name)))
 
     def _plain(self, name: str) -> Iterator[bytes]:
         """Yield a layer's content without its compression."""
@@ -260,20 +255,29 @@ class DockerArchive:
         except IntegrityError as error:
             error.hint = DAMAGED
             raise error.within(name) from error.__cause__
+        except Unsupported as error:
+            raise error.within(name) from None
         finally:
             stream.close()
 
 
 class _Plain:
-    """A compressed stream's content as a stream."""
+    """A compressed stream's content as a stream, bounded as layers are."""
 
     def __init__(self, stream: Stream, cancel: CancelToken) -> None:
         self._stream = stream
-        self._plain = decompress(Readable(stream), cancel.check)
+        self._arrived = Counted(Readable(stream))
+        self._plain = decompress(self._arrived, cancel.check)
+        self._total = 0
 
     def read1(self, size: int) -> bytes:
         buffer = bytearray(size)
-        return bytes(memoryview(buffer)[: self._plain.readinto(buffer)])
+        count = self._plain.readinto(buffer)
+        self._total += count
+        limit = RawLimit().of(self._arrived.size)
+        if self._total > limit:
+            raise Unsupported(f"it decompresses to more than {limit:,} bytes")
+        return bytes(memoryview(buffer)[:count])
 
     def close(self) -> None:
         self._stream.close()

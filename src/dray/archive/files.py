@@ -15,7 +15,7 @@ from dray.archive.known import no_archive, outside
 from dray.archive.members import Members, find
 from dray.archive.tar import MAX_HOPS, NoTar, UnsafeLink, linked, members, normal
 from dray.content.codec import decompress, detect
-from dray.content.ports import Opened
+from dray.content.ports import Counted, Opened
 from dray.content.small import DAMAGED
 from dray.content.small_file import is_null, kind_of
 from dray.content.verify import RawLimit
@@ -330,15 +330,16 @@ class _Range:
 
 def _spool(file: int, cancel: CancelToken) -> int:
     """Decompress an archive into a temporary file and return its descriptor."""
-    limit = RawLimit().of(os.fstat(file).st_size)
     buffer = bytearray(_CHUNK)
     total = 0
     with os.fdopen(os.dup(file), "rb", buffering=0) as source, _temporary() as target:
         source.seek(0)
-        stream = decompress(source, cancel.check)
+        arrived = Counted(source)
+        stream = decompress(arrived, cancel.check)
         while count := stream.readinto(buffer):
             cancel.check()
             total += count
+            limit = RawLimit().of(arrived.size)
             if total > limit:
                 raise IntegrityError(
                     f"the archive decompresses to more than {limit:,} bytes",

@@ -7,7 +7,6 @@ up after some of them.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from dray.archive.files import MAX_DOCUMENTS
@@ -15,7 +14,7 @@ from dray.archive.known import IMPORT, MARKS, is_part, no_archive, outside
 from dray.archive.members import Members, find
 from dray.archive.tar import NoTar, UnsafeLink, members
 from dray.content.codec import decompress
-from dray.content.ports import opened_bytes
+from dray.content.ports import Counted, opened_bytes
 from dray.content.verify import RawLimit
 from dray.errors import DrayError, IntegrityError, Unsupported
 from dray.model._fields import MAX_DOCUMENT
@@ -161,7 +160,7 @@ class Unpacked:
     """A stream without its compression, bounded as layers are; also a source for `members`."""
 
     def __init__(self, source: Raw, cancel: CancelToken) -> None:
-        self._arrived = _Arrived(source)
+        self._arrived = Counted(source)
         self._plain = decompress(self._arrived, cancel.check)
         self._cancel = cancel
         self.position = 0
@@ -211,22 +210,6 @@ class Unpacked:
         buffer = bytearray(_CHUNK)
         while self.readinto(buffer):
             pass
-
-
-class _Arrived(io.RawIOBase):
-    """Counts what has come in."""
-
-    def __init__(self, source: Raw) -> None:
-        self._source = source
-        self.size = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        count = self._source.readinto(buffer) or 0
-        self.size += count
-        return count
 
 
 class _Content:

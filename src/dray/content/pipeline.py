@@ -32,10 +32,15 @@ SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost
 
 
 class Limits(Record):
-    """``raw`` bounds a layer decompressed, ``blob`` every blob, whatever its descriptor says."""
+    """Bounds in bytes, of what has arrived, whatever descriptors say.
+
+    ``raw`` bounds a layer decompressed, ``blob`` every blob, ``image`` the layers of one image
+    together: as they arrive, and decompressed.
+    """
 
     raw: RawLimit = RawLimit()
     blob: int = 64 * 2**30
+    image: int = 256 * 2**30
 
 
 class Received(Record):

@@ -64,6 +64,11 @@ if TYPE_CHECKING:
     class BlobSink(Protocol):
         """A place to put blobs into."""
 
+        @property
+        def image_limit(self) -> int:
+            """Bytes that the layers of one image may have together."""
+            ...
+
         def put(
             self,
             blob: Blob,
@@ -145,6 +150,24 @@ class Readable(io.RawIOBase):
         data = self._stream.read1(len(view))
         view[: len(data)] = data
         return len(data)
+
+
+class Counted(io.RawIOBase):
+    """A source that counts the bytes that have been read of it: ``size``."""
+
+    def __init__(self, source: Raw) -> None:
+        self._source = source
+        self.size = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        count = self._source.readinto(buffer) or 0
+        self.size += count
+        return count
 
 
 class Blob(Record):

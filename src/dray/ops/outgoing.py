@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from dray.content.codec import decompress, detect
 from dray.content.events import Status
-from dray.content.ports import RangeRefused, Readable
+from dray.content.ports import Counted, RangeRefused, Readable
 from dray.content.small import DAMAGED
-from dray.content.verify import RawLimit, follow_diff_id
+from dray.content.verify import RawLimit, follow_growing
 from dray.errors import DrayError, IntegrityError
 from dray.model.config import parse_config
 from dray.ops.places import StorePlace, archive_path, read_blob
@@ -212,7 +212,9 @@ def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:
     stream = place.open(layer, 0, cancel).stream
     try:
         with _blaming(place, layer, cancel), _within(f"layer {layer.digest}"):
-            return follow_diff_id(Readable(stream), RawLimit().of(opened.total or 0), cancel)[1]
+            source = Counted(Readable(stream))
+            limit = RawLimit()
+            return follow_growing(source, lambda: limit.of(source.size), cancel.check)[1]
     finally:
         stream.close()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dray.content.cancel import CancelToken
 from dray.content.small_file import read_small
 from dray.errors import DrayError
+from dray.model._fields import check_values
 from dray.model.record import Record
 from dray.model.secret import Secret, SecretBytes, SecretFields
 
@@ -247,6 +248,7 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
     except OSError as error:
         raise DrayError(f"{file}: {error.strerror}") from error
     try:
+        check_values(raw, str(file))
         content = read_json(raw, strict=strict) if raw.strip() else {}
     except (ValueError, RecursionError):
         content = raw

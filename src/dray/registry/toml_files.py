@@ -10,6 +10,9 @@ from dray.errors import DrayError
 if TYPE_CHECKING:
     from pathlib import Path
 
+MAX_FILE = 2**20  # bytes of a file that is parsed
+MAX_LINE = 16 * 1024  # bytes of a line; the parser takes time with the square of a key's parts
+
 
 def read(file: Path) -> bytes | None:
     """Return the bytes of a file, None if it does not exist.
@@ -25,9 +28,16 @@ def read(file: Path) -> bytes | None:
 
 
 def parse(raw: bytes, file: Path) -> dict[str, Any]:
-    """Parse TOML; raises `DrayError` with the line. Loads the parser when it is first called."""
+    """Parse TOML of at most 1 MiB. Loads the parser when it is first called.
+
+    Raises `DrayError` with the line.
+    """
     import tomllib
 
+    if len(raw) > MAX_FILE:
+        raise DrayError(f"{file}: over {MAX_FILE >> 20} MiB")
+    if max(map(len, raw.split(b"\n"))) > MAX_LINE:
+        raise DrayError(f"{file}: a line of over {MAX_LINE >> 10} KiB")
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))  # editors on Windows write a mark
     except UnicodeDecodeError:

@@ -59,6 +59,11 @@ class Receiving:
             )
         return self._lease.name
 
+    @property
+    def image_limit(self) -> int:
+        """Bytes that the layers of one image may have together."""
+        return self._limits.image
+
     def __enter__(self) -> Self:
         with translated(self.db.path):
             self._lease = Lease(self._files.root)

@@ -20,6 +20,7 @@ from dray.errors import (
 from dray.model._fields import MAX_DOCUMENT
 from dray.model.config import parse_config
 from dray.model.record import Record
+from dray.transfer.image_size import ImageSize
 from dray.transfer.reader import resuming
 from dray.transfer.scheduler import run_tasks
 
@@ -84,6 +85,7 @@ class ImageCopy:
             self._splitter = Splitter(ranged, options.split)
         self._config: ImageConfig | None = None
         self._receipts: dict[Digest, Receipt] = {}
+        self._size = ImageSize(sink.image_limit)
 
     def run(
         self, check: Callable[[ImageConfig], None], cancel: CancelToken
@@ -128,6 +130,7 @@ class ImageCopy:
     def _pull_layer(self, layer: Descriptor, cancel: CancelToken) -> None:
         try:
             receipt = self._put(layer, cancel, follow=self._options.verify_layers)
+            self._count(receipt)
         except (IntegrityError, Unsupported) as error:
             raise error.within(named(layer.digest)) from None
         except NotFound as error:
@@ -143,6 +146,17 @@ class ImageCopy:
             self._progress.warn(message)
         self._progress.complete(layer, receipt)
 
+    def _count(self, receipt: Receipt) -> None:
+        digest = receipt.descriptor.digest
+        self._size.arrived(digest, receipt.descriptor.size or 0)
+        if receipt.raw_size is not None:
+            self._size.decompressed(digest, receipt.raw_size)
+
+    def _on_bytes(self, layer: Descriptor | None, current: int) -> None:
+        if layer is not None:
+            self._size.arrived(layer.digest, current)
+        self._progress.bytes(layer, current)
+
     def _put(self, descriptor: Descriptor, cancel: CancelToken, *, follow: bool) -> Receipt:
         layer = None if descriptor is self._config_at else descriptor
         try:
@@ -150,7 +164,7 @@ class ImageCopy:
                 self._blob(descriptor, cancel, functools.partial(self._progress.retrying, layer)),
                 follow=follow,
                 cancel=cancel,
-                on_bytes=lambda current: self._progress.bytes(layer, current),
+                on_bytes=functools.partial(self._on_bytes, layer),
             )
         except Busy as busy:
             self._progress.waiting(layer, busy.size)

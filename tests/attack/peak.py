@@ -1,0 +1,46 @@
+"""Run the command and measure the most memory that its process took."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST = 300  # MiB that the process may take, whatever comes in
+
+# A process of its own between the tests and the command: `ru_maxrss` of a child counts the
+# memory of the process that it was forked from (getrusage(2)).
+_LAUNCHER = """
+import json, os, sys
+pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "dray", *sys.argv[1:]], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss]), file=sys.stderr)
+"""
+
+
+class Outcome(NamedTuple):
+    """The exit code, the peak of the resident set in MiB, and what was printed."""
+
+    code: int
+    peak: int
+    stdout: bytes
+    stderr: str
+
+
+def run(environment: Mapping[str, str], *arguments: str, given: bytes = b"") -> Outcome:
+    """Run ``dray`` to its end, with ``given`` on its standard input."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LAUNCHER, *arguments],
+        input=given,
+        capture_output=True,
+        env=dict(environment),
+        timeout=110,
+        check=True,
+    )
+    *lines, last = done.stderr.decode(errors="replace").splitlines()
+    code, kilobytes = json.loads(last)
+    return Outcome(code, kilobytes >> 10, done.stdout, "\n".join(lines))
