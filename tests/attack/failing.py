@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FINDINGS = 5  # the exit code of a check that has found something, and printed it
 # What a rebuild leaves beside the new database, and what a log's index is called.
-_KEPT = {f"left over: dray.db.damaged{suffix}" for suffix in ("", "-wal", "-shm")}
+_KEPT = {f"left over: dray.db.damaged{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
 
 
 class Fault(NamedTuple):
@@ -115,7 +115,9 @@ def _judge(
         ]
         if output.exists() and tree(output) not in good:
             found.append("the output is half-written")
-    if done.returncode != 0 and not killed:
+    if killed:  # what it was about to tidy up is looked at after the next run
+        return found
+    if done.returncode != 0:
         found += _left_over(world, template)
     kept = {name: manifest for name, manifest in names.items() if not _may_go(name, command)}
     return found + _wrong(world, kept)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -268,6 +269,45 @@ def test_a_copy_of_the_names_that_is_no_file(stage: Stage, kind: str):
 def test_a_rebuild_on_a_disk_that_fails_for_good(stage: Stage, calls: str, number: int):
     fault = Fault(calls, number, errno.EIO, lasting=True)
     assert stage.attempt(COMMANDS["rebuild"], fault) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_rebuild_that_is_killed_at_any_name(stage: Stage):
+    """What an earlier rebuild kept goes last, and logs stay beside their database."""
+    command = COMMANDS["rebuild"]
+    count = len(stage.count(command, "rename,unlink"))
+    for number in range(1, count + 1):
+        assert stage.attempt(command, Fault("rename,unlink", number, KILL)) == []
+
+
+def test_a_rebuild_takes_an_old_journal_away(stage: Stage):
+    """SQLite would roll it back into the new database."""
+    world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
+    names = world.names()
+    connection = sqlite3.connect(world.store / "dray.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.execute("PRAGMA cache_size=1")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("DELETE FROM refs")
+    connection.executemany("INSERT INTO leases VALUES (?, 'x')", [(str(n),) for n in range(5000)])
+    journal = world.store / "dray.db-journal"
+    old = journal.read_bytes()
+    connection.execute("ROLLBACK")
+    connection.close()
+    journal.write_bytes(old)
+    assert world.run("fsck", "--rebuild").returncode == 0
+    assert not journal.exists()
+    assert world.names() == names
+    assert world.run("fsck").returncode == 0
+
+
+def test_what_an_earlier_rebuild_kept_stays_where_one_fails(stage: Stage, shim: Shim):
+    world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
+    world.must("fsck", "--rebuild")
+    kept = world.store / "dray.db.damaged"
+    before = kept.stat()
+    rebuilt(world, env=shim.environment(world.store / "dray.db.new", "fdatasync,fsync", 2))
+    assert os.path.samestat(kept.stat(), before)
 
 
 def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim):

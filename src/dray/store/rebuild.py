@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     _Rows: TypeAlias = dict[str, tuple[int, str]]
 
-_LOGS = ("-wal", "-shm")
+_LOGS = ("-wal", "-shm", "-journal")
 _TABLES = ("blobs", "documents", "edges", "images", "refs", "provenance")
 
 
@@ -59,14 +59,14 @@ def rebuild(files: BlobFiles, name: str) -> Rebuilt:
     written; and leaves all as it was.
     """
     root, new = files.root, f"{name}.new"
-    with alone(root, name), _set_aside(root, name):
+    with alone(root, name), _set_aside(root, name) as old:
         # The other way round an operation could begin between the look and the move.
         if leases.living(root):
             raise StoreError(
                 f"{root.path}: another process is adding to the store",
                 hint="try again when it is done",
             )
-        names, unreadable = _names(root, f"{name}.damaged")
+        names, unreadable = _names(root, old)
         _remove(root, new)
         try:
             found, written = _make(root, new, files, names)
@@ -148,24 +148,45 @@ def _rows(connection: sqlite3.Connection) -> _Rows:
 
 
 @contextlib.contextmanager
-def _set_aside(root: Directory, name: str) -> Iterator[None]:
-    """Move the database and its logs out of the way, and back if the block fails."""
+def _set_aside(root: Directory, name: str) -> Iterator[str]:
+    """Move the database and its logs out of the way, and back if the block fails.
+
+    Yields the name that they have meanwhile. What an earlier rebuild kept stays until the block
+    has succeeded.
+    """
     check_replaceable(root, name)
-    kept = f"{name}.damaged"
+    kept, aside = f"{name}.damaged", f"{name}.aside"
+    if root.exists(aside):  # an earlier attempt was killed
+        _move(root, aside, kept if root.exists(name) else name)
     there = [suffix for suffix in ("", *_LOGS) if root.exists(name + suffix)]
-    if "" in there:  # else what is kept is all that there is: an earlier attempt was killed
-        _remove(root, kept)
+    old = aside if "" in there else kept  # logs alone belong to what is kept
     moved: list[str] = []
     try:
         for suffix in there:
-            root.rename(name + suffix, kept + suffix)
+            root.rename(name + suffix, old + suffix)
             moved.append(suffix)
-        yield
+        yield old
     except BaseException:
         # The file last: a process that is killed in between must not leave it without its log.
         for suffix in reversed(moved):
-            root.rename(kept + suffix, name + suffix)
+            root.rename(old + suffix, name + suffix)
         raise
+    if old == aside:
+        _move(root, aside, kept)
+
+
+def _move(root: Directory, name: str, new: str) -> None:
+    """Give a database another name, with its logs; what has that name goes.
+
+    If a process is killed in between, the next one goes on: as long as there is a file of the
+    new name, the logs beside it are its own, and after that they are those of the moved one.
+    """
+    if root.exists(new):
+        for suffix in (*_LOGS, ""):
+            root.unlink(new + suffix)
+    for suffix in (*_LOGS, ""):
+        if root.exists(name + suffix):
+            root.rename(name + suffix, new + suffix)
 
 
 def _remove(root: Directory, name: str) -> None:
