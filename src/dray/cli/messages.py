@@ -19,6 +19,7 @@ class _State:
     """The form of this process's messages, and the first failure that was told."""
 
     json = False
+    debug = False
     ended = False
     failure = ""
 
@@ -37,24 +38,33 @@ def begin(arguments: Sequence[str]) -> None:
         elif argument.startswith(f"{_OPTION}="):
             chosen = argument.partition("=")[2]
     _state.json = chosen == "json"
-    if _state.json:
-        _catch_others()
+    _state.debug = "--debug" in arguments
+    _catch_others()
 
 
 def _catch_others() -> None:
-    """Take what Python itself would write to stderr."""
+    """Take what Python itself would write to stderr, in several lines."""
     import threading
     import warnings
 
     def warned(message: Warning | str, *_args: object, **_rest: object) -> None:
-        say(str(message), "warning")
+        say(str(message) if _state.json else f"Warning: {message}", "warning")
 
     def died(found: threading.ExceptHookArgs) -> None:
-        if found.exc_value is not None:
+        if found.exc_value is None:
+            return
+        if _state.json or _state.debug:
+            tell_traceback(found.exc_value)
+        else:
+            say(f"dray: internal error: {found.exc_type.__name__}: {found.exc_value}")
+
+    def ignored(found: sys.UnraisableHookArgs) -> None:
+        if _state.debug and found.exc_value is not None:
             tell_traceback(found.exc_value)
 
     warnings.showwarning = warned
     threading.excepthook = died
+    sys.unraisablehook = ignored
 
 
 def say(text: str, status: str = "note") -> None:

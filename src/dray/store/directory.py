@@ -46,7 +46,8 @@ class Directory:
         self._stat = os.fstat(descriptor)
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        with contextlib.suppress(OSError):  # the kernel has closed it all the same
+            os.close(self.fd)
 
     def where(self, name: str) -> str:
         """Return the path of a name, for messages and for SQLite."""
