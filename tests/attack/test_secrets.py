@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from dray.testing.faults import Action
+
 USER = "robot"
 PASSWORD = "geheim/+&=ß%41 x"
 REFRESH = "refresh-geheim/+&=x"
@@ -302,6 +304,25 @@ def test_no_frame_of_a_proxy_that_refuses(
         with library.Client(store=store, retries=1) as client:
             error = raised(client.pull, "registry.test/app:t")
     check_hidden(error)
+
+
+# Signed addresses
+
+
+@pytest.mark.parametrize("action", [Answer(403), Answer(500), HangUp(), Cut(5), Corrupt(1)])
+def test_no_frame_of_a_signed_redirect(
+    store: library.Store, environment: dict[str, str], action: Action
+):
+    """Whoever has the address of object storage may read until its signature expires."""
+    assert environment
+    with FakeRegistry() as storage, FakeRegistry() as registry:
+        registry.add_image("app", IMAGE, "t")
+        storage.add_image("app", IMAGE, "t")
+        storage.inject(Fault(action))
+        location = f"http://{USER}:{ASCII}@{storage.host}/storage/x?X-Signature={TOKEN}"
+        registry.inject(Fault(Answer(307, {"Location": location}), path="/blobs/"))
+        with library.Client(store=store, retries=1) as client:
+            check_hidden(raised(client.pull, f"{registry.host}/app:t"))
 
 
 # Mirrors

@@ -23,6 +23,18 @@ class SecretBytes(bytes):
         return f"<{_SHOWN}, {len(self)} bytes>"
 
 
+class SecretUrl(str):
+    """An address, or what is asked for there, whose query may be a signature."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        address, question, _ = self.partition("?")
+        start, at, host = address.rpartition("@")
+        shown = f"{start.partition('//')[0]}//{host}" if at and "//" in start else address
+        return f"{shown}{question and '?' + _SHOWN}"
+
+
 class SecretFields(dict[str, Any]):
     """An object of JSON that holds secrets."""
 

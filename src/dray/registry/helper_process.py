@@ -15,6 +15,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from dray.model.secret import SecretBytes
 from dray.registry.helper_failure import HelperFailed, failure
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class _Conversation:
                     raise failure(self._name, "it took longer than it may")
                 for key in ready:
                     self._step(selector, key)
-        return Done(self._process.returncode, bytes(self._answer), bytes(self._errors))
+        return Done(self._process.returncode, SecretBytes(self._answer), SecretBytes(self._errors))
 
     @staticmethod
     def _select(selector: selectors.BaseSelector) -> list[selectors.SelectorKey]:
@@ -133,7 +134,7 @@ class _Conversation:
         if key.fileobj is self._stdin:
             is_over = self._write()
         else:
-            data = os.read(key.fd, _PIECE)
+            data = SecretBytes(os.read(key.fd, _PIECE))
             self._take(data, is_answer=key.fileobj is self._stdout)
             is_over = not data
         if is_over:

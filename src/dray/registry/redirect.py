@@ -5,6 +5,7 @@ from __future__ import annotations
 from http.client import InvalidURL
 from urllib.parse import urljoin, urlsplit
 
+from dray.model.secret import SecretUrl
 from dray.registry.connections import ascii_name
 
 MAX_REDIRECTS = 5
@@ -13,14 +14,14 @@ KEEP_METHOD = frozenset({307, 308})
 _PORTS = {"http": 80, "https": 443}
 
 
-def target(here: str, location: str) -> str | None:
+def target(here: str, location: str) -> SecretUrl | None:
     """Return where a redirect leads, None where that is no http or https address."""
     try:
         there = urljoin(here, location)
         usable = is_address(there)
     except ValueError:
         return None
-    return there if usable else None
+    return SecretUrl(there) if usable else None
 
 
 def is_address(url: str) -> bool:

@@ -15,7 +15,7 @@ from dray import __version__
 from dray.content.log import Callback
 from dray.errors import NetworkError
 from dray.model.record import Record
-from dray.model.secret import SecretBytes
+from dray.model.secret import SecretBytes, SecretUrl
 from dray.registry.certificates import Tls
 from dray.registry.connections import Operation, Route, ascii_name
 from dray.registry.pace import Timeouts
@@ -264,7 +264,7 @@ class Transport:
             pool = self._pools.get(key)
             if pool is None:
                 pool = self._pools[key] = Pool(self._route(parts, request.tls, proxy), self._most)
-            return pool, target, proxy
+            return pool, SecretUrl(target), proxy
 
     def _route(self, parts: SplitResult, tls: Tls, proxy: Proxy | None) -> Route:
         """Find out how to get to a host; what is the host's is not for the proxy."""
