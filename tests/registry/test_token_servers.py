@@ -274,6 +274,9 @@ def test_the_other_way_is_tried(store: Store, realm: str, first: str):
         registry.inject(Fault(challenge(*(ways if first == "bearer" else ways[::-1]))))
         with client(store) as asking:
             asking.pull(f"{registry.host}/app:t")
+        asked = [one for one in registry.requests if one.path.startswith("/token")]
+        served = realm.isdigit() or realm in faults
+        assert len(asked) == served  # not for each blob: it may take its time
 
 
 def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any):

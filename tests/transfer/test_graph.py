@@ -245,6 +245,15 @@ def test_a_document_of_another_type_than_its_index_says_is_a_problem():
     assert mediatype.DOCKER_MANIFEST in problem
 
 
+def test_a_wrong_size_of_a_manifest_in_an_index_is_a_problem():
+    inside = image("a")
+    wrong = {"size": inside.manifest.size + 1}
+    root = build_index([(inside, on("amd64"))], entry_extra=wrong)
+    document = parse(root.index.data, root.index.media_type)
+    (problem,) = problems(select(Digest.parse(root.digest), document, AMD64, Documents(root).fetch))
+    assert f"the document has {inside.manifest.size:,} bytes" in problem
+
+
 def test_an_artifact_is_refused_by_its_name():
     """SPEC: "`pull` refuses by naming what it is"."""
     chart = image("chart", config_media_type="application/vnd.cncf.helm.config.v1+json")

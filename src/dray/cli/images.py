@@ -73,6 +73,7 @@ def command(
     PATTERN is for names, with * and ? within the parts of a path and ** across them. Of several
     patterns one has to match; all other filters have to hold.
     """
+    template = template or None  # "" is docker's own form as well
     if template is not None and (quiet or as_json):
         raise click.UsageError("--format says what is shown: leave out -q and --json", ctx)
     store = settings(ctx).store()

@@ -142,7 +142,15 @@ class AuthorizedCall:
                 raise problem  # the credentials were not sent, so this may not be the truth
             if hiding and self._state.is_open:
                 return self._unasked(response)
+        if problem is not None and sent and response.status < _BAD_REQUEST:
+            self._keep_password()
         return response
+
+    def _keep_password(self) -> None:
+        """Send the password at once from now on, if a token server failed and it was taken."""
+        last = self._attempts.last
+        if last is not None and last.header.startswith("Basic "):
+            self._state.challenges = UNASKED
 
     def _refused(self, response: Response, body: bytes) -> Response:
         """Raise `Unauthorized`; a HEAD is sent as GET first, because its answer has no words."""

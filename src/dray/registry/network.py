@@ -40,6 +40,8 @@ def translated(
     plain = found.hint in {"", _SPELLED, _NO_NAMES, _PLAIN}
     if proxy is not None and isinstance(error, ProxyFailed) and proxy.variable and plain:
         found.hint = _names(proxy)
+    elif proxy is not None and proxy.variable and not found.hint:
+        found.hint = f"the connection goes through the proxy {proxy}; {_names(proxy)}"
     return found
 
 

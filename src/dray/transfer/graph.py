@@ -75,11 +75,23 @@ def problems(selection: Selection) -> Iterator[str]:
             yield from (f"{kind} {digest.short}…: {problem}" for problem in document.problems)
         if isinstance(document, Index) and below is not None:
             for entry in document.manifests:
-                if entry.digest == below[0] and entry.media_type.lower() != below[1].media_type:
-                    yield (
-                        f"{kind} {digest.short}…: the type of {entry.digest.short}… is "
-                        f"{entry.media_type or 'missing'}, the document is {below[1].media_type}"
-                    )
+                if entry.digest == below[0]:
+                    for problem in _entry_problems(entry, below[1]):
+                        yield f"{kind} {digest.short}…: {problem}"
+
+
+def _entry_problems(entry: Descriptor, document: Document) -> Iterator[str]:
+    """Yield what an index says wrongly of a document."""
+    if entry.media_type.lower() != document.media_type:
+        yield (
+            f"the type of {entry.digest.short}… is {entry.media_type or 'missing'}, "
+            f"the document is {document.media_type}"
+        )
+    if document.raw and entry.size != len(document.raw):
+        yield (
+            f"the size of {entry.digest.short}… is {entry.size or 0:,}, "
+            f"the document has {len(document.raw):,} bytes"
+        )
 
 
 def config_problems(config: Digest, found: Sequence[Problem]) -> Iterator[str]:
