@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import bad_schema1
 from dray.testing import build_image, build_index, compress, document, sha256, tar_layer
 from dray.testing.images import BuiltImage, BuiltIndex, Piece
+from dray.testing.schema1 import UNSIGNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -387,6 +388,25 @@ def indexes() -> Iterator[tuple[str, BadImage]]:
     yield "an index for another architecture", arm64.within()
     yield "an index of nothing but another index of nothing", bad(build_index([])).within(None)
     yield "an artifact for the platform", dict(artifacts())["a helm chart"].within()
+
+
+def with_manifest(data: bytes) -> BadImage:
+    """Return an index that lists the good image, whose manifest is these bytes."""
+    return raw_root(data).within()
+
+
+def with_v1(data: bytes) -> BadImage:
+    """Return a schema1 image whose topmost version 1 JSON is these bytes."""
+    found = json.loads(bad_schema1.GOOD.payload)
+    found["history"][0]["v1Compatibility"] = data.decode()
+    raw = json.dumps(found, indent=3).encode()
+    return with_schema1(raw)
+
+
+def with_schema1(data: bytes) -> BadImage:
+    """Return an unsigned schema1 image whose manifest is these bytes."""
+    blobs = {sha256(layer): layer for layer in bad_schema1.LAYERS}
+    return BadImage(Piece(UNSIGNED, data), {}, blobs)
 
 
 def schema1s() -> Iterator[tuple[str, BadImage]]:

@@ -45,6 +45,7 @@ ANSWERS = {
     "a chunk size that is no number": OK + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}",
     "an encoding that was not asked for": OK
     + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
+    "a redirect to NUL": MOVED + b"http://127.0.0.1\x00.example/\r\n\r\n",
     "a redirect to no address": MOVED + b"http://[::1/\r\n\r\n",
     "a redirect to a port of many digits": MOVED + b"http://127.0.0.1:99999999999/\r\n\r\n",
     "a redirect to a file": MOVED + b"file:///etc/passwd\r\n\r\n",

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import io
+import json
+import random
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from odd_values import odd
 
-from bad_images import BAD_IMAGES, GOOD_IMAGES
+import bad_schema1
+from bad_images import (
+    BAD_IMAGES,
+    GOOD,
+    GOOD_IMAGES,
+    OCI_INDEX,
+    bad,
+    raw_root,
+    with_config,
+    with_manifest,
+    with_schema1,
+    with_v1,
+)
 from dray import Client
 from dray.errors import DrayError
+from dray.testing import FakeRegistry
+from dray.testing.images import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +36,6 @@ if TYPE_CHECKING:
 
     from bad_images import BadImage
     from dray import Store
-    from dray.testing import FakeRegistry
 
 FORMS = ("bare", "in an index", "in an index of an index")
 PULLED = ({"platform": "linux/amd64"}, {"all_platforms": True})
@@ -83,6 +100,42 @@ def test_a_docker_archive_that_holds_it(name: str, once: Client, tmp_path: Path)
     path = write_archive(tmp_path, BAD_IMAGES[name])
     if refusals(once.load, path, LOADED):
         assert reports(once, f"docker-archive:{path}")
+
+
+DOCUMENTS: dict[str, tuple[bytes, Callable[[bytes], BadImage]]] = {
+    "manifest": (GOOD.manifest.data, raw_root),
+    "manifest in an index": (GOOD.manifest.data, with_manifest),
+    "config in an index": (GOOD.config.data, lambda data: with_config(data).within()),
+    "index": (bad().within().root.data, lambda data: replace(bad().within(), root=index(data))),
+    "schema1": (bad_schema1.GOOD.payload, with_schema1),
+    "version 1 JSON in an index": (
+        json.loads(bad_schema1.GOOD.payload)["history"][0]["v1Compatibility"].encode(),
+        lambda data: with_v1(data).within(),
+    ),
+}
+
+
+def index(data: bytes) -> Piece:
+    return Piece(OCI_INDEX, data)
+
+
+@pytest.mark.parametrize("share", [0.1, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_each_field_with_odd_values(
+    kind: str, share: float, once: Client, record_property: Callable[[str, object], None]
+):
+    original, make = DOCUMENTS[kind]
+    cases = list(odd(json.loads(original)))
+    chosen = random.Random(kind).sample(cases, int(len(cases) * share))  # noqa: S311 - the same each time
+    lenient = []
+    for what, data in chosen:
+        with FakeRegistry() as registry:
+            reference = make(data).serve(registry)
+            refused = refusals(once.pull, reference, PULLED)
+            if refused and not reports(once, reference):
+                lenient.append((what, str(refused[0])))
+    record_property("tries", len(chosen))
+    assert lenient == []
 
 
 @pytest.mark.parametrize("name", GOOD_IMAGES)
