@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import struct
+import subprocess
 import tarfile
 import zlib
 from typing import TYPE_CHECKING
@@ -242,3 +243,22 @@ def test_the_file_that_cannot_be_written_is_named(target: str, dray: Dray, tmp_p
     message, *hints = done.stderr.splitlines()
     assert message.startswith(f"dray: {target.removesuffix('/x')}")
     assert all(hint.startswith("  ") for hint in hints)
+
+
+@pytest.mark.parametrize("parts", [900, 1900, 3000])
+@pytest.mark.parametrize("command", ["store", "oci", "authfile", "archive"])
+def test_paths_of_thousands_of_parts(command: str, parts: int, dray: Dray, tmp_path: Path):
+    deep = str(tmp_path / "/".join("a" * parts))
+    source = tmp_path / "saved.tar"
+    source.write_bytes(SAVED)
+    assert dray("load", "-q", "-i", str(source)).returncode == 0
+    given = {
+        "store": ["--store", deep, "load", "-q", "-i", str(source)],
+        "oci": ["save", "-q", "--format", "oci", "-o", deep, "app:1"],
+        "authfile": ["why", "--offline", "--authfile", f"{deep}/auth.json", "x.example/a"],
+        "archive": ["inspect", f"oci:{deep}"],
+    }
+    done = dray(*given[command])
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr
+    subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)  # too deep for shutil

@@ -164,6 +164,7 @@ def test_what_the_command_line_says(arguments: tuple[str, ...], environment: dic
     given = [argument.replace("EVIL", evil) for argument in arguments]
     written, _ = on_a_terminal(environment, *given, typed=b"\x04\x04")
     assert written
+    assert ("Traceback" in written) == ("--debug" in arguments)
     assert harmful(written) == set()
     assert not [line for line in written.splitlines() if line.startswith("sha256:forged")]
 

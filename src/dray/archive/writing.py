@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import os
 import tarfile
 import threading
@@ -88,14 +89,21 @@ def tar_tasks(file: int, entries: Sequence[Entry]) -> Iterator[Task]:
     os.ftruncate(file, position + _ending(position))
 
 
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it, which may be too many for pathlib's recursion."""
+    missing = itertools.takewhile(lambda each: not each.is_dir(), (path, *path.parents))
+    for each in reversed(list(missing)):
+        each.mkdir(exist_ok=True)
+
+
 def directory_tasks(root: Path, entries: Sequence[Entry]) -> Iterator[Task]:
     """Write files below a directory; the tasks write those that are to be copied."""
     for entry in entries:
         path = root / entry.name
         if entry.name.endswith("/"):
-            path.mkdir(parents=True, exist_ok=True)
+            _make_directory(path)
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_directory(path.parent)
         if entry.copy is None:
             with path.open("xb") as file:
                 file.write(entry.data or b"")

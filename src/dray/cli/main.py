@@ -203,7 +203,7 @@ def _run(args: list[str]) -> Any:
         return cli.main(args, prog_name="dray", standalone_mode=False)
     try:
         # Not `cli.main`, which prints an empty line when it is interrupted.
-        with cli.make_context("dray", args) as context:
+        with cli.make_context("dray", list(args)) as context:  # click empties the list
             return cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import re
 import stat
@@ -74,10 +75,12 @@ def whole_directory(path: Path) -> Iterator[Path]:
 
 def make_directory(path: Path, mode: int = 0o777) -> None:
     """Make a directory and those above it; their names survive a loss of power. Idempotent."""
-    if path.is_dir():
-        return
-    if path.parent != path:
-        make_directory(path.parent, mode)
+    missing = list(itertools.takewhile(lambda each: not each.is_dir(), (path, *path.parents)))
+    for each in reversed(missing):  # no recursion: a path may have 2,000 parts
+        _make_directory(each, mode)
+
+
+def _make_directory(path: Path, mode: int) -> None:
     try:
         path.mkdir(mode)
     except FileExistsError:

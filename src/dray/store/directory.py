@@ -253,10 +253,16 @@ def open_store(path: str) -> Directory:
 
 def make_store(path: str) -> None:
     """Make the directory of a store and those above it, so that their names last. Idempotent."""
-    if os.path.isdir(path):  # noqa: PTH112 - a string
-        return
+    missing = []
+    while path and not os.path.isdir(path):  # noqa: PTH112 - a string
+        missing.append(path)
+        path = os.path.dirname(path)  # noqa: PTH120 - as above
+    for each in reversed(missing):  # no recursion: a path may have 2,000 parts
+        _make_directory(each)
+
+
+def _make_directory(path: str) -> None:
     above = os.path.dirname(path)  # noqa: PTH120 - as above
-    make_store(above)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, _DIRECTORY_MODE)  # noqa: PTH102 - as above
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - as above
