@@ -361,6 +361,62 @@ def test_a_token_cancelled_in_a_child_stops_nothing_in_its_parent(
     assert len(blobs) <= 3  # nothing was asked for twice
 
 
+def test_a_child_forked_in_a_callback_ends_what_its_parent_has_begun(
+    registry: FakeRegistry, attack: Callable[..., str]
+) -> None:
+    registry.add_image(NAME, image(33, 2_000_000), "big")
+    program = """
+    children, lock = [], threading.Lock()
+
+    def fork_here(_):
+        with lock:
+            if len(children) < 12:
+                pid = os.fork()
+                if pid:
+                    children.append(pid)
+                    return
+                signal.alarm(20)  # returns into the parent's call, in the child
+
+    with dray.Client(store=STORE, on_request=fork_here) as client:
+        image = client.pull(f"{NAME}:big", on_event=fork_here)
+        if os.getpid() != PARENT:
+            os._exit(0)
+        assert len(image.layers[1].open().read()) > 1_000_000
+        codes = wait(children)
+        assert -signal.SIGALRM not in codes, codes
+        assert not client.store.check().problems
+        assert client.store.usage().parts == 0
+        assert not os.listdir(f"{STORE}/leases")
+    """
+    attack(registry, "PARENT = os.getpid()\n" + textwrap.dedent(program))
+
+
+def test_a_blob_that_both_read_is_the_parents(
+    registry: FakeRegistry, attack: Callable[..., str]
+) -> None:
+    registry.add_image(NAME, image(34, 3_000_000), "big")
+    program = """
+    with dray.Client(store=STORE) as client:
+        layer = client.manifest(f"{NAME}:big").layers[1]
+        with client.blob(f"{NAME}:big", layer.digest) as blob:
+            size = len(blob.read(10_000))
+
+            def read():
+                try:
+                    while blob.read(100_000):
+                        pass
+                except dray.Cancelled:
+                    return len(client.blob(f"{NAME}:big", layer.digest).read()) == layer.size
+
+            children = [fork(read) for _ in range(4)]
+            while data := blob.read(100_000):
+                size += len(data)
+            assert size == layer.size
+            assert wait(children) == [0] * 4
+    """
+    attack(registry, program)
+
+
 # The database
 
 
