@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+from dray.content import fork
 from dray.errors import Cancelled
 
 
@@ -85,6 +86,7 @@ class CancelToken:
     def child(self) -> Iterator[CancelToken]:
         """Yield a token that is cancelled with this one, and can be by itself."""
         token = CancelToken()
+        fork.watch(token, CancelToken.abandon)
         with self.waking(token.cancel):
             yield token
 
@@ -98,6 +100,7 @@ class JoinedToken(CancelToken):
     def __init__(self, *parents: CancelToken) -> None:
         super().__init__()
         self._parents = parents
+        fork.watch(self, CancelToken.abandon)
 
     @property
     def cancelled(self) -> bool:
