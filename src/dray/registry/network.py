@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from dray.errors import DrayError, NetworkError
 from dray.registry.connections import PrivatePeer, ProxyFailed, Unreached
 from dray.registry.framing import LimitExceeded
-from dray.registry.pace import TooSlow
+from dray.registry.pace import BlobTooSlow, TooSlow
 from dray.registry.transport import NoTls, PrivateHost
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> 
 def _bound_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkError:
     if not isinstance(error, TooSlow | LimitExceeded):
         return NetworkError(f"{host}: no answer within the time-out", host=host)
-    transient = isinstance(error, TooSlow) and not error.is_final
+    transient = isinstance(error, BlobTooSlow)
     hint = "--timeout SECONDS allows for more" if isinstance(error, TooSlow) else ""
     return NetworkError(f"{host}: {error}", host=host, transient=transient, hint=hint)
 

@@ -38,11 +38,11 @@ class Timeouts(Record):
 
 
 class TooSlow(TimeoutError):
-    """Bytes arrive, but too few; `is_final` if another attempt is not worth while."""
+    """Bytes arrive, but too few."""
 
-    def __init__(self, said: str, *, is_final: bool) -> None:
-        super().__init__(said)
-        self.is_final = is_final
+
+class BlobTooSlow(TooSlow):
+    """The same of a blob, which another connection may bring on."""
 
 
 class Pace:
@@ -53,19 +53,23 @@ class Pace:
     """
 
     def __init__(
-        self, what: str, seconds: float, rate: float | None = None, *, is_final: bool = True
+        self,
+        what: str,
+        seconds: float,
+        rate: float | None = None,
+        error: type[TooSlow] = TooSlow,
     ) -> None:
         self._what = what
         self._seconds = self._left = seconds
         self._gain = 0.0 if rate is None else 1 / rate
         self._rate = rate
-        self._is_final = is_final
+        self._error = error
 
     def note(self, seconds: float, received: int) -> None:
         """Count a wait of ``seconds`` for ``received`` bytes; raises `TooSlow`."""
         left = self._left - seconds + received * self._gain
         if left < 0 and received:
-            raise TooSlow(self._problem(), is_final=self._is_final)
+            raise self._error(self._problem())
         self._left = min(left, self._seconds)
 
     def _problem(self) -> str:
@@ -85,7 +89,7 @@ def document_pace(timeouts: Timeouts) -> Pace:
 
 def blob_pace(timeouts: Timeouts) -> Pace:
     """Return the pace of a blob, which goes on over another connection where it is too slow."""
-    return Pace("the blob", timeouts.body, _BLOB_RATE, is_final=False)
+    return Pace("the blob", timeouts.body, _BLOB_RATE, BlobTooSlow)
 
 
 class PacedFile(io.RawIOBase):
