@@ -26,6 +26,8 @@ class Client(Reading, Archiving, Configured):
     """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
 
     Closing it ends calls of other threads with `Cancelled`; a closed client takes no more.
+    A forked child may go on using it, with connections of its own. What the parent has begun,
+    such as an open blob, ends with `Cancelled` in the child.
 
     ``store`` is a `Store` or the path of one, here and in every call; without it the store is
     the one that the command uses.

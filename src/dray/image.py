@@ -35,7 +35,8 @@ class Store(LocalStore):
     """A local store of images.
 
     ``path`` is a directory, made on the first write; without it the one that the command
-    uses. Any number of threads and processes may use a store at once. Stores of one path are
+    uses. Any number of threads and processes may use a store at once, forked children too
+    unless a loop over `listing` or `lines` was under way at the fork. Stores of one path are
     equal. This and all calls raise `TypeError` or `ValueError` for a wrong argument.
     """
 
