@@ -13,8 +13,9 @@ from dray.cli.completion import addresses
 from dray.cli.main import settings
 from dray.cli.names import wherever
 from dray.cli.options import make_client, meant_store, registry_options, tell
+from dray.cli.outcome import sync_output
 from dray.cli.paths import Place
-from dray.content.output import sync_file, whole_file
+from dray.content.output import whole_file
 from dray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def command(
         to_file = None if output is None else stack.enter_context(_opened(output))
         _copy(source, to_file or sys.stdout.buffer)
         if to_file is None:
-            sync_file(sys.stdout.fileno())
+            sync_output()
 
 
 def _copy(source: io.BufferedReader, target: IO[bytes]) -> None:

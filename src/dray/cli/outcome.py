@@ -93,14 +93,27 @@ def broken(error: Exception, *, debug: bool) -> int:
 
 
 def finish_output() -> None:
-    """Write what is left for standard output; raises `OSError` where that does not take it.
+    """Write what is left for standard output; raises `OutputFailed` where bytes are lost.
 
     Some file systems tell on closing alone that bytes are lost (close(2)).
     """
     sys.stdout.flush()
     descriptor = sys.stdout.fileno()
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            raise OutputFailed(*error.args) from error
+
+
+def sync_output() -> None:
+    """Put standard output on the disk if it is a file; raises `OutputFailed`."""
+    descriptor = sys.stdout.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise OutputFailed(*error.args) from error
 
 
 def interrupted() -> int:

@@ -12,9 +12,9 @@ import click
 from dray.cli.completion import image_names
 from dray.cli.main import settings
 from dray.cli.options import make_client, registry_options
+from dray.cli.outcome import sync_output
 from dray.cli.paths import Place
 from dray.cli.printable import Output
-from dray.content.output import sync_file
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -103,7 +103,7 @@ def command(
                 on_event=shown,
             )
             if output == "-":
-                sync_file(sys.stdout.fileno())
+                sync_output()
     finally:
         shown.close()
     store.close()

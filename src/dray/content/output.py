@@ -103,12 +103,6 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def sync_file(descriptor: int) -> None:
-    """Put what was written on the disk, if it went into a file and not a pipe or the like."""
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.fsync(descriptor)
-
-
 def _sync(directory: int) -> None:
     try:
         os.fsync(directory)
