@@ -11,7 +11,7 @@ from dray.errors import Denied, NetworkError, NotFound, RegistryError, Unauthori
 from dray.model import mediatype
 from dray.model.manifest import Index, Manifest
 from dray.model.reference import is_tag
-from dray.registry.pages import MAX_LISTED
+from dray.registry.pages import MAX_LISTED, MAX_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,7 +73,8 @@ def _tag_pages(repository: Repository, cancel: CancelToken) -> Iterator[dict[str
         size += sum(map(len, found))
         if size > MAX_TAGS:
             raise Unsupported(f"{what} has over {MAX_TAGS:,} characters")
-        return _Page(dict.fromkeys(found), following)
+        # One character over the limit makes it no tag, whatever follows.
+        return _Page(dict.fromkeys(tag[: MAX_TAG + 1] for tag in found), following)
 
     pages = _Pages(ask, what)
     yield from pages.read("")

@@ -23,8 +23,7 @@ _JSON = {mediatype.OCI_INDEX, "application/json"}
 def read_tags(raw: bytes, response: Response, name: str) -> list[str]:
     """Return what a page lists as tags; null stands for none of them, as Go writes it.
 
-    What is too long for a tag is cut off one character later, so that it is none. Raises
-    `InvalidDocument` for a page of too many tags.
+    Raises `InvalidDocument` for a page of too many.
     """
     refuse_page(response, raw, name, "a tag list")
     check_values(raw, f"{name}: the tag list", MAX_LISTED)
@@ -37,7 +36,7 @@ def read_tags(raw: bytes, response: Response, name: str) -> list[str]:
         return []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise _unreadable(f"{name}: the tag list", response, transient=not response.framed)
-    return [tag[: MAX_TAG + 1] for tag in tags]
+    return tags
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
