@@ -147,7 +147,9 @@ def test_a_host_that_is_none_is_an_error_as_any_other(store: Store, host: str, p
         registry.clear()
         registry.inject(Fault(Answer(401)))
         registry.inject(Fault(challenge(f"http://{host}/")))
-        with client(store) as asking, pytest.raises(NetworkError, match=problem):
+        asked = f"{problem}|its token server is not an http or https address"
+        refused = (NetworkError, Unauthorized)
+        with client(store) as asking, pytest.raises(refused, match=asked):
             asking.pull(f"{registry.host}/app:t")
 
 
