@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dray import CancelToken
+from dray.content.pipeline import Limits
+from dray.content.ports import Opened
+from dray.content.verify import RawLimit
 from dray.errors import NotFound
+from dray.model.descriptor import Descriptor
+from dray.model.digest import Digest
+from dray.ops.blob_check import BlobCheck
 from dray.testing import (
     FakeRegistry,
     build_image,
@@ -140,3 +148,26 @@ def test_the_command_prints_findings_and_exits_with_5(fake: FakeRegistry, dray: 
     bad = dray("validate", "--json", f"{fake.host}/app:t")
     assert bad.returncode == 5
     assert json.loads(bad.stdout)["findings"][0]["where"] == "config.size"
+
+
+@pytest.mark.parametrize(
+    ("limits", "where"),
+    [
+        (Limits(image=1000), "layers"),
+        (Limits(blob=20), "layers[0].digest"),
+        (Limits(raw=RawLimit(least=100, ratio=1)), "layers[0]"),
+    ],
+)
+def test_layers_are_held_to_the_limits(limits: Limits, where: str):
+    found: list[str] = []
+    blobs = {layer.digest: layer.data for layer in GOOD.layers}
+
+    def opening(blob: Descriptor, _: object) -> Opened:
+        return Opened(io.BufferedReader(io.BytesIO(blobs[blob.digest])), 0)  # type: ignore[arg-type]
+
+    check = BlobCheck(opening, CancelToken(), lambda _, at, __: found.append(at), limits)
+    layers = [Descriptor(each.media_type, Digest(each.digest)) for each in GOOD.layers]
+    check.image(
+        [check.layer(layer, f"layers[{place}]") for place, layer in enumerate(layers)], "layers"
+    )
+    assert where in found

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from dray.content.codec import detect
 from dray.content.pipeline import Limits
 from dray.content.ports import Receipt
-from dray.content.verify import RawLimit, follow_growing
+from dray.content.verify import follow_growing
 from dray.errors import Cancelled, DrayError
 from dray.model import mediatype
 from dray.model._fields import MAX_DOCUMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from typing_extensions import Buffer
 
@@ -28,7 +28,7 @@ _ENDINGS = {"gzip": ("gzip",), "zstd": ("zstd",), None: (".tar",)}
 
 
 class _Facts(NamedTuple):
-    """What was found when a layer was read: its size, its first bytes and its DiffID.
+    """What was found when a layer was read: its size, its first bytes, DiffID and raw size.
 
     ``diff_id`` is None if the layer is damaged, ``size`` if it cannot be read.
     """
@@ -36,6 +36,7 @@ class _Facts(NamedTuple):
     size: int | None = None
     head: bytes = b""
     diff_id: Digest | None = None
+    raw_size: int = 0
 
 
 class BlobCheck:
@@ -49,7 +50,9 @@ class BlobCheck:
         opening: Callable[[Descriptor, Callable[[], bool]], Opened],
         cancel: CancelToken,
         report: Callable[[bool, str, str], None],
+        limits: Limits | None = None,
     ) -> None:
+        self._limits = limits or Limits()
         self._open = opening
         self._cancel = cancel
         self._report = report
@@ -97,28 +100,35 @@ class BlobCheck:
         self._check_form(facts, blob, at)
         if facts.diff_id is None or facts.size is None:
             return None
-        return Receipt(blob._replace(size=facts.size), facts.diff_id)
+        return Receipt(blob._replace(size=facts.size), facts.diff_id, facts.raw_size)
+
+    def image(self, receipts: Sequence[Receipt | None], at: str) -> None:
+        """Compare the layers of one image together with their limit."""
+        layers = {found.descriptor.digest: found for found in receipts if found is not None}
+        arrived = sum(found.descriptor.size or 0 for found in layers.values())
+        raw = sum(found.raw_size or 0 for found in layers.values())
+        if max(arrived, raw) > self._limits.image:
+            self._error(at, f"have more than {self._limits.image:,} bytes together, the limit")
 
     def _error(self, where: str, message: str) -> None:
         self._report(True, where, message)  # noqa: FBT003 - as in a finding
 
     def _follow(self, blob: Descriptor, at: str, algorithm: str, *, again: bool) -> _Facts:
         """Read a layer and compute its DiffID."""
-        found: list[Digest] = []
+        found: list[tuple[Digest, int]] = []
 
         def follow(source: _Hashed) -> None:
-            limit = RawLimit()
-            diff_id, _ = follow_growing(
-                source, lambda: limit.of(source.size), self._cancel.check, algorithm
+            limit = self._limits.raw
+            found.append(
+                follow_growing(source, lambda: limit.of(source.size), self._cancel.check, algorithm)
             )
-            found.append(diff_id)
 
-        source = _Hashed(blob, Limits().blob)
+        source = _Hashed(blob, self._limits.blob)
         good = self._read(source, blob, at, follow, again=again)
         if not good:
             found.clear()
         size = source.size if source.is_read else None
-        return _Facts(size, source.head, found[0] if found else None)
+        return _Facts(size, source.head, *(found[0] if found else ()))
 
     def _read(
         self,

@@ -213,6 +213,7 @@ class _Run:
                 zip(manifest.layers, algorithms, strict=True)
             )
         ]
+        self._blobs.image(receipts, f"{where}layers")
         if config is None:
             artifact = manifest.artifact or ""
             return known._replace(artifact=artifact, is_empty=bool(artifact))
@@ -234,6 +235,7 @@ class _Run:
             for place, layer in enumerate(manifest.layers)
             if not layer.throwaway
         ]
+        self._blobs.image(found, f"{where}fsLayers")
         receipts = [receipt for receipt in reversed(found) if receipt is not None]
         if len(receipts) == len(found):
             try:
