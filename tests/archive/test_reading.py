@@ -161,7 +161,7 @@ def test_the_tag_of_a_whole_name_will_do_where_nothing_is_called_so(client: Clie
 
 
 def test_an_index_json_that_lists_platforms_is_an_image(client: Client, tmp_path: Path):
-    files = layout_files({"": IMAGE, "x": OTHER})
+    files = layout_files({"": IMAGE, "x": build_image(TARS, architecture="arm64")})
     document = json.loads(files["index.json"])
     for entry, platform in zip(document["manifests"], (AMD64, ARM64), strict=True):
         entry["platform"] = platform

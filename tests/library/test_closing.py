@@ -113,6 +113,7 @@ def test_a_blob_that_is_read_ends_with_its_client(fake: FakeRegistry):
 
 def test_closing_from_a_callback_ends_the_call(fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
+    fake.inject(Fault(Delay(3600), path="/blobs/"))  # else the pull may end before the callback
     client = dray.Client()
     with pytest.raises(dray.Cancelled):
         client.pull(f"{fake.host}/app:t", on_event=lambda _event: client.close())
