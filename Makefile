@@ -19,9 +19,11 @@ lint:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# More processes than cores: many tests wait for a peer or a time-out.
+PROCESSES = 6
 COVERAGE = --cov --cov-report=term
 check:
-	$(BIN)/pytest -n auto --maxprocesses 8 $(COVERAGE)
+	$(BIN)/pytest -n $(PROCESSES) $(COVERAGE)
 
 # A short run on each other Python from 3.11 on that is installed.
 test-all:
@@ -45,7 +47,7 @@ faults:
 # Hostile servers, archives, stores and failing system calls; ARGS=--long for the heavy forms.
 attack:
 	@scripts/setup peers
-	$(BIN)/pytest -n auto --maxprocesses 8 tests/attack $(ARGS)
+	$(BIN)/pytest -n $(PROCESSES) tests/attack $(ARGS)
 
 # make fuzz ARGS="--seconds 600 --target archives"
 fuzz:

@@ -46,4 +46,4 @@ def short(session: nox.Session) -> None:
     """Install dray and run the tests that differ most between versions of Python."""
     requirements = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     session.install("-e", ".", *requirements)
-    session.run("pytest", "-n", "auto", "--maxprocesses", "8", *(session.posargs or SHORT))
+    session.run("pytest", "-n", "6", *(session.posargs or SHORT))
