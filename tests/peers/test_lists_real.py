@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dray import Client
 
-NAMES = ["a/one", "b/two", "c/three", "d/four", "e/five"]
+NAMES = ["a-one", "b-two", "c-three", "d-four", "e-five"]  # valid as tags too
 # Debian's Distribution has pages of its catalog alone, so the catalog is served as a tag list.
 CONFIGURATION = """
 daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
