@@ -18,6 +18,7 @@ from dray.model.digest import Digest
 from dray.store.directory import open_store
 from dray.store.parts import Part, open_part
 from dray.testing import compress
+from running_threads import begun_since, running
 
 NOISE = random.Random(3).randbytes(2 * SMALL)  # noqa: S311 - has to repeat
 CONTENT = NOISE + b"text " * 50_000
@@ -92,7 +93,7 @@ def run(
     cancel: CancelToken | None = None,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> Received:
-    before = threading.active_count()
+    before = running()
     try:
         return receive(
             part,
@@ -103,7 +104,7 @@ def run(
             on_bytes=on_bytes,
         )
     finally:
-        assert threading.active_count() == before, "a thread was left behind"
+        assert not begun_since(before), "a thread was left behind"
 
 
 @pytest.mark.parametrize("step", [977, 1 << 20])

@@ -1,7 +1,6 @@
 import hashlib
 import io
 import random
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from dray.model.config import ImageConfig, parse_config
 from dray.model.descriptor import Descriptor
 from dray.model.digest import Digest
 from dray.testing import build_image, compress, sha256, tar_layer
+from running_threads import begun_since, running
 
 FORMS = ["gzip", "zstd", "none", "bzip2", "xz"]
 CONTENT = random.Random(2).randbytes(700_000) + b"text " * 100_000  # noqa: S311 - has to repeat
@@ -73,14 +73,14 @@ def test_a_damaged_layer_is_refused(form: str):
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_no_thread_is_left_behind(*, failing: bool):
-    before = threading.active_count()
+    before = running()
     packed = compress(CONTENT, "gzip")
     if failing:
         with pytest.raises(IntegrityError):
             follow_diff_id(io.BytesIO(packed[:-100]), 2**30, CancelToken())
     else:
         follow_diff_id(io.BytesIO(packed), 2**30, CancelToken())
-    assert threading.active_count() == before
+    assert not begun_since(before)
 
 
 def test_a_cancelled_one_stops_between_two_steps():

@@ -10,6 +10,7 @@ import pytest
 from walking import functions_of
 
 import dray
+from running_threads import begun_since, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +123,7 @@ def called(owner: str, name: str, given: dict[str, Any], fake: FakeRegistry, pat
 def test_a_wrong_argument_is_refused_before_anything_is_done(
     fake: FakeRegistry, tmp_path: Path, owner: str, name: str, parameter: inspect.Parameter
 ):
-    before = sorted(tmp_path.rglob("*")), threading.active_count()
+    files, threads = sorted(tmp_path.rglob("*")), running()
     wrong = [object(), *WRONG[parameter.name]]
     if parameter.default is not None:
         wrong.append(None)
@@ -134,7 +135,8 @@ def test_a_wrong_argument_is_refused_before_anything_is_done(
         assert "\n" not in message
         assert "secret" not in message
     assert not fake.requests
-    assert (sorted(tmp_path.rglob("*")), threading.active_count()) == before
+    assert sorted(tmp_path.rglob("*")) == files
+    assert not begun_since(threads)
 
 
 def test_good_values_of_every_kind_are_taken(tmp_path: Path):

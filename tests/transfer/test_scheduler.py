@@ -8,6 +8,7 @@ from dray.content.cancel import CancelToken
 from dray.content.ports import Busy
 from dray.errors import Cancelled, DrayError, NetworkError, NotFound
 from dray.transfer.scheduler import run_tasks
+from running_threads import begun_since, running
 
 PATIENCE = 20.0  # seconds after which a test that waits has failed
 
@@ -34,12 +35,12 @@ def await_event(event: threading.Event) -> None:
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> object:
-    before = threading.active_count()
+    before = running()
     yield
     deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while begun_since(before) and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert threading.active_count() == before
+    assert not begun_since(before)
 
 
 class Crowd:
