@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_ANSWER = 64 * 1024  # bytes
 MAX_ERRORS = 16 * 2**20  # bytes on stderr, of which the first MAX_ANSWER are kept
+_MISSING = "there is no such program in PATH"
 _LOOK = 0.05  # seconds between two looks at whether the caller cancels
 _REST = 0.2  # seconds to read what a helper has written before it ended
 _PIECE = 64 * 1024  # bytes
@@ -65,8 +66,10 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,
         )
     except FileNotFoundError:
-        raise failure(name, "there is no such program in PATH") from None
+        raise failure(name, _MISSING) from None
     except OSError as error:
+        if isinstance(error, PermissionError) and not _exists(f"docker-credential-{name}"):
+            raise failure(name, _MISSING) from None
         raise failure(name, (error.strerror or "it cannot be started").lower()) from None
     try:
         yield process
@@ -79,6 +82,13 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def _exists(program: str) -> bool:
+    """Tell whether PATH has a program; a directory that may not be searched has none."""
+    import shutil
+
+    return shutil.which(program, mode=os.F_OK) is not None
 
 
 class _Conversation:
