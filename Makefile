@@ -22,8 +22,9 @@ lint:
 # More processes than cores: many tests wait for a peer or a time-out.
 PROCESSES = 6
 COVERAGE = --cov --cov-report=term
+TESTS = tests
 check:
-	$(BIN)/pytest -n $(PROCESSES) $(COVERAGE)
+	$(BIN)/pytest -n $(PROCESSES) $(COVERAGE) $(TESTS)
 
 # A short run on each other Python from 3.11 on that is installed.
 test-all:

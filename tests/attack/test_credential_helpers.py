@@ -45,8 +45,10 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "half": lambda secret: secret[: len(secret) // 2],
 }
 
-# A helper in Python: `{body}` runs with `action` and what was given.
-PROGRAM = """#!{python}
+# A helper in Python: `{body}` runs with `action` and what was given. The second line is a command
+# to the shell and a text to Python: a path with a space cannot stand behind `#!`.
+PROGRAM = """#!/bin/sh
+"exec" "{python}" "$0" "$@"
 import os, signal, subprocess, sys, time
 action = sys.argv[1]
 {body}
