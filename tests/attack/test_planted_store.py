@@ -256,6 +256,25 @@ def test_a_link_is_named_in_one_line(
     assert "remove it" in hint
 
 
+@pytest.mark.parametrize("log", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("command", ["images", "pull", "fsck --rebuild"])
+def test_a_hard_link_of_the_databases_logs_is_named(
+    dray: Dray, place: Path, registry: FakeRegistry, log: str, command: str
+):
+    """Whose file it is does not matter: SQLite would write into it."""
+    outside = Outside(place / "outside")
+    (place / "store" / f"dray.db{log}").hardlink_to(outside.empty)
+    before = outside.state()
+    result = run(dray, place, registry, command)
+    assert result.returncode == 1
+    assert f"{place}/store/dray.db{log}: has more than one hard link" in result.stderr
+    assert outside.state() == before
+    _, _, hint = result.stderr.partition("cp -p")
+    assert hint
+    subprocess.run(["sh", "-c", f"cp -p{hint}"], check=True)  # what it says helps
+    assert run(dray, place, registry, command).returncode == 0
+
+
 def test_names_that_are_not_of_the_store_are_left_alone(
     dray: Dray, place: Path, registry: FakeRegistry
 ):

@@ -220,10 +220,9 @@ class Database:
         """
         if self._remove_copy is not None:
             return None
-        for suffix in ("-wal", "-shm", "-journal"):
-            found = self._root.check(f"{self._name}{suffix}")
-            if found is not None and suffix == "-journal":
-                self._check_journal(found.st_size)
+        journal = check_logs(self._root, self._name)
+        if journal is not None:
+            self._check_journal(journal.st_size)
         self._root.check(self._name)
         return self._find()
 
@@ -411,11 +410,30 @@ class Database:
             connection.execute(f"PRAGMA user_version={VERSION}")
 
 
+def check_logs(root: Directory, name: str) -> os.stat_result | None:
+    """Refuse unsafe files beside a database; return the status of its rollback journal.
+
+    SQLite writes into these files in place. A file with another hard link would change there too
+    (sqlite.org/howtocorrupt.html, "Multiple links to the same file").
+    """
+    found = None
+    for suffix in ("-wal", "-shm", "-journal"):
+        found = root.check(f"{name}{suffix}")
+        if found is not None and found.st_nlink > 1:
+            path = root.where(f"{name}{suffix}")
+            raise StoreError(
+                f"{path}: has more than one hard link, which a store does not have",
+                hint=f"replace it by a copy of its own: cp -p {path} {path}.own\n"
+                f"mv {path}.own {path}",
+            )
+    return found
+
+
 def check_replaceable(root: Directory, name: str) -> None:
     """Raise `StoreError` for a database of a newer version; any other, damaged or not, will do."""
     found, path = 0, Path(root.where(name))
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        root.check(f"{name}{suffix}")
+    root.check(name)
+    check_logs(root, name)
     with contextlib.suppress(sqlite3.Error):  # damaged, or not there
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         with contextlib.closing(connection):
