@@ -56,9 +56,11 @@ def run(name: str, action: str, given: bytes, cancel: CancelToken, patience: flo
 @contextlib.contextmanager
 def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a helper; kill it and its children where the block ends before it does."""
+    program = f"docker-credential-{name}"
     try:
         process = subprocess.Popen(  # noqa: S603 - the program that the user's file names
-            [f"docker-credential-{name}", action],
+            [program, action],
+            executable=_find(program) or program,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,  # searched for known words and never shown
@@ -68,7 +70,7 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
     except FileNotFoundError:
         raise failure(name, _MISSING) from None
     except OSError as error:
-        if isinstance(error, PermissionError) and not _exists(f"docker-credential-{name}"):
+        if isinstance(error, PermissionError) and not _find(program, os.F_OK):
             raise failure(name, _MISSING) from None
         raise failure(name, (error.strerror or "it cannot be started").lower()) from None
     try:
@@ -84,11 +86,15 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
                 stream.close()
 
 
-def _exists(program: str) -> bool:
-    """Tell whether PATH has a program; a directory that may not be searched has none."""
+def _find(program: str, mode: int = os.F_OK | os.X_OK) -> str | None:
+    """Return the path of a program in PATH.
+
+    A directory that may not be searched has none. `Popen` alone would report that directory's
+    error in place of the program's own (execvp(3): EACCES outlives a later ENOENT).
+    """
     import shutil
 
-    return shutil.which(program, mode=os.F_OK) is not None
+    return shutil.which(program, mode=mode)
 
 
 class _Conversation:
