@@ -267,7 +267,7 @@ def umoci() -> Callable[..., str]:
 def podman() -> Iterator[Callable[..., str]]:
     """Podman with a storage of its own; returns what it prints."""
     # Not below pytest's directory: podman takes no --runroot of more than 50 characters.
-    with tempfile.TemporaryDirectory(prefix="podman-", ignore_cleanup_errors=True) as root:
+    with tempfile.TemporaryDirectory(prefix="podman-") as root:
         places = ("--root", f"{root}/root", "--runroot", f"{root}/run", "--tmpdir", f"{root}/state")
         driver = ("--storage-driver", "vfs", "--events-backend", "none")
 
@@ -279,6 +279,10 @@ def podman() -> Iterator[Callable[..., str]]:
         except RuntimeError as error:
             leave_out(f"podman (it does not run here: {str(error).splitlines()[-1]})")
         yield run
+        if os.geteuid() != 0:
+            # Layers' files belong to subordinate ids, which only a user namespace may remove.
+            run("unshare", "rm", "-rf", f"{root}/root")
+            run("system", "migrate")  # ends the process that keeps the namespace
 
 
 def _output(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -737,7 +738,7 @@ def test_what_cannot_be_saved(client: Client, name: str, tmp_path: Path, fake: F
 def test_the_command_through_a_pipe(
     dray: Dray, name: str, tmp_path: Path, environment: dict[str, str]
 ):
-    command = f"{sys.executable} -m dray"
+    command = shlex.join([sys.executable, "-m", "dray"])
     line = f"{command} save {name} | {command} --store {tmp_path}/new load"
     done = subprocess.run(
         ["sh", "-c", line], capture_output=True, text=True, env=environment, check=True, timeout=60

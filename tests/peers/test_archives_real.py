@@ -47,6 +47,12 @@ def layout(tmp_path: Path) -> Path:
     return write_files(tmp_path / "layout", layout_files({"v1": IMAGE, "all": INDEX}))
 
 
+def pull_layout(podman: Peer, layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pull from a layout by a relative path: podman makes a name of it, in lower case only."""
+    monkeypatch.chdir(layout.parent)
+    podman("pull", "--quiet", f"oci:{layout.name}:v1")
+
+
 def good(client: Client, address: str) -> None:
     report = client.validate(address)
     assert [found for found in report.findings if found.error] == []
@@ -117,9 +123,15 @@ def test_a_docker_archive_has_the_digest_that_skopeo_gives_it(
     ],
 )
 def test_podman_save(
-    client: Client, podman: Peer, layout: Path, tmp_path: Path, kind: str, address: str
+    client: Client,
+    podman: Peer,
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    address: str,
 ):
-    podman("pull", "--quiet", f"oci:{layout}:v1")
+    pull_layout(podman, layout, monkeypatch)
     image = podman("images", "--quiet").split()[0]
     podman("tag", image, "localhost/app:1")
     podman("save", "--quiet", "--format", kind, "--output", tmp_path / "saved", "localhost/app:1")
@@ -127,12 +139,14 @@ def test_podman_save(
 
 
 @pytest.mark.peer("podman", "skopeo")
-def test_podman_saves_several_images_in_one_archive(client: Client, podman: Peer, tmp_path: Path):
+def test_podman_saves_several_images_in_one_archive(
+    client: Client, podman: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     names = []
     for number in range(3):
         image = build_image(TARS[: number + 1], env=[f"N={number}"])
         layout = write_files(tmp_path / f"layout{number}", layout_files({"v1": image}))
-        podman("pull", "--quiet", f"oci:{layout}:v1")
+        pull_layout(podman, layout, monkeypatch)
         names.append(f"localhost/many:{number}")
         podman("tag", image.id.removeprefix("sha256:"), names[-1])
     file = tmp_path / "saved"
@@ -248,9 +262,16 @@ def test_umoci_reads_what_dray_saves(client: Client, umoci: Peer, saved: list[st
 @pytest.mark.peer("skopeo", "podman")
 @pytest.mark.parametrize("piped", [False, True])
 def test_what_skopeo_and_podman_save_is_loaded(
-    client: Client, skopeo: Peer, podman: Peer, layout: Path, tmp_path: Path, *, piped: bool
+    client: Client,
+    skopeo: Peer,
+    podman: Peer,
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    piped: bool,
 ):
-    podman("pull", "--quiet", f"oci:{layout}:v1")
+    pull_layout(podman, layout, monkeypatch)
     podman("tag", IMAGE.id[7:], "localhost/app:1")
     for kind in ("docker-archive", "oci-archive"):
         podman("save", "--quiet", "--format", kind, "--output", tmp_path / kind, "localhost/app:1")
