@@ -43,7 +43,7 @@ def interpreters() -> list[str]:
 
 @nox.session(python=interpreters())
 def short(session: nox.Session) -> None:
-    """Install dray and run the tests that differ most between versions of Python."""
+    """Install wherry and run the tests that differ most between versions of Python."""
     requirements = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     session.install("-e", ".", *requirements)
     session.run("pytest", "-n", "6", *(session.posargs or SHORT))

@@ -1,4 +1,4 @@
-"""Saves images to archives and loads them, with dray and with its peers: part of `make bench`."""
+"""Saves images to archives and loads them, with wherry and with its peers: part of `make bench`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from build import SHAPES, provide
 from contenders import clean_place, environ, podman_driver, podman_places
-from dray.testing import Distribution, find_binary
 from measure import CommandError, Figures, Sample, run
 from report import Verdict
 from wheel import environment
+from wherry.testing import Distribution, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ _PEAK = 80.0  # MB
 _NAME = "bench/image:1"
 # (ours, theirs, largest ratio of wall time)
 _RATIOS = (
-    ("dray save to a file", "skopeo docker-archive:", 0.33),
-    ("dray save to a pipe", "skopeo docker-archive:", 0.5),
-    ("dray load", "podman load", 0.5),
+    ("wherry save to a file", "skopeo docker-archive:", 0.33),
+    ("wherry save to a pipe", "skopeo docker-archive:", 0.5),
+    ("wherry load", "podman load", 0.5),
 )
 
 
@@ -45,15 +45,15 @@ def main() -> None:
     options = _options()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     options.keep.mkdir(parents=True, exist_ok=True)
-    dray = environment(options.keep) / "dray"
+    wherry = environment(options.keep) / "wherry"
     missing = [name for name in ("docker-registry", "skopeo") if find_binary(name) is None]
     if missing:
         print(f"archives: left out, for there is no {' and no '.join(missing)}")
         return
     for image in options.images:
         with clean_place() as place:
-            inputs = _inputs(image, options.keep, place, dray)
-            rows = _race(_commands(dray, inputs), options.runs)
+            inputs = _inputs(image, options.keep, place, wherry)
+            rows = _race(_commands(wherry, inputs), options.runs)
         _print(image, rows)
 
 
@@ -68,8 +68,8 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _inputs(image: str, keep: Path, place: Path, dray: Path) -> Inputs:
-    """Fetch the image once, for dray and for its peers."""
+def _inputs(image: str, keep: Path, place: Path, wherry: Path) -> Inputs:
+    """Fetch the image once, for wherry and for its peers."""
     inputs = Inputs(place / "store", place / "layout", place / "archive.tar")
     with Distribution(keep / "registry") as registry:
         built = provide(SHAPES[image], registry)
@@ -77,9 +77,9 @@ def _inputs(image: str, keep: Path, place: Path, dray: Path) -> Inputs:
         skopeo: Command = [str(find_binary("skopeo")), "--insecure-policy", "copy", "--quiet"]
         steps: list[Command] = [
             [*skopeo, "--src-tls-verify=false", f"docker://{reference}", f"oci:{inputs.layout}:x"],
-            [dray, "--store", inputs.store, "pull", "-q", reference],
-            [dray, "--store", inputs.store, "tag", reference, _NAME],
-            [dray, "--store", inputs.store, "save", "-q", "-o", inputs.archive, _NAME],
+            [wherry, "--store", inputs.store, "pull", "-q", reference],
+            [wherry, "--store", inputs.store, "tag", reference, _NAME],
+            [wherry, "--store", inputs.store, "save", "-q", "-o", inputs.archive, _NAME],
         ]
         for step in steps:
             run(step, log=place / "output", env=environ(place))
@@ -87,27 +87,27 @@ def _inputs(image: str, keep: Path, place: Path, dray: Path) -> Inputs:
     return inputs
 
 
-def _commands(dray: Path, inputs: Inputs) -> Mapping[str, Callable[[Path], Command]]:
+def _commands(wherry: Path, inputs: Inputs) -> Mapping[str, Callable[[Path], Command]]:
     """Return the contenders; each gets a clean place to write to."""
-    save: Command = [dray, "--store", inputs.store, "save", "-q"]
+    save: Command = [wherry, "--store", inputs.store, "save", "-q"]
     skopeo, podman = find_binary("skopeo"), find_binary("podman")
     piped = f"{' '.join(map(str, save))} {_NAME} | cat > /dev/null"
     found: dict[str, Callable[[Path], Command]] = {
-        "dray save to a file": lambda place: [*save, "-o", place / "saved", _NAME],
-        "dray save to a pipe": lambda _: ["sh", "-c", piped],
-        "dray save --format oci": lambda place: [
+        "wherry save to a file": lambda place: [*save, "-o", place / "saved", _NAME],
+        "wherry save to a pipe": lambda _: ["sh", "-c", piped],
+        "wherry save --format oci": lambda place: [
             *(*save, "--format", "oci", "-o", place / "saved", _NAME),
         ],
         "skopeo docker-archive:": lambda place: [
             *(str(skopeo), "--insecure-policy", "copy", "--quiet", f"oci:{inputs.layout}:x"),
             f"docker-archive:{place / 'saved'}:{_NAME}",
         ],
-        "dray load": lambda place: [
-            *(dray, "--store", place / "store", "load", "-q", "-i", inputs.archive),
+        "wherry load": lambda place: [
+            *(wherry, "--store", place / "store", "load", "-q", "-i", inputs.archive),
         ],
-        "dray load from a pipe": lambda place: [
+        "wherry load from a pipe": lambda place: [
             *("sh", "-c"),
-            f"cat {inputs.archive} | {dray} --store {place / 'store'} load -q",
+            f"cat {inputs.archive} | {wherry} --store {place / 'store'} load -q",
         ],
     }
     if podman is not None:
@@ -152,10 +152,10 @@ def _print(image: str, rows: Mapping[str, Figures | str]) -> None:
     peaks = [
         row.highest_peak
         for name, row in rows.items()
-        if name.startswith("dray") and isinstance(row, Figures)
+        if name.startswith("wherry") and isinstance(row, Figures)
     ]
     if peaks:
-        print(Verdict(f"{image}: largest peak of dray", max(peaks) / _MB, _PEAK, " MB"))
+        print(Verdict(f"{image}: largest peak of wherry", max(peaks) / _MB, _PEAK, " MB"))
 
 
 if __name__ == "__main__":

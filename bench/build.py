@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dray.testing import document, sha256
+from wherry.testing import document, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dray.testing import Distribution
+    from wherry.testing import Distribution
 
 __all__ = ["SHAPES", "Built", "Shape", "provide"]
 

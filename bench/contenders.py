@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dray.testing import find_binary
+from wherry.testing import find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,22 +47,22 @@ class Contender:
         return self.program is not None and Path(self.program).exists()
 
 
-def all_contenders(dray: Path, driver: str) -> list[Contender]:
+def all_contenders(wherry: Path, driver: str) -> list[Contender]:
     """Return every contender; those with a program of None are not installed."""
-    return [*_drays(str(dray)), *_skopeos(), _podman(driver)]
+    return [*_wherrys(str(wherry)), *_skopeos(), _podman(driver)]
 
 
-def _drays(dray: str) -> list[Contender]:
+def _wherrys(wherry: str) -> list[Contender]:
     def pull(*options: str) -> Callable[[str, Path], list[str | Path]]:
         return lambda reference, place: [
-            *(dray, "--store", place / "store", "pull"),
+            *(wherry, "--store", place / "store", "pull"),
             *(*options, reference),
         ]
 
     return [
-        Contender("dray", dray, pull("-q")),
-        Contender("dray --no-verify-layers", dray, pull("-q", "--no-verify-layers")),
-        Contender("dray on a terminal", dray, pull(), terminal=True),
+        Contender("wherry", wherry, pull("-q")),
+        Contender("wherry --no-verify-layers", wherry, pull("-q", "--no-verify-layers")),
+        Contender("wherry on a terminal", wherry, pull(), terminal=True),
     ]
 
 

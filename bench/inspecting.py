@@ -1,4 +1,4 @@
-"""Inspects images with dray and with skopeo, and prints what each costs: `make bench`.
+"""Inspects images with wherry and with skopeo, and prints what each costs: `make bench`.
 
 Not `inspect.py`: programs of this directory would take it for the standard library's.
 """
@@ -15,10 +15,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from contenders import clean_place, environ
-from dray.testing import Distribution, build_image, find_binary, tar_layer
 from measure import run
 from report import Verdict, print_verdicts
 from wheel import environment
+from wherry.testing import Distribution, build_image, find_binary, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,13 +60,13 @@ def main() -> None:
     print_verdicts(
         [
             Verdict(
-                "dray inspect / python -c pass",
-                starts["dray inspect"] / starts["python -c pass"],
+                "wherry inspect / python -c pass",
+                starts["wherry inspect"] / starts["python -c pass"],
                 _PROCESS,
             ),
             Verdict("client.inspect() when warm / skopeo inspect", warm["call"] / call, _CALL),
             Verdict(
-                f"{_MANY} tags: dray / skopeo",
+                f"{_MANY} tags: wherry / skopeo",
                 warm["threads"] / theirs,
                 _LOOP,
             ),
@@ -99,9 +99,9 @@ def _starts(
     theirs: list[str | Path] = [skopeo, "inspect", "--tls-verify=false", f"docker://{reference}"]
     commands: dict[str, list[str | Path]] = {
         "python -c pass": [programs / "python", "-c", "pass"],
-        "dray inspect": [programs / "dray", "inspect", reference],
-        "dray inspect --no-tags": [programs / "dray", "inspect", "--no-tags", reference],
-        "dray digest": [programs / "dray", "digest", reference],
+        "wherry inspect": [programs / "wherry", "inspect", reference],
+        "wherry inspect --no-tags": [programs / "wherry", "inspect", "--no-tags", reference],
+        "wherry digest": [programs / "wherry", "digest", reference],
         "skopeo inspect": theirs,
         "skopeo inspect --no-tags": [*theirs, "--no-tags"],
     }

@@ -8,15 +8,15 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from dray.content.ports import Receipt
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.manifest import Index, Manifest, parse
-from dray.model.platform import Platform
-from dray.model.schema1 import Schema1
-from dray.testing import build_schema1
-from dray.transfer.derive import from_schema1
-from dray.transfer.graph import candidates
+from wherry.content.ports import Receipt
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import Index, Manifest, parse
+from wherry.model.platform import Platform
+from wherry.model.schema1 import Schema1
+from wherry.testing import build_schema1
+from wherry.transfer.derive import from_schema1
+from wherry.transfer.graph import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pulls images with dray and with its peers, and prints what each costs: `make bench`."""
+"""Pulls images with wherry and with its peers, and prints what each costs: `make bench`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from build import SHAPES, provide
 from contenders import PEERS, all_contenders, clean_place, environ, podman_driver, stores_on
-from dray.testing import Distribution, find_binary
 from measure import CommandError, Figures, Sample, run
 from report import Results, print_image, print_targets
 from wheel import environment
+from wherry.testing import Distribution, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def main() -> None:
     _print_setting(programs, driver, len(cores))
     if find_binary("docker-registry") is None:
         return
-    contenders = all_contenders(programs / "dray", driver)
+    contenders = all_contenders(programs / "wherry", driver)
     results = Results()
     for name in options.images:
         # A registry for each image: it ends by itself after half an hour.
@@ -46,7 +46,7 @@ def main() -> None:
             _fill_page_cache(options.keep / "registry" / "data")
             wanted = [each for each in contenders if name == "many" or not each.terminal]
             results.pulls[name] = _race(registry, reference, wanted, options.runs)
-            results.up_to_date[name] = _up_to_date(registry, reference, programs / "dray")
+            results.up_to_date[name] = _up_to_date(registry, reference, programs / "wherry")
         print_image(name, built, results.pulls[name])
     results.start = _starts(programs)
     print_targets(results)
@@ -79,8 +79,8 @@ def _known(name: str) -> str:
 
 def _print_setting(programs: Path, driver: str, cores: int) -> None:
     """Print what the figures depend on."""
-    dray = _first_line([str(programs / "dray"), "--version"])
-    print(f"{dray} on Python {platform.python_version()}, {(programs / 'python').resolve()}")
+    wherry = _first_line([str(programs / "wherry"), "--version"])
+    print(f"{wherry} on Python {platform.python_version()}, {(programs / 'python').resolve()}")
     for name in PEERS:
         path = find_binary(name)
         print(_first_line([path, "--version"]) if path else f"{name}: not installed")
@@ -137,10 +137,10 @@ def _one_pull(registry: Distribution, reference: str, contender: Contender) -> S
     return Sample(cost.wall, cost.cpu, cost.peak, len(registry.requests()))
 
 
-def _up_to_date(registry: Distribution, reference: str, dray: Path) -> Figures | str:
+def _up_to_date(registry: Distribution, reference: str, wherry: Path) -> Figures | str:
     """Pull twice into one store and return the figures of the second time."""
     with clean_place() as place:
-        command: list[str | Path] = [dray, "--store", place / "store", "pull", "-q", reference]
+        command: list[str | Path] = [wherry, "--store", place / "store", "pull", "-q", reference]
         log, env = place / "output", environ(place)
         try:
             run(command, log=log, env=env)
@@ -157,7 +157,7 @@ def _starts(programs: Path) -> dict[str, Figures]:
     """Measure the start of the command and of its interpreter, in turn."""
     commands: dict[str, list[str | Path]] = {
         "python -c pass": [programs / "python", "-c", "pass"],
-        "dray --version": [programs / "dray", "--version"],
+        "wherry --version": [programs / "wherry", "--version"],
     }
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
     with clean_place() as place:

@@ -15,20 +15,20 @@ __all__ = ["Results", "Verdict", "print_image", "print_targets", "print_verdicts
 
 _MB = 10**6
 _ARCHIVE, _PODMAN = "skopeo docker-archive:", "podman pull"
-_UNVERIFIED, _LAYOUT = "dray --no-verify-layers", "skopeo oci:"
+_UNVERIFIED, _LAYOUT = "wherry --no-verify-layers", "skopeo oci:"
 
 # (image, ours, theirs, largest ratio of wall time)
 _RATIOS = (
-    ("five", "dray", _ARCHIVE, 0.33),
-    ("five", "dray", _PODMAN, 0.25),
+    ("five", "wherry", _ARCHIVE, 0.33),
+    ("five", "wherry", _PODMAN, 0.25),
     ("five", _UNVERIFIED, _LAYOUT, 0.9),
-    ("many", "dray", _ARCHIVE, 0.45),
-    ("many", "dray", _PODMAN, 0.25),
+    ("many", "wherry", _ARCHIVE, 0.45),
+    ("many", "wherry", _PODMAN, 0.25),
     ("many", _UNVERIFIED, _LAYOUT, 1.2),
-    ("many", "dray on a terminal", "dray", 1.2),
-    ("small", "dray", _ARCHIVE, 0.45),
+    ("many", "wherry on a terminal", "wherry", 1.2),
+    ("small", "wherry", _ARCHIVE, 0.45),
     ("small", _UNVERIFIED, _LAYOUT, 1.1),
-    ("big", "dray", _ARCHIVE, 0.25),
+    ("big", "wherry", _ARCHIVE, 0.25),
     ("big", _UNVERIFIED, _LAYOUT, 0.5),
 )
 _PEAK = 80 * _MB
@@ -66,11 +66,11 @@ class Verdict(NamedTuple):
 
 
 def print_image(name: str, built: Built, rows: dict[str, Figures | str]) -> None:
-    """Print the contenders with one image, and how many times as long as dray each takes."""
+    """Print the contenders with one image, and how many times as long as wherry each takes."""
     print(f"\n{name}: {built}")
-    head = ("wall s", "CPU s", "peak MB", "requests", "x dray", "slowest/fastest")
+    head = ("wall s", "CPU s", "peak MB", "requests", "x wherry", "slowest/fastest")
     print(f"  {'':<26}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
-    ours = rows.get("dray")
+    ours = rows.get("wherry")
     for contender, row in rows.items():
         if isinstance(row, str):
             print(f"  {contender:<26}  {row}")
@@ -110,13 +110,15 @@ def _peaks(results: Results) -> Iterator[Verdict]:
         highest = [
             row.highest_peak
             for name, row in rows.items()
-            if name.startswith("dray") and not isinstance(row, str)
+            if name.startswith("wherry") and not isinstance(row, str)
         ]
         if highest:
-            yield Verdict(f"{image}: largest peak of dray", max(highest) / _MB, _PEAK / _MB, " MB")
-    five, big = results.figures("five", "dray"), results.figures("big", "dray")
+            yield Verdict(
+                f"{image}: largest peak of wherry", max(highest) / _MB, _PEAK / _MB, " MB"
+            )
+    five, big = results.figures("five", "wherry"), results.figures("big", "wherry")
     if five is not None and big is not None:
-        yield Verdict("big: peak of dray / its peak with five", big.peak / five.peak, _GROWTH)
+        yield Verdict("big: peak of wherry / its peak with five", big.peak / five.peak, _GROWTH)
 
 
 def _requests(results: Results) -> Iterator[Verdict]:
@@ -130,6 +132,6 @@ def _requests(results: Results) -> Iterator[Verdict]:
 
 def _starts(results: Results) -> Iterator[Verdict]:
     if results.start:
-        ours, bare = results.start["dray --version"], results.start["python -c pass"]
-        what = f"dray --version ({ours.wall:.3f} s) / python -c pass ({bare.wall:.3f} s)"
+        ours, bare = results.start["wherry --version"], results.start["python -c pass"]
+        what = f"wherry --version ({ours.wall:.3f} s) / python -c pass ({bare.wall:.3f} s)"
         yield Verdict(what, ours.wall / bare.wall, _START)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contenders import clean_place, environ
-from dray.testing import Distribution, Link, Proxy, build_image, find_binary, tar_layer
 from measure import run
 from wheel import environment
+from wherry.testing import Distribution, Link, Proxy, build_image, find_binary, tar_layer
 
 if TYPE_CHECKING:
     from measure import Sample
@@ -23,7 +23,7 @@ _TARGET, _PEAK = 0.35, 100 * 10**6
 _WAYS = {
     "one connection": ("--split=1",),
     "--split 4": ("--split=4",),
-    "as dray decides": (),
+    "as wherry decides": (),
 }
 
 
@@ -37,7 +37,7 @@ def main() -> None:
         return
     keep = options.keep.resolve()
     keep.mkdir(parents=True, exist_ok=True)
-    dray = environment(keep) / "dray"
+    wherry = environment(keep) / "wherry"
     print("a blob of 200 MB, 50 ms round trip, 20 MB/s for each connection; medians")
     samples: dict[str, list[Sample]] = {way: [] for way in _WAYS}
     with Distribution(keep / "split") as registry:
@@ -46,14 +46,14 @@ def main() -> None:
         registry.push("bench/split", image, "latest")
         for _ in range(options.runs):
             for way, arguments in _WAYS.items():
-                samples[way].append(_pull(registry, dray, arguments))
+                samples[way].append(_pull(registry, wherry, arguments))
     _print(samples)
 
 
-def _pull(registry: Distribution, dray: Path, arguments: tuple[str, ...]) -> Sample:
+def _pull(registry: Distribution, wherry: Path, arguments: tuple[str, ...]) -> Sample:
     with Proxy(registry.port, link=_LINK) as proxy, clean_place() as place:
         reference = f"{proxy.host}/bench/split:latest"
-        command = [dray, "--store", place / "store", "pull", "-q", *arguments, reference]
+        command = [wherry, "--store", place / "store", "pull", "-q", *arguments, reference]
         return run(command, log=place / "output", env=environ(place))
 
 

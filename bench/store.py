@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contenders import clean_place, environ
-from dray.store import LocalStore
 from measure import Figures, Sample, run
 from wheel import environment
+from wherry.store import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,17 +43,17 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_CORES])
     _KEEP.mkdir(parents=True, exist_ok=True)
-    dray = environment(_KEEP) / "dray"
+    wherry = environment(_KEEP) / "wherry"
     print(f"stores, median of {options.runs}; load {os.getloadavg()[0]:.2f} at the start")
     runs = {"images": 3 * options.runs, "gc": min(options.runs, 3), "fsck": options.runs}
     parts = {"images": _images, "gc": _gc, "fsck": _fsck}
     for name, measured in parts.items():
         if options.only in {None, name}:
             with clean_place() as place:
-                measured(dray, place, runs[name])
+                measured(wherry, place, runs[name])
 
 
-def _images(dray: Path, place: Path, runs: int) -> None:
+def _images(wherry: Path, place: Path, runs: int) -> None:
     """List as many references as pulls leave (half of them digests), and as many tags."""
     pulled, tags = place / "pulled", place / "tags"
     _fill_database(
@@ -62,20 +62,22 @@ def _images(dray: Path, place: Path, runs: int) -> None:
     _fill_database(tags, [(number, False) for number in range(_REFERENCES)])
     found = _race(
         {
-            "dray --version": [dray, "--version"],
-            "dray images, 5,000 pulled by tag": [dray, "--store", pulled, "images"],
-            "dray images, 10,000 tags": [dray, "--store", tags, "images"],
+            "wherry --version": [wherry, "--version"],
+            "wherry images, 5,000 pulled by tag": [wherry, "--store", pulled, "images"],
+            "wherry images, 10,000 tags": [wherry, "--store", tags, "images"],
         },
         place,
         runs,
     )
     start, listed, most = found.values()
     _verdict(
-        f"`images` with {_REFERENCES:,} references / `dray --version`",
+        f"`images` with {_REFERENCES:,} references / `wherry --version`",
         listed.wall / start.wall,
         2.0,
     )
-    _verdict(f"`images` with {_REFERENCES:,} tags / `dray --version`", most.wall / start.wall, 2.0)
+    _verdict(
+        f"`images` with {_REFERENCES:,} tags / `wherry --version`", most.wall / start.wall, 2.0
+    )
 
 
 def _fill_database(path: Path, names: Sequence[tuple[int, bool]]) -> None:
@@ -102,24 +104,24 @@ def _digest(kind: str, number: int) -> str:
     return f"sha256:{hashlib.sha256(f'{kind} {number}'.encode()).hexdigest()}"
 
 
-def _gc(dray: Path, place: Path, runs: int) -> None:
+def _gc(wherry: Path, place: Path, runs: int) -> None:
     """Collect nothing, and then half of everything, each time in a fresh copy of the store."""
     model, store, files = place / "model", place / "store", place / "files"
     gone = _fill_store(model)
     find = ["find", model / "blobs", "-type", "f"]
     found = _race(
-        {"find": find, "dray gc, nothing to do": [dray, "--store", model, "gc"]}, place, runs
+        {"find": find, "wherry gc, nothing to do": [wherry, "--store", model, "gc"]}, place, runs
     )
     searched, idle = found.values()
     _forget_half(model)
-    samples: dict[str, list[Sample]] = {"xargs rm": [], "dray gc, 50,000 to go": []}
+    samples: dict[str, list[Sample]] = {"xargs rm": [], "wherry gc, 50,000 to go": []}
     (place / "list").write_text("".join(f"{files}/{name}\n" for name in gone))
     for _ in range(runs):
         shutil.copytree(model / "blobs" / "sha256", files)
         samples["xargs rm"].append(_run(["xargs", "-a", place / "list", "rm"], place))
         shutil.rmtree(files)
         shutil.copytree(model, store)
-        samples["dray gc, 50,000 to go"].append(_run([dray, "--store", store, "gc"], place))
+        samples["wherry gc, 50,000 to go"].append(_run([wherry, "--store", store, "gc"], place))
         shutil.rmtree(store)
     removed, collected = _print(samples).values()
     _verdict("`gc` of 100,000 blobs with nothing to do / `find`", idle.wall / searched.wall, 5.0)
@@ -167,7 +169,7 @@ def _forget_half(path: Path) -> None:
     store.close()
 
 
-def _fsck(dray: Path, place: Path, runs: int) -> None:
+def _fsck(wherry: Path, place: Path, runs: int) -> None:
     """Hash 2 GB that are in memory, and a tenth of it to see whether memory grows."""
     large, small = place / "large", place / "small"
     for store, size in ((large, _FILE_SIZE), (small, _FILE_SIZE // 10)):
@@ -185,8 +187,8 @@ def _fsck(dray: Path, place: Path, runs: int) -> None:
             "xargs -P2 -n8 openssl dgst -sha256": [
                 *("xargs", "-a", files, "-P2", "-n8", "openssl", "dgst", "-sha256")
             ],
-            "dray fsck": [dray, "--store", large, "fsck"],
-            "dray fsck of a tenth": [dray, "--store", small, "fsck"],
+            "wherry fsck": [wherry, "--store", large, "fsck"],
+            "wherry fsck of a tenth": [wherry, "--store", small, "fsck"],
         },
         place,
         runs,

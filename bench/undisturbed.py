@@ -1,4 +1,4 @@
-"""Times pulls that nothing disturbs, by dray as it was and as it is: `make bench`."""
+"""Times pulls that nothing disturbs, by wherry as it was and as it is: `make bench`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from build import SHAPES, provide
 from contenders import clean_place, environ
-from dray.testing import Distribution, find_binary
 from measure import Figures, Sample, run
 from wheel import environment
+from wherry.testing import Distribution, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,9 +37,9 @@ def main() -> None:
     if sources is None:
         print(f"undisturbed: git does not know {options.before} here")
         return
-    drays = {
-        options.before: environment(keep / "before", sources) / "dray",
-        "now": environment(keep) / "dray",
+    wherrys = {
+        options.before: environment(keep / "before", sources) / "wherry",
+        "now": environment(keep) / "wherry",
     }
     print(f"pulls that nothing disturbs: medians of {options.runs} runs, in turn")
     print(
@@ -48,7 +48,7 @@ def main() -> None:
     for name in options.images:
         with Distribution(keep / "registry") as registry:
             provide(SHAPES[name], registry)
-            found = _race(registry, f"{registry.host}/bench/{name}:latest", drays, options.runs)
+            found = _race(registry, f"{registry.host}/bench/{name}:latest", wherrys, options.runs)
         _print(name, found["now"], found[options.before])
 
 
@@ -78,15 +78,15 @@ def _sources(keep: Path, commit: str) -> Path | None:
 
 
 def _race(
-    registry: Distribution, reference: str, drays: Mapping[str, Path], runs: int
+    registry: Distribution, reference: str, wherrys: Mapping[str, Path], runs: int
 ) -> dict[str, Figures]:
     """Pull with each in turn, after one pull that is not counted."""
-    samples: dict[str, list[Sample]] = {name: [] for name in drays}
+    samples: dict[str, list[Sample]] = {name: [] for name in wherrys}
     for turn in range(runs + 1):
-        order = list(drays) if turn % 2 else list(reversed(drays))
+        order = list(wherrys) if turn % 2 else list(reversed(wherrys))
         for name in order:
             with clean_place() as place:
-                command = [drays[name], "--store", place / "store", "pull", "-q", reference]
+                command = [wherrys[name], "--store", place / "store", "pull", "-q", reference]
                 sample = run(command, log=place / "output", env=environ(place))
             if turn:
                 samples[name].append(sample)

@@ -1,4 +1,4 @@
-"""Installs dray from its wheel into an environment of its own, as a user has it."""
+"""Installs wherry from its wheel into an environment of its own, as a user has it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def environment(keep: Path, root: Path = _ROOT) -> Path:
-    """Return the directory of programs of an environment with dray as it is in `root`.
+    """Return the directory of programs of an environment with wherry as it is in `root`.
 
     What is there from an earlier run is used again while the sources have not changed.
     """
@@ -29,7 +29,7 @@ def environment(keep: Path, root: Path = _ROOT) -> Path:
     _run(sys.executable, "-m", "venv", home)
     pip = (programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
     _run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, root)
-    _run(*pip, "install", "--compile", *wheels.glob("dray-*.whl"))
+    _run(*pip, "install", "--compile", *wheels.glob("wherry-*.whl"))
     _check(programs / "python")
     stamp.write_text(sources)
     return programs

@@ -1,6 +1,6 @@
-"""A tour of dray on a registry of its own: pull, look, pull again, refuse what is broken.
+"""A tour of wherry on a registry of its own: pull, look, pull again, refuse what is broken.
 
-Needs nothing but the environment that it runs in; the registry is `dray.testing.FakeRegistry`
+Needs nothing but the environment that it runs in; the registry is `wherry.testing.FakeRegistry`
 in this process, the image is made from files of this machine.
 """
 
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dray
-from dray.testing import BuiltImage, Corrupt, FakeRegistry, Fault, build_image, tar_layer
+import wherry
+from wherry.testing import BuiltImage, Corrupt, FakeRegistry, Fault, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +28,8 @@ _BOLD, _PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
 def main() -> None:
     """Walk through; exits with 1 if something does not behave as it says."""
-    with tempfile.TemporaryDirectory(prefix="dray-demo-") as directory:
-        tell("dray: container images from Python, with no daemon and no root")
+    with tempfile.TemporaryDirectory(prefix="wherry-demo-") as directory:
+        tell("wherry: container images from Python, with no daemon and no root")
         image = make_image()
         with FakeRegistry() as registry:
             registry.add_image("demo/tour", image, "1.0")
@@ -52,32 +52,32 @@ class Tour:
         self.second_pull()
         self.from_python()
         self.corrupted()
-        tell("That is the tour. Next: dray pull --help, README.md")
+        tell("That is the tour. Next: wherry pull --help, README.md")
 
     def first_pull(self) -> None:
         tell("1. Pull it: every blob is hashed as it arrives, every layer unpacked and compared")
         started = time.monotonic()
-        result = self.dray("pull", self.name)
+        result = self.wherry("pull", self.name)
         check(result.returncode == 0, "the pull works")
         check(result.stdout.strip() == self.image.id, "and prints the id that the image has")
         say(f"   {len(self.registry.requests)} requests, {time.monotonic() - started:.1f} s")
 
     def look(self) -> None:
         tell("2. Look at what is in the store")
-        self.dray("images")
-        self.dray("show", self.name)
+        self.wherry("images")
+        self.wherry("show", self.name)
 
     def second_pull(self) -> None:
         tell("3. Pull it again: one request, nothing fetched")
         self.registry.clear()
-        result = self.dray("pull", self.name)
+        result = self.wherry("pull", self.name)
         methods = [request.method for request in self.registry.requests]
         say(f"   the registry saw: {' '.join(methods)}")
         check("up to date" in result.stderr and methods == ["HEAD"], "the image is up to date")
 
     def from_python(self) -> None:
         tell("4. The same from Python")
-        store = dray.Store(self.directory / "store")
+        store = wherry.Store(self.directory / "store")
         say(">>> image = store.get(name)")
         image = store.get(self.name)
         say(">>> image.config.entrypoint, len(image.layers)")
@@ -93,16 +93,18 @@ class Tour:
         layer = max(self.image.layers, key=lambda piece: piece.size)
         self.registry.inject(Fault(Corrupt(at=layer.size // 2), path=layer.digest))
         other = self.directory / "other-store"
-        result = self.dray("pull", self.name, store=other)
+        result = self.wherry("pull", self.name, store=other)
         check(result.returncode == 5, "exit code 5: integrity")  # noqa: PLR2004
-        check(not dray.Store(other).images(), "the store holds no image")
+        check(not wherry.Store(other).images(), "the store holds no image")
 
-    def dray(self, *arguments: str, store: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def wherry(
+        self, *arguments: str, store: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command, show what it prints, and return it."""
-        say(f"{_BOLD}$ dray {shlex.join(arguments)}{_PLAIN}")
+        say(f"{_BOLD}$ wherry {shlex.join(arguments)}{_PLAIN}")
         result = subprocess.run(  # noqa: S603 - this very installation's command
-            [sys.executable, "-m", "dray", *arguments],
-            env=self.environment | {"DRAY_STORE": str(store or self.directory / "store")},
+            [sys.executable, "-m", "wherry", *arguments],
+            env=self.environment | {"WHERRY_STORE": str(store or self.directory / "store")},
             capture_output=True,
             text=True,
             check=False,
@@ -115,7 +117,7 @@ class Tour:
 
 def environment(home: Path) -> dict[str, str]:
     """Return the environment without the settings of this machine's user."""
-    settings = ("DRAY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
+    settings = ("WHERRY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     return kept | {"HOME": str(home)}
 

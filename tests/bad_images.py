@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import bad_schema1
-from dray.testing import build_image, build_index, compress, document, sha256, tar_layer
-from dray.testing.images import BuiltImage, BuiltIndex, Piece
-from dray.testing.schema1 import UNSIGNED
+from wherry.testing import build_image, build_index, compress, document, sha256, tar_layer
+from wherry.testing.images import BuiltImage, BuiltIndex, Piece
+from wherry.testing.schema1 import UNSIGNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from dray.testing import FakeRegistry
+    from wherry.testing import FakeRegistry
 
 AMD64 = {"os": "linux", "architecture": "amd64"}
 ARM64 = {"os": "linux", "architecture": "arm64"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from dray.testing import build_schema1, compress, make_key, tar_layer, v1_id
-from dray.testing.schema1 import sign
+from wherry.testing import build_schema1, compress, make_key, tar_layer, v1_id
+from wherry.testing.schema1 import sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-import dray as library
-from dray.testing import Distribution, FakeRegistry, find_binary
+import wherry as library
+from wherry.testing import Distribution, FakeRegistry, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 pytest_plugins = ["raw_server"]
-REQUIRED = "DRAY_REQUIRE_PEERS"
+REQUIRED = "WHERRY_REQUIRE_PEERS"
 _LACKING = "there is no "
 _numbers = itertools.count(1)
 # Settings of the machine's user, which tests must not obey.
-FOREIGN = ("DRAY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
+FOREIGN = ("WHERRY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
 FOREIGN_NAMES = {
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS", "LINES"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
@@ -128,11 +128,11 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
         "XDG_DATA_HOME": tmp_path / "home" / "data",
         "XDG_CACHE_HOME": tmp_path / "home" / "cache",
         "XDG_RUNTIME_DIR": tmp_path / "home" / "run",
-        "DRAY_STORE": tmp_path / "store",
+        "WHERRY_STORE": tmp_path / "store",
     }
     for name, path in places.items():
         monkeypatch.setenv(name, str(path))
-        if name != "DRAY_STORE":
+        if name != "WHERRY_STORE":
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return dict(os.environ)
 
@@ -148,12 +148,12 @@ def store(tmp_path: Path) -> Iterator[library.Store]:
 @pytest.fixture
 def client(store: library.Store, environment: dict[str, str]) -> Iterator[library.Client]:
     """A client that keeps what it pulls in `store`."""
-    assert environment["DRAY_STORE"] == str(store.path)
+    assert environment["WHERRY_STORE"] == str(store.path)
     with library.Client(store=store) as made:
         yield made
 
 
-class Dray:
+class Wherry:
     """The command, as a process of its own; `environment` may be changed before it is called."""
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -168,7 +168,7 @@ class Dray:
     ) -> subprocess.CompletedProcess[str]:
         """Run it to its end, with `given` on stdin."""
         return subprocess.run(
-            [sys.executable, "-m", "dray", *arguments],
+            [sys.executable, "-m", "wherry", *arguments],
             input=given,
             capture_output=True,
             text=True,
@@ -185,7 +185,7 @@ class Dray:
     ) -> subprocess.Popen[str]:
         """Start it and return at once."""
         return subprocess.Popen(
-            [sys.executable, "-m", "dray", *arguments],
+            [sys.executable, "-m", "wherry", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -195,9 +195,9 @@ class Dray:
 
 
 @pytest.fixture
-def dray(environment: dict[str, str]) -> Dray:
+def wherry(environment: dict[str, str]) -> Wherry:
     """The command with an environment of its own."""
-    return Dray(environment)
+    return Wherry(environment)
 
 
 # A helper for credentials that keeps what it is given in files, and notes what it was asked.

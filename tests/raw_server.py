@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.testing import make_certificate
+from wherry.testing import make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,7 +23,7 @@ def on_a_terminal(
     """
     pid, terminal = pty.fork()
     if pid == 0:
-        command = [sys.executable, "-m", "dray", *arguments]
+        command = [sys.executable, "-m", "wherry", *arguments]
         os.execve(sys.executable, command, {**environment, "TERM": "xterm"})  # noqa: S606
     os.write(terminal, typed)
     written = b""

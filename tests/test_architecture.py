@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import dray
-from dray import parameters
-from dray.store import parameters as store_parameters
-from dray.testing import FakeRegistry, build_image, tar_layer
+import wherry
+from wherry import parameters
+from wherry.store import parameters as store_parameters
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
-PACKAGE = Path(dray.__file__).parent
+PACKAGE = Path(wherry.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 500
 
@@ -62,13 +62,13 @@ ARROWS = {
     "__main__": {"cli"},
 }
 # What a room may name in annotations only (under TYPE_CHECKING), on top of that: the command
-# shows records that the faces hand out, and `dray` itself says what its lazy names are.
+# shows records that the faces hand out, and `wherry` itself says what its lazy names are.
 TYPES_ONLY = {
     "cli": {"ops", "registry", "store"},
     "__init__": {"client", "content", "errors", "image", "model", "types"},
     "types": CORE | SIBLINGS | {"image", "ops"},
 }
-# `from dray import __version__` is a literal and loads nothing: every room may have it.
+# `from wherry import __version__` is a literal and loads nothing: every room may have it.
 FREE = {"__version__"}
 
 
@@ -81,9 +81,9 @@ class Import:
 
     @property
     def room(self) -> str:
-        """The room of what is imported, "" for what is not dray's."""
+        """The room of what is imported, "" for what is not wherry's."""
         parts = self.name.split(".")
-        return parts[1] if parts[0] == "dray" and len(parts) > 1 else ""
+        return parts[1] if parts[0] == "wherry" and len(parts) > 1 else ""
 
     def __str__(self) -> str:
         return f"{self.module.relative_to(PACKAGE)}:{self.line} imports {self.name}"
@@ -110,14 +110,14 @@ def walk(node: ast.AST, *, types_only: bool = False) -> Iterator[tuple[ast.AST, 
 
 def imports_of(module: Path) -> Iterator[Import]:
     """Yield all imports of a module, those inside functions and under TYPE_CHECKING as well."""
-    package = ("dray", *module.relative_to(PACKAGE).parent.parts)
+    package = ("wherry", *module.relative_to(PACKAGE).parent.parts)
     for node, types_only in walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             origin = ".".join([*base, *([node.module] if node.module else [])])
-            # `from dray import x` and `from dray.model import x` name a module or a name.
+            # `from wherry import x` and `from wherry.model import x` name a module or a name.
             names = [f"{origin}.{alias.name}" for alias in node.names]
         else:
             continue
@@ -312,36 +312,36 @@ HEAVY = LIBRARIES | {"bz2", "lzma", "ssl", "tarfile", "asyncio", "importlib.meta
 
 def test_importing_the_library_loads_no_other_library():
     """ARCHITECTURE, style 11: "Import light"."""
-    assert not loaded_by("-c", "import dray") & HEAVY
+    assert not loaded_by("-c", "import wherry") & HEAVY
 
 
 def test_importing_the_library_loads_none_of_its_rooms():
-    found = {name for name in loaded_by("-c", "import dray") if name.startswith("dray.")}
+    found = {name for name in loaded_by("-c", "import wherry") if name.startswith("wherry.")}
     assert not found
 
 
 def test_a_name_of_the_library_loads_no_more_than_it_needs():
     """A caller that only parses references pays for nothing else."""
-    loaded = loaded_by("-c", "import dray; dray.Reference.parse('alpine'); dray.DrayError")
+    loaded = loaded_by("-c", "import wherry; wherry.Reference.parse('alpine'); wherry.WherryError")
     assert not loaded & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
 def test_the_command_starts_light(arguments: list[str]):
-    """ARCHITECTURE, "Dependencies": "`dray --version` imports none of them" (but click)."""
-    loaded = loaded_by("-m", "dray", *arguments)
-    assert "dray.cli.main" in loaded
+    """ARCHITECTURE, "Dependencies": "`wherry --version` imports none of them" (but click)."""
+    loaded = loaded_by("-m", "wherry", *arguments)
+    assert "wherry.cli.main" in loaded
     assert "click" in loaded
     # Its help asks shutil for the terminal's width, which brings the standard codecs along.
     assert not loaded & (LIBRARIES | {"ssl", "asyncio", "importlib.metadata"}) - {"click"}
-    assert not {name for name in loaded if name.startswith(("dray.registry", "dray.store"))}
+    assert not {name for name in loaded if name.startswith(("wherry.registry", "wherry.store"))}
 
 
 def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path):
     """Half of the time of a small pull is importing."""
     fake.add_image("app", build_image([tar_layer({"a": b"x"})]), "t")
     arguments = ["--store", str(tmp_path / "store"), "pull", "-q", f"{fake.host}/app:t"]
-    loaded = loaded_by("-m", "dray", *arguments)
+    loaded = loaded_by("-m", "wherry", *arguments)
     assert {"http.client", "click", "sqlite3"} <= loaded
     # What libraries could bring along; the last is what click corrects spelling with.
     assert not loaded & {"importlib.metadata", "logging", "zipfile", "difflib"}
@@ -349,10 +349,10 @@ def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path):
 
 
 def test_every_public_name_is_where_the_library_says():
-    assert all(hasattr(dray, name) for name in dray.__all__)
-    assert set(dray.__all__) <= set(dir(dray))
+    assert all(hasattr(wherry, name) for name in wherry.__all__)
+    assert set(wherry.__all__) <= set(dir(wherry))
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = dray.no_such_name
+        _ = wherry.no_such_name
 
 
 def _is_elapsed(node: ast.AST) -> bool:
@@ -373,7 +373,7 @@ def test_no_test_asserts_that_little_time_has_passed():
     assert not wrong
 
 
-@pytest.mark.parametrize("kind", [dray.Client, dray.Store])
+@pytest.mark.parametrize("kind", [wherry.Client, wherry.Store])
 def test_each_parameter_of_a_public_call_has_a_rule(kind: type):
     """docs/architecture.md, "Arguments of public calls"."""
     ruled = {"self", *parameters.RULES, *store_parameters.RULES}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import dray
-from dray.config import Config
+import wherry
+from wherry.config import Config
 
 HOME = Path("/home/me")
 
@@ -21,7 +21,7 @@ def config(**env: str) -> Config:
 def test_without_variables():
     found = config()
     settings = HOME / ".config" / "containers"
-    assert found.store == HOME / ".local" / "share" / "dray"
+    assert found.store == HOME / ".local" / "share" / "wherry"
     assert found.auth_files == (
         Path(f"/run/containers/{os.getuid()}/auth.json"),
         settings / "auth.json",
@@ -53,7 +53,7 @@ def test_directories_that_variables_name():
         XDG_RUNTIME_DIR="/run/me",
         DOCKER_CONFIG="/d",
     )
-    assert found.store == Path("/data/dray")
+    assert found.store == Path("/data/wherry")
     assert found.auth_files == (
         Path("/run/me/containers/auth.json"),
         Path("/conf/containers/auth.json"),
@@ -86,13 +86,13 @@ def test_home_of_a_user_without_an_entry():
     """Container runtimes set HOME to / for such a user."""
     script = """
 import os, sys
-from dray.config import Config
+from wherry.config import Config
 os.setuid(54321)
 print(Config.from_environment().store)
 """
     if os.getuid() != 0:
         pytest.skip("only root can be another user")
-    source = str(Path(dray.__file__).parent.parent)
+    source = str(Path(wherry.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
@@ -100,12 +100,12 @@ print(Config.from_environment().store)
         check=False,
         env={"PYTHONPATH": source},
     )
-    assert (done.stdout, done.stderr) == ("/.local/share/dray\n", "")
+    assert (done.stdout, done.stderr) == ("/.local/share/wherry\n", "")
 
 
 def test_files_that_variables_name():
     found = config(
-        DRAY_STORE="/s", REGISTRY_AUTH_FILE="/a.json", CONTAINERS_REGISTRIES_CONF="/r.conf"
+        WHERRY_STORE="/s", REGISTRY_AUTH_FILE="/a.json", CONTAINERS_REGISTRIES_CONF="/r.conf"
     )
     assert (found.store, found.auth_files, found.login_file) == (
         Path("/s"),

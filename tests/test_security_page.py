@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import dray
+import wherry
 
-PACKAGE = Path(dray.__file__).parent
+PACKAGE = Path(wherry.__file__).parent
 PAGE = Path(__file__).parent.parent / "docs" / "security.md"
 ROW = re.compile(r"^\| [^|]+ \| ([\d,]+) ?(\w*) \| `(\S+)\.py` `([\w.]+)` \|$", re.MULTILINE)
 UNITS = {"": 1, "KiB": 2**10, "Mi": 2**20, "MiB": 2**20, "GiB": 2**30, "s": 1, "hour": 3600}
@@ -31,8 +31,8 @@ ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))
 
 
 def value_of(module: str, name: str) -> Any:
-    """Return a constant, or the default of a field, of a module of dray."""
-    found: Any = importlib.import_module("dray." + module.replace("/", "."))
+    """Return a constant, or the default of a field, of a module of wherry."""
+    found: Any = importlib.import_module("wherry." + module.replace("/", "."))
     for part in name.split("."):
         found = getattr(found, part)
         found = found() if isinstance(found, type) else found

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray
-from dray.archive.files import TarFiles
-from dray.content.cancel import CancelToken
-from dray.errors import DrayError, IntegrityError, InvalidDocument, Unsupported
-from dray.testing import (
+import wherry
+from wherry.archive.files import TarFiles
+from wherry.content.cancel import CancelToken
+from wherry.errors import IntegrityError, InvalidDocument, Unsupported, WherryError
+from wherry.testing import (
     build_image,
     docker_files,
     flat_files,
@@ -29,7 +29,7 @@ from dray.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dray import Client
+    from wherry import Client
 
 TARS = [tar_layer({f"f{number}": b"x" * 99 * number}) for number in range(2)]
 IMAGE = build_image(TARS)
@@ -82,7 +82,7 @@ def test_damage_of_all_kinds(client: Client, tmp_path: Path, kind: str, *, piped
         (tmp_path / "archive").write_bytes(data)
         try:
             loaded = client.load(io.BytesIO(data) if piped else tmp_path / "archive")
-        except DrayError as error:
+        except WherryError as error:
             str(error).encode()  # it can be printed
             continue
         for image in loaded:
@@ -134,7 +134,7 @@ def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path):
     data[148:156] = b"%06o\0 " % (8 * 32 + sum(data[:148]) + sum(data[156:512]))
     (tmp_path / "archive").write_bytes(data)
     for source in (tmp_path / "archive", io.BytesIO(data)):
-        (loaded,) = client.load(source, store=dray.Store(tmp_path / str(type(source))))
+        (loaded,) = client.load(source, store=wherry.Store(tmp_path / str(type(source))))
         assert str(loaded.id) == IMAGE.id
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import DrayError, UnsafeArchive
-from dray.testing import build_image, docker_files, layout_files, tar_layer, write_files
+from wherry.errors import UnsafeArchive, WherryError
+from wherry.testing import build_image, docker_files, layout_files, tar_layer, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import dray
-    from dray import Client
+    import wherry
+    from wherry import Client
 
 TARS = [tar_layer({f"f{number}": b"x" * 999 * number}) for number in range(2)]
 IMAGE = build_image(TARS)
@@ -51,8 +51,8 @@ def archive(members: Sequence[tuple[str, bytes | tarfile.TarInfo]]) -> bytes:
 @pytest.fixture(params=["file", "stream"])
 def load(
     request: pytest.FixtureRequest, client: Client, tmp_path: Path
-) -> Callable[[bytes], list[dray.Image]]:
-    def run(data: bytes) -> list[dray.Image]:
+) -> Callable[[bytes], list[wherry.Image]]:
+    def run(data: bytes) -> list[wherry.Image]:
         (tmp_path / "a.tar").write_bytes(data)
         piped = request.param == "stream"
         return client.load(io.BytesIO(data) if piped else tmp_path / "a.tar")
@@ -98,7 +98,7 @@ DIFFERENT = {
 @pytest.mark.parametrize("more", SAME.values(), ids=SAME)
 @pytest.mark.parametrize("first", [True, False])
 def test_the_same_bytes_under_one_name(
-    load: Callable[[bytes], list[dray.Image]],
+    load: Callable[[bytes], list[wherry.Image]],
     more: list[tuple[str, bytes | tarfile.TarInfo]],
     *,
     first: bool,
@@ -112,7 +112,7 @@ def test_the_same_bytes_under_one_name(
 
 @pytest.mark.parametrize("more", DIFFERENT.values(), ids=DIFFERENT)
 def test_different_bytes_under_one_name(
-    load: Callable[[bytes], list[dray.Image]],
+    load: Callable[[bytes], list[wherry.Image]],
     client: Client,
     more: list[tuple[str, bytes | tarfile.TarInfo]],
 ):
@@ -122,12 +122,12 @@ def test_different_bytes_under_one_name(
     assert client.store.images() == []
 
 
-def test_a_link_that_leads_nowhere_is_not_the_same(load: Callable[[bytes], list[dray.Image]]):
-    with pytest.raises(DrayError):
+def test_a_link_that_leads_nowhere_is_not_the_same(load: Callable[[bytes], list[wherry.Image]]):
+    with pytest.raises(WherryError):
         load(archive([*FILES.items(), ("0/layer.tar", link("nowhere", HARD))]))
 
 
-def test_a_blob_of_a_layout_twice(load: Callable[[bytes], list[dray.Image]], client: Client):
+def test_a_blob_of_a_layout_twice(load: Callable[[bytes], list[wherry.Image]], client: Client):
     files = list(layout_files({"app:1": IMAGE}).items())
     (image,) = load(archive([*files, *files]))
     assert str(image.digest) == IMAGE.digest
@@ -135,7 +135,7 @@ def test_a_blob_of_a_layout_twice(load: Callable[[bytes], list[dray.Image]], cli
     assert report.findings == []
 
 
-def test_one_layer_that_stands_twice_among_the_layers(load: Callable[[bytes], list[dray.Image]]):
+def test_one_layer_that_stands_twice_among_the_layers(load: Callable[[bytes], list[wherry.Image]]):
     twice = build_image([TARS[0], TARS[0]])
     files = docker_files(twice, TARS[:1], ["app:1"])
     document = json.loads(files["manifest.json"])
@@ -146,7 +146,9 @@ def test_one_layer_that_stands_twice_among_the_layers(load: Callable[[bytes], li
 
 
 @pytest.mark.peer("tar")
-def test_an_archive_that_was_appended_to(load: Callable[[bytes], list[dray.Image]], tmp_path: Path):
+def test_an_archive_that_was_appended_to(
+    load: Callable[[bytes], list[wherry.Image]], tmp_path: Path
+):
     tree = write_files(tmp_path / "tree", FILES)
     names = ["0/layer.tar", "1/layer.tar", "manifest.json", IMAGE.id[7:] + ".json"]
     subprocess.run(["tar", "-C", tree, "-cf", tmp_path / "made.tar", *names], check=True)

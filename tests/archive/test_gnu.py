@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray
-from dray.archive.gnu import Converted
-from dray.archive.streamed import Unpacked
-from dray.content.cancel import CancelToken
-from dray.errors import IntegrityError, Unsupported
-from dray.testing import compress, sha256, tar_layer
+import wherry
+from wherry.archive.gnu import Converted
+from wherry.archive.streamed import Unpacked
+from wherry.content.cancel import CancelToken
+from wherry.errors import IntegrityError, Unsupported
+from wherry.testing import compress, sha256, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client
+    from conftest import Wherry
+    from wherry import Client
 
 pytestmark = pytest.mark.peer("tar")
 FORMATS = {
@@ -75,7 +75,7 @@ def kinds(data: bytes) -> set[bytes]:
     return found
 
 
-def stored(image: dray.Image) -> bytes:
+def stored(image: wherry.Image) -> bytes:
     return image.layers[0].open().read()
 
 
@@ -104,7 +104,7 @@ def test_sparse_files_become_whole_ones(
 ):
     data = tar(tree, *options, "-S")
     assert len(data) < 1_000_000
-    events: list[dray.Event] = []
+    events: list[wherry.Event] = []
     image = client.import_(io.BytesIO(compress(data, how)), "t", on_event=events.append)
     made = stored(image)
     assert kinds(made) <= {b"0", b"1", b"2", b"5", b"L", b"x"}
@@ -113,7 +113,7 @@ def test_sparse_files_become_whole_ones(
     with tarfile.open(fileobj=io.BytesIO(made)) as found:
         assert all(not member.issparse() for member in found)
         assert {member.uid for member in found} == {tree.stat().st_uid}
-    (warning,) = [event.message for event in events if event.status is dray.Status.WARNING]
+    (warning,) = [event.message for event in events if event.status is wherry.Status.WARNING]
     assert "sparse file (6)" in warning
     report = client.validate(f"store:{image.id}")
     assert report.findings == []
@@ -150,7 +150,7 @@ def test_a_volume_label_is_left_out(client: Client, tree: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize("form", ["gnu", "pax"])
 def test_parts_of_an_archive_of_several_volumes(
-    client: Client, dray: Dray, tree: Path, tmp_path: Path, form: str
+    client: Client, wherry: Wherry, tree: Path, tmp_path: Path, form: str
 ):
     (tree / "random").write_bytes(os.urandom(40_000))
     volumes = [tmp_path / f"volume{number}" for number in range(1, 7)]
@@ -158,11 +158,11 @@ def test_parts_of_an_archive_of_several_volumes(
     command = ["tar", "-C", tree, f"--format={form}", "-M", "-L", "20", "-c", *named, "random"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     for volume in [volume for volume in volumes if volume.exists()][1:]:
-        done = dray("import", str(volume))
+        done = wherry("import", str(volume))
         assert (done.returncode, done.stdout) == (1, "")
         first, hint = done.stderr.splitlines()
         says = "random: its beginning is in another volume of the archive"
-        assert first == f"dray: {volume}: {says}"
+        assert first == f"wherry: {volume}: {says}"
         assert "tar -M" in hint
     with pytest.raises(IntegrityError, match="cut off"):
         client.import_(volumes[0])

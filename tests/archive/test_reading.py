@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.archive.docker import DockerArchive
-from dray.archive.files import TarFiles
-from dray.content.cancel import CancelToken
-from dray.errors import (
-    DrayError,
+from wherry.archive.docker import DockerArchive
+from wherry.archive.files import TarFiles
+from wherry.content.cancel import CancelToken
+from wherry.errors import (
     IntegrityError,
     InvalidDocument,
     NotFound,
     StoreError,
     UnsafeArchive,
     Unsupported,
+    WherryError,
 )
-from dray.testing import (
+from wherry.testing import (
     build_image,
     build_index,
     compress,
@@ -39,9 +39,9 @@ from dray.testing import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conftest import Dray
-    from dray import Client
-    from dray.content.ports import Opened
+    from conftest import Wherry
+    from wherry import Client
+    from wherry.content.ports import Opened
 
 TARS = [tar_layer({f"f{number}": b"x" * 999 * number}) for number in range(3)]
 IMAGE = build_image(TARS)
@@ -206,7 +206,7 @@ def test_a_blob_that_is_not_what_its_name_says_is_found(client: Client, tmp_path
     ],
 )
 def test_what_is_no_layout(
-    client: Client, tmp_path: Path, change: dict[str, bytes | None], error: type[DrayError]
+    client: Client, tmp_path: Path, change: dict[str, bytes | None], error: type[WherryError]
 ):
     files = {**layout_files({"v1": IMAGE}), **change}
     layout = write_files(
@@ -294,7 +294,7 @@ def test_a_layer_that_is_another_is_found(client: Client, tmp_path: Path):
     ids=itertools.count(),
 )
 def test_what_is_no_docker_archive(
-    client: Client, tmp_path: Path, change: dict[str, bytes], error: type[DrayError]
+    client: Client, tmp_path: Path, change: dict[str, bytes], error: type[WherryError]
 ):
     archive = archived(tmp_path / "archive.tar", {**docker_files(DOCKER, TARS), **change})
     with pytest.raises(error):
@@ -372,7 +372,7 @@ def test_an_archive_cut_off_at_any_byte_is_an_error(client: Client, tmp_path: Pa
     kind = "docker-archive" if "manifest.json" in files else "oci-archive"
     for length in [*range(0, content, 509), content - 1]:
         file.write_bytes(data[:length])
-        with pytest.raises(DrayError):
+        with pytest.raises(WherryError):
             client.validate(f"{kind}:{file}")
     file.write_bytes(data[:content])
     good(client, f"{kind}:{file}")
@@ -397,7 +397,7 @@ def test_bytes_that_are_no_tar(client: Client, tmp_path: Path):
     file = tmp_path / "archive"
     for data in (b"", b"no tar", b"x" * 10_000, b"\0" * 10_000):
         file.write_bytes(data)
-        with pytest.raises(DrayError):
+        with pytest.raises(WherryError):
             client.validate(f"docker-archive:{file}")
 
 
@@ -425,14 +425,14 @@ def test_names_of_any_length(client: Client, tmp_path: Path):
 
 
 @pytest.mark.parametrize("how", ["oci", "oci-archive", "docker-archive", "dir"])
-def test_the_command_exits_with_1_for_what_is_no_archive(dray: Dray, tmp_path: Path, how: str):
+def test_the_command_exits_with_1_for_what_is_no_archive(wherry: Wherry, tmp_path: Path, how: str):
     if how in {"oci", "dir"}:
         write_files(tmp_path / "thing", {"README": b"nothing"})
     else:
         (tmp_path / "thing").write_bytes(tar_layer({"README": b"nothing"}))
-    done = dray("inspect", f"{how}:{tmp_path / 'thing'}")
+    done = wherry("inspect", f"{how}:{tmp_path / 'thing'}")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"dray: {tmp_path / 'thing'}: is no ")
-    assert "  what docker, podman, skopeo and dray save can be read" in done.stderr
-    missing = dray("inspect", f"{how}:{tmp_path / 'nowhere'}")
+    assert done.stderr.startswith(f"wherry: {tmp_path / 'thing'}: is no ")
+    assert "  what docker, podman, skopeo and wherry save can be read" in done.stderr
+    missing = wherry("inspect", f"{how}:{tmp_path / 'nowhere'}")
     assert missing.returncode == 3

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from shim import Call, Shim
     from worlds import Command, World
 
-    from dray.testing import FakeRegistry
+    from wherry.testing import FakeRegistry
 
 FINDINGS = 5  # the exit code of a check that has found something, and printed it
 # What a rebuild leaves beside the new database, and what a log's index is called.
-_KEPT = {f"left over: dray.db.damaged{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
+_KEPT = {f"left over: wherry.db.damaged{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
 
 
 class Fault(NamedTuple):
@@ -126,7 +126,7 @@ def _judge(
 def _unclear(stderr: str) -> list[str]:
     """Look for one line that says what failed; what follows it are hints."""
     lines = [line for line in stderr.splitlines() if not line.startswith(("  ", "lost: "))]
-    told = [line for line in lines if line.startswith("dray: ")]
+    told = [line for line in lines if line.startswith("wherry: ")]
     if len(told) != 1 or "internal error" in stderr or "Traceback" in stderr:
         return ["the message is not one clear line"]
     return ["the message does not say what it is about"] if "the result" in told[0] else []

@@ -16,7 +16,7 @@ MOST = 300  # MiB that the process may take, whatever comes in
 # memory of the process that it was forked from (getrusage(2)).
 _LAUNCHER = """
 import json, os, sys
-pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "dray", *sys.argv[1:]], os.environ)
+pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "wherry", *sys.argv[1:]], os.environ)
 _, status, usage = os.wait4(pid, 0)
 print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss]), file=sys.stderr)
 """
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
 
 def run(environment: Mapping[str, str], *arguments: str, given: bytes = b"") -> Outcome:
-    """Run ``dray`` to its end, with ``given`` on its standard input."""
+    """Run ``wherry`` to its end, with ``given`` on its standard input."""
     done = subprocess.run(
         [sys.executable, "-c", _LAUNCHER, *arguments],
         input=given,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 SOURCE = Path(__file__).with_name("fail_calls.c")
-REQUIRED = "DRAY_REQUIRE_PEERS"
+REQUIRED = "WHERRY_REQUIRE_PEERS"
 KILL = 0  # instead of the number of an error
 
 

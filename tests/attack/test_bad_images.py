@@ -25,17 +25,17 @@ from bad_images import (
     with_schema1,
     with_v1,
 )
-from dray import Client
-from dray.errors import DrayError
-from dray.testing import FakeRegistry
-from dray.testing.images import Piece
+from wherry import Client
+from wherry.errors import WherryError
+from wherry.testing import FakeRegistry
+from wherry.testing.images import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bad_images import BadImage
-    from dray import Store
+    from wherry import Store
 
 FORMS = ("bare", "in an index", "in an index of an index")
 PULLED = ({"platform": "linux/amd64"}, {"all_platforms": True})
@@ -53,20 +53,20 @@ def reports(client: Client, address: str) -> list[str]:
     """Return the errors that validate reports or raises."""
     try:
         report = client.validate(address)
-    except DrayError as error:
+    except WherryError as error:
         return [str(error)]
     return [f"{found.where}: {found.message}" for found in report.findings if found.error]
 
 
 def refusals(
     call: Callable[..., object], address: str | Path, choices: Iterable[Mapping[str, Any]]
-) -> list[DrayError]:
+) -> list[WherryError]:
     """Return the errors with which a call refuses an image, for one platform and for all."""
     found = []
     for choice in choices:
         try:
             call(address, **choice)
-        except DrayError as error:
+        except WherryError as error:
             found.append(error)
     return found
 

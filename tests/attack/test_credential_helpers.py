@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.errors import Cancelled
-from dray.registry import helpers
-from dray.registry.credentials import Credentials
-from dray.testing import FakeRegistry
+from wherry.content.cancel import CancelToken
+from wherry.errors import Cancelled
+from wherry.registry import helpers
+from wherry.registry.credentials import Credentials
+from wherry.testing import FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Dray
+    from conftest import Wherry
 
 SECRET = 'geheim "&\\ %41/+?é'
 # How a program may write a secret that it was given.
@@ -95,12 +95,12 @@ def test_no_word_of_a_failing_helper_is_shown(
 
 
 def test_login_shows_no_word_of_a_failing_helper(
-    dray: Dray, registry: FakeRegistry, helper_program: Callable[..., Path], tmp_path: Path
+    wherry: Wherry, registry: FakeRegistry, helper_program: Callable[..., Path], tmp_path: Path
 ) -> None:
     helper_program("telling", telling(f"cannot store {SECRET}", "stdout"))
     file = tmp_path / "auth.json"
     file.write_text(json.dumps({"credHelpers": {registry.host: "telling"}}))
-    done = dray(
+    done = wherry(
         "login", "-u", "me", "--password-stdin", f"--authfile={file}", registry.host,
         given=SECRET, env={"PATH": os.environ["PATH"]},
     )  # fmt: skip
@@ -198,8 +198,8 @@ def test_a_helper_is_killed_with_its_children_when_the_caller_cancels(
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["pull", "login", "logout"])
-def test_a_helper_is_killed_with_its_children_when_dray_is_interrupted(
-    dray: Dray, registry: FakeRegistry, helper_program: Callable[..., Path], tmp_path: Path,
+def test_a_helper_is_killed_with_its_children_when_wherry_is_interrupted(
+    wherry: Wherry, registry: FakeRegistry, helper_program: Callable[..., Path], tmp_path: Path,
     command: str, sent: signal.Signals,
 ) -> None:  # fmt: skip
     text, own, child = hanging(tmp_path, HANGING["ignores signals"])
@@ -211,9 +211,9 @@ def test_a_helper_is_killed_with_its_children_when_dray_is_interrupted(
         "login": ["login", "-u", "me", "--password-stdin", f"--authfile={file}", registry.host],
         "logout": ["logout", f"--authfile={file}", registry.host],
     }[command]
-    environment = dray.environment | {"PATH": os.environ["PATH"]}
+    environment = wherry.environment | {"PATH": os.environ["PATH"]}
     with subprocess.Popen(
-        [sys.executable, "-m", "dray", *arguments], env=environment, text=True,
+        [sys.executable, "-m", "wherry", *arguments], env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:

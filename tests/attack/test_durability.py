@@ -21,7 +21,7 @@ from failing import Fault, Stage
 from shim import KILL, Shim, build, read_log
 from worlds import APP, COMMANDS, NEW
 
-from dray.testing import FakeRegistry
+from wherry.testing import FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -184,7 +184,7 @@ def rebuilt(world: World, *, env: dict[str, str] | None = None) -> list[str]:
     assert (done.returncode, done.stdout) == (1, "")
     assert world.names() == names != {}
     assert os.path.samestat(copy.lstat(), before)
-    assert list(world.store.glob("dray.db.new*")) == []
+    assert list(world.store.glob("wherry.db.new*")) == []
     return done.stderr.splitlines()
 
 
@@ -220,7 +220,7 @@ def test_a_copy_of_the_names_that_is_damaged(
     stage: Stage, spoil: Callable[[bytes], bytes], *, lost: bool
 ):
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
-    copy, database = world.store / NAMES_COPY, world.store / "dray.db"
+    copy, database = world.store / NAMES_COPY, world.store / "wherry.db"
     names = world.names()
     copy.write_bytes(spoil(copy.read_bytes()))
     if lost:
@@ -284,13 +284,13 @@ def test_a_rebuild_takes_an_old_journal_away(stage: Stage):
     """SQLite would roll it back into the new database."""
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     names = world.names()
-    connection = sqlite3.connect(world.store / "dray.db", isolation_level=None)
+    connection = sqlite3.connect(world.store / "wherry.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=DELETE")
     connection.execute("PRAGMA cache_size=1")
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("DELETE FROM refs")
     connection.executemany("INSERT INTO leases VALUES (?, 'x')", [(str(n),) for n in range(5000)])
-    journal = world.store / "dray.db-journal"
+    journal = world.store / "wherry.db-journal"
     old = journal.read_bytes()
     connection.execute("ROLLBACK")
     connection.close()
@@ -304,9 +304,9 @@ def test_a_rebuild_takes_an_old_journal_away(stage: Stage):
 def test_what_an_earlier_rebuild_kept_stays_where_one_fails(stage: Stage, shim: Shim):
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     world.must("fsck", "--rebuild")
-    kept = world.store / "dray.db.damaged"
+    kept = world.store / "wherry.db.damaged"
     before = kept.stat()
-    rebuilt(world, env=shim.environment(world.store / "dray.db.new", "fdatasync,fsync", 2))
+    rebuilt(world, env=shim.environment(world.store / "wherry.db.new", "fdatasync,fsync", 2))
     assert os.path.samestat(kept.stat(), before)
 
 
@@ -332,20 +332,20 @@ def test_the_next_writer_removes_what_a_killed_one_left(
     if not unnamed:
         environment["FAIL_UNNAMED"] = "1"
     assert world.run(*chosen.arguments(world), env=environment).returncode == -9
-    left = len(list(world.path.glob(".dray-*.part")))
+    left = len(list(world.path.glob(".wherry-*.part")))
     assert left == (0 if unnamed and command != "save-oci" else 1)
-    (world.path / ".dray-0123456789abcdef.part").write_bytes(b"of an earlier one")
-    (world.path / ".dray-0123456789abcdef.part.mine").write_bytes(b"another's")
+    (world.path / ".wherry-0123456789abcdef.part").write_bytes(b"of an earlier one")
+    (world.path / ".wherry-0123456789abcdef.part.mine").write_bytes(b"another's")
     world.must(*chosen.arguments(world))
-    hidden = sorted(path.name for path in world.path.glob(".dray-*"))
-    assert hidden == [".dray-0123456789abcdef.part.mine"]
+    hidden = sorted(path.name for path in world.path.glob(".wherry-*"))
+    assert hidden == [".wherry-0123456789abcdef.part.mine"]
     assert chosen.done(world) == []
 
 
 def test_the_file_of_a_writer_at_work_stays(stage: Stage, shim: Shim):
     """Two saves into one directory, at the same time, where files need names."""
     world = stage.world(COMMANDS["save-docker"]).copy(stage.path / "killed")
-    command = ["-m", "dray", "save", "-q", "-o", "one.tar", world.name("app")]
+    command = ["-m", "wherry", "save", "-q", "-o", "one.tar", world.name("app")]
     environment = world.environment({"FAIL_UNNAMED": "1"} | shim.environment(world.path))
     running = subprocess.Popen(
         [sys.executable, "-c", HELD, str(world.path)], env=environment, stdout=subprocess.PIPE
@@ -354,18 +354,18 @@ def test_the_file_of_a_writer_at_work_stays(stage: Stage, shim: Shim):
     try:
         assert running.stdout.readline() == b"writing\n"
         subprocess.run([sys.executable, *command], cwd=world.path, env=environment, check=True)
-        assert len(list(world.path.glob(".dray-*.part"))) == 1
+        assert len(list(world.path.glob(".wherry-*.part"))) == 1
     finally:
         running.kill()
         running.wait()
         running.stdout.close()
     subprocess.run([sys.executable, *command], cwd=world.path, env=environment, check=True)
-    assert list(world.path.glob(".dray-*.part")) == []
+    assert list(world.path.glob(".wherry-*.part")) == []
 
 
 HELD = """
 import pathlib, sys, time
-from dray.content.output import whole_file
+from wherry.content.output import whole_file
 with whole_file(pathlib.Path(sys.argv[1], "held")):
     print("writing", flush=True)
     time.sleep(60)
@@ -397,7 +397,7 @@ def test_standard_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = run_to(world, arguments, full.fileno())
     assert done.returncode == 1
-    assert done.stderr.endswith("dray: cannot write the result: No space left on device\n")
+    assert done.stderr.endswith("wherry: cannot write the result: No space left on device\n")
 
 
 @pytest.mark.parametrize("call", ["fsync", "close"])
@@ -410,7 +410,7 @@ def test_standard_output_whose_bytes_get_lost(stage: Stage, shim: Shim, name: st
     with output.open("wb") as file:
         done = run_to(world, arguments, file.fileno(), environment)
     assert done.returncode == 1
-    assert done.stderr.endswith("dray: cannot write the result: Disk quota exceeded\n")
+    assert done.stderr.endswith("wherry: cannot write the result: Disk quota exceeded\n")
 
 
 def run_to(
@@ -422,7 +422,7 @@ def run_to(
     """Run the command with this standard output; `app` stands for the name of the image."""
     named = [each.replace("app", world.name("app")) for each in arguments]
     return subprocess.run(
-        [sys.executable, "-m", "dray", *named],
+        [sys.executable, "-m", "wherry", *named],
         cwd=world.path,
         env=world.environment(env),
         stdout=stdout,
@@ -439,7 +439,7 @@ def test_an_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
     rest = [APP.layers[0].digest] if arguments[0] == "blob" else []
     done = world.run(*arguments, "/dev/full", world.name("app"), *rest)
     assert done.returncode == 1
-    assert "dray: /dev/full: No space left on device" in done.stderr.splitlines()
+    assert "wherry: /dev/full: No space left on device" in done.stderr.splitlines()
 
 
 def test_a_directory_that_can_be_written_and_not_read(stage: Stage):
@@ -462,7 +462,7 @@ def save_into_a_shut_box(world: World) -> None:
     for form in ("docker", "oci"):
         command = ["save", "-q", "--format", form, "-o", f"box/{form}", world.name("app")]
         done = subprocess.run(
-            [*user, sys.executable, "-m", "dray", *command],
+            [*user, sys.executable, "-m", "wherry", *command],
             cwd=world.path,
             env=world.environment(),
             capture_output=True,

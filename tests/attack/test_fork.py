@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     FakeRegistry,
     Fault,
     Trickle,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from dray.testing import BuiltImage
+    from wherry.testing import BuiltImage
 
 TAGS = 20
 CHILDREN = 8
@@ -35,7 +35,7 @@ NAME = "attack/fork"
 # What each program below begins with: the registry, the store, and forks that cannot hang.
 PRELUDE = """
 import multiprocessing, os, signal, sys, threading, time
-import dray
+import wherry
 
 HOST, STORE = sys.argv[1:3]
 NAME = f"{HOST}/attack/fork"
@@ -133,7 +133,7 @@ def test_children_share_no_connection(registry: FakeRegistry, attack: Callable[.
     expected = {f"t{number}": image(number).digest for number in range(TAGS)}
     program = f"""
     expected = {expected!r}
-    with dray.Client(store=STORE) as client:
+    with wherry.Client(store=STORE) as client:
         def ask():
             wrong = 0
             for turn in range(5):
@@ -169,7 +169,7 @@ def test_a_child_holds_nothing_of_its_parent_open(
         print(open_files(), flush=True)
         return not open_files()
 
-    with dray.Client(store=STORE) as client:
+    with wherry.Client(store=STORE) as client:
         client.pull(f"{NAME}:t0")
         pulling = threading.Thread(target=client.pull, args=(f"{NAME}:big",), daemon=True)
         pulling.start()
@@ -190,8 +190,8 @@ def test_children_forked_while_threads_pull(
         registry.add_image(NAME, image(100 + number, 300_000), f"big{number}")
     program = f"""
     expected = {expected!r}
-    store = dray.Store(STORE)
-    with dray.Client(store=store) as client:
+    store = wherry.Store(STORE)
+    with wherry.Client(store=store) as client:
         failed = []
 
         def pull(number):
@@ -237,7 +237,7 @@ def test_an_idle_child_keeps_no_lock_of_a_killed_parent(
     registry.inject(slow_blobs(400_000))
     registry.add_image(NAME, image(31, 2_000_000), "big")
     program = """
-    with dray.Client(store=STORE) as client:
+    with wherry.Client(store=STORE) as client:
         threading.Thread(target=client.pull, args=(f"{NAME}:big",), daemon=True).start()
         time.sleep(1.5)
         pid = os.fork()
@@ -265,8 +265,8 @@ def test_an_idle_child_keeps_no_lock_of_a_killed_parent(
         assert any(part.stat().st_size > 100_000 for part in parts)
         os.kill(child, 0)
         # The child lives for a minute.
-        attack(registry, 'dray.Client(store=STORE).pull(f"{NAME}:big")', seconds=30)
-        attack(registry, "assert dray.Store(STORE).usage().parts == 0")
+        attack(registry, 'wherry.Client(store=STORE).pull(f"{NAME}:big")', seconds=30)
+        attack(registry, "assert wherry.Store(STORE).usage().parts == 0")
     finally:
         os.kill(child, signal.SIGKILL)
 
@@ -275,8 +275,8 @@ def test_a_child_that_leaves_its_blocks_disturbs_nothing(
     registry: FakeRegistry, attack: Callable[..., str]
 ) -> None:
     program = """
-    store = dray.Store(STORE)
-    with dray.Client(store=store) as client:
+    store = wherry.Store(STORE)
+    with wherry.Client(store=store) as client:
         image = client.pull(f"{NAME}:t0")
         other = client.pull(f"{NAME}:t1")
         with store.held(image.root):
@@ -289,7 +289,7 @@ def test_a_child_that_leaves_its_blocks_disturbs_nothing(
                 assert len(blob.read()) > 50
             assert len(os.listdir(f"{STORE}/leases")) == 1
             store.untag(image.names[0])
-            collector = fork(lambda: dray.Store(STORE).gc() is not None)
+            collector = fork(lambda: wherry.Store(STORE).gc() is not None)
             assert wait([collector]) == [0]
             assert len(image.layers[0].open().read()) > 50
         assert str(client.digest(f"{NAME}:t1")) == str(other.digest)
@@ -309,7 +309,7 @@ def test_pools_of_processes(
 
     def begin():
         global CLIENT
-        CLIENT = CLIENT or dray.Client(store=STORE)
+        CLIENT = CLIENT or wherry.Client(store=STORE)
 
     def work(given):
         store, tag = given
@@ -319,7 +319,7 @@ def test_pools_of_processes(
 
     if __name__ == "__main__":
         begin()
-        store = dray.Store(STORE)
+        store = wherry.Store(STORE)
         CLIENT.pull(f"{{NAME}}:t0", store=store)
         assert len(store.images()) == 1
         expected = {expected!r}
@@ -339,8 +339,8 @@ def test_a_token_cancelled_in_a_child_stops_nothing_in_its_parent(
     registry.add_image(NAME, image(32, 1_000_000), "big")
     registry.inject(slow_blobs(400_000))
     program = """
-    with dray.Client(store=STORE) as client:
-        token, pulled = dray.CancelToken(), []
+    with wherry.Client(store=STORE) as client:
+        token, pulled = wherry.CancelToken(), []
         thread = threading.Thread(
             target=lambda: pulled.append(client.pull(f"{NAME}:big", cancel=token)), daemon=True
         )
@@ -377,7 +377,7 @@ def test_a_child_forked_in_a_callback_ends_what_its_parent_has_begun(
                     return
                 signal.alarm(20)  # returns into the parent's call, in the child
 
-    with dray.Client(store=STORE, on_request=fork_here) as client:
+    with wherry.Client(store=STORE, on_request=fork_here) as client:
         image = client.pull(f"{NAME}:big", on_event=fork_here)
         if os.getpid() != PARENT:
             os._exit(0)
@@ -395,7 +395,7 @@ def test_a_blob_that_both_read_is_the_parents(
 ) -> None:
     registry.add_image(NAME, image(34, 3_000_000), "big")
     program = """
-    with dray.Client(store=STORE) as client:
+    with wherry.Client(store=STORE) as client:
         layer = client.manifest(f"{NAME}:big").layers[1]
         with client.blob(f"{NAME}:big", layer.digest) as blob:
             size = len(blob.read(10_000))
@@ -404,7 +404,7 @@ def test_a_blob_that_both_read_is_the_parents(
                 try:
                     while blob.read(100_000):
                         pass
-                except dray.Cancelled:
+                except wherry.Cancelled:
                     return len(client.blob(f"{NAME}:big", layer.digest).read()) == layer.size
 
             children = [fork(read) for _ in range(4)]
@@ -423,8 +423,8 @@ def test_a_blob_that_both_read_is_the_parents(
 def on_a_store(attack: Callable[..., str], plain: FakeRegistry) -> Callable[[str], str]:
     """Run a program whose `store` holds three images."""
     beginning = """
-    store = dray.Store(STORE)
-    with dray.Client(store=store) as client:
+    store = wherry.Store(STORE)
+    with wherry.Client(store=store) as client:
         for number in range(3):
             client.pull(f"{NAME}:t{number}")
     """
@@ -436,13 +436,13 @@ def test_a_child_forked_in_a_loop_over_a_store_is_refused(on_a_store: Callable[[
     def read():
         try:
             store.images()
-        except dray.StoreError as error:
+        except wherry.StoreError as error:
             return "was forked while a thread was reading" in str(error)
 
     def go_on(rows):
         try:
             next(rows)
-        except dray.StoreError as error:
+        except wherry.StoreError as error:
             return "was forked while a thread was reading" in str(error)
 
     rows = store.named_images()
@@ -498,11 +498,11 @@ def test_a_fork_while_another_process_holds_the_database(on_a_store: Callable[[s
     program = """
     import sqlite3
 
-    other = sqlite3.connect(f"{STORE}/dray.db", isolation_level=None)
+    other = sqlite3.connect(f"{STORE}/wherry.db", isolation_level=None)
     reader, writer = os.pipe()
     holder = os.fork()
     if not holder:
-        held = sqlite3.connect(f"{STORE}/dray.db", isolation_level=None)
+        held = sqlite3.connect(f"{STORE}/wherry.db", isolation_level=None)
         held.execute("BEGIN IMMEDIATE")
         os.write(writer, b".")
         time.sleep(4)
@@ -550,7 +550,7 @@ def test_names_set_by_children_and_threads_at_once(on_a_store: Callable[[str], s
     assert not failed, failed
     assert len(list(store.named_images())) == 6 + 10 * 20
     assert not store.check().problems
-    found = sqlite3.connect(f"{STORE}/dray.db").execute("PRAGMA integrity_check").fetchall()
+    found = sqlite3.connect(f"{STORE}/wherry.db").execute("PRAGMA integrity_check").fetchall()
     assert found == [("ok",)], found
     """
     on_a_store(program)
@@ -559,17 +559,17 @@ def test_names_set_by_children_and_threads_at_once(on_a_store: Callable[[str], s
 def test_a_child_keeps_its_parents_copy_of_a_database(on_a_store: Callable[[str], str]) -> None:
     program = """
     import sqlite3, tempfile
-    from dray.store.db import Database
-    from dray.store.directory import open_store
+    from wherry.store.db import Database
+    from wherry.store.directory import open_store
 
     store.close()
     tempfile.tempdir = f"{STORE}.tmp"
     os.mkdir(tempfile.tempdir)
-    with sqlite3.connect(f"{STORE}/dray.db") as old:  # an older version is read from a copy
+    with sqlite3.connect(f"{STORE}/wherry.db") as old:  # an older version is read from a copy
         old.executescript("DROP INDEX refs_by_manifest; ALTER TABLE refs DROP COLUMN kept;"
                           "PRAGMA user_version = 1;")
     old.close()
-    copy = Database(open_store(STORE), "dray.db", read_only=True)
+    copy = Database(open_store(STORE), "wherry.db", read_only=True)
     assert len(os.listdir(tempfile.tempdir)) == 1
     pid = os.fork()
     if not pid:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import Client
-from dray.errors import DrayError
+from wherry import Client
+from wherry.errors import WherryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Dray
-    from dray import Store
+    from conftest import Wherry
     from raw_server import Peer, RawServer
+    from wherry import Store
 
 OK = b"HTTP/1.1 200 OK\r\n"
 MOVED = b"HTTP/1.1 307 Moved\r\nContent-Length: 0\r\nLocation: "
@@ -82,18 +82,18 @@ def test_the_library_raises_its_own_error(
     hostile: str, request_: str, store: Store, environment: dict[str, str]
 ):
     assert environment
-    with Client(store=store, retries=1) as client, pytest.raises(DrayError) as caught:
+    with Client(store=store, retries=1) as client, pytest.raises(WherryError) as caught:
         REQUESTS[request_](client, hostile)
     assert len(str(caught.value)) < 2000
     assert not list(store.path.glob("blobs/*/*"))
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_the_command_fails_with_one_clear_line(hostile: str, dray: Dray):
-    done = dray("inspect", "--retries=1", f"{hostile}/app:t")
+def test_the_command_fails_with_one_clear_line(hostile: str, wherry: Wherry):
+    done = wherry("inspect", "--retries=1", f"{hostile}/app:t")
     assert done.returncode in {1, 3, 4, 5, 6}, done.stderr
     assert done.stdout == ""
-    assert done.stderr.startswith("dray: ")
+    assert done.stderr.startswith("wherry: ")
     assert len(done.stderr) < 4000
     assert "Traceback" not in done.stderr
     assert done.stderr.replace("\n", "").isprintable()

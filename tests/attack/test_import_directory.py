@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import StoreError
-from dray.ops.packing import Packing
+from wherry.errors import StoreError
+from wherry.ops.packing import Packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 SECRET = b"root:$y$j9T$secret-of-the-victim:19000:0:::\n"
 LARGE = 4 * 2**20  # bytes, more than a pipe holds: the packer waits in this file
@@ -149,16 +149,16 @@ def test_a_directory_that_is_moved_away_on_the_way_down(tree: Path, elsewhere: P
         pack(tree, lambda: moved.rename(elsewhere / "moved") and None)
 
 
-def test_a_deep_tree_needs_few_descriptors(tree: Path, dray: Dray):
+def test_a_deep_tree_needs_few_descriptors(tree: Path, wherry: Wherry):
     deepest = tree
     for _ in range(600):
         deepest /= "d"
     deepest.mkdir(parents=True)
     (deepest / "file").write_bytes(b"at the bottom")
-    limited = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", sys.executable, "-m", "dray"]
+    limited = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", sys.executable, "-m", "wherry"]
     result = subprocess.run(
         [*limited, "import", str(tree), "deep:1"],
-        env=dray.environment,
+        env=wherry.environment,
         capture_output=True,
         text=True,
         check=False,
@@ -167,7 +167,7 @@ def test_a_deep_tree_needs_few_descriptors(tree: Path, dray: Dray):
     assert result.returncode == 0
 
 
-def test_a_change_is_told_in_one_line(tree: Path, dray: Dray):
+def test_a_change_is_told_in_one_line(tree: Path, wherry: Wherry):
     large = tree / "growing"
     large.write_bytes(bytes(64 * 2**20))
     stop = threading.Event()
@@ -180,19 +180,19 @@ def test_a_change_is_told_in_one_line(tree: Path, dray: Dray):
     thread = threading.Thread(target=grow)
     thread.start()
     try:
-        result = dray("import", str(tree), "changing:1")
+        result = wherry("import", str(tree), "changing:1")
     finally:
         stop.set()
         thread.join()
     assert result.returncode == 1
     first, hint = result.stderr.splitlines()
-    assert first == f"dray: {tree}/growing: changed while it was read"
+    assert first == f"wherry: {tree}/growing: changed while it was read"
     assert hint.startswith("  import a copy")
-    assert "changing" not in dray("images").stdout
+    assert "changing" not in wherry("images").stdout
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tree: Path, dray: Dray):
+def test_a_file_that_may_not_be_read(tree: Path, wherry: Wherry):
     (tree / "closed").touch(mode=0)
-    result = dray("import", str(tree), "closed:1")
-    assert result.stderr == f"dray: {tree}/closed: Permission denied\n"
+    result = wherry("import", str(tree), "closed:1")
+    assert result.stderr == f"wherry: {tree}/closed: Permission denied\n"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-import dray as library
-from dray.content.verify import RawLimit
-from dray.errors import DrayError, IntegrityError
-from dray.testing import FakeRegistry, build_schema1
-from dray.testing.images import document, sha256
-from dray.types import Limits
+import wherry as library
+from wherry.content.verify import RawLimit
+from wherry.errors import IntegrityError, WherryError
+from wherry.testing import FakeRegistry, build_schema1
+from wherry.testing.images import document, sha256
+from wherry.types import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,5 +213,5 @@ def test_a_layer_of_an_archive_is_bounded_by_what_is_read(tmp_path: Path, comman
             "load": lambda: client.load(path),
             "save": lambda: client.save(f"docker-archive:{path}", tmp_path / "out.tar"),
         }[command]
-        with pytest.raises(DrayError, match="decompresses to more than 1,073,741,824 bytes"):
+        with pytest.raises(WherryError, match="decompresses to more than 1,073,741,824 bytes"):
             call()

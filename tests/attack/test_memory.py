@@ -15,13 +15,13 @@ import zstandard
 from cryptography.hazmat.primitives.asymmetric import ec
 from peak import MOST, run
 
-from dray.content.decoder_memory import DecoderMemory, Reservation
-from dray.errors import IntegrityError, Unsupported
-from dray.model import gojson
-from dray.model._fields import check_values
-from dray.testing import FakeRegistry, build_schema1
-from dray.testing._messages import Reply, Request, json_reply
-from dray.testing.images import document, sha256
+from wherry.content.decoder_memory import DecoderMemory, Reservation
+from wherry.errors import IntegrityError, Unsupported
+from wherry.model import gojson
+from wherry.model._fields import check_values
+from wherry.testing import FakeRegistry, build_schema1
+from wherry.testing._messages import Reply, Request, json_reply
+from wherry.testing.images import document, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.errors import StoreError
-from dray.store import LocalStore
-from dray.testing import FakeRegistry, build_image, tar_layer
+import wherry as library
+from wherry.errors import StoreError
+from wherry.store import LocalStore
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 IS_ROOT = os.geteuid() == 0
 STRANGER = 65534  # the uid that owns the store when root runs the tests
@@ -45,8 +45,15 @@ LEASE = "1" * 32
 
 DIRECTORIES = ("ingest", "leases", "blobs", "blobs/sha256", "blobs/sha512")
 FILES = (
-    *("dray.db", "dray.db-wal", "dray.db-shm", "dray.db-journal", "dray.db.new"),
-    *("dray.db.damaged", "dray.lock", "names.json", "names.new", "names.lock", "dray.reserve"),
+    *("wherry.db", "wherry.db-wal", "wherry.db-shm", "wherry.db-journal", "wherry.db.new"),
+    *(
+        "wherry.db.damaged",
+        "wherry.lock",
+        "names.json",
+        "names.new",
+        "names.lock",
+        "wherry.reserve",
+    ),
     *(f"blobs/sha256/{LOOSE}", f"blobs/sha256/{IMAGE.config.digest[7:]}", f"ingest/{PART}"),
     f"leases/{LEASE}",
 )
@@ -76,7 +83,7 @@ class Outside:
         place.mkdir()
         self.directory = place / "directory"
         self.directory.mkdir()
-        for name in ("file", PART, LOOSE, LEASE, "dray.db", "names.json", "sha256"):
+        for name in ("file", PART, LOOSE, LEASE, "wherry.db", "names.json", "sha256"):
             (self.directory / name).write_text(SECRET)
         self.file = place / "file"
         self.file.write_text(SECRET)
@@ -179,7 +186,7 @@ def plant(store: Path, name: str, kind: str, outside: Outside) -> None:
 
 
 def run(
-    dray: Dray, place: Path, registry: FakeRegistry, command: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, command: str
 ) -> subprocess.CompletedProcess[str]:
     words = {
         "host": registry.host,
@@ -187,25 +194,25 @@ def run(
         "tar": place / "layer.tar",
         "saved": place / "saved.tar",
     }
-    result = dray(*(word.format(**words) for word in COMMANDS[command]), timeout=20)
+    result = wherry(*(word.format(**words) for word in COMMANDS[command]), timeout=20)
     assert "Traceback" not in result.stderr
     assert "please report" not in result.stderr
     assert "secret-of-the-victim" not in result.stdout + result.stderr
     reported = result.returncode == FOUND or "lost: " in result.stderr  # what fsck has found
     if result.returncode and not (command.startswith("fsck") and reported):
         lines = result.stderr.splitlines()
-        assert len([line for line in lines if line.startswith("dray: ")]) == 1
-        assert lines[-1].startswith(("dray: ", "  "))
+        assert len([line for line in lines if line.startswith("wherry: ")]) == 1
+        assert lines[-1].startswith(("wherry: ", "  "))
     return result
 
 
 def attack(
-    dray: Dray, place: Path, registry: FakeRegistry, pair: tuple[str, str], command: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, pair: tuple[str, str], command: str
 ) -> None:
     outside = Outside(place / "outside")
     plant(place / "store", *pair, outside)
     before = outside.state()
-    run(dray, place, registry, command)
+    run(wherry, place, registry, command)
     saved = place / "saved.tar"
     assert not saved.exists() or SECRET.encode() not in saved.read_bytes()
     assert outside.state() == before
@@ -213,45 +220,45 @@ def attack(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_something_to_do(
-    dray: Dray, place: Path, registry: FakeRegistry, command: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, command: str
 ):
-    assert run(dray, place, registry, command).returncode == 0
+    assert run(wherry, place, registry, command).returncode == 0
 
 
 @pytest.mark.parametrize(
     ("number", "pair"), [*enumerate(PAIRS)], ids=[f"{p}-{k}" for p, k in PAIRS]
 )
 def test_nothing_outside_changes(
-    dray: Dray, place: Path, registry: FakeRegistry, number: int, pair: tuple[str, str]
+    wherry: Wherry, place: Path, registry: FakeRegistry, number: int, pair: tuple[str, str]
 ):
     if pair[1] == "device" and not IS_ROOT:
         pytest.skip("needs root")
     command = list(COMMANDS)[number % len(COMMANDS)]
-    attack(dray, place, registry, pair, command)
+    attack(wherry, place, registry, pair, command)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("pair", PAIRS, ids=[f"{p}-{k}" for p, k in PAIRS])
 def test_nothing_outside_changes_whatever_is_run(
-    dray: Dray, place: Path, registry: FakeRegistry, pair: tuple[str, str], command: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, pair: tuple[str, str], command: str
 ):
     if pair[1] == "device" and not IS_ROOT:
         pytest.skip("needs root")
-    attack(dray, place, registry, pair, command)
+    attack(wherry, place, registry, pair, command)
 
 
-@pytest.mark.parametrize("name", ["ingest", "leases", "blobs", "blobs/sha256", "dray.db"])
+@pytest.mark.parametrize("name", ["ingest", "leases", "blobs", "blobs/sha256", "wherry.db"])
 @pytest.mark.parametrize("command", ["pull", "gc"])
 def test_a_link_is_named_in_one_line(
-    dray: Dray, place: Path, registry: FakeRegistry, name: str, command: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, name: str, command: str
 ):
     outside = Outside(place / "outside")
     plant(place / "store", name, "link to a directory", outside)
-    result = run(dray, place, registry, command)
+    result = run(wherry, place, registry, command)
     assert result.returncode == 1
     *_, line, hint = result.stderr.splitlines()
-    assert line.startswith("dray: ")
+    assert line.startswith("wherry: ")
     assert line.endswith(f"{place}/store/{name}: is a symbolic link, which a store does not have")
     assert "remove it" in hint
 
@@ -259,24 +266,24 @@ def test_a_link_is_named_in_one_line(
 @pytest.mark.parametrize("log", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("command", ["images", "pull", "fsck --rebuild"])
 def test_a_hard_link_of_the_databases_logs_is_named(
-    dray: Dray, place: Path, registry: FakeRegistry, log: str, command: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, log: str, command: str
 ):
     """Whose file it is does not matter: SQLite would write into it."""
     outside = Outside(place / "outside")
-    (place / "store" / f"dray.db{log}").hardlink_to(outside.empty)
+    (place / "store" / f"wherry.db{log}").hardlink_to(outside.empty)
     before = outside.state()
-    result = run(dray, place, registry, command)
+    result = run(wherry, place, registry, command)
     assert result.returncode == 1
-    assert f"{place}/store/dray.db{log}: has more than one hard link" in result.stderr
+    assert f"{place}/store/wherry.db{log}: has more than one hard link" in result.stderr
     assert outside.state() == before
     _, _, hint = result.stderr.partition("cp -p")
     assert hint
     subprocess.run(["sh", "-c", f"cp -p{hint}"], check=True)  # what it says helps
-    assert run(dray, place, registry, command).returncode == 0
+    assert run(wherry, place, registry, command).returncode == 0
 
 
 def test_names_that_are_not_of_the_store_are_left_alone(
-    dray: Dray, place: Path, registry: FakeRegistry
+    wherry: Wherry, place: Path, registry: FakeRegistry
 ):
     """Sweeps go by the forms of names: another user's files in there are not the store's."""
     store = place / "store"
@@ -287,7 +294,7 @@ def test_names_that_are_not_of_the_store_are_left_alone(
     ]
     for path in strange:
         path.write_text("mine")
-    assert run(dray, place, registry, "gc").returncode == 0
+    assert run(wherry, place, registry, "gc").returncode == 0
     assert [path for path in strange if not path.exists()] == []
     assert not (store / "ingest" / PART).exists()
     assert not (store / "leases" / LEASE).exists()
@@ -300,12 +307,12 @@ def test_names_that_are_not_of_the_store_are_left_alone(
 )
 @pytest.mark.parametrize("command", ["gc", "rm", "fsck", "fsck --repair", "save", "df"])
 def test_digests_of_the_database_lead_nowhere(
-    dray: Dray, place: Path, registry: FakeRegistry, row: str, command: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, row: str, command: str
 ):
     """Another user has written the database too."""
     outside = Outside(place / "outside")
     digest = row.format(outside=outside.place)
-    connection = sqlite3.connect(place / "store" / "dray.db")
+    connection = sqlite3.connect(place / "store" / "wherry.db")
     with connection:
         many = [(f"{digest}{' ' * n}", 1) for n in range(20)]  # more rows than files
         connection.executemany("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?, ?)", many)
@@ -313,12 +320,12 @@ def test_digests_of_the_database_lead_nowhere(
         connection.execute("INSERT OR IGNORE INTO edges SELECT root, ?, 1 FROM refs", (digest,))
     connection.close()
     before = outside.state()
-    run(dray, place, registry, command)
+    run(wherry, place, registry, command)
     assert outside.state() == before
 
 
 def test_a_journal_that_names_another_file_is_refused(
-    dray: Dray, place: Path, registry: FakeRegistry
+    wherry: Wherry, place: Path, registry: FakeRegistry
 ):
     """SQLite removes the file that a super-journal's name stands for, once it is rolled back."""
     outside = Outside(place / "outside")
@@ -326,8 +333,8 @@ def test_a_journal_that_names_another_file_is_refused(
     journal = bytearray(b"\xd9\xd5\x05\xf9 \xa1c\xd7" + bytes(20))
     journal += bytes(512 - len(journal)) + (2**32 - 1).to_bytes(4, "big") + name
     journal += len(name).to_bytes(4, "big") + sum(name).to_bytes(4, "big")
-    (place / "store" / "dray.db-journal").write_bytes(journal + b"\xd9\xd5\x05\xf9 \xa1c\xd7")
-    result = run(dray, place, registry, "images")
+    (place / "store" / "wherry.db-journal").write_bytes(journal + b"\xd9\xd5\x05\xf9 \xa1c\xd7")
+    result = run(wherry, place, registry, "images")
     assert "names a file outside" in result.stderr
     assert outside.file.read_text() == SECRET
 
@@ -336,24 +343,24 @@ def test_a_journal_that_names_another_file_is_refused(
 
 
 def test_a_store_that_every_user_can_write_to_is_refused(
-    dray: Dray, place: Path, registry: FakeRegistry
+    wherry: Wherry, place: Path, registry: FakeRegistry
 ):
     (place / "store").chmod(0o777)
     for command in COMMANDS:
-        result = run(dray, place, registry, command)
+        result = run(wherry, place, registry, command)
         assert result.returncode == 1
         assert "every user can write" in result.stderr
         assert f"chmod o-w {place}/store" in result.stderr
     (place / "store").chmod(0o755)
     (place / "store" / "ingest").chmod(0o777)
-    assert "store/ingest: every user can write" in run(dray, place, registry, "pull").stderr
+    assert "store/ingest: every user can write" in run(wherry, place, registry, "pull").stderr
 
 
 def test_new_directories_are_not_for_every_user(tmp_path: Path):
     """Whatever the umask is."""
     code = (
-        "import io, os, sys, dray; os.umask(0);"
-        "dray.Client(store=sys.argv[1]).import_(io.BytesIO(), 'empty')"
+        "import io, os, sys, wherry; os.umask(0);"
+        "wherry.Client(store=sys.argv[1]).import_(io.BytesIO(), 'empty')"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a" / "store")], check=True)
     modes = {path: path.stat().st_mode for path in (tmp_path / "a", *(tmp_path / "a").rglob("*"))}
@@ -361,29 +368,31 @@ def test_new_directories_are_not_for_every_user(tmp_path: Path):
     assert [path for path, mode in modes.items() if mode & stat.S_IWOTH] == []
 
 
-def test_the_users_own_link_to_a_store_is_followed(dray: Dray, place: Path, registry: FakeRegistry):
+def test_the_users_own_link_to_a_store_is_followed(
+    wherry: Wherry, place: Path, registry: FakeRegistry
+):
     (place / "store").rename(place / "real")
     (place / "store").symlink_to(place / "real")
     for command in ("images", "pull", "gc", "fsck"):
-        assert run(dray, place, registry, command).returncode == 0
+        assert run(wherry, place, registry, command).returncode == 0
 
 
-def test_a_link_to_no_store_is_told(dray: Dray, place: Path, registry: FakeRegistry):
+def test_a_link_to_no_store_is_told(wherry: Wherry, place: Path, registry: FakeRegistry):
     shutil.rmtree(place / "store")
     (place / "store").symlink_to(place / "gone")
-    result = run(dray, place, registry, "pull")
+    result = run(wherry, place, registry, "pull")
     assert "is a link to" in result.stderr
     assert not (place / "gone").exists()
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
 def test_another_users_link_to_roots_store_is_refused(
-    dray: Dray, place: Path, registry: FakeRegistry
+    wherry: Wherry, place: Path, registry: FakeRegistry
 ):
     (place / "store").rename(place / "real")
     (place / "store").symlink_to(place / "real")
     os.lchown(place / "store", STRANGER, STRANGER)
-    result = run(dray, place, registry, "gc")
+    result = run(wherry, place, registry, "gc")
     assert result.returncode == 1
     assert "is a link that another user made" in result.stderr
     assert (place / "real" / "ingest" / PART).exists()
@@ -392,10 +401,10 @@ def test_another_users_link_to_roots_store_is_refused(
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
 @pytest.mark.parametrize("name", ["ingest", "leases", "blobs", "blobs/sha256"])
 def test_a_strangers_directory_is_refused(
-    dray: Dray, place: Path, registry: FakeRegistry, name: str
+    wherry: Wherry, place: Path, registry: FakeRegistry, name: str
 ):
     os.chown(place / "store" / name, STRANGER, STRANGER)
-    result = run(dray, place, registry, "gc")
+    result = run(wherry, place, registry, "gc")
     assert result.returncode == 1
     assert f"store/{name}: belongs to another user" in result.stderr
 
@@ -411,7 +420,7 @@ def test_a_store_that_is_moved_away_while_it_is_open(place: Path, registry: Fake
         assert client.store.images() == []
         client.pull(f"{registry.host}/other:t")
         assert [image.names for image in client.store.images()]
-        assert (place / "store" / "dray.db").exists()
+        assert (place / "store" / "wherry.db").exists()
         store.close()
 
 
@@ -445,7 +454,7 @@ def ingest_of(store: LocalStore) -> library.types.Ingest:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
-def test_names_that_are_swapped_all_the_time(dray: Dray, place: Path, registry: FakeRegistry):
+def test_names_that_are_swapped_all_the_time(wherry: Wherry, place: Path, registry: FakeRegistry):
     """Another user swaps directories and files for links while root works."""
     outside = Outside(place / "outside")
     store = place / "store"
@@ -460,7 +469,7 @@ def test_names_that_are_swapped_all_the_time(dray: Dray, place: Path, registry: 
         assert process.stdout.readline() == b"ready\n"
         try:
             for each in ("gc", "pull", "import", "rm", "fsck", "fsck --rebuild", "tag") * 2:
-                run(dray, place, registry, each)
+                run(wherry, place, registry, each)
         finally:
             process.kill()
     assert outside.state() == before
@@ -474,7 +483,7 @@ os.setgroups([]); os.setgid({uid}); os.setuid({uid})
 print("ready", flush=True)
 ends = time.monotonic() + 60
 while time.monotonic() < ends:
-    for name in ("ingest", "leases", "blobs/sha256", "dray.db", "names.json", "dray.lock"):
+    for name in ("ingest", "leases", "blobs/sha256", "wherry.db", "names.json", "wherry.lock"):
         with contextlib.suppress(OSError):
             os.rename(name, name + ".aside")
             os.symlink(missing if "." in name else target, name)

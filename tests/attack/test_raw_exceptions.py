@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import Client
-from dray.errors import DrayError
-from dray.testing import FakeRegistry, build_image, tar_layer
-from dray.testing.archives import docker_files
+from wherry import Client
+from wherry.errors import WherryError
+from wherry.testing import FakeRegistry, build_image, tar_layer
+from wherry.testing.archives import docker_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Store
+    from conftest import Wherry
     from raw_server import Peer, RawServer
+    from wherry import Store
 
 DIGEST = "sha256:" + "a" * 64
 DIGITS = "9" * 5000  # more than `int` takes
@@ -149,7 +149,7 @@ def test_answers(
     record_property("tries", len(CALLS))
     for call in CALLS.values():
         answers[:] = SCRIPTS[name]
-        with Client(store=store, retries=1, timeout=2) as client, contextlib.suppress(DrayError):
+        with Client(store=store, retries=1, timeout=2) as client, contextlib.suppress(WherryError):
             call(client, host)
 
 
@@ -214,7 +214,7 @@ def test_archives(name: str, client: Client, tmp_path: Path):
         lambda: client.inspect(f"docker-archive:{path}"),
         lambda: client.validate(f"docker-archive:{path}"),
     ):
-        with contextlib.suppress(DrayError):
+        with contextlib.suppress(WherryError):
             call()
 
 
@@ -226,7 +226,7 @@ def test_layers(name: str, client: Client, fake: FakeRegistry):
     manifest["layers"][0] |= {"digest": fake.add_blob(layer), "size": len(layer)}
     fake.add_blob(built.config.data)
     fake.add_manifest("app", json.dumps(manifest).encode(), built.manifest.media_type, "t")
-    with pytest.raises(DrayError):
+    with pytest.raises(WherryError):
         client.pull(f"{fake.host}/app:t")
 
 
@@ -234,31 +234,31 @@ def test_layers(name: str, client: Client, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("target", ["/dev/full", "/", "/dev/null/x"])
-def test_the_file_that_cannot_be_written_is_named(target: str, dray: Dray, tmp_path: Path):
+def test_the_file_that_cannot_be_written_is_named(target: str, wherry: Wherry, tmp_path: Path):
     source = tmp_path / "saved.tar"
     source.write_bytes(SAVED)
-    assert dray("load", "-q", "-i", str(source)).returncode == 0
-    done = dray("save", "-q", "-o", target, "app:1")
+    assert wherry("load", "-q", "-i", str(source)).returncode == 0
+    done = wherry("save", "-q", "-o", target, "app:1")
     assert done.returncode in {1, 3}
     message, *hints = done.stderr.splitlines()
-    assert message.startswith(f"dray: {target.removesuffix('/x')}")
+    assert message.startswith(f"wherry: {target.removesuffix('/x')}")
     assert all(hint.startswith("  ") for hint in hints)
 
 
 @pytest.mark.parametrize("parts", [900, 1900, 3000])
 @pytest.mark.parametrize("command", ["store", "oci", "authfile", "archive"])
-def test_paths_of_thousands_of_parts(command: str, parts: int, dray: Dray, tmp_path: Path):
+def test_paths_of_thousands_of_parts(command: str, parts: int, wherry: Wherry, tmp_path: Path):
     deep = str(tmp_path / "/".join("a" * parts))
     source = tmp_path / "saved.tar"
     source.write_bytes(SAVED)
-    assert dray("load", "-q", "-i", str(source)).returncode == 0
+    assert wherry("load", "-q", "-i", str(source)).returncode == 0
     given = {
         "store": ["--store", deep, "load", "-q", "-i", str(source)],
         "oci": ["save", "-q", "--format", "oci", "-o", deep, "app:1"],
         "authfile": ["why", "--offline", "--authfile", f"{deep}/auth.json", "x.example/a"],
         "archive": ["inspect", f"oci:{deep}"],
     }
-    done = dray(*given[command])
+    done = wherry(*given[command])
     assert "internal error" not in done.stderr
     assert "Traceback" not in done.stderr
     subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)  # too deep for shutil

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray as library
-from dray.errors import NetworkError, Unauthorized
-from dray.testing import Answer, FakeRegistry, Fault, build_image, make_certificate, tar_layer
+import wherry as library
+from wherry.errors import NetworkError, Unauthorized
+from wherry.testing import Answer, FakeRegistry, Fault, build_image, make_certificate, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,9 +126,9 @@ def test_insecure_follows(
     assert plain.requests
 
 
-def test_the_command_says_so(secure: FakeRegistry, plain: FakeRegistry, dray: Any):
+def test_the_command_says_so(secure: FakeRegistry, plain: FakeRegistry, wherry: Any):
     secure.inject(redirect(plain, "/tags/list"))
-    done = dray("tags", f"{secure.host}/app")
+    done = wherry("tags", f"{secure.host}/app")
     assert done.returncode == 6
     assert f"{secure.host}: redirects from https to plain http ({plain.url}/" in done.stderr
     assert "Traceback" not in done.stderr

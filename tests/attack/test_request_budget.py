@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.content.budget import MAX_DOCUMENTS, Budget, BudgetExceeded
-from dray.content.cancel import CancelToken
-from dray.content.ports import skip
-from dray.content.retry import RetryPolicy
-from dray.errors import DrayError, NetworkError, RateLimited, RegistryError
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.manifest import parse
-from dray.model.reference import Reference
-from dray.registry.lists import _Page, _Pages
-from dray.registry.repository import Repository
-from dray.registry.session import Session
-from dray.testing import Answer, Cut, Delay, FakeRegistry, Fault, build_image, tar_layer
-from dray.testing._messages import Reply, Request, json_reply
-from dray.testing.images import document, sha256
-from dray.transfer.graph import MAX_SEARCHED, select_all
-from dray.transfer.reader import resuming
+from wherry.content.budget import MAX_DOCUMENTS, Budget, BudgetExceeded
+from wherry.content.cancel import CancelToken
+from wherry.content.ports import skip
+from wherry.content.retry import RetryPolicy
+from wherry.errors import NetworkError, RateLimited, RegistryError, WherryError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import parse
+from wherry.model.reference import Reference
+from wherry.registry.lists import _Page, _Pages
+from wherry.registry.repository import Repository
+from wherry.registry.session import Session
+from wherry.testing import Answer, Cut, Delay, FakeRegistry, Fault, build_image, tar_layer
+from wherry.testing._messages import Reply, Request, json_reply
+from wherry.testing.images import document, sha256
+from wherry.transfer.graph import MAX_SEARCHED, select_all
+from wherry.transfer.reader import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import dray as library
+    import wherry as library
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -105,8 +105,8 @@ def test_a_tree_of_indexes(tree: Tree, client: library.Client, call: str):
     assert most <= len(tree.requests) <= most + WIDTH + 3
 
 
-def test_the_command_says_what_was_bounded(tree: Tree, dray: Any):
-    done = dray("inspect", f"{tree.host}/app:t")
+def test_the_command_says_what_was_bounded(tree: Tree, wherry: Any):
+    done = wherry("inspect", f"{tree.host}/app:t")
     assert done.returncode == 1
     assert "it leads to over 256 documents, which are not followed" in done.stderr
     assert "Traceback" not in done.stderr
@@ -154,7 +154,7 @@ def test_documents_that_are_slow_together(client: library.Client):
 
 
 @pytest.mark.parametrize("kind", [INDEX, LIST])
-def test_an_index_that_lists_another_one_many_times(dray: Any, tmp_path: Path, kind: str):
+def test_an_index_that_lists_another_one_many_times(wherry: Any, tmp_path: Path, kind: str):
     """Nine documents, and 7**8 ways through them."""
     layout = tmp_path / "layout"
     (layout / "blobs" / "sha256").mkdir(parents=True)
@@ -185,7 +185,7 @@ def test_an_index_that_lists_another_one_many_times(dray: Any, tmp_path: Path, k
         ["load", "-i", str(layout)],
         ["save", "--format", "oci", "-o", str(tmp_path / "out"), address],
     ):
-        done = dray(*arguments)
+        done = wherry(*arguments)
         assert done.returncode in {0, 1}, done.stderr
         assert "Traceback" not in done.stderr
 
@@ -293,7 +293,7 @@ def test_referrers_whose_types_only_their_documents_tell(client: library.Client)
         is_missing = True
 
     with Untyped() as fake:
-        with pytest.raises(DrayError):
+        with pytest.raises(WherryError):
             client.referrers(f"{fake.host}/app@{IMAGE.digest}", artifact_type="a/b")
         assert len(fake.requests) < MAX_DOCUMENTS + 10
 
@@ -311,7 +311,7 @@ def test_a_thousand_token_servers(client: library.Client, status: int):
             return Reply(status, {"WWW-Authenticate": realms}, b"")
 
     with Asking() as fake:
-        with pytest.raises(DrayError):
+        with pytest.raises(WherryError):
             client.inspect(f"{fake.host}/app:t")
         # five attempts of two requests, each with ten token servers
         assert len(fake.requests) <= 5 * 2 * (10 + 2)

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, quote, quote_plus
 
 import pytest
 
-import dray as library
-from dray.errors import DrayError
-from dray.testing import (
+import wherry as library
+from wherry.errors import WherryError
+from wherry.testing import (
     Answer,
     Corrupt,
     Cut,
@@ -25,13 +25,13 @@ from dray.testing import (
     build_image,
     tar_layer,
 )
-from dray.testing._messages import Reply, Request
+from wherry.testing._messages import Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from dray.testing.faults import Action
+    from wherry.testing.faults import Action
 
 USER = "robot"
 PASSWORD = "geheim/+&=ß%41 x"
@@ -76,9 +76,9 @@ def locals_of(error: BaseException) -> Iterator[tuple[str, str, str]]:
             trace = trace.tb_next
 
 
-def raised(call: Callable[..., object], *arguments: Any, **named: Any) -> DrayError:
+def raised(call: Callable[..., object], *arguments: Any, **named: Any) -> WherryError:
     """Return the error that a call raises."""
-    with pytest.raises(DrayError) as error:
+    with pytest.raises(WherryError) as error:
         call(*arguments, **named)
     return error.value
 
@@ -196,7 +196,7 @@ def known(store: library.Store, environment: dict[str, str], tmp_path: Path) -> 
 def test_no_frame_of_a_failing_pull(kind: str, known: Any, failure: str):
     with Echo(kind) as fake:
         FAILURES[failure](fake)
-        with known(fake.host, kind) as client, pytest.raises(DrayError) as error:
+        with known(fake.host, kind) as client, pytest.raises(WherryError) as error:
             client.pull(f"{fake.host}/app:t")
     check_hidden(error.value)
 
@@ -219,7 +219,7 @@ def test_no_frame_of_a_file_that_cannot_be_read(store: library.Store, tmp_path: 
         authfile.write_text(content.replace("HOST", fake.host))
         with (
             library.Client(store=store, authfile=authfile) as client,
-            pytest.raises(DrayError) as error,
+            pytest.raises(WherryError) as error,
         ):
             client.pull(f"{fake.host}/app:t")
     check_hidden(error.value)
@@ -242,7 +242,7 @@ def test_no_frame_of_a_login_that_cannot_be_kept(store: library.Store, tmp_path:
     with (
         Echo("password") as fake,
         library.Client(store=store, authfile=tmp_path / "file" / "a.json") as client,
-        pytest.raises(DrayError) as error,
+        pytest.raises(WherryError) as error,
     ):
         client.login(fake.host, USER, PASSWORD)
     check_hidden(error.value)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray as library
-from dray.content.cancel import CancelToken
-from dray.errors import NetworkError
-from dray.registry.certificates import Trust
-from dray.registry.pace import Timeouts
-from dray.registry.proxies import Proxies
-from dray.registry.transport import Request, Transport
-from dray.testing import HttpProxy, build_image, make_certificate, tar_layer
+import wherry as library
+from wherry.content.cancel import CancelToken
+from wherry.errors import NetworkError
+from wherry.registry.certificates import Trust
+from wherry.registry.pace import Timeouts
+from wherry.registry.proxies import Proxies
+from wherry.registry.transport import Request, Transport
+from wherry.testing import HttpProxy, build_image, make_certificate, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -214,9 +214,9 @@ def test_a_redirect_with_a_slow_body(hostile: Callable[[Answers], Hostile], quic
     assert quick.inspect(f"{server.host}/app:old").digest == IMAGE.digest
 
 
-def test_the_command_says_what_was_bounded(hostile: Callable[[Answers], Hostile], dray: Any):
+def test_the_command_says_what_was_bounded(hostile: Callable[[Answers], Hostile], wherry: Any):
     server = hostile(lambda _: HEADS["slow interim answers"]())
-    done = dray("inspect", f"{server.host}/app:t", "--timeout", str(READ))
+    done = wherry("inspect", f"{server.host}/app:t", "--timeout", str(READ))
     assert done.returncode == 6
     assert f"{server.host}: the head of its answer takes over 1.5 seconds" in done.stderr
     assert "--timeout" in done.stderr

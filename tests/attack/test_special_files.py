@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     FakeRegistry,
     build_image,
     layout_files,
@@ -83,7 +83,7 @@ PLACES: dict[str, Place] = {
         "registries",
     ),
     "a drop-in": (("pull", "{name}"), {}, "home/config/containers/registries.conf.d/a.conf"),
-    "hosts.toml": (("pull", "{name}"), {}, "home/config/dray/hosts.toml"),
+    "hosts.toml": (("pull", "{name}"), {}, "home/config/wherry/hosts.toml"),
     "SSL_CERT_FILE": (("tags", "{tls}/app"), {"SSL_CERT_FILE": "{file}"}, "ca.pem"),
     "SSL_CERT_DIR": (("tags", "{tls}/app"), {"SSL_CERT_DIR": "{place}/ca"}, "ca/01234567.0"),
     "authorities of certs.d": (
@@ -115,7 +115,16 @@ def run(
     command: list[str], environment: dict[str, str], given: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        ["sh", "-c", 'ulimit -v 3000000; exec "$@"', "sh", sys.executable, "-m", "dray", *command],
+        [
+            "sh",
+            "-c",
+            'ulimit -v 3000000; exec "$@"',
+            "sh",
+            sys.executable,
+            "-m",
+            "wherry",
+            *command,
+        ],
         input=given,
         capture_output=True,
         env=environment,
@@ -175,7 +184,7 @@ def test_a_special_file_is_told(
     assert result.returncode not in {0, 130}
     assert "internal error" not in told
     if result.returncode != USAGE:
-        (line,) = [line for line in told.splitlines() if line.startswith("dray: ")]
+        (line,) = [line for line in told.splitlines() if line.startswith("wherry: ")]
         assert re.search(f"{expected}|{OTHERWISE}", line)
     assert stat.S_ISREG(os.lstat(file).st_mode) == (kind == "huge file")  # nothing replaces it
 
@@ -185,7 +194,7 @@ def test_a_special_file_is_told(
 
 def in_shell(environment: dict[str, str], line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", f'dray() {{ "{sys.executable}" -m dray "$@"; }}; {line}'],
+        ["bash", "-c", f'wherry() {{ "{sys.executable}" -m wherry "$@"; }}; {line}'],
         env=environment,
         capture_output=True,
         text=True,
@@ -207,7 +216,7 @@ def test_credentials_through_a_pipe(
 ):
     """It is read once, and both repositories are asked for."""
     names = f"{registry.host}/app:t {registry.host}/other:t"
-    result = in_shell(environment, f"dray pull --authfile <({delay}cat {auth}) {names}")
+    result = in_shell(environment, f"wherry pull --authfile <({delay}cat {auth}) {names}")
     assert result.returncode == 0, result.stderr
 
 
@@ -215,7 +224,7 @@ def test_credentials_through_a_named_fifo(
     environment: dict[str, str], registry: FakeRegistry, auth: Path
 ):
     os.mkfifo(f"{auth}.fifo")
-    line = f"cat {auth} > {auth}.fifo & sleep 0.3; dray pull --authfile {auth}.fifo {{}}/app:t"
+    line = f"cat {auth} > {auth}.fifo & sleep 0.3; wherry pull --authfile {auth}.fifo {{}}/app:t"
     result = in_shell(environment, line.format(registry.host))
     assert result.returncode == 0, result.stderr
 
@@ -225,7 +234,7 @@ def test_a_pipe_without_an_end_is_given_up(
     environment: dict[str, str], registry: FakeRegistry, writer: str
 ):
     result = in_shell(
-        environment, f"dray pull --authfile <(exec {writer} 2>&-) {registry.host}/app:t"
+        environment, f"wherry pull --authfile <(exec {writer} 2>&-) {registry.host}/app:t"
     )
     assert result.returncode == 1
     assert re.search("is not closed within|over 4 MiB", result.stderr)
@@ -236,14 +245,14 @@ def test_dev_null_is_an_empty_file(
     environment: dict[str, str], registry: FakeRegistry, option: str
 ):
     env = environment | {"CONTAINERS_REGISTRIES_CONF": "/dev/null"}
-    result = in_shell(env, f"dray pull {option} {registry.host}/app:t")
+    result = in_shell(env, f"wherry pull {option} {registry.host}/app:t")
     assert "/dev/null:" not in result.stderr
     assert result.returncode == 4  # the registry wants credentials
 
 
 def test_login_leaves_dev_null_a_device(environment: dict[str, str], registry: FakeRegistry):
     command = f"login --authfile /dev/null -u me --password-stdin {registry.host}"
-    result = in_shell(environment, f"echo secret | dray {command}")
+    result = in_shell(environment, f"echo secret | wherry {command}")
     assert result.returncode == 1
     assert "/dev/null: is a device" in result.stderr
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)  # noqa: PTH116 - the real one
@@ -254,7 +263,7 @@ def test_archives_through_pipes(environment: dict[str, str], tmp_path: Path, way
     archive = tmp_path / "archive.tar"
     archive.write_bytes(tar_layer(dict(layout_files({"app:1": IMAGE}))))
     os.mkfifo(f"{archive}.fifo")
-    line = f"(cat {archive} > {archive}.fifo) & dray load {way.format(archive)}; kill %1"
+    line = f"(cat {archive} > {archive}.fifo) & wherry load {way.format(archive)}; kill %1"
     result = in_shell(environment, line)
     assert "Loaded" in result.stderr
 
@@ -264,7 +273,7 @@ def test_layers_through_pipes(environment: dict[str, str], tmp_path: Path, way: 
     (tmp_path / "layer.tar").write_bytes(LAYER)
     way = way.format(tmp_path / "layer.tar")
     config = "--config <(echo '{}')"
-    assert in_shell(environment, f"dray import {config} {way}").returncode == 0
+    assert in_shell(environment, f"wherry import {config} {way}").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -275,6 +284,6 @@ def test_a_password_without_an_end(
 ):
     command = command.format(registry.host)
     for source in ("/dev/zero", "<(cat /dev/zero)"):
-        result = in_shell(environment, f"ulimit -v 3000000; dray {command} < {source}")
+        result = in_shell(environment, f"ulimit -v 3000000; wherry {command} < {source}")
         assert result.returncode == USAGE
         assert len(result.stderr) < 2000

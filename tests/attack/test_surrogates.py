@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import DrayError
-from dray.registry.auth import parse_challenges, token_request
-from dray.registry.credentials import Credentials
-from dray.testing import FakeRegistry, build_image, tar_layer
+from wherry.errors import WherryError
+from wherry.registry.auth import parse_challenges, token_request
+from wherry.registry.credentials import Credentials
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client
+    from conftest import Wherry
+    from wherry import Client
 
 LONE = ["\ud800", "\udfff", "\udc80", "a\udcffb"]
 TEXTS = ["username", "password", "identitytoken", "auth", "key", "helper", "helper's host"]
@@ -38,7 +38,7 @@ def auth_file(place: str, lone: str, host: str) -> dict[str, object]:
 @pytest.mark.parametrize("lone", LONE, ids=ascii)
 @pytest.mark.parametrize("place", TEXTS)
 def test_auth_files(
-    place: str, lone: str, dray: Dray, tmp_path: Path, helper_program: Callable[..., Path]
+    place: str, lone: str, wherry: Wherry, tmp_path: Path, helper_program: Callable[..., Path]
 ):
     helper_program("box")
     path = tmp_path / "auth.json"
@@ -50,7 +50,7 @@ def test_auth_files(
             ["digest", f"{fake.host}/app:t"],
             ["logout", "--all"],
         ):
-            done = dray(*command, env={"REGISTRY_AUTH_FILE": str(path), "PYTHONUTF8": "1"})
+            done = wherry(*command, env={"REGISTRY_AUTH_FILE": str(path), "PYTHONUTF8": "1"})
             assert done.returncode in {0, 1, 3, 4, 6}
             assert "internal error" not in done.stderr
             assert "Traceback" not in done.stderr
@@ -59,7 +59,7 @@ def test_auth_files(
 @pytest.mark.parametrize("field", ["Username", "Secret", "ServerURL"])
 @pytest.mark.parametrize("lone", LONE, ids=ascii)
 def test_answers_of_helpers(
-    field: str, lone: str, dray: Dray, tmp_path: Path, helper_program: Callable[..., Path]
+    field: str, lone: str, wherry: Wherry, tmp_path: Path, helper_program: Callable[..., Path]
 ):
     answer = tmp_path / "answer"
     answer.write_text(
@@ -69,7 +69,7 @@ def test_answers_of_helpers(
     path = tmp_path / "auth.json"
     with FakeRegistry(users={"u": "p"}, tokens=True) as fake:
         path.write_text(json.dumps({"credHelpers": {fake.host: "odd"}}))
-        done = dray("digest", f"{fake.host}/app:t", env={"REGISTRY_AUTH_FILE": str(path)})
+        done = wherry("digest", f"{fake.host}/app:t", env={"REGISTRY_AUTH_FILE": str(path)})
     assert done.returncode in {3, 4}
     assert "internal error" not in done.stderr
 
@@ -107,16 +107,16 @@ def test_credentials_of_programs(lone: str):
     ],
     ids=" ".join,
 )
-def test_arguments(command: list[str], lone: str, dray: Dray):
+def test_arguments(command: list[str], lone: str, wherry: Wherry):
     if any(not "\udc80" <= c <= "\udcff" for c in lone if "\ud800" <= c <= "\udfff"):
         pytest.skip("no argument of a process has this")
-    done = dray(*(word.replace("LONE", lone) for word in command), env={"DRAY_RETRIES": "1"})
+    done = wherry(*(word.replace("LONE", lone) for word in command), env={"WHERRY_RETRIES": "1"})
     assert "internal error" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("lone", LONE, ids=ascii)
-def test_documents(lone: str, client: Client, fake: FakeRegistry, dray: Dray):
+def test_documents(lone: str, client: Client, fake: FakeRegistry, wherry: Wherry):
     built = build_image(
         [tar_layer({"a": b"1"})],
         labels={"LONE": "LONE"},
@@ -135,9 +135,9 @@ def test_documents(lone: str, client: Client, fake: FakeRegistry, dray: Dray):
     for call in (client.inspect, client.history, client.validate, client.pull):
         try:
             call(name)
-        except DrayError:
+        except WherryError:
             continue
     for command in (["inspect", name], ["history", name], ["config", name], ["show", name]):
-        done = dray(*command)
+        done = wherry(*command)
         assert "internal error" not in done.stderr
         assert "Traceback" not in done.stderr

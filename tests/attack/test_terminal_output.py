@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.cli.printable import printable, printable_lines
-from dray.testing import Answer, FakeRegistry, Fault, SetHeader, build_image, tar_layer
 from terminals import on_a_terminal
+from wherry.cli.printable import printable, printable_lines
+from wherry.testing import Answer, FakeRegistry, Fault, SetHeader, build_image, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 # C0, DEL, C1 (a CSI and an OSC of one byte), direction, width of nothing, line separators.
 EVIL = (
@@ -79,9 +79,9 @@ STORED = [
 
 @pytest.mark.parametrize("arguments", STORED, ids=" ".join)
 def test_what_an_image_says(
-    arguments: tuple[str, ...], address: str, dray: Dray, environment: dict[str, str]
+    arguments: tuple[str, ...], address: str, wherry: Wherry, environment: dict[str, str]
 ):
-    assert dray("pull", "-q", address).returncode == 0
+    assert wherry("pull", "-q", address).returncode == 0
     given = [argument.replace("NAME", address) for argument in arguments]
     written, _ = on_a_terminal(environment, *given)
     assert written
@@ -126,7 +126,7 @@ def test_what_a_registry_says(
         fake.inject(Fault(SetHeader("RateLimit-Remaining", "\x1b[2J\x9b1m 5"), path="/v2/"))
     repository = address.rpartition(":")[0]
     given = [each.replace("NAME", address).replace("REPOSITORY", repository) for each in arguments]
-    written, _ = on_a_terminal({**environment, "DRAY_RETRIES": "0"}, *given)
+    written, _ = on_a_terminal({**environment, "WHERRY_RETRIES": "0"}, *given)
     assert written
     assert harmful(written) == set()
     assert not [line for line in written.splitlines() if line.startswith("sha256:forged")]
@@ -170,10 +170,10 @@ def test_what_the_command_line_says(arguments: tuple[str, ...], environment: dic
 
 
 CONFIGURATIONS = {
-    "DRAY_PLATFORM": LINES,
-    "DRAY_TIMEOUT": LINES,
+    "WHERRY_PLATFORM": LINES,
+    "WHERRY_TIMEOUT": LINES,
     "HTTP_PROXY": f"http://{EVIL}:x",
-    "DRAY_STORE": "/proc/" + LINES,
+    "WHERRY_STORE": "/proc/" + LINES,
     "REGISTRY_AUTH_FILE": "/" + LINES,
     "CONTAINERS_REGISTRIES_CONF": "/" + LINES,
 }
@@ -204,7 +204,7 @@ def test_files_of_the_configuration(address: str, environment: dict[str, str], t
 def test_each_stream_is_filtered_by_itself(stream: str, environment: dict[str, str]):
     """The other stream is a pipe, and gets the bytes."""
     program = (
-        "import sys; from dray.cli.printable import install; install(); "
+        "import sys; from wherry.cli.printable import install; install(); "
         f"print({EVIL!r}); print({EVIL!r}, file=sys.stderr); sys.stdout.buffer.write(b'\\x1b');"
     )
     parent, terminal = os.openpty()
@@ -227,7 +227,7 @@ def test_each_stream_is_filtered_by_itself(stream: str, environment: dict[str, s
 @pytest.mark.parametrize("arguments", [("manifest",), ("config",), ("inspect", "--raw")])
 def test_pipes_get_the_bytes(arguments: tuple[str, ...], address: str, environment: dict[str, str]):
     done = subprocess.run(
-        [sys.executable, "-m", "dray", *arguments, address],
+        [sys.executable, "-m", "wherry", *arguments, address],
         env=environment,
         capture_output=True,
         check=True,
@@ -241,7 +241,7 @@ def test_pipes_get_the_bytes(arguments: tuple[str, ...], address: str, environme
 def test_names_of_files_that_are_no_text(encoding: str, environment: dict[str, str]):
     """An encoding that lacks a character makes no command fail."""
     program = (
-        "import sys; from dray.cli.printable import install; install(); "
+        "import sys; from wherry.cli.printable import install; install(); "
         "sys.stdout.write('a\\udcff\\ud800…\\n')"
     )
     done = subprocess.run(

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from checking import DATABASE, blob_path
 
-from dray.testing import build_image, pseudo_random_files, tar_layer
+from wherry.testing import build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from dray.testing import FakeRegistry
-    from dray.testing.images import BuiltImage
+    from wherry.testing import FakeRegistry
+    from wherry.testing.images import BuiltImage
 
 APP, NEW, OLD, GIVEN = (
     build_image([tar_layer(pseudo_random_files(seed + n, 9000, 2)) for n in range(2)])
@@ -46,7 +46,7 @@ class World:
         """Return what the command finds in its environment."""
         return {
             "HOME": str(self.path),
-            "DRAY_STORE": str(self.store),
+            "WHERRY_STORE": str(self.store),
             "REGISTRY_AUTH_FILE": str(self.path / "auth.json"),
             "PATH": os.environ["PATH"],
             "SOURCE_DATE_EPOCH": "1700000000",
@@ -57,7 +57,7 @@ class World:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command in this world."""
         return subprocess.run(
-            [sys.executable, "-m", "dray", *arguments],
+            [sys.executable, "-m", "wherry", *arguments],
             cwd=self.path,
             env=self.environment(env),
             input=PASSWORD,

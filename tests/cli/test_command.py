@@ -14,8 +14,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-import dray as library
-from dray.testing import (
+import wherry as library
+from wherry.testing import (
     Answer,
     BuiltImage,
     Corrupt,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 TARS = [tar_layer(pseudo_random_files(seed, 60_000, 2)) for seed in range(3)]
 IMAGE = build_image(
@@ -82,14 +82,14 @@ def pulled(name: str, client: library.Client) -> str:
 # Help
 
 
-def test_version(dray: Dray):
-    done = dray("--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"dray {library.__version__}\n", "")
+def test_version(wherry: Wherry):
+    done = wherry("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wherry {library.__version__}\n", "")
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_fits_a_screen(dray: Dray, option: str):
-    done = dray(option, env={"COLUMNS": "80"})
+def test_help_fits_a_screen(wherry: Wherry, option: str):
+    done = wherry(option, env={"COLUMNS": "80"})
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
@@ -98,58 +98,58 @@ def test_help_fits_a_screen(dray: Dray, option: str):
     assert "130" in done.stdout
 
 
-def test_help_on_a_high_screen_says_what_each_command_does(dray: Dray):
-    lines = dray("--help", env={"COLUMNS": "80", "LINES": "60"}).stdout.splitlines()
+def test_help_on_a_high_screen_says_what_each_command_does(wherry: Wherry):
+    lines = wherry("--help", env={"COLUMNS": "80", "LINES": "60"}).stdout.splitlines()
     listed = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ")}
     assert all(listed[command] for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_examples(dray: Dray, command: str):
-    done = dray(command, "--help")
+def test_every_command_has_examples(wherry: Wherry, command: str):
+    done = wherry(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     _, found, examples = done.stdout.partition("Examples:\n")
     assert found
     shown = [line.strip() for line in examples.splitlines() if line.strip()]
     assert shown
-    assert all(f"dray {command}" in line for line in shown)
+    assert all(f"wherry {command}" in line for line in shown)
 
 
-def test_a_name_that_fails_keeps_no_other_from_being_pulled(dray: Dray, fake: FakeRegistry):
+def test_a_name_that_fails_keeps_no_other_from_being_pulled(wherry: Wherry, fake: FakeRegistry):
     images = [build_image([tar_layer({"a": text})]) for text in (b"1", b"2")]
     for tag, image in zip(("one", "two"), images, strict=True):
         fake.add_image("app", image, tag)
     host = fake.host
     names = (f"{host}/app:one", f"{host}/app:no", f"{host}/none:x", f"{host}/app:two")
     for progress in ("plain", "tty", "json"):
-        done = dray("pull", "--progress", progress, *names)
+        done = wherry("pull", "--progress", progress, *names)
         assert done.returncode == 3
         assert done.stdout.split() == [image.id for image in images]
-        errors = [line for line in done.stderr.splitlines() if line.startswith("dray: ")]
+        errors = [line for line in done.stderr.splitlines() if line.startswith("wherry: ")]
         if progress == "json":
             events = [json.loads(line) for line in done.stderr.splitlines()]
-            errors = [f"dray: {e['message']}" for e in events if e["status"] == "error"]
+            errors = [f"wherry: {e['message']}" for e in events if e["status"] == "error"]
         assert [error.partition(": not found")[0] for error in errors] == [
-            f"dray: {name}" for name in names[1:3]
+            f"wherry: {name}" for name in names[1:3]
         ]
     # Names that no image can have are seen before anything is asked for.
     asked = len(fake.requests)
-    assert dray("pull", names[0], "app:").returncode == 2
+    assert wherry("pull", names[0], "app:").returncode == 2
     assert len(fake.requests) == asked
 
 
-def test_pull_help_names_every_option(dray: Dray):
-    text = dray("pull", "--help").stdout
+def test_pull_help_names_every_option(wherry: Wherry):
+    text = wherry("pull", "--help").stdout
     options = "all-tags platform quiet progress creds authfile insecure jobs timeout retries"
     for option in [*options.split(), "no-verify-layers"]:
         assert f"--{option}" in text
 
 
-def test_nothing_is_asked_for(dray: Dray):
-    done = dray()
+def test_nothing_is_asked_for(wherry: Wherry):
+    done = wherry()
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("Usage: dray ")
+    assert done.stderr.startswith("Usage: wherry ")
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_nothing_is_asked_for(dray: Dray):
         (["images", "--store", "x"], "--store"),
     ],
 )
-def test_wrong_usage_exits_with_2(dray: Dray, arguments: list[str], says: str):
-    done = dray(*arguments)
+def test_wrong_usage_exits_with_2(wherry: Wherry, arguments: list[str], says: str):
+    done = wherry(*arguments)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     first, *below = done.stderr.splitlines()
-    assert first.startswith("dray: ")
+    assert first.startswith("wherry: ")
     assert says in first
     assert all(line.startswith("  ") for line in below)
 
@@ -200,35 +200,35 @@ def test_wrong_usage_exits_with_2(dray: Dray, arguments: list[str], says: str):
         *(["inspect", "--platform=", "x"], ["load", "--platform=", "-i", "x"]),
     ],
 )
-def test_what_is_empty_has_no_place_to_point_at(dray: Dray, arguments: list[str]):
-    done = dray(*arguments)
+def test_what_is_empty_has_no_place_to_point_at(wherry: Wherry, arguments: list[str]):
+    done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("dray: invalid ")
+    assert line.startswith("wherry: invalid ")
 
 
-def test_a_list_of_platforms_is_shown_whole(dray: Dray):
-    done = dray("pull", "--platform", "linux/amd64,", "127.0.0.1:1/x")
+def test_a_list_of_platforms_is_shown_whole(wherry: Wherry):
+    done = wherry("pull", "--platform", "linux/amd64,", "127.0.0.1:1/x")
     assert done.returncode == 2
     assert done.stderr.splitlines()[1:] == ["  linux/amd64,", f"  {' ' * 12}^"]
 
 
 @pytest.mark.parametrize("option", ["--store", "-v", "--debug"])
-def test_options_that_stand_before_the_command(dray: Dray, option: str):
-    done = dray("images", option, "x")
-    assert f"  {option} stands before the command: dray {option} …\n" in done.stderr
-    assert "stands before" not in dray("images", "--none").stderr
+def test_options_that_stand_before_the_command(wherry: Wherry, option: str):
+    done = wherry("images", option, "x")
+    assert f"  {option} stands before the command: wherry {option} …\n" in done.stderr
+    assert "stands before" not in wherry("images", "--none").stderr
 
 
 @pytest.mark.parametrize("address", ["oci:/x", "dir:/x", "docker-archive:/x", "oci-archive:/x"])
-def test_addresses_that_cannot_be_pulled_from(dray: Dray, address: str):
-    done = dray("pull", address)
+def test_addresses_that_cannot_be_pulled_from(wherry: Wherry, address: str):
+    done = wherry("pull", address)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"dray: {address}: ")
+    assert done.stderr.startswith(f"wherry: {address}: ")
 
 
-def test_a_completion_script(dray: Dray):
-    done = dray(env={"_DRAY_COMPLETE": "bash_source"})
+def test_a_completion_script(wherry: Wherry):
+    done = wherry(env={"_WHERRY_COMPLETE": "bash_source"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "complete " in done.stdout
 
@@ -236,8 +236,8 @@ def test_a_completion_script(dray: Dray):
 # pull
 
 
-def test_stdout_carries_ids_alone(dray: Dray, name: str):
-    done = dray("pull", name)
+def test_stdout_carries_ids_alone(wherry: Wherry, name: str):
+    done = wherry("pull", name)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     lines = done.stderr.splitlines()
     assert lines[0] == "t: Pulling from team/app"
@@ -252,29 +252,29 @@ def test_stdout_carries_ids_alone(dray: Dray, name: str):
         assert any(line.startswith(f"{short}  Pull complete") for line in layers)
 
 
-def test_layers_that_are_there_already_are_told(dray: Dray, name: str, fake: FakeRegistry):
-    dray("pull", "-q", name)
+def test_layers_that_are_there_already_are_told(wherry: Wherry, name: str, fake: FakeRegistry):
+    wherry("pull", "-q", name)
     fake.add_image("team/app", build_image([TARS[0], TARS[2]]), "u")
-    done = dray("pull", name.replace(":t", ":u"))
+    done = wherry("pull", name.replace(":t", ":u"))
     short = IMAGE.layers[0].digest.removeprefix("sha256:")[:12]
     assert f"{short}  Already exists" in done.stderr.splitlines()
 
 
-def test_docker_scheme(dray: Dray, name: str):
-    assert dray("pull", f"docker://{name}").stdout == f"{IMAGE.id}\n"
+def test_docker_scheme(wherry: Wherry, name: str):
+    assert wherry("pull", f"docker://{name}").stdout == f"{IMAGE.id}\n"
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet"])
-def test_quiet(dray: Dray, name: str, option: str):
+def test_quiet(wherry: Wherry, name: str, option: str):
     for _ in range(2):
-        done = dray("pull", option, name)
+        done = wherry("pull", option, name)
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{IMAGE.id}\n", "")
 
 
-def test_progress_for_programs(dray: Dray, name: str, fake: FakeRegistry):
+def test_progress_for_programs(wherry: Wherry, name: str, fake: FakeRegistry):
     largest = max(IMAGE.layers, key=lambda piece: piece.size)
     fake.inject(Fault(Cut(after=5000), path=largest.digest, times=1))
-    done = dray("pull", "--progress=json", name)
+    done = wherry("pull", "--progress=json", name)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert events.pop() == {"status": "success", "reference": "", "code": 0}
@@ -308,9 +308,9 @@ def test_progress_for_programs(dray: Dray, name: str, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("form", ["auto", "plain", "tty", "json"])
-def test_quiet_leaves_warnings_in_every_form(dray: Dray, fake: FakeRegistry, form: str):
+def test_quiet_leaves_warnings_in_every_form(wherry: Wherry, fake: FakeRegistry, form: str):
     fake.add_image("odd", build_image(TARS[:1], architecture="s390x"), "t")
-    done = dray("pull", "-q", "--progress", form, f"{fake.host}/odd:t")
+    done = wherry("pull", "-q", "--progress", form, f"{fake.host}/odd:t")
     assert done.returncode == 0
     warning, *last = done.stderr.splitlines()
     assert [json.loads(line)["status"] for line in last] == ["success"] * (form == "json")
@@ -319,10 +319,10 @@ def test_quiet_leaves_warnings_in_every_form(dray: Dray, fake: FakeRegistry, for
     assert warning.startswith("{" if form == "json" else "Warning: ")
 
 
-def test_progress_for_programs_counts_up(dray: Dray, fake: FakeRegistry):
+def test_progress_for_programs_counts_up(wherry: Wherry, fake: FakeRegistry):
     big = build_image([tar_layer(pseudo_random_files(7, 2_000_000, 2))])
     fake.add_image("big", big, "t")
-    done = dray("pull", "--progress=json", f"{fake.host}/big:t")
+    done = wherry("pull", "--progress=json", f"{fake.host}/big:t")
     events = [json.loads(line) for line in done.stderr.splitlines()]
     counts = [
         event["current"] for event in events if event["status"] in {"downloading", "verifying"}
@@ -331,14 +331,14 @@ def test_progress_for_programs_counts_up(dray: Dray, fake: FakeRegistry):
     assert counts[-1] == big.layers[0].size
 
 
-def test_progress_as_on_a_terminal(dray: Dray, name: str):
-    done = dray("pull", "--progress=tty", name)
+def test_progress_as_on_a_terminal(wherry: Wherry, name: str):
+    done = wherry("pull", "--progress=tty", name)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     assert done.stderr.splitlines()[-1] == f"Status: Downloaded newer image for {name}"
 
 
-def test_verbose_shows_requests(dray: Dray, name: str, fake: FakeRegistry):
-    done = dray("-v", "pull", name)
+def test_verbose_shows_requests(wherry: Wherry, name: str, fake: FakeRegistry):
+    done = wherry("-v", "pull", name)
     assert done.stdout == f"{IMAGE.id}\n"
     shown = [line.split() for line in done.stderr.splitlines() if line.startswith("> ")]
     assert sorted((method, url, status) for _, method, url, status, *_ in shown) == sorted(
@@ -347,9 +347,9 @@ def test_verbose_shows_requests(dray: Dray, name: str, fake: FakeRegistry):
     assert all(line[-1] == "ms" for line in shown)
 
 
-def test_debug_shows_where_it_failed(dray: Dray, name: str):
+def test_debug_shows_where_it_failed(wherry: Wherry, name: str):
     missing = name.replace(":t", ":none")
-    plain, debug = dray("pull", missing), dray("--debug", "pull", missing)
+    plain, debug = wherry("pull", missing), wherry("--debug", "pull", missing)
     assert plain.returncode == debug.returncode == 3
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr
@@ -371,7 +371,7 @@ def test_debug_shows_where_it_failed(dray: Dray, name: str):
         (["show", "nothing/like/it"], 3),
     ],
 )
-def test_exit_codes(dray: Dray, name: str, fake: FakeRegistry, arguments: list[str], code: int):
+def test_exit_codes(wherry: Wherry, name: str, fake: FakeRegistry, arguments: list[str], code: int):
     assert name
     platform = {"os": "linux", "architecture": "amd64"}
     fake.add_image("index", build_index([(IMAGE, platform)]), "t")
@@ -380,7 +380,7 @@ def test_exit_codes(dray: Dray, name: str, fake: FakeRegistry, arguments: list[s
     fake.inject(Fault(Answer(403), path="/v2/denied/"))
     fake.inject(Fault(Answer(429), path="/v2/limited/"))
     port = refused_port()
-    done = dray(*[part.format(host=fake.host, port=port) for part in arguments])
+    done = wherry(*[part.format(host=fake.host, port=port) for part in arguments])
     assert done.returncode == code, done.stderr
     assert (done.stdout == "") == (code != 0)
 
@@ -388,12 +388,12 @@ def test_exit_codes(dray: Dray, name: str, fake: FakeRegistry, arguments: list[s
 # images, show
 
 
-def test_an_empty_store(dray: Dray, store: library.Store):
-    done = dray("images")
+def test_an_empty_store(wherry: Wherry, store: library.Store):
+    done = wherry("images")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["NAME", "TAG", "ID", "CREATED", "SIZE"]
-    assert json.loads(dray("images", "--json").stdout) == []
-    assert dray("images", "-q").stdout == ""
+    assert json.loads(wherry("images", "--json").stdout) == []
+    assert wherry("images", "-q").stdout == ""
     assert not store.path.exists()  # looking makes nothing
 
 
@@ -401,8 +401,8 @@ def size_of(image: BuiltImage) -> int:
     return sum(piece.size for piece in {piece.digest: piece for piece in image.blobs()}.values())
 
 
-def test_images(dray: Dray, pulled: str):
-    done = dray("images")
+def test_images(wherry: Wherry, pulled: str):
+    done = wherry("images")
     assert (done.returncode, done.stderr) == (0, "")
     header, row = done.stdout.splitlines()
     assert header.split() == ["NAME", "TAG", "ID", "CREATED", "SIZE"]
@@ -419,15 +419,15 @@ def test_images(dray: Dray, pulled: str):
     assert abs(float(amount) - size_of(IMAGE) / 1000) < 0.1
 
 
-def test_images_with_digests(dray: Dray, pulled: str):
+def test_images_with_digests(wherry: Wherry, pulled: str):
     assert pulled
-    header, row = dray("images", "--digests").stdout.splitlines()
+    header, row = wherry("images", "--digests").stdout.splitlines()
     assert header.split() == ["NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE"]
     assert row.split()[2] == IMAGE.digest
 
 
-def test_images_as_json(dray: Dray, pulled: str):
-    done = dray("images", "--json")
+def test_images_as_json(wherry: Wherry, pulled: str):
+    done = wherry("images", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [
         {
@@ -443,21 +443,21 @@ def test_images_as_json(dray: Dray, pulled: str):
     ]
 
 
-def test_images_quiet(dray: Dray, pulled: str, fake: FakeRegistry, client: library.Client):
+def test_images_quiet(wherry: Wherry, pulled: str, fake: FakeRegistry, client: library.Client):
     fake.add_image("team/app", IMAGE, "second")
     client.pull(pulled.replace(":t", ":second"))
-    assert dray("images", "-q").stdout == f"{IMAGE.id}\n"
-    assert len(dray("images").stdout.splitlines()) == 3
+    assert wherry("images", "-q").stdout == f"{IMAGE.id}\n"
+    assert len(wherry("images").stdout.splitlines()) == 3
 
 
 def test_images_pulled_by_digest_alone_have_no_tag(
-    dray: Dray, fake: FakeRegistry, client: library.Client
+    wherry: Wherry, fake: FakeRegistry, client: library.Client
 ):
     fake.add_image("team/app", IMAGE)
     client.pull(f"{fake.host}/team/app@{IMAGE.digest}")
-    (found,) = json.loads(dray("images", "--json").stdout)
+    (found,) = json.loads(wherry("images", "--json").stdout)
     assert (found["tag"], found["digest"]) == (None, IMAGE.digest)
-    assert dray("images").stdout.splitlines()[1].split()[1] == "<none>"
+    assert wherry("images").stdout.splitlines()[1].split()[1] == "<none>"
 
 
 def keys_of(pulled: str) -> dict[str, str]:
@@ -474,8 +474,8 @@ def keys_of(pulled: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", keys_of("x:t"))
-def test_show_by(dray: Dray, pulled: str, key: str):
-    done = dray("show", keys_of(pulled)[key])
+def test_show_by(wherry: Wherry, pulled: str, key: str):
+    done = wherry("show", keys_of(pulled)[key])
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     rows = dict(line.split(None, 1) for line in done.stdout.splitlines() if line[0] != " ")
     assert rows["id"] == IMAGE.id
@@ -489,22 +489,22 @@ def test_show_by(dray: Dray, pulled: str, key: str):
         assert piece.digest.removeprefix("sha256:")[:12] in done.stdout
 
 
-def test_show_several(dray: Dray, pulled: str):
-    one = dray("show", pulled).stdout
-    assert dray("show", pulled, IMAGE.id).stdout == f"{one}\n{one}"
-    done = dray("show", "no", pulled, "neither")
+def test_show_several(wherry: Wherry, pulled: str):
+    one = wherry("show", pulled).stdout
+    assert wherry("show", pulled, IMAGE.id).stdout == f"{one}\n{one}"
+    done = wherry("show", "no", pulled, "neither")
     assert (done.returncode, done.stdout) == (3, one)
     assert [line.split()[1] for line in done.stderr.splitlines() if line[0] != " "] == [
         "no:",
         "neither:",
     ]
-    decoder, text = json.JSONDecoder(), dray("show", "--json", pulled, pulled).stdout
+    decoder, text = json.JSONDecoder(), wherry("show", "--json", pulled, pulled).stdout
     first, end = decoder.raw_decode(text)
     assert decoder.raw_decode(text[end:].lstrip())[0] == first
 
 
-def test_show_as_json(dray: Dray, pulled: str):
-    done = dray("show", "--json", pulled)
+def test_show_as_json(wherry: Wherry, pulled: str):
+    done = wherry("show", "--json", pulled)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found["config"] == json.loads(IMAGE.config.data)
@@ -533,16 +533,16 @@ def test_show_as_json(dray: Dray, pulled: str):
 
 
 @pytest.mark.parametrize("key", ["none/such:t", "abcd", "abc", "f" * 64, "sha256:" + "0" * 64])
-def test_show_what_is_not_there(dray: Dray, pulled: str, key: str):
+def test_show_what_is_not_there(wherry: Wherry, pulled: str, key: str):
     assert pulled
-    done = dray("show", key)
+    done = wherry("show", key)
     assert (done.returncode, done.stdout) == (3, "")
     first, *hints = done.stderr.splitlines()
-    assert first.startswith(f"dray: {key}: ")
+    assert first.startswith(f"wherry: {key}: ")
     assert all(hint.startswith("  ") for hint in hints)
 
 
-def test_a_prefix_of_several_ids(dray: Dray, fake: FakeRegistry, client: library.Client):
+def test_a_prefix_of_several_ids(wherry: Wherry, fake: FakeRegistry, client: library.Client):
     made: dict[str, BuiltImage] = {}
     for number in range(5000):
         image = build_image([TARS[0]], labels={"n": str(number)})
@@ -553,13 +553,13 @@ def test_a_prefix_of_several_ids(dray: Dray, fake: FakeRegistry, client: library
         fake.add_image("twins", found, tag)
         client.pull(f"{fake.host}/twins:{tag}")
     prefix = image.id.removeprefix("sha256:")[:4]
-    done = dray("show", prefix)
+    done = wherry("show", prefix)
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"dray: {prefix}: several images")
-    assert dray("show", image.id).returncode == 0
+    assert done.stderr.startswith(f"wherry: {prefix}: several images")
+    assert wherry("show", image.id).returncode == 0
 
 
-def test_what_an_image_says_does_not_steer_the_terminal(dray: Dray, fake: FakeRegistry):
+def test_what_an_image_says_does_not_steer_the_terminal(wherry: Wherry, fake: FakeRegistry):
     evil = build_image(
         [TARS[0]],
         labels={"x": "\x1b[31mred\x07\r\nnext"},
@@ -568,24 +568,24 @@ def test_what_an_image_says_does_not_steer_the_terminal(dray: Dray, fake: FakeRe
         config_extra={"author": "\x1b[1m\u202e"},
     )
     fake.add_image("evil", evil, "t")
-    dray("pull", "-q", f"{fake.host}/evil:t")
+    wherry("pull", "-q", f"{fake.host}/evil:t")
     for arguments in (["show", f"{fake.host}/evil:t"], ["images"]):
-        done = dray(*arguments)
+        done = wherry(*arguments)
         assert done.returncode == 0, done.stderr
         assert all(c.isprintable() or c == "\n" for c in done.stdout)
 
 
-def test_a_registrys_words_do_not_steer_the_terminal(dray: Dray, name: str, fake: FakeRegistry):
+def test_a_registrys_words_do_not_steer_the_terminal(wherry: Wherry, name: str, fake: FakeRegistry):
     said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
     fake.inject(Fault(Answer(403, body=json.dumps(said).encode())))
-    done = dray("pull", "-q", name)
+    done = wherry("pull", "-q", name)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert all(c.isprintable() or c == "\n" for c in done.stderr)
 
 
-def test_a_reader_that_goes_away_is_no_error(dray: Dray, pulled: str):
-    process = dray.start("show", "--json", pulled)
+def test_a_reader_that_goes_away_is_no_error(wherry: Wherry, pulled: str):
+    process = wherry.start("show", "--json", pulled)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
@@ -595,14 +595,14 @@ def test_a_reader_that_goes_away_is_no_error(dray: Dray, pulled: str):
     assert errors == ""
 
 
-def with_closed_stdout(dray: Dray, *arguments: str) -> tuple[int, str]:
-    """Run the command as `dray … >&-` does; return its exit code and what it says."""
+def with_closed_stdout(wherry: Wherry, *arguments: str) -> tuple[int, str]:
+    """Run the command as `wherry … >&-` does; return its exit code and what it says."""
     done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "dray", *arguments],
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "wherry", *arguments],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=dray.environment,
+        env=wherry.environment,
         timeout=30,
         check=False,
     )
@@ -623,64 +623,66 @@ def with_closed_stdout(dray: Dray, *arguments: str) -> tuple[int, str]:
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_a_result_for_a_closed_stdout_is_an_error(dray: Dray, pulled: str, arguments: list[str]):
+def test_a_result_for_a_closed_stdout_is_an_error(
+    wherry: Wherry, pulled: str, arguments: list[str]
+):
     given = [argument.replace("NAME", pulled) for argument in arguments]
-    says = "dray: cannot write the result: standard output is closed\n"
-    assert with_closed_stdout(dray, *given) == (1, says)
+    says = "wherry: cannot write the result: standard output is closed\n"
+    assert with_closed_stdout(wherry, *given) == (1, says)
 
 
-def test_what_prints_no_result_needs_no_stdout(dray: Dray, pulled: str, tmp_path: Path):
-    assert with_closed_stdout(dray, "tag", pulled, "mine:1") == (0, "")
+def test_what_prints_no_result_needs_no_stdout(wherry: Wherry, pulled: str, tmp_path: Path):
+    assert with_closed_stdout(wherry, "tag", pulled, "mine:1") == (0, "")
     saved = tmp_path / "a.tar"
-    assert with_closed_stdout(dray, "save", "-q", "-o", str(saved), pulled) == (0, "")
-    assert dray("--store", str(tmp_path / "new"), "load", "-q", "-i", str(saved)).returncode == 0
+    assert with_closed_stdout(wherry, "save", "-q", "-o", str(saved), pulled) == (0, "")
+    assert wherry("--store", str(tmp_path / "new"), "load", "-q", "-i", str(saved)).returncode == 0
 
 
 # Where the store is
 
 
-def test_the_store_is_where_it_is_said_to_be(dray: Dray, name: str, tmp_path: Path):
+def test_the_store_is_where_it_is_said_to_be(wherry: Wherry, name: str, tmp_path: Path):
     places = {
         "option": (["--store", str(tmp_path / "option")], {}),
-        "variable": ([], {"DRAY_STORE": str(tmp_path / "variable")}),
-        "data/dray": ([], {"DRAY_STORE": "", "XDG_DATA_HOME": str(tmp_path / "data")}),
-        "alone/.local/share/dray": (
+        "variable": ([], {"WHERRY_STORE": str(tmp_path / "variable")}),
+        "data/wherry": ([], {"WHERRY_STORE": "", "XDG_DATA_HOME": str(tmp_path / "data")}),
+        "alone/.local/share/wherry": (
             [],
-            {"DRAY_STORE": "", "XDG_DATA_HOME": "", "HOME": str(tmp_path / "alone")},
+            {"WHERRY_STORE": "", "XDG_DATA_HOME": "", "HOME": str(tmp_path / "alone")},
         ),
     }
     for place, (options, env) in places.items():
         assert not (tmp_path / place).exists()
-        assert dray(*options, "pull", name, env=env).returncode == 0
-        assert dray(*options, "images", "-q", env=env).stdout == f"{IMAGE.id}\n"
+        assert wherry(*options, "pull", name, env=env).returncode == 0
+        assert wherry(*options, "images", "-q", env=env).stdout == f"{IMAGE.id}\n"
         with_blobs = library.Store(tmp_path / place)
         assert str(with_blobs.get(name).id) == IMAGE.id
         with_blobs.close()
 
 
-def test_a_store_that_cannot_be(dray: Dray, name: str, tmp_path: Path, fake: FakeRegistry):
+def test_a_store_that_cannot_be(wherry: Wherry, name: str, tmp_path: Path, fake: FakeRegistry):
     file = tmp_path / "file"
     file.write_text("a file")
-    done = dray("--store", str(file / "store"), "pull", "-q", name)
+    done = wherry("--store", str(file / "store"), "pull", "-q", name)
     assert (done.returncode, done.stdout) == (1, "")
     first, *hints = done.stderr.splitlines()
-    assert first.startswith("dray: ")
+    assert first.startswith("wherry: ")
     assert str(file) in first
     assert all(hint.startswith("  ") for hint in hints)
     assert file.read_text() == "a file"
     assert fake.requests == []  # it is known before anything is fetched
-    assert dray("--store", str(file), "pull", name).returncode == 2
+    assert wherry("--store", str(file), "pull", name).returncode == 2
 
 
 @pytest.mark.parametrize("arguments", [("import", "-", "x:1"), ("load",), ("load", "-i", "-")])
-def test_a_closed_stdin_is_no_archive(dray: Dray, arguments: tuple[str, ...]):
-    command = f"{shlex.join([sys.executable, '-m', 'dray', *arguments])} <&-"
+def test_a_closed_stdin_is_no_archive(wherry: Wherry, arguments: tuple[str, ...]):
+    command = f"{shlex.join([sys.executable, '-m', 'wherry', *arguments])} <&-"
     done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, env=dray.environment, check=False
+        ["sh", "-c", command], capture_output=True, text=True, env=wherry.environment, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dray: standard input is closed")
-    assert dray("images", "-q").stdout == ""
+    assert done.stderr.startswith("wherry: standard input is closed")
+    assert wherry("images", "-q").stdout == ""
 
 
 @pytest.fixture
@@ -694,48 +696,50 @@ def closed(tmp_path: Path) -> Iterator[Path]:
     directory.chmod(0o755)
 
 
-def test_a_store_that_cannot_be_written(dray: Dray, name: str, closed: Path):
+def test_a_store_that_cannot_be_written(wherry: Wherry, name: str, closed: Path):
     for place in (closed, closed / "store"):
-        done = dray("--store", str(place), "pull", "-q", name)
+        done = wherry("--store", str(place), "pull", "-q", name)
         assert (done.returncode, done.stdout) == (1, "")
         first, *hints = done.stderr.splitlines()
         assert str(closed) in first
         assert any("--store" in hint for hint in hints)
 
 
-def test_a_database_that_is_none(dray: Dray, name: str, tmp_path: Path):
+def test_a_database_that_is_none(wherry: Wherry, name: str, tmp_path: Path):
     directory = tmp_path / "other"
     directory.mkdir()
-    (directory / "dray.db").write_text("this is no database" * 100)
+    (directory / "wherry.db").write_text("this is no database" * 100)
     for arguments in (["images"], ["show", "x"], ["pull", "-q", name]):
-        done = dray("--store", str(directory), *arguments)
+        done = wherry("--store", str(directory), *arguments)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith("dray: ")
-        assert "dray.db" in done.stderr.splitlines()[0]
+        assert done.stderr.startswith("wherry: ")
+        assert "wherry.db" in done.stderr.splitlines()[0]
 
 
-def test_a_disk_that_is_full_keeps_what_fits(dray: Dray, fake: FakeRegistry, store: library.Store):
+def test_a_disk_that_is_full_keeps_what_fits(
+    wherry: Wherry, fake: FakeRegistry, store: library.Store
+):
     big = build_image([tar_layer(pseudo_random_files(8, 1_500_000, 2))])
     fake.add_image("big", big, "t")
     name = f"{fake.host}/big:t"
     # No file may grow over 300 KiB: the next byte is refused, as on a disk that is full.
     limited = subprocess.run(
-        ["/bin/sh", "-c", 'ulimit -f 600; exec "$@"', "sh", sys.executable, "-m", "dray", "pull",
+        ["/bin/sh", "-c", 'ulimit -f 600; exec "$@"', "sh", sys.executable, "-m", "wherry", "pull",
          "-q", name],
         capture_output=True,
         text=True,
-        env=dray.environment,
+        env=wherry.environment,
         timeout=30,
         check=False,
     )  # fmt: skip
     assert (limited.returncode, limited.stdout) == (1, "")
     first, *hints = limited.stderr.splitlines()
-    assert first.startswith("dray: ")
+    assert first.startswith("wherry: ")
     assert "too large" in first
     assert all(hint.startswith("  ") for hint in hints)
     assert store.images() == []
     kept = 600 * 512
-    done = dray("pull", "-q", name)
+    done = wherry("pull", "-q", name)
     assert (done.returncode, done.stdout) == (0, f"{big.id}\n")
     ranges = [r.headers.get("range") for r in fake.requests if big.layers[0].digest in r.path]
     assert ranges == [None, f"bytes={kept}-"]
@@ -784,13 +788,13 @@ def scenarios() -> dict[str, Callable[[FakeRegistry], None]]:
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 @pytest.mark.parametrize("scenario", [*scenarios(), "wrong"])
-def test_the_password_is_never_shown(dray: Dray, scenario: str, *, tokens: bool):
+def test_the_password_is_never_shown(wherry: Wherry, scenario: str, *, tokens: bool):
     given = PASSWORD if scenario != "wrong" else PASSWORD + "-wrong"
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens, redirect_blobs_to=True) as registry:
         registry.add_image("app", IMAGE, "t")
         if scenario in scenarios():
             scenarios()[scenario](registry)
-        done = dray(
+        done = wherry(
             "--debug", "-v", "pull", "--retries=1", "--creds", f"me:{given}",
             f"{registry.host}/app:t",
         )  # fmt: skip
@@ -806,25 +810,25 @@ def test_the_password_is_never_shown(dray: Dray, scenario: str, *, tokens: bool)
     assert done.stderr  # there was something to search
 
 
-def test_a_password_in_a_file_is_never_shown(dray: Dray, tmp_path: Path):
+def test_a_password_in_a_file_is_never_shown(wherry: Wherry, tmp_path: Path):
     with FakeRegistry(users={"me": "another"}) as registry:
         pair = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
         file = tmp_path / "auth.json"
         file.write_text(json.dumps({"auths": {registry.host: {"auth": pair}}}))
-        done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+        done = wherry("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
         assert done.returncode == 4
         no_secret(done, *forms_of("me", PASSWORD), pair)
         file.write_text(json.dumps({"auths": {registry.host: {"auth": PASSWORD}}}))
-        done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+        done = wherry("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
         assert done.returncode == 1
         no_secret(done, *forms_of("me", PASSWORD))
         file.write_text('{"auths": "' + PASSWORD)
-        done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+        done = wherry("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
         assert done.returncode == 1
         no_secret(done, *forms_of("me", PASSWORD))
 
 
-def test_an_identity_token_is_never_shown(dray: Dray, tmp_path: Path):
+def test_an_identity_token_is_never_shown(wherry: Wherry, tmp_path: Path):
     secret = "identity-token-of-somebody"
     for known in (True, False):
         refresh = {secret: "me"} if known else {}
@@ -832,15 +836,15 @@ def test_an_identity_token_is_never_shown(dray: Dray, tmp_path: Path):
             registry.add_image("app", IMAGE, "t")
             file = tmp_path / "auth.json"
             file.write_text(json.dumps({"auths": {registry.host: {"identitytoken": secret}}}))
-            done = dray("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
+            done = wherry("--debug", "-v", "pull", f"--authfile={file}", f"{registry.host}/app:t")
             assert any(secret.encode() in request.body for request in registry.requests)
         assert done.returncode == (0 if known else 4), done.stderr
         no_secret(done, secret)
 
 
-def test_a_password_that_is_asked_for(dray: Dray, name: str):
+def test_a_password_that_is_asked_for(wherry: Wherry, name: str):
     # Nobody is there to answer: no traceback, no hanging.
-    done = dray("pull", "--creds", "me", name, timeout=10)
+    done = wherry("pull", "--creds", "me", name, timeout=10)
     assert done.returncode != 0
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

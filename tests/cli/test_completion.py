@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.testing import tar_layer
+import wherry as library
+from wherry.testing import tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 NAMES = ("alpine:3.20", "alpine:edge", "ghcr.io/acme/app:2", "localhost:5000/acme/app:1.4.2")
 
@@ -30,10 +30,10 @@ def names(client: library.Client, store: library.Store) -> tuple[str, ...]:
     return NAMES
 
 
-def offered(dray: Dray, *words: str, shell: str = "bash", **env: str) -> list[str]:
+def offered(wherry: Wherry, *words: str, shell: str = "bash", **env: str) -> list[str]:
     """Return what is offered for the last word, which may be empty."""
-    shown = {"COMP_WORDS": " ".join(["dray", *words]), "COMP_CWORD": str(len(words))}
-    done = dray(env=shown | {"_DRAY_COMPLETE": f"{shell}_complete"} | env)
+    shown = {"COMP_WORDS": " ".join(["wherry", *words]), "COMP_CWORD": str(len(words))}
+    done = wherry(env=shown | {"_WHERRY_COMPLETE": f"{shell}_complete"} | env)
     assert (done.returncode, done.stderr) == (0, "")
     return [line.removeprefix("plain,") for line in done.stdout.split()]
 
@@ -49,54 +49,56 @@ def offered(dray: Dray, *words: str, shell: str = "bash", **env: str) -> list[st
     ],
     ids=" ".join,
 )
-def test_names_of_the_store(dray: Dray, names: tuple[str, ...], words: list[str]):
-    assert offered(dray, *words, "") == list(names)
-    assert offered(dray, *words, "al") == ["alpine:3.20", "alpine:edge"]
-    assert offered(dray, *words, "alpine:3") == ["alpine:3.20"]
-    assert offered(dray, *words, "localhost:5000/a") == ["localhost:5000/acme/app:1.4.2"]
-    assert offered(dray, *words, "docker.io/l") == [
+def test_names_of_the_store(wherry: Wherry, names: tuple[str, ...], words: list[str]):
+    assert offered(wherry, *words, "") == list(names)
+    assert offered(wherry, *words, "al") == ["alpine:3.20", "alpine:edge"]
+    assert offered(wherry, *words, "alpine:3") == ["alpine:3.20"]
+    assert offered(wherry, *words, "localhost:5000/a") == ["localhost:5000/acme/app:1.4.2"]
+    assert offered(wherry, *words, "docker.io/l") == [
         "docker.io/library/alpine:3.20",
         "docker.io/library/alpine:edge",
     ]
-    assert offered(dray, *words, "store:g") == ["store:ghcr.io/acme/app:2"]
-    assert offered(dray, *words, "nothing") == []
+    assert offered(wherry, *words, "store:g") == ["store:ghcr.io/acme/app:2"]
+    assert offered(wherry, *words, "nothing") == []
 
 
 @pytest.mark.parametrize(
     "command", ["inspect", "digest", "manifest", "config", "blob", "referrers", "validate"]
 )
-def test_where_a_bare_name_means_a_registry(dray: Dray, names: tuple[str, ...], command: str):
+def test_where_a_bare_name_means_a_registry(wherry: Wherry, names: tuple[str, ...], command: str):
     assert names
-    assert offered(dray, command, "al") == []
-    assert offered(dray, command, "st") == ["store:"]
-    assert offered(dray, command, "store:al") == ["store:alpine:3.20", "store:alpine:edge"]
+    assert offered(wherry, command, "al") == []
+    assert offered(wherry, command, "st") == ["store:"]
+    assert offered(wherry, command, "store:al") == ["store:alpine:3.20", "store:alpine:edge"]
 
 
-def test_names_by_digest_once_there_is_an_at_sign(dray: Dray, store: library.Store):
+def test_names_by_digest_once_there_is_an_at_sign(wherry: Wherry, store: library.Store):
     with library.Client(store=store) as client:
         image = client.import_(io.BytesIO(tar_layer({"a": b"x"})), "app:1")
     by_digest = f"other@{image.digest}"
     store.pin(library.Reference.parse(by_digest), image.root, image.record.manifest)
     store.close()
-    assert offered(dray, "rm", "other") == []
-    assert offered(dray, "rm", "other@") == [by_digest]
-    assert offered(dray, "rm", "") == ["app:1"]
+    assert offered(wherry, "rm", "other") == []
+    assert offered(wherry, "rm", "other@") == [by_digest]
+    assert offered(wherry, "rm", "") == ["app:1"]
 
 
-def test_another_store(dray: Dray, names: tuple[str, ...], store: library.Store, tmp_path: Path):
+def test_another_store(
+    wherry: Wherry, names: tuple[str, ...], store: library.Store, tmp_path: Path
+):
     nowhere = tmp_path / "nowhere"
-    assert offered(dray, "--store", str(nowhere), "rm", "") == []
+    assert offered(wherry, "--store", str(nowhere), "rm", "") == []
     assert not nowhere.exists()
-    elsewhere = {"DRAY_STORE": str(nowhere)}
-    assert offered(dray, "--store", str(store.path), "rm", "", **elsewhere) == list(names)
+    elsewhere = {"WHERRY_STORE": str(nowhere)}
+    assert offered(wherry, "--store", str(store.path), "rm", "", **elsewhere) == list(names)
 
 
 @pytest.mark.parametrize("state", ["a file", "damaged", "of a newer version"])
 def test_what_is_wrong_is_not_told(
-    dray: Dray, names: tuple[str, ...], store: library.Store, state: str
+    wherry: Wherry, names: tuple[str, ...], store: library.Store, state: str
 ):
     assert names
-    database = store.path / "dray.db"
+    database = store.path / "wherry.db"
     if state == "damaged":
         database.write_bytes(b"no database at all")
     elif state == "of a newer version":
@@ -104,46 +106,46 @@ def test_what_is_wrong_is_not_told(
         raw[60:64] = (999).to_bytes(4, "big")  # user_version, as SQLite's format has it
         database.write_bytes(raw)
     path = database if state == "a file" else store.path
-    assert offered(dray, "rm", "al", DRAY_STORE=str(path)) == []
+    assert offered(wherry, "rm", "al", WHERRY_STORE=str(path)) == []
 
 
-def test_a_command_that_there_is_not(dray: Dray):
-    assert offered(dray, "nosuch", "al") == []
+def test_a_command_that_there_is_not(wherry: Wherry):
+    assert offered(wherry, "nosuch", "al") == []
 
 
 @pytest.mark.parametrize(("shell", "word"), [("zsh", "2"), ("fish", "alpine:e")])
-def test_other_shells(dray: Dray, names: tuple[str, ...], shell: str, word: str):
+def test_other_shells(wherry: Wherry, names: tuple[str, ...], shell: str, word: str):
     assert names
-    assert "alpine:edge" in offered(dray, "rm", "alpine:e", shell=shell, COMP_CWORD=word)
+    assert "alpine:edge" in offered(wherry, "rm", "alpine:e", shell=shell, COMP_CWORD=word)
 
 
-# In bash, as `eval "$(_DRAY_COMPLETE=bash_source dray)"` sets it up
+# In bash, as `eval "$(_WHERRY_COMPLETE=bash_source wherry)"` sets it up
 
 BASH = """
-eval "$(_DRAY_COMPLETE=bash_source dray)"
-function_name=$(complete -p dray | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+eval "$(_WHERRY_COMPLETE=bash_source wherry)"
+function_name=$(complete -p wherry | sed 's/.*-F \\([^ ]*\\).*/\\1/')
 COMP_LINE=$1
 shift
 COMP_POINT=${#COMP_LINE} COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 compopt() { :; }
-"$function_name" dray
+"$function_name" wherry
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
 @pytest.fixture
-def bash(dray: Dray, tmp_path: Path) -> Callable[..., list[str]]:
+def bash(wherry: Wherry, tmp_path: Path) -> Callable[..., list[str]]:
     """Return what bash offers for a line, given as it is and in the words that bash makes of it."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "dray").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dray "$@"\n')
-    (programs / "dray").chmod(0o755)
+    (programs / "wherry").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m wherry "$@"\n')
+    (programs / "wherry").chmod(0o755)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
 
     def run(line: str, *words: str) -> list[str]:
         done = subprocess.run(
             ["bash", "-c", BASH, "bash", line, *words],
-            env=dray.environment | {"PATH": path},
+            env=wherry.environment | {"PATH": path},
             capture_output=True,
             text=True,
             check=True,
@@ -156,17 +158,17 @@ def bash(dray: Dray, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def test_bash_splits_words_at_colons(bash: Callable[..., list[str]], names: tuple[str, ...]):
-    assert bash("dray rm ", "dray", "rm", "") == list(names)
-    assert bash("dray rm al", "dray", "rm", "al") == ["alpine:3.20", "alpine:edge"]
+    assert bash("wherry rm ", "wherry", "rm", "") == list(names)
+    assert bash("wherry rm al", "wherry", "rm", "al") == ["alpine:3.20", "alpine:edge"]
     # Of what begins with the word, bash wants what follows its last colon.
-    assert bash("dray rm alpine:", "dray", "rm", "alpine", ":") == ["3.20", "edge"]
-    assert bash("dray rm alpine:3", "dray", "rm", "alpine", ":", "3") == ["3.20"]
-    host = ("dray", "rm", "localhost", ":", "5000/a")
-    assert bash("dray rm localhost:5000/a", *host) == ["5000/acme/app:1.4.2"]
-    words = ("dray", "inspect", "--no-tags", "store", ":", "al")
-    assert bash("dray inspect --no-tags store:al", *words) == ["alpine:3.20", "alpine:edge"]
-    assert bash("dray show x:1 al", "dray", "show", "x", ":", "1", "al") == [
+    assert bash("wherry rm alpine:", "wherry", "rm", "alpine", ":") == ["3.20", "edge"]
+    assert bash("wherry rm alpine:3", "wherry", "rm", "alpine", ":", "3") == ["3.20"]
+    host = ("wherry", "rm", "localhost", ":", "5000/a")
+    assert bash("wherry rm localhost:5000/a", *host) == ["5000/acme/app:1.4.2"]
+    words = ("wherry", "inspect", "--no-tags", "store", ":", "al")
+    assert bash("wherry inspect --no-tags store:al", *words) == ["alpine:3.20", "alpine:edge"]
+    assert bash("wherry show x:1 al", "wherry", "show", "x", ":", "1", "al") == [
         "alpine:3.20",
         "alpine:edge",
     ]
-    assert bash("dray unt", "dray", "unt") == ["untag"]
+    assert bash("wherry unt", "wherry", "unt") == ["untag"]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.testing import FakeRegistry, build_image, tar_layer
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import dray as library
-    from conftest import Dray
+    import wherry as library
+    from conftest import Wherry
 
 IMAGE = build_image(
     [tar_layer({"a": b"x" * 5000})],
@@ -35,10 +35,10 @@ def name(client: library.Client, fake: FakeRegistry) -> str:
     return f"{fake.host}/team/app:1.4"
 
 
-def test_each_field_of_a_line(dray: Dray, name: str):
+def test_each_field_of_a_line(wherry: Wherry, name: str):
     form = "{{.Repository}}|{{.Tag}}|{{.ID}}|{{.Digest}}|{{.CreatedAt}}|{{.Size}}"
-    done = dray("images", "--format", form, name)
-    size = dray("images", name).stdout.splitlines()[1].split("ago")[1].replace(" ", "")
+    done = wherry("images", "--format", form, name)
+    size = wherry("images", name).stdout.splitlines()[1].split("ago")[1].replace(" ", "")
     assert done.stdout.rstrip("\n").split("|") == [
         name.removesuffix(":1.4"),
         "1.4",
@@ -47,49 +47,49 @@ def test_each_field_of_a_line(dray: Dray, name: str):
         "2024-01-02 01:04:05 +0000 UTC",
         size,
     ]
-    assert dray("images", "--format", "{{.CreatedSince}}", name).stdout.endswith(" ago\n")
+    assert wherry("images", "--format", "{{.CreatedSince}}", name).stdout.endswith(" ago\n")
 
 
-def test_times_that_say_nothing(dray: Dray, name: str):
+def test_times_that_say_nothing(wherry: Wherry, name: str):
     assert name
-    done = dray("images", "--format", "{{.CreatedSince}} {{.CreatedAt}}", "**/bare")
+    done = wherry("images", "--format", "{{.CreatedSince}} {{.CreatedAt}}", "**/bare")
     assert done.stdout == "N/A N/A\n"
 
 
-def test_names_are_familiar_and_none_is_none(dray: Dray, name: str):
-    assert dray("tag", name, "alpine:3.20").returncode == 0
-    lines = dray("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.splitlines()
+def test_names_are_familiar_and_none_is_none(wherry: Wherry, name: str):
+    assert wherry("tag", name, "alpine:3.20").returncode == 0
+    lines = wherry("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.splitlines()
     assert "alpine:3.20" in lines
-    assert dray("untag", name, "alpine:3.20").returncode == 0
-    done = dray("images", "--filter", "dangling=true", "--format", "{{.Repository}}:{{.Tag}}")
+    assert wherry("untag", name, "alpine:3.20").returncode == 0
+    done = wherry("images", "--filter", "dangling=true", "--format", "{{.Repository}}:{{.Tag}}")
     assert done.stdout.splitlines()[0].endswith(":<none>")
 
 
-def test_lines_as_json(dray: Dray, name: str):
-    first = dray("images", "--format", "json").stdout
-    assert first == dray("images", "--format", "{{json .}}").stdout
+def test_lines_as_json(wherry: Wherry, name: str):
+    first = wherry("images", "--format", "json").stdout
+    assert first == wherry("images", "--format", "{{json .}}").stdout
     found = [json.loads(line) for line in first.splitlines()]
     assert list(found[0]) == sorted(found[0])
     shown = next(each for each in found if each["Tag"] == "1.4")
     assert (shown["Repository"], shown["ID"]) == (name.removesuffix(":1.4"), IMAGE.id[7:19])
 
 
-def test_a_table(dray: Dray, name: str):
-    done = dray("images", "--format", r"table {{.Tag}}\t{{.ID}}\t{{.Repository}}", name)
+def test_a_table(wherry: Wherry, name: str):
+    done = wherry("images", "--format", r"table {{.Tag}}\t{{.ID}}\t{{.Repository}}", name)
     assert done.stdout == (
         "TAG       IMAGE ID       REPOSITORY\n"
         f"1.4       {IMAGE.id[7:19]}   {name.removesuffix(':1.4')}\n"
     )
-    assert dray("images", "--format", "table").stdout == dray("images").stdout
-    empty = dray("images", "--format", "table {{.Size}}", "nothing")
+    assert wherry("images", "--format", "table").stdout == wherry("images").stdout
+    empty = wherry("images", "--format", "table {{.Size}}", "nothing")
     assert empty.stdout == "SIZE\n"
 
 
-def test_templates_that_do_more(dray: Dray, name: str):
+def test_templates_that_do_more(wherry: Wherry, name: str):
     form = '{{if eq .Tag "1.4"}}{{upper .Tag}}-{{len .ID}}{{"\\n"}}{{end}}'
-    assert dray("images", "--format", form, name).stdout.strip() == "1.4-12"
+    assert wherry("images", "--format", form, name).stdout.strip() == "1.4-12"
     assert (
-        dray("images", "--digests", "--format", "{{.Digest}}", name).stdout == f"{IMAGE.digest}\n"
+        wherry("images", "--digests", "--format", "{{.Digest}}", name).stdout == f"{IMAGE.digest}\n"
     )
 
 
@@ -101,20 +101,20 @@ def test_templates_that_do_more(dray: Dray, name: str):
         ("table {{.Foo}}", "there is no field Foo"),
     ],
 )
-def test_templates_that_are_wrong(dray: Dray, name: str, form: str, said: str):
-    done = dray("images", "--format", form)
+def test_templates_that_are_wrong(wherry: Wherry, name: str, form: str, said: str):
+    done = wherry("images", "--format", form)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dray: invalid template: ")
+    assert done.stderr.startswith("wherry: invalid template: ")
     assert said in done.stderr
-    done = dray("show", "--format", form.removeprefix("table "), name)
+    done = wherry("show", "--format", form.removeprefix("table "), name)
     assert (done.returncode, done.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("other", [["-q"], ["--json"]])
-def test_one_form_at_a_time(dray: Dray, name: str, other: list[str]):
-    assert dray("images", "--format", "{{.ID}}", *other).returncode == 2
+def test_one_form_at_a_time(wherry: Wherry, name: str, other: list[str]):
+    assert wherry("images", "--format", "{{.ID}}", *other).returncode == 2
     if other == ["--json"]:
-        assert dray("show", "--format", "{{.Id}}", *other, name).returncode == 2
+        assert wherry("show", "--format", "{{.Id}}", *other, name).returncode == 2
 
 
 # show
@@ -138,43 +138,43 @@ def test_one_form_at_a_time(dray: Dray, name: str, other: list[str]):
         ("{{with .Config.WorkingDir}}{{.}}{{else}}/{{end}}", "/"),
     ],
 )
-def test_fields_of_an_image(dray: Dray, name: str, form: str, text: str):
-    done = dray("show", "--format", form, name)
+def test_fields_of_an_image(wherry: Wherry, name: str, form: str, text: str):
+    done = wherry("show", "--format", form, name)
     assert (done.returncode, done.stdout) == (0, f"{text}\n")
 
 
-def test_names_of_an_image(dray: Dray, name: str):
+def test_names_of_an_image(wherry: Wherry, name: str):
     repository = name.removesuffix(":1.4")
-    done = dray("show", "-f", "{{index .RepoTags 0}} {{index .RepoDigests 0}}", name)
+    done = wherry("show", "-f", "{{index .RepoTags 0}} {{index .RepoDigests 0}}", name)
     assert done.stdout == f"{name} {repository}@{IMAGE.digest}\n"
 
 
-def test_an_image_as_json(dray: Dray, name: str):
-    first = dray("show", "--format", "json", name).stdout
-    assert first == dray("show", "--format", "{{json .}}", name).stdout
+def test_an_image_as_json(wherry: Wherry, name: str):
+    first = wherry("show", "--format", "json", name).stdout
+    assert first == wherry("show", "--format", "{{json .}}", name).stdout
     found = json.loads(first)
     assert found["Id"] == IMAGE.id
     assert found["Config"]["Env"] == ["A=1", "B=two words"]
-    assert found["Size"] == json.loads(dray("show", "--json", name).stdout)["size"]
+    assert found["Size"] == json.loads(wherry("show", "--json", name).stdout)["size"]
     assert "Variant" not in found
 
 
-def test_several_images_and_one_that_is_not_there(dray: Dray, name: str, fake: FakeRegistry):
-    done = dray("show", "-f", "{{.Id}}", name, "nosuch", f"{fake.host}/bare:t")
+def test_several_images_and_one_that_is_not_there(wherry: Wherry, name: str, fake: FakeRegistry):
+    done = wherry("show", "-f", "{{.Id}}", name, "nosuch", f"{fake.host}/bare:t")
     assert (done.returncode, done.stdout) == (3, f"{IMAGE.id}\n{BARE.id}\n")
 
 
 @pytest.mark.peer("podman")
 def test_podman_fills_in_the_same(
-    dray: Dray, name: str, podman: Callable[..., str], tmp_path: Path
+    wherry: Wherry, name: str, podman: Callable[..., str], tmp_path: Path
 ):
     archive = tmp_path / "image.tar"
-    assert dray("save", "-q", "-o", str(archive), name).returncode == 0
+    assert wherry("save", "-q", "-o", str(archive), name).returncode == 0
     podman("load", "-q", "-i", archive)
     form = (
         "{{.Os}} {{.Architecture}} {{.Config.Env}} {{json .Config.Cmd}} {{json .Config.Labels}}"
         ' {{join .Config.Env ","}} {{.RootFS.Type}} {{json .RootFS.Layers}} {{.Author}}'
     )
-    assert dray("show", "-f", form, name).stdout == podman("image", "inspect", "-f", form, name)
+    assert wherry("show", "-f", form, name).stdout == podman("image", "inspect", "-f", form, name)
     row = "{{.Repository}}:{{.Tag}} {{.ID}}"
-    assert dray("images", "--format", row, name).stdout == podman("images", "--format", row, name)
+    assert wherry("images", "--format", row, name).stdout == podman("images", "--format", row, name)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dray.cli.gofunctions import Struct, TemplateError, Time
-from dray.cli.gotemplate import render
+from wherry.cli.gofunctions import Struct, TemplateError, Time
+from wherry.cli.gotemplate import render
 
 LABELS = {"z": "<1>", "a": "2", "org.opencontainers.image.title": "t"}
 FIELDS = {

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from dray.cli import hints
-from dray.cli.main import cli
+from wherry.cli import hints
+from wherry.cli.main import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Dray
+    from conftest import Wherry
 
 VERIFY = "  --insecure turns the verification of certificates off, and allows plain http"
 PLATFORM = "  --platform OS/ARCHITECTURE chooses another image"
 ANONYMOUS = "  --authfile FILE with nothing but {} in it sends no credentials"
 SIGNATURES = "  signatures of images are not copied or made: leave the option out"
-CREDS = "  credentials are given by --creds USER:PASSWORD, or kept by `dray login`"
+CREDS = "  credentials are given by --creds USER:PASSWORD, or kept by `wherry login`"
 
 
-def said(dray: Dray, *arguments: str) -> list[str]:
+def said(wherry: Wherry, *arguments: str) -> list[str]:
     """Return the lines that wrong usage prints, without the last one, which leads to the help."""
-    done = dray(*arguments)
+    done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
-    assert len(lines) == 1 or re.fullmatch(r"  see `dray.* --help`", lines[-1])
+    assert len(lines) == 1 or re.fullmatch(r"  see `wherry.* --help`", lines[-1])
     return lines[:-1] if len(lines) > 1 else lines
 
 
@@ -56,9 +56,9 @@ def said(dray: Dray, *arguments: str) -> list[str]:
         (["images", "--no-trunc"], "  --json prints all of it, in full"),
         (["pull", "--retry-times", "3", "x"], "  --retries N counts the attempts"),
         (["pull", "--root", "x", "y"], "  --store DIR names the store, before the command"),
-        (["pull", "--store", "x", "y"], "  --store stands before the command: dray --store …"),
+        (["pull", "--store", "x", "y"], "  --store stands before the command: wherry --store …"),
         (["--platform", "linux", "pull", "x"],
-         "  --platform stands behind the command: dray COMMAND --platform"),
+         "  --platform stands behind the command: wherry COMMAND --platform"),
         (["pull", "--platfrom", "linux", "x"], "  did you mean --platform?"),
         (["pull", "--no-verify-layer", "x"], "  did you mean --no-verify-layers?"),
         (["pull", "--no-tls", "x"], VERIFY),
@@ -67,12 +67,13 @@ def said(dray: Dray, *arguments: str) -> list[str]:
         (["pull", "--remove-signatures", "x"], SIGNATURES),
         (["save", "--sign-by", "x"], SIGNATURES),
         (["inspect", "--no-tag", "x"], "  did you mean --no-tags?"),
-        (["manifest", "inspect", "x"], "  `dray manifest` takes the name alone: dray manifest x"),
-        (["tags", "ls", "x"], "  `dray tags` takes the name alone: dray tags x"),
+        (["manifest", "inspect", "x"],
+         "  `wherry manifest` takes the name alone: wherry manifest x"),
+        (["tags", "ls", "x"], "  `wherry tags` takes the name alone: wherry tags x"),
     ],
 )  # fmt: skip
-def test_an_option_of_another_tool(dray: Dray, arguments: list[str], hint: str):
-    first, *rest = said(dray, *arguments)
+def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: str):
+    first, *rest = said(wherry, *arguments)
     assert rest == [hint]
     assert "secret" not in first + hint
 
@@ -93,50 +94,50 @@ def test_an_option_of_another_tool(dray: Dray, arguments: list[str], hint: str):
         ["tags", "a", "b"],
     ],
 )
-def test_no_advice_is_better_than_a_wrong_one(dray: Dray, arguments: list[str]):
-    assert len(said(dray, *arguments)) == 1
+def test_no_advice_is_better_than_a_wrong_one(wherry: Wherry, arguments: list[str]):
+    assert len(said(wherry, *arguments)) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        (["list"], "dray images"),
-        (["ls"], "dray tags NAME"),
-        (["catalog"], "dray tags NAME"),
-        (["prune"], "dray gc"),
-        (["rmi", "x"], "dray rm"),
-        (["export", "x"], "dray save"),
-        (["image", "ls"], "dray images"),
-        (["image", "rm", "x"], "dray rm"),
-        (["image", "inspect", "x"], "dray show"),
-        (["image", "prune"], "dray gc"),
-        (["system", "df"], "dray df"),
-        (["search", "x"], "dray tags NAME"),
-        (["list-tags", "x"], "dray tags NAME"),
-        (["build", "."], "dray import"),
+        (["list"], "wherry images"),
+        (["ls"], "wherry tags NAME"),
+        (["catalog"], "wherry tags NAME"),
+        (["prune"], "wherry gc"),
+        (["rmi", "x"], "wherry rm"),
+        (["export", "x"], "wherry save"),
+        (["image", "ls"], "wherry images"),
+        (["image", "rm", "x"], "wherry rm"),
+        (["image", "inspect", "x"], "wherry show"),
+        (["image", "prune"], "wherry gc"),
+        (["system", "df"], "wherry df"),
+        (["search", "x"], "wherry tags NAME"),
+        (["list-tags", "x"], "wherry tags NAME"),
+        (["build", "."], "wherry import"),
         (["run", "x"], "no containers"),
         (["ps", "-a"], "no containers"),
-        (["push", "x"], "dray save"),
-        (["copy", "x", "y"], "dray save"),
-        (["auth", "login"], "dray login"),
+        (["push", "x"], "wherry save"),
+        (["copy", "x", "y"], "wherry save"),
+        (["auth", "login"], "wherry login"),
         (["pul", "x"], "did you mean 'pull'?"),
         (["Inspect", "x"], "did you mean 'inspect'?"),
-        (["frobnicate"], "see `dray --help`"),
-        (["help", "frobnicate"], "see `dray --help`"),
+        (["frobnicate"], "see `wherry --help`"),
+        (["help", "frobnicate"], "see `wherry --help`"),
     ],
 )
-def test_a_command_of_another_tool(dray: Dray, arguments: list[str], command: str):
+def test_a_command_of_another_tool(wherry: Wherry, arguments: list[str], command: str):
     word = arguments[1] if arguments[0] == "help" else arguments[0]
-    (line,) = said(dray, *arguments)
-    assert line.startswith(f"dray: there is no command {word!r}; ")
+    (line,) = said(wherry, *arguments)
+    assert line.startswith(f"wherry: there is no command {word!r}; ")
     assert command in line
 
 
-def test_version_and_help_are_words_as_well(dray: Dray):
-    assert dray("version").stdout == dray("--version").stdout
-    assert dray("help").stdout == dray("--help").stdout
-    assert dray("-v", "help", "pull").stdout == dray("pull", "--help").stdout
-    assert dray("help", "help").stdout == dray("--help").stdout
+def test_version_and_help_are_words_as_well(wherry: Wherry):
+    assert wherry("version").stdout == wherry("--version").stdout
+    assert wherry("help").stdout == wherry("--help").stdout
+    assert wherry("-v", "help", "pull").stdout == wherry("pull", "--help").stdout
+    assert wherry("help", "help").stdout == wherry("--help").stdout
 
 
 # What hints name exists
@@ -153,7 +154,7 @@ def commands() -> Iterator[click.Command]:
 def test_hints_name_commands_and_options_that_there_are():
     source = importlib.import_module("inspect").getsource(hints)
     known = {command.name for command in commands()}
-    assert set(re.findall(r"`dray ([a-z][a-z-]*)", source)) <= known
+    assert set(re.findall(r"`wherry ([a-z][a-z-]*)", source)) <= known
     options = {name for each in (cli, *commands()) for param in each.params for name in param.opts}
     assert {hint.needs for hint in hints.OPTIONS} <= {"", *options}
     assert set(hints.BEHIND) <= options

@@ -1,15 +1,15 @@
-"""``dray history`` of images of the store."""
+"""``wherry history`` of images of the store."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from dray.testing import BuiltImage, FakeRegistry, build_image, tar_layer
+from wherry.testing import BuiltImage, FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
-    import dray as library
-    from conftest import Dray
+    import wherry as library
+    from conftest import Wherry
 
 STEP = "/bin/sh -c  apt-get update && apt-get install --yes everything\tunder-the-sun"
 IMAGE = build_image(
@@ -22,11 +22,11 @@ IMAGE = build_image(
 )
 
 
-def test_history_as_people_read_it(dray: Dray, client: library.Client, fake: FakeRegistry):
+def test_history_as_people_read_it(wherry: Wherry, client: library.Client, fake: FakeRegistry):
     fake.add_image("team/app", IMAGE, "t")
     name = f"{fake.host}/team/app:t"
     client.pull(name)
-    done = dray("history", name)
+    done = wherry("history", name)
     assert (done.returncode, done.stderr) == (0, "")
     header, first, second, third = done.stdout.splitlines()
     assert header.split() == ["LAYER", "CREATED", "CREATED", "BY", "SIZE", "COMMENT"]
@@ -37,16 +37,16 @@ def test_history_as_people_read_it(dray: Dray, client: library.Client, fake: Fak
     assert second.split()[0] == "-"
     assert "ENV A=b" in second
     assert third.startswith(short[0])
-    full = dray("history", "--no-trunc", f"store:{name}").stdout
+    full = wherry("history", "--no-trunc", f"store:{name}").stdout
     assert " ".join(STEP.split()) in full
     assert all(layer.digest in full for layer in IMAGE.layers)
     assert "2024-01-03T03:04:05Z" in full
 
 
-def test_history_for_programs(dray: Dray, client: library.Client, fake: FakeRegistry):
+def test_history_for_programs(wherry: Wherry, client: library.Client, fake: FakeRegistry):
     fake.add_image("team/app", IMAGE, "t")
     image = client.pull(f"{fake.host}/team/app:t")
-    steps = json.loads(dray("history", "--json", image.id.short).stdout)
+    steps = json.loads(wherry("history", "--json", image.id.short).stdout)
     assert [step["created_by"] for step in steps] == [STEP, "ENV A=b", "ADD rootfs / # buildkit"]
     assert [step["empty_layer"] for step in steps] == [False, True, False]
     assert [step["digest"] for step in steps] == [
@@ -58,13 +58,13 @@ def test_history_for_programs(dray: Dray, client: library.Client, fake: FakeRegi
     assert [step["size"] for step in steps] == [IMAGE.layers[1].size, None, IMAGE.layers[0].size]
 
 
-def test_history_of_what_is_not_there(dray: Dray):
-    done = dray("history", "store:nothing")
+def test_history_of_what_is_not_there(wherry: Wherry):
+    done = wherry("history", "store:nothing")
     assert (done.returncode, done.stdout) == (3, "")
 
 
 def test_a_beginning_that_several_ids_have_is_not_looked_for_elsewhere(
-    dray: Dray, fake: FakeRegistry
+    wherry: Wherry, fake: FakeRegistry
 ):
     seen: dict[str, BuiltImage] = {}
     layer = tar_layer({"a": b"1"})
@@ -77,8 +77,8 @@ def test_a_beginning_that_several_ids_have_is_not_looked_for_elsewhere(
     both = (seen[prefix], image)
     for number, each in enumerate(both):
         fake.add_image("app", each, f"t{number}")
-        assert dray("pull", "-q", f"{fake.host}/app:t{number}").returncode == 0
+        assert wherry("pull", "-q", f"{fake.host}/app:t{number}").returncode == 0
     for command in ("history", "show"):
-        done = dray(command, prefix)
+        done = wherry(command, prefix)
         assert done.returncode == 3
         assert all(each.id.partition(":")[2][:12] in done.stderr for each in both)

@@ -1,4 +1,4 @@
-"""``dray inspect`` and the small commands beside it, as people and scripts meet them."""
+"""``wherry inspect`` and the small commands beside it, as people and scripts meet them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import InvalidReference
-from dray.testing import (
+from wherry.errors import InvalidReference
+from wherry.testing import (
     Answer,
     Corrupt,
     Cut,
@@ -33,8 +33,8 @@ from dray.testing import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Dray
-    from dray import Client
+    from conftest import Wherry
+    from wherry import Client
 
 IMAGE = build_image([tar_layer({"a": b"1"})], labels={"a.b": "<1>\x1b[31m"}, env=["A=b"])
 ARM = build_image([tar_layer({"a": b"2"})], architecture="arm64")
@@ -54,8 +54,8 @@ def name(fake: FakeRegistry) -> str:
 
 
 class TestInspect:
-    def test_it_prints_json_and_nothing_else(self, dray: Dray, name: str):
-        done = dray("inspect", name)
+    def test_it_prints_json_and_nothing_else(self, wherry: Wherry, name: str):
+        done = wherry("inspect", name)
         assert (done.returncode, done.stderr) == (0, "")
         found = json.loads(done.stdout)
         assert list(found) == [
@@ -65,47 +65,47 @@ class TestInspect:
         assert found["Digest"] == INDEX.digest
         assert found["RepoTags"] == ["1.10.0", "1.9.0", "latest"]
         assert "\\u003c1\\u003e\\u001b" in done.stdout
-        assert not Path(dray.environment["DRAY_STORE"]).exists()
+        assert not Path(wherry.environment["WHERRY_STORE"]).exists()
 
-    def test_bytes_are_printed_as_they_are(self, dray: Dray, name: str):
-        assert dray("inspect", "--raw", name).stdout.encode() == INDEX.index.data
+    def test_bytes_are_printed_as_they_are(self, wherry: Wherry, name: str):
+        assert wherry("inspect", "--raw", name).stdout.encode() == INDEX.index.data
         arm = ("--platform", "linux/arm64", name)
-        assert dray("inspect", "--raw", *arm).stdout.encode() == ARM.manifest.data
-        assert dray("inspect", "--config", "--raw", *arm).stdout.encode() == ARM.config.data
-        assert dray("manifest", name).stdout.encode() == INDEX.index.data
-        assert dray("manifest", *arm).stdout.encode() == ARM.manifest.data
-        assert dray("config", *arm).stdout.encode() == ARM.config.data
-        assert dray("digest", name).stdout == f"{INDEX.digest}\n"
-        assert dray("digest", *arm).stdout == f"{ARM.digest}\n"
+        assert wherry("inspect", "--raw", *arm).stdout.encode() == ARM.manifest.data
+        assert wherry("inspect", "--config", "--raw", *arm).stdout.encode() == ARM.config.data
+        assert wherry("manifest", name).stdout.encode() == INDEX.index.data
+        assert wherry("manifest", *arm).stdout.encode() == ARM.manifest.data
+        assert wherry("config", *arm).stdout.encode() == ARM.config.data
+        assert wherry("digest", name).stdout == f"{INDEX.digest}\n"
+        assert wherry("digest", *arm).stdout == f"{ARM.digest}\n"
 
-    def test_all_platforms_with_their_sizes(self, dray: Dray, name: str):
-        found = json.loads(dray("inspect", "--all-platforms", name).stdout)
+    def test_all_platforms_with_their_sizes(self, wherry: Wherry, name: str):
+        found = json.loads(wherry("inspect", "--all-platforms", name).stdout)
         assert found["Digest"] == INDEX.digest
         assert [(each["Platform"], each["Size"]) for each in found["Platforms"]] == [
             ("linux/amd64", sum(piece.size for piece in IMAGE.blobs())),
             ("linux/arm64", sum(piece.size for piece in ARM.blobs())),
         ]
         form = "{{range .Platforms}}{{.Platform}} {{end}}"
-        done = dray("inspect", "--all-platforms", "--format", form, name)
+        done = wherry("inspect", "--all-platforms", "--format", form, name)
         assert done.stdout == "linux/amd64 linux/arm64 \n"
 
-    def test_templates(self, dray: Dray, name: str):
+    def test_templates(self, wherry: Wherry, name: str):
         form = '{{.Digest}}\\n{{join .Layers ","}} {{json .Env}} {{index .Labels "a.b"}}'
-        done = dray("inspect", "--no-tags", "-f", form, name)
+        done = wherry("inspect", "--no-tags", "-f", form, name)
         assert done.stdout == (f'{INDEX.digest}\n{IMAGE.layers[0].digest} ["A=b"] <1>\x1b[31m\n')
-        done = dray("inspect", "--config", "-f", "{{.OS}} {{len .History}}", name)
+        done = wherry("inspect", "--config", "-f", "{{.OS}} {{len .History}}", name)
         assert done.stdout == "linux 1\n"
 
     @pytest.mark.parametrize(
         ("form", "column"), [("x {{.Nope}}", 4), ("{{.Name", 0), ("a\\n {{nope}}", 3)]
     )
     def test_a_bad_template_is_shown_with_its_place(
-        self, dray: Dray, name: str, form: str, column: int
+        self, wherry: Wherry, name: str, form: str, column: int
     ):
-        done = dray("inspect", "--format", form, name)
+        done = wherry("inspect", "--format", form, name)
         assert (done.returncode, done.stdout) == (2, "")
         message, _, caret = done.stderr.splitlines()[:3]
-        assert message.startswith("dray: invalid template: ")
+        assert message.startswith("wherry: invalid template: ")
         assert caret == " " * (column + 2) + "^"
 
     @pytest.mark.parametrize(
@@ -116,12 +116,14 @@ class TestInspect:
             ("--all-platforms", "--platform", "linux/arm64"),
         ],
     )
-    def test_options_that_exclude_each_other(self, dray: Dray, name: str, options: tuple[str, ...]):
-        assert dray("inspect", *options, name).returncode == 2
+    def test_options_that_exclude_each_other(
+        self, wherry: Wherry, name: str, options: tuple[str, ...]
+    ):
+        assert wherry("inspect", *options, name).returncode == 2
 
-    def test_a_denied_tag_list_is_a_warning(self, dray: Dray, name: str, fake: FakeRegistry):
+    def test_a_denied_tag_list_is_a_warning(self, wherry: Wherry, name: str, fake: FakeRegistry):
         fake.inject(Fault(Answer(403, {}, b""), path="/tags/"))
-        done = dray("inspect", f"{name}:1.9.0")
+        done = wherry("inspect", f"{name}:1.9.0")
         assert (done.returncode, done.stderr.count("\n")) == (0, 1)
         assert "the tags cannot be listed" in done.stderr
         assert json.loads(done.stdout)["RepoTags"] is None
@@ -130,46 +132,46 @@ class TestInspect:
         ("command", "code"),
         [("inspect", 3), ("digest", 3), ("manifest", 3), ("config", 3), ("tags", 3)],
     )
-    def test_what_is_not_there(self, dray: Dray, fake: FakeRegistry, command: str, code: int):
-        done = dray(command, f"{fake.host}/nothing")
+    def test_what_is_not_there(self, wherry: Wherry, fake: FakeRegistry, command: str, code: int):
+        done = wherry(command, f"{fake.host}/nothing")
         assert (done.returncode, done.stdout) == (code, "")
         assert len(done.stderr.splitlines()) == 1
 
-    def test_a_retry_is_told_once_though_two_requests_are_under_way(self, dray: Dray):
-        done = dray("inspect", "--retries=3", f"127.0.0.1:{refused_port()}/app")
+    def test_a_retry_is_told_once_though_two_requests_are_under_way(self, wherry: Wherry):
+        done = wherry("inspect", "--retries=3", f"127.0.0.1:{refused_port()}/app")
         assert done.returncode == 6
         *retries, last = done.stderr.splitlines()
-        assert last.startswith("dray: ")
+        assert last.startswith("wherry: ")
         assert len(retries) == 2, retries
         assert all(line.startswith("Retrying in ") for line in retries)
 
     @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
     def test_a_retry_of_one_request_alone_is_told(
-        self, dray: Dray, name: str, fake: FakeRegistry, path: str
+        self, wherry: Wherry, name: str, fake: FakeRegistry, path: str
     ):
         fake.inject(Fault(HangUp(), path=path, times=2))
-        done = dray("inspect", name)
+        done = wherry("inspect", name)
         assert done.returncode == 0, done.stderr
         assert [line[:12] for line in done.stderr.splitlines()] == ["Retrying in "] * 2
 
     @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
     def test_interrupted_it_ends_at_once(
-        self, dray: Dray, name: str, fake: FakeRegistry, path: str
+        self, wherry: Wherry, name: str, fake: FakeRegistry, path: str
     ):
         fault = fake.inject(Fault(Stall(after=5, seconds=60), path=path))
-        process = dray.start("inspect", name)
+        process = wherry.start("inspect", name)
         while not fault.count:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=20)
-        assert (process.returncode, out, said) == (130, "", "dray: interrupted\n")
+        assert (process.returncode, out, said) == (130, "", "wherry: interrupted\n")
 
-    def test_a_terminal_is_not_steered(self, dray: Dray, name: str):
+    def test_a_terminal_is_not_steered(self, wherry: Wherry, name: str):
         master, slave = pty.openpty()
         form = '{{index .Labels "a.b"}}'
         subprocess.run(
-            [sys.executable, "-m", "dray", "inspect", "--no-tags", "-f", form, name],
-            stdout=slave, env=dray.environment, timeout=30, check=True,
+            [sys.executable, "-m", "wherry", "inspect", "--no-tags", "-f", form, name],
+            stdout=slave, env=wherry.environment, timeout=30, check=True,
         )  # fmt: skip
         os.close(slave)
         assert os.read(master, 1000).decode() == "<1>\N{REPLACEMENT CHARACTER}[31m\r\n"
@@ -179,13 +181,13 @@ class TestInspect:
 class TestTags:
     @pytest.mark.parametrize("more", [":latest", f"@{INDEX.digest}", f":1@{INDEX.digest}"])
     def test_a_tag_or_digest_is_refused(
-        self, dray: Dray, name: str, fake: FakeRegistry, client: Client, more: str
+        self, wherry: Wherry, name: str, fake: FakeRegistry, client: Client, more: str
     ):
-        done = dray("tags", name + more)
+        done = wherry("tags", name + more)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
-            f"dray: {name}{more}: a name is meant with neither tag nor digest\n"
-            "  see `dray tags --help`\n"
+            f"wherry: {name}{more}: a name is meant with neither tag nor digest\n"
+            "  see `wherry tags --help`\n"
         )
         for call in (client.tags, client.pull_all_tags):
             with pytest.raises(InvalidReference, match="neither tag nor digest") as caught:
@@ -193,75 +195,75 @@ class TestTags:
             assert caught.value.position == len(name)
         assert fake.requests == []
 
-    def test_one_a_line(self, dray: Dray, name: str):
-        assert dray("tags", name).stdout == "1.10.0\n1.9.0\nlatest\n"
-        assert dray("tags", "--sort", "version", name).stdout == "latest\n1.9.0\n1.10.0\n"
-        assert dray("tags", "--filter", ">=1.10", name).stdout == "1.10.0\n"
-        assert json.loads(dray("tags", "--json", "--filter", r"^1\.9", name).stdout) == ["1.9.0"]
-        assert dray("tags", "--filter", "none", name).stdout == ""
+    def test_one_a_line(self, wherry: Wherry, name: str):
+        assert wherry("tags", name).stdout == "1.10.0\n1.9.0\nlatest\n"
+        assert wherry("tags", "--sort", "version", name).stdout == "latest\n1.9.0\n1.10.0\n"
+        assert wherry("tags", "--filter", ">=1.10", name).stdout == "1.10.0\n"
+        assert json.loads(wherry("tags", "--json", "--filter", r"^1\.9", name).stdout) == ["1.9.0"]
+        assert wherry("tags", "--filter", "none", name).stdout == ""
 
-    def test_a_bad_filter_is_shown_with_its_place(self, dray: Dray, name: str):
-        done = dray("tags", "--filter", "semver:>=x", name)
+    def test_a_bad_filter_is_shown_with_its_place(self, wherry: Wherry, name: str):
+        done = wherry("tags", "--filter", "semver:>=x", name)
         assert done.returncode == 0  # ``x`` is any version
-        done = dray("tags", "--filter", "semver:>=y", name)
+        done = wherry("tags", "--filter", "semver:>=y", name)
         assert done.returncode == 2
         assert done.stderr.splitlines()[1:] == ["  semver:>=y", "           ^"]
 
     @pytest.mark.parametrize("address", ["store:app", "oci:layout"])
-    def test_other_places_have_none(self, dray: Dray, address: str):
-        assert dray("tags", address).returncode == 2
+    def test_other_places_have_none(self, wherry: Wherry, address: str):
+        assert wherry("tags", address).returncode == 2
 
 
 class TestBlob:
     def test_to_a_pipe_and_to_a_file(
-        self, dray: Dray, name: str, fake: FakeRegistry, tmp_path: Path
+        self, wherry: Wherry, name: str, fake: FakeRegistry, tmp_path: Path
     ):
         data = bytes(range(256)) * 2000
         digest = fake.add_blob(data)
         fake.inject(Fault(Cut(after=100_000), path="/blobs/", times=1))
         done = subprocess.run(
-            [sys.executable, "-m", "dray", "blob", f"{name}@{digest}"],
-            capture_output=True, env=dray.environment, timeout=30, check=True,
+            [sys.executable, "-m", "wherry", "blob", f"{name}@{digest}"],
+            capture_output=True, env=wherry.environment, timeout=30, check=True,
         )  # fmt: skip
         assert done.stdout == data
         target = tmp_path / "layer"
         target.write_bytes(b"before")
-        assert dray("blob", "-o", str(target), name, digest).returncode == 0
+        assert wherry("blob", "-o", str(target), name, digest).returncode == 0
         assert target.read_bytes() == data
         (tmp_path / "plain").touch()  # with the mode that the umask leaves
         assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
     def test_a_damaged_blob_leaves_no_file(
-        self, dray: Dray, name: str, fake: FakeRegistry, tmp_path: Path
+        self, wherry: Wherry, name: str, fake: FakeRegistry, tmp_path: Path
     ):
         digest = fake.add_blob(b"x" * 500_000)
         fake.inject(Fault(Corrupt(400_000), path="/blobs/"))
         (tmp_path / "out").mkdir()
         target = tmp_path / "out" / "layer"
-        done = dray("blob", "-o", str(target), name, digest)
+        done = wherry("blob", "-o", str(target), name, digest)
         assert done.returncode == 5
         assert digest in done.stderr
         assert list((tmp_path / "out").iterdir()) == []
-        piped = [sys.executable, "-m", "dray", "blob", name, digest]
-        done = subprocess.run(piped, capture_output=True, env=dray.environment, check=False)
+        piped = [sys.executable, "-m", "wherry", "blob", name, digest]
+        done = subprocess.run(piped, capture_output=True, env=wherry.environment, check=False)
         assert (done.returncode, len(done.stdout)) == (5, 500_000)
 
-    def test_a_device_is_written_to_and_stays(self, dray: Dray, name: str):
-        assert dray("blob", "-o", os.devnull, name, IMAGE.layers[0].digest).returncode == 0
+    def test_a_device_is_written_to_and_stays(self, wherry: Wherry, name: str):
+        assert wherry("blob", "-o", os.devnull, name, IMAGE.layers[0].digest).returncode == 0
         assert Path(os.devnull).is_char_device()
 
-    def test_what_is_no_blob(self, dray: Dray, name: str, tmp_path: Path):
-        assert dray("blob", name).returncode == 2
-        assert dray("blob", name, "sha256:1").returncode == 2
-        assert dray("blob", name, sha256(b"nothing")).returncode == 3
+    def test_what_is_no_blob(self, wherry: Wherry, name: str, tmp_path: Path):
+        assert wherry("blob", name).returncode == 2
+        assert wherry("blob", name, "sha256:1").returncode == 2
+        assert wherry("blob", name, sha256(b"nothing")).returncode == 3
         nowhere = str(tmp_path / "no" / "layer")
-        done = dray("blob", "-o", nowhere, name, IMAGE.layers[0].digest)
+        done = wherry("blob", "-o", nowhere, name, IMAGE.layers[0].digest)
         assert done.returncode == 1
         assert nowhere in done.stderr
 
 
 class TestReferrers:
-    def test_a_table_and_json(self, dray: Dray):
+    def test_a_table_and_json(self, wherry: Wherry):
         with FakeRegistry(referrers=True) as fake:
             fake.add_image("app", IMAGE, "t")
             extra = {
@@ -271,38 +273,38 @@ class TestReferrers:
             }
             artifact = build_image([], manifest_extra=extra)
             fake.add_image("app", artifact)
-            done = dray("referrers", f"{fake.host}/app:t")
+            done = wherry("referrers", f"{fake.host}/app:t")
             header, row = done.stdout.splitlines()
             assert header.split() == ["ARTIFACT", "TYPE", "DIGEST", "SIZE"]
             assert row.split()[:2] == ["application/vnd.example.sbom", artifact.digest]
-            (entry,) = json.loads(dray("referrers", "--json", f"{fake.host}/app:t").stdout)
+            (entry,) = json.loads(wherry("referrers", "--json", f"{fake.host}/app:t").stdout)
             assert entry == artifact.manifest.descriptor() | {
                 "artifactType": "application/vnd.example.sbom",
                 "annotations": {"a": "b"},
             }
-            none = dray("referrers", "--artifact-type", "x/y", "--json", f"{fake.host}/app:t")
+            none = wherry("referrers", "--artifact-type", "x/y", "--json", f"{fake.host}/app:t")
             assert json.loads(none.stdout) == []
 
 
-def test_history_of_a_remote_image(dray: Dray, name: str):
-    done = dray("history", "--platform", "linux/arm64", name)
+def test_history_of_a_remote_image(wherry: Wherry, name: str):
+    done = wherry("history", "--platform", "linux/arm64", name)
     assert (done.returncode, done.stderr) == (0, "")
     assert ARM.layers[0].digest[7:19] in done.stdout
-    assert dray("history", f"docker://{name}").returncode == 0
+    assert wherry("history", f"docker://{name}").returncode == 0
 
 
-def test_a_layout_is_read_like_a_registry(dray: Dray, tmp_path: Path):
+def test_a_layout_is_read_like_a_registry(wherry: Wherry, tmp_path: Path):
     signature = build_image(
         [], manifest_extra={"artifactType": "x/sig", "subject": INDEX.index.descriptor()}
     )
     layout = write_files(tmp_path / "layout", layout_files({"v1": INDEX, "sig": signature}))
     address = f"oci:{layout}:v1"
-    assert dray("digest", address).stdout == f"{INDEX.digest}\n"
-    assert dray("manifest", address).stdout.encode() == INDEX.index.data
-    assert dray("config", "--platform", "linux/arm64", address).stdout.encode() == ARM.config.data
-    assert dray("inspect", "-f", "{{.Architecture}}", address).stdout == "amd64\n"
-    assert len(dray("history", address).stdout.splitlines()) == 2
-    assert len(json.loads(dray("referrers", "--json", address).stdout)) == 1
+    assert wherry("digest", address).stdout == f"{INDEX.digest}\n"
+    assert wherry("manifest", address).stdout.encode() == INDEX.index.data
+    assert wherry("config", "--platform", "linux/arm64", address).stdout.encode() == ARM.config.data
+    assert wherry("inspect", "-f", "{{.Architecture}}", address).stdout == "amd64\n"
+    assert len(wherry("history", address).stdout.splitlines()) == 2
+    assert len(json.loads(wherry("referrers", "--json", address).stdout)) == 1
     layer = IMAGE.layers[0]
-    done = dray("blob", "-o", str(tmp_path / "blob"), f"oci:{layout}", layer.digest)
+    done = wherry("blob", "-o", str(tmp_path / "blob"), f"oci:{layout}", layer.digest)
     assert (done.returncode, (tmp_path / "blob").read_bytes()) == (0, layer.data)

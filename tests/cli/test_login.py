@@ -1,4 +1,4 @@
-"""dray login and dray logout."""
+"""wherry login and wherry logout."""
 
 import base64
 import contextlib
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-import dray as library
-from dray.testing import (
+import wherry as library
+from wherry.testing import (
     Answer,
     Distribution,
     FakeRegistry,
@@ -25,7 +25,7 @@ from dray.testing import (
     build_image,
     tar_layer,
 )
-from dray.testing._messages import Reply, Request
+from wherry.testing._messages import Reply, Request
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 PASSWORD = 'p:w "\\\u00e9'
@@ -60,8 +60,8 @@ def helper(helper_program: Callable[..., Path], environment: dict[str, str]) -> 
     return directory / "box"
 
 
-def login(dray: Run, host: str, *options: str, password: str = PASSWORD) -> Any:
-    return dray("login", "-u", "me", "--password-stdin", *options, host, given=password + "\n")
+def login(wherry: Run, host: str, *options: str, password: str = PASSWORD) -> Any:
+    return wherry("login", "-u", "me", "--password-stdin", *options, host, given=password + "\n")
 
 
 def entry(user: str, password: str) -> dict[str, str]:
@@ -74,21 +74,21 @@ def written(path: Path, content: Any) -> Path:
     return path
 
 
-def test_what_is_good_is_kept_and_used(dray: Run, guarded: FakeRegistry, auth_file: Path):
+def test_what_is_good_is_kept_and_used(wherry: Run, guarded: FakeRegistry, auth_file: Path):
     """SPEC: "`login` checks before it saves, file mode 0600; `--password-stdin`"."""
-    assert dray("pull", "-q", f"{guarded.host}/app:t").returncode == 4
-    done = login(dray, guarded.host)
+    assert wherry("pull", "-q", f"{guarded.host}/app:t").returncode == 4
+    done = login(wherry, guarded.host)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr == f"Logged in to {guarded.host} as me; kept in {auth_file}\n"
     assert json.loads(auth_file.read_text()) == {"auths": {guarded.host: entry("me", PASSWORD)}}
     assert stat.S_IMODE(auth_file.stat().st_mode) == 0o600
     assert stat.S_IMODE(auth_file.parent.stat().st_mode) == 0o700
     assert [path.name for path in auth_file.parent.iterdir()] == ["auth.json"]
-    assert dray("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
+    assert wherry("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
 
 
-def test_what_is_not_good_is_not_kept(dray: Run, guarded: FakeRegistry, auth_file: Path):
-    done = login(dray, guarded.host, password="wrong")
+def test_what_is_not_good_is_not_kept(wherry: Run, guarded: FakeRegistry, auth_file: Path):
+    done = login(wherry, guarded.host, password="wrong")
     assert (done.returncode, done.stdout) == (4, "")
     first, *hints = done.stderr.splitlines()
     assert "access denied (401 UNAUTHORIZED: " in first
@@ -98,7 +98,7 @@ def test_what_is_not_good_is_not_kept(dray: Run, guarded: FakeRegistry, auth_fil
     assert not auth_file.exists()
 
 
-def test_what_else_is_in_the_file_stays(dray: Run, guarded_once: FakeRegistry, auth_file: Path):
+def test_what_else_is_in_the_file_stays(wherry: Run, guarded_once: FakeRegistry, auth_file: Path):
     """SPEC and issue 5: "writes auth.json 0600 atomically and keeps what it does not know"."""
     before = {
         "unknown": [1, {"x": None}],
@@ -106,7 +106,7 @@ def test_what_else_is_in_the_file_stays(dray: Run, guarded_once: FakeRegistry, a
         "credHelpers": {"third": "box"},
     }
     written(auth_file, before).chmod(0o644)
-    assert login(dray, guarded_once.host).returncode == 0
+    assert login(wherry, guarded_once.host).returncode == 0
     auths = before["auths"] | {guarded_once.host: entry("me", PASSWORD)}  # type: ignore[operator]
     assert json.loads(auth_file.read_text()) == before | {"auths": auths}
     assert stat.S_IMODE(auth_file.stat().st_mode) == 0o600
@@ -114,92 +114,92 @@ def test_what_else_is_in_the_file_stays(dray: Run, guarded_once: FakeRegistry, a
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"auths": 5}', "\xff"])
 def test_a_file_that_is_broken_is_left_as_it_is(
-    dray: Run, guarded_once: FakeRegistry, tmp_path: Path, content: str
+    wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, content: str
 ):
     file = written(tmp_path / "broken.json", content)
-    done = login(dray, guarded_once.host, f"--authfile={file}")
+    done = login(wherry, guarded_once.host, f"--authfile={file}")
     assert done.returncode == 1
     assert str(file) in done.stderr.splitlines()[0]
     assert file.read_text() == content
     assert [path.name for path in tmp_path.iterdir() if "broken" in path.name] == ["broken.json"]
 
 
-def test_a_place_that_cannot_be_written(dray: Run, guarded_once: FakeRegistry, tmp_path: Path):
+def test_a_place_that_cannot_be_written(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path):
     written(tmp_path / "file", "x")
-    done = login(dray, guarded_once.host, f"--authfile={tmp_path}/file/auth.json")
+    done = login(wherry, guarded_once.host, f"--authfile={tmp_path}/file/auth.json")
     assert done.returncode == 1
     first, *hints = done.stderr.splitlines()
     assert f"{tmp_path}/file/auth.json" in first
     assert any("--authfile" in hint for hint in hints)
 
 
-def test_where_it_is_kept(dray: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path):
+def test_where_it_is_kept(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path):
     host = guarded_once.host
-    assert login(dray, host, f"--authfile={tmp_path}/a/option.json").returncode == 0
+    assert login(wherry, host, f"--authfile={tmp_path}/a/option.json").returncode == 0
     named = {"REGISTRY_AUTH_FILE": str(tmp_path / "variable.json")}
-    done = dray("login", "-u", "me", "--password-stdin", host, given=PASSWORD, env=named)
+    done = wherry("login", "-u", "me", "--password-stdin", host, given=PASSWORD, env=named)
     assert done.returncode == 0
     for name in ("a/option.json", "variable.json"):
         assert json.loads((tmp_path / name).read_text())["auths"].keys() == {host}
     assert not auth_file.exists()
 
 
-def test_a_symbolic_link_stays_one(dray: Run, guarded_once: FakeRegistry, tmp_path: Path):
+def test_a_symbolic_link_stays_one(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path):
     real = written(tmp_path / "real.json", {})
     link = tmp_path / "link.json"
     link.symlink_to(real)
-    assert login(dray, guarded_once.host, f"--authfile={link}").returncode == 0
+    assert login(wherry, guarded_once.host, f"--authfile={link}").returncode == 0
     assert link.is_symlink()
     assert guarded_once.host in json.loads(real.read_text())["auths"]
 
 
-def test_a_path_of_a_host(dray: Run, guarded_once: FakeRegistry, auth_file: Path):
-    assert login(dray, f"{guarded_once.host}/team/").returncode == 0
+def test_a_path_of_a_host(wherry: Run, guarded_once: FakeRegistry, auth_file: Path):
+    assert login(wherry, f"{guarded_once.host}/team/").returncode == 0
     assert set(json.loads(auth_file.read_text())["auths"]) == {f"{guarded_once.host}/team"}
     guarded_once.add_image("team/app", IMAGE, "t")
-    assert dray("pull", "-q", f"{guarded_once.host}/team/app:t").returncode == 0
-    assert dray("pull", "-q", f"{guarded_once.host}/app:t").returncode == 4
-    assert dray("logout", f"{guarded_once.host}/team").returncode == 0
+    assert wherry("pull", "-q", f"{guarded_once.host}/team/app:t").returncode == 0
+    assert wherry("pull", "-q", f"{guarded_once.host}/app:t").returncode == 4
+    assert wherry("logout", f"{guarded_once.host}/team").returncode == 0
     assert json.loads(auth_file.read_text()) == {"auths": {}}
 
 
 @pytest.mark.parametrize("key", ["credHelpers", "credsStore"])
 def test_a_helper_that_is_configured_keeps_them(
-    dray: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
+    wherry: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
     auth_file: Path, key: str,
 ):  # fmt: skip
     host = guarded_once.host
     config = Path(environment["HOME"]) / ".docker" / "config.json"
     written(config, {key: {host: "box"} if key == "credHelpers" else "box"})
     before = config.read_bytes()
-    done = login(dray, host)
+    done = login(wherry, host)
     assert done.stderr.endswith(f"kept in docker-credential-box, which {config} names\n")
     assert json.loads((helper / host).read_text())["Secret"] == PASSWORD
     assert not auth_file.exists()
     assert config.read_bytes() == before
-    assert dray("pull", "-q", f"{host}/app:t").returncode == 0
-    done = dray("logout", host)
+    assert wherry("pull", "-q", f"{host}/app:t").returncode == 0
+    done = wherry("logout", host)
     assert (done.returncode, list(helper.iterdir())) == (0, [])
     assert "docker-credential-box" in done.stderr
 
 
 def test_an_entry_that_goes_before_a_helper_is_renewed(
-    dray: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
+    wherry: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
     auth_file: Path,
 ):  # fmt: skip
     """What login keeps has to be what the next command finds."""
     written(Path(environment["HOME"]) / ".docker" / "config.json", {"credsStore": "box"})
     written(auth_file, {"auths": {guarded_once.host: entry("me", "old")}})
-    assert login(dray, guarded_once.host).returncode == 0
+    assert login(wherry, guarded_once.host).returncode == 0
     assert not helper.exists()
-    assert dray("pull", "-q", f"{guarded_once.host}/app:t").returncode == 0
+    assert wherry("pull", "-q", f"{guarded_once.host}/app:t").returncode == 0
 
 
 def test_a_helper_that_fails_is_an_error(
-    dray: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
+    wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
 ):
     content = {"credHelpers": {guarded_once.host: "nobody"}}
-    done = login(dray, guarded_once.host, f"--authfile={written(tmp_path / 'a.json', content)}")
+    done = login(wherry, guarded_once.host, f"--authfile={written(tmp_path / 'a.json', content)}")
     assert done.returncode == 1
     assert "docker-credential-nobody: there is no such program" in done.stderr
     assert not auth_file.exists()
@@ -220,22 +220,22 @@ def test_a_helper_that_fails_is_an_error(
         ["logout", "no host"],
     ],
 )
-def test_wrong_usage(dray: Run, arguments: list[str]):
-    done = dray(*arguments, given="pw")
+def test_wrong_usage(wherry: Run, arguments: list[str]):
+    done = wherry(*arguments, given="pw")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dray: ")
+    assert done.stderr.startswith("wherry: ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_variable_that_makes_no_sense(dray: Run):
+def test_a_variable_that_makes_no_sense(wherry: Run):
     for arguments in (["logout"], ["login", "-u", "me", "--password-stdin", "h.example"], ["load"]):
-        done = dray(*arguments, given="pw", env={"DRAY_JOBS": "many"})
+        done = wherry(*arguments, given="pw", env={"WHERRY_JOBS": "many"})
         assert done.returncode == 2
-        assert done.stderr.startswith("dray: DRAY_JOBS is 'many': that is no whole number")
+        assert done.stderr.startswith("wherry: WHERRY_JOBS is 'many': that is no whole number")
 
 
-def test_a_registry_that_does_not_answer(dray: Run, auth_file: Path):
-    done = login(dray, "no-such-host.invalid")
+def test_a_registry_that_does_not_answer(wherry: Run, auth_file: Path):
+    done = login(wherry, "no-such-host.invalid")
     assert done.returncode == 6
     assert not auth_file.exists()
 
@@ -246,7 +246,7 @@ def test_on_a_terminal_the_password_is_asked_for_without_echo(
     """Issue 5: "prompts without echo"."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "dray", "login", guarded_once.host],
+        [sys.executable, "-m", "wherry", "login", guarded_once.host],
         stdin=follower,
         stdout=follower,
         stderr=follower,
@@ -313,7 +313,7 @@ def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeReg
 
 @pytest.mark.parametrize("status", [0, 1], ids=["old", "failing"])
 def test_a_helper_whose_answer_was_refused_is_asked_once_more(
-    dray: Run, guarded: FakeRegistry, tmp_path: Path, environment: dict[str, str],
+    wherry: Run, guarded: FakeRegistry, tmp_path: Path, environment: dict[str, str],
     helper_program: Callable[..., Path], status: int,
 ):  # fmt: skip
     """Helpers of clouds give passwords for some hours; a client may live longer."""
@@ -330,7 +330,7 @@ def test_a_helper_whose_answer_was_refused_is_asked_once_more(
     guarded.grants.users = {"me": PASSWORD.replace('"', "").replace("\\", "")}
     environment["PATH"] = os.environ["PATH"]
     file = written(tmp_path / "auth.json", {"credHelpers": {guarded.host: "cloud"}})
-    done = dray("pull", "-q", f"--authfile={file}", f"{guarded.host}/app:t")
+    done = wherry("pull", "-q", f"--authfile={file}", f"{guarded.host}/app:t")
     if status == 0:
         assert done.stdout == f"{IMAGE.id}\n", done.stderr
         assert len((there / "asked").read_text()) == 2
@@ -340,12 +340,12 @@ def test_a_helper_whose_answer_was_refused_is_asked_once_more(
 
 
 def test_a_password_in_latin_1(
-    environment: dict[str, str], dray: Run, auth_file: Path, guarded: FakeRegistry
+    environment: dict[str, str], wherry: Run, auth_file: Path, guarded: FakeRegistry
 ):
     """It is kept and sent as the bytes that it is."""
     guarded.grants.users = {"me": "p\udce4ss"}
     done = subprocess.run(
-        [sys.executable, "-m", "dray", "login", "-u", "me", "--password-stdin", guarded.host],
+        [sys.executable, "-m", "wherry", "login", "-u", "me", "--password-stdin", guarded.host],
         input=b"p\xe4ss\n",
         env=environment | {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8:strict"},
         capture_output=True,
@@ -354,25 +354,25 @@ def test_a_password_in_latin_1(
     assert done.returncode == 0, done.stderr
     (kept,) = json.loads(auth_file.read_text())["auths"].values()
     assert base64.b64decode(kept["auth"]) == b"me:p\xe4ss"
-    assert dray("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
+    assert wherry("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
 
 
-def test_a_name_in_latin_1(dray: Run, auth_file: Path):
+def test_a_name_in_latin_1(wherry: Run, auth_file: Path):
     """Its bytes are part of a token request too, and `why` shows it."""
     with FakeRegistry(users={"m\udce9": "x"}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
         auth = base64.b64encode(b"m\xe9:x").decode()
         written(auth_file, {"auths": {registry.host: {"auth": auth}}})
-        assert dray("pull", "-q", f"{registry.host}/app:t").stdout == f"{IMAGE.id}\n"
+        assert wherry("pull", "-q", f"{registry.host}/app:t").stdout == f"{IMAGE.id}\n"
         assert any("account=m%E9" in request.path for request in registry.requests)
         for option in ([], ["--json"]):
-            done = dray("why", *option, f"{registry.host}/app:t")
+            done = wherry("why", *option, f"{registry.host}/app:t")
             assert done.returncode == 0, done.stderr
 
 
-def test_why_says_which_entry_was_passed_over(dray: Run, auth_file: Path):
+def test_why_says_which_entry_was_passed_over(wherry: Run, auth_file: Path):
     written(auth_file, {"auths": {"h.example": {"auth": base64.b64encode(b"secret").decode()}}})
-    done = dray("why", "--offline", "h.example/app")
+    done = wherry("why", "--offline", "h.example/app")
     assert done.returncode == 0
     (line,) = [line for line in done.stdout.splitlines() if str(auth_file) in line]
     assert line.endswith(
@@ -409,15 +409,15 @@ class LeavingOpen(FakeRegistry):
 
 
 def test_a_password_is_sent_where_none_is_asked_for(
-    dray: Run, half_open: FakeRegistry, auth_file: Path
+    wherry: Run, half_open: FakeRegistry, auth_file: Path
 ):
     """SPEC: "`login` checks before it saves"."""
-    done = login(dray, half_open.host, password="wrong")
+    done = login(wherry, half_open.host, password="wrong")
     assert done.returncode == 4
     assert "401" in done.stderr
     assert "Logged in" not in done.stderr
     assert not auth_file.exists()
-    done = login(dray, half_open.host, password=PLAIN)
+    done = login(wherry, half_open.host, password=PLAIN)
     assert done.returncode == 0
     warning, kept = done.stderr.splitlines()
     assert warning == (
@@ -428,10 +428,10 @@ def test_a_password_is_sent_where_none_is_asked_for(
 
 
 def test_nothing_is_learnt_where_any_password_is_taken(
-    dray: Run, distribution: Distribution, auth_file: Path
+    wherry: Run, distribution: Distribution, auth_file: Path
 ):
     """A real registry without access control ignores what it is sent."""
-    done = login(dray, distribution.host, password="any")
+    done = login(wherry, distribution.host, password="any")
     assert done.returncode == 0
     assert "answers without a password too" in done.stderr
     assert "Logged in" not in done.stderr
@@ -439,7 +439,7 @@ def test_nothing_is_learnt_where_any_password_is_taken(
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_strangers_may_not_even_see_the_root(dray: Run, auth_file: Path, status: int):
+def test_strangers_may_not_even_see_the_root(wherry: Run, auth_file: Path, status: int):
     class Hiding(FakeRegistry):
         def answer(self, request: Request) -> Reply:
             if "authorization" not in request.headers:
@@ -447,27 +447,27 @@ def test_strangers_may_not_even_see_the_root(dray: Run, auth_file: Path, status:
             return super().answer(request)
 
     with Hiding(users={"me": PLAIN}) as registry:
-        assert login(dray, registry.host, password="wrong").returncode == 4
+        assert login(wherry, registry.host, password="wrong").returncode == 4
         assert not auth_file.exists()
-        done = login(dray, registry.host, password=PLAIN)
+        done = login(wherry, registry.host, password=PLAIN)
         assert done.stderr == f"Logged in to {registry.host} as me; kept in {auth_file}\n"
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_a_challenge_beside_200_is_answered(dray: Run, auth_file: Path, *, tokens: bool):
+def test_a_challenge_beside_200_is_answered(wherry: Run, auth_file: Path, *, tokens: bool):
     with LeavingOpen(users={"me": PLAIN}, tokens=tokens) as registry:
         way = f'Bearer realm="{registry.url}/token",service="s"' if tokens else 'Basic realm="r"'
         registry.open = {"WWW-Authenticate": way}
-        assert login(dray, registry.host, password="wrong").returncode == 4
+        assert login(wherry, registry.host, password="wrong").returncode == 4
         assert not auth_file.exists()
-        done = login(dray, registry.host, password=PLAIN)
+        done = login(wherry, registry.host, password=PLAIN)
         assert done.returncode == 0
         assert ("Logged in" in done.stderr) is tokens
     sent = [r.headers.get("authorization", "") for r in registry.requests if "/v2/" in r.path]
     assert any(header.startswith("Bearer" if tokens else "Basic") for header in sent)
 
 
-def test_a_token_for_strangers_says_nothing_about_a_password(dray: Run, tmp_path: Path):
+def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_path: Path):
     """A token server that ignores a wrong password, in front of a real registry."""
 
     class Careless(TokenServer):
@@ -476,37 +476,37 @@ def test_a_token_for_strangers_says_nothing_about_a_password(dray: Run, tmp_path
             return super().answer(request)
 
     with Careless(users={"me": PLAIN}) as tokens, Distribution(tmp_path, tokens=tokens) as there:
-        done = login(dray, there.host, password="wrong")
+        done = login(wherry, there.host, password="wrong")
     assert done.returncode == 0
     assert "its token server took no notice of the password, which may be wrong" in done.stderr
     assert "Logged in" not in done.stderr
 
 
 @pytest.mark.parametrize("fault", [Answer(404), Answer(500), Answer(403)])
-def test_a_token_server_that_fails_keeps_nothing(dray: Run, auth_file: Path, fault: Answer):
+def test_a_token_server_that_fails_keeps_nothing(wherry: Run, auth_file: Path, fault: Answer):
     with FakeRegistry(users={"me": PLAIN}, tokens=True) as registry:
         registry.inject(Fault(fault, path="^/token"))
-        done = login(dray, registry.host, password=PLAIN)
+        done = login(wherry, registry.host, password=PLAIN)
     assert done.returncode == (4 if fault.status == 403 else 1)
     assert "token server" in done.stderr
     assert not auth_file.exists()
 
 
-def test_a_password_does_not_follow_a_redirect_to_another_host(dray: Run):
+def test_a_password_does_not_follow_a_redirect_to_another_host(wherry: Run):
     with FakeRegistry() as other, FakeRegistry(users={"me": PLAIN}) as registry:
         registry.inject(Fault(Answer(307, {"Location": f"{other.url}/v2/"})))
-        done = login(dray, registry.host, password="any")
+        done = login(wherry, registry.host, password="any")
     assert done.returncode == 0
     assert f"redirects to {other.url}/v2/; the password was not sent there" in done.stderr
     assert "Logged in" not in done.stderr
     assert all("authorization" not in request.headers for request in other.requests)
 
 
-def test_a_web_page_is_no_registry(dray: Run, auth_file: Path):
+def test_a_web_page_is_no_registry(wherry: Run, auth_file: Path):
     with FakeRegistry() as registry:
         page = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Shop</title></html>")
         registry.inject(Fault(page))
-        done = login(dray, registry.host, password=PLAIN)
+        done = login(wherry, registry.host, password=PLAIN)
     assert done.returncode == 6
     assert "web page" in done.stderr
     assert not auth_file.exists()
@@ -515,38 +515,38 @@ def test_a_web_page_is_no_registry(dray: Run, auth_file: Path):
 # Logout
 
 
-def test_logout_takes_every_name_of_docker_hub(dray: Run, auth_file: Path):
+def test_logout_takes_every_name_of_docker_hub(wherry: Run, auth_file: Path):
     names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io"]
     written(auth_file, {"auths": {name: entry("me", "x") for name in [*names, "other.io"]}})
-    done = dray("logout")
+    done = wherry("logout")
     assert done.returncode == 0
     assert done.stderr == f"Logged out of docker.io: taken from {auth_file}\n"
     assert set(json.loads(auth_file.read_text())["auths"]) == {"other.io"}
 
 
-def test_logout_where_nobody_is_logged_in(dray: Run, auth_file: Path):
-    done = dray("logout", "h.example")
+def test_logout_where_nobody_is_logged_in(wherry: Run, auth_file: Path):
+    done = wherry("logout", "h.example")
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "dray: h.example: not logged in\n"
+    assert done.stderr == "wherry: h.example: not logged in\n"
     assert not auth_file.parent.exists()
 
 
 def test_logout_says_where_there_still_are_some(
-    dray: Run, environment: dict[str, str], auth_file: Path
+    wherry: Run, environment: dict[str, str], auth_file: Path
 ):
     docker = Path(environment["HOME"]) / ".docker" / "config.json"
     written(docker, {"auths": {"h.example": entry("me", "x")}})
     written(auth_file, {"auths": {"h.example": entry("me", "x")}})
-    done = dray("logout", "h.example")
+    done = wherry("logout", "h.example")
     assert done.returncode == 0
     assert f"taken from {auth_file}" in done.stderr
     assert f"still in {docker}" in done.stderr
     assert "h.example" in json.loads(docker.read_text())["auths"]
-    assert dray("logout", f"--authfile={docker}", "h.example").returncode == 0
+    assert wherry("logout", f"--authfile={docker}", "h.example").returncode == 0
     assert json.loads(docker.read_text())["auths"] == {}
 
 
-def test_logout_of_all(dray: Run, auth_file: Path, helper: Path):
+def test_logout_of_all(wherry: Run, auth_file: Path, helper: Path):
     helper.mkdir()
     (helper / "helped.example").write_text("{}")
     content = {
@@ -555,12 +555,12 @@ def test_logout_of_all(dray: Run, auth_file: Path, helper: Path):
         "more": 1,
     }
     written(auth_file, content)
-    done = dray("logout", "--all")
+    done = wherry("logout", "--all")
     assert done.returncode == 0
     assert done.stderr == "Logged out of h.example, helped.example, i.example\n"
     assert json.loads(auth_file.read_text()) == content | {"auths": {}}
     assert list(helper.iterdir()) == []
-    assert dray("logout", "--all").returncode == 1
+    assert wherry("logout", "--all").returncode == 1
 
 
 HAS_NOTHING = [
@@ -573,7 +573,7 @@ HAS_NOTHING = [
 @pytest.mark.parametrize("words", HAS_NOTHING)
 @pytest.mark.parametrize("key", ["credHelpers", "credsStore"])
 def test_logout_where_the_helper_has_nothing(
-    dray: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
+    wherry: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
     words: str, key: str,
 ):  # fmt: skip
     """Docker's helpers fail then; the entry of the file goes all the same."""
@@ -582,12 +582,12 @@ def test_logout_where_the_helper_has_nothing(
     docker = Path(environment["HOME"]) / ".docker" / "config.json"
     written(docker, {key: {"h.example": "empty"} if key == "credHelpers" else "empty"})
     written(auth_file, {"auths": {"h.example": entry("me", "x"), "other": {}}})
-    done = dray("logout", "h.example")
+    done = wherry("logout", "h.example")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"Logged out of h.example: taken from {auth_file}\n"
     assert json.loads(auth_file.read_text())["auths"] == {"other": {}}
-    done = dray("logout", "h.example")
-    assert (done.returncode, done.stderr) == (3, "dray: h.example: not logged in\n")
+    done = wherry("logout", "h.example")
+    assert (done.returncode, done.stderr) == (3, "wherry: h.example: not logged in\n")
 
 
 @pytest.mark.parametrize(
@@ -600,7 +600,7 @@ def test_logout_where_the_helper_has_nothing(
 )
 @pytest.mark.parametrize("options", [["h.example"], ["--all"]])
 def test_logout_where_the_helper_fails(
-    dray: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
+    wherry: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
     program: str | None, words: str, options: list[str],
 ):  # fmt: skip
     """The entry goes, and the exit code tells that the helper may still have credentials."""
@@ -609,7 +609,7 @@ def test_logout_where_the_helper_fails(
     environment["PATH"] = os.environ["PATH"]
     helpers = {"credHelpers": {"h.example": "bad"}}
     written(auth_file, {"auths": {"h.example": entry("me", "x")}, **helpers})
-    done = dray("logout", *options)
+    done = wherry("logout", *options)
     assert (done.returncode, done.stdout) == (1, "")
     first, *hints = done.stderr.splitlines()
     assert words in first
@@ -619,12 +619,12 @@ def test_logout_where_the_helper_fails(
 
 
 def test_logout_where_another_file_is_broken(
-    dray: Run, auth_file: Path, environment: dict[str, str]
+    wherry: Run, auth_file: Path, environment: dict[str, str]
 ):
     docker = written(Path(environment["HOME"]) / ".docker" / "config.json", "{")
     written(auth_file, {"auths": {"h.example": entry("me", "x")}})
-    done = dray("logout", "h.example")
+    done = wherry("logout", "h.example")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"dray: {docker}: not valid JSON\n")
+    assert done.stderr.startswith(f"wherry: {docker}: not valid JSON\n")
     assert f"taken from {auth_file}" in done.stderr
     assert json.loads(auth_file.read_text()) == {"auths": {}}

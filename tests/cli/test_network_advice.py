@@ -8,43 +8,43 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.testing import FakeRegistry, refused_port
+from wherry.testing import FakeRegistry, refused_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Dray
+    from conftest import Wherry
 
 
-def advice(dray: Dray, *arguments: str, env: dict[str, str] | None = None) -> tuple[str, str]:
-    done = dray("digest", "--retries=1", *arguments, env=env)
+def advice(wherry: Wherry, *arguments: str, env: dict[str, str] | None = None) -> tuple[str, str]:
+    done = wherry("digest", "--retries=1", *arguments, env=env)
     assert (done.returncode, done.stdout) == (6, "")
     first, *rest = done.stderr.splitlines()
-    return first.removeprefix("dray: "), "\n".join(rest)
+    return first.removeprefix("wherry: "), "\n".join(rest)
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
 @pytest.mark.parametrize("address", ["{}", "http://{}", "http://me:hunter2@{}", "https://{}"])
-def test_a_proxy_that_is_down(dray: Dray, variable: str, address: str):
+def test_a_proxy_that_is_down(wherry: Wherry, variable: str, address: str):
     proxy = f"127.0.0.1:{refused_port()}"
-    said, hint = advice(dray, "registry.example/a:t", env={variable: address.format(proxy)})
+    said, hint = advice(wherry, "registry.example/a:t", env={variable: address.format(proxy)})
     scheme = "https" if "https" in address else "http"
     assert said == f"registry.example: the proxy {scheme}://{proxy}: connection refused"
     assert hint.startswith(f"  {variable} names this proxy; NO_PROXY lists")
     assert "hunter2" not in said + hint
 
 
-def test_a_proxy_for_plain_http_that_is_down(dray: Dray):
+def test_a_proxy_for_plain_http_that_is_down(wherry: Wherry):
     proxy = f"127.0.0.1:{refused_port()}"
     env = {"HTTP_PROXY": f"http://{proxy}", "HTTPS_PROXY": f"http://{proxy}"}
-    said, hint = advice(dray, "--insecure", "registry.example/a:t", env=env)
+    said, hint = advice(wherry, "--insecure", "registry.example/a:t", env=env)
     assert f"the proxy http://{proxy}" in said
     assert "_PROXY names this proxy" in hint
 
 
-def test_a_proxy_whose_name_is_not_known(dray: Dray):
+def test_a_proxy_whose_name_is_not_known(wherry: Wherry):
     env = {"HTTPS_PROXY": "http://no-such-proxy.invalid:3128"}
-    said, hint = advice(dray, "registry.example/a:t", env=env)
+    said, hint = advice(wherry, "registry.example/a:t", env=env)
     assert said.startswith("registry.example: the proxy http://no-such-proxy.invalid:3128: ")
     assert hint.startswith("  HTTPS_PROXY names this proxy")
 
@@ -67,15 +67,15 @@ def refusing_proxy() -> Iterator[str]:
         thread.join(10)
 
 
-def test_a_proxy_that_does_not_connect(dray: Dray, refusing_proxy: str):
+def test_a_proxy_that_does_not_connect(wherry: Wherry, refusing_proxy: str):
     env = {"HTTPS_PROXY": refusing_proxy}
-    said, hint = advice(dray, "registry.example/a:t", env=env)
+    said, hint = advice(wherry, "registry.example/a:t", env=env)
     assert said == f"registry.example: the proxy http://{refusing_proxy} does not connect us (403)"
     assert hint.startswith("  HTTPS_PROXY names this proxy")
 
 
-def test_a_name_that_there_is_not(dray: Dray):
-    said, hint = advice(dray, "no-such-host.invalid/a:t")
+def test_a_name_that_there_is_not(wherry: Wherry):
+    said, hint = advice(wherry, "no-such-host.invalid/a:t")
     assert said in {
         "no-such-host.invalid: no such host",
         "no-such-host.invalid: its name cannot be looked up now",
@@ -83,10 +83,10 @@ def test_a_name_that_there_is_not(dray: Dray):
     assert "is the network up?" in hint
 
 
-def test_plain_http_where_https_is_spoken(dray: Dray, fake: FakeRegistry):
+def test_plain_http_where_https_is_spoken(wherry: Wherry, fake: FakeRegistry):
     # Not by a name of this machine, which is spoken to in plain http.
     port = fake.host.rpartition(":")[2]
     name = f"0.0.0.0:{port}/app:t"
-    said, hint = advice(dray, name)
+    said, hint = advice(wherry, name)
     assert said == f"0.0.0.0:{port}: does not speak TLS"
     assert "--insecure" in hint

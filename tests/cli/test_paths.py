@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray as library
-from dray.testing import tar_layer
+import wherry as library
+from wherry.testing import tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 TAR = tar_layer({"a": b"a"})
 
@@ -35,7 +35,7 @@ TAR = tar_layer({"a": b"a"})
     ],
 )
 def test_an_empty_path_is_wrong_usage(
-    dray: Dray,
+    wherry: Wherry,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
@@ -44,7 +44,7 @@ def test_an_empty_path_is_wrong_usage(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    done = dray(*arguments)
+    done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     first, *hints = done.stderr.splitlines()
     assert option in first
@@ -71,11 +71,11 @@ def test_an_empty_path_in_python(client: library.Client, call: Callable[[library
         call(client)
 
 
-def test_an_empty_variable_is_none(dray: Dray, environment: dict[str, str], tmp_path: Path):
+def test_an_empty_variable_is_none(wherry: Wherry, environment: dict[str, str], tmp_path: Path):
     (tmp_path / "tar").write_bytes(TAR)
-    done = dray("import", str(tmp_path / "tar"), "x:1", env={"DRAY_STORE": ""})
+    done = wherry("import", str(tmp_path / "tar"), "x:1", env={"WHERRY_STORE": ""})
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "home" / "data" / "dray" / "dray.db").exists()
+    assert (tmp_path / "home" / "data" / "wherry" / "wherry.db").exists()
     assert environment["XDG_DATA_HOME"] == str(tmp_path / "home" / "data")
 
 
@@ -87,4 +87,4 @@ def test_the_current_directory_may_be_a_store(tmp_path: Path, monkeypatch: pytes
         image.store.tag("x:1", "y:1")
         assert len(image.store.images()) == 1
         image.store.close()
-    assert (tmp_path / "here" / "dray.db").exists()
+    assert (tmp_path / "here" / "wherry.db").exists()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.cli.progress import Tally
-from dray.content.events import Event, Status
-from dray.model.digest import Digest
-from dray.testing import Cut, FakeRegistry, Fault, Stall, Trickle, build_image, tar_layer
+from wherry.cli.progress import Tally
+from wherry.content.events import Event, Status
+from wherry.model.digest import Digest
+from wherry.testing import Cut, FakeRegistry, Fault, Stall, Trickle, build_image, tar_layer
 
 if TYPE_CHECKING:
-    import dray as library
-    from conftest import Dray
+    import wherry as library
+    from conftest import Wherry
 
 LAYER = Digest.of(b"layer")
 IMAGE = build_image([tar_layer({"noise": Random(6).randbytes(3_000_000)})], compression="none")  # noqa: S311
@@ -80,14 +80,14 @@ def summaries(stderr: str) -> list[dict[str, float]]:
     return [event for event in events if event["status"] == "summary"]
 
 
-def test_summaries_for_programs(dray: Dray, fake: FakeRegistry, store: library.Store):
+def test_summaries_for_programs(wherry: Wherry, fake: FakeRegistry, store: library.Store):
     """The rate is that of what arrives, with what an earlier pull has left as without it."""
     fake.add_image("app", IMAGE, "t")
     part = store.path / "ingest" / f"{PIECE.digest.replace(':', '-')}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(PIECE.data[:1_500_000])
     fake.inject(Fault(Trickle(600_000), path=PIECE.digest))
-    done = dray("pull", "--progress=json", f"{fake.host}/app:t")
+    done = wherry("pull", "--progress=json", f"{fake.host}/app:t")
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     found = summaries(done.stderr)
     assert found
@@ -110,13 +110,13 @@ def test_summaries_for_programs(dray: Dray, fake: FakeRegistry, store: library.S
     assert first["current"] == 1_500_000
 
 
-def test_a_log_says_once_what_is_waited_for(dray: Dray, fake: FakeRegistry):
+def test_a_log_says_once_what_is_waited_for(wherry: Wherry, fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1_000_000), path=PIECE.digest, times=1))
-    first = dray.start("pull", "-q", f"{fake.host}/app:t")
+    first = wherry.start("pull", "-q", f"{fake.host}/app:t")
     while not any(PIECE.digest in request.path for request in fake.requests):
         assert first.poll() is None
-    second = dray.start("pull", f"{fake.host}/app:t")
+    second = wherry.start("pull", f"{fake.host}/app:t")
     assert second.stderr is not None
     assert "Pulling from" in second.stderr.readline()
     assert second.stderr.readline() == f"{PIECE.digest[7:19]}  Waiting\n"
@@ -129,10 +129,10 @@ def test_a_log_says_once_what_is_waited_for(dray: Dray, fake: FakeRegistry):
     assert errors.startswith(f"{PIECE.digest[7:19]}  Pull complete")
 
 
-def test_validate_says_why_nothing_moves(dray: Dray, fake: FakeRegistry):
+def test_validate_says_why_nothing_moves(wherry: Wherry, fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=2))
-    done = dray("validate", f"{fake.host}/app:t")
+    done = wherry("validate", f"{fake.host}/app:t")
     assert done.returncode == 0, done.stdout
     retries = done.stderr.splitlines()
     assert len(retries) == 2
@@ -142,9 +142,9 @@ def test_validate_says_why_nothing_moves(dray: Dray, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("form", ["plain", "tty", "json", "auto"])
-def test_nothing_of_it_is_a_result(dray: Dray, fake: FakeRegistry, form: str):
+def test_nothing_of_it_is_a_result(wherry: Wherry, fake: FakeRegistry, form: str):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=1))
-    done = dray("pull", f"--progress={form}", f"{fake.host}/app:t")
+    done = wherry("pull", f"--progress={form}", f"{fake.host}/app:t")
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     assert "etrying" in done.stderr

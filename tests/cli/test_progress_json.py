@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     Answer,
     FakeRegistry,
     Fault,
@@ -26,7 +26,7 @@ from dray.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 BIG = build_image([tar_layer(pseudo_random_files(1, 3_000_000, 2))])
@@ -46,9 +46,9 @@ def objects(stderr: str) -> list[dict[str, Any]]:
     return found
 
 
-def ended(dray: Dray, code: int, *arguments: str, **options: Any) -> list[dict[str, Any]]:
+def ended(wherry: Wherry, code: int, *arguments: str, **options: Any) -> list[dict[str, Any]]:
     """Run `pull --progress json` and return what it told before its end."""
-    done = dray("pull", "--progress", "json", *arguments, **options)
+    done = wherry("pull", "--progress", "json", *arguments, **options)
     *rest, last = objects(done.stderr)
     assert done.returncode == last["code"] == code
     assert last["status"] == ("failure" if code else "success")
@@ -58,23 +58,23 @@ def ended(dray: Dray, code: int, *arguments: str, **options: Any) -> list[dict[s
     return rest
 
 
-def test_success(dray: Dray, name: str):
-    assert ended(dray, 0, name)[-1]["status"] == "done"
-    assert ended(dray, 0, "-q", name) == []
+def test_success(wherry: Wherry, name: str):
+    assert ended(wherry, 0, name)[-1]["status"] == "done"
+    assert ended(wherry, 0, "-q", name) == []
 
 
-def test_not_found(dray: Dray, name: str):
-    *_, error = ended(dray, 3, name.replace(":t", ":none"))
+def test_not_found(wherry: Wherry, name: str):
+    *_, error = ended(wherry, 3, name.replace(":t", ":none"))
     assert (error["status"], error["code"], error["kind"]) == ("error", 3, "NotFound")
     assert error["reference"] == name.replace(":t", ":none")
     assert error["message"].startswith(f"{error['reference']}: not found")
-    assert error["hint"].startswith("`dray tags ")
+    assert error["hint"].startswith("`wherry tags ")
 
 
-def test_several_names(dray: Dray, name: str, fake: FakeRegistry):
+def test_several_names(wherry: Wherry, name: str, fake: FakeRegistry):
     other = f"{fake.host}/other"
     fake.inject(Fault(Answer(403), path="/denied/"))
-    rest = ended(dray, 3, other, name, f"{fake.host}/denied:t")
+    rest = ended(wherry, 3, other, name, f"{fake.host}/denied:t")
     told = [(each["reference"], each["code"]) for each in rest if each["status"] == "error"]
     assert told == [(f"{other}:latest", 3), (f"{fake.host}/denied:t", 4)]
     assert [each["reference"] for each in rest if each["status"] == "done"] == [name]
@@ -93,28 +93,28 @@ def test_several_names(dray: Dray, name: str, fake: FakeRegistry):
         ([], "MissingParameter"),
     ],
 )
-def test_wrong_usage(dray: Dray, arguments: list[str], kind: str):
+def test_wrong_usage(wherry: Wherry, arguments: list[str], kind: str):
     if arguments == ["--progress"]:  # given twice, the second time without a value
-        done = dray("pull", "--progress=json", "--progress")
+        done = wherry("pull", "--progress=json", "--progress")
         assert done.returncode == 2
         return
-    (error,) = ended(dray, 2, *arguments)
+    (error,) = ended(wherry, 2, *arguments)
     assert (error["kind"], error["code"]) == (kind, 2)
-    assert not error["message"].startswith("dray:")
+    assert not error["message"].startswith("wherry:")
 
 
-def test_both_ways_to_write_the_option(dray: Dray):
+def test_both_ways_to_write_the_option(wherry: Wherry):
     for words in (["--progress=json"], ["--progress=plain", "--progress", "json"]):
-        assert objects(dray("pull", *words, "Alpine").stderr)[-1]["code"] == 2
+        assert objects(wherry("pull", *words, "Alpine").stderr)[-1]["code"] == 2
     for words in (["--progress=json", "--progress=plain"], ["--", "--progress=json"]):
-        assert dray("pull", *words, "Alpine").stderr.startswith("dray: ")
+        assert wherry("pull", *words, "Alpine").stderr.startswith("wherry: ")
 
 
-def test_warnings_retries_and_requests(dray: Dray, fake: FakeRegistry):
+def test_warnings_retries_and_requests(wherry: Wherry, fake: FakeRegistry):
     odd = build_image([tar_layer({"a": b"1"})], architecture="s390x")
     fake.add_image("odd", odd, "t")
     fake.inject(Fault(Answer(503), path="/manifests/", times=1))
-    done = dray("-v", "pull", "--progress=json", f"{fake.host}/odd:t")
+    done = wherry("-v", "pull", "--progress=json", f"{fake.host}/odd:t")
     found = objects(done.stderr)
     kinds = {each["status"] for each in found}
     assert {"warning", "retrying", "request", "resolved", "done", "success"} <= kinds
@@ -122,40 +122,40 @@ def test_warnings_retries_and_requests(dray: Dray, fake: FakeRegistry):
     assert request["message"].startswith("> HEAD http")
 
 
-def test_a_search_that_goes_on(dray: Dray, fake: FakeRegistry, name: str, tmp_path: Path):
+def test_a_search_that_goes_on(wherry: Wherry, fake: FakeRegistry, name: str, tmp_path: Path):
     with FakeRegistry() as empty:
         conf = tmp_path / "registries.conf"
         conf.write_text(f'unqualified-search-registries = ["{empty.host}", "{fake.host}"]\n')
-        rest = ended(dray, 0, "--registries-conf", str(conf), "app:t")
+        rest = ended(wherry, 0, "--registries-conf", str(conf), "app:t")
     assert "trying the next registry" in rest[0]["message"]
     assert (rest[0]["status"], rest[-1]["reference"]) == ("warning", name)
 
 
-def test_a_host_that_is_not_there(dray: Dray):
-    rest = ended(dray, 6, "--retries=2", f"127.0.0.1:{refused_port()}/app:t")
+def test_a_host_that_is_not_there(wherry: Wherry):
+    rest = ended(wherry, 6, "--retries=2", f"127.0.0.1:{refused_port()}/app:t")
     assert [each["status"] for each in rest] == ["retrying", "error"]
 
 
-def test_a_traceback(dray: Dray, name: str):
-    done = dray("--debug", "pull", "--progress=json", name + "no")
+def test_a_traceback(wherry: Wherry, name: str):
+    done = wherry("--debug", "pull", "--progress=json", name + "no")
     debug, error, _ = objects(done.stderr)
     assert (debug["status"], error["status"]) == ("debug", "error")
     assert debug["message"].startswith("Traceback")
 
 
-def test_a_store_that_cannot_be_used(dray: Dray, name: str, tmp_path: Path):
+def test_a_store_that_cannot_be_used(wherry: Wherry, name: str, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    done = dray("--store", str(tmp_path / "file"), "pull", "--progress=json", name)
+    done = wherry("--store", str(tmp_path / "file"), "pull", "--progress=json", name)
     assert done.returncode == objects(done.stderr)[-1]["code"] != 0
 
 
-def test_a_result_that_cannot_be_written(dray: Dray, name: str):
+def test_a_result_that_cannot_be_written(wherry: Wherry, name: str):
     done = subprocess.run(
-        [sys.executable, "-m", "dray", "pull", "--progress=json", name],
+        [sys.executable, "-m", "wherry", "pull", "--progress=json", name],
         stdout=open("/dev/full", "w"),  # noqa: PTH123, SIM115 - closed with the test
         stderr=subprocess.PIPE,
         text=True,
-        env=dray.environment,
+        env=wherry.environment,
         timeout=30,
         check=False,
     )
@@ -167,11 +167,11 @@ def test_a_result_that_cannot_be_written(dray: Dray, name: str):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("action", [Trickle(200_000), Stall(after=1000, seconds=30)])
 def test_interrupted(
-    dray: Dray, fake: FakeRegistry, number: signal.Signals, action: Trickle | Stall
+    wherry: Wherry, fake: FakeRegistry, number: signal.Signals, action: Trickle | Stall
 ):
     fake.add_image("big", BIG, "t")
     fake.inject(Fault(action, path=BIG.layers[0].digest))
-    process = dray.start("pull", "--progress=json", f"{fake.host}/big:t")
+    process = wherry.start("pull", "--progress=json", f"{fake.host}/big:t")
     assert process.stderr is not None
     lines = []
     while '"downloading"' not in (line := process.stderr.readline()):
@@ -184,10 +184,10 @@ def test_interrupted(
     assert (last["status"], last["code"], process.returncode) == ("failure", 130, 130)
 
 
-def test_interrupted_at_any_moment(dray: Dray, name: str):
+def test_interrupted_at_any_moment(wherry: Wherry, name: str):
     """However early or late: what there is are objects, and the end is told once."""
     for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
-        process = dray.start("pull", "--progress=json", name)
+        process = wherry.start("pull", "--progress=json", name)
         time.sleep(pause)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=10)

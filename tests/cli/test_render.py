@@ -5,28 +5,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.cli.render import age, clock, columns, described, size, sizes, table
-from dray.errors import (
+from wherry.cli.render import age, clock, columns, described, size, sizes, table
+from wherry.errors import (
     Cancelled,
-    DrayError,
     InvalidDocument,
     InvalidReference,
     NotFound,
     PlatformMismatch,
+    WherryError,
 )
-from dray.model.manifest import Index, parse
-from dray.model.platform import Platform
-from dray.model.reference import Reference
-from dray.testing import build_image, build_index, document
-from dray.transfer.graph import select
+from wherry.model.manifest import Index, parse
+from wherry.model.platform import Platform
+from wherry.model.reference import Reference
+from wherry.testing import build_image, build_index, document
+from wherry.transfer.graph import select
 
 QUICK = settings(max_examples=200, deadline=None)
 
 
-def describe(error: DrayError) -> str:
+def describe(error: WherryError) -> str:
     """Return an error as it is shown."""
     message, lines = described(error)
-    return "\n".join([f"dray: {message}", *(f"  {line}" for line in lines)])
+    return "\n".join([f"wherry: {message}", *(f"  {line}" for line in lines)])
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_a_table_has_columns():
 
 def test_an_error_is_one_line_and_below_it_what_to_try():
     """SPEC: "one line on stderr saying what, where, and below it what to try"."""
-    assert describe(NotFound("no image x")) == "dray: no image x"
+    assert describe(NotFound("no image x")) == "wherry: no image x"
     hinted = NotFound("no image x", hint="try a\nor b")
-    assert describe(hinted) == "dray: no image x\n  try a\n  or b"
+    assert describe(hinted) == "wherry: no image x\n  try a\n  or b"
     hinted.subject = "alpine:3"
-    assert describe(hinted).startswith("dray: alpine:3: no image x\n")
-    assert describe(Cancelled()) == "dray: cancelled"
+    assert describe(hinted).startswith("wherry: alpine:3: no image x\n")
+    assert describe(Cancelled()) == "wherry: cancelled"
 
 
 @pytest.mark.parametrize(
@@ -248,11 +248,11 @@ def test_any_bad_reference_is_shown_without_control_characters(text: str):
 EVIL = "\x1b[2Jx\r\ny\x07\x9b31m\u2028"
 
 
-def evil_errors() -> list[DrayError]:
+def evil_errors() -> list[WherryError]:
     """Return errors whose words come from documents that somebody else wrote."""
     image = build_image([])
     key = document({"schemaVersion": 2})[:-1] + b',"\\u001b[2J\\nx":1,"\\u001b[2J\\nx":1}'
-    found: list[DrayError] = []
+    found: list[WherryError] = []
     for raw, served in (
         (key, ""),
         (document({"schemaVersion": 2, "layers": [], "config": {}, EVIL: {EVIL: {}}}), ""),
@@ -270,7 +270,7 @@ def evil_errors() -> list[DrayError]:
             "",
         ),
     ):
-        with pytest.raises(DrayError) as caught:
+        with pytest.raises(WherryError) as caught:
             parse(raw, served)
         found.append(caught.value)
     for root in (
@@ -285,7 +285,7 @@ def evil_errors() -> list[DrayError]:
         parsed = parse(root.data, root.media_type)
         digest = Reference.parse(f"a@{root.digest}").digest
         assert digest is not None
-        with pytest.raises(DrayError) as caught:
+        with pytest.raises(WherryError) as caught:
             select(digest, parsed, Platform("linux", "amd64"), lambda _: Index(b"", "", ()))
         found.append(caught.value)
     return found

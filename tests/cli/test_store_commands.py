@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.testing import FakeRegistry, build_image, tar_layer
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
-    import dray as library
-    from conftest import Dray
+    import wherry as library
+    from conftest import Wherry
 
 BASE = tar_layer({"base": b"shared"})
 FIRST = build_image([BASE, tar_layer({"a": b"1"})])
@@ -27,30 +27,30 @@ def name(client: library.Client, fake: FakeRegistry) -> str:
     return f"{fake.host}/team/app:t"
 
 
-def ids(dray: Dray) -> list[str]:
-    return dray("images", "-q").stdout.splitlines()
+def ids(wherry: Wherry) -> list[str]:
+    return wherry("images", "-q").stdout.splitlines()
 
 
-def test_a_store_without_images(dray: Dray):
-    done = dray("images")
+def test_a_store_without_images(wherry: Wherry):
+    done = wherry("images")
     assert (done.returncode, done.stdout, done.stderr) == (0, "NAME  TAG  ID  CREATED  SIZE\n", "")
-    assert dray("images", "--digests").stdout == "NAME  TAG  DIGEST  ID  CREATED  SIZE\n"
-    assert dray("images", "-q").stdout == ""
+    assert wherry("images", "--digests").stdout == "NAME  TAG  DIGEST  ID  CREATED  SIZE\n"
+    assert wherry("images", "-q").stdout == ""
 
 
-def test_tag_and_untag(dray: Dray, name: str):
-    done = dray("tag", name, "mine", "store:other.example/x:1")
+def test_tag_and_untag(wherry: Wherry, name: str):
+    done = wherry("tag", name, "mine", "store:other.example/x:1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert dray("show", "mine").stdout == dray("show", "other.example/x:1").stdout
-    untagged = dray("untag", "store:mine", "other.example/x:1")
+    assert wherry("show", "mine").stdout == wherry("show", "other.example/x:1").stdout
+    untagged = wherry("untag", "store:mine", "other.example/x:1")
     assert (untagged.returncode, untagged.stderr) == (0, "")
     assert untagged.stdout == "Untagged: mine:latest\nUntagged: other.example/x:1\n"
-    assert dray("show", "mine").returncode == 3
-    assert dray("show", name).returncode == 0
+    assert wherry("show", "mine").returncode == 3
+    assert wherry("show", name).returncode == 0
 
 
-def test_rm_by_name_says_what_went(dray: Dray, name: str):
-    done = dray("rm", name)
+def test_rm_by_name_says_what_went(wherry: Wherry, name: str):
+    done = wherry("rm", name)
     assert (done.returncode, done.stderr) == (0, "")
     repository = name.removesuffix(":t")
     assert done.stdout.splitlines() == [
@@ -59,26 +59,26 @@ def test_rm_by_name_says_what_went(dray: Dray, name: str):
         f"Deleted: {FIRST.id}",
         f"Deleted: {FIRST.layers[1].digest}",
     ]
-    assert ids(dray) == [SECOND.id]
+    assert ids(wherry) == [SECOND.id]
 
 
-def test_rm_by_the_beginning_of_an_id(dray: Dray, name: str):
-    dray("tag", name, "mine")
-    refused = dray("rm", FIRST.id[7:15])
+def test_rm_by_the_beginning_of_an_id(wherry: Wherry, name: str):
+    wherry("tag", name, "mine")
+    refused = wherry("rm", FIRST.id[7:15])
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "--force" in refused.stderr
-    done = dray("rm", "--force", FIRST.id[7:15], SECOND.id)
+    done = wherry("rm", "--force", FIRST.id[7:15], SECOND.id)
     assert done.returncode == 0
     assert f"Deleted: {FIRST.id}" in done.stdout
-    assert ids(dray) == []
+    assert ids(wherry) == []
 
 
 @pytest.mark.parametrize("command", ["rm", "untag"])
-def test_what_is_not_there(dray: Dray, name: str, command: str):
-    done = dray(command, "nothing/like/it")
+def test_what_is_not_there(wherry: Wherry, name: str, command: str):
+    done = wherry(command, "nothing/like/it")
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith("dray: nothing/like/it")
-    assert sorted(ids(dray)) == sorted([FIRST.id, SECOND.id])
+    assert done.stderr.startswith("wherry: nothing/like/it")
+    assert sorted(ids(wherry)) == sorted([FIRST.id, SECOND.id])
     assert name
 
 
@@ -89,62 +89,62 @@ def test_what_is_not_there(dray: Dray, name: str, command: str):
         *(["tag", "none", "x"], ["images", "-f", "before=none"], ["images", "-f", "since=none"]),
     ],
 )
-def test_nobody_is_told_to_pull_what_should_go(dray: Dray, name: str, arguments: list[str]):
-    done = dray(*arguments)
+def test_nobody_is_told_to_pull_what_should_go(wherry: Wherry, name: str, arguments: list[str]):
+    done = wherry(*arguments)
     assert done.returncode == 3
-    assert done.stderr.splitlines()[1:] == ["  `dray images` lists what there is"]
+    assert done.stderr.splitlines()[1:] == ["  `wherry images` lists what there is"]
     for asked in (["show"], ["save", "-o", "x"], ["history"]):
-        helped = dray(*asked, "store:none")
-        assert helped.stderr.splitlines()[1:] == ["  fetch it: dray pull none"]
+        helped = wherry(*asked, "store:none")
+        assert helped.stderr.splitlines()[1:] == ["  fetch it: wherry pull none"]
     assert name
-    assert len(ids(dray)) == 2
+    assert len(ids(wherry)) == 2
 
 
 @pytest.mark.parametrize("command", ["rm", "untag"])
-def test_what_is_not_there_keeps_nothing_else_from_going(dray: Dray, name: str, command: str):
+def test_what_is_not_there_keeps_nothing_else_from_going(wherry: Wherry, name: str, command: str):
     second = f"{name.removesuffix(':t')}:u"
-    done = dray(command, name, "nothing/like/it", "Upper", second)
+    done = wherry(command, name, "nothing/like/it", "Upper", second)
     assert done.returncode == 3
-    errors = [line for line in done.stderr.splitlines() if line.startswith("dray: ")]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("wherry: ")]
     assert [error.split(":")[1] for error in errors] == [" nothing/like/it", " invalid reference"]
     untagged = [line for line in done.stdout.splitlines() if line.startswith("Untagged: ")]
     assert {f"Untagged: {name}", f"Untagged: {second}"} <= set(untagged)
-    assert dray("images", "-q", f"{name.removesuffix(':t')}:*").stdout == ""
+    assert wherry("images", "-q", f"{name.removesuffix(':t')}:*").stdout == ""
 
 
-def test_an_address_of_another_place_is_known_before_anything_goes(dray: Dray, name: str):
-    done = dray("rm", name, "oci:x")
+def test_an_address_of_another_place_is_known_before_anything_goes(wherry: Wherry, name: str):
+    done = wherry("rm", name, "oci:x")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dray: oci:x: only images of the store can be removed\n")
+    assert done.stderr.startswith("wherry: oci:x: only images of the store can be removed\n")
     for arguments, says in (
         (["untag", name, "oci:x"], "oci:x: only images of the store can be untagged"),
         (["tag", "oci:x", "mine"], "oci:x: only images of the store can be tagged"),
         (["tag", name, "mine", "docker://x"], "docker://x: only images of the store can be given"),
         (["show", "docker://x"], "docker://x: only images of the store can be shown"),
     ):
-        assert dray(*arguments).stderr.startswith(f"dray: {says}")
-    assert sorted(ids(dray)) == sorted([FIRST.id, SECOND.id])
+        assert wherry(*arguments).stderr.startswith(f"wherry: {says}")
+    assert sorted(ids(wherry)) == sorted([FIRST.id, SECOND.id])
 
 
 @pytest.mark.parametrize(
     "arguments", [["tag", "x"], ["tag", "oci:x", "y"], ["rm"], ["rm", "dir:x"]]
 )
-def test_wrong_usage(dray: Dray, arguments: list[str]):
-    done = dray(*arguments)
+def test_wrong_usage(wherry: Wherry, arguments: list[str]):
+    done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_gc(dray: Dray, name: str):
-    dray("untag", name)
+def test_gc(wherry: Wherry, name: str):
+    wherry("untag", name)
     size = sum(piece.size for piece in (FIRST.manifest, FIRST.config, FIRST.layers[1]))
     freed = f"{size / 1000:.2f} kB (3 blobs)"
-    planned = dray("gc", "--dry-run")
+    planned = wherry("gc", "--dry-run")
     assert planned.stdout == f"Would delete: {FIRST.id}\nWould reclaim: {freed}\n"
-    answer = json.loads(dray("gc", "--json").stdout)
+    answer = json.loads(wherry("gc", "--json").stdout)
     assert answer["images"] == [FIRST.id]
     assert sorted(answer["blobs"]) == sorted(
         [FIRST.digest, FIRST.config.digest, FIRST.layers[1].digest]
     )
     assert answer["size"] == size
-    assert dray("gc").stdout == "Reclaimed: 0 B (0 blobs)\n"
-    assert ids(dray) == [SECOND.id]
+    assert wherry("gc").stdout == "Reclaimed: 0 B (0 blobs)\n"
+    assert ids(wherry) == [SECOND.id]

@@ -6,13 +6,13 @@ import re
 from random import Random
 from typing import TYPE_CHECKING
 
-from dray.testing import BuiltImage, FakeRegistry, Fault, Stall, Trickle, build_image, tar_layer
 from terminals import on_a_terminal
+from wherry.testing import BuiltImage, FakeRegistry, Fault, Stall, Trickle, build_image, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 SLOW = 4_000_000  # bytes a second, so that there is something to draw
@@ -44,12 +44,12 @@ def test_results_stay_and_nothing_is_drawn_over_them(
 
 
 def test_a_layer_that_somebody_else_fetches_is_drawn(
-    fake: FakeRegistry, environment: dict[str, str], dray: Dray
+    fake: FakeRegistry, environment: dict[str, str], wherry: Wherry
 ):
     built = image(3)
     fake.add_image("app", built, "t")
     fake.inject(Fault(Stall(after=1_500_000), path=built.layers[0].digest, times=1))
-    first = dray.start("pull", "-q", f"{fake.host}/app:t")
+    first = wherry.start("pull", "-q", f"{fake.host}/app:t")
     while not any(built.layers[0].digest in request.path for request in fake.requests):
         assert first.poll() is None
     drawn = re.compile(rf"{built.layers[0].digest[7:19]}  Waiting  .*━.* 1.5/4.0 MB")

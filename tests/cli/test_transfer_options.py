@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.config import Transfers, parse_rate
-from dray.testing import Answer, FakeRegistry, Fault, SetHeader, Stall, build_image, tar_layer
+import wherry as library
+from wherry.config import Transfers, parse_rate
+from wherry.testing import Answer, FakeRegistry, Fault, SetHeader, Stall, build_image, tar_layer
 
 if TYPE_CHECKING:
-    from conftest import Dray
+    from conftest import Wherry
 
 NOISE = Random(5).randbytes(400_000)  # noqa: S311 - not a secret
 IMAGE = build_image([tar_layer({"noise": NOISE})], compression="none")
@@ -45,10 +45,10 @@ def test_rates(text: str, rate: float):
 
 
 def test_what_a_registry_says_does_not_steer_the_terminal(
-    dray: Dray, fake: FakeRegistry, name: str
+    wherry: Wherry, fake: FakeRegistry, name: str
 ):
     fake.inject(Fault(SetHeader("RateLimit-Remaining", "\x1b]0;me\x07 5"), path="/manifests/"))
-    done = dray("-v", "digest", name)
+    done = wherry("-v", "digest", name)
     assert done.returncode == 0
     assert " 5 requests left" in done.stderr
     assert "\x1b" not in done.stderr
@@ -61,18 +61,18 @@ def test_what_is_no_rate(text: str):
 
 
 def test_nothing_said_is_the_usual():
-    assert Transfers.from_environment({"DRAY_JOBS": "", "JOBS": "3"}) == Transfers()
+    assert Transfers.from_environment({"WHERRY_JOBS": "", "JOBS": "3"}) == Transfers()
 
 
 def test_variables_say_how_to_transfer():
     found = Transfers.from_environment(
         {
-            "DRAY_JOBS": "3",
-            "DRAY_TIMEOUT": "2.5",
-            "DRAY_RETRIES": "9",
-            "DRAY_LIMIT_RATE": "10M",
-            "DRAY_SPLIT": "2",
-            "DRAY_INSECURE": "1",
+            "WHERRY_JOBS": "3",
+            "WHERRY_TIMEOUT": "2.5",
+            "WHERRY_RETRIES": "9",
+            "WHERRY_LIMIT_RATE": "10M",
+            "WHERRY_SPLIT": "2",
+            "WHERRY_INSECURE": "1",
         }
     )
     assert found == Transfers(3, 2.5, 9, 10e6, 2, insecure=True)
@@ -82,46 +82,46 @@ def test_variables_say_how_to_transfer():
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("DRAY_JOBS", "0"),
-        ("DRAY_JOBS", "many"),
-        ("DRAY_TIMEOUT", "0"),
-        ("DRAY_TIMEOUT", "nan"),
-        ("DRAY_RETRIES", "1.5"),
-        ("DRAY_LIMIT_RATE", "0"),
-        ("DRAY_LIMIT_RATE", "10Q"),
-        ("DRAY_SPLIT", "17"),
-        ("DRAY_INSECURE", "perhaps"),
+        ("WHERRY_JOBS", "0"),
+        ("WHERRY_JOBS", "many"),
+        ("WHERRY_TIMEOUT", "0"),
+        ("WHERRY_TIMEOUT", "nan"),
+        ("WHERRY_RETRIES", "1.5"),
+        ("WHERRY_LIMIT_RATE", "0"),
+        ("WHERRY_LIMIT_RATE", "10Q"),
+        ("WHERRY_SPLIT", "17"),
+        ("WHERRY_INSECURE", "perhaps"),
     ],
 )
-def test_a_variable_that_makes_no_sense_is_wrong_usage(dray: Dray, variable: str, text: str):
-    done = dray("pull", "alpine", env={variable: text})
+def test_a_variable_that_makes_no_sense_is_wrong_usage(wherry: Wherry, variable: str, text: str):
+    done = wherry("pull", "alpine", env={variable: text})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"dray: {variable} is '{text}': ")
+    assert done.stderr.startswith(f"wherry: {variable} is '{text}': ")
 
 
-def test_an_option_outranks_its_variable(dray: Dray, name: str, fake: FakeRegistry):
+def test_an_option_outranks_its_variable(wherry: Wherry, name: str, fake: FakeRegistry):
     fault = fake.inject(Fault(Answer(503), path="/blobs/", times=5))
-    assert dray("pull", "-q", "--retries=1", name, env={"DRAY_RETRIES": "9"}).returncode == 1
+    assert wherry("pull", "-q", "--retries=1", name, env={"WHERRY_RETRIES": "9"}).returncode == 1
     fault.times = 0
-    assert dray("pull", "-q", name, env={"DRAY_RETRIES": "1"}).returncode == 0
+    assert wherry("pull", "-q", name, env={"WHERRY_RETRIES": "1"}).returncode == 0
 
 
-def test_attempts_by_variable(dray: Dray, name: str, fake: FakeRegistry):
+def test_attempts_by_variable(wherry: Wherry, name: str, fake: FakeRegistry):
     fault = fake.inject(Fault(Answer(503), path="/manifests/"))
-    assert dray("pull", "-q", name, env={"DRAY_RETRIES": "2"}).returncode == 1
+    assert wherry("pull", "-q", name, env={"WHERRY_RETRIES": "2"}).returncode == 1
     assert fault.count == 2
 
 
-def test_the_time_out_by_variable(dray: Dray, name: str, fake: FakeRegistry):
+def test_the_time_out_by_variable(wherry: Wherry, name: str, fake: FakeRegistry):
     fault = fake.inject(Fault(Stall(after=1000), path=IMAGE.layers[0].digest, times=1))
-    assert dray("pull", "-q", name, env={"DRAY_TIMEOUT": "1.5"}).returncode == 0
+    assert wherry("pull", "-q", name, env={"WHERRY_TIMEOUT": "1.5"}).returncode == 0
     assert fault.count == 1
 
 
 @pytest.mark.parametrize("option", [["--limit-rate=400K"], []])
-def test_a_limit_holds_for_all_that_is_read(dray: Dray, name: str, option: list[str]):
+def test_a_limit_holds_for_all_that_is_read(wherry: Wherry, name: str, option: list[str]):
     started = time.monotonic()
-    done = dray("pull", "-q", *option, name, env={} if option else {"DRAY_LIMIT_RATE": "400K"})
+    done = wherry("pull", "-q", *option, name, env={} if option else {"WHERRY_LIMIT_RATE": "400K"})
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started >= 0.8
 

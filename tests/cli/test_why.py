@@ -1,4 +1,4 @@
-"""dray why, and names without a registry on the command line."""
+"""wherry why, and names without a registry on the command line."""
 
 import base64
 import json
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dray.model import mediatype
-from dray.testing import (
+from wherry.model import mediatype
+from wherry.testing import (
     Answer,
     FakeRegistry,
     Fault,
@@ -40,8 +40,8 @@ def written(path: Path, content: Any) -> Path:
     return path
 
 
-def why(dray: Run, *arguments: str, **options: Any) -> list[dict[str, Any]]:
-    done = dray("why", "--json", *arguments, **options)
+def why(wherry: Run, *arguments: str, **options: Any) -> list[dict[str, Any]]:
+    done = wherry("why", "--json", *arguments, **options)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
@@ -53,7 +53,7 @@ def settings(environment: dict[str, str]) -> Path:
 
 
 def test_everything_that_decides_is_shown_and_no_secret(
-    dray: Run, environment: dict[str, str], settings: Path, tmp_path: Path,
+    wherry: Run, environment: dict[str, str], settings: Path, tmp_path: Path,
     helper_program: Callable[..., Path],
 ):  # fmt: skip
     """SPEC: "`why REF` prints every file consulted, what matched, endpoints in order, scope,
@@ -87,7 +87,7 @@ def test_everything_that_decides_is_shown_and_no_secret(
         "PATH": str(tmp_path / "programs") + ":/usr/bin:/bin",
     }
     arguments = ("--offline", "h.example/team/app:1")
-    (found,) = why(dray, *arguments, env=env)
+    (found,) = why(wherry, *arguments, env=env)
     assert found["reference"] == "h.example/team/app:1"
     first, second, *_ = found["registries_conf"]
     assert first == {"place": str(conf), "outcome": "read: the main file"}
@@ -116,7 +116,7 @@ def test_everything_that_decides_is_shown_and_no_secret(
     assert real["looked"] == [{"place": str(run), "outcome": "entry real.example/inner"}]
     assert real["scope"] == "repository:inner/app:pull"
     assert real["answer"] is None
-    text = dray("why", *arguments, env=env)
+    text = wherry("why", *arguments, env=env)
     assert text.returncode == 0
     for word in (
         *("1. https://mirror.example:5000/v2/app  (a mirror)", "2. https://real.example/v2"),
@@ -129,25 +129,25 @@ def test_everything_that_decides_is_shown_and_no_secret(
 
 
 def test_settings_of_a_host_are_shown_with_the_file_that_they_are_from(
-    dray: Run, environment: dict[str, str]
+    wherry: Run, environment: dict[str, str]
 ):
     file = written(
-        Path(environment["XDG_CONFIG_HOME"]) / "dray" / "hosts.toml",
+        Path(environment["XDG_CONFIG_HOME"]) / "wherry" / "hosts.toml",
         '["h.example"]\nprivate-realm = true\nschema1 = "deny"\nlegacy = true\n',
     )
-    (found,) = why(dray, "--offline", "h.example/app")
+    (found,) = why(wherry, "--offline", "h.example/app")
     (place,) = found["endpoints"]
     user, system = place["hosts_toml"]
     assert user["place"] == str(file)
     assert user["outcome"].startswith('private-realm = true, schema1 = "deny", legacy = true (')
     assert "has no effect" in user["outcome"]
-    assert system["place"] == "/etc/dray/hosts.toml"
+    assert system["place"] == "/etc/wherry/hosts.toml"
     assert place["settings"] == {"private_realm": True, "schema1": "deny", "legacy": True}
     assert (
         f'{file}: private-realm = true, schema1 = "deny"'
-        in dray("why", "--offline", "h.example/app").stdout
+        in wherry("why", "--offline", "h.example/app").stdout
     )
-    (found,) = why(dray, "--offline", "other.example/app")
+    (found,) = why(wherry, "--offline", "other.example/app")
     assert found["endpoints"][0]["hosts_toml"][0] == {
         "place": str(file),
         "outcome": "no settings for other.example",
@@ -159,12 +159,12 @@ def test_settings_of_a_host_are_shown_with_the_file_that_they_are_from(
     }
 
 
-def test_what_the_registry_says(dray: Run, fake: FakeRegistry):
-    """SPEC: "`RateLimit-*` headers are shown by `-v`, and by `dray why`"."""
+def test_what_the_registry_says(wherry: Run, fake: FakeRegistry):
+    """SPEC: "`RateLimit-*` headers are shown by `-v`, and by `wherry why`"."""
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(SetHeader("RateLimit-Limit", "100;w=21600")))
     fake.inject(Fault(SetHeader("RateLimit-Remaining", "76;w=21600")))
-    (found,) = why(dray, f"{fake.host}/app:t")
+    (found,) = why(wherry, f"{fake.host}/app:t")
     (place,) = found["endpoints"]
     assert place["answer"]["status"] == 200
     assert place["answer"]["rate_limit"] == {
@@ -173,23 +173,23 @@ def test_what_the_registry_says(dray: Run, fake: FakeRegistry):
     }
     assert [request.method for request in fake.requests] == ["HEAD"]
     assert mediatype.OCI_MANIFEST in fake.requests[0].headers["accept"]
-    text = dray("why", f"{fake.host}/app:t").stdout
+    text = wherry("why", f"{fake.host}/app:t").stdout
     assert "RateLimit-Remaining: 76;w=21600" in text
     assert "200 to HEAD" in text
     fake.clear()
-    (found,) = why(dray, "--offline", f"{fake.host}/app:t")
+    (found,) = why(wherry, "--offline", f"{fake.host}/app:t")
     assert found["endpoints"][0]["answer"] is None
     assert fake.requests == []
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-def test_whose_access_is_denied(dray: Run, *, tokens: bool):
+def test_whose_access_is_denied(wherry: Run, *, tokens: bool):
     with FakeRegistry(users={"me": SECRET}, tokens=tokens) as registry:
         registry.add_image("app", IMAGE, "t")
-        (found,) = why(dray, f"{registry.host}/app:t", "--creds", f"me:{SECRET}")
+        (found,) = why(wherry, f"{registry.host}/app:t", "--creds", f"me:{SECRET}")
         answer = found["endpoints"][0]["answer"]
         assert (answer["status"], found["endpoints"][0]["credentials"]) == (200, "me")
-        (found,) = why(dray, f"{registry.host}/app:t", "--creds", "me:wrong-one")
+        (found,) = why(wherry, f"{registry.host}/app:t", "--creds", "me:wrong-one")
         answer = found["endpoints"][0]["answer"]
         assert answer["status"] == 401
         assert "access denied" in answer["error"]
@@ -198,38 +198,38 @@ def test_whose_access_is_denied(dray: Run, *, tokens: bool):
         assert "wrong-one" not in json.dumps(found)
 
 
-def test_a_host_that_does_not_answer(dray: Run):
+def test_a_host_that_does_not_answer(wherry: Run):
     """SPEC and issue 5: "works offline too"."""
-    (found,) = why(dray, f"127.0.0.1:{refused_port()}/app")
+    (found,) = why(wherry, f"127.0.0.1:{refused_port()}/app")
     assert "refused" in found["endpoints"][0]["answer"]["error"]
     with SilentPort() as port:
-        (found,) = why(dray, "--timeout=0.3", f"{port.host}/app")
+        (found,) = why(wherry, "--timeout=0.3", f"{port.host}/app")
         assert "no answer" in found["endpoints"][0]["answer"]["error"]
 
 
-def test_a_name_that_is_blocked(dray: Run, settings: Path):
+def test_a_name_that_is_blocked(wherry: Run, settings: Path):
     conf = settings / "registries.conf"
     written(conf, '[[registry]]\nlocation = "bad.example"\nblocked = true\n')
-    (found,) = why(dray, "bad.example/app")
+    (found,) = why(wherry, "bad.example/app")
     assert found["error"] == f"bad.example/app:latest: bad.example is blocked in {conf}"
     assert found["endpoints"] == []
-    assert "is blocked in" in dray("why", "bad.example/app").stdout
-    done = dray("pull", "bad.example/app")
+    assert "is blocked in" in wherry("why", "bad.example/app").stdout
+    done = wherry("pull", "bad.example/app")
     assert done.returncode == 4
     assert "is blocked in" in done.stderr
 
 
-def test_a_file_that_is_wrong_is_named(dray: Run, settings: Path):
+def test_a_file_that_is_wrong_is_named(wherry: Run, settings: Path):
     written(settings / "registries.conf", "registry = [")
-    done = dray("why", "--offline", "h.example/app")
+    done = wherry("why", "--offline", "h.example/app")
     assert (done.returncode, done.stdout) == (1, "")
     assert "registries.conf: not valid TOML" in done.stderr
 
 
-def test_what_a_registry_says_does_not_steer_the_terminal(dray: Run, fake: FakeRegistry):
+def test_what_a_registry_says_does_not_steer_the_terminal(wherry: Run, fake: FakeRegistry):
     said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
     fake.inject(Fault(Answer(429, {"RateLimit-Limit": "1"}, json.dumps(said).encode())))
-    done = dray("why", f"{fake.host}/app")
+    done = wherry("why", f"{fake.host}/app")
     assert done.returncode == 0
     assert all(c.isprintable() or c == "\n" for c in done.stdout)
 
@@ -237,11 +237,11 @@ def test_what_a_registry_says_does_not_steer_the_terminal(dray: Run, fake: FakeR
 # Names without a registry
 
 
-def test_short_names(dray: Run, settings: Path):
+def test_short_names(wherry: Run, settings: Path):
     """SPEC: "bare names on the command line go through an alias, then the search list if one
     is configured, else docker.io".
     """
-    (found,) = why(dray, "--offline", "no-alias/app:1")
+    (found,) = why(wherry, "--offline", "no-alias/app:1")
     assert found["reference"] == "docker.io/no-alias/app:1"
     conf = written(
         settings / "registries.conf",
@@ -251,15 +251,15 @@ def test_short_names(dray: Run, settings: Path):
         "known/app" = "there.example/o/app"
     """,
     )
-    (found,) = why(dray, "--offline", "known/app:2")
+    (found,) = why(wherry, "--offline", "known/app:2")
     assert (found["reference"], found["source"]) == (
         "there.example/o/app:2",
         f"a short name in {conf}",
     )
-    names = [each["reference"] for each in why(dray, "--offline", "other")]
+    names = [each["reference"] for each in why(wherry, "--offline", "other")]
     assert names == ["one.example:5000/other:latest", "docker.io/library/other:latest"]
     for full in ("docker://known/app:2", "docker.io/known/app:2"):
-        (found,) = why(dray, "--offline", full)
+        (found,) = why(wherry, "--offline", full)
         assert found["reference"] == "docker.io/known/app:2"
 
 
@@ -268,16 +268,16 @@ def search(settings: Path, *hosts: str) -> None:
     written(settings / "registries.conf", f"unqualified-search-registries = [{listed}]\n")
 
 
-def test_registries_are_searched_in_order(dray: Run, settings: Path, fake: FakeRegistry):
+def test_registries_are_searched_in_order(wherry: Run, settings: Path, fake: FakeRegistry):
     with FakeRegistry() as second:
         search(settings, fake.host, second.host)
         second.add_image("app", IMAGE, "t")
-        done = dray("pull", "-q", "app:t")
+        done = wherry("pull", "-q", "app:t")
         assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n"), done.stderr
         assert fake.host in done.stderr
-        assert json.loads(dray("images", "--json").stdout)[0]["name"] == f"{second.host}/app"
+        assert json.loads(wherry("images", "--json").stdout)[0]["name"] == f"{second.host}/app"
         fake.add_image("app", OTHER, "t")
-        assert dray("pull", "-q", "app:t").stdout == f"{OTHER.id}\n"
+        assert wherry("pull", "-q", "app:t").stdout == f"{OTHER.id}\n"
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_registries_are_searched_in_order(dray: Run, settings: Path, fake: FakeR
      "validate", f"blob - {IMAGE.config.digest}"],
 )  # fmt: skip
 def test_every_command_takes_short_names(
-    dray: Run, settings: Path, fake: FakeRegistry, command: str
+    wherry: Run, settings: Path, fake: FakeRegistry, command: str
 ):
     fake.add_image("team/app", IMAGE, "latest")
     name, *arguments = command.split()
@@ -299,41 +299,43 @@ def test_every_command_takes_short_names(
             written(settings / "registries.conf", conf)
             address = where if "alias" in conf else where.replace("known", "team/app")
             given = [address if part == "-" else part for part in arguments]
-            done = dray(name, *given, *([address] if "-" not in arguments else []))
+            done = wherry(name, *given, *([address] if "-" not in arguments else []))
             assert done.returncode == 0, done.stderr
     assert fake.requests
 
 
-def test_a_registry_that_fails_ends_the_search(dray: Run, settings: Path, fake: FakeRegistry):
+def test_a_registry_that_fails_ends_the_search(wherry: Run, settings: Path, fake: FakeRegistry):
     """Else whoever can disturb the first could have another image taken in its place."""
     fake.add_image("app", IMAGE, "t")
     search(settings, f"127.0.0.1:{refused_port()}", fake.host)
-    done = dray("pull", "-q", "--retries=1", "app:t")
+    done = wherry("pull", "-q", "--retries=1", "app:t")
     assert (done.returncode, done.stdout) == (6, "")
     assert fake.requests == []
 
 
-def test_programs_complete_names_to_docker_hub(dray: Run, settings: Path, fake: FakeRegistry):
+def test_programs_complete_names_to_docker_hub(wherry: Run, settings: Path, fake: FakeRegistry):
     search(settings, fake.host)
     fake.add_image("app", IMAGE, "t")
     with HttpProxy({}) as proxy:  # which says who was to be asked
         env = {"HTTPS_PROXY": proxy.url}
-        done = dray("pull", "-q", "--retries=1", "docker://app:t", env=env)
+        done = wherry("pull", "-q", "--retries=1", "docker://app:t", env=env)
     assert done.returncode == 6
     assert proxy.requests == [Tunnel("CONNECT", "registry-1.docker.io:443")]
     assert fake.requests == []
 
 
-def test_registries_conf_can_be_named(dray: Run, tmp_path: Path, settings: Path):
+def test_registries_conf_can_be_named(wherry: Run, tmp_path: Path, settings: Path):
     """SPEC: "`CONTAINERS_REGISTRIES_CONF`, `--registries-conf`"."""
     written(settings / "registries.conf", "registry = [")
     files = [written(tmp_path / f"{name}.conf", f'[[registry]]\nlocation="{name}.example"\n')
              for name in ("variable", "option")]  # fmt: skip
     env = {"CONTAINERS_REGISTRIES_CONF": str(files[0])}
-    (found,) = why(dray, "--offline", "variable.example/x", env=env)
+    (found,) = why(wherry, "--offline", "variable.example/x", env=env)
     assert found["prefix_file"] == str(files[0])
-    (found,) = why(dray, "--offline", f"--registries-conf={files[1]}", "option.example/x", env=env)
+    (found,) = why(
+        wherry, "--offline", f"--registries-conf={files[1]}", "option.example/x", env=env
+    )
     assert found["prefix_file"] == str(files[1])
-    done = dray("why", "--offline", "x", env={"CONTAINERS_REGISTRIES_CONF": "/no/such/file"})
+    done = wherry("why", "--offline", "x", env={"CONTAINERS_REGISTRIES_CONF": "/no/such/file"})
     assert done.returncode == 1
     assert "/no/such/file: no such file" in done.stderr

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from dray.content.beside import beside
-from dray.content.cancel import CancelToken
-from dray.errors import Cancelled, NotFound
+from wherry.content.beside import beside
+from wherry.content.cancel import CancelToken
+from wherry.errors import Cancelled, NotFound
 
 
 def test_the_result_is_there_for_whoever_waits_however_often():

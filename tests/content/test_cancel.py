@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dray.content.cancel import CancelToken, JoinedToken
-from dray.errors import Cancelled
+from wherry.content.cancel import CancelToken, JoinedToken
+from wherry.errors import Cancelled
 
 
 def test_a_token_is_set_once_and_stays_set():

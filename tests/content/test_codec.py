@@ -15,10 +15,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.content.codec import decompress, detect
-from dray.content.decoder_memory import MAX_DECODER
-from dray.errors import IntegrityError
-from dray.testing import compress
+from wherry.content.codec import decompress, detect
+from wherry.content.decoder_memory import MAX_DECODER
+from wherry.errors import IntegrityError
+from wherry.testing import compress
 
 QUICK = settings(max_examples=60, deadline=None)
 FORMS = ["gzip", "zstd", "none", "bzip2", "xz"]
@@ -354,7 +354,7 @@ def test_a_bomb_takes_no_memory_of_the_process_either(form: str):
     """SPEC: as above; libraries take memory that Python does not see."""
     program = (
         "import io, sys, resource\n"
-        "from dray.content.codec import decompress\n"
+        "from wherry.content.codec import decompress\n"
         "packed = sys.stdin.buffer.read()\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "buffer, total = bytearray(262144), 0\n"

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dray.content.cancel import CancelToken
-from dray.content.pipeline import SMALL, Limits, Received, receive
-from dray.content.ports import Blob, Opened
-from dray.content.verify import RawLimit
-from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.store.directory import open_store
-from dray.store.parts import Part, open_part
-from dray.testing import compress
 from running_threads import begun_since, running
+from wherry.content.cancel import CancelToken
+from wherry.content.pipeline import SMALL, Limits, Received, receive
+from wherry.content.ports import Blob, Opened
+from wherry.content.verify import RawLimit
+from wherry.errors import Cancelled, IntegrityError, NetworkError, WherryError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.store.directory import open_store
+from wherry.store.parts import Part, open_part
+from wherry.testing import compress
 
 NOISE = random.Random(3).randbytes(2 * SMALL)  # noqa: S311 - has to repeat
 CONTENT = NOISE + b"text " * 50_000
@@ -414,7 +414,7 @@ def test_a_blob_arrives_whatever_happens_on_the_way(
         source = Source(packed, step=step, fail_at=cut)
         try:
             found = run(part, source, describe(packed), follow=True)
-        except DrayError:
+        except WherryError:
             assert cut is not None
             assert part.size >= before
             assert packed.startswith(path.read_bytes())

@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.content.rate import STEP, RateLimit
-from dray.errors import Cancelled
+from wherry.content.cancel import CancelToken
+from wherry.content.rate import STEP, RateLimit
+from wherry.errors import Cancelled
 
 
 def test_bytes_are_due_at_the_rate():

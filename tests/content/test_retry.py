@@ -2,17 +2,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.content.cancel import CancelToken
-from dray.content.retry import OBEYED, RetryPolicy, retry_after, run
-from dray.errors import (
+from wherry.content.cancel import CancelToken
+from wherry.content.retry import OBEYED, RetryPolicy, retry_after, run
+from wherry.errors import (
     Cancelled,
     Denied,
-    DrayError,
     IntegrityError,
     NetworkError,
     NotFound,
     RateLimited,
     RegistryError,
+    WherryError,
 )
 
 QUICK = settings(max_examples=150, deadline=None)
@@ -68,12 +68,12 @@ def test_pauses_differ_between_clients():
         RegistryError("x", status=400, method="GET", url="u"),
     ],
 )
-def test_what_will_not_change_is_not_tried_again(error: DrayError):
+def test_what_will_not_change_is_not_tried_again(error: WherryError):
     """SPEC: "never on 400, …, 403, 404, or the digest mismatch of a fresh download"."""
     assert RetryPolicy().pause(1, error) is None
 
 
-def asked(seconds: float) -> list[DrayError]:
+def asked(seconds: float) -> list[WherryError]:
     return [
         RateLimited("x", host="h", retry_after=seconds),
         RegistryError("x", status=503, method="GET", url="u", retry_after=seconds, transient=True),
@@ -116,7 +116,7 @@ class Flaky:
 @pytest.mark.parametrize("failures", range(5))
 def test_run_tries_until_it_succeeds(failures: int):
     call = Flaky(*(network() for _ in range(failures)))
-    told: list[tuple[float, DrayError]] = []
+    told: list[tuple[float, WherryError]] = []
     assert run(FAST, CancelToken(), call, lambda *step: told.append(step)) == "done"
     assert call.calls == failures + 1
     assert len(told) == failures
@@ -125,7 +125,7 @@ def test_run_tries_until_it_succeeds(failures: int):
 def test_run_gives_up_with_the_last_error():
     errors = [network() for _ in range(9)]
     call = Flaky(*errors)
-    told: list[DrayError] = []
+    told: list[WherryError] = []
     with pytest.raises(NetworkError) as caught:
         run(FAST, CancelToken(), call, lambda _, error: told.append(error))
     assert caught.value is errors[4]

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.content.ports import Receipt
-from dray.content.verify import RawLimit, VerifiedLayer, check_rootfs, follow_diff_id
-from dray.errors import Cancelled, IntegrityError
-from dray.model.config import ImageConfig, parse_config
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.testing import build_image, compress, sha256, tar_layer
 from running_threads import begun_since, running
+from wherry.content.cancel import CancelToken
+from wherry.content.ports import Receipt
+from wherry.content.verify import RawLimit, VerifiedLayer, check_rootfs, follow_diff_id
+from wherry.errors import Cancelled, IntegrityError
+from wherry.model.config import ImageConfig, parse_config
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.testing import build_image, compress, sha256, tar_layer
 
 FORMS = ["gzip", "zstd", "none", "bzip2", "xz"]
 CONTENT = random.Random(2).randbytes(700_000) + b"text " * 100_000  # noqa: S311 - has to repeat

@@ -14,8 +14,8 @@ from by_proxy import HEAD, LINK, LOST
 from checking import problems
 from rows import Row, Run
 
-from dray import Cancelled, CancelToken, Client, Store
-from dray.testing import Delay, FakeRegistry, Fault, Link, Proxy, Stall
+from wherry import Cancelled, CancelToken, Client, Store
+from wherry.testing import Delay, FakeRegistry, Fault, Link, Proxy, Stall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,13 +20,13 @@ from by_proxy import HEAD, LOST
 from checking import problems
 from rows import Row, Run
 
-from dray.testing import Link, Proxy, random_cuts
+from wherry.testing import Link, Proxy, random_cuts
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Sequence
 
-    from dray.testing import BuiltImage
+    from wherry.testing import BuiltImage
 
 _SHORT, _LONG = 1, 25
 # Slow enough for all to be at work at the same time.

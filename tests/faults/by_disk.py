@@ -14,7 +14,7 @@ from by_proxy import HEAD, LINK
 from checking import problems
 from rows import Row, Run
 
-from dray.testing import Proxy
+from wherry.testing import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,14 +17,14 @@ from checking import part_path, part_size, problems
 from kinds import KINDS, Kind, Subject
 from rows import Row, Run
 
-from dray import Client, Store
-from dray.testing import Action, FakeRegistry
+from wherry import Client, Store
+from wherry.testing import Action, FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dray.testing import BuiltImage
-    from dray.testing._messages import Recorded, Reply, Request
+    from wherry.testing import BuiltImage
+    from wherry.testing._messages import Recorded, Reply, Request
 
 _SHORT, _LONG = 3, 60  # runs of each kind
 _HOST = "registry.example"  # where the registry is stands in a registries.conf

@@ -19,13 +19,13 @@ from by_split import SEGMENT, WINDOW
 from checking import blob_path, part_size, problems
 from rows import Row, Run
 
-from dray.testing import Distribution, Proxy, find_binary
+from wherry.testing import Distribution, Proxy, find_binary
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
 
-    from dray.testing import BuiltImage
+    from wherry.testing import BuiltImage
 
 _SHORT, _LONG = 4, 210  # kills of each row
 _INTERRUPTED = 130

@@ -14,8 +14,8 @@ import subjects
 from checking import problems
 from rows import Row, Run
 
-from dray import Client, Store
-from dray.testing import Distribution, Link, Proxy, find_binary, make_certificate
+from wherry import Client, Store
+from wherry.testing import Distribution, Link, Proxy, find_binary, make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

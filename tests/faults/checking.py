@@ -1,6 +1,6 @@
 """Looks at a store from outside, with hashlib, json and sqlite3 alone: is it whole?
 
-What the battery believes must not rest on the code that it tests: nothing of dray is used here.
+What the battery believes must not rest on the code that it tests: nothing of wherry is used here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-DATABASE = "dray.db"
+DATABASE = "wherry.db"
 _FILES = {
     DATABASE,
-    "dray.lock",
-    "dray.reserve",
+    "wherry.lock",
+    "wherry.reserve",
     "names.json",
     "names.lock",
     "blobs",

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dray import IntegrityError
-from dray.testing import (
+from wherry import IntegrityError
+from wherry.testing import (
     Action,
     Answer,
     Chunked,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
-    from dray.testing import Piece
-    from dray.testing._messages import Reply
+    from wherry.testing import Piece
+    from wherry.testing._messages import Reply
 
 JUNK = bytes(range(251))
 

@@ -13,14 +13,14 @@ _LIMITED = """
 import resource, runpy, sys
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-runpy.run_module("dray", run_name="__main__", alter_sys=True)
+runpy.run_module("wherry", run_name="__main__", alter_sys=True)
 """
 LONGEST = 60.0  # seconds after which a process is taken to hang
 
 
 def start(store: Path, *arguments: str, room: int | None = None) -> subprocess.Popen[str]:
     """Start the command on a store and return at once; `room` is the size that files may have."""
-    how = ["-m", "dray"] if room is None else ["-c", _LIMITED, str(room)]
+    how = ["-m", "wherry"] if room is None else ["-c", _LIMITED, str(room)]
     return subprocess.Popen(
         [sys.executable, *how, "--store", str(store), *arguments],
         stdin=subprocess.DEVNULL,

@@ -6,12 +6,12 @@ import functools
 import random
 from typing import TYPE_CHECKING
 
-from dray.testing import build_image, pseudo_random_files, tar_layer
+from wherry.testing import build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dray.testing import BuiltImage
+    from wherry.testing import BuiltImage
 
 _MB = 10**6
 

@@ -10,15 +10,15 @@ import pytest
 import subjects
 from checking import blob_path, part_path, problems
 
-from dray.store.directory import open_store
-from dray.store.locks import lock_file
+from wherry.store.directory import open_store
+from wherry.store.locks import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dray import Client
-    from dray.testing import FakeRegistry
+    from wherry import Client
+    from wherry.testing import FakeRegistry
 
 IMAGE = subjects.small()
 LAYER = IMAGE.layers[0]
@@ -30,7 +30,7 @@ def rewrite(path: Path, data: bytes) -> None:
 
 
 def change(store: Path, statement: str) -> None:
-    with sqlite3.connect(store / "dray.db") as connection:
+    with sqlite3.connect(store / "wherry.db") as connection:
         connection.execute(statement)
     connection.close()
 

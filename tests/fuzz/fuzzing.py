@@ -13,7 +13,7 @@ from mutation import mutated
 from seeds import seeds
 from targets import TARGETS
 
-from dray.errors import DrayError
+from wherry.errors import WherryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +35,11 @@ def attempt(target: str, data: bytes) -> Found | None:
     started = time.monotonic()
     try:
         TARGETS[target](data)
-    except DrayError:
+    except WherryError:
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "/dray/" in frame.filename] or list(frames)
+        own = [frame for frame in frames if "/wherry/" in frame.filename] or list(frames)
         place = f"{type(error).__name__} at {own[-1].filename}:{own[-1].lineno}"
         return Found(data, "".join(traceback.format_exception(error)), place)
     taken = time.monotonic() - started

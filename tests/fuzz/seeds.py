@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import targets
 
-from dray import Client
-from dray.testing import build_image, build_schema1, compress, tar_layer
-from dray.testing.archives import docker_files, flat_files, layout_files
+from wherry import Client
+from wherry.testing import build_image, build_schema1, compress, tar_layer
+from wherry.testing.archives import docker_files, flat_files, layout_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,9 +167,9 @@ def _databases() -> list[bytes]:
         archive.write_bytes(_archives()[1])
         with Client(store=Path(directory, "store")) as client:
             client.load(archive)
-        with contextlib.closing(sqlite3.connect(Path(directory, "store/dray.db"))) as database:
+        with contextlib.closing(sqlite3.connect(Path(directory, "store/wherry.db"))) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return [Path(directory, "store/dray.db").read_bytes()]
+        return [Path(directory, "store/wherry.db").read_bytes()]
 
 
 def _trees() -> list[bytes]:
@@ -221,8 +221,8 @@ def seeds(target: str) -> Sequence[bytes]:
         "certificates": [_CERTIFICATE],
         "helpers": [b'{"ServerURL": "x", "Username": "u", "Secret": "p"}', b"not found"],
         "variables": [
-            b"DRAY_PLATFORM=linux/arm64\nDRAY_TIMEOUT=5\nDRAY_JOBS=3\nDRAY_SPLIT=2",
-            b"DRAY_LIMIT_RATE=1.5MiB\nDRAY_INSECURE=true\nDRAY_SCHEMA1=deny\nDRAY_RETRIES=1",
+            b"WHERRY_PLATFORM=linux/arm64\nWHERRY_TIMEOUT=5\nWHERRY_JOBS=3\nWHERRY_SPLIT=2",
+            b"WHERRY_LIMIT_RATE=1.5MiB\nWHERRY_INSECURE=true\nWHERRY_SCHEMA1=deny\nWHERRY_RETRIES=1",
             b"HTTPS_PROXY=http://u:p@x.example:8080\nNO_PROXY=a,.b,10.0.0.0/8,[::1]:5",
             b"REGISTRY_AUTH_FILE=/x\nSSL_CERT_FILE=/etc\nCONTAINERS_REGISTRIES_CONF=/x",
         ],

@@ -1,6 +1,6 @@
 """What is fuzzed: parsers by themselves, and commands over files, variables and servers.
 
-A target takes bytes. It may raise `DrayError`; the command may end with a code of its table.
+A target takes bytes. It may raise `WherryError`; the command may end with a code of its table.
 Anything else is a finding.
 """
 
@@ -19,27 +19,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dray import Client
-from dray.cli import messages, outcome, printable
-from dray.cli.inspected import Form
-from dray.cli.main import _run as run_command
-from dray.errors import DrayError
-from dray.model import schema1, semver
-from dray.model.address import Address, Where
-from dray.model.changes import changed
-from dray.model.config import parse_config
-from dray.model.digest import Digest
-from dray.model.inspection import inspection
-from dray.model.manifest import Manifest, parse
-from dray.model.platform import Platform
-from dray.model.reference import Reference
-from dray.registry import auth, links
+from wherry import Client
+from wherry.cli import messages, outcome, printable
+from wherry.cli.inspected import Form
+from wherry.cli.main import _run as run_command
+from wherry.errors import WherryError
+from wherry.model import schema1, semver
+from wherry.model.address import Address, Where
+from wherry.model.changes import changed
+from wherry.model.config import parse_config
+from wherry.model.digest import Digest
+from wherry.model.inspection import inspection
+from wherry.model.manifest import Manifest, parse
+from wherry.model.platform import Platform
+from wherry.model.reference import Reference
+from wherry.registry import auth, links
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _BEGINNINGS = (
-    *("  ", "Warning: ", "dray: ", "lost: ", "Retrying in ", "Logged out of "),
+    *("  ", "Warning: ", "wherry: ", "lost: ", "Retrying in ", "Logged out of "),
     "no names are back: ",
 )
 READING = {"images", "show", "history", "inspect", "manifest", "config", "blob", "validate", "df"}
@@ -50,8 +50,8 @@ VERBOSE = bool(os.environ.get("FUZZ_VERBOSE"))  # to see what becomes of an inpu
 _PLATFORM = Platform("linux", "amd64", "")
 BREAK = b"\n=====\n"  # between the answers of a server, and between the parts of an input
 VARIABLES = (
-    *("DRAY_PLATFORM", "DRAY_TIMEOUT", "DRAY_JOBS", "DRAY_RETRIES", "DRAY_SPLIT"),
-    *("DRAY_LIMIT_RATE", "DRAY_INSECURE", "DRAY_SCHEMA1", "DOCKER_DEFAULT_PLATFORM"),
+    *("WHERRY_PLATFORM", "WHERRY_TIMEOUT", "WHERRY_JOBS", "WHERRY_RETRIES", "WHERRY_SPLIT"),
+    *("WHERRY_LIMIT_RATE", "WHERRY_INSECURE", "WHERRY_SCHEMA1", "DOCKER_DEFAULT_PLATFORM"),
     *("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "SOURCE_DATE_EPOCH"),
 )
@@ -168,9 +168,9 @@ class Home:
             "XDG_DATA_HOME": str(self.path / "data"),
             "XDG_CACHE_HOME": str(self.path / "cache"),
             "XDG_RUNTIME_DIR": str(self.path / "run"),
-            "DRAY_STORE": str(self.path / "store"),
-            "DRAY_RETRIES": "1",
-            "DRAY_TIMEOUT": "2",
+            "WHERRY_STORE": str(self.path / "store"),
+            "WHERRY_RETRIES": "1",
+            "WHERRY_TIMEOUT": "2",
         }
         for name in ("config/containers", "data", "cache", "run", "programs"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ def _file() -> io.TextIOWrapper:
 
 
 def command(*arguments: str, **variables: str) -> bool:
-    """Run a command in this process as `dray.cli.main.main` does; return whether it succeeded.
+    """Run a command in this process as `wherry.cli.main.main` does; return whether it succeeded.
 
     Raises `Finding` for an unknown code, and for an error of several lines or with a control
     character in it.
@@ -243,7 +243,7 @@ def command(*arguments: str, **variables: str) -> bool:
             code = result if isinstance(result, int) else 0
         except click.ClickException as error:
             code = outcome.misused(error, arguments)
-        except DrayError as error:
+        except WherryError as error:
             code = outcome.failed(error, debug=False)
     err.seek(0)
     said = err.read()
@@ -276,7 +276,7 @@ def registries_confs(data: bytes) -> bool:
 
 def hosts_tomls(data: bytes) -> bool:
     """Read hosts.toml."""
-    path = home().put("config/dray/hosts.toml", data)
+    path = home().put("config/wherry/hosts.toml", data)
     try:
         return command("why", "--offline", "fuzz.example/app")
     finally:
@@ -459,7 +459,7 @@ def arguments(data: bytes) -> bool:
 def databases(data: bytes) -> bool:
     """Open a store whose database is the input."""
     shutil.rmtree(home().path / "store", ignore_errors=True)
-    home().put("store/dray.db", data)
+    home().put("store/wherry.db", data)
     for name in ("df", "gc", "fsck"):
         command(name)
     return command("images")

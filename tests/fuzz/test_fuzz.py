@@ -47,5 +47,5 @@ def test_valid_inputs_are_read(target: str):
 def _is_accepted(target: str, data: bytes) -> bool:
     try:
         return targets.TARGETS[target](data) is not False
-    except targets.DrayError:
+    except targets.WherryError:
         return False

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from walking import functions_of
 
-import dray
+import wherry
 from running_threads import begun_since, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dray.testing import FakeRegistry
+    from wherry.testing import FakeRegistry
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -27,7 +27,7 @@ NUMBERS = ["6", [6], True, -1, 0]
 WRONG: dict[str, list[Any]] = {
     "changes": ["ENV A=1", 5, [5], b"ENV A=1"],
     "created": ["0", [0], True, -1, 1.5],
-    "cancel": [True, threading.Event(), dray.CancelToken],
+    "cancel": [True, threading.Event(), wherry.CancelToken],
     "columns": ["name", 5, [5]],
     "config": ["{}", {}, bytearray(b"{}")],
     "credentials": ["me:secret", ("me",), ("a", "b", "c"), ("me", None), {"me": "secret"}, 5],
@@ -64,7 +64,7 @@ for names, values in (
 ):
     WRONG |= dict.fromkeys(names.split(), values)
 # Good values of the parameters that have to be given.
-DIGEST = dray.Digest.of(b"")
+DIGEST = wherry.Digest.of(b"")
 GOOD: dict[str, Any] = {
     "digests": [],
     "names": "alpine",
@@ -81,10 +81,10 @@ def calls() -> list[tuple[str, Callable[..., Any]]]:
     """Return all public calls: methods under the name of their class."""
     methods = [
         (kind.__name__, function)
-        for kind in (dray.Client, dray.Store)
+        for kind in (wherry.Client, wherry.Store)
         for function in functions_of(kind)
     ]
-    return [("pull", inspect.unwrap(dray.pull)), *methods]
+    return [("pull", inspect.unwrap(wherry.pull)), *methods]
 
 
 def parameters() -> list[tuple[str, str, inspect.Parameter]]:
@@ -99,17 +99,17 @@ def parameters() -> list[tuple[str, str, inspect.Parameter]]:
 
 def called(owner: str, name: str, given: dict[str, Any], fake: FakeRegistry, path: Path) -> None:
     """Make a call with good values for all other parameters that it needs."""
-    call: Any = dray.pull
+    call: Any = wherry.pull
     if name == "__init__":
-        call = getattr(dray, owner)
+        call = getattr(wherry, owner)
     elif owner != "pull":
-        call = getattr(dray.Client(store=path) if owner == "Client" else dray.Store(path), name)
+        call = getattr(wherry.Client(store=path) if owner == "Client" else wherry.Store(path), name)
     for parameter in inspect.signature(call).parameters.values():
         missing = parameter.default is parameter.empty and parameter.name not in given
         if missing and parameter.kind is not parameter.VAR_POSITIONAL:
             typed = "Reference" in str(parameter.annotation)
             text = f"{fake.host}/team/app:t"
-            good = dray.Reference.parse(text) if typed else text
+            good = wherry.Reference.parse(text) if typed else text
             given[parameter.name] = GOOD.get(parameter.name, good)
     if "patterns" in given:
         call(given.pop("patterns"), **given)
@@ -143,7 +143,7 @@ def test_good_values_of_every_kind_are_taken(tmp_path: Path):
     class Text(str):
         __slots__ = ()
 
-    client = dray.Client(
+    client = wherry.Client(
         store=Text(tmp_path / "store"), credentials=["me", "secret"], jobs=2, timeout=1, split=None
     )
     store = client.store
@@ -155,7 +155,7 @@ def test_good_values_of_every_kind_are_taken(tmp_path: Path):
 @pytest.mark.parametrize(
     ("message", "given"),
     [
-        ("store must be a dray.Store or a path, not int", {"store": 5}),
+        ("store must be a wherry.Store or a path, not int", {"store": 5}),
         ("credentials must be a pair of str, the user and the password", {"credentials": ("a",)}),
         (
             "credentials must be a pair of str, the user and the password, not str",
@@ -169,18 +169,18 @@ def test_good_values_of_every_kind_are_taken(tmp_path: Path):
 )
 def test_the_message_names_the_argument_and_what_is_allowed(message: str, given: dict[str, Any]):
     with pytest.raises((TypeError, ValueError)) as caught:
-        dray.Client(**given)
+        wherry.Client(**given)
     assert str(caught.value) == message
 
 
 def test_a_wrong_filter_is_refused_before_the_registry_is_asked(fake: FakeRegistry):
-    with dray.Client() as client:
+    with wherry.Client() as client:
         for matching in ("[", "semver:1..2", ">=nothing"):
-            with pytest.raises(dray.InvalidReference):
+            with pytest.raises(wherry.InvalidReference):
                 client.tags(f"{fake.host}/team/app", matching=matching)
-        with pytest.raises(dray.InvalidReference):
+        with pytest.raises(wherry.InvalidReference):
             client.pull(f"{fake.host}/team/app", platform="linux/")
-        with pytest.raises(dray.InvalidDigest):
+        with pytest.raises(wherry.InvalidDigest):
             client.blob(f"{fake.host}/team/app", "sha256:")
     assert not fake.requests
 
@@ -188,13 +188,13 @@ def test_a_wrong_filter_is_refused_before_the_registry_is_asked(fake: FakeRegist
 @pytest.mark.parametrize(
     "call",
     [
-        dray.Reference.parse,
-        dray.Reference.parse_name,
-        dray.Reference.parse_new,
-        dray.Reference.parse("alpine").with_tag,
-        dray.Digest,
-        dray.Digest.parse,
-        dray.Platform.parse,
+        wherry.Reference.parse,
+        wherry.Reference.parse_name,
+        wherry.Reference.parse_new,
+        wherry.Reference.parse("alpine").with_tag,
+        wherry.Digest,
+        wherry.Digest.parse,
+        wherry.Platform.parse,
     ],
 )
 @pytest.mark.parametrize("wrong", [None, 5, b"alpine", ["alpine"]])
@@ -204,7 +204,7 @@ def test_values_are_made_of_text_alone(call: Callable[[Any], object], wrong: obj
 
 
 def test_what_completes_a_value_is_checked():
-    with pytest.raises(TypeError, match=r"^digest must be a dray.Digest, not str$"):
-        dray.Reference.parse("alpine").with_digest(str(DIGEST))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"^default must be a dray.Platform, not str$"):
-        dray.Platform.parse("linux", "linux/amd64")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^digest must be a wherry.Digest, not str$"):
+        wherry.Reference.parse("alpine").with_digest(str(DIGEST))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^default must be a wherry.Platform, not str$"):
+        wherry.Platform.parse("linux", "linux/amd64")  # type: ignore[arg-type]

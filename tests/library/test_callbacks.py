@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.testing import FakeRegistry, build_image, tar_layer
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAM = """
 import sys
-import dray
+import wherry
 
 def broken(*_):
     {raising}
 
 name, directory = sys.argv[1:]
-kept = dray.Store(directory + "/kept")
-with dray.Client(store=kept, on_request={on_request}) as client:
+kept = wherry.Store(directory + "/kept")
+with wherry.Client(store=kept, on_request={on_request}) as client:
     client.pull(name)
     client.save(name, directory + "/a.tar")
     store = directory + "/other"

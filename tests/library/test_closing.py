@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from walking import functions_of
 
-import dray
-from dray.testing import (
+import wherry
+from wherry.testing import (
     Delay,
     FakeRegistry,
     Fault,
@@ -37,7 +37,7 @@ CALLS = [
 ]
 
 
-def begin(client: dray.Client, name: str, call: str, directory: Path) -> Any:
+def begin(client: wherry.Client, name: str, call: str, directory: Path) -> Any:
     address = name if call not in {"tags", "pull_all_tags"} else name.removesuffix(":t")
     match call:
         case "save":
@@ -52,13 +52,13 @@ def begin(client: dray.Client, name: str, call: str, directory: Path) -> Any:
 def test_closing_ends_a_call_of_another_thread(fake: FakeRegistry, tmp_path: Path, call: str):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Delay(3600)))
-    client = dray.Client(store=tmp_path / "store", timeout=LONG)
+    client = wherry.Client(store=tmp_path / "store", timeout=LONG)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(begin, client, f"{fake.host}/app:t", call, tmp_path)
         while not fake.requests:
             time.sleep(0.01)
         client.close()
-        with pytest.raises(dray.Cancelled):
+        with pytest.raises(wherry.Cancelled):
             answer.result(PATIENCE)
 
 
@@ -67,24 +67,24 @@ def test_closing_ends_the_download_of_layers(fake: FakeRegistry, tmp_path: Path)
     fake.inject(Fault(Stall(after=1000), path="/blobs/", times=3))
     begun = threading.Event()
 
-    def listen(event: dray.Event) -> None:
-        if event.status is dray.Status.DOWNLOADING:
+    def listen(event: wherry.Event) -> None:
+        if event.status is wherry.Status.DOWNLOADING:
             begun.set()
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        with dray.Client(store=tmp_path / "store", timeout=LONG) as client:
+        with wherry.Client(store=tmp_path / "store", timeout=LONG) as client:
             answer = pool.submit(client.pull, f"{fake.host}/app:t", on_event=listen)
             assert begun.wait(PATIENCE)
-        with pytest.raises(dray.Cancelled):
+        with pytest.raises(wherry.Cancelled):
             answer.result(PATIENCE)
-    with dray.Client(store=tmp_path / "store") as client:
+    with wherry.Client(store=tmp_path / "store") as client:
         assert client.pull(f"{fake.host}/app:t").id == IMAGE.id
 
 
 def test_closing_ends_a_crowd_and_nothing_else_is_raised(fake: FakeRegistry, tmp_path: Path):
     for number in range(8):
         fake.add_image(f"app{number}", build_image([tar_layer({"a": b"%d" % number})]), "t")
-    client = dray.Client(store=tmp_path / "store")
+    client = wherry.Client(store=tmp_path / "store")
     done = threading.Semaphore(0)
 
     def pull(number: int) -> None:
@@ -97,51 +97,51 @@ def test_closing_ends_a_crowd_and_nothing_else_is_raised(fake: FakeRegistry, tmp
             assert done.acquire(timeout=PATIENCE)
         client.close()
         kinds = {type(answer.exception(PATIENCE)) for answer in answers}
-    assert kinds <= {type(None), dray.Cancelled, RuntimeError}
+    assert kinds <= {type(None), wherry.Cancelled, RuntimeError}
 
 
 def test_a_blob_that_is_read_ends_with_its_client(fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1000), path="/blobs/"))
-    client = dray.Client(timeout=LONG)
-    digest = dray.Digest(IMAGE.layers[0].digest)
+    client = wherry.Client(timeout=LONG)
+    digest = wherry.Digest(IMAGE.layers[0].digest)
     with client.blob(f"{fake.host}/app", digest) as blob:
         threading.Timer(0.3, client.close).start()
-        with pytest.raises(dray.Cancelled):
+        with pytest.raises(wherry.Cancelled):
             blob.read()
 
 
 def test_closing_from_a_callback_ends_the_call(fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Delay(3600), path="/blobs/"))  # else the pull may end before the callback
-    client = dray.Client()
-    with pytest.raises(dray.Cancelled):
+    client = wherry.Client()
+    with pytest.raises(wherry.Cancelled):
         client.pull(f"{fake.host}/app:t", on_event=lambda _event: client.close())
-    client = dray.Client(on_request=lambda _exchange: client.close())
-    with pytest.raises(dray.Cancelled):
+    client = wherry.Client(on_request=lambda _exchange: client.close())
+    with pytest.raises(wherry.Cancelled):
         client.pull(f"{fake.host}/app:t")
 
 
 def test_the_token_of_the_caller_is_left_alone(fake: FakeRegistry, tmp_path: Path):
     fake.add_image("app", IMAGE, "t")
-    cancel = dray.CancelToken()
-    with dray.Client(store=tmp_path / "one") as client:
+    cancel = wherry.CancelToken()
+    with wherry.Client(store=tmp_path / "one") as client:
         client.pull(f"{fake.host}/app:t", cancel=cancel)
     assert not cancel.cancelled
     assert not cancel._wakers  # noqa: SLF001 - nothing is left behind in it
     cancel.cancel()
-    with dray.Client(store=tmp_path / "two") as client, pytest.raises(dray.Cancelled):
+    with wherry.Client(store=tmp_path / "two") as client, pytest.raises(wherry.Cancelled):
         client.pull(f"{fake.host}/app:t", cancel=cancel)
 
 
 def methods() -> list[str]:
-    names = {function.__name__ for function in functions_of(dray.Client)}
+    names = {function.__name__ for function in functions_of(wherry.Client)}
     return sorted(names - {"__init__", "close", "store"})
 
 
 @pytest.mark.parametrize("name", methods())
 def test_a_closed_client_says_that_it_is(fake: FakeRegistry, tmp_path: Path, name: str):
-    client = dray.Client(store=tmp_path / "store")
+    client = wherry.Client(store=tmp_path / "store")
     client.close()
     client.close()
     call = getattr(client, name)
@@ -153,13 +153,13 @@ def test_a_closed_client_says_that_it_is(fake: FakeRegistry, tmp_path: Path, nam
     given: dict[str, Any] = dict.fromkeys(needed, f"{fake.host}/app:t")
     if name == "repair":
         given = {"problems": []}
-    with pytest.raises(RuntimeError, match=r"this dray\.Client is closed: make a new one"):
+    with pytest.raises(RuntimeError, match=r"this wherry\.Client is closed: make a new one"):
         call(**given)
     assert not fake.requests
 
 
 def test_a_closed_client_cannot_be_entered():
-    client = dray.Client()
+    client = wherry.Client()
     client.close()
     with pytest.raises(RuntimeError, match="closed"), client:
         pass
@@ -167,7 +167,7 @@ def test_a_closed_client_cannot_be_entered():
 
 def test_images_outlive_their_client(fake: FakeRegistry, tmp_path: Path):
     fake.add_image("app", IMAGE, "t")
-    with dray.Client(store=tmp_path / "store") as client:
+    with wherry.Client(store=tmp_path / "store") as client:
         image = client.pull(f"{fake.host}/app:t")
     assert image.config.id == IMAGE.id
     assert image.store.get(f"{fake.host}/app:t") == image
@@ -176,15 +176,15 @@ def test_images_outlive_their_client(fake: FakeRegistry, tmp_path: Path):
 
 PROGRAM = """
 import sys, threading
-import dray
+import wherry
 
 def pull():
     try:
         client.pull(sys.argv[1], on_event=lambda _event: begun.set())
-    except dray.Cancelled:
+    except wherry.Cancelled:
         print("cancelled", flush=True)
 
-client = dray.Client(store=sys.argv[2])
+client = wherry.Client(store=sys.argv[2])
 begun = threading.Event()
 thread = threading.Thread(target=pull, daemon={daemon})
 thread.start()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray
-from dray import errors
+import wherry
+from wherry import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,19 +23,19 @@ SAMPLES = {"str": "some text", "int": 7, "float": 1.5, "bool": True, "Sequence[s
 
 
 def all_exceptions() -> list[type[Exception]]:
-    """Return every exception class that a module of dray defines, `dray.testing` left out."""
+    """Return every exception class that a module of wherry defines, `wherry.testing` left out."""
     found: dict[type[Exception], None] = {}
-    for module in pkgutil.walk_packages(dray.__path__, "dray."):
-        if module.name != "dray.__main__" and not module.name.startswith("dray.testing"):
+    for module in pkgutil.walk_packages(wherry.__path__, "wherry."):
+        if module.name != "wherry.__main__" and not module.name.startswith("wherry.testing"):
             for value in vars(importlib.import_module(module.name)).values():
                 if inspect.isclass(value) and issubclass(value, Exception):
                     found[value] = None
-    return [kind for kind in found if kind.__module__.startswith("dray.")]
+    return [kind for kind in found if kind.__module__.startswith("wherry.")]
 
 
 def sample(kind: type[Exception]) -> Exception:
     """Make an exception with a value of the right type for every parameter."""
-    if "__init__" not in vars(kind) and not issubclass(kind, dray.DrayError):
+    if "__init__" not in vars(kind) and not issubclass(kind, wherry.WherryError):
         return kind("some text")
     positional, named = [], {}
     for parameter in list(inspect.signature(kind.__init__).parameters.values())[1:]:
@@ -43,13 +43,13 @@ def sample(kind: type[Exception]) -> Exception:
         if kind_of_value in SAMPLES:
             value = SAMPLES[kind_of_value]
         else:  # one exception within another
-            value = sample(getattr(dray, kind_of_value))
+            value = sample(getattr(wherry, kind_of_value))
         if parameter.kind is parameter.KEYWORD_ONLY:
             named[parameter.name] = value
         else:
             positional.append(value)
     error = kind(*positional, **named)
-    if isinstance(error, dray.DrayError):
+    if isinstance(error, wherry.WherryError):
         error.within("archive.tar").subject = "alpine:3.20"
     error.add_note("a note")
     return error
@@ -71,7 +71,7 @@ def same(one: Exception, other: Exception) -> bool:
 
 def test_the_walk_finds_the_exceptions():
     classes = [value for value in vars(errors).values() if inspect.isclass(value)]
-    public = {kind for kind in classes if issubclass(kind, dray.DrayError)}
+    public = {kind for kind in classes if issubclass(kind, wherry.WherryError)}
     assert public <= set(EXCEPTIONS)
     assert len(EXCEPTIONS) > len(public)
 
@@ -88,7 +88,7 @@ def test_an_exception_is_pickled_and_copied_whole(kind: type[Exception]):
 
 
 def test_a_copy_goes_its_own_way():
-    error = dray.PlatformMismatch("none", wanted="linux/arm64", available=["linux/amd64"])
+    error = wherry.PlatformMismatch("none", wanted="linux/arm64", available=["linux/amd64"])
     other = copy.copy(error)
     other.subject = "alpine"
     assert (str(error), str(other)) == ("none", "alpine: none")
@@ -131,8 +131,8 @@ def test_a_worker_process_says_why_it_failed(tmp_path: Path, method: str):
 
 
 def test_what_belongs_to_one_process_says_so(tmp_path: Path):
-    values: list[Any] = [dray.Client(store=tmp_path, credentials=("me", "s3cret"))]
-    for value in [*values, dray.CancelToken()]:
+    values: list[Any] = [wherry.Client(store=tmp_path, credentials=("me", "s3cret"))]
+    for value in [*values, wherry.CancelToken()]:
         for send in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="cannot be pickled or copied") as caught:
                 send(value)

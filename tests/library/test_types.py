@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from walking import public
 
-import dray
-from dray import types
+import wherry
+from wherry import types
 
 PROJECT = Path(__file__).parents[2]
 
@@ -19,35 +19,35 @@ PROJECT = Path(__file__).parents[2]
 def test_all_annotations_can_be_read_when_a_program_runs():
     """`walking.public` reads the annotations of all that it finds."""
     found = {item.__name__ for item in public()}
-    assert set(dray.__all__) <= found
+    assert set(wherry.__all__) <= found
     assert {"ImageConfig", "Report", "Removed", "Exchange", "HostSettings"} <= found
 
 
 def test_annotations_name_what_the_program_gets():
-    hints = typing.get_type_hints(dray.Client.pull)
-    assert hints["return"] is dray.Image
-    assert hints["cancel"] == dray.CancelToken | None
-    assert typing.get_type_hints(dray.Event)["digest"] == dray.Digest | None
-    assert typing.get_type_hints(dray.Client.tags)["order"] == types.Order
+    hints = typing.get_type_hints(wherry.Client.pull)
+    assert hints["return"] is wherry.Image
+    assert hints["cancel"] == wherry.CancelToken | None
+    assert typing.get_type_hints(wherry.Event)["digest"] == wherry.Digest | None
+    assert typing.get_type_hints(wherry.Client.tags)["order"] == types.Order
 
 
 def test_each_type_of_a_public_call_has_a_public_name():
-    named = [getattr(dray, name) for name in dray.__all__]
+    named = [getattr(wherry, name) for name in wherry.__all__]
     named += [getattr(types, name) for name in dir(types)]
     assert [item for item in public() if item not in named] == []
-    with pytest.raises(AttributeError, match=r"module 'dray.types' has no attribute 'Repord'"):
+    with pytest.raises(AttributeError, match=r"module 'wherry.types' has no attribute 'Repord'"):
         _ = types.Repord
 
 
 TYPOS = """
-import dray
-from dray import types
-dray.pul("alpine")
-dray.Client().pul("alpine")
-dray.Client().tags("alpine", order="versions")
-dray.Digest.pars("x")
+import wherry
+from wherry import types
+wherry.pul("alpine")
+wherry.Client().pul("alpine")
+wherry.Client().tags("alpine", order="versions")
+wherry.Digest.pars("x")
 types.Repord
-dray.types.Repord
+wherry.types.Repord
 """
 
 

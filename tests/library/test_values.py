@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from walking import public
 
-import dray
-from dray import types
-from dray.model.record import Record
-from dray.testing import (
+import wherry
+from wherry import types
+from wherry.model.record import Record
+from wherry.testing import (
     FakeRegistry,
     build_image,
     build_index,
@@ -40,7 +40,7 @@ SCHEMA1 = build_schema1([compress(tar_layer({"c": b"3"}), "gzip")], keys=KEYS)
 def parts_of(value: Any) -> Iterator[Any]:
     """Yield a value and all that it is made of."""
     yield value
-    if isinstance(value, Record | dray.Image):
+    if isinstance(value, Record | wherry.Image):
         inner: Any = vars(value).values()
     elif dataclasses.is_dataclass(value):
         inner = [getattr(value, field.name) for field in dataclasses.fields(value)]
@@ -53,7 +53,7 @@ def parts_of(value: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def values(fake: FakeRegistry, client: dray.Client, tmp_path: Path) -> list[Any]:
+def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[Any]:
     """What every public call returns."""
     found: list[Any] = []
     fake.add_image("team/app", INDEX, "t")
@@ -64,7 +64,7 @@ def values(fake: FakeRegistry, client: dray.Client, tmp_path: Path) -> list[Any]
         "team/old", SCHEMA1.manifest.data, SCHEMA1.manifest.media_type, "t", digest=SCHEMA1.digest
     )
     name, store = f"{fake.host}/team/app:t", client.store
-    client = dray.Client(store=store, on_request=found.append)
+    client = wherry.Client(store=store, on_request=found.append)
     image = client.pull(name, all_platforms=True, on_event=found.append)
     found += [image, image.config, image.manifest, image.layers, image.history, image.platform]
     found += [client.manifest(name), client.config(name), client.history(name)]
@@ -74,7 +74,7 @@ def values(fake: FakeRegistry, client: dray.Client, tmp_path: Path) -> list[Any]
     client.login(fake.host, "me", "secret")
     found += [client.logout(fake.host), client.digest(name), client.referrers(name)]
     found += [store, list(store.listing()), store.check(), store.usage(), store.gc(dry_run=True)]
-    found += [store.find(dray.Reference.parse(name)), store.facts(image.layers[0].digest)]
+    found += [store.find(wherry.Reference.parse(name)), store.facts(image.layers[0].digest)]
     found += [types.Limits(), store.tag(name, "other:1"), store.remove("other:1")]
     return found
 
@@ -86,7 +86,7 @@ WITHOUT_A_SAMPLE = {
     types.DocumentProblem,
     types.Finding,
 }
-STAYS = {dray.Client, dray.CancelToken}  # in its process; see test_errors
+STAYS = {wherry.Client, wherry.CancelToken}  # in its process; see test_errors
 
 
 def test_each_value_is_pickled_and_copied_whole(values: list[Any]):
@@ -99,20 +99,20 @@ def test_each_value_is_pickled_and_copied_whole(values: list[Any]):
             assert again == value
         assert copy.copy(value) == copy.deepcopy(value) == value
     classes = {item for item in public() if isinstance(item, type)}
-    errors = {kind for kind in classes if issubclass(kind, dray.DrayError)}
+    errors = {kind for kind in classes if issubclass(kind, wherry.WherryError)}
     assert classes - errors - STAYS - kinds == WITHOUT_A_SAMPLE
 
 
 WORKER = """
 import multiprocessing, sys
-import dray
+import wherry
 
 def look(image):
     with image.layers[0].open_tar() as tar:
         return image, image.config.id, tar.getnames()
 
 if __name__ == "__main__":
-    images = dray.Store(sys.argv[2]).images()
+    images = wherry.Store(sys.argv[2]).images()
     with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
         for image, (same, found, names) in zip(images, pool.map_async(look, images).get(40)):
             assert (same, found, names) == (image, image.id, ["a"])
@@ -122,7 +122,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_worker_process_reads_the_image_that_it_is_given(
-    fake: FakeRegistry, client: dray.Client, tmp_path: Path, method: str
+    fake: FakeRegistry, client: wherry.Client, tmp_path: Path, method: str
 ):
     fake.add_image("team/one", ONE, "1.0")
     store = client.pull(f"{fake.host}/team/one:1.0").store
@@ -137,10 +137,10 @@ def test_a_copy_of_a_store_keeps_its_place_and_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    store = dray.Store("images", limits=types.Limits(blob=7))
+    store = wherry.Store("images", limits=types.Limits(blob=7))
     monkeypatch.chdir("/")
     again = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own
     assert again.path == store.path == tmp_path / "images"
     assert again._limits == store._limits  # noqa: SLF001 - no call shows it
     assert {again, store, copy.deepcopy(store)} == {store}
-    assert store != dray.Store(tmp_path / "other")
+    assert store != wherry.Store(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""Walks over everything public: names of dray, their methods, and the types of these."""
+"""Walks over everything public: names of wherry, their methods, and the types of these."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import typing
 from typing import TYPE_CHECKING, Any
 
-import dray
+import wherry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ INNER = {"Ingest"}
 
 
 def classes_in(hint: Any) -> Iterator[type]:
-    """Yield the classes of dray that a type is made of."""
-    if inspect.isclass(hint) and hint.__module__.startswith("dray."):
+    """Yield the classes of wherry that a type is made of."""
+    if inspect.isclass(hint) and hint.__module__.startswith("wherry."):
         yield hint
     for argument in typing.get_args(hint):
         for each in argument if isinstance(argument, list) else [argument]:
@@ -36,14 +36,14 @@ def functions_of(kind: type) -> Iterator[Callable[..., Any]]:
         elif isinstance(found, functools.cached_property):
             found = found.func
         found = inspect.unwrap(getattr(found, "__func__", found)) if callable(found) else found
-        if inspect.isfunction(found) and found.__module__.startswith("dray."):
+        if inspect.isfunction(found) and found.__module__.startswith("wherry."):
             yield found
 
 
 def public() -> Iterator[Any]:
     """Yield each public class and function, also the classes that calls take and return."""
     seen: set[Any] = set()
-    left = [getattr(dray, name) for name in dray.__all__]
+    left = [getattr(wherry, name) for name in wherry.__all__]
     while left:
         item = left.pop()
         if item in seen:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dray.errors import InvalidReference
-from dray.model.address import Address, Where
-from dray.model.digest import Digest
-from dray.model.reference import Reference
+from wherry.errors import InvalidReference
+from wherry.model.address import Address, Where
+from wherry.model.digest import Digest
+from wherry.model.reference import Reference
 
 DIGEST = "sha256:" + "a" * 64
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dray.errors import InvalidReference
-from dray.model.changes import changed
+from wherry.errors import InvalidReference
+from wherry.model.changes import changed
 
 CASES: list[tuple[list[str], dict[str, Any]]] = [
     (['CMD ["a", "b c"]'], {"Cmd": ["a", "b c"]}),

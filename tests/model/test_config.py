@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, InvalidDocument
-from dray.model.config import History, chain_ids, parse_config
-from dray.model.digest import Digest
-from dray.model.platform import Platform
-from dray.testing import build_image, document, tar_layer
+from wherry.errors import InvalidDocument, WherryError
+from wherry.model.config import History, chain_ids, parse_config
+from wherry.model.digest import Digest
+from wherry.model.platform import Platform
+from wherry.testing import build_image, document, tar_layer
 
 QUICK = settings(max_examples=150, deadline=None)
 DIFF_ID = "sha256:" + "b" * 64
@@ -267,7 +267,7 @@ def test_any_config_is_good_or_refused(change: dict[str, Any], run: dict[str, An
     value = CONFIG | {"config": CONFIG["config"] | run} | change
     try:
         config = parse_config(json.dumps(value).encode("utf-8", "surrogatepass"))
-    except DrayError as error:
+    except WherryError as error:
         assert isinstance(error, InvalidDocument)  # noqa: PT017 - either outcome is allowed
     else:
         assert all(isinstance(text, str) for text in (config.os, config.created, *config.env))

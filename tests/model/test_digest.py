@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, InvalidDigest
-from dray.model.digest import Digest
+from wherry.errors import InvalidDigest, WherryError
+from wherry.model.digest import Digest
 
 QUICK = settings(max_examples=150, deadline=None)
 SHA256 = "sha256:" + "0123456789abcdef" * 4
@@ -135,7 +135,7 @@ def test_any_text_is_a_digest_or_an_error_of_ours(text: str):
     """OCI image spec, descriptor.md: "algorithm ":" encoded"; what is read is what was written."""
     try:
         digest = Digest.parse(text)
-    except DrayError as error:
+    except WherryError as error:
         assert isinstance(error, InvalidDigest)
     else:
         assert str(digest) == text

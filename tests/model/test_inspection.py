@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dray.errors import InvalidDocument
-from dray.model import gojson
-from dray.model.config import parse_config
-from dray.model.digest import Digest
-from dray.model.inspection import Inspection, inspection
-from dray.model.manifest import Index, Manifest, parse
-from dray.testing import build_image, build_schema1, compress, tar_layer
+from wherry.errors import InvalidDocument
+from wherry.model import gojson
+from wherry.model.config import parse_config
+from wherry.model.digest import Digest
+from wherry.model.inspection import Inspection, inspection
+from wherry.model.manifest import Index, Manifest, parse
+from wherry.testing import build_image, build_schema1, compress, tar_layer
 
 TAR = tar_layer({"a": b"1"})
 _KEYS = st.text(alphabet="ab<é", max_size=3)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, InvalidDocument, Unsupported
-from dray.model import mediatype
-from dray.model.digest import Digest
-from dray.model.manifest import Index, Manifest, parse
-from dray.model.platform import Platform
-from dray.model.schema1 import Schema1
-from dray.testing import build_image, build_index, build_schema1, document, make_key, tar_layer
+from wherry.errors import InvalidDocument, Unsupported, WherryError
+from wherry.model import mediatype
+from wherry.model.digest import Digest
+from wherry.model.manifest import Index, Manifest, parse
+from wherry.model.platform import Platform
+from wherry.model.schema1 import Schema1
+from wherry.testing import build_image, build_index, build_schema1, document, make_key, tar_layer
 
 QUICK = settings(max_examples=250, deadline=None)
 DIGEST = "sha256:" + "a" * 64
@@ -639,11 +639,11 @@ def mutated(draw: st.DrawFn) -> bytes:
     return json.dumps(value).encode()
 
 
-def outcome(raw: bytes, served: str) -> Manifest | Index | Schema1 | DrayError:
+def outcome(raw: bytes, served: str) -> Manifest | Index | Schema1 | WherryError:
     """Return the document or the error; anything else that is raised fails the test."""
     try:
         return parse(raw, served)
-    except DrayError as error:
+    except WherryError as error:
         return error
 
 
@@ -655,7 +655,7 @@ served_types = st.sampled_from(["", "text/plain", "x", *sorted(mediatype.KNOWN)]
 def test_any_document_is_good_or_refused(raw: bytes, served: str):
     """OCI image spec, manifest.md and image-index.md: what these require of each property."""
     found = outcome(raw, served)
-    if isinstance(found, DrayError):
+    if isinstance(found, WherryError):
         assert isinstance(found, InvalidDocument | Unsupported)
         return
     assert found.raw == raw
@@ -688,7 +688,7 @@ def test_any_version_1_json_is_good_or_refused(change: dict[str, Any]):
     """SPEC: "The chain of `v1Compatibility` ids: 64 hex; the base has no parent"."""
     text = json.dumps(V1 | change)
     found = outcome(document(SCHEMA1 | {"history": [{"v1Compatibility": text}]}), "")
-    if not isinstance(found, DrayError):
+    if not isinstance(found, WherryError):
         assert isinstance(found, Schema1)
         assert found.layers[0].id == V1["id"]
 
@@ -709,7 +709,7 @@ def test_any_version_1_json_is_good_or_refused(change: dict[str, Any]):
 def test_any_bytes_are_a_document_or_refused(raw: bytes, served: str):
     """OCI image spec, considerations.md: documents are JSON; all else is refused as ours."""
     found = outcome(raw, served)
-    assert not isinstance(found, DrayError) or isinstance(found, InvalidDocument | Unsupported)
+    assert not isinstance(found, WherryError) or isinstance(found, InvalidDocument | Unsupported)
 
 
 def test_data_of_a_descriptor_must_be_the_content_it_names():

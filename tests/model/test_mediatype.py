@@ -1,6 +1,6 @@
 import pytest
 
-from dray.model import mediatype
+from wherry.model import mediatype
 
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker."

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, InvalidReference
-from dray.model.platform import HOST_SYSTEM, Platform
+from wherry.errors import InvalidReference, WherryError
+from wherry.model.platform import HOST_SYSTEM, Platform
 
 QUICK = settings(max_examples=150, deadline=None)
 HOST = Platform("linux", "amd64", "v3")
@@ -216,7 +216,7 @@ def test_any_text_is_a_platform_or_an_error_that_points_into_it(text: str):
     """SPEC: "`--platform os[/arch[/variant]]`"; what is read is in its normal form."""
     try:
         found = Platform.parse(text, HOST)
-    except DrayError as error:
+    except WherryError as error:
         assert isinstance(error, InvalidReference)
         assert 0 <= error.position <= len(text)
     else:

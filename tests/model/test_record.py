@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dray.model.record import Record
+from wherry.model.record import Record
 
 
 class Box(Record):

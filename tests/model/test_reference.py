@@ -4,9 +4,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, InvalidReference
-from dray.model.digest import Digest
-from dray.model.reference import Reference
+from wherry.errors import InvalidReference, WherryError
+from wherry.model.digest import Digest
+from wherry.model.reference import Reference
 
 QUICK = settings(
     max_examples=200,
@@ -244,7 +244,7 @@ def test_any_text_is_a_reference_or_an_error_that_points_into_it(text: str):
     """SPEC: "Refused, with a caret under the offending character"."""
     try:
         reference = Reference.parse(text)
-    except DrayError as error:
+    except WherryError as error:
         assert isinstance(error, InvalidReference)
         assert 0 <= error.position <= len(text)
         assert str(error).isprintable()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, IntegrityError, InvalidDocument, Unsupported
-from dray.model.digest import Digest
-from dray.model.manifest import parse, parse_named
-from dray.model.schema1 import Schema1, verify_signatures
-from dray.testing import (
+from wherry.errors import IntegrityError, InvalidDocument, Unsupported, WherryError
+from wherry.model.digest import Digest
+from wherry.model.manifest import parse, parse_named
+from wherry.model.schema1 import Schema1, verify_signatures
+from wherry.testing import (
     ALGORITHMS,
     BuiltSchema1,
     Step,
@@ -90,7 +90,7 @@ def test_nothing_outside_of_the_payload_counts(kind: str, good: bytes, evil: byt
     raw = around(good, json.loads(evil))
     try:
         found = parse_named(Digest.of(good), raw, kind)
-    except DrayError:
+    except WherryError:
         return
     assert isinstance(found, Schema1)
     assert found.payload == good
@@ -141,7 +141,7 @@ def edited(built: BuiltSchema1, **header: Any) -> Schema1:
     ],
 )
 def test_signatures_that_prove_nothing_are_refused(
-    header: dict[str, Any], error: type[DrayError]
+    header: dict[str, Any], error: type[WherryError]
 ) -> None:
     built = build_schema1(LAYERS, keys=[("ES256", KEYS["ES256"])])
     with pytest.raises(error):
@@ -255,6 +255,6 @@ def test_a_damaged_manifest_makes_nothing_but_a_refusal(at: int, patch: bytes) -
         found = parse(raw, SIGNED.media_type)
         assert isinstance(found, Schema1)
         verify_signatures(found)
-    except DrayError:
+    except WherryError:
         return
     assert found.payload == SIGNED_PAYLOAD

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dray.errors import InvalidReference
-from dray.model.semver import Range, Version
+from wherry.errors import InvalidReference
+from wherry.model.semver import Range, Version
 
 # The example of semver.org, section 11.4.4.
 ORDER = [

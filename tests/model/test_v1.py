@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, InvalidDocument
-from dray.model import gojson, gotime, v1
-from dray.model.config import chain_ids, parse_config
-from dray.model.digest import Digest
-from dray.testing import tar_layer
+from wherry.errors import InvalidDocument, WherryError
+from wherry.model import gojson, gotime, v1
+from wherry.model.config import chain_ids, parse_config
+from wherry.model.digest import Digest
+from wherry.testing import tar_layer
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "v1_images.json").read_text()
@@ -210,7 +210,7 @@ def test_raw_values_keep_their_meaning(key: str, value: str) -> None:
     )
     try:
         v1.load(raw)
-    except DrayError:
+    except WherryError:
         return  # lone surrogates
     fields = gojson.raw_fields(raw)
     assert json.loads(fields[key]) == [value, {key: 1.50}]
@@ -239,6 +239,6 @@ def test_no_version_1_json_makes_anything_but_a_refusal(value: object) -> None:
     try:
         entry = v1.history_entry(raw, empty_layer=False)
         config = v1.config_from_v1(raw, DIFF_IDS, [entry])
-    except DrayError:
+    except WherryError:
         return
     json.loads(config)

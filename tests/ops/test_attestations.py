@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray
-from dray.testing import (
+import wherry
+from wherry.testing import (
     BuiltImage,
     BuiltIndex,
     FakeRegistry,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dray import Client, Store
-    from dray.ops.save import Format
+    from wherry import Client, Store
+    from wherry.ops.save import Format
 
     Peer = Callable[..., str]
 
@@ -129,7 +129,7 @@ def test_all_platforms_bring_what_the_index_lists(
     client.store.gc()
     findings = client.validate(f"store:{name}").findings
     assert [found for found in findings if found.error] == []
-    (loaded,) = client.load(tmp_path / "layout", store=(other := dray.Store(tmp_path / "other")))
+    (loaded,) = client.load(tmp_path / "layout", store=(other := wherry.Store(tmp_path / "other")))
     assert str(loaded.digest) == index.digest
     other.gc()
     client.save(name, tmp_path / "again", format="oci", store=other)
@@ -141,7 +141,7 @@ def test_all_platforms_bring_what_the_index_lists(
 def test_one_platform_does_not_bring_them(fake: FakeRegistry, client: Client, store: Store):
     fake.add_image("app", INDEX, "t")
     client.pull(f"{fake.host}/app:t")
-    assert not store.holds(dray.Digest.parse(ATTESTED[0].digest))
+    assert not store.holds(wherry.Digest.parse(ATTESTED[0].digest))
 
 
 def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store):
@@ -159,10 +159,10 @@ def test_what_is_not_there_is_not_listed(
     fake.add_image("app", INDEX, "t")
     name = f"{fake.host}/app:t"
     client.pull(name, platform="linux/amd64,linux/arm64")
-    events: list[dray.Event] = []
+    events: list[wherry.Event] = []
     place = tmp_path / "saved"
     (saved,) = client.save(name, place, format=form, on_event=events.append)
-    (warning,) = [event.message for event in events if event.status is dray.Status.WARNING]
+    (warning,) = [event.message for event in events if event.status is wherry.Status.WARNING]
     assert str(saved.root) != INDEX.digest
     assert warning == (
         f"saved as {saved.root}: without 2 entries of the index, attestations or the like,"
@@ -202,10 +202,10 @@ def test_an_attestation_that_the_registry_lacks_costs_no_image(
     fake.add_image("app", INDEX, "t")
     del fake.manifests["app"][ATTESTED[1].digest]
     del fake.blobs[ATTESTED[0].layers[0].digest]
-    events: list[dray.Event] = []
+    events: list[wherry.Event] = []
     name = f"{fake.host}/app:t"
     client.pull(name, all_platforms=True, on_event=events.append)
-    warnings = [event.message for event in events if event.status is dray.Status.WARNING]
+    warnings = [event.message for event in events if event.status is wherry.Status.WARNING]
     assert len(warnings) == 2
     assert all(warning.endswith("; passed over") for warning in warnings)
     (saved,) = client.save(name, tmp_path / "saved", format="oci")

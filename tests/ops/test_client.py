@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray
-from dray.testing import FakeRegistry, build_image, tar_layer
+import wherry
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_a_store_may_be_given_by_its_path(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Callable[[str], str | Path]
 ):
     monkeypatch.chdir(tmp_path)
-    with dray.Client(store=kind("one")) as client:
+    with wherry.Client(store=kind("one")) as client:
         image = client.pull(name)
         assert client.store.path == image.store.path == tmp_path / "one"
         other = client.pull(name, store=kind("two"))
@@ -42,26 +42,26 @@ def test_a_store_may_be_given_by_its_path(
         blob.close()
         assert client.pull_all_tags(name.removesuffix(":t"), store=kind("four"))
         assert client.repair([], store=kind("one")).left == []
-    assert dray.pull(name, store=kind("five")).store.path == tmp_path / "five"
+    assert wherry.pull(name, store=kind("five")).store.path == tmp_path / "five"
     assert other.config.id == image.id  # after its client was closed
 
 
 def test_what_is_no_store_is_said_to_be_none(name: str):
     wrong: Any = 5
-    with pytest.raises(TypeError, match=r"store must be a dray.Store or a path, not int"):
-        dray.Client(store=wrong)
-    with pytest.raises(TypeError, match=r"store must be a dray.Store or a path, not int"):
-        dray.pull(name, store=wrong)
+    with pytest.raises(TypeError, match=r"store must be a wherry.Store or a path, not int"):
+        wherry.Client(store=wrong)
+    with pytest.raises(TypeError, match=r"store must be a wherry.Store or a path, not int"):
+        wherry.pull(name, store=wrong)
 
 
 def test_stores_and_clients_show_where_they_are_and_no_secret(tmp_path: Path):
-    store = dray.Store(tmp_path / "one")
+    store = wherry.Store(tmp_path / "one")
     assert repr(store) == f"<Store {tmp_path / 'one'}>"
-    with dray.Client(store=store, credentials=("me", "s3cret")) as client:
+    with wherry.Client(store=store, credentials=("me", "s3cret")) as client:
         assert "s3cret" not in repr(client)
 
 
-def test_an_image_is_saved_from_its_own_store(client: dray.Client, name: str, tmp_path: Path):
+def test_an_image_is_saved_from_its_own_store(client: wherry.Client, name: str, tmp_path: Path):
     image = client.pull(name)
     other = client.pull(name, store=tmp_path / "other")
     client.store.remove(name)
@@ -73,24 +73,24 @@ def test_an_image_is_saved_from_its_own_store(client: dray.Client, name: str, tm
     assert len(client.save([other, name], tmp_path / "both", format="oci")) == 1
 
 
-def test_a_name_of_the_store_may_begin_with_store(client: dray.Client, name: str):
+def test_a_name_of_the_store_may_begin_with_store(client: wherry.Client, name: str):
     image, store = client.pull(name), client.store
     assert store.get(f"store:{name}") == store.get(f"store:{image.id}") == image
     store.tag(f"store:{name}", "store:1.0")
     assert store.get("store:1.0") == store.get("store:store:1.0") == image
-    with pytest.raises(dray.NotFound):
+    with pytest.raises(wherry.NotFound):
         store.get("store:2.0")
     store.tag(name, "other/app:2")
     assert len(store.remove("store:other/app:2").names) == 1
     store.untag("store:1.0")
     store.untag(f"store:{name}")
-    with pytest.raises(dray.NotFound):
+    with pytest.raises(wherry.NotFound):
         store.get("store:1.0")
 
 
 @pytest.mark.parametrize("packed", ["gzip", "none"])
 def test_a_damaged_layer_is_named_where_it_is_read(
-    fake: FakeRegistry, client: dray.Client, packed: str
+    fake: FakeRegistry, client: wherry.Client, packed: str
 ):
     image = build_image([tar_layer({"a": bytes(9999)})], compression=packed)
     fake.add_image("team/other", image, "t")
@@ -101,7 +101,7 @@ def test_a_damaged_layer_is_named_where_it_is_read(
     file.chmod(0o644)
     file.write_bytes(data)
     says = f"^layer sha256:{layer.digest.short}…: "
-    with pytest.raises(dray.IntegrityError, match=says), layer.open_tar() as tar:
+    with pytest.raises(wherry.IntegrityError, match=says), layer.open_tar() as tar:
         tar.getmembers()
-    with pytest.raises(dray.IntegrityError, match=says), layer.open() as content:
+    with pytest.raises(wherry.IntegrityError, match=says), layer.open() as content:
         content.read()

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.config import default_platform
-from dray.testing import FakeRegistry, build_image, build_index, tar_layer
+import wherry as library
+from wherry.config import default_platform
+from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 AMD64 = {"os": "linux", "architecture": "amd64"}
 S390X = {"os": "linux", "architecture": "s390x"}
 HERE = build_image([tar_layer({"a": b"amd64"})])
 THERE = build_image([tar_layer({"a": b"s390x"})], architecture="s390x")
 INDEX = build_index([(HERE, AMD64), (THERE, S390X)])
-OURS = {"DRAY_PLATFORM": "linux/s390x"}
+OURS = {"WHERRY_PLATFORM": "linux/s390x"}
 DOCKERS = {"DOCKER_DEFAULT_PLATFORM": "linux/s390x"}
 
 
@@ -35,13 +35,13 @@ def name(fake: FakeRegistry) -> str:
 def test_the_order_of_the_variables():
     assert default_platform({}) is None
     assert default_platform(DOCKERS) == "linux/s390x"
-    assert default_platform(DOCKERS | {"DRAY_PLATFORM": "linux/arm64"}) == "linux/arm64"
-    assert default_platform(DOCKERS | {"DRAY_PLATFORM": " "}) == "linux/s390x"
+    assert default_platform(DOCKERS | {"WHERRY_PLATFORM": "linux/arm64"}) == "linux/arm64"
+    assert default_platform(DOCKERS | {"WHERRY_PLATFORM": " "}) == "linux/s390x"
 
 
 @pytest.mark.parametrize("env", [OURS, DOCKERS])
-def test_a_pull_by_variable(dray: Dray, name: str, env: dict[str, str]):
-    assert dray("pull", "-q", name, env=env).stdout == f"{THERE.id}\n"
+def test_a_pull_by_variable(wherry: Wherry, name: str, env: dict[str, str]):
+    assert wherry("pull", "-q", name, env=env).stdout == f"{THERE.id}\n"
 
 
 @pytest.mark.parametrize("env", [OURS, DOCKERS])
@@ -56,73 +56,75 @@ def test_a_pull_by_variable(dray: Dray, name: str, env: dict[str, str]):
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_reading_by_variable(
-    dray: Dray, name: str, env: dict[str, str], command: tuple[str, ...], expected: str
+    wherry: Wherry, name: str, env: dict[str, str], command: tuple[str, ...], expected: str
 ):
-    assert dray(*command, name, env=env).stdout == expected
+    assert wherry(*command, name, env=env).stdout == expected
 
 
-def test_archives_by_variable(dray: Dray, name: str, tmp_path: Path):
+def test_archives_by_variable(wherry: Wherry, name: str, tmp_path: Path):
     file = str(tmp_path / "both.tar")
-    assert dray("pull", "-q", "--all-platforms", name).returncode == 0
-    assert dray("save", "-q", "--format=oci-archive", "-o", file, name).returncode == 0
-    loaded = dray("--store", str(tmp_path / "other"), "load", "-q", "-i", file, env=OURS)
+    assert wherry("pull", "-q", "--all-platforms", name).returncode == 0
+    assert wherry("save", "-q", "--format=oci-archive", "-o", file, name).returncode == 0
+    loaded = wherry("--store", str(tmp_path / "other"), "load", "-q", "-i", file, env=OURS)
     assert loaded.stdout == f"{THERE.id}\n"
     one = str(tmp_path / "one.tar")
-    assert dray("save", "-q", "-o", one, name, env=OURS).returncode == 0
-    assert dray("inspect", "--config", f"docker-archive:{one}").stdout.count("s390x") == 1
+    assert wherry("save", "-q", "-o", one, name, env=OURS).returncode == 0
+    assert wherry("inspect", "--config", f"docker-archive:{one}").stdout.count("s390x") == 1
     tree = tmp_path / "tree"
     tree.mkdir()
-    made = dray("import", str(tree), "made:1", env=OURS)
+    made = wherry("import", str(tree), "made:1", env=OURS)
     assert made.returncode == 0, made.stderr
-    (shown,) = json.loads(dray("images", "--json", "made").stdout)
+    (shown,) = json.loads(wherry("images", "--json", "made").stdout)
     assert shown["platform"] == "linux/s390x"
 
 
-def test_a_variable_counts_as_given(dray: Dray, fake: FakeRegistry, name: str):
+def test_a_variable_counts_as_given(wherry: Wherry, fake: FakeRegistry, name: str):
     """As with the option, another architecture is an error; without it, a warning."""
     assert name
-    done = dray("pull", "-q", f"{fake.host}/single:t", env=DOCKERS)
+    done = wherry("pull", "-q", f"{fake.host}/single:t", env=DOCKERS)
     assert done.returncode == 3
     assert "linux/s390x" in done.stderr.splitlines()[0]
 
 
-def test_options_go_before_variables(dray: Dray, name: str, tmp_path: Path):
-    done = dray("pull", "-q", "--platform=linux/amd64", name, env=OURS)
+def test_options_go_before_variables(wherry: Wherry, name: str, tmp_path: Path):
+    done = wherry("pull", "-q", "--platform=linux/amd64", name, env=OURS)
     assert done.stdout == f"{HERE.id}\n"
-    assert dray("pull", "-q", "--all-platforms", name, env=OURS).returncode == 0
-    assert dray("inspect", "--all-platforms", name, env=OURS).stdout.count('"Platform"') == 2
+    assert wherry("pull", "-q", "--all-platforms", name, env=OURS).returncode == 0
+    assert wherry("inspect", "--all-platforms", name, env=OURS).stdout.count('"Platform"') == 2
     config = tmp_path / "config.json"
     config.write_text('{"os": "linux", "architecture": "arm64"}')
     tree = tmp_path / "tree"
     tree.mkdir()
-    done = dray("import", "--config", str(config), str(tree), "made:1", env=OURS)
+    done = wherry("import", "--config", str(config), str(tree), "made:1", env=OURS)
     assert done.returncode == 0, done.stderr
-    (shown,) = json.loads(dray("images", "--json", "made").stdout)
+    (shown,) = json.loads(wherry("images", "--json", "made").stdout)
     assert shown["platform"] == "linux/arm64"
 
 
-@pytest.mark.parametrize("variable", ["DRAY_PLATFORM", "DOCKER_DEFAULT_PLATFORM"])
+@pytest.mark.parametrize("variable", ["WHERRY_PLATFORM", "DOCKER_DEFAULT_PLATFORM"])
 @pytest.mark.parametrize("text", ["linux/", "a/b/c/d", "linux/amd64,linux/arm64", "lin ux/x"])
 @pytest.mark.parametrize("command", ["pull", "inspect", "save", "load", "import", "history"])
-def test_a_variable_that_holds_no_platform(dray: Dray, variable: str, text: str, command: str):
-    done = dray(command, "alpine", env={variable: text})
+def test_a_variable_that_holds_no_platform(wherry: Wherry, variable: str, text: str, command: str):
+    done = wherry(command, "alpine", env={variable: text})
     if command == "load":
-        done = dray(command, "-i", "/dev/null", env={variable: text})
+        done = wherry(command, "-i", "/dev/null", env={variable: text})
     if command == "save":
-        done = dray(command, "-o", "/dev/null", "alpine", env={variable: text})
+        done = wherry(command, "-o", "/dev/null", "alpine", env={variable: text})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[0].startswith(f"dray: {variable} is '{text}': invalid platform")
+    assert done.stderr.splitlines()[0].startswith(
+        f"wherry: {variable} is '{text}': invalid platform"
+    )
 
 
 def test_the_library_reads_them_too(
     name: str, store: library.Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("DRAY_PLATFORM", "linux/s390x")
+    monkeypatch.setenv("WHERRY_PLATFORM", "linux/s390x")
     with library.Client(store=store) as client:
         assert str(client.pull(name).id) == THERE.id
         assert client.inspect(name).architecture == "s390x"
         assert str(client.pull(name, platform="linux/amd64").id) == HERE.id
     assert str(library.pull(name, store=store).id) == THERE.id
-    monkeypatch.setenv("DRAY_PLATFORM", "a/b/c/d")
-    with pytest.raises(ValueError, match=r"^DRAY_PLATFORM is 'a/b/c/d': "):
+    monkeypatch.setenv("WHERRY_PLATFORM", "a/b/c/d")
+    with pytest.raises(ValueError, match=r"^WHERRY_PLATFORM is 'a/b/c/d': "):
         library.Client(store=store)

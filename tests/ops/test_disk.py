@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.errors import StoreError
-from dray.model.digest import Digest
-from dray.store import reserve
-from dray.store.oserrors import translated
-from dray.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
+import wherry as library
+from wherry.errors import StoreError
+from wherry.model.digest import Digest
+from wherry.store import reserve
+from wherry.store.oserrors import translated
+from wherry.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Dray
+    from conftest import Wherry
 
 BIG = build_image(
     [tar_layer(pseudo_random_files(40 + n, size, 2)) for n, size in enumerate((3_000_000, 200_000))]
@@ -68,12 +68,12 @@ def name(fake: FakeRegistry) -> str:
     return f"{fake.host}/app:t"
 
 
-def failed(dray: Dray, *arguments: str, says: str) -> str:
+def failed(wherry: Wherry, *arguments: str, says: str) -> str:
     """Run the command, which fails with one clear line, and return its hint."""
-    done = dray(*arguments)
+    done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     first, *hints = done.stderr.splitlines()
-    assert first.startswith("dray: ")
+    assert first.startswith("wherry: ")
     assert says in first
     assert all(hint.startswith("  ") for hint in hints)
     return " ".join(hints)
@@ -96,12 +96,12 @@ def asked(fake: FakeRegistry) -> list[str | None]:
 
 
 def test_a_full_disk(
-    dray: Dray, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
+    wherry: Wherry, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
 ):
     store.close()
     place = mount("store", "1m")
     # Of blob and database either may be the one for which there is no room.
-    hint = failed(dray, "pull", "-q", name, says=str(place))
+    hint = failed(wherry, "pull", "-q", name, says=str(place))
     assert "make room" in hint
     part = place / "ingest" / f"{LAYER.digest.replace(':', '-')}.part"
     kept = part.stat().st_size if part.exists() else 0
@@ -110,7 +110,7 @@ def test_a_full_disk(
     # Nobody else is asked after that, and it is not tried again.
     assert asked(fake) == [None]
     subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
-    done = dray("pull", "-q", name)
+    done = wherry("pull", "-q", name)
     assert (done.returncode, done.stdout) == (0, f"{BIG.id}\n")
     assert asked(fake) == [None, f"bytes={kept}-"]
 
@@ -202,36 +202,36 @@ def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path):
     """The registry is asked meanwhile; nobody needs its answer then."""
     store = tmp_path / "store"
     store.mkdir()
-    (store / "dray.db").write_bytes(b"no database" * 1000)
+    (store / "wherry.db").write_bytes(b"no database" * 1000)
     with SilentPort() as port, library.Client(store=store) as client:
         with pytest.raises(StoreError, match="database"):
             client.pull(f"{port.host}/small:t")
         for thread in threading.enumerate():
-            if thread.name.startswith("dray-"):
+            if thread.name.startswith("wherry-"):
                 thread.join()
 
 
 def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(
-    dray: Dray, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
+    wherry: Wherry, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
 ):
     store.close()
     fake.add_image("small", SMALL, "t")
     place = mount("store", "2m")
-    assert dray("pull", "-q", f"{fake.host}/small:t").returncode == 0
+    assert wherry("pull", "-q", f"{fake.host}/small:t").returncode == 0
     (place / "ingest" / f"sha256-{'0' * 64}.part").write_bytes(bytes(100_000))
     fill(place, 0)
-    assert SMALL.id[7:19] in dray("images").stdout
-    assert "no space left" in dray("rm", f"{fake.host}/small:t").stderr
-    done = dray("gc")
+    assert SMALL.id[7:19] in wherry("images").stdout
+    assert "no space left" in wherry("rm", f"{fake.host}/small:t").stderr
+    done = wherry("gc")
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 broken download" in done.stdout
-    assert dray("rm", f"{fake.host}/small:t").returncode == 0
+    assert wherry("rm", f"{fake.host}/small:t").returncode == 0
 
 
 @pytest.mark.parametrize("opened", [False, True], ids=["closed", "open elsewhere"])
 @pytest.mark.parametrize("how", ["gc", "rm"])
 def test_a_disk_without_any_room_is_collected(
-    dray: Dray,
+    wherry: Wherry,
     fake: FakeRegistry,
     mount: Callable[..., Path],
     store: library.Store,
@@ -244,16 +244,16 @@ def test_a_disk_without_any_room_is_collected(
     fake.add_image("small", SMALL, "t")
     fake.add_image("big", BIG, "t")
     for name in ("small", "big"):
-        assert dray("pull", "-q", f"{fake.host}/{name}:t").returncode == 0
+        assert wherry("pull", "-q", f"{fake.host}/{name}:t").returncode == 0
     if how == "gc":
-        dray("untag", f"{fake.host}/big:t")
+        wherry("untag", f"{fake.host}/big:t")
     if opened:
         assert store.images()
     fill(place, 0)
     laid = (place / reserve.FILE).stat()
-    refused = failed(dray, "tag", f"{fake.host}/small:t", "mine", says="no space left")
-    assert "dray gc" in refused
-    done = dray("gc") if how == "gc" else dray("rm", f"{fake.host}/big:t")
+    refused = failed(wherry, "tag", f"{fake.host}/small:t", "mine", says="no space left")
+    assert "wherry gc" in refused
+    done = wherry("gc") if how == "gc" else wherry("rm", f"{fake.host}/big:t")
     assert (done.returncode, done.stderr) == (0, "")
     assert BIG.id in done.stdout
     for digest in (BIG.id, LAYER.digest):
@@ -263,87 +263,91 @@ def test_a_disk_without_any_room_is_collected(
     with contextlib.suppress(FileNotFoundError):
         assert os.path.samestat((place / reserve.FILE).stat(), laid)
     (place / "ballast").unlink()
-    assert dray("gc").returncode == 0
+    assert wherry("gc").returncode == 0
     assert (place / reserve.FILE).stat().st_size == reserve.SIZE
-    assert dray("fsck").returncode == 0
+    assert wherry("fsck").returncode == 0
 
 
 def test_what_helps_on_a_disk_without_any_room(
-    dray: Dray, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store, tmp_path: Path
+    wherry: Wherry,
+    fake: FakeRegistry,
+    mount: Callable[..., Path],
+    store: library.Store,
+    tmp_path: Path,
 ):
     store.close()
     fake.add_image("small", SMALL, "t")
     place = mount("store", "2m")  # too little for a reserve
     name = f"{fake.host}/small:t"
-    assert dray("pull", "-q", name).returncode == 0
+    assert wherry("pull", "-q", name).returncode == 0
     assert not (place / reserve.FILE).exists()
     (tmp_path / "tar").write_bytes(tar_layer({"b": b"b"}))
     fill(place, 0)
     for command in (("tag", name, "mine"), ("untag", name), ("import", str(tmp_path / "tar"), "x")):
-        assert "nothing was" in failed(dray, *command, says="no space left")
+        assert "nothing was" in failed(wherry, *command, says="no space left")
     for command in (("gc",), ("rm", name)):
-        assert "128 KB" in failed(dray, *command, says="no space left")
-    assert name.removesuffix(":t") in dray("images").stdout
+        assert "128 KB" in failed(wherry, *command, says="no space left")
+    assert name.removesuffix(":t") in wherry("images").stdout
     (place / "ballast").unlink()
-    assert dray("rm", name).returncode == 0
+    assert wherry("rm", name).returncode == 0
 
 
 def test_a_disk_that_is_full_from_the_start(
-    dray: Dray, name: str, mount: Callable[..., Path], store: library.Store
+    wherry: Wherry, name: str, mount: Callable[..., Path], store: library.Store
 ):
     store.close()
     place = mount("store", "1m")
     (place / "ballast").write_bytes(bytes(2**20 - 4096 * 3))
-    failed(dray, "pull", "-q", name, says=str(place))
+    failed(wherry, "pull", "-q", name, says=str(place))
     (place / "ballast").unlink()
     subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
-    assert dray("pull", "-q", name).stdout == f"{BIG.id}\n"
+    assert wherry("pull", "-q", name).stdout == f"{BIG.id}\n"
 
 
 def test_a_disk_that_fills_up_while_names_are_set(
-    dray: Dray, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
+    wherry: Wherry, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
 ):
     """Whatever there is room for and whatever not: no name points at what is missing."""
     store.close()
     fake.add_image("small", SMALL, "t")
     name = f"{fake.host}/small:t"
     place = mount("store", "1m")
-    assert dray("images").returncode == 0
+    assert wherry("images").returncode == 0
     for room in range(0, 60, 6):
         ballast = place / "ballast"
         ballast.unlink(missing_ok=True)
         free = os.statvfs(place).f_bavail
         ballast.write_bytes(bytes(max(0, free - room) * 4096))
-        done = dray("pull", "-q", name)
+        done = wherry("pull", "-q", name)
         if done.returncode == 0:
             break
         assert done.returncode == 1
-        assert done.stderr.startswith("dray: ")
+        assert done.stderr.startswith("wherry: ")
         assert "internal error" not in done.stderr
     ballast.unlink()
-    assert dray("pull", "-q", name).stdout == f"{SMALL.id}\n"
-    assert dray("validate", f"store:{name}").returncode == 0
+    assert wherry("pull", "-q", name).stdout == f"{SMALL.id}\n"
+    assert wherry("validate", f"store:{name}").returncode == 0
 
 
 def test_a_read_only_disk(
-    dray: Dray, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
+    wherry: Wherry, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
 ):
     store.close()
     fake.add_image("small", SMALL, "t")
     place = mount("store", "20m")
-    assert dray("pull", "-q", f"{fake.host}/small:t").returncode == 0
+    assert wherry("pull", "-q", f"{fake.host}/small:t").returncode == 0
     read_only(place)
     before = len(fake.requests)
-    assert "--store" in failed(dray, "pull", "-q", name, says="cannot be written")
+    assert "--store" in failed(wherry, "pull", "-q", name, says="cannot be written")
     assert len(fake.requests) == before
-    assert "small" in dray("images").stdout
+    assert "small" in wherry("images").stdout
     subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
-    assert dray("pull", "-q", name).stdout == f"{BIG.id}\n"
+    assert wherry("pull", "-q", name).stdout == f"{BIG.id}\n"
 
 
 @pytest.mark.parametrize("part", ["blobs", "ingest"])
 def test_a_store_of_two_file_systems_is_refused(
-    dray: Dray,
+    wherry: Wherry,
     fake: FakeRegistry,
     name: str,
     mount: Callable[..., Path],
@@ -354,19 +358,19 @@ def test_a_store_of_two_file_systems_is_refused(
         pass  # there is a database; without one it would be told of that
     store.close()
     place = mount(f"store/{part}", "20m")
-    hint = failed(dray, "pull", "-q", name, says="ross-device link")
+    hint = failed(wherry, "pull", "-q", name, says="ross-device link")
     assert "one file system" in hint
     assert asked(fake) == []  # it is known before anything is fetched
     assert not list((place.parent / "blobs").rglob("sha256/*"))
 
 
 def test_a_store_on_another_file_system_than_the_rest(
-    dray: Dray, name: str, mount: Callable[..., Path], tmp_path: Path
+    wherry: Wherry, name: str, mount: Callable[..., Path], tmp_path: Path
 ):
     """Nothing goes through TMPDIR or the home directory on its way."""
     place = mount("elsewhere", "20m")
     nowhere = str(tmp_path / "nowhere")
-    done = dray("--store", str(place / "s"), "pull", "-q", name, env={"TMPDIR": nowhere})
+    done = wherry("--store", str(place / "s"), "pull", "-q", name, env={"TMPDIR": nowhere})
     assert (done.returncode, done.stdout) == (0, f"{BIG.id}\n")
     assert not Path(nowhere).exists()
 
@@ -377,8 +381,8 @@ def test_a_store_on_another_file_system_than_the_rest(
         (errno.ENOSPC, "make room"),
         (errno.EDQUOT, "make room"),
         (errno.EFBIG, "make room"),
-        (errno.EACCES, "DRAY_STORE"),
-        (errno.EROFS, "DRAY_STORE"),
+        (errno.EACCES, "WHERRY_STORE"),
+        (errno.EROFS, "WHERRY_STORE"),
         (errno.EXDEV, "one file system"),
         (errno.EIO, ""),
     ],

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray as library
-from dray import Client, Store
-from dray.errors import (
+import wherry as library
+from wherry import Client, Store
+from wherry.errors import (
     IntegrityError,
     InvalidDocument,
     NotFound,
     PlatformMismatch,
     Unsupported,
 )
-from dray.testing import (
+from wherry.testing import (
     BuiltSchema1,
     Corrupt,
     FakeRegistry,
@@ -36,7 +36,7 @@ from dray.testing import (
 )
 
 if TYPE_CHECKING:
-    from dray import Event
+    from wherry import Event
 
 TARS = [tar_layer({f"f{number}": b"x%d" % number}) for number in range(3)]
 LAYERS = [compress(tar, "gzip") for tar in TARS]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dray.model.config import parse_config
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.ops.history import history
+from wherry.model.config import parse_config
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.ops.history import history
 
 LAYERS = [Descriptor("", Digest.of(b"layer %d" % place), 100 + place) for place in range(3)]
 DIFF_IDS = [Digest.of(b"raw %d" % place) for place in range(3)]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray
-from dray.errors import (
+import wherry
+from wherry.errors import (
     IntegrityError,
     InvalidDocument,
     InvalidReference,
@@ -23,23 +23,23 @@ from dray.errors import (
     PlatformMismatch,
     StoreError,
 )
-from dray.model import v1
-from dray.model.reference import Reference
-from dray.ops.packing import Packing
-from dray.testing import FakeRegistry, build_image, build_index, compress, sha256, tar_layer
+from wherry.model import v1
+from wherry.model.reference import Reference
+from wherry.ops.packing import Packing
+from wherry.testing import FakeRegistry, build_image, build_index, compress, sha256, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client, Store
+    from conftest import Wherry
+    from wherry import Client, Store
 
 TAR = tar_layer({"etc/": None, "etc/f": b"content", "big": b"x" * 3_000_000})
 EMPTY = bytes(10240)
 
 
-def good(image: dray.Image) -> dray.Image:
-    with dray.Client(store=image.store) as client:
+def good(image: wherry.Image) -> wherry.Image:
+    with wherry.Client(store=image.store) as client:
         report = client.validate(f"store:{image.id}")
     assert [finding for finding in report.findings if finding.error] == []
     return image
@@ -81,7 +81,9 @@ def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client):
     ],
     ids=["short", "long", "cut", "second header", "gzip", "nothing"],
 )
-def test_what_is_no_tar(client: Client, tmp_path: Path, data: bytes, error: type[dray.DrayError]):
+def test_what_is_no_tar(
+    client: Client, tmp_path: Path, data: bytes, error: type[wherry.WherryError]
+):
     with pytest.raises(error, match=r"^the stream: "):
         client.import_(io.BytesIO(data), "mine")
     path = tmp_path / "file"
@@ -95,13 +97,13 @@ def test_what_is_no_tar(client: Client, tmp_path: Path, data: bytes, error: type
     assert client.store.images() == []
 
 
-def test_what_the_command_is_given_is_named(dray: Dray, tmp_path: Path):
+def test_what_the_command_is_given_is_named(wherry: Wherry, tmp_path: Path):
     (tmp_path / "text").write_text("no JSON, no tar")
-    done = dray("import", "-", given="no tar")
-    assert (done.returncode, done.stderr) == (1, "dray: stdin: is no tar\n")
-    done = dray("import", "--config", f"{tmp_path}/text", "-", given=TAR.decode())
-    assert done.stderr.startswith(f"dray: {tmp_path}/text is not JSON: ")
-    assert dray("images", "-q").stdout == ""
+    done = wherry("import", "-", given="no tar")
+    assert (done.returncode, done.stderr) == (1, "wherry: stdin: is no tar\n")
+    done = wherry("import", "--config", f"{tmp_path}/text", "-", given=TAR.decode())
+    assert done.stderr.startswith(f"wherry: {tmp_path}/text is not JSON: ")
+    assert wherry("images", "-q").stdout == ""
 
 
 def test_headers_of_any_number_but_of_bounded_size(client: Client):
@@ -196,9 +198,9 @@ def test_a_version_1_json_makes_the_config_and_stays(client: Client, store: Stor
     given = b'{"id": "x", "os":"linux", "architecture":"amd64",  "config": {"Cmd": ["<sh>"]}}'
     image = good(client.import_(io.BytesIO(TAR), "mine", config=given))
     history = [v1.history_entry(given, empty_layer=False)]
-    assert image.config.raw == v1.config_from_v1(given, [dray.Digest.of(TAR)], history)
+    assert image.config.raw == v1.config_from_v1(given, [wherry.Digest.of(TAR)], history)
     store.gc()
-    assert store.read(dray.Digest.of(given)) == given
+    assert store.read(wherry.Digest.of(given)) == given
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b'{"a":1,"a":2}', b"\xff"])
@@ -264,7 +266,7 @@ def test_a_platform_chooses_the_parent(fake: FakeRegistry, client: Client):
     assert str(importing.value) == str(saving.value)
 
 
-def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, dray: Dray):
+def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, wherry: Wherry):
     name = f"{fake.host}/app:arm"
     fake.add_image("app", BOTH[1], "arm")
     client.pull(name, platform="linux/arm64")
@@ -273,16 +275,16 @@ def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, dray:
             client.import_(io.BytesIO(TAR), "mine", parent=parent, platform="linux/amd64")
         assert client.import_(io.BytesIO(TAR), parent=parent, platform="linux/arm64")
         assert client.import_(io.BytesIO(TAR), parent=parent)
-    saved = dray("save", "--platform", "linux/amd64", name)
-    done = dray("import", "--parent", name, "--platform", "linux/amd64", "-", "mine", given="x")
+    saved = wherry("save", "--platform", "linux/amd64", name)
+    done = wherry("import", "--parent", name, "--platform", "linux/amd64", "-", "mine", given="x")
     assert (done.returncode, done.stderr) == (saved.returncode, saved.stderr)
 
 
-def test_a_platform_beside_a_config(client: Client, dray: Dray, tmp_path: Path):
+def test_a_platform_beside_a_config(client: Client, wherry: Wherry, tmp_path: Path):
     with pytest.raises(ValueError, match="which platform"):
         client.import_(io.BytesIO(TAR), config=b"{}", platform="linux/amd64")
     (tmp_path / "config").write_text("{}")
-    done = dray("import", "--config", str(tmp_path / "config"), "--platform", "linux", "-")
+    done = wherry("import", "--config", str(tmp_path / "config"), "--platform", "linux", "-")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--platform" in done.stderr.splitlines()[0]
 
@@ -297,7 +299,7 @@ def test_what_is_not_there(client: Client, tmp_path: Path):
 
 
 def test_a_digest_is_not_a_name_that_can_be_given(
-    fake: FakeRegistry, client: Client, dray: Dray, tmp_path: Path
+    fake: FakeRegistry, client: Client, wherry: Wherry, tmp_path: Path
 ):
     (tmp_path / "tar").write_bytes(TAR)
     there = build_image([tar_layer({"a": b"a"})])
@@ -305,7 +307,7 @@ def test_a_digest_is_not_a_name_that_can_be_given(
     for name in (f"{fake.host}/app@{there.digest}", f"{fake.host}/app:t@{there.digest}"):
         with pytest.raises(InvalidReference, match="a digest is not a name that can be given"):
             client.import_(tmp_path / "tar", name)
-        done = dray("import", str(tmp_path / "tar"), name)
+        done = wherry("import", str(tmp_path / "tar"), name)
         assert (done.returncode, done.stdout) == (2, "")
         assert "a digest is not a name that can be given" in done.stderr
     assert client.store.images() == []
@@ -316,17 +318,17 @@ def test_a_digest_is_not_a_name_that_can_be_given(
     assert str(client.pull(str(digest)).id) == there.id
 
 
-def test_the_command(dray: Dray, tmp_path: Path, environment: dict[str, str]):
+def test_the_command(wherry: Wherry, tmp_path: Path, environment: dict[str, str]):
     (tmp_path / "rootfs.tar").write_bytes(TAR)
     config = json.dumps({"rootfs": {"diff_ids": [sha256(TAR)]}})
     (tmp_path / "config.json").write_text(config)
-    done = dray(
+    done = wherry(
         "import", "--config", str(tmp_path / "config.json"), str(tmp_path / "rootfs.tar"), "mine:1"
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == sha256(config.encode()) + "\n"
     piped = subprocess.run(
-        [sys.executable, "-m", "dray", "import", "-", "mine:2"],
+        [sys.executable, "-m", "wherry", "import", "-", "mine:2"],
         input=TAR,
         capture_output=True,
         env=environment,
@@ -334,8 +336,8 @@ def test_the_command(dray: Dray, tmp_path: Path, environment: dict[str, str]):
         timeout=60,
     )
     assert piped.stdout.startswith(b"sha256:")
-    assert "mine" in dray("images").stdout
-    missing = dray("import", str(tmp_path / "nothing"))
+    assert "mine" in wherry("images").stdout
+    missing = wherry("import", str(tmp_path / "nothing"))
     assert missing.returncode == 3
 
 
@@ -350,7 +352,7 @@ def test_what_is_imported_can_be_unpacked_by_tar(client: Client, tmp_path: Path)
 # Settings, comments and times
 
 
-def config_of(image: dray.Image) -> dict[str, Any]:
+def config_of(image: wherry.Image) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(image.config.raw)
     return found
 
@@ -380,22 +382,22 @@ def test_changes_of_a_parent(fake: FakeRegistry, client: Client):
 
 
 @pytest.mark.parametrize("change", ["RUN x", "", "ENV A", "CMD [1]"])
-def test_a_change_that_does_not_parse(dray: Dray, tmp_path: Path, change: str):
+def test_a_change_that_does_not_parse(wherry: Wherry, tmp_path: Path, change: str):
     (tmp_path / "tar").write_bytes(TAR)
-    done = dray("import", "--change", change, str(tmp_path / "tar"), "mine")
+    done = wherry("import", "--change", change, str(tmp_path / "tar"), "mine")
     assert (done.returncode, done.stdout) == (2, "")
     first = done.stderr.splitlines()[0]
-    assert first.startswith(f"dray: the change {change!r}: ")
-    assert dray("images", "-q").stdout == ""
+    assert first.startswith(f"wherry: the change {change!r}: ")
+    assert wherry("images", "-q").stdout == ""
     assert not list((tmp_path / "store").rglob("blobs/*/*"))
 
 
-def test_a_config_takes_no_changes(client: Client, dray: Dray, tmp_path: Path):
+def test_a_config_takes_no_changes(client: Client, wherry: Wherry, tmp_path: Path):
     for options in ({"changes": ["USER me"]}, {"message": "x"}):
         with pytest.raises(ValueError, match="takes no changes and no message"):
             client.import_(io.BytesIO(TAR), config=b"{}", **options)  # type: ignore[arg-type]
     (tmp_path / "config").write_text("{}")
-    done = dray("import", "--config", str(tmp_path / "config"), "-c", "USER me", "-", given="x")
+    done = wherry("import", "--config", str(tmp_path / "config"), "-c", "USER me", "-", given="x")
     assert done.returncode == 2
     assert "--change" in done.stderr.splitlines()[0]
 
@@ -413,7 +415,7 @@ def test_a_date_makes_the_same_image_each_time(
         os.utime(tree, (1_800_000_000 + turn, 1_800_000_000 + turn))
         (tree / "young").touch()
         done = subprocess.run(
-            [sys.executable, "-m", "dray", "import", "-c", "USER me", str(tree), f"mine:{turn}"],
+            [sys.executable, "-m", "wherry", "import", "-c", "USER me", str(tree), f"mine:{turn}"],
             env={**environment, "SOURCE_DATE_EPOCH": "1700000000"},
             capture_output=True,
             text=True,
@@ -439,7 +441,7 @@ def test_a_date_makes_the_same_image_each_time(
 def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch: str):
     (tmp_path / "tar").write_bytes(TAR)
     done = subprocess.run(
-        [sys.executable, "-m", "dray", "import", str(tmp_path / "tar")],
+        [sys.executable, "-m", "wherry", "import", str(tmp_path / "tar")],
         env={**environment, "SOURCE_DATE_EPOCH": epoch},
         capture_output=True,
         text=True,
@@ -447,7 +449,7 @@ def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch:
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dray: SOURCE_DATE_EPOCH is ")
+    assert done.stderr.startswith("wherry: SOURCE_DATE_EPOCH is ")
 
 
 def test_a_time_that_is_none(client: Client):
@@ -456,12 +458,12 @@ def test_a_time_that_is_none(client: Client):
             client.import_(io.BytesIO(TAR), created=created)
 
 
-def test_a_warning_names_what_is_imported_without_a_name(dray: Dray, tmp_path: Path):
+def test_a_warning_names_what_is_imported_without_a_name(wherry: Wherry, tmp_path: Path):
     member = tarfile.TarInfo("volume")
     member.type = b"V"  # GNU tar's volume label, which engines do not unpack
     (tmp_path / "in.tar").write_bytes(tar_layer({"a": b"1", "label": member}))
-    done = dray("import", str(tmp_path / "in.tar"))
+    done = wherry("import", str(tmp_path / "in.tar"))
     assert done.returncode == 0
     assert done.stderr.startswith(f"Warning: {tmp_path / 'in.tar'}: converted for other tools")
-    named = dray("import", str(tmp_path / "in.tar"), "app:1")
+    named = wherry("import", str(tmp_path / "in.tar"), "app:1")
     assert named.stderr.startswith("Warning: app:1: converted for other tools")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray
-from dray.errors import (
+import wherry
+from wherry.errors import (
     Denied,
     IntegrityError,
     InvalidReference,
@@ -20,8 +20,8 @@ from dray.errors import (
     RegistryError,
     Unsupported,
 )
-from dray.model.manifest import Index, Manifest
-from dray.testing import (
+from wherry.model.manifest import Index, Manifest
+from wherry.testing import (
     Answer,
     Corrupt,
     Cut,
@@ -37,14 +37,14 @@ from dray.testing import (
     sha256,
     tar_layer,
 )
-from dray.testing._messages import json_reply
+from wherry.testing._messages import json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Dray
-    from dray import Client, Event
-    from dray.testing._messages import Reply, Request
+    from conftest import Wherry
+    from wherry import Client, Event
+    from wherry.testing._messages import Reply, Request
 
     Listener = Callable[[Event], None]
 
@@ -71,7 +71,7 @@ def warnings() -> list[str]:
 @pytest.fixture
 def listener(warnings: list[str]) -> Listener:
     def listen(event: Event) -> None:
-        if event.status is dray.Status.WARNING:
+        if event.status is wherry.Status.WARNING:
             warnings.append(event.message)
 
     return listen
@@ -129,7 +129,7 @@ class TestRequests:
         images = [build_image([], labels={"n": str(number)}) for number in range(configs)]
         with (
             FakeRegistry(users={"me": "secret"}, tokens=True, page_size=100) as fake,
-            dray.Client(credentials=("me", "secret"), jobs=6) as client,
+            wherry.Client(credentials=("me", "secret"), jobs=6) as client,
         ):
             for number in range(count):
                 extra = {"annotations": {"number": str(number)}}
@@ -266,7 +266,7 @@ class TestInspect:
     ):
         fake.add_image("app", IMAGE, "t")
         fault = fake.inject(Fault(Stall(after=5, seconds=60), path=path))
-        token = dray.CancelToken()
+        token = wherry.CancelToken()
 
         def cancel() -> None:
             while not fault.count:
@@ -275,7 +275,7 @@ class TestInspect:
 
         stopper = threading.Thread(target=cancel)
         stopper.start()
-        with pytest.raises(dray.Cancelled):
+        with pytest.raises(wherry.Cancelled):
             client.inspect(f"{fake.host}/app:t", tags=True, cancel=token)
         stopper.join()
 
@@ -563,10 +563,10 @@ def test_referrers_are_bounded_in_bytes(client: Client):
             client.referrers(f"{fake.host}/app:t")
 
 
-def test_half_a_character_is_no_tag(dray: Dray):
+def test_half_a_character_is_no_tag(wherry: Wherry):
     with Paged(lambda _: {"tags": ["a\ud800"]}, last=0) as fake:
         fake.add_image("app", IMAGE, "t")
-        done = dray("inspect", f"{fake.host}/app:t")
+        done = wherry("inspect", f"{fake.host}/app:t")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["RepoTags"] == []
     assert "1 of the tags listed are not valid tags" in done.stderr

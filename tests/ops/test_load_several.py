@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray
-from dray.errors import (
-    DrayError,
+import wherry
+from wherry.errors import (
     IntegrityError,
     InvalidDocument,
     NotFound,
     PlatformMismatch,
     Unsupported,
+    WherryError,
 )
-from dray.testing import (
+from wherry.testing import (
     build_image,
     build_index,
     docker_files,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client
+    from conftest import Wherry
+    from wherry import Client
 
 TARS = [tar_layer({f"f{number}": b"x" * 99 * number}) for number in range(3)]
 IMAGE = build_image(TARS[:2], cmd=["sh"])
@@ -57,10 +57,10 @@ def without(files: dict[str, bytes], *digests: str) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if name not in gone}
 
 
-def loader(client: Client, tmp_path: Path, how: str) -> Callable[..., list[dray.Image]]:
+def loader(client: Client, tmp_path: Path, how: str) -> Callable[..., list[wherry.Image]]:
     """Return what loads files as a directory, as a tar in a file, or as a stream."""
 
-    def load(files: dict[str, bytes], **options: object) -> list[dray.Image]:
+    def load(files: dict[str, bytes], **options: object) -> list[wherry.Image]:
         shutil.rmtree(tmp_path / "directory", ignore_errors=True)
         data = tar_layer(dict(files))
         (tmp_path / "a.tar").write_bytes(data)
@@ -77,7 +77,7 @@ def loader(client: Client, tmp_path: Path, how: str) -> Callable[..., list[dray.
 @pytest.fixture(params=["directory", "file", "stream"])
 def load(
     request: pytest.FixtureRequest, client: Client, tmp_path: Path
-) -> Callable[..., list[dray.Image]]:
+) -> Callable[..., list[wherry.Image]]:
     return loader(client, tmp_path, request.param)
 
 
@@ -121,30 +121,30 @@ def index_json(**changes: object) -> bytes:
     ],
 )
 def test_a_damaged_layout_beside_a_good_manifest_json(
-    load: Callable[..., list[dray.Image]], change: dict[str, bytes | None], *, warns: bool
+    load: Callable[..., list[wherry.Image]], change: dict[str, bytes | None], *, warns: bool
 ):
     changed = {**both(), **change}
-    events: list[dray.Event] = []
+    events: list[wherry.Event] = []
     (image,) = load(
         {name: data for name, data in changed.items() if data is not None}, on_event=events.append
     )
     assert (str(image.id), image.names) == (IMAGE.id, ("docker.io/library/app:1",))
-    warnings = [event.message for event in events if event.status is dray.Status.WARNING]
+    warnings = [event.message for event in events if event.status is wherry.Status.WARNING]
     assert [w.endswith("manifest.json is read instead of index.json") for w in warnings] == (
         [True] if warns else []
     )
-    named = [event.reference for event in events if event.status is dray.Status.WARNING]
+    named = [event.reference for event in events if event.status is wherry.Status.WARNING]
     assert not any(f"{name}:" in warning for name, warning in zip(named, warnings, strict=True))
 
 
-def test_a_good_layout_comes_before_manifest_json(load: Callable[..., list[dray.Image]]):
+def test_a_good_layout_comes_before_manifest_json(load: Callable[..., list[wherry.Image]]):
     (image,) = load(both())
     assert str(image.digest) == IMAGE.digest
 
 
 @pytest.mark.parametrize("manifests", [None, [], "gone"])
 def test_a_layout_that_lists_nothing(
-    load: Callable[..., list[dray.Image]], manifests: object, client: Client
+    load: Callable[..., list[wherry.Image]], manifests: object, client: Client
 ):
     files = layout_files({"app:1": IMAGE}) | {"index.json": index_json(manifests=manifests)}
     with pytest.raises(NotFound, match="there is no image in it"):
@@ -158,7 +158,7 @@ EMPTY = build_image([])
 @pytest.mark.parametrize("layers", [None, [], "gone"])
 @pytest.mark.parametrize("names", [None, [], "gone", ["e:1"]])
 def test_nulls_in_manifest_json(
-    load: Callable[..., list[dray.Image]], layers: object, names: object
+    load: Callable[..., list[wherry.Image]], layers: object, names: object
 ):
     entry = {"Config": "config.json", "RepoTags": names, "Layers": layers}
     entry = {key: value for key, value in entry.items() if value != "gone"}
@@ -171,7 +171,7 @@ def test_nulls_in_manifest_json(
     assert image.names == (("docker.io/library/e:1",) if isinstance(names, list) and names else ())
 
 
-def test_a_manifest_json_that_is_null(load: Callable[..., list[dray.Image]]):
+def test_a_manifest_json_that_is_null(load: Callable[..., list[wherry.Image]]):
     with pytest.raises(NotFound, match="there is no image in it"):
         load({"manifest.json": b"null"})
 
@@ -179,7 +179,7 @@ def test_a_manifest_json_that_is_null(load: Callable[..., list[dray.Image]]):
 # Layouts of several images
 
 
-def broken_in(case: str) -> tuple[dict[str, bytes], type[DrayError], str]:
+def broken_in(case: str) -> tuple[dict[str, bytes], type[WherryError], str]:
     """Return a layout of two good images and a broken one between, and what is said of it."""
     child, error, says = {
         "chart": (CHART, Unsupported, "bad:1: this is a helm chart, not an image"),
@@ -220,10 +220,10 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_that_is_no_image_keeps_no_other_from_being_loaded(
-    load: Callable[..., list[dray.Image]], client: Client, case: str
+    load: Callable[..., list[wherry.Image]], client: Client, case: str
 ):
     files, error, says = broken_in(case)
-    failures: list[DrayError] = []
+    failures: list[WherryError] = []
     loaded = load(files, on_failure=failures.append)
     assert [str(image.id) for image in loaded] == [IMAGE.id, OTHER.id]
     (failure,) = failures
@@ -238,42 +238,42 @@ def test_one_that_is_no_image_keeps_no_other_from_being_loaded(
     }
 
 
-def test_the_command_names_what_was_not_loaded(dray: Dray, tmp_path: Path):
+def test_the_command_names_what_was_not_loaded(wherry: Wherry, tmp_path: Path):
     files = layout_files({"chart:1": CHART, "app:1": IMAGE, "bad:1": ARM, "other:1": OTHER})
     layout = write_files(tmp_path / "layout", without(files, ARM.layers[0].digest))
-    done = dray("load", "-q", "-i", str(layout))
+    done = wherry("load", "-q", "-i", str(layout))
     assert done.stdout.split() == [IMAGE.id, OTHER.id]
     first, second = done.stderr.splitlines()
-    assert first == f"dray: {layout}: chart:1: this is a helm chart, not an image"
-    assert second.startswith(f"dray: {layout}: bad:1: blobs/sha256/")
+    assert first == f"wherry: {layout}: chart:1: this is a helm chart, not an image"
+    assert second.startswith(f"wherry: {layout}: bad:1: blobs/sha256/")
     assert second.endswith(": no such file or directory")
     assert done.returncode == 1
     (layout / path_of(CHART.digest)).unlink()
-    assert dray("load", "-q", "-i", str(layout)).returncode == 3
+    assert wherry("load", "-q", "-i", str(layout)).returncode == 3
 
 
-def test_where_nothing_can_be_loaded(dray: Dray, tmp_path: Path):
+def test_where_nothing_can_be_loaded(wherry: Wherry, tmp_path: Path):
     layout = write_files(tmp_path / "layout", layout_files({"chart:1": CHART}))
-    done = dray("load", "-i", str(layout))
+    done = wherry("load", "-i", str(layout))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"dray: {layout}: this is a helm chart, not an image\n"
+    assert done.stderr == f"wherry: {layout}: this is a helm chart, not an image\n"
 
 
 def test_an_entry_of_an_unknown_type_is_no_error(
-    load: Callable[..., list[dray.Image]],
+    load: Callable[..., list[wherry.Image]],
 ):
     """OCI image spec, image-layout.md: such an entry must not generate an error."""
     files = layout_files({"app:1": IMAGE})
     index = json.loads(files["index.json"])
     index["manifests"].append(OTHER.config.descriptor() | {"mediaType": "application/xml"})
-    events: list[dray.Event] = []
+    events: list[wherry.Event] = []
     (image,) = load(files | {"index.json": json.dumps(index).encode()}, on_event=events.append)
     assert str(image.id) == IMAGE.id
-    (warning,) = [event.message for event in events if event.status is dray.Status.WARNING]
+    (warning,) = [event.message for event in events if event.status is wherry.Status.WARNING]
     assert warning == f"{OTHER.id} is application/xml, not an image; passed over"
 
 
-def test_attestations_are_no_failures(load: Callable[..., list[dray.Image]]):
+def test_attestations_are_no_failures(load: Callable[..., list[wherry.Image]]):
     index = build_index([(IMAGE, AMD64), (SIGNATURE, UNKNOWN)])
     (image,) = load(layout_files({"app:1": index}))
     assert str(image.digest) == index.digest
@@ -288,11 +288,11 @@ def test_attestations_are_no_failures(load: Callable[..., list[dray.Image]]):
 
 
 def test_a_platform_of_an_index_that_is_not_whole(
-    load: Callable[..., list[dray.Image]],
+    load: Callable[..., list[wherry.Image]],
 ):
     index = build_index([(IMAGE, AMD64), (ARM, ARM64)])
     files = without(layout_files({"app:1": index}), ARM.layers[0].digest)
-    failures: list[DrayError] = []
+    failures: list[WherryError] = []
     (image,) = load(files, on_failure=failures.append)
     assert str(image.id) == IMAGE.id
     assert str(image.digest) == index.digest
@@ -305,7 +305,7 @@ def test_a_platform_of_an_index_that_is_not_whole(
         load(files, platform="linux/arm64")
 
 
-def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[dray.Image]]):
+def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[wherry.Image]]):
     """As a layout is that `skopeo copy` wrote for one platform of an index."""
     index = build_index([(IMAGE, AMD64), (ARM, ARM64)])
     files = without(layout_files({"app:1": index}), ARM.digest)
@@ -314,7 +314,7 @@ def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[dray.Imag
     assert not isinstance(caught.value, PlatformMismatch)  # the index has it
 
 
-def test_a_platform_is_chosen_among_what_is_whole(load: Callable[..., list[dray.Image]]):
+def test_a_platform_is_chosen_among_what_is_whole(load: Callable[..., list[wherry.Image]]):
     variants = [build_image(TARS[1:], architecture="arm", variant=v) for v in ("v7", "v6", "v5")]
     index = build_index(
         [
@@ -336,7 +336,9 @@ def test_a_platform_is_chosen_among_what_is_whole(load: Callable[..., list[dray.
 
 
 @pytest.mark.parametrize("name", ["app:1", ""])
-def test_a_name_that_stands_for_several_platforms(load: Callable[..., list[dray.Image]], name: str):
+def test_a_name_that_stands_for_several_platforms(
+    load: Callable[..., list[wherry.Image]], name: str
+):
     files = layout_files({"a": IMAGE, "b": ARM})
     document = json.loads(files["index.json"])
     for entry, platform in zip(document["manifests"], (AMD64, ARM64), strict=True):
@@ -350,9 +352,9 @@ def test_a_name_that_stands_for_several_platforms(load: Callable[..., list[dray.
 
 
 def test_an_image_that_is_not_there_for_a_platform_keeps_no_other(
-    load: Callable[..., list[dray.Image]],
+    load: Callable[..., list[wherry.Image]],
 ):
-    failures: list[DrayError] = []
+    failures: list[WherryError] = []
     (image,) = load(
         layout_files({"app:1": IMAGE, "arm:1": ARM}),
         platform="linux/arm64",
@@ -411,13 +413,13 @@ def several(*items: object, config: bytes = NO_ROOTFS.config.data) -> dict[str, 
     ],
 )
 def test_an_item_of_a_docker_archive_keeps_no_other(
-    load: Callable[..., list[dray.Image]],
+    load: Callable[..., list[wherry.Image]],
     item: object,
     config: bytes,
-    error: type[DrayError],
+    error: type[WherryError],
     says: str,
 ):
-    failures: list[DrayError] = []
+    failures: list[WherryError] = []
     (image,) = load(several(item, config=config), on_failure=failures.append)
     assert (str(image.id), image.names) == (IMAGE.id, ("docker.io/library/app:1",))
     (failure,) = failures
@@ -444,7 +446,7 @@ def test_an_image_beside_a_broken_one_can_be_read(client: Client, tmp_path: Path
 
 @pytest.mark.parametrize("cut", [1, 2])
 def test_a_tree_of_an_old_engine_that_lacks_a_layer(
-    load: Callable[..., list[dray.Image]], cut: int
+    load: Callable[..., list[wherry.Image]], cut: int
 ):
     ids = ["a" * 64, "b" * 64]
     files = {"repositories": json.dumps({"a": {"1": ids[0]}, "b": {"1": ids[1]}}).encode()}
@@ -453,7 +455,7 @@ def test_a_tree_of_an_old_engine_that_lacks_a_layer(
         files[f"{v1_id}/json"] = json.dumps({"id": v1_id, "os": "linux"}).encode()
         files[f"{v1_id}/layer.tar"] = tar
     del files[f"{ids[cut - 1]}/layer.tar"]
-    failures: list[DrayError] = []
+    failures: list[WherryError] = []
     (image,) = load(files, on_failure=failures.append)
     assert image.names == (f"docker.io/library/{'ba'[cut - 1]}:1",)
     (failure,) = failures
@@ -463,7 +465,7 @@ def test_a_tree_of_an_old_engine_that_lacks_a_layer(
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_wrong_layer_of_one_image_is_not_given_to_another(
-    load: Callable[..., list[dray.Image]], *, first: bool
+    load: Callable[..., list[wherry.Image]], *, first: bool
 ):
     files = {"good/layer.tar": TARS[0], "wrong/layer.tar": TARS[2] + bytes(512)}
     files["config"] = OTHER.config.data
@@ -472,7 +474,7 @@ def test_a_wrong_layer_of_one_image_is_not_given_to_another(
         for name, layer in (("bad:1", "wrong"), ("app:1", "good"))
     ]
     files["manifest.json"] = json.dumps(items if first else items[::-1]).encode()
-    failures: list[DrayError] = []
+    failures: list[WherryError] = []
     loaded = load(files, on_failure=failures.append)
     assert "docker.io/library/app:1" in {name for image in loaded for name in image.names}
     assert {str(image.id) for image in loaded} == {OTHER.id}
@@ -481,7 +483,7 @@ def test_a_wrong_layer_of_one_image_is_not_given_to_another(
 # Names
 
 
-def test_the_image_gets_the_name_that_is_given(load: Callable[..., list[dray.Image]]):
+def test_the_image_gets_the_name_that_is_given(load: Callable[..., list[wherry.Image]]):
     for files in (
         layout_files({"latest": IMAGE}),
         layout_files({"": IMAGE}),
@@ -495,28 +497,30 @@ def test_the_image_gets_the_name_that_is_given(load: Callable[..., list[dray.Ima
     assert image.names == ("docker.io/library/plain:latest",)
 
 
-def test_one_name_is_not_for_several_images(load: Callable[..., list[dray.Image]], client: Client):
+def test_one_name_is_not_for_several_images(
+    load: Callable[..., list[wherry.Image]], client: Client
+):
     with pytest.raises(Unsupported, match="there are 2 images in it, a name is for one"):
         load(layout_files({"app:1": IMAGE, "other:1": OTHER}), name="x")
     assert client.store.images() == []
 
 
 @pytest.mark.parametrize("name", ["Upper", f"a@{IMAGE.digest}", ""])
-def test_a_name_that_is_none_is_wrong_usage(dray: Dray, tmp_path: Path, name: str):
+def test_a_name_that_is_none_is_wrong_usage(wherry: Wherry, tmp_path: Path, name: str):
     layout = write_files(tmp_path / "layout", layout_files({"latest": IMAGE}))
-    done = dray("load", "-i", str(layout), "--name", name)
+    done = wherry("load", "-i", str(layout), "--name", name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert dray("images", "-q").stdout == ""
+    assert wherry("images", "-q").stdout == ""
 
 
-def test_the_command_gives_a_name(dray: Dray, tmp_path: Path):
+def test_the_command_gives_a_name(wherry: Wherry, tmp_path: Path):
     layout = write_files(tmp_path / "layout", layout_files({"latest": IMAGE}))
-    done = dray("load", "-i", str(layout), "--name", "acme/app:1.4")
+    done = wherry("load", "-i", str(layout), "--name", "acme/app:1.4")
     assert (done.returncode, done.stdout) == (0, IMAGE.id + "\n")
-    assert "acme/app  1.4" in dray("images").stdout
+    assert "acme/app  1.4" in wherry("images").stdout
     write_files(layout, layout_files({"1": IMAGE, "2": OTHER}))
-    done = dray("load", "-i", str(layout), "--name", "x")
+    done = wherry("load", "-i", str(layout), "--name", "x")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[0] == (
-        f"dray: {layout}: there are 2 images in it, a name is for one"
+        f"wherry: {layout}: there are 2 images in it, a name is for one"
     )

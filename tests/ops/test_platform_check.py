@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import PlatformMismatch
-from dray.testing import (
+from wherry.errors import PlatformMismatch
+from wherry.testing import (
     BuiltImage,
     FakeRegistry,
     build_image,
@@ -24,8 +24,8 @@ from dray.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client, Event, Store
+    from conftest import Wherry
+    from wherry import Client, Event, Store
 
 TAR = tar_layer({"a": b"1"})
 AMD64 = build_image([TAR])
@@ -73,12 +73,12 @@ def test_a_single_image_is_checked_wherever_it_is(
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_the_command_exits_with_3(fake: FakeRegistry, dray: Dray, command: str):
+def test_the_command_exits_with_3(fake: FakeRegistry, wherry: Wherry, command: str):
     fake.add_image("app", AMD64, "t")
-    done = dray(command, "--platform", "windows/amd64", f"{fake.host}/app:t")
+    done = wherry(command, "--platform", "windows/amd64", f"{fake.host}/app:t")
     assert (done.returncode, done.stdout) == (3, "")
     said = "the image is for linux/amd64, not for windows/amd64"
-    assert done.stderr == f"dray: {fake.host}/app:t: {said}\n"
+    assert done.stderr == f"wherry: {fake.host}/app:t: {said}\n"
 
 
 @pytest.mark.parametrize("call", CALLS)

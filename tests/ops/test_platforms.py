@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import Status
-from dray.errors import PlatformMismatch, Unsupported
-from dray.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
+from wherry import Status
+from wherry.errors import PlatformMismatch, Unsupported
+from wherry.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
-    from conftest import Dray
-    from dray import Client, Event, Store
+    from conftest import Wherry
+    from wherry import Client, Event, Store
 
 PLATFORMS = {
     "amd64": {"os": "linux", "architecture": "amd64"},
@@ -145,7 +145,9 @@ def test_all_tags_pass_over_what_has_no_image_for_this_machine(
     assert heard[-1].status is Status.DONE
 
 
-def test_all_tags_of_other_machines_are_an_error(client: Client, fake: FakeRegistry, dray: Dray):
+def test_all_tags_of_other_machines_are_an_error(
+    client: Client, fake: FakeRegistry, wherry: Wherry
+):
     fake.add_image("app", FOREIGN, "a", "z")
     fake.add_image("app", WINDOWS, "c")
     name = f"{fake.host}/app"
@@ -154,7 +156,7 @@ def test_all_tags_of_other_machines_are_an_error(client: Client, fake: FakeRegis
     ) as caught:
         client.pull_all_tags(name)
     assert caught.value.available == ("linux/s390x", "windows/amd64")
-    done = dray("pull", "-q", "--all-tags", name)
+    done = wherry("pull", "-q", "--all-tags", name)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.splitlines()[-1] == "  they have: linux/s390x windows/amd64"
 
@@ -175,10 +177,10 @@ def test_the_error_of_a_call_names_the_image(client: Client, name: str, call: st
         getattr(client, call)(name, platform="linux/s390x")
 
 
-def test_the_error_names_the_parent_of_an_import(client: Client, name: str, dray: Dray):
+def test_the_error_names_the_parent_of_an_import(client: Client, name: str, wherry: Wherry):
     layer, said = tar_layer({"a": b"1"}), f"{name}: there is no image for linux/s390x"
     with pytest.raises(PlatformMismatch, match=f"^docker://{said}$"):
         client.import_(io.BytesIO(layer), parent=f"docker://{name}", platform="linux/s390x")
-    done = dray("inspect", "--no-tags", "--platform=linux/s390x", name)
+    done = wherry("inspect", "--no-tags", "--platform=linux/s390x", name)
     assert done.returncode == 3
-    assert done.stderr == f"dray: {said}\n  it has: linux/amd64 linux/arm64/v8 linux/arm/v7\n"
+    assert done.stderr == f"wherry: {said}\n  it has: linux/amd64 linux/arm64/v8 linux/arm/v7\n"

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
+import wherry as library
 from bad_images import BAD_IMAGES
-from dray import (
+from wherry import (
     Cancelled,
     CancelToken,
     Client,
     Denied,
-    DrayError,
     Event,
     IntegrityError,
     InvalidDocument,
@@ -34,10 +33,11 @@ from dray import (
     Status,
     Unauthorized,
     Unsupported,
+    WherryError,
 )
-from dray.content.pipeline import Limits
-from dray.content.verify import RawLimit
-from dray.testing import (
+from wherry.content.pipeline import Limits
+from wherry.content.verify import RawLimit
+from wherry.testing import (
     Answer,
     BuiltImage,
     BuiltIndex,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -190,7 +190,7 @@ class Case:
 
     name: str
     setup: Callable[[Place], object]
-    kind: type[DrayError]
+    kind: type[WherryError]
     code: int
     says: str  # a regular expression
     hint: str = ""  # as well
@@ -318,7 +318,7 @@ CASES = [
     Case("certificate", untrusted, NetworkError, 6, "certificate", "SSL_CERT_FILE"),
     # Not allowed
     Case("no-credentials", lambda place: place.other(users=CREDENTIALS), Unauthorized, 4,
-         r"/app: access denied \(401 UNAUTHORIZED: authentication required", "dray login"),
+         r"/app: access denied \(401 UNAUTHORIZED: authentication required", "wherry login"),
     Case("bad-password", bad_password, Unauthorized, 4,
          r"/app: access denied \(401 UNAUTHORIZED: authentication required", "given"),
     Case(
@@ -398,7 +398,7 @@ def place(fake: FakeRegistry, tmp_path: Path) -> Place:
 def one_line_and_hints(text: str) -> tuple[str, list[str]]:
     """Check the form in which errors are told; return the line and what stands below it."""
     first, *hints = text.splitlines()
-    assert first.startswith("dray: ")
+    assert first.startswith("wherry: ")
     assert all(hint.startswith("  ") for hint in hints), text
     assert "Traceback" not in text
     return first, [hint.strip() for hint in hints]
@@ -436,7 +436,7 @@ def test_bad_input_raises_its_error_and_leaves_the_store_as_it_was(
 
 
 def test_bad_input_exits_with_its_code_and_one_line(
-    case: Case, place: Place, dray: Dray, store: library.Store
+    case: Case, place: Place, wherry: Wherry, store: library.Store
 ):
     with place.stack:
         case.setup(place)
@@ -445,7 +445,7 @@ def test_bad_input_exits_with_its_code_and_one_line(
             arguments.append(f"--creds={':'.join(place.credentials)}")
         if place.platform:
             arguments.append(f"--platform={place.platform}")
-        done = dray("pull", "-q", *arguments, place.reference)
+        done = wherry("pull", "-q", *arguments, place.reference)
     assert done.returncode == case.code, done.stderr
     assert done.stdout == ""
     first, hints = one_line_and_hints(done.stderr)
@@ -463,10 +463,10 @@ def test_every_error_that_a_pull_raises_is_here():
     every = {
         found
         for found in vars(library.errors).values()
-        if isinstance(found, type) and issubclass(found, DrayError)
+        if isinstance(found, type) and issubclass(found, WherryError)
     }
     others = {library.InvalidDigest, library.Ambiguous, library.errors.UnsafeArchive}
-    assert every - kinds == {DrayError, *others}
+    assert every - kinds == {WherryError, *others}
 
 
 @pytest.mark.parametrize(
@@ -486,34 +486,34 @@ def test_every_error_that_a_pull_raises_is_here():
     ],
 )
 def test_references_that_do_not_parse_get_a_caret(
-    dray: Dray, client: Client, reference: str, position: int, says: str
+    wherry: Wherry, client: Client, reference: str, position: int, says: str
 ):
     with pytest.raises(InvalidReference) as caught:
         client.pull(reference)
     assert caught.value.position == position
-    done = dray("pull", "--", reference)
+    done = wherry("pull", "--", reference)
     assert done.returncode == 2
     assert done.stdout == ""
     first, text, caret = done.stderr.splitlines()
-    assert first.startswith("dray: invalid reference: ")
+    assert first.startswith("wherry: invalid reference: ")
     assert says in first
     assert text == f"  {reference}"
     assert caret == "  " + " " * position + "^"
 
 
 def test_an_error_of_one_name_keeps_what_came_before_it(
-    fake: FakeRegistry, dray: Dray, store: library.Store
+    fake: FakeRegistry, wherry: Wherry, store: library.Store
 ):
     fake.add_image("app", GOOD, "t")
-    done = dray("pull", f"{fake.host}/app:t", f"{fake.host}/app:none")
+    done = wherry("pull", f"{fake.host}/app:t", f"{fake.host}/app:none")
     assert done.returncode == 3
     assert done.stdout == f"{GOOD.id}\n"
     assert str(store.get(f"{fake.host}/app:t").id) == GOOD.id
 
 
-def test_nothing_is_pulled_if_one_name_does_not_parse(fake: FakeRegistry, dray: Dray):
+def test_nothing_is_pulled_if_one_name_does_not_parse(fake: FakeRegistry, wherry: Wherry):
     fake.add_image("app", GOOD, "t")
-    assert dray("pull", f"{fake.host}/app:t", "Bad").returncode == 2
+    assert wherry("pull", f"{fake.host}/app:t", "Bad").returncode == 2
     assert fake.requests == []
 
 
@@ -533,10 +533,10 @@ def test_a_blob_that_is_always_cut_is_a_network_error_and_keeps_its_part(
     assert set(ranges[1:]) == {"bytes=100000-"}
 
 
-def test_a_blob_that_is_always_cut_exits_with_6(fake: FakeRegistry, dray: Dray):
+def test_a_blob_that_is_always_cut_exits_with_6(fake: FakeRegistry, wherry: Wherry):
     fake.add_image("app", BIG, "t")
     fake.inject(Fault(Cut(after=0), path=BLOB))
-    done = dray("pull", "-q", "--retries=2", f"{fake.host}/app:t")
+    done = wherry("pull", "-q", "--retries=2", f"{fake.host}/app:t")
     assert done.returncode == 6
     one_line_and_hints(done.stderr)
 
@@ -564,14 +564,14 @@ def test_a_layer_that_claims_too_much_is_refused(fake: FakeRegistry, tmp_path: P
 
 
 def test_another_architecture_that_nobody_asked_for_is_a_warning(
-    fake: FakeRegistry, dray: Dray, client: Client
+    fake: FakeRegistry, wherry: Wherry, client: Client
 ):
     image = build_image(TARS[:1], architecture="s390x")
     fake.add_image("app", image, "t")
     watch = Watch()
     assert str(client.pull(f"{fake.host}/app:t", on_event=watch).id) == image.id
     assert len(watch.of(Status.WARNING)) == 1
-    done = dray("pull", "-q", f"{fake.host}/app:t")
+    done = wherry("pull", "-q", f"{fake.host}/app:t")
     assert done.returncode == 0
     assert done.stdout == f"{image.id}\n"
     (warning,) = done.stderr.splitlines()
@@ -831,7 +831,7 @@ def test_what_cannot_get_better_is_not_tried_again(
     fake: FakeRegistry, name: str, client: Client, status: int
 ):
     fault = fake.inject(Fault(Answer(status), path=BLOB))
-    with pytest.raises(DrayError):
+    with pytest.raises(WherryError):
         client.pull(name)
     assert fault.count == 1
 
@@ -975,10 +975,12 @@ def test_two_threads_fetch_each_blob_once(fake: FakeRegistry, store: library.Sto
         assert {str(event.digest) for event in ended} == {piece.digest for piece in MANY.layers}
 
 
-def test_two_processes_fetch_each_blob_once(fake: FakeRegistry, dray: Dray, store: library.Store):
+def test_two_processes_fetch_each_blob_once(
+    fake: FakeRegistry, wherry: Wherry, store: library.Store
+):
     fake.add_image("app", MANY, "t")
     fake.inject(Fault(Delay(0.7), path="/blobs/"))
-    running = [dray.start("pull", f"{fake.host}/app:t") for _ in range(2)]
+    running = [wherry.start("pull", f"{fake.host}/app:t") for _ in range(2)]
     for process in running:
         output, errors = process.communicate(timeout=20)
         assert process.returncode == 0, errors
@@ -988,12 +990,12 @@ def test_two_processes_fetch_each_blob_once(fake: FakeRegistry, dray: Dray, stor
 
 
 def test_whoever_waits_goes_on_when_the_other_one_is_killed(
-    fake: FakeRegistry, name: str, dray: Dray, store: library.Store
+    fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
 ):
     fake.inject(Fault(Stall(after=100_000), path=BLOB, times=1))
-    first = dray.start("pull", name)
+    first = wherry.start("pull", name)
     wait_for(lambda: part_size(store, LAYER.digest) == 100_000)
-    second = dray.start("pull", name)
+    second = wherry.start("pull", name)
     wait_for(lambda: len([r for r in fake.requests if r.method == "HEAD"]) == 2)
     time.sleep(0.3)
     assert blob_requests(fake, LAYER.digest) == [None]
@@ -1109,35 +1111,35 @@ def interrupt(process: subprocess.Popen[str], number: int) -> tuple[str, str]:
 def test_an_interrupt_while_a_blob_stalls(
     fake: FakeRegistry,
     name: str,
-    dray: Dray,
+    wherry: Wherry,
     store: library.Store,
     number: signal.Signals,
     options: Sequence[str],
 ):
     fake.inject(Fault(Stall(after=500_000), path=BLOB, times=1))
-    process = dray.start("pull", *options, name)
+    process = wherry.start("pull", *options, name)
     wait_for(lambda: part_size(store, LAYER.digest) == 500_000)
     time.sleep(0.15)
     output, errors = interrupt(process, number)
     assert process.returncode == 130
     assert output == ""
     told = errors.splitlines()[-1]
-    assert "dray: interrupted; " in told
+    assert "wherry: interrupted; " in told
     assert re.search(r"[\d.]+ of [\d.]+ [kM]B are kept", told)
     assert "Traceback" not in errors
     assert part_size(store, LAYER.digest) == 500_000
     assert snapshot(store).names == ()
-    done = dray("pull", name)
+    done = wherry("pull", name)
     assert done.returncode == 0, done.stderr
     assert blob_requests(fake, LAYER.digest) == [None, "bytes=500000-"]
     whole(store, name, BIG)
 
 
 def test_what_is_said_to_be_kept_is_what_is_there(
-    fake: FakeRegistry, name: str, dray: Dray, store: library.Store
+    fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
 ):
     fake.inject(Fault(Stall(after=500_000), path=BLOB, times=1))
-    process = dray.start("pull", name)
+    process = wherry.start("pull", name)
     wait_for(lambda: part_size(store, LAYER.digest) == 500_000)
     time.sleep(0.3)
     _, errors = interrupt(process, signal.SIGINT)
@@ -1150,42 +1152,42 @@ def test_what_is_said_to_be_kept_is_what_is_there(
 
 @pytest.mark.parametrize("options", [[], ["-q"], ["--progress=tty"]], ids=["plain", "quiet", "tty"])
 def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
-    fake: FakeRegistry, name: str, dray: Dray, store: library.Store, options: Sequence[str]
+    fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store, options: Sequence[str]
 ):
     small = build_image([tar_layer({"small": b"x"})])
     fake.add_image("small", small, "t")
     first = f"{fake.host}/small:t"
     fake.inject(Fault(Cut(after=500_000), path=LAYER.digest, times=1))
     fake.inject(Fault(Cut(after=0), path=LAYER.digest, skip=1))
-    done = dray("pull", *options, "--retries", "1", first, name, f"{fake.host}/small:no")
+    done = wherry("pull", *options, "--retries", "1", first, name, f"{fake.host}/small:no")
     assert (done.returncode, done.stdout) == (6, f"{small.id}\n")
-    told = done.stderr[done.stderr.index("dray: ") :].splitlines()
+    told = done.stderr[done.stderr.index("wherry: ") :].splitlines()
     assert re.fullmatch(r"  [\d.]+ of [\d.]+ [kM]B are kept, the next pull goes on .*", told[1])
     assert part_size(store, LAYER.digest) == 500_000
     # What is not there has nothing that could be kept.
     assert [line for line in told[2:] if "kept" in line] == []
-    assert told[-2].startswith(f"dray: {fake.host}/small:no: not found")
+    assert told[-2].startswith(f"wherry: {fake.host}/small:no: not found")
 
 
-def test_an_interrupt_before_anything_arrived(fake: FakeRegistry, name: str, dray: Dray):
+def test_an_interrupt_before_anything_arrived(fake: FakeRegistry, name: str, wherry: Wherry):
     fault = fake.inject(Fault(Delay(60), path="/manifests/"))
-    process = dray.start("pull", name)
+    process = wherry.start("pull", name)
     wait_for(lambda: fault.count == 1)
     output, errors = interrupt(process, signal.SIGINT)
     assert process.returncode == 130
-    assert (output, errors.splitlines()[-1]) == ("", "dray: interrupted")
+    assert (output, errors.splitlines()[-1]) == ("", "wherry: interrupted")
 
 
 def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(
-    fake: FakeRegistry, name: str, dray: Dray, store: library.Store
+    fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
 ):
     fake.inject(Fault(Stall(after=300_000), path=BLOB, times=1))
-    process = dray.start("pull", name)
+    process = wherry.start("pull", name)
     wait_for(lambda: part_size(store, LAYER.digest) == 300_000)
     process.kill()
     process.communicate(timeout=5)
     assert snapshot(store).names == ()
-    assert dray("pull", name).returncode == 0
+    assert wherry("pull", name).returncode == 0
     assert blob_requests(fake, LAYER.digest) == [None, "bytes=300000-"]
     assert str(store.get(name).id) == BIG.id
 

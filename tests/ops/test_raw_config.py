@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import NotFound, PlatformMismatch, Unsupported
-from dray.testing import (
+from wherry.errors import NotFound, PlatformMismatch, Unsupported
+from wherry.testing import (
     FakeRegistry,
     Piece,
     build_image,
@@ -22,13 +22,13 @@ from dray.testing import (
     tar_layer,
     write_files,
 )
-from dray.testing.images import BuiltImage
+from wherry.testing.images import BuiltImage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client
+    from conftest import Wherry
+    from wherry import Client
 
 TARS = [tar_layer({"a": b"1"})]
 IMAGE = build_image(TARS)
@@ -81,12 +81,12 @@ def test_a_config_is_printed_as_it_is(
     assert client.raw_config(address) == config[1]
 
 
-def test_the_command_adds_nothing(dray: Dray, tmp_path: Path):
+def test_the_command_adds_nothing(wherry: Wherry, tmp_path: Path):
     image = made(*CONFIGS["helm"])
     layout = write_files(tmp_path / "layout", layout_files({"t": image}))
-    done = dray("inspect", "--config", "--raw", f"oci:{layout}:t")
+    done = wherry("inspect", "--config", "--raw", f"oci:{layout}:t")
     assert (done.returncode, done.stdout) == (0, CONFIGS["helm"][1].decode())
-    done = dray("inspect", "--config", f"oci:{layout}:t")
+    done = wherry("inspect", "--config", f"oci:{layout}:t")
     assert (done.returncode, done.stdout) == (1, "")
     assert "this is a helm chart, not an image" in done.stderr
 

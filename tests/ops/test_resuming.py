@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import Client, Event, RegistryError, Status
-from dray.testing import (
+from wherry import Client, Event, RegistryError, Status
+from wherry.testing import (
     Answer,
     Cut,
     FakeRegistry,
@@ -24,7 +24,7 @@ from dray.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import dray as library
+    import wherry as library
 
 LAYER = compress(tar_layer(pseudo_random_files(31, 1_500_000, 2)), "gzip")
 BUILT = build_schema1([LAYER])

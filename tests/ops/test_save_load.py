@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray
-from dray.errors import (
+import wherry
+from wherry.errors import (
     Cancelled,
-    DrayError,
     IntegrityError,
     InvalidDocument,
     NotFound,
@@ -30,9 +29,10 @@ from dray.errors import (
     StoreError,
     UnsafeArchive,
     Unsupported,
+    WherryError,
 )
-from dray.model import v1
-from dray.testing import (
+from wherry.model import v1
+from wherry.testing import (
     FakeRegistry,
     build_image,
     build_index,
@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import TypeAlias
 
-    from conftest import Dray
-    from dray import Client, Store
-    from dray.ops.save import Format
-    from dray.testing import BuiltImage, BuiltIndex
-    from dray.testing.images import Piece
+    from conftest import Wherry
+    from wherry import Client, Store
+    from wherry.ops.save import Format
+    from wherry.testing import BuiltImage, BuiltIndex
+    from wherry.testing.images import Piece
 
-    Listener: TypeAlias = Callable[[dray.Event], None]
+    Listener: TypeAlias = Callable[[wherry.Event], None]
 
 TARS = [tar_layer({f"f{number}": b"x" * 9999 * number}) for number in range(3)]
 IMAGE = build_image(TARS, compression=["gzip", "zstd", "none"], cmd=["sh"])
@@ -83,7 +83,7 @@ def stores(tmp_path: Path) -> Iterator[Store]:
         number = 0
         while True:
             number += 1
-            yield dray.Store(tmp_path / f"store{number}")
+            yield wherry.Store(tmp_path / f"store{number}")
 
     return make()
 
@@ -96,7 +96,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
-def facts(image: dray.Image) -> tuple[object, ...]:
+def facts(image: wherry.Image) -> tuple[object, ...]:
     return image.id, image.config.diff_ids, [layer.diff_id for layer in image.layers]
 
 
@@ -215,7 +215,7 @@ def test_more_layers_than_are_made_ready_ahead(
     client.pull(f"{fake.host}/big:v1")
     file = tmp_path / "archive"
     done = subprocess.run(
-        [sys.executable, "-m", "dray", "save", "-q", f"{fake.host}/big:v1"],
+        [sys.executable, "-m", "wherry", "save", "-q", f"{fake.host}/big:v1"],
         stdout=subprocess.PIPE,
         check=True,
         timeout=60,
@@ -234,7 +234,7 @@ def test_a_whole_index_is_kept_a_part_of_one_is_saved_as_its_image(
     fake.add_image("multi", INDEX, "v1")
     name = f"{fake.host}/multi:v1"
     client.pull(name, platform="linux/amd64")
-    events: list[dray.Event] = []
+    events: list[wherry.Event] = []
     client.save(name, tmp_path / "part", format="oci", on_event=events.append)
     assert any("other images are not there" in event.message for event in events)
     assert str(client.load(tmp_path / "part", store=next(stores))[0].digest) == IMAGE.digest
@@ -330,7 +330,7 @@ def test_docker_documents_come_back_as_they_were(
     if form == "oci":
         (entry,) = json.loads((tmp_path / "saved" / "index.json").read_bytes())["manifests"]
         assert entry["mediaType"].startswith("application/vnd.oci.")
-        assert entry["annotations"]["dray.original"] == image.digest
+        assert entry["annotations"]["wherry.original"] == image.digest
         found = client.validate(f"oci:{tmp_path / 'saved'}")
         assert (str(found.root), found.findings) == (entry["digest"], [])
 
@@ -346,8 +346,8 @@ def test_an_original_that_is_another_image_is_not_believed(
     file = tmp_path / "saved" / "index.json"
     index = json.loads(file.read_bytes())
     one, two = index["manifests"]
-    one["annotations"]["dray.original"] = two["annotations"]["dray.original"]
-    two["annotations"]["dray.original"] = "nonsense"
+    one["annotations"]["wherry.original"] = two["annotations"]["wherry.original"]
+    two["annotations"]["wherry.original"] = "nonsense"
     file.write_bytes(json.dumps(index).encode())
     loaded = client.load(tmp_path / "saved", store=next(stores))
     assert [str(image.digest) for image in loaded] == [one["digest"], two["digest"]]
@@ -398,16 +398,16 @@ def test_an_archive_that_is_a_layout_too_is_read_as_one(
     assert (str(loaded.digest), loaded.names) == (IMAGE.digest, ("localhost/app:1",))
 
 
-def test_a_tag_alone_is_no_name(client: Client, dray: Dray, tmp_path: Path):
+def test_a_tag_alone_is_no_name(client: Client, wherry: Wherry, tmp_path: Path):
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     flat = write_files(tmp_path / "flat", flat_files(IMAGE))
     told: list[str] = []
     (loaded,) = client.load(layout, on_event=lambda event: told.append(event.message))
     assert loaded.names == ()
-    advice = f"to give it one: dray tag {loaded.id.hex[:12]} NAME"
+    advice = f"to give it one: wherry tag {loaded.id.hex[:12]} NAME"
     called = f"without a name (the archive has but a tag, v1; {advice}:v1)"
     assert told[-1].endswith(called)
-    done = dray("load", "-i", str(layout))
+    done = wherry("load", "-i", str(layout))
     assert called in done.stderr
     assert done.stdout == f"{loaded.id}\n"
     client.load(flat, on_event=lambda event: told.append(event.message))
@@ -455,7 +455,7 @@ def test_an_archive_of_an_old_engine(
     loaded = client.load(source, store=next(stores))
     names = ["docker.io/library/app:1", "docker.io/library/app:2"]
     assert [list(image.names) for image in loaded] == [names, ["docker.io/library/app:3"], []]
-    diff_ids = [dray.Digest.of(tar) for tar in TARS]
+    diff_ids = [wherry.Digest.of(tar) for tar in TARS]
     assert [list(image.config.diff_ids) for image in loaded] == [
         diff_ids[:2],
         diff_ids[:1],
@@ -500,7 +500,7 @@ def test_broken_chains(
     tmp_path: Path,
     chain: list[tuple[str, str]],
     tags: dict[str, str],
-    error: type[DrayError],
+    error: type[WherryError],
     *,
     piped: bool,
 ):
@@ -546,7 +546,7 @@ def test_what_is_wrong_with_an_archive_is_said_and_nothing_is_named(
     client: Client,
     tmp_path: Path,
     change: dict[str, bytes],
-    error: type[DrayError],
+    error: type[WherryError],
     *,
     piped: bool,
 ):
@@ -568,7 +568,7 @@ def test_an_archive_cut_off_at_any_byte(client: Client, tmp_path: Path, *, piped
     file = tmp_path / "archive"
     for length in [*range(0, content, 1021), content - 1]:
         file.write_bytes(data[:length])
-        with pytest.raises(DrayError):
+        with pytest.raises(WherryError):
             client.load(io.BytesIO(data[:length]) if piped else file)
     assert client.store.images() == []
 
@@ -655,7 +655,7 @@ def test_a_damaged_layer_is_not_saved(client: Client, name: str, tmp_path: Path)
             with pytest.raises(IntegrityError, match="the store's copy is damaged") as caught:
                 client.save(name, tmp_path / says, format=form)
             assert str(caught.value).startswith(IMAGE.layers[layer].digest)
-            assert "dray fsck --repair" in caught.value.hint
+            assert "wherry fsck --repair" in caught.value.hint
         blob.write_bytes(before)
     client.save(name, tmp_path / "saved")
 
@@ -665,8 +665,8 @@ def test_an_image_that_is_removed_meanwhile_is_saved_whole(
 ):
     removed: list[int] = []
 
-    def remove(event: dray.Event) -> None:
-        if event.status is dray.Status.SAVED and not removed:
+    def remove(event: wherry.Event) -> None:
+        if event.status is wherry.Status.SAVED and not removed:
             for each in client.store.get(name).names:
                 client.store.untag(each)
             removed.append(len(client.store.gc().digests))
@@ -703,7 +703,7 @@ def test_a_link_is_followed_and_a_fifo_is_written_to(client: Client, name: str, 
 
 
 def test_cancelling(client: Client, name: str, tmp_path: Path):
-    token = dray.CancelToken()
+    token = wherry.CancelToken()
     token.cancel()
     with pytest.raises(Cancelled):
         client.save(name, tmp_path / "saved", cancel=token)
@@ -736,59 +736,59 @@ def test_what_cannot_be_saved(client: Client, name: str, tmp_path: Path, fake: F
 
 
 def test_the_command_through_a_pipe(
-    dray: Dray, name: str, tmp_path: Path, environment: dict[str, str]
+    wherry: Wherry, name: str, tmp_path: Path, environment: dict[str, str]
 ):
-    command = shlex.join([sys.executable, "-m", "dray"])
+    command = shlex.join([sys.executable, "-m", "wherry"])
     line = f"{command} save {name} | {command} --store {tmp_path}/new load"
     done = subprocess.run(
         ["sh", "-c", line], capture_output=True, text=True, env=environment, check=True, timeout=60
     )
     assert done.stdout == f"{IMAGE.id}\n"
     assert f"Loaded image {name}" in done.stderr
-    shown = dray("--store", f"{tmp_path}/new", "show", name)
+    shown = wherry("--store", f"{tmp_path}/new", "show", name)
     assert IMAGE.id in shown.stdout
 
 
-def test_the_command_and_files(dray: Dray, name: str, tmp_path: Path):
-    saved = dray("save", "-q", "-o", str(tmp_path / "a.tar"), name)
+def test_the_command_and_files(wherry: Wherry, name: str, tmp_path: Path):
+    saved = wherry("save", "-q", "-o", str(tmp_path / "a.tar"), name)
     assert (saved.returncode, saved.stdout, saved.stderr) == (0, "", "")
-    loaded = dray("--store", str(tmp_path / "new"), "load", "-q", "-i", str(tmp_path / "a.tar"))
+    loaded = wherry("--store", str(tmp_path / "new"), "load", "-q", "-i", str(tmp_path / "a.tar"))
     assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, f"{IMAGE.id}\n", "")
-    missing = dray("load", "-i", str(tmp_path / "nothing"))
+    missing = wherry("load", "-i", str(tmp_path / "nothing"))
     assert missing.returncode == 3
     assert "nothing: no such file" in missing.stderr
     (tmp_path / "no.tar").write_bytes(b"no tar at all")
-    broken = dray("load", "-i", str(tmp_path / "no.tar"))
+    broken = wherry("load", "-i", str(tmp_path / "no.tar"))
     assert broken.returncode == 1
     assert "no.tar: is no image archive" in broken.stderr
 
 
-def test_the_command_prints_each_id_once(dray: Dray, client: Client, fake: FakeRegistry, name: str):
+def test_the_command_prints_each_id_once(
+    wherry: Wherry, client: Client, fake: FakeRegistry, name: str
+):
     fake.add_image("second", OTHER, "t")
     client.pull(f"{fake.host}/second:t")
     client.store.tag(name, "mine:1")
     names = (f"{fake.host}/second:t", name, "mine:1")
     path = client.store.path.with_name("a.tar")
     client.save(names, path)
-    loaded = dray("load", "-i", str(path))
+    loaded = wherry("load", "-i", str(path))
     assert loaded.stdout == f"{OTHER.id}\n{IMAGE.id}\n"
 
 
 @pytest.mark.parametrize("command", ["save", "history", "config", "inspect"])
 def test_the_image_that_has_none_for_a_platform_is_named(
-    dray: Dray, client: Client, fake: FakeRegistry, command: str
+    wherry: Wherry, client: Client, fake: FakeRegistry, command: str
 ):
     fake.add_image("index", INDEX, "t")
     name = f"{fake.host}/index:t"
     client.pull(name)
     for address in (name, f"store:{name}"):
-        done = dray(command, "--platform", "linux/s390x", address)
+        done = wherry(command, "--platform", "linux/s390x", address)
         assert (done.returncode, done.stdout) == (3, "")
         called = name if command == "save" else address
-        says = (
-            f"dray: {called}: there is no image for linux/s390x\n  it has: linux/amd64 linux/arm64"
-        )
-        assert done.stderr == f"{says}\n"
+        says = f"wherry: {called}: there is no image for linux/s390x"
+        assert done.stderr == f"{says}\n  it has: linux/amd64 linux/arm64\n"
 
 
 @pytest.mark.parametrize(
@@ -799,21 +799,21 @@ def test_the_image_that_has_none_for_a_platform_is_named(
         (["--format", "dir", "a"], "dir is a directory and cannot go to a pipe: use -o DIR"),
     ],
 )
-def test_what_a_format_is_not_for_is_wrong_usage(dray: Dray, arguments: list[str], says: str):
-    done = dray("save", *arguments)
+def test_what_a_format_is_not_for_is_wrong_usage(wherry: Wherry, arguments: list[str], says: str):
+    done = wherry("save", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"dray: {says}")
+    assert done.stderr.startswith(f"wherry: {says}")
 
 
-def test_what_is_no_archive_of_any_kind(dray: Dray, tmp_path: Path):
+def test_what_is_no_archive_of_any_kind(wherry: Wherry, tmp_path: Path):
     (tmp_path / "tar").write_bytes(tar_layer({"etc/passwd": b"root"}))
     write_files(tmp_path / "directory", {"README": b"nothing"})
-    says = "is no image archive or layout that dray knows\n  what docker"
+    says = "is no image archive or layout that wherry knows\n  what docker"
     for name in ("tar", "directory"):
-        done = dray("load", "-i", str(tmp_path / name))
+        done = wherry("load", "-i", str(tmp_path / name))
         assert done.returncode == 1
-        assert done.stderr.startswith(f"dray: {tmp_path / name}: {says}")
-    assert dray("load").stderr.startswith("dray: stdin: is empty\n  what docker")
+        assert done.stderr.startswith(f"wherry: {tmp_path / name}: {says}")
+    assert wherry("load").stderr.startswith("wherry: stdin: is empty\n  what docker")
     path = tmp_path / "file"
     empty = (b"", "is empty\n  what docker")
     none = [
@@ -825,9 +825,9 @@ def test_what_is_no_archive_of_any_kind(dray: Dray, tmp_path: Path):
     for data, what in (empty, *((data, says) for data in none)):
         path.write_bytes(data)
         for words in (["load", "-i", str(path)], ["inspect", f"docker-archive:{path}"]):
-            done = dray(*words)
+            done = wherry(*words)
             assert done.returncode == 1
-            assert done.stderr.startswith(f"dray: {path}: {what}")
+            assert done.stderr.startswith(f"wherry: {path}: {what}")
 
 
 @pytest.mark.parametrize("how", ["none", "gzip"])
@@ -846,10 +846,10 @@ def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, ho
         data = compress(tar_layer(chosen).rstrip(b"\0"), how) if early else tar_layer(chosen)
         path.write_bytes(data + tail)
         for source in [io.BytesIO(data + tail), *([] if early and how == "none" else [path])]:
-            events: list[dray.Event] = []
+            events: list[wherry.Event] = []
             with pytest.raises(StoreError, match="is no image archive") as caught:
                 client.load(source, on_event=events.append)
-            assert "`dray import`" in caught.value.hint
+            assert "`wherry import`" in caught.value.hint
             assert events == []
     assert not any(path.is_file() for path in (tmp_path / "store" / "blobs").rglob("*"))
 
@@ -907,7 +907,7 @@ def test_layers_that_come_before_what_leads_to_them(client: Client, called: str)
     assert str(loaded.id) == image.id
 
 
-def test_a_damaged_tar_is_an_archive(dray: Dray, tmp_path: Path):
+def test_a_damaged_tar_is_an_archive(wherry: Wherry, tmp_path: Path):
     data = tar_layer(layout_files({"app:1": IMAGE}))
     path = tmp_path / "file"
     second = data.index(b"ustar", 512)
@@ -920,9 +920,9 @@ def test_a_damaged_tar_is_an_archive(dray: Dray, tmp_path: Path):
         for how in ("none", "gzip"):
             path.write_bytes(compress(damaged, how))
             for words in (["load", "-i", str(path)], ["inspect", f"oci-archive:{path}"]):
-                done = dray(*words)
+                done = wherry(*words)
                 assert done.returncode == 5
-                assert done.stderr.startswith(f"dray: {path}: {says}")
+                assert done.stderr.startswith(f"wherry: {path}: {says}")
 
 
 def test_nothing_is_named_twice(client: Client, tmp_path: Path):
@@ -952,10 +952,10 @@ def test_nothing_is_named_twice(client: Client, tmp_path: Path):
         assert str(caught.value) == f"{directory}: {inside}{missing}: no such file or directory"
 
 
-def test_standard_input_is_called_that(dray: Dray):
-    done = dray("load", "-q", given=tar_layer(docker_files(IMAGE, TARS))[:20_000].decode())
+def test_standard_input_is_called_that(wherry: Wherry):
+    done = wherry("load", "-q", given=tar_layer(docker_files(IMAGE, TARS))[:20_000].decode())
     assert done.returncode == 5
-    assert done.stderr.startswith("dray: stdin: the archive is cut off: ")
+    assert done.stderr.startswith("wherry: stdin: the archive is cut off: ")
 
 
 def changed(data: bytes) -> bytes:
@@ -979,14 +979,14 @@ def readers(client: Client, place: str, tmp_path: Path) -> dict[str, Callable[[L
 
 def check_blamed(read: Callable[[Listener], object], path: str, says: str = "") -> None:
     """Read what is damaged; the archive is blamed, and was asked no second time."""
-    events: list[dray.Event] = []
+    events: list[wherry.Event] = []
     with pytest.raises(IntegrityError) as caught:
         read(events.append)
     assert str(caught.value).startswith(f"{path}: ")
     assert says in str(caught.value)
     assert caught.value.hint.endswith("the archive is damaged")
     assert not re.search("proxy|registry", f"{caught.value} {caught.value.hint}")
-    assert not [event for event in events if event.status is dray.Status.RETRYING]
+    assert not [event for event in events if event.status is wherry.Status.RETRYING]
 
 
 @pytest.mark.parametrize("damage", [changed, lambda data: data[:-3], lambda data: data + b"x"])
@@ -1034,7 +1034,7 @@ def test_a_damaged_layer_of_a_docker_archive(client: Client, tmp_path: Path):
             check_blamed(read, str(path), says)
 
 
-def test_the_command_blames_the_archive(dray: Dray, tmp_path: Path):
+def test_the_command_blames_the_archive(wherry: Wherry, tmp_path: Path):
     files = layout_files({"app:1": IMAGE})
     place = f"blobs/sha256/{IMAGE.layers[1].digest[7:]}"
     (tmp_path / "a.tar").write_bytes(tar_layer(files | {place: changed(files[place])}))
@@ -1043,10 +1043,10 @@ def test_the_command_blames_the_archive(dray: Dray, tmp_path: Path):
         ["load", "-q", "-i", f"{tmp_path}/a.tar"],
         ["import", "--parent", f"oci-archive:{tmp_path}/a.tar", f"{tmp_path}/layer.tar"],
     ):
-        done = dray(*words)
+        done = wherry(*words)
         assert done.returncode == 5
         says = f"layer {IMAGE.layers[1].digest[:19]}…: content does not match its digest"
-        assert done.stderr.startswith(f"dray: {tmp_path}/a.tar: {says}")
+        assert done.stderr.startswith(f"wherry: {tmp_path}/a.tar: {says}")
         assert done.stderr.endswith("\n  nothing of it was stored; the archive is damaged\n")
 
 
@@ -1055,7 +1055,7 @@ def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):
 
     controller, terminal = pty.openpty()
     done = subprocess.run(
-        [sys.executable, "-m", "dray", "save", name],
+        [sys.executable, "-m", "wherry", "save", name],
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=subprocess.PIPE,
@@ -1088,20 +1088,20 @@ def test_a_save_that_is_interrupted(
     fake.add_image("big", build_image([tar_layer({"f": bytes(3_000_000)})]), "v1")
     client.pull(f"{fake.host}/big:v1")
     with subprocess.Popen(
-        [sys.executable, "-m", "dray", "save", "-q", f"{fake.host}/big:v1"],
+        [sys.executable, "-m", "wherry", "save", "-q", f"{fake.host}/big:v1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read(512)  # it has begun, and fills the pipe
-        assert interrupted(process) == (130, b"dray: interrupted\n")
+        assert interrupted(process) == (130, b"wherry: interrupted\n")
 
 
 def test_a_load_that_is_interrupted(tmp_path: Path, store: Store, environment: dict[str, str]):
     data = tar_layer(docker_files(IMAGE, TARS, ["app:1"]))
     with subprocess.Popen(
-        [sys.executable, "-m", "dray", "load"],
+        [sys.executable, "-m", "wherry", "load"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

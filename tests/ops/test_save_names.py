@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.errors import InvalidReference, PlatformMismatch, Unsupported
-from dray.testing import FakeRegistry, build_image, build_index, tar_layer
+import wherry as library
+from wherry.errors import InvalidReference, PlatformMismatch, Unsupported
+from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client
-    from dray.ops.save import Format
+    from conftest import Wherry
+    from wherry import Client
+    from wherry.ops.save import Format
 
     Peer = Callable[..., str]
 
@@ -106,17 +106,17 @@ def test_what_is_no_name(client: Client, name: str, tmp_path: Path, form: Format
     assert not (tmp_path / "saved").exists()
 
 
-def test_a_name_is_for_one_image(client: Client, name: str, tmp_path: Path, dray: Dray):
+def test_a_name_is_for_one_image(client: Client, name: str, tmp_path: Path, wherry: Wherry):
     with pytest.raises(Unsupported, match="a name is for one"):
         client.save([name, name], tmp_path / "saved", name="mine")
     with pytest.raises(Unsupported, match="no room for a name"):
         client.save(name, tmp_path / "saved", format="dir", name="mine")
     place = str(tmp_path / "saved")
     for words in (["--name", "x", name, name], ["--name", "x", "--format", "dir", name]):
-        done = dray("save", "-o", place, *words)
+        done = wherry("save", "-o", place, *words)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("dray: --name is for one image")
-    done = dray("save", "-o", place, "--format", "oci", "--name", "1.4", name)
+        assert done.stderr.startswith("wherry: --name is for one image")
+    done = wherry("save", "-o", place, "--format", "oci", "--name", "1.4", name)
     assert (done.returncode, done.stdout) == (0, "")
     assert entries(tmp_path / "saved") == [(INDEX.digest, "1.4", "")]
 
@@ -168,14 +168,14 @@ def test_a_part_of_an_index(fake: FakeRegistry, client: Client, tmp_path: Path):
 
 @pytest.mark.parametrize("form", ["docker", "dir"])
 def test_formats_for_one_platform(
-    client: Client, name: str, tmp_path: Path, dray: Dray, form: Format
+    client: Client, name: str, tmp_path: Path, wherry: Wherry, form: Format
 ):
     with pytest.raises(Unsupported, match="holds one"):
         client.save(name, tmp_path / "saved", format=form, platform=TWO)
     place = str(tmp_path / "saved")
-    done = dray("save", "-o", place, "--format", form, "--platform", TWO, name)
+    done = wherry("save", "-o", place, "--format", form, "--platform", TWO, name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dray: several platforms take --format oci")
+    assert done.stderr.startswith("wherry: several platforms take --format oci")
 
 
 @pytest.mark.peer("umoci")

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bad_schema1 import FAULTS, GOOD, faulty
-from dray.errors import DrayError, IntegrityError, InvalidDocument, Unsupported
-from dray.testing.images import sha256
-from dray.testing.schema1 import SIGNED, UNSIGNED
+from wherry.errors import IntegrityError, InvalidDocument, Unsupported, WherryError
+from wherry.testing.images import sha256
+from wherry.testing.schema1 import SIGNED, UNSIGNED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dray import Client
-    from dray.testing import BuiltSchema1, FakeRegistry
+    from wherry import Client
+    from wherry.testing import BuiltSchema1, FakeRegistry
 
 
-def check(error: DrayError, fault: str) -> None:
+def check(error: WherryError, fault: str) -> None:
     """Check that an error is about the fault, and about nothing else."""
     assert isinstance(error, InvalidDocument | Unsupported)
     assert FAULTS[fault][1] in str(error)
@@ -39,7 +39,7 @@ def test_a_registry_that_serves_it(
     digest = fake.add_manifest("app", raw, served, "t", digest=sha256(payload))
     name = f"{fake.host}/app{':t' if by == 'tag' else f'@{digest}'}"
     for call in (client.pull, client.inspect, client.manifest):
-        with pytest.raises(DrayError) as caught:
+        with pytest.raises(WherryError) as caught:
             call(name)
         check(caught.value, fault)
         assert str(caught.value).startswith(f"{fake.host}/app")
@@ -49,7 +49,7 @@ def test_a_registry_that_serves_it(
 def test_an_unsigned_one(client: Client, fake: FakeRegistry, fault: str):
     _, raw = faulty(fault, signed=False)
     fake.add_manifest("app", raw, UNSIGNED, "t")
-    with pytest.raises(DrayError) as caught:
+    with pytest.raises(WherryError) as caught:
         client.pull(f"{fake.host}/app:t")
     check(caught.value, fault)
 
@@ -71,7 +71,7 @@ def test_a_directory_that_holds_it(client: Client, tmp_path: Path, fault: str, p
         (where / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [listed]}))
         (where / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     for call in (lambda: client.load(where), lambda: client.inspect(f"{place[:3]}:{where}")):
-        with pytest.raises(DrayError) as caught:
+        with pytest.raises(WherryError) as caught:
             call()
         check(caught.value, fault)
         assert str(where) in str(caught.value)

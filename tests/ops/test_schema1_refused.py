@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.errors import Unsupported
-from dray.testing import FakeRegistry, build_image, build_schema1, compress, make_key, tar_layer
+import wherry as library
+from wherry.errors import Unsupported
+from wherry.testing import FakeRegistry, build_image, build_schema1, compress, make_key, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Dray
-    from dray.testing import BuiltSchema1
+    from conftest import Wherry
+    from wherry.testing import BuiltSchema1
 
 LAYERS = [compress(tar_layer({"a": b"1"}), "gzip")]
 MESSAGE = "the image has docker's deprecated schema1 format, which is refused"
@@ -32,28 +32,30 @@ def push(fake: FakeRegistry, built: BuiltSchema1, tag: str = "old") -> str:
 
 
 def set_host(environment: dict[str, str], host: str, value: str) -> None:
-    file = Path(environment["XDG_CONFIG_HOME"]) / "dray" / "hosts.toml"
+    file = Path(environment["XDG_CONFIG_HOME"]) / "wherry" / "hosts.toml"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as stream:
         stream.write(f'["{host}"]\nschema1 = "{value}"\n')
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_it_is_refused_before_layers_are_fetched(dray: Dray, fake: FakeRegistry, *, signed: bool):
+def test_it_is_refused_before_layers_are_fetched(
+    wherry: Wherry, fake: FakeRegistry, *, signed: bool
+):
     keys = [("ES256", make_key("ES256"))] if signed else []
     name = push(fake, build_schema1(LAYERS, keys=keys))
-    done = dray("pull", "--schema1", "deny", name)
+    done = wherry("pull", "--schema1", "deny", name)
     assert (done.returncode, done.stdout) == (1, "")
     said, hint = done.stderr.splitlines()[-2:]
-    assert said == f"dray: {name}: {MESSAGE}"
+    assert said == f"wherry: {name}: {MESSAGE}"
     assert "--schema1 allow" in hint
     assert "deprecated format" not in done.stderr.replace(MESSAGE, "")  # no warning besides
     assert not any("/blobs/" in request.path for request in fake.requests)
-    assert dray("images", "-q").stdout == ""
+    assert wherry("images", "-q").stdout == ""
 
 
-def test_it_is_accepted_with_a_warning_by_default(dray: Dray, fake: FakeRegistry):
-    done = dray("pull", push(fake, build_schema1(LAYERS)))
+def test_it_is_accepted_with_a_warning_by_default(wherry: Wherry, fake: FakeRegistry):
+    done = wherry("pull", push(fake, build_schema1(LAYERS)))
     assert done.returncode == 0
     assert "docker schema1 is a deprecated format" in done.stderr
 
@@ -72,15 +74,15 @@ def test_it_is_accepted_with_a_warning_by_default(dray: Dray, fake: FakeRegistry
     ],
 )
 def test_the_option_decides_before_the_variable_and_the_variable_before_the_host(
-    dray: Dray, fake: FakeRegistry, environment: dict[str, str],
+    wherry: Wherry, fake: FakeRegistry, environment: dict[str, str],
     option: str | None, variable: str | None, setting: str | None, *, accepted: bool,
 ):  # fmt: skip
     name = push(fake, build_schema1(LAYERS))
     if setting is not None:
         set_host(environment, fake.host, setting)
-    env = {} if variable is None else {"DRAY_SCHEMA1": variable}
+    env = {} if variable is None else {"WHERRY_SCHEMA1": variable}
     arguments = [] if option is None else ["--schema1", option]
-    done = dray("pull", "-q", *arguments, name, env=env)
+    done = wherry("pull", "-q", *arguments, name, env=env)
     assert done.returncode == (0 if accepted else 1), done.stderr
     if not accepted:
         by_host = option is None and not variable
@@ -88,31 +90,31 @@ def test_the_option_decides_before_the_variable_and_the_variable_before_the_host
 
 
 def test_the_setting_of_another_host_does_not_count(
-    dray: Dray, fake: FakeRegistry, environment: dict[str, str]
+    wherry: Wherry, fake: FakeRegistry, environment: dict[str, str]
 ):
     set_host(environment, "other.example", "deny")
-    assert dray("pull", "-q", push(fake, build_schema1(LAYERS))).returncode == 0
+    assert wherry("pull", "-q", push(fake, build_schema1(LAYERS))).returncode == 0
 
 
 @pytest.mark.parametrize("host", ["named", "location"])
 def test_with_a_location_both_hosts_count(
-    dray: Dray, fake: FakeRegistry, environment: dict[str, str], host: str
+    wherry: Wherry, fake: FakeRegistry, environment: dict[str, str], host: str
 ):
     push(fake, build_schema1(LAYERS))
     conf = Path(environment["XDG_CONFIG_HOME"]) / "containers" / "registries.conf"
     conf.parent.mkdir()
     conf.write_text(f'[[registry]]\nprefix = "h.example"\nlocation = "{fake.host}"\n')
     set_host(environment, fake.host if host == "location" else "h.example", "deny")
-    done = dray("pull", "-q", "h.example/app:old")
+    done = wherry("pull", "-q", "h.example/app:old")
     assert done.returncode == 1
     assert MESSAGE in done.stderr
 
 
-def test_wrong_values_are_wrong_usage(dray: Dray, fake: FakeRegistry):
+def test_wrong_values_are_wrong_usage(wherry: Wherry, fake: FakeRegistry):
     name = push(fake, build_schema1(LAYERS))
     for done in (
-        dray("pull", "--schema1", "never", name),
-        dray("pull", name, env={"DRAY_SCHEMA1": "never"}),
+        wherry("pull", "--schema1", "never", name),
+        wherry("pull", name, env={"WHERRY_SCHEMA1": "never"}),
     ):
         assert done.returncode == 2
         assert "allow" in done.stderr
@@ -135,29 +137,29 @@ def test_what_is_in_the_store_already_is_refused_too(
         library.pull(name, store=store, schema1="deny")
 
 
-def test_newer_formats_are_not_concerned(dray: Dray, fake: FakeRegistry):
+def test_newer_formats_are_not_concerned(wherry: Wherry, fake: FakeRegistry):
     fake.add_image("app", build_image([tar_layer({"a": b"1"})]), "new")
-    assert dray("pull", "-q", "--schema1", "deny", f"{fake.host}/app:new").returncode == 0
+    assert wherry("pull", "-q", "--schema1", "deny", f"{fake.host}/app:new").returncode == 0
 
 
-def test_all_tags_pass_over_what_is_refused(dray: Dray, fake: FakeRegistry):
+def test_all_tags_pass_over_what_is_refused(wherry: Wherry, fake: FakeRegistry):
     push(fake, build_schema1(LAYERS))
-    done = dray("pull", "-a", "-q", "--schema1", "deny", f"{fake.host}/app")
+    done = wherry("pull", "-a", "-q", "--schema1", "deny", f"{fake.host}/app")
     assert (done.returncode, done.stdout) == (1, "")
     assert MESSAGE in done.stderr.splitlines()[-2]
     fake.add_image("app", build_image([tar_layer({"a": b"1"})]), "new")
-    done = dray("pull", "-a", "-q", "--schema1", "deny", f"{fake.host}/app")
+    done = wherry("pull", "-a", "-q", "--schema1", "deny", f"{fake.host}/app")
     assert done.returncode == 0
     assert f"old: {MESSAGE}; passed over" in done.stderr
 
 
-def test_reading_shows_what_there_is(dray: Dray, fake: FakeRegistry):
+def test_reading_shows_what_there_is(wherry: Wherry, fake: FakeRegistry):
     """Only what takes an image into the store is concerned."""
     name = push(fake, build_schema1(LAYERS))
-    env = {"DRAY_SCHEMA1": "deny"}
+    env = {"WHERRY_SCHEMA1": "deny"}
     for command in ("manifest", "digest", "inspect", "config", "history"):
         where = f"docker://{name}" if command == "history" else name
-        assert dray(command, where, env=env).returncode == 0
+        assert wherry(command, where, env=env).returncode == 0
 
 
 @pytest.fixture
@@ -181,31 +183,31 @@ def flat(tmp_path: Path, fake: FakeRegistry) -> Callable[[], Path]:
 
 
 def test_load_obeys_the_option_and_the_variable(
-    dray: Dray, environment: dict[str, str], flat: Callable[[], Path]
+    wherry: Wherry, environment: dict[str, str], flat: Callable[[], Path]
 ):
     """A directory is no registry: settings of hosts do not count."""
     directory = flat()
     set_host(environment, "docker.io", "deny")
     for done in (
-        dray("load", "-q", "--schema1", "deny", "-i", str(directory)),
-        dray("load", "-q", "-i", str(directory), env={"DRAY_SCHEMA1": "deny"}),
+        wherry("load", "-q", "--schema1", "deny", "-i", str(directory)),
+        wherry("load", "-q", "-i", str(directory), env={"WHERRY_SCHEMA1": "deny"}),
     ):
         assert done.returncode == 1
-        assert done.stderr.splitlines()[0] == f"dray: {directory}: {MESSAGE}"
-    assert dray("load", "-q", "-i", str(directory)).returncode == 0
+        assert done.stderr.splitlines()[0] == f"wherry: {directory}: {MESSAGE}"
+    assert wherry("load", "-q", "-i", str(directory)).returncode == 0
 
 
 def test_import_obeys_it_for_a_parent_from_a_registry(
-    dray: Dray, fake: FakeRegistry, tmp_path: Path
+    wherry: Wherry, fake: FakeRegistry, tmp_path: Path
 ):
     name = push(fake, build_schema1(LAYERS))
     tar = tmp_path / "layer.tar"
     tar.write_bytes(tar_layer({"b": b"2"}))
     arguments = ("import", "--parent", f"docker://{name}", str(tar), "mine:1")
-    env = {"DRAY_SCHEMA1": "deny"}
-    done = dray(*arguments, env=env)
+    env = {"WHERRY_SCHEMA1": "deny"}
+    done = wherry(*arguments, env=env)
     assert done.returncode == 1
     assert MESSAGE in done.stderr
-    assert dray("pull", "-q", name).returncode == 0
+    assert wherry("pull", "-q", name).returncode == 0
     stored = ("import", "--parent", f"store:{name}", str(tar), "mine:1")
-    assert dray(*stored, env=env).returncode == 0  # accepted when it was pulled
+    assert wherry(*stored, env=env).returncode == 0  # accepted when it was pulled

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray import Cancelled, CancelToken, Event, Status
-from dray.testing import (
+import wherry as library
+from wherry import Cancelled, CancelToken, Event, Status
+from wherry.testing import (
     Answer,
     BuiltImage,
     Delay,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
-    from conftest import Dray
+    from conftest import Wherry
 
 PATIENCE = 20.0
 IMAGE = build_image([tar_layer(pseudo_random_files(21, 1_200_000, 2))])
@@ -159,7 +159,7 @@ def test_while_another_process_holds_the_database(
 ):
     fake.add_image("app", build_image([tar_layer({"a": b"a"})]), "first")
     client.pull(name.removesuffix("t") + "first")
-    with closing(sqlite3.connect(store.path / "dray.db", isolation_level=None)) as other:
+    with closing(sqlite3.connect(store.path / "wherry.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         pull = Pull(client, name)
         wait_for(lambda: any(event.status is Status.VERIFYING for event in pull.events))
@@ -199,44 +199,44 @@ def interrupted(process: subprocess.Popen[str], number: int = signal.SIGINT) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_connecting(dray: Dray, full_backlog: str, number: int):
+def test_a_signal_while_connecting(wherry: Wherry, full_backlog: str, number: int):
     before = connecting(full_backlog)
-    process = dray.start("pull", f"{full_backlog}/app:t")
+    process = wherry.start("pull", f"{full_backlog}/app:t")
     wait_for(lambda: connecting(full_backlog) > before)
-    assert interrupted(process, number) == "dray: interrupted"
+    assert interrupted(process, number) == "wherry: interrupted"
 
 
-def test_a_signal_while_shaking_hands(dray: Dray):
+def test_a_signal_while_shaking_hands(wherry: Wherry):
     with SilentPort() as port:
-        process = dray.start("pull", "--insecure", f"{port.host}/app:t")
+        process = wherry.start("pull", "--insecure", f"{port.host}/app:t")
         wait_for(lambda: port.received)
-        assert interrupted(process) == "dray: interrupted"
+        assert interrupted(process) == "wherry: interrupted"
 
 
-def test_a_signal_while_decompressing(dray: Dray, fake: FakeRegistry, store: library.Store):
+def test_a_signal_while_decompressing(wherry: Wherry, fake: FakeRegistry, store: library.Store):
     built = zeros()
     fake.add_image("app", built, "t")
-    process = dray.start("pull", f"{fake.host}/app:t")
+    process = wherry.start("pull", f"{fake.host}/app:t")
     part = store.path / "ingest" / f"{built.layers[0].digest.replace(':', '-')}.part"
     wait_for(lambda: part.exists() and part.stat().st_size == built.layers[0].size)
     assert " are kept, " in interrupted(process)
 
 
-def test_a_signal_while_backing_off(dray: Dray, fake: FakeRegistry, name: str):
+def test_a_signal_while_backing_off(wherry: Wherry, fake: FakeRegistry, name: str):
     fault = fake.inject(Fault(Answer(429, {"Retry-After": "60"}), path=LAYER.digest))
-    process = dray.start("pull", name)
+    process = wherry.start("pull", name)
     wait_for(lambda: fault.count)
-    assert interrupted(process).startswith("dray: interrupted")
+    assert interrupted(process).startswith("wherry: interrupted")
 
 
 def test_a_signal_while_several_connections_bring_a_blob(
-    dray: Dray, fake: FakeRegistry, store: library.Store
+    wherry: Wherry, fake: FakeRegistry, store: library.Store
 ):
     files = {"noise": bytes(range(256)) * 2**16}
     built = build_image([tar_layer(files)], compression="none")
     fake.add_image("app", built, "t")
     fake.inject(Fault(Stall(after=1_000_000), path=built.layers[0].digest))
-    process = dray.start("pull", "--split=3", f"{fake.host}/app:t")
+    process = wherry.start("pull", "--split=3", f"{fake.host}/app:t")
     part = store.path / "ingest" / f"{built.layers[0].digest.replace(':', '-')}.part"
     wait_for(lambda: part.exists() and part.stat().st_size >= 1_000_000)
     assert " are kept, " in interrupted(process)
@@ -245,7 +245,7 @@ def test_a_signal_while_several_connections_bring_a_blob(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_a_credential_helper_is_asked(
-    dray: Dray, helper_program: Callable[..., Path], tmp_path: Path, number: int
+    wherry: Wherry, helper_program: Callable[..., Path], tmp_path: Path, number: int
 ):
     directory = helper_program(
         "slow", '#!/bin/sh\necho $$ > "$(dirname "$0")/pid"\nexec sleep 60\n'
@@ -254,10 +254,10 @@ def test_a_signal_while_a_credential_helper_is_asked(
         file = tmp_path / "auth.json"
         file.write_text(json.dumps({"credHelpers": {fake.host: "slow"}}))
         env = {"PATH": os.environ["PATH"]}
-        process = dray.start("pull", "--authfile", str(file), f"{fake.host}/app:t", env=env)
+        process = wherry.start("pull", "--authfile", str(file), f"{fake.host}/app:t", env=env)
         wait_for(lambda: (directory / "pid").exists() and (directory / "pid").read_text())
         pid = int((directory / "pid").read_text())
-        assert interrupted(process, number) == "dray: interrupted"
+        assert interrupted(process, number) == "wherry: interrupted"
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
@@ -272,23 +272,23 @@ def has_open(pid: int, name: str) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_another_process_holds_the_database(
-    dray: Dray, store: library.Store, name: str, number: int
+    wherry: Wherry, store: library.Store, name: str, number: int
 ):
     """The main thread is in SQLite then, and hears of no signal for half a minute."""
-    assert dray("pull", name).returncode == 0
-    with closing(sqlite3.connect(store.path / "dray.db", isolation_level=None)) as other:
+    assert wherry("pull", name).returncode == 0
+    with closing(sqlite3.connect(store.path / "wherry.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        process = dray.start("tag", name, "other:t")
-        wait_for(lambda: has_open(process.pid, "dray.db"))
+        process = wherry.start("tag", name, "other:t")
+        wait_for(lambda: has_open(process.pid, "wherry.db"))
         time.sleep(0.2)
         assert process.poll() is None
-        assert interrupted(process, number) == "dray: interrupted"
+        assert interrupted(process, number) == "wherry: interrupted"
     assert not any("other" in found for found, *_ in store.named_images())
 
 
 @pytest.mark.parametrize("form", ["plain", "json"])
 def test_a_signal_while_nobody_reads_what_is_said(
-    dray: Dray, fake: FakeRegistry, name: str, form: str
+    wherry: Wherry, fake: FakeRegistry, name: str, form: str
 ):
     """A full pipe holds up whoever writes to it, the words of farewell included."""
     fake.inject(Fault(Stall(after=100_000), path=LAYER.digest))
@@ -298,7 +298,7 @@ def test_a_signal_while_nobody_reads_what_is_said(
         while os.write(writing, bytes(512)):
             pass
     os.set_blocking(writing, True)
-    process = dray.start("pull", "--progress", form, name, stderr=writing)
+    process = wherry.start("pull", "--progress", form, name, stderr=writing)
     os.close(writing)
     wait_for(lambda: any(LAYER.digest in request.path for request in fake.requests))
     process.send_signal(signal.SIGINT)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dray.errors import InvalidReference
-from dray.ops.tags import select_tags
+from wherry.errors import InvalidReference
+from wherry.ops.tags import select_tags
 
 TAGS = ["latest", "1.10", "v1.9.1", "1.9", "2.0-rc1", "edge", "1.9-slim", "2"]
 

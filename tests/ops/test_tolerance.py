@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray as library
-from dray.content.events import Status
-from dray.content.pipeline import Limits
-from dray.content.verify import RawLimit
-from dray.errors import IntegrityError, InvalidDocument, PlatformMismatch
-from dray.model import mediatype
-from dray.testing import (
+import wherry as library
+from wherry.content.events import Status
+from wherry.content.pipeline import Limits
+from wherry.content.verify import RawLimit
+from wherry.errors import IntegrityError, InvalidDocument, PlatformMismatch
+from wherry.model import mediatype
+from wherry.testing import (
     BuiltImage,
     Corrupt,
     Cut,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dray import Client, Event, Image, Store
+    from wherry import Client, Event, Image, Store
 
 TARS = [tar_layer({f"f{number}": b"x%d" % number * 500}) for number in range(3)]
 GOOD = build_image(TARS)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import Unsupported
-from dray.testing import (
+from wherry.errors import Unsupported
+from wherry.testing import (
     FakeRegistry,
     build_image,
     build_index,
@@ -19,8 +19,8 @@ from dray.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Dray
-    from dray import Client, Store
+    from conftest import Wherry
+    from wherry import Client, Store
 
 TYPE = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"
 TARS = [tar_layer({"a": b"1"}), tar_layer({"b": b"2"})]
@@ -41,11 +41,11 @@ def blobs(fake: FakeRegistry) -> list[str]:
 
 @pytest.mark.parametrize("options", [(), ("--platform=linux/amd64",), ("--all-platforms",)])
 def test_an_encrypted_layer_is_called_that(
-    fake: FakeRegistry, dray: Dray, name: str, options: tuple[str, ...]
+    fake: FakeRegistry, wherry: Wherry, name: str, options: tuple[str, ...]
 ):
-    done = dray("pull", "-q", *options, name)
+    done = wherry("pull", "-q", *options, name)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[0] == f"dray: {name}: {SAID}"
+    assert done.stderr.splitlines()[0] == f"wherry: {name}: {SAID}"
     assert "--decryption-key" in done.stderr.splitlines()[1]
     assert blobs(fake) == []
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import CancelToken
-from dray.content.pipeline import Limits
-from dray.content.ports import Opened
-from dray.content.verify import RawLimit
-from dray.errors import NotFound
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.ops.blob_check import BlobCheck
-from dray.testing import (
+from wherry import CancelToken
+from wherry.content.pipeline import Limits
+from wherry.content.ports import Opened
+from wherry.content.verify import RawLimit
+from wherry.errors import NotFound
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.ops.blob_check import BlobCheck
+from wherry.testing import (
     FakeRegistry,
     build_image,
     build_index,
@@ -28,8 +28,8 @@ from dray.testing import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Dray
-    from dray import Client, Store
+    from conftest import Wherry
+    from wherry import Client, Store
 
 TARS = [tar_layer({f"f{number}": b"x" * 999 * number}) for number in range(3)]
 GOOD = build_image(TARS)
@@ -139,13 +139,13 @@ def test_what_is_not_there_is_an_error_and_no_finding(fake: FakeRegistry, client
         client.validate(f"{fake.host}/app:nope")
 
 
-def test_the_command_prints_findings_and_exits_with_5(fake: FakeRegistry, dray: Dray):
+def test_the_command_prints_findings_and_exits_with_5(fake: FakeRegistry, wherry: Wherry):
     fake.add_image("app", GOOD, "t")
-    good = dray("validate", f"{fake.host}/app:t")
+    good = wherry("validate", f"{fake.host}/app:t")
     assert (good.returncode, good.stderr) == (0, "")
     assert good.stdout.endswith(": good\n")
     fake.blobs[GOOD.config.digest] = b"{}"
-    bad = dray("validate", "--json", f"{fake.host}/app:t")
+    bad = wherry("validate", "--json", f"{fake.host}/app:t")
     assert bad.returncode == 5
     assert json.loads(bad.stdout)["findings"][0]["where"] == "config.size"
 

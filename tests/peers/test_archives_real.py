@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import Store
-from dray.testing import (
+from wherry import Store
+from wherry.testing import (
     build_image,
     build_index,
     layout_files,
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dray import Client
-    from dray.ops.save import Format
-    from dray.testing import FakeRegistry
+    from wherry import Client
+    from wherry.ops.save import Format
+    from wherry.testing import FakeRegistry
 
     Peer = Callable[..., str]
 
@@ -183,7 +183,7 @@ def test_archives_that_somebody_has_compressed(
     good(client, f"docker-archive:{tmp_path / 'packed'}")
 
 
-# What dray saves
+# What wherry saves
 
 OTHER = build_image([TARS[2], TARS[0], TARS[2]], style="docker", env=["A=b"])
 
@@ -201,7 +201,7 @@ def saved(client: Client, fake: FakeRegistry) -> list[str]:
 
 @pytest.mark.peer("podman")
 @pytest.mark.parametrize("form", ["docker", "oci-archive"])
-def test_podman_loads_what_dray_saves(
+def test_podman_loads_what_wherry_saves(
     client: Client, podman: Peer, saved: list[str], tmp_path: Path, form: Format
 ):
     for name, image in zip(saved, (IMAGE, OTHER), strict=True):
@@ -223,7 +223,7 @@ def test_podman_loads_several_images_from_one_archive(
 
 
 @pytest.mark.peer("skopeo")
-def test_skopeo_reads_what_dray_saves(
+def test_skopeo_reads_what_wherry_saves(
     client: Client, skopeo: Peer, saved: list[str], tmp_path: Path
 ):
     def config(address: str) -> str:
@@ -248,7 +248,9 @@ def test_skopeo_reads_what_dray_saves(
 
 
 @pytest.mark.peer("umoci")
-def test_umoci_reads_what_dray_saves(client: Client, umoci: Peer, saved: list[str], tmp_path: Path):
+def test_umoci_reads_what_wherry_saves(
+    client: Client, umoci: Peer, saved: list[str], tmp_path: Path
+):
     client.save(saved, tmp_path / "layout2", format="oci")
     for number, (name, image) in enumerate(zip(saved, (IMAGE, OTHER), strict=True)):
         told = umoci("stat", "--image", f"{tmp_path}/layout2:{name}", "--json")

@@ -1,6 +1,6 @@
 """The configuration that people have: real TLS, client certificates, and what skopeo makes of it.
 
-Where skopeo and dray read the same files they ask the same endpoints, in the same order, as the
+Where skopeo and wherry read the same files they ask the same endpoints, in the same order, as the
 same user.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     Answer,
     Distribution,
     FakeRegistry,
@@ -34,7 +34,7 @@ from dray.testing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Dray
+    from conftest import Wherry
 
 PASSWORD = "correct horse"
 IMAGE = build_image([tar_layer({"a": b"1"})])
@@ -134,35 +134,35 @@ def nginx(root: Path, target: str, tls: tuple[Path, Path], client_ca: Path) -> I
 
 @pytest.mark.peer("docker-registry", "nginx")
 class TestCertificates:
-    def pull(self, dray: Dray, host: str) -> subprocess.CompletedProcess[str]:
-        return dray("pull", "-q", f"--creds=me:{PASSWORD}", f"{host}/app:t")
+    def pull(self, wherry: Wherry, host: str) -> subprocess.CompletedProcess[str]:
+        return wherry("pull", "-q", f"--creds=me:{PASSWORD}", f"{host}/app:t")
 
     def test_the_authority_in_certs_d(
-        self, dray: Dray, usual: dict[str, str], secure: tuple[Secure, Secure]
+        self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
     ):
         registry = secure[0]
-        done = self.pull(dray, registry.host)
+        done = self.pull(wherry, registry.host)
         assert done.returncode == 6
         assert f"certs.d/{registry.host}/ca.crt" in done.stderr
         directory = registry.trust(usual, client=False)
-        assert self.pull(dray, registry.host).stdout == f"{IMAGE.id}\n"
-        (found,) = json.loads(dray("why", "--json", f"{registry.host}/app:t").stdout)
+        assert self.pull(wherry, registry.host).stdout == f"{IMAGE.id}\n"
+        (found,) = json.loads(wherry("why", "--json", f"{registry.host}/app:t").stdout)
         place = found["endpoints"][0]
         assert place["certs_d"][-1] == {"place": str(directory), "outcome": "used"}
         assert place["addresses"] == [f"https://{registry.host}/v2/app"]
 
     def test_a_client_certificate(
-        self, dray: Dray, usual: dict[str, str], secure: tuple[Secure, Secure]
+        self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
     ):
         host = secure[1].host
         directory = secure[1].trust(usual, client=False)
-        done = self.pull(dray, host)
+        done = self.pull(wherry, host)
         assert done.returncode != 0
         assert "certificate" in done.stderr  # nginx answers 400 and says what it wants
         secure[1].trust(usual, client=True)
-        assert self.pull(dray, host).stdout == f"{IMAGE.id}\n"
+        assert self.pull(wherry, host).stdout == f"{IMAGE.id}\n"
         (directory / "me.key").unlink()
-        done = self.pull(dray, host)
+        done = self.pull(wherry, host)
         assert done.returncode == 1
         assert f"{directory}/me.cert: there is no me.key beside it" in done.stderr
 
@@ -176,22 +176,22 @@ class TestCertificates:
 
     @pytest.mark.peer("skopeo")
     def test_what_one_logs_in_with_the_other_uses(
-        self, dray: Dray, usual: dict[str, str], secure: tuple[Secure, Secure]
+        self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
     ):
         registry = secure[0]
         registry.trust(usual, client=False)
         name = f"docker://{registry.host}/app:t"
         assert ask_skopeo(usual, name).returncode != 0
-        done = dray(
+        done = wherry(
             "login", "-u", "me", "--password-stdin", registry.host, given=PASSWORD, env=usual
         )
         assert done.returncode == 0, done.stderr
         assert ask_skopeo(usual, name).returncode == 0
         run_skopeo(usual, "logout", registry.host)
-        assert dray("pull", "-q", name, env=usual).returncode == 4
+        assert wherry("pull", "-q", name, env=usual).returncode == 4
         run_skopeo(usual, "login", "-u", "me", "-p", PASSWORD, registry.host)
-        assert dray("pull", "-q", name, env=usual).returncode == 0
-        done = dray("logout", registry.host, env=usual)
+        assert wherry("pull", "-q", name, env=usual).returncode == 0
+        done = wherry("logout", registry.host, env=usual)
         assert done.returncode == 0, done.stderr
         assert ask_skopeo(usual, name).returncode != 0
 
@@ -334,16 +334,18 @@ CASES = {
 
 
 def pull_with_both(
-    dray: Dray, farm: Farm, environment: dict[str, str], name: str, *options: str
+    wherry: Wherry, farm: Farm, environment: dict[str, str], name: str, *options: str
 ) -> tuple[list[Any], list[Any]]:
-    """Let skopeo and dray fetch the manifest, and return what each of them asked for."""
+    """Let skopeo and wherry fetch the manifest, and return what each of them asked for."""
     plain = () if options else ("--tls-verify=false",)
     done = run_skopeo(environment, *options, "inspect", "--raw", *plain, f"docker://{name}")
     theirs = farm.asked()
     assert "no such flag" not in done.stderr
     named = [f"--registries-conf={option}" for option in options[1:]]
     insecure = () if options else ("--insecure",)
-    mine = dray("pull", "-q", "--retries=1", *named, *insecure, f"docker://{name}", env=environment)
+    mine = wherry(
+        "pull", "-q", "--retries=1", *named, *insecure, f"docker://{name}", env=environment
+    )
     # As one of them fares, so does the other.
     assert (mine.returncode == 0) == (done.returncode == 0), (mine.stderr, done.stderr)
     return theirs, farm.asked()
@@ -352,7 +354,7 @@ def pull_with_both(
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_endpoint_as_skopeo(
-    dray: Dray, farm: Farm, usual: dict[str, str], tmp_path: Path, case: str
+    wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path, case: str
 ):
     conf, name, expected, without = CASES[case]
     for letter, registry in zip("ABC", farm.registries, strict=True):
@@ -362,7 +364,7 @@ def test_the_same_endpoint_as_skopeo(
     credentials = Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
     written(credentials, farm.named(json.dumps(ALL)))
     theirs, mine = pull_with_both(
-        dray, farm, usual, farm.named(name), "--registries-conf", str(file)
+        wherry, farm, usual, farm.named(name), "--registries-conf", str(file)
     )
     assert theirs == expected
     assert mine == expected
@@ -399,7 +401,8 @@ AUTH_CASES: dict[str, tuple[dict[str, Any], str | None]] = {
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize("case", AUTH_CASES)
 def test_the_same_credentials_as_skopeo(
-    dray: Dray, farm: Farm, usual: dict[str, str], case: str, helper_program: Callable[..., Path],
+    wherry: Wherry, farm: Farm, usual: dict[str, str], case: str,
+    helper_program: Callable[..., Path],
 ):  # fmt: skip
     files, user = AUTH_CASES[case]
     farm.registries[0].add_image("team/app", IMAGE, "t")
@@ -422,7 +425,7 @@ def test_the_same_credentials_as_skopeo(
         }
         content = entries if place == "dockercfg" else {"auths": entries, "credHelpers": helped}
         written(places[place], farm.named(json.dumps(content)))
-    theirs, mine = pull_with_both(dray, farm, usual, farm.named("@A@/team/app:t"))
+    theirs, mine = pull_with_both(wherry, farm, usual, farm.named("@A@/team/app:t"))
     expected = [] if user is None else [("A", "/v2/team/app", user)]
     assert theirs == expected
     assert mine == expected
@@ -430,7 +433,7 @@ def test_the_same_credentials_as_skopeo(
 
 @pytest.mark.peer("skopeo")
 def test_credentials_of_the_command_line_do_not_go_to_mirrors(
-    dray: Dray, farm: Farm, usual: dict[str, str], tmp_path: Path
+    wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path
 ):
     """SPEC: "Credentials go to the host that they are for and to nobody else"."""
     for registry in farm.registries:
@@ -442,12 +445,16 @@ def test_credentials_of_the_command_line_do_not_go_to_mirrors(
     expected = [("C", "/v2/app", "user7")]
     assert farm.asked() == expected
     options = [f"--registries-conf={conf}", "--creds=user7:x", "--retries=1"]
-    assert dray("pull", "-q", *options, name, env=usual).returncode == 0
+    assert wherry("pull", "-q", *options, name, env=usual).returncode == 0
     assert farm.asked() == expected
 
 
 def test_a_real_mirror(
-    dray: Dray, usual: dict[str, str], tmp_path: Path, distribution: Distribution, repository: str
+    wherry: Wherry,
+    usual: dict[str, str],
+    tmp_path: Path,
+    distribution: Distribution,
+    repository: str,
 ):
     """Of what it has the registry itself is asked nothing; of all else it is asked everything."""
     other = build_image([tar_layer({"b": b"2"})])
@@ -459,16 +466,16 @@ def test_a_real_mirror(
         written(conf, table("reg.test", distribution.host, mirror.host))
         for registry in (distribution, mirror):
             registry.clear()
-        done = dray("pull", "-q", f"reg.test/{repository}:t", env=usual)
+        done = wherry("pull", "-q", f"reg.test/{repository}:t", env=usual)
         assert done.stdout == f"{IMAGE.id}\n", done.stderr
         assert distribution.requests() == []
         asked = {status for _, path, status in mirror.requests() if "/v2/" in path}
         assert asked == {200}
-        done = dray("pull", "-q", f"reg.test/{repository}:other", env=usual)
+        done = wherry("pull", "-q", f"reg.test/{repository}:other", env=usual)
         assert done.stdout == f"{other.id}\n", done.stderr
         assert f"{mirror.host}" in done.stderr
     assert {status for _, _, status in distribution.requests()} == {200}
-    (image,) = [each for each in json.loads(dray("images", "--json", env=usual).stdout)
+    (image,) = [each for each in json.loads(wherry("images", "--json", env=usual).stdout)
                 if each["tag"] == "t"]  # fmt: skip
     assert image["name"] == f"reg.test/{repository}"
 
@@ -476,7 +483,7 @@ def test_a_real_mirror(
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
 def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
-    dray: Dray, farm: Farm, usual: dict[str, str], tmp_path: Path, status: int
+    wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path, status: int
 ):
     """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
     for registry in farm.registries:
@@ -486,12 +493,12 @@ def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
         Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json", farm.named(json.dumps(ALL))
     )
     farm.registries[0].inject(Fault(Answer(status, {"Retry-After": "0"}), path="/manifests/"))
-    done = dray("pull", "-q", f"--registries-conf={conf}", "reg.test/app:t", env=usual)
+    done = wherry("pull", "-q", f"--registries-conf={conf}", "reg.test/app:t", env=usual)
     assert done.returncode == 0, done.stderr
     assert farm.asked()[-1] == C
 
 
-# Files that skopeo and dray refuse alike
+# Files that skopeo and wherry refuse alike
 
 REFUSED = {
     "search-path": 'unqualified-search-registries = ["docker.io/library"]',
@@ -513,7 +520,7 @@ REFUSED = {
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize("conf", REFUSED.values(), ids=list(REFUSED))
 def test_what_skopeo_refuses_is_refused(
-    dray: Dray, usual: dict[str, str], tmp_path: Path, fake: FakeRegistry, conf: str
+    wherry: Wherry, usual: dict[str, str], tmp_path: Path, fake: FakeRegistry, conf: str
 ):
     """Both before any request; a file that both take shows that it is the file's fault."""
     fake.add_image("app", IMAGE, "t")
@@ -526,10 +533,10 @@ def test_what_skopeo_refuses_is_refused(
     )  # fmt: skip
     assert skopeo.returncode != 0
     assert str(file) in skopeo.stderr
-    done = dray("pull", "-q", option, name, env=usual)
+    done = wherry("pull", "-q", option, name, env=usual)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"dray: {file}: ")
+    assert done.stderr.startswith(f"wherry: {file}: ")
     assert len(done.stderr.splitlines()) == 1
     assert fake.requests == []
     file.write_text('[[registry]]\nlocation = "a.test"\n')
-    assert dray("pull", "-q", option, name, env=usual).returncode == 0
+    assert wherry("pull", "-q", option, name, env=usual).returncode == 0

@@ -1,4 +1,4 @@
-"""What dray pulls against what skopeo and podman get from the same registry."""
+"""What wherry pulls against what skopeo and podman get from the same registry."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-import dray
-from dray import CancelToken
-from dray.testing import (
+import wherry
+from wherry import CancelToken
+from wherry.testing import (
     BuiltImage,
     BuiltIndex,
     build_image,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from dray.testing import Distribution
+    from wherry.testing import Distribution
 
     Peer = Callable[..., str]
 
@@ -85,10 +85,10 @@ INDEXES = {"oci-index": platforms("oci"), "manifest-list": platforms("docker")}
 
 @dataclass(frozen=True)
 class Case:
-    """An image in the registry and as dray pulled it."""
+    """An image in the registry and as wherry pulled it."""
 
     name: str  # host/repository:tag
-    image: dray.Image
+    image: wherry.Image
 
     @property
     def docker(self) -> bool:
@@ -96,8 +96,8 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dray.Store]:
-    store = dray.Store(tmp_path_factory.mktemp("crosscheck") / "store")
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[wherry.Store]:
+    store = wherry.Store(tmp_path_factory.mktemp("crosscheck") / "store")
     yield store
     store.close()
 
@@ -106,7 +106,7 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dray.Store]:
 def case(
     request: pytest.FixtureRequest,
     distribution: Distribution,
-    pulled: dray.Store,
+    pulled: wherry.Store,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Case:
     kind: str = request.param
@@ -116,7 +116,7 @@ def case(
     else:
         make = make_by_umoci if kind == "umoci" else make_by_podman
         make(request, name, tmp_path_factory.mktemp(kind))
-    with dray.Client(store=pulled) as client:
+    with wherry.Client(store=pulled) as client:
         return Case(name, client.pull(name, platform="linux/amd64"))
 
 
@@ -185,7 +185,7 @@ def decompressed(data: bytes) -> bytes:
     return data
 
 
-def same_bytes(image: dray.Image, manifest: bytes, blobs: Path) -> None:
+def same_bytes(image: wherry.Image, manifest: bytes, blobs: Path) -> None:
     """Compare manifest, config and layers of an image with those that a peer wrote."""
     assert image.manifest.raw == manifest
     assert digest_of(manifest) == str(image.record.manifest)
@@ -197,7 +197,7 @@ def same_bytes(image: dray.Image, manifest: bytes, blobs: Path) -> None:
     assert len(image.layers) > 0
     for entry in (listed["config"], *listed["layers"]):
         theirs = (blobs / entry["digest"].removeprefix("sha256:")).read_bytes()
-        assert image.store.read(dray.Digest.parse(entry["digest"])) == theirs
+        assert image.store.read(wherry.Digest.parse(entry["digest"])) == theirs
         assert len(theirs) == entry["size"]
 
 
@@ -250,7 +250,7 @@ def test_layers_read_as_their_decompressed_bytes(case: Case):
 
 
 def test_empty_steps_of_the_history_belong_to_no_layer(
-    distribution: Distribution, repository: str, client: dray.Client
+    distribution: Distribution, repository: str, client: wherry.Client
 ):
     distribution.push(repository, FLAT["empty-history"], "t")
     image = client.pull(f"{distribution.host}/{repository}:t", platform="linux/amd64")
@@ -281,7 +281,7 @@ class TestIndexes:
     def test_the_chosen_manifest_is_skopeos(
         self,
         index: tuple[str, BuiltIndex],
-        client: dray.Client,
+        client: wherry.Client,
         skopeo: Peer,
         tmp_path: Path,
         platform: str,
@@ -304,7 +304,7 @@ class TestIndexes:
     def test_the_id_is_podmans(
         self,
         index: tuple[str, BuiltIndex],
-        client: dray.Client,
+        client: wherry.Client,
         podman: Peer,
         architecture: str,
     ):
@@ -316,7 +316,7 @@ class TestIndexes:
         assert str(image.id) == f"sha256:{found.strip()}"
 
     def test_the_index_itself_is_what_skopeo_shows_raw(
-        self, index: tuple[str, BuiltIndex], client: dray.Client, skopeo: Peer
+        self, index: tuple[str, BuiltIndex], client: wherry.Client, skopeo: Peer
     ):
         name, _ = index
         image = client.pull(name, platform="linux/arm64")
@@ -325,7 +325,7 @@ class TestIndexes:
         assert digest_of(raw) == str(image.digest)
 
     def test_further_platforms_add_to_the_name(
-        self, index: tuple[str, BuiltIndex], client: dray.Client, store: dray.Store
+        self, index: tuple[str, BuiltIndex], client: wherry.Client, store: wherry.Store
     ):
         name, built = index
         first = client.pull(name, platform="linux/amd64")

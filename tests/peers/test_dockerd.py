@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dray
-from dray.testing import build_image, tar_layer
+import wherry
+from wherry.testing import build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dray.testing import FakeRegistry
+    from wherry.testing import FakeRegistry
 
 pytestmark = [pytest.mark.peer("dockerd"), pytest.mark.long]
 
@@ -150,7 +150,7 @@ def test_the_engine_saves_the_trees_that_the_vectors_say(engine: Engine) -> None
 
 
 @pytest.fixture
-def saved(client: dray.Client, fake: FakeRegistry, tmp_path: Path) -> bytes:
+def saved(client: wherry.Client, fake: FakeRegistry, tmp_path: Path) -> bytes:
     """Return an archive of an image that has all that configs and layers can have."""
     layers = [*LAYERS, LAYERS[0]]
     history = [
@@ -197,8 +197,8 @@ def load(engine: Engine, body: bytes) -> str:
     return answer.decode()
 
 
-def test_the_engine_takes_what_dray_saves_and_saves_the_same(
-    engine: Engine, saved: bytes, store: dray.Store
+def test_the_engine_takes_what_wherry_saves_and_saves_the_same(
+    engine: Engine, saved: bytes, store: wherry.Store
 ) -> None:
     load(engine, saved)
     (image,) = store.images()
@@ -233,7 +233,7 @@ def without_manifest(raw: bytes) -> bytes:
 
 
 def test_the_legacy_tree_gives_the_same_image_in_the_engine_and_here(
-    engine: Engine, saved: bytes, tmp_path: Path, client: dray.Client, store: dray.Store
+    engine: Engine, saved: bytes, tmp_path: Path, client: wherry.Client, store: wherry.Store
 ) -> None:
     legacy = without_manifest(saved)
     (image,) = store.images()
@@ -242,13 +242,13 @@ def test_the_legacy_tree_gives_the_same_image_in_the_engine_and_here(
     load(engine, legacy)
     _, answer = engine.ask("GET", f"/images/{name}/json")
     (tmp_path / "legacy.tar").write_bytes(legacy)
-    (loaded,) = client.load(tmp_path / "legacy.tar", store=dray.Store(tmp_path / "other"))
+    (loaded,) = client.load(tmp_path / "legacy.tar", store=wherry.Store(tmp_path / "other"))
     assert str(loaded.id) == json.loads(answer)["Id"]
     assert name in loaded.names
 
 
 def test_what_the_engine_saves_is_loaded(
-    engine: Engine, saved: bytes, tmp_path: Path, client: dray.Client, store: dray.Store
+    engine: Engine, saved: bytes, tmp_path: Path, client: wherry.Client, store: wherry.Store
 ) -> None:
     load(engine, saved)
     (image,) = store.images()
@@ -256,6 +256,6 @@ def test_what_the_engine_saves_is_loaded(
     _, theirs = engine.ask("GET", f"/images/{name}/get")
     (tmp_path / "theirs.tar").write_bytes(theirs)
     for number, source in enumerate((tmp_path / "theirs.tar", io.BytesIO(theirs))):
-        other = dray.Store(tmp_path / f"other{number}")
+        other = wherry.Store(tmp_path / f"other{number}")
         (loaded,) = client.load(source, store=other)
         assert (loaded.id, loaded.names) == (image.id, (name,))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dray import Client
+    from wherry import Client
 
     Peer = Callable[..., str]
 

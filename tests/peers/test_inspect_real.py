@@ -1,4 +1,4 @@
-"""``dray inspect`` against ``skopeo inspect``: every image of the suite, in every place."""
+"""``wherry inspect`` against ``skopeo inspect``: every image of the suite, in every place."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from test_crosscheck import FLAT, INDEXES, layer, make_by_podman, make_by_umoci
 
-import dray
-from dray.cli.main import cli
-from dray.testing import (
+import wherry
+from wherry.cli.main import cli
+from wherry.testing import (
     BuiltImage,
     BuiltIndex,
     Distribution,
@@ -144,11 +144,11 @@ def test_from_files(copies: list[str], skopeo: Peer):
 
 
 def test_what_the_store_shows_is_what_the_registry_does(
-    name: str, store: dray.Store, environment: dict[str, str]
+    name: str, store: wherry.Store, environment: dict[str, str]
 ):
-    assert environment["DRAY_STORE"] == str(store.path)
+    assert environment["WHERRY_STORE"] == str(store.path)
     plain = name.removeprefix("docker://")
-    with dray.Client(store=store) as client:
+    with wherry.Client(store=store) as client:
         # One of the images needs a feature of its OS.
         client.pull(plain, platform="linux(+win32k)/amd64/v3")
     for options in KINDS[1:]:
@@ -246,7 +246,7 @@ def schema1() -> Iterator[FakeRegistry]:
 @pytest.mark.parametrize("tag", ["1.7.0-0", "1.7.0-1", "19.03.1-0", "19.03.1-1"])
 @pytest.mark.parametrize("options", KINDS[:-1], ids=" ".join)
 def test_schema1(schema1: FakeRegistry, skopeo: Peer, tag: str, options: tuple[str, ...]):
-    """Of the config's own bytes skopeo prints none; dray prints those that it makes."""
+    """Of the config's own bytes skopeo prints none; wherry prints those that it makes."""
     same(skopeo, f"docker://{schema1.host}/app:{tag}", *options)
 
 

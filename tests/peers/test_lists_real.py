@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.testing import Distribution, build_image, find_binary, refused_port, tar_layer
+from wherry.testing import Distribution, build_image, find_binary, refused_port, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dray import Client
+    from wherry import Client
 
 NAMES = ["a-one", "b-two", "c-three", "d-four", "e-five"]  # valid as tags too
 # Debian's Distribution has pages of its catalog alone, so the catalog is served as a tag list.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray import Client, DrayError, Event, NetworkError, Status, Unauthorized
-from dray.testing import (
+import wherry as library
+from wherry import Client, Event, NetworkError, Status, Unauthorized, WherryError
+from wherry.testing import (
     BuiltImage,
     Cut,
     Distribution,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 pytestmark = pytest.mark.peer("docker-registry")
 
@@ -138,15 +138,15 @@ class TestNames:
         assert distribution.requests() == [("HEAD", f"/v2/{repository}/manifests/t", 200)]
 
     def test_again_by_the_command_is_one_head(
-        self, name: str, repository: str, dray: Dray, distribution: Distribution
+        self, name: str, repository: str, wherry: Wherry, distribution: Distribution
     ):
-        first = dray("pull", f"{name}:t")
+        first = wherry("pull", f"{name}:t")
         assert first.stderr.splitlines()[-2:] == [
             f"Digest: {IMAGE.digest}",
             f"Status: Downloaded newer image for {name}:t",
         ]
         distribution.clear()
-        second = dray("pull", f"{name}:t")
+        second = wherry("pull", f"{name}:t")
         assert second.returncode == 0
         assert second.stdout == first.stdout == f"{IMAGE.id}\n"
         assert second.stderr.splitlines()[-2:] == [
@@ -220,12 +220,12 @@ class TestNames:
         self,
         name: str,
         repository: str,
-        dray: Dray,
+        wherry: Wherry,
         store: library.Store,
         distribution: Distribution,
     ):
         distribution.push(repository, OTHER, "u", "v")
-        done = dray("pull", "--all-tags", name)
+        done = wherry("pull", "--all-tags", name)
         assert done.returncode == 0, done.stderr
         assert Counter(done.stdout.split()) == Counter([IMAGE.id, OTHER.id, OTHER.id])
         lines = done.stderr.splitlines()
@@ -238,16 +238,16 @@ class TestNames:
         for tag, image in (("t", IMAGE), ("u", OTHER), ("v", OTHER)):
             assert str(store.get(f"{name}:{tag}").id) == image.id
 
-    def test_all_tags_go_with_bare_names_alone(self, name: str, dray: Dray):
-        done = dray("pull", "--all-tags", f"{name}:t")
+    def test_all_tags_go_with_bare_names_alone(self, name: str, wherry: Wherry):
+        done = wherry("pull", "--all-tags", f"{name}:t")
         assert done.returncode == 2
         assert done.stdout == ""
 
     def test_two_names_in_one_command(
-        self, name: str, repository: str, dray: Dray, distribution: Distribution
+        self, name: str, repository: str, wherry: Wherry, distribution: Distribution
     ):
         distribution.push(repository, OTHER, "u")
-        done = dray("pull", f"{name}:t", f"{name}:u")
+        done = wherry("pull", f"{name}:t", f"{name}:u")
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{IMAGE.id}\n{OTHER.id}\n"
         states = [line for line in done.stderr.splitlines() if line.startswith("Status: ")]
@@ -294,8 +294,8 @@ class TestBasic:
         guarded.clear()
         return f"{guarded.host}/team/app:t"
 
-    def test_good(self, name: str, dray: Dray, guarded: Distribution):
-        done = dray("pull", "--creds", f"me:{PASSWORD}", name)
+    def test_good(self, name: str, wherry: Wherry, guarded: Distribution):
+        done = wherry("pull", "--creds", f"me:{PASSWORD}", name)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{IMAGE.id}\n"
         refused = [line for line in guarded.requests() if line[2] == 401]
@@ -306,8 +306,8 @@ class TestBasic:
             assert str(client.pull(name).id) == IMAGE.id
 
     @pytest.mark.parametrize("given", [f"me:{PASSWORD}x", f"you:{PASSWORD}", "me:"])
-    def test_bad(self, name: str, dray: Dray, store: library.Store, given: str):
-        done = dray("pull", "-q", "--creds", given, name)
+    def test_bad(self, name: str, wherry: Wherry, store: library.Store, given: str):
+        done = wherry("pull", "-q", "--creds", given, name)
         assert done.returncode == 4
         assert done.stdout == ""
         assert "access denied" in done.stderr
@@ -323,49 +323,49 @@ class TestBasic:
         # Not tried again: one question, one answer with the credentials, one more at the most.
         assert len(guarded.requests()) <= 4
 
-    def test_missing(self, name: str, dray: Dray, guarded: Distribution):
-        done = dray("pull", "-q", name)
+    def test_missing(self, name: str, wherry: Wherry, guarded: Distribution):
+        done = wherry("pull", "-q", name)
         assert done.returncode == 4
         first, *hints = done.stderr.splitlines()
-        assert first.startswith("dray: ")
+        assert first.startswith("wherry: ")
         assert guarded.host in first
-        assert f"dray login {guarded.host}" in hints[0]
-        assert f"dray why {name.rpartition(':')[0]}" in hints[0]
+        assert f"wherry login {guarded.host}" in hints[0]
+        assert f"wherry why {name.rpartition(':')[0]}" in hints[0]
 
     @pytest.mark.parametrize(
         "key", ["{host}", "{host}/team", "{host}/team/app", "http://{host}/v1/"]
     )
     def test_authfile_keys(
-        self, name: str, dray: Dray, guarded: Distribution, tmp_path: Path, key: str
+        self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path, key: str
     ):
         key = key.format(host=guarded.host)
         file = write_auth(tmp_path / "auth.json", {key: entry("me", PASSWORD)})
-        done = dray("pull", "--authfile", str(file), name)
+        done = wherry("pull", "--authfile", str(file), name)
         assert done.returncode == 0, done.stderr
 
     def test_the_longest_key_counts(
-        self, name: str, dray: Dray, guarded: Distribution, tmp_path: Path
+        self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path
     ):
         auths = {
             guarded.host: entry("me", "no"),
             f"{guarded.host}/team/app": entry("me", PASSWORD),
             f"{guarded.host}/team": entry("me", "no"),
         }
-        done = dray("pull", "--authfile", str(write_auth(tmp_path / "a.json", auths)), name)
+        done = wherry("pull", "--authfile", str(write_auth(tmp_path / "a.json", auths)), name)
         assert done.returncode == 0, done.stderr
 
     def test_bad_authfile_entries(
-        self, name: str, dray: Dray, guarded: Distribution, tmp_path: Path
+        self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path
     ):
         file = write_auth(tmp_path / "auth.json", {guarded.host: entry("me", "no")})
-        assert dray("pull", "--authfile", str(file), name).returncode == 4
+        assert wherry("pull", "--authfile", str(file), name).returncode == 4
         write_auth(file, {"elsewhere.example": entry("me", PASSWORD)})
-        assert dray("pull", "--authfile", str(file), name).returncode == 4
+        assert wherry("pull", "--authfile", str(file), name).returncode == 4
         file.write_text("{")
-        done = dray("pull", "-q", "--authfile", str(file), name)
+        done = wherry("pull", "-q", "--authfile", str(file), name)
         assert done.returncode == 1
         assert str(file) in done.stderr.splitlines()[0]
-        assert dray("pull", "--authfile", str(tmp_path / "none"), name).returncode == 2
+        assert wherry("pull", "--authfile", str(tmp_path / "none"), name).returncode == 2
 
     @pytest.mark.parametrize(
         "place",
@@ -378,31 +378,33 @@ class TestBasic:
         ],
     )
     def test_files_that_are_there_already(
-        self, name: str, dray: Dray, guarded: Distribution, tmp_path: Path, place: str
+        self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path, place: str
     ):
         variable, _, rest = place.partition("/")
         directory = tmp_path / "set" / variable
         write_auth(directory / rest if rest else directory, {guarded.host: entry("me", PASSWORD)})
-        assert dray("pull", name).returncode == 4
-        done = dray("pull", name, env={variable: str(directory)})
+        assert wherry("pull", name).returncode == 4
+        done = wherry("pull", name, env={variable: str(directory)})
         assert done.returncode == 0, done.stderr
 
-    def test_the_order_of_files(self, name: str, dray: Dray, guarded: Distribution, tmp_path: Path):
+    def test_the_order_of_files(
+        self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path
+    ):
         good, bad = {guarded.host: entry("me", PASSWORD)}, {guarded.host: entry("me", "no")}
         home = tmp_path / "home"
         docker = write_auth(home / ".docker" / "config.json", good)
-        assert dray("pull", name).returncode == 0
+        assert wherry("pull", name).returncode == 0
         settings = write_auth(home / "config" / "containers" / "auth.json", bad)
-        assert dray("pull", name).returncode == 4
+        assert wherry("pull", name).returncode == 4
         run = write_auth(home / "run" / "containers" / "auth.json", good)
-        assert dray("pull", name).returncode == 0
+        assert wherry("pull", name).returncode == 0
         # This one stands alone: what it lacks is not looked for elsewhere.
         alone = write_auth(tmp_path / "alone.json", {})
-        assert dray("pull", name, env={"REGISTRY_AUTH_FILE": str(alone)}).returncode == 4
+        assert wherry("pull", name, env={"REGISTRY_AUTH_FILE": str(alone)}).returncode == 4
         write_auth(alone, bad)
-        done = dray("pull", "--authfile", str(run), name, env={"REGISTRY_AUTH_FILE": str(alone)})
+        done = wherry("pull", "--authfile", str(run), name, env={"REGISTRY_AUTH_FILE": str(alone)})
         assert done.returncode == 0
-        done = dray("pull", "--creds", "me:no", "--authfile", str(docker), name)
+        done = wherry("pull", "--creds", "me:no", "--authfile", str(docker), name)
         assert done.returncode == 4
         assert settings.exists()
 
@@ -461,15 +463,15 @@ class TestTokens:
             client.pull(guarded.name("private/app"))
         assert guarded.tokens.issued == 2
 
-    def test_nobody_may_pull_what_is_private(self, guarded: Guarded, dray: Dray):
-        done = dray("pull", "-q", guarded.name("private/app"))
+    def test_nobody_may_pull_what_is_private(self, guarded: Guarded, wherry: Wherry):
+        done = wherry("pull", "-q", guarded.name("private/app"))
         assert done.returncode == 4
         first, *hints = done.stderr.splitlines()
         assert f"{guarded.registry.host}/private/app" in first
         assert hints
 
-    def test_a_user_may(self, guarded: Guarded, dray: Dray):
-        done = dray("pull", "--creds", f"me:{PASSWORD}", guarded.name("private/app"))
+    def test_a_user_may(self, guarded: Guarded, wherry: Wherry):
+        done = wherry("pull", "--creds", f"me:{PASSWORD}", guarded.name("private/app"))
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{WIDE.id}\n"
         assert guarded.tokens.issued == 1
@@ -485,33 +487,35 @@ class TestTokens:
         assert guarded.tokens.issued == 0
         assert len(guarded.tokens.requests) == 1  # a refused password is not sent again
 
-    def test_a_bad_password_exits_with_4(self, guarded: Guarded, dray: Dray):
-        done = dray("pull", "-q", "--creds", "me:no", guarded.name("pub/app"))
+    def test_a_bad_password_exits_with_4(self, guarded: Guarded, wherry: Wherry):
+        done = wherry("pull", "-q", "--creds", "me:no", guarded.name("pub/app"))
         assert done.returncode == 4
         assert "401" in done.stderr.splitlines()[0]
 
-    def test_an_identity_token(self, guarded: Guarded, dray: Dray, tmp_path: Path):
+    def test_an_identity_token(self, guarded: Guarded, wherry: Wherry, tmp_path: Path):
         auth = {"auth": "", "identitytoken": "identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
-        done = dray("pull", "--authfile", str(file), guarded.name("private/app"))
+        done = wherry("pull", "--authfile", str(file), guarded.name("private/app"))
         assert done.returncode == 0, done.stderr
         assert [request.method for request in guarded.tokens.requests] == ["POST"]
         assert b"refresh_token=identity" in guarded.tokens.requests[0].body
         assert guarded.tokens.issued == 1
 
-    def test_an_identity_token_with_a_user_name(self, guarded: Guarded, dray: Dray, tmp_path: Path):
+    def test_an_identity_token_with_a_user_name(
+        self, guarded: Guarded, wherry: Wherry, tmp_path: Path
+    ):
         # As `docker login` writes it: the user "<token>" without a password.
         auth = entry("<token>", "") | {"identitytoken": "identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
-        done = dray("pull", "--authfile", str(file), guarded.name("private/app"))
+        done = wherry("pull", "--authfile", str(file), guarded.name("private/app"))
         assert done.returncode == 0, done.stderr
 
     def test_an_identity_token_that_is_not_known(
-        self, guarded: Guarded, dray: Dray, tmp_path: Path
+        self, guarded: Guarded, wherry: Wherry, tmp_path: Path
     ):
         auth = {"identitytoken": "revoked-identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
-        done = dray("--debug", "pull", "--authfile", str(file), guarded.name("private/app"))
+        done = wherry("--debug", "pull", "--authfile", str(file), guarded.name("private/app"))
         assert done.returncode == 4
         assert "revoked-identity" not in done.stdout + done.stderr
 
@@ -561,9 +565,9 @@ class TestTls:
         return f"{secure.host}/app:t"
 
     def test_a_certificate_that_is_not_trusted(
-        self, name: str, dray: Dray, secure: Distribution, store: library.Store
+        self, name: str, wherry: Wherry, secure: Distribution, store: library.Store
     ):
-        done = dray("pull", "-q", "--creds", f"me:{PASSWORD}", name)
+        done = wherry("pull", "-q", "--creds", f"me:{PASSWORD}", name)
         assert done.returncode == 6
         first, *hints = done.stderr.splitlines()
         assert "certificate" in first
@@ -583,33 +587,35 @@ class TestTls:
         assert not caught.value.transient
 
     def test_its_authority_in_ssl_cert_file(
-        self, name: str, dray: Dray, authority: tuple[Path, Path, Path]
+        self, name: str, wherry: Wherry, authority: tuple[Path, Path, Path]
     ):
         env = {"SSL_CERT_FILE": str(authority[0])}
-        done = dray("pull", "--creds", f"me:{PASSWORD}", name, env=env)
+        done = wherry("pull", "--creds", f"me:{PASSWORD}", name, env=env)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{IMAGE.id}\n"
 
-    def test_insecure(self, name: str, dray: Dray):
-        done = dray("pull", "--insecure", "--creds", f"me:{PASSWORD}", name)
+    def test_insecure(self, name: str, wherry: Wherry):
+        done = wherry("pull", "--insecure", "--creds", f"me:{PASSWORD}", name)
         assert done.returncode == 0, done.stderr
 
-    def test_insecure_without_tls(self, distribution: Distribution, repository: str, dray: Dray):
+    def test_insecure_without_tls(
+        self, distribution: Distribution, repository: str, wherry: Wherry
+    ):
         distribution.push(repository, IMAGE, "t")
-        done = dray("pull", "--insecure", f"{distribution.host}/{repository}:t")
+        done = wherry("pull", "--insecure", f"{distribution.host}/{repository}:t")
         assert done.returncode == 0, done.stderr
 
-    def test_a_certificate_for_another_host(self, tmp_path: Path, dray: Dray):
+    def test_a_certificate_for_another_host(self, tmp_path: Path, wherry: Wherry):
         authority, certificate, key = make_certificate(tmp_path / "certs", ["other.example"])
         with Distribution(tmp_path / "registry", tls=(certificate, key)) as registry:
             registry.push("app", IMAGE, "t")
             registry.clear()
             env = {"SSL_CERT_FILE": str(authority)}
-            done = dray("pull", "-q", f"{registry.host}/app:t", env=env)
+            done = wherry("pull", "-q", f"{registry.host}/app:t", env=env)
             assert done.returncode == 6
             assert "certificate" in done.stderr.splitlines()[0]
             assert registry.requests() == []
-            done = dray("pull", "--insecure", f"{registry.host}/app:t", env=env)
+            done = wherry("pull", "--insecure", f"{registry.host}/app:t", env=env)
             assert done.returncode == 0, done.stderr
 
 
@@ -669,7 +675,7 @@ class TestRedirects:
             registry.storage.close()
             with (
                 Client(store=client.store, retries=1) as once,
-                pytest.raises(DrayError) as caught,
+                pytest.raises(WherryError) as caught,
             ):
                 once.pull(f"{registry.host}/app:t")
         assert isinstance(caught.value, NetworkError)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray import Client, Store, Unsupported
-from dray.testing import BuiltImage, Distribution, build_image, build_schema1, make_key, tar_layer
+from wherry import Client, Store, Unsupported
+from wherry.testing import BuiltImage, Distribution, build_image, build_schema1, make_key, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def test_it_is_refused_before_layers_are_fetched(
     registry: Distribution, store: Store, environment: dict[str, str], skopeo: Callable[..., str]
 ):
     name = convert(skopeo, registry, image("19.03.1"), "refused")
-    assert environment["DRAY_STORE"] == str(store.path)
+    assert environment["WHERRY_STORE"] == str(store.path)
     registry.clear()
     with Client(store=store, schema1="deny") as client, pytest.raises(Unsupported, match="schema1"):
         client.pull(name)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.model import mediatype
-from dray.testing import BuiltImage, FakeRegistry, build_image, build_index, document, tar_layer
+from wherry.model import mediatype
+from wherry.testing import BuiltImage, FakeRegistry, build_image, build_index, document, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dray import Client
+    from wherry import Client
 
 pytestmark = pytest.mark.peer("skopeo")
 

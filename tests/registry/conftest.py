@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.registry.certificates import Trust
-from dray.registry.pace import Timeouts
-from dray.registry.proxies import Proxies
-from dray.registry.transport import Request, Response, Transport
-from dray.testing import FakeRegistry, HttpProxy, SocksProxy
+from wherry.content.cancel import CancelToken
+from wherry.registry.certificates import Trust
+from wherry.registry.pace import Timeouts
+from wherry.registry.proxies import Proxies
+from wherry.registry.transport import Request, Response, Transport
+from wherry.testing import FakeRegistry, HttpProxy, SocksProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dray import Client, DrayError
-from dray.testing import (
+from wherry import Client, WherryError
+from wherry.testing import (
     FakeRegistry,
     Fault,
     SetHeader,
@@ -89,7 +89,7 @@ def main(registry_name: str, realm_name: str, user: str) -> None:
                 if realm_name == "rebind.example":
                     rebind(directory / "hosts")
                     client.pull(f"{registry_name}:{port}/other:t")
-        except DrayError as error:
+        except WherryError as error:
             said = {"error": f"{type(error).__name__}: {error}", "hint": error.hint}
         sent = [
             "authorization" in request.headers

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dray.content.cancel import CancelToken
-from dray.errors import (
+from wherry.content.cancel import CancelToken
+from wherry.errors import (
     Denied,
-    DrayError,
     NotFound,
     RateLimited,
     RegistryError,
     Unauthorized,
+    WherryError,
 )
-from dray.registry.answers import MAX_ERROR, failure, retry_after
-from dray.registry.transport import Request, Transport
-from dray.testing import Answer, FakeRegistry, Fault
+from wherry.registry.answers import MAX_ERROR, failure, retry_after
+from wherry.registry.transport import Request, Transport
+from wherry.testing import Answer, FakeRegistry, Fault
 
 QUICK = settings(max_examples=150, deadline=None)
 
@@ -34,7 +34,7 @@ class Asking:
 
     def __call__(
         self, status: int, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> DrayError:
+    ) -> WherryError:
         self._registry.inject(Fault(Answer(status, headers or {}, body), times=1))
         url = f"http://{self._registry.host}/v2/o/r/manifests/latest"
         response = self._transport.send(Request("GET", url), CancelToken())
@@ -78,7 +78,7 @@ def errors(*entries: Any) -> bytes:
     ],
 )
 def test_a_status_has_its_class(
-    asking: Asking, status: int, kind: type[DrayError], *, transient: bool
+    asking: Asking, status: int, kind: type[WherryError], *, transient: bool
 ):
     """SPEC: retries on "408, 425, 429, 500, 502, 503, 504; … never on 400, …, 403, 404"."""
     error = asking(status, errors({"code": "SOME_CODE", "message": "some words"}))

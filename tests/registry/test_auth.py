@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError, NetworkError
-from dray.registry.auth import (
+from wherry.errors import NetworkError, WherryError
+from wherry.registry.auth import (
     DEFAULT_LIFE,
     LEAST_LIFE,
     MAX_TOKEN,
@@ -18,7 +18,7 @@ from dray.registry.auth import (
     parse_token,
     token_request,
 )
-from dray.registry.credentials import Credentials
+from wherry.registry.credentials import Credentials
 
 QUICK = settings(max_examples=200, deadline=None)
 USER = Credentials("me", "secret")
@@ -214,7 +214,7 @@ def test_an_identity_token_is_exchanged_by_post():
     assert parse_qs(request.body.decode()) == {
         "grant_type": ["refresh_token"],
         "service": ["s v"],
-        "client_id": ["dray"],
+        "client_id": ["wherry"],
         "refresh_token": ["identity&token"],
         "scope": ["repository:a:pull repository:b:pull"],
     }
@@ -334,7 +334,7 @@ def test_any_answer_is_a_token_or_an_error_of_ours(raw: bytes):
     """RFC 6750, 2.1: b64token; whatever it is, it must not break out of a header."""
     try:
         token = parse_token(raw, "h")
-    except DrayError as error:
+    except WherryError as error:
         assert isinstance(error, NetworkError)  # noqa: PT017 - either outcome is allowed
     else:
         assert token.value.isascii()

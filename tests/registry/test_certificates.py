@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dray.errors import DrayError
-from dray.model.reference import Reference
-from dray.registry.certificates import HostCertificates, find_certificates
-from dray.registry.hosts import Hosts
+from wherry.errors import WherryError
+from wherry.model.reference import Reference
+from wherry.registry.certificates import HostCertificates, find_certificates
+from wherry.registry.hosts import Hosts
 
 
 def filled(directory: Path, *names: str) -> Path:
@@ -43,7 +43,7 @@ def test_pairs_of_a_certificate_and_its_key(tmp_path: Path):
 @pytest.mark.parametrize("name", ["a.cert", "a.key"])
 def test_half_a_pair_is_an_error_that_names_it(tmp_path: Path, name: str):
     filled(tmp_path / "h", name)
-    with pytest.raises(DrayError, match=rf"h/{name}: there is no a\.") as caught:
+    with pytest.raises(WherryError, match=rf"h/{name}: there is no a\.") as caught:
         find_certificates([tmp_path], "h")
     assert ".crt" in caught.value.hint
 

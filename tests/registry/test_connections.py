@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dray import Client, DrayError, NetworkError, Store
-from dray.testing import (
+from wherry import Client, NetworkError, Store, WherryError
+from wherry.testing import (
     FakeRegistry,
     HttpProxy,
     Tunnel,
@@ -173,7 +173,7 @@ def test_a_proxy_that_cannot_be_used(
 ):
     assert environment
     monkeypatch.setenv("HTTPS_PROXY", "socks4://me:secret-pw@127.0.0.1:1")
-    with pytest.raises(DrayError, match="HTTPS_PROXY: socks4") as caught:
+    with pytest.raises(WherryError, match="HTTPS_PROXY: socks4") as caught:
         pull(store, "h.test/app:t")
     assert "secret-pw" not in str(caught.value) + caught.value.hint
 
@@ -250,7 +250,7 @@ def test_a_file_of_authorities_that_is_not_there_is_named(
 ):
     assert environment
     monkeypatch.setenv(variable, "/no/such/file")
-    with pytest.raises(DrayError, match=f"{variable}: /no/such/file: no such file"):
+    with pytest.raises(WherryError, match=f"{variable}: /no/such/file: no such file"):
         pull(store, "h.invalid/app:t")
 
 
@@ -260,7 +260,7 @@ def test_a_file_that_holds_no_authority_is_named(
 ):
     (tmp_path / "bad").write_bytes(content)
     certs_d(environment, secure.host, ca_crt=tmp_path / "bad")
-    with pytest.raises(DrayError, match=rf"{secure.host}/ca\.crt: no authorities") as caught:
+    with pytest.raises(WherryError, match=rf"{secure.host}/ca\.crt: no authorities") as caught:
         pull(store, f"{secure.host}/app:t")
     assert "PEM" in caught.value.hint
 
@@ -278,7 +278,7 @@ def test_a_variable_whose_file_holds_no_authority_is_named(
     assert environment
     (tmp_path / "bad").write_bytes(content)
     monkeypatch.setenv(variable, str(tmp_path / "bad"))
-    with pytest.raises(DrayError, match=f"{variable}: {tmp_path}/bad: no authorities") as caught:
+    with pytest.raises(WherryError, match=f"{variable}: {tmp_path}/bad: no authorities") as caught:
         pull(store, "h.invalid/app:t")
     assert "PEM" in caught.value.hint
 
@@ -297,7 +297,7 @@ def test_a_file_is_no_directory_of_authorities(
     assert environment
     place = certificates[0] if variable == "SSL_CERT_DIR" else certificates[0].parent
     monkeypatch.setenv(variable, str(place))
-    with pytest.raises(DrayError, match=f"{variable}: {place}: {said}"):
+    with pytest.raises(WherryError, match=f"{variable}: {place}: {said}"):
         pull(store, "h.invalid/app:t")
     if variable == "SSL_CERT_DIR":  # several, of which one will do
         monkeypatch.setenv(variable, f"/no/such/directory:{certificates[0].parent}")
@@ -398,6 +398,6 @@ def test_a_key_under_a_passphrase_is_an_error_and_no_question(
     form = Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase")
     my_key.write_bytes(key.private_bytes(*form))
     certs_d(environment, secure.host, client_cert=mine, client_key=my_key)
-    with pytest.raises(DrayError, match=r"client\.cert: cannot be used with its key") as caught:
+    with pytest.raises(WherryError, match=r"client\.cert: cannot be used with its key") as caught:
         pull(store, f"{secure.host}/app:t")
     assert "passphrase" in caught.value.hint

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import dray
-from dray.errors import DrayError
-from dray.registry.credentials import Credentials, CredentialStore
+import wherry
+from wherry.errors import WherryError
+from wherry.registry.credentials import Credentials, CredentialStore
 
 
 def entry(user: str, password: str = "pw", **extra: str) -> dict[str, str]:  # noqa: S107 - of no account
@@ -165,12 +165,12 @@ def test_a_file_without_entries_has_none(text: str, tmp_path: Path):
 def test_a_file_that_is_not_json_is_an_error_that_names_it(raw: bytes, tmp_path: Path):
     path = tmp_path / "config.json"
     path.write_bytes(raw)
-    with pytest.raises(DrayError, match=r"config\.json"):
+    with pytest.raises(WherryError, match=r"config\.json"):
         CredentialStore((path,)).find("h", "p")
 
 
 def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path):
-    with pytest.raises(DrayError, match=tmp_path.name):
+    with pytest.raises(WherryError, match=tmp_path.name):
         CredentialStore((tmp_path,)).find("h", "p")
 
 
@@ -180,7 +180,7 @@ def test_an_entry_that_cannot_be_decoded_is_an_error_that_shows_no_secret(
 ):
     path = written(tmp_path / "config.json", {"h": {"auth": auth}, "other": entry("me")})
     store = CredentialStore((path,))
-    with pytest.raises(DrayError, match=r"config\.json") as caught:
+    with pytest.raises(WherryError, match=r"config\.json") as caught:
         store.find("h", "p")
     shown = str(caught.value).removeprefix(str(path))
     assert "h" in shown
@@ -325,7 +325,7 @@ def test_any_file_gives_credentials_or_an_error_of_ours(raw: bytes, tmp_path: Pa
     path.write_bytes(raw)
     try:
         found = CredentialStore((path,)).find("h", "p")
-    except DrayError as error:
+    except WherryError as error:
         assert "auth.json" in str(error)  # noqa: PT017 - either outcome is allowed
     else:
         assert found is None or found.identity_token or isinstance(found.username, str)
@@ -334,9 +334,9 @@ def test_any_file_gives_credentials_or_an_error_of_ours(raw: bytes, tmp_path: Pa
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from dray.errors import DrayError
-from dray.registry import helpers
-from dray.registry.credentials import CredentialStore
+from wherry.errors import WherryError
+from wherry.registry import helpers
+from wherry.registry.credentials import CredentialStore
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)  # may not see the interpreter any more
 closed, mine = map(Path, sys.argv[1:])
@@ -344,7 +344,7 @@ store = CredentialStore([closed, mine])
 print(store.find("h", "p").username, [place.outcome for place in store.trail("h", "p")])
 try:
     CredentialStore([closed]).find("h", "p")
-except DrayError as error:
+except WherryError as error:
     print(error)
 """
 
@@ -364,7 +364,7 @@ def test_a_file_of_somebody_else_is_passed_over_unless_it_was_named():
                 capture_output=True,
                 text=True,
                 check=False,
-                env={"PYTHONPATH": str(Path(dray.__file__).parent.parent)},
+                env={"PYTHONPATH": str(Path(wherry.__file__).parent.parent)},
                 cwd="/",
             )
         finally:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.errors import Cancelled, DrayError
-from dray.registry import helpers
-from dray.registry.credentials import Credentials, CredentialStore
+from wherry.content.cancel import CancelToken
+from wherry.errors import Cancelled, WherryError
+from wherry.registry import helpers
+from wherry.registry.credentials import Credentials, CredentialStore
 
 Install = Callable[..., Path]
 
@@ -329,4 +329,4 @@ def test_helpers_are_called_only_for_those_who_name_them(tmp_path: Path):
     assert user(store) is None
     (failed,) = [place for place in store.trail("h.example", "o/r") if place.failed]
     assert "no such program" in failed.outcome
-    assert not isinstance(failed, DrayError)
+    assert not isinstance(failed, WherryError)

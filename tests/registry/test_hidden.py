@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from dray import Client, Denied, NetworkError, NotFound, Store, Unauthorized
-from dray.testing import (
+from wherry import Client, Denied, NetworkError, NotFound, Store, Unauthorized
+from wherry.testing import (
     Answer,
     Distribution,
     DropHeader,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from dray.config import Config
-from dray.errors import DrayError
-from dray.model.reference import Reference
-from dray.registry.host_settings import HostSettings
-from dray.registry.hosts import Hosts
-from dray.testing import FakeRegistry, build_image, tar_layer
+from wherry.config import Config
+from wherry.errors import WherryError
+from wherry.model.reference import Reference
+from wherry.registry.host_settings import HostSettings
+from wherry.registry.hosts import Hosts
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 Run = Callable[..., Any]
@@ -79,12 +79,12 @@ def test_a_file_may_say_nothing(tmp_path: Path, text: str):
     assert settings(hosts(tmp_path, text), "h.example") == HostSettings()
 
 
-def refusal(tmp_path: Path, text: str) -> DrayError:
+def refusal(tmp_path: Path, text: str) -> WherryError:
     """Return the error that a user's file leads to, for any name."""
     found = hosts(tmp_path, None)
     file = tmp_path / "user.toml"
     file.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(DrayError) as error:
+    with pytest.raises(WherryError) as error:
         found.endpoints(Reference.parse("other.example/app"))
     assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
@@ -137,7 +137,7 @@ def test_a_wrong_table_is_one_line_with_the_file(tmp_path: Path, text: str, said
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path):
     (tmp_path / "user.toml").mkdir()
-    with pytest.raises(DrayError, match=r"user\.toml: Is a directory"):
+    with pytest.raises(WherryError, match=r"user\.toml: Is a directory"):
         hosts(tmp_path, None).endpoints(Reference.parse("h.example/app"))
 
 
@@ -147,7 +147,7 @@ def test_a_file_without_permission_is_an_error(tmp_path: Path):
     file.chmod(0)
     if os.access(file, os.R_OK):
         pytest.skip("root reads every file")
-    with pytest.raises(DrayError, match=r"user\.toml: Permission denied"):
+    with pytest.raises(WherryError, match=r"user\.toml: Permission denied"):
         hosts(tmp_path, None).endpoints(Reference.parse("h.example/app"))
 
 
@@ -155,37 +155,41 @@ def test_a_file_without_permission_is_an_error(tmp_path: Path):
 
 
 def test_where_the_files_are():
-    etc = Path("/etc/dray/hosts.toml")
+    etc = Path("/etc/wherry/hosts.toml")
     home = Path("/home/u")
-    assert Config.from_environment({}, home).hosts == (home / ".config/dray/hosts.toml", etc)
+    assert Config.from_environment({}, home).hosts == (home / ".config/wherry/hosts.toml", etc)
     env = {"XDG_CONFIG_HOME": "/elsewhere"}
-    assert Config.from_environment(env, home).hosts == (Path("/elsewhere/dray/hosts.toml"), etc)
+    assert Config.from_environment(env, home).hosts == (Path("/elsewhere/wherry/hosts.toml"), etc)
 
 
 def write(environment: dict[str, str], text: str) -> Path:
-    file = Path(environment["XDG_CONFIG_HOME"]) / "dray" / "hosts.toml"
+    file = Path(environment["XDG_CONFIG_HOME"]) / "wherry" / "hosts.toml"
     file.parent.mkdir(parents=True)
     file.write_text(text)
     return file
 
 
 def test_a_wrong_file_ends_a_pull_before_any_request(
-    dray: Run, environment: dict[str, str], fake: FakeRegistry
+    wherry: Run, environment: dict[str, str], fake: FakeRegistry
 ):
     fake.add_image("app", IMAGE, "t")
     file = write(environment, '["h.example"]\nschema1 = "never"\n')
-    done = dray("pull", f"{fake.host}/app:t")
+    done = wherry("pull", f"{fake.host}/app:t")
     assert (done.returncode, done.stdout) == (1, "")
     first = done.stderr.splitlines()[0]
-    assert first == f'dray: {file}: ["h.example"] schema1: is \'never\', expected "allow" or "deny"'
+    assert (
+        first == f'wherry: {file}: ["h.example"] schema1: is \'never\', expected "allow" or "deny"'
+    )
     assert fake.requests == []
 
 
-def test_legacy_is_not_accepted_quietly(dray: Run, environment: dict[str, str], fake: FakeRegistry):
+def test_legacy_is_not_accepted_quietly(
+    wherry: Run, environment: dict[str, str], fake: FakeRegistry
+):
     """The v1 protocol is not spoken: a setting for it says so instead of doing nothing."""
     fake.add_image("app", IMAGE, "t")
     write(environment, f'["{fake.host}"]\nlegacy = true\n')
-    done = dray("pull", "-q", f"{fake.host}/app:t")
+    done = wherry("pull", "-q", f"{fake.host}/app:t")
     assert done.returncode == 0
     warned = f"hosts.toml: {fake.host}: legacy has no effect: this version does not speak"
     assert done.stderr.count(warned) == 1
@@ -196,7 +200,7 @@ def test_parsing_is_loaded_only_for_a_file_that_is_there(
 ):
     fake.add_image("app", IMAGE, "t")
     code = (
-        "import sys, dray; dray.Client().digest(sys.argv[1]); "
+        "import sys, wherry; wherry.Client().digest(sys.argv[1]); "
         "print(sorted({'tomllib'} & sys.modules.keys()))"
     )
 

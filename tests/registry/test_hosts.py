@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.model.reference import Reference
-from dray.registry.hosts import Endpoint, Hosts, is_loopback
+from wherry.model.reference import Reference
+from wherry.registry.hosts import Endpoint, Hosts, is_loopback
 
 
 def endpoint(name: str, path: str, *schemes: str, host: str = "") -> Endpoint:

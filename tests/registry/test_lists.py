@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.errors import DrayError, RegistryError
-from dray.testing import Answer, Cut, FakeRegistry, Fault, build_image, build_index, tar_layer
-from dray.testing._messages import Reply, Request, json_reply
-from dray.testing.images import document
+from wherry.errors import RegistryError, WherryError
+from wherry.testing import Answer, Cut, FakeRegistry, Fault, build_image, build_index, tar_layer
+from wherry.testing._messages import Reply, Request, json_reply
+from wherry.testing.images import document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dray import Client
-    from dray.testing import BuiltImage
+    from wherry import Client
+    from wherry.testing import BuiltImage
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 ARM = build_image([tar_layer({"a": b"2"})], architecture="arm64")
@@ -120,7 +120,7 @@ def test_a_page_that_fails_is_an_error(client: Client, status: int):
     with FakeRegistry(page_size=1) as fake:
         fake.add_image("app", IMAGE, "a", "b", "c")
         fake.inject(Fault(Answer(status), path="last=b"))
-        with pytest.raises(DrayError):
+        with pytest.raises(WherryError):
             client.tags(f"{fake.host}/app")
 
 
@@ -350,7 +350,7 @@ def test_an_index_of_a_generic_type(client: Client, kind: str):
 def test_an_api_that_fails_is_an_error(client: Client, reply: Reply):
     with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
         fake.add_manifest("app", index_of(ENTRIES), OCI_INDEX, TAG)
-        with pytest.raises(DrayError):
+        with pytest.raises(WherryError):
             found(client, fake)
 
 
@@ -362,7 +362,7 @@ def test_a_page_that_is_not_there_is_an_error(client: Client, second: int):
         headers = {"Content-Type": OCI_INDEX, "Link": "<?page=2>; rel=next"}
         return Reply(second) if request.query else Reply(200, headers, index_of(ENTRIES[:1]))
 
-    with Scripted(page) as fake, pytest.raises(DrayError, match="next page is not found"):
+    with Scripted(page) as fake, pytest.raises(WherryError, match="next page is not found"):
         found(client, fake)
 
 

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.content.retry import RetryPolicy
-from dray.errors import (
-    DrayError,
+from wherry.content.cancel import CancelToken
+from wherry.content.retry import RetryPolicy
+from wherry.errors import (
     IntegrityError,
     InvalidDocument,
     NetworkError,
     NotFound,
     RegistryError,
+    WherryError,
 )
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.reference import Reference
-from dray.registry.hosts import Endpoint
-from dray.registry.repository import Repository
-from dray.registry.session import Session
-from dray.testing import (
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.reference import Reference
+from wherry.registry.hosts import Endpoint
+from wherry.registry.repository import Repository
+from wherry.registry.session import Session
+from wherry.testing import (
     Answer,
     ContentLength,
     Corrupt,
@@ -33,7 +33,7 @@ from dray.testing import (
     refused_port,
     tar_layer,
 )
-from dray.transfer.reader import resuming
+from wherry.transfer.reader import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,5 +216,5 @@ def test_a_document_of_known_length_is_what_it_is(places: Places, action: Corrup
         return
     with pytest.raises((IntegrityError, InvalidDocument)) as caught:
         places.repository.document(digest)
-    assert isinstance(caught.value, DrayError)
+    assert isinstance(caught.value, WherryError)
     assert places.asked() == (1, 1)

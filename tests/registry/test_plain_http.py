@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray import Client, NetworkError, Store
-from dray.testing import FakeRegistry, Fault, HangUp, build_image, find_binary, tar_layer
+from wherry import Client, NetworkError, Store
+from wherry.testing import FakeRegistry, Fault, HangUp, build_image, find_binary, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

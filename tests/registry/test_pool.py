@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.registry.pace import Timeouts
-from dray.registry.proxies import Proxies
-from dray.registry.transport import Request, Response, Transport
-from dray.testing import Answer, Chunked, FakeRegistry, Fault, HttpProxy, SetHeader
+from wherry.content.cancel import CancelToken
+from wherry.registry.pace import Timeouts
+from wherry.registry.proxies import Proxies
+from wherry.registry.transport import Request, Response, Transport
+from wherry.testing import Answer, Chunked, FakeRegistry, Fault, HttpProxy, SetHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.errors import DrayError
-from dray.registry.proxies import Proxies, Proxy
+from wherry.errors import WherryError
+from wherry.registry.proxies import Proxies, Proxy
 
 BOTH = Proxies("http://plain:1", "http://secure:2")
 
@@ -30,7 +30,7 @@ def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own():
     assert proxies.choose("http", "h.example", None) == for_both
     assert proxies.choose("http", "a.x.example", None) is None
     assert proxies.choose("http", "127.0.0.1", 5000) is None
-    with pytest.raises(DrayError, match="ALL_PROXY: ftp proxies are not supported"):
+    with pytest.raises(WherryError, match="ALL_PROXY: ftp proxies are not supported"):
         Proxies(other="ftp://p").choose("http", "h.example", None)
 
 
@@ -41,7 +41,7 @@ def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own():
 )  # fmt: skip
 def test_what_a_socks_proxy_cannot_be_told(pair: str, said: str):
     """RFC 1929: both, of 1 to 255 bytes; and no message shows them."""
-    with pytest.raises(DrayError, match=said) as caught:
+    with pytest.raises(WherryError, match=said) as caught:
         Proxies(other=f"socks5://{pair}@p").choose("https", "h.example", None)
     assert str(caught.value).startswith("ALL_PROXY: ")
     _, colon, password = pair.partition(":")
@@ -117,7 +117,7 @@ def test_addresses_of_proxies(setting: str, expected: Proxy):
     ["http://", "http://p:port", "socks4://me:secret@p:1", "http://me:secret@[::1", "ftp://p"],
 )
 def test_settings_that_cannot_be_used(setting: str):
-    with pytest.raises(DrayError, match="HTTPS_PROXY") as caught:
+    with pytest.raises(WherryError, match="HTTPS_PROXY") as caught:
         Proxies(https=setting).choose("https", "h.example", None)
     assert "secret" not in str(caught.value) + caught.value.hint
 
@@ -133,7 +133,7 @@ def test_a_proxys_password_is_not_shown():
 def test_any_setting_gives_a_proxy_none_or_an_error_of_ours(setting: str, host: str, no: str):
     try:
         found = Proxies(https=setting, no_proxy=no).choose("https", host, None)
-    except DrayError as error:
+    except WherryError as error:
         assert "HTTPS_PROXY" in str(error)  # noqa: PT017 - either outcome is allowed
     else:
         assert found is None or (found.host and 0 < found.port < 2**16)

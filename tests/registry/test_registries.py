@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dray.errors import Denied, DrayError
-from dray.model.reference import Reference
-from dray.registry.hosts import Hosts
-from dray.registry.proxies import Proxy
-from dray.registry.registries import RegistriesFiles, Settings, load
+from wherry.errors import Denied, WherryError
+from wherry.model.reference import Reference
+from wherry.registry.hosts import Hosts
+from wherry.registry.proxies import Proxy
+from wherry.registry.registries import RegistriesFiles, Settings, load
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -96,7 +96,7 @@ def test_where_names_lead(tmp_path: Path, name: str, expected: list[str]):
 
 
 def test_a_port_that_lands_in_the_middle_of_a_path(tmp_path: Path):
-    with pytest.raises(DrayError, match="makes no name"):
+    with pytest.raises(WherryError, match="makes no name"):
         places(hosts(tmp_path, MIRRORED), "a.wild.example:5000/r")
 
 
@@ -189,7 +189,7 @@ def test_mirrors_for_tags_and_for_digests(
     ],
 )  # fmt: skip
 def test_a_file_that_is_wrong_is_an_error_that_says_where(tmp_path: Path, text: str, words: str):
-    with pytest.raises(DrayError) as caught:
+    with pytest.raises(WherryError) as caught:
         parsed(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/registries.conf: ")
     assert words in str(caught.value)
@@ -198,7 +198,7 @@ def test_a_file_that_is_wrong_is_an_error_that_says_where(tmp_path: Path, text: 
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"registry = '\xff'"])
 def test_a_file_that_is_not_utf_8(tmp_path: Path, raw: bytes):
     (tmp_path / "f").write_bytes(b"registry=[]\n" + raw)
-    with pytest.raises(DrayError, match="UTF-8"):
+    with pytest.raises(WherryError, match="UTF-8"):
         load(RegistriesFiles((tmp_path / "f",)), aliases=True)
 
 
@@ -231,7 +231,9 @@ def test_version_1_is_read_with_a_warning(tmp_path: Path):
 def test_a_location_that_makes_no_name(tmp_path: Path):
     for location in ("UPPER/Case", "nohost", "h.example/UP"):
         found = hosts(tmp_path, f'[[registry]]\nprefix="a.example"\nlocation="{location}"\n')
-        with pytest.raises(DrayError, match=r"registries\.conf: '.*' in the place of 'a\.example'"):
+        with pytest.raises(
+            WherryError, match=r"registries\.conf: '.*' in the place of 'a\.example'"
+        ):
             places(found, "a.example/r")
 
 
@@ -280,7 +282,7 @@ def test_tables_of_one_prefix_or_location_must_not_disagree(
 ):
     """The last table must not unblock what the first one blocks."""
     for text in (pair(f"{one}\n{key}=true", other), pair(one, f"{other}\n{key}=true")):
-        with pytest.raises(DrayError) as caught:
+        with pytest.raises(WherryError) as caught:
             parsed(tmp_path, text)
         said = f"registry[1].{key}: an earlier table with the {what} says otherwise"
         assert str(caught.value) == f"{tmp_path}/registries.conf: {said}"
@@ -292,7 +294,7 @@ def test_tables_of_one_location_must_not_disagree_on_the_proxy(tmp_path: Path):
         'prefix="x.example"\nlocation="h.example"\nproxy="http://me:secret-pw@p.example"',
         'prefix="y.example"\nlocation="h.example"',
     )
-    with pytest.raises(DrayError, match=r"registry\[1\]\.proxy: an earlier table") as caught:
+    with pytest.raises(WherryError, match=r"registry\[1\]\.proxy: an earlier table") as caught:
         parsed(tmp_path, text)
     assert "secret-pw" not in str(caught.value)
 
@@ -349,7 +351,7 @@ def test_a_slash_behind_a_host_to_search_does_not_matter(tmp_path: Path):
 
 def test_a_single_word_to_search_does_not_become_a_path_at_docker_hub(tmp_path: Path):
     found = hosts(tmp_path, 'unqualified-search-registries=["team"]')
-    with pytest.raises(DrayError, match=r"registries\.conf: .*'team' is no host"):
+    with pytest.raises(WherryError, match=r"registries\.conf: .*'team' is no host"):
         found.meanings("app")
 
 
@@ -365,7 +367,7 @@ def test_enforcing_refuses_a_choice_among_registries(tmp_path: Path):
     assert len(hosts(tmp_path, f"{text}]").meanings("app")) == 1
     found = hosts(tmp_path, f'{text}, "b.example"]\n[aliases]\n"known"="c.example/known"')
     assert len(found.meanings("known")) == 1
-    with pytest.raises(DrayError, match="short-name-mode is enforcing") as caught:
+    with pytest.raises(WherryError, match="short-name-mode is enforcing") as caught:
         found.meanings("app:1")
     assert caught.value.hint == "name one of them: a.example/app:1 b.example/app:1"
 
@@ -532,33 +534,33 @@ def test_a_named_file_replaces_all_but_the_last(tree: Tree):
 @pytest.mark.parametrize("place", ["named", "last"])
 def test_a_file_that_was_asked_for_has_to_be_there(tree: Tree, place: str):
     tree.files = tree.files.replace(**{place: ("VARIABLE", tree.user / "none")})
-    with pytest.raises(DrayError, match="none: no such file") as caught:
+    with pytest.raises(WherryError, match="none: no such file") as caught:
         tree.load()
     assert caught.value.hint == "VARIABLE names it"
 
 
 def test_version_1_in_a_drop_in_is_refused(tree: Tree):
     tree.put("etc/registries.conf.d/1.conf", "[registries.search]\nregistries=[]")
-    with pytest.raises(DrayError, match=r"1\.conf: registries: belongs to version 1"):
+    with pytest.raises(WherryError, match=r"1\.conf: registries: belongs to version 1"):
         tree.load()
 
 
 def test_a_wrong_drop_in_is_named(tree: Tree):
     file = tree.put("usr/registries.conf.d/1.conf", "registry = [")
-    with pytest.raises(DrayError, match="not valid TOML") as caught:
+    with pytest.raises(WherryError, match="not valid TOML") as caught:
         tree.load()
     assert str(caught.value).startswith(f"{file}: ")
 
 
 def test_what_cannot_be_read_is_named(tree: Tree):
     (tree.user / "registries.conf").mkdir(parents=True)
-    with pytest.raises(DrayError, match=r"user/registries\.conf: Is a directory"):
+    with pytest.raises(WherryError, match=r"user/registries\.conf: Is a directory"):
         tree.load()
 
 
 def test_a_file_in_the_place_of_a_directory_is_named(tree: Tree):
     tree.put("etc/registries.conf.d", "")
-    with pytest.raises(DrayError, match=r"etc/registries\.conf\.d: Not a directory"):
+    with pytest.raises(WherryError, match=r"etc/registries\.conf\.d: Not a directory"):
         tree.load()
 
 
@@ -575,7 +577,7 @@ def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path):
     """A pull by a full name must not pay for what it does not need."""
     text = '# comment\n[aliases]\n"registry" = "docker.io/library/registry"\nbroken ['
     assert parsed(tmp_path, text, aliases=False).consulted[0][1].endswith("(short names only)")
-    with pytest.raises(DrayError, match="not valid TOML"):
+    with pytest.raises(WherryError, match="not valid TOML"):
         parsed(tmp_path, text, aliases=True)
     only_comments = "# [[registry]]\n  # location = 'x'\n\n"
     assert parsed(tmp_path, only_comments).consulted[0][1].endswith("(nothing in it)")
@@ -630,7 +632,7 @@ def test_any_file_leads_somewhere_or_to_an_error_of_ours(
             lines += [f"[[{kind}]]", *(f"{key} = {toml(value)}" for key, value in entry.items())]
     try:
         found = hosts(tmp_path, "\n".join(lines)).endpoints(Reference.parse(name))
-    except DrayError as error:
+    except WherryError as error:
         assert "registries.conf" in str(error)  # noqa: PT017 - either outcome is allowed
     else:
         assert found

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dray import Client, DrayError, NetworkError, RegistryError, Store, Unauthorized
-from dray.testing import (
+from wherry import Client, NetworkError, RegistryError, Store, Unauthorized, WherryError
+from wherry.testing import (
     Answer,
     FakeRegistry,
     Fault,
@@ -82,7 +82,7 @@ def test_a_redirect_to_another_host_takes_no_credentials_along(
             # The first question of all is answered by 401; then credentials come at once.
             skip = 1 if digest == IMAGE.digest else 0
             registry.inject(Fault(answer, path=target, skip=skip, times=1))
-        with client(store) as asking, contextlib.suppress(DrayError):
+        with client(store) as asking, contextlib.suppress(WherryError):
             asking.pull(f"{registry.host}/app@{IMAGE.digest}")
         (sent, *_) = [request for request in registry.requests if request.status == 307]
         assert "authorization" in sent.headers
@@ -272,7 +272,7 @@ def test_any_header_gives_an_answer_or_an_error_of_ours(
         talkative.inject(Fault(Answer(status, {name: value}), times=2))
     with Client(store=store, retries=1, credentials=("me", PASSWORD), timeout=5) as asking:
         for call in (asking.tags, asking.digest, lambda n: asking.manifest(n + ":t1")):
-            with contextlib.suppress(DrayError):
+            with contextlib.suppress(WherryError):
                 call(f"{talkative.host}/app")
     # A circle of pages ends, and nobody is asked without end.
     assert len(talkative.requests) < 40
@@ -288,6 +288,6 @@ def test_any_redirect_leads_somewhere_or_to_an_error_of_ours(
     assert nowhere is None
     talkative.clear()
     talkative.inject(Fault(Answer(status, {"Location": location}), path="/manifests/", times=1))
-    with Client(store=store, retries=1, timeout=5) as asking, contextlib.suppress(DrayError):
+    with Client(store=store, retries=1, timeout=5) as asking, contextlib.suppress(WherryError):
         asking.digest(f"{talkative.host}/app:t1")
     assert len(talkative.requests) < 20

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.errors import Cancelled, DrayError, NetworkError
-from dray.registry.proxies import Proxies, Proxy
-from dray.registry.socks import SocksRefused, connect_through
-from dray.registry.transport import NoTls, PrivateHost, Request
-from dray.testing import (
+from wherry.content.cancel import CancelToken
+from wherry.errors import Cancelled, NetworkError, WherryError
+from wherry.registry.proxies import Proxies, Proxy
+from wherry.registry.socks import SocksRefused, connect_through
+from wherry.registry.transport import NoTls, PrivateHost, Request
+from wherry.testing import (
     Answer,
     FakeRegistry,
     Fault,
@@ -34,8 +34,8 @@ from dray.testing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Dray
-    from dray.registry.transport import Transport
+    from conftest import Wherry
+    from wherry.registry.transport import Transport
 
 IMAGE = build_image([tar_layer({"a": b"1" * 100_000})])
 SECRET = "topsecret-pw"
@@ -93,33 +93,33 @@ def microsocks(log: Path, *options: str) -> Iterator[str]:
     ],
 )
 def test_an_image_through_a_proxy_with_its_certificate_checked(
-    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path,
+    wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path,
     scheme: str, variable: str,
 ):  # fmt: skip
     name = f"{NAME}:{registry.port}/app:t"
     with microsocks(tmp_path / "log") as proxy:
         env = {variable: f"{scheme}://{proxy}", "SSL_CERT_FILE": str(authority[0])}
-        done = dray("pull", "-q", name, env=env)
+        done = wherry("pull", "-q", name, env=env)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"{IMAGE.id}\n"
         assert f":{registry.port}" in (tmp_path / "log").read_text()
         del env["SSL_CERT_FILE"]
-        done = dray("digest", name, env=env)
+        done = wherry("digest", name, env=env)
         assert done.returncode == 6
         assert f"{NAME}:{registry.port}: its certificate is not trusted" in done.stderr
 
 
 @pytest.mark.peer("microsocks")
 def test_a_user_name_and_a_password(
-    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
+    wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
 ):
     name = f"{NAME}:{registry.port}/app:t"
     with microsocks(tmp_path / "log", "-u", "me", "-P", SECRET) as proxy:
         env = {"SSL_CERT_FILE": str(authority[0])}
-        good = dray("digest", name, env=env | {"ALL_PROXY": f"socks5h://me:{SECRET}@{proxy}"})
+        good = wherry("digest", name, env=env | {"ALL_PROXY": f"socks5h://me:{SECRET}@{proxy}"})
         assert (good.returncode, good.stderr) == (0, "")
         for pair in ("", "me:wrong-secret@"):
-            done = dray("digest", name, env=env | {"ALL_PROXY": f"socks5h://{pair}{proxy}"})
+            done = wherry("digest", name, env=env | {"ALL_PROXY": f"socks5h://{pair}{proxy}"})
             assert done.returncode == 6
             said, hint = done.stderr.splitlines()
             assert f": the proxy socks5h://{proxy} does not connect us (" in said
@@ -129,21 +129,21 @@ def test_a_user_name_and_a_password(
 
 
 @pytest.mark.peer("microsocks")
-def test_what_a_real_proxy_says_of_hosts_that_it_does_not_reach(dray: Dray, tmp_path: Path):
+def test_what_a_real_proxy_says_of_hosts_that_it_does_not_reach(wherry: Wherry, tmp_path: Path):
     with microsocks(tmp_path / "log") as proxy:
-        env = {"ALL_PROXY": f"socks5h://{proxy}", "DRAY_RETRIES": "1"}
+        env = {"ALL_PROXY": f"socks5h://{proxy}", "WHERRY_RETRIES": "1"}
         closed = f"{NAME}:{refused_port()}"
-        done = dray("digest", f"{closed}/app:t", env=env)
+        done = wherry("digest", f"{closed}/app:t", env=env)
         assert done.returncode == 6
         said, hint = done.stderr.splitlines()
         assert "ALL_PROXY names this proxy" in hint
-        assert said.startswith(f"dray: {closed}: the proxy socks5h://{proxy} does not connect us")
+        assert said.startswith(f"wherry: {closed}: the proxy socks5h://{proxy} does not connect us")
         assert "connection refused" in said
 
 
 @pytest.mark.peer("microsocks")
 def test_hosts_of_no_proxy_are_reached_directly(
-    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
+    wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
 ):
     name = f"{NAME}:{registry.port}/app:t"
     with microsocks(tmp_path / "log") as proxy:
@@ -152,12 +152,12 @@ def test_hosts_of_no_proxy_are_reached_directly(
             "SSL_CERT_FILE": str(authority[0]),
             "NO_PROXY": NAME,
         }
-        assert dray("digest", name, env=env).returncode == 0
+        assert wherry("digest", name, env=env).returncode == 0
         assert (tmp_path / "log").read_text() == ""
 
 
 def test_a_proxy_of_registries_conf_goes_before_the_variables(
-    dray: Dray, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
+    wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
 ):
     """It holds for blobs that are elsewhere too, and for this machine."""
     host, other = f"127.0.0.1:{registry.port}", f"{NAME}:{registry.port}"
@@ -175,21 +175,21 @@ def test_a_proxy_of_registries_conf_goes_before_the_variables(
             "CONTAINERS_REGISTRIES_CONF": str(conf),
             "SSL_CERT_FILE": str(authority[0]),
         }
-        done = dray("pull", "-q", f"{host}/app:t", env=env)
+        done = wherry("pull", "-q", f"{host}/app:t", env=env)
         assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n"), done.stderr
         assert set(proxy.requests) == {host, other}
-        shown = dray("why", "--offline", f"{host}/app:t", env=env).stdout
+        shown = wherry("why", "--offline", f"{host}/app:t", env=env).stdout
         assert f"socks5h://{proxy.host}, by {conf}" in shown
-    done = dray("digest", "--retries", "1", f"{host}/app:t", env=env)
+    done = wherry("digest", "--retries", "1", f"{host}/app:t", env=env)
     assert done.returncode == 6
     said, hint = done.stderr.splitlines()
-    assert said.startswith(f"dray: {host}: the proxy socks5h://{proxy.host}: connection refused")
+    assert said.startswith(f"wherry: {host}: the proxy socks5h://{proxy.host}: connection refused")
     assert hint.strip() == f"{conf} names this proxy"
     assert SECRET not in done.stderr + shown
 
 
 def test_a_token_server_is_asked_through_the_proxy_of_its_registry(
-    dray: Dray, authority: tuple[Path, Path, Path], tmp_path: Path
+    wherry: Wherry, authority: tuple[Path, Path, Path], tmp_path: Path
 ):
     with FakeRegistry(tls=authority[1:], tokens=True, public=True) as made:
         made.add_image("app", IMAGE, "t")
@@ -200,16 +200,16 @@ def test_a_token_server_is_asked_through_the_proxy_of_its_registry(
                 f'[[registry]]\nlocation = "{name}"\nproxy = "socks5h://{proxy.host}"\n'
             )
             env = {"CONTAINERS_REGISTRIES_CONF": str(conf), "SSL_CERT_FILE": str(authority[0])}
-            done = dray("pull", "-q", f"{name}/app:t", env=env)
+            done = wherry("pull", "-q", f"{name}/app:t", env=env)
             assert done.returncode == 0, done.stderr
             assert any("token" in request.path for request in made.requests)
             assert set(proxy.requests) == {name, made.host}  # the realm is at the latter
             assert made.connections == len(proxy.requests)
 
 
-def test_why_shows_the_proxy_without_the_password(dray: Dray):
+def test_why_shows_the_proxy_without_the_password(wherry: Wherry):
     env = {"ALL_PROXY": f"socks5h://me:{SECRET}@proxy.example"}
-    done = dray("why", "--offline", "h.example/app", env=env)
+    done = wherry("why", "--offline", "h.example/app", env=env)
     assert "socks5h://proxy.example:1080" in done.stdout
     assert SECRET not in done.stdout + done.stderr
 
@@ -377,17 +377,17 @@ def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: st
     assert SECRET not in str(caught.value) + caught.value.hint
 
 
-def test_a_silent_proxy_is_given_up_and_named(dray: Dray):
+def test_a_silent_proxy_is_given_up_and_named(wherry: Wherry):
     with SilentPort() as port:
         env = {"ALL_PROXY": f"socks5h://me:{SECRET}@{port.host}"}
         arguments = ("--timeout", "0.5", "--retries", "1", "h.test/app:t")
-        done = dray("digest", *arguments, env=env)
+        done = wherry("digest", *arguments, env=env)
         assert done.returncode == 6
         said, hint = done.stderr.splitlines()
         named = f"the proxy socks5h://{port.host}"
-        assert said == f"dray: h.test: {named}: no answer within the time-out"
+        assert said == f"wherry: h.test: {named}: no answer within the time-out"
         assert "ALL_PROXY" in hint
-        debug = dray("--debug", "digest", *arguments, env=env)
+        debug = wherry("--debug", "digest", *arguments, env=env)
         assert SECRET not in done.stderr + debug.stderr
 
 
@@ -395,7 +395,7 @@ def test_a_host_whose_name_is_too_long(patient: Callable[..., Transport]):
     with SocksProxy({}) as proxy:
         transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
         host = ".".join(["x" * 60] * 5)
-        with pytest.raises(DrayError, match="is no name of a host"):
+        with pytest.raises(WherryError, match="is no name of a host"):
             transport.send(Request("GET", f"https://{host}/"), CancelToken())
 
 
@@ -428,9 +428,9 @@ def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry):
     """Without one a request must not pay for it."""
     code = """
 import sys
-from dray.content.cancel import CancelToken
-from dray.registry.proxies import Proxies
-from dray.registry.transport import Request, Transport
+from wherry.content.cancel import CancelToken
+from wherry.registry.proxies import Proxies
+from wherry.registry.transport import Request, Transport
 transport = Transport(connections=1, proxies=Proxies(other=sys.argv[2]))
 print(transport.send(Request("GET", sys.argv[1]), CancelToken()).status)
 print(any(name.startswith("python_socks") for name in sys.modules))

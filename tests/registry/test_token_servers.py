@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from dray import Client, Denied, DrayError, NetworkError, RegistryError, Store, Unauthorized
-from dray.testing import (
+from wherry import Client, Denied, NetworkError, RegistryError, Store, Unauthorized, WherryError
+from wherry.testing import (
     Answer,
     FakeRegistry,
     Fault,
@@ -315,7 +315,7 @@ def test_what_is_wrong_with_a_token_server_is_no_missing_image(
     store: Store, registry: FakeRegistry, fault: Any, kind: Any, credentials: tuple[str, str] | None
 ):
     registry.inject(Fault(fault, path="^/token"))
-    with client(store, credentials) as asking, pytest.raises(DrayError) as caught:
+    with client(store, credentials) as asking, pytest.raises(WherryError) as caught:
         asking.pull(f"{registry.host}/app:t")
     assert type(caught.value) is kind
     assert "token server" in str(caught.value)
@@ -366,7 +366,7 @@ def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(store: Stor
         with client(store, None) as asking, pytest.raises(error) as caught:
             asking.pull(f"{registry.host}/app:t")
         if realm != DEAD:
-            assert "dray login" in caught.value.hint
+            assert "wherry login" in caught.value.hint
 
 
 def test_a_token_server_that_is_down_for_a_moment_is_asked_again(
@@ -462,7 +462,7 @@ def issue(
 
 
 def in_hosts_toml(environment: dict[str, str], text: str) -> None:
-    directory = Path(environment["XDG_CONFIG_HOME"]) / "dray"
+    directory = Path(environment["XDG_CONFIG_HOME"]) / "wherry"
     directory.mkdir(parents=True)
     (directory / "hosts.toml").write_text(text)
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.errors import Cancelled, NetworkError
-from dray.registry.certificates import Tls
-from dray.registry.connections import Operation, Route
-from dray.registry.hosts import Endpoint
-from dray.registry.pace import Timeouts
-from dray.registry.pool import Pool
-from dray.registry.proxies import Proxies
-from dray.registry.requester import Call
-from dray.registry.session import Session
-from dray.registry.transport import Exchange, Request, Response, Transport
-from dray.testing import (
+from wherry.content.cancel import CancelToken
+from wherry.errors import Cancelled, NetworkError
+from wherry.registry.certificates import Tls
+from wherry.registry.connections import Operation, Route
+from wherry.registry.hosts import Endpoint
+from wherry.registry.pace import Timeouts
+from wherry.registry.pool import Pool
+from wherry.registry.proxies import Proxies
+from wherry.registry.requester import Call
+from wherry.registry.session import Session
+from wherry.registry.transport import Exchange, Request, Response, Transport
+from wherry.testing import (
     Chunked,
     ContentLength,
     CutHead,
@@ -39,7 +39,7 @@ from dray.testing import (
     make_certificate,
     refused_port,
 )
-from dray.testing.certs import self_signed
+from wherry.testing.certs import self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -460,7 +460,7 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(
     transport = Transport(connections=1, on_answer=observe)
     fake.inject(Fault(SetHeader("RateLimit-Remaining", "7;w=60")))
     url = f"http://me:secret@{fake.host}/v2/?signature=secret"
-    with caplog.at_level(logging.ERROR, logger="dray"):
+    with caplog.at_level(logging.ERROR, logger="wherry"):
         for _ in range(3):
             assert transport.send(Request("GET", url), CancelToken()).read(10) == b"{}"
     transport.close()

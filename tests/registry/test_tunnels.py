@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import Client, NetworkError, Store
-from dray.content.cancel import CancelToken
-from dray.registry.proxies import Proxies
-from dray.registry.transport import Request, Transport
-from dray.testing import (
+from wherry import Client, NetworkError, Store
+from wherry.content.cancel import CancelToken
+from wherry.registry.proxies import Proxies
+from wherry.registry.transport import Request, Transport
+from wherry.testing import (
     Chunked,
     ContentLength,
     Cut,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray import Client
-from dray.errors import DrayError, NetworkError, NotFound, RegistryError, Unauthorized
-from dray.testing import (
+from wherry import Client
+from wherry.errors import NetworkError, NotFound, RegistryError, Unauthorized, WherryError
+from wherry.testing import (
     Answer,
     Distribution,
     FakeRegistry,
@@ -23,8 +23,8 @@ from dray.testing import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Dray
-    from dray import Store
+    from conftest import Wherry
+    from wherry import Store
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 LAYER = IMAGE.layers[0].digest
@@ -156,12 +156,12 @@ def test_a_blob_that_is_a_page_is_that_blob(fake: FakeRegistry, client: Client, 
         assert blob.read() == page
 
 
-def test_the_command_exits_with_6(fake: FakeRegistry, dray: Dray, name: str):
+def test_the_command_exits_with_6(fake: FakeRegistry, wherry: Wherry, name: str):
     fake.inject(Fault(answer(PAGE), path="/manifests/"))
-    done = dray("manifest", name)
+    done = wherry("manifest", name)
     assert (done.returncode, done.stdout) == (6, "")
     assert done.stderr.splitlines()[0] == (
-        f"dray: {name}: {fake.host} sent a web page, not a manifest (Sign in & go)"
+        f"wherry: {name}: {fake.host} sent a web page, not a manifest (Sign in & go)"
     )
 
 
@@ -237,42 +237,42 @@ def test_an_error_after_retries_says_how_many(
 
 
 @pytest.mark.parametrize("retries", ["1", "2"])
-def test_a_host_that_is_not_there(dray: Dray, retries: str):
+def test_a_host_that_is_not_there(wherry: Wherry, retries: str):
     host = f"127.0.0.1:{refused_port()}"
-    done = dray("pull", "-q", "--retries", retries, f"{host}/app:t")
+    done = wherry("pull", "-q", "--retries", retries, f"{host}/app:t")
     assert done.returncode == 6
     tried = "; tried 2 times" if retries == "2" else ""
-    assert done.stderr.splitlines()[0] == f"dray: {host}: connection refused{tried}"
+    assert done.stderr.splitlines()[0] == f"wherry: {host}: connection refused{tried}"
 
 
 def test_a_layer_that_fails_says_how_many(store: Store, fake: FakeRegistry):
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(answer(b"", status=500), path=f"/blobs/{LAYER}"))
     client = Client(store=store, retries=3)
-    with client, pytest.raises(DrayError, match=r"500; tried 3 times$"):
+    with client, pytest.raises(WherryError, match=r"500; tried 3 times$"):
         client.pull(f"{fake.host}/app:t")
 
 
 # Tags
 
 
-def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, dray: Dray):
+def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, wherry: Wherry):
     body = json.dumps({"name": "app", "tags": None}).encode()
     fake.inject(Fault(answer(body, "application/json"), path="/tags/list"))
     for options in ((), ("--no-tags",)):
-        done = dray("inspect", *options, f"{fake.host}/app")
+        done = wherry("inspect", *options, f"{fake.host}/app")
         assert (done.returncode, done.stdout) == (3, "")
-        assert done.stderr == f"dray: {fake.host}/app: the repository has no tags\n"
+        assert done.stderr == f"wherry: {fake.host}/app: the repository has no tags\n"
 
 
 def test_inspect_of_a_repository_that_there_is_not(
-    distribution: Distribution, dray: Dray, repository: str
+    distribution: Distribution, wherry: Wherry, repository: str
 ):
     """Its manifests are unknown, which says little; its tag list says that there is none."""
-    done = dray("inspect", f"{distribution.host}/{repository}")
+    done = wherry("inspect", f"{distribution.host}/{repository}")
     assert (done.returncode, done.stdout) == (3, "")
     said = "not found (404 NAME_UNKNOWN: repository name not known to registry)"
-    assert done.stderr == f"dray: {distribution.host}/{repository}: {said}\n"
+    assert done.stderr == f"wherry: {distribution.host}/{repository}: {said}\n"
 
 
 @pytest.mark.parametrize("call", ["pull", "inspect", "digest", "manifest", "config", "validate"])
@@ -281,10 +281,10 @@ def test_a_tag_that_is_not_there_leads_to_those_that_are(
 ):
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{name}ypo")
-    assert caught.value.hint == f"`dray tags {fake.host}/app` lists the tags that there are"
+    assert caught.value.hint == f"`wherry tags {fake.host}/app` lists the tags that there are"
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{fake.host}/other:t")  # there is no such repository
-    assert "dray tags" not in caught.value.hint
+    assert "wherry tags" not in caught.value.hint
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{fake.host}/app@sha256:{'0' * 64}")
-    assert "dray tags" not in caught.value.hint
+    assert "wherry tags" not in caught.value.hint

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.errors import Cancelled, NetworkError
-from dray.model.digest import Digest
-from dray.registry.connections import Operation, Route
-from dray.registry.pace import Timeouts
-from dray.registry.pool import Pool
-from dray.registry.proxies import Proxies
-from dray.registry.session import Session
-from dray.registry.transport import Request, Transport
-from dray.registry.v2 import Sizes, open_url
-from dray.testing import HttpProxy, Tunnel
+from wherry.content.cancel import CancelToken
+from wherry.errors import Cancelled, NetworkError
+from wherry.model.digest import Digest
+from wherry.registry.connections import Operation, Route
+from wherry.registry.pace import Timeouts
+from wherry.registry.pool import Pool
+from wherry.registry.proxies import Proxies
+from wherry.registry.session import Session
+from wherry.registry.transport import Request, Transport
+from wherry.registry.v2 import Sizes, open_url
+from wherry.testing import HttpProxy, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,10 +137,10 @@ def test_nobody_is_connected_to_after_it_was_cancelled(scripted: Callable[..., S
 
 _SCRIPT = """
 import os, resource
-from dray import NetworkError
-from dray.content.cancel import CancelToken
-from dray.registry.transport import Request, Transport
-import dray.registry.network  # no file can be opened later
+from wherry import NetworkError
+from wherry.content.cancel import CancelToken
+from wherry.registry.transport import Request, Transport
+import wherry.registry.network  # no file can be opened later
 transport = Transport(connections=1)
 least = os.open("/dev/null", os.O_RDONLY)
 os.close(least)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.errors import NotFound, StoreError
-from dray.model.reference import Reference
-from dray.store import backup
-from dray.store.blobs import BlobFiles
-from dray.store.check import remove_damaged
-from dray.store.db import alone
-from dray.store.directory import open_store
-from dray.store.schema import VERSION
-from dray.testing import (
+import wherry as library
+from wherry.errors import NotFound, StoreError
+from wherry.model.reference import Reference
+from wherry.store import backup
+from wherry.store.blobs import BlobFiles
+from wherry.store.check import remove_damaged
+from wherry.store.db import alone
+from wherry.store.directory import open_store
+from wherry.store.schema import VERSION
+from wherry.testing import (
     Answer,
     FakeRegistry,
     Fault,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Dray
+    from conftest import Wherry
 
 BASE = tar_layer({"base": b"shared"})
 FIRST = build_image([BASE, tar_layer({"a": b"1"})])
@@ -249,7 +249,7 @@ def test_what_no_name_needs_is_only_removed(
     store.untag(name)
     damage(store, FIRST.layers[0].digest)
     store.gc(dry_run=True)
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         connection.execute("DELETE FROM refs")
     connection.close()
     fake.requests.clear()
@@ -310,7 +310,7 @@ def test_many_names_are_not_copied_at_each_change(
 
 def lose(store: library.Store, how: str) -> None:
     store.close()
-    path = store.path / "dray.db"
+    path = store.path / "wherry.db"
     if how == "gone":
         path.unlink()
     elif how == "no database":
@@ -377,7 +377,7 @@ def test_rebuild_without_a_copy_of_the_names_brings_the_images_back(
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_name_that_cannot_be_read_is_no_loss_to_the_others(
-    dray: Dray, store: library.Store, name: str, place: int, spoil: Callable[[bytes], bytes]
+    wherry: Wherry, store: library.Store, name: str, place: int, spoil: Callable[[bytes], bytes]
 ):
     store.tag(name, "mine")
     before = names(store)
@@ -386,7 +386,7 @@ def test_a_name_that_cannot_be_read_is_no_loss_to_the_others(
     text = copy.read_bytes()
     row = re.findall(rb"\[[^\[\]]+\]", text)[place]
     copy.write_bytes(text.replace(row, spoil(row)))
-    done = dray("fsck", "--rebuild")
+    done = wherry("fsck", "--rebuild")
     assert (done.returncode, done.stdout) == (1, "Rebuilt: 1 image, 2 names\n")
     (told,) = done.stderr.splitlines()
     assert told.startswith("lost: a damaged row of names.json, tag or pull again what it names: ")
@@ -420,18 +420,18 @@ def test_names_whose_images_are_not_whole_are_lost_and_told(
 
 def test_nobody_may_be_adding_to_the_store_meanwhile(store: library.Store, name: str):
     other = library.Store(store.path)
-    before = (store.path / "dray.db").read_bytes()
+    before = (store.path / "wherry.db").read_bytes()
     with other.ingest(), pytest.raises(StoreError, match="another process is adding"):
         store.rebuild()
-    assert (store.path / "dray.db").read_bytes()[:100] == before[:100]
+    assert (store.path / "wherry.db").read_bytes()[:100] == before[:100]
     assert name in names(store)
-    assert not (store.path / "dray.db.damaged").exists()
+    assert not (store.path / "wherry.db.damaged").exists()
     other.close()
 
 
 def test_whoever_comes_while_it_is_made_anew_waits(store: library.Store, name: str):
     store.close()
-    path = store.path / "dray.db"
+    path = store.path / "wherry.db"
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.extend(names(store)))
     with alone(open_store(str(store.path)), path.name):
@@ -453,89 +453,89 @@ def test_rebuild_of_nothing(store: library.Store):
 
 @pytest.mark.parametrize("open_", [False, True], ids=["closed", "in its log"])
 def test_fsck_rebuild_leaves_a_newer_database_alone(
-    dray: Dray, store: library.Store, name: str, *, open_: bool
+    wherry: Wherry, store: library.Store, name: str, *, open_: bool
 ):
     store.close()
-    connection = sqlite3.connect(store.path / "dray.db")
+    connection = sqlite3.connect(store.path / "wherry.db")
     connection.execute("PRAGMA user_version=9")
     if not open_:
         connection.close()
-    refused = dray("images")
+    refused = wherry("images")
     assert "the store has version 9" in refused.stderr
-    done = dray("fsck", "--rebuild")
+    done = wherry("fsck", "--rebuild")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", refused.stderr)
     assert not list(store.path.glob("*.damaged*"))
     connection.close()
-    with contextlib.closing(sqlite3.connect(store.path / "dray.db")) as connection:
+    with contextlib.closing(sqlite3.connect(store.path / "wherry.db")) as connection:
         connection.execute(f"PRAGMA user_version={VERSION}")
-    assert dray("show", name).returncode == 0
+    assert wherry("show", name).returncode == 0
 
 
-def test_fsck_says_what_is_wrong_and_mends_it(dray: Dray, store: library.Store, name: str):
-    done = dray("fsck")
+def test_fsck_says_what_is_wrong_and_mends_it(wherry: Wherry, store: library.Store, name: str):
+    done = wherry("fsck")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(": good\n")
     damage(store, FIRST.layers[0].digest)
-    done = dray("fsck")
+    done = wherry("fsck")
     assert done.returncode == 5
     first, summary, advice = done.stdout.splitlines()
     assert first.startswith(f"damaged: {FIRST.layers[0].digest}: its content is sha256:")
     assert name in first
     assert summary.endswith("1 problem")
     assert "--repair" in advice
-    found = json.loads(dray("fsck", "--json").stdout)
+    found = json.loads(wherry("fsck", "--json").stdout)
     assert [each["digest"] for each in found["problems"]] == [FIRST.layers[0].digest]
-    done = dray("fsck", "--repair")
+    done = wherry("fsck", "--repair")
     assert done.returncode == 0
     assert done.stdout.splitlines()[1:2] == ["  mended"]
-    assert dray("fsck").returncode == 0
+    assert wherry("fsck").returncode == 0
 
 
-def test_fsck_advises_what_helps(dray: Dray, store: library.Store, name: str):
+def test_fsck_advises_what_helps(wherry: Wherry, store: library.Store, name: str):
     damage(store, FIRST.layers[0].digest)
     store.untag(name)
-    done = dray("fsck")
+    done = wherry("fsck")
     assert (done.returncode, "--repair" in done.stdout) == (5, True)  # its name by digest is left
     with store.ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs")
-    done = dray("fsck")
+    done = wherry("fsck")
     assert (done.returncode, "--repair" in done.stdout) == (5, False)
-    assert done.stdout.splitlines()[-1] == "  dray gc removes what is in no image with a name"
-    assert dray("gc").returncode == 0
-    assert dray("fsck").stdout.endswith(": good\n")
+    assert done.stdout.splitlines()[-1] == "  wherry gc removes what is in no image with a name"
+    assert wherry("gc").returncode == 0
+    assert wherry("fsck").stdout.endswith(": good\n")
 
 
-def test_fsck_that_cannot_mend(dray: Dray, store: library.Store, fake: FakeRegistry, name: str):
+def test_fsck_that_cannot_mend(wherry: Wherry, store: library.Store, fake: FakeRegistry, name: str):
     damage(store, FIRST.layers[0].digest)
     fake.inject(Fault(Answer(500), path="/v2/"))
-    done = dray("fsck", "--repair", "--retries=1")
+    done = wherry("fsck", "--repair", "--retries=1")
     assert done.returncode == 5
     assert "1 problem" in done.stdout
     assert name
 
 
-def test_fsck_rebuild(dray: Dray, store: library.Store, name: str):
+def test_fsck_rebuild(wherry: Wherry, store: library.Store, name: str):
     lose(store, "no database")
-    refused = dray("images")
+    refused = wherry("images")
     assert refused.returncode == 1
-    assert "dray fsck --rebuild" in refused.stderr
-    done = dray("fsck", "--rebuild")
+    assert "wherry fsck --rebuild" in refused.stderr
+    done = wherry("fsck", "--rebuild")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Rebuilt: 1 image, 2 names\n", "")
-    assert dray("show", name).returncode == 0
-    assert dray("fsck", "--rebuild", "--repair").returncode == 2
+    assert wherry("show", name).returncode == 0
+    assert wherry("fsck", "--rebuild", "--repair").returncode == 2
 
 
-def test_df(dray: Dray, store: library.Store, name: str):
-    found = json.loads(dray("df", "--json").stdout)
+def test_df(wherry: Wherry, store: library.Store, name: str):
+    found = json.loads(wherry("df", "--json").stdout)
     sizes = [path.stat().st_size for path in (store.path / "blobs").glob("*/*")]
     assert (found["images"], found["named"], found["blobs"]) == (1, 1, len(sizes))
     assert (found["size"], found["reclaimable"]) == (sum(sizes), 0)
     assert found["layers_size"] == sum(piece.size for piece in FIRST.layers)
     assert found["total"] >= found["size"] + found["database"] > found["size"]
     store.untag(name)
-    found = json.loads(dray("df", "--json").stdout)
+    found = json.loads(wherry("df", "--json").stdout)
     assert (found["named"], found["reclaimable"]) == (0, sum(sizes))
-    shown = dray("df")
+    shown = wherry("df")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "layers" in shown.stdout
 
@@ -598,9 +598,9 @@ def test_a_rebuild_that_was_killed_leaves_the_old_database_to_the_next_one(
 ):
     client.pull(name)
     store.close()
-    old = store.path / "dray.db"
+    old = store.path / "wherry.db"
     number = old.stat().st_ino
-    kept = old.rename(store.path / "dray.db.damaged")
+    kept = old.rename(store.path / "wherry.db.damaged")
     assert store.rebuild().names == 2
     assert kept.stat().st_ino == number
     store.rebuild()
@@ -638,7 +638,7 @@ def overwrite(store: library.Store, digest: str) -> None:
 @pytest.mark.parametrize("spoil", [overwrite, damage])
 @pytest.mark.parametrize("which", ["config", "manifest"])
 def test_a_damaged_document_is_named_wherever_it_is_read(
-    dray: Dray,
+    wherry: Wherry,
     store: library.Store,
     name: str,
     spoil: Callable[[library.Store, str], None],
@@ -656,10 +656,10 @@ def test_a_damaged_document_is_named_wherever_it_is_read(
         ["save", name, "-o", str(tmp_path / "saved")],
         ["import", "--parent", name, str(tmp_path / "empty"), "made:1"],
     ):
-        done = dray(*words)
+        done = wherry(*words)
         assert done.returncode == 5, (words, done.stderr)
-        assert f"dray: {digest}: the store's copy is damaged" in done.stderr, words
-        assert "dray fsck --repair" in done.stderr, words
+        assert f"wherry: {digest}: the store's copy is damaged" in done.stderr, words
+        assert "wherry fsck --repair" in done.stderr, words
         assert file_of(store, digest).exists()  # reading alone removes nothing
 
 
@@ -707,15 +707,15 @@ def test_pull_and_load_put_a_damaged_document_again(
 
 
 def test_a_config_that_is_cut_off_in_a_layout_is_damaged(
-    dray: Dray, client: library.Client, name: str, tmp_path: Path
+    wherry: Wherry, client: library.Client, name: str, tmp_path: Path
 ):
     client.save(name, tmp_path / "saved", format="oci")
     file = tmp_path / "saved" / "blobs" / FIRST.config.digest.replace(":", "/")
     file.write_bytes(file.read_bytes()[:7])
-    done = dray("inspect", f"oci:{tmp_path / 'saved'}")
+    done = wherry("inspect", f"oci:{tmp_path / 'saved'}")
     assert done.returncode == 5
     where = f"{tmp_path / 'saved'}: {FIRST.config.digest}"
-    assert done.stderr.startswith(f"dray: {where}: content does not match its digest")
+    assert done.stderr.startswith(f"wherry: {where}: content does not match its digest")
 
 
 @pytest.mark.parametrize("spoil", [overwrite, damage])

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.content.ports import blob_of
-from dray.errors import InvalidReference, NotFound, StoreError
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.reference import Reference
-from dray.store import LocalStore, gc
-from dray.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
+from wherry.content.cancel import CancelToken
+from wherry.content.ports import blob_of
+from wherry.errors import InvalidReference, NotFound, StoreError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.reference import Reference
+from wherry.store import LocalStore, gc
+from wherry.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
-    import dray as library
+    import wherry as library
 
 BASE = tar_layer({"base": b"shared"})
 FIRST = build_image([BASE, tar_layer({"a": b"1"})])
@@ -290,7 +290,7 @@ def test_gc_forgets_rows_whose_files_are_gone(
     for digest in blobs(store):
         (store.path / "blobs" / digest.replace(":", "/")).unlink()
     store.gc()
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         for table in ("blobs", "documents", "edges", "images", "refs", "provenance", "leases"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table  # noqa: S608
 
@@ -328,11 +328,11 @@ def test_a_file_that_a_killed_process_left_unknown_is_known_when_it_is_found(
     store: library.Store,
 ):
     digest = put(store, b"content")
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         connection.execute("DELETE FROM blobs")
     connection.close()
     put(store, b"content")
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         assert connection.execute("SELECT digest, size FROM blobs").fetchall() == [(digest, 7)]
     connection.close()
 
@@ -350,9 +350,9 @@ def test_more_than_one_batch(store: library.Store):
 KILLED = """
 import sys, time
 from pathlib import Path
-from dray.content.cancel import CancelToken
-from dray.model.descriptor import Descriptor
-from dray.store import LocalStore
+from wherry.content.cancel import CancelToken
+from wherry.model.descriptor import Descriptor
+from wherry.store import LocalStore
 
 with LocalStore(Path(sys.argv[1])).ingest() as ingest:
     ingest.put_bytes(Descriptor.of(b"leased", ""), b"leased", CancelToken())
@@ -380,7 +380,7 @@ def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library
     assert (found.digests, found.parts, found.part_size) == ([leased], 1, 4)
     assert list((store.path / "leases").iterdir()) == []
     assert list((store.path / "ingest").iterdir()) == []
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,)
 
 
@@ -411,9 +411,9 @@ def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
     client.pull(f"{host}:1")
     store.close()
     if how == "empty":  # as after a crash, or on a full disk
-        (store.path / "dray.db").write_bytes(b"")
+        (store.path / "wherry.db").write_bytes(b"")
     else:
-        (store.path / "dray.db").unlink()
+        (store.path / "wherry.db").unlink()
     for change in (store.gc, store.images, lambda: client.pull(f"{host}:2")):
         with pytest.raises(StoreError, match="database is gone") as caught:
             change()
@@ -487,7 +487,7 @@ def test_no_name_for_an_index_that_was_collected_beside_its_image(
 COLLECTING = """
 import os, signal, sys
 from pathlib import Path
-from dray.store import LocalStore
+from wherry.store import LocalStore
 
 left = int(sys.argv[2])
 

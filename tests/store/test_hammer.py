@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.model.digest import Digest
-from dray.store.graph import closure, needed
-from dray.testing import (
+import wherry as library
+from wherry.model.digest import Digest
+from wherry.store.graph import closure, needed
+from wherry.testing import (
     FakeRegistry,
     build_image,
     build_index,
@@ -43,12 +43,12 @@ OTHERS = ["multi", "old", "moving"]
 
 WORKER = """
 import collections, json, random, sys, threading, time
-import dray
+import wherry
 
 path, repository, seed, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 tags = sys.argv[5].split(",")
-store = dray.Store(path)
-client = dray.Client(store=store, jobs=2)
+store = wherry.Store(path)
+client = wherry.Client(store=store, jobs=2)
 done = collections.Counter()
 end = time.monotonic() + seconds
 failures = []
@@ -100,7 +100,7 @@ def work(number):
         try:
             OPERATIONS[what][1](dice)
             done[what] += 1
-        except (dray.NotFound, dray.StoreError) as error:
+        except (wherry.NotFound, wherry.StoreError) as error:
             if not any(text in str(error) for text in EXPECTED):
                 failures.append(f"{what}: {type(error).__name__}: {error}")
             done[f"{what}, in vain"] += 1
@@ -156,9 +156,9 @@ class Checker:
         self.longest = 0.0
 
     def look(self) -> None:
-        if not (self.path / "dray.db").exists():
+        if not (self.path / "wherry.db").exists():
             return
-        connection = sqlite3.connect(self.path / "dray.db", timeout=60, isolation_level=None)
+        connection = sqlite3.connect(self.path / "wherry.db", timeout=60, isolation_level=None)
         started = time.monotonic()
         connection.execute("BEGIN IMMEDIATE")
         self.longest = max(self.longest, time.monotonic() - started)
@@ -196,7 +196,7 @@ class Checker:
         store.gc()
         assert self._files() <= files
         self.look()
-        with sqlite3.connect(self.path / "dray.db") as connection:
+        with sqlite3.connect(self.path / "wherry.db") as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             known = {digest for (digest,) in connection.execute("SELECT digest FROM blobs")}
             roots = [

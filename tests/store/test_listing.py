@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.errors import NotFound
-from dray.model.digest import Digest
-from dray.testing import FakeRegistry, build_image, build_index, tar_layer
+from wherry.errors import NotFound
+from wherry.model.digest import Digest
+from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
-    import dray as library
-    from conftest import Dray
+    import wherry as library
+    from conftest import Wherry
 
 OLD = build_image([tar_layer({"a": b"1"})], created="2020-01-02T03:04:05Z", labels={"team": "web"})
 MIDDLE = build_image(
@@ -141,9 +141,9 @@ def test_other_platforms_of_a_name_are_not_dangling(
 # The command
 
 
-def test_filters_of_the_command(dray: Dray, host: str):
+def test_filters_of_the_command(wherry: Wherry, host: str):
     def listed(*arguments: str) -> list[str]:
-        done = dray("images", "--json", *arguments)
+        done = wherry("images", "--json", *arguments)
         assert (done.returncode, done.stderr) == (0, "")
         return [row["name"].rpartition("/")[2] for row in json.loads(done.stdout)]
 
@@ -157,8 +157,8 @@ def test_filters_of_the_command(dray: Dray, host: str):
 
 
 @pytest.mark.parametrize("text", ["nonsense=1", "dangling=maybe", "label", "dangling"])
-def test_filters_that_mean_nothing(dray: Dray, text: str):
-    done = dray("images", "--filter", text)
+def test_filters_that_mean_nothing(wherry: Wherry, text: str):
+    done = wherry("images", "--filter", text)
     assert (done.returncode, done.stdout) == (2, "")
     assert text in done.stderr
 
@@ -172,37 +172,37 @@ def test_filters_that_mean_nothing(dray: Dray, text: str):
         ("label=team=data", "label=team", "label=team"),
     ],
 )
-def test_filters_that_are_given_twice(dray: Dray, first: str, second: str, called: str):
-    done = dray("images", "-f", first, "-f", second)
+def test_filters_that_are_given_twice(wherry: Wherry, first: str, second: str, called: str):
+    done = wherry("images", "-f", first, "-f", second)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"dray: --filter {called} is given twice\n")
+    assert done.stderr.startswith(f"wherry: --filter {called} is given twice\n")
 
 
-def test_patterns_and_labels_may_be_several(dray: Dray, host: str):
+def test_patterns_and_labels_may_be_several(wherry: Wherry, host: str):
     def listed(*filters: str) -> list[str]:
         given = [argument for text in filters for argument in ("--filter", text)]
-        return [row["id"] for row in json.loads(dray("images", "--json", *given).stdout)]
+        return [row["id"] for row in json.loads(wherry("images", "--json", *given).stdout)]
 
     assert listed("reference=**/old", "reference=**/new") == [NEW.id, OLD.id]
     assert listed("label=team", "label=tier") == [MIDDLE.id]
     assert host
 
 
-def test_images_without_a_name(dray: Dray, host: str, store: library.Store):
+def test_images_without_a_name(wherry: Wherry, host: str, store: library.Store):
     with store.ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")
-    lines = dray("images", "-f", "dangling=true").stdout.splitlines()
+    lines = wherry("images", "-f", "dangling=true").stdout.splitlines()
     assert lines[1].split()[:3] == ["<none>", "<none>", OLD.id[7:19]]
-    (row,) = json.loads(dray("images", "--json", "-f", "dangling=true").stdout)
+    (row,) = json.loads(wherry("images", "--json", "-f", "dangling=true").stdout)
     assert (row["name"], row["tag"], row["id"]) == (None, None, OLD.id)
-    assert dray("images", "-q", "-f", "dangling=true").stdout == f"{OLD.id}\n"
-    assert dray("rm", OLD.id[7:15]).returncode == 0
+    assert wherry("images", "-q", "-f", "dangling=true").stdout == f"{OLD.id}\n"
+    assert wherry("rm", OLD.id[7:15]).returncode == 0
     assert host
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["a tag", "an index"])
 def test_images_without_a_tag_are_removed_without_touching_any_name(
-    dray: Dray, fake: FakeRegistry, client: library.Client, *, inside: bool
+    wherry: Wherry, fake: FakeRegistry, client: library.Client, *, inside: bool
 ):
     """One id, two manifests: the tag has moved from one of them to the other."""
     layers = [tar_layer({"a": b"1"})]
@@ -219,16 +219,16 @@ def test_images_without_a_tag_are_removed_without_touching_any_name(
     else:
         fake.add_image("app", oci, "t")
         client.pull(name)
-    alone = dray("images", "-q", "-f", "dangling=true").stdout.split()
+    alone = wherry("images", "-q", "-f", "dangling=true").stdout.split()
     assert alone == [docker.digest]
     before = client.store.names_of(Digest.parse(oci.digest))
-    done = dray("rm", *alone)
+    done = wherry("rm", *alone)
     assert (done.returncode, done.stderr) == (0, "")
     untagged = [line for line in done.stdout.splitlines() if line.startswith("Untagged")]
     assert untagged == [f"Untagged: {fake.host}/app@{docker.digest}"]  # which came with the tag
-    assert dray("images", "-q", "-f", "dangling=true").stdout == ""
+    assert wherry("images", "-q", "-f", "dangling=true").stdout == ""
     assert client.store.names_of(Digest.parse(oci.digest)) == before
-    assert dray("validate", f"store:{name}").returncode == 0
+    assert wherry("validate", f"store:{name}").returncode == 0
     assert client.store.image(Digest.parse(docker.digest)) is None
 
 
@@ -242,6 +242,6 @@ def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store):
         store.get(manifest)
 
 
-def test_no_example_removes_what_has_a_name_by_what_a_list_of_others_prints(dray: Dray):
+def test_no_example_removes_what_has_a_name_by_what_a_list_of_others_prints(wherry: Wherry):
     for command in ("images", "rm", "gc"):
-        assert "xargs" not in dray(command, "--help").stdout
+        assert "xargs" not in wherry(command, "--help").stdout

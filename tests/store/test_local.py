@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.content.ports import Blob, Busy, Opened
-from dray.errors import IntegrityError, NotFound, StoreError
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.reference import Reference
-from dray.store import LocalStore
-from dray.store.directory import open_store
-from dray.store.images import ImageRecord
-from dray.store.parts import open_part
-from dray.testing import build_image, tar_layer
+from wherry.content.cancel import CancelToken
+from wherry.content.ports import Blob, Busy, Opened
+from wherry.errors import IntegrityError, NotFound, StoreError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.reference import Reference
+from wherry.store import LocalStore
+from wherry.store.directory import open_store
+from wherry.store.images import ImageRecord
+from wherry.store.parts import open_part
+from wherry.testing import build_image, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -241,7 +241,7 @@ def test_threads_that_put_the_same_blobs_agree(store: LocalStore) -> None:
 
 
 def leased(store: LocalStore) -> set[str]:
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         return {row[0] for row in connection.execute("SELECT digest FROM leases")}
 
 
@@ -302,7 +302,7 @@ def test_a_store_that_is_not_there_is_empty_and_stays_not_there(store: LocalStor
 def test_a_store_of_a_newer_version_is_refused(store: LocalStore) -> None:
     put(store, blob(b"content"))
     store.close()
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(StoreError, match="version 99"):
         list(LocalStore(store.path).named_images())
@@ -310,14 +310,14 @@ def test_a_store_of_a_newer_version_is_refused(store: LocalStore) -> None:
 
 def test_a_file_that_is_no_database_is_a_store_error(store: LocalStore) -> None:
     store.path.mkdir()
-    (store.path / "dray.db").write_bytes(b"not a database, but long enough to be looked at" * 99)
+    (store.path / "wherry.db").write_bytes(b"not a database, but long enough to be looked at" * 99)
     with pytest.raises(StoreError, match="not a database"):
         list(store.named_images())
 
 
 def test_a_directory_in_place_of_the_database(store: LocalStore) -> None:
-    (store.path / "dray.db").mkdir(parents=True)
-    with pytest.raises(StoreError, match=r"dray\.db: is a directory") as caught:
+    (store.path / "wherry.db").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"wherry\.db: is a directory") as caught:
         list(store.named_images())
     assert "remove it" in caught.value.hint
 
@@ -325,8 +325,8 @@ def test_a_directory_in_place_of_the_database(store: LocalStore) -> None:
 AS_NOBODY = """
 import os, sys, urllib.parse, urllib.request
 from pathlib import Path
-from dray.store import LocalStore
-from dray.errors import StoreError
+from wherry.store import LocalStore
+from wherry.errors import StoreError
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # may not see the interpreter any more
 store = LocalStore(Path(sys.argv[1]))
 try:
@@ -348,8 +348,8 @@ def as_nobody(*, readable: bool) -> list[str]:
         store = LocalStore(Path(directory) / "store")
         named(store, "alpine:3")
         store.close()
-        (store.path / "dray.db").chmod(0o644 if readable else 0o600)
-        source = Path(sys.modules["dray"].__file__ or "").parent.parent
+        (store.path / "wherry.db").chmod(0o644 if readable else 0o600)
+        source = Path(sys.modules["wherry"].__file__ or "").parent.parent
         result = subprocess.run(
             [sys.executable, "-c", AS_NOBODY.format(uid=NOBODY), str(store.path)],
             capture_output=True,
@@ -372,5 +372,5 @@ def test_a_store_that_cannot_be_written_can_be_read() -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_a_database_that_may_not_be_read() -> None:
     refusal, hint = as_nobody(readable=False)
-    assert "dray.db: the store's database cannot be opened: Permission denied" in refusal
+    assert "wherry.db: the store's database cannot be opened: Permission denied" in refusal
     assert "--store" in hint

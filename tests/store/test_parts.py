@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dray.store.directory import open_store
-from dray.store.parts import open_part
+from wherry.store.directory import open_store
+from wherry.store.parts import open_part
 
 DATA = bytes(range(256)) * 2000
 

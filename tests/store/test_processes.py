@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dray.errors import StoreError
-from dray.model.digest import Digest
-from dray.store import LocalStore
-from dray.store.db import Database
-from dray.store.directory import open_store
+from wherry.errors import StoreError
+from wherry.model.digest import Digest
+from wherry.store import LocalStore
+from wherry.store.db import Database
+from wherry.store.directory import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,11 +29,11 @@ BLOBS = 40
 WRITER = """
 import random, sys, time
 from pathlib import Path
-from dray.content.cancel import CancelToken
-from dray.content.ports import Blob, Busy, Opened
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.store import LocalStore
+from wherry.content.cancel import CancelToken
+from wherry.content.ports import Blob, Busy, Opened
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.store import LocalStore
 
 class Slow:
     def __init__(self, data):
@@ -104,7 +104,7 @@ def test_killed_writers_harm_nobody(tmp_path: Path, rounds: int) -> None:
             if chance.random() < 0.8:
                 blob.unlink()  # so that the next round has work; the rows stay behind
     store = LocalStore(path)
-    with sqlite3.connect(path / "dray.db") as connection:
+    with sqlite3.connect(path / "wherry.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     store.close()
 
@@ -123,7 +123,7 @@ time.sleep(1)
 
 
 def opened(place: Path) -> Database:
-    return Database(open_store(str(place)), "dray.db")
+    return Database(open_store(str(place)), "wherry.db")
 
 
 def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
@@ -131,7 +131,7 @@ def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
     database = opened(tmp_path)
     with database.read() as connection:
         connection.execute("SELECT count(*) FROM refs").fetchone()
-    command = [sys.executable, "-c", RECOVERING, str(tmp_path / "dray.db-shm")]
+    command = [sys.executable, "-c", RECOVERING, str(tmp_path / "wherry.db-shm")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.errors import StoreError
-from dray.store.schema import VERSION
-from dray.testing import FakeRegistry, build_image, tar_layer
+import wherry as library
+from wherry.errors import StoreError
+from wherry.store.schema import VERSION
+from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 IMAGE = build_image([tar_layer({"a": b"1"})])
 NOBODY = 65534
 
-# What dray of version 1 of the database made; it may not be changed.
+# What wherry of version 1 of the database made; it may not be changed.
 VERSION_1 = """
 CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, diff_id TEXT,
     raw_size INTEGER) WITHOUT ROWID;
@@ -52,7 +52,7 @@ TABLES = ("blobs", "documents", "edges", "images", "provenance")
 
 def make_old(path: Path) -> None:
     """Turn a store of today into one of version 1 with the same content."""
-    new = path / "dray.db"
+    new = path / "wherry.db"
     old = path / "old.db"
     with sqlite3.connect(old) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -66,7 +66,7 @@ def make_old(path: Path) -> None:
 
 
 def version(path: Path) -> int:
-    with sqlite3.connect(path / "dray.db") as connection:
+    with sqlite3.connect(path / "wherry.db") as connection:
         found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     connection.close()
     return found
@@ -95,7 +95,7 @@ def test_an_older_store_is_brought_up_to_date(store: library.Store, name: str):
 
 def test_many_processes_may_bring_a_store_up_to_date_at_once(store: library.Store, name: str):
     make_old(store.path)
-    command = [sys.executable, "-m", "dray", "--store", str(store.path), "show", name]
+    command = [sys.executable, "-m", "wherry", "--store", str(store.path), "show", name]
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -108,12 +108,12 @@ def test_many_processes_may_bring_a_store_up_to_date_at_once(store: library.Stor
 
 
 def test_a_newer_store_is_refused_and_left_alone(store: library.Store, name: str):
-    with sqlite3.connect(store.path / "dray.db") as connection:
+    with sqlite3.connect(store.path / "wherry.db") as connection:
         connection.execute(f"PRAGMA user_version={VERSION + 1}")
     connection.close()
     with pytest.raises(StoreError, match=f"has version {VERSION + 1}.*up to {VERSION}") as caught:
         store.get(name)
-    assert "newer dray" in caught.value.hint
+    assert "newer wherry" in caught.value.hint
     with pytest.raises(StoreError, match="has version"):
         store.gc()
     assert version(store.path) == VERSION + 1
@@ -125,14 +125,14 @@ READ = """
 import os, sys
 import sqlite3, tempfile, shutil, urllib.parse  # a user may not see an interpreter of root's
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})
-import dray
-store = dray.Store(sys.argv[1])
+import wherry
+store = wherry.Store(sys.argv[1])
 image = store.get(sys.argv[2])
 print(image.id, image.config.os, [name for name, _, _ in store.named_images()])
 for change in (store.gc, lambda: store.tag(sys.argv[2], "mine"), lambda: store.remove(sys.argv[2])):
     try:
         change()
-    except dray.StoreError as error:
+    except wherry.StoreError as error:
         print(error)
 store.close()
 """
@@ -153,7 +153,7 @@ def visible(store: library.Store, name: str) -> Iterator[library.Store]:
 def read_as_nobody(store: library.Store, name: str) -> list[str]:
     # Another user may not see this checkout: it is given a copy of the library.
     source = store.path.parent / "source"
-    shutil.copytree(Path(library.__file__).parent, source / "dray")
+    shutil.copytree(Path(library.__file__).parent, source / "wherry")
     result = subprocess.run(
         [sys.executable, "-c", READ.format(uid=NOBODY), str(store.path), name],
         capture_output=True,
@@ -193,9 +193,9 @@ def test_a_store_whose_user_was_killed_is_read_with_what_he_wrote_last(
     # As after a crash: the log is there, the index of it is not.
     left = visible.path.with_name("left")
     shutil.copytree(visible.path, left, ignore=shutil.ignore_patterns("*-shm"))
-    assert (left / "dray.db-wal").stat().st_size
+    assert (left / "wherry.db-wal").stat().st_size
     assert "docker.io/library/new:1" in read_as_nobody(library.Store(left), name)
-    assert sorted(path.name for path in left.glob("dray.db*")) == ["dray.db", "dray.db-wal"]
+    assert sorted(path.name for path in left.glob("wherry.db*")) == ["wherry.db", "wherry.db-wal"]
 
 
 @as_root
@@ -221,8 +221,8 @@ def test_what_root_makes_in_a_store_belongs_to_its_owner(
         path = Path(directory) / "store"
         path.mkdir()
         os.chown(path, NOBODY, NOBODY)
-        sqlite3.connect(path / "dray.db").close()
-        os.chown(path / "dray.db", NOBODY, NOBODY)
+        sqlite3.connect(path / "wherry.db").close()
+        os.chown(path / "wherry.db", NOBODY, NOBODY)
         store = library.Store(path)
         with library.Client(store=store) as client:
             client.pull(f"{fake.host}/team/app:t")
@@ -234,7 +234,7 @@ def test_what_root_makes_in_a_store_belongs_to_its_owner(
 
 
 @as_root
-@pytest.mark.parametrize("planted", ["dray.lock", "names.new", "names.lock"])
+@pytest.mark.parametrize("planted", ["wherry.lock", "names.new", "names.lock"])
 def test_links_in_a_store_lead_root_nowhere(
     client: library.Client, store: library.Store, tmp_path: Path, planted: str
 ):

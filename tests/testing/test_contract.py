@@ -1,4 +1,4 @@
-"""The contracts of places for content, held against every place that dray has."""
+"""The contracts of places for content, held against every place that wherry has."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dray.archive.files import Directory
-from dray.archive.oci import OciLayout
-from dray.content.cancel import CancelToken
-from dray.content.events import ignore
-from dray.content.retry import RetryPolicy
-from dray.errors import IntegrityError
-from dray.model.reference import Reference
-from dray.ops.places import StorePlace, repository
-from dray.registry.credentials import CredentialStore
-from dray.registry.pace import Timeouts
-from dray.registry.session import Session
-from dray.store import LocalStore
-from dray.testing import BlobSinkContract, BlobSourceContract, FakeRegistry
-from dray.transfer.progress import Emitter
+from wherry.archive.files import Directory
+from wherry.archive.oci import OciLayout
+from wherry.content.cancel import CancelToken
+from wherry.content.events import ignore
+from wherry.content.retry import RetryPolicy
+from wherry.errors import IntegrityError
+from wherry.model.reference import Reference
+from wherry.ops.places import StorePlace, repository
+from wherry.registry.credentials import CredentialStore
+from wherry.registry.pace import Timeouts
+from wherry.registry.session import Session
+from wherry.store import LocalStore
+from wherry.testing import BlobSinkContract, BlobSourceContract, FakeRegistry
+from wherry.transfer.progress import Emitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from dray.content.ports import BlobSink, BlobSource
+    from wherry.content.ports import BlobSink, BlobSource
 
 
 class InDirectory:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     BuiltIndex,
     Distribution,
     Fault,

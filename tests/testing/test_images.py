@@ -4,8 +4,15 @@ import tarfile
 
 import pytest
 
-from dray.testing import build_image, build_index, compress, pseudo_random_files, sha256, tar_layer
-from dray.testing.images import COMPRESSIONS, BuiltImage, Style
+from wherry.testing import (
+    build_image,
+    build_index,
+    compress,
+    pseudo_random_files,
+    sha256,
+    tar_layer,
+)
+from wherry.testing.images import COMPRESSIONS, BuiltImage, Style
 
 
 def test_the_same_arguments_give_the_same_bytes():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     FakeRegistry,
     Link,
     Proxy,

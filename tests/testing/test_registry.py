@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     Action,
     Answer,
     Chunked,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dray.testing import (
+from wherry.testing import (
     Cut,
     FakeRegistry,
     Fault,

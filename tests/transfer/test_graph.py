@@ -1,13 +1,13 @@
 import pytest
 
-from dray.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
-from dray.model import mediatype
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.manifest import Document, Index, Manifest, parse
-from dray.model.platform import Platform
-from dray.testing import BuiltImage, BuiltIndex, build_image, build_index, tar_layer
-from dray.transfer.graph import candidates, platforms, problems, select
+from wherry.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
+from wherry.model import mediatype
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import Document, Index, Manifest, parse
+from wherry.model.platform import Platform
+from wherry.testing import BuiltImage, BuiltIndex, build_image, build_index, tar_layer
+from wherry.transfer.graph import candidates, platforms, problems, select
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")

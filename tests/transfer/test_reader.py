@@ -2,13 +2,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dray.content.cancel import CancelToken
-from dray.content.ports import Opened
-from dray.content.retry import RetryPolicy
-from dray.errors import Cancelled, DrayError, IntegrityError, NetworkError, NotFound
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.transfer.reader import PROGRESS, resuming
+from wherry.content.cancel import CancelToken
+from wherry.content.ports import Opened
+from wherry.content.retry import RetryPolicy
+from wherry.errors import Cancelled, IntegrityError, NetworkError, NotFound, WherryError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.transfer.reader import PROGRESS, resuming
 
 CONTENT = bytes(range(256)) * 40
 FAST = RetryPolicy(attempts=3, first=0.0)
@@ -22,8 +22,8 @@ class Attempt:
         count: int = len(CONTENT),
         *,
         start: int | None = None,
-        error: DrayError | None = None,
-        refuse: DrayError | None = None,
+        error: WherryError | None = None,
+        refuse: WherryError | None = None,
     ) -> None:
         self.count = count
         self.start = start
@@ -93,7 +93,7 @@ class Reading:
         cancel: CancelToken | None = None,
         size: int | None = -1,
     ) -> None:
-        self.retries: list[tuple[float, DrayError]] = []
+        self.retries: list[tuple[float, WherryError]] = []
         self.got = bytearray()
         self._content = registry.content
         whole = len(registry.content) if size == -1 else size
@@ -365,7 +365,7 @@ def test_what_is_read_is_a_prefix_of_the_blob_whatever_happens(
     reading = Reading(registry)
     try:
         reading.read(offset, size)
-    except DrayError:
+    except WherryError:
         assert CONTENT[offset:].startswith(reading.got)
     else:
         assert bytes(reading.got) == CONTENT[offset:]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import dray as library
-from dray.content.cancel import CancelToken
-from dray.content.events import Event, Status
-from dray.errors import Cancelled
-from dray.model.digest import Digest
-from dray.testing import (
+import wherry as library
+from running_threads import begun_since, running
+from wherry.content.cancel import CancelToken
+from wherry.content.events import Event, Status
+from wherry.errors import Cancelled
+from wherry.model.digest import Digest
+from wherry.testing import (
     BuiltImage,
     FakeRegistry,
     Fault,
@@ -24,9 +25,8 @@ from dray.testing import (
     pseudo_random_files,
     tar_layer,
 )
-from dray.transfer.progress import INTERVAL
-from dray.transfer.relay import Relay
-from running_threads import begun_since, running
+from wherry.transfer.progress import INTERVAL
+from wherry.transfer.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,7 @@ def test_a_listener_that_throws_stops_nothing(
         calls.append(event)
         raise ZeroDivisionError
 
-    with caplog.at_level(logging.ERROR, logger="dray"):
+    with caplog.at_level(logging.ERROR, logger="wherry"):
         assert str(client.pull(f"{fake.host}/app:t", on_event=throws).id) == built.id
     assert len(calls) > 5
     assert len(caplog.records) == 1

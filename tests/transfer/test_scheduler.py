@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from dray.content.cancel import CancelToken
-from dray.content.ports import Busy
-from dray.errors import Cancelled, DrayError, NetworkError, NotFound
-from dray.transfer.scheduler import run_tasks
 from running_threads import begun_since, running
+from wherry.content.cancel import CancelToken
+from wherry.content.ports import Busy
+from wherry.errors import Cancelled, NetworkError, NotFound, WherryError
+from wherry.transfer.scheduler import run_tasks
 
 PATIENCE = 20.0  # seconds after which a test that waits has failed
 
@@ -258,7 +258,7 @@ def test_a_cancel_before_the_start_runs_nothing():
 
 def test_a_failure_does_not_cancel_the_callers_token():
     cancel = CancelToken()
-    with pytest.raises(DrayError):
+    with pytest.raises(WherryError):
         run_tasks(failing(NotFound("x")), [nothing], jobs=2, cancel=cancel)
     assert not cancel.cancelled
 

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dray as library
-from dray.content.cancel import CancelToken
-from dray.content.retry import RetryPolicy
-from dray.errors import Cancelled, DrayError, NetworkError, NotFound
-from dray.model.descriptor import Descriptor
-from dray.model.digest import Digest
-from dray.model.reference import Reference
-from dray.registry.hosts import Endpoint
-from dray.registry.repository import Repository
-from dray.registry.session import Session
-from dray.testing import (
+import wherry as library
+from wherry.content.cancel import CancelToken
+from wherry.content.retry import RetryPolicy
+from wherry.errors import Cancelled, NetworkError, NotFound, WherryError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.reference import Reference
+from wherry.registry.hosts import Endpoint
+from wherry.registry.repository import Repository
+from wherry.registry.session import Session
+from wherry.testing import (
     Answer,
     ContentRange,
     Corrupt,
@@ -35,8 +35,8 @@ from dray.testing import (
     build_image,
     tar_layer,
 )
-from dray.transfer.segments import SEGMENT, WINDOW, Segments
-from dray.transfer.split import USUAL, Splitter
+from wherry.transfer.segments import SEGMENT, WINDOW, Segments
+from wherry.transfer.split import USUAL, Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def _splitting() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if "dray-split" in thread.name]
+    return [thread.name for thread in threading.enumerate() if "wherry-split" in thread.name]
 
 
 @pytest.fixture
@@ -368,7 +368,7 @@ def test_what_is_read_is_in_order_whatever_comes_first(
     try:
         while data := stream.read1(300_000):
             got += data
-    except DrayError:
+    except WherryError:
         assert fails_at is not None
         assert len(got) <= fails_at - start
     else:

@@ -1,5 +1,0 @@
-"""The local store: blobs in files, what must change together in one database."""
-
-from dray.store.local import LocalStore
-
-__all__ = ["LocalStore"]

@@ -1,0 +1,111 @@
+"""Container images from Python, with no daemon and no root.
+
+>>> import wherry
+>>> image = wherry.pull("python:3.12-slim")           # doctest: +SKIP
+>>> image.id, image.config.env["PYTHON_VERSION"]    # doctest: +SKIP
+
+`Client` keeps connections and tokens between calls, `Store` is a place for images, `Image`
+and `Layer` are what is in it. All errors are `WherryError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from wherry import types as types
+    from wherry.client import Client, pull
+    from wherry.content.cancel import CancelToken
+    from wherry.content.events import Event, Status
+    from wherry.errors import (
+        Ambiguous,
+        Cancelled,
+        Denied,
+        IntegrityError,
+        InvalidDigest,
+        InvalidDocument,
+        InvalidReference,
+        NetworkError,
+        NotFound,
+        PlatformMismatch,
+        RateLimited,
+        RegistryError,
+        StoreError,
+        Unauthorized,
+        UnsafeArchive,
+        Unsupported,
+        WherryError,
+    )
+    from wherry.image import Image, Layer, Store
+    from wherry.model.digest import Digest
+    from wherry.model.inspection import Inspection
+    from wherry.model.platform import Platform
+    from wherry.model.reference import Reference
+
+__all__ = [
+    "Ambiguous",
+    "CancelToken",
+    "Cancelled",
+    "Client",
+    "Denied",
+    "Digest",
+    "Event",
+    "Image",
+    "Inspection",
+    "IntegrityError",
+    "InvalidDigest",
+    "InvalidDocument",
+    "InvalidReference",
+    "Layer",
+    "NetworkError",
+    "NotFound",
+    "Platform",
+    "PlatformMismatch",
+    "RateLimited",
+    "Reference",
+    "RegistryError",
+    "Status",
+    "Store",
+    "StoreError",
+    "Unauthorized",
+    "UnsafeArchive",
+    "Unsupported",
+    "WherryError",
+    "pull",
+]
+
+# Where the names above are, the lightest modules first. They are loaded on first use, so that
+# `import wherry` itself costs next to nothing.
+_HOMES = (
+    "wherry.errors",
+    "wherry.content.events",
+    "wherry.content.cancel",
+    "wherry.model.digest",
+    "wherry.model.platform",
+    "wherry.model.reference",
+    "wherry.image",
+    "wherry.client",
+    "wherry.model.inspection",
+)
+
+
+if not TYPE_CHECKING:  # a type checker reads the imports above, and sees misspelt names
+
+    def __getattr__(name: str) -> object:
+        import importlib
+
+        if name == "types":
+            return importlib.import_module("wherry.types")
+        if name in __all__:
+            for home in _HOMES:
+                module = importlib.import_module(home)
+                if hasattr(module, name):
+                    globals()[name] = getattr(module, name)
+                    return globals()[name]
+        raise AttributeError(f"module 'wherry' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,59 @@
+"""Skopeo's flat directories: ``manifest.json``, ``version``, one file for each blob."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.archive.choice import Held
+from wherry.archive.files import has, read, read_document
+from wherry.archive.known import no_archive
+from wherry.errors import WherryError
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import digest_of, parse
+
+if TYPE_CHECKING:
+    from wherry.archive.files import Files
+    from wherry.content.cancel import CancelToken
+    from wherry.content.ports import Opened
+    from wherry.model.address import Address
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
+
+MANIFEST, VERSION = "manifest.json", "version"
+
+
+class FlatDirectory:
+    """One image, or one index with the images that it lists."""
+
+    def __init__(self, files: Files) -> None:
+        self.path = files.path
+        self._files = files
+        if not has(files, MANIFEST):
+            raise no_archive(files.path, f"is no image directory: there is no {MANIFEST} in it")
+        try:
+            self._document = parse(read(files, MANIFEST), "")
+        except WherryError as error:
+            raise error.within(files.path) from None
+        self._digest = digest_of(self._document)
+
+    def images(self) -> list[Held]:
+        """Return the image; it has no name."""
+        raw = self._document.raw
+        return [Held((), Descriptor(self._document.media_type, self._digest, len(raw)))]
+
+    def resolve(self, _address: Address) -> Descriptor:
+        """Return the one image's root."""
+        return self.images()[0].root
+
+    def document(self, digest: Digest) -> Document:
+        """Return a document, hashed; raises `NotFound` and `IntegrityError`."""
+        if digest == self._digest:
+            return self._document
+        return read_document(self._files, f"{digest.hex}.{MANIFEST}", digest, "")
+
+    def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
+        """Open a blob at ``offset``; raises `NotFound`."""
+        # Directories of version 1.0 give layers an ending.
+        old = f"{descriptor.digest.hex}.tar"
+        name = old if has(self._files, old) else descriptor.digest.hex
+        return self._files.open(name, offset)

@@ -1,0 +1,283 @@
+"""Archives as ``docker save`` writes them since 1.10: ``manifest.json`` and what it lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.archive.choice import ABORTING, Held, choose, same_name
+from wherry.archive.files import read
+from wherry.content.codec import decompress, detect
+from wherry.content.ports import Counted, Opened, Readable, opened_bytes
+from wherry.content.small import DAMAGED
+from wherry.content.verify import RawLimit
+from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported, WherryError
+from wherry.model import mediatype
+from wherry.model._fields import as_object, load_array
+from wherry.model.config import parse_config
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import docker_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wherry.archive.files import Files
+    from wherry.content.cancel import CancelToken
+    from wherry.content.ports import Stream
+    from wherry.model.address import Address
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document, Manifest
+
+MANIFEST, REPOSITORIES = "manifest.json", "repositories"
+MAX_IMAGES = 10_000
+MAX_LAYERS = 100_000  # of all images together
+_MAX_DEPTH = 8
+_CHUNK = 256 * 1024
+
+
+class Item(NamedTuple):
+    """An entry of ``manifest.json``: names of files, layers bottom first; names of the image.
+
+    ``fault`` says why the entry cannot be read.
+    """
+
+    config: str
+    layers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    fault: InvalidDocument | None = None
+
+
+def parse_items(raw: bytes) -> list[Item]:
+    """Read ``manifest.json``; raises `InvalidDocument` with the path of the offending field.
+
+    An entry that breaks the rules is returned with its fault. Go's encoder writes ``null`` for
+    an empty list.
+    """
+    entries = load_array(raw, MANIFEST, max_depth=_MAX_DEPTH)
+    if len(entries) > MAX_IMAGES:
+        raise InvalidDocument(f"{MANIFEST} has {len(entries)} entries, at most {MAX_IMAGES}")
+    found = [_item(entry, f"{MANIFEST}[{place}]") for place, entry in enumerate(entries)]
+    check_layers(sum(len(item.layers) for item in found))
+    return found
+
+
+def _item(value: object, path: str) -> Item:
+    names: tuple[str, ...] = ()
+    try:
+        entry = as_object(value, path)
+        names = entry.texts("RepoTags")
+        config, layers = entry.text("Config"), entry.texts("Layers")
+        if not config:
+            entry.fail("Config", "is missing, expected a file's name")
+        if "" in layers:
+            entry.fail(f"Layers[{layers.index('')}]", "is empty, expected a file's name")
+    except InvalidDocument as error:
+        return Item(path, names=names, fault=error)
+    return Item(config, layers, names)
+
+
+def check_layers(count: int) -> None:
+    """Refuse images of an archive that have more layers together than anybody needs."""
+    if count > MAX_LAYERS:
+        raise InvalidDocument(f"its images have more than {MAX_LAYERS:,} layers together")
+
+
+class DockerArchive:
+    """An archive to read from. It has no manifests: they are made, as skopeo makes them.
+
+    Layers are given out as they are without compression, under their DiffIDs, whatever the
+    archive has them in. Skopeo calls them compressed all the same; its bytes are kept, so that
+    digests agree, unless the manifests are to be ``true``. The descriptors say what is true.
+    """
+
+    def __init__(self, files: Files, cancel: CancelToken, *, true: bool = False) -> None:
+        self.path = files.path
+        self._files = files
+        self._cancel = cancel
+        self._true = true
+        self._blobs: dict[Digest, str] = {}
+        self._configs: dict[Digest, Item] = {}  # read or made again when they are wanted
+        self._sizes: dict[str, int] = {}  # of layers, without compression
+        self._packed: set[str] = set()
+        self._hashed: dict[str, str] = {}  # of layers without compression, where need be
+        self._manifests: dict[Digest, Manifest] = {}
+        try:
+            self._items = self._read_items()
+        except WherryError as error:
+            raise error.within(files.path) from None
+
+    def _read_items(self) -> list[Item]:
+        return parse_items(read(self._files, MANIFEST))
+
+    def _config(self, item: Item) -> bytes:
+        return read(self._files, item.config)
+
+    def images(self) -> list[Held]:
+        """Return all images with their names."""
+        return [Held(item.names, self._found(item), item.config) for item in self._items]
+
+    def _found(self, item: Item) -> Descriptor | WherryError:
+        try:
+            return self._root(item)
+        except ABORTING:
+            raise
+        except WherryError as error:
+            return error
+
+    def resolve(self, address: Address) -> Descriptor:
+        """Find the image that is meant; raises `NotFound`, and says what there is."""
+        item = self._meant(address)
+        if item is not None:
+            return self._root(item)
+        unnamed = address.reference is None
+        return choose(self._files.path, self.images(), address.name, lambda _: unnamed).root
+
+    def config(self, address: Address) -> bytes:
+        """Return the config of the image that is meant, as it is; raises as `resolve` does."""
+        item = self._meant(address)
+        if item is None or item.fault is not None:
+            root = self.resolve(address)
+            return self._config(self._configs[self._manifests[root.digest].config.digest])
+        return self._config(item)
+
+    def _meant(self, address: Address) -> Item | None:
+        """Find the entry that is meant; None where none or several may be."""
+        if address.position is not None:
+            if address.position >= len(self._items):
+                raise NotFound(
+                    f"{self._files.path}: there is no image @{address.position} in it",
+                    hint=f"it has {len(self._items)}, counted from 0",
+                )
+            return self._items[address.position]
+        wanted = address.reference
+        if wanted is None and len(self._items) == 1:
+            return self._items[0]
+        for item in self._items:
+            if wanted is not None and any(same_name(name, wanted) for name in item.names):
+                return item
+        return None
+
+    def document(self, digest: Digest) -> Document:
+        """Return a manifest that `resolve` or `images` named."""
+        found = self._manifests.get(digest)
+        if found is None:
+            raise NotFound(f"{self._files.path}: there is no manifest {digest} in it")
+        return found
+
+    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+        """Open a config, or a layer without its compression (then from the beginning)."""
+        item = self._configs.get(descriptor.digest)
+        if item is not None:
+            return opened_bytes(self._config(item), offset)
+        name = self._blobs.get(descriptor.digest)
+        if name is None:
+            raise NotFound(f"{self._files.path}: there is no {descriptor.digest} in it")
+        if name in self._packed:
+            return Opened(_Plain(self._files.open(name).stream, cancel), 0, descriptor.size)
+        return self._files.open(name, offset)
+
+    def _root(self, item: Item) -> Descriptor:
+        """Make the manifest of an image and remember where its blobs are."""
+        if item.fault is not None:
+            raise item.fault.within(self._files.path)
+        try:
+            manifest = self._manifest(item)
+        except WherryError as error:
+            path = self._files.path
+            raise error.within(path).within(item.config).within(path) from None
+        root = Descriptor.of(manifest.raw, manifest.media_type)
+        self._manifests[root.digest] = manifest
+        return root
+
+    def _manifest(self, item: Item) -> Manifest:
+        raw = self._config(item)
+        config = Descriptor.of(raw, mediatype.DOCKER_CONFIG)
+        diff_ids = parse_config(raw).diff_ids
+        if len(diff_ids) != len(item.layers):
+            raise IntegrityError(
+                f"{len(diff_ids)} DiffIDs for {len(item.layers)} layers",
+                expected=str(len(diff_ids)),
+                actual=str(len(item.layers)),
+            )
+        self._configs[config.digest] = item
+        layers = []
+        for called, diff_id in zip(item.layers, diff_ids, strict=True):
+            name = self._files.real(called)  # many links may lead to one large layer
+            size = self._raw_size(name)
+            self._remember(diff_id, name)
+            layers.append(Descriptor(mediatype.DOCKER_PLAIN_LAYER, diff_id, size))
+        if self._true:
+            return docker_manifest(config, layers)
+        untrue = [layer._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
+        return docker_manifest(config, untrue).replace(layers=tuple(layers))
+
+    def _remember(self, diff_id: Digest, name: str) -> None:
+        """Note which file has a layer; of two that are to have it, one that really has it."""
+        known = self._blobs.setdefault(diff_id, name)
+        if known != name and not self._is(known, diff_id):
+            self._blobs[diff_id] = name
+
+    def _is(self, name: str, diff_id: Digest) -> bool:
+        """Tell whether a file has a layer's content."""
+        if name not in self._hashed:
+            hasher = diff_id.hasher()
+            for data in self._plain(name):
+                hasher.update(data)
+            self._hashed[name] = hasher.hexdigest()
+        return self._hashed[name] == diff_id.hex
+
+    def _raw_size(self, name: str) -> int:
+        """Return a layer's size without compression, which may take reading it."""
+        if name not in self._sizes:
+            size = self._files.size(name)
+            if self._is_packed(name):
+                self._packed.add(name)
+                size = self._count(name)
+            self._sizes[name] = size
+        return self._sizes[name]
+
+    def _is_packed(self, name: str) -> bool:
+        stream = self._files.open(name).stream
+        try:
+            return detect(stream.read1(8)) is not None
+        finally:
+            stream.close()
+
+    def _count(self, name: str) -> int:
+        return sum(map(len, self._plain(name)))
+
+    def _plain(self, name: str) -> Iterator[bytes]:
+        """Yield a layer's content without its compression."""
+        stream = _Plain(self._files.open(name).stream, self._cancel)
+        try:
+            while data := stream.read1(_CHUNK):
+                self._cancel.check()
+                yield data
+        except IntegrityError as error:
+            error.hint = DAMAGED
+            raise error.within(name) from error.__cause__
+        except Unsupported as error:
+            raise error.within(name) from None
+        finally:
+            stream.close()
+
+
+class _Plain:
+    """A compressed stream's content as a stream, bounded as layers are."""
+
+    def __init__(self, stream: Stream, cancel: CancelToken) -> None:
+        self._stream = stream
+        self._arrived = Counted(Readable(stream))
+        self._plain = decompress(self._arrived, cancel.check)
+        self._total = 0
+
+    def read1(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        count = self._plain.readinto(buffer)
+        self._total += count
+        limit = RawLimit().of(self._arrived.size)
+        if self._total > limit:
+            raise Unsupported(f"it decompresses to more than {limit:,} bytes")
+        return bytes(memoryview(buffer)[:count])
+
+    def close(self) -> None:
+        self._stream.close()

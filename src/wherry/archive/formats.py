@@ -1,0 +1,159 @@
+"""What stands in an archive of each format, member by member; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wherry.archive.docker import MANIFEST, REPOSITORIES
+from wherry.archive.oci import IMAGE_NAME, INDEX, MARK, ORIGINAL, REF_NAME
+from wherry.archive.writing import Entry
+from wherry.model import gojson, v1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from wherry.archive.writing import Copy
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+    from wherry.model.reference import Reference
+
+
+class PlainLayer(NamedTuple):
+    """A layer without compression: its size in bytes, and how to write it."""
+
+    size: int
+    copy: Copy
+
+
+class DockerImage(NamedTuple):
+    """An image for `docker load`; layers bottom first, as many as DiffIDs."""
+
+    config: bytes
+    config_digest: Digest
+    diff_ids: Sequence[Digest]
+    layers: Sequence[PlainLayer]
+    names: Sequence[Reference]
+
+
+class Root(NamedTuple):
+    """A root of a layout and its names; one that has none is found by its digest.
+
+    ``names`` are what the layout calls it, each with the whole name, if it is one.
+    ``original`` is the document that it was converted from, and that is in the layout too.
+    """
+
+    descriptor: Descriptor
+    names: Mapping[str, Reference | None]
+    original: Digest | None = None
+
+
+class Content(NamedTuple):
+    """A blob as it is: a document's bytes, or how to copy it."""
+
+    descriptor: Descriptor
+    data: bytes | None = None
+    copy: Copy | None = None
+
+
+def docker_entries(images: Sequence[DockerImage]) -> Iterator[Entry]:
+    """Yield what engines of all times read: ``manifest.json``, and the tree of those before.
+
+    Each layer has a directory by its version 1 id; one that was there before under another
+    id is a link. The documents that lead to everything else come last. Names stand in full,
+    since podman takes short ones for images of this machine; old engines want them short.
+    """
+    seen: set[str] = set()
+    places: dict[Digest, str] = {}
+    items: list[dict[str, Any]] = []
+    repositories: dict[str, dict[str, str]] = {}
+    for image in images:
+        chain = v1.saved_chain(image.config, image.diff_ids)
+        for (v1_id, raw), diff_id, layer in zip(chain, image.diff_ids, image.layers, strict=True):
+            if v1_id not in seen:
+                seen.add(v1_id)
+                yield from _legacy_layer(v1_id, raw, layer, places.get(diff_id))
+            places.setdefault(diff_id, f"{v1_id}/layer.tar")
+        config = f"{image.config_digest.hex}.json"
+        if config not in seen:
+            seen.add(config)
+            yield Entry(config, image.config)
+        names = [str(name) for name in image.names]
+        layers = [places[diff_id] for diff_id in image.diff_ids]
+        items.append({"Config": config, "RepoTags": names or None, "Layers": layers or None})
+        if chain:
+            for name in image.names:
+                repositories.setdefault(name.familiar_name, {})[str(name.tag)] = chain[-1][0]
+    yield Entry(MANIFEST, _json(items))
+    if repositories:
+        ordered = {name: dict(sorted(tags.items())) for name, tags in sorted(repositories.items())}
+        yield Entry(REPOSITORIES, _json(ordered))
+
+
+def _legacy_layer(v1_id: str, raw: bytes, layer: PlainLayer, known: str | None) -> Iterator[Entry]:
+    yield Entry(f"{v1_id}/")
+    yield Entry(f"{v1_id}/VERSION", b"1.0")
+    yield Entry(f"{v1_id}/json", raw)
+    if known is None:
+        yield Entry(f"{v1_id}/layer.tar", size=layer.size, copy=layer.copy)
+    else:
+        yield Entry(f"{v1_id}/layer.tar", link=f"../{known}")
+
+
+def layout_entries(roots: Sequence[Root], contents: Iterable[Content]) -> Iterator[Entry]:
+    """Yield an OCI layout, ``index.json`` last (OCI image spec, image-layout.md).
+
+    A name stands whole in both annotations that tools look for.
+    """
+    yield Entry(MARK, b'{"imageLayoutVersion":"1.0.0"}')
+    directories: set[str] = set()
+    for content in contents:
+        digest = content.descriptor.digest
+        for directory in ("blobs/", f"blobs/{digest.algorithm}/"):
+            if directory not in directories:
+                directories.add(directory)
+                yield Entry(directory)
+        yield _entry(f"blobs/{digest.algorithm}/{digest.hex}", content)
+    yield Entry(INDEX, index_json(roots))
+
+
+def index_json(roots: Sequence[Root]) -> bytes:
+    """Make the ``index.json`` of a layout: one entry for each name."""
+    manifests = []
+    for descriptor, names, original in roots:
+        entry: dict[str, Any] = {
+            "mediaType": descriptor.media_type,
+            "digest": str(descriptor.digest),
+            "size": descriptor.size,
+        }
+        known = {} if original is None else {ORIGINAL: str(original)}
+        noted = [known | _annotations(*name) for name in names.items()]
+        if not names and known:
+            noted = [known]
+        manifests += [entry | {"annotations": each} for each in noted] or [entry]
+    return _json({"schemaVersion": 2, "manifests": manifests})
+
+
+def _annotations(name: str, whole: Reference | None) -> dict[str, str]:
+    return ({} if whole is None else {IMAGE_NAME: str(whole)}) | {REF_NAME: name}
+
+
+def flat_entries(root: Digest, contents: Iterable[Content]) -> Iterator[Entry]:
+    """Yield skopeo's flat directory of one image, or of one index with what it lists."""
+    yield Entry("version", b"Directory Transport Version: 1.1\n")
+    last: list[Entry] = []
+    for content in contents:
+        digest = content.descriptor.digest
+        if digest == root:
+            last.append(_entry(MANIFEST, content))
+        else:
+            ending = "" if content.copy is not None else f".{MANIFEST}"
+            yield _entry(digest.hex + ending, content)
+    yield from last
+
+
+def _entry(name: str, content: Content) -> Entry:
+    return Entry(name, content.data, content.descriptor.size or 0, content.copy)
+
+
+def _json(value: Any) -> bytes:
+    return gojson.encode(value).encode("utf-8")

@@ -1,0 +1,151 @@
+"""Archives of engines before 1.10: ``repositories``, and a directory for each layer.
+
+A directory is named by the layer's version 1 id and holds ``VERSION``, ``json`` and
+``layer.tar``; the JSON names the parent. Configs and DiffIDs are not there and are made as
+for schema1 (SPEC: "Archives").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from wherry.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item, check_layers
+from wherry.archive.files import MAX_DOCUMENTS, has, read
+from wherry.archive.known import check_ended, no_archive
+from wherry.errors import InvalidDocument, NotFound
+from wherry.model import v1
+from wherry.model._fields import load_object
+from wherry.model.digest import Digest
+
+if TYPE_CHECKING:
+    from wherry.archive.files import Files
+    from wherry.content.cancel import CancelToken
+
+MAX_CHAIN = 10_000  # layers of one image
+_MAX_DEPTH = 8
+_JSON = re.compile(r"([0-9a-f]{64})/json")
+
+
+def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> DockerArchive:
+    """Open a docker archive of either generation; raises `StoreError` for what is none.
+
+    Newer ones have the tree of the old generation too, as another image: one that was cut off
+    before its `MANIFEST` is not read by that. Raises `IntegrityError` then.
+    """
+    if has(files, MANIFEST):
+        return DockerArchive(files, cancel, true=true)
+    check_ended(files)
+    if is_docker_archive(files):
+        return LegacyArchive(files, cancel, true=true)
+    raise no_archive(files.path, f"is no docker archive: there is no {MANIFEST} in it")
+
+
+def is_docker_archive(files: Files) -> bool:
+    """Tell whether there is anything of a docker archive, of either generation."""
+    if has(files, MANIFEST) or has(files, REPOSITORIES):
+        return True
+    return any(_JSON.fullmatch(name) for name in files.names())
+
+
+class LegacyArchive(DockerArchive):
+    """An archive of the old generation; an item's config is the topmost layer's id."""
+
+    def _read_items(self) -> list[Item]:
+        self._raws: dict[str, bytes] = {}
+        self._parents: dict[str, str] = {}
+        self._diff_ids: dict[str, Digest] = {}
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._room = MAX_DOCUMENTS
+        names = self._names()
+        ids = [found.group(1) for name in self._files.names() if (found := _JSON.fullmatch(name))]
+        for v1_id in sorted(ids):
+            self._load(v1_id)
+        heads = set(ids) - set(self._parents.values()) - set(names)
+        items: list[Item] = []
+        count = 0
+        for top in [*names, *sorted(heads)]:
+            layers = tuple(f"{v1_id}/layer.tar" for v1_id in self._chain(top))
+            count += len(layers)
+            check_layers(count)
+            items.append(Item(top, layers, names.get(top, ())))
+        return items
+
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of images by their ids."""
+        if not has(self._files, REPOSITORIES):
+            return {}
+        raw = read(self._files, REPOSITORIES)
+        repositories = load_object(raw, REPOSITORIES, max_depth=_MAX_DEPTH)
+        found: dict[str, tuple[str, ...]] = {}
+        for name in repositories.value:
+            tags = repositories.required_object(name)
+            for tag in tags.value:
+                v1_id = v1.validate_id(tags.text(tag), tags.at(tag))
+                found[v1_id] = (*found.get(v1_id, ()), f"{name}:{tag}")
+        return found
+
+    def _load(self, v1_id: str) -> None:
+        """Read a layer's JSON and check that it is the one that its directory is named by."""
+        if v1_id in self._raws:
+            return
+        path = f"{v1_id}/json"
+        raw = read(self._files, path)
+        self._room -= len(raw)
+        if self._room < 0:
+            raise InvalidDocument(f"its documents have more than {MAX_DOCUMENTS >> 20} MiB")
+        try:
+            image = v1.image(raw)
+        except InvalidDocument as error:
+            raise error.within(path) from None
+        found = v1.validate_id(image.get("id", ""), f"{path}: id")
+        if found != v1_id:
+            raise InvalidDocument(f"is {found}, not its directory's name", path=f"{path}: id")
+        parent = image.get("parent", "")
+        if parent:
+            self._parents[v1_id] = v1.validate_id(parent, f"{path}: parent")
+        self._raws[v1_id] = raw
+
+    def _chain(self, top: str) -> list[str]:
+        """Return an image's ids, bottom first; raises where parents miss or go in circles."""
+        found = [top]
+        seen = {top}
+        self._load(top)
+        while (parent := self._parents.get(found[-1])) is not None:
+            path = f"{found[-1]}/json: parent"
+            if parent in seen:
+                raise InvalidDocument(f"{parent} is its own ancestor", path=path)
+            if len(found) >= MAX_CHAIN:
+                raise InvalidDocument(f"more than {MAX_CHAIN} layers", path=path)
+            try:
+                self._load(parent)
+            except NotFound:
+                raise NotFound(f"{path}: {parent} is missing from the archive") from None
+            seen.add(parent)
+            found.append(parent)
+        return found[::-1]
+
+    def _config(self, item: Item) -> bytes:
+        """Make the config that engines since 1.10 make of the chain."""
+        ids = [name.partition("/")[0] for name in item.layers]
+        diff_ids = [self._diff_id(self._files.real(name)) for name in item.layers]
+        history = [self._step(v1_id) for v1_id in ids]
+        return v1.config_from_v1(self._raws[ids[-1]], diff_ids, history)
+
+    def _step(self, v1_id: str) -> dict[str, Any]:
+        if v1_id not in self._steps:
+            self._steps[v1_id] = v1.history_entry(self._raws[v1_id], empty_layer=False)
+        return self._steps[v1_id]
+
+    def _diff_id(self, name: str) -> Digest:
+        if name not in self._diff_ids:
+            known = None if self._is_packed(name) else self._files.digest(name)
+            self._diff_ids[name] = known or self._hash(name)
+        return self._diff_ids[name]
+
+    def _hash(self, name: str) -> Digest:
+        hasher = hashlib.sha256()
+        for data in self._plain(name):
+            hasher.update(data)
+        return Digest(f"sha256:{hasher.hexdigest()}")

@@ -1,0 +1,193 @@
+"""OCI image layouts, as directories and in tars (OCI image spec, image-layout.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from wherry.archive.choice import Held, choose, same_name
+from wherry.archive.files import has, read, read_document
+from wherry.archive.known import check_ended, no_archive
+from wherry.content.budget import Budget
+from wherry.errors import (
+    IntegrityError,
+    InvalidDigest,
+    InvalidDocument,
+    InvalidReference,
+    NotFound,
+    Unsupported,
+    WherryError,
+)
+from wherry.model import mediatype
+from wherry.model._fields import as_object, load_object
+from wherry.model.convert import to_oci
+from wherry.model.descriptor import Descriptor, read_descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import Index, parse
+from wherry.model.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wherry.archive.files import Files
+    from wherry.content.cancel import CancelToken
+    from wherry.content.ports import Opened
+    from wherry.model.address import Address
+    from wherry.model.manifest import Document
+
+MARK, INDEX = "oci-layout", "index.json"
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"  # the whole name; containerd and docker write it
+ORIGINAL = "wherry.original"  # the digest of what an entry's document was converted from
+_MAX_DEPTH = 8
+
+
+class OciLayout:
+    """A layout to read from: documents, blobs, and what ``index.json`` says about names."""
+
+    def __init__(self, files: Files) -> None:
+        self.path = files.path
+        self._files = files
+        self._faults: list[Held] = []
+        self._index = self._read_index()
+        self._own = Descriptor.of(self._index.raw, self._index.media_type)
+        self._types = {entry.digest: entry.media_type for entry in self._index.manifests}
+
+    def _read_index(self) -> Index:
+        path = self._files.path
+        if not (has(self._files, MARK) and has(self._files, INDEX)):
+            check_ended(self._files)
+        for name in (MARK, INDEX):
+            if not has(self._files, name):
+                raise no_archive(path, f"is no OCI layout: there is no {name} in it")
+        try:
+            mark = load_object(read(self._files, MARK), MARK, max_depth=_MAX_DEPTH)
+            version = mark.text("imageLayoutVersion")
+            if version.partition(".")[0] != "1":
+                raise Unsupported(f"OCI layouts of version {version[:20]!r} are not supported")
+            return self._parse_index(read(self._files, INDEX))
+        except WherryError as error:
+            raise error.within(path) from None
+
+    def _parse_index(self, raw: bytes) -> Index:
+        """Read ``index.json``; an entry that breaks the rules does not keep others from use.
+
+        Engines write ``null`` where a layout lists nothing.
+        """
+        fields = load_object(raw, INDEX, max_depth=_MAX_DEPTH)
+        entries = fields.array("manifests")
+        rest = {key: value for key, value in fields.value.items() if key != "manifests"}
+        kind: dict[str, list[object]] = (
+            {} if {"config", "layers", "fsLayers"} & set(rest) else {"manifests": []}
+        )
+        index = parse(json.dumps(rest | kind).encode(), "")
+        if not isinstance(index, Index):
+            raise InvalidDocument(f"{INDEX} is no index")
+        found = []
+        for place, entry in enumerate(entries):
+            at = f"manifests[{place}]"
+            try:
+                found.append(read_descriptor(as_object(entry, at)))
+            except InvalidDocument as error:
+                self._faults.append(Held(_noted(entry), error.within(INDEX), at))
+        return index.replace(raw=raw, manifests=tuple(found))
+
+    def images(self) -> list[Held]:
+        """Return what ``index.json`` lists, each root once; unreadable entries come last.
+
+        Attestations are left out, and so is what is of an unknown type (see `others`).
+        """
+        names: dict[Digest, dict[str, None]] = {}
+        roots: dict[Digest, Descriptor] = {}
+        for entry in self._index.manifests:
+            if _is_document(entry) and not entry.is_attestation:
+                found = names.setdefault(entry.digest, {})
+                found |= dict.fromkeys(_names(entry.annotations))
+                roots.setdefault(entry.digest, entry)
+        whole = [Held(tuple(names[digest]), roots[digest]) for digest in roots]
+        return [*whole, *self._faults]
+
+    def others(self) -> list[Descriptor]:
+        """Return the entries of unknown types.
+
+        They are no error (OCI image spec, image-layout.md, "index.json").
+        """
+        return [entry for entry in self._index.manifests if not _is_document(entry)]
+
+    def original(self, root: Descriptor) -> Digest | None:
+        """Return the document that a root says it was converted from, if it really was.
+
+        Converting it again has to give the root: whoever reads the one sees the same image
+        as who reads the other.
+        """
+        try:
+            digest = Digest.parse(root.annotations.get(ORIGINAL, ""))
+            made = to_oci(self.document(digest), Budget().limited(self.document))
+        except (InvalidDigest, NotFound, InvalidDocument, IntegrityError, Unsupported):
+            return None
+        return digest if made and root.digest.matches(made[-1].raw) else None
+
+    def resolve(self, address: Address) -> Descriptor:
+        """Find the image that is meant; raises `NotFound`, and says what there is.
+
+        Where nothing is asked for, it is the only one; an ``index.json`` that lists platforms
+        without names is an image itself. A name stands as it is there, or for a whole name,
+        ``latest`` being understood, or else for the tag of one.
+        """
+        held, digest, name = self.images(), address.digest, address.name
+        if digest is not None:
+            entries = self._index.manifests
+            return next((x for x in entries if x.digest == digest), Descriptor("", digest))
+        if not name:
+            if len(held) > 1 and all(_is_platform(each) for each in held):
+                return self._own
+            return choose(self._files.path, held, "", lambda _: True).root
+        try:
+            whole = Reference.parse(name).with_default_tag()
+        except InvalidReference:
+            whole = None
+        for same in (
+            lambda found: found == name,
+            lambda found: same_name(found, whole),
+            lambda found: found.rpartition("/")[2].endswith(f":{name}"),  # a whole name's tag
+        ):
+            if any(map(same, (found for each in held for found in each.names))):
+                break
+        return choose(self._files.path, held, name, lambda each: any(map(same, each.names))).root
+
+    def document(self, digest: Digest) -> Document:
+        """Return a document, hashed; raises `NotFound` and `IntegrityError`."""
+        if digest == self._own.digest:
+            return self._index
+        return read_document(self._files, _file(digest), digest, self._types.get(digest, ""))
+
+    def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
+        """Open a blob at ``offset``; raises `NotFound`."""
+        return self._files.open(_file(descriptor.digest), offset)
+
+
+def _is_platform(held: Held) -> bool:
+    """Tell whether an entry of ``index.json`` is one platform of an image without a name."""
+    found = held.found
+    return isinstance(found, Descriptor) and found.platform is not None and not held.names
+
+
+def _names(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    found = (annotations.get(key, "") for key in (IMAGE_NAME, REF_NAME))
+    return tuple(name for name in found if name)
+
+
+def _noted(entry: object) -> tuple[str, ...]:
+    """Return the names of an entry that breaks the rules elsewhere."""
+    with contextlib.suppress(InvalidDocument):
+        return _names(as_object(entry, "").text_map("annotations"))
+    return ()
+
+
+def _is_document(entry: Descriptor) -> bool:
+    return mediatype.may_be_image(entry.media_type)
+
+
+def _file(digest: Digest) -> str:
+    return f"blobs/{digest.algorithm}/{digest.hex}"

@@ -1,0 +1,88 @@
+"""``wherry blob``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli.completion import addresses
+from wherry.cli.main import settings
+from wherry.cli.names import wherever
+from wherry.cli.options import make_client, meant_store, registry_options, tell
+from wherry.cli.outcome import sync_output
+from wherry.cli.paths import Place
+from wherry.content.output import whole_file
+from wherry.errors import StoreError
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+
+EXAMPLES = """\b
+Examples:
+  wherry blob alpine@sha256:4abc… | tar -tz
+  wherry blob -o layer.tar.gz ghcr.io/acme/app sha256:77d0…
+  wherry blob store:alpine sha256:4abc… | wc -c
+"""
+_CHUNK = 256 * 1024
+
+
+@click.command("blob", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS[@DIGEST]", shell_complete=addresses)
+@click.argument("digest", metavar="[DIGEST]", default="")
+@click.option(
+    "-o",
+    "--output",
+    type=Place(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write to a file, which is there once all of it is verified.",
+)
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, address: str, digest: str, output: Path | None, **registry: Any
+) -> None:
+    """Print a layer, a config or any other blob, verified while it is written.
+
+    A blob that does not match its digest exits with 5; what stdout has got then is not to be
+    trusted.
+    """
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("a blob is not for a terminal; use a pipe, or --output FILE", ctx)
+    chosen = settings(ctx)
+    store = meant_store(chosen, address)
+    with make_client(chosen, store, registry) as client, contextlib.ExitStack() as stack:
+
+        def opened(name: str) -> io.BufferedReader:
+            return stack.enter_context(client.blob(name, digest, store=store, on_event=tell))
+
+        source = wherever(client, address, opened)
+        to_file = None if output is None else stack.enter_context(_opened(output))
+        _copy(source, to_file or sys.stdout.buffer)
+        if to_file is None:
+            sync_output()
+
+
+def _copy(source: io.BufferedReader, target: IO[bytes]) -> None:
+    while data := source.read1(_CHUNK):
+        target.write(data)
+    target.flush()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write to; under its name it appears whole, or not at all."""
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe: nothing to replace
+            with path.open("wb") as file:
+                yield file
+            return
+        with whole_file(path) as descriptor, open(descriptor, "wb", closefd=False) as file:
+            yield file
+            file.flush()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error

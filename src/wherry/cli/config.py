@@ -1,0 +1,35 @@
+"""``wherry config``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.completion import addresses
+from wherry.cli.names import asking
+from wherry.cli.options import registry_options
+
+EXAMPLES = """\b
+Examples:
+  wherry config alpine | jq .config
+  wherry config --platform linux/arm64 docker-archive:app.tar
+"""
+
+
+@click.command("config", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.option(
+    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (WHERRY_PLATFORM)."
+)
+@registry_options
+@click.pass_context
+def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
+    """Print an image's config, byte for byte; its digest is the image id.
+
+    A schema1 image has none: it is made, without the DiffIDs, which take the layers.
+    """
+    with asking(ctx, address, registry) as ask:
+        found = ask(ask.client.config, platform=platform)
+    render.write_document(found.raw)

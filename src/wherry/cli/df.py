@@ -1,0 +1,39 @@
+"""``wherry df``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from wherry.cli import render
+from wherry.cli.main import settings
+
+EXAMPLES = """\b
+Examples:
+  wherry df
+  wherry df --json | jq .reclaimable
+"""
+
+
+@click.command("df", epilog=EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Show what the store takes on the disk, and what `wherry gc` would give back."""
+    store = settings(ctx).store()
+    found = store.usage()
+    store.close()
+    if as_json:
+        click.echo(json.dumps({**found._asdict(), "total": found.total}, indent=2))
+        return
+    others = found.blobs - found.layers
+    rows = [
+        ["images", str(found.images), "", "", f"{found.named} named"],
+        ["layers", str(found.layers), render.size(found.layers_size), "", ""],
+        ["documents", str(others), render.size(found.size - found.layers_size), "", ""],
+        ["parts", str(found.parts), render.size(found.parts_size), "", "downloads not done"],
+        ["database", "", render.size(found.database), "", ""],
+        ["total", "", render.size(found.total), render.size(found.reclaimable), ""],
+    ]
+    click.echo(render.table(["WHAT", "COUNT", "SIZE", "RECLAIMABLE", ""], rows))

@@ -1,0 +1,30 @@
+"""``wherry digest``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wherry.cli.completion import addresses
+from wherry.cli.names import asking
+from wherry.cli.options import registry_options
+
+EXAMPLES = """\b
+Examples:
+  wherry digest alpine
+  wherry digest --platform linux/arm64 python:3.12-slim
+  wherry digest oci:layout:1.4.2
+"""
+
+
+@click.command("digest", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="That of the image for it.")
+@registry_options
+@click.pass_context
+def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
+    """Print the digest that a name stands for; of a tag, by one small request."""
+    with asking(ctx, address, registry) as ask:
+        found = ask(ask.client.digest, platform=platform)
+    click.echo(str(found))

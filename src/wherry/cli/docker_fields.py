@@ -1,0 +1,106 @@
+"""What ``images`` and ``show`` hand to templates: the fields of docker's ``--format``."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from wherry.cli import render
+from wherry.cli.gofunctions import Struct
+from wherry.cli.inspected import struct
+from wherry.model import v1
+from wherry.model.gostruct import encode
+from wherry.model.reference import Reference, familiar_name, split_name
+
+if TYPE_CHECKING:
+    from wherry.image import Image
+    from wherry.store.listing import Listed
+
+_NONE = "<none>"
+_UNKNOWN = "N/A"
+_ID = slice(len("sha256:"), len("sha256:") + 12)
+_COLUMN, _GAP = 10, 3  # of a table: the least width of a column, the space within it
+
+TITLES = Struct(
+    {
+        "Repository": "REPOSITORY",
+        "Tag": "TAG",
+        "ID": "IMAGE ID",
+        "Digest": "DIGEST",
+        "CreatedSince": "CREATED",
+        "CreatedAt": "CREATED AT",
+        "Size": "SIZE",
+    },
+    {},
+)
+
+
+def row(listed: Listed) -> Struct:
+    """Return a line of ``images``, under the names of ``docker images --format``."""
+    name, tag = split_name(listed.name) if listed.name else ("", None)
+    since = render.age(listed.created)
+    fields = {
+        "Repository": familiar_name(name) if name else _NONE,
+        "Tag": tag or _NONE,
+        "ID": listed.id[_ID],
+        "Digest": listed.root,
+        "CreatedSince": _UNKNOWN if since == "-" else since,
+        "CreatedAt": _moment(listed.created),
+        "Size": render.size(listed.size).replace(" ", ""),
+    }
+    return Struct(fields, dict(sorted(fields.items())))
+
+
+def image(shown: Image) -> Struct:
+    """Return an image under the names of ``docker image inspect --format``, and its digest."""
+    document = v1.image(shown.config.raw)
+    config = struct(v1.RUN_20_10, encode(v1.RUN_20_10, document.get("config") or {}))
+    layers = {"Type": "layers", "Layers": [str(digest) for digest in shown.config.diff_ids]}
+    root = Struct(layers, layers)
+    names = [Reference.parse(name).familiar for name in shown.names]
+    fields = {
+        "Id": str(shown.id),
+        "RepoTags": [name for name in names if "@" not in name],
+        "RepoDigests": [name for name in names if "@" in name],
+        "Comment": document.get("comment", ""),
+        "Created": shown.created,
+        "DockerVersion": document.get("docker_version", ""),
+        "Author": shown.config.author,
+        "Config": config,
+        "Architecture": shown.config.architecture,
+        "Variant": shown.config.variant,
+        "Os": shown.config.os,
+        "OsVersion": shown.config.os_version,
+        "Size": shown.size,
+        "RootFS": root,
+        "Digest": str(shown.digest),
+    }
+    plain = {name: value for name, value in fields.items() if value or name not in _OMITTED}
+    return Struct(fields, plain | {"Config": config.document, "RootFS": root.document})
+
+
+_OMITTED = {"Variant", "OsVersion"}  # from JSON where they are empty
+
+
+def table(lines: list[str]) -> str:
+    """Lay lines out whose cells are parted by tabs, as docker does for ``table …``."""
+    rows = [line.rstrip("\n").split("\t") for line in lines]
+    count = max(map(len, rows))
+    widths = [
+        max(_COLUMN, _GAP + max(len(cells[place]) for cells in rows if place < len(cells)))
+        for place in range(count)
+    ]
+    return "".join(
+        "".join(map(str.ljust, cells, widths[: len(cells) - 1])) + cells[-1].rstrip() + "\n"
+        for cells in rows
+    )
+
+
+def _moment(created: str) -> str:
+    """Return a time as Go prints it, to the second and in UTC."""
+    if render.age(created) == "-":
+        return _UNKNOWN
+    moment = datetime.datetime.fromisoformat(created)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S} +0000 UTC"

@@ -1,0 +1,166 @@
+"""``wherry fsck``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.main import settings
+from wherry.cli.options import make_client, registry_options
+from wherry.cli.outcome import DONE, FAILED, INTEGRITY
+from wherry.cli.printable import drawing, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wherry.cli.main import Settings
+    from wherry.image import Store
+    from wherry.ops.repair import Repaired
+    from wherry.store.check import Checked, Problem
+
+EXAMPLES = """\b
+Examples:
+  wherry fsck
+  wherry fsck --repair
+  wherry fsck --rebuild && wherry fsck --repair
+"""
+_SHOWN = 400  # characters of what cannot be read, which has a name and two digests
+_DELAY = 0.5  # seconds before anything is drawn
+_INTERVAL = 0.2  # seconds between two drawings
+_HEARTBEAT = 10.0  # seconds between two lines where nothing can be drawn
+
+
+@click.command("fsck", epilog=EXAMPLES)
+@click.option("--repair", is_flag=True, help="Fetch what is damaged again from where it came.")
+@click.option("--rebuild", is_flag=True, help="Make a lost or damaged database anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, repair: bool, rebuild: bool, as_json: bool, **registry: Any
+) -> int:
+    """Check the store: every blob against its digest, every name against what is there.
+
+    Prints what is wrong and exits with 5 if something is, or is left after --repair.
+    """
+    if rebuild and (repair or as_json):
+        raise click.UsageError("--rebuild goes alone", ctx)
+    chosen = settings(ctx)
+    store = chosen.store()
+    if rebuild:
+        return _rebuild(store)
+    shown = _Progress()
+    try:
+        checked = store.check(on_progress=shown)
+    finally:
+        shown.close()
+    mended: Repaired | None = None
+    if repair and checked.problems:
+        mended = _repair(chosen, store, checked.problems, registry)
+    store.close()
+    click.echo(_as_json(checked, mended) if as_json else "\n".join(_lines(checked, mended)))
+    left = checked.problems if mended is None else mended.left
+    return INTEGRITY if left else DONE
+
+
+class _Progress:
+    """How far the check has come: a line that is redrawn on a terminal, else one now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + (_DELAY if self._terminal else _HEARTBEAT)
+        self._drawn = False
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        text = f"{render.sizes(done, total)} checked"
+        self._next = now + (_INTERVAL if self._terminal else _HEARTBEAT)
+        stream = drawing(sys.stderr)
+        stream.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+        stream.flush()
+        self._drawn = self._terminal
+
+    def close(self) -> None:
+        """Remove the line."""
+        if self._drawn:
+            stream = drawing(sys.stderr)
+            stream.write("\r\x1b[K")
+            stream.flush()
+
+
+def _rebuild(store: Store) -> int:
+    """Say what is back, and fail if some names are lost."""
+    found = store.rebuild()
+    store.close()
+    for name in found.lost:
+        click.echo(f"lost: {printable(name)}: its image is not whole; pull it again", err=True)
+    for row in found.unreadable:
+        said = "lost: a damaged row of names.json, tag or pull again what it names"
+        click.echo(f"{said}: {printable(row[:_SHOWN])}", err=True)
+    images, names = render.count(found.images, "image"), render.count(found.names, "name")
+    click.echo(f"Rebuilt: {images}, {names}")
+    if found.images and not found.names:
+        click.echo("no names are back: tag what is to stay before `wherry gc` runs", err=True)
+    return FAILED if found.lost or found.unreadable else DONE
+
+
+def _repair(
+    chosen: Settings, store: Store, problems: Sequence[Problem], registry: dict[str, Any]
+) -> Repaired:
+    from wherry.cli.progress import view
+
+    shown = view("plain" if chosen.verbose or not sys.stderr.isatty() else "auto", quiet=False)
+    try:
+        with make_client(chosen, store, registry) as client:
+            return client.repair(problems, on_event=shown)
+    finally:
+        shown.close()
+
+
+def _lines(checked: Checked, mended: Repaired | None) -> list[str]:
+    reasons = {} if mended is None else dict(mended.left)
+    lines = []
+    for problem in checked.problems:
+        names = f" ({', '.join(problem.names)})" if problem.names else " (in no image with a name)"
+        lines.append(f"{problem.kind}: {problem.digest}: {problem.message}{names}")
+        if mended is not None:
+            lines.append(f"  {reasons.get(problem, 'mended')}")
+    looked = f"{render.count(checked.blobs, 'blob')}, {render.size(checked.size)}"
+    left = len(checked.problems) if mended is None else len(mended.left)
+    lines.append(f"{looked}: {render.count(left, 'problem') if left else 'good'}")
+    if mended is None:
+        lines += _advice(checked.problems)
+    return [printable(line) for line in lines]
+
+
+def _advice(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield what helps: what no name needs is not fetched again, it only takes room."""
+    if any(problem.names for problem in problems):
+        yield "  wherry fsck --repair fetches what is damaged again from where it came"
+    if not all(problem.names for problem in problems):
+        yield "  wherry gc removes what is in no image with a name"
+
+
+def _as_json(checked: Checked, mended: Repaired | None) -> str:
+    reasons = {} if mended is None else dict(mended.left)
+    problems = [
+        {
+            "kind": problem.kind,
+            "digest": problem.digest,
+            "message": problem.message,
+            "names": list(problem.names),
+            "mended": mended is not None and problem not in reasons,
+            "reason": reasons.get(problem),
+        }
+        for problem in checked.problems
+    ]
+    return json.dumps(
+        {"blobs": checked.blobs, "size": checked.size, "problems": problems}, indent=2
+    )

@@ -1,0 +1,47 @@
+"""``wherry gc``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from wherry.cli import render
+from wherry.cli.main import settings
+
+EXAMPLES = """\b
+Examples:
+  wherry gc
+  wherry gc --dry-run
+"""
+
+
+@click.command("gc", epilog=EXAMPLES)
+@click.option("-n", "--dry-run", is_flag=True, help="Remove nothing, say what would go.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: all digests, sizes in bytes.")
+@click.pass_context
+def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
+    """Remove what no name holds: images without a tag, layers of none, broken downloads.
+
+    What another process is pulling stays, whatever it has come to.
+    """
+    store = settings(ctx).store()
+    found = store.gc(dry_run=dry_run)
+    if as_json:
+        answer = {
+            "dry_run": dry_run,
+            "images": found.images,
+            "blobs": found.digests,
+            "size": found.size,
+            "parts": found.parts,
+            "parts_size": found.part_size,
+        }
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        for image in found.images:
+            click.echo(f"{'Would delete' if dry_run else 'Deleted'}: {image}")
+        parts = f", {render.count(found.parts, 'broken download')}" if found.parts else ""
+        blobs = render.count(len(found.digests), "blob")
+        size = render.size(found.size + found.part_size)
+        click.echo(f"{'Would reclaim' if dry_run else 'Reclaimed'}: {size} ({blobs}{parts})")
+    store.close()

@@ -1,0 +1,94 @@
+"""``wherry history``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.completion import image_names
+from wherry.cli.names import asking
+from wherry.cli.options import registry_options
+from wherry.cli.printable import printable
+from wherry.model.address import Where
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherry.ops.history import Step
+
+EXAMPLES = """\b
+Examples:
+  wherry history alpine
+  wherry history --no-trunc 0f5c1c1b9a7e
+  wherry history docker://ghcr.io/acme/app:1.4.2
+  wherry history --json alpine | jq -r '.[].created_by'
+"""
+_COMMAND_SHOWN = 45  # characters of a step, as docker shows
+
+
+@click.command("history", epilog=EXAMPLES)
+@click.argument("address", metavar="NAME|ID|ADDRESS", shell_complete=image_names)
+@click.option(
+    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (WHERRY_PLATFORM)."
+)
+@click.option("--no-trunc", is_flag=True, help="Show steps and digests in full.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: full digests, sizes in bytes.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    address: str,
+    platform: str | None,
+    no_trunc: bool,
+    as_json: bool,
+    **registry: Any,
+) -> None:
+    """Show the steps that made an image, the last one first, and the layers that they left.
+
+    A name is looked for in the store, and where it is not there, in the registry.
+    """
+    with asking(ctx, address, registry, Where.ANY) as ask:
+        steps = ask(ask.client.history, platform=platform)
+    click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
+
+
+def as_objects(steps: Sequence[Step]) -> str:
+    """Return the steps as JSON."""
+    return json.dumps([_object(step) for step in steps], indent=2)
+
+
+def _object(step: Step) -> dict[str, Any]:
+    return {
+        "created": step.created or None,
+        "created_by": step.created_by,
+        "author": step.author,
+        "comment": step.comment,
+        "empty_layer": step.digest is None,
+        "digest": None if step.digest is None else str(step.digest),
+        "diff_id": None if step.diff_id is None else str(step.diff_id),
+        "size": step.size,
+    }
+
+
+def as_text(steps: Sequence[Step], *, full: bool) -> str:
+    """Return the steps as a table; ``full`` cuts nothing short."""
+    header = ["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]
+    return render.table(header, [_row(step, full=full) for step in steps])
+
+
+def _row(step: Step, *, full: bool) -> list[str]:
+    layer = "-" if step.digest is None else str(step.digest) if full else step.digest.short
+    by = " ".join(step.created_by.split())
+    if not full and len(by) > _COMMAND_SHOWN:
+        by = f"{by[: _COMMAND_SHOWN - 1]}…"
+    return [
+        layer,
+        step.created or "-" if full else render.age(step.created),
+        printable(by),
+        render.size(step.size or 0),
+        printable(" ".join(step.comment.split())),
+    ]

@@ -1,0 +1,208 @@
+"""``wherry images``."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.completion import image_names
+from wherry.cli.main import settings
+from wherry.cli.printable import printable
+from wherry.model.reference import familiar_name, split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeAlias
+
+    from wherry.image import Store
+    from wherry.store.listing import Listed
+
+    Columns: TypeAlias = dict[str, list[str]]
+
+EXAMPLES = """\b
+Examples:
+  wherry images
+  wherry images --digests 'ghcr.io/acme/*'
+  wherry images --filter dangling=true
+  wherry images --filter label=org.example.team=web --filter before=python:3.12
+  wherry images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+  wherry images --json | jq -r '.[].id'
+"""
+_HEX = slice(len("sha256:"), len("sha256:") + 12)
+_LINES = 500
+_FILTERS = ("reference", "dangling", "label", "before", "since")
+
+
+@click.command("images", epilog=EXAMPLES)
+@click.argument("pattern", required=False, shell_complete=image_names)
+@click.option(
+    "-f",
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="reference=PATTERN, dangling=true|false, label=NAME[=VALUE], before=IMAGE, since=IMAGE.",
+)
+@click.option("--digests", is_flag=True, help="Show the digests to pull by as well.")
+@click.option("-q", "--quiet", is_flag=True, help="Print image ids alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: full names, sizes in bytes.")
+@click.option(
+    "--format",
+    "template",
+    metavar="TEMPLATE",
+    help="Fill in a Go template for each, as docker does: 'table …', json.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    pattern: str | None,
+    filters: tuple[str, ...],
+    digests: bool,
+    quiet: bool,
+    as_json: bool,
+    template: str | None,
+) -> None:
+    """List the images of the store, by name; what has none is removed by `wherry gc`.
+
+    PATTERN is for names, with * and ? within the parts of a path and ** across them. Of several
+    patterns one has to match; all other filters have to hold.
+    """
+    template = template or None  # "" is docker's own form as well
+    if template is not None and (quiet or as_json):
+        raise click.UsageError("--format says what is shown: leave out -q and --json", ctx)
+    store = settings(ctx).store()
+    patterns, wanted = _wanted(pattern, filters)
+    if as_json:
+        import json
+
+        found = store.listing(*patterns, **wanted)
+        click.echo(json.dumps([_object(row) for row in found], indent=2))
+    elif template not in {None, "table"}:
+        _fill(str(template), store.listing(*patterns, **wanted))
+    elif quiet:
+        ids = dict.fromkeys(_ids(store, patterns, wanted))
+        sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
+    else:
+        table = _digests if digests else _table
+        # Not by click, which would look through all of it for colours.
+        sys.stdout.writelines(render.columns(table(store, patterns, wanted)))
+    store.close()
+
+
+def _fill(template: str, rows: Iterator[Listed]) -> None:
+    """Print a template filled in for each line; ``table`` before it aligns what tabs part."""
+    from wherry.cli import docker_fields
+    from wherry.cli.inspected import Form
+
+    form = Form("{{json .}}" if template == "json" else template)
+    lines = (form.fill(docker_fields.row(listed)) for listed in rows)
+    if template.startswith("table "):
+        render.write_filled(docker_fields.table([form.fill(docker_fields.TITLES), *lines]))
+    while some := list(itertools.islice(lines, _LINES)):
+        render.write_filled("".join(some))
+
+
+def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Read filters as docker writes them; only patterns and labels may be several."""
+    patterns = [] if pattern is None else [pattern]
+    wanted: dict[str, Any] = {}
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if key not in _FILTERS or not equals:
+            known = ", ".join(_FILTERS)
+            raise click.UsageError(f"--filter {text}: there are {known}, each with =VALUE")
+        if key == "reference":
+            patterns.append(value)
+        elif key == "label":
+            name, equals, content = value.partition("=")
+            labels = wanted.setdefault("labels", {})
+            _check_once(labels, name, f"label={name}")
+            labels[name] = content if equals else None
+        elif key == "dangling":
+            _check_once(wanted, key, key)
+            if value not in {"true", "false"}:
+                raise click.UsageError(f"--filter {text}: true or false")
+            wanted[key] = value == "true"
+        else:
+            _check_once(wanted, key, key)
+            wanted[key] = value
+    return patterns, wanted
+
+
+def _check_once(given: Mapping[str, object], key: str, called: str) -> None:
+    """Refuse a second filter of one kind: all have to hold, and only one could be kept."""
+    if key in given:
+        raise click.UsageError(f"--filter {called} is given twice")
+
+
+def _ids(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Iterator[str]:
+    """Yield image ids; of images without a tag, what `rm` may be given.
+
+    An image under a second manifest has the same id, and an id stands for all names: where
+    that one is not among them, the first is called by its manifest's digest.
+    """
+    if not wanted.get("dangling"):
+        yield from (line[1] for line in store.lines(*patterns, **wanted))
+        return
+    rows = list(store.listing(*patterns, **wanted))
+    listed = {row.manifest for row in rows}
+    for row in rows:
+        same = {str(image.manifest) for image in store.images_by_id(row.id[len("sha256:") :])}
+        yield row.id if same <= listed else row.manifest
+
+
+def _table(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Columns:
+    return _columns(store.lines(*patterns, **wanted))
+
+
+def _digests(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Columns:
+    rows = list(store.listing(*patterns, **wanted))
+    lines = ((row.name, row.id, row.created, row.size) for row in rows)
+    name, tag, *others = _columns(lines).items()
+    return dict([name, tag, ("DIGEST", [row.root for row in rows]), *others])
+
+
+def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
+    """Return what a table shows, column by column, since there may be thousands of lines."""
+    now = datetime.datetime.now(datetime.UTC)
+    age = functools.cache(lambda created: render.age(created, now))
+    shown: Columns = {"NAME": [], "TAG": [], "ID": [], "CREATED": [], "SIZE": []}
+    while some := list(itertools.islice(lines, _LINES)):  # what is not shown need not be kept
+        names, ids, created, sizes = zip(*some, strict=True)
+        repositories, tags = zip(*map(split_name, names), strict=True)
+        shown["NAME"] += map(_repository, repositories)
+        shown["TAG"] += map(_tag, tags)
+        shown["ID"] += [image_id[_HEX] for image_id in ids]
+        shown["CREATED"] += map(age, created)
+        shown["SIZE"] += map(render.size, sizes)
+    return shown
+
+
+@functools.lru_cache(10_000)
+def _repository(name: str) -> str:
+    return printable(familiar_name(name)) if name else "<none>"
+
+
+@functools.lru_cache(10_000)
+def _tag(tag: str | None) -> str:
+    return printable(tag) if tag else "<none>"
+
+
+def _object(row: Listed) -> dict[str, object]:
+    name, tag = split_name(row.name) if row.name else (None, None)
+    return {
+        "name": name,
+        "tag": tag,
+        "digest": row.root,
+        "id": row.id,
+        "manifest": row.manifest,
+        "platform": row.platform,
+        "created": row.created or None,
+        "size": row.size,
+    }

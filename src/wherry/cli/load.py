@@ -1,0 +1,88 @@
+"""``wherry load``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from wherry.cli.main import opened, settings
+from wherry.cli.options import plain_client, schema1_option
+from wherry.cli.outcome import DONE, failed
+from wherry.cli.paths import Place
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from wherry.errors import WherryError
+
+EXAMPLES = """\b
+Examples:
+  wherry load -i air-gap.tar
+  wherry load -i layout --name acme/app:1.4
+  docker save alpine | wherry load
+  curl -s https://example.com/image.tar.zst | wherry load
+"""
+
+
+@click.command("load", epilog=EXAMPLES, context_settings={"allow_extra_args": True})
+@click.option(
+    "-i",
+    "--input",
+    "source",
+    type=Place(readable=False),
+    default="-",
+    metavar="PATH",
+    help="From; - is a pipe.",
+)
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
+@click.option(
+    "--name",
+    metavar="NAME[:TAG]",
+    help="Name the image so, instead of as the archive does.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
+@schema1_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    source: str,
+    platform: str | None,
+    name: str | None,
+    quiet: bool,
+    schema1: Literal["allow", "deny"] | None,
+) -> int:
+    """Put the images of an archive into the store, verified to the last byte.
+
+    Takes what docker, podman, skopeo and `wherry save` write, layouts and flat directories too,
+    compressed or not. Prints the image ids. An image that cannot be loaded keeps no other from
+    being loaded; the exit code is that of the first error.
+    """
+    from wherry.cli.progress import view
+
+    if ctx.args:
+        raise click.UsageError(f"an archive is named by an option: -i {ctx.args[0]}", ctx)
+    if source == "-" and os.isatty(sys.stdin.fileno()):
+        raise click.UsageError("there is no archive on a terminal: use -i FILE, or a pipe", ctx)
+    shown = view("auto", quiet=quiet)
+    chosen = settings(ctx)
+    store = chosen.store()
+    failures: list[WherryError] = []
+    try:
+        with plain_client(store=store, schema1=schema1) as client, opened(source) as archive:
+            found = client.load(
+                archive,
+                platform=platform,
+                name=name,
+                on_failure=failures.append,
+                on_event=shown,
+            )
+    finally:
+        shown.close()
+    for image_id in dict.fromkeys(image.id for image in found):
+        click.echo(str(image_id))
+    store.close()
+    codes = [failed(error, debug=chosen.debug) for error in failures]
+    return codes[0] if codes else DONE

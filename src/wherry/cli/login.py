@@ -1,0 +1,78 @@
+"""``wherry login``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from wherry.cli.main import settings
+from wherry.cli.messages import say
+from wherry.cli.options import MAX_PASSWORD, ask_password, plain_client, print_request
+from wherry.cli.paths import Place
+from wherry.cli.printable import printable
+
+EXAMPLES = """\b
+Examples:
+  wherry login
+  wherry login ghcr.io -u me
+  wherry login --authfile ci-auth.json registry.example:5000/team
+  pass show registry | wherry login -u me --password-stdin registry.example
+"""
+
+
+@click.command("login", epilog=EXAMPLES)
+@click.argument("registry", default="docker.io", metavar="[HOST[:PORT][/PATH]]")
+@click.option("-u", "--username", metavar="NAME", help="Who logs in; asked for without it.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@click.option(
+    "--authfile",
+    type=Place(path_type=Path, dir_okay=False),
+    help="The file to keep them in, instead of podman's and skopeo's.",
+)
+@click.option("--insecure", is_flag=True, default=None, help="Accept any certificate, plain http.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    registry: str,
+    username: str | None,
+    password_stdin: bool,
+    authfile: Path | None,
+    insecure: bool | None,
+) -> None:
+    """Try credentials on a registry (docker.io without a name) and keep them if they are good.
+
+    A credential helper that is configured gets them; else they go into auth.json, which only
+    you can read. podman and skopeo find them there as well.
+    """
+    if password_stdin and not username:
+        raise click.UsageError("--password-stdin goes with --username", ctx)
+    if not password_stdin and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for a password; see --password-stdin")
+    if username is None:
+        username = click.prompt(f"Username for {printable(registry)}", err=True)
+    password = _read() if password_stdin else ask_password(username, "--password-stdin")
+    if not username or not password:
+        raise click.UsageError("the name and the password have at least one character", ctx)
+    if ":" in username:
+        raise click.UsageError("a name has no colon", ctx)
+    watching = print_request if settings(ctx).verbose else None
+    with plain_client(authfile=authfile, insecure=insecure, on_request=watching) as client:
+        warnings: list[str] = []
+        where = client.login(registry, username, password, on_warning=warnings.append)
+    for warning in warnings:
+        say(f"Warning: {warning}")
+    done = "Stored credentials for" if warnings else "Logged in to"
+    say(f"{done} {registry} as {username}; kept in {where}")
+
+
+def _read() -> str:
+    """Read a password to the end of stdin; the end of its line is not part of it.
+
+    Bytes that are not UTF-8 are kept (PEP 383).
+    """
+    raw = sys.stdin.buffer.read(MAX_PASSWORD + 1)
+    if len(raw) > MAX_PASSWORD:
+        raise click.UsageError(f"the password on stdin has over {MAX_PASSWORD >> 10} KiB")
+    return raw.rstrip(b"\r\n").decode("utf-8", "surrogateescape")

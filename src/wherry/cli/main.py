@@ -1,0 +1,250 @@
+"""The command's frame: its subcommands, and the options before them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import click
+
+from wherry import __version__, errors
+from wherry.cli import messages, signals
+from wherry.cli.outcome import (
+    DONE,
+    INTERRUPTED,
+    broken,
+    failed,
+    finish_output,
+    interrupted,
+    leave,
+    misused,
+)
+from wherry.cli.paths import Place
+from wherry.model.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from wherry.image import Store
+
+_HELP_LINES = 24  # of help, besides the commands
+
+# What there is, by what it deals with; the module of a command is loaded when it is used.
+_GROUPS = {
+    "Registries": {
+        "pull": "Fetch images from registries into the store.",
+        "inspect": "Show an image without its layers, as skopeo does.",
+        "tags": "List the tags of a repository.",
+        "digest": "Print the digest that a name stands for.",
+        "manifest": "Print a manifest or index as it is.",
+        "config": "Print an image's config as it is.",
+        "blob": "Print a blob, verified.",
+        "referrers": "List what refers to an image: signatures, SBOMs.",
+        "history": "Show the steps that made an image.",
+        "validate": "Check a whole image and report every finding.",
+    },
+    "The store": {
+        "images": "List the images of the store.",
+        "show": "Show an image of the store.",
+        "tag": "Give an image of the store further names.",
+        "untag": "Drop names; their images stay until gc.",
+        "rm": "Remove names, and images with their last name.",
+        "df": "Show what the store takes on the disk.",
+        "gc": "Remove what no name holds any more.",
+        "fsck": "Check the store, and mend it.",
+    },
+    "Archives": {
+        "save": "Write images to an archive or layout.",
+        "load": "Put the images of an archive into the store.",
+        "import": "Make an image of a tar or directory.",
+    },
+    "Access": {
+        "login": "Try credentials on a registry and keep them.",
+        "logout": "Forget credentials.",
+        "why": "Explain where a name is looked for, and as whom.",
+    },
+}
+_COMMANDS = {name: text for group in _GROUPS.values() for name, text in group.items()}
+
+
+_VERSION = f"wherry {__version__}"
+_MODULES = {"import": "import_"}  # words that modules cannot be called by
+
+
+class Settings(Record):
+    """What the options before the subcommand say."""
+
+    store_path: Path | None
+    verbose: bool
+    debug: bool
+
+    def store(self) -> Store:
+        """Open the store that was asked for."""
+        from wherry.image import Store
+
+        return Store(self.store_path)
+
+
+class _InterruptedError(Exception):
+    """Somebody wants us to stop."""
+
+
+class _ReaderGoneError(Exception):
+    """Nobody reads what we print any more."""
+
+
+class _Commands(click.Group):
+    """Subcommands that are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"wherry.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ctx.resilient_parsing:  # for a shell's completion, which wants to hear of no error
+            return super().resolve_command(ctx, args)
+        args = _as_option(ctx, args)
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from wherry.cli.hints import for_command
+
+            hint = for_command(args[0], args[1:], _COMMANDS)
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}")
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, _written_out(command, rest) if command else rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGoneError from None  # click would make a failure of it
+        except KeyboardInterrupt:
+            raise _InterruptedError from None  # click would print an empty line first
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        # From the table, so that help imports none of them.
+        import shutil
+
+        if len(_COMMANDS) + _HELP_LINES < shutil.get_terminal_size().lines:
+            for title, group in _GROUPS.items():
+                with formatter.section(title):
+                    formatter.write_dl(list(group.items()))
+        else:  # help fits a screen
+            with formatter.section("Commands"):
+                formatter.write_dl([(title, " ".join(group)) for title, group in _GROUPS.items()])
+
+
+def _as_option(ctx: click.Context, args: list[str]) -> list[str]:
+    """Take `version` and `help [COMMAND]`, as docker has them, for the options."""
+    if args[:1] == ["version"]:
+        click.echo(_VERSION)
+        ctx.exit()
+    if args[:1] != ["help"]:
+        return args
+    if len(args) == 1 or args[1].startswith("-") or args[1] in {"help", "version"}:
+        click.echo(ctx.get_help())
+        ctx.exit()
+    return [args[1], "--help"]
+
+
+def _written_out(command: click.Command, args: list[str]) -> list[str]:
+    """Write the flags out that come first: to click a short one is a long one misspelt, at first.
+
+    It looks for what was meant, which takes a millisecond and a module.
+    """
+    long = {
+        option.opts[0]: option.opts[1]
+        for option in command.params
+        if isinstance(option, click.Option) and option.is_flag and len(option.opts) > 1
+    }
+    count = next((i for i, arg in enumerate(args) if arg not in long), len(args))
+    return [*(long[arg] for arg in args[:count]), *args[count:]]
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Each command has examples: wherry COMMAND --help. Exit codes: 0 done, 1 failed, "
+    "2 usage, 3 not found, 4 not allowed, 5 integrity, 6 network, 130 interrupted.",
+)
+@click.option(
+    "--store",
+    type=Place(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where images are kept (WHERRY_STORE; ~/.local/share/wherry).",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show each request.")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.version_option(__version__, "--version", prog_name="wherry", message=_VERSION)
+@click.pass_context
+def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> None:
+    """Container images with no daemon and no root: pull, verify, store, show."""
+    ctx.obj = Settings(store, verbose, debug)
+
+
+def _run(args: list[str]) -> Any:
+    """Run a command and return what it returns; without arguments it may be a completion."""
+    if not args:  # a shell may ask for completions, which click learns from a variable
+        from wherry.cli.completion import register
+
+        register()
+        return cli.main(args, prog_name="wherry", standalone_mode=False)
+    try:
+        # Not `cli.main`, which prints an empty line when it is interrupted.
+        with cli.make_context("wherry", list(args)) as context:  # click empties the list
+            return cli.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with the code that its outcome stands for."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    messages.begin(args)
+    signals.obey()
+    if not _COMMANDS.keys().isdisjoint(args):  # help and the version start no thread
+        signals.watch(lambda: leave(interrupted()), INTERRUPTED)
+    try:
+        result = _run(args)
+        code = result if isinstance(result, int) else DONE
+        finish_output()
+    except (_InterruptedError, click.exceptions.Abort, KeyboardInterrupt):
+        code = interrupted()
+    except click.ClickException as error:
+        code = misused(error, args)
+    except errors.WherryError as error:
+        code = failed(error, debug="--debug" in args)
+    except (_ReaderGoneError, BrokenPipeError):
+        # Whoever reads our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    except Exception as error:  # noqa: BLE001 - a defect of ours; people get a line all the same
+        code = broken(error, debug="--debug" in args)
+    leave(code)
+
+
+def settings(ctx: click.Context) -> Settings:
+    """Return what the options before the subcommand say."""
+    found: Any = ctx.find_object(Settings)
+    return found if isinstance(found, Settings) else Settings(None, verbose=False, debug=False)
+
+
+def opened(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+    """Return a path as it is, and for ``-`` standard input without a buffer in between."""
+    if source != "-":
+        return contextlib.nullcontext(source)
+    if sys.__stdin__ is None:  # closed (`<&-`): an empty one would be taken for what was meant
+        raise click.UsageError("standard input is closed: name a file, or use a pipe")
+    return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))

@@ -1,0 +1,30 @@
+"""``wherry manifest``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.completion import addresses
+from wherry.cli.names import asking
+from wherry.cli.options import registry_options
+
+EXAMPLES = """\b
+Examples:
+  wherry manifest alpine | jq .
+  wherry manifest --platform linux/arm64 alpine | sha256sum
+"""
+
+
+@click.command("manifest", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="That of the image for it.")
+@registry_options
+@click.pass_context
+def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
+    """Print a manifest or index, byte for byte as it was served."""
+    with asking(ctx, address, registry) as ask:
+        found = ask(ask.client.manifest, platform=platform)
+    render.write_document(found.raw)

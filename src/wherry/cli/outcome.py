@@ -1,0 +1,141 @@
+"""How a command ends: exit codes, and errors as people see them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from wherry import errors
+from wherry.cli import messages
+from wherry.cli.printable import OutputFailed, printable
+from wherry.cli.render import described
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DONE, FAILED, USAGE, INTEGRITY, INTERRUPTED = 0, 1, 2, 5, 130
+
+# The first class that fits decides.
+_EXIT_CODES: tuple[tuple[type[errors.WherryError], int], ...] = (
+    (errors.InvalidReference, USAGE),
+    (errors.InvalidDigest, USAGE),
+    (errors.NotFound, 3),
+    (errors.Unauthorized, 4),
+    (errors.Denied, 4),
+    (errors.IntegrityError, INTEGRITY),
+    (errors.NetworkError, 6),
+    (errors.RateLimited, 6),
+    (errors.Cancelled, INTERRUPTED),
+    (errors.WherryError, FAILED),
+)
+
+
+def misused(error: click.ClickException, arguments: Sequence[str]) -> int:
+    """Say what is wrong with a command line, and how it is put right."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    message = error.format_message()
+    if message.startswith("Usage:"):  # nothing was asked for
+        messages.say_lines(message)
+        return USAGE
+    from wherry.cli import hints
+
+    if isinstance(error, click.NoSuchOption):
+        message = f"there is no option {error.option_name}"
+        found = hints.for_option(error.option_name, context)
+    else:
+        found = hints.for_argument(context, arguments)
+    if context is not None and context.command_path:
+        found.append(f"see `{context.command_path} --help`")
+    messages.tell_error(message, found, USAGE, kind=type(error).__name__)
+    return USAGE
+
+
+def failed(error: errors.WherryError, *, debug: bool, reference: str = "") -> int:
+    """Say what failed, and return the exit code that it stands for."""
+    if debug:
+        messages.tell_traceback(error)
+    code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+    message, hints = described(error)
+    if isinstance(error, errors.NetworkError) and (kept := _kept()):
+        hints.append(kept)
+    kind = type(error).__name__
+    messages.tell_error(message, hints, code, kind=kind, reference=printable(reference))
+    return code
+
+
+def broken(error: Exception, *, debug: bool) -> int:
+    """Say that the result or another file cannot be used, or that there is a defect."""
+    if debug:
+        messages.tell_traceback(error)
+    hints: list[str] = []
+    if isinstance(error, OutputFailed):
+        closed = error.errno == errno.EBADF  # what `entry` puts in place of a closed stdout
+        reason = "standard output is closed" if closed else error.strerror or error
+        message = f"cannot write the result: {reason}"
+    elif isinstance(error, OSError):
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        message = f"{place}{error.strerror or type(error).__name__}"
+    elif isinstance(error, MemoryError):
+        message = "there is not enough memory"
+    else:
+        message = f"internal error: {type(error).__name__}: {error}"
+        hints = ["please report it with what --debug prints"]
+    messages.tell_error(message, hints, FAILED, kind=type(error).__name__)
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+
+
+def finish_output() -> None:
+    """Write what is left for standard output; raises `OutputFailed` where bytes are lost.
+
+    Some file systems tell on closing alone that bytes are lost (close(2)).
+    """
+    sys.stdout.flush()
+    descriptor = sys.stdout.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            raise OutputFailed(*error.args) from error
+
+
+def sync_output() -> None:
+    """Put standard output on the disk if it is a file; raises `OutputFailed`."""
+    descriptor = sys.stdout.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise OutputFailed(*error.args) from error
+
+
+def interrupted() -> int:
+    """Say that the command was interrupted, and what it leaves for the next one."""
+    kept = _kept()
+    messages.tell_error(f"interrupted; {kept}" if kept else "interrupted", [], INTERRUPTED)
+    return INTERRUPTED
+
+
+def _kept() -> str:
+    progress = sys.modules.get("wherry.cli.progress")
+    return progress.kept() if progress is not None else ""
+
+
+def leave(code: int) -> NoReturn:
+    """Exit at once.
+
+    Not waiting for threads, since one may be in a name lookup that nothing interrupts, and not
+    for the interpreter to take itself apart, which takes longer than many a command.
+    """
+    messages.end(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

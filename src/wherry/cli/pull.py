@@ -1,0 +1,115 @@
+"""``wherry pull``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli.address import registry_name
+from wherry.cli.main import settings
+from wherry.cli.names import one_by_one, wherever
+from wherry.cli.options import make_client, registry_options, schema1_option, transfer_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.client import Client
+    from wherry.image import Image
+
+EXAMPLES = """\b
+Examples:
+  wherry pull python:3.12-slim
+  wherry pull --platform linux/arm64 alpine ghcr.io/acme/app:1.4.2
+  wherry pull --all-tags localhost:5000/acme/app
+  wherry pull -q alpine | xargs wherry show
+"""
+
+
+@click.command("pull", epilog=EXAMPLES)
+@click.argument("names", nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]…")
+@click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of the repositories.")
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]],…",
+    help="Instead of this machine's (WHERRY_PLATFORM).",
+)
+@click.option("--all-platforms", is_flag=True, help="Pull every image that an index lists.")
+@click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "tty", "plain", "json"]),
+    default="auto",
+    show_default=True,
+    help="How to show progress, on stderr.",
+)
+@click.option("--foreign", is_flag=True, help="Fetch foreign layers from where they say.")
+@click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
+@click.option("--no-verify-signatures", is_flag=True, help="Take schema1 however it is signed.")
+@schema1_option
+@transfer_options
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    names: tuple[str, ...],
+    all_tags: bool,
+    platform: str | None,
+    all_platforms: bool,
+    quiet: bool,
+    progress: str,
+    foreign: bool,
+    no_verify_layers: bool,
+    no_verify_signatures: bool,
+    **registry: Any,
+) -> int:
+    """Fetch images from registries into the store, verified to the last byte.
+
+    What is in the store already is not fetched again; an interrupted pull goes on where it
+    stood. Prints the image ids. A name that fails keeps none of the others from being pulled.
+    """
+    from wherry.cli.progress import view
+    from wherry.model.reference import Reference
+
+    chosen = settings(ctx)
+    references = [Reference.parse(registry_name(name)) for name in names]
+    if all_tags and not all(reference.is_name_only for reference in references):
+        raise click.UsageError("--all-tags goes with names that have neither tag nor digest", ctx)
+    if all_platforms and platform:
+        raise click.UsageError("--all-platforms and --platform exclude each other", ctx)
+    form = "plain" if chosen.verbose and progress == "auto" else progress
+    store = chosen.store()
+    client = make_client(chosen, store, registry, foreign=foreign)
+
+    def pull(name: str) -> None:
+        with contextlib.closing(view(form, quiet=quiet)) as shown:
+            call = functools.partial(
+                _pull(client, all_tags=all_tags),
+                platform=platform,
+                all_platforms=all_platforms,
+                verify_layers=not no_verify_layers,
+                verify_signatures=not no_verify_signatures,
+                on_event=shown,
+            )
+            for image in wherever(client, name, call):
+                sys.stdout.write(f"{image.id}\n")
+                sys.stdout.flush()
+
+    events = {
+        name: (reference if all_tags else reference.with_default_tag()).familiar
+        for name, reference in zip(names, references, strict=True)
+    }
+    code = one_by_one(ctx, names, pull, events.__getitem__)
+    client.close()
+    store.close()
+    return code
+
+
+def _pull(client: Client, *, all_tags: bool) -> Callable[..., list[Image]]:
+    if all_tags:
+        return client.pull_all_tags
+    return lambda *args, **kwargs: [client.pull(*args, **kwargs)]

@@ -1,0 +1,65 @@
+"""``wherry referrers``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.completion import addresses
+from wherry.cli.names import asking
+from wherry.cli.options import registry_options
+from wherry.cli.printable import printable
+
+if TYPE_CHECKING:
+    from wherry.model.descriptor import Descriptor
+
+EXAMPLES = """\b
+Examples:
+  wherry referrers ghcr.io/acme/app:1.4.2
+  wherry referrers --artifact-type application/spdx+json ghcr.io/acme/app:1.4.2
+  wherry referrers --json oci:layout:1.4.2 | jq -r '.[].digest'
+"""
+
+
+@click.command("referrers", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.option("--artifact-type", default="", metavar="TYPE", help="Only those of this type.")
+@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Those of the image for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: whole descriptors.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    address: str,
+    artifact_type: str,
+    platform: str | None,
+    as_json: bool,
+    **registry: Any,
+) -> None:
+    """List what refers to an image: signatures, SBOMs, attestations."""
+    with asking(ctx, address, registry) as ask:
+        found = ask(ask.client.referrers, artifact_type=artifact_type, platform=platform)
+    if as_json:
+        click.echo(json.dumps([_object(entry) for entry in found], indent=2))
+    else:
+        header = ["ARTIFACT TYPE", "DIGEST", "SIZE"]
+        click.echo(render.table(header, [_row(entry) for entry in found]))
+
+
+def _row(entry: Descriptor) -> list[str]:
+    kind = printable(entry.artifact_type or entry.media_type)
+    return [kind, str(entry.digest), render.size(entry.size or 0)]
+
+
+def _object(entry: Descriptor) -> dict[str, Any]:
+    return {
+        "mediaType": entry.media_type,
+        "artifactType": entry.artifact_type or None,
+        "digest": str(entry.digest),
+        "size": entry.size,
+        "annotations": dict(entry.annotations),
+    }

@@ -1,0 +1,145 @@
+"""Values as people read them: sizes, ages, durations, tables, errors."""
+
+from __future__ import annotations
+
+import bisect
+import datetime
+import functools
+import itertools
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from wherry.cli.printable import printable
+from wherry.errors import InvalidReference, WherryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# A name and password before a host, whatever is in them; no path of an archive, no digest.
+_SECRET = re.compile(
+    r"^(?!(?:oci|oci-archive|docker-archive|dir|store):)([a-z]+://)?"
+    r".*:.*@(?!sha\d+:)(?=localhost\b|[^@]*[./:])"
+)
+_LINES = 500
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_STEP = 1000
+# How to write a size below a bound, which is where rounding would make a digit more of it.
+_SIZES: list[tuple[float, str, int]] = [
+    (999.5, "%.0f B", 1),
+    *(
+        (bound * _STEP**power, f"{form} {unit}", _STEP**power)
+        for power, unit in enumerate(_UNITS[1:], 1)
+        for bound, form in ((9.995, "%.2f"), (99.95, "%.1f"), (999.5, "%.0f"))
+    ),
+]
+_BOUNDS = [bound for bound, _, _ in _SIZES[:-1]]
+_HOUR = 3600
+_ONE_HOUR = datetime.timedelta(hours=1)
+_AGES = (
+    (365 * 86400, "year"),
+    (30 * 86400, "month"),
+    (7 * 86400, "week"),
+    (86400, "day"),
+    (_HOUR, "hour"),
+    (60, "minute"),
+)
+_NUL_YEAR = 1970  # tools that build reproducibly date everything to it or before
+
+
+def size(count: float) -> str:
+    """Return bytes with three significant digits: ``29.1 MB``."""
+    _, form, divisor = _SIZES[bisect.bisect(_BOUNDS, count)]
+    return form % (count / divisor)
+
+
+def sizes(current: int, total: int | None) -> str:
+    """Return progress in the unit of its total: ``14.2/33.0 MB``."""
+    if not total:
+        return size(current)
+    unit, divisor = "B", 1
+    for unit in _UNITS:  # noqa: B007 - the one that fits is used below
+        if total / divisor < _STEP:
+            break
+        divisor *= _STEP
+    digits = 0 if divisor == 1 else 1
+    return f"{current / divisor:.{digits}f}/{total / divisor:.{digits}f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 layer``, ``2 layers``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def age(created: str, now: datetime.datetime | None = None) -> str:
+    """Return how long ago an RFC 3339 time was: ``3 weeks ago``."""
+    try:
+        moment = datetime.datetime.fromisoformat(created)
+    except ValueError:
+        return "-"
+    if moment.year <= _NUL_YEAR:
+        return "-"
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    passed = (now or datetime.datetime.now(datetime.UTC)) - moment
+    hours = passed // _ONE_HOUR
+    return _ago(hours * _HOUR if hours else passed.seconds)
+
+
+@functools.lru_cache(10_000)
+def _ago(seconds: int) -> str:
+    for length, name in _AGES:
+        if seconds >= length:
+            return f"{count(seconds // length, name)} ago"
+    return "just now"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows in columns, the last one ragged."""
+    cells = zip(*rows, strict=True) if rows else [()] * len(header)
+    return "".join(columns(dict(zip(header, cells, strict=True)))).removesuffix("\n")
+
+
+def columns(titled: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Lay out columns below their titles, the last one ragged; yields some lines at a time."""
+    widths = [max(map(len, (title, *cells))) for title, cells in titled.items()]
+    line = "  ".join(f"%-{width}s" for width in widths)
+    rows = itertools.chain([tuple(titled)], zip(*titled.values(), strict=True))
+    while some := [(line % row).rstrip() for row in itertools.islice(rows, _LINES)]:
+        yield "\n".join(some) + "\n"
+
+
+def described(error: WherryError) -> tuple[str, list[str]]:
+    """Return an error in one line, and the lines below it: what is wrong where, what to try."""
+    lines = []
+    if isinstance(error, InvalidReference) and error.text:
+        text = _SECRET.sub(r"\1***@", error.text)
+        position = max(0, error.position - len(error.text) + len(text))
+        lines += [text, f"{' ' * position}^"]
+    lines += error.hint.splitlines()
+    return printable(str(error)), [printable(line) for line in lines]
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes as they are."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def write_filled(text: str) -> None:
+    """Write a template that was filled in."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_document(raw: bytes) -> None:
+    """Write a document as it is, and on a terminal the end of its line."""
+    end = b"\n" if sys.stdout.isatty() and not raw.endswith(b"\n") else b""
+    write_bytes(raw + end)

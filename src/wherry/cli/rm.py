@@ -1,0 +1,50 @@
+"""``wherry rm``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from wherry.cli.address import store_name
+from wherry.cli.completion import image_names
+from wherry.cli.main import settings
+from wherry.cli.names import one_by_one
+
+if TYPE_CHECKING:
+    from wherry.store.removal import Removed
+
+EXAMPLES = """\b
+Examples:
+  wherry rm python:3.12-slim
+  wherry rm 0f5c1c1b9a7e
+  wherry rm sha256:4abc…
+"""
+
+
+@click.command("rm", epilog=EXAMPLES)
+@click.argument(
+    "images", nargs=-1, required=True, metavar="NAME|ID|DIGEST…", shell_complete=image_names
+)
+@click.option("-f", "--force", is_flag=True, help="An id: though several repositories name it.")
+@click.pass_context
+def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
+    """Remove names, and images with their last name; layers that others use stay.
+
+    An id stands for all names of its image, the digest of a manifest for those of that one.
+    What is not there keeps nothing else from going. Images without a name: `wherry gc`.
+    """
+    given = [store_name(image, "removed") for image in images]
+    store = settings(ctx).store()
+    code = one_by_one(ctx, given, lambda image: _print(store.remove(image, force=force)))
+    store.close()
+    return code
+
+
+def _print(removed: Removed) -> None:
+    for name in removed.names:
+        click.echo(f"Untagged: {name.familiar}")
+    for digest in removed.collected.images:
+        click.echo(f"Deleted: {digest}")
+    for digest in removed.collected.layers:
+        click.echo(f"Deleted: {digest}")

@@ -1,0 +1,116 @@
+"""``wherry save``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from wherry.cli.completion import image_names
+from wherry.cli.main import settings
+from wherry.cli.options import make_client, registry_options
+from wherry.cli.outcome import sync_output
+from wherry.cli.paths import Place
+from wherry.cli.printable import Output
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from wherry.ops.save import Format
+
+EXAMPLES = """\b
+Examples:
+  wherry save -o air-gap.tar python:3.12-slim ghcr.io/acme/app:1.4.2
+  wherry save alpine | ssh host docker load
+  wherry save --format oci -o layout --name 3.20 alpine
+"""
+
+
+@click.command("save", epilog=EXAMPLES)
+@click.argument(
+    "addresses", nargs=-1, required=True, metavar="NAME|ID|ADDRESS…", shell_complete=image_names
+)
+@click.option(
+    "-o",
+    "--output",
+    type=Place(readable=False),
+    default="-",
+    metavar="PATH",
+    help="Where to; - is a pipe.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["docker", "oci-archive", "oci", "dir"]),
+    default="docker",
+    show_default=True,
+    help="An archive for `docker load` and its like, or a layout.",
+)
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="One image of each index; in a layout several, with commas.",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Call the one image so: NAME[:TAG], or in a layout any reference.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show warnings alone.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    addresses: tuple[str, ...],
+    output: str,
+    form: Format,
+    platform: str | None,
+    name: str | None,
+    quiet: bool,
+    **registry: Any,
+) -> None:
+    """Write images of the store to an archive that docker, podman and others read.
+
+    The same images give the same bytes. A file gets its name when all of it is written.
+    """
+    from wherry.cli.progress import view
+
+    if form == "dir" and len(addresses) > 1:
+        raise click.UsageError("a flat directory holds one image: use --format oci", ctx)
+    if name is not None and (form == "dir" or len(addresses) > 1):
+        raise click.UsageError("--name is for one image, and not for --format dir", ctx)
+    if platform is not None and "," in platform and form not in {"oci", "oci-archive"}:
+        raise click.UsageError("several platforms take --format oci or oci-archive", ctx)
+    if output == "-" and form in {"oci", "dir"}:
+        raise click.UsageError(f"{form} is a directory and cannot go to a pipe: use -o DIR", ctx)
+    if output == "-" and os.isatty(sys.stdout.fileno()):
+        raise click.UsageError("an archive is nothing for a terminal: use -o FILE, or a pipe", ctx)
+    chosen = settings(ctx)
+    shown = view("auto", quiet=quiet)
+    store = chosen.store()
+    try:
+        with make_client(chosen, store, registry) as client, _opened(output) as target:
+            client.save(
+                addresses,
+                target,
+                format=form,
+                platform=platform,
+                name=name,
+                on_event=shown,
+            )
+            if output == "-":
+                sync_output()
+    finally:
+        shown.close()
+    store.close()
+
+
+def _opened(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+    """Return a path as it is, and for ``-`` standard output without a buffer in between."""
+    if output != "-":
+        return contextlib.nullcontext(output)
+    return cast("BinaryIO", Output(sys.stdout.fileno(), "wb", closefd=False))

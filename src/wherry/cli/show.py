@@ -1,0 +1,136 @@
+"""``wherry show``."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.address import store_name
+from wherry.cli.completion import image_names
+from wherry.cli.main import settings
+from wherry.cli.names import one_by_one
+from wherry.cli.printable import printable
+from wherry.model.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wherry.image import Image
+
+EXAMPLES = """\b
+Examples:
+  wherry show alpine
+  wherry show 0f5c1c1b9a7e
+  wherry show --json alpine | jq .config.config.Env
+  wherry show --format '{{json .Config.Labels}}' alpine
+  wherry images -q | xargs wherry show
+"""
+_COMMAND_SHOWN = 60  # characters of the step that made a layer
+
+
+@click.command("show", epilog=EXAMPLES)
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID…", shell_complete=image_names)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the config and all digests.")
+@click.option(
+    "-f",
+    "--format",
+    "template",
+    metavar="TEMPLATE",
+    help="Fill in a Go template, with the fields of docker's inspect.",
+)
+@click.pass_context
+def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template: str | None) -> int:
+    """Show images of the store: names, platform, how they run, layers.
+
+    Of several, what is not there keeps no other from being shown.
+    """
+    given = [store_name(name, "shown") for name in names]
+    if as_json and template is not None:
+        raise click.UsageError("--json and --format exclude each other", ctx)
+    store = settings(ctx).store()
+    texts: list[str] = []
+    text = _filled(template) if template is not None else functools.partial(_text, as_json=as_json)
+    code = one_by_one(ctx, given, lambda name: texts.append(text(store.get(name))))
+    if template is not None:
+        render.write_filled("".join(texts))
+    elif texts:
+        click.echo(("\n" if as_json else "\n\n").join(texts))
+    store.close()
+    return code
+
+
+def _filled(template: str) -> Callable[[Image], str]:
+    """Return a function that fills a template in; raises `InvalidReference` for what is none."""
+    from wherry.cli import docker_fields
+    from wherry.cli.inspected import Form
+
+    form = Form("{{json .}}" if template == "json" else template)
+    return lambda image: form.fill(docker_fields.image(image))
+
+
+def _text(image: Image, *, as_json: bool) -> str:
+    return json.dumps(_object(image), indent=2) if as_json else "\n".join(_lines(image))
+
+
+def _object(image: Image) -> dict[str, Any]:
+    return {
+        "id": str(image.id),
+        "digest": str(image.digest),
+        "names": list(image.names),
+        "platform": str(image.platform),
+        "platforms": list(image.platforms),
+        "created": image.created or None,
+        "size": image.size,
+        "manifest": {
+            "mediaType": image.manifest.media_type,
+            "digest": str(image.record.manifest),
+            "annotations": dict(image.manifest.annotations),
+        },
+        "layers": [
+            {
+                "digest": str(layer.digest),
+                "diff_id": str(layer.diff_id),
+                "mediaType": layer.media_type,
+                "size": layer.size,
+                "created_by": layer.created_by,
+            }
+            for layer in image.layers
+        ],
+        "config": json.loads(image.config.raw),
+    }
+
+
+def _lines(image: Image) -> Iterator[str]:
+    config = image.config
+    rows = [
+        ("id", [str(image.id)]),
+        ("digest", [str(image.digest)]),
+        ("names", [Reference.parse(name).familiar for name in image.names if "@" not in name]),
+        ("platform", [", ".join(image.platforms)]),
+        ("created", [f"{image.created}  ({render.age(image.created)})" if image.created else ""]),
+        ("author", [config.author]),
+        ("size", [f"{render.size(image.size)} in {render.count(len(image.layers), 'layer')}"]),
+        ("user", [config.user]),
+        ("workdir", [config.working_dir]),
+        ("entrypoint", [shlex.join(config.entrypoint or ())]),
+        ("cmd", [shlex.join(config.cmd or ())]),
+        ("ports", [" ".join(config.exposed_ports)]),
+        ("volumes", [" ".join(config.volumes)]),
+        ("env", [f"{name}={value}" for name, value in config.env.items()]),
+        ("labels", [f"{name}={value}" for name, value in config.labels.items()]),
+    ]
+    for title, values in rows:
+        for place, value in enumerate(value for value in values if value):
+            yield f"{title if place == 0 else '':<12}{printable(value)}"
+    for place, layer in enumerate(image.layers):
+        step = " ".join(layer.created_by.split())
+        short = step if len(step) <= _COMMAND_SHOWN else f"{step[: _COMMAND_SHOWN - 1]}…"
+        title = "layers" if place == 0 else ""
+        size = render.size(layer.size)
+        line = f"{title:<12}{layer.digest.short}  {size:>7}  {printable(short)}"
+        yield line.rstrip()

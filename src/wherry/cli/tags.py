@@ -1,0 +1,57 @@
+"""``wherry tags``."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import click
+
+from wherry.cli.address import registry_name
+from wherry.cli.main import settings
+from wherry.cli.names import wherever
+from wherry.cli.options import make_client, registry_options, tell
+from wherry.cli.printable import printable
+from wherry.model.reference import Reference
+
+EXAMPLES = """\b
+Examples:
+  wherry tags python
+  wherry tags --filter '>=3.12 <4' --sort version python
+  wherry tags --filter '^1\\.4\\.' ghcr.io/acme/app
+  wherry tags --filter semver:^1.4 --sort version ghcr.io/acme/app | tail -1
+"""
+
+
+@click.command("tags", epilog=EXAMPLES)
+@click.argument("name", metavar="NAME")
+@click.option("--filter", "matching", default="", metavar="REGEX|RANGE", help="Only these.")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["registry", "name", "version"]),
+    default="registry",
+    show_default=True,
+    help="By version, the newest comes last.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, name: str, matching: str, order: Any, as_json: bool, **registry: Any
+) -> None:
+    """List the tags of a repository.
+
+    A filter is a regular expression, or a range of versions: >=1.2 <2, ~1.4, semver:^1.4,
+    semver:1.x, semver:1.2 - 1.4.
+    """
+    with make_client(settings(ctx), None, registry) as client:
+        call = functools.partial(client.tags, matching=matching, order=order, on_event=tell)
+        if not Reference.parse(registry_name(name)).is_name_only:
+            raise click.UsageError(f"{name}: a name is meant with neither tag nor digest", ctx)
+        found = wherever(client, name, call)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo("".join(f"{printable(tag)}\n" for tag in found), nl=False)

@@ -1,0 +1,134 @@
+"""Progress on a terminal: ended layers scroll up, those on their way are redrawn below."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TextIO
+
+from wherry.cli.progress import LayerState, Tally, line
+from wherry.cli.render import clock, size, sizes
+from wherry.content.events import Event, Status
+
+if TYPE_CHECKING:
+    from wherry.model.digest import Digest
+
+DELAY = 0.5  # seconds before anything is redrawn: what is over by then needs no drawing
+INTERVAL = 0.2  # seconds between two drawings
+WIDTH = 20  # characters of a bar
+_MOVING = {Status.WAITING, Status.DOWNLOADING, Status.LOADING, Status.SAVING}
+_ACTIVE = _MOVING | {Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
+
+
+class Terminal:
+    """Lines that stay, and under them a few that move.
+
+    Rows and not a progress library's tasks: those redraw for each row that is added. The
+    library for drawing is loaded by the thread that draws, when there is something to draw.
+    """
+
+    def __init__(self, stream: TextIO, tally: Tally) -> None:
+        self._stream = stream
+        self._tally = tally
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._live: Any = None
+        self._rates: dict[Digest, tuple[int, float]] = {}
+        self._thread = threading.Thread(target=self._draw, name="wherry-progress", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        with self._lock:
+            self._tally.update(event)
+            if event.status is Status.DONE:  # results follow on stdout: nothing may move now
+                self._tally.layers.clear()
+                self._rates.clear()
+            text = line(event)
+            if text is None:
+                return
+            self._refresh()
+            if self._live is None:
+                self._stream.write(text + "\n")
+                self._stream.flush()
+            else:
+                self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Remove what moves; what stays stays."""
+        self._closed.set()
+        self._thread.join(timeout=1)
+        with self._lock:
+            self._stop()
+
+    def _draw(self) -> None:
+        if self._closed.wait(DELAY):
+            return
+        import rich.live  # noqa: F401 - takes a while, so before anybody waits for the lock
+
+        while not self._closed.wait(INTERVAL):
+            with self._lock:
+                self._measure()
+                if self._live is None and self._tally.layers:
+                    self._start()
+                self._refresh()
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(file=self._stream, force_terminal=True),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        self._live.start()
+
+    def _refresh(self) -> None:
+        """Draw the rows as they are now, or end drawing where there are none."""
+        if self._live is None:
+            return
+        rows = self._rows()
+        if not rows:
+            self._stop()
+            return
+        from rich.text import Text
+
+        self._live.update(Text("\n".join(rows), no_wrap=True, overflow="crop"), refresh=True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.update("", refresh=True)
+            self._live.stop()
+            self._live = None
+
+    def _rows(self) -> list[str]:
+        rows = [
+            self._row(digest, state)
+            for digest, state in self._tally.layers.items()
+            if state.status in _ACTIVE
+        ]
+        over = self._tally.ended == len(self._tally.layers)
+        return [] if over else [*rows, self._tally.summary()]
+
+    def _row(self, digest: Digest, state: LayerState) -> str:
+        total = state.total or 0
+        share = min(state.current / total, 1.0) if total else 0.0
+        halves = int(share * WIDTH * 2)
+        bar = ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(WIDTH)
+        row = f"{digest.short}  {state.status:<18}  {bar}  {sizes(state.current, state.total)}"
+        rate = self._rates.get(digest, (0, 0.0))[1]
+        if state.status not in _MOVING or rate <= 0:
+            return row
+        left = f"  {clock((total - state.current) / rate)}" if total else ""
+        return f"{row}  {size(rate)}/s{left}"
+
+    def _measure(self) -> None:
+        """Take each layer's bytes a second, smoothed over some drawings."""
+        for digest, state in self._tally.layers.items():
+            before, rate = self._rates.get(digest, (state.current, 0.0))
+            now = (state.current - before) / INTERVAL
+            rate = now if rate == 0.0 else 0.8 * rate + 0.2 * now
+            self._rates[digest] = (state.current, rate)

@@ -1,0 +1,67 @@
+"""``wherry validate``."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import click
+
+from wherry.cli import render
+from wherry.cli.completion import addresses
+from wherry.cli.main import settings
+from wherry.cli.names import wherever
+from wherry.cli.options import make_client, registry_options
+from wherry.cli.outcome import DONE, INTEGRITY
+from wherry.cli.printable import printable
+
+EXAMPLES = """\b
+Examples:
+  wherry validate alpine
+  wherry validate store:alpine
+  wherry validate docker-archive:saved.tar
+  wherry validate --json ghcr.io/acme/app:1.4.2 | jq .findings
+"""
+
+
+@click.command("validate", epilog=EXAMPLES)
+@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@registry_options
+@click.pass_context
+def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any) -> int:
+    """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
+
+    All platforms of an index are looked at; nothing is stored. Prints every finding and exits
+    with 5 if one of them is an error.
+    """
+    from wherry.cli.progress import Notes
+
+    chosen = settings(ctx)
+    store = chosen.store()
+    with make_client(chosen, store, registry) as client:
+        report = wherever(client, address, functools.partial(client.validate, on_event=Notes()))
+    store.close()
+    errors = sum(finding.error for finding in report.findings)
+    if as_json:
+        found = [
+            {
+                "severity": "error" if finding.error else "warning",
+                "where": finding.where,
+                "message": finding.message,
+            }
+            for finding in report.findings
+        ]
+        click.echo(json.dumps({"digest": str(report.root), "findings": found}, indent=2))
+        return INTEGRITY if errors else DONE
+    for finding in report.findings:
+        severity = "error" if finding.error else "warning"
+        where = f"{finding.where}: " if finding.where else ""
+        click.echo(printable(f"{severity}: {where}{finding.message}"))
+    click.echo(
+        f"{report.root}: {render.count(report.documents, 'document')}, "
+        f"{render.count(report.blobs, 'layer')}, {render.size(report.size)}: "
+        f"{render.count(errors, 'error') if errors else 'good'}"
+    )
+    return INTEGRITY if errors else DONE

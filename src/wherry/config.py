@@ -1,0 +1,345 @@
+"""What the environment says: the one place that reads variables and finds files."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wherry.errors import InvalidReference
+from wherry.model.platform import Platform
+from wherry.model.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_SPLIT = 16  # connections for one blob: more is unkind to registries
+SPLIT = 4  # connections for a large blob where nobody says how many
+MAX_EPOCH = 253402300799  # seconds from 1970 to the end of the year 9999
+SCHEMA1 = ("allow", "deny")
+
+_SYSTEM = Path("/etc")
+_CONTAINERS_ROOTS = (_SYSTEM / "containers", Path("/usr/share/containers"))
+
+# Flags of /proc/cpuinfo that make up the levels of amd64 (x86-64 psABI, "Micro-Architecture
+# Levels"), by the names that Linux gives them.
+_AMD64_LEVELS = (
+    ("v2", {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"}),
+    ("v3", {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}),
+    ("v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+)
+
+
+class Config(Record):
+    """Paths and defaults; nothing here has been opened yet.
+
+    ``auth_files`` are looked at in order; ``login_file`` is the one that `login` writes, and
+    ``auth_file_alone`` tells that a variable named it and that there are no others.
+    ``registries`` are the main files of registries.conf, of which the first that exists counts,
+    and ``registries_drop_ins`` the directories with more, of which the first decides.
+    ``registries_named`` and ``registries_last`` are an option or variable and the file that it
+    names: one instead of all these, one that is read last.
+    ``hosts`` are the hosts.toml files, the user's before the system's.
+    ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https,
+    for no proxy and for all schemes, ``proxy_names`` what the first two and the last are called;
+    ``authorities`` is a variable's name and the path that it holds.
+    """
+
+    store: Path
+    auth_files: tuple[Path, ...] = ()
+    login_file: Path = Path("auth.json")
+    auth_file_alone: bool = False
+    registries: tuple[Path, ...] = ()
+    registries_drop_ins: tuple[Path, ...] = ()
+    registries_named: tuple[str, Path] | None = None
+    registries_last: tuple[str, Path] | None = None
+    certificates: tuple[Path, ...] = ()
+    hosts: tuple[Path, ...] = ()
+    proxies: tuple[str, str, str, str] = ("", "", "", "")
+    proxy_names: tuple[str, str, str] = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    authorities: tuple[str, Path] | None = None
+
+    def __repr__(self) -> str:  # a proxy's address may hold a password
+        return f"Config(store={str(self.store)!r})"
+
+    @classmethod
+    def from_environment(
+        cls, env: Mapping[str, str] | None = None, home: Path | None = None
+    ) -> Config:
+        """Read ``env`` (the process's own by default) and place files below ``home``."""
+        env = os.environ if env is None else env
+        home = _home(env) if home is None else home
+        data = _base_directory(env, "XDG_DATA_HOME") or home / ".local" / "share"
+        own = _base_directory(env, "XDG_CONFIG_HOME") or home / ".config"
+        settings = own / "containers"
+        files = _auth_files(env, home, settings)
+        return cls(
+            store=Path(env["WHERRY_STORE"]) if env.get("WHERRY_STORE") else data / "wherry",
+            auth_files=files,
+            login_file=_login_file(env, files),
+            auth_file_alone=bool(env.get("REGISTRY_AUTH_FILE")),
+            registries=tuple(root / "registries.conf" for root in (settings, *_CONTAINERS_ROOTS)),
+            registries_drop_ins=_drop_ins(settings, os.getuid()),
+            registries_named=_named_file(env, "CONTAINERS_REGISTRIES_CONF"),
+            registries_last=_named_file(env, "CONTAINERS_REGISTRIES_CONF_OVERRIDE"),
+            certificates=(
+                settings / "certs.d",
+                _SYSTEM / "containers" / "certs.d",
+                _SYSTEM / "docker" / "certs.d",
+            ),
+            hosts=(own / "wherry" / "hosts.toml", _SYSTEM / "wherry" / "hosts.toml"),
+            proxies=(
+                _either(env, "HTTP_PROXY"),
+                _either(env, "HTTPS_PROXY"),
+                _either(env, "NO_PROXY"),
+                _either(env, "ALL_PROXY"),
+            ),
+            proxy_names=(
+                _spelled(env, "HTTP_PROXY"),
+                _spelled(env, "HTTPS_PROXY"),
+                _spelled(env, "ALL_PROXY"),
+            ),
+            authorities=_authorities(env),
+        )
+
+    def with_registries_conf(self, file: Path) -> Config:
+        """Return the same with another registries.conf, which has to be there."""
+        return self.replace(registries_named=("--registries-conf", file))
+
+
+class Transfers(Record):
+    """How to transfer.
+
+    ``jobs`` blobs at a time; ``timeout`` seconds without a byte; ``retries`` attempts without
+    progress; ``limit_rate`` bytes a second in all, None without a limit; ``split`` connections
+    for one large blob, None: `SPLIT` where that helps. ``insecure`` and ``schema1`` as at
+    `wherry.Client`.
+    """
+
+    jobs: int = 6
+    timeout: float = 30.0
+    retries: int = 5
+    limit_rate: float | None = None
+    split: int | None = None
+    insecure: bool = False
+    schema1: str | None = None
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] | None = None) -> Transfers:
+        """Read ``WHERRY_JOBS`` and so on; raises `ValueError` that names the variable."""
+        env = os.environ if env is None else env
+        found: dict[str, Any] = {}
+        for name, read in _READ.items():
+            variable = f"WHERRY_{name.upper()}"
+            text = env.get(variable, "").strip()
+            try:
+                found |= {name: read(text)} if text else {}
+                cls().but(**found)
+            except ValueError as error:
+                raise ValueError(f"{variable} is {text!r}: {error}") from None
+        return cls(**found)
+
+    def but(self, **given: Any) -> Transfers:
+        """Return this with what is given and not None; raises `ValueError`."""
+        chosen = self.replace(**{name: v for name, v in given.items() if v is not None})
+        for name in ("jobs", "retries"):
+            if getattr(chosen, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if not 0 < chosen.timeout < math.inf:
+            raise ValueError("timeout must be more than 0 seconds")
+        if chosen.limit_rate is not None and not 1 <= chosen.limit_rate < math.inf:
+            raise ValueError("limit_rate must be at least 1 byte a second")
+        if chosen.split is not None and not 1 <= chosen.split <= MAX_SPLIT:
+            raise ValueError(f"split must be from 1 to {MAX_SPLIT} connections")
+        if chosen.schema1 is not None and chosen.schema1 not in SCHEMA1:
+            raise ValueError(f"schema1 is one of {' and '.join(SCHEMA1)}")
+        return chosen
+
+
+def default_platform(env: Mapping[str, str] | None = None) -> str | None:
+    """Return the platform that ``WHERRY_PLATFORM`` or else ``DOCKER_DEFAULT_PLATFORM`` names.
+
+    Raises `ValueError` that names the variable.
+    """
+    env = os.environ if env is None else env
+    for variable in ("WHERRY_PLATFORM", "DOCKER_DEFAULT_PLATFORM"):
+        text = env.get(variable, "").strip()
+        if text:
+            try:
+                Platform.parse(text, host_platform())
+            except InvalidReference as error:
+                raise ValueError(f"{variable} is {text!r}: {error.message}") from None
+            return text
+    return None
+
+
+def source_date_epoch(env: Mapping[str, str] | None = None) -> int | None:
+    """Return the seconds since 1970 that ``SOURCE_DATE_EPOCH`` holds; None where it is not set.
+
+    Raises `ValueError` that names the variable.
+    """
+    text = (os.environ if env is None else env).get("SOURCE_DATE_EPOCH", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= MAX_EPOCH):
+        raise ValueError(f"SOURCE_DATE_EPOCH is {text[:80]!r}: expected seconds since 1970")
+    return int(text)
+
+
+def parse_rate(text: str) -> float:
+    """Read bytes a second: ``500000``, ``1.5M``, ``10MiB``; raises `ValueError`.
+
+    K, M and G are powers of 1,000, as sizes are shown; Ki, Mi and Gi of 1,024.
+    """
+    form = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMG]?)(i?)B?(?:/s)?"
+    found = re.fullmatch(form, text.strip(), re.IGNORECASE)
+    if found is None or (found[3] and not found[2]):
+        raise ValueError("that is no rate; write 500K, 1.5M or 10MiB (bytes a second)")
+    base = 1024 if found[3] else 1000
+    return float(found[1]) * float(base ** " KMG".index(found[2].upper() or " "))
+
+
+def _count(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", text) is None:
+        raise ValueError("that is no whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) is None:
+        raise ValueError("that is no number of seconds")
+    return float(text)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise ValueError("that is neither 1 nor 0")
+    return _FLAGS[text.lower()]
+
+
+_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_READ: dict[str, Callable[[str], Any]] = {
+    "jobs": _count,
+    "timeout": _seconds,
+    "retries": _count,
+    "limit_rate": parse_rate,
+    "split": _count,
+    "insecure": _flag,
+    "schema1": str,
+}
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    """Return the home directory: ``HOME``, else the one in the user database, else ``/``.
+
+    Container runtimes set ``HOME=/`` too for a user id that has no entry.
+    """
+    named = _base_directory(env, "HOME")
+    if named is not None:
+        return named
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        entry = ""
+    return Path(entry) if entry.startswith("/") else Path("/")
+
+
+def _base_directory(env: Mapping[str, str], name: str) -> Path | None:
+    """Return the directory that a variable names; None for an empty or a relative path.
+
+    XDG Base Directory Specification, "Basics": relative paths are invalid and are ignored.
+    """
+    text = env.get(name, "")
+    return Path(text) if text.startswith("/") else None
+
+
+def _auth_files(env: Mapping[str, str], home: Path, settings: Path) -> tuple[Path, ...]:
+    """Return the files of credentials in order; ``REGISTRY_AUTH_FILE`` stands alone."""
+    if env.get("REGISTRY_AUTH_FILE"):
+        return (Path(env["REGISTRY_AUTH_FILE"]),)
+    runtime = _base_directory(env, "XDG_RUNTIME_DIR")
+    run = Path(f"/run/containers/{os.getuid()}") if runtime is None else runtime / "containers"
+    docker = Path(env.get("DOCKER_CONFIG") or home / ".docker")
+    return (
+        run / "auth.json",
+        settings / "auth.json",
+        docker / "config.json",
+        home / ".dockercfg",
+    )
+
+
+def _login_file(env: Mapping[str, str], files: tuple[Path, ...]) -> Path:
+    """Return the first file; the second where only root could make the first one's directory."""
+    alone = len(files) == 1
+    has_runtime = _base_directory(env, "XDG_RUNTIME_DIR") is not None
+    return files[0] if alone or has_runtime or os.getuid() == 0 else files[1]
+
+
+def _drop_ins(settings: Path, uid: int) -> tuple[Path, ...]:
+    """Return the directories with more of registries.conf, the one that decides first.
+
+    As containers/image 5.40 has them: the user's, then those of each system directory for this
+    user id, for root or for others, and for all.
+    """
+    found = [settings / "registries.conf.d"]
+    for root in _CONTAINERS_ROOTS:
+        if uid:
+            rootless = root / "registries.rootless.conf.d"
+            found += [rootless / str(uid), rootless]
+        else:
+            found.append(root / "registries.rootful.conf.d")
+        found.append(root / "registries.conf.d")
+    return tuple(found)
+
+
+def _named_file(env: Mapping[str, str], variable: str) -> tuple[str, Path] | None:
+    return (variable, Path(env[variable])) if env.get(variable) else None
+
+
+def _either(env: Mapping[str, str], name: str) -> str:
+    """Return a variable that may be written in capitals or not."""
+    return env.get(_spelled(env, name), "")
+
+
+def _spelled(env: Mapping[str, str], name: str) -> str:
+    """Return how a variable is written that is set: in small letters only if that one is."""
+    return name.lower() if not env.get(name) and env.get(name.lower()) else name
+
+
+def _authorities(env: Mapping[str, str]) -> tuple[str, Path] | None:
+    """Return the variable that names whom to trust, and what it names."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if env.get(name):
+            return name, Path(env[name])
+    return None
+
+
+@functools.cache
+def host_platform() -> Platform:
+    """Return the platform of this machine, with the level that an amd64 reaches."""
+    machine = os.uname()
+    found = Platform(machine.sysname, machine.machine).normalized()
+    if found.architecture == "amd64" and found.os == "linux":
+        variant = _amd64_level(Path("/proc/cpuinfo"))
+        return Platform(found.os, found.architecture, variant)
+    return found
+
+
+def _amd64_level(cpuinfo: Path) -> str:
+    """Return ``v2`` to ``v4``, or "" for the first level or where it cannot be known."""
+    try:
+        with cpuinfo.open() as lines:
+            line = next((line for line in lines if line.startswith("flags")), "")
+    except OSError:
+        return ""
+    flags, level = set(line.split()), ""
+    for name, needed in _AMD64_LEVELS:
+        if not needed <= flags:
+            break
+        level = name
+    return level

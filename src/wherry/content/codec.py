@@ -1,0 +1,147 @@
+"""Decompression by magic bytes, in steps of bounded size."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, cast
+
+from wherry.content.decoder_memory import SHARED, Reservation
+from wherry.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+    from wherry.content.ports import Raw
+
+    _Errors = tuple[type[Exception], ...]
+
+_MAGIC = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+)
+LONGEST_MAGIC = 6
+
+
+def detect(head: bytes) -> str | None:
+    """Name the compression that ``head``, the first 6 bytes, belongs to; None: there is none.
+
+    A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2).
+    """
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50:  # noqa: PLR2004
+        return "zstd"
+    return None
+
+
+def decompress(source: Raw, check: Callable[[], None] = lambda: None) -> Decompressed:
+    """Read ``source`` decompressed, whatever it is compressed with, or as it is.
+
+    The result's ``readinto`` raises `IntegrityError` for a stream that is damaged. Where the
+    decoder takes much memory it waits until that is free (`content.decoder_memory`), calls
+    ``check`` meanwhile, and raises `Unsupported` if it waits in vain.
+    """
+    return Decompressed(source, check)
+
+
+class Decompressed:
+    """A stream of decompressed bytes; ``compression`` is its name, None for plain bytes."""
+
+    def __init__(self, source: Raw, check: Callable[[], None]) -> None:
+        replay = Replay(source)
+        self.compression = detect(replay.head)
+        self._reservation = Reservation(SHARED, check)
+        self._raw: Raw | None
+        self._raw, self._errors = _open(replay, self.compression, self._reservation)
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; 0 at the end."""
+        if self._raw is None:
+            return 0
+        SHARED.steps += 1
+        try:
+            count = self._raw.readinto(buffer) or 0
+        except self._errors as error:
+            self._end()
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's fault, not the stream's
+            raise IntegrityError(
+                f"not a valid {self.compression} stream: {error}",
+                expected=f"a valid {self.compression} stream",
+                actual=str(error),
+            ) from error
+        if not count and memoryview(buffer).nbytes:
+            self._end()
+        return count
+
+    def _end(self) -> None:
+        """Give back the decoder's memory."""
+        self._raw = None
+        self._reservation.release()
+
+
+def _open(replay: Replay, compression: str | None, reservation: Reservation) -> tuple[Raw, _Errors]:
+    """Return the decompressed stream and the exceptions by which it says that it is damaged."""
+    match compression:
+        case "gzip":
+            from isal import igzip, isal_zlib
+
+            stream = igzip.IGzipFile(fileobj=replay, mode="rb")  # type: ignore[no-untyped-call]
+            return cast("Raw", stream), (
+                EOFError,
+                OSError,
+                OverflowError,  # a name in the header that is longer than the library's buffer
+                cast("type[Exception]", isal_zlib.error),
+            )
+        case "zstd":
+            from wherry.content import zstd
+
+            return zstd.Zstd(replay, reservation.grow), zstd.ERRORS
+        case "bzip2":
+            from wherry.content.stepwise import Bzip2
+
+            return Bzip2(replay, reservation), (EOFError, OSError)
+        case "xz":
+            from wherry.content.stepwise import XZ_ERRORS, Xz
+
+            return Xz(replay, reservation), XZ_ERRORS
+        case _:
+            return replay, ()
+
+
+class Replay(io.RawIOBase):
+    """A source whose first bytes, ``head``, were looked at and are given out again."""
+
+    def __init__(self, source: Raw) -> None:
+        self._source = source
+        self.head = self._peek()
+        self._left = self.head
+
+    def _peek(self) -> bytes:
+        head = bytearray(LONGEST_MAGIC)
+        view, filled = memoryview(head), 0
+        while filled < len(head):
+            count = self._source.readinto(view[filled:])
+            if not count:
+                break
+            filled += count
+        return bytes(head[:filled])
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; 0 at the end."""
+        if not self._left:
+            return self._source.readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), len(self._left))
+        view[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count

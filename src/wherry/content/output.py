@@ -1,0 +1,231 @@
+"""Files and directories outside of a store that get their names when they are whole.
+
+What is being written has no name where the file system allows that (``O_TMPFILE``), else a
+hidden one. It is locked with ``flock``, and the lock dies with its process: the next writer in
+the same directory removes what a killed one has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FORM = re.compile(r"\.wherry-[0-9a-f]{16}\.part")
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[int]:
+    """Yield a descriptor to write to; after the block the file is on the disk under its name.
+
+    A file that was there is replaced. If the block or the disk fails, nothing has changed.
+    Raises `OSError`.
+    """
+    with _opened(path.parent) as directory:
+        file, staged = _open_unnamed(directory, mode), ""
+        if file is None:
+            file, staged = _open_named(directory, mode)
+        try:
+            yield file
+            os.fsync(file)
+            staged = staged or _link(file, directory, path.name)
+            if staged:
+                os.rename(staged, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                staged = ""
+            _sync(directory)
+        finally:
+            if staged:
+                with contextlib.suppress(OSError):
+                    os.unlink(staged, dir_fd=directory)
+            os.close(file)
+
+
+@contextlib.contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Yield a directory to fill; after the block it is on the disk under the name of ``path``.
+
+    The block syncs the files that it writes. An empty directory that was there is replaced.
+    Raises `OSError`.
+    """
+    with _opened(path.parent) as directory:
+        lock, staged = _make_named(directory)
+        try:
+            place = path.with_name(staged)
+            yield place
+            for found, _, _ in os.walk(place):
+                fsync_directory(found)
+            os.rename(staged, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            staged = ""
+            _sync(directory)
+        finally:
+            if staged:
+                _remove_tree(staged, directory)
+            os.close(lock)
+
+
+def make_directory(path: Path, mode: int = 0o777) -> None:
+    """Make a directory and those above it; their names survive a loss of power. Idempotent."""
+    missing = list(itertools.takewhile(lambda each: not each.is_dir(), (path, *path.parents)))
+    for each in reversed(missing):  # no recursion: a path may have 2,000 parts
+        _make_directory(each, mode)
+
+
+def _make_directory(path: Path, mode: int) -> None:
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    try:
+        fsync_directory(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):  # else the next attempt takes it for one that lasts
+            path.rmdir()
+        raise
+
+
+def fsync_directory(path: str | os.PathLike[str]) -> None:
+    """Make the names in a directory survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(directory: int) -> None:
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno == errno.EBADF:  # one that may be written and not read
+            os.sync()
+        elif error.errno != errno.EINVAL:  # directories cannot be synced there (fsync(2))
+            raise
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    """Open a directory, and rid it of what killed writers have left."""
+    flags = os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | flags)
+    except PermissionError:  # it may be one that can be written all the same
+        descriptor = os.open(directory, os.O_PATH | flags)
+    try:
+        for name in _left_over(descriptor):
+            _remove_abandoned(descriptor, name)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _left_over(directory: int) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if _FORM.fullmatch(entry.name)]
+    except OSError:  # cannot be listed
+        return []
+
+
+def _remove_abandoned(directory: int, name: str) -> None:
+    """Remove a staged file or directory of this user's whose lock is free."""
+    with contextlib.suppress(OSError):
+        found = os.open(name, _LOOK, dir_fd=directory)
+        try:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            about = os.fstat(found)
+            if about.st_uid != os.geteuid() or not _is_at(found, directory, name):
+                return
+            if stat.S_ISDIR(about.st_mode):
+                _remove_tree(name, directory)
+            elif stat.S_ISREG(about.st_mode):
+                os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(found)
+
+
+def _remove_tree(name: str, directory: int) -> None:
+    import shutil  # takes as long to load as all else here
+
+    shutil.rmtree(name, ignore_errors=True, dir_fd=directory)
+
+
+def _open_unnamed(directory: int, mode: int) -> int | None:
+    """Open a file without a name; None where the file system has none that can get one."""
+    try:
+        file = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=directory)
+    except OSError:  # each file system has its own number for it
+        return None
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.stat(_link_to(file)), os.fstat(file)):  # noqa: PTH116 - a string
+            _lock(file)
+            return file
+    os.close(file)
+    return None
+
+
+def _link_to(file: int) -> str:
+    return f"/proc/self/fd/{file}"
+
+
+def _link(file: int, directory: int, name: str) -> str:
+    """Give an unnamed file its name; return a staged name instead if that one is taken."""
+    for staged in ("", _new_name()):
+        with contextlib.suppress(FileExistsError):
+            # A directory for the source makes Python call linkat, which follows the link.
+            os.link(_link_to(file), staged or name, src_dir_fd=directory, dst_dir_fd=directory)
+            return staged
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+
+
+def _open_named(directory: int, mode: int) -> tuple[int, str]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    while True:
+        name = _new_name()
+        file = os.open(name, flags, mode, dir_fd=directory)
+        if _lock(file) and _is_at(file, directory, name):
+            return file, name
+        os.close(file)  # a sweeper was faster
+
+
+def _make_named(directory: int) -> tuple[int, str]:
+    while True:
+        name = _new_name()
+        os.mkdir(name, dir_fd=directory)
+        lock = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=directory)
+        if _lock(lock) and _is_at(lock, directory, name):
+            return lock, name
+        os.close(lock)
+
+
+def _new_name() -> str:
+    return f".wherry-{os.urandom(8).hex()}.part"
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a staged file; False if a sweeper holds it. No sweeper locks where this fails."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_at(descriptor: int, directory: int, name: str) -> bool:
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), found)

@@ -1,0 +1,232 @@
+"""The few types and protocols through which content moves."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from wherry.model.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from typing_extensions import Buffer
+
+    from wherry.content.cancel import CancelToken
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
+
+    # For the type checker alone: making protocols takes as long as a request.
+
+    class Stream(Protocol):
+        """Bytes that arrive in order; ``read1`` returns what is there, ``b""`` at the end."""
+
+        def read1(self, size: int, /) -> bytes:
+            """Wait for at least one byte and return at most ``size``."""
+            ...
+
+        def close(self) -> None:
+            """Give up what has not been read."""
+            ...
+
+    class Raw(Protocol):
+        """A readable file that fills a buffer of the caller's."""
+
+        def readinto(self, buffer: Buffer, /) -> int | None:
+            """Fill ``buffer`` as far as possible; 0 at the end."""
+            ...
+
+    class BlobSource(Protocol):
+        """A place to read blobs from."""
+
+        def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+            """Open a blob at ``offset`` bytes, or before that where the place cannot seek."""
+            ...
+
+    class Place(BlobSource, Protocol):
+        """A place to read whole images from: documents, and the blobs that they name."""
+
+        def document(self, digest: Digest) -> Document:
+            """Return a document, hashed; raises `NotFound`, `IntegrityError` and the like."""
+            ...
+
+    class RangedSource(BlobSource, Protocol):
+        """A place that sends pieces of blobs as well."""
+
+        def open_range(
+            self, descriptor: Descriptor, start: int, stop: int, cancel: CancelToken
+        ) -> Opened:
+            """Open the bytes from ``start`` up to ``stop``; raises `RangeRefused`."""
+            ...
+
+    class BlobSink(Protocol):
+        """A place to put blobs into."""
+
+        @property
+        def image_limit(self) -> int:
+            """Bytes that the layers of one image may have together."""
+            ...
+
+        def put(
+            self,
+            blob: Blob,
+            *,
+            follow: bool = False,
+            cancel: CancelToken,
+            on_bytes: Callable[[int], None],
+        ) -> Receipt:
+            """Store a blob unless it is there; idempotent; nothing is visible after a failure.
+
+            ``follow`` asks for the DiffID; ``on_bytes`` is told how many bytes there are. Raises
+            `Busy` while somebody else is writing the same blob.
+            """
+            ...
+
+    class Growing(Protocol):
+        """A blob that is being written: append-only, its size is the progress."""
+
+        @property
+        def size(self) -> int:
+            """Bytes that are there."""
+            ...
+
+        def append(self, data: Buffer, /) -> None:
+            """Write at the end and tell the followers."""
+            ...
+
+        def restart(self) -> None:
+            """Drop all that is there; before anybody follows."""
+            ...
+
+        def finish(self) -> None:
+            """Tell the followers that all has arrived."""
+            ...
+
+        def poison(self) -> None:
+            """Make the followers fail: the rest will not arrive."""
+            ...
+
+        def follow(self) -> Raw:
+            """Read from the beginning, behind the writer."""
+            ...
+
+
+class Opened(Record):
+    """A stream that begins at ``start`` of a blob of ``total`` bytes (None: not said).
+
+    ``start`` may be less than what was asked for; whoever reads discards the difference.
+    """
+
+    stream: Stream
+    start: int = 0
+    total: int | None = None
+
+
+def skip(stream: Stream, count: int) -> int:
+    """Read ``count`` bytes and forget them; return how many were not there."""
+    while count > 0:
+        data = stream.read1(min(count, 256 * 1024))
+        if not data:
+            break
+        count -= len(data)
+    return count
+
+
+class Readable(io.RawIOBase):
+    """A stream as a readable file, for decoders; closing it leaves the stream open."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read1(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+class Counted(io.RawIOBase):
+    """A source that counts the bytes that have been read of it: ``size``."""
+
+    def __init__(self, source: Raw) -> None:
+        self._source = source
+        self.size = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        count = self._source.readinto(buffer) or 0
+        self.size += count
+        return count
+
+
+class Blob(Record):
+    """Content that can be opened again at any offset, so that reading can resume.
+
+    ``open`` takes the offset and a function that tells whether the digest of the bytes read so
+    far is the blob's: the size may be wrong. ``joined`` tells whether what was read last came
+    in several pieces, at different times. An ``exact`` blob has to have the descriptor's size.
+    """
+
+    descriptor: Descriptor
+    open: Callable[[int, Callable[[], bool]], Opened]
+    joined: Callable[[], bool] = lambda: False
+    exact: bool = False
+
+
+class _Bytes:
+    """A stream over bytes at hand."""
+
+    def __init__(self, left: bytes) -> None:
+        self._left = left
+
+    def read1(self, size: int) -> bytes:
+        data, self._left = self._left[:size], self._left[size:]
+        return data
+
+    def close(self) -> None:
+        self._left = b""
+
+
+def opened_bytes(raw: bytes, offset: int) -> Opened:
+    """Open bytes at hand."""
+    return Opened(_Bytes(raw[offset:]), offset, len(raw))
+
+
+def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:
+    """Make a blob of bytes at hand."""
+    return Blob(descriptor, lambda offset, _: opened_bytes(raw, offset))
+
+
+class Receipt(Record):
+    """What is known of a blob that is stored, its size included; ``existed`` if it was before.
+
+    ``diff_id`` and ``raw_size`` (bytes, decompressed) are None where nobody looked.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest | None = None
+    raw_size: int | None = None
+    existed: bool = False
+
+
+class RangeRefused(Exception):
+    """A place will not send the part of a blob that it was asked for."""
+
+
+class Busy(Exception):
+    """Another thread or process is writing this blob; ``size`` bytes of it are there."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size

@@ -1,0 +1,122 @@
+"""zstd streams: frame after frame, the memory for each one reserved before it begins."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING, cast
+
+import zstandard
+
+from wherry.content.decoder_memory import MAX_DECODER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from typing_extensions import Buffer
+
+    from wherry.content.ports import Raw
+
+ERRORS = (EOFError, zstandard.ZstdError)
+_STEP = 256 * 1024
+_BLOCK = 128 * 1024  # bytes of a block at most, which the decoder holds beside the window
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_PREFIX = 5  # magic and frame header descriptor, which tells how long the header is
+_SKIPPABLE = 8  # magic and size
+_BLOCK_HEADER = 3
+_CHECKSUM = 4
+_RLE = 1  # the type of a block that is one byte, repeated
+
+
+class Zstd:
+    """A zstd stream's content; ``reserve`` is told how many bytes a frame's decoder takes."""
+
+    def __init__(self, source: Raw, reserve: Callable[[int], None]) -> None:
+        self._frames = _Frames(source, reserve)
+        self._reader = zstandard.ZstdDecompressor(max_window_size=MAX_DECODER).stream_reader(
+            cast("BinaryIO", self._frames), read_size=_STEP, read_across_frames=True
+        )
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; 0 at the end of the last frame.
+
+        The library takes the end of its input for the end of a frame.
+        """
+        count = self._reader.readinto(cast("bytearray", buffer))
+        if not count and not self._frames.is_between:
+            raise EOFError("it ends early")
+        return count
+
+
+class _Frames(io.RawIOBase):
+    """A source that is parsed into frames and blocks while the decoder reads it.
+
+    Format: RFC 8878, 3.1. What breaks it is left for the decoder to refuse.
+    """
+
+    def __init__(self, source: Raw, reserve: Callable[[int], None]) -> None:
+        self._source = source
+        self._reserve = reserve
+        self._skip = 0  # bytes up to the next header
+        self._head = b""  # of a header, its first bytes
+        self._needed = _PREFIX
+        self._next: Callable[[bytes], None] = self._frame
+        self._has_checksum = False
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the source stands between two frames, or behind the last one."""
+        return not self._head and not self._skip and self._next == self._frame
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        count = self._source.readinto(buffer) or 0
+        view, at = memoryview(buffer).cast("B"), 0
+        while at < count:
+            step = min(self._skip, count - at)
+            self._skip -= step
+            at += step
+            if self._skip:
+                break
+            piece = view[at : min(at + self._needed - len(self._head), count)]
+            at += len(piece)
+            self._head += piece
+            if len(self._head) == self._needed:
+                head, self._head = self._head, b""
+                self._next(head)
+        return count
+
+    def _frame(self, head: bytes) -> None:
+        if head.startswith(_MAGIC):
+            self._continue(head, zstandard.frame_header_size(head), self._header)
+        elif head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50:  # noqa: PLR2004 - RFC 8878, 3.1.2
+            self._continue(head, _SKIPPABLE, self._skippable)
+        else:
+            self._skip = sys.maxsize  # the decoder refuses it
+
+    def _continue(self, head: bytes, needed: int, then: Callable[[bytes], None]) -> None:
+        """Collect a longer header, of which ``head`` is the beginning."""
+        self._head, self._needed, self._next = head, needed, then
+
+    def _header(self, head: bytes) -> None:
+        found = zstandard.get_frame_parameters(head)
+        self._has_checksum = found.has_checksum
+        if found.window_size > MAX_DECODER:
+            self._reserve(found.window_size)
+        self._reserve(min(found.window_size, found.content_size, MAX_DECODER - _BLOCK) + _BLOCK)
+        self._needed, self._next = _BLOCK_HEADER, self._block
+
+    def _block(self, head: bytes) -> None:
+        value = int.from_bytes(head, "little")
+        is_last, kind, size = value & 1, value >> 1 & 3, value >> 3
+        self._skip = 1 if kind == _RLE else size
+        if is_last:
+            self._skip += _CHECKSUM if self._has_checksum else 0
+            self._needed, self._next = _PREFIX, self._frame
+
+    def _skippable(self, head: bytes) -> None:
+        self._skip = int.from_bytes(head[4:], "little")
+        self._needed, self._next = _PREFIX, self._frame

@@ -1,0 +1,202 @@
+"""Every exception that wherry raises.
+
+::
+
+    WherryError
+    ├── InvalidReference     a name, platform, filter, template or change that does not parse
+    ├── InvalidDigest        a digest that is not ``algorithm:hex``
+    ├── InvalidDocument      a manifest, index or config that breaks its format's rules
+    ├── NotFound             the registry, the store or the archive has no such thing
+    │   └── PlatformMismatch the image is not there for the platform that was asked for
+    ├── Unauthorized         credentials are missing or were refused
+    ├── Denied               the credentials are good, the access is not allowed
+    ├── RateLimited          the registry asks to come back later
+    ├── RegistryError        any other answer of a registry that is not success
+    ├── NetworkError         no answer: refused, timed out, cut off, not trusted
+    ├── IntegrityError       content that does not match its digest, size or DiffID
+    │   └── UnsafeArchive    an archive or layout that reaches outside of itself
+    ├── Unsupported          well formed, but nothing that this operation can handle
+    ├── StoreError           the local store, or an archive, cannot be read or written
+    └── Cancelled            the operation was told to stop
+
+The class says what a caller can do about it; the fields carry the facts. No field and no
+message holds a credential.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Sequence
+
+
+class WherryError(Exception):
+    """What all errors of wherry have in common.
+
+    ``hint`` is advice for a person, in one or more lines, or empty. ``subject`` is the image
+    that was being worked on, where the message does not name it; the text of the error begins
+    with it. ``transient`` tells whether the same request may succeed when it is made again.
+    """
+
+    transient: bool = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.subject = ""
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.message}" if self.subject else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle and copy without calling ``__init__``, whose facts are keywords."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+    def within(self, context: str) -> WherryError:
+        """Put ``context`` in front of the message and return this same error.
+
+        Who opens a file names it, and who reads an archive names that: what the message says
+        of ``context`` already is taken out, so that nothing is named twice.
+        """
+        inner = f": {self.message}"
+        for named in (f": {context}: ", f": {context}/"):
+            inner = inner.replace(named, ": ")
+        self.message = context + inner
+        return self
+
+
+class InvalidReference(WherryError):
+    """A ``text`` that does not parse; ``position`` is the offending character's index."""
+
+    def __init__(self, message: str, *, text: str, position: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
+        self.position = position
+
+
+class InvalidDigest(WherryError):
+    """A digest that is not sha256 or sha512 with lower-case hex of the right length."""
+
+
+class InvalidDocument(WherryError):
+    """A document that breaks its format's rules at ``path`` (``layers[3].digest``)."""
+
+    def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message, hint=hint)
+        self.path = path
+
+
+class NotFound(WherryError):
+    """The registry or the store does not have what was asked for."""
+
+
+class Ambiguous(NotFound):
+    """Several images are what was asked for."""
+
+
+class PlatformMismatch(NotFound):
+    """No image for the ``wanted`` platform; ``available`` lists the ones that there are."""
+
+    def __init__(
+        self, message: str, *, wanted: str, available: Sequence[str] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.wanted = wanted
+        self.available = tuple(available)
+
+
+class Unauthorized(WherryError):
+    """Credentials are missing or were refused by ``host`` for ``scope``."""
+
+    def __init__(self, message: str, *, host: str, scope: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.scope = scope
+
+
+class Denied(WherryError):
+    """``host`` knows who is asking and does not allow it."""
+
+    def __init__(self, message: str, *, host: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+
+
+class RegistryError(WherryError):
+    """An answer that is not success: its ``status``, the registry's ``codes``, and where."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        method: str,
+        url: str,
+        codes: Sequence[str] = (),
+        retry_after: float | None = None,
+        transient: bool = False,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.method = method
+        self.url = url
+        self.codes = tuple(codes)
+        self.retry_after = retry_after
+        self.transient = transient
+
+
+class RateLimited(WherryError):
+    """Too many requests; ``retry_after`` is in seconds, ``None`` where the registry is silent."""
+
+    transient = True
+
+    def __init__(
+        self, message: str, *, host: str, retry_after: float | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.retry_after = retry_after
+
+
+class NetworkError(WherryError):
+    """No usable answer from ``host``; ``transient`` unless trying again cannot help."""
+
+    def __init__(self, message: str, *, host: str, transient: bool = True, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.transient = transient
+
+
+class IntegrityError(WherryError):
+    """Content that is not what was announced: ``expected`` against ``actual``."""
+
+    def __init__(self, message: str, *, expected: str, actual: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.expected = expected
+        self.actual = actual
+
+
+class UnsafeArchive(IntegrityError):
+    """An archive or layout whose ``member`` leads outside, or means two things at once."""
+
+    def __init__(self, message: str, *, member: str, hint: str = "") -> None:
+        super().__init__(
+            f"{member}: {message}", expected="a safe archive", actual=message, hint=hint
+        )
+        self.member = member
+
+
+class Unsupported(WherryError):
+    """Well formed, but nothing that this operation can handle."""
+
+
+class StoreError(WherryError):
+    """The local store, or an archive on the disk, cannot be read or written."""
+
+
+class Cancelled(WherryError):
+    """The operation was told to stop before it was done."""
+
+    def __init__(self, message: str = "cancelled", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)

@@ -1,0 +1,160 @@
+"""Image configs: what is in an image and how to run it (OCI image spec, config.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from wherry.errors import InvalidDigest, InvalidDocument
+from wherry.model._fields import Fields, load_object
+from wherry.model.digest import Digest
+from wherry.model.platform import Platform
+from wherry.model.problem import Problem
+from wherry.model.record import Record
+from wherry.model.tolerant import TolerantFields
+
+MAX_DEPTH = 32  # levels of nesting; tools put documents of their own into configs
+
+
+class History(Record):
+    """How one layer came to be; ``empty_layer`` marks a step that made none."""
+
+    created: str = ""
+    created_by: str = ""
+    author: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
+class ImageConfig(Record):
+    """An image's config; ``raw`` is what its digest, the image id, was made from.
+
+    ``created`` is RFC 3339 text as written. ``env`` holds what stands before and after the
+    first ``=``; ``entrypoint`` and ``cmd`` are None where the config has none. ``problems`` are
+    fields that could not be read and have no value here: the image can be used all the same.
+    """
+
+    raw: bytes
+    os: str
+    architecture: str
+    variant: str
+    os_version: str
+    created: str
+    author: str
+    user: str
+    working_dir: str
+    env: Mapping[str, str]
+    entrypoint: tuple[str, ...] | None
+    cmd: tuple[str, ...] | None
+    labels: Mapping[str, str]
+    exposed_ports: tuple[str, ...]
+    volumes: tuple[str, ...]
+    stop_signal: str
+    diff_ids: tuple[Digest, ...]
+    history: tuple[History, ...]
+    os_features: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"<ImageConfig {self.id}>"
+
+    @property
+    def id(self) -> Digest:
+        """The image id."""
+        return Digest.of(self.raw)
+
+    @property
+    def platform(self) -> Platform:
+        """What the image runs on, as the config says."""
+        return Platform(self.os, self.architecture, self.variant, self.os_version, self.os_features)
+
+    def layer_history(self, count: int) -> list[History]:
+        """Return one entry for each of ``count`` layers, empty ones where history is short."""
+        found = [entry for entry in self.history if not entry.empty_layer][:count]
+        return found + [History()] * (count - len(found))
+
+
+def parse_config(raw: bytes) -> ImageConfig:
+    """Read an image config.
+
+    Platform and DiffIDs have to be right. Other fields of a wrong type are problems that the
+    config reports, since other tools pull such images. Raises `InvalidDocument` with the path of
+    the offending field.
+    """
+    fields = load_object(raw, "the image config", max_depth=MAX_DEPTH)
+    rootfs = fields.object("rootfs")
+    if rootfs is None:
+        raise InvalidDocument("is missing: invalid rootfs in image configuration", path="rootfs")
+    image = TolerantFields(fields)
+    run = image.object("config")
+    return ImageConfig(
+        raw=raw,
+        os=fields.text("os"),
+        architecture=fields.text("architecture"),
+        variant=fields.text("variant"),
+        os_version=fields.text("os.version"),
+        created=image.time("created"),
+        author=image.text("author"),
+        user=run.text("User"),
+        working_dir=run.text("WorkingDir"),
+        env=env_of(run.texts("Env")),
+        entrypoint=run.command("Entrypoint"),
+        cmd=run.command("Cmd"),
+        labels=run.text_map("Labels"),
+        exposed_ports=run.keys("ExposedPorts"),
+        volumes=run.keys("Volumes"),
+        stop_signal=run.text("StopSignal"),
+        diff_ids=_diff_ids(rootfs),
+        history=tuple(_history(entry) for entry in image.objects("history")),
+        os_features=tuple(image.texts("os.features")),
+        problems=tuple(image.problems),
+    )
+
+
+def read_platform(raw: bytes) -> Platform:
+    """Read what an image config says that the image runs on, and nothing else of it."""
+    fields = load_object(raw, "the image config", max_depth=MAX_DEPTH)
+    return Platform(
+        fields.text("os"),
+        fields.text("architecture"),
+        fields.text("variant"),
+        fields.text("os.version"),
+        tuple(TolerantFields(fields).texts("os.features")),
+    )
+
+
+def env_of(entries: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=value`` entries; the last one of a name counts."""
+    split = (entry.partition("=") for entry in entries)
+    return {name: value for name, _, value in split}
+
+
+def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
+    """Return the ChainID of each layer (OCI image spec, config.md, "Layer ChainID")."""
+    chain: list[Digest] = []
+    for diff_id in diff_ids:
+        chain.append(Digest.of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
+    return chain
+
+
+def _diff_ids(rootfs: Fields) -> tuple[Digest, ...]:
+    found = []
+    for place, text in enumerate(rootfs.texts("diff_ids")):
+        try:
+            found.append(Digest.parse(text))
+        except InvalidDigest as error:
+            path = f"{rootfs.at('diff_ids')}[{place}]"
+            raise InvalidDocument(error.message, path=path) from None
+    return tuple(found)
+
+
+def _history(entry: TolerantFields) -> History:
+    return History(
+        created=entry.time("created"),
+        created_by=entry.text("created_by"),
+        author=entry.text("author"),
+        comment=entry.text("comment"),
+        empty_layer=entry.flag("empty_layer"),
+    )

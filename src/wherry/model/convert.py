@@ -1,0 +1,75 @@
+"""Docker's documents as OCI ones: other types over the same blobs, as skopeo converts them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from wherry.errors import InvalidDocument, NotFound
+from wherry.model import gojson, mediatype
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import Index, Manifest, oci_manifest, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
+
+MAX_NESTING = 8
+_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+_OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
+
+def to_oci(
+    document: Document, fetch: Callable[[Digest], Document], depth: int = 1
+) -> list[Manifest | Index]:
+    """Return what an OCI layout holds in place of a docker document, the root last.
+
+    OCI documents, and schema1, are not converted: then the list is empty. ``fetch`` returns
+    the documents that an index lists and may raise `NotFound`. It bounds how many
+    it returns: an index may list another one any number of times.
+    """
+    if depth > MAX_NESTING:
+        raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
+    if isinstance(document, Manifest) and document.media_type == mediatype.DOCKER_MANIFEST:
+        layers = [layer._replace(media_type=_layer(layer.media_type)) for layer in document.layers]
+        kind = document.config.media_type
+        kind = mediatype.OCI_CONFIG if kind == mediatype.DOCKER_CONFIG else kind
+        return [oci_manifest(document.config._replace(media_type=kind), layers)]
+    if isinstance(document, Index) and document.media_type == mediatype.DOCKER_LIST:
+        return _index(document, fetch, depth)
+    return []
+
+
+def _index(index: Index, fetch: Callable[[Digest], Document], depth: int) -> list[Manifest | Index]:
+    found: list[Manifest | Index] = []
+    entries: list[dict[str, Any]] = json.loads(index.raw)["manifests"]
+    for entry, listed in zip(index.manifests, entries, strict=True):
+        if not mediatype.may_be_image(entry.media_type):
+            continue
+        try:
+            made = to_oci(fetch(entry.digest), fetch, depth + 1)
+        except NotFound:  # what a sparse place lacks stays as it is
+            continue
+        if made:
+            found += made
+            descriptor = Descriptor.of(made[-1].raw, made[-1].media_type)
+            listed["mediaType"] = descriptor.media_type
+            listed["digest"], listed["size"] = str(descriptor.digest), descriptor.size
+    document = {"schemaVersion": 2, "mediaType": mediatype.OCI_INDEX, "manifests": entries}
+    root = parse(gojson.encode(document).encode("utf-8"), mediatype.OCI_INDEX)
+    assert isinstance(root, Index)  # noqa: S101 - its type says so
+    return [*found, root]
+
+
+def _layer(media_type: str) -> str:
+    """Return the OCI type of a layer; what is unknown stays as it is."""
+    kind = media_type.lower()
+    for docker, oci in (
+        (mediatype.DOCKER_PLAIN_LAYER, mediatype.OCI_PLAIN_LAYER),
+        (_FOREIGN, _OCI_FOREIGN),
+    ):
+        if kind.startswith(docker):
+            return oci + kind.removeprefix(docker).replace(".", "+", 1)
+    return media_type

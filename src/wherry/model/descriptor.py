@@ -1,0 +1,121 @@
+"""Descriptors: what a document says about the content that it points at."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.model.digest import Digest
+from wherry.model.platform import Platform
+from wherry.model.problem import Problem
+
+if TYPE_CHECKING:
+    from wherry.model._fields import Fields
+
+
+_REFERENCE_TYPE = "vnd.docker.reference.type"  # BuildKit, attestation-storage.md
+
+
+class Descriptor(NamedTuple):
+    """Type, digest and size in bytes of a piece of content (OCI image spec, descriptor.md).
+
+    ``size`` is None where the format does not give one; then a configured maximum bounds the
+    read. ``data`` is the content itself where the document carries it, already verified.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int | None = None
+    urls: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = {}
+    platform: Platform | None = None
+    artifact_type: str = ""
+    data: bytes | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Descriptor {self.media_type} {self.digest}>"
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether this describes another image of its index, as BuildKit's attestations do.
+
+        They are filed under the platform ``unknown/unknown``.
+        """
+        if self.annotations.get(_REFERENCE_TYPE) == "attestation-manifest":
+            return True
+        found = self.platform
+        return found is not None and found.os.lower() == found.architecture.lower() == "unknown"
+
+    @classmethod
+    def of(cls, raw: bytes, media_type: str) -> Descriptor:
+        """Describe content that is at hand."""
+        return cls(media_type, Digest.of(raw), len(raw))
+
+
+def read_descriptor(fields: Fields) -> Descriptor:
+    """Read a descriptor of a manifest or index; raises `InvalidDocument`."""
+    return _read(fields, fields.size("size"))
+
+
+def read_layer(fields: Fields) -> Descriptor:
+    """Read a layer's descriptor; a size of 0 or less counts as unknown, as none does.
+
+    Raises `InvalidDocument`.
+    """
+    size = fields.integer("size")
+    return _read(fields, size if size is not None and size > 0 else None)
+
+
+def size_problem(fields: Fields) -> Problem | None:
+    """Return what is wrong with a layer's size that counts as unknown."""
+    size = fields.integer("size")
+    if size is None:
+        return Problem(fields.at("size"), "is missing, expected a size in bytes")
+    if size > 0 or (size == 0 and fields.digest("digest").matches(b"")):
+        return None
+    return Problem(fields.at("size"), f"is {size}, expected a size in bytes")
+
+
+def _read(fields: Fields, size: int | None) -> Descriptor:
+    digest = fields.digest("digest")
+    return Descriptor(
+        media_type=fields.text("mediaType"),
+        digest=digest,
+        size=size,
+        urls=fields.texts("urls"),
+        annotations=fields.text_map("annotations"),
+        platform=_read_platform(fields),
+        artifact_type=fields.text("artifactType"),
+        data=_read_data(fields, digest, size),
+    )
+
+
+def _read_platform(fields: Fields) -> Platform | None:
+    found = fields.object("platform")
+    if found is None:
+        return None
+    return Platform(
+        os=found.text("os"),
+        architecture=found.text("architecture"),
+        variant=found.text("variant"),
+        os_version=found.text("os.version"),
+        os_features=found.texts("os.features"),
+    )
+
+
+def _read_data(fields: Fields, digest: Digest, size: int | None) -> bytes | None:
+    encoded = fields.text("data")
+    if not encoded:
+        return None
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        fields.fail("data", "is not base64")
+    if size not in {None, len(data)} or not digest.matches(data):
+        fields.fail("data", "does not match the descriptor's digest and size")
+    return data

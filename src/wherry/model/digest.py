@@ -1,0 +1,102 @@
+"""Digests: ``sha256:…`` and ``sha512:…``, the names of content."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Self
+
+import wherry
+from wherry.errors import InvalidDigest
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+else:
+    Buffer = bytes
+
+HEX_LENGTHS = {"sha256": 64, "sha512": 128}
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_COLON = 6  # where the colon stands in a digest of either algorithm
+_SHOWN = 80  # characters of a bad digest that an error quotes
+
+
+class Digest(str):
+    """A checked digest (OCI image spec, descriptor.md, "Digests").
+
+    A digest is its text: it compares and hashes as ``"sha256:…"`` and JSON takes it as a string.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Check ``algorithm:hex``.
+
+        Raises:
+            InvalidDigest: the algorithm is neither sha256 nor sha512, or the hex digits are
+                not lower-case or not of the right number.
+            TypeError: ``text`` is no string.
+        """
+        try:
+            if _DIGEST.fullmatch(text) is None:
+                raise _invalid(text)
+        except TypeError:
+            raise TypeError(f"text must be a str, not {type(text).__name__}") from None
+        return super().__new__(cls, text)
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Read ``algorithm:hex``; raises `InvalidDigest`."""
+        return cls(text)
+
+    @classmethod
+    def of(cls, data: Buffer, algorithm: str = "sha256") -> Digest:
+        """Hash ``data``."""
+        import hashlib  # a tenth of what starting a command takes, and many commands hash nothing
+
+        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the hash function: ``sha256`` or ``sha512``."""
+        return self[:_COLON]
+
+    @property
+    def hex(self) -> str:
+        """The hash in lower-case hex digits."""
+        return self[_COLON + 1 :]
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits, as people know them from image ids."""
+        return self.hex[:12]
+
+    def hasher(self) -> wherry.types.Hash:
+        """Make a new hash object of this digest's algorithm."""
+        import hashlib
+
+        return hashlib.new(self.algorithm)
+
+    def matches(self, data: Buffer) -> bool:
+        """Tell whether ``data`` is what this digest names."""
+        import hashlib
+
+        return hashlib.new(self.algorithm, data).hexdigest() == self.hex
+
+    def __repr__(self) -> str:
+        return f"Digest({str(self)!r})"
+
+
+def _invalid(text: str) -> InvalidDigest:
+    """Describe what is wrong with a digest."""
+    algorithm, colon, value = text.partition(":")
+    if not colon:
+        return InvalidDigest(f"invalid digest {text[:_SHOWN]!r}: expected algorithm:hex")
+    length = HEX_LENGTHS.get(algorithm)
+    if length is None:
+        known = " or ".join(HEX_LENGTHS)
+        return InvalidDigest(
+            f"unsupported digest algorithm {algorithm[:_SHOWN]!r}, expected {known}"
+        )
+    return InvalidDigest(
+        f"invalid {algorithm} digest {value[:_SHOWN]!r}: expected {length} lower-case hex digits"
+    )

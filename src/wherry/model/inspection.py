@@ -1,0 +1,232 @@
+"""What an image's documents say about it, in the words and the JSON of ``skopeo inspect``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import wherry
+from wherry.model import gojson, gotime, v1
+from wherry.model.config import ImageConfig, env_of, parse_config
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.gostruct import Field, Kind, decode, encode
+from wherry.model.manifest import Manifest
+from wherry.model.problem import Problem
+from wherry.model.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherry.model.schema1 import Schema1
+
+_CONFIG = "the image config"
+_RUN = (
+    Field("User", Kind.STRING, omit_empty=True),
+    Field("ExposedPorts", Kind.SET, omit_empty=True),
+    Field("Env", Kind.STRINGS, omit_empty=True),
+    Field("Entrypoint", Kind.STRINGS, omit_empty=True),
+    Field("Cmd", Kind.STRINGS, omit_empty=True),
+    Field("Volumes", Kind.SET, omit_empty=True),
+    Field("WorkingDir", Kind.STRING, omit_empty=True),
+    Field("Labels", Kind.MAP, omit_empty=True),
+    Field("StopSignal", Kind.STRING, omit_empty=True),
+    Field("ArgsEscaped", Kind.BOOL, omit_empty=True),
+)
+_STEP = (
+    Field("created", Kind.TIME, omit_empty=True, pointer=True),
+    Field("created_by", Kind.STRING, omit_empty=True),
+    Field("author", Kind.STRING, omit_empty=True),
+    Field("comment", Kind.STRING, omit_empty=True),
+    Field("empty_layer", Kind.BOOL, omit_empty=True),
+)
+# The structs of image-spec 1.1 (specs-go/v1/config.go), whose order the output has.
+OCI_IMAGE = (
+    Field("created", Kind.TIME, omit_empty=True, pointer=True),
+    Field("author", Kind.STRING, omit_empty=True),
+    Field("architecture", Kind.STRING),
+    Field("variant", Kind.STRING, omit_empty=True),
+    Field("os", Kind.STRING),
+    Field("os.version", Kind.STRING, omit_empty=True),
+    Field("os.features", Kind.STRINGS, omit_empty=True),
+    Field("config", _RUN),
+    Field("rootfs", (Field("type", Kind.STRING), Field("diff_ids", Kind.STRINGS))),
+    Field("history", _STEP, omit_empty=True, many=True),
+)
+
+_DOCKERS = (Field("docker_version", Kind.STRING),)  # of docker's that is shown of OCI configs
+
+
+class Inspection(Record):
+    """An image by its manifest and config alone; nobody has looked at its layers.
+
+    ``name`` is the repository in full, empty where an address names none. ``digest`` is what the
+    name stands for: that of the index, where ``manifest`` is chosen from one. ``tag`` is the
+    one that a schema1 manifest names itself by. ``repo_tags`` is None where the registry
+    does not tell. ``created`` is RFC 3339 text, None where an OCI config has none.
+    ``layers`` run from the bottom up; schema1 gives neither their type nor their size.
+    ``raw_config`` is the config as served, empty for schema1, which has none; ``raw_env``
+    (``NAME=value``) and ``raw_labels`` are what it holds, None where it has no such field.
+    ``problems`` are fields of the config that could not be read and are not shown.
+    """
+
+    name: str
+    digest: Digest
+    manifest: Manifest | wherry.types.Schema1
+    raw_config: bytes
+    repo_tags: tuple[str, ...] | None
+    tag: str
+    created: str | None
+    docker_version: str
+    raw_labels: Mapping[str, str] | None
+    architecture: str
+    os: str
+    layers: tuple[Descriptor, ...]
+    raw_env: tuple[str, ...] | None
+    problems: tuple[Problem, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Inspection {self.name}@{self.digest} {self.os}/{self.architecture}>"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels, as `ImageConfig.labels`."""
+        return self.raw_labels or {}
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment, as `ImageConfig.env`."""
+        return env_of(self.raw_env or ())
+
+    @property
+    def config(self) -> ImageConfig:
+        """The config, parsed when it is asked for; that of a schema1 image is made.
+
+        The made one has no DiffIDs. Raises `InvalidDocument` for a config that `parse_config`
+        refuses although it can be shown.
+        """
+        if isinstance(self.manifest, Manifest):
+            return parse_config(self.raw_config)
+        return parse_config(schema1_config(self.manifest))
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of config and layers as they are transferred; None where the format is silent."""
+        if not isinstance(self.manifest, Manifest):
+            return None
+        return size_of(self.manifest)
+
+    def fields(self) -> dict[str, Any]:
+        """Return what ``skopeo inspect`` shows, under its names and in its order."""
+        named = {"Name": self.name, "Tag": self.tag}
+        shown: dict[str, Any] = {key: value for key, value in named.items() if value}
+        return shown | {
+            "Digest": str(self.digest),
+            "RepoTags": self.repo_tags,
+            "Created": self.created,
+            "DockerVersion": self.docker_version,
+            "Labels": None if self.raw_labels is None else gojson.sorted_map(dict(self.raw_labels)),
+            "Architecture": self.architecture,
+            "Os": self.os,
+            "Layers": [str(layer.digest) for layer in self.layers],
+            "LayersData": [
+                _layer(layer, size)
+                for layer, size in zip(self.layers, _sizes(self.manifest, self.layers), strict=True)
+            ],
+            "Env": self.raw_env,
+        }
+
+    def json(self) -> str:
+        """Return the same as JSON, indented by four spaces, as Go writes it."""
+        return gojson.indented(self.fields())
+
+    def oci_config(self) -> dict[str, Any]:
+        """Return the config as an OCI one: known fields only, all in the specification's order.
+
+        The DiffIDs of a schema1 image are not known without its layers; they are empty.
+        """
+        if isinstance(self.manifest, Manifest):
+            source = v1.load(self.raw_config, _CONFIG)
+            return encode(OCI_IMAGE, decode(OCI_IMAGE, source, problems=[]))
+        found = decode(OCI_IMAGE, v1.load(schema1_config(self.manifest)))
+        made = [layer for layer in self.manifest.layers if not layer.throwaway]
+        found["rootfs"]["diff_ids"] = [""] * len(made)
+        return encode(OCI_IMAGE, found)
+
+
+def inspection(
+    name: str,
+    digest: Digest,
+    manifest: Manifest | Schema1,
+    config: bytes,
+    repo_tags: tuple[str, ...] | None = (),
+) -> Inspection:
+    """Read what an image's documents say.
+
+    Raises `InvalidDocument` for a schema1 manifest where Go's decoder would.
+    """
+    problems: list[Problem] = []
+    if isinstance(manifest, Manifest):
+        found = _facts(config, problems, docker=".docker." in manifest.media_type)
+        layers, tag = manifest.layers, ""
+    else:
+        found = _facts(manifest.layers[0].v1_json, None, docker=True)
+        layers = tuple(Descriptor("", layer.blob_sum) for layer in reversed(manifest.layers))
+        tag = manifest.tag
+    run = found.get("config", {})
+    return Inspection(
+        name=name,
+        digest=digest,
+        manifest=manifest,
+        raw_config=config,
+        repo_tags=repo_tags,
+        tag=tag,
+        created=found.get("created"),
+        docker_version=found.get("docker_version", ""),
+        raw_labels=run.get("Labels"),
+        architecture=found.get("architecture", ""),
+        os=found.get("os", ""),
+        layers=layers,
+        raw_env=tuple(run["Env"]) if "Env" in run else None,
+        problems=tuple(problems),
+    )
+
+
+def size_of(manifest: Manifest) -> int:
+    """Return the bytes of an image's config and layers, each blob once."""
+    sizes = {blob.digest: blob.size or 0 for blob in (manifest.config, *manifest.layers)}
+    return sum(sizes.values())
+
+
+def schema1_config(manifest: Schema1) -> bytes:
+    """Make the config of a schema1 image as far as it is known without its layers: no DiffIDs."""
+    steps = reversed(manifest.layers)
+    history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
+    return v1.config_from_v1(manifest.layers[0].v1_json, [], history)
+
+
+def _facts(raw: bytes, problems: list[Problem] | None, *, docker: bool) -> dict[str, Any]:
+    """Read a config as docker's struct, or as OCI's and what docker adds to it."""
+    source = v1.load(raw, _CONFIG)
+    if docker:
+        found = decode(v1.IMAGE_20_10, source, problems=problems)
+        return {"created": gotime.ZERO} | found  # never a nil pointer
+    found = decode(OCI_IMAGE, source, problems=problems)
+    return found | decode(_DOCKERS, source, problems=problems)
+
+
+def _sizes(manifest: Manifest | Schema1, layers: Sequence[Descriptor]) -> list[int]:
+    """Return the layers' sizes as skopeo shows them: as the manifest says, though that is wrong."""
+    if not isinstance(manifest, Manifest) or all(layer.size is not None for layer in layers):
+        return [-1 if layer.size is None else layer.size for layer in layers]
+    return [entry.get("size") or 0 for entry in json.loads(manifest.raw)["layers"]]
+
+
+def _layer(layer: Descriptor, size: int) -> dict[str, Any]:
+    return {
+        "MIMEType": layer.media_type,
+        "Digest": str(layer.digest),
+        "Size": size,
+        "Annotations": gojson.sorted_map(dict(layer.annotations)) or None,
+    }

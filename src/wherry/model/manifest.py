@@ -1,0 +1,291 @@
+"""Manifests and indexes: parsed once, kept as the bytes that were served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import wherry
+from wherry.errors import IntegrityError, InvalidDocument, Unsupported
+from wherry.model import mediatype
+from wherry.model._fields import Fields, load_object
+from wherry.model.descriptor import Descriptor, read_descriptor, read_layer, size_problem
+from wherry.model.digest import Digest
+from wherry.model.problem import Problem
+from wherry.model.record import Record
+
+MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
+_VERSION = 2  # the schemaVersion of manifests and indexes
+_KEYS = {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "history"}
+_FOLDED_KEYS = {key.lower(): key for key in _KEYS}
+
+
+class Manifest(Record):
+    """A docker schema2 or OCI image manifest; ``layers`` run from the bottom up.
+
+    ``problems`` are the faults that do not prevent its use.
+    """
+
+    raw: bytes
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = {}
+    problems: tuple[Problem, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"<Manifest {Digest.of(self.raw)}>"
+
+    @property
+    def artifact(self) -> str | None:
+        """What this is if it is no image: ``a helm chart``; None for images."""
+        config = self.config.media_type
+        if not mediatype.is_image_config(config):
+            if self.artifact_type:
+                return _named(self.artifact_type)
+            if not mediatype.is_sloppy_config(config):
+                return _named(config)
+        for layer in self.layers:  # cosign writes an image's config above its signatures
+            if (name := mediatype.artifact_name(layer.media_type)) is not None:
+                return name
+        return None
+
+
+class Index(Record):
+    """A docker manifest list or an OCI image index.
+
+    ``problems`` are the faults that do not prevent its use.
+    """
+
+    raw: bytes
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = {}
+    problems: tuple[Problem, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"<Index {Digest.of(self.raw)}>"
+
+
+# Schema1 is loaded when one turns up: it is rare, and brings much along.
+Document: TypeAlias = "Manifest | Index | wherry.types.Schema1"
+
+
+def docker_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """Make a schema2 manifest, its bytes as Go's encoder writes them."""
+    return _made(mediatype.DOCKER_MANIFEST, config, layers)
+
+
+def oci_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """Make an OCI manifest, its bytes as Go's encoder writes them."""
+    return _made(mediatype.OCI_MANIFEST, config, layers)
+
+
+def _made(kind: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    from wherry.model import gojson
+
+    document = {
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": _entry(config),
+        "layers": [_entry(layer) for layer in layers],
+    }
+    raw = gojson.encode(document).encode("utf-8")
+    return Manifest(raw, kind, config, tuple(layers))
+
+
+def _entry(descriptor: Descriptor) -> dict[str, Any]:
+    entry = {
+        "mediaType": descriptor.media_type,
+        "size": descriptor.size or 0,
+        "digest": str(descriptor.digest),
+    }
+    return entry | ({"urls": list(descriptor.urls)} if descriptor.urls else {})
+
+
+def digest_of(document: Document) -> Digest:
+    """Return the digest that registries know a document by."""
+    if isinstance(document, Manifest | Index):
+        return Digest.of(document.raw)
+    return document.digest
+
+
+def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
+    """Read what a registry sent for ``digest``; raises `IntegrityError` if it is not that.
+
+    The digest is that of the bytes, but for schema1, where it is that of the payload inside
+    the signatures; then nothing outside of the payload is taken from the document. Raises
+    what `parse` does, once the digest holds.
+    """
+    if digest.matches(raw):
+        return parse(raw, media_type)
+    payload = _signed_payload(raw, digest)
+    if digest.matches(payload):
+        document = parse(raw, media_type)
+        if not isinstance(document, Manifest | Index):
+            return document
+    actual = Digest.of(payload, digest.algorithm)
+    raise IntegrityError(
+        f"the manifest does not match its digest (got {actual})",
+        expected=str(digest),
+        actual=str(actual),
+    )
+
+
+def _signed_payload(raw: bytes, digest: Digest) -> bytes:
+    """Return what a schema1 document is known by; other bytes are returned as they are."""
+    from wherry.model.schema1 import payload_of
+
+    try:
+        return payload_of(raw)
+    except InvalidDocument as error:
+        raise IntegrityError(
+            f"the manifest's digest cannot be checked, its signatures cannot be read ({error})",
+            expected=str(digest),
+            actual=str(Digest.of(raw, digest.algorithm)),
+            hint="nothing was stored; the digest of schema1 is that of the signed payload",
+        ) from None
+
+
+def parse(raw: bytes, media_type: str) -> Document:
+    """Read a document that was served with ``media_type`` (the ``Content-Type``, or "").
+
+    One document is of one kind: a body that could be read as two, or that names a type of
+    another kind than it was served with, is refused (CVE-2021-41190). Another type of the same
+    kind is a problem that the document reports. Raises `InvalidDocument`, whose message holds
+    the path of the offending field, and `Unsupported`.
+    """
+    fields = load_object(raw, "the manifest", max_depth=MAX_DEPTH)
+    problems: list[Problem] = []
+    kind, stated = _kind(fields, mediatype.essence(media_type), problems)
+    if kind in mediatype.SCHEMA1:
+        from wherry.model.schema1 import parse_schema1
+
+        return parse_schema1(fields, raw, kind)
+    if "signatures" in fields.value:
+        fields.fail("signatures", "only schema1 manifests have signatures inside")
+    _check_version(fields, problems, stated=stated)
+    if kind in mediatype.INDEXES:
+        return Index(
+            raw,
+            kind,
+            tuple(read_descriptor(item) for item in fields.objects("manifests")),
+            artifact_type=fields.text("artifactType"),
+            subject=_subject(fields),
+            annotations=fields.text_map("annotations"),
+            problems=tuple(problems),
+        )
+    config = read_descriptor(fields.required_object("config"))
+    artifact_type = fields.text("artifactType")
+    problems += _config_problems(config.media_type, artifact_type)
+    layers = fields.objects("layers")
+    problems += filter(None, map(size_problem, layers))
+    return Manifest(
+        raw,
+        kind,
+        config=config,
+        layers=tuple(read_layer(item) for item in layers),
+        artifact_type=artifact_type,
+        subject=_subject(fields),
+        annotations=fields.text_map("annotations"),
+        problems=tuple(problems),
+    )
+
+
+def _check_version(fields: Fields, problems: list[Problem], *, stated: bool) -> None:
+    """Check ``schemaVersion``; 0, 1 and none are problems where a type says what it is."""
+    version = fields.integer("schemaVersion")
+    if version == _VERSION:
+        return
+    if not (stated and version in {None, 0, 1}):
+        fields.fail("schemaVersion", f"expected {_VERSION}")
+    found = "is missing" if version is None else f"is {version}"
+    problems.append(Problem("schemaVersion", f"{found}, expected {_VERSION}"))
+
+
+def _config_problems(config: str, artifact_type: str) -> Iterator[Problem]:
+    """Report types that leave an image's manifest an image all the same."""
+    if not mediatype.is_image_config(config):
+        return
+    if config.lower() not in {mediatype.OCI_CONFIG, mediatype.DOCKER_CONFIG}:
+        yield Problem("config.mediaType", f"is {config}, taken as an image config", error=False)
+    if artifact_type:
+        message = f"is {artifact_type}, but the config is an image's"
+        yield Problem("artifactType", message, error=False)
+
+
+def _kind(fields: Fields, served: str, problems: list[Problem]) -> tuple[str, bool]:
+    """Decide a document's type, and tell whether a type states it or the body alone.
+
+    The body, its own type and the served type must be of one kind. Its own type wins.
+    """
+    for key in fields.value:
+        if key not in _KEYS and key.lower() in _FOLDED_KEYS:
+            # Readers that ignore case would see another document.
+            raise InvalidDocument(f"is spelled {_FOLDED_KEYS[key.lower()]}", path=key)
+    stated = fields.text("mediaType").lower()
+    known = [kind for kind in (stated, served) if kind in mediatype.KNOWN]
+    if len(set(known)) > 1:
+        message = f"is {stated}, but the document was served as {served}"
+        if mediatype.kind_of(stated) != mediatype.kind_of(served):
+            fields.fail("mediaType", message)
+        problems.append(Problem("mediaType", message))
+    if not known:
+        _check_generic(stated, served)
+    present = [key for key in ("manifests", "layers", "fsLayers") if key in fields.value]
+    if "config" in fields.value and "layers" not in present:
+        present.append("layers")
+    if len(present) > 1:
+        raise InvalidDocument(
+            f"stands beside {present[1]!r}, a document is of one kind", path=present[0]
+        )
+    if not present:
+        raise InvalidDocument("the document has neither manifests nor layers: it is no manifest")
+    return _agreed(fields, present[0], known[0] if known else ""), bool(known)
+
+
+def _check_generic(*kinds: str) -> None:
+    """Refuse a document whose type says that it is something else."""
+    for kind in kinds:
+        if kind not in mediatype.GENERIC:
+            name = mediatype.artifact_name(kind)
+            raise Unsupported(f"{kind} is not a manifest type" + (f": {name}" if name else ""))
+
+
+def _agreed(fields: Fields, key: str, known: str) -> str:
+    """Return the media type that both the body's shape and its known type allow."""
+    allowed, default = {
+        "manifests": (mediatype.INDEXES, mediatype.OCI_INDEX),
+        "layers": (mediatype.MANIFESTS, _manifest_type(fields)),
+        "fsLayers": (mediatype.SCHEMA1, mediatype.DOCKER_SCHEMA1),
+    }[key]
+    if known and known not in allowed:
+        raise InvalidDocument(f"does not belong into a document of type {known}", path=key)
+    return known or default
+
+
+def _manifest_type(fields: Fields) -> str:
+    """Tell docker's manifests from OCI's where nothing but the config's type does."""
+    config = fields.value.get("config")
+    kind = config.get("mediaType") if isinstance(config, dict) else None
+    docker = isinstance(kind, str) and kind.lower().startswith("application/vnd.docker.")
+    return mediatype.DOCKER_MANIFEST if docker else mediatype.OCI_MANIFEST
+
+
+def _subject(fields: Fields) -> Descriptor | None:
+    found = fields.object("subject")
+    return None if found is None else read_descriptor(found)
+
+
+def _named(media_type: str) -> str:
+    return mediatype.artifact_name(media_type) or f"an artifact of type {media_type}"

@@ -1,0 +1,273 @@
+"""References: names of images in registries, by the grammar of distribution/reference."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import NamedTuple
+
+from wherry.errors import InvalidDigest, InvalidReference
+from wherry.model.arguments import TEXT, checked, instance
+from wherry.model.digest import HEX_LENGTHS, Digest
+
+DEFAULT_DOMAIN = "docker.io"
+DEFAULT_TAG = "latest"
+MAX_PORT = 65535
+MAX_PATH = 255  # characters of a path, the host not counted
+
+_HOST_LABEL = r"[a-zA-Z0-9]+(?:-+[a-zA-Z0-9]+)*"
+_DOMAIN = rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_IDENTIFIER = r"[0-9a-f]{64}"
+
+_compiled = functools.cache(re.compile)  # when it is needed: a list of images needs none of them
+
+
+def is_tag(text: str) -> bool:
+    """Tell whether a text is a tag (OCI distribution spec, "Pulling manifests")."""
+    return _compiled(_TAG).fullmatch(text) is not None
+
+
+class Reference(NamedTuple):
+    """A repository in a registry, with a tag, a digest, both or neither.
+
+    ``domain`` is ``host[:port]``; ``path`` is complete (``library/`` included). Made by
+    `parse`; holds no scheme and no credentials.
+    """
+
+    domain: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    @checked({"text": TEXT})
+    def parse(cls, text: str) -> Reference:
+        """Read a reference as people write it and complete it to its full form.
+
+        Raises `InvalidReference`, which knows the offending character's position.
+        """
+        return _Parser(text).parse()
+
+    @classmethod
+    @checked({"text": TEXT})
+    def parse_name(cls, text: str) -> Reference:
+        """Read the name of a repository, without tag and digest; otherwise as `parse`."""
+        found = cls.parse(text)
+        if not found.is_name_only:
+            at = len(text) - len(str(found)) + len(found.name)
+            message = "invalid reference: only a name with neither tag nor digest is meant here"
+            raise InvalidReference(message, text=text, position=at)
+        return found
+
+    @classmethod
+    @checked({"text": TEXT})
+    def parse_new(cls, text: str) -> Reference:
+        """Read a name that an image is to get: ``latest`` where it has no tag, never a digest.
+
+        A digest says what content it stands for, so nobody can give it to other content.
+        Raises `InvalidReference`.
+        """
+        found = cls.parse(text).with_default_tag()
+        if found.digest is not None:
+            message = "a digest is not a name that can be given"
+            raise InvalidReference(message, text=text, position=text.index("@"))
+        return found
+
+    @property
+    def name(self) -> str:
+        """The repository in full: ``docker.io/library/alpine``."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def familiar_name(self) -> str:
+        """The repository as people write it: ``alpine``."""
+        if self.domain != DEFAULT_DOMAIN:
+            return self.name
+        first, _, rest = self.path.partition("/")
+        if first == "library" and "/" not in rest:
+            return rest
+        return self.name if _reads_as_host(first) else self.path
+
+    @property
+    def familiar(self) -> str:
+        """The reference as people write it: ``alpine:3.20``."""
+        name = self.familiar_name
+        if self.is_name_only and _reads_as_identifier(name):
+            return self.path  # alone, the name would be read as an image id
+        return name + self._suffix
+
+    @property
+    def _suffix(self) -> str:
+        tag = f":{self.tag}" if self.tag is not None else ""
+        return f"{tag}@{self.digest}" if self.digest is not None else tag
+
+    @property
+    def is_name_only(self) -> bool:
+        """Whether neither a tag nor a digest was given."""
+        return self.tag is None and self.digest is None
+
+    def with_default_tag(self) -> Reference:
+        """Add ``latest`` where there is neither tag nor digest."""
+        return self.with_tag(DEFAULT_TAG) if self.is_name_only else self
+
+    @checked({"tag": TEXT})
+    def with_tag(self, tag: str) -> Reference:
+        """Return the same repository with this tag alone; raises `InvalidReference`."""
+        if not _compiled(_TAG).fullmatch(tag):
+            match = _compiled(_TAG).match(tag)
+            raise InvalidReference("invalid tag", text=tag, position=match.end() if match else 0)
+        return self._replace(tag=tag, digest=None)
+
+    @checked({"digest": instance("a wherry.Digest", Digest)})
+    def with_digest(self, digest: Digest) -> Reference:
+        """Return the same repository with this digest alone."""
+        return self._replace(tag=None, digest=digest)
+
+    def __str__(self) -> str:
+        return self.name + self._suffix
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+def is_short(text: str) -> bool:
+    """Tell whether a name leaves out the registry: ``alpine``, ``o/r:tag``."""
+    first, slash, _ = text.partition("/")
+    return not slash or not (_reads_as_host(first) or first.startswith("["))
+
+
+def _reads_as_identifier(name: str) -> bool:
+    return _compiled(_IDENTIFIER).fullmatch(name) is not None
+
+
+def _reads_as_host(component: str) -> bool:
+    """Tell whether a first component is a host and not part of a path."""
+    return component == "localhost" or any(c in ".:" or c.isupper() for c in component)
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Split a name in full form into the repository and the tag, None where it has a digest."""
+    if "@" in name:
+        return name.partition("@")[0], None
+    repository, _, tag = name.rpartition(":")
+    return repository, tag
+
+
+@functools.lru_cache(10_000)
+def familiar_name(repository: str) -> str:
+    """Return a repository as people write it."""
+    domain, _, path = repository.partition("/")
+    return Reference(domain, path).familiar_name
+
+
+class _Parser:
+    """One reading of one text; positions are indices into it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def parse(self) -> Reference:
+        if not self.text:
+            raise self.error("it is empty", 0)
+        domain = self.domain()
+        start = self.at
+        path = written = self.path(domain)
+        tag = self.tag()
+        digest = self.digest()
+        if self.at < len(self.text):
+            raise self.unexpected()
+        if domain is None and tag is None and digest is None and _reads_as_identifier(path):
+            raise self.error("64 hex digits are an image id, not a repository name", start)
+        domain = domain or DEFAULT_DOMAIN
+        if domain == "index.docker.io":
+            domain = DEFAULT_DOMAIN
+        if domain == DEFAULT_DOMAIN and "/" not in path:
+            path = f"library/{path}"
+        if len(path) > MAX_PATH:
+            added = len(path) - len(written)
+            raise self.error(
+                f"the repository path is over {MAX_PATH} characters", start + MAX_PATH - added
+            )
+        return Reference(domain, path, tag, digest)
+
+    def domain(self) -> str | None:
+        first, _, _ = self.text.partition("/")
+        if is_short(self.text):
+            return None
+        if (scheme := _compiled(r"https?://", re.IGNORECASE).match(self.text)) is not None:
+            raise self.error(f"names are written without {scheme.group()}", 0)
+        match = _compiled(_DOMAIN).match(first)
+        if match is None or match.end() < len(first):
+            raise self.error("invalid host name", match.end() if match else 0)
+        if first.startswith("["):
+            self.check_address(first[1 : first.index("]")])
+        _, colon, port = first.rpartition(":")
+        if colon and port.isdecimal() and (len(port) > 5 or int(port) > MAX_PORT):  # noqa: PLR2004
+            raise self.error(f"a port is at most {MAX_PORT}", len(first) - len(port))
+        self.at = len(first) + 1
+        return first
+
+    def check_address(self, text: str) -> None:
+        import ipaddress
+
+        try:
+            ipaddress.IPv6Address(text)
+        except ValueError:
+            raise self.error("invalid IPv6 address", 1) from None
+
+    def path(self, domain: str | None) -> str:
+        start = self.at
+        while True:
+            match = _compiled(_COMPONENT).match(self.text, self.at)
+            if match is None:
+                raise self.unexpected(domain)
+            self.at = match.end()
+            if self.at == len(self.text) or self.text[self.at] in ":@":
+                return self.text[start : self.at]
+            if self.text[self.at] != "/":
+                raise self.unexpected(domain)
+            self.at += 1
+
+    def tag(self) -> str | None:
+        if not self.text.startswith(":", self.at):
+            return None
+        match = _compiled(_TAG).match(self.text, self.at + 1)
+        if match is None:
+            raise self.error("invalid tag", min(self.at + 1, len(self.text)))
+        self.at = match.end()
+        if self.at < len(self.text) and self.text[self.at] != "@":
+            long = len(match.group()) == 128  # noqa: PLR2004 - the length the grammar allows
+            raise self.error("a tag is at most 128 characters" if long else "invalid tag", self.at)
+        return match.group()
+
+    def digest(self) -> Digest | None:
+        if not self.text.startswith("@", self.at):
+            return None
+        start = self.at + 1
+        try:
+            digest = Digest.parse(self.text[start:])
+        except InvalidDigest as error:
+            colon = self.text.find(":", start)
+            known = self.text[start:colon] in HEX_LENGTHS if colon > 0 else False
+            at = colon + 1 if known else start
+            raise self.error(error.message, min(at, len(self.text))) from None
+        self.at = len(self.text)
+        return digest
+
+    def unexpected(self, domain: str | None = None) -> InvalidReference:
+        at = self.at
+        if at >= len(self.text):
+            return self.error("the repository name is incomplete", len(self.text))
+        character = self.text[at]
+        if character.isupper():
+            return self.error("repository names are lower-case", at)
+        if character in "/:@._-":
+            return self.error("a name's parts begin and end with a letter or digit", at)
+        where = "" if domain is None else " in a repository name"
+        return self.error(f"{character!r} is not allowed{where}", at)
+
+    def error(self, message: str, position: int) -> InvalidReference:
+        return InvalidReference(f"invalid reference: {message}", text=self.text, position=position)

@@ -1,0 +1,157 @@
+"""Versions in tags, their order, and ranges of them (semver.org 2.0.0; ranges as npm has them).
+
+Tags are looser than the specification: a ``v`` before them and missing parts are taken, so
+``v1.2`` is 1.2.0.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from wherry.errors import InvalidReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_NUMBER = r"(0|[1-9]\d{0,17})"
+_VERSION = re.compile(
+    rf"v?{_NUMBER}(?:\.{_NUMBER})?(?:\.{_NUMBER})?"
+    r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:[+_]([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?",
+    re.ASCII,
+)
+_PARTIAL = re.compile(r"v?(?:(\d{1,18})(?:\.(\d{1,18}))?)?(?:\.?[xX*]){0,2}", re.ASCII)
+_OPERATOR = re.compile(r"\s*,?\s*(>=|<=|!=|>|<|=|\^|~>|~)?\s*([^\s,|<>=!^~]+)")
+_FIRST = ("0",)  # no pre-release comes before it
+_HYPHEN = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s*")
+
+
+@functools.total_ordering
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version; ``pre`` holds the identifiers of a pre-release, build metadata is dropped."""
+
+    major: int
+    minor: int = 0
+    patch: int = 0
+    pre: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, tag: str) -> Version | None:
+        """Read a tag; None if it is no version."""
+        match = _VERSION.fullmatch(tag)
+        if match is None:
+            return None
+        major, minor, patch, pre, _ = match.groups()
+        parts = tuple(pre.split(".")) if pre else ()
+        return cls(int(major), int(minor or 0), int(patch or 0), parts)
+
+    @property
+    def release(self) -> tuple[int, int, int]:
+        """Major, minor and patch."""
+        return self.major, self.minor, self.patch
+
+    def __lt__(self, other: Version) -> bool:
+        return self._key() < other._key()
+
+    def _key(self) -> tuple[object, ...]:
+        """Order as semver's section 11: numbers before text, a pre-release before its release."""
+        parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in self.pre)
+        return (*self.release, not self.pre, parts)
+
+
+class Range:
+    """Which versions to take: ``>=1.2 <2``, ``^1.2``, ``~1.4``, ``1.x``, ``1.2 - 1.4``, ``||``.
+
+    Pre-releases are taken where the range names one of the same release, as npm does it.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Read a range; raises `InvalidReference`, which knows the offending place."""
+        self._text = text
+        self._pre: set[tuple[int, int, int]] = set()
+        self._ways = []
+        at = 0
+        for way in text.split("||"):
+            self._ways.append(list(self._way(way, at)))
+            at += len(way) + 2
+
+    def __contains__(self, version: Version) -> bool:
+        if version.pre and version.release not in self._pre:
+            return False
+        return any(all(test(version) for test in way) for way in self._ways)
+
+    def _way(self, text: str, start: int) -> Iterator[Callable[[Version], bool]]:
+        hyphen = _HYPHEN.fullmatch(text)
+        if hyphen is not None:
+            yield self._test(">=", hyphen.group(1), start + hyphen.start(1))
+            yield self._test("<=", hyphen.group(2), start + hyphen.start(2))
+            return
+        at, end = 0, len(text.rstrip())
+        if not end:
+            self._fail(start)
+        while at < end:
+            match = _OPERATOR.match(text, at)
+            if match is None:
+                self._fail(start + at)
+            yield self._test(match.group(1) or "", match.group(2), start + match.start(2))
+            at = match.end()
+
+    def _test(self, operator: str, text: str, at: int) -> Callable[[Version], bool]:
+        """Return what tells whether a version is one of those that an operand stands for."""
+        low, parts = self._operand(text, at)
+        if low.pre:
+            self._pre.add(low.release)
+        if not parts:  # ``*``: everything
+            return lambda _: operator not in {"<", ">", "!="}
+        high = _after(low, parts)
+        least, below = {
+            ">=": (low, None),
+            ">": (high, None),
+            "<": (None, low),
+            "<=": (None, high),
+            "^": (low, _after(low, _first_set(low, parts))),
+            "~": (low, _after(low, min(parts, 2))),
+            "~>": (low, _after(low, min(parts, 2))),
+        }.get(operator, (low, high))
+
+        def test(version: Version) -> bool:
+            inside = (least is None or least <= version) and (below is None or version < below)
+            return inside is not (operator == "!=")
+
+        return test
+
+    def _operand(self, text: str, at: int) -> tuple[Version, int]:
+        """Read a version, and of how many parts it is; those that are left out are any."""
+        match = _PARTIAL.fullmatch(text)
+        if match is not None and text not in {"", "v"}:
+            major, minor = match.groups()
+            parts = 2 if minor else 1 if major else 0
+            return Version(int(major or 0), int(minor or 0)), parts
+        found = Version.parse(text)
+        if found is None:
+            self._fail(at)
+        return found, 3
+
+    def _fail(self, at: int) -> NoReturn:
+        raise InvalidReference("invalid range of versions", text=self._text, position=at)
+
+
+def _first_set(version: Version, parts: int) -> int:
+    """Return which of the given parts may not change under ``^``: the first that is not 0."""
+    given = version.release[:parts]
+    return next((place for place, part in enumerate(given, 1) if part), parts)
+
+
+def _after(version: Version, parts: int) -> Version:
+    """Return what comes next when the last of ``parts`` is raised; with 3 parts, right after."""
+    major, minor, patch = version.release
+    if parts == 1:
+        return Version(major + 1, pre=_FIRST)
+    if parts == 2:  # noqa: PLR2004 - major and minor
+        return Version(major, minor + 1, pre=_FIRST)
+    if version.pre:
+        return Version(major, minor, patch, version.pre + _FIRST)
+    return Version(major, minor, patch + 1, _FIRST)

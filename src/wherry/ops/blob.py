@@ -1,0 +1,158 @@
+"""One blob, read from where it is and verified on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING
+
+from wherry.content.pipeline import Limits
+from wherry.content.retry import run
+from wherry.content.small import DAMAGED
+from wherry.errors import IntegrityError, InvalidReference
+from wherry.model.address import Where
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.ops.places import StorePlace, open_archive, open_repository
+from wherry.transfer.progress import Emitter
+from wherry.transfer.reader import resuming
+
+if TYPE_CHECKING:
+    import hashlib
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.ports import Opened, Stream
+    from wherry.model.address import Address
+    from wherry.ops.places import Access
+    from wherry.registry.repository import Repository
+    from wherry.store import LocalStore
+
+
+class VerifiedBlob(io.RawIOBase):
+    """A blob's bytes; the read that would be the last raises `IntegrityError` if they are wrong.
+
+    ``size`` is in bytes, None where the place does not say; ``archive`` the path of one.
+    ``hasher`` is a new one, which this updates, for callers that look at it too.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        digest: Digest,
+        size: int | None,
+        closing: contextlib.ExitStack,
+        archive: str = "",
+        hasher: hashlib._Hash | None = None,
+    ) -> None:
+        self._stream = stream
+        self._digest = digest
+        self._hash = hasher or digest.hasher()
+        self._left = Limits().blob
+        self._closing = closing
+        self._archive = archive
+        self.size = size
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; 0 at the verified end."""
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read1(len(view))
+        self._left -= len(data)
+        self._hash.update(data)
+        if self._left < 0 or (not data and self._hash.hexdigest() != self._digest.hex):
+            raise self._wrong()
+        view[: len(data)] = data
+        return len(data)
+
+    def _wrong(self) -> IntegrityError:
+        actual = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
+        where = f"{self._archive}: " if self._archive else ""
+        return IntegrityError(
+            f"{where}blob {self._digest}: content does not match its digest (got {actual})",
+            expected=str(self._digest),
+            actual=actual,
+            hint=DAMAGED if self._archive else "",
+        )
+
+    def close(self) -> None:
+        """Close the place as well."""
+        if not self.closed:
+            self._stream.close()
+            self._closing.close()
+        super().close()
+
+
+def open_blob(
+    address: Address, digest: str, access: Access, store: Callable[[], LocalStore]
+) -> VerifiedBlob:
+    """Open a blob by ``digest``, or by the one in its address; reading resumes after a cut.
+
+    ``store`` is what a ``store:`` address means. Raises `InvalidReference` where no digest is
+    given, `NotFound` and what places do.
+    """
+    descriptor = Descriptor("", Digest.parse(digest) if digest else _named(address))
+    if address.where is Where.REGISTRY:
+        return _from_registry(address, descriptor, access)
+    with contextlib.ExitStack() as stack:
+        if address.where is Where.STORE:
+            opened = StorePlace(store()).open(descriptor, 0, access.cancel)
+        else:
+            archive = stack.enter_context(open_archive(address, access.cancel))
+            archive.images()  # which learns what a docker archive's files are called
+            opened = archive.open(descriptor, 0, access.cancel)
+        return VerifiedBlob(
+            opened.stream, descriptor.digest, opened.total, stack.pop_all(), address.path
+        )
+
+
+def _named(address: Address) -> Digest:
+    """Return the digest in an address."""
+    if address.digest is not None:
+        return address.digest
+    if address.reference is not None and address.reference.digest is not None:
+        return address.reference.digest
+    _, found, text = address.name.rpartition("@")
+    if found:
+        return Digest.parse(text)
+    raise InvalidReference(
+        "a blob is named by its digest", text=address.name, position=len(address.name)
+    )
+
+
+def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> VerifiedBlob:
+    assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
+    emitter = Emitter(access.listener, address.reference.familiar)
+    policy, cancel = access.session().policy, access.cancel
+    source = _Sized(open_repository(address.reference, access))
+    # The first answer tells the size; without it a cut connection looks like the blob's end.
+    size = run(policy, cancel, lambda: source.look(descriptor, cancel), emitter.retrying)
+    sized = descriptor._replace(size=size)
+    digest = descriptor.digest
+    hasher = digest.hasher()
+    blob = resuming(source, sized, policy, cancel, emitter.retrying)
+    stream = blob.open(0, lambda: hasher.hexdigest() == digest.hex).stream
+    return VerifiedBlob(stream, digest, size, contextlib.ExitStack(), hasher=hasher)
+
+
+class _Sized:
+    """A repository whose first answer is looked at before it is read."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._first: Opened | None = None
+
+    def look(self, descriptor: Descriptor, cancel: CancelToken) -> int | None:
+        """Open a blob and return its size, if the registry says one."""
+        self._first = self._repository.open(descriptor, 0, cancel)
+        return self._first.total
+
+    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+        """Open a blob, for the first time as it was opened before."""
+        first, self._first = self._first, None
+        return first or self._repository.open(descriptor, offset, cancel)

@@ -1,0 +1,240 @@
+"""The blobs of an image: read once, and compared with the descriptors that point at them."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.content.codec import detect
+from wherry.content.pipeline import Limits
+from wherry.content.ports import Receipt
+from wherry.content.verify import follow_growing
+from wherry.errors import Cancelled, WherryError
+from wherry.model import mediatype
+from wherry.model._fields import MAX_DOCUMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from typing_extensions import Buffer
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.ports import Opened, Stream
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+
+_CHUNK = 256 * 1024
+_ENDINGS = {"gzip": ("gzip",), "zstd": ("zstd",), None: (".tar",)}
+
+
+class _Facts(NamedTuple):
+    """What was found when a layer was read: its size, its first bytes, DiffID and raw size.
+
+    ``diff_id`` is None if the layer is damaged, ``size`` if it cannot be read.
+    """
+
+    size: int | None = None
+    head: bytes = b""
+    diff_id: Digest | None = None
+    raw_size: int = 0
+
+
+class BlobCheck:
+    """Reads blobs by ``opening`` them, and tells ``report`` what is wrong with them.
+
+    ``layers`` counts the layers that were read, ``size`` the bytes of all blobs.
+    """
+
+    def __init__(
+        self,
+        opening: Callable[[Descriptor, Callable[[], bool]], Opened],
+        cancel: CancelToken,
+        report: Callable[[bool, str, str], None],
+        limits: Limits | None = None,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._open = opening
+        self._cancel = cancel
+        self._report = report
+        self._facts: dict[Digest, dict[str, _Facts]] = {}
+        self.size = 0
+
+    @property
+    def layers(self) -> int:
+        """The number of layers, each counted once."""
+        return len(self._facts)
+
+    def config(self, blob: Descriptor, at: str) -> bytes | None:
+        """Return a config; None if it is wrong, which is reported."""
+        if (blob.size or 0) > MAX_DOCUMENT:
+            self._error(f"{at}.size", f"is over {MAX_DOCUMENT >> 20} MiB")
+            return None
+        raw = bytearray()
+
+        def take(source: _Hashed) -> None:
+            buffer = bytearray(_CHUNK)
+            while count := source.readinto(buffer):
+                raw.extend(memoryview(buffer)[:count])
+
+        source = _Hashed(blob, MAX_DOCUMENT + 1)
+        if not self._read(source, blob, at, take):
+            return None
+        if len(raw) > MAX_DOCUMENT:
+            self._error(at, f"is over {MAX_DOCUMENT >> 20} MiB")
+            return None
+        return bytes(raw)
+
+    def layer(self, blob: Descriptor, at: str, algorithm: str = "sha256") -> Receipt | None:
+        """Check a layer; return its DiffID, by ``algorithm``, unless the layer is wrong.
+
+        Each descriptor of a layer is compared with it. What is wrong with the layer itself is
+        reported once.
+        """
+        known = self._facts.setdefault(blob.digest, {})
+        first = next(iter(known.values()), None)
+        if algorithm not in known:
+            known[algorithm] = self._follow(blob, at, algorithm, again=first is not None)
+        facts = known[algorithm]
+        if first is not None and facts.size is not None and blob.size not in {None, facts.size}:
+            self._error(f"{at}.size", _wrong_size(blob, facts.size))
+        self._check_form(facts, blob, at)
+        if facts.diff_id is None or facts.size is None:
+            return None
+        return Receipt(blob._replace(size=facts.size), facts.diff_id, facts.raw_size)
+
+    def image(self, receipts: Sequence[Receipt | None], at: str) -> None:
+        """Compare the layers of one image together with their limit."""
+        layers = {found.descriptor.digest: found for found in receipts if found is not None}
+        arrived = sum(found.descriptor.size or 0 for found in layers.values())
+        raw = sum(found.raw_size or 0 for found in layers.values())
+        if max(arrived, raw) > self._limits.image:
+            self._error(at, f"have more than {self._limits.image:,} bytes together, the limit")
+
+    def _error(self, where: str, message: str) -> None:
+        self._report(True, where, message)  # noqa: FBT003 - as in a finding
+
+    def _follow(self, blob: Descriptor, at: str, algorithm: str, *, again: bool) -> _Facts:
+        """Read a layer and compute its DiffID."""
+        found: list[tuple[Digest, int]] = []
+
+        def follow(source: _Hashed) -> None:
+            limit = self._limits.raw
+            found.append(
+                follow_growing(source, lambda: limit.of(source.size), self._cancel.check, algorithm)
+            )
+
+        source = _Hashed(blob, self._limits.blob)
+        good = self._read(source, blob, at, follow, again=again)
+        if not good:
+            found.clear()
+        size = source.size if source.is_read else None
+        return _Facts(size, source.head, *(found[0] if found else ()))
+
+    def _read(
+        self,
+        source: _Hashed,
+        blob: Descriptor,
+        at: str,
+        consume: Callable[[_Hashed], None],
+        *,
+        again: bool = False,
+    ) -> bool:
+        """Read a blob through ``consume``; report what is wrong, unless it is read ``again``."""
+        try:
+            problem = self._consume(source, blob, consume)
+        except Cancelled:
+            raise
+        except WherryError as error:
+            wrong = [(at, str(error))]
+        else:
+            self.size += 0 if again else source.size
+            wrong = list(_mismatches(source, blob, at))
+            if problem and not wrong:
+                wrong.append((at, problem))
+        for where, message in [] if again else wrong:
+            self._error(where, message)
+        return not wrong
+
+    def _consume(
+        self, source: _Hashed, blob: Descriptor, consume: Callable[[_Hashed], None]
+    ) -> str:
+        """Read a blob to its end; return what ``consume`` says is wrong with it."""
+        opened = self._open(blob, source.is_whole)
+        source.stream = opened.stream
+        problem = ""
+        try:
+            try:
+                consume(source)
+            except Cancelled:
+                raise
+            except WherryError as error:
+                problem = str(error)
+            source.drain()
+            source.is_read = True
+        finally:
+            opened.stream.close()
+        return problem
+
+    def _check_form(self, facts: _Facts, blob: Descriptor, at: str) -> None:
+        """Compare how a layer is packed with what its type says."""
+        kind = blob.media_type.lower()
+        if (reason := mediatype.unreadable_layer(kind)) is not None:
+            self._error(f"{at}.mediaType", f"is {blob.media_type}: the layer {reason}")
+            return
+        if facts.size is None or (".layer." not in kind and ".rootfs." not in kind):
+            return
+        form = detect(facts.head)
+        if not kind.endswith(_ENDINGS.get(form, ())):
+            message = f"is {blob.media_type}, the layer is {form or 'plain'}"
+            self._report(False, f"{at}.mediaType", message)  # noqa: FBT003 - as in a finding
+
+
+def _mismatches(source: _Hashed, blob: Descriptor, at: str) -> Iterator[tuple[str, str]]:
+    if blob.size not in {None, source.size}:
+        yield f"{at}.size", _wrong_size(blob, source.size)
+    if not source.is_whole():
+        actual = f"{blob.digest.algorithm}:{source.hexdigest()}"
+        yield f"{at}.digest", f"is {blob.digest}, the content's is {actual}"
+
+
+def _wrong_size(blob: Descriptor, size: int) -> str:
+    return f"is {blob.size:,}, the blob has {size:,} bytes"
+
+
+class _Hashed(io.RawIOBase):
+    """A blob's bytes as they pass, hashed and counted, ``limit`` of them at most."""
+
+    stream: Stream
+
+    def __init__(self, blob: Descriptor, limit: int) -> None:
+        self._digest = blob.digest
+        self._hash = blob.digest.hasher()
+        self._left = limit
+        self.is_read = False
+        self.size = 0
+        self.head = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.stream.read1(min(len(view), self._left)) if self._left else b""
+        if len(self.head) < 8:  # noqa: PLR2004 - what magic bytes need
+            self.head += data[:8]
+        self._hash.update(data)
+        self.size += len(data)
+        self._left -= len(data)
+        view[: len(data)] = data
+        return len(data)
+
+    def drain(self) -> None:
+        buffer = bytearray(_CHUNK)
+        while self.readinto(buffer):
+            pass
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def is_whole(self) -> bool:
+        return self.hexdigest() == self._digest.hex

@@ -1,0 +1,95 @@
+"""What an index lists besides images: attestations and other artifacts, brought along whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.content.budget import Budget, BudgetExceeded
+from wherry.errors import Cancelled, NotFound, StoreError, WherryError
+from wherry.model import mediatype
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import Manifest
+from wherry.transfer.copy import ImageCopy
+from wherry.transfer.progress import LayerProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.ports import Place
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document, Index
+    from wherry.store import LocalStore
+    from wherry.store.ingest import Ingest
+    from wherry.transfer.copy import CopyOptions
+    from wherry.transfer.graph import Selection
+    from wherry.transfer.progress import Emitter
+
+
+class Companions:
+    """Brings the artifacts of indexes into a store, so that these can be copied whole.
+
+    ``fetch`` returns a document. A companion that cannot be had costs no image: a warning
+    names it. In a ``sparse`` place it may be missing without one.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        ingest: Ingest,
+        place: Place,
+        fetch: Callable[[Digest], Document],
+        emitter: Emitter,
+        options: CopyOptions,
+        cancel: CancelToken,
+        *,
+        sparse: bool = False,
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._place = place
+        self._fetch = Budget().limited(fetch)
+        self._emitter = emitter
+        self._options = options.replace(verify_layers=False)
+        self._cancel = cancel
+        self._sparse = sparse
+
+    def obtain(self, selections: Iterable[Selection]) -> None:
+        """Bring in what the indexes above ``selections`` list besides images."""
+        for digest, index in {d: i for each in selections for d, i in each.indexes}.items():
+            children = [(child, True) for child in self._obtained(index)]
+            if children:
+                root = Descriptor(index.media_type, digest, len(index.raw))
+                self._ingest.add_document(root, index.raw, children, self._cancel)
+
+    def _obtained(self, index: Index) -> Iterator[Digest]:
+        for entry in index.manifests:
+            if entry.media_type.lower() not in mediatype.MANIFESTS:
+                continue
+            try:
+                document = self._fetch(entry.digest)
+                if isinstance(document, Manifest) and (
+                    entry.is_attestation or document.artifact is not None
+                ):
+                    self._copy(entry.digest, document)
+                    yield entry.digest
+            except (Cancelled, StoreError, BudgetExceeded):
+                raise
+            except WherryError as error:
+                if not (self._sparse and isinstance(error, NotFound)):
+                    self._emitter.warn(f"{entry.digest.short}… of the index: {error}; passed over")
+
+    def _copy(self, digest: Digest, manifest: Manifest) -> None:
+        """Store an artifact: its blobs, whatever they are, and then its manifest."""
+        blobs = {blob.digest: blob for blob in (manifest.config, *manifest.layers)}
+        ImageCopy(
+            None,
+            list(blobs.values()),
+            self._place,
+            self._ingest,
+            self._store.read,
+            self._options,
+            LayerProgress(self._emitter),
+        ).run(lambda _: None, self._cancel)
+        root = Descriptor(manifest.media_type, digest, len(manifest.raw))
+        self._ingest.add_document(root, manifest.raw, [(b, True) for b in blobs], self._cancel)

@@ -1,0 +1,152 @@
+"""Inspect: what an image's documents say, with nothing fetched but them (SPEC: "Inspect")."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from wherry.content.beside import beside
+from wherry.content.events import Status
+from wherry.errors import Denied, NotFound, RegistryError, Unauthorized
+from wherry.model.address import Where
+from wherry.model.inspection import inspection
+from wherry.model.reference import Reference
+from wherry.ops.places import open_place, open_repository
+from wherry.ops.reading import choose, read_config
+from wherry.transfer.graph import config_problems, problems
+from wherry.transfer.progress import Emitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.events import Event
+    from wherry.model.address import Address
+    from wherry.model.inspection import Inspection
+    from wherry.ops.places import Access, Source
+    from wherry.ops.reading import Wanted
+
+_OK = 200
+_SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags
+
+
+class _Once:
+    """Tells a listener once of what befalls several requests at the same time.
+
+    The n-th retry for the same reason is one event, whichever of them comes to it first.
+    """
+
+    def __init__(self, listener: Callable[[Event], None]) -> None:
+        self._listener = listener
+        self._told: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def heard_by(self) -> Callable[[Event], None]:
+        """Return the listener of one of the requests."""
+        heard: Counter[str] = Counter()
+
+        def listen(event: Event) -> None:
+            if event.status is Status.RETRYING:
+                heard[event.message] += 1
+                with self._lock:
+                    if heard[event.message] <= self._told[event.message]:
+                        return
+                    self._told[event.message] += 1
+            self._listener(event)
+
+        return listen
+
+
+def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> Inspection:
+    """Return what is known of an image from its documents.
+
+    ``tags`` asks for the repository's tags as well, at the same time; where they are denied or
+    missing there is a warning. A name with neither tag nor digest means ``latest``, and where
+    there is none, the first tag. Raises what `open_place` and `select` do.
+    """
+    once = _Once(access.listener)
+    access = access.replace(listener=once.heard_by())
+    with _tags(address, access.replace(listener=once.heard_by()), wanted=tags) as listed:
+        with _open_some(address, access, listed) as source:
+            chosen = choose(source, wanted, access.cancel)
+            for problem in problems(chosen):
+                Emitter(access.listener, address.name).warn(problem)
+            config = read_config(source, chosen, access.cancel)
+        # As skopeo does it, a docker archive's image is called what the address calls it.
+        name = address.reference.name if address.reference is not None else ""
+        found = _allowed(listed, access, address) if tags else ()
+    inspected = inspection(name, source.digest, chosen.manifest, config, found)
+    if chosen.config is not None:
+        for message in config_problems(chosen.config.digest, inspected.problems):
+            Emitter(access.listener, address.name).warn(message)
+    return inspected
+
+
+@contextlib.contextmanager
+def _tags(
+    address: Address, access: Access, *, wanted: bool
+) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Yield what returns the tags of a repository, from a list fetched meanwhile if ``wanted``."""
+    reference = address.reference
+    if reference is None or address.where is not Where.REGISTRY:
+        yield lambda: ()
+        return
+
+    def fetch(cancel: CancelToken) -> tuple[str, ...]:
+        return tuple(open_repository(reference, access.replace(cancel=cancel)).tags())
+
+    if wanted:
+        with beside(access.cancel, fetch) as wait:
+            yield wait
+    else:
+        yield lambda: fetch(access.cancel)
+
+
+def _allowed(
+    listed: Callable[[], tuple[str, ...]], access: Access, address: Address
+) -> tuple[str, ...] | None:
+    """Return the tags; with a warning None if the registry denies them or its list is broken."""
+    try:
+        return listed()
+    except (*_SILENT, RegistryError) as error:
+        if isinstance(error, RegistryError) and error.status != _OK:
+            raise
+        Emitter(access.listener, address.name).warn(f"the tags cannot be listed ({error})")
+        return None
+
+
+@contextlib.contextmanager
+def _open_some(
+    address: Address, access: Access, listed: Callable[[], tuple[str, ...]]
+) -> Iterator[Source]:
+    """Open an image; where ``latest`` is only understood and not there, by the first tag."""
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(open_place(address, access))
+        except NotFound as error:
+            other = _first_tagged(address, listed)
+            if other is None or other.reference is None:
+                raise error from None
+            message = f"there is no latest; this is the first tag, {other.reference.tag}"
+            Emitter(access.listener, address.name).warn(message)
+            source = stack.enter_context(open_place(other, access))
+        yield source
+
+
+def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Address | None:
+    reference = address.reference
+    if address.where is not Where.REGISTRY or reference is None:
+        return None
+    if not Reference.parse(address.name).is_name_only:
+        return None
+    try:
+        tags = listed()
+    except _SILENT as error:
+        if "NAME_UNKNOWN" in error.message:  # which says more than a missing tag
+            raise
+        return None
+    if not tags:
+        raise NotFound(f"{reference.familiar_name}: the repository has no tags")
+    return address.replace(reference=reference.with_tag(tags[0]))

@@ -1,0 +1,125 @@
+"""Listing: which images of a store to show, and by which names."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+from typing import TYPE_CHECKING, Any
+
+from wherry.errors import WherryError
+from wherry.model.digest import Digest
+from wherry.model.record import Record
+from wherry.model.reference import familiar_name, split_name
+from wherry.store.listing import Listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
+
+    from wherry.store import LocalStore
+
+    Line: TypeAlias = tuple[str, str, str, int]
+
+_SHOWN = ("name", "id", "created", "size")
+
+
+class Filters(Record):
+    """What is to be listed; all that is given must hold.
+
+    ``patterns`` are for names, with ``*``, ``?`` and ``[…]`` within a path's part and ``**``
+    across them; one that matches is enough. ``labels`` are names with values, or with None
+    for any value. ``before`` and ``since`` are times of creation, themselves excluded.
+    """
+
+    patterns: Sequence[str] = ()
+    dangling: bool | None = None
+    labels: Sequence[tuple[str, str | None]] = ()
+    before: str = ""
+    since: str = ""
+
+
+def listing(store: LocalStore, filters: Filters) -> Iterator[Listed]:
+    """Yield names with their images, and after them the images that have none.
+
+    A name by digest is shown only where its repository has no tag for the same image.
+    """
+    found: Iterator[Listed] = map(Listed._make, _rows(store, filters, Listed._fields))
+    for test in _tests(store, filters):
+        found = filter(test, found)
+    return found
+
+
+def lines(store: LocalStore, filters: Filters) -> Iterator[Line]:
+    """Yield what people want to see of a `listing`: as it is there, if that is all of it."""
+    if filters.replace(dangling=None) == Filters():
+        return _rows(store, filters, _SHOWN)
+    return ((row.name, row.id, row.created, row.size) for row in listing(store, filters))
+
+
+def _rows(store: LocalStore, filters: Filters, columns: Sequence[str]) -> Iterator[Any]:
+    tagged = None if filters.dangling is None else not filters.dangling
+    unnamed = not tagged and not filters.patterns
+    rows = store.list_images(columns, tagged=tagged, unnamed=unnamed)
+    return itertools.chain.from_iterable(rows)
+
+
+def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[Listed], bool]]:
+    """Yield what each row has to pass, what costs least first."""
+    if filters.patterns:
+        expressions = [_expression(pattern) for pattern in filters.patterns]
+        yield lambda row: any(_matches(expression, row.name) for expression in expressions)
+    if filters.before:
+        latest = _moment(filters.before)
+        yield lambda row: _moment(row.created) < latest
+    if filters.since:
+        earliest = _moment(filters.since)
+        yield lambda row: _moment(row.created) > earliest
+    if filters.labels:
+        yield lambda row: _has_labels(store, row.id, filters.labels)
+
+
+def _matches(expression: re.Pattern[str], name: str) -> bool:
+    """Compare a pattern with all ways to write a name."""
+    repository, tag = split_name(name)
+    familiar = familiar_name(repository)
+    names = {repository, familiar}
+    if tag is not None:
+        names |= {f"{repository}:{tag}", f"{familiar}:{tag}"}
+    return any(expression.fullmatch(name) for name in names)
+
+
+_WILD = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*|\?|\[[^]]+\])", pattern)
+    found = [
+        _WILD.get(part) or (part.replace("[!", "[^") if part[:1] == "[" else re.escape(part))
+        for part in parts
+    ]
+    try:
+        return re.compile("".join(found))
+    except re.error:
+        return re.compile(re.escape(pattern))
+
+
+def _moment(created: str) -> datetime.datetime:
+    """Return a time that can be compared; what says none counts as the oldest."""
+    try:
+        found = datetime.datetime.fromisoformat(created)
+    except ValueError:
+        return datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _has_labels(store: LocalStore, image_id: str, wanted: Sequence[tuple[str, str | None]]) -> bool:
+    from wherry.model.config import parse_config
+
+    try:
+        labels = parse_config(store.read(Digest.parse(image_id))).labels
+    except WherryError:  # collected since, or damaged: not what was looked for
+        return False
+    return all(
+        name in labels if value is None else labels.get(name) == value for name, value in wanted
+    )

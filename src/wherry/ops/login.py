@@ -1,0 +1,115 @@
+"""Log in: credentials tried on their registry, and kept where they will be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wherry.errors import NotFound, WherryError
+from wherry.model.record import Record
+from wherry.registry import logins
+from wherry.registry.answers import MAX_ERROR, failure
+from wherry.registry.auth import is_anonymous
+from wherry.registry.credentials import CredentialStore
+from wherry.registry.logins import Key
+from wherry.registry.requester import Call
+from wherry.registry.transport import public_url
+from wherry.registry.web_page import refuse_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.content.cancel import CancelToken
+    from wherry.registry.credentials import Credentials
+    from wherry.registry.logins import Removal
+    from wherry.registry.session import Session
+
+_OK = 200
+
+
+class AuthFiles(Record):
+    """The files to look at, in order, and the one to write."""
+
+    files: tuple[Path, ...]
+    written: Path
+
+
+class LoggedOut(Record):
+    """``gone``: from where credentials were taken; ``left``: a place that still has some."""
+
+    gone: list[str]
+    left: str = ""
+
+
+def login(
+    session: Session,
+    text: str,
+    credentials: Credentials,
+    files: AuthFiles,
+    cancel: CancelToken,
+    warn: Callable[[str], None],
+) -> str:
+    """Try credentials on ``HOST[/PATH]``, keep them, and return where; idempotent.
+
+    ``session`` knows no other credentials than these. ``warn`` is told if the registry does not
+    verify them. Raises `Unauthorized` if it refuses them; then nothing is kept.
+    """
+    key = Key.parse(text)
+    endpoint = session.hosts.login(key.host)
+    response = session.send(endpoint, Call("GET", "/v2/", "", unasked=True), cancel)
+    body = response.read_secret(MAX_ERROR)
+    what = f"{key.host}: login"
+    if response.status != _OK:
+        raise failure(response, body, what, key.host)
+    if body.strip():
+        refuse_page(response, body, what, "a registry's answer")
+    authorization = response.request.headers.get("Authorization", "")
+    if not authorization:
+        there = public_url(response.request.url)
+        warn(f"{key.host}: redirects to {there}; the password was not sent there, and may be wrong")
+    elif session.is_open(endpoint) and not authorization.startswith("Bearer "):
+        warn(f"{key.host}: answers without a password too; this one was sent, but may be wrong")
+    elif is_anonymous(authorization.removeprefix("Bearer ")):
+        warn(f"{key.host}: its token server took no notice of the password, which may be wrong")
+    return logins.save(files.files, files.written, key, credentials)
+
+
+def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
+    """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
+
+    Raises `NotFound` if there are none, there and elsewhere. Raises `WherryError` if a file or
+    helper fails; its hint tells from where credentials were taken all the same.
+    """
+    key = Key.parse(text)
+    removal = logins.remove(files.files, files.written, key)
+    _raise_first(removal)
+    trail = CredentialStore(files.files).trail(key.host, key.path, cancel=cancel)
+    left = trail[-1].place if trail and trail[-1].credentials is not None else ""
+    if not removal.gone and not left:
+        raise NotFound(f"{key}: not logged in")
+    return LoggedOut(removal.gone, left)
+
+
+def logout_everywhere(files: AuthFiles) -> list[str]:
+    """Forget all credentials of the file that `login` writes; return for which hosts.
+
+    Raises `WherryError` as `logout` does.
+    """
+    removal = logins.remove_all(files.written)
+    _raise_first(removal)
+    if not removal.gone:
+        raise WherryError(f"{files.written}: holds no credentials")
+    return removal.gone
+
+
+def _raise_first(removal: Removal) -> None:
+    """Raise the first failure; its hint tells of the others and of what was removed."""
+    if not removal.failures:
+        return
+    first, *others = removal.failures
+    lines = [first.hint] if first.hint else []
+    lines += [str(other) for other in others if str(other) != str(first)]
+    if removal.gone:
+        lines.append(f"all the same, credentials were taken from {', '.join(removal.gone)}")
+    first.hint = "\n".join(lines)
+    raise first

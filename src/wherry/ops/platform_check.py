@@ -1,0 +1,58 @@
+"""Whether an image is for the platform that was asked for: the config decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.errors import PlatformMismatch
+from wherry.model.config import read_platform
+from wherry.model.manifest import Manifest
+from wherry.model.platform import HOST_SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wherry.model.platform import Platform
+    from wherry.transfer.graph import Selection
+
+
+def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMismatch | None:
+    """Return the error for an image that is for another platform; None for one that fits.
+
+    ``found`` is what the image's config says. An empty OS there is the host's, an empty
+    architecture fits all. A config without a variant has the one that the index states for the
+    image.
+    """
+    if fits(chosen.listed, found, wanted):
+        return None
+    mine = found.normalized()
+    named = mine.specifier if mine.os_features else str(mine)
+    message = f"the image is for {named}, not for {wanted.specifier}"
+    return PlatformMismatch(message, wanted=str(wanted), available=[str(mine)])
+
+
+def fits(listed: Iterable[Platform], found: Platform, wanted: Platform) -> bool:
+    """Tell whether an image is for a platform, by its config and how indexes list it.
+
+    The rules are those of `mismatch`.
+    """
+    mine = found.normalized()
+    if (mine.os or HOST_SYSTEM) != wanted.os:
+        return False
+    if not mine.architecture or wanted.rank(mine) is not None:
+        return True
+    return not found.variant and any(_states(entry, mine, wanted) for entry in listed)
+
+
+def _states(entry: Platform, mine: Platform, wanted: Platform) -> bool:
+    """Tell whether an index entry fits and names the architecture that the config names."""
+    return entry.normalized().architecture == mine.architecture and wanted.rank(entry) is not None
+
+
+def stated_platform(chosen: Selection, config: bytes) -> Platform:
+    """Return what an image's config says that it is for; schema1 has its own in the topmost v1."""
+    if isinstance(chosen.manifest, Manifest):
+        return read_platform(config)
+    from wherry.ops.schema1 import stated_platform as stated_by_schema1
+
+    return stated_by_schema1(chosen.manifest)

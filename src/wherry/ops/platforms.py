@@ -1,0 +1,69 @@
+"""The images of an index, one for each platform, with their sizes."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from wherry.content.budget import Budget
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.inspection import size_of
+from wherry.model.manifest import Index, Manifest
+from wherry.model.platform import Platform
+from wherry.model.record import Record
+from wherry.ops.places import open_place
+from wherry.ops.reading import parsed_config
+from wherry.registry.repository import Repository
+from wherry.transfer.graph import listed, select_all
+from wherry.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from wherry.content.cancel import CancelToken
+    from wherry.model.address import Address
+    from wherry.ops.places import Access, Source
+    from wherry.transfer.graph import Selection
+
+
+class PlatformImage(Record):
+    """One image of an index; ``size`` is in bytes of config and layers, as transferred."""
+
+    platform: Platform
+    digest: Digest
+    media_type: str
+    size: int | None
+    layers: tuple[Descriptor, ...]
+
+
+def platforms(
+    address: Address, access: Access, jobs: int = 6
+) -> tuple[Digest, list[PlatformImage]]:
+    """Return the root's digest and all images below it, with their sizes.
+
+    A ``sparse`` place tells of those that it holds. ``jobs`` documents are fetched at a time.
+    """
+    with open_place(address, access) as source:
+        found = _images(source, access, jobs)
+        return source.digest, [_platform_image(source, each, access.cancel) for each in found]
+
+
+def _images(source: Source, access: Access, jobs: int) -> list[Selection]:
+    place, document = source.place, source.document
+    if isinstance(place, Repository) and isinstance(document, Index):
+        # What has been fetched is kept, so the search below finds it without asking.
+        wanted = dict.fromkeys(entry.digest for entry in listed(document))
+        Budget().check(len(wanted))
+        tasks = [functools.partial(_fetch, place, digest) for digest in wanted]
+        run_tasks(None, tasks, jobs=jobs, cancel=access.cancel)
+    return select_all(source.digest, document, place.document, sparse=source.sparse)
+
+
+def _fetch(place: Repository, digest: Digest, _cancel: CancelToken) -> None:
+    place.document(digest)
+
+
+def _platform_image(source: Source, chosen: Selection, cancel: CancelToken) -> PlatformImage:
+    manifest = chosen.manifest
+    platform = next(iter(chosen.listed), None) or parsed_config(source, chosen, cancel).platform
+    size = size_of(manifest) if isinstance(manifest, Manifest) else None
+    return PlatformImage(platform, chosen.digest, manifest.media_type, size, chosen.layers)

@@ -1,0 +1,113 @@
+"""Repair: what is damaged in a store is fetched again from where it came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.errors import Cancelled, InvalidReference, StoreError, WherryError
+from wherry.model.digest import Digest
+from wherry.model.platform import Platform
+from wherry.model.record import Record
+from wherry.model.reference import Reference
+from wherry.ops.pull import pull
+from wherry.store.check import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.events import Event
+    from wherry.ops.pull import PullOptions
+    from wherry.registry.session import Session
+    from wherry.store import LocalStore
+    from wherry.store.images import ImageRecord
+
+
+class Repaired(Record):
+    """The problems that are gone, and those that are left, each with the reason."""
+
+    mended: list[Problem]
+    left: list[tuple[Problem, str]]
+
+
+def repair(
+    session: Session,
+    store: LocalStore,
+    problems: Iterable[Problem],
+    options: PullOptions,
+    cancel: CancelToken,
+    listener: Callable[[Event], None],
+) -> Repaired:
+    """Remove files that are damaged, and pull again what names need of them and of the missing.
+
+    An image is asked for by its digest, at the repositories that pulls noted for its blobs;
+    no name is set. What no name needs is only removed. Raises `StoreError` and `Cancelled`.
+    """
+    run = _Repair(session, store, options, cancel, listener)
+    return run.run(list(problems))
+
+
+class _Repair:
+    def __init__(
+        self,
+        session: Session,
+        store: LocalStore,
+        options: PullOptions,
+        cancel: CancelToken,
+        listener: Callable[[Event], None],
+    ) -> None:
+        self._session = session
+        self._store = store
+        # Bytes are held to their digests; whether to accept schema1, and these signatures, was
+        # decided when the image was pulled.
+        self._options = options.replace(
+            names=False, strict=False, verify_signatures=False, schema1="allow"
+        )
+        self._cancel = cancel
+        self._listener = listener
+        self._reasons: dict[str, str] = {}
+
+    def run(self, problems: list[Problem]) -> Repaired:
+        self._store.remove_damaged([each.digest for each in problems if each.kind == "damaged"])
+        wanted = {each.digest for each in problems if each.names and each.kind != "database"}
+        for root, record in self._store.images_with(wanted):
+            missing = [digest for digest in wanted if not self._store.holds(Digest.parse(digest))]
+            if not missing:
+                break
+            reason = self._fetch(root, record)
+            for digest in missing:
+                self._reasons.setdefault(digest, reason)
+        mended, left = [], []
+        for each in problems:
+            gone = not each.names or self._store.holds(Digest.parse(each.digest))
+            if each.kind != "database" and gone:
+                mended.append(each)
+            else:
+                left.append((each, self._reasons.get(each.digest) or _ADVICE))
+        return Repaired(mended, left)
+
+    def _platforms(self, record: ImageRecord) -> tuple[Platform, ...]:
+        """Return the platform to pull for a record; none, which means all, if it names none."""
+        try:
+            return (Platform.parse(record.platform, self._options.host),)
+        except InvalidReference:
+            return ()
+
+    def _fetch(self, root: Digest, record: ImageRecord) -> str:
+        """Pull an image at the repositories that it came from; return why it failed, or ""."""
+        reason = "it came from no registry that is known of; pull or load the image again"
+        options = self._options.replace(platforms=self._platforms(record))
+        for repository in self._store.sources(record.manifest):
+            reference = Reference.parse(f"{repository}@{root}")
+            try:
+                pull(self._session, self._store, reference, options, self._cancel, self._listener)
+            except (Cancelled, StoreError):
+                raise
+            except WherryError as error:
+                reason = f"{repository}: {error.message}"
+            else:
+                return ""
+        return reason
+
+
+_ADVICE = "pull or load the image again"

@@ -1,0 +1,303 @@
+"""Save: images into archives and layouts that other tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+
+from wherry.archive import formats
+from wherry.content.budget import Budget
+from wherry.content.ports import Receipt
+from wherry.content.verify import check_rootfs
+from wherry.errors import InvalidReference, PlatformMismatch, Unsupported
+from wherry.model.address import Where
+from wherry.model.config import read_platform
+from wherry.model.convert import to_oci
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import Index, Manifest
+from wherry.model.record import Record
+from wherry.model.reference import Reference
+from wherry.ops.held import HeldIndex
+from wherry.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size, sized
+from wherry.ops.places import open_place, read_blob
+from wherry.ops.platform_check import mismatch
+from wherry.ops.targets import to_directory, to_file, to_stream
+from wherry.transfer.graph import Selection, check_layers, select, select_all
+from wherry.transfer.progress import Emitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from wherry.archive.writing import Entry
+    from wherry.content.cancel import CancelToken
+    from wherry.model.address import Address
+    from wherry.model.manifest import Document
+    from wherry.model.platform import Platform
+    from wherry.ops.places import Access, Source
+
+Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
+
+DIRECTORIES = {"oci", "dir"}
+# What names an image in a layout (OCI image spec, annotations.md, "ref.name").
+_REF_NAME = re.compile(r"[A-Za-z0-9]+((--|[-._:@+/])[A-Za-z0-9]+)*")
+_ENDING = re.compile(r"[^A-Za-z0-9._]+")  # what a tag cannot hold
+
+
+class SaveOptions(Record):
+    """``platforms`` are those asked for; without any a store shows one, or it is ``host``.
+
+    Each of several platforms is a root of its own in a layout. ``name`` is what one image is
+    called instead of its own name: a whole name, or in a layout a tag alone.
+    ``jobs`` is how many members of a file are written at a time.
+    """
+
+    host: Platform
+    platforms: tuple[Platform, ...] = ()
+    format: Format = "docker"
+    name: str = ""
+    jobs: int = 2
+
+
+class Saved(Record):
+    """An image that was written: the root in the archive, and its id."""
+
+    root: Digest
+    id: Digest
+    names: tuple[Reference, ...]
+
+
+def save(
+    addresses: Sequence[Address], output: Path | BinaryIO, options: SaveOptions, access: Access
+) -> list[Saved]:
+    """Write images to a file, a directory, or an open pipe or the like (SPEC: "Archives").
+
+    The same images give the same bytes. A file or directory gets its name when it is
+    complete, and replaces a file that was there. Raises any `WherryError`.
+    """
+    _check(options, len(addresses))
+    with contextlib.ExitStack() as opened:
+        chosen: dict[Digest, _Chosen] = {}
+        for address in addresses:
+            source = opened.enter_context(open_place(address, access))
+            if source.store is not None:
+                opened.enter_context(source.store.held(source.digest))
+            emitter = Emitter(access.listener, str(address))
+            for platform in options.platforms or (None,):
+                try:
+                    found = _choose(source, options, platform, emitter, access.cancel)
+                except PlatformMismatch as error:
+                    error.subject = address.name if address.where is Where.STORE else str(address)
+                    raise
+                known = chosen.setdefault(found.root.digest, found)
+                several = platform if len(options.platforms) > 1 else None
+                known.names |= _names(source.reference or source.named, options, several)
+        reports = Reports(Emitter(access.listener, str(addresses[0])))
+        entries = list(_entries(list(chosen.values()), options, reports, access.cancel))
+        directory = options.format in DIRECTORIES
+        if not isinstance(output, Path):
+            if directory:
+                raise Unsupported(f"{options.format} is a directory and cannot go to a pipe")
+            to_stream(output, entries, access.cancel)
+        elif directory:
+            to_directory(output, entries, options.jobs, access.cancel)
+        else:
+            to_file(output, entries, options.jobs, access.cancel)
+        return [
+            Saved(each.root.digest, each.manifest.config.digest, each.references)
+            for each in chosen.values()
+        ]
+
+
+# What goes into it
+
+
+class _Chosen:
+    """An image to be saved: its place, the root to write, and the manifest that is shown."""
+
+    def __init__(
+        self,
+        source: Source,
+        digest: Digest,
+        document: Document,
+        manifest: Manifest,
+        fetch: Callable[[Digest], Document],
+    ) -> None:
+        self.source = source
+        self.root = Descriptor(document.media_type, digest, len(document.raw))
+        self.document = document
+        self.manifest = manifest
+        self.names: dict[str, Reference | None] = {}
+        self.fetch = fetch
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The whole names."""
+        return tuple(name for name in self.names.values() if name is not None)
+
+
+def _check(options: SaveOptions, count: int) -> None:
+    """Refuse what a format has no room for."""
+    if options.format == "dir" and count * max(1, len(options.platforms)) > 1:
+        raise Unsupported("a flat directory holds one image", hint="use --format oci")
+    if options.format == "docker" and len(options.platforms) > 1:
+        raise Unsupported(
+            "a docker archive holds one platform of an image",
+            hint="use --format oci or oci-archive",
+        )
+    if options.name and count > 1:
+        raise Unsupported(f"there are {count} images, a name is for one")
+    if options.name and options.format == "dir":
+        raise Unsupported("a flat directory has no room for a name", hint="use --format oci")
+
+
+def _names(
+    own: Reference | None, options: SaveOptions, platform: Platform | None
+) -> dict[str, Reference | None]:
+    """Return what an image is called; each of several platforms has its own tag."""
+    given = options.name
+    ending = "" if platform is None else "-" + _ENDING.sub("-", str(platform)).strip("-")
+    if given and not _is_whole(given, options.format):
+        return {f"{given}{ending}": None}
+    # With a digest as well it is that which counts; it is no name in an archive.
+    name = Reference.parse_new(given) if given else own
+    if name is None or name.tag is None or name.digest is not None:
+        return {}
+    if ending:
+        name = name.with_tag(f"{name.tag}{ending}")
+    return {given if given and not ending else str(name): name}
+
+
+def _is_whole(name: str, form: Format) -> bool:
+    """Tell a name from a tag alone, which only layouts have room for."""
+    return form == "docker" or not {"/", ":"}.isdisjoint(name)
+
+
+def check_name(name: str, form: Format) -> None:
+    """Raise `InvalidReference` for what cannot be a name in an archive of a format."""
+    if _is_whole(name, form):
+        Reference.parse_new(name)
+    elif not _REF_NAME.fullmatch(name):
+        message = "is no name of an image in a layout (OCI image spec, annotations.md)"
+        raise InvalidReference(f"{name!r} {message}", text=name, position=0)
+
+
+def _choose(
+    source: Source,
+    options: SaveOptions,
+    platform: Platform | None,
+    emitter: Emitter,
+    cancel: CancelToken,
+) -> _Chosen:
+    cancel.check()
+    digest, manifest = _manifest(source, options, platform)
+    if platform is not None:
+        chosen = _select(source, options, platform)
+        raw = read_blob(source.place, manifest.config, cancel)
+        if (error := mismatch(chosen, read_platform(raw), platform)) is not None:
+            raise error
+    root: Document = manifest
+    if options.format != "docker" and platform is None and digest != source.digest:
+        if not isinstance(source.document, Index):
+            emitter.warn(f"saved as {digest}: schema1 has no place in such an archive")
+        else:
+            held = HeldIndex(source, source.digest, source.document)
+            if held.lacks_image:
+                emitter.warn(f"saved as {digest}: the index's other images are not there")
+            else:
+                if held.missing:
+                    others = "an entry" if held.missing == 1 else f"{held.missing} entries"
+                    lacks = f"without {others} of the index, attestations or the like"
+                    emitter.warn(f"saved as {held.digest}: {lacks}, not there")
+                return _Chosen(source, held.digest, held.root, manifest, held.document)
+    return _Chosen(source, digest, root, manifest, source.place.document)
+
+
+def _manifest(
+    source: Source, options: SaveOptions, platform: Platform | None
+) -> tuple[Digest, Manifest]:
+    """Return the manifest of the platform that is wanted, or that the place shows."""
+    if platform is None and source.shown is not None:
+        digest, found = source.shown, source.place.document(source.shown)
+    else:
+        selection = _select(source, options, platform)
+        digest, found = selection.digest, selection.manifest
+        if not isinstance(found, Manifest) and (made := source.derived(digest)) is not None:
+            digest, found = made, source.place.document(made)
+    if not isinstance(found, Manifest):
+        raise Unsupported(
+            "schema1 has to be converted before it can be saved", hint="pull it into the store"
+        )
+    if found.artifact is not None:
+        raise Unsupported(f"this is {found.artifact}, not an image")
+    check_layers(Selection((), digest, found))
+    return digest, found
+
+
+def _select(source: Source, options: SaveOptions, platform: Platform | None) -> Selection:
+    """Find the image for a platform; where nobody asked for one, a layout takes any."""
+    root, fetch = (source.digest, source.document), source.place.document
+    try:
+        return select(*root, platform or options.host, fetch)
+    except PlatformMismatch:
+        if platform is not None or options.format == "docker":
+            raise
+        return select_all(*root, fetch, sparse=True)[0]
+
+
+def _entries(
+    chosen: Sequence[_Chosen], options: SaveOptions, reports: Reports, cancel: CancelToken
+) -> Iterator[Entry]:
+    if options.format == "docker":
+        images = [_docker_image(each, reports, cancel) for each in chosen]
+        return formats.docker_entries(images)
+    contents: dict[Digest, formats.Content] = {}
+    for each in chosen:
+        for content in _contents(each, each.root.digest, each.document, reports, cancel):
+            contents.setdefault(content.descriptor.digest, content)
+    if options.format == "dir":
+        return formats.flat_entries(chosen[0].root.digest, contents.values())
+    roots = []
+    for each in chosen:
+        made = to_oci(each.document, Budget().limited(each.fetch))
+        found = [Descriptor.of(document.raw, document.media_type) for document in made]
+        for descriptor, document in zip(found, made, strict=True):
+            contents[descriptor.digest] = formats.Content(descriptor, document.raw)
+        original = each.root.digest if found else None
+        roots.append(formats.Root([each.root, *found][-1], each.names, original))
+    return formats.layout_entries(roots, contents.values())
+
+
+def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> formats.DockerImage:
+    place, manifest = chosen.source.place, chosen.manifest
+    config = config_of(place, manifest.config, cancel)
+    check_rootfs(config, [Receipt(layer) for layer in manifest.layers])
+    layers = []
+    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+        known, size = chosen.source.facts(layer.digest)
+        if size is None:
+            size = raw_size(place, layer, cancel)
+        plain = Plain(place, layer, diff_id, size, reports, verified=known == diff_id)
+        layers.append(formats.PlainLayer(size, plain))
+    return formats.DockerImage(
+        config.raw, manifest.config.digest, config.diff_ids, layers, chosen.references
+    )
+
+
+def _contents(
+    chosen: _Chosen, digest: Digest, document: Document, reports: Reports, cancel: CancelToken
+) -> Iterator[formats.Content]:
+    """Yield all below a root, leaves first."""
+    place = chosen.source.place
+    if isinstance(document, Index):
+        for entry in document.manifests:
+            child = chosen.fetch(entry.digest)
+            yield from _contents(chosen, entry.digest, child, reports, cancel)
+    elif isinstance(document, Manifest):
+        for blob in (*document.layers, document.config):
+            found = blob if blob is document.config else sized(place, blob, cancel)
+            yield formats.Content(found, copy=AsIs(place, found, reports))
+    descriptor = Descriptor(document.media_type, digest, len(document.raw))
+    yield formats.Content(descriptor, data=document.raw)

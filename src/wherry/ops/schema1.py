@@ -1,0 +1,43 @@
+"""What pulling a schema1 image takes besides: signatures, and documents to be made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.model import v1
+from wherry.model.config import parse_config
+from wherry.model.platform import Platform
+from wherry.model.schema1 import verify_signatures
+from wherry.transfer.derive import from_schema1
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherry.content.ports import Receipt
+    from wherry.model.config import ImageConfig
+    from wherry.model.manifest import Manifest
+    from wherry.model.schema1 import Schema1
+
+
+def check(manifest: Schema1, *, verify: bool) -> tuple[Platform, str]:
+    """Return the platform that the topmost layer names, and what to tell people.
+
+    Raises `IntegrityError` for signatures that do not match, if they are to be verified.
+    """
+    message = "docker schema1 is a deprecated format"
+    if verify and manifest.signatures:
+        message += f"; signed by {', '.join(verify_signatures(manifest))}"
+    return stated_platform(manifest), message
+
+
+def stated_platform(manifest: Schema1) -> Platform:
+    """Return the platform that the topmost layer names."""
+    top = v1.image(manifest.layers[0].v1_json)
+    names = (top.get(name, "") for name in ("os", "architecture", "variant"))
+    return Platform(*names)
+
+
+def convert(manifest: Schema1, layers: Sequence[Receipt]) -> tuple[Manifest, ImageConfig]:
+    """Make the manifest and the config that docker would make."""
+    made = from_schema1(manifest, layers)
+    return made.manifest, parse_config(made.config)

@@ -1,0 +1,68 @@
+"""Tags of a repository: those that were asked for, in the order that was asked for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from wherry.errors import InvalidReference
+from wherry.model.semver import Range, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Order = Literal["registry", "name", "version"]
+
+_RANGE = "semver:"
+_ONLY_IN_RANGES = ("<", ">", "=", "!", "~")  # no tag begins with them
+
+
+def select_tags(tags: Iterable[str], wanted: str = "", order: Order = "registry") -> list[str]:
+    """Return the tags that ``wanted`` matches, in an order.
+
+    ``wanted`` is a regular expression, looked for anywhere in the tag, or a range of versions:
+    behind ``semver:``, and without it where it begins with a sign of comparison. By
+    ``version``, what is no version comes first, by name, and the newest version last. Raises
+    `InvalidReference`, which knows the offending place.
+    """
+    matches = matcher(wanted)
+    found = [tag for tag in tags if matches(tag)]
+    if order == "registry":
+        return found
+    found.sort()
+    return found if order == "name" else sorted(found, key=_by_version)
+
+
+def matcher(wanted: str) -> Callable[[str], bool]:
+    """Return what tells whether a tag is wanted; raises `InvalidReference`."""
+    if wanted.startswith((_RANGE, *_ONLY_IN_RANGES)):
+        versions = _range(wanted)
+
+        def in_range(tag: str) -> bool:
+            version = Version.parse(tag)
+            return version is not None and version in versions
+
+        return in_range
+    try:
+        pattern = re.compile(wanted)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InvalidReference(
+            f"invalid regular expression: {getattr(error, 'msg', error)}",
+            text=wanted,
+            position=getattr(error, "pos", None) or 0,
+        ) from None
+    return lambda tag: pattern.search(tag) is not None
+
+
+def _range(text: str) -> Range:
+    versions = text.removeprefix(_RANGE)
+    try:
+        return Range(versions)
+    except InvalidReference as error:
+        at = error.position + len(text) - len(versions)
+        raise InvalidReference(error.message, text=text, position=at) from None
+
+
+def _by_version(tag: str) -> tuple[bool, Version]:
+    version = Version.parse(tag)
+    return version is not None, version or Version(0)

@@ -1,0 +1,129 @@
+"""What the parameters of public calls take, by their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import wherry
+from wherry.model.arguments import CALLABLE, FLAG, INTEGER, NUMBER, TEXT, Rule, choice, instance
+from wherry.model.platform import Platform
+
+
+def _is_given(value: Any) -> bool:
+    """Tell whether a path is not empty: that would stand for the current directory."""
+    return not isinstance(value, str | os.PathLike) or bool(os.fspath(value))
+
+
+_PATH = instance("a path", str, os.PathLike).replace(valid=_is_given, quoted=True)
+
+
+def _is_store(value: object) -> bool:
+    return _PATH.fits(value) or isinstance(value, wherry.Store)
+
+
+def _is_image(value: object) -> bool:
+    return TEXT.fits(value) or isinstance(value, wherry.Image)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def _is_pair(value: Sequence[Any]) -> bool:
+    return len(value) == len(("user", "password")) and all(isinstance(each, str) for each in value)
+
+
+def _is_file(value: Any, method: str) -> bool:
+    return _PATH.fits(value) or callable(getattr(value, method, None))
+
+
+def _is_label(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and (item[1] is None or isinstance(item[1], str))
+
+
+RULES = {
+    "address": TEXT,
+    "all_platforms": FLAG,
+    "artifact_type": TEXT,
+    "authfile": _PATH,
+    "before": TEXT,
+    "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
+    "changes": Rule(
+        "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
+    ),
+    "config": instance("bytes", bytes),
+    "created": INTEGER,
+    "credentials": Rule(
+        "a pair of str, the user and the password", _is_list, _is_pair, secret=True
+    ),
+    "dangling": FLAG,
+    "digest": TEXT,
+    "dry_run": FLAG,
+    "force": FLAG,
+    "foreign": FLAG,
+    "format": choice("docker", "oci-archive", "oci", "dir"),
+    "image": TEXT,
+    "insecure": FLAG,
+    "jobs": INTEGER,
+    "labels": Rule(
+        "a mapping of str to str or None",
+        lambda value: isinstance(value, Mapping),
+        lambda value: all(map(_is_label, value.items())),
+    ),
+    "limit_rate": NUMBER,
+    "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
+    "matching": TEXT,
+    "message": TEXT,
+    "name": TEXT,
+    "names": Rule(
+        "a str, a wherry.Image or a list of at least one of these",
+        lambda value: _is_image(value) or _is_list(value),
+        lambda value: _is_image(value) or (len(value) > 0 and all(map(_is_image, value))),
+    ),
+    "offline": FLAG,
+    "on_event": CALLABLE,
+    "on_failure": CALLABLE,
+    "on_progress": CALLABLE,
+    "on_request": CALLABLE,
+    "on_warning": CALLABLE,
+    "order": choice("registry", "name", "version"),
+    "output": Rule(
+        "a path or a binary file to write",
+        lambda value: _is_file(value, "write"),
+        _is_given,
+        quoted=True,
+    ),
+    "parent": TEXT,
+    "password": TEXT.replace(secret=True),
+    "path": _PATH,
+    "patterns": TEXT,
+    "platform": instance("a str or a wherry.Platform", str, Platform),
+    "problems": Rule(
+        "wherry.types.Problem objects",
+        lambda value: isinstance(value, Iterable) and not isinstance(value, str | bytes),
+        lambda value: (
+            not _is_list(value) or all(isinstance(each, wherry.types.Problem) for each in value)
+        ),
+    ),
+    "reference": TEXT,
+    "registries_conf": _PATH,
+    "registry": TEXT,
+    "retries": INTEGER,
+    "schema1": choice("allow", "deny"),
+    "since": TEXT,
+    "source": Rule(
+        "a path or a binary file to read",
+        lambda value: _is_file(value, "read"),
+        _is_given,
+        quoted=True,
+    ),
+    "split": INTEGER,
+    "store": Rule("a wherry.Store or a path", _is_store, _is_given, quoted=True),
+    "tags": FLAG,
+    "timeout": NUMBER,
+    "username": TEXT,
+    "verify_layers": FLAG,
+    "verify_signatures": FLAG,
+}

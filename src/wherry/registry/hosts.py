@@ -1,0 +1,267 @@
+"""From a reference to the endpoints to try, in order."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import threading
+from typing import TYPE_CHECKING
+
+from wherry.errors import Denied, InvalidReference, WherryError
+from wherry.model.record import Record
+from wherry.model.reference import Reference, is_short
+from wherry.registry import host_settings
+from wherry.registry.certificates import HostCertificates, Tls, find_certificates
+from wherry.registry.host_settings import HostSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from wherry.registry.host_settings import HostsFile
+    from wherry.registry.proxies import Proxy
+    from wherry.registry.registries import Mirror, RegistriesFiles, RegistryTable, Settings
+
+# Where the registry behind a name of Docker Hub really is.
+_ENDPOINTS = {"docker.io": "registry-1.docker.io"}
+
+
+class Endpoint(Record):
+    """A repository at one address; ``schemes`` are tried in order, the next one where allowed.
+
+    ``name`` is how people and files of credentials call the host, ``path`` the repository
+    there. ``own`` is whether it is the host that the reference names: credentials that the
+    caller gives are for that one alone. ``settings`` are the host's in hosts.toml.
+    ``proxy`` is the one that registries.conf names for it.
+    """
+
+    name: str
+    host: str
+    path: str = ""
+    schemes: tuple[str, ...] = ("https",)
+    tls: Tls = Tls()
+    own: bool = True
+    settings: HostSettings = HostSettings()
+    proxy: Proxy | None = None
+
+
+class Meaning(Record):
+    """What a name may stand for, and by whose word."""
+
+    name: str
+    source: str
+
+
+class Hosts:
+    """What files say about hosts, read when it is first asked for. Thread-safe.
+
+    ``registries`` are the places of registries.conf, ``certificates`` the roots of ``certs.d``.
+    ``host_files`` are the hosts.toml files, the one that decides first. ``insecure`` holds for
+    all hosts.
+    """
+
+    def __init__(
+        self,
+        registries: RegistriesFiles | None = None,
+        certificates: Sequence[Path] = (),
+        host_files: Sequence[Path] = (),
+        *,
+        insecure: bool = False,
+    ) -> None:
+        self._files = registries
+        self.certificate_roots = tuple(certificates)
+        self._certificates: dict[str, HostCertificates] = {}
+        self._host_files = tuple(host_files)
+        self._read_host_files: tuple[HostsFile, ...] | None = None
+        self._insecure = insecure
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._settings: dict[bool, Settings] = {}
+
+    def settings(self, *, aliases: bool = False) -> Settings:
+        """Return what registries.conf says; raises `WherryError` for a file that is wrong."""
+        with self._lock:
+            found = self._settings.get(True) or self._settings.get(aliases)
+            if found is None:
+                from wherry.registry.registries import RegistriesFiles, load
+
+                found = load(self._files or RegistriesFiles(), aliases=aliases)
+                self._settings[aliases] = found
+            return found
+
+    def meanings(self, text: str) -> tuple[Meaning, ...]:
+        """Return what a name on the command line stands for, in the order to try.
+
+        One without a registry goes through an alias, else the hosts that are to be searched,
+        else to Docker Hub (containers-registries.conf(5), "Short-Name Aliasing"). Raises
+        `InvalidReference`.
+        """
+        Reference.parse(text)
+        if not is_short(text):
+            return (Meaning(text, "as it is written"),)
+        settings = self.settings(aliases=True)
+        name = re.split(r"[:@]", text, maxsplit=1)[0]
+        alias, file = settings.aliases.get(name, ("", None))
+        if alias:
+            return (Meaning(alias + text[len(name) :], f"a short name in {file}"),)
+        if settings.search:
+            return tuple(_searched(settings, text))
+        return (Meaning(text, "names without a registry are Docker Hub's"),)
+
+    def endpoints(
+        self,
+        reference: Reference,
+        *,
+        warn: Callable[[str], None] | None = None,
+    ) -> tuple[Endpoint, ...]:
+        """Return where to look for a repository: mirrors first, its own registry last.
+
+        Raises `Denied` where registries.conf blocks it, `WherryError` where a file is wrong.
+        """
+        settings = self.settings()
+        found = self._endpoints(reference, settings)
+        if warn is not None:
+            unused = [
+                f"hosts.toml: {endpoint.name}: legacy {host_settings.NOT_USED}"
+                for endpoint in found
+                if endpoint.settings.legacy
+            ]
+            for warning in (*settings.warnings, *unused):
+                if warning not in self._warned:
+                    self._warned.add(warning)
+                    warn(warning)
+        return found
+
+    def _endpoints(self, reference: Reference, settings: Settings) -> tuple[Endpoint, ...]:
+        table = settings.find(reference.name)
+        if table is None:
+            return (self._endpoint(reference, reference, insecure=False),)
+        if table.blocked:
+            raise _blocked(reference, table)
+        unwanted = "digest-only" if reference.digest is None else "tag-only"
+        found = [
+            self._moved(reference, table, mirror)
+            for mirror in table.mirrors
+            if mirror.pulls != unwanted
+        ]
+        registry = self._moved(reference, table, table)
+        if registry is None:
+            raise _blocked(reference, settings.find(table.location) or table)
+        return (*(mirror for mirror in found if mirror is not None), registry)
+
+    def _moved(
+        self, reference: Reference, table: RegistryTable, to: Mirror | RegistryTable
+    ) -> Endpoint | None:
+        """Put a location in the place of the prefix; None where the location is blocked."""
+        there = _renamed(reference, table, to.location) if to.location else reference
+        its = self.settings().find(there.name)
+        if its is not None and its.blocked:
+            return None
+        return self._endpoint(there, reference, insecure=to.insecure).replace(proxy=to.proxy)
+
+    def login(self, name: str) -> Endpoint:
+        """Return how to speak to a host itself; raises `Denied` where it is blocked."""
+        table = self.settings().find(name)
+        if table is not None and table.blocked:
+            raise Denied(f"{name} is blocked in {table.file}", host=name)
+        if table is None:
+            return self.host(name)
+        return self.host(name, insecure=table.insecure).replace(proxy=table.proxy)
+
+    def _endpoint(self, there: Reference, wanted: Reference, *, insecure: bool) -> Endpoint:
+        own = there.domain == wanted.domain
+        return self.host(there.domain, insecure=insecure).replace(path=there.path, own=own)
+
+    def host(self, name: str, *, insecure: bool = False) -> Endpoint:
+        """Return how to speak to a host, whatever is asked for there.
+
+        Plain http: on this machine unless it has certificates, and where that is allowed and
+        the peer does not speak TLS.
+        """
+        host = _ENDPOINTS.get(name, name)
+        found = self.certificates(name)
+        insecure = insecure or self._insecure
+        tls = Tls(not insecure, found.authorities, found.pairs)
+        schemes: tuple[str, ...] = ("https",)
+        if insecure:
+            schemes = ("https", "http")
+        elif is_loopback(host) and not (found.authorities or found.pairs):
+            schemes = ("http", "https")
+        return Endpoint(name, host, "", schemes, tls, settings=self.host_settings(name))
+
+    def host_settings(self, name: str) -> HostSettings:
+        """Return the settings of ``host[:port]`` in hosts.toml.
+
+        Raises:
+            WherryError: The file is wrong.
+        """
+        return host_settings.settings_of(self._hosts_files(), name)
+
+    def explain_host(self, name: str) -> list[tuple[Path, str]]:
+        """Return each hosts.toml and what it says about ``host[:port]``."""
+        return list(host_settings.explain(self._hosts_files(), name))
+
+    def _hosts_files(self) -> tuple[HostsFile, ...]:
+        if self._read_host_files is None:
+            self._read_host_files = host_settings.load(self._host_files)
+        return self._read_host_files
+
+    def certificates(self, name: str) -> HostCertificates:
+        """Return the certificates that there are for ``host[:port]``, looked for once."""
+        found = self._certificates.get(name)
+        if found is None:
+            found = self._certificates[name] = find_certificates(self.certificate_roots, name)
+        return found
+
+
+def _searched(settings: Settings, text: str) -> Iterator[Meaning]:
+    """Put each host of the search list before a short name; raises `WherryError`."""
+    hosts = settings.search or ()
+    names = [f"{host}/{text}" for host in hosts]
+    if len(names) > 1 and settings.short_names == "enforcing":
+        raise WherryError(
+            f"{text}: {len(names)} registries may have it, and short-name-mode is enforcing "
+            f"in {settings.short_names_file}",
+            hint=f"name one of them: {' '.join(names)}",
+        )
+    for host, name in zip(hosts, names, strict=True):
+        if is_short(name):
+            raise WherryError(
+                f"{settings.search_file}: unqualified-search-registries: {host!r} is no host "
+                "(it has no dot and no port)"
+            )
+        yield Meaning(name, f"{settings.search_file} searches there")
+
+
+def _blocked(reference: Reference, table: RegistryTable) -> Denied:
+    return Denied(
+        f"{reference.familiar}: {table.prefix} is blocked in {table.file}", host=reference.domain
+    )
+
+
+def _renamed(reference: Reference, table: RegistryTable, location: str) -> Reference:
+    """Put a location in the place of a table's prefix; raises `WherryError` if that is no name."""
+    name = str(reference)
+    moved = location + name[table.match(reference.name) or 0 :]
+    why = "its host has no dot and no port"
+    try:
+        there = Reference.parse(moved)
+        if moved.partition("/")[0] in {there.domain, "index.docker.io"}:
+            return there
+    except InvalidReference as error:
+        why = error.message
+    raise WherryError(
+        f"{table.file}: {location!r} in the place of {table.prefix!r} makes no name ({why})"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host[:port]`` is this machine."""
+    name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+    name = name.strip("[]")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

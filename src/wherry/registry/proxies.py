@@ -1,0 +1,168 @@
+"""Which proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from wherry.errors import WherryError
+from wherry.model.record import Record
+from wherry.model.secret import Secret
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+_PORTS = {"http": 80, "https": 443, "socks": 1080, "socks5": 1080, "socks5h": 1080}
+_MAX_SOCKS = 255  # characters of a user name, and of a password (RFC 1929, 2)
+
+
+class Proxy(Record):
+    """A proxy; it shows itself without ``user`` and ``password``, which may be empty.
+
+    ``socks5`` is given addresses; ``socks5h``, and ``socks`` as desktops write it, is given
+    names that it looks up itself. ``variable`` is the one that names it, or the path of a
+    registries.conf.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    variable: str = ""
+
+    def __repr__(self) -> str:
+        return f"Proxy({str(self)!r})"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether it is spoken to in SOCKS5 and not in HTTP."""
+        return self.scheme.startswith("socks")
+
+
+def basic(proxy: Proxy) -> dict[str, str]:
+    """Return the header that says who we are to a proxy, if it is to know."""
+    if not (proxy.user or proxy.password):
+        return {}
+    # UTF-8, as the tools in Go send it.
+    pair = base64.b64encode(f"{proxy.user}:{proxy.password}".encode(errors="surrogateescape"))
+    return {"Proxy-Authorization": Secret(f"Basic {pair.decode('ascii')}")}
+
+
+class Proxies(Record):
+    """The variables as they were found; nothing is parsed before a request needs it.
+
+    The rules are those of ``golang.org/x/net/http/httpproxy``, so that proxies are used for the
+    same hosts as by docker, podman and skopeo. ``other`` is for both schemes, where they have
+    no proxy of their own, as curl has it.
+    """
+
+    http: str = ""
+    https: str = ""
+    no_proxy: str = ""
+    other: str = ""
+    names: tuple[str, str, str] = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+    def __repr__(self) -> str:  # the addresses may hold passwords
+        found = f"http={bool(self.http)}, https={bool(self.https)}, other={bool(self.other)}"
+        return f"Proxies({found})"
+
+    def choose(self, scheme: str, host: str, port: int | None) -> Proxy | None:
+        """Return the proxy for an address, None for none; raises `WherryError` on a bad setting."""
+        setting, variable = self._setting(scheme)
+        if not setting or self._excepted(host.lower(), port or _PORTS.get(scheme, 0)):
+            return None
+        return parse(setting, variable)
+
+    def _setting(self, scheme: str) -> tuple[str, str]:
+        """Return the setting for a scheme, and the variable that it is from."""
+        own, number = (self.https, 1) if scheme == "https" else (self.http, 0)
+        return (Secret(own), self.names[number]) if own else (Secret(self.other), self.names[2])
+
+    def _excepted(self, host: str, port: int) -> bool:
+        address = _address(host)
+        if host == "localhost" or (address is not None and address.is_loopback):
+            return True
+        entries = [entry.strip().lower() for entry in self.no_proxy.split(",")]
+        return any(_matches(entry, host, port, address) for entry in entries if entry)
+
+
+def _matches(entry: str, host: str, port: int, address: IPv4Address | IPv6Address | None) -> bool:
+    """Tell whether an entry of ``NO_PROXY`` is meant for a host: a network, an address, a name."""
+    if entry == "*":
+        return True
+    if "/" in entry:
+        try:
+            return address is not None and address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    name, wanted = entry, ""
+    if ":" in entry and _address(entry) is None:
+        name, _, wanted = entry.rpartition(":")
+    if wanted and wanted != str(port):
+        return False
+    if (listed := _address(name.strip("[]"))) is not None:
+        return listed == address
+    name = name.removeprefix("*")
+    return host.endswith(name) if name.startswith(".") else f".{host}".endswith(f".{name}")
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def parse(setting: str, variable: str) -> Proxy:
+    """Read a proxy's address; one without a scheme is spoken to in plain http.
+
+    ``variable`` names the setting in messages. Raises `WherryError`, which does not show the
+    address, since it may hold a password.
+    """
+    proxy = _read(setting, variable)
+    if proxy is None:
+        raise WherryError(f"{variable}: not an address", hint="it should read http://HOST:PORT")
+    if proxy.scheme not in _PORTS:
+        raise WherryError(
+            f"{variable}: {proxy.scheme} proxies are not supported",
+            hint="name an http, https, socks5 or socks5h proxy there, "
+            "or except the host in NO_PROXY",
+        )
+    if proxy.is_socks:
+        _check_socks(proxy, variable)
+    return proxy
+
+
+def _read(setting: str, variable: str) -> Proxy | None:
+    """Return the proxy at an address, of whatever scheme; None if it is no address."""
+    try:
+        parts = urlsplit(setting if "://" in setting else f"http://{setting}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host:
+        return None
+    user, password = (Secret(unquote(part or "")) for part in (parts.username, parts.password))
+    port = port or _PORTS.get(parts.scheme, 0)
+    return Proxy(parts.scheme, host, port, user, password, variable)
+
+
+def _check_socks(proxy: Proxy, variable: str) -> None:
+    """Refuse what cannot be sent (RFC 1929, 2); raises `WherryError`."""
+    pair = (proxy.user, proxy.password)
+    if any(pair) and not all(pair):
+        raise WherryError(
+            f"{variable}: a SOCKS5 proxy takes a user name and a password, or neither"
+        )
+    if not all(text.isascii() and len(text) <= _MAX_SOCKS for text in pair):
+        raise WherryError(
+            f"{variable}: user name and password of a SOCKS5 proxy have at most {_MAX_SOCKS} "
+            "ASCII characters each"
+        )

@@ -1,0 +1,46 @@
+"""Read TOML files of settings: bounded, and with errors that name the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wherry.content.small_file import read_small
+from wherry.errors import WherryError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_FILE = 2**20  # bytes of a file that is parsed
+MAX_LINE = 16 * 1024  # bytes of a line; the parser takes time with the square of a key's parts
+
+
+def read(file: Path) -> bytes | None:
+    """Return the bytes of a file, None if it does not exist.
+
+    Raises `WherryError` if it cannot be read, is a socket or a device, or has over 4 MiB.
+    """
+    try:
+        return read_small(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise WherryError(f"{file}: {error.strerror}") from error
+
+
+def parse(raw: bytes, file: Path) -> dict[str, Any]:
+    """Parse TOML of at most 1 MiB. Loads the parser when it is first called.
+
+    Raises `WherryError` with the line.
+    """
+    import tomllib
+
+    if len(raw) > MAX_FILE:
+        raise WherryError(f"{file}: over {MAX_FILE >> 20} MiB")
+    if max(map(len, raw.split(b"\n"))) > MAX_LINE:
+        raise WherryError(f"{file}: a line of over {MAX_LINE >> 10} KiB")
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))  # editors on Windows write a mark
+    except UnicodeDecodeError:
+        raise WherryError(f"{file}: not valid TOML (not UTF-8)") from None
+    except (ValueError, RecursionError) as error:
+        raise WherryError(f"{file}: not valid TOML ({error})") from None

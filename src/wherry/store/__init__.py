@@ -1,0 +1,5 @@
+"""The local store: blobs in files, what must change together in one database."""
+
+from wherry.store.local import LocalStore
+
+__all__ = ["LocalStore"]

@@ -1,0 +1,41 @@
+"""A blob of a store, open for reading."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from wherry.store.oserrors import translated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Buffer
+
+
+class BlobFile(io.FileIO):
+    """A file whose reads raise `StoreError` where the disk fails."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor)
+        self._path = path
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        with translated(self._path):
+            return super().readinto(buffer)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to ``size`` bytes, or all."""
+        with translated(self._path):
+            return super().read(-1 if size is None else size)
+
+    def readall(self) -> bytes:
+        """Read all that is left."""
+        with translated(self._path):
+            return super().readall()
+
+    def close(self) -> None:
+        """Close the file."""
+        with translated(self._path):
+            super().close()

@@ -1,0 +1,197 @@
+"""The files of a store: ``blobs/<algorithm>/<hex>`` and parts on their way there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import itertools
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+from wherry.model.digest import HEX_LENGTHS
+from wherry.store.directory import Directory, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from wherry.model.digest import Digest
+
+_PART = re.compile(
+    "|".join(f"{name}-[0-9a-f]{{{length}}}\\.part" for name, length in HEX_LENGTHS.items())
+)
+_NAMES = {name: re.compile(f"[0-9a-f]{{{length}}}") for name, length in HEX_LENGTHS.items()}
+
+
+class BlobFiles:
+    """The directories of a store at one path; a file that has a blob's name is whole.
+
+    They are opened when they are first used, and stay the same ones: see `is_current`. Digests
+    as text come from the database, which another user may have written: each is checked before
+    it becomes a file's name.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._root: Directory | None = None
+        self._opened: dict[str, Directory] = {}
+
+    @property
+    def root(self) -> Directory:
+        """The store's own directory; raises `FileNotFoundError` and what `open_store` does."""
+        if self._root is None:
+            self._root = open_store(self._path)
+        return self._root
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the directories are still those at the path, as far as they were opened."""
+        return self._root is None or (
+            self._root.is_unchanged(self._path)
+            and all(directory.is_linked for directory in list(self._opened.values()))
+        )
+
+    def _directory(self, algorithm: str) -> Directory:
+        """Return where the blobs of one algorithm are; raises `FileNotFoundError`."""
+        opened = self._opened.get(algorithm)
+        if opened is None:
+            opened = self.root.child("blobs").child(algorithm)
+            self._opened[algorithm] = opened
+        return opened
+
+    @property
+    def ingest(self) -> Directory:
+        """Where parts are; raises `FileNotFoundError`."""
+        opened = self._opened.get("ingest")
+        if opened is None:
+            opened = self._opened["ingest"] = self.root.child("ingest")
+        return opened
+
+    def _status(self, algorithm: str, name: str) -> os.stat_result:
+        """Look at a blob; raises `FileNotFoundError` for everything but a file."""
+        directory = self._directory(algorithm)
+        found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory.where(name))
+        return found
+
+    def exists(self, digest: Digest) -> bool:
+        """Tell whether a blob is there."""
+        try:
+            self._status(digest.algorithm, digest.hex)
+        except OSError:
+            return False
+        return True
+
+    def size(self, digest: Digest) -> int:
+        """Return a blob's size in bytes; raises `FileNotFoundError`."""
+        return self._status(digest.algorithm, digest.hex).st_size
+
+    def all(self) -> set[str]:
+        """Return the digests of all blobs that are there, as text."""
+        found: set[str] = set()
+        for algorithm, names in _NAMES.items():
+            try:
+                listed = self._directory(algorithm).names()
+            except FileNotFoundError:
+                continue
+            prefix, is_name = f"{algorithm}:", names.fullmatch
+            found.update([prefix + name for name in listed if is_name(name)])
+        return found
+
+    def has(self, digest: str) -> bool:
+        """Tell whether a blob is there; the digest is text, as in `all`."""
+        try:
+            self._status(*_split(digest))
+        except OSError:
+            return False
+        return True
+
+    def size_of(self, digest: str) -> int:
+        """Return a blob's size in bytes, 0 if it is gone; the digest is text, as in `all`."""
+        try:
+            return self._status(*_split(digest)).st_size
+        except FileNotFoundError:
+            return 0
+
+    def open(self, digest: str) -> io.FileIO:
+        """Open a blob for reading; the digest is text, as in `all`."""
+        return io.FileIO(self.descriptor(digest))
+
+    def descriptor(self, digest: str) -> int:
+        """Open a blob for reading; return the descriptor, which belongs to the caller."""
+        algorithm, name = _split(digest)
+        return self._directory(algorithm).open(name)
+
+    def identity(self, digest: str) -> tuple[int, ...]:
+        """Return what tells a file from another one put in its place."""
+        algorithm, name = _split(digest)
+        found = self._directory(algorithm).stat(name)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def unlink(self, digests: Iterable[str]) -> None:
+        """Remove blobs as far as they are there; the digests are text, as in `all`."""
+        for algorithm, some in itertools.groupby(digests, lambda each: each.partition(":")[0]):
+            if algorithm not in _NAMES:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                directory = self._directory(algorithm)
+                _unlink(directory, [digest.partition(":")[2] for digest in some], algorithm)
+
+    def parts(self) -> list[str]:
+        """Return the names of all parts, in order; nothing else in their directory is ours."""
+        try:
+            listed = self.ingest.names()
+        except FileNotFoundError:
+            return []
+        return sorted(filter(_PART.fullmatch, listed))
+
+    def prepare(self, digest: Digest) -> None:
+        """Make the directories that a blob needs."""
+        if digest.algorithm in self._opened and "ingest" in self._opened:
+            return
+        ingest = self.root.child("ingest", make=True)
+        blobs = self.root.child("blobs", make=True).child(digest.algorithm, make=True)
+        if blobs.device != ingest.device:
+            # Before anything is fetched that could not be renamed in the end.
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), blobs.path)
+        self._opened.setdefault("ingest", ingest)
+        self._opened.setdefault(digest.algorithm, blobs)
+
+    def publish(self, part: str, digest: Digest) -> None:
+        """Give the part its name; it is on the disk already."""
+        self.ingest.rename(part, digest.hex, self._directory(digest.algorithm))
+
+    def sync(self, algorithm: str) -> None:
+        """Make the names of blobs survive a loss of power."""
+        self._directory(algorithm).sync()
+
+
+def part_name(digest: Digest) -> str:
+    """Return the name under which a blob grows until it is whole."""
+    return f"{digest.algorithm}-{digest.hex}.part"
+
+
+def _split(digest: str) -> tuple[str, str]:
+    """Return algorithm and name; raises `FileNotFoundError` for what no blob is called."""
+    algorithm, _, name = digest.partition(":")
+    names = _NAMES.get(algorithm)
+    if names is None or names.fullmatch(name) is None:
+        raise FileNotFoundError(errno.ENOENT, "no digest", digest)
+    return algorithm, name
+
+
+def _unlink(directory: Directory, names: Iterable[str], algorithm: str) -> None:
+    is_name: Callable[[str], object] = _NAMES[algorithm].fullmatch
+    descriptor = directory.fd
+    for name in names:
+        if is_name(name):
+            try:
+                os.unlink(name, dir_fd=descriptor)
+            except (
+                FileNotFoundError,
+                IsADirectoryError,
+            ):  # `suppress` costs an eighth of it: there are thousands
+                continue

@@ -1,0 +1,239 @@
+"""Checking a store: every file against its name, every name against the files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.errors import StoreError
+from wherry.model.record import Record
+from wherry.store.db import REBUILD
+from wherry.store.graph import above, closure, parents
+from wherry.store.refs import read_name
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Collection
+
+    from wherry.content.cancel import CancelToken
+    from wherry.store.blobs import BlobFiles
+    from wherry.store.db import Database
+
+_BUFFER = 1024 * 1024  # bytes that each thread reads at a time
+# A bad sector, and what file systems say of their own checksums; all else is not the file's fault.
+_BAD_DISK = {errno.EIO, errno.EBADMSG, errno.EUCLEAN}
+
+
+class Problem(NamedTuple):
+    """Something that is wrong with a store.
+
+    ``kind`` is ``damaged`` or ``missing`` for a blob, ``database`` for what is wrong with that.
+    ``names`` are the names of the images concerned, as people write them; none for what `gc`
+    would remove.
+    """
+
+    kind: str
+    digest: str
+    message: str
+    names: tuple[str, ...] = ()
+
+
+class Checked(Record):
+    """What is wrong, and how much was looked at: blobs and their bytes."""
+
+    problems: list[Problem]
+    blobs: int
+    size: int
+
+
+def check(
+    db: Database,
+    files: BlobFiles,
+    cancel: CancelToken,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Checked:
+    """Hash every blob, on all cores, and compare what names need with what is there.
+
+    ``on_progress`` is told the bytes that were read and those that there are, often, from
+    several threads, one at a time.
+    Others may be at work meanwhile: what they remove is not missing. Raises `StoreError` where
+    the database cannot be read, and `Cancelled`.
+    """
+    with db.read() as connection:
+        for (line,) in connection.execute("PRAGMA quick_check"):
+            if line != "ok":
+                raise StoreError(
+                    f"{db.path}: {line}",
+                    hint=REBUILD,
+                )
+    hashed = _Hashed(files, cancel, on_progress)
+    hashed.run()
+    with db.snapshot() as connection:
+        missing = _missing(connection, files)
+    if missing and not db.read_only:
+        with db.write() as connection:  # nobody removes anything now
+            missing = _missing(connection, files)
+    found = [(digest, "damaged", message) for digest, message in hashed.damaged.items()]
+    found += [(digest, "missing", "the file is not there") for digest in missing]
+    with db.snapshot() as connection:
+        over = parents(connection) if found else {}
+        problems = [
+            Problem(kind, digest, message, _names(connection, above(over, [digest])))
+            for digest, kind, message in sorted(found)
+        ]
+        problems += _unknown(connection)
+    return Checked(problems, hashed.blobs, hashed.size)
+
+
+def _missing(connection: sqlite3.Connection, files: BlobFiles) -> list[str]:
+    """Return what names need and nobody has."""
+    rows = connection.execute("SELECT root, manifest FROM refs").fetchall()
+    below = closure(connection, {digest for row in rows for digest in row})
+    optional = {
+        child
+        for (child,) in connection.execute(
+            "SELECT child FROM edges GROUP BY child HAVING NOT max(wanted)"
+        )
+    }
+    other_names = {
+        name
+        for (name,) in connection.execute("SELECT known_as FROM documents WHERE known_as <> digest")
+    }
+    present = set(files.all())
+    wanted = below - other_names - present
+    return sorted(digest for digest in wanted if digest not in optional)
+
+
+def _names(connection: sqlite3.Connection, over: Collection[str]) -> tuple[str, ...]:
+    rows = connection.execute("SELECT name, root, manifest FROM refs ORDER BY name")
+    return tuple(
+        read_name(name).familiar
+        for name, root, manifest in rows
+        if root in over or manifest in over
+    )
+
+
+def _unknown(connection: sqlite3.Connection) -> list[Problem]:
+    rows = connection.execute(
+        "SELECT name, manifest FROM refs WHERE manifest NOT IN (SELECT manifest FROM images)"
+        " ORDER BY name"
+    )
+    return [
+        Problem("database", manifest, "no image is known by it", (read_name(name).familiar,))
+        for name, manifest in rows
+    ]
+
+
+class _Hashed:
+    """All blobs on their way through some threads, the largest first."""
+
+    def __init__(
+        self,
+        files: BlobFiles,
+        cancel: CancelToken,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._files = files
+        self._cancel = cancel
+        self._on_progress = on_progress
+        self._total = 0
+        self._lock = threading.Lock()
+        self._todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self.damaged: dict[str, str] = {}
+        self.blobs = 0
+        self.size = 0
+
+    def run(self) -> None:
+        sizes = {digest: self._files.size_of(digest) for digest in self._files.all()}
+        self._total = sum(sizes.values())
+        for digest in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            self._todo.put(digest)
+        threads = [
+            threading.Thread(target=self._work, name="wherry-check", daemon=True)
+            for _ in range(len(os.sched_getaffinity(0)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        buffer = memoryview(bytearray(_BUFFER))
+        try:
+            while self._failure is None:
+                self._take(self._todo.get_nowait(), buffer)
+        except queue.Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised by `run`, in the caller's thread
+            self._failure = error
+
+    def _take(self, digest: str, buffer: memoryview) -> None:
+        algorithm, _, expected = digest.partition(":")
+        hasher = hashlib.new(algorithm)
+        message = ""
+        try:
+            with self._files.open(digest) as file:
+                while count := file.readinto(buffer):
+                    self._cancel.check()
+                    hasher.update(buffer[:count])
+                    self._tell(count)
+        except FileNotFoundError:
+            return  # somebody has removed it since
+        except OSError as error:
+            message = f"cannot be read: {error.strerror}"
+        except StoreError as error:  # a link, or anything else but a file
+            message = error.message
+        if not message and hasher.hexdigest() != expected:
+            message = f"its content is {algorithm}:{hasher.hexdigest()}"
+        with self._lock:
+            self.blobs += 1
+            if message:
+                self.damaged[digest] = message
+
+    def _tell(self, count: int) -> None:
+        with self._lock:
+            self.size += count
+            if self._on_progress is not None:
+                self._on_progress(self.size, self._total)
+
+
+def remove_damaged(db: Database, files: BlobFiles, digests: Collection[str]) -> None:
+    """Remove files that are not what their names say, and only these; others may be at work.
+
+    What is known of a blob stays: it is true of its digest, and it will be back. Raises
+    `OSError` where a file cannot be looked at for reasons that are not its own.
+    """
+    for digest in digests:
+        try:
+            before = files.identity(digest)
+            if _is_good(files, digest):
+                continue
+            with db.write():
+                # The same file still? Somebody may have mended it in the meantime.
+                if files.identity(digest) == before:
+                    files.unlink([digest])
+        except FileNotFoundError:
+            continue
+
+
+def _is_good(files: BlobFiles, digest: str) -> bool:
+    algorithm, _, expected = digest.partition(":")
+    hasher = hashlib.new(algorithm)
+    try:
+        with files.open(digest) as file:
+            while data := file.read(_BUFFER):
+                hasher.update(data)
+    except OSError as error:
+        if error.errno in _BAD_DISK:
+            return False
+        raise
+    except StoreError:  # a link, or anything else but a file
+        return False
+    return hasher.hexdigest() == expected

@@ -1,0 +1,45 @@
+"""What is known of blobs besides their bytes: a row each, by digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.model.digest import Digest
+from wherry.model.record import Record
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class Facts(Record):
+    """A layer's DiffID and its size in bytes without compression, where they are known.
+
+    ``size`` is that of the blob when it was stored, in bytes.
+    """
+
+    diff_id: Digest | None = None
+    raw_size: int | None = None
+    size: int | None = None
+
+
+def find(connection: sqlite3.Connection, digest: Digest) -> Facts | None:
+    """Return what is known of a blob; None where it has no row."""
+    row = connection.execute(
+        "SELECT diff_id, raw_size, size FROM blobs WHERE digest = ?", (str(digest),)
+    ).fetchone()
+    if row is None:
+        return None
+    diff_id, raw_size, size = row
+    if diff_id is None:
+        return Facts(size=size)
+    return Facts(Digest.parse(diff_id), raw_size, size)
+
+
+def record(connection: sqlite3.Connection, digest: Digest, size: int, facts: Facts) -> None:
+    """Note a blob of ``size`` bytes; what is known already stays. Idempotent."""
+    connection.execute(
+        "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+        " diff_id = coalesce(excluded.diff_id, diff_id),"
+        " raw_size = coalesce(excluded.raw_size, raw_size)",
+        (str(digest), size, str(facts.diff_id) if facts.diff_id else None, facts.raw_size),
+    )

@@ -1,0 +1,34 @@
+"""What the file system says, as errors of the store."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import TYPE_CHECKING
+
+from wherry.errors import StoreError
+from wherry.store.db import FULL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+_ELSEWHERE = "choose a place that can be written with --store or WHERRY_STORE"
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ELSEWHERE),
+    errno.ELOOP: "a link has no place there: see who made it, and remove it",
+    errno.EXDEV: "a store is one file system: `blobs` and `ingest` must not be mounts of their own",
+}
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what the file system says into `StoreError`."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        hint = _HINTS.get(error.errno or 0, "")
+        raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error

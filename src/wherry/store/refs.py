@@ -1,0 +1,129 @@
+"""References of a store: names, each pinned on a root document."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from wherry.errors import NotFound
+from wherry.model.digest import Digest
+from wherry.model.record import Record
+from wherry.model.reference import Reference
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Iterable
+
+LOOK = "`wherry images` lists what there is"
+
+
+class Ref(Record):
+    """A name, the document it stands for, and the manifest in it that was pulled last."""
+
+    reference: Reference
+    root: Digest
+    manifest: Digest
+
+
+def read_name(text: str) -> Reference:
+    """Read a name as the database has it: in full, with a tag or a digest."""
+    name, at, digest = text.partition("@")
+    tag = None
+    if not at:
+        name, _, tag = text.rpartition(":")
+    domain, _, path = name.partition("/")
+    return Reference(domain, path, tag, Digest.parse(digest) if at else None)
+
+
+def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
+    """Look a name up."""
+    row = connection.execute(
+        "SELECT root, manifest FROM refs WHERE name = ?", (str(reference),)
+    ).fetchone()
+    return None if row is None else Ref(reference, Digest.parse(row[0]), Digest.parse(row[1]))
+
+
+def not_there(reference: Reference) -> NotFound:
+    """Make the error for a name that the store does not have."""
+    return NotFound(f"{reference.familiar}: no such image in the store", hint=LOOK)
+
+
+def set_ref(
+    connection: sqlite3.Connection,
+    reference: Reference,
+    root: Digest,
+    manifest: Digest,
+    *,
+    kept: bool = True,
+) -> bool:
+    """Pin a name on a root, moving it if it stood elsewhere; tell whether anything changed.
+
+    A name that is not ``kept`` holds nothing by itself: a digest that came along with a tag.
+    One that was asked for once stays so. Idempotent.
+    """
+    wanted = (str(root), str(manifest), int(kept))
+    before = connection.execute(
+        "SELECT root, manifest, kept FROM refs WHERE name = ?", (str(reference),)
+    ).fetchone()
+    if before in {wanted, (*wanted[:2], 1)}:
+        return False
+    connection.execute(
+        "INSERT INTO refs (name, root, manifest, kept, updated) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET root = excluded.root, manifest = excluded.manifest,"
+        " kept = max(kept, excluded.kept), updated = excluded.updated",
+        (str(reference), *wanted, int(time.time())),
+    )
+    return True
+
+
+def remove(connection: sqlite3.Connection, references: Iterable[Reference]) -> None:
+    """Drop names. Idempotent."""
+    connection.executemany(
+        "DELETE FROM refs WHERE name = ?", [(str(reference),) for reference in references]
+    )
+
+
+def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> bool:
+    """Drop the names that hold nothing by themselves and whose root is not ``held``."""
+    rows = connection.execute("SELECT name, root FROM refs WHERE NOT kept").fetchall()
+    gone = [(name,) for name, root in rows if root not in held]
+    connection.executemany("DELETE FROM refs WHERE name = ?", gone)
+    return bool(gone)
+
+
+def loose_names(
+    connection: sqlite3.Connection, reference: Reference, root: Digest
+) -> list[Reference]:
+    """List the names by digest that came along with a tag and stay behind when it goes.
+
+    None as long as another tag of the repository is pinned on ``root``.
+    """
+    rows = connection.execute(
+        "SELECT name, kept FROM refs WHERE root = ? ORDER BY name", (str(root),)
+    )
+    found = [(read_name(name), kept) for name, kept in rows]
+    others = [
+        (other, kept)
+        for other, kept in found
+        if other.name == reference.name and other != reference
+    ]
+    if any(other.tag is not None for other, _ in others):
+        return []
+    return [other for other, kept in others if not kept]
+
+
+def names_of(connection: sqlite3.Connection, manifest: Digest) -> list[Reference]:
+    """List the names of one image, in order."""
+    rows = connection.execute(
+        "SELECT name FROM refs WHERE manifest = ? ORDER BY name", (str(manifest),)
+    )
+    return [read_name(name) for (name,) in rows]
+
+
+def root_of(connection: sqlite3.Connection, manifest: Digest) -> Digest | None:
+    """Return what the latest name of an image stands for."""
+    row = connection.execute(
+        "SELECT root FROM refs WHERE manifest = ? ORDER BY kept DESC, updated DESC, name LIMIT 1",
+        (str(manifest),),
+    ).fetchone()
+    return None if row is None else Digest.parse(row[0])

@@ -1,0 +1,92 @@
+"""Removing images: which names go, and what only they held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import wherry
+from wherry.errors import StoreError
+from wherry.model.record import Record
+from wherry.model.reference import Reference
+from wherry.store import refs
+from wherry.store.graph import above, closure, parents
+from wherry.store.reserve import with_room
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from wherry.store.gc import Collector
+    from wherry.store.images import ImageRecord
+    from wherry.store.ingest import Ingest
+
+
+class Chosen(Record):
+    """The names that are to go, and the digests (as text) that they stand for."""
+
+    names: list[Reference]
+    roots: set[str]
+
+
+class Removed(Record):
+    """The names that are gone, and what is gone with them."""
+
+    names: list[Reference]
+    collected: wherry.types.Collected
+
+
+def remove(
+    ingest: Ingest, collector: Collector, choose: Callable[[sqlite3.Connection], Chosen]
+) -> Removed:
+    """Drop the names that ``choose`` finds, and of what is below them all that nothing holds."""
+
+    def drop() -> tuple[list[Reference], set[str]]:
+        with ingest.db.write() as connection:
+            chosen = choose(connection)
+            below = closure(connection, chosen.roots)
+            ingest.drop(connection, chosen.names)
+        return chosen.names, below
+
+    names, below = with_room(collector.root, drop)
+    return Removed(names, collector.collect(below))
+
+
+def names_with(connection: sqlite3.Connection, reference: Reference) -> Chosen:
+    """Choose a name, and the digest that came along with it if it is the last tag to have it."""
+    ref = refs.find(connection, reference)
+    if ref is None:
+        raise refs.not_there(reference)
+    loose = [] if reference.tag is None else refs.loose_names(connection, reference, ref.root)
+    return Chosen([reference, *loose], {str(ref.root), str(ref.manifest)})
+
+
+def names_of(
+    connection: sqlite3.Connection, records: Sequence[ImageRecord], *, force: bool
+) -> Chosen:
+    """Choose all names of an image; ``records`` are its manifests, of one id."""
+    manifests = {record.manifest for record in records}
+    found = [name for manifest in sorted(manifests) for name in refs.names_of(connection, manifest)]
+    repositories = {name.name for name in found}
+    if len(repositories) > 1 and not force:
+        names = ", ".join(name.familiar for name in found if name.tag is not None)
+        raise StoreError(
+            f"{records[0].id.short}: several repositories name this image: {names}",
+            hint="remove it by its names, or all of them with --force",
+        )
+    roots = {str(manifest) for manifest in manifests}
+    for name in found:
+        ref = refs.find(connection, name)
+        roots |= {str(ref.root)} if ref is not None else set()
+    if not found and (holder := _holder(connection, roots)):
+        raise StoreError(
+            f"{records[0].id.short}: is one of several platforms of {holder}",
+            hint=f"remove them all: wherry rm {holder}",
+        )
+    return Chosen(found, roots)
+
+
+def _holder(connection: sqlite3.Connection, roots: set[str]) -> str:
+    """Return a name that leads to one of ``roots`` by way of an index, or an empty string."""
+    over = above(parents(connection), roots)
+    rows = connection.execute("SELECT name, root FROM refs WHERE kept ORDER BY name")
+    return next((refs.read_name(name).familiar for name, root in rows if root in over), "")

@@ -1,0 +1,115 @@
+"""What tests of and with wherry need: images to order, registries that fail to order."""
+
+from __future__ import annotations
+
+from wherry.testing._messages import Recorded
+from wherry.testing.archives import docker_files, flat_files, layout_files, write_files
+from wherry.testing.certs import make_certificate, make_client_certificate
+from wherry.testing.contract import BlobSinkContract, BlobSourceContract, contents
+from wherry.testing.distribution import Distribution, find_binary
+from wherry.testing.faults import (
+    Action,
+    Answer,
+    Chunked,
+    ContentLength,
+    ContentRange,
+    Corrupt,
+    Cut,
+    CutHead,
+    Delay,
+    DropHeader,
+    Fault,
+    HangUp,
+    IgnoreRange,
+    Replace,
+    SetHeader,
+    Stall,
+    Trickle,
+)
+from wherry.testing.http_proxy import HttpProxy, Tunnel
+from wherry.testing.images import (
+    BuiltImage,
+    BuiltIndex,
+    Piece,
+    build_image,
+    build_index,
+    compress,
+    document,
+    pseudo_random_files,
+    sha256,
+    tar_layer,
+)
+from wherry.testing.ports import SilentPort, refused_port
+from wherry.testing.proxy import Link, Proxied, Proxy, random_cuts
+from wherry.testing.registry import FakeRegistry
+from wherry.testing.schema1 import (
+    ALGORITHMS,
+    BuiltSchema1,
+    Step,
+    build_schema1,
+    make_key,
+    schema1_of,
+    v1_id,
+)
+from wherry.testing.socks_proxy import SocksProxy
+from wherry.testing.tokens import TokenServer
+
+__all__ = [
+    "ALGORITHMS",
+    "Action",
+    "Answer",
+    "BlobSinkContract",
+    "BlobSourceContract",
+    "BuiltImage",
+    "BuiltIndex",
+    "BuiltSchema1",
+    "Chunked",
+    "ContentLength",
+    "ContentRange",
+    "Corrupt",
+    "Cut",
+    "CutHead",
+    "Delay",
+    "Distribution",
+    "DropHeader",
+    "FakeRegistry",
+    "Fault",
+    "HangUp",
+    "HttpProxy",
+    "IgnoreRange",
+    "Link",
+    "Piece",
+    "Proxied",
+    "Proxy",
+    "Recorded",
+    "Replace",
+    "SetHeader",
+    "SilentPort",
+    "SocksProxy",
+    "Stall",
+    "Step",
+    "TokenServer",
+    "Trickle",
+    "Tunnel",
+    "build_image",
+    "build_index",
+    "build_schema1",
+    "compress",
+    "contents",
+    "docker_files",
+    "document",
+    "find_binary",
+    "flat_files",
+    "layout_files",
+    "make_certificate",
+    "make_client_certificate",
+    "make_key",
+    "pseudo_random_files",
+    "random_cuts",
+    "refused_port",
+    "schema1_of",
+    "sha256",
+    "tar_layer",
+    "v1_id",
+    "write_files",
+]

@@ -1,0 +1,257 @@
+"""The HTTP server under every server of this package: records, faults, TLS, prompt closing."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import ssl
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+from wherry.testing._messages import Recorded, Reply, Request
+from wherry.testing._sending import send_reply, shut
+from wherry.testing.faults import Fault, fire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+_TLS_HANDSHAKE = b"\x16"
+# What servers written in Go, as nearly all registries are, say to plain http on a port with TLS.
+_WANTS_TLS = (
+    b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\n"
+    b"Client sent an HTTP request to an HTTPS server.\n"
+)
+
+
+class HttpServer:
+    """A server on 127.0.0.1 whose answers subclasses give; use it as a context manager.
+
+    `requests` lists what came, in order of arrival; `connections` counts accepted connections;
+    `peak` is the largest number of requests that were being answered at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: tuple[Path | str, Path | str] | None = None,
+        client_ca: Path | str | None = None,
+    ) -> None:
+        self.requests: list[Recorded] = []
+        self.faults: list[Fault] = []
+        self.connections = 0
+        self.peak = 0
+        self.closing = threading.Event()
+        self._busy = 0
+        self._lock = threading.Lock()
+        self._server = _Server(self, _tls_context(tls, client_ca))
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1."""
+        return int(self._server.server_address[1])
+
+    @property
+    def host(self) -> str:
+        """Address and port, as in a reference: ``127.0.0.1:PORT``."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The root of the server, without a slash at the end."""
+        return f"{'https' if self._server.tls else 'http'}://{self.host}"
+
+    def inject(self, fault: Fault) -> Fault:
+        """Make something go wrong from now on; returns the fault, whose `count` can be watched."""
+        with self._lock:
+            self.faults.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Forget the recorded requests, the faults and the counters; the content stays."""
+        with self._lock:
+            self.requests.clear()
+            self.faults.clear()
+            self.connections = self.peak = 0
+
+    def answer(self, request: Request) -> Reply:
+        """Return the answer to a request; called from several threads."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Serve from a thread of its own; `__enter__` does this."""
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), name="fake-server", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close the port and every connection; answers under way end where they are."""
+        self.closing.set()
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+        self._server.drop_connections()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def respond(self, request: Request, record: Recorded) -> Reply:
+        """Record a request, answer it, and lay the faults over the answer."""
+        with self._lock:
+            self.requests.append(record)
+            self._busy += 1
+            self.peak = max(self.peak, self._busy)
+            actions = fire(self.faults, request)
+        for action in actions:
+            action.bend(request)
+        unwanted = any(action.answers for action in actions)
+        reply = Reply(500) if unwanted else self.answer(request)
+        for action in actions:
+            action.shape(reply)
+        return reply
+
+    def done(self) -> None:
+        """Note that a request has its answer."""
+        with self._lock:
+            self._busy -= 1
+
+    def next_connection(self) -> int:
+        """Count a connection and return its number."""
+        with self._lock:
+            self.connections += 1
+            return self.connections
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Reads requests from one connection and sends what the server's owner answers."""
+
+    head_limit: int | None = None
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.number = self.server.owner.next_connection()
+
+    def __getattr__(self, name: str) -> Any:
+        # http.server looks for do_GET, do_HEAD, ...: every method is served alike.
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def flush_headers(self) -> None:
+        if self.head_limit is not None:
+            lines: list[bytes] = self._headers_buffer  # type: ignore[has-type]
+            self._headers_buffer = [b"".join(lines)[: self.head_limit]]
+        super().flush_headers()
+
+    def version_string(self) -> str:
+        return "fake"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Keep quiet: the requests are recorded."""
+
+    def _serve(self) -> None:
+        owner = self.server.owner
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            key = name.lower()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        path, _, query = self.path.partition("?")
+        request = Request(self.command, path, query, dict(headers), body)
+        record = Recorded(self.command, self.path, headers, body, connection=self.number)
+        try:
+            reply = owner.respond(request, record)
+            self.head_limit = reply.head_cut_after
+            send_reply(self, reply, record, owner.closing)
+        finally:
+            owner.done()
+
+
+class _Server(ThreadingHTTPServer):
+    """Accepts; knows its connections and their threads, so that closing is prompt."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, owner: HttpServer, tls: ssl.SSLContext | None) -> None:
+        self.owner = owner
+        self.tls = tls
+        self._open: dict[threading.Thread, socket.socket] = {}
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's: that one asks the resolver for the name of the address.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        # Runs in the connection's own thread: a slow handshake holds up nobody else.
+        thread = threading.current_thread()
+        connection: socket.socket = request
+        self._open[thread] = connection
+        try:
+            if self.tls is not None:
+                wrapped = self._secured(connection, self.tls)
+                if wrapped is None:
+                    return
+                connection = self._open[thread] = wrapped
+                wrapped.do_handshake()
+            if not self.owner.closing.is_set():
+                _Handler(connection, client_address, self)
+        finally:
+            del self._open[thread]
+            if connection is not request:
+                connection.close()
+
+    def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket | None:
+        first = connection.recv(1, socket.MSG_PEEK)
+        if first and first != _TLS_HANDSHAKE:
+            connection.recv(65536)  # closing with unread bytes would reset the connection
+            connection.sendall(_WANTS_TLS)
+        if first != _TLS_HANDSHAKE:
+            return None
+        return tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that go away, or refuse a certificate, are what tests are about.
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError | ValueError):
+            super().handle_error(request, client_address)
+
+    def drop_connections(self) -> None:
+        """Wake every thread that waits for its client, and wait for it to end."""
+        waiting = list(self._open.items())
+        for _, connection in waiting:
+            shut(connection)
+        for thread, _ in waiting:
+            thread.join(2)
+
+
+def _tls_context(
+    files: tuple[Path | str, Path | str] | None, client_ca: Path | str | None
+) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(client_ca)
+    return context

@@ -1,0 +1,184 @@
+"""A TCP proxy in front of a real server: a slow link, a long one, one that breaks.
+
+It knows nothing of what passes through, so TLS and any protocol work::
+
+    with Distribution(root) as registry, Proxy(registry.port, link=Link(rate=20e6)) as proxy:
+        client.pull(f"{proxy.host}/app:1")
+        print(proxy.sent)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import threading
+from typing import TYPE_CHECKING, Self
+
+from wherry.testing._relay import Link, Pacer, Proxied, Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+__all__ = ["Link", "Proxied", "Proxy", "random_cuts"]
+
+_LIFETIME = 1800.0  # seconds after which a forgotten proxy ends by itself
+_ANSWER = 5.0  # seconds that the loop's thread may take to do what it is told
+
+
+def random_cuts(seed: int, least: int, most: int) -> Iterator[int]:
+    """Yield numbers between `least` and `most` without end, the same ones for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - cuts that have to repeat, not secrets
+    while True:
+        yield chance.randint(least, most)
+
+
+class Proxy:
+    """Forwards a free port of 127.0.0.1 to another port there; use it as a context manager.
+
+    `cuts` has one number for each connection in turn: the bytes to the client after which it is
+    cut (None: it is not); when they are used up, no more are cut.  With `reset` connections are
+    cut by RST, which the client may notice before it has read all that came, else by FIN.
+    After `lifetime` seconds the proxy ends by itself.
+
+    `link`, `cuts` and `reset` may be exchanged at any time, for connections made afterwards.
+    `connections` has a `Proxied` for each, in the order of arrival.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        link: Link | None = None,
+        cuts: Iterable[int | None] = (),
+        reset: bool = False,
+        lifetime: float = _LIFETIME,
+    ) -> None:
+        self.target = port
+        self.link = link or Link()
+        self.cuts: Iterable[int | None] = cuts
+        self.reset = reset
+        self.connections: list[Proxied] = []
+        self._lifetime = lifetime
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener.setblocking(False)  # noqa: FBT003 - the way it is called
+        self._port = int(self._listener.getsockname()[1])
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+        self._main: asyncio.Task[None] | None = None
+        self._relays: dict[asyncio.Task[None], Relay] = {}
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._shared = Pacer(None)
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1."""
+        return self._port
+
+    @property
+    def host(self) -> str:
+        """Address and port, as in a reference: ``127.0.0.1:PORT``."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def sent(self) -> int:
+        """Bytes handed to the operating system for clients, heads of answers included."""
+        return sum(connection.sent for connection in self.connections)
+
+    @property
+    def received(self) -> int:
+        """Bytes received from clients."""
+        return sum(connection.received for connection in self.connections)
+
+    def clear(self) -> None:
+        """Forget the connections that are over; those that are open stay counted."""
+        self._call(self._forget)
+
+    def cut(self) -> None:
+        """Cut all connections that are open; new ones are taken as before."""
+        self._call(self._cut_all)
+
+    def stall(self) -> None:
+        """Let nothing through in either direction until `resume`; connections stay open."""
+        self._call(self._flowing.clear)
+
+    def resume(self) -> None:
+        """End a stall."""
+        self._call(self._flowing.set)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the port and every connection; doing so twice is no error."""
+        with contextlib.suppress(RuntimeError):  # its lifetime is over
+            self._loop.call_soon_threadsafe(self._stop)
+        if self._thread.ident is None:
+            self._loop.close()
+            self._listener.close()
+        else:
+            self._thread.join()
+
+    def _call(self, action: Callable[[], object]) -> None:
+        """Have something done in the loop's thread, and wait until it is."""
+        done = threading.Event()
+
+        def act() -> None:
+            action()
+            done.set()
+
+        self._loop.call_soon_threadsafe(act)
+        done.wait(_ANSWER)
+
+    # What follows runs in the thread of the loop.
+
+    def _run(self) -> None:
+        with contextlib.closing(self._loop), contextlib.suppress(asyncio.CancelledError):
+            self._main = self._loop.create_task(self._accept())
+            self._loop.call_later(self._lifetime, self._stop)
+            self._loop.run_until_complete(self._main)
+
+    def _stop(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+
+    async def _accept(self) -> None:
+        try:
+            while True:
+                client, _ = await self._loop.sock_accept(self._listener)
+                self._take(client)
+        finally:
+            self._listener.close()
+            self._cut_all()
+            await asyncio.gather(*self._relays, return_exceptions=True)
+
+    def _take(self, client: socket.socket) -> None:
+        if self._shared.rate != self.link.shared_rate:
+            self._shared = Pacer(self.link.shared_rate)
+        self.cuts = iter(self.cuts)
+        cut_after = next(self.cuts, None)
+        relay = Relay(client, self.link, self._shared, self._flowing, cut_after, reset=self.reset)
+        self.connections.append(relay.count)
+        task = self._loop.create_task(relay.run(self.target))
+        self._relays[task] = relay
+        task.add_done_callback(self._relays.pop)
+
+    def _cut_all(self) -> None:
+        for task, relay in self._relays.items():
+            relay.count.cut = True
+            task.cancel()
+
+    def _forget(self) -> None:
+        self.connections[:] = [each for each in self.connections if not each.closed]

@@ -1,0 +1,185 @@
+"""Leaves first: the config and layers of one image, from a source into a sink."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from wherry.content.ports import Busy, blob_of
+from wherry.content.retry import RetryPolicy
+from wherry.content.verify import check_rootfs, named
+from wherry.errors import (
+    Cancelled,
+    IntegrityError,
+    InvalidDocument,
+    NotFound,
+    StoreError,
+    Unsupported,
+    WherryError,
+)
+from wherry.model._fields import MAX_DOCUMENT
+from wherry.model.config import parse_config
+from wherry.model.record import Record
+from wherry.transfer.image_size import ImageSize
+from wherry.transfer.reader import resuming
+from wherry.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.ports import Blob, BlobSink, BlobSource, RangedSource, Receipt
+    from wherry.model.config import ImageConfig
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+    from wherry.transfer.progress import LayerProgress
+    from wherry.transfer.reader import OnRetry
+    from wherry.transfer.split import Splitter
+
+CONFIG_FAILED = "error pulling image configuration"  # begins the message, as engines word it
+SPLITTABLE = 8 * 2**20  # bytes of a blob that may come over several connections
+
+
+class CopyOptions(Record):
+    """How to copy: blobs at a time, when to try again, whether to compute DiffIDs.
+
+    ``foreign`` allows the addresses that layers name, where the registry lacks them.
+    ``split`` is over how many connections a large blob comes; None: several where that helps.
+    """
+
+    jobs: int = 6
+    policy: RetryPolicy = RetryPolicy()
+    verify_layers: bool = True
+    foreign: bool = False
+    split: int | None = None
+
+
+class ImageCopy:
+    """One image on its way. `run` copies the leaves and compares them with the config.
+
+    ``ranged`` is the source once more, if it sends pieces of blobs.
+    """
+
+    def __init__(
+        self,
+        config: Descriptor | None,
+        layers: Sequence[Descriptor],
+        source: BlobSource,
+        sink: BlobSink,
+        read: Callable[[Digest], bytes],
+        options: CopyOptions,
+        progress: LayerProgress,
+        ranged: RangedSource | None = None,
+    ) -> None:
+        self._config_at = config
+        self._layers = layers
+        self._source = source
+        self._sink = sink
+        self._read = read
+        self._options = options
+        self._progress = progress
+        self._splitter: Splitter | None = None
+        if ranged is not None and any((layer.size or 0) >= SPLITTABLE for layer in layers):
+            from wherry.transfer.split import Splitter
+
+            self._splitter = Splitter(ranged, options.split)
+        self._config: ImageConfig | None = None
+        self._receipts: dict[Digest, Receipt] = {}
+        self._size = ImageSize(sink.image_limit)
+
+    def run(
+        self, check: Callable[[ImageConfig], None], cancel: CancelToken
+    ) -> tuple[ImageConfig | None, list[Receipt]]:
+        """Copy config and layers at the same time, the largest first; each digest once.
+
+        ``check`` is called with the config as soon as it is there and may refuse the image.
+        Returns the config, if there is one, and a receipt for each layer. Raises
+        `IntegrityError` where the DiffIDs are not those that the config lists.
+        """
+        layers = {layer.digest: layer for layer in self._layers}
+        for layer in layers.values():
+            self._progress.queued(layer)
+        config = self._config_at
+        ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
+        run_tasks(
+            None if config is None else lambda token: self._pull_config(config, check, token),
+            [functools.partial(self._pull_layer, layer) for layer in ordered],
+            jobs=self._options.jobs,
+            cancel=cancel,
+        )
+        receipts = [self._receipts[layer.digest] for layer in self._layers]
+        if self._config is not None:
+            check_rootfs(self._config, receipts)
+        return self._config, receipts
+
+    def _pull_config(
+        self, descriptor: Descriptor, check: Callable[[ImageConfig], None], cancel: CancelToken
+    ) -> None:
+        try:
+            if (descriptor.size or 0) > MAX_DOCUMENT:
+                raise InvalidDocument(f"the config is over {MAX_DOCUMENT >> 20} MiB")
+            self._put(descriptor, cancel, follow=False)
+            config = parse_config(self._read(descriptor.digest))
+        except (Cancelled, StoreError):
+            raise
+        except WherryError as error:
+            raise error.within(CONFIG_FAILED) from error.__cause__
+        check(config)
+        self._config = config
+
+    def _pull_layer(self, layer: Descriptor, cancel: CancelToken) -> None:
+        try:
+            receipt = self._put(layer, cancel, follow=self._options.verify_layers)
+            self._count(receipt)
+        except (IntegrityError, Unsupported) as error:
+            raise error.within(named(layer.digest)) from None
+        except NotFound as error:
+            if layer.urls and not self._options.foreign:
+                error.hint = "the manifest names addresses for this layer: --foreign allows them"
+            raise
+        self._receipts[layer.digest] = receipt
+        size = receipt.descriptor.size
+        if layer.size not in {None, size}:
+            message = (
+                f"{named(layer.digest)}: the manifest says {layer.size:,} bytes, it has {size:,}"
+            )
+            self._progress.warn(message)
+        self._progress.complete(layer, receipt)
+
+    def _count(self, receipt: Receipt) -> None:
+        digest = receipt.descriptor.digest
+        self._size.arrived(digest, receipt.descriptor.size or 0)
+        if receipt.raw_size is not None:
+            self._size.decompressed(digest, receipt.raw_size)
+
+    def _on_bytes(self, layer: Descriptor | None, current: int) -> None:
+        if layer is not None:
+            self._size.arrived(layer.digest, current)
+        self._progress.bytes(layer, current)
+
+    def _put(self, descriptor: Descriptor, cancel: CancelToken, *, follow: bool) -> Receipt:
+        layer = None if descriptor is self._config_at else descriptor
+        try:
+            return self._sink.put(
+                self._blob(descriptor, cancel, functools.partial(self._progress.retrying, layer)),
+                follow=follow,
+                cancel=cancel,
+                on_bytes=functools.partial(self._on_bytes, layer),
+            )
+        except Busy as busy:
+            self._progress.waiting(layer, busy.size)
+            raise
+        finally:
+            self._progress.stopped(layer)
+
+    def _blob(self, descriptor: Descriptor, cancel: CancelToken, tell: OnRetry) -> Blob:
+        if descriptor.data is not None:  # the manifest brought it along
+            blob = blob_of(descriptor, descriptor.data)
+            return blob.replace(exact=descriptor is self._config_at)
+        if descriptor is self._config_at:
+            blob = resuming(self._source, descriptor, self._options.policy, cancel, tell)
+            return blob.replace(exact=True)
+        policy = self._options.policy
+        if self._splitter is not None and (descriptor.size or 0) >= SPLITTABLE:
+            return self._splitter.blob(descriptor, policy, cancel, tell)
+        return resuming(self._source, descriptor, policy, cancel, tell)

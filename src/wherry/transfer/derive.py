@@ -1,0 +1,88 @@
+"""Documents that are made from what was received; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wherry.model import gojson, mediatype, v1
+from wherry.model._fields import load_object
+from wherry.model.config import MAX_DEPTH
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import docker_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wherry.content.ports import Receipt
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Manifest
+    from wherry.model.platform import Platform
+    from wherry.model.schema1 import Schema1
+
+
+class Derived(NamedTuple):
+    """A config, whose digest is the image id, and a schema2 manifest over it."""
+
+    config: bytes
+    manifest: Manifest
+
+    def __repr__(self) -> str:
+        return f"<Derived {self.manifest.config.digest}>"
+
+
+def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
+    """Make what docker makes of a schema1 image; ``layers`` run from the bottom up.
+
+    The config, and so the image id, is docker's byte for byte (SPEC: "schema1"); the
+    manifest is of the form that skopeo converts to.
+    """
+    steps = list(reversed(manifest.layers))
+    history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
+    diff_ids = [layer.diff_id for layer in layers if layer.diff_id is not None]
+    config = v1.config_from_v1(steps[-1].v1_json, diff_ids, history)
+    entries = [layer.descriptor._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
+    descriptor = Descriptor.of(config, mediatype.DOCKER_CONFIG)
+    return Derived(config, docker_manifest(descriptor, entries))
+
+
+def imported_config(
+    diff_ids: Sequence[Digest],
+    entry: Mapping[str, Any],
+    *,
+    parent: bytes | None,
+    given: bytes | None,
+    platform: Platform,
+    settings: Mapping[str, Any] | None = None,
+    comment: str = "",
+) -> bytes:
+    """Make the config of an imported layer; ``entry`` is what history says of it.
+
+    ``settings`` are what containers run with, instead of the parent's. ``comment`` stands
+    beside them, as engines have it.
+
+    ``given`` is a version 1 JSON, which makes the config as schema1's does. Otherwise it is
+    the parent's with one step more, or one with nothing but the step and the platform.
+    """
+    history = [*_history(parent), dict(entry)]
+    if given is not None:
+        found = v1.history_entry(given, empty_layer=bool(entry.get("empty_layer")))
+        return v1.config_from_v1(given, diff_ids, [*history[:-1], found])
+    fields: dict[str, Any] = {"architecture": platform.architecture, "config": {}}
+    fields |= {"os": platform.os} | ({"variant": platform.variant} if platform.variant else {})
+    if parent is not None:
+        fields = dict(gojson.raw_fields(parent))
+    if settings is not None:
+        fields["config"] = dict(settings)
+    if comment:
+        fields["comment"] = comment
+    fields["created"] = entry["created"]
+    fields["rootfs"] = v1.rootfs(diff_ids)
+    fields["history"] = history
+    return gojson.encode(gojson.sorted_map(fields)).encode("utf-8")
+
+
+def _history(config: bytes | None) -> list[dict[str, Any]]:
+    if config is None:
+        return []
+    found = load_object(config, "the image config", max_depth=MAX_DEPTH)
+    return [entry.value for entry in found.objects("history")]

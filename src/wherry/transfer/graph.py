@@ -1,0 +1,306 @@
+"""The graph of an image: which of a document's children to follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.content.budget import Budget
+from wherry.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
+from wherry.model import mediatype
+from wherry.model._fields import MAX_DOCUMENT
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import Document, Index, Manifest
+from wherry.model.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from wherry.model.digest import Digest
+    from wherry.model.platform import Platform
+    from wherry.model.problem import Problem
+    from wherry.model.schema1 import Schema1
+
+MAX_NESTING = 8  # indexes within each other
+MAX_SEARCHED = 256  # documents that are fetched to find the image for one platform
+
+
+class Selection(Record):
+    """The way from a root to the manifest for one platform.
+
+    ``indexes`` begins with the root and is empty where the root is the manifest itself.
+    """
+
+    indexes: tuple[tuple[Digest, Index], ...]
+    digest: Digest
+    manifest: Manifest | Schema1
+
+    @property
+    def root(self) -> Digest:
+        """The digest that a name stands for."""
+        return self.indexes[0][0] if self.indexes else self.digest
+
+    @property
+    def listed(self) -> tuple[Platform, ...]:
+        """The platforms under which the index lists the image; none where there is no index."""
+        entries = self.indexes[-1][1].manifests if self.indexes else ()
+        return tuple(
+            entry.platform
+            for entry in entries
+            if entry.digest == self.digest and entry.platform is not None
+        )
+
+    @property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers, bottom first; schema1 says neither their type nor their size."""
+        if isinstance(self.manifest, Manifest):
+            return self.manifest.layers
+        return tuple(
+            Descriptor("", layer.blob_sum)
+            for layer in reversed(self.manifest.layers)
+            if not layer.throwaway
+        )
+
+    @property
+    def config(self) -> Descriptor | None:
+        """The config; schema1 has none of its own."""
+        return self.manifest.config if isinstance(self.manifest, Manifest) else None
+
+
+def problems(selection: Selection) -> Iterator[str]:
+    """Yield the faults of a selection's documents that do not prevent its use."""
+    ways = [*selection.indexes, (selection.digest, selection.manifest)]
+    for (digest, document), below in zip(ways, [*ways[1:], None], strict=True):
+        kind = "index" if isinstance(document, Index) else "manifest"
+        if isinstance(document, Index | Manifest):
+            yield from (f"{kind} {digest.short}…: {problem}" for problem in document.problems)
+        if isinstance(document, Index) and below is not None:
+            for entry in document.manifests:
+                if entry.digest == below[0]:
+                    for problem in _entry_problems(entry, below[1]):
+                        yield f"{kind} {digest.short}…: {problem}"
+
+
+def _entry_problems(entry: Descriptor, document: Document) -> Iterator[str]:
+    """Yield what an index says wrongly of a document."""
+    if entry.media_type.lower() != document.media_type:
+        yield (
+            f"the type of {entry.digest.short}… is {entry.media_type or 'missing'}, "
+            f"the document is {document.media_type}"
+        )
+    if document.raw and entry.size != len(document.raw):
+        yield (
+            f"the size of {entry.digest.short}… is {entry.size or 0:,}, "
+            f"the document has {len(document.raw):,} bytes"
+        )
+
+
+def config_problems(config: Digest, found: Sequence[Problem]) -> Iterator[str]:
+    """Yield the faults of a config that do not prevent the use of its image."""
+    return (f"config {config.short}…: {problem}" for problem in found)
+
+
+def select(
+    digest: Digest,
+    document: Document,
+    wanted: Platform,
+    fetch: Callable[[Digest], Document],
+    *,
+    artifacts: bool = False,
+    refuse: Callable[[Selection], PlatformMismatch | None] | None = None,
+) -> Selection:
+    """Find the image for a platform below a root; ``fetch`` returns further documents.
+
+    ``refuse`` may refuse an image by its config; then the next one that the index lists for
+    the platform, or without any, is looked at. Raises `PlatformMismatch`, which lists what
+    there is, `Unsupported` for what is no image, unless ``artifacts`` will do, and
+    `BudgetExceeded` where the indexes lead to too many documents.
+    """
+    refused: PlatformMismatch | None = None
+    budget = Budget(MAX_SEARCHED)
+    for found in _search(digest, document, wanted, budget.limited(fetch), {digest}, 1):
+        if not artifacts:
+            _check_image(found.manifest)
+        if refuse is not None and found.config is not None:
+            budget.check()
+            budget.spend(min(found.config.size or 0, MAX_DOCUMENT))
+        error = None if refuse is None else refuse(found)
+        if error is None:
+            return found
+        refused = refused or error
+    if refused is not None:
+        raise refused
+    assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
+    raise no_match(document, wanted)
+
+
+def _check_image(document: Document) -> None:
+    """Raise `Unsupported` for a manifest that is no image's."""
+    if isinstance(document, Manifest) and document.artifact is not None:
+        raise Unsupported(f"this is {document.artifact}, not an image")
+
+
+def select_all(
+    digest: Digest,
+    document: Document,
+    fetch: Callable[[Digest], Document],
+    *,
+    sparse: bool = False,
+) -> list[Selection]:
+    """Find all images below a root, each once; what is no image is passed over.
+
+    In a ``sparse`` place what is not there is passed over as well. Raises `Unsupported` if
+    there is none, and `BudgetExceeded` where the indexes lead to too many documents.
+    """
+    found = list(_walk(digest, document, Budget().limited(fetch), {digest}, 1, sparse=sparse))
+    if not found:
+        _check_image(document)
+        raise Unsupported("there is no image in it")
+    return found
+
+
+def check_layers(chosen: Selection) -> None:
+    """Refuse an image whose layers cannot be read, by their types; raises `Unsupported`."""
+    for layer in chosen.layers:
+        reason = mediatype.unreadable_layer(layer.media_type)
+        if reason is not None:
+            raise Unsupported(
+                f"layer {layer.digest} {reason} ({layer.media_type})",
+                hint="wherry has no keys: `skopeo copy --decryption-key` writes a plain copy"
+                if reason == "is encrypted"
+                else "layers are tars: plain, or packed with gzip or zstd",
+            )
+
+
+def listed(index: Index) -> Iterator[Descriptor]:
+    """Yield the entries that may be images: of known types or none, and not attestations."""
+    for entry in index.manifests:
+        if mediatype.may_be_image(entry.media_type) and not entry.is_attestation:
+            yield entry
+
+
+def _walk(
+    digest: Digest,
+    document: Document,
+    fetch: Callable[[Digest], Document],
+    seen: set[Digest],
+    depth: int,
+    *,
+    sparse: bool,
+) -> Iterator[Selection]:
+    if not isinstance(document, Index):
+        if not isinstance(document, Manifest) or document.artifact is None:
+            yield Selection((), digest, document)
+        return
+    if depth > MAX_NESTING:
+        raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
+    for entry in listed(document):
+        if entry.digest in seen:
+            continue
+        seen.add(entry.digest)
+        try:
+            child = fetch(entry.digest)
+        except NotFound:
+            if sparse:
+                continue
+            raise
+        _check_type(entry, child)
+        for found in _walk(entry.digest, child, fetch, seen, depth + 1, sparse=sparse):
+            yield found.replace(indexes=((digest, document), *found.indexes))
+
+
+def select_each(
+    digest: Digest, document: Document, wanted: Platform, fetch: Callable[[Digest], Document]
+) -> Iterator[Selection]:
+    """Yield every image for a platform below a root, the best first; artifacts are left out.
+
+    For places that need not hold all that an index lists: what is missing is passed over.
+    """
+    fetch = Budget().limited(fetch)
+    for found in _search(digest, document, wanted, fetch, {digest}, 1, sparse=True):
+        if not isinstance(found.manifest, Manifest) or found.manifest.artifact is None:
+            yield found
+
+
+def _search(
+    digest: Digest,
+    document: Document,
+    wanted: Platform,
+    fetch: Callable[[Digest], Document],
+    seen: set[Digest],
+    depth: int,
+    *,
+    sparse: bool = False,
+) -> Iterator[Selection]:
+    """Search depth first, each index once however often it is listed."""
+    if not isinstance(document, Index):
+        yield Selection((), digest, document)
+        return
+    if depth > MAX_NESTING:
+        raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
+    for entry in candidates(document, wanted):
+        if entry.digest in seen:
+            continue
+        seen.add(entry.digest)
+        try:
+            child = fetch(entry.digest)
+        except NotFound:
+            if sparse:
+                continue
+            raise
+        _check_type(entry, child)
+        for found in _search(entry.digest, child, wanted, fetch, seen, depth + 1, sparse=sparse):
+            yield found.replace(indexes=((digest, document), *found.indexes))
+
+
+def _check_type(entry: Descriptor, child: Document) -> None:
+    """Refuse a document that is of another kind than the index that led to it says."""
+    stated = mediatype.kind_of(entry.media_type)
+    found = mediatype.kind_of(child.media_type)
+    if stated not in {None, found}:
+        raise InvalidDocument(f"{entry.digest} is a {found}, its index says {stated}")
+
+
+def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
+    """Return the entries that may hold an image for ``wanted``, best first.
+
+    Entries without a platform come last, in their order; ``unknown/unknown`` (attestations)
+    and documents of unknown types never come.
+    """
+    ranked: list[tuple[int, Descriptor]] = []
+    last = 1000  # behind all places of any vector
+    rank = wanted.ranking()
+    for entry in index.manifests:
+        if not mediatype.may_be_image(entry.media_type):
+            continue
+        platform = entry.platform
+        if entry.is_attestation:
+            continue
+        if platform is None or not (platform.os or platform.architecture):
+            ranked.append((last, entry))
+        elif (place := rank(platform)) is not None:
+            ranked.append((place, entry))
+    ranked.sort(key=lambda item: item[0])
+    return [entry for _, entry in ranked]
+
+
+def platforms(index: Index) -> Iterator[str]:
+    """Yield the platforms that an index has images for, each once, in order."""
+    seen = set()
+    for entry in index.manifests:
+        if entry.platform is None or not mediatype.may_be_image(entry.media_type):
+            continue
+        name = entry.platform.specifier
+        if name not in seen and not entry.is_attestation:
+            seen.add(name)
+            yield name
+
+
+def no_match(index: Index, wanted: Platform) -> PlatformMismatch:
+    """Make the error for an index without an image for a platform; it lists what there is."""
+    available = list(platforms(index))
+    return PlatformMismatch(
+        f"there is no image for {wanted.specifier}",
+        wanted=str(wanted),
+        available=available,
+        hint=f"it has: {' '.join(available) or 'no image at all'}",
+    )

@@ -1,0 +1,134 @@
+"""From what happens to blobs to the events that people and programs follow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from wherry.content.events import Event, Status
+from wherry.content.log import Callback
+from wherry.transfer.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.content.ports import Receipt
+    from wherry.errors import WherryError
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+
+INTERVAL = 0.1  # seconds between two reports of one layer's bytes
+
+
+class Emitter:
+    """Calls a listener, one event at a time; what it raises is logged and stops nothing.
+
+    Where a slow listener must not hold up what is going on, it is called through a `Relay`.
+    """
+
+    def __init__(self, listener: Callable[[Event], None], reference: str) -> None:
+        self._listener = listener if isinstance(listener, Relay) else Callback("on_event", listener)
+        self._reference = reference
+        self._lock = threading.Lock()
+
+    def emit(
+        self,
+        status: Status,
+        digest: Digest | None = None,
+        *,
+        current: int = 0,
+        total: int | None = None,
+        message: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        """Tell the listener."""
+        event = Event(status, self._reference, digest, current, total, message, seconds)
+        with self._lock:
+            self._listener(event)
+
+    def warn(self, message: str) -> None:
+        """Tell what does not stop the operation but should be known."""
+        self.emit(Status.WARNING, message=message)
+
+    def retrying(self, pause: float, error: WherryError) -> None:
+        """Tell that a request is made again after ``pause`` seconds."""
+        self.emit(Status.RETRYING, seconds=pause, message=str(error))
+
+
+class LayerProgress:
+    """Reports the layers of one image; the config has none (``layer`` is None)."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+        self._reported: dict[Digest, float] = {}
+        self._unreported: dict[Digest, int] = {}
+        self._waited: dict[Digest, tuple[int, float]] = {}
+
+    def queued(self, layer: Descriptor) -> None:
+        """Report a layer that will be looked at."""
+        self._emitter.emit(Status.PULLING, layer.digest, total=layer.size)
+
+    def bytes(self, layer: Descriptor | None, current: int) -> None:
+        """Report bytes that have arrived, not too often; the last ones always."""
+        if layer is None:
+            return
+        now = time.monotonic()
+        done = current == layer.size
+        if not done and now - self._reported.get(layer.digest, 0.0) < INTERVAL:
+            self._unreported[layer.digest] = current
+            return
+        self._reported[layer.digest] = now
+        self._unreported.pop(layer.digest, None)
+        status = Status.VERIFYING if done else Status.DOWNLOADING
+        self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
+
+    def stopped(self, layer: Descriptor | None) -> None:
+        """Report what was too soon to report, when nothing more will come for a while."""
+        current = None if layer is None else self._unreported.pop(layer.digest, None)
+        if layer is not None and current is not None:
+            status = Status.DOWNLOADING
+            self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
+
+    def retrying(self, layer: Descriptor | None, pause: float, error: WherryError) -> None:
+        """Report a pause before the next attempt."""
+        self.stopped(layer)
+        if layer is None:
+            self._emitter.retrying(pause, error)
+        else:
+            self._emitter.emit(
+                Status.RETRYING,
+                layer.digest,
+                total=layer.size,
+                seconds=pause,
+                message=str(error),
+            )
+
+    def warn(self, message: str) -> None:
+        """Report what does not stop the copy but should be known."""
+        self._emitter.warn(message)
+
+    def waiting(self, layer: Descriptor | None, current: int) -> None:
+        """Report that somebody else is fetching a layer, and how far they are; not too often."""
+        if layer is None:
+            return
+        now = time.monotonic()
+        known, told = self._waited.get(layer.digest, (None, 0.0))
+        if known is None or (current != known and now - told >= INTERVAL):
+            self._waited[layer.digest] = current, now
+            total = _total(layer, current)
+            self._emitter.emit(Status.WAITING, layer.digest, current=current, total=total)
+
+    def complete(self, layer: Descriptor, receipt: Receipt) -> None:
+        """Report a layer that is stored."""
+        size = receipt.descriptor.size or 0
+        if receipt.existed:
+            self._emitter.emit(Status.EXISTS, layer.digest, current=size, total=size)
+            return
+        self._emitter.emit(Status.DOWNLOADED, layer.digest, current=size, total=size)
+        self._emitter.emit(Status.COMPLETE, layer.digest, current=size, total=size)
+
+
+def _total(layer: Descriptor, current: int) -> int | None:
+    """Return the size that a manifest says, unless more than that is there."""
+    return None if layer.size is None or current > layer.size else layer.size

@@ -1,0 +1,94 @@
+"""Events handed on in a thread of their own, so that who listens slowly holds up nothing."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from typing import TYPE_CHECKING
+
+from wherry.content import fork
+from wherry.content.events import Event, Status
+from wherry.content.log import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.content.cancel import CancelToken
+    from wherry.model.digest import Digest
+
+GRACE = 0.2  # seconds that a listener gets to hear the end of what was cancelled
+_LOOK = 0.05  # seconds between two looks at whether it was
+_PAUSE = 0.02  # seconds between two wakings of the thread; each one holds up those that work
+_MOVING = {Status.DOWNLOADING, Status.WAITING}
+
+
+class Relay:
+    """Takes events and returns at once; the listener hears them in order, one at a time.
+
+    While the listener is busy, the bytes of a layer that it has not heard of yet are replaced
+    by the latest, so that no more events wait than layers have steps.
+    """
+
+    def __init__(self, listener: Callable[[Event], None]) -> None:
+        self._listener = Callback("on_event", listener)
+        self._changed = threading.Condition()
+        self._waiting: collections.OrderedDict[object, Event] = collections.OrderedDict()
+        self._last: dict[Digest | None, object] = {}
+        self._closed = False
+        self._idle = False
+        self._thread: threading.Thread | None = None
+        fork.watch(self, Relay._after_fork)
+
+    def _after_fork(self) -> None:
+        """End in a child, also where the listener forked it: the parent's listener hears on."""
+        self._changed = threading.Condition()
+        self._waiting.clear()
+        self._closed = True
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="wherry-events", daemon=True)
+                self._thread.start()
+            key = self._last.get(event.digest)
+            before = self._waiting.get(key)
+            if before is None or before.status != event.status or event.status not in _MOVING:
+                key = object()
+            self._waiting[key] = event
+            self._last[event.digest] = key
+            if self._idle:
+                self._idle = False
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while self._next():
+            while self._waiting:
+                with self._changed:
+                    _, event = self._waiting.popitem(last=False)
+                try:
+                    self._listener(event)
+                except BaseException as error:  # noqa: BLE001 - SystemExit would end the thread
+                    self._listener.note(error)
+
+    def _next(self) -> bool:
+        """Wait for events; a while after the last ones, so that many come at one waking."""
+        with self._changed:
+            if not self._closed:
+                self._changed.wait(_PAUSE)
+            while not self._waiting and not self._closed:
+                self._idle = True
+                self._changed.wait()
+            return bool(self._waiting)
+
+    def close(self, cancel: CancelToken, failure: object = None) -> None:
+        """Wait until the listener has heard all; not for long where somebody wants to stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is None:
+            return
+        stopped = failure is not None and not isinstance(failure, Exception)
+        while not stopped and self._thread.is_alive() and not cancel.cancelled:
+            self._thread.join(_LOOK)
+        self._thread.join(GRACE)

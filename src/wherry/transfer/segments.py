@@ -1,0 +1,165 @@
+"""The stream of one blob over several connections: segments in a window, given out in order."""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.content.cancel import CancelToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.content.ports import Stream
+
+    Fetch = Callable[[int, int, CancelToken], Stream]  # a segment from here up to there
+
+SEGMENT = 4 * 2**20  # bytes of one request
+WINDOW = 6  # segments at least that may be under way or wait for those before them
+_CHUNK = 128 * 1024
+_GRACE = 0.5  # seconds that threads get to end
+
+
+class _Segment(NamedTuple):
+    start: int
+    stop: int
+    chunks: collections.deque[bytes]
+
+
+class Segments:
+    """The stream of a blob's rest from ``start``, fetched over several connections.
+
+    A connection that is about to have its segment lets another one ask for the next, so that
+    nobody waits for the way there and back: ``connections`` is how many bring something.
+    """
+
+    def __init__(
+        self, fetch: Fetch, start: int, size: int, connections: int, cancel: CancelToken
+    ) -> None:
+        self._fetch = fetch
+        self._position = start
+        self._next = start
+        self._size = size
+        self._changed = threading.Condition()
+        self._window: collections.deque[_Segment] = collections.deque()
+        self._failure: BaseException | None = None
+        self._free = connections
+        self._most = max(WINDOW, connections)
+        self._token = CancelToken()
+        self._forget = cancel.on_cancel(self._token.cancel)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"wherry-split-{number}", daemon=True)
+            for number in range(connections + (connections + 1) // 2)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def read1(self, size: int) -> bytes:
+        """Return the next bytes as soon as they are there, at most ``size``; none at the end.
+
+        Raises what a connection failed with, after all that had arrived before it.
+        """
+        with self._changed:
+            while True:
+                if self._position == self._size:
+                    return b""
+                if self._window and self._window[0].chunks:
+                    return self._take(self._window[0], size)
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.wait()
+
+    def _take(self, head: _Segment, size: int) -> bytes:
+        data = head.chunks.popleft()
+        if len(data) > size:
+            head.chunks.appendleft(data[size:])
+            data = data[:size]
+        self._position += len(data)
+        if self._position == head.stop:
+            self._window.popleft()
+            self._changed.notify_all()
+        return data
+
+    def close(self) -> None:
+        """End all connections; what has arrived out of order is lost."""
+        self._forget()
+        self._token.cancel()
+        with self._changed:
+            self._changed.notify_all()
+        ends = time.monotonic() + _GRACE
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
+
+    # The threads
+
+    def _run(self) -> None:
+        try:
+            while (segment := self._claim()) is not None:
+                self._fill(segment)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is read
+            with self._changed:
+                if self._failure is None:
+                    self._failure = error
+                self._changed.notify_all()
+            self._token.cancel()
+
+    def _claim(self) -> _Segment | None:
+        """Return the next segment when there is room for it; None if there is none left."""
+        with self._changed:
+            while not self._token.cancelled and not (
+                self._free and (len(self._window) < self._most or self._next == self._size)
+            ):
+                self._changed.wait()
+            self._token.check()
+            if self._next == self._size:
+                return None
+            stop = min(self._next + SEGMENT, self._size)
+            segment = _Segment(self._next, stop, collections.deque())
+            self._window.append(segment)
+            self._next = stop
+            self._free -= 1
+            return segment
+
+    def _fill(self, segment: _Segment) -> None:
+        stream = self._fetch(segment.start, segment.stop, self._token)
+        pace = _Pace()
+        at, making_way = segment.start, False
+        try:
+            while at < segment.stop and (data := stream.read1(min(_CHUNK, segment.stop - at))):
+                at += len(data)
+                ending = segment.stop - at <= pace.on_the_way(len(data))
+                with self._changed:
+                    segment.chunks.append(data)
+                    if ending and not making_way:
+                        making_way = True
+                        self._free += 1
+                    self._changed.notify_all()
+            # To its end, so that the connection can be used again.
+            stream.read1(1)
+        finally:
+            stream.close()
+            if not making_way:
+                with self._changed:
+                    self._free += 1
+                    self._changed.notify_all()
+
+
+class _Pace:
+    """How many bytes come in the time that a request takes to be answered, by one answer."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        self._answered: float | None = None
+        self._count = 0
+
+    def on_the_way(self, count: int) -> float:
+        """Take what has come; return the bytes of one way there and back, a megabyte at most."""
+        now = time.monotonic()
+        if self._answered is None:
+            self._answered = now
+            return 0.0
+        self._count += count
+        rate = self._count / max(now - self._answered, 1e-6)
+        return min(rate * (self._answered - self._asked), SEGMENT / 4)

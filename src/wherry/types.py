@@ -1,0 +1,123 @@
+"""Types that calls of wherry take and return, beside those that `wherry` itself names.
+
+>>> import wherry
+>>> def count(report: wherry.types.Report) -> int:
+...     return len(report.findings)
+
+A type is imported when it is first used, so that an annotation costs nothing at start-up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+    from tarfile import TarFile as TarFile
+
+    from wherry.content.pipeline import Limits as Limits
+    from wherry.content.verify import RawLimit as RawLimit
+    from wherry.image import StoreOrPath as StoreOrPath
+    from wherry.model.config import History as History
+    from wherry.model.config import ImageConfig as ImageConfig
+    from wherry.model.descriptor import Descriptor as Descriptor
+    from wherry.model.manifest import Document as Document
+    from wherry.model.manifest import Index as Index
+    from wherry.model.manifest import Manifest as Manifest
+    from wherry.model.problem import Problem as _DocumentProblem
+    from wherry.model.schema1 import Layer1 as Layer1
+    from wherry.model.schema1 import Schema1 as Schema1
+    from wherry.model.schema1 import Signature as Signature
+    from wherry.ops.history import Step as Step
+    from wherry.ops.login import LoggedOut as LoggedOut
+    from wherry.ops.platforms import PlatformImage as PlatformImage
+    from wherry.ops.repair import Repaired as Repaired
+    from wherry.ops.save import Format as Format
+    from wherry.ops.save import Saved as Saved
+    from wherry.ops.tags import Order as Order
+    from wherry.ops.validate import Finding as Finding
+    from wherry.ops.validate import Report as Report
+    from wherry.ops.why import Answer as Answer
+    from wherry.ops.why import Look as Look
+    from wherry.ops.why import Place as Place
+    from wherry.ops.why import Why as Why
+    from wherry.registry.host_settings import HostSettings as HostSettings
+    from wherry.registry.hosts import Meaning as Meaning
+    from wherry.registry.transport import Exchange as Exchange
+    from wherry.store.check import Checked as Checked
+    from wherry.store.check import Problem as Problem
+    from wherry.store.facts import Facts as Facts
+    from wherry.store.gc import Collected as Collected
+    from wherry.store.images import ImageRecord as ImageRecord
+    from wherry.store.ingest import Ingest as Ingest
+    from wherry.store.listing import Listed as Listed
+    from wherry.store.rebuild import Rebuilt as Rebuilt
+    from wherry.store.refs import Ref as Ref
+    from wherry.store.removal import Removed as Removed
+    from wherry.store.usage import Usage as Usage
+
+    DocumentProblem: TypeAlias = _DocumentProblem
+    Hash: TypeAlias = _Hash
+
+# The module of each type, and its name there if that is another one.
+_HOMES = {
+    "Answer": "wherry.ops.why",
+    "Checked": "wherry.store.check",
+    "Collected": "wherry.store.gc",
+    "Descriptor": "wherry.model.descriptor",
+    "Document": "wherry.model.manifest",
+    "DocumentProblem": "wherry.model.problem:Problem",
+    "Exchange": "wherry.registry.transport",
+    "Facts": "wherry.store.facts",
+    "Finding": "wherry.ops.validate",
+    "Format": "wherry.ops.save",
+    "Hash": "_hashlib:HASH",
+    "History": "wherry.model.config",
+    "HostSettings": "wherry.registry.host_settings",
+    "ImageConfig": "wherry.model.config",
+    "ImageRecord": "wherry.store.images",
+    "Index": "wherry.model.manifest",
+    "Ingest": "wherry.store.ingest",
+    "Layer1": "wherry.model.schema1",
+    "Limits": "wherry.content.pipeline",
+    "Listed": "wherry.store.listing",
+    "LoggedOut": "wherry.ops.login",
+    "Look": "wherry.ops.why",
+    "Manifest": "wherry.model.manifest",
+    "Meaning": "wherry.registry.hosts",
+    "Order": "wherry.ops.tags",
+    "Place": "wherry.ops.why",
+    "PlatformImage": "wherry.ops.platforms",
+    "Problem": "wherry.store.check",
+    "RawLimit": "wherry.content.verify",
+    "Rebuilt": "wherry.store.rebuild",
+    "Ref": "wherry.store.refs",
+    "Removed": "wherry.store.removal",
+    "Repaired": "wherry.ops.repair",
+    "Report": "wherry.ops.validate",
+    "Saved": "wherry.ops.save",
+    "Schema1": "wherry.model.schema1",
+    "Signature": "wherry.model.schema1",
+    "Step": "wherry.ops.history",
+    "StoreOrPath": "wherry.image",
+    "TarFile": "tarfile",
+    "Usage": "wherry.store.usage",
+    "Why": "wherry.ops.why",
+}
+
+if not TYPE_CHECKING:  # a type checker reads the imports above, and sees misspelt names
+
+    def __getattr__(name: str) -> object:
+        import importlib
+
+        if name not in _HOMES:
+            raise AttributeError(f"module 'wherry.types' has no attribute {name!r}")
+        home, _, own_name = _HOMES[name].partition(":")
+        module = importlib.import_module(home)
+        if name == "Document":
+            return module.Manifest | module.Index | __getattr__("Schema1")
+        return getattr(module, own_name or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
