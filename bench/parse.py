@@ -8,7 +8,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from wherry.content.ports import Receipt
+from wherry.content.protocols import Receipt
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, parse

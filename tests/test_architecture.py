@@ -218,7 +218,7 @@ def test_the_model_is_pure():
         ("isal", {"content/codec.py"}),
         ("zstandard", {"content/zstd.py", "testing"}),
         ("cryptography", {"model/schema1.py", "testing"}),
-        ("python_socks", {"registry/socks.py"}),
+        ("python_socks", {"registry/http/socks.py"}),
         ("requests", set()),
         ("httpx", set()),
     ],

@@ -15,8 +15,8 @@ from wherry.model.address import Address, Where
 from wherry.model.platform import Platform
 
 if TYPE_CHECKING:
-    from wherry.content.ports import Raw
-    from wherry.ops.places import Access
+    from wherry.content.protocols import Raw
+    from wherry.ops.open_source import Access
     from wherry.store import LocalStore
 
 

@@ -145,7 +145,7 @@ class Client(Reading, Archiving, Configured):
         """
         from wherry.content.retry import RetryPolicy
         from wherry.model.address import Address
-        from wherry.ops.places import open_place
+        from wherry.ops.open_source import open_place
         from wherry.ops.validate import validate
         from wherry.transfer.progress import Emitter
 

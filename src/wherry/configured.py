@@ -34,7 +34,7 @@ class Configured(Connected):
         ``on_warning`` is called with a line of text if the registry does not verify them.
         """
         from wherry.ops.login import login
-        from wherry.registry.credentials import Credentials
+        from wherry.registry.auth.credentials import Credentials
 
         given = Credentials(username, password)
         session = self._make_session(given)

@@ -17,8 +17,8 @@ from wherry.model.arguments import checked
 from wherry.parameters import RULES
 
 if TYPE_CHECKING:
-    from wherry.ops.places import Access
-    from wherry.registry.credentials import Credentials
+    from wherry.ops.open_source import Access
+    from wherry.registry.auth.credentials import Credentials
     from wherry.registry.session import Session
     from wherry.store import LocalStore
 
@@ -145,7 +145,7 @@ class Connected:
     ) -> Access:
         """Return what it takes to open any address."""
         from wherry.content.events import ignore
-        from wherry.ops.places import Access
+        from wherry.ops.open_source import Access
 
         def stored(name: str) -> tuple[LocalStore, wherry.Digest, wherry.Digest]:
             image = self._meant(store).get(name)
@@ -162,12 +162,12 @@ class Connected:
     def _make_session(self, only: Credentials | None = None) -> Session:
         """Make a session; with ``only`` it knows no other credentials than those."""
         from wherry.content.retry import RetryPolicy
-        from wherry.registry.certificates import Trust
-        from wherry.registry.credentials import Credentials, CredentialStore
+        from wherry.registry.auth.credentials import Credentials, CredentialStore
+        from wherry.registry.certs_d import Trust
         from wherry.registry.hosts import Hosts
-        from wherry.registry.pace import Timeouts
-        from wherry.registry.proxies import Proxies
-        from wherry.registry.registries import RegistriesFiles
+        from wherry.registry.http.deadlines import Timeouts
+        from wherry.registry.http.proxies import Proxies
+        from wherry.registry.registries_conf import RegistriesFiles
         from wherry.registry.session import Session
 
         config = self._config()

@@ -14,7 +14,7 @@ from wherry.content.events import Event
 from wherry.model.platform import Platform
 
 if TYPE_CHECKING:
-    from wherry.ops.reading import Wanted
+    from wherry.ops.documents import Wanted
 
 Listener: TypeAlias = Callable[[Event], None] | None
 
@@ -87,7 +87,7 @@ class Reading(Connected):
         newest last.
         """
         from wherry.model.reference import Reference
-        from wherry.ops.places import open_repository
+        from wherry.ops.open_source import open_repository
         from wherry.ops.tags import matcher, select_tags
 
         matcher(matching)  # what cannot be read is told before the registry is asked
@@ -107,7 +107,7 @@ class Reading(Connected):
     ) -> wherry.Digest:
         """Return the digest that a name stands for, or with ``platform`` its image's."""
         from wherry.model.address import Address
-        from wherry.ops.reading import digest
+        from wherry.ops.documents import digest
 
         access = self._access(store, on_event, cancel)
         return digest(Address.parse(address), access, self._wanted(platform))
@@ -127,7 +127,7 @@ class Reading(Connected):
         With ``platform`` it is the manifest of the image for it.
         """
         from wherry.model.address import Address
-        from wherry.ops.reading import document
+        from wherry.ops.documents import document
 
         access = self._access(store, on_event, cancel)
         return document(Address.parse(address), access, self._wanted(platform))[1]
@@ -147,7 +147,7 @@ class Reading(Connected):
         A schema1 image has none: it is made, without the DiffIDs, which take the layers.
         """
         from wherry.model.address import Address
-        from wherry.ops.reading import config
+        from wherry.ops.documents import config
 
         access = self._access(store, on_event, cancel)
         return config(Address.parse(address), access, self._wanted(platform))
@@ -167,7 +167,7 @@ class Reading(Connected):
         A schema1 image has none: it is made, as `config` makes it.
         """
         from wherry.model.address import Address
-        from wherry.ops.reading import raw_config
+        from wherry.ops.documents import raw_config
 
         access = self._access(store, on_event, cancel)
         return raw_config(Address.parse(address), access, self._wanted(platform))
@@ -187,7 +187,7 @@ class Reading(Connected):
         A bare name means the store, and where it has no such image, the registry.
         """
         from wherry.model.address import Address, Where
-        from wherry.ops.reading import steps
+        from wherry.ops.documents import steps
 
         access = self._access(store, on_event, cancel)
         return steps(Address.parse(address, bare=Where.ANY), access, self._wanted(platform))
@@ -240,7 +240,7 @@ class Reading(Connected):
 
     def _wanted(self, platform: str | Platform | None) -> Wanted:
         """Return the platform that was asked for; variants of amd64 are not, where none was."""
-        from wherry.ops.reading import Wanted
+        from wherry.ops.documents import Wanted
 
         host, platform = host_platform(), self._asked_for(platform)
         default = Platform(host.os, host.architecture) if host.architecture == "amd64" else host

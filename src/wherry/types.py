@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from wherry.ops.why import Look as Look
     from wherry.ops.why import Place as Place
     from wherry.ops.why import Why as Why
-    from wherry.registry.host_settings import HostSettings as HostSettings
     from wherry.registry.hosts import Meaning as Meaning
-    from wherry.registry.transport import Exchange as Exchange
+    from wherry.registry.hosts_toml import HostSettings as HostSettings
+    from wherry.registry.http.transport import Exchange as Exchange
+    from wherry.store.blob_info import Facts as Facts
     from wherry.store.check import Checked as Checked
     from wherry.store.check import Problem as Problem
-    from wherry.store.facts import Facts as Facts
     from wherry.store.gc import Collected as Collected
     from wherry.store.images import ImageRecord as ImageRecord
     from wherry.store.ingest import Ingest as Ingest
@@ -67,13 +67,13 @@ _HOMES = {
     "Descriptor": "wherry.model.descriptor",
     "Document": "wherry.model.manifest",
     "DocumentProblem": "wherry.model.problem:Problem",
-    "Exchange": "wherry.registry.transport",
-    "Facts": "wherry.store.facts",
+    "Exchange": "wherry.registry.http.transport",
+    "Facts": "wherry.store.blob_info",
     "Finding": "wherry.ops.validate",
     "Format": "wherry.ops.save",
     "Hash": "_hashlib:HASH",
     "History": "wherry.model.config",
-    "HostSettings": "wherry.registry.host_settings",
+    "HostSettings": "wherry.registry.hosts_toml",
     "ImageConfig": "wherry.model.config",
     "ImageRecord": "wherry.store.images",
     "Index": "wherry.model.manifest",

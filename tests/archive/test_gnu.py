@@ -12,7 +12,7 @@ import pytest
 
 import wherry
 from wherry.archive.gnu import Converted
-from wherry.archive.streamed import Unpacked
+from wherry.archive.tar_stream import Unpacked
 from wherry.content.cancel import CancelToken
 from wherry.errors import IntegrityError, Unsupported
 from wherry.testing import compress, sha256, tar_layer

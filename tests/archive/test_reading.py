@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
     from wherry import Client
-    from wherry.content.ports import Opened
+    from wherry.content.protocols import Opened
 
 TARS = [tar_layer({f"f{number}": b"x" * 999 * number}) for number in range(3)]
 IMAGE = build_image(TARS)

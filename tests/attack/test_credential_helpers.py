@@ -19,8 +19,8 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled
-from wherry.registry import helpers
-from wherry.registry.credentials import Credentials
+from wherry.registry.auth import credential_helpers
+from wherry.registry.auth.credentials import Credentials
 from wherry.testing import FakeRegistry
 
 if TYPE_CHECKING:
@@ -80,12 +80,12 @@ def test_no_word_of_a_failing_helper_is_shown(
     told = ENCODINGS[how](SECRET)
     helper_program("telling", telling(prefix + told, stream))
     token = CancelToken()
-    with pytest.raises(helpers.HelperFailed) as storing:
-        helpers.store("telling", "h.example", Credentials("me", SECRET))
-    with pytest.raises(helpers.HelperFailed) as getting:
-        helpers.get("telling", "h.example", token)
-    with pytest.raises(helpers.HelperFailed) as erasing:
-        helpers.erase("telling", "h.example")
+    with pytest.raises(credential_helpers.HelperFailed) as storing:
+        credential_helpers.store("telling", "h.example", Credentials("me", SECRET))
+    with pytest.raises(credential_helpers.HelperFailed) as getting:
+        credential_helpers.get("telling", "h.example", token)
+    with pytest.raises(credential_helpers.HelperFailed) as erasing:
+        credential_helpers.erase("telling", "h.example")
     for caught in (storing, getting, erasing):
         reason = "keyring is locked" if "locked" in prefix else "exit code 1"
         assert str(caught.value).startswith(f"docker-credential-telling: it failed ({reason})")
@@ -115,8 +115,8 @@ def test_login_shows_no_word_of_a_failing_helper(
 )
 def test_a_helper_is_named_by_a_plain_name(helper_program: Callable[..., Path], name: str) -> None:
     helper_program("x")
-    with pytest.raises(helpers.HelperFailed, match="no name of a credential helper"):
-        helpers.get(name, "h.example", CancelToken())
+    with pytest.raises(credential_helpers.HelperFailed, match="no name of a credential helper"):
+        credential_helpers.get(name, "h.example", CancelToken())
 
 
 # Helpers that hold up
@@ -172,8 +172,8 @@ def test_a_helper_is_killed_with_its_children_when_it_takes_too_long(
 ) -> None:
     text, own, child = hanging(tmp_path, HANGING[how])
     helper_program("slow", text)
-    with pytest.raises(helpers.HelperFailed, match="took longer than it may"):
-        helpers.get("slow", "h.example", CancelToken(), 1.5)
+    with pytest.raises(credential_helpers.HelperFailed, match="took longer than it may"):
+        credential_helpers.get("slow", "h.example", CancelToken(), 1.5)
     assert gone(own, child)
 
 
@@ -192,7 +192,7 @@ def test_a_helper_is_killed_with_its_children_when_the_caller_cancels(
 
     threading.Thread(target=cancel, daemon=True).start()
     with pytest.raises(Cancelled):
-        helpers.get("slow", "h.example", token)
+        credential_helpers.get("slow", "h.example", token)
     assert gone(own, child)
 
 
@@ -236,13 +236,13 @@ def test_a_helper_is_killed_with_its_children_when_wherry_is_interrupted(
 
 def test_a_helper_that_never_reads_a_large_secret(helper_program: Callable[..., Path]) -> None:
     helper_program("deaf", program("time.sleep(0.5)"))
-    helpers.store("deaf", "h.example", Credentials("me", "x" * 2_000_000))
+    credential_helpers.store("deaf", "h.example", Credentials("me", "x" * 2_000_000))
 
 
 def test_a_helper_gets_a_large_secret_whole(helper_program: Callable[..., Path]) -> None:
     body = "time.sleep(0.3)\nsys.exit(len(sys.stdin.read()) < 2_000_000)"
     helper_program("slow", program(body))
-    helpers.store("slow", "h.example", Credentials("me", "x" * 2_000_000))
+    credential_helpers.store("slow", "h.example", Credentials("me", "x" * 2_000_000))
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_a_helper_that_writes_without_end(
     helper_program: Callable[..., Path], body: str, words: str
 ) -> None:
     helper_program("loud", program(body))
-    with pytest.raises(helpers.HelperFailed, match=words):
-        helpers.get("loud", "h.example", CancelToken())
+    with pytest.raises(credential_helpers.HelperFailed, match=words):
+        credential_helpers.get("loud", "h.example", CancelToken())
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_child_that_keeps_the_pipes_holds_up_nothing(
     answer = '{"Username":"me","Secret":"pw"}'
     helper_program("parent", f"#!/bin/sh\necho '{answer}'\n{kept}\necho $! > {pid}\n")
     try:
-        found = helpers.get("parent", "h.example", CancelToken(), 20)
+        found = credential_helpers.get("parent", "h.example", CancelToken(), 20)
         assert found == Credentials("me", "pw")
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -284,8 +284,8 @@ def test_a_child_that_keeps_the_pipes_holds_up_nothing(
 )
 def test_an_answer_that_is_no_text(helper_program: Callable[..., Path], answer: bytes) -> None:
     helper_program("binary", program(f"os.write(1, {answer!r})"))
-    with pytest.raises(helpers.HelperFailed, match="its answer cannot be read"):
-        helpers.get("binary", "h.example", CancelToken())
+    with pytest.raises(credential_helpers.HelperFailed, match="its answer cannot be read"):
+        credential_helpers.get("binary", "h.example", CancelToken())
 
 
 def test_a_helper_inherits_no_descriptor(
@@ -297,7 +297,7 @@ def test_a_helper_inherits_no_descriptor(
     inheritable = os.open(tmp_path, os.O_RDONLY)
     os.set_inheritable(inheritable, True)  # noqa: FBT003 - the library's
     try:
-        helpers.store("open", "h.example", Credentials("me", "pw"))
+        credential_helpers.store("open", "h.example", Credentials("me", "pw"))
     finally:
         os.close(inheritable)
     code = "import os; f = open(os.devnull, 'w'); print(sorted(os.listdir('/proc/self/fd')))"

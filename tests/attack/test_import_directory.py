@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.errors import StoreError
-from wherry.ops.packing import Packing
+from wherry.ops.directory_tar import Packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ import pytest
 
 from wherry.content.budget import MAX_DOCUMENTS, Budget, BudgetExceeded
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import skip
+from wherry.content.protocols import skip
 from wherry.content.retry import RetryPolicy
 from wherry.errors import NetworkError, RateLimited, RegistryError, WherryError
 from wherry.model.descriptor import Descriptor
@@ -25,7 +25,7 @@ from wherry.testing import Answer, Cut, Delay, FakeRegistry, Fault, build_image,
 from wherry.testing._messages import Reply, Request, json_reply
 from wherry.testing.images import document, sha256
 from wherry.transfer.graph import MAX_SEARCHED, select_all
-from wherry.transfer.reader import resuming
+from wherry.transfer.resume import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ import pytest
 import wherry as library
 from wherry.content.cancel import CancelToken
 from wherry.errors import NetworkError
-from wherry.registry.certificates import Trust
-from wherry.registry.pace import Timeouts
-from wherry.registry.proxies import Proxies
-from wherry.registry.transport import Request, Transport
+from wherry.registry.certs_d import Trust
+from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Request, Transport
 from wherry.testing import HttpProxy, build_image, make_certificate, tar_layer
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.errors import WherryError
-from wherry.registry.auth import parse_challenges, token_request
-from wherry.registry.credentials import Credentials
+from wherry.registry.auth.challenge import parse_challenges, token_request
+from wherry.registry.auth.credentials import Credentials
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:

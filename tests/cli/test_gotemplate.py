@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.cli.gofunctions import Struct, TemplateError, Time
-from wherry.cli.gotemplate import render
+from wherry.cli.gotemplate.evaluate import render
+from wherry.cli.gotemplate.functions import Struct, TemplateError, Time
 
 LABELS = {"z": "<1>", "a": "2", "org.opencontainers.image.title": "t"}
 FIELDS = {

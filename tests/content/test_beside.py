@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from wherry.content.beside import beside
+from wherry.content.background import beside
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NotFound
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from running_threads import begun_since, running
 from wherry.content.cancel import CancelToken
 from wherry.content.pipeline import SMALL, Limits, Received, receive
-from wherry.content.ports import Blob, Opened
+from wherry.content.protocols import Blob, Opened
 from wherry.content.verify import RawLimit
 from wherry.errors import Cancelled, IntegrityError, NetworkError, WherryError
 from wherry.model.descriptor import Descriptor

@@ -7,7 +7,7 @@ import pytest
 
 from running_threads import begun_since, running
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import Receipt
+from wherry.content.protocols import Receipt
 from wherry.content.verify import RawLimit, VerifiedLayer, check_rootfs, follow_diff_id
 from wherry.errors import Cancelled, IntegrityError
 from wherry.model.config import ImageConfig, parse_config

@@ -21,7 +21,7 @@ import click
 
 from wherry import Client
 from wherry.cli import messages, outcome, printable
-from wherry.cli.inspected import Form
+from wherry.cli.inspect_template import Form
 from wherry.cli.main import _run as run_command
 from wherry.errors import WherryError
 from wherry.model import schema1, semver
@@ -33,7 +33,8 @@ from wherry.model.inspection import inspection
 from wherry.model.manifest import Manifest, parse
 from wherry.model.platform import Platform
 from wherry.model.reference import Reference
-from wherry.registry import auth, links
+from wherry.registry import link_header
+from wherry.registry.auth import challenge as auth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +141,9 @@ def tokens(data: bytes) -> None:
 def link_headers(data: bytes) -> None:
     """Read Link headers."""
     with contextlib.suppress(ValueError):  # which `registry.pages` translates
-        links.next_target([data.decode("latin-1")], "https://x.example/v2/a/tags/list", "/v2/a/l")
+        link_header.next_target(
+            [data.decode("latin-1")], "https://x.example/v2/a/tags/list", "/v2/a/l"
+        )
 
 
 def templates(data: bytes) -> None:

@@ -17,7 +17,7 @@ import wherry as library
 from wherry.errors import StoreError
 from wherry.model.digest import Digest
 from wherry.store import reserve
-from wherry.store.oserrors import translated
+from wherry.store.os_errors import translated
 from wherry.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from wherry.errors import (
 )
 from wherry.model import v1
 from wherry.model.reference import Reference
-from wherry.ops.packing import Packing
+from wherry.ops.directory_tar import Packing
 from wherry.testing import FakeRegistry, build_image, build_index, compress, sha256, tar_layer
 
 if TYPE_CHECKING:

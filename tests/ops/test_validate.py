@@ -10,7 +10,7 @@ import pytest
 
 from wherry import CancelToken
 from wherry.content.pipeline import Limits
-from wherry.content.ports import Opened
+from wherry.content.protocols import Opened
 from wherry.content.verify import RawLimit
 from wherry.errors import NotFound
 from wherry.model.descriptor import Descriptor

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.registry.certificates import Trust
-from wherry.registry.pace import Timeouts
-from wherry.registry.proxies import Proxies
-from wherry.registry.transport import Request, Response, Transport
+from wherry.registry.certs_d import Trust
+from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Request, Response, Transport
 from wherry.testing import FakeRegistry, HttpProxy, SocksProxy
 
 if TYPE_CHECKING:

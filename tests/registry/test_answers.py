@@ -18,8 +18,8 @@ from wherry.errors import (
     Unauthorized,
     WherryError,
 )
-from wherry.registry.answers import MAX_ERROR, failure, retry_after
-from wherry.registry.transport import Request, Transport
+from wherry.registry.http.transport import Request, Transport
+from wherry.registry.status_errors import MAX_ERROR, failure, retry_after
 from wherry.testing import Answer, FakeRegistry, Fault
 
 QUICK = settings(max_examples=150, deadline=None)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import NetworkError, WherryError
-from wherry.registry.auth import (
+from wherry.registry.auth.challenge import (
     DEFAULT_LIFE,
     LEAST_LIFE,
     MAX_TOKEN,
@@ -18,7 +18,7 @@ from wherry.registry.auth import (
     parse_token,
     token_request,
 )
-from wherry.registry.credentials import Credentials
+from wherry.registry.auth.credentials import Credentials
 
 QUICK = settings(max_examples=200, deadline=None)
 USER = Credentials("me", "secret")

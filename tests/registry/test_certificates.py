@@ -6,7 +6,7 @@ import pytest
 
 from wherry.errors import WherryError
 from wherry.model.reference import Reference
-from wherry.registry.certificates import HostCertificates, find_certificates
+from wherry.registry.certs_d import HostCertificates, find_certificates
 from wherry.registry.hosts import Hosts
 
 

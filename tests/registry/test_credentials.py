@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import wherry
 from wherry.errors import WherryError
-from wherry.registry.credentials import Credentials, CredentialStore
+from wherry.registry.auth.credentials import Credentials, CredentialStore
 
 
 def entry(user: str, password: str = "pw", **extra: str) -> dict[str, str]:  # noqa: S107 - of no account
@@ -336,7 +336,7 @@ import os, sys
 from pathlib import Path
 from wherry.errors import WherryError
 from wherry.registry import helpers
-from wherry.registry.credentials import CredentialStore
+from wherry.registry.auth.credentials import CredentialStore
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)  # may not see the interpreter any more
 closed, mine = map(Path, sys.argv[1:])

@@ -12,8 +12,8 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, WherryError
-from wherry.registry import helpers
-from wherry.registry.credentials import Credentials, CredentialStore
+from wherry.registry.auth import credential_helpers
+from wherry.registry.auth.credentials import Credentials, CredentialStore
 
 Install = Callable[..., Path]
 
@@ -34,18 +34,18 @@ def written(path: Path, content: Any) -> Path:
 
 
 def get(name: str, server: str = "h.example") -> Credentials | None:
-    return helpers.get(name, server, CancelToken())
+    return credential_helpers.get(name, server, CancelToken())
 
 
 def test_what_is_stored_comes_back_until_it_is_erased(install: Install):
     install("box")
     assert get("box") is None
-    helpers.store("box", "h.example", Credentials("me", 'p"w\u00e9'))
+    credential_helpers.store("box", "h.example", Credentials("me", 'p"w\u00e9'))
     assert get("box") == Credentials("me", 'p"w\u00e9')
-    helpers.store("box", "h.example/x", Credentials(identity_token="refresh"))
+    credential_helpers.store("box", "h.example/x", Credentials(identity_token="refresh"))
     assert get("box", "h.example/x") == Credentials(identity_token="refresh")
-    assert helpers.erase("box", "h.example")
-    assert not helpers.erase("box", "h.example")
+    assert credential_helpers.erase("box", "h.example")
+    assert not credential_helpers.erase("box", "h.example")
     assert get("box") is None
 
 
@@ -66,7 +66,7 @@ def test_what_is_stored_comes_back_until_it_is_erased(install: Install):
 )
 def test_what_helpers_do_wrong(install: Install, program: str, words: str):
     install("bad", program)
-    with pytest.raises(helpers.HelperFailed, match="docker-credential-bad: ") as caught:
+    with pytest.raises(credential_helpers.HelperFailed, match="docker-credential-bad: ") as caught:
         get("bad")
     assert words in str(caught.value)
     assert "topsecret" not in str(caught.value)
@@ -77,14 +77,14 @@ def test_a_closed_directory_in_path_has_no_helper(tmp_path: Path, monkeypatch: p
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     monkeypatch.setenv("PATH", f"{closed}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(helpers.HelperFailed, match="there is no such program in PATH"):
+    with pytest.raises(credential_helpers.HelperFailed, match="there is no such program in PATH"):
         get("missing")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "-x", "a b", "x\n"])
 def test_a_name_is_no_path(install: Install, name: str):
     install("x")
-    with pytest.raises(helpers.HelperFailed, match="no name"):
+    with pytest.raises(credential_helpers.HelperFailed, match="no name"):
         get(name)
 
 
@@ -92,7 +92,7 @@ def test_what_a_helper_says_on_the_side_is_not_shown(
     install: Install, capfd: pytest.CaptureFixture[str]
 ):
     install("loud", "#!/bin/sh\necho topsecret >&2\nexit 1")
-    with pytest.raises(helpers.HelperFailed):
+    with pytest.raises(credential_helpers.HelperFailed):
         get("loud")
     assert capfd.readouterr() == ("", "")
 
@@ -111,8 +111,8 @@ def test_a_helper_whose_child_lives_on_is_done_all_the_same(install: Install):
 @pytest.mark.parametrize("before", ["", "exec >&-\n"], ids=["open", "closed"])
 def test_a_helper_that_takes_too_long_is_ended(install: Install, before: str):
     install("slow", f"#!/bin/sh\n{before}exec sleep 60")
-    with pytest.raises(helpers.HelperFailed, match="took longer"):
-        helpers.get("slow", "h", CancelToken(), 0.3)
+    with pytest.raises(credential_helpers.HelperFailed, match="took longer"):
+        credential_helpers.get("slow", "h", CancelToken(), 0.3)
 
 
 @pytest.mark.timeout(20)
@@ -121,7 +121,7 @@ def test_waiting_for_a_helper_can_be_cancelled(install: Install):
     token = CancelToken()
     threading.Timer(0.2, token.cancel).start()
     with pytest.raises(Cancelled):
-        helpers.get("slow", "h", token)
+        credential_helpers.get("slow", "h", token)
 
 
 @pytest.mark.parametrize("stream", ["", " >&2"], ids=["stdout", "stderr"])
@@ -142,8 +142,8 @@ def test_waiting_for_a_helper_can_be_cancelled(install: Install):
 def test_words_for_having_nothing(install: Install, words: str, stream: str):
     """The protocol has no code for it, only an exit code and words on either stream."""
     install("empty", f'#!/bin/sh\ncat >/dev/null\necho "{words}"{stream}\nexit 1')
-    assert helpers.get("empty", "h.example", CancelToken()) is None
-    assert not helpers.erase("empty", "h.example")
+    assert credential_helpers.get("empty", "h.example", CancelToken()) is None
+    assert not credential_helpers.erase("empty", "h.example")
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_words_for_having_nothing(install: Install, words: str, stream: str):
 )
 def test_words_for_a_failure(install: Install, words: str):
     install("bad", f"#!/bin/sh\ncat >/dev/null\necho '{words}' >&2\nexit 1")
-    with pytest.raises(helpers.HelperFailed, match="it failed"):
-        helpers.get("bad", "h.example", CancelToken())
-    with pytest.raises(helpers.HelperFailed, match="it failed"):
-        helpers.erase("bad", "h.example")
+    with pytest.raises(credential_helpers.HelperFailed, match="it failed"):
+        credential_helpers.get("bad", "h.example", CancelToken())
+    with pytest.raises(credential_helpers.HelperFailed, match="it failed"):
+        credential_helpers.erase("bad", "h.example")
 
 
 def test_a_helper_that_cannot_erase_what_it_does_not_have(install: Install):
@@ -176,10 +176,10 @@ def test_a_helper_that_cannot_erase_what_it_does_not_have(install: Install):
     esac
     exit 1"""
     install("odd", script)
-    assert not helpers.erase("odd", "h.example")
+    assert not credential_helpers.erase("odd", "h.example")
     install("deaf", '#!/bin/sh\n[ $1 = get ] && echo \'{"Username":"me","Secret":"pw"}\'')
-    with pytest.raises(helpers.HelperFailed, match="it failed"):
-        helpers.erase("deaf", "h.example")
+    with pytest.raises(credential_helpers.HelperFailed, match="it failed"):
+        credential_helpers.erase("deaf", "h.example")
 
 
 def test_a_helper_may_say_much_on_the_side(install: Install):
@@ -193,8 +193,8 @@ def test_a_secret_that_is_not_utf8(install: Install):
     assert found is not None
     assert base64.b64decode(found.basic.removeprefix("Basic ")) == b"me:p\xe4"
     install("box")
-    with pytest.raises(helpers.HelperFailed, match="UTF-8 only"):
-        helpers.store("box", "h.example", found)
+    with pytest.raises(credential_helpers.HelperFailed, match="UTF-8 only"):
+        credential_helpers.store("box", "h.example", found)
 
 
 # Their place among the files
@@ -211,7 +211,7 @@ def test_a_helper_for_the_host_goes_before_entries(install: Install, tmp_path: P
     content = {"credHelpers": {"h.example": "box"}, "auths": {"h.example": entry("file")}}
     file = written(tmp_path / "auth.json", content)
     assert user(CredentialStore([file])) == "file"
-    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    credential_helpers.store("box", "h.example", Credentials("helper", "pw"))
     assert user(CredentialStore([file])) == "helper"
     assert user(CredentialStore([file]), "other.example") is None
     assert (there / "calls").read_text().count("get ") == 2
@@ -220,7 +220,7 @@ def test_a_helper_for_the_host_goes_before_entries(install: Install, tmp_path: P
 def test_dockers_helper_for_all_hosts_counts_in_dockers_own_file(install: Install, tmp_path: Path):
     """SPEC: "in docker's own config.json then `credsStore`"."""
     install("box")
-    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    credential_helpers.store("box", "h.example", Credentials("helper", "pw"))
     content = {"credsStore": "box", "auths": {"h.example": {}}}
     assert user(CredentialStore([written(tmp_path / "config.json", content)])) == "helper"
     assert user(CredentialStore([written(tmp_path / "auth.json", content)])) is None
@@ -229,7 +229,7 @@ def test_dockers_helper_for_all_hosts_counts_in_dockers_own_file(install: Instal
 def test_a_helper_for_the_host_replaces_the_one_for_all(install: Install, tmp_path: Path):
     there = install("box")
     install("none", "#!/bin/sh\necho no credentials; exit 1")
-    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    credential_helpers.store("box", "h.example", Credentials("helper", "pw"))
     auths = {"h.example": entry("file")}
     for own, expected in (("none", "file"), ("", "file"), ("box", "helper")):
         content = {"credsStore": "box", "credHelpers": {"h.example": own}, "auths": auths}
@@ -242,14 +242,14 @@ def test_docker_hub_is_asked_for_by_the_name_in_the_file(
     install: Install, tmp_path: Path, key: str
 ):
     install("box")
-    helpers.store("box", key, Credentials("hub", "pw"))
+    credential_helpers.store("box", key, Credentials("hub", "pw"))
     file = written(tmp_path / "auth.json", {"credHelpers": {key: "box"}})
     assert user(CredentialStore([file]), "docker.io") == "hub"
 
 
 def test_docker_keeps_docker_hub_under_its_legacy_address(install: Install, tmp_path: Path):
     install("box")
-    helpers.store("box", "https://index.docker.io/v1/", Credentials("hub", "pw"))
+    credential_helpers.store("box", "https://index.docker.io/v1/", Credentials("hub", "pw"))
     file = written(tmp_path / "config.json", {"credsStore": "box"})
     assert user(CredentialStore([file]), "docker.io") == "hub"
 
@@ -267,13 +267,13 @@ def test_a_helper_that_fails_is_passed_over_and_remembered(install: Install, tmp
 
 def test_a_helper_is_asked_once_until_its_answer_was_refused(install: Install, tmp_path: Path):
     there = install("box")
-    helpers.store("box", "h.example", Credentials("one", "pw"))
+    credential_helpers.store("box", "h.example", Credentials("one", "pw"))
     store = CredentialStore(
         [written(tmp_path / "auth.json", {"credHelpers": {"h.example": "box"}})]
     )
     assert [user(store) for _ in range(3)] == ["one"] * 3
     assert (there / "calls").read_text().count("get ") == 1
-    helpers.store("box", "h.example", Credentials("two", "pw"))
+    credential_helpers.store("box", "h.example", Credentials("two", "pw"))
     assert user(store) == "one"
     store.forget()
     assert user(store) == "two"
@@ -282,7 +282,7 @@ def test_a_helper_is_asked_once_until_its_answer_was_refused(install: Install, t
 def test_helpers_that_registries_conf_lists(install: Install, tmp_path: Path):
     """containers-registries.conf(5), credential-helpers: "containers-auth.json" is the files."""
     install("box")
-    helpers.store("box", "h.example", Credentials("helper", "pw"))
+    credential_helpers.store("box", "h.example", Credentials("helper", "pw"))
     file = written(tmp_path / "auth.json", {"auths": {"h.example": entry("file")}})
     for listed, expected in [
         (None, "file"),
@@ -310,7 +310,7 @@ def test_names_and_passwords_in_the_clear(tmp_path: Path):
 
 def test_the_trail_says_where_it_looked_and_holds_no_secret(install: Install, tmp_path: Path):
     install("box")
-    helpers.store("box", "h.example", Credentials("helper", "topsecret"))
+    credential_helpers.store("box", "h.example", Credentials("helper", "topsecret"))
     file = written(tmp_path / "config.json", {"credsStore": "box"})
     store = CredentialStore([tmp_path / "none.json", file], Credentials("fixed", "topsecret"))
     trail = store.trail("h.example", "o/r", own=False)

@@ -12,8 +12,8 @@ import pytest
 from wherry.config import Config
 from wherry.errors import WherryError
 from wherry.model.reference import Reference
-from wherry.registry.host_settings import HostSettings
 from wherry.registry.hosts import Hosts
+from wherry.registry.hosts_toml import HostSettings
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
 IMAGE = build_image([tar_layer({"a": b"1"})])

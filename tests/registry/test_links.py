@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.registry.links import next_target
+from wherry.registry.link_header import next_target
 
 URL = "http://h.example:5000/v2/a/app/tags/list?n=2"
 PATH = "/v2/a/app/tags/list"

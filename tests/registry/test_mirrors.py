@@ -33,7 +33,7 @@ from wherry.testing import (
     refused_port,
     tar_layer,
 )
-from wherry.transfer.reader import resuming
+from wherry.transfer.resume import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

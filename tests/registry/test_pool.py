@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.registry.pace import Timeouts
-from wherry.registry.proxies import Proxies
-from wherry.registry.transport import Request, Response, Transport
+from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Request, Response, Transport
 from wherry.testing import Answer, Chunked, FakeRegistry, Fault, HttpProxy, SetHeader
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import WherryError
-from wherry.registry.proxies import Proxies, Proxy
+from wherry.registry.http.proxies import Proxies, Proxy
 
 BOTH = Proxies("http://plain:1", "http://secure:2")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherry.registry.realm import address_problem, is_private, leaves_tls
+from wherry.registry.auth.realm import address_problem, is_private, leaves_tls
 
 QUICK = settings(max_examples=200, deadline=None)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from wherry.errors import Denied, WherryError
 from wherry.model.reference import Reference
 from wherry.registry.hosts import Hosts
-from wherry.registry.proxies import Proxy
-from wherry.registry.registries import RegistriesFiles, Settings, load
+from wherry.registry.http.proxies import Proxy
+from wherry.registry.registries_conf import RegistriesFiles, Settings, load
 
 DIGEST = "sha256:" + "0" * 64
 

@@ -15,9 +15,9 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError, WherryError
-from wherry.registry.proxies import Proxies, Proxy
-from wherry.registry.socks import SocksRefused, connect_through
-from wherry.registry.transport import NoTls, PrivateHost, Request
+from wherry.registry.http.proxies import Proxies, Proxy
+from wherry.registry.http.socks import SocksRefused, connect_through
+from wherry.registry.http.transport import NoTls, PrivateHost, Request
 from wherry.testing import (
     Answer,
     FakeRegistry,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Wherry
-    from wherry.registry.transport import Transport
+    from wherry.registry.http.transport import Transport
 
 IMAGE = build_image([tar_layer({"a": b"1" * 100_000})])
 SECRET = "topsecret-pw"
@@ -429,8 +429,8 @@ def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry):
     code = """
 import sys
 from wherry.content.cancel import CancelToken
-from wherry.registry.proxies import Proxies
-from wherry.registry.transport import Request, Transport
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Request, Transport
 transport = Transport(connections=1, proxies=Proxies(other=sys.argv[2]))
 print(transport.send(Request("GET", sys.argv[1]), CancelToken()).status)
 print(any(name.startswith("python_socks") for name in sys.modules))

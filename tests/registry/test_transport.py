@@ -15,15 +15,15 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
-from wherry.registry.certificates import Tls
-from wherry.registry.connections import Operation, Route
+from wherry.registry.certs_d import Tls
 from wherry.registry.hosts import Endpoint
-from wherry.registry.pace import Timeouts
-from wherry.registry.pool import Pool
-from wherry.registry.proxies import Proxies
+from wherry.registry.http.connection import Operation, Route
+from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.http.pool import Pool
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Exchange, Request, Response, Transport
 from wherry.registry.requester import Call
 from wherry.registry.session import Session
-from wherry.registry.transport import Exchange, Request, Response, Transport
 from wherry.testing import (
     Chunked,
     ContentLength,

@@ -8,8 +8,8 @@ import pytest
 
 from wherry import Client, NetworkError, Store
 from wherry.content.cancel import CancelToken
-from wherry.registry.proxies import Proxies
-from wherry.registry.transport import Request, Transport
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Request, Transport
 from wherry.testing import (
     Chunked,
     ContentLength,

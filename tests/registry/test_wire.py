@@ -11,13 +11,13 @@ import pytest
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
 from wherry.model.digest import Digest
-from wherry.registry.connections import Operation, Route
-from wherry.registry.pace import Timeouts
-from wherry.registry.pool import Pool
-from wherry.registry.proxies import Proxies
+from wherry.registry.distribution_api import Sizes, open_url
+from wherry.registry.http.connection import Operation, Route
+from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.http.pool import Pool
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Request, Transport
 from wherry.registry.session import Session
-from wherry.registry.transport import Request, Transport
-from wherry.registry.v2 import Sizes, open_url
 from wherry.testing import HttpProxy, Tunnel
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ _SCRIPT = """
 import os, resource
 from wherry import NetworkError
 from wherry.content.cancel import CancelToken
-from wherry.registry.transport import Request, Transport
-import wherry.registry.network  # no file can be opened later
+from wherry.registry.http.transport import Request, Transport
+import wherry.registry.http.error_messages  # no file can be opened later
 transport = Transport(connections=1)
 least = os.open("/dev/null", os.O_RDONLY)
 os.close(least)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import blob_of
+from wherry.content.protocols import blob_of
 from wherry.errors import InvalidReference, NotFound, StoreError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import Blob, Busy, Opened
+from wherry.content.protocols import Blob, Busy, Opened
 from wherry.errors import IntegrityError, NotFound, StoreError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest

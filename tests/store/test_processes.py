@@ -30,7 +30,7 @@ WRITER = """
 import random, sys, time
 from pathlib import Path
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import Blob, Busy, Opened
+from wherry.content.protocols import Blob, Busy, Opened
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.store import LocalStore

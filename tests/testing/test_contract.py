@@ -16,9 +16,9 @@ from wherry.content.events import ignore
 from wherry.content.retry import RetryPolicy
 from wherry.errors import IntegrityError
 from wherry.model.reference import Reference
-from wherry.ops.places import StorePlace, repository
-from wherry.registry.credentials import CredentialStore
-from wherry.registry.pace import Timeouts
+from wherry.ops.open_source import StorePlace, repository
+from wherry.registry.auth.credentials import CredentialStore
+from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.session import Session
 from wherry.store import LocalStore
 from wherry.testing import BlobSinkContract, BlobSourceContract, FakeRegistry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from wherry.content.ports import BlobSink, BlobSource
+    from wherry.content.protocols import BlobSink, BlobSource
 
 
 class InDirectory:

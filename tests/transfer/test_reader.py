@@ -3,12 +3,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import Opened
+from wherry.content.protocols import Opened
 from wherry.content.retry import RetryPolicy
 from wherry.errors import Cancelled, IntegrityError, NetworkError, NotFound, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.transfer.reader import PROGRESS, resuming
+from wherry.transfer.resume import PROGRESS, resuming
 
 CONTENT = bytes(range(256)) * 40
 FAST = RetryPolicy(attempts=3, first=0.0)

@@ -25,8 +25,8 @@ from wherry.testing import (
     pseudo_random_files,
     tar_layer,
 )
+from wherry.transfer.event_queue import Relay
 from wherry.transfer.progress import INTERVAL
-from wherry.transfer.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import pytest
 
 from running_threads import begun_since, running
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import Busy
+from wherry.content.protocols import Busy
 from wherry.errors import Cancelled, NetworkError, NotFound, WherryError
 from wherry.transfer.scheduler import run_tasks
 

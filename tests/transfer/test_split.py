@@ -35,8 +35,8 @@ from wherry.testing import (
     build_image,
     tar_layer,
 )
+from wherry.transfer.parallel_download import USUAL, Splitter
 from wherry.transfer.segments import SEGMENT, WINDOW, Segments
-from wherry.transfer.split import USUAL, Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

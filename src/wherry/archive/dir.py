@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.archive.choice import Held
+from wherry.archive.detect import no_archive
 from wherry.archive.files import has, read, read_document
-from wherry.archive.known import no_archive
+from wherry.archive.select_image import Held
 from wherry.errors import WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import digest_of, parse
@@ -14,7 +14,7 @@ from wherry.model.manifest import digest_of, parse
 if TYPE_CHECKING:
     from wherry.archive.files import Files
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Opened
+    from wherry.content.protocols import Opened
     from wherry.model.address import Address
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document

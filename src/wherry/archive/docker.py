@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherry.archive.choice import ABORTING, Held, choose, same_name
 from wherry.archive.files import read
+from wherry.archive.select_image import ABORTING, Held, choose, same_name
 from wherry.content.codec import decompress, detect
-from wherry.content.ports import Counted, Opened, Readable, opened_bytes
-from wherry.content.small import DAMAGED
+from wherry.content.protocols import Counted, Opened, Readable, opened_bytes
+from wherry.content.read_blob import DAMAGED
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported, WherryError
 from wherry.model import mediatype
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wherry.archive.files import Files
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Stream
+    from wherry.content.protocols import Stream
     from wherry.model.address import Address
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document, Manifest

@@ -11,12 +11,12 @@ import tempfile
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from wherry.archive.known import no_archive, outside
+from wherry.archive.detect import no_archive, outside
 from wherry.archive.members import Members, find
 from wherry.archive.tar import MAX_HOPS, NoTar, UnsafeLink, linked, members, normal
 from wherry.content.codec import decompress, detect
-from wherry.content.ports import Counted, Opened
-from wherry.content.small import DAMAGED
+from wherry.content.protocols import Counted, Opened
+from wherry.content.read_blob import DAMAGED
 from wherry.content.small_file import is_null, kind_of
 from wherry.content.verify import RawLimit
 from wherry.errors import (

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherry.archive.docker import MANIFEST, REPOSITORIES
 from wherry.archive.oci import IMAGE_NAME, INDEX, MARK, ORIGINAL, REF_NAME
-from wherry.archive.writing import Entry
+from wherry.archive.writer import Entry
 from wherry.model import gojson, v1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from wherry.archive.writing import Copy
+    from wherry.archive.writer import Copy
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.reference import Reference

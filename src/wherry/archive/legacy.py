@@ -11,9 +11,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
+from wherry.archive.detect import check_ended, no_archive
 from wherry.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item, check_layers
 from wherry.archive.files import MAX_DOCUMENTS, has, read
-from wherry.archive.known import check_ended, no_archive
 from wherry.errors import InvalidDocument, NotFound
 from wherry.model import v1
 from wherry.model._fields import load_object

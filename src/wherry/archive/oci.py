@@ -6,9 +6,9 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from wherry.archive.choice import Held, choose, same_name
+from wherry.archive.detect import check_ended, no_archive
 from wherry.archive.files import has, read, read_document
-from wherry.archive.known import check_ended, no_archive
+from wherry.archive.select_image import Held, choose, same_name
 from wherry.content.budget import Budget
 from wherry.errors import (
     IntegrityError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from wherry.archive.files import Files
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Opened
+    from wherry.content.protocols import Opened
     from wherry.model.address import Address
     from wherry.model.manifest import Document
 

@@ -11,10 +11,10 @@ import click
 
 from wherry.cli.completion import addresses
 from wherry.cli.main import settings
-from wherry.cli.names import wherever
 from wherry.cli.options import make_client, meant_store, registry_options, tell
 from wherry.cli.outcome import sync_output
 from wherry.cli.paths import Place
+from wherry.cli.resolve_name import wherever
 from wherry.content.output import whole_file
 from wherry.errors import StoreError
 

@@ -8,8 +8,8 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import addresses
-from wherry.cli.names import asking
 from wherry.cli.options import registry_options
+from wherry.cli.resolve_name import asking
 
 EXAMPLES = """\b
 Examples:

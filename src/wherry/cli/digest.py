@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from wherry.cli.completion import addresses
-from wherry.cli.names import asking
 from wherry.cli.options import registry_options
+from wherry.cli.resolve_name import asking
 
 EXAMPLES = """\b
 Examples:

@@ -6,8 +6,8 @@ import datetime
 from typing import TYPE_CHECKING
 
 from wherry.cli import render
-from wherry.cli.gofunctions import Struct
-from wherry.cli.inspected import struct
+from wherry.cli.gotemplate.functions import Struct
+from wherry.cli.inspect_template import struct
 from wherry.model import v1
 from wherry.model.gostruct import encode
 from wherry.model.reference import Reference, familiar_name, split_name

@@ -9,9 +9,9 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import image_names
-from wherry.cli.names import asking
 from wherry.cli.options import registry_options
 from wherry.cli.printable import printable
+from wherry.cli.resolve_name import asking
 from wherry.model.address import Where
 
 if TYPE_CHECKING:

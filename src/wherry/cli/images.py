@@ -98,7 +98,7 @@ def command(
 def _fill(template: str, rows: Iterator[Listed]) -> None:
     """Print a template filled in for each line; ``table`` before it aligns what tabs part."""
     from wherry.cli import docker_fields
-    from wherry.cli.inspected import Form
+    from wherry.cli.inspect_template import Form
 
     form = Form("{{json .}}" if template == "json" else template)
     lines = (form.fill(docker_fields.row(listed)) for listed in rows)

@@ -8,14 +8,14 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import addresses
-from wherry.cli.names import asking
 from wherry.cli.options import registry_options
+from wherry.cli.resolve_name import asking
 from wherry.model import gojson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wherry.cli.inspected import Form
+    from wherry.cli.inspect_template import Form
     from wherry.model.digest import Digest
     from wherry.ops.platforms import PlatformImage
 
@@ -84,7 +84,7 @@ def command(
 def _form(template: str | None) -> Form | None:
     if template in {None, "json"}:
         return None
-    from wherry.cli.inspected import Form
+    from wherry.cli.inspect_template import Form
 
     return Form(template or "")
 

@@ -11,8 +11,8 @@ import click
 
 from wherry.cli.address import registry_name
 from wherry.cli.main import settings
-from wherry.cli.names import one_by_one, wherever
 from wherry.cli.options import make_client, registry_options, schema1_option, transfer_options
+from wherry.cli.resolve_name import one_by_one, wherever
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import addresses
-from wherry.cli.names import asking
 from wherry.cli.options import registry_options
 from wherry.cli.printable import printable
+from wherry.cli.resolve_name import asking
 
 if TYPE_CHECKING:
     from wherry.model.descriptor import Descriptor

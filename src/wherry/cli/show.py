@@ -13,8 +13,8 @@ from wherry.cli import render
 from wherry.cli.address import store_name
 from wherry.cli.completion import image_names
 from wherry.cli.main import settings
-from wherry.cli.names import one_by_one
 from wherry.cli.printable import printable
+from wherry.cli.resolve_name import one_by_one
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template:
 def _filled(template: str) -> Callable[[Image], str]:
     """Return a function that fills a template in; raises `InvalidReference` for what is none."""
     from wherry.cli import docker_fields
-    from wherry.cli.inspected import Form
+    from wherry.cli.inspect_template import Form
 
     form = Form("{{json .}}" if template == "json" else template)
     return lambda image: form.fill(docker_fields.image(image))

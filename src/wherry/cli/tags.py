@@ -10,9 +10,9 @@ import click
 
 from wherry.cli.address import registry_name
 from wherry.cli.main import settings
-from wherry.cli.names import wherever
 from wherry.cli.options import make_client, registry_options, tell
 from wherry.cli.printable import printable
+from wherry.cli.resolve_name import wherever
 from wherry.model.reference import Reference
 
 EXAMPLES = """\b

@@ -7,7 +7,7 @@ import click
 from wherry.cli.address import store_name
 from wherry.cli.completion import image_names
 from wherry.cli.main import settings
-from wherry.cli.names import one_by_one
+from wherry.cli.resolve_name import one_by_one
 from wherry.model.reference import Reference
 
 EXAMPLES = """\b

@@ -11,10 +11,10 @@ import click
 from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.main import settings
-from wherry.cli.names import wherever
 from wherry.cli.options import make_client, registry_options
 from wherry.cli.outcome import DONE, INTEGRITY
 from wherry.cli.printable import printable
+from wherry.cli.resolve_name import wherever
 
 EXAMPLES = """\b
 Examples:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from wherry.content.ports import Raw
+    from wherry.content.protocols import Raw
 
     _Errors = tuple[type[Exception], ...]
 
@@ -103,11 +103,11 @@ def _open(replay: Replay, compression: str | None, reservation: Reservation) -> 
 
             return zstd.Zstd(replay, reservation.grow), zstd.ERRORS
         case "bzip2":
-            from wherry.content.stepwise import Bzip2
+            from wherry.content.xz_bzip2 import Bzip2
 
             return Bzip2(replay, reservation), (EOFError, OSError)
         case "xz":
-            from wherry.content.stepwise import XZ_ERRORS, Xz
+            from wherry.content.xz_bzip2 import XZ_ERRORS, Xz
 
             return Xz(replay, reservation), XZ_ERRORS
         case _:

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.content.codec import LONGEST_MAGIC, detect
-from wherry.content.ports import skip
+from wherry.content.protocols import skip
 from wherry.content.verify import Hasher, RawLimit, follow_growing
 from wherry.errors import IntegrityError, StoreError
 from wherry.model.digest import Digest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Blob, Growing, Raw
+    from wherry.content.protocols import Blob, Growing, Raw
     from wherry.model.descriptor import Descriptor
 
 CHUNK = 512 * 1024  # bytes a step at most; at 8 KiB all takes twice as long, 128 cost a tenth more

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Raw, Receipt
+    from wherry.content.protocols import Raw, Receipt
     from wherry.model.config import ImageConfig
 
 _BUFFER = 256 * 1024

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from wherry.content.ports import Raw
+    from wherry.content.protocols import Raw
 
 ERRORS = (EOFError, zstandard.ZstdError)
 _STEP = 256 * 1024

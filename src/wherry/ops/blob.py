@@ -7,15 +7,15 @@ import io
 from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import Limits
+from wherry.content.read_blob import DAMAGED
 from wherry.content.retry import run
-from wherry.content.small import DAMAGED
 from wherry.errors import IntegrityError, InvalidReference
 from wherry.model.address import Where
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.ops.places import StorePlace, open_archive, open_repository
+from wherry.ops.open_source import StorePlace, open_archive, open_repository
 from wherry.transfer.progress import Emitter
-from wherry.transfer.reader import resuming
+from wherry.transfer.resume import resuming
 
 if TYPE_CHECKING:
     import hashlib
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Opened, Stream
+    from wherry.content.protocols import Opened, Stream
     from wherry.model.address import Address
-    from wherry.ops.places import Access
+    from wherry.ops.open_source import Access
     from wherry.registry.repository import Repository
     from wherry.store import LocalStore
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.content.codec import detect
 from wherry.content.pipeline import Limits
-from wherry.content.ports import Receipt
+from wherry.content.protocols import Receipt
 from wherry.content.verify import follow_growing
 from wherry.errors import Cancelled, WherryError
 from wherry.model import mediatype
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Opened, Stream
+    from wherry.content.protocols import Opened, Stream
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Place
+    from wherry.content.protocols import Place
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document, Index
     from wherry.store import LocalStore

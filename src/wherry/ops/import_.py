@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wherry.archive.detect import called
 from wherry.archive.files import open_stream
 from wherry.archive.gnu import Converted, conversion
-from wherry.archive.known import called
-from wherry.archive.streamed import Unpacked
 from wherry.archive.tar import NoTar, headers
+from wherry.archive.tar_stream import Unpacked
 from wherry.content.codec import Replay, detect
 from wherry.content.events import Status
 from wherry.content.verify import RawLimit
@@ -31,9 +31,9 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, docker_manifest, oci_manifest, parse
 from wherry.model.record import Record
-from wherry.ops.content import Content, ContentPuller, Wanted
-from wherry.ops.packing import Packing
-from wherry.ops.places import open_place
+from wherry.ops.directory_tar import Packing
+from wherry.ops.image_puller import Content, ContentPuller, Wanted
+from wherry.ops.open_source import open_place
 from wherry.store.images import ImageRecord
 from wherry.store.reserve import advised
 from wherry.transfer.copy import CopyOptions
@@ -44,11 +44,11 @@ from wherry.transfer.progress import Emitter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wherry.content.ports import Raw, Receipt
+    from wherry.content.protocols import Raw, Receipt
     from wherry.model.address import Address
     from wherry.model.platform import Platform
     from wherry.model.reference import Reference
-    from wherry.ops.places import Access, Source
+    from wherry.ops.open_source import Access, Source
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
     from wherry.transfer.graph import Selection

@@ -7,14 +7,14 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from wherry.content.beside import beside
+from wherry.content.background import beside
 from wherry.content.events import Status
 from wherry.errors import Denied, NotFound, RegistryError, Unauthorized
 from wherry.model.address import Where
 from wherry.model.inspection import inspection
 from wherry.model.reference import Reference
-from wherry.ops.places import open_place, open_repository
-from wherry.ops.reading import choose, read_config
+from wherry.ops.documents import choose, read_config
+from wherry.ops.open_source import open_place, open_repository
 from wherry.transfer.graph import config_problems, problems
 from wherry.transfer.progress import Emitter
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from wherry.content.events import Event
     from wherry.model.address import Address
     from wherry.model.inspection import Inspection
-    from wherry.ops.places import Access, Source
-    from wherry.ops.reading import Wanted
+    from wherry.ops.documents import Wanted
+    from wherry.ops.open_source import Access, Source
 
 _OK = 200
 _SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.archive.choice import ABORTING
+from wherry.archive.detect import called, check_ended
 from wherry.archive.docker import MANIFEST, DockerArchive
 from wherry.archive.files import MAX_DOCUMENTS
-from wherry.archive.known import called, check_ended
 from wherry.archive.oci import INDEX, OciLayout
-from wherry.archive.streamed import StreamedFiles
+from wherry.archive.select_image import ABORTING
+from wherry.archive.tar_stream import StreamedFiles
 from wherry.content.events import Event, Status
 from wherry.content.retry import RetryPolicy
 from wherry.errors import (
@@ -25,8 +25,8 @@ from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.companions import Companions
-from wherry.ops.content import Content, ContentPuller, Wanted
-from wherry.ops.incoming import Keeper, Place, Translated, formats, opened
+from wherry.ops.image_puller import Content, ContentPuller, Wanted
+from wherry.ops.open_archive import Keeper, Place, Translated, formats, opened
 from wherry.transfer.copy import CopyOptions
 from wherry.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
 from wherry.transfer.progress import Emitter
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wherry.archive.choice import Held
     from wherry.archive.files import Files
+    from wherry.archive.select_image import Held
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Raw
+    from wherry.content.protocols import Raw
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.model.platform import Platform

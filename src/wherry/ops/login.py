@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import NotFound, WherryError
 from wherry.model.record import Record
-from wherry.registry import logins
-from wherry.registry.answers import MAX_ERROR, failure
-from wherry.registry.auth import is_anonymous
-from wherry.registry.credentials import CredentialStore
-from wherry.registry.logins import Key
+from wherry.registry.auth import credential_writer
+from wherry.registry.auth.challenge import is_anonymous
+from wherry.registry.auth.credential_writer import Key
+from wherry.registry.auth.credentials import CredentialStore
+from wherry.registry.http.transport import public_url
 from wherry.registry.requester import Call
-from wherry.registry.transport import public_url
+from wherry.registry.status_errors import MAX_ERROR, failure
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.content.cancel import CancelToken
-    from wherry.registry.credentials import Credentials
-    from wherry.registry.logins import Removal
+    from wherry.registry.auth.credential_writer import Removal
+    from wherry.registry.auth.credentials import Credentials
     from wherry.registry.session import Session
 
 _OK = 200
@@ -71,7 +71,7 @@ def login(
         warn(f"{key.host}: answers without a password too; this one was sent, but may be wrong")
     elif is_anonymous(authorization.removeprefix("Bearer ")):
         warn(f"{key.host}: its token server took no notice of the password, which may be wrong")
-    return logins.save(files.files, files.written, key, credentials)
+    return credential_writer.save(files.files, files.written, key, credentials)
 
 
 def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
@@ -81,7 +81,7 @@ def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
     helper fails; its hint tells from where credentials were taken all the same.
     """
     key = Key.parse(text)
-    removal = logins.remove(files.files, files.written, key)
+    removal = credential_writer.remove(files.files, files.written, key)
     _raise_first(removal)
     trail = CredentialStore(files.files).trail(key.host, key.path, cancel=cancel)
     left = trail[-1].place if trail and trail[-1].credentials is not None else ""
@@ -95,7 +95,7 @@ def logout_everywhere(files: AuthFiles) -> list[str]:
 
     Raises `WherryError` as `logout` does.
     """
-    removal = logins.remove_all(files.written)
+    removal = credential_writer.remove_all(files.written)
     _raise_first(removal)
     if not removal.gone:
         raise WherryError(f"{files.written}: holds no credentials")

@@ -12,8 +12,8 @@ from wherry.model.inspection import size_of
 from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
-from wherry.ops.places import open_place
-from wherry.ops.reading import parsed_config
+from wherry.ops.documents import parsed_config
+from wherry.ops.open_source import open_place
 from wherry.registry.repository import Repository
 from wherry.transfer.graph import listed, select_all
 from wherry.transfer.scheduler import run_tasks
@@ -21,7 +21,7 @@ from wherry.transfer.scheduler import run_tasks
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
-    from wherry.ops.places import Access, Source
+    from wherry.ops.open_source import Access, Source
     from wherry.transfer.graph import Selection
 
 

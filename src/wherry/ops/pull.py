@@ -6,7 +6,7 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
-from wherry.content.beside import beside
+from wherry.content.background import beside
 from wherry.content.events import Event, Status, ignore
 from wherry.errors import (
     IntegrityError,
@@ -19,12 +19,12 @@ from wherry.errors import (
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.ops.companions import Companions
-from wherry.ops.content import Content, ContentPuller, Schema1Refused, Wanted
-from wherry.ops.places import repository
+from wherry.ops.image_puller import Content, ContentPuller, Schema1Refused, Wanted
+from wherry.ops.open_source import repository
 from wherry.transfer.copy import CopyOptions
+from wherry.transfer.event_queue import Relay
 from wherry.transfer.graph import Selection, check_layers, select, select_all
 from wherry.transfer.progress import Emitter
-from wherry.transfer.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from wherry.archive.oci import OciLayout
 from wherry.model.manifest import Index, Manifest
-from wherry.ops.places import open_place
-from wherry.ops.reading import choose
+from wherry.ops.documents import choose
+from wherry.ops.open_source import open_place
 from wherry.registry.repository import Repository
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from wherry.model.address import Address
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
-    from wherry.ops.places import Access
-    from wherry.ops.reading import Wanted
+    from wherry.ops.documents import Wanted
+    from wherry.ops.open_source import Access
 
 
 def referrers(

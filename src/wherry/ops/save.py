@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 from wherry.archive import formats
 from wherry.content.budget import Budget
-from wherry.content.ports import Receipt
+from wherry.content.protocols import Receipt
 from wherry.content.verify import check_rootfs
 from wherry.errors import InvalidReference, PlatformMismatch, Unsupported
 from wherry.model.address import Where
@@ -20,23 +20,23 @@ from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
 from wherry.model.reference import Reference
-from wherry.ops.held import HeldIndex
-from wherry.ops.outgoing import AsIs, Plain, Reports, config_of, raw_size, sized
-from wherry.ops.places import open_place, read_blob
+from wherry.ops.blob_writers import AsIs, Plain, Reports, config_of, raw_size, sized
+from wherry.ops.open_source import open_place, read_blob
+from wherry.ops.outputs import to_directory, to_file, to_stream
+from wherry.ops.partial_index import HeldIndex
 from wherry.ops.platform_check import mismatch
-from wherry.ops.targets import to_directory, to_file, to_stream
 from wherry.transfer.graph import Selection, check_layers, select, select_all
 from wherry.transfer.progress import Emitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from wherry.archive.writing import Entry
+    from wherry.archive.writer import Entry
     from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
     from wherry.model.manifest import Document
     from wherry.model.platform import Platform
-    from wherry.ops.places import Access, Source
+    from wherry.ops.open_source import Access, Source
 
 Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 

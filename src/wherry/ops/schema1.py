@@ -13,7 +13,7 @@ from wherry.transfer.derive import from_schema1
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wherry.content.ports import Receipt
+    from wherry.content.protocols import Receipt
     from wherry.model.config import ImageConfig
     from wherry.model.manifest import Manifest
     from wherry.model.schema1 import Schema1

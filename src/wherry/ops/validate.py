@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from wherry.content.budget import Budget, BudgetExceeded
-from wherry.content.ports import Receipt
+from wherry.content.protocols import Receipt
 from wherry.errors import Cancelled, InvalidDocument, NotFound, WherryError
 from wherry.model import mediatype
 from wherry.model.config import parse_config
@@ -16,20 +16,20 @@ from wherry.model.record import Record
 from wherry.ops.blob_check import BlobCheck
 from wherry.ops.platform_check import fits
 from wherry.transfer.graph import MAX_NESTING, listed
-from wherry.transfer.reader import resuming
+from wherry.transfer.resume import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Opened, Place
+    from wherry.content.protocols import Opened, Place
     from wherry.content.retry import RetryPolicy
     from wherry.model.config import ImageConfig
     from wherry.model.manifest import Document
     from wherry.model.platform import Platform
     from wherry.model.schema1 import Schema1
-    from wherry.ops.places import Source
-    from wherry.transfer.reader import OnRetry
+    from wherry.ops.open_source import Source
+    from wherry.transfer.resume import OnRetry
 
 
 class Finding(NamedTuple):

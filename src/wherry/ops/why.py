@@ -14,9 +14,9 @@ from wherry.registry.requester import Call
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
-    from wherry.registry.credentials import Consulted
+    from wherry.registry.auth.credentials import Consulted
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.proxies import Proxies
+    from wherry.registry.http.proxies import Proxies
     from wherry.registry.session import Session
 
 _LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Docker-RateLimit-Source")

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from wherry.errors import Denied, InvalidReference, WherryError
 from wherry.model.record import Record
 from wherry.model.reference import Reference, is_short
-from wherry.registry import host_settings
-from wherry.registry.certificates import HostCertificates, Tls, find_certificates
-from wherry.registry.host_settings import HostSettings
+from wherry.registry import hosts_toml
+from wherry.registry.certs_d import HostCertificates, Tls, find_certificates
+from wherry.registry.hosts_toml import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from wherry.registry.host_settings import HostsFile
-    from wherry.registry.proxies import Proxy
-    from wherry.registry.registries import Mirror, RegistriesFiles, RegistryTable, Settings
+    from wherry.registry.hosts_toml import HostsFile
+    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.registries_conf import Mirror, RegistriesFiles, RegistryTable, Settings
 
 # Where the registry behind a name of Docker Hub really is.
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
@@ -83,7 +83,7 @@ class Hosts:
         with self._lock:
             found = self._settings.get(True) or self._settings.get(aliases)
             if found is None:
-                from wherry.registry.registries import RegistriesFiles, load
+                from wherry.registry.registries_conf import RegistriesFiles, load
 
                 found = load(self._files or RegistriesFiles(), aliases=aliases)
                 self._settings[aliases] = found
@@ -122,7 +122,7 @@ class Hosts:
         found = self._endpoints(reference, settings)
         if warn is not None:
             unused = [
-                f"hosts.toml: {endpoint.name}: legacy {host_settings.NOT_USED}"
+                f"hosts.toml: {endpoint.name}: legacy {hosts_toml.NOT_USED}"
                 for endpoint in found
                 if endpoint.settings.legacy
             ]
@@ -195,15 +195,15 @@ class Hosts:
         Raises:
             WherryError: The file is wrong.
         """
-        return host_settings.settings_of(self._hosts_files(), name)
+        return hosts_toml.settings_of(self._hosts_files(), name)
 
     def explain_host(self, name: str) -> list[tuple[Path, str]]:
         """Return each hosts.toml and what it says about ``host[:port]``."""
-        return list(host_settings.explain(self._hosts_files(), name))
+        return list(hosts_toml.explain(self._hosts_files(), name))
 
     def _hosts_files(self) -> tuple[HostsFile, ...]:
         if self._read_host_files is None:
-            self._read_host_files = host_settings.load(self._host_files)
+            self._read_host_files = hosts_toml.load(self._host_files)
         return self._read_host_files
 
     def certificates(self, name: str) -> HostCertificates:

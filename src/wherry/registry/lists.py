@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
+    from wherry.registry.distribution_api import V2
     from wherry.registry.repository import Repository
-    from wherry.registry.v2 import V2
 
 MAX_TAGS = 32 * 2**20  # characters of all tags of a list
 MAX_REFERRERS = 16 * 2**20  # bytes of all pages of them

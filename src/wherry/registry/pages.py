@@ -9,11 +9,11 @@ from wherry.errors import InvalidDocument, RegistryError, WherryError
 from wherry.model import mediatype
 from wherry.model._fields import check_values
 from wherry.model.manifest import Index, parse
-from wherry.registry.links import next_target
+from wherry.registry.link_header import next_target
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
-    from wherry.registry.transport import Response
+    from wherry.registry.http.transport import Response
 
 MAX_LISTED = 500_000  # tags, or referrers, over all pages
 MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")

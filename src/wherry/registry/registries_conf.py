@@ -1,213 +1,215 @@
-"""The syntax of one registries.conf file, versions 1 and 2. Loaded if a file says something."""
+"""registries.conf: which files count, how they are merged, and which table a name matches.
+
+The rules are those of containers/image 5.40 (2026-04): containers-registries.conf(5) and
+containers-registries.conf.d(5).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
-from wherry.errors import InvalidDocument, InvalidReference
-from wherry.model._fields import Fields
-from wherry.model.reference import Reference, is_short
+from wherry.errors import WherryError
+from wherry.model.record import Record
 from wherry.registry import toml_files
-from wherry.registry.proxies import parse as parse_proxy
-from wherry.registry.registries import Mirror, RegistryTable, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from wherry.registry.proxies import Proxy
+    from wherry.registry.http.proxies import Proxy
 
-_PULLS = ("all", "digest-only", "tag-only")
-_MODES = ("permissive", "enforcing", "disabled")
-# Keys of version 2 (containers-registries.conf(5)), of a file, a [[registry]] and a mirror.
-_KEYS = {
-    *("registry", "unqualified-search-registries", "aliases", "credential-helpers"),
-    *("short-name-mode", "additional-layer-store-auth-helper"),
-}
-_MIRROR_KEYS = {"location", "insecure", "proxy", "pull-from-mirror"}
-_TABLE_KEYS = _MIRROR_KEYS | {"prefix", "blocked", "mirror", "mirror-by-digest-only"}
+_SUFFIX = ".conf"  # of a drop-in
 
 
-def parse(raw: bytes, file: Path, *, main: bool) -> Settings:
-    """Read a file; only a ``main`` file may have version 1.
+class RegistriesFiles(Record):
+    """Where registries.conf is looked for.
 
-    Raises `WherryError` that names the file and the key.
+    Of ``main`` the first file that exists is read, and then the drop-ins of ``directories``,
+    whose first file of a name counts. ``named`` is an option or variable and the file that it
+    names: that file replaces all of these. ``last`` is the same for a file that is read last.
     """
-    content = toml_files.parse(raw, file)
+
+    main: tuple[Path, ...] = ()
+    directories: tuple[Path, ...] = ()
+    named: tuple[str, Path] | None = None
+    last: tuple[str, Path] | None = None
+
+
+class Mirror(Record):
+    """Another place of a registry's content; ``pulls`` is by what: all, digest-only, tag-only."""
+
+    location: str
+    insecure: bool = False
+    pulls: str = "all"
+    proxy: Proxy | None = None
+
+
+class RegistryTable(Record):
+    """One ``[[registry]]``; an empty ``location`` (wildcards only) leaves names as they are."""
+
+    prefix: str
+    location: str
+    insecure: bool
+    blocked: bool
+    mirrors: tuple[Mirror, ...]
+    file: Path
+    proxy: Proxy | None = None
+
+    def match(self, name: str) -> int | None:
+        """Return how many characters of a full name the prefix covers; None: another's."""
+        if not self.prefix.startswith("*."):
+            end = len(self.prefix) if name.startswith(self.prefix) else -1
+        else:  # a subdomain, at whatever depth
+            at = name.find(self.prefix[1:])
+            end = -1 if at <= 0 or "/" in name[:at] else at + len(self.prefix) - 1
+        return end if end == len(name) or (end > 0 and name[end] in ":/") else None
+
+
+class Settings(Record):
+    """What all files together say; ``search``, ``helpers`` are None where none says anything.
+
+    ``version`` is that of the syntax, where it is one file. ``short_names`` is the
+    ``short-name-mode``, "" where no file has one. ``consulted`` lists the files with what became
+    of each, ``warnings`` is for people.
+    """
+
+    tables: tuple[RegistryTable, ...] = ()
+    search: tuple[str, ...] | None = None
+    search_file: Path | None = None
+    helpers: tuple[str, ...] | None = None
+    short_names: str = ""
+    short_names_file: Path | None = None
+    version: int = 2
+    aliases: dict[str, tuple[str, Path]] = {}  # noqa: RUF012 - never changed
+    consulted: tuple[tuple[Path, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def find(self, name: str) -> RegistryTable | None:
+        """Return the table with the longest prefix of a full name.
+
+        Of two prefixes of one length the first in alphabetical order counts: ``*.example.com``
+        before ``a.example.com``. Tags and digests are no part of the name.
+        """
+        matching = [table for table in self.tables if table.match(name) is not None]
+        return min(matching, key=lambda table: (-len(table.prefix), table.prefix), default=None)
+
+
+def load(files: RegistriesFiles, *, aliases: bool) -> Settings:
+    """Read all files that count, in order.
+
+    Without ``aliases`` files that hold nothing else are not parsed: most hold nothing else, and
+    parsing takes longer than the rest of the start. Raises `WherryError` that names the file.
+    """
+    merged = Settings()
+    for found in _all(files, aliases=aliases):
+        merged = _merged(merged, found)
+    return merged.replace(helpers=merged.helpers or None)
+
+
+def _all(files: RegistriesFiles, *, aliases: bool) -> Iterator[Settings]:
+    """Yield what each file says, or why it is not read."""
+    if files.named is not None:
+        yield _required(*files.named, aliases=aliases, main=True)
+    else:
+        yield from _main(files.main, aliases=aliases)
+        yield from _drop_ins(files.directories, aliases=aliases)
+    if files.last is not None:
+        yield _required(*files.last, aliases=aliases, main=False)
+
+
+def _main(candidates: tuple[Path, ...], *, aliases: bool) -> Iterator[Settings]:
+    main: Path | None = None
+    for file in candidates:
+        if main is not None:
+            yield _consulted(file, f"not read: {main} is the main file")
+            continue
+        raw = toml_files.read(file)
+        if raw is None:
+            yield _consulted(file, "not there")
+            continue
+        main = file
+        yield _parsed(raw, file, "read: the main file", aliases=aliases, main=True)
+
+
+def _drop_ins(directories: tuple[Path, ...], *, aliases: bool) -> Iterator[Settings]:
+    """Read the ``*.conf`` files of all directories in the order of their names."""
+    chosen: dict[str, Path] = {}
+    for directory in directories:
+        for entry in _entries(directory):
+            file = directory / entry.name
+            if entry.is_symlink():
+                if file.is_file():
+                    said = f"{file} is not read: drop-ins that are symbolic links have no effect"
+                    yield _consulted(file, "not read: a symbolic link").replace(warnings=(said,))
+            elif entry.is_file():
+                winner = chosen.setdefault(entry.name, file)
+                if winner != file:
+                    yield _consulted(file, f"not read: {winner} has the same name")
+    for _, file in sorted(chosen.items()):
+        raw = toml_files.read(file)
+        if raw is not None:
+            yield _parsed(raw, file, "read: a drop-in", aliases=aliases, main=False)
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
     try:
-        return _settings(content, file, main=main)
-    except InvalidDocument as error:
-        raise error.within(str(file)) from None
+        with os.scandir(directory) as entries:
+            found = [entry for entry in entries if entry.name.endswith(_SUFFIX)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        if isinstance(error, NotADirectoryError) and not directory.exists():
+            return []  # a directory above it is none, as below /dev/null
+        raise WherryError(f"{directory}: {error.strerror}") from error
+    return sorted(found, key=lambda entry: entry.name)
 
 
-def _settings(content: dict[str, Any], file: Path, *, main: bool) -> Settings:
-    fields = Fields(content)
-    newer = {"registry", "unqualified-search-registries", "aliases"} & content.keys()
-    if "registries" in content:
-        if newer:
-            fields.fail("registries", f"belongs to version 1, {min(newer)} to version 2")
-        if not main:
-            fields.fail("registries", "belongs to version 1, which only the main file may have")
-        return _version_1(fields.required_object("registries"), file)
-    entries = fields.objects("registry")
-    tables = [_table(entry, file) for entry in entries]
-    _check_conflicts(entries, tables)
-    unique: dict[str, RegistryTable] = {}
-    for table in tables:  # of one prefix the first counts
-        unique.setdefault(table.prefix, table)
-    searched = "unqualified-search-registries" in content
-    helpers = "credential-helpers" in content
-    mode = fields.text("short-name-mode")
-    if mode not in {"", *_MODES}:
-        fields.fail("short-name-mode", f"is {mode!r}, expected one of {', '.join(_MODES)}")
+def _required(by: str, file: Path, *, aliases: bool, main: bool) -> Settings:
+    raw = toml_files.read(file)
+    if raw is None:
+        raise WherryError(f"{file}: no such file", hint=f"{by} names it")
+    said = f"read: {by} names it" if main else f"read last: {by} names it"
+    return _parsed(raw, file, said, aliases=aliases, main=main)
+
+
+def _parsed(raw: bytes, file: Path, said: str, *, aliases: bool, main: bool) -> Settings:
+    """Parse a file, unless it holds nothing, or nothing but aliases that are not asked for."""
+    lines = [line for line in map(bytes.strip, raw.splitlines()) if line and line[:1] != b"#"]
+    if not lines:
+        return _consulted(file, f"{said} (nothing in it)")
+    if not aliases and _short_names_only(lines):
+        return _consulted(file, f"{said} (short names only)")
+    from wherry.registry.registries_conf_syntax import parse
+
+    found = parse(raw, file, main=main)
+    version = " (version 1)" if found.version == 1 else ""
+    return found.replace(consulted=((file, said + version),))
+
+
+def _consulted(file: Path, said: str) -> Settings:
+    return Settings(consulted=((file, said),))
+
+
+def _short_names_only(lines: list[bytes]) -> bool:
+    """Tell whether nothing but the table of aliases begins in a file (TOML 1.0, "Table")."""
+    first, *others = lines
+    return first.startswith(b"[aliases]") and not any(line.startswith(b"[") for line in others)
+
+
+def _merged(first: Settings, then: Settings) -> Settings:
+    """Lay later settings over earlier ones: tables by prefix, aliases by name, lists as a whole."""
+    tables = {table.prefix: table for table in (*first.tables, *then.tables)}
+    searched = first if then.search is None else then
+    moded = then if then.short_names else first
     return Settings(
-        tables=tuple(unique.values()),
-        search=_search(fields, "unqualified-search-registries") if searched else None,
-        search_file=file if searched else None,
-        helpers=fields.texts("credential-helpers") if helpers else None,
-        short_names=mode,
-        short_names_file=file if mode else None,
-        aliases=_aliases(fields, file),
-        warnings=tuple(f"{file}: {path}: unknown key, no effect" for path in _unknown(fields)),
+        tables=tuple(tables.values()),
+        search=searched.search,
+        search_file=searched.search_file,
+        helpers=first.helpers if then.helpers is None else then.helpers,
+        short_names=moded.short_names,
+        short_names_file=moded.short_names_file,
+        aliases=first.aliases | then.aliases,
+        consulted=first.consulted + then.consulted,
+        warnings=first.warnings + then.warnings,
     )
-
-
-def _unknown(fields: Fields) -> Iterator[str]:
-    """Yield the paths of keys that mean nothing here: misspelt ones, say."""
-    levels = [(fields, _KEYS)]
-    for table in fields.objects("registry"):
-        levels.append((table, _TABLE_KEYS))
-        levels += [(mirror, _MIRROR_KEYS) for mirror in table.objects("mirror")]
-    for level, known in levels:
-        yield from (level.at(key) for key in level.value if key not in known)
-
-
-def _check_conflicts(entries: Sequence[Fields], tables: Sequence[RegistryTable]) -> None:
-    """Refuse tables of one prefix, or of one location, that disagree on security."""
-    seen: dict[tuple[str, str], RegistryTable] = {}
-    for fields, table in zip(entries, tables, strict=True):
-        keys = [("prefix", table.prefix)]
-        if table.location:
-            keys.append(("location", table.location))
-        for kind, text in keys:
-            earlier = seen.setdefault((kind, text), table)
-            for key in ("blocked", "insecure", "proxy"):
-                if getattr(earlier, key) != getattr(table, key):
-                    fields.fail(key, f"an earlier table with the {kind} {text!r} says otherwise")
-
-
-def _search(fields: Fields, key: str) -> tuple[str, ...]:
-    """Read a list of ``host[:port]``; a slash at the end does not matter."""
-    found = []
-    for place, text in enumerate(fields.texts(key)):
-        host = text.rstrip("/")
-        try:
-            Reference.parse(f"{host}/name")
-        except InvalidReference:
-            host = ""
-        if not host or "/" in host:
-            message = f"is {text!r}, expected HOST or HOST:PORT without a path"
-            raise InvalidDocument(message, path=f"{fields.at(key)}[{place}]")
-        found.append(host)
-    return tuple(found)
-
-
-def _aliases(fields: Fields, file: Path) -> dict[str, tuple[str, Path]]:
-    """Read short names; an empty value takes back what an earlier file says."""
-    found = fields.text_map("aliases")
-    for name, value in found.items():
-        if not _is_name_only(name) or not is_short(name):
-            fields.fail("aliases", f"{name!r} is no short name")
-        if value and (not _is_name_only(value) or is_short(value)):
-            fields.fail("aliases", f"{name!r} stands for {value!r}, expected HOST/REPOSITORY")
-    return {name: (value, file) for name, value in found.items()}
-
-
-def _is_name_only(text: str) -> bool:
-    try:
-        return Reference.parse(text).is_name_only
-    except InvalidReference:
-        return False
-
-
-def _version_1(fields: Fields, file: Path) -> Settings:
-    """Read ``[registries.search]``, ``.insecure`` and ``.block``, each with ``registries``."""
-    search, insecure, block = (
-        fields.object(key) or Fields({}, fields, key) for key in ("search", "insecure", "block")
-    )
-    hosts = dict.fromkeys(_locations(insecure))
-    blocked = dict.fromkeys(_locations(block))
-    tables = tuple(
-        RegistryTable(host, host, host in hosts, host in blocked, (), file)
-        for host in hosts | blocked
-    )
-    said = "has the syntax of version 1, which podman and skopeo refuse; write it as version 2"
-    return Settings(
-        tables=tables,
-        search=_search(search, "registries"),
-        search_file=file,
-        version=1,
-        warnings=(f"{file} {said}",),
-    )
-
-
-def _locations(fields: Fields) -> list[str]:
-    return [_location(fields, "registries", each) for each in fields.texts("registries")]
-
-
-def _table(fields: Fields, file: Path) -> RegistryTable:
-    location = _location(fields, "location", fields.text("location"))
-    prefix = _location(fields, "prefix", fields.text("prefix")) or location
-    if not prefix:
-        fields.fail("prefix", "is missing, and so is location")
-    if not location and not prefix.startswith("*."):
-        fields.fail("location", "is missing; only a prefix like *.example.com may go without")
-    if "*" in prefix.removeprefix("*.") or "*" in location:
-        fields.fail("prefix", "has a * elsewhere than at its beginning, as in *.example.com")
-    if prefix.startswith("*.") and set(prefix) & set("/@:"):
-        fields.fail("prefix", f"is {prefix!r}, expected *.HOST without port and path")
-    if fields.text("pull-from-mirror"):
-        fields.fail("pull-from-mirror", "belongs to a mirror")
-    by_digest = fields.flag("mirror-by-digest-only")
-    mirrors = tuple(_mirror(entry, file, by_digest=by_digest) for entry in fields.objects("mirror"))
-    return RegistryTable(
-        prefix,
-        location,
-        fields.flag("insecure"),
-        fields.flag("blocked"),
-        mirrors,
-        file,
-        _proxy(fields, file),
-    )
-
-
-def _mirror(fields: Fields, file: Path, *, by_digest: bool) -> Mirror:
-    location = _location(fields, "location", fields.text("location"))
-    if not location or location.startswith("*"):
-        fields.fail("location", "is missing" if not location else "is no place")
-    pulls = fields.text("pull-from-mirror")
-    if pulls and by_digest:
-        fields.fail("pull-from-mirror", "does not go with mirror-by-digest-only")
-    if pulls not in {"", *_PULLS}:
-        fields.fail("pull-from-mirror", f"is {pulls!r}, expected one of {', '.join(_PULLS)}")
-    default = "digest-only" if by_digest else "all"
-    return Mirror(location, fields.flag("insecure"), pulls or default, _proxy(fields, file))
-
-
-def _proxy(fields: Fields, file: Path) -> Proxy | None:
-    """Read the address of a proxy; both kinds of SOCKS5 look names up themselves here."""
-    text = fields.text("proxy")
-    if not text:
-        return None
-    if "://" not in text:
-        fields.fail("proxy", "is no address with a scheme, as http://HOST:PORT")
-    proxy = parse_proxy(text, f"{file}: {fields.at('proxy')}")
-    scheme = "socks5h" if proxy.is_socks else proxy.scheme
-    return proxy.replace(scheme=scheme, variable=str(file))
-
-
-def _location(fields: Fields, key: str, text: str) -> str:
-    """Check ``host[:port][/path]``."""
-    if "://" in text:
-        fields.fail(key, f"is {text!r}, expected a name without a scheme")
-    return text.rstrip("/")

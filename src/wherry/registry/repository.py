@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from wherry.content.ports import RangeRefused
+from wherry.content.protocols import RangeRefused
+from wherry.content.read_blob import read_verified
 from wherry.content.retry import run
-from wherry.content.small import read_verified
 from wherry.errors import (
     Cancelled,
     Denied,
@@ -19,14 +19,14 @@ from wherry.errors import (
 )
 from wherry.model.manifest import digest_of, parse, parse_named
 from wherry.model.record import Record
-from wherry.registry.v2 import V2, Sizes, open_url
+from wherry.registry.distribution_api import V2, Sizes, open_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TypeVar
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Opened
+    from wherry.content.protocols import Opened
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document

@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 
 from wherry.errors import NetworkError
 from wherry.model.record import Record
-from wherry.registry.answers import MAX_ERROR
-from wherry.registry.certificates import Tls
-from wherry.registry.redirect import MAX_REDIRECTS, STATUSES, origin, target
-from wherry.registry.transport import NoTls, Request, public_url
+from wherry.registry.certs_d import Tls
+from wherry.registry.http.redirect import MAX_REDIRECTS, STATUSES, origin, target
+from wherry.registry.http.transport import NoTls, Request, public_url
+from wherry.registry.status_errors import MAX_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wherry.content.cancel import CancelToken
     from wherry.registry.hosts import Endpoint, Hosts
-    from wherry.registry.transport import Response, Transport
+    from wherry.registry.http.transport import Response, Transport
 
 _BAD_REQUEST = 400
 
@@ -104,7 +104,7 @@ class Requester:
             try:
                 response = self.transport.send(request, cancel)
             except NetworkError as error:
-                from wherry.registry.network import spoke_tls, was_dropped
+                from wherry.registry.http.error_messages import spoke_tls, was_dropped
 
                 if dropped is not None and not spoke_tls(error):
                     raise dropped from None  # it does not speak TLS either

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from wherry.content.retry import RetryPolicy
 from wherry.errors import Unauthorized
-from wherry.registry.asked import advice
-from wherry.registry.credentials import CredentialStore
+from wherry.registry.auth.access_denied import advice
+from wherry.registry.auth.credentials import CredentialStore
+from wherry.registry.cache import Kept
 from wherry.registry.hosts import Hosts
-from wherry.registry.kept import Kept
-from wherry.registry.proxies import Proxies
+from wherry.registry.http.proxies import Proxies
+from wherry.registry.http.transport import Exchange, Response, Transport
 from wherry.registry.requester import Call, HostState, Requester
-from wherry.registry.transport import Exchange, Response, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.registry.certificates import Trust
+    from wherry.registry.auth.authenticator import Identity
+    from wherry.registry.certs_d import Trust
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.identity import Identity
-    from wherry.registry.pace import Timeouts
+    from wherry.registry.http.deadlines import Timeouts
 
 # Bytes as served of what is kept, bounded for each kind. Parsed documents take a few times that.
 KEPT_DOCUMENTS = 8 * 2**20
@@ -112,7 +112,7 @@ class Session:
             first = self._requester.ask(endpoint, state, call, None, cancel)
             if first.status not in _REFUSED and not call.unasked:
                 return first
-        from wherry.registry.authorized import AuthorizedCall
+        from wherry.registry.auth.flow import AuthorizedCall
 
         identity = self._known_identity()
         asking = AuthorizedCall(self._requester, identity, endpoint, state, call, cancel)
@@ -120,7 +120,7 @@ class Session:
 
     def asks_for(self, endpoint: Endpoint) -> str:
         """Say how an endpoint, once asked, wanted to know who is asking; "" if it did not."""
-        from wherry.registry.auth import describe
+        from wherry.registry.auth.challenge import describe
 
         return describe(self._host(endpoint).challenges)
 
@@ -138,7 +138,7 @@ class Session:
             return self._hosts[endpoint.host]
 
     def _known_identity(self) -> Identity:
-        from wherry.registry.identity import Identity
+        from wherry.registry.auth.authenticator import Identity
 
         with self._lock:
             if self._identity is None:

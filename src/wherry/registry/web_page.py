@@ -9,9 +9,9 @@ from wherry.errors import NetworkError
 from wherry.model.mediatype import essence
 
 if TYPE_CHECKING:
-    from wherry.content.ports import Stream
+    from wherry.content.protocols import Stream
     from wherry.model.digest import Digest
-    from wherry.registry.transport import Response
+    from wherry.registry.http.transport import Response
 
 MAX_PAGE = 2**20  # bytes of what begins as a page that are compared with a blob's digest
 _TYPES = {"text/html", "application/xhtml+xml"}
@@ -57,7 +57,7 @@ def refuse_page(response: Response, body: bytes, what: str, wanted: str) -> None
 
 
 def _page(response: Response, body: bytes, what: str, wanted: str) -> NetworkError:
-    from wherry.registry.answers import one_line
+    from wherry.registry.status_errors import one_line
 
     said = one_line(title(body))
     host = response.url.partition("://")[2].partition("/")[0]

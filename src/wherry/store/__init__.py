@@ -1,5 +1,5 @@
 """The local store: blobs in files, what must change together in one database."""
 
-from wherry.store.local import LocalStore
+from wherry.store.local_store import LocalStore
 
 __all__ = ["LocalStore"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from wherry.store.oserrors import translated
+from wherry.store.os_errors import translated
 
 if TYPE_CHECKING:
     from pathlib import Path

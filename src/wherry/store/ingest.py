@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import NotFound, StoreError
 from wherry.store import graph, images, leases, refs
-from wherry.store.oserrors import translated
-from wherry.store.receiving import Receiving
+from wherry.store.blob_receiver import Receiving
+from wherry.store.os_errors import translated
 
 if TYPE_CHECKING:
     import sqlite3

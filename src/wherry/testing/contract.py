@@ -9,7 +9,7 @@ and pytest (or unittest, with ``unittest.TestCase`` as a second base) finds the 
             with MyStore() as store:
                 yield store, store
 
-What the suites hold is what `wherry.content.ports` promises; a failure says which promise.
+What the suites hold is what `wherry.content.protocols` promises; a failure says which promise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.content.cancel import CancelToken
-from wherry.content.ports import Blob, Busy, Opened
+from wherry.content.protocols import Blob, Busy, Opened
 from wherry.errors import Cancelled, IntegrityError, NetworkError, NotFound
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from wherry.content.ports import BlobSink, BlobSource, Receipt
+    from wherry.content.protocols import BlobSink, BlobSource, Receipt
 
 __all__ = ["BlobSinkContract", "BlobSourceContract", "contents"]
 

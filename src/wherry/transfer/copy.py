@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from wherry.content.ports import Busy, blob_of
+from wherry.content.protocols import Busy, blob_of
 from wherry.content.retry import RetryPolicy
 from wherry.content.verify import check_rootfs, named
 from wherry.errors import (
@@ -21,20 +21,20 @@ from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.config import parse_config
 from wherry.model.record import Record
 from wherry.transfer.image_size import ImageSize
-from wherry.transfer.reader import resuming
+from wherry.transfer.resume import resuming
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.ports import Blob, BlobSink, BlobSource, RangedSource, Receipt
+    from wherry.content.protocols import Blob, BlobSink, BlobSource, RangedSource, Receipt
     from wherry.model.config import ImageConfig
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
+    from wherry.transfer.parallel_download import Splitter
     from wherry.transfer.progress import LayerProgress
-    from wherry.transfer.reader import OnRetry
-    from wherry.transfer.split import Splitter
+    from wherry.transfer.resume import OnRetry
 
 CONFIG_FAILED = "error pulling image configuration"  # begins the message, as engines word it
 SPLITTABLE = 8 * 2**20  # bytes of a blob that may come over several connections
@@ -80,7 +80,7 @@ class ImageCopy:
         self._progress = progress
         self._splitter: Splitter | None = None
         if ranged is not None and any((layer.size or 0) >= SPLITTABLE for layer in layers):
-            from wherry.transfer.split import Splitter
+            from wherry.transfer.parallel_download import Splitter
 
             self._splitter = Splitter(ranged, options.split)
         self._config: ImageConfig | None = None

@@ -13,7 +13,7 @@ from wherry.model.manifest import docker_manifest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wherry.content.ports import Receipt
+    from wherry.content.protocols import Receipt
     from wherry.model.digest import Digest
     from wherry.model.manifest import Manifest
     from wherry.model.platform import Platform

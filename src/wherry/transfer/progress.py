@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from wherry.content.events import Event, Status
 from wherry.content.log import Callback
-from wherry.transfer.relay import Relay
+from wherry.transfer.event_queue import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wherry.content.ports import Receipt
+    from wherry.content.protocols import Receipt
     from wherry.errors import WherryError
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest

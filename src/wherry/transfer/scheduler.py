@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from wherry.content.ports import Busy
+from wherry.content.protocols import Busy
 from wherry.errors import Cancelled
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from wherry.content.cancel import CancelToken
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wherry.content.ports import Stream
+    from wherry.content.protocols import Stream
 
     Fetch = Callable[[int, int, CancelToken], Stream]  # a segment from here up to there
 

@@ -1,0 +1,245 @@
+"""The files of a tar that comes once, from front to back: a pipe, or a compressed archive.
+
+What leads to layers often stands behind them, so what may be one is kept as it comes:
+documents in memory, the rest wherever the caller puts it. A tar of ordinary files is given
+up after some of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.archive.detect import IMPORT, MARKS, is_part, no_archive, outside
+from wherry.archive.files import MAX_DOCUMENTS
+from wherry.archive.members import Members, find
+from wherry.archive.tar import NoTar, UnsafeLink, members
+from wherry.content.codec import decompress
+from wherry.content.protocols import Counted, opened_bytes
+from wherry.content.verify import RawLimit
+from wherry.errors import IntegrityError, Unsupported, WherryError
+from wherry.model._fields import MAX_DOCUMENT
+from wherry.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    from typing_extensions import Buffer
+
+    from wherry.archive.tar import Member
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Opened, Raw
+
+    class Keeper(Protocol):
+        """Keeps what is no document until the archive has been read."""
+
+        def put(self, source: Raw, name: str, size: int) -> Digest:
+            """Read ``source`` to its end and return the sha256 of what it holds."""
+            ...
+
+        def open(self, digest: Digest, size: int, offset: int) -> Opened:
+            """Open what was kept."""
+            ...
+
+
+_HEAD = 8
+_ENOUGH = 10  # files that are nothing of an archive
+_CHUNK = 256 * 1024
+
+
+class StreamedFiles:
+    """The files of a tar that has been read; ``path`` is what errors call it."""
+
+    def __init__(self, path: str, source: Raw, keeper: Keeper, cancel: CancelToken) -> None:
+        self.path = path
+        self._keeper = keeper
+        # By the offsets of members; a name may stand twice.
+        self._documents: dict[int, bytes] = {}
+        self._digests: dict[int, Digest] = {}
+        self._faults: dict[int, WherryError] = {}
+        self._room = MAX_DOCUMENTS
+        self._marked = False  # an archive for sure
+        self._others = 0
+        reader = Unpacked(source, cancel)
+        found = Members()
+        self._members = found.found
+        try:
+            for member in members(reader):
+                found.add(member)
+                if member.offset is not None:
+                    self._take(member, member.offset, reader)
+            found.check(path, self._known)
+            self.ended = reader.ended
+            reader.drain()
+        except NoTar:
+            raise no_archive(path) from None
+        except UnsafeLink as error:
+            raise outside(path, self._members, error) from None
+        except WherryError as error:
+            raise error.within(path) from error.__cause__
+        if not reader.arrived:
+            raise no_archive(path, "is empty")
+
+    def _take(self, member: Member, offset: int, reader: Unpacked) -> None:
+        head = reader.read(min(_HEAD, member.size))
+        json = head.lstrip()[:1] in {b"{", b"["}
+        text = json or member.size <= _HEAD
+        self._marked = self._marked or member.name in MARKS
+        wanted = self._marked or is_part(member.name)
+        if not (wanted or json):
+            self._others += 1
+            if self._others >= _ENOUGH:
+                raise no_archive(self.path, hint=IMPORT)
+        if text and member.size <= min(MAX_DOCUMENT, self._room):
+            data = head + reader.read(member.size - len(head))
+            if len(data) == member.size:
+                self._documents[offset] = data
+                self._room -= member.size
+        elif wanted:
+            self._keep(member, offset, _Content(head, reader, member.size))
+
+    def _keep(self, member: Member, offset: int, content: _Content) -> None:
+        """Keep a member; one that is damaged concerns the images that need it."""
+        try:
+            self._digests[offset] = self._keeper.put(content, member.name, member.size)
+        except IntegrityError as error:
+            self._faults[offset] = error.within(member.name)
+        else:
+            content.check()
+
+    def names(self) -> Iterable[str]:
+        """Return the names of all files and links."""
+        return self._members
+
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes; raises `NotFound` and `UnsafeArchive`."""
+        return find(self.path, self._members, name).size
+
+    def real(self, name: str) -> str:
+        """Return the name of the file that a link leads to."""
+        return find(self.path, self._members, name).name
+
+    def digest(self, name: str) -> Digest | None:
+        """Return the sha256 of a file, which was computed on the way."""
+        member = find(self.path, self._members, name)
+        return self._known(member) or self._kept(member)
+
+    def open(self, name: str, offset: int = 0) -> Opened:
+        """Open a file at ``offset``; raises as `size` does."""
+        member = find(self.path, self._members, name)
+        data = self._documents.get(_offset(member))
+        if data is not None:
+            return opened_bytes(data, offset)
+        return self._keeper.open(self._kept(member), member.size, offset)
+
+    def _known(self, member: Member) -> Digest | None:
+        data = self._documents.get(_offset(member))
+        return self._digests.get(_offset(member)) if data is None else Digest.of(data)
+
+    def _kept(self, member: Member) -> Digest:
+        if (fault := self._faults.get(_offset(member))) is not None:
+            raise fault.within(self.path)
+        digest = self._digests.get(_offset(member))
+        if digest is None:
+            raise Unsupported(
+                f"{self.path}: {member.name} stands before what leads to it,"
+                " not called like a layer",
+                hint="it can be read from a file that is not compressed",
+            )
+        return digest
+
+    def close(self) -> None:
+        """Do nothing: what was kept is the caller's."""
+
+
+def _offset(member: Member) -> int:
+    return -1 if member.offset is None else member.offset
+
+
+class Unpacked:
+    """A stream without its compression, bounded as layers are; also a source for `members`."""
+
+    def __init__(self, source: Raw, cancel: CancelToken) -> None:
+        self._arrived = Counted(source)
+        self._plain = decompress(self._arrived, cancel.check)
+        self._cancel = cancel
+        self.position = 0
+        self.ended = False
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the stream that have been read, compressed or not."""
+        return self._arrived.size
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill ``buffer`` as far as one step goes; raises `IntegrityError` beyond the bound."""
+        self._cancel.check()
+        count = self._plain.readinto(buffer)
+        self.position += count
+        if self._plain.compression is not None:
+            limit = RawLimit().of(self._arrived.size)
+            if self.position > limit:
+                raise IntegrityError(
+                    f"it decompresses to more than {limit:,} bytes",
+                    expected=f"at most {limit} bytes",
+                    actual="more",
+                )
+        return count
+
+    def read(self, count: int) -> bytes:
+        """Read ``count`` bytes, fewer only at the end."""
+        found = bytearray(count)
+        view, filled = memoryview(found), 0
+        while filled < count and (some := self.readinto(view[filled:])):
+            filled += some
+        return bytes(view[:filled])
+
+    def skip_to(self, position: int) -> None:
+        """Go forward; raises `IntegrityError` where the stream ends before that."""
+        buffer = memoryview(bytearray(_CHUNK))
+        while self.position < position:
+            if not self.readinto(buffer[: position - self.position]):
+                raise IntegrityError(
+                    f"the archive is cut off: it ends at byte {self.position:,}",
+                    expected=f"{position} bytes",
+                    actual=str(self.position),
+                )
+
+    def drain(self) -> None:
+        """Read what follows the terminator, so that whoever writes can end in peace."""
+        buffer = bytearray(_CHUNK)
+        while self.readinto(buffer):
+            pass
+
+
+class _Content:
+    """The content of one member, the first bytes of which were looked at."""
+
+    def __init__(self, head: bytes, reader: Unpacked, size: int) -> None:
+        self._head = head
+        self._reader = reader
+        self._left = size - len(head)
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._head:
+            count = min(len(view), len(self._head))
+            view[:count] = self._head[:count]
+            self._head = self._head[count:]
+            return count
+        if not self._left:
+            return 0
+        count = self._reader.readinto(view[: self._left])
+        self._left -= count
+        if not count:
+            self.check()
+        return count
+
+    def check(self) -> None:
+        """Raise `IntegrityError` if the archive ended before the member did."""
+        if self._left:
+            raise IntegrityError(
+                f"the archive is cut off: {self._left:,} bytes of a member are missing",
+                expected="a whole archive",
+                actual="the beginning of one",
+            )

@@ -1,0 +1,1 @@
+"""Go templates for ``--format``: the part of ``text/template`` that people use."""

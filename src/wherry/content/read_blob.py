@@ -1,0 +1,55 @@
+"""Small blobs: read whole into memory, bounded and verified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.errors import IntegrityError, InvalidDocument, NetworkError
+from wherry.model._fields import MAX_DOCUMENT
+from wherry.model.digest import Digest
+
+if TYPE_CHECKING:
+    from wherry.content.protocols import Opened
+    from wherry.model.descriptor import Descriptor
+
+DAMAGED = "the archive is damaged"
+
+
+def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> bytes:
+    """Read a blob of at most 4 MiB to its end and close the stream.
+
+    ``host`` is who sends it, for errors; none means an archive. Raises `InvalidDocument` for one
+    that is larger or says so, `NetworkError` where what a host sends ends too soon, and
+    `IntegrityError`.
+    """
+    try:
+        size = descriptor.size
+        if (size or 0) > MAX_DOCUMENT:
+            raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
+        chunks, left = [], MAX_DOCUMENT + 1
+        while left and (data := opened.stream.read1(left)):
+            chunks.append(data)
+            left -= len(data)
+    finally:
+        opened.stream.close()
+    raw = b"".join(chunks)
+    whole = opened.total in {None, size}  # else the place has something shorter
+    if host and size is not None and len(raw) < size and whole:
+        raise NetworkError(f"{host}: the blob ended after {len(raw):,} bytes", host=host)
+    if len(raw) > MAX_DOCUMENT:
+        raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
+    if not descriptor.digest.matches(raw):
+        actual = str(Digest.of(raw, descriptor.digest.algorithm))
+        raise IntegrityError(
+            f"{descriptor.digest}: content does not match its digest (got {actual})",
+            expected=str(descriptor.digest),
+            actual=actual,
+            hint=f"{host} or a proxy on the way altered it" if host else DAMAGED,
+        )
+    if size not in {None, len(raw)}:
+        raise IntegrityError(
+            f"{descriptor.digest}: it has {len(raw):,} bytes, the manifest says {size:,}",
+            expected=f"{size} bytes",
+            actual=f"{len(raw)} bytes",
+        )
+    return raw

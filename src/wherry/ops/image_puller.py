@@ -1,0 +1,306 @@
+"""The content of one image on its way into the store: there already, or fetched and checked."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from wherry.content.pipeline import ALTERED
+from wherry.content.read_blob import DAMAGED
+from wherry.content.retry import RetryPolicy
+from wherry.content.verify import VerifiedLayer
+from wherry.errors import Cancelled, IntegrityError, NotFound, Unsupported, WherryError
+from wherry.model.config import parse_config
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import Manifest, digest_of
+from wherry.model.platform import HOST_SYSTEM
+from wherry.model.record import Record
+from wherry.ops.open_source import StorePlace, archive_path, read_blob
+from wherry.ops.platform_check import mismatch, stated_platform
+from wherry.registry.repository import Repository
+from wherry.store.images import ImageRecord
+from wherry.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
+from wherry.transfer.graph import check_layers, config_problems, problems
+from wherry.transfer.progress import LayerProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Place, RangedSource, Receipt
+    from wherry.errors import PlatformMismatch
+    from wherry.model.config import ImageConfig
+    from wherry.model.platform import Platform
+    from wherry.model.schema1 import Schema1
+    from wherry.store import LocalStore
+    from wherry.store.ingest import Ingest
+    from wherry.transfer.graph import Selection
+    from wherry.transfer.progress import Emitter
+
+
+class Wanted(Record):
+    """The platform that an image is for; ``strict`` if somebody asked for it by name."""
+
+    platform: Platform
+    strict: bool = False
+
+
+class Content(Record):
+    """A complete image and its manifest, the one that was made where it is schema1."""
+
+    record: ImageRecord
+    platform: Platform
+    manifest: bytes
+    media_type: str
+    blobs: list[Digest]
+
+
+class Schema1Refused(Unsupported):
+    """The image has docker's schema1 format, which the caller or hosts.toml refuses."""
+
+
+class ContentPuller:
+    """Brings images of one repository or archive into a store, under one lease.
+
+    ``ranged`` is the place once more, if it sends pieces of blobs. ``schema1`` is whether that
+    format is accepted, ``allow`` or ``deny``; if it is None, the settings of the registry decide.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        ingest: Ingest,
+        place: Place,
+        emitter: Emitter,
+        options: CopyOptions,
+        cancel: CancelToken,
+        *,
+        verify_signatures: bool,
+        schema1: str | None,
+        ranged: RangedSource | None = None,
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._place = place
+        self._ranged = ranged
+        self._emitter = emitter
+        self._archive = archive_path(place)
+        if self._archive:  # what lies there is not another thing the next time
+            options = options.replace(policy=RetryPolicy(attempts=1))
+        self._options = options
+        self._cancel = cancel
+        self._verify_signatures = verify_signatures
+        self._schema1 = schema1
+        self._warned: set[str] = set()
+        self._configs: dict[Digest, bytes] = {}
+
+    def refusal(self, wanted: Wanted, chosen: Selection) -> PlatformMismatch | None:
+        """Read an image's config ahead of its layers; return an error for another platform.
+
+        So a refusal leaves nothing in the store.
+        """
+        raw = b"" if chosen.config is None else self._config_ahead(chosen.config)
+        error = mismatch(chosen, stated_platform(chosen, raw), wanted.platform)
+        if error is not None and chosen.config is not None:
+            self._configs.pop(chosen.config.digest, None)
+        return error
+
+    def _config_ahead(self, descriptor: Descriptor) -> bytes:
+        """Return a config from the store, or fetched and kept for the copy that follows."""
+        with contextlib.suppress(NotFound, IntegrityError):
+            return self._configs.get(descriptor.digest) or self._store.read(descriptor.digest)
+        try:
+            raw = read_blob(self._place, descriptor, self._cancel)
+        except Cancelled:
+            raise
+        except WherryError as error:
+            raise error.within(CONFIG_FAILED) from error.__cause__
+        self._configs[descriptor.digest] = raw
+        return raw
+
+    def obtain(self, selection: Selection, wanted: Wanted | None) -> Content:
+        """Return the image of a selection, from the store or fetched; all of it is leased.
+
+        Without ``wanted`` an image for any platform will do. One that was asked for by name
+        is checked before layers are fetched.
+        """
+        check_layers(selection)
+        self._warn_once(problems(selection))
+        if wanted is not None and wanted.strict:
+            error = self.refusal(wanted, selection)
+            if error is not None:
+                raise error
+        if not isinstance(selection.manifest, Manifest):
+            self._check_schema1(selection, selection.manifest, wanted)
+        content = self.present(selection, wanted)
+        if content is not None:
+            return content
+        try:
+            return self._fetch(selection, wanted)
+        except IntegrityError as error:
+            if not self._archive:
+                raise
+            if error.hint == ALTERED:
+                error.hint = f"nothing of it was stored; {DAMAGED}"
+            raise error.within(self._archive) from error.__cause__
+
+    def _warn_once(self, messages: Iterable[str]) -> None:
+        """Warn of each fault once, though several platforms share an index."""
+        for message in messages:
+            if message not in self._warned:
+                self._warned.add(message)
+                self._emitter.warn(message)
+
+    def _check_schema1(self, chosen: Selection, manifest: Schema1, wanted: Wanted | None) -> None:
+        from wherry.ops.schema1 import check
+
+        self._check_schema1_accepted()
+        top, message = check(manifest, verify=self._verify_signatures)
+        self._emitter.warn(message)
+        self._check_platform(chosen, top, wanted)
+
+    def _check_schema1_accepted(self) -> None:
+        """Raise `Schema1Refused` where the caller, or else the registry's settings, say so."""
+        if isinstance(self._place, StorePlace):
+            return  # it was accepted when it came into the store
+        settings = self._place.schema1 if isinstance(self._place, Repository) else ""
+        if (self._schema1 or settings) == "deny":
+            raise Schema1Refused(
+                "the image has docker's deprecated schema1 format, which is refused"
+                + ("" if self._schema1 else " (hosts.toml)"),
+                hint="`--schema1 allow` accepts it; a current engine pushes it in a newer format",
+            )
+
+    def present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
+        """Return the image if it is complete already, and hold on to all of it."""
+        manifest: Digest | None = selection.digest
+        if not isinstance(selection.manifest, Manifest):
+            manifest = self._store.derived(selection.digest)
+        record = self._store.image(manifest) if manifest else None
+        if record is None:
+            return None
+        blobs = [record.id, *(layer.digest for layer in selection.layers)]
+        if not self._ingest.hold({*blobs, record.manifest}).issuperset({*blobs, record.manifest}):
+            return None
+        if self._store.image(record.manifest) is None:
+            return None  # collected before we held it; its files were about to go
+        if self._options.verify_layers and not self._ingest.all_followed(blobs[1:]):
+            return None  # it came without verification; nothing but that is missing
+        try:
+            platform = parse_config(self._store.read(record.id)).platform
+            document = self._store.document(record.manifest)
+        except IntegrityError as error:
+            self._remove(error)
+            return None
+        self._check_platform(selection, platform, wanted)
+        return Content(record, platform, document.raw, document.media_type, blobs)
+
+    def _remove(self, damaged: IntegrityError) -> None:
+        """Remove a damaged file of the store, so that it is put again, if it is elsewhere."""
+        if isinstance(self._place, StorePlace):
+            raise damaged
+        self._ingest.remove_damaged(Digest.parse(damaged.expected))
+
+    def _fetch(self, selection: Selection, wanted: Wanted | None) -> Content:
+        if isinstance(selection.manifest, Manifest):
+            config, receipts = self._copy(selection, self._options, wanted)
+            assert config is not None  # noqa: S101 - these manifests have one
+            self._check_odd_diff_ids(config, receipts)
+            return _content(selection.manifest, selection.digest, config, receipts)
+        from wherry.ops.schema1 import convert
+
+        # The DiffIDs are not there to be compared but to make the config with.
+        _, receipts = self._copy(selection, self._options.replace(verify_layers=True), wanted)
+        manifest, config = convert(selection.manifest, receipts)
+        self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
+        return _content(manifest, digest_of(manifest), config, receipts)
+
+    def _copy(
+        self, selection: Selection, options: CopyOptions, wanted: Wanted | None
+    ) -> tuple[ImageConfig | None, list[Receipt]]:
+        if selection.config is not None and self._store.holds(selection.config.digest):
+            try:  # another image may have it, or this one had it before it was incomplete
+                self._store.read(selection.config.digest)
+            except NotFound:  # collected since
+                pass
+            except IntegrityError as error:
+                self._remove(error)
+        config = selection.config
+        if config is not None and (ahead := self._configs.pop(config.digest, None)) is not None:
+            config = config._replace(data=ahead)
+        copy = ImageCopy(
+            config,
+            selection.layers,
+            self._place,
+            self._ingest,
+            self._store.read,
+            options,
+            LayerProgress(self._emitter),
+            self._ranged,
+        )
+
+        def check(config: ImageConfig) -> None:
+            self._warn_once(config_problems(config.id, config.problems))
+            self._check_platform(selection, config.platform, wanted)
+
+        return copy.run(check, self._cancel)
+
+    def _check_odd_diff_ids(self, config: ImageConfig, receipts: list[Receipt]) -> None:
+        """Compare DiffIDs that are not sha256, which is what is computed on the way."""
+        for diff_id, receipt in zip(config.diff_ids, receipts, strict=True):
+            if self._options.verify_layers and diff_id.algorithm != "sha256":
+                digest = receipt.descriptor.digest
+                with VerifiedLayer(self._store.open(digest), diff_id, digest) as layer:
+                    layer.drain()
+
+    def _check_platform(self, chosen: Selection, platform: Platform, wanted: Wanted | None) -> None:
+        """Refuse an image for another system; another architecture only if one was named."""
+        error = None if wanted is None else mismatch(chosen, platform, wanted.platform)
+        if wanted is None or error is None:
+            return
+        system = platform.normalized().os or HOST_SYSTEM
+        if system != wanted.platform.os or wanted.strict:
+            raise error
+        self._emitter.warn(error.message)
+
+    def add_documents(self, selection: Selection, content: Content) -> None:
+        """Store an image's documents, children before parents."""
+        record = content.record
+        self._add(content.manifest, content.media_type, record.manifest, content.blobs)
+        if not isinstance(selection.manifest, Manifest):
+            found = selection.manifest
+            self._add(found.raw, found.media_type, selection.digest, [record.manifest])
+        chosen = selection.digest
+        for digest, index in reversed(selection.indexes):
+            rest = [entry.digest for entry in index.manifests if entry.digest != chosen]
+            self._add(index.raw, index.media_type, digest, [chosen], rest)
+            chosen = digest
+
+    def _add(
+        self,
+        raw: bytes,
+        media_type: str,
+        known_as: Digest,
+        wanted: list[Digest],
+        unwanted: Sequence[Digest] = (),
+    ) -> None:
+        edges = [(child, False) for child in unwanted] + [(child, True) for child in wanted]
+        own = known_as if known_as.matches(raw) else Digest.of(raw, known_as.algorithm)
+        descriptor = Descriptor(media_type, own, len(raw))
+        self._ingest.add_document(descriptor, raw, edges, self._cancel, known_as)
+
+
+def _content(
+    manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
+) -> Content:
+    sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
+    record = ImageRecord(
+        manifest=digest,
+        id=manifest.config.digest,
+        platform=str(config.platform.normalized()),
+        created=config.created,
+        size=sum(sizes.values()) + len(config.raw),
+    )
+    blobs = [record.id, *sizes]
+    return Content(record, config.platform, manifest.raw, manifest.media_type, blobs)

@@ -1,0 +1,151 @@
+"""Archives on their way in: opened where they lie, or read once as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wherry.archive.detect import IMPORT, called, check_ended, no_archive
+from wherry.archive.dir import FlatDirectory
+from wherry.archive.docker import MANIFEST, DockerArchive
+from wherry.archive.files import Directory, TarFiles, has, open_stream, read, translated
+from wherry.archive.legacy import docker_archive, is_docker_archive
+from wherry.archive.oci import INDEX, MARK, OciLayout
+from wherry.archive.tar_stream import StreamedFiles
+from wherry.content.codec import LONGEST_MAGIC, detect
+from wherry.content.events import Event, Status
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.ops.open_source import StorePlace
+from wherry.transfer.progress import INTERVAL, Emitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    from typing_extensions import Buffer
+
+    from wherry.archive.files import Files
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Opened, Raw
+    from wherry.store import LocalStore
+    from wherry.store.ingest import Ingest
+
+Place: TypeAlias = "OciLayout | FlatDirectory | DockerArchive"
+
+_ID = re.compile(r"[0-9a-f]{64}")
+# What happens to a layer is called otherwise where it comes from an archive.
+_WORDS = {
+    Status.DOWNLOADING: Status.LOADING,
+    Status.VERIFYING: Status.LOADING,
+    Status.DOWNLOADED: Status.LOADING,
+    Status.COMPLETE: Status.LOADED,
+}
+
+
+@contextlib.contextmanager
+def opened(source: Path | Raw, keeper: Keeper, cancel: CancelToken) -> Iterator[Files]:
+    """Open an archive: where it lies, or as a stream."""
+    if not isinstance(source, Path):
+        yield StreamedFiles(called(source), source, keeper, cancel)
+        return
+    path = str(source)
+    with translated(path):
+        status = os.stat(path)  # noqa: PTH116 - a string
+    if stat.S_ISDIR(status.st_mode):
+        with contextlib.closing(Directory(path)) as directory:
+            yield directory
+        return
+    with translated(path), open_stream(path) as file:
+        lies = stat.S_ISREG(status.st_mode)
+        if not lies or detect(os.pread(file.fileno(), LONGEST_MAGIC, 0)) is not None:
+            yield StreamedFiles(path, file, keeper, cancel)
+            return
+    with contextlib.closing(TarFiles(path, cancel)) as tar:
+        yield tar
+
+
+def formats(files: Files, cancel: CancelToken) -> list[Callable[[], Place]]:
+    """Return how an archive can be read, the best way first.
+
+    Engines since 25 write a layout that is a docker archive too. Some of them list nothing in
+    its ``index.json``.
+    """
+    if not (has(files, MARK) and has(files, INDEX)):
+        if _begins(files, MANIFEST, b"{"):
+            return [lambda: FlatDirectory(files)]
+        if not is_docker_archive(files):
+            check_ended(files)
+            raise no_archive(files.path, hint=IMPORT)
+        return [lambda: docker_archive(files, cancel, true=True)]
+    if _begins(files, MANIFEST, b"["):
+        return [lambda: OciLayout(files), lambda: docker_archive(files, cancel, true=True)]
+    return [lambda: OciLayout(files)]
+
+
+def _begins(files: Files, name: str, text: bytes) -> bool:
+    return has(files, name) and read(files, name).lstrip().startswith(text)
+
+
+class Translated:
+    """Calls things by the words of archives."""
+
+    def __init__(self, listener: Callable[[Event], None], *, streamed: bool) -> None:
+        self._listener = listener
+        self._streamed = streamed
+
+    def __call__(self, event: Event) -> None:
+        """Hand an event on."""
+        if self._streamed and event.status in {Status.PULLING, Status.EXISTS}:
+            return  # they were told of when they came
+        self._listener(event._replace(status=_WORDS.get(event.status, event.status)))
+
+
+class Keeper:
+    """Puts what comes out of a stream into the store; the lease holds it until it is named."""
+
+    def __init__(
+        self, store: LocalStore, ingest: Ingest, emitter: Emitter, cancel: CancelToken
+    ) -> None:
+        self._place = StorePlace(store)
+        self._ingest = ingest
+        self._emitter = emitter
+        self._cancel = cancel
+
+    def put(self, source: Raw, name: str, size: int) -> Digest:
+        """Store a member; it is called by the id in its name until its digest is known."""
+        named = _ID.search(name)
+        key = Digest(f"sha256:{named.group()}") if named else Digest.of(name.encode())
+        receipt = self._ingest.put_unknown(_Told(source, key, size, self._emitter), self._cancel)
+        self._emitter.emit(Status.LOADED, key, current=size, total=size)
+        return receipt.descriptor.digest
+
+    def open(self, digest: Digest, size: int, offset: int) -> Opened:
+        """Open what was stored."""
+        return self._place.open(Descriptor("", digest, size), offset, self._cancel)
+
+
+class _Told:
+    """A member on its way, reported now and then."""
+
+    def __init__(self, source: Raw, key: Digest, size: int, emitter: Emitter) -> None:
+        self._source = source
+        self._key = key
+        self._size = size
+        self._emitter = emitter
+        self._done = 0
+        self._reported = 0.0
+
+    def readinto(self, buffer: Buffer) -> int:
+        count = self._source.readinto(buffer) or 0
+        self._done += count
+        now = time.monotonic()
+        if now - self._reported >= INTERVAL:
+            self._reported = now
+            self._emitter.emit(Status.LOADING, self._key, current=self._done, total=self._size)
+        return count

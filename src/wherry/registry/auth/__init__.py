@@ -1,0 +1,1 @@
+"""Authentication: challenges, tokens, credentials and the helpers that keep them."""

@@ -1,0 +1,1 @@
+"""HTTP: connections, TLS, proxies, and one request at a time."""

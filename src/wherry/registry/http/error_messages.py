@@ -1,0 +1,230 @@
+"""What went wrong on the way to a host, in words for people. Loaded when something does."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from wherry.errors import NetworkError, WherryError
+from wherry.registry.http.connection import PrivatePeer, ProxyFailed, Unreached
+from wherry.registry.http.deadlines import BlobTooSlow, TooSlow
+from wherry.registry.http.framing import LimitExceeded
+from wherry.registry.http.transport import NoTls, PrivateHost
+
+if TYPE_CHECKING:
+    from wherry.content.cancel import CancelToken
+    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.http.socks import SocksRefused
+    from wherry.registry.http.transport import Request
+
+_WHO_ARE_YOU, _SERVER_ERROR = 407, 500
+_OTHER_NAME = {62, 64}  # of a host, of an IP address; OpenSSL's numbers, as are
+_OTHER_TIME = {9, 10}  # not yet valid, expired
+
+
+_SPELLED = "is it spelled right, and is the network up?"
+_NO_NAMES = "the name server did not answer: is the network up? (/etc/resolv.conf)"
+_PLAIN = "if it is meant to speak plain http: --insecure, or insecure = true in registries.conf"
+
+
+def translated(
+    error: BaseException, request: Request, cancel: CancelToken, proxy: Proxy | None
+) -> WherryError:
+    """Say what went wrong in the caller's words; raises `Cancelled` if that is what went wrong."""
+    cancel.check()
+    found = _translated(error, request, proxy)
+    # What is the matter with a certificate has advice of its own.
+    plain = found.hint in {"", _SPELLED, _NO_NAMES, _PLAIN}
+    if proxy is not None and isinstance(error, ProxyFailed) and proxy.variable and plain:
+        found.hint = _names(proxy)
+    elif proxy is not None and proxy.variable and not found.hint:
+        found.hint = f"the connection goes through the proxy {proxy}; {_names(proxy)}"
+    return found
+
+
+def _names(proxy: Proxy) -> str:
+    if "/" in proxy.variable:
+        return f"{proxy.variable} names this proxy"
+    return f"{proxy.variable} names this proxy; NO_PROXY lists the hosts to reach without it"
+
+
+def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> WherryError:
+    host = urlsplit(request.url).netloc.rpartition("@")[2]
+    if proxy is not None:
+        refused = _refused(error, request, host, proxy)
+        if refused is not None:
+            return refused
+        if isinstance(error, ProxyFailed):
+            host = f"{host}: the proxy {proxy}"
+            error = error.__cause__ or error
+    reached = not isinstance(error, Unreached)
+    if not reached:
+        error = error.__cause__ or error
+    match error:
+        case http.client.InvalidURL() | socket.gaierror():
+            return _no_host(error, host, proxy)
+        case PrivatePeer():
+            return PrivateHost(
+                f"{host}: has the private address {error}", host=host, transient=False
+            )
+        case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
+            return _tls_failure(error, host)
+        case TimeoutError() | LimitExceeded():
+            return _bound_exceeded(error, host)
+        case _ if not reached:
+            return _not_there(error, request, host, proxy)
+        case _:
+            return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
+
+
+def _bound_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkError:
+    if not isinstance(error, TooSlow | LimitExceeded):
+        return NetworkError(f"{host}: no answer within the time-out", host=host)
+    transient = isinstance(error, BlobTooSlow)
+    hint = "--timeout SECONDS allows for more" if isinstance(error, TooSlow) else ""
+    return NetworkError(f"{host}: {error}", host=host, transient=transient, hint=hint)
+
+
+def was_dropped(error: NetworkError) -> bool:
+    """Return whether a peer was connected to, and closed the connection without an answer."""
+    cause = error.__cause__
+    if isinstance(cause, Unreached):  # reset before the client knew that it was connected
+        return isinstance(cause.__cause__, ConnectionResetError)
+    other = (
+        ProxyFailed | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror | LimitExceeded
+    )
+    return isinstance(cause, OSError | http.client.HTTPException) and not isinstance(
+        cause, other | http.client.InvalidURL
+    )
+
+
+def spoke_tls(error: NetworkError) -> bool:
+    """Return whether a peer speaks TLS, but not with us: its certificate does not hold, say."""
+    early = ssl.SSLEOFError | ssl.SSLZeroReturnError
+    cause = error.__cause__
+    failed = isinstance(cause, ssl.SSLError) and not isinstance(cause, early)
+    return failed and type(error) is not NoTls
+
+
+def _no_host(
+    error: http.client.InvalidURL | socket.gaierror, host: str, proxy: Proxy | None
+) -> NetworkError:
+    if isinstance(error, http.client.InvalidURL):
+        return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
+    if error.errno == socket.EAI_AGAIN:
+        said = f"{host}: its name cannot be looked up now"
+        return NetworkError(said, host=host, hint=_NO_NAMES)
+    hint = _SPELLED
+    if proxy is not None and proxy.scheme == "socks5" and str(proxy) not in host:
+        hint = "this machine looked the name up; with socks5h:// the proxy does"
+    return NetworkError(f"{host}: no such host", host=host, transient=False, hint=hint)
+
+
+def _refused(
+    error: BaseException, request: Request, host: str, proxy: Proxy
+) -> NetworkError | None:
+    """Say why a proxy does not connect us; None where that is not what went wrong."""
+    if proxy.is_socks:
+        from wherry.registry.http.socks import SocksRefused
+
+        return (
+            _socks_refused(error, request, host, proxy) if isinstance(error, SocksRefused) else None
+        )
+    from wherry.registry.http.tunnel import Refused
+
+    return _proxy_refused(proxy, host, error.status) if isinstance(error, Refused) else None
+
+
+def _not_there(
+    error: BaseException, request: Request, host: str, proxy: Proxy | None
+) -> NetworkError:
+    # A registry in plain http has port 80 open and not 443.
+    nobody = proxy is None and isinstance(error, ConnectionRefusedError)
+    kind = NoTls if nobody and request.url.startswith("https:") else NetworkError
+    reason = _reason(error)
+    return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
+
+
+def _socks_refused(error: SocksRefused, request: Request, host: str, proxy: Proxy) -> NetworkError:
+    hint = ""
+    if error.asks_for_password:
+        hint = (
+            f"the variable may hold a name and password: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
+        )
+    elif error.is_other_protocol:
+        hint = f"if it is an HTTP proxy, name it http://{proxy.host}:{proxy.port}"
+    # A registry in plain http has port 80 open and not 443.
+    closed = error.refused_by_host and request.url.startswith("https:")
+    return (NoTls if closed else NetworkError)(
+        f"{host}: the proxy {proxy} does not connect us ({error.reason[:1].lower()}"
+        f"{error.reason[1:]})",
+        host=host,
+        transient=error.transient,
+        hint=hint,
+    )
+
+
+def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
+    hint = _names(proxy) if proxy.variable else ""
+    if status == _WHO_ARE_YOU:
+        name = proxy.variable or "HTTPS_PROXY"
+        hint = f"{name} may hold a name and password: http://USER:PASSWORD@HOST:PORT"
+    return NetworkError(
+        f"{host}: the proxy {proxy} does not connect us ({status})",
+        host=host,
+        transient=status >= _SERVER_ERROR,
+        hint=hint,
+    )
+
+
+def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _distrust(error, host)
+    reason = error.reason or ""
+    if reason in {
+        "WRONG_VERSION_NUMBER",
+        "HTTP_REQUEST",
+        "UNKNOWN_PROTOCOL",
+        "RECORD_LAYER_FAILURE",
+    }:
+        return NoTls(f"{host}: does not speak TLS", host=host, transient=False, hint=_PLAIN)
+    wanted = "CERTIFICATE_REQUIRED" in reason
+    return NetworkError(
+        f"{host}: TLS failed ({reason or error})",
+        host=host,
+        transient=not wanted,
+        hint=f"it asks for a certificate: NAME.cert and NAME.key in certs.d/{host}"
+        if wanted
+        else "",
+    )
+
+
+def _distrust(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
+    """Say what a certificate lacks; no authority helps one that is for another name, or old."""
+    problem = cause.verify_message.rstrip(".")
+    if cause.verify_code in _OTHER_NAME:
+        said = f"its certificate is for another name ({problem})"
+        hint = "ask for it by a name that its certificate has; use --insecure if you must"
+    elif cause.verify_code in _OTHER_TIME:
+        said = f"its certificate is not valid now ({problem})"
+        hint = "it needs a new one, or the clock of this machine is wrong; --insecure if you must"
+    else:
+        said = f"its certificate is not trusted ({problem})"
+        hint = (
+            "name its authority in SSL_CERT_FILE"
+            if " " in host  # it is the proxy
+            else "put its authority's certificate into "
+            f"~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE; "
+            "use --insecure if you must"
+        )
+    return NetworkError(f"{host}: {said}", host=host, transient=False, hint=hint)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system says of it."""
+    if isinstance(error, ssl.SSLEOFError):  # whose text is OpenSSL's
+        return "it ended early"
+    return getattr(error, "strerror", None) or "it ended early"

@@ -1,0 +1,42 @@
+"""Redirects: where they lead, and what may travel there (RFC 9110, 15.4)."""
+
+from __future__ import annotations
+
+from http.client import InvalidURL
+from urllib.parse import urljoin, urlsplit
+
+from wherry.model.secret import SecretUrl
+from wherry.registry.http.connection import ascii_name
+
+MAX_REDIRECTS = 5
+STATUSES = frozenset({301, 302, 303, 307, 308})
+KEEP_METHOD = frozenset({307, 308})
+_PORTS = {"http": 80, "https": 443}
+
+
+def target(here: str, location: str) -> SecretUrl | None:
+    """Return where a redirect leads, None where that is no http or https address."""
+    try:
+        there = urljoin(here, location)
+        usable = is_address(there)
+    except ValueError:
+        return None
+    return SecretUrl(there) if usable else None
+
+
+def is_address(url: str) -> bool:
+    """Return whether a request can be sent to an address: http or https, and a usable host."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            return False
+        ascii_name(parts.hostname)
+    except (ValueError, InvalidURL):
+        return False
+    return True
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Return scheme, host and port: credentials stay within these (RFC 6454, 4)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

@@ -1,0 +1,159 @@
+"""Through a proxy to a host with TLS: the tunnel, and TLS within TLS. Loaded for these alone."""
+
+from __future__ import annotations
+
+import io
+import ssl
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wherry.model.secret import SecretBytes
+from wherry.registry.http.framing import Answer
+from wherry.registry.http.proxies import basic
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from wherry.registry.http.deadlines import Timeouts
+    from wherry.registry.http.proxies import Proxy
+
+T = TypeVar("T")
+_PIECE = 32 * 1024  # bytes that are asked for at once, two records of TLS
+_OK = 200
+
+
+class Refused(OSError):
+    """The proxy does not connect us; ``status`` is its answer's."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"the proxy answered {self.status}"
+
+
+def open_tunnel(
+    sock: socket.socket, host: str, port: int, proxy: Proxy, timeouts: Timeouts
+) -> None:
+    """Have a proxy connect us with a host (RFC 9110, 9.3.6); raises `Refused`."""
+    sock.sendall(_request(host, port, proxy))
+    answer = Answer(sock, method="CONNECT", timeouts=timeouts)
+    try:
+        answer.begin()
+        if answer.status != _OK:
+            raise Refused(answer.status)
+    finally:
+        answer.close()
+
+
+def _request(host: str, port: int, proxy: Proxy) -> SecretBytes:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
+    lines += [f"{header}: {value}" for header, value in basic(proxy).items()]
+    return SecretBytes("\r\n".join([*lines, "", ""]).encode("ascii"))
+
+
+class InnerTls:
+    """TLS with a host over TLS with the proxy: as much of a socket as the library's client uses.
+
+    The handshake takes at most ``seconds``. Raises what `ssl.SSLSocket` would.
+    """
+
+    def __init__(
+        self, outer: socket.socket, context: ssl.SSLContext, name: str, seconds: float
+    ) -> None:
+        self._outer = outer
+        self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._coming, self._going, server_hostname=name)
+        self._open = True
+        self._readers = 0
+        try:
+            self._run(self._tls.do_handshake, monotonic() + seconds)
+        except BaseException:
+            outer.close()
+            raise
+
+    def _run(self, step: Callable[[], T], until: float | None = None) -> T:
+        while True:
+            if until is not None and monotonic() > until:
+                raise TimeoutError
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+            except ssl.SSLError:
+                self._flush()  # what it tells the peer
+                raise
+            else:
+                self._flush()
+                return done
+            if data := self._outer.recv(_PIECE):
+                self._coming.write(data)
+            else:
+                self._coming.write_eof()
+
+    def _flush(self) -> None:
+        if data := self._going.read():
+            self._outer.sendall(data)
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        left = memoryview(data).cast("B")
+        while left:
+            left = left[self._run(partial(self._tls.write, left)) :]
+
+    def recv_into(self, buffer: Any) -> int:
+        """Read what is there, at least a byte; 0 at the end."""
+        read: Callable[[], Any] = partial(self._tls.read, len(buffer), buffer)
+        try:
+            size: int = self._run(read)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return 0
+        return size
+
+    def pending(self) -> int:
+        """Return how many bytes are here that nobody has read; of TLS, or within it."""
+        return self._tls.pending() + self._coming.pending
+
+    def settimeout(self, seconds: float) -> None:
+        """Set how long the next byte may take."""
+        self._outer.settimeout(seconds)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return a file to read from; what is below stays open until it is closed too."""
+        assert mode == "rb"  # noqa: S101 - the library's client asks for no other
+        self._readers += 1
+        return io.BufferedReader(_Reader(self))
+
+    def close(self) -> None:
+        """Close it when nobody reads from it any more."""
+        self._open = False
+        self._settle()
+
+    def release(self) -> None:
+        """One reader less."""
+        self._readers -= 1
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._open and not self._readers:
+            self._outer.close()
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, source: InnerTls) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._source.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._source.release()

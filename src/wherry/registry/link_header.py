@@ -1,0 +1,87 @@
+"""Web links: the ``Link`` headers by which a list leads to its next page (RFC 8288)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
+
+from wherry.registry.http.transport import VISIBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from urllib.parse import SplitResult
+
+_TARGET = re.compile(r"[\s,]*<([^<>]*)>\s*")
+_END = re.compile(r"[\s,]*$")
+_NAME = re.compile(r";\s*([^\s;,=\"<>]*)\s*")
+_QUOTED = re.compile(r'=\s*"((?:[^"\\]|\\.)*)"\s*')
+_BARE = re.compile(r"=\s*([^;,\"<>]*)")
+
+
+def next_target(headers: Iterable[str], url: str, path: str) -> str | None:
+    """Return what to ask for after the page at ``url``, or None if it is the last one.
+
+    Whatever host the link names, its page is asked of the same endpoint: proxies change
+    addresses on the way. Where it names the same list, ``path`` is kept, for the same reason.
+
+    Args:
+        headers: Every ``Link`` header of the page.
+        url: The address that the page came from.
+        path: The path of the list, as it is asked for at the endpoint.
+
+    Returns:
+        A path with the link's query.
+
+    Raises:
+        ValueError: A header cannot be parsed, and no other one leads to a next page.
+    """
+    problem: ValueError | None = None
+    for header in headers:
+        try:
+            for target, parameters in _links(header):
+                if _leads_on(parameters, url):
+                    return _at_endpoint(urlsplit(urljoin(url, target)), url, path)
+        except ValueError as error:
+            problem = error
+    if problem is not None:
+        raise problem
+    return None
+
+
+def _links(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield target and parameters of each link; of two of one name the first counts."""
+    at = 0
+    while not _END.match(header, at):
+        target = _TARGET.match(header, at)
+        if target is None:
+            raise ValueError("a link without a target in angle brackets")
+        parameters: dict[str, str] = {}
+        at = target.end()
+        while name := _NAME.match(header, at):
+            quoted = _QUOTED.match(header, name.end())
+            value = quoted or _BARE.match(header, name.end())
+            text = value[1].strip() if value else ""
+            parameters.setdefault(
+                name[1].lower(), re.sub(r"\\(.)", r"\1", text) if quoted else text
+            )
+            at = (value or name).end()
+        if at < len(header) and header[at] != ",":
+            raise ValueError("a link whose parameters cannot be read")
+        yield target[1].strip(), parameters
+
+
+def _leads_on(parameters: dict[str, str], url: str) -> bool:
+    """Tell whether a link is one from this page to the next (RFC 8288, 3.2 and 3.3)."""
+    context = urldefrag(urljoin(url, parameters.get("anchor", "")))[0]
+    # Some servers write single quotes, which are no quotes but part of the value.
+    relations = parameters.get("rel", "").strip("'").lower().split()
+    return "next" in relations and context == urldefrag(url)[0]
+
+
+def _at_endpoint(target: SplitResult, url: str, path: str) -> str:
+    ending = "/" + "/".join(path.rsplit("/", 2)[-2:])  # "/tags/list", "/referrers/DIGEST"
+    is_same_list = target.path == urlsplit(url).path or unquote(target.path).endswith(ending)
+    query = f"?{target.query}" if target.query else ""
+    sent = (path if is_same_list else target.path) + query
+    return quote(sent.encode("latin-1", "replace"), safe=VISIBLE)

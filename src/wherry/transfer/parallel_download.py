@@ -1,0 +1,267 @@
+"""One large blob over several connections: segments fetched ahead, given out in their order.
+
+Whoever reads sees one stream, so writing, hashing and resuming stay as they are: what has
+arrived out of order is kept in memory, and the window bounds how much that can be
+(docs/decisions/0005-split.md).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from wherry.content.pipeline import wrong_size_error
+from wherry.content.protocols import Blob, Opened, RangeRefused
+from wherry.errors import IntegrityError, WherryError
+from wherry.transfer.resume import Resuming
+from wherry.transfer.segments import SEGMENT, Segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import RangedSource, Stream
+    from wherry.content.retry import RetryPolicy
+    from wherry.model.descriptor import Descriptor
+    from wherry.transfer.resume import OnRetry
+
+LARGE = 64 * 2**20  # bytes that must be left for wherry to split a blob by itself
+USUAL = 4  # connections where nobody says how many
+_LEAD = 2 * SEGMENT  # bytes that the one connection still brings while others begin
+_LOOK = 1.5  # seconds over which a connection is watched
+_FAST = 100e6  # bytes a second: a connection that brings as much is left alone
+
+
+class Splitter:
+    """Opens the blobs of one operation, at most one at a time over several connections.
+
+    ``connections`` is how many; None: `USUAL`, for a blob that is the only one under way and
+    lacks ``large`` bytes or more, when its one connection leaves most of the machine idle.
+    """
+
+    def __init__(
+        self, source: RangedSource, connections: int | None = None, large: int = LARGE
+    ) -> None:
+        self._source = source
+        self._asked = connections is not None
+        self._connections = connections or USUAL
+        self._least = 2 * SEGMENT if self._asked else large
+        self._lock = threading.Lock()
+        self._open = 0
+        self._splitting = False
+        self._refused = self._connections == 1
+        self._split: set[object] = set()
+
+    def blob(
+        self,
+        descriptor: Descriptor,
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        on_retry: OnRetry,
+    ) -> Blob:
+        """Make a blob whose stream resumes after failures, over as many connections as help."""
+        streams: list[_Adaptive] = []
+
+        def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
+            streams[:] = [_Adaptive(self, descriptor, offset, policy, cancel, on_retry, is_whole)]
+            return Opened(streams[0], offset)
+
+        return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
+
+    def one_connection(
+        self,
+        blob: Descriptor,
+        start: int,
+        is_whole: Callable[[], bool],
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        tell: OnRetry,
+    ) -> Resuming:
+        """Open a blob from ``start`` to its end."""
+        return Resuming(
+            lambda at: self._source.open(blob, at, cancel),
+            start,
+            blob.size,
+            policy,
+            cancel,
+            tell,
+            is_whole,
+        )
+
+    def several(
+        self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
+    ) -> Segments:
+        """Open a blob over several connections, from ``start`` to where it should end."""
+        # Of help that nobody asked for it is found out first whether it is welcome.
+        tried = start + (0 if self._asked else self._connections * SEGMENT)
+
+        def fetch(at: int, stop: int, token: CancelToken) -> Stream:
+            attempts = 1 if at < tried else policy.attempts
+            return Resuming(
+                lambda position: self._piece(blob, position, stop, token),
+                at,
+                stop,
+                policy.replace(attempts=attempts),
+                token,
+                tell,
+            )
+
+        assert blob.size is not None  # noqa: S101 - `begin` has looked
+        return Segments(fetch, start, blob.size, self._connections, cancel)
+
+    def _piece(self, blob: Descriptor, start: int, stop: int, token: CancelToken) -> Opened:
+        """Open a piece; raises `IntegrityError` if the server says that the size is wrong."""
+        opened = self._source.open_range(blob, start, stop, token)
+        if opened.total not in {None, blob.size}:
+            opened.stream.close()
+            raise wrong_size_error(blob, f"{opened.total:,}")
+        return opened
+
+    # What streams ask for and tell
+
+    def opened(self) -> None:
+        """Count one more blob under way."""
+        with self._lock:
+            self._open += 1
+
+    def closed(self) -> None:
+        """Count one blob less."""
+        with self._lock:
+            self._open -= 1
+
+    def begin(self, descriptor: Descriptor, position: int, watch: _Watch) -> bool:
+        """Tell whether a blob is to be split from ``position`` on; the only one until `end`."""
+        if self._refused or descriptor.size is None:
+            return False
+        if descriptor.size - position < self._least:
+            return False
+        if not self._asked and not (self._open == 1 and watch.link_is_the_limit(position)):
+            return False
+        with self._lock:
+            # Once is enough: if the pieces did not fit, they come over one connection.
+            if self._splitting or descriptor.digest in self._split:
+                return False
+            self._split.add(descriptor.digest)
+            self._splitting = True
+            return True
+
+    def gave_up(self, error: WherryError | RangeRefused) -> bool:
+        """Tell whether one connection shall do instead, for this blob or from now on.
+
+        That is so for a blob of another size than its descriptor says; for all blobs where the
+        endpoints send no pieces, and where the caller did not ask for several connections and
+        they do not get through.
+        """
+        if isinstance(error, RangeRefused) or (error.transient and not self._asked):
+            self._refused = True
+        return self._refused or isinstance(error, IntegrityError)
+
+    def end(self) -> None:
+        """Let another blob be split."""
+        with self._lock:
+            self._splitting = False
+
+
+class _Watch:
+    """Whether one connection's rate is the link's: its first seconds tell."""
+
+    def __init__(self, connections: int = USUAL) -> None:
+        self._connections = connections
+        self._since: tuple[float, float, int] | None = None
+
+    def link_is_the_limit(self, position: int) -> bool:
+        now = time.monotonic()
+        if self._since is not None and now - self._since[0] < _LOOK:
+            return False
+        busy = time.process_time()
+        before, self._since = self._since, (now, busy, position)
+        if before is None:
+            return False
+        began, busy_then, position_then = before
+        # Several times the bytes take several times the processor, if there is as much.
+        idle = (busy - busy_then) * self._connections < _cores() * (now - began)
+        return idle and (position - position_then) / (now - began) < _FAST
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        return os.cpu_count() or 1
+
+
+class _Adaptive:
+    """A blob's stream that goes from one connection to several, where that helps."""
+
+    def __init__(
+        self,
+        splitter: Splitter,
+        descriptor: Descriptor,
+        offset: int,
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        on_retry: OnRetry,
+        is_whole: Callable[[], bool],
+    ) -> None:
+        self._splitter = splitter
+        self._descriptor = descriptor
+        self._position = offset
+        self._how = (policy, cancel, on_retry)
+        self._is_whole = is_whole
+        self._watch = _Watch()
+        self._one: Resuming | None = None
+        self._several: Segments | None = None
+        self._from = offset
+        self.joined = False
+        splitter.opened()
+
+    def read1(self, size: int) -> bytes:
+        if self._several is None:
+            self._consider()
+        if self._several is not None and self._position >= self._from:
+            try:
+                data = self._read(self._several, size)
+                if data or self._is_whole():
+                    return data
+                self._drop()  # there may be more than the descriptor says
+            except (WherryError, RangeRefused) as error:
+                self._drop()
+                if not self._splitter.gave_up(error):
+                    raise
+        if self._several is not None:
+            size = min(size, self._from - self._position)
+        if self._one is None:
+            splitter, descriptor = self._splitter, self._descriptor
+            self._one = splitter.one_connection(
+                descriptor, self._position, self._is_whole, *self._how
+            )
+        return self._read(self._one, size)
+
+    def _read(self, stream: Stream, size: int) -> bytes:
+        data = stream.read1(size)
+        self._position += len(data)
+        if stream is self._several and self._one is not None:
+            self._one.close()  # not before the others have brought something
+            self._one = None
+        return data
+
+    def _consider(self) -> None:
+        if self._splitter.begin(self._descriptor, self._position, self._watch):
+            self._from = self._position + (_LEAD if self._one is not None else 0)
+            self._several = self._splitter.several(self._descriptor, self._from, *self._how)
+            self.joined = True
+
+    def _drop(self) -> None:
+        if self._several is not None:
+            self._several.close()
+            self._several = None
+            self._splitter.end()
+
+    def close(self) -> None:
+        if self._one is not None:
+            self.joined = self.joined or self._one.joined
+            self._one.close()
+        self._drop()
+        self._splitter.closed()

@@ -1,0 +1,179 @@
+"""One blob, read to its end through whatever happens to the connections under it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.content.pipeline import ALTERED
+from wherry.content.protocols import Blob, Opened, skip
+from wherry.content.retry import tell_attempts
+from wherry.errors import IntegrityError, NetworkError, WherryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import BlobSource, Stream
+    from wherry.content.retry import RetryPolicy
+    from wherry.model.descriptor import Descriptor
+
+    OnRetry = Callable[[float, WherryError], None]
+
+
+PROGRESS = 32 * 1024  # bytes after which a failure counts as the first one again
+
+
+def resuming(
+    source: BlobSource,
+    descriptor: Descriptor,
+    policy: RetryPolicy,
+    cancel: CancelToken,
+    on_retry: OnRetry,
+) -> Blob:
+    """Make a blob whose stream opens its source again, where it stood, after a failure."""
+    streams: list[Resuming] = []
+
+    def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
+        stream = Resuming(
+            lambda position: source.open(descriptor, position, cancel),
+            offset,
+            descriptor.size,
+            policy,
+            cancel,
+            on_retry,
+            is_whole,
+        )
+        streams[:] = [stream]
+        return Opened(stream, offset)
+
+    return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
+
+
+class Resuming:
+    """A stream from ``start`` to ``stop`` (None: to the end) over one connection after another.
+
+    With ``is_whole``, which compares the digest of the bytes read so far, ``stop`` is where the
+    blob should end: an end before it is a failure only if the digest does not hold.
+
+    Failures with some progress between them do not count as failures in a row. ``joined`` is
+    whether what was read came over more than one.
+    """
+
+    def __init__(
+        self,
+        open_at: Callable[[int], Opened],
+        start: int,
+        stop: int | None,
+        policy: RetryPolicy,
+        cancel: CancelToken,
+        on_retry: OnRetry,
+        is_whole: Callable[[], bool] | None = None,
+    ) -> None:
+        self._open_at = open_at
+        self._start = start
+        self._position = start
+        self._stop = stop
+        self._policy = policy
+        self._cancel = cancel
+        self._on_retry = on_retry
+        self._is_whole = is_whole
+        self._stream: Stream | None = None
+        self._failures = 0
+        self._patience = policy.patience
+        self._counted_from = start
+        self._total: int | None = None
+        self.joined = False
+
+    def read1(self, size: int) -> bytes:
+        """Return what is there, opening the source as often as it takes; none at the end."""
+        while True:
+            self._cancel.check()
+            try:
+                if self._stream is None:
+                    self._stream = self._open()
+                data = self._stream.read1(size)
+                self._check_end(data)
+            except WherryError as error:
+                self.close()
+                self._cancel.check()
+                if self._is_complete():
+                    return b""  # how the connection ended does not matter
+                self._failures += 1
+                pause = self._policy.pause(self._failures, error)
+                if pause is None or pause > self._patience:
+                    tell_attempts(error, self._failures)
+                    raise
+                self._patience -= pause
+                self._on_retry(pause, error)
+                self._cancel.sleep(pause)
+            else:
+                self._position += len(data)
+                if self._position - self._counted_from >= PROGRESS:
+                    self._failures, self._counted_from = 0, self._position
+                return data
+
+    def close(self) -> None:
+        """Give up the connection."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _open(self) -> Stream:
+        """Open the source where reading stands, discarding what it sends from before that."""
+        opened = self._open_at(self._position)
+        self._total = opened.total
+        try:
+            if opened.total is not None and opened.start < self._position >= opened.total:
+                raise self._beyond(opened.total)  # noqa: TRY301
+            missing = skip(opened.stream, self._position - opened.start)
+            if missing:
+                raise self._short(self._position - missing)  # noqa: TRY301
+        except BaseException:
+            opened.stream.close()
+            raise
+        self.joined = self.joined or self._position > self._start
+        return opened.stream
+
+    def _check_end(self, data: bytes) -> None:
+        """Take an end before the blob's end for a failure; some ends are lies of a proxy."""
+        if data or self._stop is None or self._position >= self._stop:
+            return
+        if not self._is_complete():
+            raise self._short(self._position)
+
+    def _is_complete(self) -> bool:
+        """Tell whether all has been read."""
+        return self._position == self._stop if self._is_whole is None else self._is_whole()
+
+    def _beyond(self, total: int) -> WherryError:
+        """Make the error for a source that has nothing at the position, and starts over.
+
+        If the bytes before the position were there before this stream, they are of another
+        blob. Then another attempt cannot help, but a download from the beginning can.
+        """
+        expected = "other content" if self._stop in {None, total} else f"{self._stop:,}"
+        error = _other_blob(total, expected)
+        error.transient = self._position > self._start
+        return error
+
+    def _short(self, position: int) -> WherryError:
+        """Make the error for an end that came too soon; another attempt may bring the rest.
+
+        Where the source says that this is all there is, what it has is not this blob; and
+        where nobody says how long the blob is, what was there before is not.
+        """
+        if self._total is None or (self._stop is not None and self._total >= self._stop):
+            return NetworkError(f"the blob ended after {position:,} bytes", host="")
+        expected = "more" if self._stop is None else f"{self._stop:,}"
+        error = _other_blob(position, expected)
+        error.transient = self._stop is not None
+        return error
+
+
+def _other_blob(size: int, expected: str) -> IntegrityError:
+    return IntegrityError(
+        f"it has {size:,} bytes, expected {expected}",
+        expected="the whole blob",
+        actual=f"{size} bytes",
+        hint=ALTERED,
+    )
