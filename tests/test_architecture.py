@@ -133,12 +133,12 @@ def calls_of(module: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, ast.unparse(node.func)
 
 
-def test_every_room_is_on_the_plan():
+def test_every_room_is_on_the_plan() -> None:
     assert {room_of(module) for module in MODULES} <= set(ARROWS)
 
 
 @pytest.mark.parametrize("room", sorted(ARROWS))
-def test_imports_follow_the_arrows(room: str):
+def test_imports_follow_the_arrows(room: str) -> None:
     wrong = [
         str(found)
         for found in ALL_IMPORTS
@@ -150,7 +150,7 @@ def test_imports_follow_the_arrows(room: str):
     assert not wrong
 
 
-def test_siblings_import_neither_each_other_nor_transfer():
+def test_siblings_import_neither_each_other_nor_transfer() -> None:
     """ARCHITECTURE: "The four siblings never import each other nor transfer"."""
     wrong = [
         str(found)
@@ -161,7 +161,7 @@ def test_siblings_import_neither_each_other_nor_transfer():
     assert not wrong
 
 
-def test_the_arrows_have_no_cycle():
+def test_the_arrows_have_no_cycle() -> None:
     order: list[str] = []
     left = {room: allowed - {room} for room, allowed in ARROWS.items()}
     while left:
@@ -173,7 +173,7 @@ def test_the_arrows_have_no_cycle():
             left.pop(room, None)
 
 
-def test_modules_are_imported_by_name_only_where_loading_is_lazy():
+def test_modules_are_imported_by_name_only_where_loading_is_lazy() -> None:
     """What `importlib` loads escapes the arrows: only the three lazy tables may do it.
 
     And the entry, for a module of the standard library.
@@ -193,7 +193,7 @@ def test_modules_are_imported_by_name_only_where_loading_is_lazy():
     assert users | callers <= {"__init__.py", "types.py", "cli/main.py", "cli/entry.py"}
 
 
-def test_the_model_is_pure():
+def test_the_model_is_pure() -> None:
     """ARCHITECTURE: "pure values: no I/O, no threads, no clock, no environment"."""
     impure = {
         *("asyncio", "concurrent", "io", "os", "pathlib", "random", "shutil", "signal"),
@@ -223,7 +223,7 @@ def test_the_model_is_pure():
         ("httpx", set()),
     ],
 )
-def test_each_library_has_one_seam(library: str, homes: set[str]):
+def test_each_library_has_one_seam(library: str, homes: set[str]) -> None:
     """ARCHITECTURE, style 8: "one seam for each outside library"."""
     users = {
         found.module.relative_to(PACKAGE)
@@ -234,7 +234,7 @@ def test_each_library_has_one_seam(library: str, homes: set[str]):
     assert not wrong
 
 
-def test_only_the_command_prints_or_exits():
+def test_only_the_command_prints_or_exits() -> None:
     """ARCHITECTURE, style 7: "Only `cli` prints or exits"."""
     forbidden = {
         *("print", "input", "exit", "quit", "sys.exit", "os._exit", "os.abort", "SystemExit"),
@@ -258,7 +258,7 @@ def test_only_the_command_prints_or_exits():
     assert not wrong
 
 
-def test_only_config_reads_the_environment():
+def test_only_config_reads_the_environment() -> None:
     """ARCHITECTURE, style 7: "only `config` reads the environment"."""
     readers = {"environ", "environb", "getenv", "getenvb", "expanduser", "expandvars", "home"}
     wrong = [
@@ -281,7 +281,7 @@ def _names(node: ast.ImportFrom) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_is_of_bounded_length_and_opens_with_its_purpose(module: Path):
+def test_a_module_is_of_bounded_length_and_opens_with_its_purpose(module: Path) -> None:
     """ARCHITECTURE, style 1 and 10: one sentence of purpose; "past 500 … two rooms"."""
     text = module.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MAX_LINES
@@ -310,24 +310,24 @@ LIBRARIES = {"rich", "sqlite3", "http.client", "click", "isal", "zstandard", "cr
 HEAVY = LIBRARIES | {"bz2", "lzma", "ssl", "tarfile", "asyncio", "importlib.metadata"}
 
 
-def test_importing_the_library_loads_no_other_library():
+def test_importing_the_library_loads_no_other_library() -> None:
     """ARCHITECTURE, style 11: "Import light"."""
     assert not loaded_by("-c", "import wherry") & HEAVY
 
 
-def test_importing_the_library_loads_none_of_its_rooms():
+def test_importing_the_library_loads_none_of_its_rooms() -> None:
     found = {name for name in loaded_by("-c", "import wherry") if name.startswith("wherry.")}
     assert not found
 
 
-def test_a_name_of_the_library_loads_no_more_than_it_needs():
+def test_a_name_of_the_library_loads_no_more_than_it_needs() -> None:
     """A caller that only parses references pays for nothing else."""
     loaded = loaded_by("-c", "import wherry; wherry.Reference.parse('alpine'); wherry.WherryError")
     assert not loaded & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_the_command_starts_light(arguments: list[str]):
+def test_the_command_starts_light(arguments: list[str]) -> None:
     """ARCHITECTURE, "Dependencies": "`wherry --version` imports none of them" (but click)."""
     loaded = loaded_by("-m", "wherry", *arguments)
     assert "wherry.cli.main" in loaded
@@ -337,7 +337,7 @@ def test_the_command_starts_light(arguments: list[str]):
     assert not {name for name in loaded if name.startswith(("wherry.registry", "wherry.store"))}
 
 
-def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path):
+def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path) -> None:
     """Half of the time of a small pull is importing."""
     fake.add_image("app", build_image([tar_layer({"a": b"x"})]), "t")
     arguments = ["--store", str(tmp_path / "store"), "pull", "-q", f"{fake.host}/app:t"]
@@ -348,7 +348,7 @@ def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path):
     assert not loaded & {"rich", "cryptography", "asyncio"}
 
 
-def test_every_public_name_is_where_the_library_says():
+def test_every_public_name_is_where_the_library_says() -> None:
     assert all(hasattr(wherry, name) for name in wherry.__all__)
     assert set(wherry.__all__) <= set(dir(wherry))
     with pytest.raises(AttributeError, match="no_such_name"):
@@ -359,7 +359,7 @@ def _is_elapsed(node: ast.AST) -> bool:
     return isinstance(node, ast.BinOp) and ".monotonic()" in ast.unparse(node.left)
 
 
-def test_no_test_asserts_that_little_time_has_passed():
+def test_no_test_asserts_that_little_time_has_passed() -> None:
     """A busy machine fails such a test: have the obstacle outlast the wait instead."""
     tests = Path(__file__).parent
     wrong = [
@@ -374,7 +374,7 @@ def test_no_test_asserts_that_little_time_has_passed():
 
 
 @pytest.mark.parametrize("kind", [wherry.Client, wherry.Store])
-def test_each_parameter_of_a_public_call_has_a_rule(kind: type):
+def test_each_parameter_of_a_public_call_has_a_rule(kind: type) -> None:
     """docs/architecture.md, "Arguments of public calls"."""
     ruled = {"self", *parameters.RULES, *store_parameters.RULES}
     for name, call in inspect.getmembers(kind, callable):

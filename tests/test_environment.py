@@ -18,7 +18,7 @@ def config(**env: str) -> Config:
     return Config.from_environment(env, HOME)
 
 
-def test_without_variables():
+def test_without_variables() -> None:
     found = config()
     settings = HOME / ".config" / "containers"
     assert found.store == HOME / ".local" / "share" / "wherry"
@@ -46,7 +46,7 @@ def test_without_variables():
     )
 
 
-def test_directories_that_variables_name():
+def test_directories_that_variables_name() -> None:
     found = config(
         XDG_DATA_HOME="/data",
         XDG_CONFIG_HOME="/conf",
@@ -71,18 +71,20 @@ RELATIVE = ["", ".", "data", "./data", "../data", "~/data", "$HOME/data", " /dat
 
 @pytest.mark.parametrize("value", RELATIVE)
 @pytest.mark.parametrize("name", ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"])
-def test_a_relative_directory_is_ignored(name: str, value: str):
+def test_a_relative_directory_is_ignored(name: str, value: str) -> None:
     """XDG Base Directory Specification: "consider the path invalid and ignore it"."""
     assert config(**{name: value}) == config()
 
 
 @pytest.mark.parametrize("env", [{}, *({"HOME": value} for value in RELATIVE)])
-def test_home_is_that_of_the_user_database_where_the_variable_names_none(env: dict[str, str]):
+def test_home_is_that_of_the_user_database_where_the_variable_names_none(
+    env: dict[str, str],
+) -> None:
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     assert Config.from_environment(env) == Config.from_environment({}, home)
 
 
-def test_home_of_a_user_without_an_entry():
+def test_home_of_a_user_without_an_entry() -> None:
     """Container runtimes set HOME to / for such a user."""
     script = """
 import os, sys
@@ -103,7 +105,7 @@ print(Config.from_environment().store)
     assert (done.stdout, done.stderr) == ("/.local/share/wherry\n", "")
 
 
-def test_files_that_variables_name():
+def test_files_that_variables_name() -> None:
     found = config(
         WHERRY_STORE="/s", REGISTRY_AUTH_FILE="/a.json", CONTAINERS_REGISTRIES_CONF="/r.conf"
     )
@@ -120,7 +122,7 @@ def test_files_that_variables_name():
     assert last == ("CONTAINERS_REGISTRIES_CONF_OVERRIDE", Path("/last.conf"))
 
 
-def test_drop_in_directories_of_root_and_of_others():
+def test_drop_in_directories_of_root_and_of_others() -> None:
     """Here for this process; containers/image 5.40 has one set for root, one for others."""
     own = HOME / ".config" / "containers" / "registries.conf.d"
     uid = os.getuid()
@@ -136,11 +138,11 @@ def test_drop_in_directories_of_root_and_of_others():
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root can make the directory in /run")
-def test_login_writes_where_it_can():
+def test_login_writes_where_it_can() -> None:
     assert config().login_file == HOME / ".config" / "containers" / "auth.json"
 
 
-def test_proxies_in_capitals_or_not():
+def test_proxies_in_capitals_or_not() -> None:
     assert config(HTTP_PROXY="a", https_proxy="b", NO_PROXY="c", no_proxy="d").proxies == (
         *("a", "b"),
         *("c", ""),
@@ -152,5 +154,5 @@ def test_proxies_in_capitals_or_not():
 @pytest.mark.parametrize(
     "name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
 )
-def test_authorities(name: str):
+def test_authorities(name: str) -> None:
     assert config(**{name: "/ca", "CURL_CA_BUNDLE": "/ca"}).authorities == (name, Path("/ca"))

@@ -40,11 +40,11 @@ def value_of(module: str, name: str) -> Any:
 
 
 @pytest.mark.parametrize(("number", "unit", "module", "name"), ROWS)
-def test_figures_are_those_of_the_code(number: str, unit: str, module: str, name: str):
+def test_figures_are_those_of_the_code(number: str, unit: str, module: str, name: str) -> None:
     assert int(number.replace(",", "")) * UNITS[unit] == value_of(module, name)
 
 
-def test_no_limit_is_left_out():
+def test_no_limit_is_left_out() -> None:
     written = {(module, name) for _, _, module, name in ROWS}
     limits = {
         (str(path.relative_to(PACKAGE).with_suffix("")), name)
@@ -56,5 +56,5 @@ def test_no_limit_is_left_out():
     assert elsewhere <= limits
 
 
-def test_the_page_has_rows():
+def test_the_page_has_rows() -> None:
     assert len(ROWS) == PAGE.read_text(encoding="utf-8").count(".py` `")

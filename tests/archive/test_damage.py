@@ -75,7 +75,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("kind", SEEDS)
 @pytest.mark.parametrize("piped", [False, True])
-def test_damage_of_all_kinds(client: Client, tmp_path: Path, kind: str, *, piped: bool):
+def test_damage_of_all_kinds(client: Client, tmp_path: Path, kind: str, *, piped: bool) -> None:
     chance = random.Random(f"{kind} {piped}")  # noqa: S311 - content that has to repeat
     for _ in range(TURNS):
         data = damaged(SEEDS[kind], chance)
@@ -98,7 +98,7 @@ def extended(*records: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
 
 
-def test_extended_headers_take_no_memory(tmp_path: Path):
+def test_extended_headers_take_no_memory(tmp_path: Path) -> None:
     """Each may have a megabyte, and any number of them may stand before a member."""
     keys = iter(range(10**9, 10**9 + 10**6))
     found = [
@@ -117,7 +117,7 @@ def test_extended_headers_take_no_memory(tmp_path: Path):
         tracemalloc.stop()
 
 
-def test_names_have_a_bound_together(client: Client):
+def test_names_have_a_bound_together(client: Client) -> None:
     # What would be an archive, so that it is read on.
     long = tar_layer({"oci-layout": b""})[:512] + b"".join(
         extended(b"%d%s" % (place, b"n" * 900_000), kind=tarfile.GNUTYPE_LONGNAME)
@@ -128,7 +128,7 @@ def test_names_have_a_bound_together(client: Client):
         client.load(io.BytesIO(gzip.compress(long, 1)))
 
 
-def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path):
+def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path) -> None:
     data = bytearray(tar_layer({"xyz": bytes(4096), **docker_files(IMAGE, TARS)}))
     data[1] = 0xFF
     data[148:156] = b"%06o\0 " % (8 * 32 + sum(data[:148]) + sum(data[156:512]))
@@ -138,7 +138,7 @@ def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path):
         assert str(loaded.id) == IMAGE.id
 
 
-def test_configs_are_not_kept_in_memory(client: Client, tmp_path: Path):
+def test_configs_are_not_kept_in_memory(client: Client, tmp_path: Path) -> None:
     config = json.loads(IMAGE.config.data)
     files = {"0": TARS[0], "1": TARS[1]}
     for number in range(30):
@@ -156,7 +156,7 @@ def test_configs_are_not_kept_in_memory(client: Client, tmp_path: Path):
         tracemalloc.stop()
 
 
-def test_images_have_a_bound_of_layers_together(client: Client, tmp_path: Path):
+def test_images_have_a_bound_of_layers_together(client: Client, tmp_path: Path) -> None:
     """Where each image has all layers of the one before, they grow with the square."""
     ids = [f"{number:064x}" for number in range(1, 600)]
     files = {
@@ -175,7 +175,7 @@ def test_images_have_a_bound_of_layers_together(client: Client, tmp_path: Path):
             client.load(path)
 
 
-def test_documents_of_a_layout_have_a_bound_together(client: Client, tmp_path: Path):
+def test_documents_of_a_layout_have_a_bound_together(client: Client, tmp_path: Path) -> None:
     manifest = json.loads(IMAGE.manifest.data)
     entries, files = [], layout_files({"v1": IMAGE})
     for number in range(18):

@@ -102,7 +102,7 @@ def test_the_same_bytes_under_one_name(
     more: list[tuple[str, bytes | tarfile.TarInfo]],
     *,
     first: bool,
-):
+) -> None:
     own = list(FILES.items())
     if first and any(isinstance(content, tarfile.TarInfo) for _, content in more):
         first = False  # what a hard link leads to stands before it
@@ -115,19 +115,23 @@ def test_different_bytes_under_one_name(
     load: Callable[[bytes], list[wherry.Image]],
     client: Client,
     more: list[tuple[str, bytes | tarfile.TarInfo]],
-):
+) -> None:
     with pytest.raises(UnsafeArchive, match="appears twice in the archive, with different") as got:
         load(archive([*FILES.items(), *more]))
     assert more[-1][0].removeprefix("./") in str(got.value)
     assert client.store.images() == []
 
 
-def test_a_link_that_leads_nowhere_is_not_the_same(load: Callable[[bytes], list[wherry.Image]]):
+def test_a_link_that_leads_nowhere_is_not_the_same(
+    load: Callable[[bytes], list[wherry.Image]],
+) -> None:
     with pytest.raises(WherryError):
         load(archive([*FILES.items(), ("0/layer.tar", link("nowhere", HARD))]))
 
 
-def test_a_blob_of_a_layout_twice(load: Callable[[bytes], list[wherry.Image]], client: Client):
+def test_a_blob_of_a_layout_twice(
+    load: Callable[[bytes], list[wherry.Image]], client: Client
+) -> None:
     files = list(layout_files({"app:1": IMAGE}).items())
     (image,) = load(archive([*files, *files]))
     assert str(image.digest) == IMAGE.digest
@@ -135,7 +139,9 @@ def test_a_blob_of_a_layout_twice(load: Callable[[bytes], list[wherry.Image]], c
     assert report.findings == []
 
 
-def test_one_layer_that_stands_twice_among_the_layers(load: Callable[[bytes], list[wherry.Image]]):
+def test_one_layer_that_stands_twice_among_the_layers(
+    load: Callable[[bytes], list[wherry.Image]],
+) -> None:
     twice = build_image([TARS[0], TARS[0]])
     files = docker_files(twice, TARS[:1], ["app:1"])
     document = json.loads(files["manifest.json"])
@@ -148,7 +154,7 @@ def test_one_layer_that_stands_twice_among_the_layers(load: Callable[[bytes], li
 @pytest.mark.peer("tar")
 def test_an_archive_that_was_appended_to(
     load: Callable[[bytes], list[wherry.Image]], tmp_path: Path
-):
+) -> None:
     tree = write_files(tmp_path / "tree", FILES)
     names = ["0/layer.tar", "1/layer.tar", "manifest.json", IMAGE.id[7:] + ".json"]
     subprocess.run(["tar", "-C", tree, "-cf", tmp_path / "made.tar", *names], check=True)

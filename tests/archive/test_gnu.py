@@ -101,7 +101,7 @@ def unpacked(data: bytes, place: Path) -> dict[str, bytes | str | None]:
 @pytest.mark.parametrize("how", ["none", "gzip"])
 def test_sparse_files_become_whole_ones(
     client: Client, tree: Path, tmp_path: Path, options: list[str], how: str
-):
+) -> None:
     data = tar(tree, *options, "-S")
     assert len(data) < 1_000_000
     events: list[wherry.Event] = []
@@ -120,14 +120,14 @@ def test_sparse_files_become_whole_ones(
 
 
 @pytest.mark.parametrize("form", ["gnu", "oldgnu", "pax", "ustar"])
-def test_a_tar_without_such_members_is_kept(client: Client, tree: Path, form: str):
+def test_a_tar_without_such_members_is_kept(client: Client, tree: Path, form: str) -> None:
     data = tar(tree, f"--format={form}", names="end")
     image = client.import_(io.BytesIO(data))
     assert [str(diff_id) for diff_id in image.config.diff_ids] == [sha256(data)]
 
 
 @pytest.mark.parametrize("form", ["gnu", "pax"])
-def test_an_incremental_archive(client: Client, tree: Path, tmp_path: Path, form: str):
+def test_an_incremental_archive(client: Client, tree: Path, tmp_path: Path, form: str) -> None:
     data = tar(tree, f"--format={form}", "-g", tmp_path / "state")
     made = stored(client.import_(io.BytesIO(data)))
     assert kinds(made) <= {b"0", b"1", b"2", b"5", b"L", b"x"}
@@ -140,7 +140,7 @@ def test_an_incremental_archive(client: Client, tree: Path, tmp_path: Path, form
 
 
 @pytest.mark.parametrize("form", ["gnu", "oldgnu", "pax"])
-def test_a_volume_label_is_left_out(client: Client, tree: Path, tmp_path: Path, form: str):
+def test_a_volume_label_is_left_out(client: Client, tree: Path, tmp_path: Path, form: str) -> None:
     data = tar(tree, f"--format={form}", "-S", "-V", "a label")
     made = stored(client.import_(io.BytesIO(data)))
     assert kinds(made) <= {b"0", b"1", b"2", b"5", b"L", b"x"}
@@ -151,7 +151,7 @@ def test_a_volume_label_is_left_out(client: Client, tree: Path, tmp_path: Path, 
 @pytest.mark.parametrize("form", ["gnu", "pax"])
 def test_parts_of_an_archive_of_several_volumes(
     client: Client, wherry: Wherry, tree: Path, tmp_path: Path, form: str
-):
+) -> None:
     (tree / "random").write_bytes(os.urandom(40_000))
     volumes = [tmp_path / f"volume{number}" for number in range(1, 7)]
     named = [option for volume in volumes for option in ("-f", volume)]
@@ -176,14 +176,14 @@ def header(name: str, kind: bytes, size: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [b"A", b"I", b"N", b"M", b"Z", b"8", b"!"])
-def test_what_engines_do_not_unpack_is_refused_by_name(client: Client, kind: bytes):
+def test_what_engines_do_not_unpack_is_refused_by_name(client: Client, kind: bytes) -> None:
     data = tar_layer({"a": b"a"})[:1024] + header("odd/member", kind) + bytes(1024)
     with pytest.raises(Unsupported, match=r"^the stream: odd/member: "):
         client.import_(io.BytesIO(data))
     assert client.store.images() == []
 
 
-def test_other_members_that_are_converted(client: Client, tmp_path: Path):
+def test_other_members_that_are_converted(client: Client, tmp_path: Path) -> None:
     record = b"13 path=name\n"
     data = header("contiguous", b"7", 5) + b"12345".ljust(512, b"\0")
     data += header("x", b"X", len(record)) + record.ljust(512, b"\0")
@@ -193,7 +193,7 @@ def test_other_members_that_are_converted(client: Client, tmp_path: Path):
     assert unpacked(made, tmp_path / "out") == {"contiguous": b"12345", "name": b"abc"}
 
 
-def test_a_global_header_of_git_is_kept(client: Client):
+def test_a_global_header_of_git_is_kept(client: Client) -> None:
     record = b"52 comment=0123456789012345678901234567890123456789\n"
     data = header("pax_global_header", b"g", len(record)) + record.ljust(512, b"\0")
     data += tar_layer({"a": b"a"})
@@ -201,7 +201,7 @@ def test_a_global_header_of_git_is_kept(client: Client):
     assert stored(image) == data
 
 
-def test_holes_have_a_bound(client: Client, tmp_path: Path):
+def test_holes_have_a_bound(client: Client, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     with (tmp_path / "tree" / "lastlog").open("wb") as file:
         file.truncate(2**38)
@@ -212,7 +212,7 @@ def test_holes_have_a_bound(client: Client, tmp_path: Path):
 
 
 @pytest.mark.parametrize("options", FORMATS.values(), ids=FORMATS)
-def test_maps_that_are_damaged(tree: Path, options: list[str]):
+def test_maps_that_are_damaged(tree: Path, options: list[str]) -> None:
     """Each byte of the headers changed: an error, or a tar that ends; never more bytes."""
     data = tar(tree, *options, "-S", names="end")
     limit = 2**22

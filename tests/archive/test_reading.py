@@ -72,14 +72,14 @@ def archived(path: Path, files: Mapping[str, bytes | tarfile.TarInfo | None]) ->
 # OCI layouts
 
 
-def test_a_layout_with_one_image_needs_no_name(client: Client, tmp_path: Path):
+def test_a_layout_with_one_image_needs_no_name(client: Client, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     assert good(client, f"oci:{layout}") == IMAGE.digest
     assert good(client, f"oci:{layout}:v1") == IMAGE.digest
     assert good(client, f"oci:{layout}:@{IMAGE.digest}") == IMAGE.digest
 
 
-def test_among_several_images_one_has_to_be_named(client: Client, tmp_path: Path):
+def test_among_several_images_one_has_to_be_named(client: Client, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE, "v2": INDEX, "v3": OTHER}))
     assert good(client, f"oci:{layout}:v2") == INDEX.digest
     assert good(client, f"oci:{layout}:v3") == OTHER.digest
@@ -91,7 +91,7 @@ def test_among_several_images_one_has_to_be_named(client: Client, tmp_path: Path
     assert caught.value.hint == "it has: v1 v2 v3"
 
 
-def test_links_to_one_layer_are_one_layer(tmp_path: Path):
+def test_links_to_one_layer_are_one_layer(tmp_path: Path) -> None:
     """Else a small archive could have a large layer decompressed as often as it has links."""
     packed = compress(bytes(100_000), "gzip")
     config = json.loads(IMAGE.config.data)
@@ -115,7 +115,7 @@ def test_links_to_one_layer_are_one_layer(tmp_path: Path):
     assert opened == ["manifest.json", "config", "layer", "layer"]
 
 
-def test_of_very_many_images_some_are_listed(client: Client, tmp_path: Path):
+def test_of_very_many_images_some_are_listed(client: Client, tmp_path: Path) -> None:
     files = layout_files({"v0": IMAGE})
     index = json.loads(files["index.json"])
     (entry,) = index["manifests"]
@@ -132,19 +132,21 @@ def test_of_very_many_images_some_are_listed(client: Client, tmp_path: Path):
     assert caught.value.hint.endswith(" v48 v49 and 150 more")
 
 
-def test_a_manifest_inside_of_an_index_is_found_by_digest(client: Client, tmp_path: Path):
+def test_a_manifest_inside_of_an_index_is_found_by_digest(client: Client, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"": INDEX}))
     assert good(client, f"oci:{layout}:@{IMAGE.digest}") == IMAGE.digest
 
 
-def test_whole_names_are_understood_with_latest_left_out(client: Client, tmp_path: Path):
+def test_whole_names_are_understood_with_latest_left_out(client: Client, tmp_path: Path) -> None:
     names = {"localhost/app:latest": IMAGE, "docker.io/library/other:latest": OTHER}
     layout = write_files(tmp_path / "layout", layout_files(names))
     assert good(client, f"oci:{layout}:localhost/app") == IMAGE.digest
     assert good(client, f"oci:{layout}:other") == OTHER.digest
 
 
-def test_the_tag_of_a_whole_name_will_do_where_nothing_is_called_so(client: Client, tmp_path: Path):
+def test_the_tag_of_a_whole_name_will_do_where_nothing_is_called_so(
+    client: Client, tmp_path: Path
+) -> None:
     names = {"localhost:5000/app:1.4": IMAGE, "docker.io/library/other:1.5": OTHER, "1.6": OTHER}
     layout = write_files(tmp_path / "one", layout_files(names))
     assert good(client, f"oci:{layout}:1.4") == IMAGE.digest
@@ -160,7 +162,7 @@ def test_the_tag_of_a_whole_name_will_do_where_nothing_is_called_so(client: Clie
     assert good(client, f"oci:{layout}:3") == OTHER.digest
 
 
-def test_an_index_json_that_lists_platforms_is_an_image(client: Client, tmp_path: Path):
+def test_an_index_json_that_lists_platforms_is_an_image(client: Client, tmp_path: Path) -> None:
     files = layout_files({"": IMAGE, "x": build_image(TARS, architecture="arm64")})
     document = json.loads(files["index.json"])
     for entry, platform in zip(document["manifests"], (AMD64, ARM64), strict=True):
@@ -172,7 +174,7 @@ def test_an_index_json_that_lists_platforms_is_an_image(client: Client, tmp_path
 
 
 @pytest.mark.parametrize("how", ["none", "gzip", "zstd", "bzip2", "xz"])
-def test_a_tar_of_a_layout_however_compressed(client: Client, tmp_path: Path, how: str):
+def test_a_tar_of_a_layout_however_compressed(client: Client, tmp_path: Path, how: str) -> None:
     file = tmp_path / "archive"
     dotted = {f"./{name}": data for name, data in layout_files({"v1": INDEX}).items()}
     file.write_bytes(compress(tar_layer({"./": None, **dotted}), how))
@@ -180,7 +182,7 @@ def test_a_tar_of_a_layout_however_compressed(client: Client, tmp_path: Path, ho
     assert good(client, f"oci-archive:{file}:v1") == INDEX.digest
 
 
-def test_a_blob_that_is_not_what_its_name_says_is_found(client: Client, tmp_path: Path):
+def test_a_blob_that_is_not_what_its_name_says_is_found(client: Client, tmp_path: Path) -> None:
     files = layout_files({"v1": IMAGE})
     files["blobs/sha256/" + IMAGE.layers[0].digest[7:]] = IMAGE.layers[0].data[:-1] + b"!"
     layout = write_files(tmp_path / "layout", files)
@@ -207,7 +209,7 @@ def test_a_blob_that_is_not_what_its_name_says_is_found(client: Client, tmp_path
 )
 def test_what_is_no_layout(
     client: Client, tmp_path: Path, change: dict[str, bytes | None], error: type[WherryError]
-):
+) -> None:
     files = {**layout_files({"v1": IMAGE}), **change}
     layout = write_files(
         tmp_path / "layout", {name: data for name, data in files.items() if data is not None}
@@ -221,7 +223,7 @@ def test_what_is_no_layout(
 
 
 @pytest.mark.parametrize("image", [IMAGE, OTHER, INDEX], ids=["gzip", "zstd", "index"])
-def test_a_flat_directory(client: Client, tmp_path: Path, image: object):
+def test_a_flat_directory(client: Client, tmp_path: Path, image: object) -> None:
     place = write_files(tmp_path / "flat", flat_files(image))  # type: ignore[arg-type]
     assert good(client, f"dir:{place}") == image.digest  # type: ignore[attr-defined]
 
@@ -231,7 +233,7 @@ def test_a_flat_directory(client: Client, tmp_path: Path, image: object):
 DOCKER = build_image(TARS, style="docker", compression="none")
 
 
-def test_a_docker_archive_has_one_image_or_names_them(client: Client, tmp_path: Path):
+def test_a_docker_archive_has_one_image_or_names_them(client: Client, tmp_path: Path) -> None:
     files = docker_files(DOCKER, TARS, ["docker.io/acme/app:1", "x.io/y:latest"])
     one = archived(tmp_path / "one.tar", files)
     found = good(client, f"docker-archive:{one}")
@@ -249,14 +251,14 @@ def test_a_docker_archive_has_one_image_or_names_them(client: Client, tmp_path: 
 
 
 @pytest.mark.parametrize("how", ["gzip", "zstd", "bzip2", "xz"])
-def test_compressed_layers_are_given_out_plain(client: Client, tmp_path: Path, how: str):
+def test_compressed_layers_are_given_out_plain(client: Client, tmp_path: Path, how: str) -> None:
     plain = archived(tmp_path / "plain.tar", docker_files(DOCKER, TARS))
     layers = [compress(tar, how) for tar in TARS]
     packed = archived(tmp_path / "packed.tar", docker_files(DOCKER, layers))
     assert good(client, f"docker-archive:{packed}") == good(client, f"docker-archive:{plain}")
 
 
-def test_layers_may_be_links_inside_of_the_archive(client: Client, tmp_path: Path):
+def test_layers_may_be_links_inside_of_the_archive(client: Client, tmp_path: Path) -> None:
     files: dict[str, bytes | tarfile.TarInfo | None] = dict(docker_files(DOCKER, TARS))
     content = [files.pop(f"{number}/layer.tar") for number in range(3)]
     files |= {"first.tar": content[0], "deep/down/second.tar": content[1], "third.tar": content[2]}
@@ -267,7 +269,7 @@ def test_layers_may_be_links_inside_of_the_archive(client: Client, tmp_path: Pat
     good(client, f"docker-archive:{archive}")
 
 
-def test_a_layer_that_is_another_is_found(client: Client, tmp_path: Path):
+def test_a_layer_that_is_another_is_found(client: Client, tmp_path: Path) -> None:
     archive = archived(tmp_path / "a.tar", docker_files(DOCKER, [TARS[1], TARS[1], TARS[2]]))
     findings = client.validate(f"docker-archive:{archive}").findings
     assert [found.where for found in findings] == ["layers[0].digest"]
@@ -295,13 +297,13 @@ def test_a_layer_that_is_another_is_found(client: Client, tmp_path: Path):
 )
 def test_what_is_no_docker_archive(
     client: Client, tmp_path: Path, change: dict[str, bytes], error: type[WherryError]
-):
+) -> None:
     archive = archived(tmp_path / "archive.tar", {**docker_files(DOCKER, TARS), **change})
     with pytest.raises(error):
         client.validate(f"docker-archive:{archive}")
 
 
-def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path):
+def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path) -> None:
     files = docker_files(DOCKER, TARS[:2])
     archive = archived(tmp_path / "archive.tar", files)
     with pytest.raises(IntegrityError, match="3 DiffIDs for 2 layers"):
@@ -315,7 +317,7 @@ def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path):
 @pytest.mark.parametrize("absolute", [False, True])
 def test_links_that_lead_out_of_a_layout_are_refused(
     client: Client, tmp_path: Path, name: str, *, absolute: bool
-):
+) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     outside = tmp_path / "outside"
     (layout / name).rename(outside)
@@ -331,7 +333,7 @@ def test_links_that_lead_out_of_a_layout_are_refused(
 
 def test_links_inside_of_a_layout_are_followed_directories_that_are_links_are_not(
     client: Client, tmp_path: Path
-):
+) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     (layout / "index.json").rename(layout / "blobs" / "real")
     (layout / "index.json").symlink_to("blobs/../blobs/real")
@@ -342,7 +344,7 @@ def test_links_inside_of_a_layout_are_followed_directories_that_are_links_are_no
         client.validate(f"oci:{layout}")
 
 
-def test_what_is_no_file_does_not_block(client: Client, tmp_path: Path):
+def test_what_is_no_file_does_not_block(client: Client, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     (layout / "index.json").unlink()
     os.mkfifo(layout / "index.json")
@@ -362,7 +364,9 @@ def test_what_is_no_file_does_not_block(client: Client, tmp_path: Path):
 @pytest.mark.parametrize(
     "make", [lambda: docker_files(DOCKER, TARS), lambda: layout_files({"v": IMAGE})]
 )
-def test_an_archive_cut_off_at_any_byte_is_an_error(client: Client, tmp_path: Path, make: object):
+def test_an_archive_cut_off_at_any_byte_is_an_error(
+    client: Client, tmp_path: Path, make: object
+) -> None:
     files = make()  # type: ignore[operator]
     # The document that leads to all others last, as tools write it.
     data = tar_layer(files)
@@ -379,7 +383,7 @@ def test_an_archive_cut_off_at_any_byte_is_an_error(client: Client, tmp_path: Pa
 
 
 @pytest.mark.parametrize("how", ["gzip", "zstd", "xz"])
-def test_a_compressed_archive_that_is_cut_off(client: Client, tmp_path: Path, how: str):
+def test_a_compressed_archive_that_is_cut_off(client: Client, tmp_path: Path, how: str) -> None:
     data = compress(tar_layer(docker_files(DOCKER, TARS)), how)
     file = tmp_path / "archive"
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -393,7 +397,7 @@ def test_a_compressed_archive_that_is_cut_off(client: Client, tmp_path: Path, ho
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
-def test_bytes_that_are_no_tar(client: Client, tmp_path: Path):
+def test_bytes_that_are_no_tar(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "archive"
     for data in (b"", b"no tar", b"x" * 10_000, b"\0" * 10_000):
         file.write_bytes(data)
@@ -401,7 +405,7 @@ def test_bytes_that_are_no_tar(client: Client, tmp_path: Path):
             client.validate(f"docker-archive:{file}")
 
 
-def test_extended_headers_are_bounded(client: Client, tmp_path: Path):
+def test_extended_headers_are_bounded(client: Client, tmp_path: Path) -> None:
     member = tarfile.TarInfo("x")
     member.pax_headers = {"comment": "y" * 2**21}
     archive = archived(tmp_path / "a.tar", {"x": member, **docker_files(DOCKER, TARS)})
@@ -409,7 +413,7 @@ def test_extended_headers_are_bounded(client: Client, tmp_path: Path):
         client.validate(f"docker-archive:{archive}")
 
 
-def test_names_of_any_length(client: Client, tmp_path: Path):
+def test_names_of_any_length(client: Client, tmp_path: Path) -> None:
     files = docker_files(DOCKER, TARS)
     deep = "d" * 90 + "/" + "e" * 200 + ".json"
     entries = json.loads(files["manifest.json"])
@@ -425,7 +429,9 @@ def test_names_of_any_length(client: Client, tmp_path: Path):
 
 
 @pytest.mark.parametrize("how", ["oci", "oci-archive", "docker-archive", "dir"])
-def test_the_command_exits_with_1_for_what_is_no_archive(wherry: Wherry, tmp_path: Path, how: str):
+def test_the_command_exits_with_1_for_what_is_no_archive(
+    wherry: Wherry, tmp_path: Path, how: str
+) -> None:
     if how in {"oci", "dir"}:
         write_files(tmp_path / "thing", {"README": b"nothing"})
     else:

@@ -81,7 +81,7 @@ def once(store: Store, environment: dict[str, str]) -> Iterator[Client]:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", BAD_IMAGES)
-def test_a_registry_that_serves_it(name: str, form: str, once: Client, fake: FakeRegistry):
+def test_a_registry_that_serves_it(name: str, form: str, once: Client, fake: FakeRegistry) -> None:
     reference = formed(BAD_IMAGES[name], form).serve(fake)
     assert refusals(once.pull, reference, PULLED)
     assert reports(once, reference)
@@ -89,14 +89,14 @@ def test_a_registry_that_serves_it(name: str, form: str, once: Client, fake: Fak
 
 @pytest.mark.parametrize("write", ["write_layout", "write_flat"])
 @pytest.mark.parametrize("name", BAD_IMAGES)
-def test_a_directory_that_holds_it(name: str, write: str, once: Client, tmp_path: Path):
+def test_a_directory_that_holds_it(name: str, write: str, once: Client, tmp_path: Path) -> None:
     address = getattr(BAD_IMAGES[name], write)(tmp_path / "place")
     if refusals(once.load, tmp_path / "place", LOADED):
         assert reports(once, address)
 
 
 @pytest.mark.parametrize("name", [n for n, image in BAD_IMAGES.items() if image.docker_files()])
-def test_a_docker_archive_that_holds_it(name: str, once: Client, tmp_path: Path):
+def test_a_docker_archive_that_holds_it(name: str, once: Client, tmp_path: Path) -> None:
     path = write_archive(tmp_path, BAD_IMAGES[name])
     if refusals(once.load, path, LOADED):
         assert reports(once, f"docker-archive:{path}")
@@ -123,7 +123,7 @@ def index(data: bytes) -> Piece:
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_each_field_with_odd_values(
     kind: str, share: float, once: Client, record_property: Callable[[str, object], None]
-):
+) -> None:
     original, make = DOCUMENTS[kind]
     cases = list(odd(json.loads(original)))
     chosen = random.Random(kind).sample(cases, int(len(cases) * share))  # noqa: S311 - the same each time
@@ -139,7 +139,7 @@ def test_each_field_with_odd_values(
 
 
 @pytest.mark.parametrize("name", GOOD_IMAGES)
-def test_good_images_pass(name: str, once: Client, fake: FakeRegistry, tmp_path: Path):
+def test_good_images_pass(name: str, once: Client, fake: FakeRegistry, tmp_path: Path) -> None:
     image = GOOD_IMAGES[name]
     reference = image.serve(fake)
     assert refusals(once.pull, reference, PULLED) == []

@@ -69,7 +69,7 @@ def sampled(name: str, count: int, most: int) -> list[int]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_one_call_that_fails(
     stage: Stage, command: str, record_property: Callable[[str, object], None]
-):
+) -> None:
     problems: list[str] = []
     tries = 0
     for kind, calls in KINDS.items():
@@ -87,7 +87,7 @@ def test_one_call_that_fails(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_call_that_fails(
     stage: Stage, command: str, kind: str, record_property: Callable[[str, object], None]
-):
+) -> None:
     calls = KINDS[kind]
     count = len(stage.count(COMMANDS[command], calls))
     record_property("tries", count)
@@ -100,7 +100,7 @@ def test_each_call_that_fails(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_disk_that_is_full_from_some_call_on(stage: Stage, command: str):
+def test_a_disk_that_is_full_from_some_call_on(stage: Stage, command: str) -> None:
     count = len(stage.count(COMMANDS[command], WRITE))
     for number in sampled(command, count, 1):
         fault = Fault(WRITE, number, errno.ENOSPC, lasting=True)
@@ -108,7 +108,7 @@ def test_a_disk_that_is_full_from_some_call_on(stage: Stage, command: str):
 
 
 @pytest.mark.parametrize("command", ["save-docker", "save-oci-archive", "save-oci", "save-dir"])
-def test_a_save_that_is_killed(stage: Stage, command: str):
+def test_a_save_that_is_killed(stage: Stage, command: str) -> None:
     count = len(stage.count(COMMANDS[command], "all"))
     for number in sampled(command, count, 4):
         assert stage.attempt(COMMANDS[command], Fault("all", number, KILL)) == []
@@ -137,7 +137,7 @@ def unsafe_names(calls: list[Call]) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_directories_are_synced_after_files_got_their_names(stage: Stage, command: str):
+def test_directories_are_synced_after_files_got_their_names(stage: Stage, command: str) -> None:
     _, calls = stage.traced(COMMANDS[command], f"{SYNC},{WRITE},rename,link,mkdir")
     # A new directory that is there already, and what a rebuild sets aside, need no sync.
     assert [name for name in unsafe_names(calls) if ".damaged" not in name] == []
@@ -149,7 +149,7 @@ def test_directories_are_synced_after_files_got_their_names(stage: Stage, comman
 @pytest.mark.parametrize("unlink", [False, True], ids=["removed", "emptied"])
 def test_a_part_whose_fsync_failed_is_downloaded_anew(
     stage: Stage, registry: FakeRegistry, shim: Shim, *, unlink: bool
-):
+) -> None:
     """A second fsync succeeds though pages are lost: none may be tried."""
     command = COMMANDS["pull"]
     world = stage.world(command).copy(stage.path / "part")
@@ -192,7 +192,7 @@ def rebuilt(world: World, *, env: dict[str, str] | None = None) -> list[str]:
 @pytest.mark.parametrize("call", ["open", "read"])
 def test_a_copy_of_the_names_that_the_system_does_not_give(
     stage: Stage, shim: Shim, call: str, error: int
-):
+) -> None:
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     told, hint, _ = rebuilt(world, env=shim.environment(world.store / NAMES_COPY, call, 1, error))
     assert NAMES_COPY in told
@@ -218,7 +218,7 @@ def test_a_copy_of_the_names_that_the_system_does_not_give(
 @pytest.mark.parametrize("lost", [False, True], ids=["with a database", "without"])
 def test_a_copy_of_the_names_that_is_damaged(
     stage: Stage, spoil: Callable[[bytes], bytes], *, lost: bool
-):
+) -> None:
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     copy, database = world.store / NAMES_COPY, world.store / "wherry.db"
     names = world.names()
@@ -238,7 +238,7 @@ def test_a_copy_of_the_names_that_is_damaged(
     assert (done.returncode, done.stdout) == (0, f"Rebuilt: 2 images, {count} names\n")
 
 
-def test_names_that_only_the_database_has(stage: Stage, shim: Shim):
+def test_names_that_only_the_database_has(stage: Stage, shim: Shim) -> None:
     """The copy is behind: its disk failed when the name was set, which went well otherwise."""
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     environment = shim.environment(world.store / "names.new", "fsync", 1)
@@ -251,7 +251,7 @@ def test_names_that_only_the_database_has(stage: Stage, shim: Shim):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
-def test_a_copy_of_the_names_that_is_no_file(stage: Stage, kind: str):
+def test_a_copy_of_the_names_that_is_no_file(stage: Stage, kind: str) -> None:
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     copy = world.store / NAMES_COPY
     copy.rename(world.path / "aside")
@@ -266,13 +266,13 @@ def test_a_copy_of_the_names_that_is_no_file(stage: Stage, kind: str):
 
 @pytest.mark.parametrize("calls", [SYNC, WRITE, f"{SYNC},{WRITE}"])
 @pytest.mark.parametrize("number", [1, 5, 9])
-def test_a_rebuild_on_a_disk_that_fails_for_good(stage: Stage, calls: str, number: int):
+def test_a_rebuild_on_a_disk_that_fails_for_good(stage: Stage, calls: str, number: int) -> None:
     fault = Fault(calls, number, errno.EIO, lasting=True)
     assert stage.attempt(COMMANDS["rebuild"], fault) == []
 
 
 @pytest.mark.timeout(300)
-def test_a_rebuild_that_is_killed_at_any_name(stage: Stage):
+def test_a_rebuild_that_is_killed_at_any_name(stage: Stage) -> None:
     """What an earlier rebuild kept goes last, and logs stay beside their database."""
     command = COMMANDS["rebuild"]
     count = len(stage.count(command, "rename,unlink"))
@@ -280,7 +280,7 @@ def test_a_rebuild_that_is_killed_at_any_name(stage: Stage):
         assert stage.attempt(command, Fault("rename,unlink", number, KILL)) == []
 
 
-def test_a_rebuild_takes_an_old_journal_away(stage: Stage):
+def test_a_rebuild_takes_an_old_journal_away(stage: Stage) -> None:
     """SQLite would roll it back into the new database."""
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     names = world.names()
@@ -301,7 +301,7 @@ def test_a_rebuild_takes_an_old_journal_away(stage: Stage):
     assert world.run("fsck").returncode == 0
 
 
-def test_what_an_earlier_rebuild_kept_stays_where_one_fails(stage: Stage, shim: Shim):
+def test_what_an_earlier_rebuild_kept_stays_where_one_fails(stage: Stage, shim: Shim) -> None:
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     world.must("fsck", "--rebuild")
     kept = world.store / "wherry.db.damaged"
@@ -310,7 +310,7 @@ def test_what_an_earlier_rebuild_kept_stays_where_one_fails(stage: Stage, shim: 
     assert os.path.samestat(kept.stat(), before)
 
 
-def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim):
+def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim) -> None:
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     manifest = world.store / "blobs" / APP.digest.replace(":", "/")
     told, _ = rebuilt(world, env=shim.environment(manifest, "read", 1))
@@ -324,7 +324,7 @@ def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim
 @pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "named"])
 def test_the_next_writer_removes_what_a_killed_one_left(
     stage: Stage, shim: Shim, command: str, *, unnamed: bool
-):
+) -> None:
     """Without files that have no name (`O_TMPFILE`), as some file systems are, too."""
     chosen = COMMANDS[command]
     world = stage.world(chosen).copy(stage.path / "killed")
@@ -342,7 +342,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(
     assert chosen.done(world) == []
 
 
-def test_the_file_of_a_writer_at_work_stays(stage: Stage, shim: Shim):
+def test_the_file_of_a_writer_at_work_stays(stage: Stage, shim: Shim) -> None:
     """Two saves into one directory, at the same time, where files need names."""
     world = stage.world(COMMANDS["save-docker"]).copy(stage.path / "killed")
     command = ["-m", "wherry", "save", "-q", "-o", "one.tar", world.name("app")]
@@ -392,7 +392,7 @@ with whole_file(pathlib.Path(sys.argv[1], "held")):
     ],
     ids=" ".join,
 )
-def test_standard_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
+def test_standard_output_that_is_full(stage: Stage, arguments: tuple[str, ...]) -> None:
     world = stage.world(COMMANDS["tag"]).copy(stage.path / "full")
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = run_to(world, arguments, full.fileno())
@@ -402,7 +402,9 @@ def test_standard_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
 
 @pytest.mark.parametrize("call", ["fsync", "close"])
 @pytest.mark.parametrize("name", ["save", "blob"])
-def test_standard_output_whose_bytes_get_lost(stage: Stage, shim: Shim, name: str, call: str):
+def test_standard_output_whose_bytes_get_lost(
+    stage: Stage, shim: Shim, name: str, call: str
+) -> None:
     world = stage.world(COMMANDS["tag"]).copy(stage.path / "full")
     arguments = ("save", "app") if name == "save" else ("blob", "app", APP.layers[0].digest)
     output = world.path / "output"
@@ -434,7 +436,7 @@ def run_to(
 
 
 @pytest.mark.parametrize("arguments", [("save", "-o"), ("blob", "-o")], ids=" ".join)
-def test_an_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
+def test_an_output_that_is_full(stage: Stage, arguments: tuple[str, ...]) -> None:
     world = stage.world(COMMANDS["tag"]).copy(stage.path / "full")
     rest = [APP.layers[0].digest] if arguments[0] == "blob" else []
     done = world.run(*arguments, "/dev/full", world.name("app"), *rest)
@@ -442,7 +444,7 @@ def test_an_output_that_is_full(stage: Stage, arguments: tuple[str, ...]):
     assert "wherry: /dev/full: No space left on device" in done.stderr.splitlines()
 
 
-def test_a_directory_that_can_be_written_and_not_read(stage: Stage):
+def test_a_directory_that_can_be_written_and_not_read(stage: Stage) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     with tempfile.TemporaryDirectory() as place:  # other users cannot enter pytest's

@@ -80,7 +80,7 @@ def hostile(answer: str, serve: Callable[..., RawServer]) -> str:
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_the_library_raises_its_own_error(
     hostile: str, request_: str, store: Store, environment: dict[str, str]
-):
+) -> None:
     assert environment
     with Client(store=store, retries=1) as client, pytest.raises(WherryError) as caught:
         REQUESTS[request_](client, hostile)
@@ -89,7 +89,7 @@ def test_the_library_raises_its_own_error(
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_the_command_fails_with_one_clear_line(hostile: str, wherry: Wherry):
+def test_the_command_fails_with_one_clear_line(hostile: str, wherry: Wherry) -> None:
     done = wherry("inspect", "--retries=1", f"{hostile}/app:t")
     assert done.returncode in {1, 3, 4, 5, 6}, done.stderr
     assert done.stdout == ""

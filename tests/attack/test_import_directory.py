@@ -84,7 +84,7 @@ def swapped(tree: Path, elsewhere: Path) -> Iterator[None]:
         process.kill()
 
 
-def test_names_that_are_swapped_all_the_time(tree: Path, swapped: None):
+def test_names_that_are_swapped_all_the_time(tree: Path, swapped: None) -> None:
     """A hard link that was there when it was listed is a file of the directory like any other."""
     assert swapped is None
     refusals: list[str] = []
@@ -113,7 +113,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_file_that_changes_while_it_is_read(tree: Path, change: str):
+def test_a_file_that_changes_while_it_is_read(tree: Path, change: str) -> None:
     large = tree / "a-large-file"
     large.write_bytes(bytes(LARGE))
     with pytest.raises(StoreError, match="a-large-file: changed while it was read"):
@@ -121,7 +121,9 @@ def test_a_file_that_changes_while_it_is_read(tree: Path, change: str):
 
 
 @pytest.mark.parametrize("target", ["passwd", ""])
-def test_a_name_that_becomes_a_link_is_packed_as_a_link(tree: Path, elsewhere: Path, target: str):
+def test_a_name_that_becomes_a_link_is_packed_as_a_link(
+    tree: Path, elsewhere: Path, target: str
+) -> None:
     """It was listed by its name, and is looked at when its turn comes."""
     (tree / "a-large-file").write_bytes(bytes(LARGE))
 
@@ -135,7 +137,7 @@ def test_a_name_that_becomes_a_link_is_packed_as_a_link(tree: Path, elsewhere: P
         assert tar.getmember("file").issym()
 
 
-def test_a_directory_that_is_moved_away_on_the_way_down(tree: Path, elsewhere: Path):
+def test_a_directory_that_is_moved_away_on_the_way_down(tree: Path, elsewhere: Path) -> None:
     """The way back up from more levels than are kept open leads by ".."."""
     top = tree / "b"
     deepest = top
@@ -149,7 +151,7 @@ def test_a_directory_that_is_moved_away_on_the_way_down(tree: Path, elsewhere: P
         pack(tree, lambda: moved.rename(elsewhere / "moved") and None)
 
 
-def test_a_deep_tree_needs_few_descriptors(tree: Path, wherry: Wherry):
+def test_a_deep_tree_needs_few_descriptors(tree: Path, wherry: Wherry) -> None:
     deepest = tree
     for _ in range(600):
         deepest /= "d"
@@ -167,7 +169,7 @@ def test_a_deep_tree_needs_few_descriptors(tree: Path, wherry: Wherry):
     assert result.returncode == 0
 
 
-def test_a_change_is_told_in_one_line(tree: Path, wherry: Wherry):
+def test_a_change_is_told_in_one_line(tree: Path, wherry: Wherry) -> None:
     large = tree / "growing"
     large.write_bytes(bytes(64 * 2**20))
     stop = threading.Event()
@@ -192,7 +194,7 @@ def test_a_change_is_told_in_one_line(tree: Path, wherry: Wherry):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tree: Path, wherry: Wherry):
+def test_a_file_that_may_not_be_read(tree: Path, wherry: Wherry) -> None:
     (tree / "closed").touch(mode=0)
     result = wherry("import", str(tree), "closed:1")
     assert result.stderr == f"wherry: {tree}/closed: Permission denied\n"

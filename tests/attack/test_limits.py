@@ -102,7 +102,7 @@ CLAIMS: dict[str, Callable[[int], int | None]] = {
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
 def test_a_bomb_is_refused_whatever_size_is_claimed(
     tmp_path: Path, fake: FakeRegistry, form: str, style: str, claim: str
-):
+) -> None:
     layer = bomb(form)
     name = put(fake, style, [layer], [CLAIMS[claim](len(layer))])
     store = library.Store(tmp_path / "small", limits=LIMITS)
@@ -115,7 +115,9 @@ def test_a_bomb_is_refused_whatever_size_is_claimed(
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_bomb_in_schema1_is_refused(tmp_path: Path, fake: FakeRegistry, form: str, verify: bool):  # noqa: FBT001
+def test_a_bomb_in_schema1_is_refused(
+    tmp_path: Path, fake: FakeRegistry, form: str, verify: bool
+) -> None:
     """Schema1 gives no sizes; its layers are decompressed to make the config."""
     layer = bomb(form)
     built = build_schema1([layer], name="app", tag="t")
@@ -132,7 +134,7 @@ def test_a_bomb_in_schema1_is_refused(tmp_path: Path, fake: FakeRegistry, form: 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_a_blob_over_the_limit_is_refused_whatever_size_is_claimed(
     tmp_path: Path, fake: FakeRegistry, claim: str
-):
+) -> None:
     layer = bytes(3 * MIB)
     name = put(fake, "oci", [layer], [CLAIMS[claim](len(layer))])
     store = library.Store(tmp_path / "small", limits=Limits(blob=2 * MIB))
@@ -144,7 +146,9 @@ def test_a_blob_over_the_limit_is_refused_whatever_size_is_claimed(
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_layers_are_bounded_together_as_they_arrive(tmp_path: Path, fake: FakeRegistry, claim: str):
+def test_layers_are_bounded_together_as_they_arrive(
+    tmp_path: Path, fake: FakeRegistry, claim: str
+) -> None:
     layers = [bytes([number]) * MIB for number in range(6)]
     name = put(fake, "oci", layers, [CLAIMS[claim](MIB)] * 6)
     store = library.Store(tmp_path / "small", limits=Limits(image=4 * MIB))
@@ -156,7 +160,9 @@ def test_layers_are_bounded_together_as_they_arrive(tmp_path: Path, fake: FakeRe
     store.close()
 
 
-def test_layers_are_bounded_together_as_they_are_decompressed(tmp_path: Path, fake: FakeRegistry):
+def test_layers_are_bounded_together_as_they_are_decompressed(
+    tmp_path: Path, fake: FakeRegistry
+) -> None:
     layers = [gzip.compress(bytes([number]) * 2 * MIB) for number in range(6)]
     name = put(fake, "oci", layers, [len(layer) for layer in layers])
     store = library.Store(tmp_path / "small", limits=Limits(image=5 * MIB))
@@ -168,7 +174,7 @@ def test_layers_are_bounded_together_as_they_are_decompressed(tmp_path: Path, fa
     store.close()
 
 
-def test_layers_within_the_limit_are_pulled(tmp_path: Path, fake: FakeRegistry):
+def test_layers_within_the_limit_are_pulled(tmp_path: Path, fake: FakeRegistry) -> None:
     layer = gzip.compress(bytes(RAW))
     name = put(fake, "oci", [layer, layer], [len(layer)] * 2)
     store = library.Store(tmp_path / "enough", limits=Limits(image=RAW))  # one blob, two places
@@ -178,7 +184,7 @@ def test_layers_within_the_limit_are_pulled(tmp_path: Path, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("claim", [2**50, 5])
-def test_validate_is_not_misled_by_a_size(tmp_path: Path, fake: FakeRegistry, claim: int):
+def test_validate_is_not_misled_by_a_size(tmp_path: Path, fake: FakeRegistry, claim: int) -> None:
     """131 KB of zstd that hold more than 1 GiB, where the manifest claims a petabyte."""
     compressor = zstandard.ZstdCompressor().compressobj()
     layer = b"".join(compressor.compress(bytes(64 * MIB)) for _ in range(17)) + compressor.flush()
@@ -192,7 +198,7 @@ def test_validate_is_not_misled_by_a_size(tmp_path: Path, fake: FakeRegistry, cl
 
 
 @pytest.mark.parametrize("command", ["save", "load"])
-def test_a_layer_of_an_archive_is_bounded_by_what_is_read(tmp_path: Path, command: str):
+def test_a_layer_of_an_archive_is_bounded_by_what_is_read(tmp_path: Path, command: str) -> None:
     """A file may be sparse: its size is a claim too."""
     compressor = zstandard.ZstdCompressor().compressobj()
     layer = b"".join(compressor.compress(bytes(64 * MIB)) for _ in range(17)) + compressor.flush()

@@ -88,7 +88,9 @@ def add_image(
 
 
 @pytest.mark.parametrize("form", LAYERS)
-def test_layers_that_ask_for_memory(environment: dict[str, str], fake: FakeRegistry, form: str):
+def test_layers_that_ask_for_memory(
+    environment: dict[str, str], fake: FakeRegistry, form: str
+) -> None:
     """Six at a time: all are decompressed, and then the DiffIDs are wrong."""
     name = add_image(fake, [LAYERS[form](number) for number in range(6)])
     outcome = run(environment, "pull", name)
@@ -100,7 +102,7 @@ def test_layers_that_ask_for_memory(environment: dict[str, str], fake: FakeRegis
 @pytest.mark.parametrize("log", [28, 31])
 def test_a_window_over_the_limit_is_refused(
     environment: dict[str, str], fake: FakeRegistry, log: int
-):
+) -> None:
     frame = b"\x28\xb5\x2f\xfd\0" + bytes([(log - 10) << 3]) + b"\x01\0\0"
     outcome = run(environment, "pull", add_image(fake, [frame]))
     assert outcome.code == 5
@@ -108,7 +110,7 @@ def test_a_window_over_the_limit_is_refused(
     assert outcome.peak < 100
 
 
-def test_a_budget_waits_and_then_refuses():
+def test_a_budget_waits_and_then_refuses() -> None:
     """The reason names what is asked for and what is in use."""
     memory = DecoderMemory(limit_bytes=10 * MIB, patience_seconds=0.2)
     checks: list[None] = []
@@ -167,7 +169,9 @@ COMMANDS = [["pull"], ["inspect"], ["inspect", "--config"], ["history"]]
     [COMMANDS[0], *(pytest.param(each, marks=pytest.mark.long) for each in COMMANDS[1:])],
     ids=" ".join,
 )
-def test_configs(environment: dict[str, str], fake: FakeRegistry, name: str, command: list[str]):
+def test_configs(
+    environment: dict[str, str], fake: FakeRegistry, name: str, command: list[str]
+) -> None:
     outcome = run(environment, *command, add_image(fake, [b""], config(CONFIGS[name])))
     assert outcome.code in {0, 1}
     assert "internal error" not in outcome.stderr
@@ -214,7 +218,7 @@ SCHEMA1: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", SCHEMA1)
-def test_schema1(environment: dict[str, str], fake: FakeRegistry, name: str):
+def test_schema1(environment: dict[str, str], fake: FakeRegistry, name: str) -> None:
     fake.add_blob(LAYER)
     raw = SCHEMA1[name]
     kind = "prettyjws" if b'"signatures"' in raw else "json"
@@ -259,7 +263,7 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_manifests(environment: dict[str, str], fake: FakeRegistry, name: str):
+def test_manifests(environment: dict[str, str], fake: FakeRegistry, name: str) -> None:
     raw, kind = DOCUMENTS[name]
     fake.add_manifest("app", raw, kind, "t")
     outcome = run(environment, "inspect", "--raw", f"{fake.host}/app:t")
@@ -270,7 +274,7 @@ def test_manifests(environment: dict[str, str], fake: FakeRegistry, name: str):
 @pytest.mark.parametrize("command", [["pull", "--all-platforms"], ["validate"]], ids=" ".join)
 def test_an_index_of_large_manifests(
     environment: dict[str, str], fake: FakeRegistry, command: list[str]
-):
+) -> None:
     """The first form of them took 700 MB for 60 manifests."""
     entries = []
     for number in range(30):
@@ -319,7 +323,7 @@ LISTS: dict[str, tuple[Callable[[int], str], int]] = {
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("order", ["registry", pytest.param("version", marks=pytest.mark.long)])
-def test_tag_lists(environment: dict[str, str], name: str, order: str):
+def test_tag_lists(environment: dict[str, str], name: str, order: str) -> None:
     with Listing(*LISTS[name]) as fake:
         outcome = run(environment, "tags", "--sort", order, f"{fake.host}/app")
     assert outcome.code == 1
@@ -342,7 +346,7 @@ ARCHIVES: dict[str, list[tuple[str, bytes]]] = {
 
 @pytest.mark.parametrize("name", ARCHIVES)
 @pytest.mark.parametrize("packed", ["", pytest.param("xz", marks=pytest.mark.long)])
-def test_archives(environment: dict[str, str], tmp_path: Path, name: str, packed: str):
+def test_archives(environment: dict[str, str], tmp_path: Path, name: str, packed: str) -> None:
     path = tmp_path / "archive"
     with tarfile.open(path, f"w:{packed}" if packed else "w") as archive:  # type: ignore[call-overload]
         for member, data in ARCHIVES[name]:
@@ -364,7 +368,7 @@ def test_archives(environment: dict[str, str], tmp_path: Path, name: str, packed
     ids=["plain", "escapes", "quotes", "angles"],
 )
 @pytest.mark.timeout(30)
-def test_strings_of_4_mib_are_compacted_in_one_pass(text: str):
+def test_strings_of_4_mib_are_compacted_in_one_pass(text: str) -> None:
     assert gojson.compact(f'"{text}"').startswith('"')
     check_values(b'"%s"' % text.encode(), "a text")
     check_values(b'"%s' % text.encode(), "a text that does not end")

@@ -221,7 +221,7 @@ def attack(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_something_to_do(
     wherry: Wherry, place: Path, registry: FakeRegistry, command: str
-):
+) -> None:
     assert run(wherry, place, registry, command).returncode == 0
 
 
@@ -230,7 +230,7 @@ def test_each_command_has_something_to_do(
 )
 def test_nothing_outside_changes(
     wherry: Wherry, place: Path, registry: FakeRegistry, number: int, pair: tuple[str, str]
-):
+) -> None:
     if pair[1] == "device" and not IS_ROOT:
         pytest.skip("needs root")
     command = list(COMMANDS)[number % len(COMMANDS)]
@@ -242,7 +242,7 @@ def test_nothing_outside_changes(
 @pytest.mark.parametrize("pair", PAIRS, ids=[f"{p}-{k}" for p, k in PAIRS])
 def test_nothing_outside_changes_whatever_is_run(
     wherry: Wherry, place: Path, registry: FakeRegistry, pair: tuple[str, str], command: str
-):
+) -> None:
     if pair[1] == "device" and not IS_ROOT:
         pytest.skip("needs root")
     attack(wherry, place, registry, pair, command)
@@ -252,7 +252,7 @@ def test_nothing_outside_changes_whatever_is_run(
 @pytest.mark.parametrize("command", ["pull", "gc"])
 def test_a_link_is_named_in_one_line(
     wherry: Wherry, place: Path, registry: FakeRegistry, name: str, command: str
-):
+) -> None:
     outside = Outside(place / "outside")
     plant(place / "store", name, "link to a directory", outside)
     result = run(wherry, place, registry, command)
@@ -267,7 +267,7 @@ def test_a_link_is_named_in_one_line(
 @pytest.mark.parametrize("command", ["images", "pull", "fsck --rebuild"])
 def test_a_hard_link_of_the_databases_logs_is_named(
     wherry: Wherry, place: Path, registry: FakeRegistry, log: str, command: str
-):
+) -> None:
     """Whose file it is does not matter: SQLite would write into it."""
     outside = Outside(place / "outside")
     (place / "store" / f"wherry.db{log}").hardlink_to(outside.empty)
@@ -284,7 +284,7 @@ def test_a_hard_link_of_the_databases_logs_is_named(
 
 def test_names_that_are_not_of_the_store_are_left_alone(
     wherry: Wherry, place: Path, registry: FakeRegistry
-):
+) -> None:
     """Sweeps go by the forms of names: another user's files in there are not the store's."""
     store = place / "store"
     strange = [
@@ -308,7 +308,7 @@ def test_names_that_are_not_of_the_store_are_left_alone(
 @pytest.mark.parametrize("command", ["gc", "rm", "fsck", "fsck --repair", "save", "df"])
 def test_digests_of_the_database_lead_nowhere(
     wherry: Wherry, place: Path, registry: FakeRegistry, row: str, command: str
-):
+) -> None:
     """Another user has written the database too."""
     outside = Outside(place / "outside")
     digest = row.format(outside=outside.place)
@@ -326,7 +326,7 @@ def test_digests_of_the_database_lead_nowhere(
 
 def test_a_journal_that_names_another_file_is_refused(
     wherry: Wherry, place: Path, registry: FakeRegistry
-):
+) -> None:
     """SQLite removes the file that a super-journal's name stands for, once it is rolled back."""
     outside = Outside(place / "outside")
     name = os.fsencode(outside.file)
@@ -344,7 +344,7 @@ def test_a_journal_that_names_another_file_is_refused(
 
 def test_a_store_that_every_user_can_write_to_is_refused(
     wherry: Wherry, place: Path, registry: FakeRegistry
-):
+) -> None:
     (place / "store").chmod(0o777)
     for command in COMMANDS:
         result = run(wherry, place, registry, command)
@@ -356,7 +356,7 @@ def test_a_store_that_every_user_can_write_to_is_refused(
     assert "store/ingest: every user can write" in run(wherry, place, registry, "pull").stderr
 
 
-def test_new_directories_are_not_for_every_user(tmp_path: Path):
+def test_new_directories_are_not_for_every_user(tmp_path: Path) -> None:
     """Whatever the umask is."""
     code = (
         "import io, os, sys, wherry; os.umask(0);"
@@ -370,14 +370,14 @@ def test_new_directories_are_not_for_every_user(tmp_path: Path):
 
 def test_the_users_own_link_to_a_store_is_followed(
     wherry: Wherry, place: Path, registry: FakeRegistry
-):
+) -> None:
     (place / "store").rename(place / "real")
     (place / "store").symlink_to(place / "real")
     for command in ("images", "pull", "gc", "fsck"):
         assert run(wherry, place, registry, command).returncode == 0
 
 
-def test_a_link_to_no_store_is_told(wherry: Wherry, place: Path, registry: FakeRegistry):
+def test_a_link_to_no_store_is_told(wherry: Wherry, place: Path, registry: FakeRegistry) -> None:
     shutil.rmtree(place / "store")
     (place / "store").symlink_to(place / "gone")
     result = run(wherry, place, registry, "pull")
@@ -388,7 +388,7 @@ def test_a_link_to_no_store_is_told(wherry: Wherry, place: Path, registry: FakeR
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
 def test_another_users_link_to_roots_store_is_refused(
     wherry: Wherry, place: Path, registry: FakeRegistry
-):
+) -> None:
     (place / "store").rename(place / "real")
     (place / "store").symlink_to(place / "real")
     os.lchown(place / "store", STRANGER, STRANGER)
@@ -402,7 +402,7 @@ def test_another_users_link_to_roots_store_is_refused(
 @pytest.mark.parametrize("name", ["ingest", "leases", "blobs", "blobs/sha256"])
 def test_a_strangers_directory_is_refused(
     wherry: Wherry, place: Path, registry: FakeRegistry, name: str
-):
+) -> None:
     os.chown(place / "store" / name, STRANGER, STRANGER)
     result = run(wherry, place, registry, "gc")
     assert result.returncode == 1
@@ -412,7 +412,7 @@ def test_a_strangers_directory_is_refused(
 # While the store is open
 
 
-def test_a_store_that_is_moved_away_while_it_is_open(place: Path, registry: FakeRegistry):
+def test_a_store_that_is_moved_away_while_it_is_open(place: Path, registry: FakeRegistry) -> None:
     store = library.Store(place / "store")
     with library.Client(store=store) as client:
         assert len(client.store.images()) == 1
@@ -424,7 +424,7 @@ def test_a_store_that_is_moved_away_while_it_is_open(place: Path, registry: Fake
         store.close()
 
 
-def test_a_store_that_is_moved_away_while_it_is_written_to(place: Path):
+def test_a_store_that_is_moved_away_while_it_is_written_to(place: Path) -> None:
     """What has begun goes on in the directory that it has begun in, or says what has happened."""
     outside = Outside(place / "outside")
     store = LocalStore(place / "store")
@@ -454,7 +454,9 @@ def ingest_of(store: LocalStore) -> library.types.Ingest:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
-def test_names_that_are_swapped_all_the_time(wherry: Wherry, place: Path, registry: FakeRegistry):
+def test_names_that_are_swapped_all_the_time(
+    wherry: Wherry, place: Path, registry: FakeRegistry
+) -> None:
     """Another user swaps directories and files for links while root works."""
     outside = Outside(place / "outside")
     store = place / "store"

@@ -136,7 +136,7 @@ def test_answers(
     store: Store,
     environment: dict[str, str],
     record_property: Callable[[str, object], None],
-):
+) -> None:
     answers: list[bytes] = []
 
     def talk(peer: Peer) -> None:
@@ -205,7 +205,7 @@ PACKED = {
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_archives(name: str, client: Client, tmp_path: Path):
+def test_archives(name: str, client: Client, tmp_path: Path) -> None:
     path = tmp_path / "archive"
     path.write_bytes(PACKED[name])
     for call in (
@@ -219,7 +219,7 @@ def test_archives(name: str, client: Client, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", [name for name in PACKED if name.startswith("gzip")])
-def test_layers(name: str, client: Client, fake: FakeRegistry):
+def test_layers(name: str, client: Client, fake: FakeRegistry) -> None:
     built = build_image([TREE])
     layer = PACKED[name]
     manifest = json.loads(built.manifest.data)
@@ -234,7 +234,9 @@ def test_layers(name: str, client: Client, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("target", ["/dev/full", "/", "/dev/null/x"])
-def test_the_file_that_cannot_be_written_is_named(target: str, wherry: Wherry, tmp_path: Path):
+def test_the_file_that_cannot_be_written_is_named(
+    target: str, wherry: Wherry, tmp_path: Path
+) -> None:
     source = tmp_path / "saved.tar"
     source.write_bytes(SAVED)
     assert wherry("load", "-q", "-i", str(source)).returncode == 0
@@ -247,7 +249,9 @@ def test_the_file_that_cannot_be_written_is_named(target: str, wherry: Wherry, t
 
 @pytest.mark.parametrize("parts", [900, 1900, 3000])
 @pytest.mark.parametrize("command", ["store", "oci", "authfile", "archive"])
-def test_paths_of_thousands_of_parts(command: str, parts: int, wherry: Wherry, tmp_path: Path):
+def test_paths_of_thousands_of_parts(
+    command: str, parts: int, wherry: Wherry, tmp_path: Path
+) -> None:
     deep = str(tmp_path / "/".join("a" * parts))
     source = tmp_path / "saved.tar"
     source.write_bytes(SAVED)

@@ -74,7 +74,7 @@ def redirect(there: FakeRegistry, path: str) -> Fault:
 @pytest.mark.parametrize("what", CALLS)
 def test_what_no_digest_verifies(
     secure: FakeRegistry, plain: FakeRegistry, asking: library.Client, what: str
-):
+) -> None:
     path, call = CALLS[what]
     secure.inject(redirect(plain, path))
     with pytest.raises(NetworkError, match="redirects from https to plain http") as error:
@@ -86,7 +86,7 @@ def test_what_no_digest_verifies(
 
 def test_a_way_back_to_tls_changes_nothing(
     secure: FakeRegistry, plain: FakeRegistry, asking: library.Client
-):
+) -> None:
     """The redirect in plain http may lead to any server that has some certificate."""
     plain.inject(Fault(Answer(307, {"Location": f"{secure.url}/v2/app/manifests/t2"})))
     secure.inject(redirect(plain, "/manifests/t"))
@@ -95,7 +95,7 @@ def test_a_way_back_to_tls_changes_nothing(
     assert plain.requests == []
 
 
-def test_a_token(secure: FakeRegistry, plain: FakeRegistry, asking: library.Client):
+def test_a_token(secure: FakeRegistry, plain: FakeRegistry, asking: library.Client) -> None:
     challenge = f'Bearer realm="{secure.url}/token"'
     secure.inject(Fault(Answer(401, {"WWW-Authenticate": challenge}), path="^/v2/"))
     secure.inject(Fault(Answer(307, {"Location": f"{plain.url}/token"}), path="^/token"))
@@ -104,7 +104,9 @@ def test_a_token(secure: FakeRegistry, plain: FakeRegistry, asking: library.Clie
     assert plain.requests == []
 
 
-def test_what_a_digest_verifies(secure: FakeRegistry, plain: FakeRegistry, asking: library.Client):
+def test_what_a_digest_verifies(
+    secure: FakeRegistry, plain: FakeRegistry, asking: library.Client
+) -> None:
     """Object storage in plain http is in use, and cannot change what a digest names."""
     digests = (IMAGE.digest, *(blob.digest for blob in IMAGE.blobs()))
     for kind, digest in zip(("manifests", "blobs", "blobs"), digests, strict=True):
@@ -118,7 +120,7 @@ def test_what_a_digest_verifies(secure: FakeRegistry, plain: FakeRegistry, askin
 @pytest.mark.parametrize("what", [each for each in CALLS if each != "a login"])
 def test_insecure_follows(
     store: library.Store, secure: FakeRegistry, plain: FakeRegistry, what: str
-):
+) -> None:
     path, call = CALLS[what]
     secure.inject(redirect(plain, path))
     with library.Client(store=store, insecure=True) as client:
@@ -126,7 +128,7 @@ def test_insecure_follows(
     assert plain.requests
 
 
-def test_the_command_says_so(secure: FakeRegistry, plain: FakeRegistry, wherry: Any):
+def test_the_command_says_so(secure: FakeRegistry, plain: FakeRegistry, wherry: Any) -> None:
     secure.inject(redirect(plain, "/tags/list"))
     done = wherry("tags", f"{secure.host}/app")
     assert done.returncode == 6

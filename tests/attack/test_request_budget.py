@@ -96,7 +96,7 @@ CALLS: dict[str, tuple[int, Callable[[library.Client, str], object]]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_tree_of_indexes(tree: Tree, client: library.Client, call: str):
+def test_a_tree_of_indexes(tree: Tree, client: library.Client, call: str) -> None:
     most, ask = CALLS[call]
     tree.requests.clear()
     with pytest.raises(BudgetExceeded, match=r"it leads to over [0-9,]+ documents") as error:
@@ -105,14 +105,14 @@ def test_a_tree_of_indexes(tree: Tree, client: library.Client, call: str):
     assert most <= len(tree.requests) <= most + WIDTH + 3
 
 
-def test_the_command_says_what_was_bounded(tree: Tree, wherry: Any):
+def test_the_command_says_what_was_bounded(tree: Tree, wherry: Any) -> None:
     done = wherry("inspect", f"{tree.host}/app:t")
     assert done.returncode == 1
     assert "it leads to over 256 documents, which are not followed" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_flat_index_of_a_thousand_images():
+def test_a_flat_index_of_a_thousand_images() -> None:
     """As many as a walk allows for: no index that is in use has more than a hundred."""
     images = [
         build_image([], architecture="amd64", config_extra={"author": str(number)})
@@ -132,7 +132,7 @@ def test_a_flat_index_of_a_thousand_images():
     assert len(found) == MAX_DOCUMENTS
 
 
-def test_documents_that_are_large_together(client: library.Client):
+def test_documents_that_are_large_together(client: library.Client) -> None:
     """9 of them have over 32 MiB."""
     with Tree(width=40, depth=1, pad=4_180_000) as fake:
         with pytest.raises(BudgetExceeded, match="its documents have over 32 MiB together"):
@@ -140,7 +140,7 @@ def test_documents_that_are_large_together(client: library.Client):
         assert len(fake.requests) < 12
 
 
-def test_documents_that_are_slow_together(client: library.Client):
+def test_documents_that_are_slow_together(client: library.Client) -> None:
     """Each is within all bounds, and all of them take longer than the walk may."""
     with Tree(width=40, depth=1) as fake:
         root = client.manifest(f"{fake.host}/app:t")
@@ -154,7 +154,7 @@ def test_documents_that_are_slow_together(client: library.Client):
 
 
 @pytest.mark.parametrize("kind", [INDEX, LIST])
-def test_an_index_that_lists_another_one_many_times(wherry: Any, tmp_path: Path, kind: str):
+def test_an_index_that_lists_another_one_many_times(wherry: Any, tmp_path: Path, kind: str) -> None:
     """Nine documents, and 7**8 ways through them."""
     layout = tmp_path / "layout"
     (layout / "blobs" / "sha256").mkdir(parents=True)
@@ -233,7 +233,7 @@ PAGES: dict[str, Callable[[int], list[str]]] = {
 
 @pytest.mark.parametrize("pages", PAGES)
 @pytest.mark.parametrize("what", ["tags", "referrers"])
-def test_lists_of_a_million_pages(client: library.Client, pages: str, what: str):
+def test_lists_of_a_million_pages(client: library.Client, pages: str, what: str) -> None:
     with Listing(PAGES[pages]) as fake:
         name = f"{fake.host}/app" if what == "tags" else f"{fake.host}/app@{IMAGE.digest}"
         with pytest.raises(RegistryError, match="page") as error:
@@ -242,7 +242,7 @@ def test_lists_of_a_million_pages(client: library.Client, pages: str, what: str)
         assert len(fake.requests) < 300
 
 
-def test_a_list_of_pages_of_ten(client: library.Client):
+def test_a_list_of_pages_of_ten(client: library.Client) -> None:
     """A thousand pages, which is far more than two hundred: each one has entries enough."""
 
     def page(number: int) -> list[str]:
@@ -259,7 +259,7 @@ def test_a_list_of_pages_of_ten(client: library.Client):
         assert len(client.tags(f"{fake.host}/app")) == 10_000
 
 
-def test_a_list_of_slow_pages():
+def test_a_list_of_slow_pages() -> None:
     """Each page is within all bounds, and all of them take longer than the list may."""
 
     def ask(target: str) -> _Page[str, None]:
@@ -271,7 +271,7 @@ def test_a_list_of_slow_pages():
         list(pages.read(""))
 
 
-def test_referrers_whose_types_only_their_documents_tell(client: library.Client):
+def test_referrers_whose_types_only_their_documents_tell(client: library.Client) -> None:
     """An entry without a type costs a request where the registry has not applied the filter."""
     entries = [
         {"mediaType": MANIFEST, "digest": sha256(f"{each}".encode()), "size": 1}
@@ -302,7 +302,7 @@ def test_referrers_whose_types_only_their_documents_tell(client: library.Client)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_thousand_token_servers(client: library.Client, status: int):
+def test_a_thousand_token_servers(client: library.Client, status: int) -> None:
     class Asking(FakeRegistry):
         def answer(self, request: Request) -> Reply:
             if "/token" in request.path:
@@ -317,7 +317,7 @@ def test_a_thousand_token_servers(client: library.Client, status: int):
         assert len(fake.requests) <= 5 * 2 * (10 + 2)
 
 
-def test_redirects_without_end(client: library.Client):
+def test_redirects_without_end(client: library.Client) -> None:
     class Leading(FakeRegistry):
         def answer(self, request: Request) -> Reply:
             return Reply(307, {"Location": request.path + "x"}, b"")
@@ -332,14 +332,14 @@ def test_redirects_without_end(client: library.Client):
 @pytest.mark.parametrize("status", [429, 503])
 def test_pauses_that_no_one_waits_for(
     client: library.Client, fake: FakeRegistry, wish: str, status: int
-):
+) -> None:
     fake.inject(Fault(Answer(status, {"Retry-After": wish})))
     with pytest.raises((RateLimited, RegistryError)):
         client.inspect(f"{fake.host}/app:t")
     assert len(fake.requests) <= 2
 
 
-def test_a_blob_in_a_thousand_pieces(fake: FakeRegistry):
+def test_a_blob_in_a_thousand_pieces(fake: FakeRegistry) -> None:
     """Each connection brings enough to count as progress, so no attempt is the last one."""
     blob = bytes(range(256)) * 128 * 1000
     digest = Digest.parse(fake.add_blob(blob))

@@ -96,7 +96,7 @@ def check_hidden(error: BaseException) -> None:
     assert not shown, "\n".join(shown)
 
 
-def test_the_search_finds_what_is_shown():
+def test_the_search_finds_what_is_shown() -> None:
     with pytest.raises(json.JSONDecodeError) as error:
         json.loads(f'["{PASSWORD}')
     with pytest.raises(AssertionError, match="geheim"):
@@ -193,7 +193,7 @@ def known(store: library.Store, environment: dict[str, str], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("kind", "failure"), CASES)
-def test_no_frame_of_a_failing_pull(kind: str, known: Any, failure: str):
+def test_no_frame_of_a_failing_pull(kind: str, known: Any, failure: str) -> None:
     with Echo(kind) as fake:
         FAILURES[failure](fake)
         with known(fake.host, kind) as client, pytest.raises(WherryError) as error:
@@ -213,7 +213,9 @@ def test_no_frame_of_a_failing_pull(kind: str, known: Any, failure: str):
         json.dumps({"auths": {"HOST": {"identitytoken": REFRESH, "auth": "!"}}}),
     ],
 )
-def test_no_frame_of_a_file_that_cannot_be_read(store: library.Store, tmp_path: Path, content: str):
+def test_no_frame_of_a_file_that_cannot_be_read(
+    store: library.Store, tmp_path: Path, content: str
+) -> None:
     with Echo("password") as fake:
         authfile = tmp_path / "auth.json"
         authfile.write_text(content.replace("HOST", fake.host))
@@ -225,7 +227,7 @@ def test_no_frame_of_a_file_that_cannot_be_read(store: library.Store, tmp_path: 
     check_hidden(error.value)
 
 
-def test_no_frame_of_a_login(store: library.Store, tmp_path: Path):
+def test_no_frame_of_a_login(store: library.Store, tmp_path: Path) -> None:
     with Echo("password") as fake:
         fake.status = 403
         with library.Client(store=store, authfile=tmp_path / "a.json") as client:
@@ -237,7 +239,7 @@ def test_no_frame_of_a_login(store: library.Store, tmp_path: Path):
                 check_hidden(raised(call))
 
 
-def test_no_frame_of_a_login_that_cannot_be_kept(store: library.Store, tmp_path: Path):
+def test_no_frame_of_a_login_that_cannot_be_kept(store: library.Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         Echo("password") as fake,
@@ -248,7 +250,7 @@ def test_no_frame_of_a_login_that_cannot_be_kept(store: library.Store, tmp_path:
     check_hidden(error.value)
 
 
-def test_no_frame_of_a_client_with_credentials(store: library.Store):
+def test_no_frame_of_a_client_with_credentials(store: library.Store) -> None:
     with Echo("password") as fake:
         fake.status = 500
         with library.Client(store=store, credentials=(USER, PASSWORD), retries=1) as client:
@@ -272,7 +274,7 @@ def test_no_frame_of_a_failing_helper(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     script: str,
-):
+) -> None:
     helper = tmp_path / "bin" / "docker-credential-bad"
     helper.parent.mkdir()
     helper.write_text(f"#!/bin/sh\ncat >/dev/null\n{script}\n")
@@ -294,7 +296,7 @@ def test_no_frame_of_a_failing_helper(
 @pytest.mark.parametrize("wrong", ["password", "host"])
 def test_no_frame_of_a_proxy_that_refuses(
     store: library.Store, monkeypatch: pytest.MonkeyPatch, scheme: str, wrong: str
-):
+) -> None:
     known = (USER, "other" if wrong == "password" else PASSWORD)
     kind = HttpProxy if scheme == "http" else SocksProxy
     with kind({}, credentials=known) as proxy:
@@ -312,7 +314,7 @@ def test_no_frame_of_a_proxy_that_refuses(
 @pytest.mark.parametrize("action", [Answer(403), Answer(500), HangUp(), Cut(5), Corrupt(1)])
 def test_no_frame_of_a_signed_redirect(
     store: library.Store, environment: dict[str, str], action: Action
-):
+) -> None:
     """Whoever has the address of object storage may read until its signature expires."""
     assert environment
     with FakeRegistry() as storage, FakeRegistry() as registry:
@@ -332,7 +334,7 @@ def test_no_frame_of_a_signed_redirect(
 @pytest.mark.parametrize("given", ["by the caller", "in a file"])
 def test_a_mirror_that_asks_gets_nothing_of_the_registry(
     store: library.Store, tmp_path: Path, kind: str, given: str
-):
+) -> None:
     """What is for the registry alone is not for its mirrors, whatever they ask for."""
     conf, authfile = tmp_path / "registries.conf", tmp_path / "auth.json"
     with Echo(kind) as mirror, Echo("password") as registry:

@@ -117,7 +117,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("attack", HEADS)
-def test_heads(hostile: Callable[[Answers], Hostile], transport: Transport, attack: str):
+def test_heads(hostile: Callable[[Answers], Hostile], transport: Transport, attack: str) -> None:
     server = hostile(lambda _: HEADS[attack]())
     with pytest.raises(NetworkError) as error:
         transport.send(Request("GET", f"http://{server.host}/"), CancelToken())
@@ -140,7 +140,9 @@ BODIES = {
 
 
 @pytest.mark.parametrize("attack", BODIES)
-def test_documents(hostile: Callable[[Answers], Hostile], transport: Transport, attack: str):
+def test_documents(
+    hostile: Callable[[Answers], Hostile], transport: Transport, attack: str
+) -> None:
     server = hostile(lambda _: BODIES[attack]())
     with pytest.raises(NetworkError) as error:
         transport.send(Request("GET", f"http://{server.host}/"), CancelToken()).read(2**22)
@@ -187,7 +189,7 @@ PLACES: dict[str, tuple[str, Callable[[library.Client, str], object]]] = {
 @pytest.mark.parametrize("place", PLACES)
 def test_each_answer_of_a_registry(
     hostile: Callable[[Answers], Hostile], quick: library.Client, place: str
-):
+) -> None:
     part, call = PLACES[place]
 
     def answers(target: str) -> Iterable[bytes]:
@@ -204,7 +206,9 @@ def test_each_answer_of_a_registry(
     assert sum(part in target for target in server.targets) <= 2
 
 
-def test_a_redirect_with_a_slow_body(hostile: Callable[[Answers], Hostile], quick: library.Client):
+def test_a_redirect_with_a_slow_body(
+    hostile: Callable[[Answers], Hostile], quick: library.Client
+) -> None:
     def answers(target: str) -> Iterable[bytes]:
         if "old" in target:
             return slowly(reply(b"x" * 60_000, "Location: /v2/app/manifests/t", status="307 X"))
@@ -214,7 +218,9 @@ def test_a_redirect_with_a_slow_body(hostile: Callable[[Answers], Hostile], quic
     assert quick.inspect(f"{server.host}/app:old").digest == IMAGE.digest
 
 
-def test_the_command_says_what_was_bounded(hostile: Callable[[Answers], Hostile], wherry: Any):
+def test_the_command_says_what_was_bounded(
+    hostile: Callable[[Answers], Hostile], wherry: Any
+) -> None:
     server = hostile(lambda _: HEADS["slow interim answers"]())
     done = wherry("inspect", f"{server.host}/app:t", "--timeout", str(READ))
     assert done.returncode == 6
@@ -234,7 +240,7 @@ PROXIES: dict[str, tuple[str, Callable[[], Iterable[bytes]]]] = {
 
 
 @pytest.mark.parametrize("attack", PROXIES)
-def test_proxies(hostile: Callable[[Answers], Hostile], attack: str):
+def test_proxies(hostile: Callable[[Answers], Hostile], attack: str) -> None:
     scheme, pieces = PROXIES[attack]
 
     def answers(_: str) -> Iterable[bytes]:
@@ -264,7 +270,7 @@ class Talking(Hostile):
 
 
 @pytest.mark.parametrize("within", [False, True], ids=["tls", "tls within tls"])
-def test_a_slow_handshake(tmp_path: Path, *, within: bool):
+def test_a_slow_handshake(tmp_path: Path, *, within: bool) -> None:
     """A record of TLS that says 16 KB, and arrives byte by byte."""
     authority, *pair = make_certificate(tmp_path / "tls", ["127.0.0.1"])
     with contextlib.ExitStack() as end:
@@ -291,7 +297,9 @@ def test_a_slow_handshake(tmp_path: Path, *, within: bool):
 # Slow, but honest
 
 
-def test_an_honest_server_may_be_slow(hostile: Callable[[Answers], Hostile], quick: library.Client):
+def test_an_honest_server_may_be_slow(
+    hostile: Callable[[Answers], Hostile], quick: library.Client
+) -> None:
     """10 KB a second are ten times what a blob needs, though it takes far longer than a head."""
     large = build_image([tar_layer({"a": bytes(range(256)) * 240})], compression="none")
 
@@ -315,7 +323,7 @@ def test_an_honest_server_may_be_slow(hostile: Callable[[Answers], Hostile], qui
 
 def test_interim_answers_extensions_and_trailers_are_allowed(
     hostile: Callable[[Answers], Hostile], transport: Transport
-):
+) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 5
     extension = b";chunk-signature=" + b"0" * 64
     chunks = (b"400" + extension + b"\r\n" + b"y" * 1024 + b"\r\n") * 3000
@@ -325,7 +333,9 @@ def test_interim_answers_extensions_and_trailers_are_allowed(
         assert transport.send(request, CancelToken()).read(2**22) == b"y" * 1024 * 3000
 
 
-def test_tiny_chunks_are_allowed(hostile: Callable[[Answers], Hostile], transport: Transport):
+def test_tiny_chunks_are_allowed(
+    hostile: Callable[[Answers], Hostile], transport: Transport
+) -> None:
     server = hostile(lambda _: [CHUNKED + b"0001\r\ny\r\n" * 100_000 + b"0\r\n\r\n"])
     request = Request("GET", f"http://{server.host}/")
     assert transport.send(request, CancelToken()).read(2**22) == b"y" * 100_000

@@ -157,7 +157,7 @@ def test_a_special_file_is_told(
     tmp_path: Path,
     place: str,
     kind: str,
-):
+) -> None:
     if (place, kind) in FINE or (place in STREAMS and "FIFO" in kind):
         pytest.skip("is a stream or directory like any other")
     words, variables, name = PLACES[place]
@@ -213,7 +213,7 @@ def auth(registry: FakeRegistry, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("delay", ["", "sleep 1; "])
 def test_credentials_through_a_pipe(
     environment: dict[str, str], registry: FakeRegistry, auth: Path, delay: str
-):
+) -> None:
     """It is read once, and both repositories are asked for."""
     names = f"{registry.host}/app:t {registry.host}/other:t"
     result = in_shell(environment, f"wherry pull --authfile <({delay}cat {auth}) {names}")
@@ -222,7 +222,7 @@ def test_credentials_through_a_pipe(
 
 def test_credentials_through_a_named_fifo(
     environment: dict[str, str], registry: FakeRegistry, auth: Path
-):
+) -> None:
     os.mkfifo(f"{auth}.fifo")
     line = f"cat {auth} > {auth}.fifo & sleep 0.3; wherry pull --authfile {auth}.fifo {{}}/app:t"
     result = in_shell(environment, line.format(registry.host))
@@ -232,7 +232,7 @@ def test_credentials_through_a_named_fifo(
 @pytest.mark.parametrize("writer", ["sleep 300", "cat /dev/zero", "yes"])
 def test_a_pipe_without_an_end_is_given_up(
     environment: dict[str, str], registry: FakeRegistry, writer: str
-):
+) -> None:
     result = in_shell(
         environment, f"wherry pull --authfile <(exec {writer} 2>&-) {registry.host}/app:t"
     )
@@ -243,14 +243,16 @@ def test_a_pipe_without_an_end_is_given_up(
 @pytest.mark.parametrize("option", ["--authfile /dev/null", ""])
 def test_dev_null_is_an_empty_file(
     environment: dict[str, str], registry: FakeRegistry, option: str
-):
+) -> None:
     env = environment | {"CONTAINERS_REGISTRIES_CONF": "/dev/null"}
     result = in_shell(env, f"wherry pull {option} {registry.host}/app:t")
     assert "/dev/null:" not in result.stderr
     assert result.returncode == 4  # the registry wants credentials
 
 
-def test_login_leaves_dev_null_a_device(environment: dict[str, str], registry: FakeRegistry):
+def test_login_leaves_dev_null_a_device(
+    environment: dict[str, str], registry: FakeRegistry
+) -> None:
     command = f"login --authfile /dev/null -u me --password-stdin {registry.host}"
     result = in_shell(environment, f"echo secret | wherry {command}")
     assert result.returncode == 1
@@ -259,7 +261,7 @@ def test_login_leaves_dev_null_a_device(environment: dict[str, str], registry: F
 
 
 @pytest.mark.parametrize("way", ["-i <(cat {})", "-i /dev/stdin < {}", "-i {}.fifo", "< {}"])
-def test_archives_through_pipes(environment: dict[str, str], tmp_path: Path, way: str):
+def test_archives_through_pipes(environment: dict[str, str], tmp_path: Path, way: str) -> None:
     archive = tmp_path / "archive.tar"
     archive.write_bytes(tar_layer(dict(layout_files({"app:1": IMAGE}))))
     os.mkfifo(f"{archive}.fifo")
@@ -269,7 +271,7 @@ def test_archives_through_pipes(environment: dict[str, str], tmp_path: Path, way
 
 
 @pytest.mark.parametrize("way", ["<(cat {})", "/dev/stdin < {}", "- < {}"])
-def test_layers_through_pipes(environment: dict[str, str], tmp_path: Path, way: str):
+def test_layers_through_pipes(environment: dict[str, str], tmp_path: Path, way: str) -> None:
     (tmp_path / "layer.tar").write_bytes(LAYER)
     way = way.format(tmp_path / "layer.tar")
     config = "--config <(echo '{}')"
@@ -281,7 +283,7 @@ def test_layers_through_pipes(environment: dict[str, str], tmp_path: Path, way: 
 )
 def test_a_password_without_an_end(
     environment: dict[str, str], registry: FakeRegistry, command: str
-):
+) -> None:
     command = command.format(registry.host)
     for source in ("/dev/zero", "<(cat /dev/zero)"):
         result = in_shell(environment, f"ulimit -v 3000000; wherry {command} < {source}")

@@ -39,7 +39,7 @@ def auth_file(place: str, lone: str, host: str) -> dict[str, object]:
 @pytest.mark.parametrize("place", TEXTS)
 def test_auth_files(
     place: str, lone: str, wherry: Wherry, tmp_path: Path, helper_program: Callable[..., Path]
-):
+) -> None:
     helper_program("box")
     path = tmp_path / "auth.json"
     with FakeRegistry(users={"u": "p"}) as fake:
@@ -60,7 +60,7 @@ def test_auth_files(
 @pytest.mark.parametrize("lone", LONE, ids=ascii)
 def test_answers_of_helpers(
     field: str, lone: str, wherry: Wherry, tmp_path: Path, helper_program: Callable[..., Path]
-):
+) -> None:
     answer = tmp_path / "answer"
     answer.write_text(
         json.dumps({"ServerURL": "x", "Username": "u", "Secret": "p"} | {field: lone})
@@ -75,7 +75,7 @@ def test_answers_of_helpers(
 
 
 @pytest.mark.parametrize("lone", LONE, ids=ascii)
-def test_credentials_of_programs(lone: str):
+def test_credentials_of_programs(lone: str) -> None:
     basic = Credentials(lone, lone).basic
     assert base64.b64decode(basic.removeprefix("Basic "))
     (challenge,) = parse_challenges(['Bearer realm="http://x.example/t",service="s"'])
@@ -107,7 +107,7 @@ def test_credentials_of_programs(lone: str):
     ],
     ids=" ".join,
 )
-def test_arguments(command: list[str], lone: str, wherry: Wherry):
+def test_arguments(command: list[str], lone: str, wherry: Wherry) -> None:
     if any(not "\udc80" <= c <= "\udcff" for c in lone if "\ud800" <= c <= "\udfff"):
         pytest.skip("no argument of a process has this")
     done = wherry(*(word.replace("LONE", lone) for word in command), env={"WHERRY_RETRIES": "1"})
@@ -116,7 +116,7 @@ def test_arguments(command: list[str], lone: str, wherry: Wherry):
 
 
 @pytest.mark.parametrize("lone", LONE, ids=ascii)
-def test_documents(lone: str, client: Client, fake: FakeRegistry, wherry: Wherry):
+def test_documents(lone: str, client: Client, fake: FakeRegistry, wherry: Wherry) -> None:
     built = build_image(
         [tar_layer({"a": b"1"})],
         labels={"LONE": "LONE"},

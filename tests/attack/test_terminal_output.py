@@ -80,7 +80,7 @@ STORED = [
 @pytest.mark.parametrize("arguments", STORED, ids=" ".join)
 def test_what_an_image_says(
     arguments: tuple[str, ...], address: str, wherry: Wherry, environment: dict[str, str]
-):
+) -> None:
     assert wherry("pull", "-q", address).returncode == 0
     given = [argument.replace("NAME", address) for argument in arguments]
     written, _ = on_a_terminal(environment, *given)
@@ -113,7 +113,7 @@ def test_what_a_registry_says(
     fake: FakeRegistry,
     address: str,
     environment: dict[str, str],
-):
+) -> None:
     if answer == "json":
         said = {"errors": [{"code": LINES, "message": LINES, "detail": LINES}]}
         fake.inject(Fault(Answer(403, body=json.dumps(said).encode())))
@@ -159,7 +159,9 @@ NAMED = [
 
 
 @pytest.mark.parametrize("arguments", NAMED, ids=" ".join)
-def test_what_the_command_line_says(arguments: tuple[str, ...], environment: dict[str, str]):
+def test_what_the_command_line_says(
+    arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
     evil = LINES.replace("\x00", "") + "\udcff"
     given = [argument.replace("EVIL", evil) for argument in arguments]
     written, _ = on_a_terminal(environment, *given, typed=b"\x04\x04")
@@ -180,14 +182,16 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_what_the_environment_says(name: str, address: str, environment: dict[str, str]):
+def test_what_the_environment_says(name: str, address: str, environment: dict[str, str]) -> None:
     environment[name] = CONFIGURATIONS[name].replace("\x00", "")
     written, _ = on_a_terminal(environment, "--debug", "pull", address)
     assert harmful(written) == set()
     assert not [line for line in written.splitlines() if line.startswith("sha256:forged")]
 
 
-def test_files_of_the_configuration(address: str, environment: dict[str, str], tmp_path: Path):
+def test_files_of_the_configuration(
+    address: str, environment: dict[str, str], tmp_path: Path
+) -> None:
     conf = tmp_path / f"r{EVIL}.conf".replace("\x00", "")
     conf.write_text(f'unqualified-search-registries = ["{chr(0x9B)}31m"\n')
     environment["CONTAINERS_REGISTRIES_CONF"] = str(conf)
@@ -201,7 +205,7 @@ def test_files_of_the_configuration(address: str, environment: dict[str, str], t
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_each_stream_is_filtered_by_itself(stream: str, environment: dict[str, str]):
+def test_each_stream_is_filtered_by_itself(stream: str, environment: dict[str, str]) -> None:
     """The other stream is a pipe, and gets the bytes."""
     program = (
         "import sys; from wherry.cli.printable import install; install(); "
@@ -225,7 +229,9 @@ def test_each_stream_is_filtered_by_itself(stream: str, environment: dict[str, s
 
 
 @pytest.mark.parametrize("arguments", [("manifest",), ("config",), ("inspect", "--raw")])
-def test_pipes_get_the_bytes(arguments: tuple[str, ...], address: str, environment: dict[str, str]):
+def test_pipes_get_the_bytes(
+    arguments: tuple[str, ...], address: str, environment: dict[str, str]
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "wherry", *arguments, address],
         env=environment,
@@ -238,7 +244,7 @@ def test_pipes_get_the_bytes(arguments: tuple[str, ...], address: str, environme
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-def test_names_of_files_that_are_no_text(encoding: str, environment: dict[str, str]):
+def test_names_of_files_that_are_no_text(encoding: str, environment: dict[str, str]) -> None:
     """An encoding that lacks a character makes no command fail."""
     program = (
         "import sys; from wherry.cli.printable import install; install(); "
@@ -255,7 +261,7 @@ def test_names_of_files_that_are_no_text(encoding: str, environment: dict[str, s
     assert done.stdout == b"a\xff?" + rest.encode(encoding) + b"\n"
 
 
-def test_every_character_that_is_not_shown():
+def test_every_character_that_is_not_shown() -> None:
     shown = "".join(map(printable, map(chr, range(0x110000))))
     assert shown.isprintable()
     assert printable_lines("a\tb\r\nc\rd") == "a\tb\nc\ufffdd"

@@ -82,13 +82,13 @@ def pulled(name: str, client: library.Client) -> str:
 # Help
 
 
-def test_version(wherry: Wherry):
+def test_version(wherry: Wherry) -> None:
     done = wherry("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"wherry {library.__version__}\n", "")
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_fits_a_screen(wherry: Wherry, option: str):
+def test_help_fits_a_screen(wherry: Wherry, option: str) -> None:
     done = wherry(option, env={"COLUMNS": "80"})
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -98,14 +98,14 @@ def test_help_fits_a_screen(wherry: Wherry, option: str):
     assert "130" in done.stdout
 
 
-def test_help_on_a_high_screen_says_what_each_command_does(wherry: Wherry):
+def test_help_on_a_high_screen_says_what_each_command_does(wherry: Wherry) -> None:
     lines = wherry("--help", env={"COLUMNS": "80", "LINES": "60"}).stdout.splitlines()
     listed = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ")}
     assert all(listed[command] for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_examples(wherry: Wherry, command: str):
+def test_every_command_has_examples(wherry: Wherry, command: str) -> None:
     done = wherry(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     _, found, examples = done.stdout.partition("Examples:\n")
@@ -115,7 +115,9 @@ def test_every_command_has_examples(wherry: Wherry, command: str):
     assert all(f"wherry {command}" in line for line in shown)
 
 
-def test_a_name_that_fails_keeps_no_other_from_being_pulled(wherry: Wherry, fake: FakeRegistry):
+def test_a_name_that_fails_keeps_no_other_from_being_pulled(
+    wherry: Wherry, fake: FakeRegistry
+) -> None:
     images = [build_image([tar_layer({"a": text})]) for text in (b"1", b"2")]
     for tag, image in zip(("one", "two"), images, strict=True):
         fake.add_image("app", image, tag)
@@ -138,14 +140,14 @@ def test_a_name_that_fails_keeps_no_other_from_being_pulled(wherry: Wherry, fake
     assert len(fake.requests) == asked
 
 
-def test_pull_help_names_every_option(wherry: Wherry):
+def test_pull_help_names_every_option(wherry: Wherry) -> None:
     text = wherry("pull", "--help").stdout
     options = "all-tags platform quiet progress creds authfile insecure jobs timeout retries"
     for option in [*options.split(), "no-verify-layers"]:
         assert f"--{option}" in text
 
 
-def test_nothing_is_asked_for(wherry: Wherry):
+def test_nothing_is_asked_for(wherry: Wherry) -> None:
     done = wherry()
     assert done.returncode == 2
     assert done.stdout == ""
@@ -183,7 +185,7 @@ def test_nothing_is_asked_for(wherry: Wherry):
         (["images", "--store", "x"], "--store"),
     ],
 )
-def test_wrong_usage_exits_with_2(wherry: Wherry, arguments: list[str], says: str):
+def test_wrong_usage_exits_with_2(wherry: Wherry, arguments: list[str], says: str) -> None:
     done = wherry(*arguments)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
@@ -200,34 +202,34 @@ def test_wrong_usage_exits_with_2(wherry: Wherry, arguments: list[str], says: st
         *(["inspect", "--platform=", "x"], ["load", "--platform=", "-i", "x"]),
     ],
 )
-def test_what_is_empty_has_no_place_to_point_at(wherry: Wherry, arguments: list[str]):
+def test_what_is_empty_has_no_place_to_point_at(wherry: Wherry, arguments: list[str]) -> None:
     done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("wherry: invalid ")
 
 
-def test_a_list_of_platforms_is_shown_whole(wherry: Wherry):
+def test_a_list_of_platforms_is_shown_whole(wherry: Wherry) -> None:
     done = wherry("pull", "--platform", "linux/amd64,", "127.0.0.1:1/x")
     assert done.returncode == 2
     assert done.stderr.splitlines()[1:] == ["  linux/amd64,", f"  {' ' * 12}^"]
 
 
 @pytest.mark.parametrize("option", ["--store", "-v", "--debug"])
-def test_options_that_stand_before_the_command(wherry: Wherry, option: str):
+def test_options_that_stand_before_the_command(wherry: Wherry, option: str) -> None:
     done = wherry("images", option, "x")
     assert f"  {option} stands before the command: wherry {option} …\n" in done.stderr
     assert "stands before" not in wherry("images", "--none").stderr
 
 
 @pytest.mark.parametrize("address", ["oci:/x", "dir:/x", "docker-archive:/x", "oci-archive:/x"])
-def test_addresses_that_cannot_be_pulled_from(wherry: Wherry, address: str):
+def test_addresses_that_cannot_be_pulled_from(wherry: Wherry, address: str) -> None:
     done = wherry("pull", address)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"wherry: {address}: ")
 
 
-def test_a_completion_script(wherry: Wherry):
+def test_a_completion_script(wherry: Wherry) -> None:
     done = wherry(env={"_WHERRY_COMPLETE": "bash_source"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "complete " in done.stdout
@@ -236,7 +238,7 @@ def test_a_completion_script(wherry: Wherry):
 # pull
 
 
-def test_stdout_carries_ids_alone(wherry: Wherry, name: str):
+def test_stdout_carries_ids_alone(wherry: Wherry, name: str) -> None:
     done = wherry("pull", name)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     lines = done.stderr.splitlines()
@@ -252,7 +254,9 @@ def test_stdout_carries_ids_alone(wherry: Wherry, name: str):
         assert any(line.startswith(f"{short}  Pull complete") for line in layers)
 
 
-def test_layers_that_are_there_already_are_told(wherry: Wherry, name: str, fake: FakeRegistry):
+def test_layers_that_are_there_already_are_told(
+    wherry: Wherry, name: str, fake: FakeRegistry
+) -> None:
     wherry("pull", "-q", name)
     fake.add_image("team/app", build_image([TARS[0], TARS[2]]), "u")
     done = wherry("pull", name.replace(":t", ":u"))
@@ -260,18 +264,18 @@ def test_layers_that_are_there_already_are_told(wherry: Wherry, name: str, fake:
     assert f"{short}  Already exists" in done.stderr.splitlines()
 
 
-def test_docker_scheme(wherry: Wherry, name: str):
+def test_docker_scheme(wherry: Wherry, name: str) -> None:
     assert wherry("pull", f"docker://{name}").stdout == f"{IMAGE.id}\n"
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet"])
-def test_quiet(wherry: Wherry, name: str, option: str):
+def test_quiet(wherry: Wherry, name: str, option: str) -> None:
     for _ in range(2):
         done = wherry("pull", option, name)
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{IMAGE.id}\n", "")
 
 
-def test_progress_for_programs(wherry: Wherry, name: str, fake: FakeRegistry):
+def test_progress_for_programs(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
     largest = max(IMAGE.layers, key=lambda piece: piece.size)
     fake.inject(Fault(Cut(after=5000), path=largest.digest, times=1))
     done = wherry("pull", "--progress=json", name)
@@ -308,7 +312,7 @@ def test_progress_for_programs(wherry: Wherry, name: str, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("form", ["auto", "plain", "tty", "json"])
-def test_quiet_leaves_warnings_in_every_form(wherry: Wherry, fake: FakeRegistry, form: str):
+def test_quiet_leaves_warnings_in_every_form(wherry: Wherry, fake: FakeRegistry, form: str) -> None:
     fake.add_image("odd", build_image(TARS[:1], architecture="s390x"), "t")
     done = wherry("pull", "-q", "--progress", form, f"{fake.host}/odd:t")
     assert done.returncode == 0
@@ -319,7 +323,7 @@ def test_quiet_leaves_warnings_in_every_form(wherry: Wherry, fake: FakeRegistry,
     assert warning.startswith("{" if form == "json" else "Warning: ")
 
 
-def test_progress_for_programs_counts_up(wherry: Wherry, fake: FakeRegistry):
+def test_progress_for_programs_counts_up(wherry: Wherry, fake: FakeRegistry) -> None:
     big = build_image([tar_layer(pseudo_random_files(7, 2_000_000, 2))])
     fake.add_image("big", big, "t")
     done = wherry("pull", "--progress=json", f"{fake.host}/big:t")
@@ -331,13 +335,13 @@ def test_progress_for_programs_counts_up(wherry: Wherry, fake: FakeRegistry):
     assert counts[-1] == big.layers[0].size
 
 
-def test_progress_as_on_a_terminal(wherry: Wherry, name: str):
+def test_progress_as_on_a_terminal(wherry: Wherry, name: str) -> None:
     done = wherry("pull", "--progress=tty", name)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.id}\n")
     assert done.stderr.splitlines()[-1] == f"Status: Downloaded newer image for {name}"
 
 
-def test_verbose_shows_requests(wherry: Wherry, name: str, fake: FakeRegistry):
+def test_verbose_shows_requests(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
     done = wherry("-v", "pull", name)
     assert done.stdout == f"{IMAGE.id}\n"
     shown = [line.split() for line in done.stderr.splitlines() if line.startswith("> ")]
@@ -347,7 +351,7 @@ def test_verbose_shows_requests(wherry: Wherry, name: str, fake: FakeRegistry):
     assert all(line[-1] == "ms" for line in shown)
 
 
-def test_debug_shows_where_it_failed(wherry: Wherry, name: str):
+def test_debug_shows_where_it_failed(wherry: Wherry, name: str) -> None:
     missing = name.replace(":t", ":none")
     plain, debug = wherry("pull", missing), wherry("--debug", "pull", missing)
     assert plain.returncode == debug.returncode == 3
@@ -371,7 +375,9 @@ def test_debug_shows_where_it_failed(wherry: Wherry, name: str):
         (["show", "nothing/like/it"], 3),
     ],
 )
-def test_exit_codes(wherry: Wherry, name: str, fake: FakeRegistry, arguments: list[str], code: int):
+def test_exit_codes(
+    wherry: Wherry, name: str, fake: FakeRegistry, arguments: list[str], code: int
+) -> None:
     assert name
     platform = {"os": "linux", "architecture": "amd64"}
     fake.add_image("index", build_index([(IMAGE, platform)]), "t")
@@ -388,7 +394,7 @@ def test_exit_codes(wherry: Wherry, name: str, fake: FakeRegistry, arguments: li
 # images, show
 
 
-def test_an_empty_store(wherry: Wherry, store: library.Store):
+def test_an_empty_store(wherry: Wherry, store: library.Store) -> None:
     done = wherry("images")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["NAME", "TAG", "ID", "CREATED", "SIZE"]
@@ -401,7 +407,7 @@ def size_of(image: BuiltImage) -> int:
     return sum(piece.size for piece in {piece.digest: piece for piece in image.blobs()}.values())
 
 
-def test_images(wherry: Wherry, pulled: str):
+def test_images(wherry: Wherry, pulled: str) -> None:
     done = wherry("images")
     assert (done.returncode, done.stderr) == (0, "")
     header, row = done.stdout.splitlines()
@@ -419,14 +425,14 @@ def test_images(wherry: Wherry, pulled: str):
     assert abs(float(amount) - size_of(IMAGE) / 1000) < 0.1
 
 
-def test_images_with_digests(wherry: Wherry, pulled: str):
+def test_images_with_digests(wherry: Wherry, pulled: str) -> None:
     assert pulled
     header, row = wherry("images", "--digests").stdout.splitlines()
     assert header.split() == ["NAME", "TAG", "DIGEST", "ID", "CREATED", "SIZE"]
     assert row.split()[2] == IMAGE.digest
 
 
-def test_images_as_json(wherry: Wherry, pulled: str):
+def test_images_as_json(wherry: Wherry, pulled: str) -> None:
     done = wherry("images", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [
@@ -443,7 +449,9 @@ def test_images_as_json(wherry: Wherry, pulled: str):
     ]
 
 
-def test_images_quiet(wherry: Wherry, pulled: str, fake: FakeRegistry, client: library.Client):
+def test_images_quiet(
+    wherry: Wherry, pulled: str, fake: FakeRegistry, client: library.Client
+) -> None:
     fake.add_image("team/app", IMAGE, "second")
     client.pull(pulled.replace(":t", ":second"))
     assert wherry("images", "-q").stdout == f"{IMAGE.id}\n"
@@ -452,7 +460,7 @@ def test_images_quiet(wherry: Wherry, pulled: str, fake: FakeRegistry, client: l
 
 def test_images_pulled_by_digest_alone_have_no_tag(
     wherry: Wherry, fake: FakeRegistry, client: library.Client
-):
+) -> None:
     fake.add_image("team/app", IMAGE)
     client.pull(f"{fake.host}/team/app@{IMAGE.digest}")
     (found,) = json.loads(wherry("images", "--json").stdout)
@@ -474,7 +482,7 @@ def keys_of(pulled: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", keys_of("x:t"))
-def test_show_by(wherry: Wherry, pulled: str, key: str):
+def test_show_by(wherry: Wherry, pulled: str, key: str) -> None:
     done = wherry("show", keys_of(pulled)[key])
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     rows = dict(line.split(None, 1) for line in done.stdout.splitlines() if line[0] != " ")
@@ -489,7 +497,7 @@ def test_show_by(wherry: Wherry, pulled: str, key: str):
         assert piece.digest.removeprefix("sha256:")[:12] in done.stdout
 
 
-def test_show_several(wherry: Wherry, pulled: str):
+def test_show_several(wherry: Wherry, pulled: str) -> None:
     one = wherry("show", pulled).stdout
     assert wherry("show", pulled, IMAGE.id).stdout == f"{one}\n{one}"
     done = wherry("show", "no", pulled, "neither")
@@ -503,7 +511,7 @@ def test_show_several(wherry: Wherry, pulled: str):
     assert decoder.raw_decode(text[end:].lstrip())[0] == first
 
 
-def test_show_as_json(wherry: Wherry, pulled: str):
+def test_show_as_json(wherry: Wherry, pulled: str) -> None:
     done = wherry("show", "--json", pulled)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
@@ -533,7 +541,7 @@ def test_show_as_json(wherry: Wherry, pulled: str):
 
 
 @pytest.mark.parametrize("key", ["none/such:t", "abcd", "abc", "f" * 64, "sha256:" + "0" * 64])
-def test_show_what_is_not_there(wherry: Wherry, pulled: str, key: str):
+def test_show_what_is_not_there(wherry: Wherry, pulled: str, key: str) -> None:
     assert pulled
     done = wherry("show", key)
     assert (done.returncode, done.stdout) == (3, "")
@@ -542,7 +550,9 @@ def test_show_what_is_not_there(wherry: Wherry, pulled: str, key: str):
     assert all(hint.startswith("  ") for hint in hints)
 
 
-def test_a_prefix_of_several_ids(wherry: Wherry, fake: FakeRegistry, client: library.Client):
+def test_a_prefix_of_several_ids(
+    wherry: Wherry, fake: FakeRegistry, client: library.Client
+) -> None:
     made: dict[str, BuiltImage] = {}
     for number in range(5000):
         image = build_image([TARS[0]], labels={"n": str(number)})
@@ -559,7 +569,7 @@ def test_a_prefix_of_several_ids(wherry: Wherry, fake: FakeRegistry, client: lib
     assert wherry("show", image.id).returncode == 0
 
 
-def test_what_an_image_says_does_not_steer_the_terminal(wherry: Wherry, fake: FakeRegistry):
+def test_what_an_image_says_does_not_steer_the_terminal(wherry: Wherry, fake: FakeRegistry) -> None:
     evil = build_image(
         [TARS[0]],
         labels={"x": "\x1b[31mred\x07\r\nnext"},
@@ -575,7 +585,9 @@ def test_what_an_image_says_does_not_steer_the_terminal(wherry: Wherry, fake: Fa
         assert all(c.isprintable() or c == "\n" for c in done.stdout)
 
 
-def test_a_registrys_words_do_not_steer_the_terminal(wherry: Wherry, name: str, fake: FakeRegistry):
+def test_a_registrys_words_do_not_steer_the_terminal(
+    wherry: Wherry, name: str, fake: FakeRegistry
+) -> None:
     said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
     fake.inject(Fault(Answer(403, body=json.dumps(said).encode())))
     done = wherry("pull", "-q", name)
@@ -584,7 +596,7 @@ def test_a_registrys_words_do_not_steer_the_terminal(wherry: Wherry, name: str, 
     assert all(c.isprintable() or c == "\n" for c in done.stderr)
 
 
-def test_a_reader_that_goes_away_is_no_error(wherry: Wherry, pulled: str):
+def test_a_reader_that_goes_away_is_no_error(wherry: Wherry, pulled: str) -> None:
     process = wherry.start("show", "--json", pulled)
     assert process.stdout is not None
     process.stdout.close()
@@ -625,13 +637,13 @@ def with_closed_stdout(wherry: Wherry, *arguments: str) -> tuple[int, str]:
 )
 def test_a_result_for_a_closed_stdout_is_an_error(
     wherry: Wherry, pulled: str, arguments: list[str]
-):
+) -> None:
     given = [argument.replace("NAME", pulled) for argument in arguments]
     says = "wherry: cannot write the result: standard output is closed\n"
     assert with_closed_stdout(wherry, *given) == (1, says)
 
 
-def test_what_prints_no_result_needs_no_stdout(wherry: Wherry, pulled: str, tmp_path: Path):
+def test_what_prints_no_result_needs_no_stdout(wherry: Wherry, pulled: str, tmp_path: Path) -> None:
     assert with_closed_stdout(wherry, "tag", pulled, "mine:1") == (0, "")
     saved = tmp_path / "a.tar"
     assert with_closed_stdout(wherry, "save", "-q", "-o", str(saved), pulled) == (0, "")
@@ -641,7 +653,7 @@ def test_what_prints_no_result_needs_no_stdout(wherry: Wherry, pulled: str, tmp_
 # Where the store is
 
 
-def test_the_store_is_where_it_is_said_to_be(wherry: Wherry, name: str, tmp_path: Path):
+def test_the_store_is_where_it_is_said_to_be(wherry: Wherry, name: str, tmp_path: Path) -> None:
     places = {
         "option": (["--store", str(tmp_path / "option")], {}),
         "variable": ([], {"WHERRY_STORE": str(tmp_path / "variable")}),
@@ -660,7 +672,9 @@ def test_the_store_is_where_it_is_said_to_be(wherry: Wherry, name: str, tmp_path
         with_blobs.close()
 
 
-def test_a_store_that_cannot_be(wherry: Wherry, name: str, tmp_path: Path, fake: FakeRegistry):
+def test_a_store_that_cannot_be(
+    wherry: Wherry, name: str, tmp_path: Path, fake: FakeRegistry
+) -> None:
     file = tmp_path / "file"
     file.write_text("a file")
     done = wherry("--store", str(file / "store"), "pull", "-q", name)
@@ -675,7 +689,7 @@ def test_a_store_that_cannot_be(wherry: Wherry, name: str, tmp_path: Path, fake:
 
 
 @pytest.mark.parametrize("arguments", [("import", "-", "x:1"), ("load",), ("load", "-i", "-")])
-def test_a_closed_stdin_is_no_archive(wherry: Wherry, arguments: tuple[str, ...]):
+def test_a_closed_stdin_is_no_archive(wherry: Wherry, arguments: tuple[str, ...]) -> None:
     command = f"{shlex.join([sys.executable, '-m', 'wherry', *arguments])} <&-"
     done = subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, env=wherry.environment, check=False
@@ -696,7 +710,7 @@ def closed(tmp_path: Path) -> Iterator[Path]:
     directory.chmod(0o755)
 
 
-def test_a_store_that_cannot_be_written(wherry: Wherry, name: str, closed: Path):
+def test_a_store_that_cannot_be_written(wherry: Wherry, name: str, closed: Path) -> None:
     for place in (closed, closed / "store"):
         done = wherry("--store", str(place), "pull", "-q", name)
         assert (done.returncode, done.stdout) == (1, "")
@@ -705,7 +719,7 @@ def test_a_store_that_cannot_be_written(wherry: Wherry, name: str, closed: Path)
         assert any("--store" in hint for hint in hints)
 
 
-def test_a_database_that_is_none(wherry: Wherry, name: str, tmp_path: Path):
+def test_a_database_that_is_none(wherry: Wherry, name: str, tmp_path: Path) -> None:
     directory = tmp_path / "other"
     directory.mkdir()
     (directory / "wherry.db").write_text("this is no database" * 100)
@@ -718,7 +732,7 @@ def test_a_database_that_is_none(wherry: Wherry, name: str, tmp_path: Path):
 
 def test_a_disk_that_is_full_keeps_what_fits(
     wherry: Wherry, fake: FakeRegistry, store: library.Store
-):
+) -> None:
     big = build_image([tar_layer(pseudo_random_files(8, 1_500_000, 2))])
     fake.add_image("big", big, "t")
     name = f"{fake.host}/big:t"
@@ -788,7 +802,7 @@ def scenarios() -> dict[str, Callable[[FakeRegistry], None]]:
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 @pytest.mark.parametrize("scenario", [*scenarios(), "wrong"])
-def test_the_password_is_never_shown(wherry: Wherry, scenario: str, *, tokens: bool):
+def test_the_password_is_never_shown(wherry: Wherry, scenario: str, *, tokens: bool) -> None:
     given = PASSWORD if scenario != "wrong" else PASSWORD + "-wrong"
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens, redirect_blobs_to=True) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -810,7 +824,7 @@ def test_the_password_is_never_shown(wherry: Wherry, scenario: str, *, tokens: b
     assert done.stderr  # there was something to search
 
 
-def test_a_password_in_a_file_is_never_shown(wherry: Wherry, tmp_path: Path):
+def test_a_password_in_a_file_is_never_shown(wherry: Wherry, tmp_path: Path) -> None:
     with FakeRegistry(users={"me": "another"}) as registry:
         pair = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
         file = tmp_path / "auth.json"
@@ -828,7 +842,7 @@ def test_a_password_in_a_file_is_never_shown(wherry: Wherry, tmp_path: Path):
         no_secret(done, *forms_of("me", PASSWORD))
 
 
-def test_an_identity_token_is_never_shown(wherry: Wherry, tmp_path: Path):
+def test_an_identity_token_is_never_shown(wherry: Wherry, tmp_path: Path) -> None:
     secret = "identity-token-of-somebody"
     for known in (True, False):
         refresh = {secret: "me"} if known else {}
@@ -842,7 +856,7 @@ def test_an_identity_token_is_never_shown(wherry: Wherry, tmp_path: Path):
         no_secret(done, secret)
 
 
-def test_a_password_that_is_asked_for(wherry: Wherry, name: str):
+def test_a_password_that_is_asked_for(wherry: Wherry, name: str) -> None:
     # Nobody is there to answer: no traceback, no hanging.
     done = wherry("pull", "--creds", "me", name, timeout=10)
     assert done.returncode != 0

@@ -49,7 +49,7 @@ def offered(wherry: Wherry, *words: str, shell: str = "bash", **env: str) -> lis
     ],
     ids=" ".join,
 )
-def test_names_of_the_store(wherry: Wherry, names: tuple[str, ...], words: list[str]):
+def test_names_of_the_store(wherry: Wherry, names: tuple[str, ...], words: list[str]) -> None:
     assert offered(wherry, *words, "") == list(names)
     assert offered(wherry, *words, "al") == ["alpine:3.20", "alpine:edge"]
     assert offered(wherry, *words, "alpine:3") == ["alpine:3.20"]
@@ -65,14 +65,16 @@ def test_names_of_the_store(wherry: Wherry, names: tuple[str, ...], words: list[
 @pytest.mark.parametrize(
     "command", ["inspect", "digest", "manifest", "config", "blob", "referrers", "validate"]
 )
-def test_where_a_bare_name_means_a_registry(wherry: Wherry, names: tuple[str, ...], command: str):
+def test_where_a_bare_name_means_a_registry(
+    wherry: Wherry, names: tuple[str, ...], command: str
+) -> None:
     assert names
     assert offered(wherry, command, "al") == []
     assert offered(wherry, command, "st") == ["store:"]
     assert offered(wherry, command, "store:al") == ["store:alpine:3.20", "store:alpine:edge"]
 
 
-def test_names_by_digest_once_there_is_an_at_sign(wherry: Wherry, store: library.Store):
+def test_names_by_digest_once_there_is_an_at_sign(wherry: Wherry, store: library.Store) -> None:
     with library.Client(store=store) as client:
         image = client.import_(io.BytesIO(tar_layer({"a": b"x"})), "app:1")
     by_digest = f"other@{image.digest}"
@@ -85,7 +87,7 @@ def test_names_by_digest_once_there_is_an_at_sign(wherry: Wherry, store: library
 
 def test_another_store(
     wherry: Wherry, names: tuple[str, ...], store: library.Store, tmp_path: Path
-):
+) -> None:
     nowhere = tmp_path / "nowhere"
     assert offered(wherry, "--store", str(nowhere), "rm", "") == []
     assert not nowhere.exists()
@@ -96,7 +98,7 @@ def test_another_store(
 @pytest.mark.parametrize("state", ["a file", "damaged", "of a newer version"])
 def test_what_is_wrong_is_not_told(
     wherry: Wherry, names: tuple[str, ...], store: library.Store, state: str
-):
+) -> None:
     assert names
     database = store.path / "wherry.db"
     if state == "damaged":
@@ -109,12 +111,12 @@ def test_what_is_wrong_is_not_told(
     assert offered(wherry, "rm", "al", WHERRY_STORE=str(path)) == []
 
 
-def test_a_command_that_there_is_not(wherry: Wherry):
+def test_a_command_that_there_is_not(wherry: Wherry) -> None:
     assert offered(wherry, "nosuch", "al") == []
 
 
 @pytest.mark.parametrize(("shell", "word"), [("zsh", "2"), ("fish", "alpine:e")])
-def test_other_shells(wherry: Wherry, names: tuple[str, ...], shell: str, word: str):
+def test_other_shells(wherry: Wherry, names: tuple[str, ...], shell: str, word: str) -> None:
     assert names
     assert "alpine:edge" in offered(wherry, "rm", "alpine:e", shell=shell, COMP_CWORD=word)
 
@@ -157,7 +159,9 @@ def bash(wherry: Wherry, tmp_path: Path) -> Callable[..., list[str]]:
     return run
 
 
-def test_bash_splits_words_at_colons(bash: Callable[..., list[str]], names: tuple[str, ...]):
+def test_bash_splits_words_at_colons(
+    bash: Callable[..., list[str]], names: tuple[str, ...]
+) -> None:
     assert bash("wherry rm ", "wherry", "rm", "") == list(names)
     assert bash("wherry rm al", "wherry", "rm", "al") == ["alpine:3.20", "alpine:edge"]
     # Of what begins with the word, bash wants what follows its last colon.

@@ -97,7 +97,7 @@ VALUE = Struct(FIELDS, {"name": "r/app"})
         ("{{if gone}}", None),
     ],
 )  # fmt: skip
-def test_a_template_prints_what_go_does(template: str, expected: str | None):
+def test_a_template_prints_what_go_does(template: str, expected: str | None) -> None:
     if expected is None:
         with pytest.raises(TemplateError):
             render(template, VALUE)
@@ -113,7 +113,7 @@ def test_a_template_prints_what_go_does(template: str, expected: str | None):
         ("0001-01-01T00:00:00Z", "0001-01-01 00:00:00 +0000 UTC"),
     ],
 )
-def test_times_are_printed_as_go_does(time: str, expected: str):
+def test_times_are_printed_as_go_does(time: str, expected: str) -> None:
     assert render("{{.}}", Time(time)) == expected
 
 
@@ -151,7 +151,9 @@ def test_times_are_printed_as_go_does(time: str, expected: str):
         ("{{if 1}}" * 99, 402, "nested deeper"),
     ],
 )
-def test_a_bad_template_is_refused_at_its_place(template: str, at: int | None, message: str):
+def test_a_bad_template_is_refused_at_its_place(
+    template: str, at: int | None, message: str
+) -> None:
     with pytest.raises(TemplateError) as caught:
         render(template, VALUE)
     assert message in str(caught.value)
@@ -159,7 +161,7 @@ def test_a_bad_template_is_refused_at_its_place(template: str, at: int | None, m
 
 
 @given(st.text(alphabet='{}()|.$ -"`\\aNjs:=,1/*end range if', max_size=40))
-def test_any_text_is_a_template_or_refused(text: str):
+def test_any_text_is_a_template_or_refused(text: str) -> None:
     try:
         render(text, VALUE)
     except TemplateError as error:

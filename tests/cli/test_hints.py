@@ -72,7 +72,7 @@ def said(wherry: Wherry, *arguments: str) -> list[str]:
         (["tags", "ls", "x"], "  `wherry tags` takes the name alone: wherry tags x"),
     ],
 )  # fmt: skip
-def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: str):
+def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: str) -> None:
     first, *rest = said(wherry, *arguments)
     assert rest == [hint]
     assert "secret" not in first + hint
@@ -94,7 +94,7 @@ def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: s
         ["tags", "a", "b"],
     ],
 )
-def test_no_advice_is_better_than_a_wrong_one(wherry: Wherry, arguments: list[str]):
+def test_no_advice_is_better_than_a_wrong_one(wherry: Wherry, arguments: list[str]) -> None:
     assert len(said(wherry, *arguments)) == 1
 
 
@@ -126,14 +126,14 @@ def test_no_advice_is_better_than_a_wrong_one(wherry: Wherry, arguments: list[st
         (["help", "frobnicate"], "see `wherry --help`"),
     ],
 )
-def test_a_command_of_another_tool(wherry: Wherry, arguments: list[str], command: str):
+def test_a_command_of_another_tool(wherry: Wherry, arguments: list[str], command: str) -> None:
     word = arguments[1] if arguments[0] == "help" else arguments[0]
     (line,) = said(wherry, *arguments)
     assert line.startswith(f"wherry: there is no command {word!r}; ")
     assert command in line
 
 
-def test_version_and_help_are_words_as_well(wherry: Wherry):
+def test_version_and_help_are_words_as_well(wherry: Wherry) -> None:
     assert wherry("version").stdout == wherry("--version").stdout
     assert wherry("help").stdout == wherry("--help").stdout
     assert wherry("-v", "help", "pull").stdout == wherry("pull", "--help").stdout
@@ -151,7 +151,7 @@ def commands() -> Iterator[click.Command]:
         yield command
 
 
-def test_hints_name_commands_and_options_that_there_are():
+def test_hints_name_commands_and_options_that_there_are() -> None:
     source = importlib.import_module("inspect").getsource(hints)
     known = {command.name for command in commands()}
     assert set(re.findall(r"`wherry ([a-z][a-z-]*)", source)) <= known
@@ -161,7 +161,7 @@ def test_hints_name_commands_and_options_that_there_are():
     assert set(hints.SECOND.values()) <= known
 
 
-def test_no_word_of_another_tool_is_one_of_ours():
+def test_no_word_of_another_tool_is_one_of_ours() -> None:
     known = {command.name for command in commands()} | {"help", "version"}
     words = {word for group in hints.COMMANDS for word in group.split()}
     assert not known & (words | hints.GROUPS)

@@ -54,7 +54,7 @@ def name(fake: FakeRegistry) -> str:
 
 
 class TestInspect:
-    def test_it_prints_json_and_nothing_else(self, wherry: Wherry, name: str):
+    def test_it_prints_json_and_nothing_else(self, wherry: Wherry, name: str) -> None:
         done = wherry("inspect", name)
         assert (done.returncode, done.stderr) == (0, "")
         found = json.loads(done.stdout)
@@ -67,7 +67,7 @@ class TestInspect:
         assert "\\u003c1\\u003e\\u001b" in done.stdout
         assert not Path(wherry.environment["WHERRY_STORE"]).exists()
 
-    def test_bytes_are_printed_as_they_are(self, wherry: Wherry, name: str):
+    def test_bytes_are_printed_as_they_are(self, wherry: Wherry, name: str) -> None:
         assert wherry("inspect", "--raw", name).stdout.encode() == INDEX.index.data
         arm = ("--platform", "linux/arm64", name)
         assert wherry("inspect", "--raw", *arm).stdout.encode() == ARM.manifest.data
@@ -78,7 +78,7 @@ class TestInspect:
         assert wherry("digest", name).stdout == f"{INDEX.digest}\n"
         assert wherry("digest", *arm).stdout == f"{ARM.digest}\n"
 
-    def test_all_platforms_with_their_sizes(self, wherry: Wherry, name: str):
+    def test_all_platforms_with_their_sizes(self, wherry: Wherry, name: str) -> None:
         found = json.loads(wherry("inspect", "--all-platforms", name).stdout)
         assert found["Digest"] == INDEX.digest
         assert [(each["Platform"], each["Size"]) for each in found["Platforms"]] == [
@@ -89,7 +89,7 @@ class TestInspect:
         done = wherry("inspect", "--all-platforms", "--format", form, name)
         assert done.stdout == "linux/amd64 linux/arm64 \n"
 
-    def test_templates(self, wherry: Wherry, name: str):
+    def test_templates(self, wherry: Wherry, name: str) -> None:
         form = '{{.Digest}}\\n{{join .Layers ","}} {{json .Env}} {{index .Labels "a.b"}}'
         done = wherry("inspect", "--no-tags", "-f", form, name)
         assert done.stdout == (f'{INDEX.digest}\n{IMAGE.layers[0].digest} ["A=b"] <1>\x1b[31m\n')
@@ -101,7 +101,7 @@ class TestInspect:
     )
     def test_a_bad_template_is_shown_with_its_place(
         self, wherry: Wherry, name: str, form: str, column: int
-    ):
+    ) -> None:
         done = wherry("inspect", "--format", form, name)
         assert (done.returncode, done.stdout) == (2, "")
         message, _, caret = done.stderr.splitlines()[:3]
@@ -118,10 +118,12 @@ class TestInspect:
     )
     def test_options_that_exclude_each_other(
         self, wherry: Wherry, name: str, options: tuple[str, ...]
-    ):
+    ) -> None:
         assert wherry("inspect", *options, name).returncode == 2
 
-    def test_a_denied_tag_list_is_a_warning(self, wherry: Wherry, name: str, fake: FakeRegistry):
+    def test_a_denied_tag_list_is_a_warning(
+        self, wherry: Wherry, name: str, fake: FakeRegistry
+    ) -> None:
         fake.inject(Fault(Answer(403, {}, b""), path="/tags/"))
         done = wherry("inspect", f"{name}:1.9.0")
         assert (done.returncode, done.stderr.count("\n")) == (0, 1)
@@ -132,12 +134,14 @@ class TestInspect:
         ("command", "code"),
         [("inspect", 3), ("digest", 3), ("manifest", 3), ("config", 3), ("tags", 3)],
     )
-    def test_what_is_not_there(self, wherry: Wherry, fake: FakeRegistry, command: str, code: int):
+    def test_what_is_not_there(
+        self, wherry: Wherry, fake: FakeRegistry, command: str, code: int
+    ) -> None:
         done = wherry(command, f"{fake.host}/nothing")
         assert (done.returncode, done.stdout) == (code, "")
         assert len(done.stderr.splitlines()) == 1
 
-    def test_a_retry_is_told_once_though_two_requests_are_under_way(self, wherry: Wherry):
+    def test_a_retry_is_told_once_though_two_requests_are_under_way(self, wherry: Wherry) -> None:
         done = wherry("inspect", "--retries=3", f"127.0.0.1:{refused_port()}/app")
         assert done.returncode == 6
         *retries, last = done.stderr.splitlines()
@@ -148,7 +152,7 @@ class TestInspect:
     @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
     def test_a_retry_of_one_request_alone_is_told(
         self, wherry: Wherry, name: str, fake: FakeRegistry, path: str
-    ):
+    ) -> None:
         fake.inject(Fault(HangUp(), path=path, times=2))
         done = wherry("inspect", name)
         assert done.returncode == 0, done.stderr
@@ -157,7 +161,7 @@ class TestInspect:
     @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
     def test_interrupted_it_ends_at_once(
         self, wherry: Wherry, name: str, fake: FakeRegistry, path: str
-    ):
+    ) -> None:
         fault = fake.inject(Fault(Stall(after=5, seconds=60), path=path))
         process = wherry.start("inspect", name)
         while not fault.count:
@@ -166,7 +170,7 @@ class TestInspect:
         out, said = process.communicate(timeout=20)
         assert (process.returncode, out, said) == (130, "", "wherry: interrupted\n")
 
-    def test_a_terminal_is_not_steered(self, wherry: Wherry, name: str):
+    def test_a_terminal_is_not_steered(self, wherry: Wherry, name: str) -> None:
         master, slave = pty.openpty()
         form = '{{index .Labels "a.b"}}'
         subprocess.run(
@@ -182,7 +186,7 @@ class TestTags:
     @pytest.mark.parametrize("more", [":latest", f"@{INDEX.digest}", f":1@{INDEX.digest}"])
     def test_a_tag_or_digest_is_refused(
         self, wherry: Wherry, name: str, fake: FakeRegistry, client: Client, more: str
-    ):
+    ) -> None:
         done = wherry("tags", name + more)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
@@ -195,14 +199,14 @@ class TestTags:
             assert caught.value.position == len(name)
         assert fake.requests == []
 
-    def test_one_a_line(self, wherry: Wherry, name: str):
+    def test_one_a_line(self, wherry: Wherry, name: str) -> None:
         assert wherry("tags", name).stdout == "1.10.0\n1.9.0\nlatest\n"
         assert wherry("tags", "--sort", "version", name).stdout == "latest\n1.9.0\n1.10.0\n"
         assert wherry("tags", "--filter", ">=1.10", name).stdout == "1.10.0\n"
         assert json.loads(wherry("tags", "--json", "--filter", r"^1\.9", name).stdout) == ["1.9.0"]
         assert wherry("tags", "--filter", "none", name).stdout == ""
 
-    def test_a_bad_filter_is_shown_with_its_place(self, wherry: Wherry, name: str):
+    def test_a_bad_filter_is_shown_with_its_place(self, wherry: Wherry, name: str) -> None:
         done = wherry("tags", "--filter", "semver:>=x", name)
         assert done.returncode == 0  # ``x`` is any version
         done = wherry("tags", "--filter", "semver:>=y", name)
@@ -210,14 +214,14 @@ class TestTags:
         assert done.stderr.splitlines()[1:] == ["  semver:>=y", "           ^"]
 
     @pytest.mark.parametrize("address", ["store:app", "oci:layout"])
-    def test_other_places_have_none(self, wherry: Wherry, address: str):
+    def test_other_places_have_none(self, wherry: Wherry, address: str) -> None:
         assert wherry("tags", address).returncode == 2
 
 
 class TestBlob:
     def test_to_a_pipe_and_to_a_file(
         self, wherry: Wherry, name: str, fake: FakeRegistry, tmp_path: Path
-    ):
+    ) -> None:
         data = bytes(range(256)) * 2000
         digest = fake.add_blob(data)
         fake.inject(Fault(Cut(after=100_000), path="/blobs/", times=1))
@@ -235,7 +239,7 @@ class TestBlob:
 
     def test_a_damaged_blob_leaves_no_file(
         self, wherry: Wherry, name: str, fake: FakeRegistry, tmp_path: Path
-    ):
+    ) -> None:
         digest = fake.add_blob(b"x" * 500_000)
         fake.inject(Fault(Corrupt(400_000), path="/blobs/"))
         (tmp_path / "out").mkdir()
@@ -248,11 +252,11 @@ class TestBlob:
         done = subprocess.run(piped, capture_output=True, env=wherry.environment, check=False)
         assert (done.returncode, len(done.stdout)) == (5, 500_000)
 
-    def test_a_device_is_written_to_and_stays(self, wherry: Wherry, name: str):
+    def test_a_device_is_written_to_and_stays(self, wherry: Wherry, name: str) -> None:
         assert wherry("blob", "-o", os.devnull, name, IMAGE.layers[0].digest).returncode == 0
         assert Path(os.devnull).is_char_device()
 
-    def test_what_is_no_blob(self, wherry: Wherry, name: str, tmp_path: Path):
+    def test_what_is_no_blob(self, wherry: Wherry, name: str, tmp_path: Path) -> None:
         assert wherry("blob", name).returncode == 2
         assert wherry("blob", name, "sha256:1").returncode == 2
         assert wherry("blob", name, sha256(b"nothing")).returncode == 3
@@ -263,7 +267,7 @@ class TestBlob:
 
 
 class TestReferrers:
-    def test_a_table_and_json(self, wherry: Wherry):
+    def test_a_table_and_json(self, wherry: Wherry) -> None:
         with FakeRegistry(referrers=True) as fake:
             fake.add_image("app", IMAGE, "t")
             extra = {
@@ -286,14 +290,14 @@ class TestReferrers:
             assert json.loads(none.stdout) == []
 
 
-def test_history_of_a_remote_image(wherry: Wherry, name: str):
+def test_history_of_a_remote_image(wherry: Wherry, name: str) -> None:
     done = wherry("history", "--platform", "linux/arm64", name)
     assert (done.returncode, done.stderr) == (0, "")
     assert ARM.layers[0].digest[7:19] in done.stdout
     assert wherry("history", f"docker://{name}").returncode == 0
 
 
-def test_a_layout_is_read_like_a_registry(wherry: Wherry, tmp_path: Path):
+def test_a_layout_is_read_like_a_registry(wherry: Wherry, tmp_path: Path) -> None:
     signature = build_image(
         [], manifest_extra={"artifactType": "x/sig", "subject": INDEX.index.descriptor()}
     )

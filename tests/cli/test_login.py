@@ -74,7 +74,7 @@ def written(path: Path, content: Any) -> Path:
     return path
 
 
-def test_what_is_good_is_kept_and_used(wherry: Run, guarded: FakeRegistry, auth_file: Path):
+def test_what_is_good_is_kept_and_used(wherry: Run, guarded: FakeRegistry, auth_file: Path) -> None:
     """SPEC: "`login` checks before it saves, file mode 0600; `--password-stdin`"."""
     assert wherry("pull", "-q", f"{guarded.host}/app:t").returncode == 4
     done = login(wherry, guarded.host)
@@ -87,7 +87,7 @@ def test_what_is_good_is_kept_and_used(wherry: Run, guarded: FakeRegistry, auth_
     assert wherry("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
 
 
-def test_what_is_not_good_is_not_kept(wherry: Run, guarded: FakeRegistry, auth_file: Path):
+def test_what_is_not_good_is_not_kept(wherry: Run, guarded: FakeRegistry, auth_file: Path) -> None:
     done = login(wherry, guarded.host, password="wrong")
     assert (done.returncode, done.stdout) == (4, "")
     first, *hints = done.stderr.splitlines()
@@ -98,7 +98,9 @@ def test_what_is_not_good_is_not_kept(wherry: Run, guarded: FakeRegistry, auth_f
     assert not auth_file.exists()
 
 
-def test_what_else_is_in_the_file_stays(wherry: Run, guarded_once: FakeRegistry, auth_file: Path):
+def test_what_else_is_in_the_file_stays(
+    wherry: Run, guarded_once: FakeRegistry, auth_file: Path
+) -> None:
     """SPEC and issue 5: "writes auth.json 0600 atomically and keeps what it does not know"."""
     before = {
         "unknown": [1, {"x": None}],
@@ -115,7 +117,7 @@ def test_what_else_is_in_the_file_stays(wherry: Run, guarded_once: FakeRegistry,
 @pytest.mark.parametrize("content", ["{", "[]", '{"auths": 5}', "\xff"])
 def test_a_file_that_is_broken_is_left_as_it_is(
     wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, content: str
-):
+) -> None:
     file = written(tmp_path / "broken.json", content)
     done = login(wherry, guarded_once.host, f"--authfile={file}")
     assert done.returncode == 1
@@ -124,7 +126,9 @@ def test_a_file_that_is_broken_is_left_as_it_is(
     assert [path.name for path in tmp_path.iterdir() if "broken" in path.name] == ["broken.json"]
 
 
-def test_a_place_that_cannot_be_written(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path):
+def test_a_place_that_cannot_be_written(
+    wherry: Run, guarded_once: FakeRegistry, tmp_path: Path
+) -> None:
     written(tmp_path / "file", "x")
     done = login(wherry, guarded_once.host, f"--authfile={tmp_path}/file/auth.json")
     assert done.returncode == 1
@@ -133,7 +137,9 @@ def test_a_place_that_cannot_be_written(wherry: Run, guarded_once: FakeRegistry,
     assert any("--authfile" in hint for hint in hints)
 
 
-def test_where_it_is_kept(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path):
+def test_where_it_is_kept(
+    wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
+) -> None:
     host = guarded_once.host
     assert login(wherry, host, f"--authfile={tmp_path}/a/option.json").returncode == 0
     named = {"REGISTRY_AUTH_FILE": str(tmp_path / "variable.json")}
@@ -144,7 +150,7 @@ def test_where_it_is_kept(wherry: Run, guarded_once: FakeRegistry, tmp_path: Pat
     assert not auth_file.exists()
 
 
-def test_a_symbolic_link_stays_one(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path):
+def test_a_symbolic_link_stays_one(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path) -> None:
     real = written(tmp_path / "real.json", {})
     link = tmp_path / "link.json"
     link.symlink_to(real)
@@ -153,7 +159,7 @@ def test_a_symbolic_link_stays_one(wherry: Run, guarded_once: FakeRegistry, tmp_
     assert guarded_once.host in json.loads(real.read_text())["auths"]
 
 
-def test_a_path_of_a_host(wherry: Run, guarded_once: FakeRegistry, auth_file: Path):
+def test_a_path_of_a_host(wherry: Run, guarded_once: FakeRegistry, auth_file: Path) -> None:
     assert login(wherry, f"{guarded_once.host}/team/").returncode == 0
     assert set(json.loads(auth_file.read_text())["auths"]) == {f"{guarded_once.host}/team"}
     guarded_once.add_image("team/app", IMAGE, "t")
@@ -167,7 +173,7 @@ def test_a_path_of_a_host(wherry: Run, guarded_once: FakeRegistry, auth_file: Pa
 def test_a_helper_that_is_configured_keeps_them(
     wherry: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
     auth_file: Path, key: str,
-):  # fmt: skip
+) -> None:  # fmt: skip
     host = guarded_once.host
     config = Path(environment["HOME"]) / ".docker" / "config.json"
     written(config, {key: {host: "box"} if key == "credHelpers" else "box"})
@@ -186,7 +192,7 @@ def test_a_helper_that_is_configured_keeps_them(
 def test_an_entry_that_goes_before_a_helper_is_renewed(
     wherry: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
     auth_file: Path,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """What login keeps has to be what the next command finds."""
     written(Path(environment["HOME"]) / ".docker" / "config.json", {"credsStore": "box"})
     written(auth_file, {"auths": {guarded_once.host: entry("me", "old")}})
@@ -197,7 +203,7 @@ def test_an_entry_that_goes_before_a_helper_is_renewed(
 
 def test_a_helper_that_fails_is_an_error(
     wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
-):
+) -> None:
     content = {"credHelpers": {guarded_once.host: "nobody"}}
     done = login(wherry, guarded_once.host, f"--authfile={written(tmp_path / 'a.json', content)}")
     assert done.returncode == 1
@@ -220,21 +226,21 @@ def test_a_helper_that_fails_is_an_error(
         ["logout", "no host"],
     ],
 )
-def test_wrong_usage(wherry: Run, arguments: list[str]):
+def test_wrong_usage(wherry: Run, arguments: list[str]) -> None:
     done = wherry(*arguments, given="pw")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("wherry: ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_variable_that_makes_no_sense(wherry: Run):
+def test_a_variable_that_makes_no_sense(wherry: Run) -> None:
     for arguments in (["logout"], ["login", "-u", "me", "--password-stdin", "h.example"], ["load"]):
         done = wherry(*arguments, given="pw", env={"WHERRY_JOBS": "many"})
         assert done.returncode == 2
         assert done.stderr.startswith("wherry: WHERRY_JOBS is 'many': that is no whole number")
 
 
-def test_a_registry_that_does_not_answer(wherry: Run, auth_file: Path):
+def test_a_registry_that_does_not_answer(wherry: Run, auth_file: Path) -> None:
     done = login(wherry, "no-such-host.invalid")
     assert done.returncode == 6
     assert not auth_file.exists()
@@ -242,7 +248,7 @@ def test_a_registry_that_does_not_answer(wherry: Run, auth_file: Path):
 
 def test_on_a_terminal_the_password_is_asked_for_without_echo(
     environment: dict[str, str], guarded_once: FakeRegistry, auth_file: Path
-):
+) -> None:
     """Issue 5: "prompts without echo"."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
@@ -271,7 +277,7 @@ def test_on_a_terminal_the_password_is_asked_for_without_echo(
     assert json.loads(auth_file.read_text())["auths"][guarded_once.host] == entry("me", PASSWORD)
 
 
-def test_many_at_once_lose_nothing(client: library.Client, auth_file: Path):
+def test_many_at_once_lose_nothing(client: library.Client, auth_file: Path) -> None:
     """Each rewrites the whole file."""
     with FakeRegistry() as registry:
         hosts = [f"{registry.host}/n{number}" for number in range(12)]
@@ -285,7 +291,7 @@ def test_many_at_once_lose_nothing(client: library.Client, auth_file: Path):
 
 def test_a_client_that_was_refused_looks_again(
     client: library.Client, guarded: FakeRegistry, auth_file: Path
-):
+) -> None:
     with pytest.raises(library.Unauthorized, match="401"):
         client.pull(f"{guarded.host}/app:t")
     written(auth_file, {"auths": {guarded.host: entry("me", "wrong")}})
@@ -296,7 +302,7 @@ def test_a_client_that_was_refused_looks_again(
     assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
 
 
-def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeRegistry):
+def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeRegistry) -> None:
     with pytest.raises(library.Unauthorized):
         client.pull(f"{guarded.host}/app:t")
     with pytest.raises(library.Unauthorized):
@@ -315,7 +321,7 @@ def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeReg
 def test_a_helper_whose_answer_was_refused_is_asked_once_more(
     wherry: Run, guarded: FakeRegistry, tmp_path: Path, environment: dict[str, str],
     helper_program: Callable[..., Path], status: int,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Helpers of clouds give passwords for some hours; a client may live longer."""
     there = helper_program(
         "cloud",
@@ -341,7 +347,7 @@ def test_a_helper_whose_answer_was_refused_is_asked_once_more(
 
 def test_a_password_in_latin_1(
     environment: dict[str, str], wherry: Run, auth_file: Path, guarded: FakeRegistry
-):
+) -> None:
     """It is kept and sent as the bytes that it is."""
     guarded.grants.users = {"me": "p\udce4ss"}
     done = subprocess.run(
@@ -357,7 +363,7 @@ def test_a_password_in_latin_1(
     assert wherry("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
 
 
-def test_a_name_in_latin_1(wherry: Run, auth_file: Path):
+def test_a_name_in_latin_1(wherry: Run, auth_file: Path) -> None:
     """Its bytes are part of a token request too, and `why` shows it."""
     with FakeRegistry(users={"m\udce9": "x"}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -370,7 +376,7 @@ def test_a_name_in_latin_1(wherry: Run, auth_file: Path):
             assert done.returncode == 0, done.stderr
 
 
-def test_why_says_which_entry_was_passed_over(wherry: Run, auth_file: Path):
+def test_why_says_which_entry_was_passed_over(wherry: Run, auth_file: Path) -> None:
     written(auth_file, {"auths": {"h.example": {"auth": base64.b64encode(b"secret").decode()}}})
     done = wherry("why", "--offline", "h.example/app")
     assert done.returncode == 0
@@ -410,7 +416,7 @@ class LeavingOpen(FakeRegistry):
 
 def test_a_password_is_sent_where_none_is_asked_for(
     wherry: Run, half_open: FakeRegistry, auth_file: Path
-):
+) -> None:
     """SPEC: "`login` checks before it saves"."""
     done = login(wherry, half_open.host, password="wrong")
     assert done.returncode == 4
@@ -429,7 +435,7 @@ def test_a_password_is_sent_where_none_is_asked_for(
 
 def test_nothing_is_learnt_where_any_password_is_taken(
     wherry: Run, distribution: Distribution, auth_file: Path
-):
+) -> None:
     """A real registry without access control ignores what it is sent."""
     done = login(wherry, distribution.host, password="any")
     assert done.returncode == 0
@@ -439,7 +445,7 @@ def test_nothing_is_learnt_where_any_password_is_taken(
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_strangers_may_not_even_see_the_root(wherry: Run, auth_file: Path, status: int):
+def test_strangers_may_not_even_see_the_root(wherry: Run, auth_file: Path, status: int) -> None:
     class Hiding(FakeRegistry):
         def answer(self, request: Request) -> Reply:
             if "authorization" not in request.headers:
@@ -454,7 +460,7 @@ def test_strangers_may_not_even_see_the_root(wherry: Run, auth_file: Path, statu
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_a_challenge_beside_200_is_answered(wherry: Run, auth_file: Path, *, tokens: bool):
+def test_a_challenge_beside_200_is_answered(wherry: Run, auth_file: Path, *, tokens: bool) -> None:
     with LeavingOpen(users={"me": PLAIN}, tokens=tokens) as registry:
         way = f'Bearer realm="{registry.url}/token",service="s"' if tokens else 'Basic realm="r"'
         registry.open = {"WWW-Authenticate": way}
@@ -467,7 +473,7 @@ def test_a_challenge_beside_200_is_answered(wherry: Run, auth_file: Path, *, tok
     assert any(header.startswith("Bearer" if tokens else "Basic") for header in sent)
 
 
-def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_path: Path):
+def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_path: Path) -> None:
     """A token server that ignores a wrong password, in front of a real registry."""
 
     class Careless(TokenServer):
@@ -483,7 +489,9 @@ def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_pa
 
 
 @pytest.mark.parametrize("fault", [Answer(404), Answer(500), Answer(403)])
-def test_a_token_server_that_fails_keeps_nothing(wherry: Run, auth_file: Path, fault: Answer):
+def test_a_token_server_that_fails_keeps_nothing(
+    wherry: Run, auth_file: Path, fault: Answer
+) -> None:
     with FakeRegistry(users={"me": PLAIN}, tokens=True) as registry:
         registry.inject(Fault(fault, path="^/token"))
         done = login(wherry, registry.host, password=PLAIN)
@@ -492,7 +500,7 @@ def test_a_token_server_that_fails_keeps_nothing(wherry: Run, auth_file: Path, f
     assert not auth_file.exists()
 
 
-def test_a_password_does_not_follow_a_redirect_to_another_host(wherry: Run):
+def test_a_password_does_not_follow_a_redirect_to_another_host(wherry: Run) -> None:
     with FakeRegistry() as other, FakeRegistry(users={"me": PLAIN}) as registry:
         registry.inject(Fault(Answer(307, {"Location": f"{other.url}/v2/"})))
         done = login(wherry, registry.host, password="any")
@@ -502,7 +510,7 @@ def test_a_password_does_not_follow_a_redirect_to_another_host(wherry: Run):
     assert all("authorization" not in request.headers for request in other.requests)
 
 
-def test_a_web_page_is_no_registry(wherry: Run, auth_file: Path):
+def test_a_web_page_is_no_registry(wherry: Run, auth_file: Path) -> None:
     with FakeRegistry() as registry:
         page = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Shop</title></html>")
         registry.inject(Fault(page))
@@ -515,7 +523,7 @@ def test_a_web_page_is_no_registry(wherry: Run, auth_file: Path):
 # Logout
 
 
-def test_logout_takes_every_name_of_docker_hub(wherry: Run, auth_file: Path):
+def test_logout_takes_every_name_of_docker_hub(wherry: Run, auth_file: Path) -> None:
     names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io"]
     written(auth_file, {"auths": {name: entry("me", "x") for name in [*names, "other.io"]}})
     done = wherry("logout")
@@ -524,7 +532,7 @@ def test_logout_takes_every_name_of_docker_hub(wherry: Run, auth_file: Path):
     assert set(json.loads(auth_file.read_text())["auths"]) == {"other.io"}
 
 
-def test_logout_where_nobody_is_logged_in(wherry: Run, auth_file: Path):
+def test_logout_where_nobody_is_logged_in(wherry: Run, auth_file: Path) -> None:
     done = wherry("logout", "h.example")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "wherry: h.example: not logged in\n"
@@ -533,7 +541,7 @@ def test_logout_where_nobody_is_logged_in(wherry: Run, auth_file: Path):
 
 def test_logout_says_where_there_still_are_some(
     wherry: Run, environment: dict[str, str], auth_file: Path
-):
+) -> None:
     docker = Path(environment["HOME"]) / ".docker" / "config.json"
     written(docker, {"auths": {"h.example": entry("me", "x")}})
     written(auth_file, {"auths": {"h.example": entry("me", "x")}})
@@ -546,7 +554,7 @@ def test_logout_says_where_there_still_are_some(
     assert json.loads(docker.read_text())["auths"] == {}
 
 
-def test_logout_of_all(wherry: Run, auth_file: Path, helper: Path):
+def test_logout_of_all(wherry: Run, auth_file: Path, helper: Path) -> None:
     helper.mkdir()
     (helper / "helped.example").write_text("{}")
     content = {
@@ -575,7 +583,7 @@ HAS_NOTHING = [
 def test_logout_where_the_helper_has_nothing(
     wherry: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
     words: str, key: str,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Docker's helpers fail then; the entry of the file goes all the same."""
     helper_program("empty", f"#!/bin/sh\ncat >/dev/null\necho '{words}'\nexit 1")
     environment["PATH"] = os.environ["PATH"]
@@ -602,7 +610,7 @@ def test_logout_where_the_helper_has_nothing(
 def test_logout_where_the_helper_fails(
     wherry: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
     program: str | None, words: str, options: list[str],
-):  # fmt: skip
+) -> None:  # fmt: skip
     """The entry goes, and the exit code tells that the helper may still have credentials."""
     if program is not None:
         helper_program("bad", program)
@@ -620,7 +628,7 @@ def test_logout_where_the_helper_fails(
 
 def test_logout_where_another_file_is_broken(
     wherry: Run, auth_file: Path, environment: dict[str, str]
-):
+) -> None:
     docker = written(Path(environment["HOME"]) / ".docker" / "config.json", "{")
     written(auth_file, {"auths": {"h.example": entry("me", "x")}})
     done = wherry("logout", "h.example")

@@ -25,7 +25,7 @@ def advice(wherry: Wherry, *arguments: str, env: dict[str, str] | None = None) -
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
 @pytest.mark.parametrize("address", ["{}", "http://{}", "http://me:hunter2@{}", "https://{}"])
-def test_a_proxy_that_is_down(wherry: Wherry, variable: str, address: str):
+def test_a_proxy_that_is_down(wherry: Wherry, variable: str, address: str) -> None:
     proxy = f"127.0.0.1:{refused_port()}"
     said, hint = advice(wherry, "registry.example/a:t", env={variable: address.format(proxy)})
     scheme = "https" if "https" in address else "http"
@@ -34,7 +34,7 @@ def test_a_proxy_that_is_down(wherry: Wherry, variable: str, address: str):
     assert "hunter2" not in said + hint
 
 
-def test_a_proxy_for_plain_http_that_is_down(wherry: Wherry):
+def test_a_proxy_for_plain_http_that_is_down(wherry: Wherry) -> None:
     proxy = f"127.0.0.1:{refused_port()}"
     env = {"HTTP_PROXY": f"http://{proxy}", "HTTPS_PROXY": f"http://{proxy}"}
     said, hint = advice(wherry, "--insecure", "registry.example/a:t", env=env)
@@ -42,7 +42,7 @@ def test_a_proxy_for_plain_http_that_is_down(wherry: Wherry):
     assert "_PROXY names this proxy" in hint
 
 
-def test_a_proxy_whose_name_is_not_known(wherry: Wherry):
+def test_a_proxy_whose_name_is_not_known(wherry: Wherry) -> None:
     env = {"HTTPS_PROXY": "http://no-such-proxy.invalid:3128"}
     said, hint = advice(wherry, "registry.example/a:t", env=env)
     assert said.startswith("registry.example: the proxy http://no-such-proxy.invalid:3128: ")
@@ -67,14 +67,14 @@ def refusing_proxy() -> Iterator[str]:
         thread.join(10)
 
 
-def test_a_proxy_that_does_not_connect(wherry: Wherry, refusing_proxy: str):
+def test_a_proxy_that_does_not_connect(wherry: Wherry, refusing_proxy: str) -> None:
     env = {"HTTPS_PROXY": refusing_proxy}
     said, hint = advice(wherry, "registry.example/a:t", env=env)
     assert said == f"registry.example: the proxy http://{refusing_proxy} does not connect us (403)"
     assert hint.startswith("  HTTPS_PROXY names this proxy")
 
 
-def test_a_name_that_there_is_not(wherry: Wherry):
+def test_a_name_that_there_is_not(wherry: Wherry) -> None:
     said, hint = advice(wherry, "no-such-host.invalid/a:t")
     assert said in {
         "no-such-host.invalid: no such host",
@@ -83,7 +83,7 @@ def test_a_name_that_there_is_not(wherry: Wherry):
     assert "is the network up?" in hint
 
 
-def test_plain_http_where_https_is_spoken(wherry: Wherry, fake: FakeRegistry):
+def test_plain_http_where_https_is_spoken(wherry: Wherry, fake: FakeRegistry) -> None:
     # Not by a name of this machine, which is spoken to in plain http.
     port = fake.host.rpartition(":")[2]
     name = f"0.0.0.0:{port}/app:t"

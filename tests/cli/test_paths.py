@@ -40,7 +40,7 @@ def test_an_empty_path_is_wrong_usage(
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
     option: str,
-):
+) -> None:
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -66,12 +66,16 @@ def test_an_empty_path_is_wrong_usage(
         lambda client: client.save("x:1", ""),
     ],
 )
-def test_an_empty_path_in_python(client: library.Client, call: Callable[[library.Client], Any]):
+def test_an_empty_path_in_python(
+    client: library.Client, call: Callable[[library.Client], Any]
+) -> None:
     with pytest.raises(ValueError, match=r"path.*, not ''$"):
         call(client)
 
 
-def test_an_empty_variable_is_none(wherry: Wherry, environment: dict[str, str], tmp_path: Path):
+def test_an_empty_variable_is_none(
+    wherry: Wherry, environment: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "tar").write_bytes(TAR)
     done = wherry("import", str(tmp_path / "tar"), "x:1", env={"WHERRY_STORE": ""})
     assert (done.returncode, done.stderr) == (0, "")
@@ -79,7 +83,9 @@ def test_an_empty_variable_is_none(wherry: Wherry, environment: dict[str, str], 
     assert environment["XDG_DATA_HOME"] == str(tmp_path / "home" / "data")
 
 
-def test_the_current_directory_may_be_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_current_directory_may_be_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with library.Client(store=library.Store(".")) as client:

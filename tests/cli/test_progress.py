@@ -32,19 +32,19 @@ def tally(*steps: tuple[Status, int]) -> Tally:
     return found
 
 
-def test_what_an_earlier_pull_has_left_is_no_rate():
+def test_what_an_earlier_pull_has_left_is_no_rate() -> None:
     found = tally((Status.PULLING, 0), (Status.DOWNLOADING, 600))
     assert (found.current, found.total, found.rate(), found.left()) == (600, 1000, 0.0, None)
     assert found.summary() == "0/1 layers, 0.6/1.0 kB"
 
 
-def test_what_was_there_is_no_rate():
+def test_what_was_there_is_no_rate() -> None:
     found = tally((Status.PULLING, 0), (Status.EXISTS, 1000))
     assert (found.current, found.ended, found.left()) == (1000, 1, None)
 
 
 @pytest.mark.parametrize("status", [Status.DOWNLOADING, Status.WAITING])
-def test_what_arrives_is_a_rate(status: Status):
+def test_what_arrives_is_a_rate(status: Status) -> None:
     found = tally((Status.PULLING, 0), (status, 600), (status, 800))
     assert found.current == 800
     rate, left = found.rate(), found.left()
@@ -54,7 +54,7 @@ def test_what_arrives_is_a_rate(status: Status):
     assert " left" in found.summary()
 
 
-def test_a_pause_keeps_what_has_arrived():
+def test_a_pause_keeps_what_has_arrived() -> None:
     found = tally(
         (Status.DOWNLOADING, 0),
         (Status.DOWNLOADING, 500),
@@ -65,7 +65,7 @@ def test_a_pause_keeps_what_has_arrived():
     assert found.current == 500
 
 
-def test_starting_over_is_no_negative_rate():
+def test_starting_over_is_no_negative_rate() -> None:
     found = tally(
         (Status.DOWNLOADING, 900),
         (Status.DOWNLOADING, 0),
@@ -80,7 +80,7 @@ def summaries(stderr: str) -> list[dict[str, float]]:
     return [event for event in events if event["status"] == "summary"]
 
 
-def test_summaries_for_programs(wherry: Wherry, fake: FakeRegistry, store: library.Store):
+def test_summaries_for_programs(wherry: Wherry, fake: FakeRegistry, store: library.Store) -> None:
     """The rate is that of what arrives, with what an earlier pull has left as without it."""
     fake.add_image("app", IMAGE, "t")
     part = store.path / "ingest" / f"{PIECE.digest.replace(':', '-')}.part"
@@ -110,7 +110,7 @@ def test_summaries_for_programs(wherry: Wherry, fake: FakeRegistry, store: libra
     assert first["current"] == 1_500_000
 
 
-def test_a_log_says_once_what_is_waited_for(wherry: Wherry, fake: FakeRegistry):
+def test_a_log_says_once_what_is_waited_for(wherry: Wherry, fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1_000_000), path=PIECE.digest, times=1))
     first = wherry.start("pull", "-q", f"{fake.host}/app:t")
@@ -129,7 +129,7 @@ def test_a_log_says_once_what_is_waited_for(wherry: Wherry, fake: FakeRegistry):
     assert errors.startswith(f"{PIECE.digest[7:19]}  Pull complete")
 
 
-def test_validate_says_why_nothing_moves(wherry: Wherry, fake: FakeRegistry):
+def test_validate_says_why_nothing_moves(wherry: Wherry, fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=2))
     done = wherry("validate", f"{fake.host}/app:t")
@@ -142,7 +142,7 @@ def test_validate_says_why_nothing_moves(wherry: Wherry, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("form", ["plain", "tty", "json", "auto"])
-def test_nothing_of_it_is_a_result(wherry: Wherry, fake: FakeRegistry, form: str):
+def test_nothing_of_it_is_a_result(wherry: Wherry, fake: FakeRegistry, form: str) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=1))
     done = wherry("pull", f"--progress={form}", f"{fake.host}/app:t")

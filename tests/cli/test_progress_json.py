@@ -58,12 +58,12 @@ def ended(wherry: Wherry, code: int, *arguments: str, **options: Any) -> list[di
     return rest
 
 
-def test_success(wherry: Wherry, name: str):
+def test_success(wherry: Wherry, name: str) -> None:
     assert ended(wherry, 0, name)[-1]["status"] == "done"
     assert ended(wherry, 0, "-q", name) == []
 
 
-def test_not_found(wherry: Wherry, name: str):
+def test_not_found(wherry: Wherry, name: str) -> None:
     *_, error = ended(wherry, 3, name.replace(":t", ":none"))
     assert (error["status"], error["code"], error["kind"]) == ("error", 3, "NotFound")
     assert error["reference"] == name.replace(":t", ":none")
@@ -71,7 +71,7 @@ def test_not_found(wherry: Wherry, name: str):
     assert error["hint"].startswith("`wherry tags ")
 
 
-def test_several_names(wherry: Wherry, name: str, fake: FakeRegistry):
+def test_several_names(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
     other = f"{fake.host}/other"
     fake.inject(Fault(Answer(403), path="/denied/"))
     rest = ended(wherry, 3, other, name, f"{fake.host}/denied:t")
@@ -93,7 +93,7 @@ def test_several_names(wherry: Wherry, name: str, fake: FakeRegistry):
         ([], "MissingParameter"),
     ],
 )
-def test_wrong_usage(wherry: Wherry, arguments: list[str], kind: str):
+def test_wrong_usage(wherry: Wherry, arguments: list[str], kind: str) -> None:
     if arguments == ["--progress"]:  # given twice, the second time without a value
         done = wherry("pull", "--progress=json", "--progress")
         assert done.returncode == 2
@@ -103,14 +103,14 @@ def test_wrong_usage(wherry: Wherry, arguments: list[str], kind: str):
     assert not error["message"].startswith("wherry:")
 
 
-def test_both_ways_to_write_the_option(wherry: Wherry):
+def test_both_ways_to_write_the_option(wherry: Wherry) -> None:
     for words in (["--progress=json"], ["--progress=plain", "--progress", "json"]):
         assert objects(wherry("pull", *words, "Alpine").stderr)[-1]["code"] == 2
     for words in (["--progress=json", "--progress=plain"], ["--", "--progress=json"]):
         assert wherry("pull", *words, "Alpine").stderr.startswith("wherry: ")
 
 
-def test_warnings_retries_and_requests(wherry: Wherry, fake: FakeRegistry):
+def test_warnings_retries_and_requests(wherry: Wherry, fake: FakeRegistry) -> None:
     odd = build_image([tar_layer({"a": b"1"})], architecture="s390x")
     fake.add_image("odd", odd, "t")
     fake.inject(Fault(Answer(503), path="/manifests/", times=1))
@@ -122,7 +122,9 @@ def test_warnings_retries_and_requests(wherry: Wherry, fake: FakeRegistry):
     assert request["message"].startswith("> HEAD http")
 
 
-def test_a_search_that_goes_on(wherry: Wherry, fake: FakeRegistry, name: str, tmp_path: Path):
+def test_a_search_that_goes_on(
+    wherry: Wherry, fake: FakeRegistry, name: str, tmp_path: Path
+) -> None:
     with FakeRegistry() as empty:
         conf = tmp_path / "registries.conf"
         conf.write_text(f'unqualified-search-registries = ["{empty.host}", "{fake.host}"]\n')
@@ -131,25 +133,25 @@ def test_a_search_that_goes_on(wherry: Wherry, fake: FakeRegistry, name: str, tm
     assert (rest[0]["status"], rest[-1]["reference"]) == ("warning", name)
 
 
-def test_a_host_that_is_not_there(wherry: Wherry):
+def test_a_host_that_is_not_there(wherry: Wherry) -> None:
     rest = ended(wherry, 6, "--retries=2", f"127.0.0.1:{refused_port()}/app:t")
     assert [each["status"] for each in rest] == ["retrying", "error"]
 
 
-def test_a_traceback(wherry: Wherry, name: str):
+def test_a_traceback(wherry: Wherry, name: str) -> None:
     done = wherry("--debug", "pull", "--progress=json", name + "no")
     debug, error, _ = objects(done.stderr)
     assert (debug["status"], error["status"]) == ("debug", "error")
     assert debug["message"].startswith("Traceback")
 
 
-def test_a_store_that_cannot_be_used(wherry: Wherry, name: str, tmp_path: Path):
+def test_a_store_that_cannot_be_used(wherry: Wherry, name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = wherry("--store", str(tmp_path / "file"), "pull", "--progress=json", name)
     assert done.returncode == objects(done.stderr)[-1]["code"] != 0
 
 
-def test_a_result_that_cannot_be_written(wherry: Wherry, name: str):
+def test_a_result_that_cannot_be_written(wherry: Wherry, name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "wherry", "pull", "--progress=json", name],
         stdout=open("/dev/full", "w"),  # noqa: PTH123, SIM115 - closed with the test
@@ -168,7 +170,7 @@ def test_a_result_that_cannot_be_written(wherry: Wherry, name: str):
 @pytest.mark.parametrize("action", [Trickle(200_000), Stall(after=1000, seconds=30)])
 def test_interrupted(
     wherry: Wherry, fake: FakeRegistry, number: signal.Signals, action: Trickle | Stall
-):
+) -> None:
     fake.add_image("big", BIG, "t")
     fake.inject(Fault(action, path=BIG.layers[0].digest))
     process = wherry.start("pull", "--progress=json", f"{fake.host}/big:t")
@@ -184,7 +186,7 @@ def test_interrupted(
     assert (last["status"], last["code"], process.returncode) == ("failure", 130, 130)
 
 
-def test_interrupted_at_any_moment(wherry: Wherry, name: str):
+def test_interrupted_at_any_moment(wherry: Wherry, name: str) -> None:
     """However early or late: what there is are objects, and the end is told once."""
     for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
         process = wherry.start("pull", "--progress=json", name)

@@ -47,7 +47,7 @@ def describe(error: WherryError) -> str:
         (3 * 10**15, "3.00 PB"),
     ],
 )
-def test_sizes_have_three_significant_digits(count: int, expected: str):
+def test_sizes_have_three_significant_digits(count: int, expected: str) -> None:
     assert size(count) == expected
 
 
@@ -55,13 +55,13 @@ def test_sizes_have_three_significant_digits(count: int, expected: str):
     ("count", "expected"),
     [(9_996, "10.0 kB"), (99_960, "100 kB"), (999_600, "1.00 MB"), (5 * 10**18, "5000 PB")],
 )
-def test_sizes_at_the_edge_of_a_digit(count: int, expected: str):
+def test_sizes_at_the_edge_of_a_digit(count: int, expected: str) -> None:
     assert size(count) == expected
 
 
 @QUICK
 @given(st.integers(1000, 10**17))
-def test_every_size_has_three_significant_digits(count: int):
+def test_every_size_has_three_significant_digits(count: int) -> None:
     """``size``: "bytes with three significant digits"; and it is close to the truth."""
     shown = size(count)
     assert re.fullmatch(r"(\d\.\d\d|\d\d\.\d|\d\d\d) [kMGTP]B", shown)
@@ -71,7 +71,7 @@ def test_every_size_has_three_significant_digits(count: int):
 
 
 @pytest.mark.parametrize("number", [0, 1, 499, 500, 501, 1200])
-def test_tables_of_any_length(number: int):
+def test_tables_of_any_length(number: int) -> None:
     """Lines come some at a time; the header is one of them, and widths are those of all."""
     cells = [f"{n}" for n in range(number)]
     width = max(5, *map(len, cells), 0)
@@ -92,7 +92,9 @@ def test_tables_of_any_length(number: int):
         (0, 0, "0 B"),
     ],
 )
-def test_progress_is_in_the_unit_of_its_total(current: int, total: int | None, expected: str):
+def test_progress_is_in_the_unit_of_its_total(
+    current: int, total: int | None, expected: str
+) -> None:
     assert sizes(current, total) == expected
 
 
@@ -110,7 +112,7 @@ def test_progress_is_in_the_unit_of_its_total(current: int, total: int | None, e
         (36_061, "10:01:01"),
     ],
 )
-def test_durations(seconds: float, expected: str):
+def test_durations(seconds: float, expected: str) -> None:
     assert clock(seconds) == expected
 
 
@@ -142,7 +144,7 @@ NOW = dt.datetime(2024, 6, 15, 12, 0, 0, tzinfo=dt.UTC)
         ("2024-13-01T00:00:00Z", "-"),
     ],
 )
-def test_ages(created: str, expected: str):
+def test_ages(created: str, expected: str) -> None:
     assert age(created, NOW) == expected
 
 
@@ -163,7 +165,7 @@ def test_ages(created: str, expected: str):
         ),
     )
 )
-def test_any_time_has_an_age(created: str):
+def test_any_time_has_an_age(created: str) -> None:
     """A config's `created` is text as somebody wrote it (OCI image spec, config.md)."""
     assert re.fullmatch(
         r"-|just now|\d+ (year|month|week|day|hour|minute)s? ago", age(created, NOW)
@@ -171,7 +173,7 @@ def test_any_time_has_an_age(created: str):
     assert age(created)
 
 
-def test_a_table_has_columns():
+def test_a_table_has_columns() -> None:
     rows = [["a", "long value", "x"], ["longer", "b", ""]]
     assert table(["NAME", "ID", "LAST"], rows).splitlines() == [
         "NAME    ID          LAST",
@@ -181,7 +183,7 @@ def test_a_table_has_columns():
     assert table(["NAME", "ID"], []) == "NAME  ID"
 
 
-def test_an_error_is_one_line_and_below_it_what_to_try():
+def test_an_error_is_one_line_and_below_it_what_to_try() -> None:
     """SPEC: "one line on stderr saying what, where, and below it what to try"."""
     assert describe(NotFound("no image x")) == "wherry: no image x"
     hinted = NotFound("no image x", hint="try a\nor b")
@@ -194,7 +196,7 @@ def test_an_error_is_one_line_and_below_it_what_to_try():
 @pytest.mark.parametrize(
     ("text", "character"), [("ghcr.io/o/Repo:tag", "R"), ("a b", " "), ("a:t\tx", "\t")]
 )
-def test_the_caret_is_under_the_offending_character(text: str, character: str):
+def test_the_caret_is_under_the_offending_character(text: str, character: str) -> None:
     """SPEC: "Refused, with a caret under the offending character"."""
     with pytest.raises(InvalidReference) as caught:
         Reference.parse(text)
@@ -215,7 +217,7 @@ def test_the_caret_is_under_the_offending_character(text: str, character: str):
         "me:s3cret@shadow.example/x",
     ],
 )
-def test_a_password_in_a_name_is_not_shown(text: str):
+def test_a_password_in_a_name_is_not_shown(text: str) -> None:
     """SPEC: "Credentials go to the host that they are for and to nobody else"."""
     shown = describe(InvalidReference("no", text=text, position=len(text)))
     assert "s3cret" not in shown
@@ -226,13 +228,13 @@ def test_a_password_in_a_name_is_not_shown(text: str):
     "text",
     ["h.example:5000/x@sha256:AB", "h.example:5000/x@nodigest", "oci:/home/me@h.example/x:a b"],
 )
-def test_what_holds_no_password_is_shown_as_it_is(text: str):
+def test_what_holds_no_password_is_shown_as_it_is(text: str) -> None:
     assert describe(InvalidReference("no", text=text, position=0)).splitlines()[1] == f"  {text}"
 
 
 @QUICK
 @given(st.text(max_size=30))
-def test_any_bad_reference_is_shown_without_control_characters(text: str):
+def test_any_bad_reference_is_shown_without_control_characters(text: str) -> None:
     """SPEC: "errors are one line on stderr …, and below it what to try"."""
     try:
         Reference.parse(text)
@@ -292,13 +294,13 @@ def evil_errors() -> list[WherryError]:
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_what_others_wrote_cannot_drive_the_terminal(number: int):
+def test_what_others_wrote_cannot_drive_the_terminal(number: int) -> None:
     """SPEC: "errors are one line on stderr saying what, where, and below it what to try"."""
     lines = describe(evil_errors()[number]).split("\n")
     assert all(line.isprintable() for line in lines)
 
 
-def test_an_error_whose_words_have_line_breaks_is_one_line_still():
+def test_an_error_whose_words_have_line_breaks_is_one_line_still() -> None:
     error = InvalidDocument("two\nlines", path="a\nb")
     error.subject = "x\ny"
     assert len(describe(error).splitlines()) == 1

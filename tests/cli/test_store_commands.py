@@ -31,14 +31,14 @@ def ids(wherry: Wherry) -> list[str]:
     return wherry("images", "-q").stdout.splitlines()
 
 
-def test_a_store_without_images(wherry: Wherry):
+def test_a_store_without_images(wherry: Wherry) -> None:
     done = wherry("images")
     assert (done.returncode, done.stdout, done.stderr) == (0, "NAME  TAG  ID  CREATED  SIZE\n", "")
     assert wherry("images", "--digests").stdout == "NAME  TAG  DIGEST  ID  CREATED  SIZE\n"
     assert wherry("images", "-q").stdout == ""
 
 
-def test_tag_and_untag(wherry: Wherry, name: str):
+def test_tag_and_untag(wherry: Wherry, name: str) -> None:
     done = wherry("tag", name, "mine", "store:other.example/x:1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert wherry("show", "mine").stdout == wherry("show", "other.example/x:1").stdout
@@ -49,7 +49,7 @@ def test_tag_and_untag(wherry: Wherry, name: str):
     assert wherry("show", name).returncode == 0
 
 
-def test_rm_by_name_says_what_went(wherry: Wherry, name: str):
+def test_rm_by_name_says_what_went(wherry: Wherry, name: str) -> None:
     done = wherry("rm", name)
     assert (done.returncode, done.stderr) == (0, "")
     repository = name.removesuffix(":t")
@@ -62,7 +62,7 @@ def test_rm_by_name_says_what_went(wherry: Wherry, name: str):
     assert ids(wherry) == [SECOND.id]
 
 
-def test_rm_by_the_beginning_of_an_id(wherry: Wherry, name: str):
+def test_rm_by_the_beginning_of_an_id(wherry: Wherry, name: str) -> None:
     wherry("tag", name, "mine")
     refused = wherry("rm", FIRST.id[7:15])
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -74,7 +74,7 @@ def test_rm_by_the_beginning_of_an_id(wherry: Wherry, name: str):
 
 
 @pytest.mark.parametrize("command", ["rm", "untag"])
-def test_what_is_not_there(wherry: Wherry, name: str, command: str):
+def test_what_is_not_there(wherry: Wherry, name: str, command: str) -> None:
     done = wherry(command, "nothing/like/it")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("wherry: nothing/like/it")
@@ -89,7 +89,9 @@ def test_what_is_not_there(wherry: Wherry, name: str, command: str):
         *(["tag", "none", "x"], ["images", "-f", "before=none"], ["images", "-f", "since=none"]),
     ],
 )
-def test_nobody_is_told_to_pull_what_should_go(wherry: Wherry, name: str, arguments: list[str]):
+def test_nobody_is_told_to_pull_what_should_go(
+    wherry: Wherry, name: str, arguments: list[str]
+) -> None:
     done = wherry(*arguments)
     assert done.returncode == 3
     assert done.stderr.splitlines()[1:] == ["  `wherry images` lists what there is"]
@@ -101,7 +103,9 @@ def test_nobody_is_told_to_pull_what_should_go(wherry: Wherry, name: str, argume
 
 
 @pytest.mark.parametrize("command", ["rm", "untag"])
-def test_what_is_not_there_keeps_nothing_else_from_going(wherry: Wherry, name: str, command: str):
+def test_what_is_not_there_keeps_nothing_else_from_going(
+    wherry: Wherry, name: str, command: str
+) -> None:
     second = f"{name.removesuffix(':t')}:u"
     done = wherry(command, name, "nothing/like/it", "Upper", second)
     assert done.returncode == 3
@@ -112,7 +116,9 @@ def test_what_is_not_there_keeps_nothing_else_from_going(wherry: Wherry, name: s
     assert wherry("images", "-q", f"{name.removesuffix(':t')}:*").stdout == ""
 
 
-def test_an_address_of_another_place_is_known_before_anything_goes(wherry: Wherry, name: str):
+def test_an_address_of_another_place_is_known_before_anything_goes(
+    wherry: Wherry, name: str
+) -> None:
     done = wherry("rm", name, "oci:x")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("wherry: oci:x: only images of the store can be removed\n")
@@ -129,12 +135,12 @@ def test_an_address_of_another_place_is_known_before_anything_goes(wherry: Wherr
 @pytest.mark.parametrize(
     "arguments", [["tag", "x"], ["tag", "oci:x", "y"], ["rm"], ["rm", "dir:x"]]
 )
-def test_wrong_usage(wherry: Wherry, arguments: list[str]):
+def test_wrong_usage(wherry: Wherry, arguments: list[str]) -> None:
     done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_gc(wherry: Wherry, name: str):
+def test_gc(wherry: Wherry, name: str) -> None:
     wherry("untag", name)
     size = sum(piece.size for piece in (FIRST.manifest, FIRST.config, FIRST.layers[1]))
     freed = f"{size / 1000:.2f} kB (3 blobs)"

@@ -25,7 +25,7 @@ def image(seed: int) -> BuiltImage:
 
 def test_results_stay_and_nothing_is_drawn_over_them(
     fake: FakeRegistry, environment: dict[str, str]
-):
+) -> None:
     one, two = image(1), image(2)
     fake.add_image("one", one, "t")
     fake.add_image("two", two, "t")
@@ -45,7 +45,7 @@ def test_results_stay_and_nothing_is_drawn_over_them(
 
 def test_a_layer_that_somebody_else_fetches_is_drawn(
     fake: FakeRegistry, environment: dict[str, str], wherry: Wherry
-):
+) -> None:
     built = image(3)
     fake.add_image("app", built, "t")
     fake.inject(Fault(Stall(after=1_500_000), path=built.layers[0].digest, times=1))
@@ -67,7 +67,7 @@ def test_a_layer_that_somebody_else_fetches_is_drawn(
 
 def test_a_short_pull_is_not_drawn_at_all(
     fake: FakeRegistry, environment: dict[str, str], tmp_path: Path
-):
+) -> None:
     built = build_image([tar_layer({"a": b""})])
     fake.add_image("app", built, "t")
     for attempt in range(5):  # on a busy machine a pull may not be short

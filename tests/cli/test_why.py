@@ -55,7 +55,7 @@ def settings(environment: dict[str, str]) -> Path:
 def test_everything_that_decides_is_shown_and_no_secret(
     wherry: Run, environment: dict[str, str], settings: Path, tmp_path: Path,
     helper_program: Callable[..., Path],
-):  # fmt: skip
+) -> None:  # fmt: skip
     """SPEC: "`why REF` prints every file consulted, what matched, endpoints in order, scope,
     proxy, certificates; never a secret".
     """
@@ -130,7 +130,7 @@ def test_everything_that_decides_is_shown_and_no_secret(
 
 def test_settings_of_a_host_are_shown_with_the_file_that_they_are_from(
     wherry: Run, environment: dict[str, str]
-):
+) -> None:
     file = written(
         Path(environment["XDG_CONFIG_HOME"]) / "wherry" / "hosts.toml",
         '["h.example"]\nprivate-realm = true\nschema1 = "deny"\nlegacy = true\n',
@@ -159,7 +159,7 @@ def test_settings_of_a_host_are_shown_with_the_file_that_they_are_from(
     }
 
 
-def test_what_the_registry_says(wherry: Run, fake: FakeRegistry):
+def test_what_the_registry_says(wherry: Run, fake: FakeRegistry) -> None:
     """SPEC: "`RateLimit-*` headers are shown by `-v`, and by `wherry why`"."""
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(SetHeader("RateLimit-Limit", "100;w=21600")))
@@ -183,7 +183,7 @@ def test_what_the_registry_says(wherry: Run, fake: FakeRegistry):
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-def test_whose_access_is_denied(wherry: Run, *, tokens: bool):
+def test_whose_access_is_denied(wherry: Run, *, tokens: bool) -> None:
     with FakeRegistry(users={"me": SECRET}, tokens=tokens) as registry:
         registry.add_image("app", IMAGE, "t")
         (found,) = why(wherry, f"{registry.host}/app:t", "--creds", f"me:{SECRET}")
@@ -198,7 +198,7 @@ def test_whose_access_is_denied(wherry: Run, *, tokens: bool):
         assert "wrong-one" not in json.dumps(found)
 
 
-def test_a_host_that_does_not_answer(wherry: Run):
+def test_a_host_that_does_not_answer(wherry: Run) -> None:
     """SPEC and issue 5: "works offline too"."""
     (found,) = why(wherry, f"127.0.0.1:{refused_port()}/app")
     assert "refused" in found["endpoints"][0]["answer"]["error"]
@@ -207,7 +207,7 @@ def test_a_host_that_does_not_answer(wherry: Run):
         assert "no answer" in found["endpoints"][0]["answer"]["error"]
 
 
-def test_a_name_that_is_blocked(wherry: Run, settings: Path):
+def test_a_name_that_is_blocked(wherry: Run, settings: Path) -> None:
     conf = settings / "registries.conf"
     written(conf, '[[registry]]\nlocation = "bad.example"\nblocked = true\n')
     (found,) = why(wherry, "bad.example/app")
@@ -219,14 +219,14 @@ def test_a_name_that_is_blocked(wherry: Run, settings: Path):
     assert "is blocked in" in done.stderr
 
 
-def test_a_file_that_is_wrong_is_named(wherry: Run, settings: Path):
+def test_a_file_that_is_wrong_is_named(wherry: Run, settings: Path) -> None:
     written(settings / "registries.conf", "registry = [")
     done = wherry("why", "--offline", "h.example/app")
     assert (done.returncode, done.stdout) == (1, "")
     assert "registries.conf: not valid TOML" in done.stderr
 
 
-def test_what_a_registry_says_does_not_steer_the_terminal(wherry: Run, fake: FakeRegistry):
+def test_what_a_registry_says_does_not_steer_the_terminal(wherry: Run, fake: FakeRegistry) -> None:
     said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
     fake.inject(Fault(Answer(429, {"RateLimit-Limit": "1"}, json.dumps(said).encode())))
     done = wherry("why", f"{fake.host}/app")
@@ -237,7 +237,7 @@ def test_what_a_registry_says_does_not_steer_the_terminal(wherry: Run, fake: Fak
 # Names without a registry
 
 
-def test_short_names(wherry: Run, settings: Path):
+def test_short_names(wherry: Run, settings: Path) -> None:
     """SPEC: "bare names on the command line go through an alias, then the search list if one
     is configured, else docker.io".
     """
@@ -268,7 +268,7 @@ def search(settings: Path, *hosts: str) -> None:
     written(settings / "registries.conf", f"unqualified-search-registries = [{listed}]\n")
 
 
-def test_registries_are_searched_in_order(wherry: Run, settings: Path, fake: FakeRegistry):
+def test_registries_are_searched_in_order(wherry: Run, settings: Path, fake: FakeRegistry) -> None:
     with FakeRegistry() as second:
         search(settings, fake.host, second.host)
         second.add_image("app", IMAGE, "t")
@@ -287,7 +287,7 @@ def test_registries_are_searched_in_order(wherry: Run, settings: Path, fake: Fak
 )  # fmt: skip
 def test_every_command_takes_short_names(
     wherry: Run, settings: Path, fake: FakeRegistry, command: str
-):
+) -> None:
     fake.add_image("team/app", IMAGE, "latest")
     name, *arguments = command.split()
     where = "known" if name == "tags" else "known:latest"
@@ -304,7 +304,9 @@ def test_every_command_takes_short_names(
     assert fake.requests
 
 
-def test_a_registry_that_fails_ends_the_search(wherry: Run, settings: Path, fake: FakeRegistry):
+def test_a_registry_that_fails_ends_the_search(
+    wherry: Run, settings: Path, fake: FakeRegistry
+) -> None:
     """Else whoever can disturb the first could have another image taken in its place."""
     fake.add_image("app", IMAGE, "t")
     search(settings, f"127.0.0.1:{refused_port()}", fake.host)
@@ -313,7 +315,9 @@ def test_a_registry_that_fails_ends_the_search(wherry: Run, settings: Path, fake
     assert fake.requests == []
 
 
-def test_programs_complete_names_to_docker_hub(wherry: Run, settings: Path, fake: FakeRegistry):
+def test_programs_complete_names_to_docker_hub(
+    wherry: Run, settings: Path, fake: FakeRegistry
+) -> None:
     search(settings, fake.host)
     fake.add_image("app", IMAGE, "t")
     with HttpProxy({}) as proxy:  # which says who was to be asked
@@ -324,7 +328,7 @@ def test_programs_complete_names_to_docker_hub(wherry: Run, settings: Path, fake
     assert fake.requests == []
 
 
-def test_registries_conf_can_be_named(wherry: Run, tmp_path: Path, settings: Path):
+def test_registries_conf_can_be_named(wherry: Run, tmp_path: Path, settings: Path) -> None:
     """SPEC: "`CONTAINERS_REGISTRIES_CONF`, `--registries-conf`"."""
     written(settings / "registries.conf", "registry = [")
     files = [written(tmp_path / f"{name}.conf", f'[[registry]]\nlocation="{name}.example"\n')

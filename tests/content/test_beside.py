@@ -11,12 +11,12 @@ from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NotFound
 
 
-def test_the_result_is_there_for_whoever_waits_however_often():
+def test_the_result_is_there_for_whoever_waits_however_often() -> None:
     with beside(CancelToken(), lambda _: 7) as wait:
         assert (wait(), wait()) == (7, 7)
 
 
-def test_a_failure_is_raised_where_somebody_waits():
+def test_a_failure_is_raised_where_somebody_waits() -> None:
     def fail(_: CancelToken) -> None:
         raise NotFound("gone")
 
@@ -24,7 +24,7 @@ def test_a_failure_is_raised_where_somebody_waits():
         wait()
 
 
-def test_what_nobody_waits_for_is_cancelled_and_its_failure_not_raised():
+def test_what_nobody_waits_for_is_cancelled_and_its_failure_not_raised() -> None:
     ended = threading.Event()
 
     def run(cancel: CancelToken) -> None:
@@ -38,7 +38,7 @@ def test_what_nobody_waits_for_is_cancelled_and_its_failure_not_raised():
     assert ended.wait(10)
 
 
-def test_cancelling_the_whole_ends_both():
+def test_cancelling_the_whole_ends_both() -> None:
     token = CancelToken()
     with beside(token, lambda cancel: cancel.sleep(60)) as wait:
         token.cancel()

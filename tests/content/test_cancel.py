@@ -3,6 +3,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Never
 
 import pytest
 
@@ -10,7 +11,7 @@ from wherry.content.cancel import CancelToken, JoinedToken
 from wherry.errors import Cancelled
 
 
-def test_a_token_is_set_once_and_stays_set():
+def test_a_token_is_set_once_and_stays_set() -> None:
     token = CancelToken()
     assert not token.cancelled
     token.check()
@@ -21,7 +22,7 @@ def test_a_token_is_set_once_and_stays_set():
         token.check()
 
 
-def test_sleep_lasts_and_ends_with_the_cancel():
+def test_sleep_lasts_and_ends_with_the_cancel() -> None:
     token = CancelToken()
     started = time.monotonic()
     token.sleep(0.02)
@@ -35,7 +36,7 @@ def test_sleep_lasts_and_ends_with_the_cancel():
         token.sleep(60)
 
 
-def test_a_child_follows_its_parent():
+def test_a_child_follows_its_parent() -> None:
     parent = CancelToken()
     with parent.child() as child, child.child() as grandchild:
         parent.cancel()
@@ -43,7 +44,7 @@ def test_a_child_follows_its_parent():
         assert grandchild.cancelled
 
 
-def test_a_parent_does_not_follow_its_child():
+def test_a_parent_does_not_follow_its_child() -> None:
     parent = CancelToken()
     with parent.child() as child, parent.child() as sibling:
         child.cancel()
@@ -51,14 +52,14 @@ def test_a_parent_does_not_follow_its_child():
         assert not sibling.cancelled
 
 
-def test_a_child_of_a_cancelled_parent_is_born_cancelled():
+def test_a_child_of_a_cancelled_parent_is_born_cancelled() -> None:
     parent = CancelToken()
     parent.cancel()
     with parent.child() as child:
         assert child.cancelled
 
 
-def test_a_child_is_forgotten_when_its_block_ends():
+def test_a_child_is_forgotten_when_its_block_ends() -> None:
     parent = CancelToken()
     with parent.child() as child:
         pass
@@ -66,7 +67,7 @@ def test_a_child_is_forgotten_when_its_block_ends():
     assert not child.cancelled
 
 
-def test_wakers_are_called_once():
+def test_wakers_are_called_once() -> None:
     token, calls = CancelToken(), []
     token.on_cancel(lambda: calls.append("one"))
     token.on_cancel(lambda: calls.append("two"))
@@ -75,7 +76,7 @@ def test_wakers_are_called_once():
     assert sorted(calls) == ["one", "two"]
 
 
-def test_a_late_waker_is_called_at_once():
+def test_a_late_waker_is_called_at_once() -> None:
     token, calls = CancelToken(), []
     token.cancel()
     forget = token.on_cancel(lambda: calls.append(1))
@@ -85,7 +86,7 @@ def test_a_late_waker_is_called_at_once():
         assert calls == [1, 2]
 
 
-def test_a_waker_that_was_taken_back_is_not_called():
+def test_a_waker_that_was_taken_back_is_not_called() -> None:
     token, calls = CancelToken(), []
     forget = token.on_cancel(lambda: calls.append(1))
     token.on_cancel(lambda: calls.append(2))
@@ -97,7 +98,7 @@ def test_a_waker_that_was_taken_back_is_not_called():
     assert calls == [2]
 
 
-def test_a_waker_is_taken_back_when_its_block_fails():
+def test_a_waker_is_taken_back_when_its_block_fails() -> Never:
     token, calls = CancelToken(), []
     with pytest.raises(ZeroDivisionError), token.waking(lambda: calls.append(1)):
         raise ZeroDivisionError
@@ -105,7 +106,7 @@ def test_a_waker_is_taken_back_when_its_block_fails():
     assert not calls
 
 
-def test_a_waker_may_use_the_token():
+def test_a_waker_may_use_the_token() -> None:
     token, calls = CancelToken(), []
 
     def wake() -> None:
@@ -119,7 +120,7 @@ def test_a_waker_may_use_the_token():
     assert calls == ["late"]
 
 
-def test_no_waker_is_lost_between_threads():
+def test_no_waker_is_lost_between_threads() -> None:
     """Registered before or after the cancel: each waker is called exactly once."""
     for _ in range(50):
         token, calls = CancelToken(), []
@@ -144,7 +145,7 @@ def test_no_waker_is_lost_between_threads():
         assert sorted(calls) == [0, 1, 2, 3]
 
 
-def test_one_cancel_wakes_all_that_sleep():
+def test_one_cancel_wakes_all_that_sleep() -> None:
     token = CancelToken()
     outcomes: list[str] = []
     asleep = threading.Barrier(9)
@@ -166,7 +167,7 @@ def test_one_cancel_wakes_all_that_sleep():
     assert outcomes == ["woken"] * 8
 
 
-def test_a_signal_handler_may_cancel_whatever_it_interrupts():
+def test_a_signal_handler_may_cancel_whatever_it_interrupts() -> None:
     """With a lock that is held while wakers are registered, this would hang sooner or later."""
     tokens: list[CancelToken] = []
 
@@ -190,7 +191,7 @@ def test_a_signal_handler_may_cancel_whatever_it_interrupts():
     assert all(token.cancelled for token in tokens)
 
 
-def test_a_joined_token_follows_each_of_its_parents_and_none_follows_it():
+def test_a_joined_token_follows_each_of_its_parents_and_none_follows_it() -> None:
     for place in range(2):
         parents = CancelToken(), CancelToken()
         joined = JoinedToken(*parents)
@@ -207,7 +208,7 @@ def test_a_joined_token_follows_each_of_its_parents_and_none_follows_it():
     assert not parent.cancelled
 
 
-def test_a_joined_token_leaves_nothing_behind_in_its_parents():
+def test_a_joined_token_leaves_nothing_behind_in_its_parents() -> None:
     parent = CancelToken()
     joined = JoinedToken(parent, CancelToken())
     joined.sleep(0.001)
@@ -216,7 +217,7 @@ def test_a_joined_token_leaves_nothing_behind_in_its_parents():
     assert not parent._wakers  # noqa: SLF001 - no call shows it
 
 
-def test_a_sleep_with_a_joined_token_ends_with_any_parent():
+def test_a_sleep_with_a_joined_token_ends_with_any_parent() -> None:
     parents = CancelToken(), CancelToken()
     for parent in parents:
         threading.Timer(0.05, parent.cancel).start()

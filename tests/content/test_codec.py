@@ -86,7 +86,7 @@ TEXT = b"".join(b"%d lines of text\n" % number for number in range(8_000)) + NOI
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("most", [1, 7, 4096, 1 << 20])
-def test_what_was_compressed_comes_back(form: str, most: int):
+def test_what_was_compressed_comes_back(form: str, most: int) -> None:
     data = TEXT if most > 1 else TEXT[-40_000:]
     source = Dribble(compress(data, form), most)
     stream = decompress(source)
@@ -95,7 +95,7 @@ def test_what_was_compressed_comes_back(form: str, most: int):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_small_buffers_lose_nothing(form: str):
+def test_small_buffers_lose_nothing(form: str) -> None:
     data = TEXT[-3000:]
     assert unpacked(compress(data, form), 100, size=1) == data
     assert unpacked(compress(data, form), 3, size=7) == data
@@ -103,7 +103,7 @@ def test_small_buffers_lose_nothing(form: str):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("data", [b"", b"x"], ids=["empty", "one"])
-def test_next_to_nothing_comes_back(form: str, data: bytes):
+def test_next_to_nothing_comes_back(form: str, data: bytes) -> None:
     assert unpacked(compress(data, form), 1) == data
 
 
@@ -117,7 +117,7 @@ def test_next_to_nothing_comes_back(form: str, data: bytes):
 )
 def test_cuts_between_reads_do_not_matter(
     form: str, pieces: list[bytes], most: int, size: int, seed: int
-):
+) -> None:
     """OCI image spec, layer.md, "gzip Media Types": several members, or frames (RFC 8878, 3),
     one after the other are one stream, wherever the reads are cut.
     """
@@ -128,7 +128,7 @@ def test_cuts_between_reads_do_not_matter(
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
-def test_a_gzip_header_with_all_fields_may_be_cut_anywhere(cut: int):
+def test_a_gzip_header_with_all_fields_may_be_cut_anywhere(cut: int) -> None:
     """RFC 1952, 2.3: FEXTRA, FNAME, FCOMMENT and FHCRC may stand in the header."""
     head = b"\x1f\x8b\x08\x1e" + b"\0" * 6 + b"\x04\x00ABCD" + b"name\0" + b"comment\0"
     head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
@@ -146,7 +146,7 @@ def test_a_gzip_header_with_all_fields_may_be_cut_anywhere(cut: int):
 
 
 @pytest.mark.parametrize("form", PACKED)
-def test_many_members_are_one_stream(form: str):
+def test_many_members_are_one_stream(form: str) -> None:
     pieces = [b"%d" % number * (number % 50) for number in range(200)]
     packed = b"".join(compress(piece, form) for piece in pieces)
     assert unpacked(packed, 11) == b"".join(pieces)
@@ -156,14 +156,14 @@ def test_many_members_are_one_stream(form: str):
     ("form", "padding"),
     [("gzip", b"\0" * 512), ("bzip2", b"\0" * 512), ("xz", b"\0" * 8)],
 )
-def test_zeros_after_the_end_are_padding(form: str, padding: bytes):
+def test_zeros_after_the_end_are_padding(form: str, padding: bytes) -> None:
     packed = compress(TEXT, form)
     assert unpacked(packed + padding, 1000) == TEXT
     if form != "gzip":
         assert unpacked(packed + padding + compress(b"more", form), 1000) == TEXT + b"more"
 
 
-def test_skippable_frames_of_zstd_are_skipped():
+def test_skippable_frames_of_zstd_are_skipped() -> None:
     """RFC 8878, 3.1.2: magic 0x184D2A50 to 0x184D2A5F, four bytes of size, content."""
     skipped = b"\x5a\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"any"
     frame = compress(b"content", "zstd")
@@ -189,12 +189,12 @@ def test_skippable_frames_of_zstd_are_skipped():
         (b"file.t", None),
     ],
 )
-def test_forms_are_known_by_their_magic(head: bytes, name: str | None):
+def test_forms_are_known_by_their_magic(head: bytes, name: str | None) -> None:
     assert detect(head) == name
 
 
 @pytest.mark.parametrize("form", PACKED)
-def test_a_truncated_stream_is_an_error_wherever_it_ends(form: str):
+def test_a_truncated_stream_is_an_error_wherever_it_ends(form: str) -> None:
     packed = compress(b"some content " * 20 + NOISE[:50], form)
     shortest = {"gzip": 2, "bzip2": 3, "xz": 6, "zstd": 4}[form]
     for end in range(shortest, len(packed)):
@@ -208,9 +208,9 @@ def test_a_truncated_stream_is_an_error_wherever_it_ends(form: str):
 @pytest.mark.parametrize("sized", [False, True])
 def test_a_truncated_zstd_stream_does_not_pass_for_a_shorter_one(
     content: bytes,
-    checksum: bool,  # noqa: FBT001 - a parameter of the test
-    sized: bool,  # noqa: FBT001 - as above
-):
+    checksum: bool,
+    sized: bool,
+) -> None:
     """The library itself takes the end of its input for the end of a frame.
 
     Blocks of all kinds (RFC 8878, 3.1.1.2), whole ones too.
@@ -230,14 +230,14 @@ def test_a_truncated_zstd_stream_does_not_pass_for_a_shorter_one(
 
 @pytest.mark.parametrize("form", PACKED)
 @pytest.mark.parametrize("second", [1, 5, 9, -1])
-def test_a_truncated_second_member_is_no_clean_end(form: str, second: int):
+def test_a_truncated_second_member_is_no_clean_end(form: str, second: int) -> None:
     packed = compress(TEXT, form) + compress(b"more and more" * 9, form)[:second]
     with pytest.raises(IntegrityError):
         unpacked(packed)
 
 
 @pytest.mark.parametrize("form", PACKED)
-def test_garbage_after_the_end_is_an_error(form: str):
+def test_garbage_after_the_end_is_an_error(form: str) -> None:
     with pytest.raises(IntegrityError):
         unpacked(compress(TEXT, form) + b"garbage that is no member at all")
 
@@ -251,7 +251,7 @@ def test_garbage_after_the_end_is_an_error(form: str):
 )
 def test_a_flipped_byte_is_noticed_or_makes_no_difference(
     form: str, place: int, flip: int, most: int
-):
+) -> None:
     """Each form carries a checksum (RFC 1952, 2.3.1; xz 1.0.4, 3.4): what passes it is what was
     compressed, or is no content (a name in a header, padding).
     """
@@ -266,7 +266,7 @@ def test_a_flipped_byte_is_noticed_or_makes_no_difference(
 
 
 @pytest.mark.parametrize("place", [-1, -2, -3, -4])
-def test_a_wrong_checksum_of_zstd_is_noticed(place: int):
+def test_a_wrong_checksum_of_zstd_is_noticed(place: int) -> None:
     """RFC 8878, 3.1.1: an optional checksum ends the frame.
 
     A flipped byte before it may also lengthen a block: then the frame is one that is cut.
@@ -294,7 +294,7 @@ def test_a_wrong_checksum_of_zstd_is_noticed(place: int):
     st.binary(max_size=200),
     st.integers(1, 50),
 )
-def test_any_bytes_are_a_stream_or_an_error_of_ours(magic: bytes, rest: bytes, most: int):
+def test_any_bytes_are_a_stream_or_an_error_of_ours(magic: bytes, rest: bytes, most: int) -> None:
     """What pretends to be compressed is decompressed or refused: nothing else is raised."""
     total = 0
     try:
@@ -307,7 +307,7 @@ def test_any_bytes_are_a_stream_or_an_error_of_ours(magic: bytes, rest: bytes, m
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_disk_that_breaks_is_not_the_streams_fault(form: str):
+def test_a_disk_that_breaks_is_not_the_streams_fault(form: str) -> None:
     packed = compress(TEXT, form)
     with pytest.raises(OSError, match="Input/output") as caught:
         for _ in steps(Failing(packed[: len(packed) // 2])):
@@ -331,7 +331,7 @@ def bomb(form: str) -> bytes:
 
 
 @pytest.mark.parametrize("form", PACKED)
-def test_a_bomb_takes_no_more_memory_than_a_few_buffers(form: str):
+def test_a_bomb_takes_no_more_memory_than_a_few_buffers(form: str) -> None:
     """SPEC: "Memory does not grow … with what a compressed layer claims to hold"."""
     packed = bomb(form)
     assert len(packed) < BOMB // 500
@@ -350,7 +350,7 @@ def test_a_bomb_takes_no_more_memory_than_a_few_buffers(form: str):
 
 
 @pytest.mark.parametrize("form", PACKED)
-def test_a_bomb_takes_no_memory_of_the_process_either(form: str):
+def test_a_bomb_takes_no_memory_of_the_process_either(form: str) -> None:
     """SPEC: as above; libraries take memory that Python does not see."""
     program = (
         "import io, sys, resource\n"
@@ -377,14 +377,14 @@ def frame_of_window(log: int) -> bytes:
     return b"\x28\xb5\x2f\xfd\0" + bytes([(log - 10) << 3]) + b"\x01\0\0"
 
 
-def test_zstd_gets_no_larger_a_window_than_is_allowed():
+def test_zstd_gets_no_larger_a_window_than_is_allowed() -> None:
     assert unpacked(frame_of_window(MAX_DECODER.bit_length() - 1)) == b""
     for log in (28, 31, 40):
         with pytest.raises(IntegrityError):
             unpacked(frame_of_window(log))
 
 
-def test_xz_gets_no_larger_a_dictionary_than_is_allowed():
+def test_xz_gets_no_larger_a_dictionary_than_is_allowed() -> None:
     """xz 1.0.4, 5.3.1: the byte 40 asks for a dictionary of 4 GiB."""
     packed = bytearray(compress(b"content" * 100, "xz"))
     at = packed.index(b"\x21\x01", 12)  # LZMA2 and the size of its properties
@@ -401,7 +401,7 @@ def test_xz_gets_no_larger_a_dictionary_than_is_allowed():
 
 
 @pytest.mark.parametrize("make", [io.BytesIO, lambda data: Dribble(data, 3)], ids=["bytes", "raw"])
-def test_plain_bytes_pass_through(make: Callable[[bytes], io.RawIOBase]):
+def test_plain_bytes_pass_through(make: Callable[[bytes], io.RawIOBase]) -> None:
     stream = decompress(make(TEXT))
     assert stream.compression is None
     buffer, found = bytearray(1000), hashlib.sha256()

@@ -109,7 +109,7 @@ def run(
 
 @pytest.mark.parametrize("step", [977, 1 << 20])
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_a_blob_arrives(part: Part, step: int, algorithm: str):
+def test_a_blob_arrives(part: Part, step: int, algorithm: str) -> None:
     source, told = Source(PACKED, step=step), []
     found = run(part, source, describe(PACKED, algorithm), on_bytes=told.append)
     assert found == Received(len(PACKED))
@@ -121,7 +121,7 @@ def test_a_blob_arrives(part: Part, step: int, algorithm: str):
 
 @pytest.mark.parametrize("form", ["gzip", "zstd", "none", "bzip2", "xz"])
 @pytest.mark.parametrize("content", [CONTENT, FEW], ids=["large", "small"])
-def test_a_layer_is_followed(part: Part, content: bytes, form: str):
+def test_a_layer_is_followed(part: Part, content: bytes, form: str) -> None:
     packed = compress(content, form)
     assert (len(packed) > SMALL) == (content is CONTENT)
     found = run(part, Source(packed, step=10_000), describe(packed), follow=True)
@@ -130,7 +130,7 @@ def test_a_layer_is_followed(part: Part, content: bytes, form: str):
 
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("there", [1, 1000, 256 * 1024, len(PACKED) - 1])
-def test_a_prefix_is_resumed(part: Part, there: int, *, follow: bool):
+def test_a_prefix_is_resumed(part: Part, there: int, *, follow: bool) -> None:
     """SPEC: "A broken connection resumes by `Range` from where it stood"."""
     part.append(PACKED[:there])
     source = Source(PACKED)
@@ -141,7 +141,7 @@ def test_a_prefix_is_resumed(part: Part, there: int, *, follow: bool):
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_a_complete_part_is_verified_without_a_request(part: Part, *, follow: bool):
+def test_a_complete_part_is_verified_without_a_request(part: Part, *, follow: bool) -> None:
     """SPEC: "A part of exactly the blob's size is verified without a request"."""
     part.append(PACKED)
     source = Source(PACKED)
@@ -153,7 +153,7 @@ def test_a_complete_part_is_verified_without_a_request(part: Part, *, follow: bo
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_complete_part_needs_no_request_though_the_size_is_wrong(
     part: Part, size: int | None, *, follow: bool
-):
+) -> None:
     part.append(PACKED)
     source = Source(PACKED)
     found = run(part, source, describe(PACKED)._replace(size=size), follow=follow)
@@ -161,7 +161,7 @@ def test_a_complete_part_needs_no_request_though_the_size_is_wrong(
     assert source.offsets == []
 
 
-def test_a_part_of_the_stated_size_is_not_complete_without_the_digest(part: Part):
+def test_a_part_of_the_stated_size_is_not_complete_without_the_digest(part: Part) -> None:
     """The size may be wrong, so the server is asked for more."""
     part.append(PACKED[:-7])
     source = Source(PACKED)
@@ -179,7 +179,7 @@ def test_a_part_of_the_stated_size_is_not_complete_without_the_digest(part: Part
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_wrong_size_does_not_matter_where_the_digest_holds(
     part: Part, size: int, there: int, *, follow: bool
-):
+) -> None:
     part.append(PACKED[:there])
     found = run(part, Source(PACKED), describe(PACKED)._replace(size=size), follow=follow)
     assert found == Received(len(PACKED), *((Digest.of(CONTENT), len(CONTENT)) if follow else ()))
@@ -188,7 +188,7 @@ def test_a_wrong_size_does_not_matter_where_the_digest_holds(
 
 @pytest.mark.parametrize("size", [1, len(PACKED) - 1, len(PACKED) + 1])
 @pytest.mark.parametrize("there", [0, len(PACKED)])
-def test_an_exact_blob_has_to_have_its_size(part: Part, size: int, there: int):
+def test_an_exact_blob_has_to_have_its_size(part: Part, size: int, there: int) -> None:
     part.append(PACKED[:there])
     blob = Blob(describe(PACKED)._replace(size=size), Source(PACKED).open, exact=True)
     with pytest.raises(IntegrityError, match=f"expected {size:,}") as caught:
@@ -199,7 +199,7 @@ def test_an_exact_blob_has_to_have_its_size(part: Part, size: int, there: int):
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_an_exact_blob_starts_over_where_its_part_is_longer(part: Part, *, follow: bool):
+def test_an_exact_blob_starts_over_where_its_part_is_longer(part: Part, *, follow: bool) -> None:
     part.append(PACKED + b"x")
     source = Source(PACKED)
     blob = Blob(describe(PACKED), source.open, exact=True)
@@ -210,7 +210,7 @@ def test_an_exact_blob_starts_over_where_its_part_is_longer(part: Part, *, follo
     assert part.path.read_bytes() == PACKED
 
 
-def test_a_source_that_begins_before_the_offset_is_read_from_the_offset(part: Part):
+def test_a_source_that_begins_before_the_offset_is_read_from_the_offset(part: Part) -> None:
     """ARCHITECTURE: "`start` may be 0 (Range ignored), then the reader discards up to its
     offset".
     """
@@ -228,14 +228,14 @@ def test_a_source_that_begins_before_the_offset_is_read_from_the_offset(part: Pa
     assert part.path.read_bytes() == PACKED
 
 
-def test_an_empty_blob_needs_no_request(part: Part):
+def test_an_empty_blob_needs_no_request(part: Part) -> None:
     source = Source(b"")
     found = run(part, source, describe(b""), follow=True)
     assert found == Received(0, Digest.of(b""), 0)
     assert source.offsets == []
 
 
-def test_other_content_is_refused(part: Part):
+def test_other_content_is_refused(part: Part) -> None:
     """SPEC: "wrong on a fresh download: an error"."""
     wrong = PACKED[:-1] + bytes([PACKED[-1] ^ 1])
     with pytest.raises(IntegrityError, match="digest") as caught:
@@ -245,7 +245,7 @@ def test_other_content_is_refused(part: Part):
     assert not caught.value.transient
 
 
-def test_a_prefix_of_other_content_is_noticed(part: Part):
+def test_a_prefix_of_other_content_is_noticed(part: Part) -> None:
     part.append(b"x" * 1000)
     with pytest.raises(IntegrityError, match="digest"):
         run(part, Source(PACKED), describe(PACKED))
@@ -253,7 +253,7 @@ def test_a_prefix_of_other_content_is_noticed(part: Part):
 
 @pytest.mark.parametrize("end", [0, 1, len(PACKED) - 1])
 @pytest.mark.parametrize("follow", [False, True])
-def test_a_short_blob_is_refused(part: Part, end: int, *, follow: bool):
+def test_a_short_blob_is_refused(part: Part, end: int, *, follow: bool) -> None:
     said = f"^it has {end:,} bytes, expected {len(PACKED):,}$"
     with pytest.raises(IntegrityError, match=said):
         run(part, Source(PACKED[:end]), describe(PACKED), follow=follow)
@@ -261,7 +261,7 @@ def test_a_short_blob_is_refused(part: Part, end: int, *, follow: bool):
 
 @pytest.mark.parametrize("more", [1, 100_000])
 @pytest.mark.parametrize("step", [1000, 1 << 20])
-def test_trailing_data_is_refused_and_not_written(part: Part, more: int, step: int):
+def test_trailing_data_is_refused_and_not_written(part: Part, more: int, step: int) -> None:
     """umoci, VerifiedReadCloser: one byte too many is read, to catch what trails."""
     said = f"^it has more than {len(PACKED):,} bytes, expected {len(PACKED):,}$"
     with pytest.raises(IntegrityError, match=said):
@@ -269,13 +269,13 @@ def test_trailing_data_is_refused_and_not_written(part: Part, more: int, step: i
     assert part.size <= len(PACKED)
 
 
-def test_a_blob_of_no_known_size_is_taken_to_its_end(part: Part):
+def test_a_blob_of_no_known_size_is_taken_to_its_end(part: Part) -> None:
     descriptor = Descriptor("x", Digest.of(PACKED))
     found = run(part, Source(PACKED), descriptor, follow=True)
     assert found == Received(len(PACKED), Digest.of(CONTENT), len(CONTENT))
 
 
-def test_a_blob_of_no_known_size_is_bounded(part: Part):
+def test_a_blob_of_no_known_size_is_bounded(part: Part) -> None:
     """ARCHITECTURE: "then a configured maximum bounds the read"."""
     descriptor = Descriptor("x", Digest.of(PACKED))
     limits = Limits(blob=len(PACKED) - 1)
@@ -290,7 +290,7 @@ def test_a_blob_of_no_known_size_is_bounded(part: Part):
 
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("cut", [0, 1, 300_000])
-def test_what_arrived_before_a_failure_is_kept(part: Part, cut: int, *, follow: bool):
+def test_what_arrived_before_a_failure_is_kept(part: Part, cut: int, *, follow: bool) -> None:
     """SPEC: "only what is missing is fetched, from the byte where it stood"."""
     source = Source(PACKED, fail_at=cut, step=10_000)
     with pytest.raises(NetworkError):
@@ -300,7 +300,7 @@ def test_what_arrived_before_a_failure_is_kept(part: Part, cut: int, *, follow: 
 
 
 @pytest.mark.parametrize("content", [CONTENT, FEW], ids=["large", "small"])
-def test_a_follower_that_fails_leaves_the_download_to_its_end(part: Part, content: bytes):
+def test_a_follower_that_fails_leaves_the_download_to_its_end(part: Part, content: bytes) -> None:
     """A layer that is damaged though its digest holds: the compression is the error."""
     packed = compress(content, "gzip")
     damaged = packed[:1000] + bytes(500) + packed[1500:]
@@ -309,7 +309,7 @@ def test_a_follower_that_fails_leaves_the_download_to_its_end(part: Part, conten
     assert part.path.read_bytes() == damaged
 
 
-def test_a_wrong_digest_outranks_what_follows_from_it(part: Part):
+def test_a_wrong_digest_outranks_what_follows_from_it(part: Part) -> None:
     """If both the digest and the compression are wrong, the digest is the error to show."""
     damaged = PACKED[:1000] + bytes(500) + PACKED[1500:]
     for _ in range(5):
@@ -318,14 +318,14 @@ def test_a_wrong_digest_outranks_what_follows_from_it(part: Part):
             run(part, Source(damaged, step=10_000), describe(PACKED), follow=True)
 
 
-def test_a_failure_of_the_network_outranks_the_followers(part: Part):
+def test_a_failure_of_the_network_outranks_the_followers(part: Part) -> None:
     damaged = PACKED[:1000] + bytes(500) + PACKED[1500:]
     with pytest.raises(NetworkError):
         run(part, Source(damaged, fail_at=500_000), describe(damaged), follow=True)
 
 
 @pytest.mark.parametrize("noise", [b"", NOISE], ids=["small", "large"])
-def test_a_bomb_is_refused_while_the_download_goes_to_its_end(part: Part, noise: bytes):
+def test_a_bomb_is_refused_while_the_download_goes_to_its_end(part: Part, noise: bytes) -> None:
     """SPEC: "Memory does not grow … with what a compressed layer claims to hold"."""
     packed = compress(noise + bytes(8 * 2**20), "zstd")
     limits = Limits(raw=RawLimit(least=2**20, ratio=1))
@@ -338,7 +338,9 @@ def test_a_bomb_is_refused_while_the_download_goes_to_its_end(part: Part, noise:
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_a_cancel_stops_between_two_reads_and_keeps_what_is_there(part: Part, *, follow: bool):
+def test_a_cancel_stops_between_two_reads_and_keeps_what_is_there(
+    part: Part, *, follow: bool
+) -> None:
     """SPEC: "Ctrl-C: stops within a second, says what is kept"."""
     token = CancelToken()
     source = Source(
@@ -350,7 +352,7 @@ def test_a_cancel_stops_between_two_reads_and_keeps_what_is_there(part: Part, *,
     assert source.closed == 1
 
 
-def test_a_cancel_before_the_start_opens_nothing(part: Part):
+def test_a_cancel_before_the_start_opens_nothing(part: Part) -> None:
     token = CancelToken()
     token.cancel()
     part.append(PACKED[:10])
@@ -361,7 +363,7 @@ def test_a_cancel_before_the_start_opens_nothing(part: Part):
     assert part.size == 10
 
 
-def test_a_source_that_breaks_in_other_ways_leaves_no_thread(part: Part):
+def test_a_source_that_breaks_in_other_ways_leaves_no_thread(part: Part) -> None:
     def broken(_: int) -> None:
         raise ZeroDivisionError
 
@@ -369,7 +371,7 @@ def test_a_source_that_breaks_in_other_ways_leaves_no_thread(part: Part):
         run(part, Source(PACKED, before_read=broken), describe(PACKED), follow=True)
 
 
-def test_a_listener_that_fails_leaves_no_thread(part: Part):
+def test_a_listener_that_fails_leaves_no_thread(part: Part) -> None:
     def broken(_: int) -> None:
         raise ZeroDivisionError
 
@@ -377,7 +379,7 @@ def test_a_listener_that_fails_leaves_no_thread(part: Part):
         run(part, Source(PACKED), describe(PACKED), follow=True, on_bytes=broken)
 
 
-def test_the_follower_keeps_up_with_a_slow_writer(part: Part):
+def test_the_follower_keeps_up_with_a_slow_writer(part: Part) -> None:
     """ARCHITECTURE: "the link never waits for decompression", nor fails because of its pauses."""
     pause = threading.Event()
 
@@ -400,7 +402,7 @@ def test_the_follower_keeps_up_with_a_slow_writer(part: Part):
 )
 def test_a_blob_arrives_whatever_happens_on_the_way(
     tmp_path: Path, content: bytes, cuts: list[int], step: int, form: str
-):
+) -> None:
     """ARCHITECTURE: "Invariant: a part file is a contiguous prefix, append-only …; its size is
     the progress".
     """
@@ -426,7 +428,7 @@ def test_a_blob_arrives_whatever_happens_on_the_way(
     assert path.read_bytes() == packed
 
 
-def test_a_follower_reads_what_the_writer_wrote_before_it_came(part: Part):
+def test_a_follower_reads_what_the_writer_wrote_before_it_came(part: Part) -> None:
     part.append(b"abc")
     reader = part.follow()
     assert isinstance(reader, io.RawIOBase)

@@ -24,13 +24,13 @@ def network() -> NetworkError:
     return NetworkError("cut", host="h")
 
 
-def test_pauses_double_up_to_the_longest():
+def test_pauses_double_up_to_the_longest() -> None:
     """SPEC: "5 attempts, 250 ms doubling"."""
     pauses = [EXACT.pause(failures, network()) for failures in range(1, 11)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, None]
 
 
-def test_the_attempts_are_counted_in_all():
+def test_the_attempts_are_counted_in_all() -> None:
     assert RetryPolicy().attempts == 5
     assert RetryPolicy().pause(4, network()) is not None
     assert RetryPolicy().pause(5, network()) is None
@@ -44,7 +44,9 @@ def test_the_attempts_are_counted_in_all():
     st.floats(0.1, 60),
     st.floats(0, 1),
 )
-def test_a_pause_is_within_its_bounds(failures: int, first: float, longest: float, jitter: float):
+def test_a_pause_is_within_its_bounds(
+    failures: int, first: float, longest: float, jitter: float
+) -> None:
     """SPEC: "exponential back-off with jitter"; the jitter takes away a share, never adds."""
     policy = RetryPolicy(10_000, first, longest, jitter)
     pause = policy.pause(failures, network())
@@ -53,7 +55,7 @@ def test_a_pause_is_within_its_bounds(failures: int, first: float, longest: floa
     assert whole * (1 - jitter) - 1e-9 <= pause <= whole + 1e-9
 
 
-def test_pauses_differ_between_clients():
+def test_pauses_differ_between_clients() -> None:
     pauses = {RetryPolicy().pause(3, network()) for _ in range(20)}
     assert len(pauses) > 1
 
@@ -68,7 +70,7 @@ def test_pauses_differ_between_clients():
         RegistryError("x", status=400, method="GET", url="u"),
     ],
 )
-def test_what_will_not_change_is_not_tried_again(error: WherryError):
+def test_what_will_not_change_is_not_tried_again(error: WherryError) -> None:
     """SPEC: "never on 400, …, 403, 404, or the digest mismatch of a fresh download"."""
     assert RetryPolicy().pause(1, error) is None
 
@@ -81,7 +83,7 @@ def asked(seconds: float) -> list[WherryError]:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 7.5, OBEYED])
-def test_the_pause_that_a_registry_asks_for_is_obeyed(seconds: float):
+def test_the_pause_that_a_registry_asks_for_is_obeyed(seconds: float) -> None:
     """SPEC: "`Retry-After` obeyed in both forms"."""
     for error in asked(seconds):
         assert retry_after(error) == seconds
@@ -89,12 +91,12 @@ def test_the_pause_that_a_registry_asks_for_is_obeyed(seconds: float):
         assert RetryPolicy().pause(5, error) is None
 
 
-def test_too_long_a_pause_is_an_error():
+def test_too_long_a_pause_is_an_error() -> None:
     for error in asked(OBEYED + 1):
         assert RetryPolicy().pause(1, error) is None
 
 
-def test_a_silent_registry_gets_the_usual_pause():
+def test_a_silent_registry_gets_the_usual_pause() -> None:
     assert EXACT.pause(1, RateLimited("x", host="h")) == 0.25
     assert retry_after(network()) is None
 
@@ -114,7 +116,7 @@ class Flaky:
 
 
 @pytest.mark.parametrize("failures", range(5))
-def test_run_tries_until_it_succeeds(failures: int):
+def test_run_tries_until_it_succeeds(failures: int) -> None:
     call = Flaky(*(network() for _ in range(failures)))
     told: list[tuple[float, WherryError]] = []
     assert run(FAST, CancelToken(), call, lambda *step: told.append(step)) == "done"
@@ -122,7 +124,7 @@ def test_run_tries_until_it_succeeds(failures: int):
     assert len(told) == failures
 
 
-def test_run_gives_up_with_the_last_error():
+def test_run_gives_up_with_the_last_error() -> None:
     errors = [network() for _ in range(9)]
     call = Flaky(*errors)
     told: list[WherryError] = []
@@ -133,21 +135,21 @@ def test_run_gives_up_with_the_last_error():
     assert told == errors[:4]
 
 
-def test_run_does_not_repeat_what_is_final():
+def test_run_does_not_repeat_what_is_final() -> None:
     call = Flaky(network(), NotFound("x"))
     with pytest.raises(NotFound):
         run(FAST, CancelToken(), call)
     assert call.calls == 2
 
 
-def test_run_lets_other_exceptions_pass():
+def test_run_lets_other_exceptions_pass() -> None:
     call = Flaky(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         run(FAST, CancelToken(), call)
     assert call.calls == 1
 
 
-def test_run_makes_no_call_when_it_is_told_to_stop():
+def test_run_makes_no_call_when_it_is_told_to_stop() -> None:
     token = CancelToken()
     token.cancel()
     call = Flaky()
@@ -156,7 +158,7 @@ def test_run_makes_no_call_when_it_is_told_to_stop():
     assert call.calls == 0
 
 
-def test_a_failure_because_of_the_cancel_is_the_cancel():
+def test_a_failure_because_of_the_cancel_is_the_cancel() -> None:
     token = CancelToken()
 
     def call() -> None:
@@ -167,7 +169,7 @@ def test_a_failure_because_of_the_cancel_is_the_cancel():
         run(FAST, token, call)
 
 
-def test_a_pause_ends_when_it_is_told_to_stop():
+def test_a_pause_ends_when_it_is_told_to_stop() -> None:
     token = CancelToken()
     call = Flaky(network())
     slow = RetryPolicy(first=60.0, longest=60.0)

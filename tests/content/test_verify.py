@@ -20,18 +20,18 @@ CONTENT = random.Random(2).randbytes(700_000) + b"text " * 100_000  # noqa: S311
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_diff_id_is_the_digest_of_what_was_compressed(form: str):
+def test_a_diff_id_is_the_digest_of_what_was_compressed(form: str) -> None:
     """OCI image spec, config.md, "Layer DiffID": over the uncompressed tar."""
     found = follow_diff_id(io.BytesIO(compress(CONTENT, form)), 2**30, CancelToken())
     assert found == (Digest.of(CONTENT), len(CONTENT))
 
 
-def test_the_diff_id_of_nothing_is_the_digest_of_nothing():
+def test_the_diff_id_of_nothing_is_the_digest_of_nothing() -> None:
     assert follow_diff_id(io.BytesIO(b""), 0, CancelToken()) == (Digest.of(b""), 0)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_layer_of_more_than_the_limit_is_refused(form: str):
+def test_a_layer_of_more_than_the_limit_is_refused(form: str) -> None:
     packed = compress(CONTENT, form)
     assert follow_diff_id(io.BytesIO(packed), len(CONTENT), CancelToken())[1] == len(CONTENT)
     with pytest.raises(IntegrityError, match="more than") as caught:
@@ -40,7 +40,7 @@ def test_a_layer_of_more_than_the_limit_is_refused(form: str):
 
 
 @pytest.mark.parametrize("form", ["zstd", "gzip", "xz", "bzip2"])
-def test_a_layer_without_end_is_given_up_at_the_limit(form: str):
+def test_a_layer_without_end_is_given_up_at_the_limit(form: str) -> None:
     """SPEC: "Memory does not grow … with what a compressed layer claims to hold"; nor time."""
 
     class Endless(io.RawIOBase):
@@ -65,14 +65,14 @@ def test_a_layer_without_end_is_given_up_at_the_limit(form: str):
 
 
 @pytest.mark.parametrize("form", ["gzip", "bzip2", "xz"])
-def test_a_damaged_layer_is_refused(form: str):
+def test_a_damaged_layer_is_refused(form: str) -> None:
     packed = compress(CONTENT, form)
     with pytest.raises(IntegrityError, match=form):
         follow_diff_id(io.BytesIO(packed[:-100]), 2**30, CancelToken())
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_no_thread_is_left_behind(*, failing: bool):
+def test_no_thread_is_left_behind(*, failing: bool) -> None:
     before = running()
     packed = compress(CONTENT, "gzip")
     if failing:
@@ -83,7 +83,7 @@ def test_no_thread_is_left_behind(*, failing: bool):
     assert not begun_since(before)
 
 
-def test_a_cancelled_one_stops_between_two_steps():
+def test_a_cancelled_one_stops_between_two_steps() -> None:
     """ARCHITECTURE: "Decompression looks at the token at each output step"."""
     token = CancelToken()
 
@@ -106,7 +106,7 @@ def test_a_cancelled_one_stops_between_two_steps():
     assert source.reads == 5
 
 
-def test_the_limit_is_the_larger_of_a_size_and_a_ratio():
+def test_the_limit_is_the_larger_of_a_size_and_a_ratio() -> None:
     """ARCHITECTURE, style 4: "at most the larger of 1 GiB and 1,100" times its size."""
     assert RawLimit().of(0) == RawLimit().of(900_000) == 2**30
     assert RawLimit().of(10**7) == 11 * 10**9
@@ -119,7 +119,7 @@ def opened(path: Path, data: bytes) -> io.FileIO:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_verified_layer_is_read_to_its_end(form: str, tmp_path: Path):
+def test_a_verified_layer_is_read_to_its_end(form: str, tmp_path: Path) -> None:
     source = opened(tmp_path / "layer", compress(CONTENT, form))
     with VerifiedLayer(source, Digest.of(CONTENT)) as layer:
         assert layer.readable()
@@ -129,7 +129,9 @@ def test_a_verified_layer_is_read_to_its_end(form: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_a_layer_of_other_content_fails_at_its_end_and_not_before(algorithm: str, tmp_path: Path):
+def test_a_layer_of_other_content_fails_at_its_end_and_not_before(
+    algorithm: str, tmp_path: Path
+) -> None:
     source = opened(tmp_path / "layer", compress(CONTENT, "zstd"))
     wrong = Digest.of(CONTENT + b"x", algorithm)
     with VerifiedLayer(source, wrong) as layer:
@@ -142,14 +144,14 @@ def test_a_layer_of_other_content_fails_at_its_end_and_not_before(algorithm: str
     assert caught.value.actual == str(Digest.of(CONTENT, algorithm))
 
 
-def test_a_truncated_zstd_layer_does_not_pass(tmp_path: Path):
+def test_a_truncated_zstd_layer_does_not_pass(tmp_path: Path) -> None:
     packed = compress(CONTENT, "zstd")
     source = opened(tmp_path / "layer", packed[: len(packed) * 9 // 10])
     with VerifiedLayer(source, Digest.of(CONTENT)) as layer, pytest.raises(IntegrityError):
         layer.drain()
 
 
-def test_draining_verifies_what_a_reader_left(tmp_path: Path):
+def test_draining_verifies_what_a_reader_left(tmp_path: Path) -> None:
     tar = tar_layer({"a": b"a" * 100_000})
     source = opened(tmp_path / "layer", compress(tar + b"trailing", "gzip"))
     with VerifiedLayer(source, Digest.of(tar)) as layer:
@@ -173,12 +175,12 @@ def receipt(diff_id: str | None) -> Receipt:
 ONE, TWO = sha256(b"1"), sha256(b"2")
 
 
-def test_layers_that_the_config_lists_are_good():
+def test_layers_that_the_config_lists_are_good() -> None:
     check_rootfs(config_of(ONE, TWO, ONE), [receipt(ONE), receipt(TWO), receipt(ONE)])
     check_rootfs(config_of(), [])
 
 
-def test_a_layer_that_nobody_looked_at_counts_as_equal():
+def test_a_layer_that_nobody_looked_at_counts_as_equal() -> None:
     check_rootfs(config_of(ONE, TWO), [receipt(None), receipt(TWO)])
 
 
@@ -195,7 +197,9 @@ def test_a_layer_that_nobody_looked_at_counts_as_equal():
         ([ONE], [None, None]),
     ],
 )
-def test_other_layers_than_the_config_lists_are_refused(listed: list[str], found: list[str | None]):
+def test_other_layers_than_the_config_lists_are_refused(
+    listed: list[str], found: list[str | None]
+) -> None:
     """SPEC: "must equal the DiffIDs of the layers as decompressed, in order and number; else
     "layers from manifest don't match image configuration"".
     """
@@ -205,7 +209,7 @@ def test_other_layers_than_the_config_lists_are_refused(listed: list[str], found
         check_rootfs(config_of(*listed), [receipt(diff_id) for diff_id in found])
 
 
-def test_the_hash_is_of_all_steps_in_order():
+def test_the_hash_is_of_all_steps_in_order() -> None:
     """The hashing thread takes its buffers in turn; a slow source must not disturb it."""
     pieces = [bytes([number]) * (number * 997 + 1) for number in range(250)]
 

@@ -73,7 +73,7 @@ class Run:
         """Count an answer to a request."""
         self.answers += 1
 
-    def expect(self, holds: bool, problem: str) -> None:  # noqa: FBT001 - as assert has it
+    def expect(self, holds: bool, problem: str) -> None:
         """Note a problem unless a condition holds."""
         if not holds:
             self.problems.append(problem)

@@ -14,7 +14,7 @@ from battery import SECTIONS
     ],
 )
 @pytest.mark.usefixtures("environment")
-def test_nothing_is_lost_whatever_happens(section: str):
+def test_nothing_is_lost_whatever_happens(section: str) -> None:
     rows = SECTIONS[section](1, long=False)
     assert [problem for row in rows for problem in row.problems] == []
     assert all(row.survived == row.tried > 0 for row in rows)

@@ -65,7 +65,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_each_damage_is_found(fake: FakeRegistry, client: Client, damage: str):
+def test_each_damage_is_found(fake: FakeRegistry, client: Client, damage: str) -> None:
     fake.add_image("app", IMAGE, "t")
     name = f"{fake.host}/app:t"
     client.pull(name)

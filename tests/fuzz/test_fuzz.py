@@ -27,7 +27,7 @@ def _home() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("target", targets.TARGETS)
-def test_nothing_but_errors_of_the_project(target: str):
+def test_nothing_but_errors_of_the_project(target: str) -> None:
     known = len(fuzzing.seeds(target)) + len(fuzzing.corpus(target))
     for data in itertools.islice(fuzzing.inputs(target, SEED), known + TRIES[target]):
         found = fuzzing.attempt(target, data)
@@ -39,7 +39,7 @@ FAILING = {"signatures", "certificates", "proxies", "socks_proxies", "tls"}
 
 
 @pytest.mark.parametrize("target", sorted(targets.TARGETS.keys() - FAILING))
-def test_valid_inputs_are_read(target: str):
+def test_valid_inputs_are_read(target: str) -> None:
     """A target that refuses everything at the door finds nothing."""
     assert any(_is_accepted(target, data) for data in fuzzing.seeds(target))
 

@@ -122,7 +122,7 @@ def called(owner: str, name: str, given: dict[str, Any], fake: FakeRegistry, pat
 )
 def test_a_wrong_argument_is_refused_before_anything_is_done(
     fake: FakeRegistry, tmp_path: Path, owner: str, name: str, parameter: inspect.Parameter
-):
+) -> None:
     files, threads = sorted(tmp_path.rglob("*")), running()
     wrong = [object(), *WRONG[parameter.name]]
     if parameter.default is not None:
@@ -139,7 +139,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_done(
     assert not begun_since(threads)
 
 
-def test_good_values_of_every_kind_are_taken(tmp_path: Path):
+def test_good_values_of_every_kind_are_taken(tmp_path: Path) -> None:
     class Text(str):
         __slots__ = ()
 
@@ -167,13 +167,15 @@ def test_good_values_of_every_kind_are_taken(tmp_path: Path):
         ("jobs must be at least 1", {"jobs": 0}),
     ],
 )
-def test_the_message_names_the_argument_and_what_is_allowed(message: str, given: dict[str, Any]):
+def test_the_message_names_the_argument_and_what_is_allowed(
+    message: str, given: dict[str, Any]
+) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         wherry.Client(**given)
     assert str(caught.value) == message
 
 
-def test_a_wrong_filter_is_refused_before_the_registry_is_asked(fake: FakeRegistry):
+def test_a_wrong_filter_is_refused_before_the_registry_is_asked(fake: FakeRegistry) -> None:
     with wherry.Client() as client:
         for matching in ("[", "semver:1..2", ">=nothing"):
             with pytest.raises(wherry.InvalidReference):
@@ -198,12 +200,12 @@ def test_a_wrong_filter_is_refused_before_the_registry_is_asked(fake: FakeRegist
     ],
 )
 @pytest.mark.parametrize("wrong", [None, 5, b"alpine", ["alpine"]])
-def test_values_are_made_of_text_alone(call: Callable[[Any], object], wrong: object):
+def test_values_are_made_of_text_alone(call: Callable[[Any], object], wrong: object) -> None:
     with pytest.raises(TypeError, match=r"^(text|tag) must be a str, not \w+$"):
         call(wrong)
 
 
-def test_what_completes_a_value_is_checked():
+def test_what_completes_a_value_is_checked() -> None:
     with pytest.raises(TypeError, match=r"^digest must be a wherry.Digest, not str$"):
         wherry.Reference.parse("alpine").with_digest(str(DIGEST))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^default must be a wherry.Platform, not str$"):

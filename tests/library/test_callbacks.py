@@ -60,7 +60,7 @@ def run(tmp_path: Path, fake: FakeRegistry, **words: str) -> tuple[str, str]:
 )
 def test_a_listener_that_raises_is_heard_of(
     tmp_path: Path, fake: FakeRegistry, call: str, raising: str
-):
+) -> None:
     words = {"call": CALLS[call], "raising": raising, "on_event": "broken"}
     printed, complaint = run(tmp_path, fake, **words)
     assert printed == "done\n"
@@ -70,7 +70,9 @@ def test_a_listener_that_raises_is_heard_of(
 
 
 @pytest.mark.usefixtures("environment")
-def test_an_observer_of_requests_that_raises_is_heard_of(tmp_path: Path, fake: FakeRegistry):
+def test_an_observer_of_requests_that_raises_is_heard_of(
+    tmp_path: Path, fake: FakeRegistry
+) -> None:
     printed, complaint = run(tmp_path, fake, call="pass", on_request="broken")
     assert printed == "done\n"
     assert complaint.count("on_request raised an exception") == 1
@@ -79,7 +81,7 @@ def test_an_observer_of_requests_that_raises_is_heard_of(tmp_path: Path, fake: F
 @pytest.mark.usefixtures("environment")
 def test_what_the_caller_is_asked_in_its_own_thread_raises_there(
     tmp_path: Path, fake: FakeRegistry
-):
+) -> None:
     call = "kept.check(on_progress=broken)"
     printed, complaint = run(tmp_path, fake, call=call)
     assert printed == ""

@@ -49,7 +49,9 @@ def begin(client: wherry.Client, name: str, call: str, directory: Path) -> Any:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_closing_ends_a_call_of_another_thread(fake: FakeRegistry, tmp_path: Path, call: str):
+def test_closing_ends_a_call_of_another_thread(
+    fake: FakeRegistry, tmp_path: Path, call: str
+) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Delay(3600)))
     client = wherry.Client(store=tmp_path / "store", timeout=LONG)
@@ -62,7 +64,7 @@ def test_closing_ends_a_call_of_another_thread(fake: FakeRegistry, tmp_path: Pat
             answer.result(PATIENCE)
 
 
-def test_closing_ends_the_download_of_layers(fake: FakeRegistry, tmp_path: Path):
+def test_closing_ends_the_download_of_layers(fake: FakeRegistry, tmp_path: Path) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1000), path="/blobs/", times=3))
     begun = threading.Event()
@@ -81,7 +83,9 @@ def test_closing_ends_the_download_of_layers(fake: FakeRegistry, tmp_path: Path)
         assert client.pull(f"{fake.host}/app:t").id == IMAGE.id
 
 
-def test_closing_ends_a_crowd_and_nothing_else_is_raised(fake: FakeRegistry, tmp_path: Path):
+def test_closing_ends_a_crowd_and_nothing_else_is_raised(
+    fake: FakeRegistry, tmp_path: Path
+) -> None:
     for number in range(8):
         fake.add_image(f"app{number}", build_image([tar_layer({"a": b"%d" % number})]), "t")
     client = wherry.Client(store=tmp_path / "store")
@@ -100,7 +104,7 @@ def test_closing_ends_a_crowd_and_nothing_else_is_raised(fake: FakeRegistry, tmp
     assert kinds <= {type(None), wherry.Cancelled, RuntimeError}
 
 
-def test_a_blob_that_is_read_ends_with_its_client(fake: FakeRegistry):
+def test_a_blob_that_is_read_ends_with_its_client(fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1000), path="/blobs/"))
     client = wherry.Client(timeout=LONG)
@@ -111,7 +115,7 @@ def test_a_blob_that_is_read_ends_with_its_client(fake: FakeRegistry):
             blob.read()
 
 
-def test_closing_from_a_callback_ends_the_call(fake: FakeRegistry):
+def test_closing_from_a_callback_ends_the_call(fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Delay(3600), path="/blobs/"))  # else the pull may end before the callback
     client = wherry.Client()
@@ -122,7 +126,7 @@ def test_closing_from_a_callback_ends_the_call(fake: FakeRegistry):
         client.pull(f"{fake.host}/app:t")
 
 
-def test_the_token_of_the_caller_is_left_alone(fake: FakeRegistry, tmp_path: Path):
+def test_the_token_of_the_caller_is_left_alone(fake: FakeRegistry, tmp_path: Path) -> None:
     fake.add_image("app", IMAGE, "t")
     cancel = wherry.CancelToken()
     with wherry.Client(store=tmp_path / "one") as client:
@@ -140,7 +144,7 @@ def methods() -> list[str]:
 
 
 @pytest.mark.parametrize("name", methods())
-def test_a_closed_client_says_that_it_is(fake: FakeRegistry, tmp_path: Path, name: str):
+def test_a_closed_client_says_that_it_is(fake: FakeRegistry, tmp_path: Path, name: str) -> None:
     client = wherry.Client(store=tmp_path / "store")
     client.close()
     client.close()
@@ -158,14 +162,14 @@ def test_a_closed_client_says_that_it_is(fake: FakeRegistry, tmp_path: Path, nam
     assert not fake.requests
 
 
-def test_a_closed_client_cannot_be_entered():
+def test_a_closed_client_cannot_be_entered() -> None:
     client = wherry.Client()
     client.close()
     with pytest.raises(RuntimeError, match="closed"), client:
         pass
 
 
-def test_images_outlive_their_client(fake: FakeRegistry, tmp_path: Path):
+def test_images_outlive_their_client(fake: FakeRegistry, tmp_path: Path) -> None:
     fake.add_image("app", IMAGE, "t")
     with wherry.Client(store=tmp_path / "store") as client:
         image = client.pull(f"{fake.host}/app:t")
@@ -204,7 +208,7 @@ begun.wait()
 )
 def test_the_interpreter_ends(
     fake: FakeRegistry, tmp_path: Path, end: str, said: str, *, daemon: bool
-):
+) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1000), path="/blobs/", times=100))
     program = PROGRAM.format(daemon=daemon, end=end)

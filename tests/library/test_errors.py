@@ -69,7 +69,7 @@ def same(one: Exception, other: Exception) -> bool:
     return facts(one) == facts(other)
 
 
-def test_the_walk_finds_the_exceptions():
+def test_the_walk_finds_the_exceptions() -> None:
     classes = [value for value in vars(errors).values() if inspect.isclass(value)]
     public = {kind for kind in classes if issubclass(kind, wherry.WherryError)}
     assert public <= set(EXCEPTIONS)
@@ -77,7 +77,7 @@ def test_the_walk_finds_the_exceptions():
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS)
-def test_an_exception_is_pickled_and_copied_whole(kind: type[Exception]):
+def test_an_exception_is_pickled_and_copied_whole(kind: type[Exception]) -> None:
     error = sample(kind)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         again = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own
@@ -87,7 +87,7 @@ def test_an_exception_is_pickled_and_copied_whole(kind: type[Exception]):
     assert same(copy.deepcopy(error), error)
 
 
-def test_a_copy_goes_its_own_way():
+def test_a_copy_goes_its_own_way() -> None:
     error = wherry.PlatformMismatch("none", wanted="linux/arm64", available=["linux/amd64"])
     other = copy.copy(error)
     other.subject = "alpine"
@@ -120,7 +120,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_a_worker_process_says_why_it_failed(tmp_path: Path, method: str):
+def test_a_worker_process_says_why_it_failed(tmp_path: Path, method: str) -> None:
     script = tmp_path / "workers.py"
     directory = str(importlib.import_module(__name__).__file__).rpartition("/")[0]
     script.write_text(WORKER.format(directory=directory))
@@ -130,7 +130,7 @@ def test_a_worker_process_says_why_it_failed(tmp_path: Path, method: str):
     assert done.stdout.split() == [kind.__name__ for kind in EXCEPTIONS]
 
 
-def test_what_belongs_to_one_process_says_so(tmp_path: Path):
+def test_what_belongs_to_one_process_says_so(tmp_path: Path) -> None:
     values: list[Any] = [wherry.Client(store=tmp_path, credentials=("me", "s3cret"))]
     for value in [*values, wherry.CancelToken()]:
         for send in (pickle.dumps, copy.copy, copy.deepcopy):

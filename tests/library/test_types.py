@@ -16,14 +16,14 @@ from wherry import types
 PROJECT = Path(__file__).parents[2]
 
 
-def test_all_annotations_can_be_read_when_a_program_runs():
+def test_all_annotations_can_be_read_when_a_program_runs() -> None:
     """`walking.public` reads the annotations of all that it finds."""
     found = {item.__name__ for item in public()}
     assert set(wherry.__all__) <= found
     assert {"ImageConfig", "Report", "Removed", "Exchange", "HostSettings"} <= found
 
 
-def test_annotations_name_what_the_program_gets():
+def test_annotations_name_what_the_program_gets() -> None:
     hints = typing.get_type_hints(wherry.Client.pull)
     assert hints["return"] is wherry.Image
     assert hints["cancel"] == wherry.CancelToken | None
@@ -31,7 +31,7 @@ def test_annotations_name_what_the_program_gets():
     assert typing.get_type_hints(wherry.Client.tags)["order"] == types.Order
 
 
-def test_each_type_of_a_public_call_has_a_public_name():
+def test_each_type_of_a_public_call_has_a_public_name() -> None:
     named = [getattr(wherry, name) for name in wherry.__all__]
     named += [getattr(types, name) for name in dir(types)]
     assert [item for item in public() if item not in named] == []
@@ -60,7 +60,7 @@ def checked(text: str, directory: Path) -> list[str]:
     return [line.rpartition("program.py:")[2] for line in done.stdout.splitlines()]
 
 
-def test_a_type_checker_sees_misspelt_names(tmp_path: Path):
+def test_a_type_checker_sees_misspelt_names(tmp_path: Path) -> None:
     found = checked(TYPOS, tmp_path)
     assert [line.partition(":")[0] for line in found if "error:" in line] == list("456789")
     assert 'Module has no attribute "pul"' in found[0]

@@ -89,7 +89,7 @@ WITHOUT_A_SAMPLE = {
 STAYS = {wherry.Client, wherry.CancelToken}  # in its process; see test_errors
 
 
-def test_each_value_is_pickled_and_copied_whole(values: list[Any]):
+def test_each_value_is_pickled_and_copied_whole(values: list[Any]) -> None:
     kinds = set()
     for value in parts_of(values):
         kinds.add(type(value))
@@ -123,7 +123,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_worker_process_reads_the_image_that_it_is_given(
     fake: FakeRegistry, client: wherry.Client, tmp_path: Path, method: str
-):
+) -> None:
     fake.add_image("team/one", ONE, "1.0")
     store = client.pull(f"{fake.host}/team/one:1.0").store
     script = tmp_path / "workers.py"
@@ -135,7 +135,7 @@ def test_a_worker_process_reads_the_image_that_it_is_given(
 
 def test_a_copy_of_a_store_keeps_its_place_and_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.chdir(tmp_path)
     store = wherry.Store("images", limits=types.Limits(blob=7))
     monkeypatch.chdir("/")

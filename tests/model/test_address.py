@@ -22,7 +22,7 @@ DIGEST = "sha256:" + "a" * 64
         ("storehouse:1", "docker.io/library/storehouse:1"),
     ],
 )
-def test_registries(text: str, reference: str):
+def test_registries(text: str, reference: str) -> None:
     address = Address.parse(text)
     assert (address.where, str(address.reference)) == (Where.REGISTRY, reference)
 
@@ -52,13 +52,13 @@ def test_registries(text: str, reference: str):
         ("dir:a:b", Address(Where.DIR, path="a:b")),
     ],
 )
-def test_other_places(text: str, expected: Address):
+def test_other_places(text: str, expected: Address) -> None:
     address = Address.parse(text)
     assert address == expected
     assert Address.parse(str(address)) == address
 
 
-def test_a_bare_name_means_what_the_command_says():
+def test_a_bare_name_means_what_the_command_says() -> None:
     assert Address.parse("a:1", bare=Where.STORE) == Address(Where.STORE, "a:1")
     assert Address.parse("a:1", bare=Where.ANY) == Address(Where.ANY, "a:1")
     assert Address.parse("docker://a:1", bare=Where.STORE).where is Where.REGISTRY
@@ -84,7 +84,7 @@ def test_a_bare_name_means_what_the_command_says():
         ("docker-archive:a:B", 17),
     ],
 )
-def test_what_is_refused_and_where(text: str, position: int):
+def test_what_is_refused_and_where(text: str, position: int) -> None:
     with pytest.raises(InvalidReference) as caught:
         Address.parse(text)
     assert (caught.value.text, caught.value.position) == (text, position)

@@ -77,7 +77,7 @@ CASES: list[tuple[list[str], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), CASES, ids=lambda value: str(value)[:60])
-def test_instructions(changes: list[str], expected: dict[str, Any]):
+def test_instructions(changes: list[str], expected: dict[str, Any]) -> None:
     found = changed({}, changes)
     assert found == expected
     assert list(found) == sorted(found)
@@ -128,7 +128,7 @@ def test_instructions(changes: list[str], expected: dict[str, Any]):
         ('CMD ["\\ud800"]', "a lone surrogate"),
     ],
 )
-def test_what_does_not_parse(change: str, says: str):
+def test_what_does_not_parse(change: str, says: str) -> None:
     with pytest.raises(InvalidReference) as caught:
         changed({}, [change])
     assert says in str(caught.value)
@@ -136,7 +136,7 @@ def test_what_does_not_parse(change: str, says: str):
     str(caught.value).encode()
 
 
-def test_the_settings_of_a_parent():
+def test_the_settings_of_a_parent() -> None:
     parent = {
         "Env": ["PATH=/bin", "A=1"],
         "Cmd": ["old"],

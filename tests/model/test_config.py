@@ -47,7 +47,7 @@ def refused(value: object) -> InvalidDocument:
     return caught.value
 
 
-def test_a_config_is_read():
+def test_a_config_is_read() -> None:
     raw = document(CONFIG)
     config = parse_config(raw)
     assert config.raw is raw
@@ -64,13 +64,13 @@ def test_a_config_is_read():
     assert [entry.created_by for entry in config.history] == ["ENV", "COPY"]
 
 
-def test_a_config_that_says_nothing_but_its_layers_is_good():
+def test_a_config_that_says_nothing_but_its_layers_is_good() -> None:
     config = parse_config(document({"rootfs": {"type": "layers", "diff_ids": []}}))
     assert (config.os, config.architecture, config.variant, config.created) == ("", "", "", "")
     assert (config.entrypoint, config.cmd, config.env, config.history) == (None, None, {}, ())
 
 
-def test_nulls_count_as_absent():
+def test_nulls_count_as_absent() -> None:
     """Go's decoder leaves a field at its zero value where it finds a null; so do engines."""
     value = dict.fromkeys(CONFIG) | {"rootfs": {"type": None, "diff_ids": None}}
     config = parse_config(document(value))
@@ -79,14 +79,14 @@ def test_nulls_count_as_absent():
     assert (config.env, config.cmd, config.labels, config.volumes) == ({}, None, {}, ())
 
 
-def test_a_command_may_be_one_string():
+def test_a_command_may_be_one_string() -> None:
     config = parse_config(document(CONFIG | {"config": {"Cmd": "sh", "Entrypoint": []}}))
     assert config.cmd == ("sh",)
     assert config.entrypoint == ()
 
 
 @pytest.mark.parametrize("value", [{}, {"rootfs": None}, {"os": "linux", "history": []}])
-def test_a_config_without_rootfs_is_refused(value: object):
+def test_a_config_without_rootfs_is_refused(value: object) -> None:
     """SPEC: "A config without `rootfs` is refused"."""
     error = refused(value)
     assert error.path == "rootfs"
@@ -106,7 +106,7 @@ def test_a_config_without_rootfs_is_refused(value: object):
         ({"rootfs": {"diff_ids": [10**30]}}, "rootfs.diff_ids[0]"),
     ],
 )
-def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str):
+def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str) -> None:
     assert refused(CONFIG | change).path == path
 
 
@@ -141,7 +141,7 @@ def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str):
         ({"history": [{"created": "never"}]}, "history[0].created"),
     ],
 )
-def test_a_field_of_the_wrong_type_is_a_problem(change: dict[str, object], path: str):
+def test_a_field_of_the_wrong_type_is_a_problem(change: dict[str, object], path: str) -> None:
     """Other tools pull such images, since they do not read these fields."""
     config = parse_config(document(CONFIG | change))
     assert [problem.path for problem in config.problems] == [path]
@@ -161,16 +161,16 @@ def test_a_field_of_the_wrong_type_is_a_problem(change: dict[str, object], path:
         {"x": 2**64, "y": [{"z": -(10**30)}]},
     ],
 )
-def test_what_every_engine_reads_is_no_problem(change: dict[str, object]):
+def test_what_every_engine_reads_is_no_problem(change: dict[str, object]) -> None:
     assert parse_config(document(CONFIG | change)).problems == ()
 
 
-def test_a_number_beyond_all_bounds_in_a_field_that_is_not_read():
+def test_a_number_beyond_all_bounds_in_a_field_that_is_not_read() -> None:
     raw = document(CONFIG)[:-1] + b',"x":1e999999,"y":' + b"9" * 10_000 + b"}"
     assert parse_config(raw).problems == ()
 
 
-def test_what_is_right_beside_a_problem_is_read():
+def test_what_is_right_beside_a_problem_is_read() -> None:
     wrong = {"Labels": {"a": 1, "b": "x"}, "Env": ["A=b", 5, "C=d"], "User": 5, "Cmd": ["sh"]}
     config = parse_config(document(CONFIG | {"config": wrong}))
     assert config.labels == {"b": "x"}
@@ -192,11 +192,11 @@ def test_what_is_right_beside_a_problem_is_read():
     ],
     ids=range(8),
 )
-def test_what_is_not_strict_json_is_refused(raw: bytes):
+def test_what_is_not_strict_json_is_refused(raw: bytes) -> None:
     refused(raw)
 
 
-def test_tools_may_nest_documents_of_their_own():
+def test_tools_may_nest_documents_of_their_own() -> None:
     value: Any = 1
     for _ in range(32):
         value = {"x": value}
@@ -204,14 +204,14 @@ def test_tools_may_nest_documents_of_their_own():
     assert refused({"x": value} | {"rootfs": {"diff_ids": []}}).path.endswith("x.x")
 
 
-def test_history_is_matched_with_layers():
+def test_history_is_matched_with_layers() -> None:
     config = parse_config(document(CONFIG))
     assert [entry.created_by for entry in config.layer_history(1)] == ["COPY"]
     assert config.layer_history(3)[1:] == [History(), History()]
     assert config.layer_history(0) == []
 
 
-def test_the_id_of_a_built_image_is_the_digest_of_its_config():
+def test_the_id_of_a_built_image_is_the_digest_of_its_config() -> None:
     """SPEC: "Image id = digest of the config"."""
     image = build_image([tar_layer({"a": b"a"})], env=["A=b"])
     config = parse_config(image.config.data)
@@ -219,7 +219,7 @@ def test_the_id_of_a_built_image_is_the_digest_of_its_config():
     assert tuple(map(str, config.diff_ids)) == image.diff_ids
 
 
-def test_chain_ids_by_hand():
+def test_chain_ids_by_hand() -> None:
     """OCI image spec, config.md, "Layer ChainID": ChainID(L0|…|Ln) is the digest of
     ChainID(L0|…|Ln-1) + " " + DiffID(Ln); ChainID(L0) = DiffID(L0).
 
@@ -238,7 +238,7 @@ def test_chain_ids_by_hand():
 
 @QUICK
 @given(st.lists(st.binary(max_size=4).map(Digest.of), max_size=6))
-def test_a_chain_id_depends_on_all_layers_below(diff_ids: list[Digest]):
+def test_a_chain_id_depends_on_all_layers_below(diff_ids: list[Digest]) -> None:
     """OCI image spec, config.md, "Layer ChainID": the recursive definition."""
     chain = chain_ids(diff_ids)
     assert len(chain) == len(diff_ids)
@@ -262,7 +262,7 @@ json_values = st.recursive(
     st.dictionaries(st.sampled_from(sorted(CONFIG)), json_values, max_size=2),
     st.dictionaries(st.sampled_from(sorted(CONFIG["config"])), json_values, max_size=2),
 )
-def test_any_config_is_good_or_refused(change: dict[str, Any], run: dict[str, Any]):
+def test_any_config_is_good_or_refused(change: dict[str, Any], run: dict[str, Any]) -> None:
     """OCI image spec, config.md, "Properties": each is of its type, or the config is refused."""
     value = CONFIG | {"config": CONFIG["config"] | run} | change
     try:
@@ -273,7 +273,7 @@ def test_any_config_is_good_or_refused(change: dict[str, Any], run: dict[str, An
         assert all(isinstance(text, str) for text in (config.os, config.created, *config.env))
 
 
-def test_a_config_is_hashed_by_its_bytes():
+def test_a_config_is_hashed_by_its_bytes() -> None:
     config, same = parse_config(document(CONFIG)), parse_config(document(CONFIG))
     other = parse_config(document(CONFIG | {"author": "another"}))
     assert {config: 1}[same] == 1

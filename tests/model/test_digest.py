@@ -16,7 +16,7 @@ SHA512 = "sha512:" + "0123456789abcdef" * 8
 
 
 @pytest.mark.parametrize("text", [SHA256, SHA512])
-def test_a_digest_is_read_and_written_as_it_is(text: str):
+def test_a_digest_is_read_and_written_as_it_is(text: str) -> None:
     digest = Digest.parse(text)
     assert str(digest) == text
     assert digest.algorithm == text[:6]
@@ -52,25 +52,25 @@ def test_a_digest_is_read_and_written_as_it_is(text: str):
         "sha256:../../" + "a" * 58,
     ],
 )
-def test_what_is_no_digest_is_refused(text: str):
+def test_what_is_no_digest_is_refused(text: str) -> None:
     """SPEC: "Digests: sha256 and sha512, lower-case hex of the right length"."""
     with pytest.raises(InvalidDigest):
         Digest.parse(text)
 
 
-def test_a_digest_cannot_be_made_wrong():
+def test_a_digest_cannot_be_made_wrong() -> None:
     with pytest.raises(InvalidDigest):
         Digest("sha256:short")
 
 
 @pytest.mark.parametrize("wrong", [None, 7, SHA256.encode(), ["sha256"], ("sha256", "a" * 64)])
-def test_only_a_string_makes_a_digest(wrong: object):
+def test_only_a_string_makes_a_digest(wrong: object) -> None:
     for make in (Digest, Digest.parse):
         with pytest.raises(TypeError, match=f"text must be a str, not {type(wrong).__name__}"):
             make(wrong)  # type: ignore[arg-type]
 
 
-def test_an_error_quotes_little_of_a_long_text_and_no_control_character():
+def test_an_error_quotes_little_of_a_long_text_and_no_control_character() -> None:
     with pytest.raises(InvalidDigest) as caught:
         Digest.parse("sha256:\x1b[31m\n" + "x" * 100_000)
     assert len(str(caught.value)) < 300
@@ -78,7 +78,7 @@ def test_an_error_quotes_little_of_a_long_text_and_no_control_character():
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_content_is_hashed_and_compared(algorithm: str):
+def test_content_is_hashed_and_compared(algorithm: str) -> None:
     digest = Digest.of(b"abc", algorithm)
     assert digest.hex == hashlib.new(algorithm, b"abc").hexdigest()
     assert digest.matches(b"abc")
@@ -90,18 +90,18 @@ def test_content_is_hashed_and_compared(algorithm: str):
     assert hasher.hexdigest() == digest.hex
 
 
-def test_a_known_digest():
+def test_a_known_digest() -> None:
     empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert str(Digest.of(b"")) == empty
 
 
-def test_digests_are_values():
+def test_digests_are_values() -> None:
     assert Digest.parse(SHA256) == Digest.parse(SHA256)
     assert len({Digest.parse(SHA256), Digest.parse(SHA256), Digest.parse(SHA512)}) == 2
     assert min(Digest.parse(SHA512), Digest.parse(SHA256)) == Digest.parse(SHA256)
 
 
-def test_a_digest_is_its_text():
+def test_a_digest_is_its_text() -> None:
     digest = Digest.parse(SHA256)
     assert digest == SHA256
     assert SHA256 == digest  # noqa: SIM300 - from both sides
@@ -113,12 +113,12 @@ def test_a_digest_is_its_text():
     assert Digest(digest) == digest
 
 
-def test_a_digest_is_a_string_in_json():
+def test_a_digest_is_a_string_in_json() -> None:
     digest = Digest.parse(SHA256)
     assert json.loads(json.dumps({digest: [digest]})) == {SHA256: [SHA256]}
 
 
-def test_a_digest_is_no_pair():
+def test_a_digest_is_no_pair() -> None:
     digest = Digest.parse(SHA256)
     assert digest != ("sha256", digest.hex)
     assert not isinstance(digest, tuple)
@@ -131,7 +131,7 @@ def test_a_digest_is_no_pair():
 
 @QUICK
 @given(st.one_of(st.text(), st.from_regex(r"sha(256|512):[0-9a-fA-F]{60,130}", fullmatch=True)))
-def test_any_text_is_a_digest_or_an_error_of_ours(text: str):
+def test_any_text_is_a_digest_or_an_error_of_ours(text: str) -> None:
     """OCI image spec, descriptor.md: "algorithm ":" encoded"; what is read is what was written."""
     try:
         digest = Digest.parse(text)
@@ -143,7 +143,7 @@ def test_any_text_is_a_digest_or_an_error_of_ours(text: str):
         assert set(digest.hex) <= set("0123456789abcdef")
 
 
-def test_a_digest_is_formatted_as_text():
+def test_a_digest_is_formatted_as_text() -> None:
     digest = Digest.of(b"")
     assert f"{digest}" == str(digest)
     assert f"{digest:>80}" == str(digest).rjust(80)

@@ -32,14 +32,14 @@ def inspected(**built: object) -> Inspection:
     return inspection("r/app", Digest.parse(image.digest), manifest, image.config.data, ("t",))
 
 
-def test_an_oci_image_may_have_no_time_a_docker_one_has_the_first():
+def test_an_oci_image_may_have_no_time_a_docker_one_has_the_first() -> None:
     assert inspected(config_extra={"created": None}).created is None
     assert inspected(style="docker", config_extra={"created": None}).created == (
         "0001-01-01T00:00:00Z"
     )
 
 
-def test_what_a_config_does_not_have_is_null():
+def test_what_a_config_does_not_have_is_null() -> None:
     found = inspected(config_extra={"config": None})
     assert (found.raw_labels, found.raw_env) == (None, None)
     assert '"Labels": null' in found.json()
@@ -49,7 +49,7 @@ def test_what_a_config_does_not_have_is_null():
     assert '"Env": []' in empty.json()
 
 
-def test_layers_are_described_as_newer_skopeos_do():
+def test_layers_are_described_as_newer_skopeos_do() -> None:
     found = inspected()
     (layer,) = found.fields()["LayersData"]
     assert layer == {
@@ -60,13 +60,13 @@ def test_layers_are_described_as_newer_skopeos_do():
     }
 
 
-def test_keys_of_maps_are_sorted_by_their_bytes_and_markup_is_escaped():
+def test_keys_of_maps_are_sorted_by_their_bytes_and_markup_is_escaped() -> None:
     text = inspected(labels={"é": "1", "z": "<&>", "\U0001f600": "2", "\ufffd": "3"}).json()
     assert list(json.loads(text)["Labels"]) == ["z", "é", "\ufffd", "\U0001f600"]
     assert '"\\u003c\\u0026\\u003e"' in text
 
 
-def test_schema1_speaks_of_sizes_that_it_does_not_know():
+def test_schema1_speaks_of_sizes_that_it_does_not_know() -> None:
     built = build_schema1([compress(TAR, "gzip")], tag="old")
     manifest = parse(built.manifest.data, built.manifest.media_type)
     assert not isinstance(manifest, Manifest)
@@ -85,14 +85,14 @@ def test_schema1_speaks_of_sizes_that_it_does_not_know():
         ({"history": [{"created_by": 1}]}, "history[0].created_by"),
     ],
 )
-def test_what_go_does_not_decode_is_a_problem(config: dict[str, object], path: str):
+def test_what_go_does_not_decode_is_a_problem(config: dict[str, object], path: str) -> None:
     found = inspected(config_extra=config)
     assert [problem.path for problem in found.problems] == [path]
     assert found.oci_config()["os"] == "linux"
 
 
 @given(_DOCUMENTS)
-def test_indented_json_means_the_same_and_is_laid_out_as_go_does(document: object):
+def test_indented_json_means_the_same_and_is_laid_out_as_go_does(document: object) -> None:
     text = gojson.indented(document)
     assert json.loads(text) == document
     laid_out = json.dumps(document, indent=4, ensure_ascii=False)
@@ -109,7 +109,9 @@ def test_indented_json_means_the_same_and_is_laid_out_as_go_does(document: objec
         (["A=1", "B=x=y", "C", "A=2", "="], {"b": "1", "a": ""}),
     ],
 )
-def test_an_inspection_and_a_config_agree(style: str, env: list[str], labels: dict[str, str]):
+def test_an_inspection_and_a_config_agree(
+    style: str, env: list[str], labels: dict[str, str]
+) -> None:
     found = inspected(style=style, env=env, labels=labels, entrypoint=["sh"])
     assert found.config == parse_config(found.raw_config)
     assert (found.env, found.labels) == (found.config.env, found.config.labels)
@@ -119,7 +121,7 @@ def test_an_inspection_and_a_config_agree(style: str, env: list[str], labels: di
     assert json.loads(found.json())["Env"] == (env or None)
 
 
-def test_an_inspection_of_schema1_has_the_config_that_is_made():
+def test_an_inspection_of_schema1_has_the_config_that_is_made() -> None:
     layers = [compress(TAR, "gzip")]
     top = {"config": {"Env": ["A=1"], "Labels": {"b": "2"}}}
     built = build_schema1(layers, top=top)
@@ -132,7 +134,7 @@ def test_an_inspection_of_schema1_has_the_config_that_is_made():
     assert found.raw_config == b""
 
 
-def test_a_config_that_cannot_be_parsed_is_shown_all_the_same():
+def test_a_config_that_cannot_be_parsed_is_shown_all_the_same() -> None:
     found = inspected(config_extra={"rootfs": None, "config": {"Env": ["A=1"]}})
     assert found.env == {"A": "1"}
     with pytest.raises(InvalidDocument):

@@ -75,7 +75,7 @@ def refused(value: object, served: str = "") -> InvalidDocument:
     return caught.value
 
 
-def test_a_manifest_is_read():
+def test_a_manifest_is_read() -> None:
     raw = document(MANIFEST)
     found = parse(raw, mediatype.OCI_MANIFEST)
     assert isinstance(found, Manifest)
@@ -91,7 +91,7 @@ def test_a_manifest_is_read():
     assert found.artifact is None
 
 
-def test_an_index_is_read():
+def test_an_index_is_read() -> None:
     found = parse(document(INDEX), mediatype.OCI_INDEX)
     assert isinstance(found, Index)
     assert found.manifests[0].platform == Platform("windows", "arm64", "v8", "10.0", ("win32k",))
@@ -100,7 +100,7 @@ def test_an_index_is_read():
 
 
 @pytest.mark.parametrize("style", ["oci", "docker"])
-def test_documents_of_the_builders_are_read(style: Any):
+def test_documents_of_the_builders_are_read(style: Any) -> None:
     image = build_image([tar_layer({"a": b"a"})], style=style)
     index = build_index([(image, {"os": "linux", "architecture": "amd64"})], style=style)
     manifest = parse(image.manifest.data, image.manifest.media_type)
@@ -142,7 +142,9 @@ DOCKER_TYPE = NO_TYPE | {"config": CONFIG | {"mediaType": mediatype.DOCKER_CONFI
         (INDEX, "application/json", mediatype.OCI_INDEX),
     ],
 )
-def test_the_type_is_decided_by_whoever_knows_it(value: object, served: str, media_type: str):
+def test_the_type_is_decided_by_whoever_knows_it(
+    value: object, served: str, media_type: str
+) -> None:
     """SPEC: "A missing or generic `Content-Type` (text/plain, application/json, octet-stream) is
     decided from the body"; a disagreement counts "when both are known manifest types".
     """
@@ -161,7 +163,7 @@ def test_the_type_is_decided_by_whoever_knows_it(value: object, served: str, med
         (INDEX, mediatype.DOCKER_SCHEMA1_SIGNED),
     ],
 )
-def test_a_type_of_another_kind_than_the_served_one_is_refused(value: object, served: str):
+def test_a_type_of_another_kind_than_the_served_one_is_refused(value: object, served: str) -> None:
     """CVE-2021-41190: one document is of one kind."""
     assert refused(value, served).path == "mediaType"
 
@@ -176,7 +178,7 @@ def test_a_type_of_another_kind_than_the_served_one_is_refused(value: object, se
         (INDEX | {"mediaType": mediatype.DOCKER_LIST}, mediatype.OCI_INDEX),
     ],
 )
-def test_another_type_of_the_same_kind_is_a_problem(value: dict[str, object], served: str):
+def test_another_type_of_the_same_kind_is_a_problem(value: dict[str, object], served: str) -> None:
     """Registries that convert headers, or not, serve docker's types as OCI's and the reverse."""
     found = parse(document(value), served)
     assert isinstance(found, Manifest | Index)
@@ -198,7 +200,7 @@ def test_another_type_of_the_same_kind_is_a_problem(value: dict[str, object], se
 )
 def test_a_wrong_version_is_a_problem_where_a_type_says_what_it_is(
     value: dict[str, object], served: str, version: int | None
-):
+) -> None:
     found = parse(document(value | {"schemaVersion": version}), served)
     assert isinstance(found, Manifest | Index)
     assert [problem.path for problem in found.problems] == ["schemaVersion"]
@@ -206,21 +208,23 @@ def test_a_wrong_version_is_a_problem_where_a_type_says_what_it_is(
 
 @pytest.mark.parametrize("version", [0, 1, None])
 @pytest.mark.parametrize("value", [NO_TYPE, without(INDEX, "mediaType")])
-def test_a_wrong_version_without_a_type_is_refused(value: dict[str, object], version: int | None):
+def test_a_wrong_version_without_a_type_is_refused(
+    value: dict[str, object], version: int | None
+) -> None:
     """Such a document may be a schema1 manifest to one reader and an image to another."""
     assert refused(value | {"schemaVersion": version}).path == "schemaVersion"
     assert refused(value | {"schemaVersion": version}, "text/plain").path == "schemaVersion"
 
 
 @pytest.mark.parametrize("size", [0, -1, -(2**40), None])
-def test_a_layers_size_of_0_or_less_or_none_is_unknown(size: int | None):
+def test_a_layers_size_of_0_or_less_or_none_is_unknown(size: int | None) -> None:
     found = parse(document(MANIFEST | {"layers": [LAYER, LAYER | {"size": size}]}), "")
     assert isinstance(found, Manifest)
     assert [layer.size for layer in found.layers] == [9, None]
     assert [problem.path for problem in found.problems] == ["layers[1].size"]
 
 
-def test_an_empty_layers_size_of_0_is_right():
+def test_an_empty_layers_size_of_0_is_right() -> None:
     layer = LAYER | {"size": 0, "digest": str(Digest.of(b""))}
     found = parse(document(MANIFEST | {"layers": [layer]}), "")
     assert isinstance(found, Manifest)
@@ -228,7 +232,7 @@ def test_an_empty_layers_size_of_0_is_right():
 
 
 @pytest.mark.parametrize("version", [0, None, 3])
-def test_the_version_of_schema1_stays_exact(version: int | None):
+def test_the_version_of_schema1_stays_exact(version: int | None) -> None:
     assert refused(SCHEMA1 | {"schemaVersion": version}).path == "schemaVersion"
 
 
@@ -243,7 +247,7 @@ def test_the_version_of_schema1_stays_exact(version: int | None):
         (NO_TYPE, mediatype.DOCKER_SCHEMA1_SIGNED),
     ],
 )
-def test_a_body_of_another_kind_than_its_type_is_refused(value: object, served: str):
+def test_a_body_of_another_kind_than_its_type_is_refused(value: object, served: str) -> None:
     assert refused(value, served).path in {"layers", "manifests"}
 
 
@@ -259,7 +263,7 @@ def test_a_body_of_another_kind_than_its_type_is_refused(value: object, served: 
         INDEX | {"fsLayers": [], "schemaVersion": 1},
     ],
 )
-def test_two_documents_in_one_are_refused(value: object):
+def test_two_documents_in_one_are_refused(value: object) -> None:
     """SPEC: "`layers` / `fsLayers` / `manifests`: more than one is refused (CVE-2021-41190)"."""
     for served in ("", mediatype.OCI_MANIFEST, mediatype.OCI_INDEX):
         with pytest.raises(InvalidDocument):
@@ -275,7 +279,7 @@ def test_two_documents_in_one_are_refused(value: object):
         (mediatype.DOCKER_SCHEMA1, mediatype.DOCKER_SCHEMA1),
     ],
 )
-def test_schema1_is_known_by_its_layers(served: str, media_type: str):
+def test_schema1_is_known_by_its_layers(served: str, media_type: str) -> None:
     found = parse(document(SCHEMA1), served)
     assert isinstance(found, Schema1)
     assert found.media_type == media_type
@@ -289,7 +293,7 @@ def test_schema1_is_known_by_its_layers(served: str, media_type: str):
         (NO_TYPE, "application/vnd.cncf.helm.chart.v1", "helm chart"),
     ],
 )
-def test_types_of_other_things_are_named(value: object, served: str, word: str):
+def test_types_of_other_things_are_named(value: object, served: str, word: str) -> None:
     with pytest.raises(Unsupported, match=word):
         parse(document(value), served)
 
@@ -344,7 +348,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"artifactType": 1}, "artifactType"),
     ],
 )
-def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str):
+def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str) -> None:
     """SPEC: "negative sizes, bad digests …: refused, with the path in the error"."""
     assert refused(MANIFEST | change).path == path
 
@@ -359,11 +363,11 @@ def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str):
         ({"os.features": [1]}, "manifests[0].platform.os.features[0]"),
     ],
 )
-def test_a_bad_platform_is_named_by_its_path(platform: object, path: str):
+def test_a_bad_platform_is_named_by_its_path(platform: object, path: str) -> None:
     assert refused(INDEX | {"manifests": [ENTRY | {"platform": platform}]}).path == path
 
 
-def test_nesting_is_bounded():
+def test_nesting_is_bounded() -> None:
     """SPEC: "nested deeper than 8 …: refused, with the path in the error"."""
     parse(document(nested(8)), "")
     assert refused(nested(9)).path == "x.x.x.x.x.x.x.x"
@@ -395,13 +399,13 @@ def test_nesting_is_bounded():
     ids=range(14),
 )
 @pytest.mark.timeout(60)  # it takes well below a second
-def test_large_nonsense_is_refused_in_bounded_time(raw: bytes):
+def test_large_nonsense_is_refused_in_bounded_time(raw: bytes) -> None:
     """ARCHITECTURE, style 4: "Bound every read that comes from outside (a manifest 4 MiB)"."""
     error = refused(raw)
     assert len(str(error)) < 1000
 
 
-def test_a_document_has_at_most_4_mib():
+def test_a_document_has_at_most_4_mib() -> None:
     """SPEC: "Over 4 MiB …: refused"."""
     raw = document(MANIFEST)
     padded = raw + b" " * (4 * 2**20 - len(raw))
@@ -440,7 +444,7 @@ def inserted(text: str) -> bytes:
         '"x":undefined',
     ],
 )
-def test_what_is_not_strict_json_is_refused(text: str):
+def test_what_is_not_strict_json_is_refused(text: str) -> None:
     """Engines written in Go and this one must read the same: RFC 8259, and RFC 7493, 2."""
     refused(inserted(text))
 
@@ -449,7 +453,7 @@ def test_what_is_not_strict_json_is_refused(text: str):
     "number",
     ["1e999999", "-1e999999", "1e309", "9223372036854775808", "-9223372036854775809", "1" * 5000],
 )
-def test_a_number_out_of_range_is_refused_where_it_is_read(number: str):
+def test_a_number_out_of_range_is_refused_where_it_is_read(number: str) -> None:
     parse(inserted(f'"x":{number},"y":[{{"z":{number}}}]'), "")
     raw = document(MANIFEST).replace(b'"size":2', f'"size":{number}'.encode(), 1)
     assert refused(raw).path == "config.size"
@@ -480,16 +484,16 @@ def test_a_number_out_of_range_is_refused_where_it_is_read(number: str):
         b"<html></html>",
     ],
 )
-def test_what_is_no_document_is_refused(raw: bytes):
+def test_what_is_no_document_is_refused(raw: bytes) -> None:
     refused(raw)
 
 
-def test_escaped_pairs_of_surrogates_and_nul_are_text():
+def test_escaped_pairs_of_surrogates_and_nul_are_text() -> None:
     found = parse(inserted(r'"x":"\ud83d\ude00 \u0000"'), "")
     assert isinstance(found, Manifest)
 
 
-def test_a_duplicate_key_is_refused():
+def test_a_duplicate_key_is_refused() -> None:
     """SPEC: "duplicate keys: refused, with the path in the error"."""
     assert refused(inserted('"layers":[]')).path == "layers"
     assert refused(inserted('"x":1,"x":1')).path == "x"
@@ -503,7 +507,7 @@ def test_a_duplicate_key_is_refused():
         ('"x":[0,{"y":{"z":1,"z":1}}]', "x[1].y.z"),
     ],
 )
-def test_a_duplicate_key_deep_inside_is_named_by_its_whole_path(text: str, path: str):
+def test_a_duplicate_key_deep_inside_is_named_by_its_whole_path(text: str, path: str) -> None:
     """SPEC: "duplicate keys: refused, with the path in the error"."""
     assert refused(inserted(text)).path == path
 
@@ -550,7 +554,7 @@ def test_a_duplicate_key_deep_inside_is_named_by_its_whole_path(text: str, path:
         ),
     ],
 )
-def test_artifacts_are_named(value: object, word: str):
+def test_artifacts_are_named(value: object, word: str) -> None:
     """SPEC: "Plugins, helm charts, signatures and other artifacts: … naming what it is"."""
     found = parse(document(value), "")
     assert isinstance(found, Manifest)
@@ -574,14 +578,14 @@ def test_artifacts_are_named(value: object, word: str):
         "application/vnd.Docker.container.image.v1",
     ],
 )
-def test_config_types_that_count_as_images(kind: str | None):
+def test_config_types_that_count_as_images(kind: str | None) -> None:
     """SPEC: "docker's and OCI's, and the sloppy `application/octet-stream`, … and empty"."""
     found = parse(document(MANIFEST | {"config": CONFIG | {"mediaType": kind}}), "")
     assert isinstance(found, Manifest)
     assert found.artifact is None
 
 
-def test_an_artifact_type_beside_an_image_config_is_still_an_image():
+def test_an_artifact_type_beside_an_image_config_is_still_an_image() -> None:
     found = parse(document(MANIFEST | {"artifactType": "application/vnd.acme.x"}), "")
     assert isinstance(found, Manifest)
     assert found.artifact is None
@@ -652,7 +656,7 @@ served_types = st.sampled_from(["", "text/plain", "x", *sorted(mediatype.KNOWN)]
 
 @QUICK
 @given(mutated(), served_types)
-def test_any_document_is_good_or_refused(raw: bytes, served: str):
+def test_any_document_is_good_or_refused(raw: bytes, served: str) -> None:
     """OCI image spec, manifest.md and image-index.md: what these require of each property."""
     found = outcome(raw, served)
     if isinstance(found, WherryError):
@@ -684,7 +688,7 @@ def test_any_document_is_good_or_refused(raw: bytes, served: str):
         max_size=3,
     )
 )
-def test_any_version_1_json_is_good_or_refused(change: dict[str, Any]):
+def test_any_version_1_json_is_good_or_refused(change: dict[str, Any]) -> None:
     """SPEC: "The chain of `v1Compatibility` ids: 64 hex; the base has no parent"."""
     text = json.dumps(V1 | change)
     found = outcome(document(SCHEMA1 | {"history": [{"v1Compatibility": text}]}), "")
@@ -706,13 +710,13 @@ def test_any_version_1_json_is_good_or_refused(change: dict[str, Any]):
     ),
     served_types,
 )
-def test_any_bytes_are_a_document_or_refused(raw: bytes, served: str):
+def test_any_bytes_are_a_document_or_refused(raw: bytes, served: str) -> None:
     """OCI image spec, considerations.md: documents are JSON; all else is refused as ours."""
     found = outcome(raw, served)
     assert not isinstance(found, WherryError) or isinstance(found, InvalidDocument | Unsupported)
 
 
-def test_data_of_a_descriptor_must_be_the_content_it_names():
+def test_data_of_a_descriptor_must_be_the_content_it_names() -> None:
     """OCI image spec, descriptor.md, "Embedded Content": size and digest are verified."""
     content = b"hello"
     good = CONFIG | {
@@ -734,7 +738,7 @@ def test_data_of_a_descriptor_must_be_the_content_it_names():
         (INDEX, mediatype.OCI_INDEX),
     ],
 )
-def test_documents_are_hashed_by_their_bytes(value: dict[str, Any], kind: str):
+def test_documents_are_hashed_by_their_bytes(value: dict[str, Any], kind: str) -> None:
     found, same = parse(document(value), kind), parse(document(value), kind)
     other = parse(document(value | {"annotations": {"another": "b"}}), kind)
     assert {found: 1}[same] == 1
@@ -742,7 +746,7 @@ def test_documents_are_hashed_by_their_bytes(value: dict[str, Any], kind: str):
     assert found != other
 
 
-def test_a_signed_schema1_manifest_can_be_hashed():
+def test_a_signed_schema1_manifest_can_be_hashed() -> None:
     signed = build_schema1([tar_layer({"a": b"1"})], keys=[("ES256", make_key("ES256"))]).manifest
     found, same = (parse(signed.data, signed.media_type) for _ in range(2))
     assert {found: 1}[same] == 1

@@ -17,7 +17,7 @@ DOCKER = "application/vnd.docker."
         (mediatype.OCI_INDEX.upper(), mediatype.OCI_INDEX),
     ],
 )
-def test_the_essence_has_no_parameters_and_is_in_lower_case(written: str, essence: str):
+def test_the_essence_has_no_parameters_and_is_in_lower_case(written: str, essence: str) -> None:
     assert mediatype.essence(written) == essence
 
 
@@ -32,7 +32,7 @@ def test_the_essence_has_no_parameters_and_is_in_lower_case(written: str, essenc
         ("", False),
     ],
 )
-def test_foreign_layers_are_known_by_their_type(media_type: str, *, foreign: bool):
+def test_foreign_layers_are_known_by_their_type(media_type: str, *, foreign: bool) -> None:
     assert mediatype.is_foreign(media_type) is foreign
 
 
@@ -47,13 +47,13 @@ def test_foreign_layers_are_known_by_their_type(media_type: str, *, foreign: boo
         ("APPLICATION/SPDX+JSON", "SBOM"),
     ],
 )
-def test_artifacts_have_names_for_people(media_type: str, word: str):
+def test_artifacts_have_names_for_people(media_type: str, word: str) -> None:
     """SPEC: "`pull` refuses by naming what it is"."""
     assert word in (mediatype.artifact_name(media_type) or "")
 
 
 @pytest.mark.parametrize("media_type", ["", OCI + "config.v1+json", "application/vnd.acme.x"])
-def test_what_is_no_known_artifact_has_no_name(media_type: str):
+def test_what_is_no_known_artifact_has_no_name(media_type: str) -> None:
     assert mediatype.artifact_name(media_type) is None
 
 
@@ -85,15 +85,17 @@ OCI_LAYER = "application/vnd.oci.image.layer"
         ("", None),
     ],
 )
-def test_layers_that_cannot_be_read_are_known_by_their_type(media_type: str, reason: str | None):
+def test_layers_that_cannot_be_read_are_known_by_their_type(
+    media_type: str, reason: str | None
+) -> None:
     assert mediatype.unreadable_layer(media_type) == reason
 
 
-def test_a_request_asks_for_every_type_of_manifest_and_for_schema1_last():
+def test_a_request_asks_for_every_type_of_manifest_and_for_schema1_last() -> None:
     assert set(mediatype.ACCEPT) == mediatype.KNOWN
     assert set(mediatype.ACCEPT[-2:]) == mediatype.SCHEMA1
 
 
-def test_the_sets_of_types_are_disjoint():
+def test_the_sets_of_types_are_disjoint() -> None:
     sets = [mediatype.MANIFESTS, mediatype.INDEXES, mediatype.SCHEMA1, mediatype.GENERIC]
     assert sum(map(len, sets)) == len(frozenset().union(*sets))

@@ -48,7 +48,7 @@ ARM64_V8_5 = ["arm64/v8.5", "arm64/v8.4", "arm64/v8.3", "arm64/v8.2", "arm64/v8.
         ("linux/amd64/odd", ["amd64/odd", "386"]),
     ],
 )
-def test_the_vector_is_the_whole_one(wanted: str, expected: list[str]):
+def test_the_vector_is_the_whole_one(wanted: str, expected: list[str]) -> None:
     """SPEC: "arm64 takes v9 … v8, then arm/v8 … v5; arm/v7 takes v7, v6, v5; amd64/v3 takes v3,
     v2, v1 and then 386"; containerd, platforms, "Only": "v9.x is compatible with v8.{x+5}".
     """
@@ -92,7 +92,7 @@ def test_the_vector_is_the_whole_one(wanted: str, expected: list[str]):
         ("new/thing", "new/thing"),
     ],
 )
-def test_platforms_are_read_and_normalized(written: str, meant: str):
+def test_platforms_are_read_and_normalized(written: str, meant: str) -> None:
     """SPEC: "`--platform os[/arch[/variant]]`, default the host's"."""
     assert str(Platform.parse(written, HOST)) == meant
 
@@ -109,7 +109,7 @@ def test_platforms_are_read_and_normalized(written: str, meant: str):
         ("linux(+erofs)", ("linux", "amd64", "v3", "", ("erofs",))),
     ],
 )
-def test_an_os_may_have_a_version_and_features(written: str, meant: tuple[object, ...]):
+def test_an_os_may_have_a_version_and_features(written: str, meant: tuple[object, ...]) -> None:
     """containerd, platforms v1, "Parse"."""
     found = Platform.parse(written, HOST)
     assert tuple(found) == meant
@@ -117,17 +117,17 @@ def test_an_os_may_have_a_version_and_features(written: str, meant: tuple[object
 
 
 @pytest.mark.parametrize("word", ["nonsense", "v8", "linus", "amd", "any", "unknown", "amd64(1)"])
-def test_one_word_has_to_be_a_known_os_or_architecture(word: str):
+def test_one_word_has_to_be_a_known_os_or_architecture(word: str) -> None:
     with pytest.raises(InvalidReference, match="no known OS or architecture"):
         Platform.parse(word, HOST)
 
 
-def test_an_entry_without_an_os_counts_as_the_hosts():
+def test_an_entry_without_an_os_counts_as_the_hosts() -> None:
     assert Platform("linux", "amd64").rank(Platform("", "amd64")) == 0
     assert Platform("windows", "amd64").rank(Platform("", "amd64")) is None
 
 
-def test_an_image_that_needs_more_than_there_is_does_not_run():
+def test_an_image_that_needs_more_than_there_is_does_not_run() -> None:
     mine = Platform("linux", "amd64")
     erofs = Platform("linux", "amd64", os_features=("erofs",))
     assert mine.rank(erofs) is None
@@ -156,7 +156,7 @@ def test_an_image_that_needs_more_than_there_is_does_not_run():
         ("linux,windows", 5),
     ],
 )
-def test_a_bad_platform_is_refused_at_the_offending_character(written: str, position: int):
+def test_a_bad_platform_is_refused_at_the_offending_character(written: str, position: int) -> None:
     with pytest.raises(InvalidReference) as caught:
         Platform.parse(written, HOST)
     assert caught.value.position == position
@@ -183,11 +183,11 @@ def test_a_bad_platform_is_refused_at_the_offending_character(written: str, posi
 )
 def test_a_candidate_is_ranked_by_its_place_in_the_vector(
     wanted: str, candidate: Platform, place: int | None
-):
+) -> None:
     assert Platform.parse(wanted, HOST).rank(candidate) == place
 
 
-def test_a_windows_version_counts_where_both_sides_name_one():
+def test_a_windows_version_counts_where_both_sides_name_one() -> None:
     """containerd, platforms (Windows): the build must be the same, the revision may differ."""
     mine = Platform("windows", "amd64", os_version="10.0.17763.1")
     assert mine.rank(Platform("windows", "amd64", os_version="10.0.17763.999")) == 0
@@ -196,7 +196,7 @@ def test_a_windows_version_counts_where_both_sides_name_one():
     assert Platform("windows", "amd64").rank(mine) == 0
 
 
-def test_features_that_an_image_needs_must_be_there():
+def test_features_that_an_image_needs_must_be_there() -> None:
     mine = Platform("windows", "amd64", os_features=("win32k",))
     assert mine.rank(Platform("windows", "amd64", os_features=("win32k",))) == 0
     assert mine.rank(Platform("windows", "amd64", os_features=("other",))) is None
@@ -212,7 +212,7 @@ any_platform = st.builds(Platform, parts, parts, parts)
 
 @QUICK
 @given(st.lists(parts, max_size=5).map("/".join))
-def test_any_text_is_a_platform_or_an_error_that_points_into_it(text: str):
+def test_any_text_is_a_platform_or_an_error_that_points_into_it(text: str) -> None:
     """SPEC: "`--platform os[/arch[/variant]]`"; what is read is in its normal form."""
     try:
         found = Platform.parse(text, HOST)
@@ -225,7 +225,7 @@ def test_any_text_is_a_platform_or_an_error_that_points_into_it(text: str):
 
 @QUICK
 @given(any_platform, any_platform)
-def test_a_platform_from_a_document_never_fails_to_compare(one: Platform, other: Platform):
+def test_a_platform_from_a_document_never_fails_to_compare(one: Platform, other: Platform) -> None:
     """An index may hold anything for a platform: it suits or it does not.
 
     containerd, platforms: "Normalize" is idempotent, a platform matches itself first.
@@ -240,11 +240,11 @@ def test_a_platform_from_a_document_never_fails_to_compare(one: Platform, other:
     assert place is None or (found[place].os or HOST_SYSTEM, *found[place][1:3]) == named
 
 
-def test_a_platform_is_formatted_as_text():
+def test_a_platform_is_formatted_as_text() -> None:
     assert f"{Platform('linux', 'arm64'):<14}|" == "linux/arm64   |"
 
 
-def test_a_list_of_platforms():
+def test_a_list_of_platforms() -> None:
     """SPEC: "lists (`--platform linux/amd64,linux/arm64`) as well"."""
     found = Platform.parse_list("arm64,linux/arm,windows", HOST)
     assert [str(each) for each in found] == ["linux/arm64", "linux/arm/v7", "windows/amd64/v3"]
@@ -262,19 +262,19 @@ def test_a_list_of_platforms():
         ("", 0),
     ],
 )
-def test_a_bad_list_is_shown_whole_with_the_place_that_is_bad(written: str, position: int):
+def test_a_bad_list_is_shown_whole_with_the_place_that_is_bad(written: str, position: int) -> None:
     with pytest.raises(InvalidReference) as caught:
         Platform.parse_list(written, HOST)
     assert (caught.value.text, caught.value.position) == (written, position)
 
 
 @pytest.mark.parametrize("text", ["linux/arm64", "linux/arm/v6", "windows/amd64", "macos/aarch64"])
-def test_a_whole_platform_needs_no_default(text: str):
+def test_a_whole_platform_needs_no_default(text: str) -> None:
     assert Platform.parse(text) == Platform.parse(text, HOST)
 
 
 @pytest.mark.parametrize("text", ["linux", "arm64", "windows"])
-def test_without_a_default_one_word_leaves_a_gap(text: str):
+def test_without_a_default_one_word_leaves_a_gap(text: str) -> None:
     with pytest.raises(InvalidReference, match="expected both os/architecture") as caught:
         Platform.parse(text)
     assert caught.value.position == len(text)

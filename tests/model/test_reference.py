@@ -49,7 +49,7 @@ SHA256 = f"sha256:{HEX}"
         (f"{HEX[1:]}", f"docker.io/library/{HEX[1:]}", HEX[1:]),
     ],
 )
-def test_references_are_completed(written: str, full: str, familiar: str):
+def test_references_are_completed(written: str, full: str, familiar: str) -> None:
     """SPEC: "Grammar of distribution/reference" and what follows it."""
     reference = Reference.parse(written)
     assert str(reference) == full
@@ -107,7 +107,7 @@ def test_references_are_completed(written: str, full: str, familiar: str):
         ("h.io/" + "a/" * 127 + "aa", 5 + 255),
     ],
 )
-def test_a_bad_reference_is_refused_at_the_offending_character(written: str, position: int):
+def test_a_bad_reference_is_refused_at_the_offending_character(written: str, position: int) -> None:
     """SPEC: "Refused, with a caret under the offending character"."""
     with pytest.raises(InvalidReference) as caught:
         Reference.parse(written)
@@ -116,7 +116,7 @@ def test_a_bad_reference_is_refused_at_the_offending_character(written: str, pos
 
 
 @pytest.mark.parametrize("scheme", ["https://", "http://", "HTTPS://"])
-def test_a_name_has_no_scheme(scheme: str):
+def test_a_name_has_no_scheme(scheme: str) -> None:
     """The address of a registry's page is what people have at hand."""
     with pytest.raises(InvalidReference, match=f"names are written without {scheme}$"):
         Reference.parse(f"{scheme}h.io:5000/o/r:t")
@@ -125,7 +125,7 @@ def test_a_name_has_no_scheme(scheme: str):
 @pytest.mark.parametrize(
     "written", ["a-", "a_", "a.", "a..b", "a___b", "a._b", "a-/b", "a:t@", "a@:"]
 )
-def test_separators_stand_between_letters_or_digits(written: str):
+def test_separators_stand_between_letters_or_digits(written: str) -> None:
     with pytest.raises(InvalidReference) as caught:
         Reference.parse(written)
     assert 0 < caught.value.position <= len(written)
@@ -135,20 +135,20 @@ def test_separators_stand_between_letters_or_digits(written: str):
     ("written", "length"),
     [("h.io/" + "a" * 255, 255), ("o/" + "a" * 253, 255), ("a" * 247, 255)],
 )
-def test_a_path_has_at_most_255_characters_the_host_not_counted(written: str, length: int):
+def test_a_path_has_at_most_255_characters_the_host_not_counted(written: str, length: int) -> None:
     assert len(Reference.parse(written).path) == length
     with pytest.raises(InvalidReference, match="255"):
         Reference.parse(written + "a")
 
 
-def test_the_caret_is_under_the_first_character_too_many_of_a_completed_path():
+def test_the_caret_is_under_the_first_character_too_many_of_a_completed_path() -> None:
     """SPEC: "a path (after `library/`, without the host) over 255 characters"."""
     with pytest.raises(InvalidReference) as caught:
         Reference.parse("a" * 250 + ":latest")
     assert caught.value.position == 255 - len("library/")
 
 
-def test_64_hex_digits_are_a_name_only_with_something_else():
+def test_64_hex_digits_are_a_name_only_with_something_else() -> None:
     """SPEC: refused are "64 hex digits as a bare name without tag or digest"."""
     with pytest.raises(InvalidReference, match="image id"):
         Reference.parse(HEX)
@@ -170,12 +170,12 @@ def test_64_hex_digits_are_a_name_only_with_something_else():
         "docker.io/library/library/x",
     ],
 )
-def test_the_familiar_form_means_the_same_repository(full: str):
+def test_the_familiar_form_means_the_same_repository(full: str) -> None:
     reference = Reference.parse(full)
     assert Reference.parse(reference.familiar) == reference
 
 
-def test_latest_is_for_names_alone():
+def test_latest_is_for_names_alone() -> None:
     """SPEC: "No tag and no digest means `latest` where one image is wanted"."""
     assert Reference.parse("a").with_default_tag().tag == "latest"
     assert Reference.parse("a:1").with_default_tag().tag == "1"
@@ -184,7 +184,7 @@ def test_latest_is_for_names_alone():
     assert not Reference.parse("a:1").is_name_only
 
 
-def test_a_tag_or_digest_replaces_both():
+def test_a_tag_or_digest_replaces_both() -> None:
     reference = Reference.parse(f"a:1@{SHA256}")
     assert reference.with_tag("2").familiar == "a:2"
     other = Digest.of(b"")
@@ -194,7 +194,7 @@ def test_a_tag_or_digest_replaces_both():
 @pytest.mark.parametrize(
     ("tag", "position"), [("", 0), ("-a", 0), ("a b", 1), ("a/b", 1), ("a" * 129, 128), ("a\n", 1)]
 )
-def test_a_bad_tag_is_refused_where_it_is_bad(tag: str, position: int):
+def test_a_bad_tag_is_refused_where_it_is_bad(tag: str, position: int) -> None:
     with pytest.raises(InvalidReference) as caught:
         Reference.parse("a").with_tag(tag)
     assert caught.value.position == position
@@ -220,7 +220,7 @@ def references(draw: st.DrawFn) -> str:
 
 @QUICK
 @given(references())
-def test_full_and_familiar_forms_are_read_as_the_same_reference(text: str):
+def test_full_and_familiar_forms_are_read_as_the_same_reference(text: str) -> None:
     """SPEC: "Familiar form (`alpine:3.20`) for people, full form in JSON"."""
     reference = Reference.parse(text)
     assert Reference.parse(str(reference)) == reference
@@ -240,7 +240,7 @@ def test_full_and_familiar_forms_are_read_as_the_same_reference(text: str):
         ),
     )
 )
-def test_any_text_is_a_reference_or_an_error_that_points_into_it(text: str):
+def test_any_text_is_a_reference_or_an_error_that_points_into_it(text: str) -> None:
     """SPEC: "Refused, with a caret under the offending character"."""
     try:
         reference = Reference.parse(text)
@@ -255,5 +255,5 @@ def test_any_text_is_a_reference_or_an_error_that_points_into_it(text: str):
         assert Reference.parse(str(reference)) == reference
 
 
-def test_a_reference_is_formatted_as_text():
+def test_a_reference_is_formatted_as_text() -> None:
     assert f"{Reference.parse('ghcr.io/o/r:t'):>15}" == "  ghcr.io/o/r:t"

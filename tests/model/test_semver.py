@@ -21,14 +21,14 @@ def version(tag: str) -> Version:
 
 
 @given(st.permutations(ORDER))
-def test_the_order_is_semvers(tags: list[str]):
+def test_the_order_is_semvers(tags: list[str]) -> None:
     assert sorted(tags, key=version) == ORDER
 
 
 @pytest.mark.parametrize(
     "tag", ["latest", "1.2.3.4", "01.2", "1.2.", "1.2.3-", "x", "", "1.2.3-a..b", "2024-x_"]
 )
-def test_other_tags_are_no_versions(tag: str):
+def test_other_tags_are_no_versions(tag: str) -> None:
     assert Version.parse(tag) is None
 
 
@@ -62,7 +62,7 @@ def test_other_tags_are_no_versions(tag: str):
         ("1.2.3-rc.1", "1.2.3-rc.1", "1.2.3-rc.2 1.2.3"),
     ],
 )
-def test_a_range_takes_what_it_says(text: str, inside: str, outside: str):
+def test_a_range_takes_what_it_says(text: str, inside: str, outside: str) -> None:
     found = Range(text)
     assert [tag for tag in inside.split() if version(tag) not in found] == []
     assert [tag for tag in outside.split() if version(tag) in found] == []
@@ -72,7 +72,7 @@ def test_a_range_takes_what_it_says(text: str, inside: str, outside: str):
     ("text", "position"),
     [("", 0), (">=", 0), (">=1.2 foo", 6), ("1 || ", 4), ("1 - b", 4), (">=1.2.3.4", 2), ("~v", 1)],
 )
-def test_a_bad_range_is_refused_at_its_place(text: str, position: int):
+def test_a_bad_range_is_refused_at_its_place(text: str, position: int) -> None:
     with pytest.raises(InvalidReference, match="range of versions") as caught:
         Range(text)
     assert (caught.value.text, caught.value.position) == (text, position)

@@ -137,7 +137,7 @@ def test_a_config_made_from_version_1_is_a_config() -> None:
         ("17.03.1-ce", False),
     ],
 )
-def test_versions_compare_part_by_part_and_words_count_as_0(version: str, older: bool) -> None:  # noqa: FBT001
+def test_versions_compare_part_by_part_and_words_count_as_0(version: str, older: bool) -> None:
     assert v1.is_older(version) is older
 
 

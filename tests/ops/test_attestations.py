@@ -114,7 +114,7 @@ def complete(layout: Path, digest: str) -> int:
 @pytest.mark.parametrize("index", WHOLE.values(), ids=WHOLE)
 def test_all_platforms_bring_what_the_index_lists(
     fake: FakeRegistry, client: Client, tmp_path: Path, index: BuiltIndex
-):
+) -> None:
     fake.add_image("app", index, "t")
     name = f"{fake.host}/app:t"
     image = client.pull(name, all_platforms=True)
@@ -138,13 +138,13 @@ def test_all_platforms_bring_what_the_index_lists(
     assert list((tmp_path / "store" / "blobs").rglob("*/*")) == []
 
 
-def test_one_platform_does_not_bring_them(fake: FakeRegistry, client: Client, store: Store):
+def test_one_platform_does_not_bring_them(fake: FakeRegistry, client: Client, store: Store) -> None:
     fake.add_image("app", INDEX, "t")
     client.pull(f"{fake.host}/app:t")
     assert not store.holds(wherry.Digest.parse(ATTESTED[0].digest))
 
 
-def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store):
+def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store) -> None:
     fake.add_image("app", INDEX, "t")
     client.pull(f"{fake.host}/app:t", all_platforms=True)
     assert {str(image.id) for image in store.images()} <= {AMD.id, ARM.id}
@@ -154,7 +154,7 @@ def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store):
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_is_not_there_is_not_listed(
     fake: FakeRegistry, client: Client, tmp_path: Path, form: Format
-):
+) -> None:
     """All images were pulled one by one, so the attestations are missing."""
     fake.add_image("app", INDEX, "t")
     name = f"{fake.host}/app:t"
@@ -175,14 +175,16 @@ def test_what_is_not_there_is_not_listed(
     assert [str(each.digest) for each in platforms] == [AMD.digest, ARM.digest]
 
 
-def test_a_part_of_the_images_is_saved_as_one(fake: FakeRegistry, client: Client, tmp_path: Path):
+def test_a_part_of_the_images_is_saved_as_one(
+    fake: FakeRegistry, client: Client, tmp_path: Path
+) -> None:
     fake.add_image("app", INDEX, "t")
     client.pull(f"{fake.host}/app:t", platform="linux/arm64")
     (saved,) = client.save(f"{fake.host}/app:t", tmp_path / "saved", format="oci")
     assert str(saved.root) == ARM.digest
 
 
-def test_an_entry_of_an_unknown_type_is_not_listed(client: Client, tmp_path: Path):
+def test_an_entry_of_an_unknown_type_is_not_listed(client: Client, tmp_path: Path) -> None:
     index = build_index([(AMD, AMD64), (CHART, None)])
     value = json.loads(index.index.data)
     value["manifests"][1]["mediaType"] = "application/vnd.example.manifest"
@@ -198,7 +200,7 @@ def test_an_entry_of_an_unknown_type_is_not_listed(client: Client, tmp_path: Pat
 
 def test_an_attestation_that_the_registry_lacks_costs_no_image(
     fake: FakeRegistry, client: Client, tmp_path: Path
-):
+) -> None:
     fake.add_image("app", INDEX, "t")
     del fake.manifests["app"][ATTESTED[1].digest]
     del fake.blobs[ATTESTED[0].layers[0].digest]
@@ -213,7 +215,7 @@ def test_an_attestation_that_the_registry_lacks_costs_no_image(
     assert client.store.check().problems == []
 
 
-def test_a_stream_keeps_them(client: Client, tmp_path: Path):
+def test_a_stream_keeps_them(client: Client, tmp_path: Path) -> None:
     data = tar_layer(dict(layout_files({"app:1": INDEX})))
     (loaded,) = client.load(io.BytesIO(data))
     assert str(loaded.digest) == INDEX.digest
@@ -240,7 +242,7 @@ def test_skopeo_copies_all_of_it(
     tmp_path: Path,
     index: BuiltIndex,
     platforms: str | None,
-):
+) -> None:
     fake.add_image("app", index, "t")
     name = f"{fake.host}/app:t"
     if platforms is None:

@@ -26,7 +26,7 @@ def name(fake: FakeRegistry) -> str:
 @pytest.mark.parametrize("kind", [str, Path])
 def test_a_store_may_be_given_by_its_path(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Callable[[str], str | Path]
-):
+) -> None:
     monkeypatch.chdir(tmp_path)
     with wherry.Client(store=kind("one")) as client:
         image = client.pull(name)
@@ -46,7 +46,7 @@ def test_a_store_may_be_given_by_its_path(
     assert other.config.id == image.id  # after its client was closed
 
 
-def test_what_is_no_store_is_said_to_be_none(name: str):
+def test_what_is_no_store_is_said_to_be_none(name: str) -> None:
     wrong: Any = 5
     with pytest.raises(TypeError, match=r"store must be a wherry.Store or a path, not int"):
         wherry.Client(store=wrong)
@@ -54,14 +54,16 @@ def test_what_is_no_store_is_said_to_be_none(name: str):
         wherry.pull(name, store=wrong)
 
 
-def test_stores_and_clients_show_where_they_are_and_no_secret(tmp_path: Path):
+def test_stores_and_clients_show_where_they_are_and_no_secret(tmp_path: Path) -> None:
     store = wherry.Store(tmp_path / "one")
     assert repr(store) == f"<Store {tmp_path / 'one'}>"
     with wherry.Client(store=store, credentials=("me", "s3cret")) as client:
         assert "s3cret" not in repr(client)
 
 
-def test_an_image_is_saved_from_its_own_store(client: wherry.Client, name: str, tmp_path: Path):
+def test_an_image_is_saved_from_its_own_store(
+    client: wherry.Client, name: str, tmp_path: Path
+) -> None:
     image = client.pull(name)
     other = client.pull(name, store=tmp_path / "other")
     client.store.remove(name)
@@ -73,7 +75,7 @@ def test_an_image_is_saved_from_its_own_store(client: wherry.Client, name: str, 
     assert len(client.save([other, name], tmp_path / "both", format="oci")) == 1
 
 
-def test_a_name_of_the_store_may_begin_with_store(client: wherry.Client, name: str):
+def test_a_name_of_the_store_may_begin_with_store(client: wherry.Client, name: str) -> None:
     image, store = client.pull(name), client.store
     assert store.get(f"store:{name}") == store.get(f"store:{image.id}") == image
     store.tag(f"store:{name}", "store:1.0")
@@ -91,7 +93,7 @@ def test_a_name_of_the_store_may_begin_with_store(client: wherry.Client, name: s
 @pytest.mark.parametrize("packed", ["gzip", "none"])
 def test_a_damaged_layer_is_named_where_it_is_read(
     fake: FakeRegistry, client: wherry.Client, packed: str
-):
+) -> None:
     image = build_image([tar_layer({"a": bytes(9999)})], compression=packed)
     fake.add_image("team/other", image, "t")
     layer = client.pull(f"{fake.host}/team/other:t").layers[0]

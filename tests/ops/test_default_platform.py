@@ -32,7 +32,7 @@ def name(fake: FakeRegistry) -> str:
     return f"{fake.host}/app:t"
 
 
-def test_the_order_of_the_variables():
+def test_the_order_of_the_variables() -> None:
     assert default_platform({}) is None
     assert default_platform(DOCKERS) == "linux/s390x"
     assert default_platform(DOCKERS | {"WHERRY_PLATFORM": "linux/arm64"}) == "linux/arm64"
@@ -40,7 +40,7 @@ def test_the_order_of_the_variables():
 
 
 @pytest.mark.parametrize("env", [OURS, DOCKERS])
-def test_a_pull_by_variable(wherry: Wherry, name: str, env: dict[str, str]):
+def test_a_pull_by_variable(wherry: Wherry, name: str, env: dict[str, str]) -> None:
     assert wherry("pull", "-q", name, env=env).stdout == f"{THERE.id}\n"
 
 
@@ -57,11 +57,11 @@ def test_a_pull_by_variable(wherry: Wherry, name: str, env: dict[str, str]):
 )
 def test_reading_by_variable(
     wherry: Wherry, name: str, env: dict[str, str], command: tuple[str, ...], expected: str
-):
+) -> None:
     assert wherry(*command, name, env=env).stdout == expected
 
 
-def test_archives_by_variable(wherry: Wherry, name: str, tmp_path: Path):
+def test_archives_by_variable(wherry: Wherry, name: str, tmp_path: Path) -> None:
     file = str(tmp_path / "both.tar")
     assert wherry("pull", "-q", "--all-platforms", name).returncode == 0
     assert wherry("save", "-q", "--format=oci-archive", "-o", file, name).returncode == 0
@@ -78,7 +78,7 @@ def test_archives_by_variable(wherry: Wherry, name: str, tmp_path: Path):
     assert shown["platform"] == "linux/s390x"
 
 
-def test_a_variable_counts_as_given(wherry: Wherry, fake: FakeRegistry, name: str):
+def test_a_variable_counts_as_given(wherry: Wherry, fake: FakeRegistry, name: str) -> None:
     """As with the option, another architecture is an error; without it, a warning."""
     assert name
     done = wherry("pull", "-q", f"{fake.host}/single:t", env=DOCKERS)
@@ -86,7 +86,7 @@ def test_a_variable_counts_as_given(wherry: Wherry, fake: FakeRegistry, name: st
     assert "linux/s390x" in done.stderr.splitlines()[0]
 
 
-def test_options_go_before_variables(wherry: Wherry, name: str, tmp_path: Path):
+def test_options_go_before_variables(wherry: Wherry, name: str, tmp_path: Path) -> None:
     done = wherry("pull", "-q", "--platform=linux/amd64", name, env=OURS)
     assert done.stdout == f"{HERE.id}\n"
     assert wherry("pull", "-q", "--all-platforms", name, env=OURS).returncode == 0
@@ -104,7 +104,9 @@ def test_options_go_before_variables(wherry: Wherry, name: str, tmp_path: Path):
 @pytest.mark.parametrize("variable", ["WHERRY_PLATFORM", "DOCKER_DEFAULT_PLATFORM"])
 @pytest.mark.parametrize("text", ["linux/", "a/b/c/d", "linux/amd64,linux/arm64", "lin ux/x"])
 @pytest.mark.parametrize("command", ["pull", "inspect", "save", "load", "import", "history"])
-def test_a_variable_that_holds_no_platform(wherry: Wherry, variable: str, text: str, command: str):
+def test_a_variable_that_holds_no_platform(
+    wherry: Wherry, variable: str, text: str, command: str
+) -> None:
     done = wherry(command, "alpine", env={variable: text})
     if command == "load":
         done = wherry(command, "-i", "/dev/null", env={variable: text})
@@ -118,7 +120,7 @@ def test_a_variable_that_holds_no_platform(wherry: Wherry, variable: str, text: 
 
 def test_the_library_reads_them_too(
     name: str, store: library.Store, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("WHERRY_PLATFORM", "linux/s390x")
     with library.Client(store=store) as client:
         assert str(client.pull(name).id) == THERE.id

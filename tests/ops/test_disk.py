@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import pytest
 
@@ -97,7 +97,7 @@ def asked(fake: FakeRegistry) -> list[str | None]:
 
 def test_a_full_disk(
     wherry: Wherry, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
-):
+) -> None:
     store.close()
     place = mount("store", "1m")
     # Of blob and database either may be the one for which there is no room.
@@ -148,7 +148,7 @@ def many_images(store: library.Store, count: int) -> None:
 @pytest.mark.parametrize("free", [48, 64, 96, 128, 192])
 def test_a_disk_that_is_nearly_full_is_collected(
     mount: Callable[..., Path], store: library.Store, free: int, kind: str
-):
+) -> None:
     """The log of the database grows by what is removed; it must find its room step by step."""
     place = mount("store", "20m")
     many_images(store, 600)
@@ -168,7 +168,7 @@ def test_a_disk_that_is_nearly_full_is_collected(
 
 def test_a_store_that_was_opened_while_the_disk_was_full(
     client: library.Client, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
-):
+) -> None:
     fake.add_image("small", SMALL, "t")
     name = f"{fake.host}/small:t"
     place = mount("store", "2m")
@@ -185,7 +185,7 @@ def test_a_store_that_was_opened_while_the_disk_was_full(
 
 def test_a_broken_download_on_a_disk_that_cannot_be_written(
     client: library.Client, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
-):
+) -> None:
     fake.add_image("small", SMALL, "t")
     place = mount("store", "2m")
     client.pull(f"{fake.host}/small:t")
@@ -198,7 +198,7 @@ def test_a_broken_download_on_a_disk_that_cannot_be_written(
 
 
 @pytest.mark.timeout(20)
-def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path):
+def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path) -> None:
     """The registry is asked meanwhile; nobody needs its answer then."""
     store = tmp_path / "store"
     store.mkdir()
@@ -213,7 +213,7 @@ def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path):
 
 def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(
     wherry: Wherry, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
-):
+) -> None:
     store.close()
     fake.add_image("small", SMALL, "t")
     place = mount("store", "2m")
@@ -238,7 +238,7 @@ def test_a_disk_without_any_room_is_collected(
     how: str,
     *,
     opened: bool,
-):
+) -> None:
     store.close()
     place = mount("store", "20m")
     fake.add_image("small", SMALL, "t")
@@ -274,7 +274,7 @@ def test_what_helps_on_a_disk_without_any_room(
     mount: Callable[..., Path],
     store: library.Store,
     tmp_path: Path,
-):
+) -> None:
     store.close()
     fake.add_image("small", SMALL, "t")
     place = mount("store", "2m")  # too little for a reserve
@@ -294,7 +294,7 @@ def test_what_helps_on_a_disk_without_any_room(
 
 def test_a_disk_that_is_full_from_the_start(
     wherry: Wherry, name: str, mount: Callable[..., Path], store: library.Store
-):
+) -> None:
     store.close()
     place = mount("store", "1m")
     (place / "ballast").write_bytes(bytes(2**20 - 4096 * 3))
@@ -306,7 +306,7 @@ def test_a_disk_that_is_full_from_the_start(
 
 def test_a_disk_that_fills_up_while_names_are_set(
     wherry: Wherry, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
-):
+) -> None:
     """Whatever there is room for and whatever not: no name points at what is missing."""
     store.close()
     fake.add_image("small", SMALL, "t")
@@ -331,7 +331,7 @@ def test_a_disk_that_fills_up_while_names_are_set(
 
 def test_a_read_only_disk(
     wherry: Wherry, fake: FakeRegistry, name: str, mount: Callable[..., Path], store: library.Store
-):
+) -> None:
     store.close()
     fake.add_image("small", SMALL, "t")
     place = mount("store", "20m")
@@ -353,7 +353,7 @@ def test_a_store_of_two_file_systems_is_refused(
     mount: Callable[..., Path],
     store: library.Store,
     part: str,
-):
+) -> None:
     with store.ingest():
         pass  # there is a database; without one it would be told of that
     store.close()
@@ -366,7 +366,7 @@ def test_a_store_of_two_file_systems_is_refused(
 
 def test_a_store_on_another_file_system_than_the_rest(
     wherry: Wherry, name: str, mount: Callable[..., Path], tmp_path: Path
-):
+) -> None:
     """Nothing goes through TMPDIR or the home directory on its way."""
     place = mount("elsewhere", "20m")
     nowhere = str(tmp_path / "nowhere")
@@ -387,7 +387,9 @@ def test_a_store_on_another_file_system_than_the_rest(
         (errno.EIO, ""),
     ],
 )
-def test_what_the_system_says_is_said_with_what_to_do(number: int, hint: str, tmp_path: Path):
+def test_what_the_system_says_is_said_with_what_to_do(
+    number: int, hint: str, tmp_path: Path
+) -> Never:
     with pytest.raises(StoreError) as caught, translated(tmp_path):
         raise OSError(number, os.strerror(number), str(tmp_path / "f"))
     assert str(tmp_path / "f") in caught.value.message

@@ -61,7 +61,9 @@ def push_foreign(fake: FakeRegistry, url: str) -> str:
     return f"{fake.host}/app:t"
 
 
-def test_foreign_layers_come_from_the_registry_without_a_flag(fake: FakeRegistry, client: Client):
+def test_foreign_layers_come_from_the_registry_without_a_flag(
+    fake: FakeRegistry, client: Client
+) -> None:
     """As docker and skopeo: the registry need not hold them, but is asked first."""
     built, _ = foreign("")
     with FakeRegistry() as elsewhere:
@@ -74,7 +76,7 @@ def test_foreign_layers_come_from_the_registry_without_a_flag(fake: FakeRegistry
 @pytest.mark.parametrize("kind", [FOREIGN, "application/vnd.oci.image.layer.v1.tar+gzip"])
 def test_addresses_of_layers_are_not_asked_unless_allowed(
     fake: FakeRegistry, client: Client, kind: str
-):
+) -> None:
     built = build_image(TARS[:1], style="docker", layer_media_types=[kind])
     document = json.loads(built.manifest.data)
     with FakeRegistry() as elsewhere:
@@ -90,7 +92,7 @@ def test_addresses_of_layers_are_not_asked_unless_allowed(
         assert elsewhere.requests == []
 
 
-def test_the_registry_is_asked_before_the_addresses(fake: FakeRegistry, store: Store):
+def test_the_registry_is_asked_before_the_addresses(fake: FakeRegistry, store: Store) -> None:
     built, _ = foreign("")
     with FakeRegistry() as elsewhere, Client(store=store, foreign=True) as client:
         name = push_foreign(fake, f"{elsewhere.url}/x")
@@ -99,7 +101,9 @@ def test_the_registry_is_asked_before_the_addresses(fake: FakeRegistry, store: S
         assert elsewhere.requests == []
 
 
-def test_a_foreign_layer_that_the_store_has_is_not_fetched(fake: FakeRegistry, client: Client):
+def test_a_foreign_layer_that_the_store_has_is_not_fetched(
+    fake: FakeRegistry, client: Client
+) -> None:
     built, _ = foreign("")
     with FakeRegistry() as other:
         other.add_image("app", build_image(TARS[:1], style="docker"), "t")
@@ -110,7 +114,7 @@ def test_a_foreign_layer_that_the_store_has_is_not_fetched(fake: FakeRegistry, c
 
 def test_foreign_layers_come_from_their_addresses_without_credentials(
     fake: FakeRegistry, store: Store
-):
+) -> None:
     built, _ = foreign("")
     with FakeRegistry() as elsewhere:
         digest = elsewhere.add_blob(built.layers[0].data)
@@ -120,7 +124,7 @@ def test_foreign_layers_come_from_their_addresses_without_credentials(
         assert [request.headers.get("authorization") for request in elsewhere.requests] == [None]
 
 
-def test_foreign_layers_are_verified_like_others(fake: FakeRegistry, store: Store):
+def test_foreign_layers_are_verified_like_others(fake: FakeRegistry, store: Store) -> None:
     built, _ = foreign("")
     with FakeRegistry() as elsewhere:
         digest = elsewhere.add_blob(built.layers[0].data)
@@ -132,7 +136,9 @@ def test_foreign_layers_are_verified_like_others(fake: FakeRegistry, store: Stor
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "nonsense", "http://"])
-def test_addresses_that_are_no_addresses_are_refused(fake: FakeRegistry, store: Store, url: str):
+def test_addresses_that_are_no_addresses_are_refused(
+    fake: FakeRegistry, store: Store, url: str
+) -> None:
     with Client(store=store, foreign=True) as client, pytest.raises(Unsupported):
         client.pull(push_foreign(fake, url))
 
@@ -140,7 +146,9 @@ def test_addresses_that_are_no_addresses_are_refused(fake: FakeRegistry, store: 
 # Descriptors
 
 
-def test_a_config_that_the_manifest_brings_along_is_not_fetched(fake: FakeRegistry, client: Client):
+def test_a_config_that_the_manifest_brings_along_is_not_fetched(
+    fake: FakeRegistry, client: Client
+) -> None:
     built = build_image(TARS)
     document = json.loads(built.manifest.data)
     document["config"]["data"] = base64.b64encode(built.config.data).decode()
@@ -151,7 +159,7 @@ def test_a_config_that_the_manifest_brings_along_is_not_fetched(fake: FakeRegist
     assert not any(built.config.digest in request.path for request in fake.requests)
 
 
-def test_data_that_does_not_match_its_digest_is_refused(fake: FakeRegistry, client: Client):
+def test_data_that_does_not_match_its_digest_is_refused(fake: FakeRegistry, client: Client) -> None:
     built = build_image(TARS)
     document = json.loads(built.manifest.data)
     document["config"]["data"] = base64.b64encode(built.config.data[:-1] + b" ").decode()
@@ -161,7 +169,7 @@ def test_data_that_does_not_match_its_digest_is_refused(fake: FakeRegistry, clie
     assert caught.value.path == "config.data"
 
 
-def test_blobs_may_be_named_by_sha512(fake: FakeRegistry, client: Client):
+def test_blobs_may_be_named_by_sha512(fake: FakeRegistry, client: Client) -> None:
     built = build_image(TARS)
     document = json.loads(built.manifest.data)
     for entry, piece in zip(document["layers"], built.layers, strict=True):
@@ -176,7 +184,9 @@ def test_blobs_may_be_named_by_sha512(fake: FakeRegistry, client: Client):
 
 
 @pytest.mark.parametrize("lie", [False, True])
-def test_diff_ids_may_be_sha512(fake: FakeRegistry, client: Client, store: Store, *, lie: bool):
+def test_diff_ids_may_be_sha512(
+    fake: FakeRegistry, client: Client, store: Store, *, lie: bool
+) -> None:
     diff_ids = [f"sha512:{hashlib.sha512(tar).hexdigest()}" for tar in TARS]
     if lie:
         diff_ids[1] = diff_ids[0]
@@ -190,7 +200,9 @@ def test_diff_ids_may_be_sha512(fake: FakeRegistry, client: Client, store: Store
         assert str(client.pull(f"{fake.host}/app:t").id) == built.id
 
 
-def test_layers_of_unknown_types_are_read_by_their_magic_bytes(fake: FakeRegistry, client: Client):
+def test_layers_of_unknown_types_are_read_by_their_magic_bytes(
+    fake: FakeRegistry, client: Client
+) -> None:
     forms = ["gzip", "zstd", "xz"]
     types = [f"application/x-odd-{form}" for form in forms]
     built = build_image(TARS, compression=forms, layer_media_types=types)
@@ -200,7 +212,9 @@ def test_layers_of_unknown_types_are_read_by_their_magic_bytes(fake: FakeRegistr
 
 
 @pytest.mark.parametrize("kind", ["application/octet-stream", "application/json", "text/html", ""])
-def test_configs_of_sloppy_types_count_as_images(fake: FakeRegistry, client: Client, kind: str):
+def test_configs_of_sloppy_types_count_as_images(
+    fake: FakeRegistry, client: Client, kind: str
+) -> None:
     built = build_image(TARS, style="docker", config_media_type=kind)
     fake.add_image("app", built, "t")
     assert str(client.pull(f"{fake.host}/app:t").id) == built.id
@@ -217,7 +231,7 @@ def push(fake: FakeRegistry, built: BuiltSchema1) -> str:
     return f"{fake.host}/app:t"
 
 
-def test_unsigned_schema1_becomes_an_image(fake: FakeRegistry, client: Client):
+def test_unsigned_schema1_becomes_an_image(fake: FakeRegistry, client: Client) -> None:
     built = build_schema1(LAYERS)
     image = client.pull(push(fake, built))
     assert str(image.digest) == built.digest
@@ -231,7 +245,7 @@ def test_unsigned_schema1_becomes_an_image(fake: FakeRegistry, client: Client):
 
 def test_signed_schema1_is_kept_as_served_and_found_by_its_payload_s_digest(
     fake: FakeRegistry, client: Client, store: Store
-):
+) -> None:
     key = make_key("ES256")
     built = build_schema1(LAYERS, keys=[("ES256", key)])
     events: list[Event] = []
@@ -247,7 +261,7 @@ def test_signed_schema1_is_kept_as_served_and_found_by_its_payload_s_digest(
 
 def test_a_tampered_schema1_is_refused_unless_nobody_cares(
     fake: FakeRegistry, client: Client, store: Store
-):
+) -> None:
     built = build_schema1(LAYERS, tag="latest", keys=[("ES256", make_key("ES256"))])
     raw = built.manifest.data.replace(b'"tag": "latest"', b'"tag": "latesu"')
     payload = built.payload.replace(b'"tag": "latest"', b'"tag": "latesu"')
@@ -262,7 +276,7 @@ def test_a_tampered_schema1_is_refused_unless_nobody_cares(
     assert str(image.digest) == digest
 
 
-def test_throwaway_steps_have_history_and_no_layer(fake: FakeRegistry, client: Client):
+def test_throwaway_steps_have_history_and_no_layer(fake: FakeRegistry, client: Client) -> None:
     steps = [
         Step(LAYERS[0], {"id": v1_id(0), "os": "linux"}),
         Step(LAYERS[1], {"id": v1_id(1), "parent": v1_id(0), "throwaway": True}),
@@ -275,7 +289,7 @@ def test_throwaway_steps_have_history_and_no_layer(fake: FakeRegistry, client: C
 
 def test_schema1_for_another_system_is_refused_before_its_layers_are_fetched(
     fake: FakeRegistry, client: Client
-):
+) -> None:
     with pytest.raises(PlatformMismatch):
         client.pull(push(fake, build_schema1(LAYERS, top={"os": "windows"})))
     assert not any("/blobs/" in request.path for request in fake.requests)
@@ -283,7 +297,7 @@ def test_schema1_for_another_system_is_refused_before_its_layers_are_fetched(
 
 def test_diff_ids_make_the_config_even_if_layers_are_not_to_be_verified(
     fake: FakeRegistry, client: Client, tmp_path: Any
-):
+) -> None:
     name = push(fake, build_schema1(LAYERS))
     image = client.pull(name)
     other = client.pull(name, verify_layers=False, store=library.Store(tmp_path / "other"))
@@ -295,7 +309,7 @@ def test_diff_ids_make_the_config_even_if_layers_are_not_to_be_verified(
 
 def test_a_document_around_a_good_payload_cannot_stand_for_it(
     fake: FakeRegistry, client: Client, store: Store
-):
+) -> None:
     """A digest names one document, whatever signatures a body brings along."""
     good, evil = build_image(TARS[:1]), build_image(TARS)
     fake.add_image("honest", good, "t")
@@ -319,7 +333,7 @@ def test_a_document_around_a_good_payload_cannot_stand_for_it(
     assert str(client.pull(f"{fake.host}/honest:t").id) == good.id
 
 
-def test_a_digest_is_asked_for_where_it_is_said_to_be(fake: FakeRegistry, client: Client):
+def test_a_digest_is_asked_for_where_it_is_said_to_be(fake: FakeRegistry, client: Client) -> None:
     built = build_image(TARS)
     fake.add_image("here", built, "t")
     client.pull(f"{fake.host}/here:t")
@@ -329,7 +343,7 @@ def test_a_digest_is_asked_for_where_it_is_said_to_be(fake: FakeRegistry, client
 
 def test_a_pull_without_verification_is_made_up_for_by_one_with_it(
     fake: FakeRegistry, client: Client
-):
+) -> None:
     lying = build_image(TARS, diff_ids=[f"sha256:{'0' * 64}"] * 3)
     fake.add_image("app", lying, "t")
     client.pull(f"{fake.host}/app:t", verify_layers=False)
@@ -341,7 +355,7 @@ def test_a_pull_without_verification_is_made_up_for_by_one_with_it(
 
 def test_a_config_of_many_megabytes_is_refused_before_it_is_fetched(
     fake: FakeRegistry, client: Client
-):
+) -> None:
     built = build_image(TARS)
     document = json.loads(built.manifest.data)
     document["config"]["size"] = 5 * 2**20
@@ -351,7 +365,7 @@ def test_a_config_of_many_megabytes_is_refused_before_it_is_fetched(
     assert not any(built.config.digest in request.path for request in fake.requests)
 
 
-def test_many_pulls_leave_no_file_open(fake: FakeRegistry, client: Client):
+def test_many_pulls_leave_no_file_open(fake: FakeRegistry, client: Client) -> None:
     fake.add_image("app", build_image(TARS), "t")
     client.pull(f"{fake.host}/app:t")
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -30,7 +30,7 @@ def steps_of(*entries: dict[str, Any]) -> list[tuple[str, int | None]]:
     ]
 
 
-def test_the_last_step_comes_first_and_empty_ones_have_no_layer():
+def test_the_last_step_comes_first_and_empty_ones_have_no_layer() -> None:
     assert steps_of(
         {"created_by": "a"},
         {"created_by": "b", "empty_layer": True},
@@ -41,11 +41,11 @@ def test_the_last_step_comes_first_and_empty_ones_have_no_layer():
 
 
 @pytest.mark.parametrize("entries", [[], [{"created_by": "a"}]])
-def test_layers_without_a_step_are_listed_all_the_same(entries: list[dict[str, Any]]):
+def test_layers_without_a_step_are_listed_all_the_same(entries: list[dict[str, Any]]) -> None:
     expected = [("", 2), ("", 1), ("a" if entries else "", 0)]
     assert steps_of(*entries) == expected
 
 
-def test_steps_beyond_the_layers_have_none():
+def test_steps_beyond_the_layers_have_none() -> None:
     found = steps_of(*[{"created_by": name} for name in "abcd"])
     assert found == [("d", None), ("c", 2), ("b", 1), ("a", 0)]

@@ -47,7 +47,7 @@ def good(image: wherry.Image) -> wherry.Image:
 
 @pytest.mark.parametrize("how", ["none", "gzip", "zstd", "bzip2", "xz"])
 @pytest.mark.parametrize("piped", [False, True])
-def test_a_tar_is_a_layer(client: Client, tmp_path: Path, how: str, *, piped: bool):
+def test_a_tar_is_a_layer(client: Client, tmp_path: Path, how: str, *, piped: bool) -> None:
     data = compress(TAR, how)
     (tmp_path / "tar").write_bytes(data)
     source = io.BytesIO(data) if piped else tmp_path / "tar"
@@ -61,7 +61,7 @@ def test_a_tar_is_a_layer(client: Client, tmp_path: Path, how: str, *, piped: bo
     assert client.store.get("mine:1").id == image.id
 
 
-def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client):
+def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client) -> None:
     nil = good(client.import_(io.BytesIO(), "nil"))
     assert (list(nil.layers), nil.config.diff_ids) == ([], ())
     assert [step.empty_layer for step in nil.config.history] == [True]
@@ -83,7 +83,7 @@ def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client):
 )
 def test_what_is_no_tar(
     client: Client, tmp_path: Path, data: bytes, error: type[wherry.WherryError]
-):
+) -> None:
     with pytest.raises(error, match=r"^the stream: "):
         client.import_(io.BytesIO(data), "mine")
     path = tmp_path / "file"
@@ -97,7 +97,7 @@ def test_what_is_no_tar(
     assert client.store.images() == []
 
 
-def test_what_the_command_is_given_is_named(wherry: Wherry, tmp_path: Path):
+def test_what_the_command_is_given_is_named(wherry: Wherry, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no JSON, no tar")
     done = wherry("import", "-", given="no tar")
     assert (done.returncode, done.stderr) == (1, "wherry: stdin: is no tar\n")
@@ -106,7 +106,7 @@ def test_what_the_command_is_given_is_named(wherry: Wherry, tmp_path: Path):
     assert wherry("images", "-q").stdout == ""
 
 
-def test_headers_of_any_number_but_of_bounded_size(client: Client):
+def test_headers_of_any_number_but_of_bounded_size(client: Client) -> None:
     def extended(data: bytes) -> bytes:
         header = tarfile.TarInfo("x")
         header.type, header.size = tarfile.XHDTYPE, len(data)
@@ -120,7 +120,7 @@ def test_headers_of_any_number_but_of_bounded_size(client: Client):
         client.import_(io.BytesIO(extended(bytes(2**21)) + TAR))
 
 
-def test_a_directory_however_deep(client: Client, tmp_path: Path):
+def test_a_directory_however_deep(client: Client, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     at = os.open(tree, os.O_RDONLY)
@@ -138,7 +138,7 @@ def test_a_directory_however_deep(client: Client, tmp_path: Path):
         subprocess.run(["rm", "-rf", tree], check=True)  # which goes as deep
 
 
-def test_packing_takes_no_memory_for_what_is_done(tmp_path: Path):
+def test_packing_takes_no_memory_for_what_is_done(tmp_path: Path) -> None:
     for number in range(4000):
         file = tmp_path / f"{number // 100}" / f"{number % 100}"
         file.parent.mkdir(exist_ok=True)
@@ -154,7 +154,7 @@ def test_packing_takes_no_memory_for_what_is_done(tmp_path: Path):
         tracemalloc.stop()
 
 
-def test_a_directory_always_makes_the_same_tar(client: Client, tmp_path: Path):
+def test_a_directory_always_makes_the_same_tar(client: Client, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "b" / "deep").mkdir(parents=True)
     (tree / "b" / "deep" / "file").write_bytes(b"x" * 300_000)
@@ -175,7 +175,7 @@ def test_a_directory_always_makes_the_same_tar(client: Client, tmp_path: Path):
 # Configs
 
 
-def test_a_whole_config_is_kept_byte_for_byte(client: Client):
+def test_a_whole_config_is_kept_byte_for_byte(client: Client) -> None:
     config = json.dumps(
         {"rootfs": {"type": "layers", "diff_ids": [sha256(TAR)]}, "os": "linux", "x": "<&>"},
         indent=3,
@@ -186,7 +186,7 @@ def test_a_whole_config_is_kept_byte_for_byte(client: Client):
 
 
 @pytest.mark.parametrize("diff_ids", [[], [sha256(b"")], [sha256(TAR), sha256(TAR)]])
-def test_a_whole_config_has_to_fit(client: Client, diff_ids: list[str]):
+def test_a_whole_config_has_to_fit(client: Client, diff_ids: list[str]) -> None:
     config = json.dumps({"rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
     with pytest.raises(InvalidDocument, match=r"rootfs\.diff_ids: does not fit") as caught:
         client.import_(io.BytesIO(TAR), "mine", config=config)
@@ -194,7 +194,7 @@ def test_a_whole_config_has_to_fit(client: Client, diff_ids: list[str]):
     assert client.store.images() == []
 
 
-def test_a_version_1_json_makes_the_config_and_stays(client: Client, store: Store):
+def test_a_version_1_json_makes_the_config_and_stays(client: Client, store: Store) -> None:
     given = b'{"id": "x", "os":"linux", "architecture":"amd64",  "config": {"Cmd": ["<sh>"]}}'
     image = good(client.import_(io.BytesIO(TAR), "mine", config=given))
     history = [v1.history_entry(given, empty_layer=False)]
@@ -204,7 +204,7 @@ def test_a_version_1_json_makes_the_config_and_stays(client: Client, store: Stor
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b'{"a":1,"a":2}', b"\xff"])
-def test_configs_that_are_none(client: Client, config: bytes):
+def test_configs_that_are_none(client: Client, config: bytes) -> None:
     with pytest.raises(InvalidDocument):
         client.import_(io.BytesIO(TAR), config=config)
 
@@ -213,7 +213,7 @@ def test_configs_that_are_none(client: Client, config: bytes):
 
 
 @pytest.mark.parametrize("style", ["oci", "docker"])
-def test_a_layer_on_top_of_an_image(fake: FakeRegistry, client: Client, style: str):
+def test_a_layer_on_top_of_an_image(fake: FakeRegistry, client: Client, style: str) -> None:
     below = build_image([tar_layer({"a": b"a"})], style=style, cmd=["sh"], labels={"k": "<"})  # type: ignore[arg-type]
     fake.add_image("app", below, "v1")
     client.pull(f"{fake.host}/app:v1")
@@ -241,7 +241,7 @@ BOTH = [
 ]
 
 
-def test_a_platform_chooses_the_parent(fake: FakeRegistry, client: Client):
+def test_a_platform_chooses_the_parent(fake: FakeRegistry, client: Client) -> None:
     index = build_index(list(zip(BOTH, PLATFORMS, strict=True)))
     name = f"{fake.host}/app:t"
     fake.add_image("app", index, "t")
@@ -266,7 +266,7 @@ def test_a_platform_chooses_the_parent(fake: FakeRegistry, client: Client):
     assert str(importing.value) == str(saving.value)
 
 
-def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, wherry: Wherry):
+def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, wherry: Wherry) -> None:
     name = f"{fake.host}/app:arm"
     fake.add_image("app", BOTH[1], "arm")
     client.pull(name, platform="linux/arm64")
@@ -280,7 +280,7 @@ def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, wherr
     assert (done.returncode, done.stderr) == (saved.returncode, saved.stderr)
 
 
-def test_a_platform_beside_a_config(client: Client, wherry: Wherry, tmp_path: Path):
+def test_a_platform_beside_a_config(client: Client, wherry: Wherry, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="which platform"):
         client.import_(io.BytesIO(TAR), config=b"{}", platform="linux/amd64")
     (tmp_path / "config").write_text("{}")
@@ -289,7 +289,7 @@ def test_a_platform_beside_a_config(client: Client, wherry: Wherry, tmp_path: Pa
     assert "--platform" in done.stderr.splitlines()[0]
 
 
-def test_what_is_not_there(client: Client, tmp_path: Path):
+def test_what_is_not_there(client: Client, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         client.import_(io.BytesIO(TAR), "mine", parent="nothing")
     with pytest.raises(NotFound, match="no such file"):
@@ -300,7 +300,7 @@ def test_what_is_not_there(client: Client, tmp_path: Path):
 
 def test_a_digest_is_not_a_name_that_can_be_given(
     fake: FakeRegistry, client: Client, wherry: Wherry, tmp_path: Path
-):
+) -> None:
     (tmp_path / "tar").write_bytes(TAR)
     there = build_image([tar_layer({"a": b"a"})])
     fake.add_image("app", there, "t")
@@ -318,7 +318,7 @@ def test_a_digest_is_not_a_name_that_can_be_given(
     assert str(client.pull(str(digest)).id) == there.id
 
 
-def test_the_command(wherry: Wherry, tmp_path: Path, environment: dict[str, str]):
+def test_the_command(wherry: Wherry, tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "rootfs.tar").write_bytes(TAR)
     config = json.dumps({"rootfs": {"diff_ids": [sha256(TAR)]}})
     (tmp_path / "config.json").write_text(config)
@@ -341,7 +341,7 @@ def test_the_command(wherry: Wherry, tmp_path: Path, environment: dict[str, str]
     assert missing.returncode == 3
 
 
-def test_what_is_imported_can_be_unpacked_by_tar(client: Client, tmp_path: Path):
+def test_what_is_imported_can_be_unpacked_by_tar(client: Client, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(b"x")
     image = client.import_(tmp_path / "tree")
@@ -357,7 +357,7 @@ def config_of(image: wherry.Image) -> dict[str, Any]:
     return found
 
 
-def test_changes_and_a_message(client: Client):
+def test_changes_and_a_message(client: Client) -> None:
     image = client.import_(
         io.BytesIO(TAR), "mine", changes=['CMD ["sh"]', "ENV A=b"], message="from a backup"
     )
@@ -369,7 +369,7 @@ def test_changes_and_a_message(client: Client):
     assert "comment" not in plain
 
 
-def test_changes_of_a_parent(fake: FakeRegistry, client: Client):
+def test_changes_of_a_parent(fake: FakeRegistry, client: Client) -> None:
     below = build_image([tar_layer({"a": b"a"})], cmd=["sh"], env=["A=1"], labels={"k": "<"})
     fake.add_image("app", below, "v1")
     parent = f"docker://{fake.host}/app:v1"
@@ -382,7 +382,7 @@ def test_changes_of_a_parent(fake: FakeRegistry, client: Client):
 
 
 @pytest.mark.parametrize("change", ["RUN x", "", "ENV A", "CMD [1]"])
-def test_a_change_that_does_not_parse(wherry: Wherry, tmp_path: Path, change: str):
+def test_a_change_that_does_not_parse(wherry: Wherry, tmp_path: Path, change: str) -> None:
     (tmp_path / "tar").write_bytes(TAR)
     done = wherry("import", "--change", change, str(tmp_path / "tar"), "mine")
     assert (done.returncode, done.stdout) == (2, "")
@@ -392,7 +392,7 @@ def test_a_change_that_does_not_parse(wherry: Wherry, tmp_path: Path, change: st
     assert not list((tmp_path / "store").rglob("blobs/*/*"))
 
 
-def test_a_config_takes_no_changes(client: Client, wherry: Wherry, tmp_path: Path):
+def test_a_config_takes_no_changes(client: Client, wherry: Wherry, tmp_path: Path) -> None:
     for options in ({"changes": ["USER me"]}, {"message": "x"}):
         with pytest.raises(ValueError, match="takes no changes and no message"):
             client.import_(io.BytesIO(TAR), config=b"{}", **options)  # type: ignore[arg-type]
@@ -404,7 +404,7 @@ def test_a_config_takes_no_changes(client: Client, wherry: Wherry, tmp_path: Pat
 
 def test_a_date_makes_the_same_image_each_time(
     client: Client, tmp_path: Path, environment: dict[str, str]
-):
+) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for name, when in (("old", 1_000_000), ("young", 2_000_000_000)):
@@ -438,7 +438,7 @@ def test_a_date_makes_the_same_image_each_time(
 
 
 @pytest.mark.parametrize("epoch", ["x", "-1", "1.5", "9" * 30, "253402300800"])
-def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch: str):
+def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch: str) -> None:
     (tmp_path / "tar").write_bytes(TAR)
     done = subprocess.run(
         [sys.executable, "-m", "wherry", "import", str(tmp_path / "tar")],
@@ -452,13 +452,13 @@ def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch:
     assert done.stderr.startswith("wherry: SOURCE_DATE_EPOCH is ")
 
 
-def test_a_time_that_is_none(client: Client):
+def test_a_time_that_is_none(client: Client) -> None:
     for created in (-1, 253402300800):
         with pytest.raises(ValueError, match="expected seconds since 1970"):
             client.import_(io.BytesIO(TAR), created=created)
 
 
-def test_a_warning_names_what_is_imported_without_a_name(wherry: Wherry, tmp_path: Path):
+def test_a_warning_names_what_is_imported_without_a_name(wherry: Wherry, tmp_path: Path) -> None:
     member = tarfile.TarInfo("volume")
     member.type = b"V"  # GNU tar's volume label, which engines do not unpack
     (tmp_path / "in.tar").write_bytes(tar_layer({"a": b"1", "label": member}))

@@ -78,7 +78,9 @@ def listener(warnings: list[str]) -> Listener:
 
 
 class TestRequests:
-    def test_a_manifest_a_config_and_the_tags_are_all(self, fake: FakeRegistry, client: Client):
+    def test_a_manifest_a_config_and_the_tags_are_all(
+        self, fake: FakeRegistry, client: Client
+    ) -> None:
         fake.add_image("app", IMAGE, "t", "u")
         found = client.inspect(f"{fake.host}/app:t", tags=True)
         assert sorted(asked(fake)) == [
@@ -88,21 +90,23 @@ class TestRequests:
         ]
         assert (str(found.digest), found.repo_tags) == (IMAGE.digest, ("t", "u"))
 
-    def test_the_tags_are_asked_for_at_the_same_time(self, fake: FakeRegistry, client: Client):
+    def test_the_tags_are_asked_for_at_the_same_time(
+        self, fake: FakeRegistry, client: Client
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(Delay(0.3), path="/tags/"))
         fake.inject(Fault(Delay(0.3), path="/manifests/"))
         client.inspect(f"{fake.host}/app:t", tags=True)
         assert fake.peak == 2
 
-    def test_without_tags_nobody_asks_for_them(self, fake: FakeRegistry, client: Client):
+    def test_without_tags_nobody_asks_for_them(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", IMAGE, "t")
         assert client.inspect(f"{fake.host}/app:t").repo_tags == ()
         assert asked(fake) == [("GET", "app/manifests/t"), ("GET", "app/blobs/")]
 
     def test_asking_again_costs_a_look_whether_the_tag_has_moved(
         self, fake: FakeRegistry, client: Client
-    ):
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         first = client.inspect(f"{fake.host}/app:t")
         fake.clear()
@@ -117,13 +121,15 @@ class TestRequests:
             ("GET", "app/blobs/"),
         ]
 
-    def test_by_digest_what_is_known_is_not_asked_for(self, fake: FakeRegistry, client: Client):
+    def test_by_digest_what_is_known_is_not_asked_for(
+        self, fake: FakeRegistry, client: Client
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         for _ in range(3):
             client.inspect(f"{fake.host}/app@{IMAGE.digest}")
         assert asked(fake) == [("GET", "app/manifests/"), ("GET", "app/blobs/")]
 
-    def test_many_tags_need_one_token_few_connections_and_a_request_for_each_document(self):
+    def test_many_tags_need_one_token_few_connections_and_a_request_for_each_document(self) -> None:
         """500 tags: issue "Inspect without downloading", point 3."""
         configs, count = 50, 500
         images = [build_image([], labels={"n": str(number)}) for number in range(configs)]
@@ -151,7 +157,7 @@ class TestRequests:
             assert configs <= kinds.count("blobs") <= configs + 8
             assert kinds.count("tags") <= 6  # five pages, and one without a token
 
-    def test_what_is_kept_is_bounded(self, fake: FakeRegistry, client: Client):
+    def test_what_is_kept_is_bounded(self, fake: FakeRegistry, client: Client) -> None:
         raw = document({"schemaVersion": 2, "manifests": [], "annotations": {"x": "y" * 1_900_000}})
         digests = []
         for number in range(8):
@@ -167,7 +173,7 @@ class TestRequests:
 class TestInspect:
     def test_of_an_index_the_digest_is_its_own_and_the_rest_the_platforms(
         self, fake: FakeRegistry, client: Client
-    ):
+    ) -> None:
         fake.add_image("app", INDEX, "latest")
         found = client.inspect(f"{fake.host}/app", platform="linux/arm64")
         assert (str(found.digest), found.architecture) == (INDEX.digest, "arm64")
@@ -179,7 +185,7 @@ class TestInspect:
 
     def test_without_latest_the_first_tag_is_shown(
         self, fake: FakeRegistry, client: Client, warnings: list[str], listener: Listener
-    ):
+    ) -> None:
         fake.add_image("app", IMAGE, "b")
         fake.add_image("app", ARM, "a")
         found = client.inspect(f"{fake.host}/app", on_event=listener)
@@ -200,7 +206,7 @@ class TestInspect:
         warnings: list[str],
         listener: Listener,
         status: int,
-    ):
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         body = json.dumps({"errors": [{"code": "DENIED", "message": "no"}]}).encode()
         fake.inject(Fault(Answer(status, {}, body), path="/tags/"))
@@ -210,7 +216,9 @@ class TestInspect:
         assert len(warnings) == 1
         assert "tags cannot be listed" in warnings[0]
 
-    def test_other_failures_of_the_tag_list_are_errors(self, fake: FakeRegistry, client: Client):
+    def test_other_failures_of_the_tag_list_are_errors(
+        self, fake: FakeRegistry, client: Client
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(Answer(400, {}, b""), path="/tags/"))
         with pytest.raises(RegistryError, match="tags"):
@@ -218,7 +226,7 @@ class TestInspect:
 
     def test_the_failure_of_the_image_is_the_one_that_is_raised(
         self, fake: FakeRegistry, client: Client, warnings: list[str], listener: Listener
-    ):
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(Answer(403, {}, b""), path="/manifests/"))
         fake.inject(Fault(Answer(404, {}, b""), path="/tags/"))
@@ -226,7 +234,7 @@ class TestInspect:
             client.inspect(f"{fake.host}/app:t", tags=True, on_event=listener)
         assert warnings == []
 
-    def test_what_is_no_image_is_named(self, fake: FakeRegistry, client: Client):
+    def test_what_is_no_image_is_named(self, fake: FakeRegistry, client: Client) -> None:
         chart = build_image(TARS, config_media_type="application/vnd.cncf.helm.config.v1+json")
         fake.add_image("chart", chart, "t")
         with pytest.raises(Unsupported, match="a helm chart"):
@@ -235,7 +243,7 @@ class TestInspect:
 
     def test_schema1_names_itself_and_shows_throwaway_layers(
         self, fake: FakeRegistry, client: Client
-    ):
+    ) -> None:
         layers = [compress(tar, "gzip") for tar in TARS]
         top = {"docker_version": "1.6", "throwaway": True, "config": {"Labels": {"a": "b"}}}
         built = build_schema1(layers, name="app", tag="old", top=top)
@@ -248,14 +256,16 @@ class TestInspect:
         assert len(client.config(f"{fake.host}/app:t").history) == 3
 
     @pytest.mark.parametrize("fault", [Corrupt(20), Answer(200, {}, b"{}")])
-    def test_a_config_is_verified(self, fake: FakeRegistry, client: Client, fault: Corrupt):
+    def test_a_config_is_verified(self, fake: FakeRegistry, client: Client, fault: Corrupt) -> None:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(fault, path="/blobs/"))
         with pytest.raises(IntegrityError, match="does not match its digest"):
             client.inspect(f"{fake.host}/app:t")
         assert len(asked(fake)) == 2  # what is wrong is not asked for again
 
-    def test_a_config_that_is_cut_off_is_asked_for_again(self, fake: FakeRegistry, client: Client):
+    def test_a_config_that_is_cut_off_is_asked_for_again(
+        self, fake: FakeRegistry, client: Client
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(Cut(after=10), path="/blobs/", times=2))
         assert client.inspect(f"{fake.host}/app:t").labels == {"a": "1"}
@@ -263,7 +273,7 @@ class TestInspect:
     @pytest.mark.parametrize("path", ["/manifests/", "/blobs/", "/tags/"])
     def test_it_can_be_cancelled_wherever_it_waits(
         self, fake: FakeRegistry, client: Client, path: str
-    ):
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         fault = fake.inject(Fault(Stall(after=5, seconds=60), path=path))
         token = wherry.CancelToken()
@@ -279,7 +289,7 @@ class TestInspect:
             client.inspect(f"{fake.host}/app:t", tags=True, cancel=token)
         stopper.join()
 
-    def test_platforms_have_sizes(self, fake: FakeRegistry, client: Client):
+    def test_platforms_have_sizes(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", INDEX, "t")
         fake.inject(Fault(Delay(0.3), path="/manifests/sha256:"))
         root, found = client.platforms(f"{fake.host}/app:t")
@@ -292,7 +302,7 @@ class TestInspect:
 
     def test_platforms_of_a_single_image_come_from_its_config(
         self, fake: FakeRegistry, client: Client
-    ):
+    ) -> None:
         fake.add_image("app", ARM, "t")
         _, found = client.platforms(f"{fake.host}/app:t")
         assert [str(each.platform) for each in found] == ["linux/arm64/v8"]
@@ -301,7 +311,7 @@ class TestInspect:
 class TestStore:
     """What was pulled is shown as the registry shows it, but for its name and tags."""
 
-    def test_documents_are_those_of_the_registry(self, fake: FakeRegistry, client: Client):
+    def test_documents_are_those_of_the_registry(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", INDEX, "t")
         name = f"{fake.host}/app:t"
         client.pull(name, platform="linux/arm64")
@@ -318,7 +328,7 @@ class TestStore:
 
     def test_history_looks_into_the_store_and_else_asks_the_registry(
         self, fake: FakeRegistry, client: Client
-    ):
+    ) -> None:
         fake.add_image("app", IMAGE, "t")
         name = f"{fake.host}/app:t"
         there = client.history(name)
@@ -333,7 +343,9 @@ class TestStore:
 
 
 class TestDocuments:
-    def test_a_digest_takes_one_request_without_a_body(self, fake: FakeRegistry, client: Client):
+    def test_a_digest_takes_one_request_without_a_body(
+        self, fake: FakeRegistry, client: Client
+    ) -> None:
         fake.add_image("app", INDEX, "t")
         assert str(client.digest(f"{fake.host}/app:t")) == INDEX.digest
         assert asked(fake) == [("HEAD", "app/manifests/t")]
@@ -341,7 +353,7 @@ class TestDocuments:
         with pytest.raises(NotFound):
             client.digest(f"{fake.host}/app@{sha256(b'nothing')}")
 
-    def test_manifests_are_the_bytes_as_served(self, fake: FakeRegistry, client: Client):
+    def test_manifests_are_the_bytes_as_served(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", INDEX, "t")
         root = client.manifest(f"{fake.host}/app:t")
         assert isinstance(root, Index)
@@ -350,7 +362,7 @@ class TestDocuments:
         assert isinstance(chosen, Manifest)
         assert chosen.raw == ARM.manifest.data
 
-    def test_tags_are_filtered_and_ordered(self, fake: FakeRegistry, client: Client):
+    def test_tags_are_filtered_and_ordered(self, fake: FakeRegistry, client: Client) -> None:
         fake.page_size = 2
         fake.add_image("app", IMAGE, "1.10", "1.9", "2.0", "latest")
         assert client.tags(f"{fake.host}/app") == ["1.10", "1.9", "2.0", "latest"]
@@ -358,7 +370,7 @@ class TestDocuments:
 
 
 class TestBlobs:
-    def test_a_blob_is_what_its_digest_says(self, fake: FakeRegistry, client: Client):
+    def test_a_blob_is_what_its_digest_says(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", IMAGE, "t")
         layer = IMAGE.layers[0]
         for call in (
@@ -369,11 +381,13 @@ class TestBlobs:
             with client.blob(*call) as stream:
                 assert stream.read() == layer.data
 
-    def test_a_blob_without_a_digest_is_a_mistake(self, fake: FakeRegistry, client: Client):
+    def test_a_blob_without_a_digest_is_a_mistake(self, fake: FakeRegistry, client: Client) -> None:
         with pytest.raises(InvalidReference, match="named by its digest"):
             client.blob(f"{fake.host}/app:t")
 
-    def test_reading_goes_on_where_a_connection_broke(self, fake: FakeRegistry, client: Client):
+    def test_reading_goes_on_where_a_connection_broke(
+        self, fake: FakeRegistry, client: Client
+    ) -> None:
         data = bytes(range(256)) * 4000
         digest = fake.add_blob(data)
         fake.add_image("app", IMAGE, "t")
@@ -383,7 +397,7 @@ class TestBlobs:
         ranges = [each.headers.get("range") for each in fake.requests]
         assert ranges == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
 
-    def test_the_last_read_of_a_wrong_blob_fails(self, fake: FakeRegistry, client: Client):
+    def test_the_last_read_of_a_wrong_blob_fails(self, fake: FakeRegistry, client: Client) -> None:
         digest = fake.add_blob(b"x" * 100_000)
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(Corrupt(50_000), path="/blobs/"))
@@ -393,7 +407,7 @@ class TestBlobs:
         ):
             stream.read()
 
-    def test_a_blob_of_the_store(self, fake: FakeRegistry, client: Client):
+    def test_a_blob_of_the_store(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", IMAGE, "t")
         client.pull(f"{fake.host}/app:t", platform="linux/amd64")
         with client.blob("store:app", IMAGE.layers[0].digest) as stream:
@@ -425,7 +439,9 @@ def referred(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
 
 
 class TestReferrers:
-    def test_they_are_found_by_the_api_or_the_tag(self, referred: FakeRegistry, client: Client):
+    def test_they_are_found_by_the_api_or_the_tag(
+        self, referred: FakeRegistry, client: Client
+    ) -> None:
         found = client.referrers(f"{referred.host}/app:t")
         assert [entry.artifact_type for entry in found] == [SBOM, SIGNATURE]
         (one,) = client.referrers(f"{referred.host}/app:t", artifact_type=SIGNATURE)
@@ -433,7 +449,7 @@ class TestReferrers:
 
     def test_a_registry_that_does_not_filter_is_no_matter(
         self, referred: FakeRegistry, client: Client
-    ):
+    ) -> None:
         index = document({"schemaVersion": 2, "manifests": [
             IMAGE.manifest.descriptor() | {"artifactType": SIGNATURE},
             ARM.manifest.descriptor() | {"artifactType": SBOM},
@@ -443,7 +459,7 @@ class TestReferrers:
         found = client.referrers(f"{referred.host}/app:t", artifact_type=SBOM)
         assert [entry.artifact_type for entry in found] == [SBOM]
 
-    def test_without_any_there_are_none(self, fake: FakeRegistry, client: Client):
+    def test_without_any_there_are_none(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", IMAGE, "t")
         assert client.referrers(f"{fake.host}/app:t") == []
         with pytest.raises(NotFound):
@@ -462,7 +478,7 @@ class Endless(FakeRegistry):
         return json_reply(200, {"name": "app", "tags": tags}, {"Link": link})
 
 
-def test_a_list_without_an_end_is_given_up(client: Client):
+def test_a_list_without_an_end_is_given_up(client: Client) -> None:
     with Endless() as fake:
         fake.add_image("app", IMAGE, "t")
         with pytest.raises(Unsupported, match="the tag list has over 500,000 entries"):
@@ -472,7 +488,7 @@ def test_a_list_without_an_end_is_given_up(client: Client):
 
 def test_where_head_alone_is_refused_the_tag_is_asked_for_by_get(
     client: Client, fake: FakeRegistry
-):
+) -> None:
     """SPEC: "HEAD refused or without a digest: GET by tag and hash the body"."""
     fake.add_image("app", IMAGE, "t")
     for status in (401, 403, 405):
@@ -498,7 +514,7 @@ class Paged(FakeRegistry):
         return json_reply(200, self._page_of(number), headers)
 
 
-def test_pages_with_nothing_on_them_end_no_list(client: Client):
+def test_pages_with_nothing_on_them_end_no_list(client: Client) -> None:
     """OCI distribution spec, "Listing Tags": a page may hold fewer than were asked for."""
     entry = IMAGE.manifest.descriptor()
     with Paged(lambda number: {"tags": ["t"] if number == 2 else []}, last=2) as fake:
@@ -511,7 +527,7 @@ def test_pages_with_nothing_on_them_end_no_list(client: Client):
         ]
 
 
-def test_nothing_but_empty_pages_is_no_whole_list(client: Client):
+def test_nothing_but_empty_pages_is_no_whole_list(client: Client) -> None:
     with Paged(lambda _: {"tags": []}) as fake:
         with pytest.raises(RegistryError, match="over 100 empty pages in a row"):
             client.tags(f"{fake.host}/app")
@@ -530,7 +546,7 @@ def test_nothing_but_empty_pages_is_no_whole_list(client: Client):
         ("a\ud800", "a\\ud800"),
     ],
 )
-def test_what_is_no_tag_is_left_out(client: Client, odd: str, shown: str):
+def test_what_is_no_tag_is_left_out(client: Client, odd: str, shown: str) -> None:
     """OCI distribution spec, "Pulling manifests": the grammar of tags."""
     warnings: list[str] = []
     with Paged(lambda _: {"tags": ["t", odd, "u", "/"]}, last=0) as fake:
@@ -543,7 +559,7 @@ def test_what_is_no_tag_is_left_out(client: Client, odd: str, shown: str):
     assert warning.endswith(f"(such as '{shown}')")
 
 
-def test_referrers_are_bounded_in_bytes(client: Client):
+def test_referrers_are_bounded_in_bytes(client: Client) -> None:
     def page(number: int) -> dict[str, object]:
         entry = {
             "mediaType": IMAGE.manifest.media_type,
@@ -563,7 +579,7 @@ def test_referrers_are_bounded_in_bytes(client: Client):
             client.referrers(f"{fake.host}/app:t")
 
 
-def test_half_a_character_is_no_tag(wherry: Wherry):
+def test_half_a_character_is_no_tag(wherry: Wherry) -> None:
     with Paged(lambda _: {"tags": ["a\ud800"]}, last=0) as fake:
         fake.add_image("app", IMAGE, "t")
         done = wherry("inspect", f"{fake.host}/app:t")

@@ -122,7 +122,7 @@ def index_json(**changes: object) -> bytes:
 )
 def test_a_damaged_layout_beside_a_good_manifest_json(
     load: Callable[..., list[wherry.Image]], change: dict[str, bytes | None], *, warns: bool
-):
+) -> None:
     changed = {**both(), **change}
     events: list[wherry.Event] = []
     (image,) = load(
@@ -137,7 +137,7 @@ def test_a_damaged_layout_beside_a_good_manifest_json(
     assert not any(f"{name}:" in warning for name, warning in zip(named, warnings, strict=True))
 
 
-def test_a_good_layout_comes_before_manifest_json(load: Callable[..., list[wherry.Image]]):
+def test_a_good_layout_comes_before_manifest_json(load: Callable[..., list[wherry.Image]]) -> None:
     (image,) = load(both())
     assert str(image.digest) == IMAGE.digest
 
@@ -145,7 +145,7 @@ def test_a_good_layout_comes_before_manifest_json(load: Callable[..., list[wherr
 @pytest.mark.parametrize("manifests", [None, [], "gone"])
 def test_a_layout_that_lists_nothing(
     load: Callable[..., list[wherry.Image]], manifests: object, client: Client
-):
+) -> None:
     files = layout_files({"app:1": IMAGE}) | {"index.json": index_json(manifests=manifests)}
     with pytest.raises(NotFound, match="there is no image in it"):
         load(files)
@@ -159,7 +159,7 @@ EMPTY = build_image([])
 @pytest.mark.parametrize("names", [None, [], "gone", ["e:1"]])
 def test_nulls_in_manifest_json(
     load: Callable[..., list[wherry.Image]], layers: object, names: object
-):
+) -> None:
     entry = {"Config": "config.json", "RepoTags": names, "Layers": layers}
     entry = {key: value for key, value in entry.items() if value != "gone"}
     files = {
@@ -171,7 +171,7 @@ def test_nulls_in_manifest_json(
     assert image.names == (("docker.io/library/e:1",) if isinstance(names, list) and names else ())
 
 
-def test_a_manifest_json_that_is_null(load: Callable[..., list[wherry.Image]]):
+def test_a_manifest_json_that_is_null(load: Callable[..., list[wherry.Image]]) -> None:
     with pytest.raises(NotFound, match="there is no image in it"):
         load({"manifest.json": b"null"})
 
@@ -221,7 +221,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_one_that_is_no_image_keeps_no_other_from_being_loaded(
     load: Callable[..., list[wherry.Image]], client: Client, case: str
-):
+) -> None:
     files, error, says = broken_in(case)
     failures: list[WherryError] = []
     loaded = load(files, on_failure=failures.append)
@@ -238,7 +238,7 @@ def test_one_that_is_no_image_keeps_no_other_from_being_loaded(
     }
 
 
-def test_the_command_names_what_was_not_loaded(wherry: Wherry, tmp_path: Path):
+def test_the_command_names_what_was_not_loaded(wherry: Wherry, tmp_path: Path) -> None:
     files = layout_files({"chart:1": CHART, "app:1": IMAGE, "bad:1": ARM, "other:1": OTHER})
     layout = write_files(tmp_path / "layout", without(files, ARM.layers[0].digest))
     done = wherry("load", "-q", "-i", str(layout))
@@ -252,7 +252,7 @@ def test_the_command_names_what_was_not_loaded(wherry: Wherry, tmp_path: Path):
     assert wherry("load", "-q", "-i", str(layout)).returncode == 3
 
 
-def test_where_nothing_can_be_loaded(wherry: Wherry, tmp_path: Path):
+def test_where_nothing_can_be_loaded(wherry: Wherry, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"chart:1": CHART}))
     done = wherry("load", "-i", str(layout))
     assert (done.returncode, done.stdout) == (1, "")
@@ -261,7 +261,7 @@ def test_where_nothing_can_be_loaded(wherry: Wherry, tmp_path: Path):
 
 def test_an_entry_of_an_unknown_type_is_no_error(
     load: Callable[..., list[wherry.Image]],
-):
+) -> None:
     """OCI image spec, image-layout.md: such an entry must not generate an error."""
     files = layout_files({"app:1": IMAGE})
     index = json.loads(files["index.json"])
@@ -273,7 +273,7 @@ def test_an_entry_of_an_unknown_type_is_no_error(
     assert warning == f"{OTHER.id} is application/xml, not an image; passed over"
 
 
-def test_attestations_are_no_failures(load: Callable[..., list[wherry.Image]]):
+def test_attestations_are_no_failures(load: Callable[..., list[wherry.Image]]) -> None:
     index = build_index([(IMAGE, AMD64), (SIGNATURE, UNKNOWN)])
     (image,) = load(layout_files({"app:1": index}))
     assert str(image.digest) == index.digest
@@ -289,7 +289,7 @@ def test_attestations_are_no_failures(load: Callable[..., list[wherry.Image]]):
 
 def test_a_platform_of_an_index_that_is_not_whole(
     load: Callable[..., list[wherry.Image]],
-):
+) -> None:
     index = build_index([(IMAGE, AMD64), (ARM, ARM64)])
     files = without(layout_files({"app:1": index}), ARM.layers[0].digest)
     failures: list[WherryError] = []
@@ -305,7 +305,7 @@ def test_a_platform_of_an_index_that_is_not_whole(
         load(files, platform="linux/arm64")
 
 
-def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[wherry.Image]]):
+def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[wherry.Image]]) -> None:
     """As a layout is that `skopeo copy` wrote for one platform of an index."""
     index = build_index([(IMAGE, AMD64), (ARM, ARM64)])
     files = without(layout_files({"app:1": index}), ARM.digest)
@@ -314,7 +314,7 @@ def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[wherry.Im
     assert not isinstance(caught.value, PlatformMismatch)  # the index has it
 
 
-def test_a_platform_is_chosen_among_what_is_whole(load: Callable[..., list[wherry.Image]]):
+def test_a_platform_is_chosen_among_what_is_whole(load: Callable[..., list[wherry.Image]]) -> None:
     variants = [build_image(TARS[1:], architecture="arm", variant=v) for v in ("v7", "v6", "v5")]
     index = build_index(
         [
@@ -338,7 +338,7 @@ def test_a_platform_is_chosen_among_what_is_whole(load: Callable[..., list[wherr
 @pytest.mark.parametrize("name", ["app:1", ""])
 def test_a_name_that_stands_for_several_platforms(
     load: Callable[..., list[wherry.Image]], name: str
-):
+) -> None:
     files = layout_files({"a": IMAGE, "b": ARM})
     document = json.loads(files["index.json"])
     for entry, platform in zip(document["manifests"], (AMD64, ARM64), strict=True):
@@ -353,7 +353,7 @@ def test_a_name_that_stands_for_several_platforms(
 
 def test_an_image_that_is_not_there_for_a_platform_keeps_no_other(
     load: Callable[..., list[wherry.Image]],
-):
+) -> None:
     failures: list[WherryError] = []
     (image,) = load(
         layout_files({"app:1": IMAGE, "arm:1": ARM}),
@@ -418,7 +418,7 @@ def test_an_item_of_a_docker_archive_keeps_no_other(
     config: bytes,
     error: type[WherryError],
     says: str,
-):
+) -> None:
     failures: list[WherryError] = []
     (image,) = load(several(item, config=config), on_failure=failures.append)
     assert (str(image.id), image.names) == (IMAGE.id, ("docker.io/library/app:1",))
@@ -427,7 +427,7 @@ def test_an_item_of_a_docker_archive_keeps_no_other(
     assert says in str(failure)
 
 
-def test_an_image_beside_a_broken_one_can_be_read(client: Client, tmp_path: Path):
+def test_an_image_beside_a_broken_one_can_be_read(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(tar_layer(dict(several({"Config": "bad.json", "RepoTags": ["bad:1"]}))))
     for name in ("app:1", "@1"):
@@ -447,7 +447,7 @@ def test_an_image_beside_a_broken_one_can_be_read(client: Client, tmp_path: Path
 @pytest.mark.parametrize("cut", [1, 2])
 def test_a_tree_of_an_old_engine_that_lacks_a_layer(
     load: Callable[..., list[wherry.Image]], cut: int
-):
+) -> None:
     ids = ["a" * 64, "b" * 64]
     files = {"repositories": json.dumps({"a": {"1": ids[0]}, "b": {"1": ids[1]}}).encode()}
     for v1_id, tar in zip(ids, TARS[:2], strict=True):
@@ -466,7 +466,7 @@ def test_a_tree_of_an_old_engine_that_lacks_a_layer(
 @pytest.mark.parametrize("first", [True, False])
 def test_a_wrong_layer_of_one_image_is_not_given_to_another(
     load: Callable[..., list[wherry.Image]], *, first: bool
-):
+) -> None:
     files = {"good/layer.tar": TARS[0], "wrong/layer.tar": TARS[2] + bytes(512)}
     files["config"] = OTHER.config.data
     items = [
@@ -483,7 +483,7 @@ def test_a_wrong_layer_of_one_image_is_not_given_to_another(
 # Names
 
 
-def test_the_image_gets_the_name_that_is_given(load: Callable[..., list[wherry.Image]]):
+def test_the_image_gets_the_name_that_is_given(load: Callable[..., list[wherry.Image]]) -> None:
     for files in (
         layout_files({"latest": IMAGE}),
         layout_files({"": IMAGE}),
@@ -499,21 +499,21 @@ def test_the_image_gets_the_name_that_is_given(load: Callable[..., list[wherry.I
 
 def test_one_name_is_not_for_several_images(
     load: Callable[..., list[wherry.Image]], client: Client
-):
+) -> None:
     with pytest.raises(Unsupported, match="there are 2 images in it, a name is for one"):
         load(layout_files({"app:1": IMAGE, "other:1": OTHER}), name="x")
     assert client.store.images() == []
 
 
 @pytest.mark.parametrize("name", ["Upper", f"a@{IMAGE.digest}", ""])
-def test_a_name_that_is_none_is_wrong_usage(wherry: Wherry, tmp_path: Path, name: str):
+def test_a_name_that_is_none_is_wrong_usage(wherry: Wherry, tmp_path: Path, name: str) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"latest": IMAGE}))
     done = wherry("load", "-i", str(layout), "--name", name)
     assert (done.returncode, done.stdout) == (2, "")
     assert wherry("images", "-q").stdout == ""
 
 
-def test_the_command_gives_a_name(wherry: Wherry, tmp_path: Path):
+def test_the_command_gives_a_name(wherry: Wherry, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"latest": IMAGE}))
     done = wherry("load", "-i", str(layout), "--name", "acme/app:1.4")
     assert (done.returncode, done.stdout) == (0, IMAGE.id + "\n")

@@ -61,7 +61,7 @@ def address(place: str, image: BuiltImage, fake: FakeRegistry, client: Client, t
 @pytest.mark.parametrize("place", PLACES)
 def test_a_single_image_is_checked_wherever_it_is(
     fake: FakeRegistry, client: Client, tmp_path: Path, place: str, call: str
-):
+) -> None:
     where = address(place, AMD64, fake, client, tmp_path)
     with pytest.raises(
         PlatformMismatch, match=r"the image is for linux/amd64, not for linux/arm64$"
@@ -73,7 +73,7 @@ def test_a_single_image_is_checked_wherever_it_is(
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_the_command_exits_with_3(fake: FakeRegistry, wherry: Wherry, command: str):
+def test_the_command_exits_with_3(fake: FakeRegistry, wherry: Wherry, command: str) -> None:
     fake.add_image("app", AMD64, "t")
     done = wherry(command, "--platform", "windows/amd64", f"{fake.host}/app:t")
     assert (done.returncode, done.stdout) == (3, "")
@@ -82,7 +82,9 @@ def test_the_command_exits_with_3(fake: FakeRegistry, wherry: Wherry, command: s
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_schema1_is_checked_by_its_topmost_layer(fake: FakeRegistry, client: Client, call: str):
+def test_schema1_is_checked_by_its_topmost_layer(
+    fake: FakeRegistry, client: Client, call: str
+) -> None:
     layer = compress(TAR, "gzip")
     built = build_schema1([layer], top={"architecture": "s390x"})
     fake.add_blob(layer)
@@ -93,7 +95,9 @@ def test_schema1_is_checked_by_its_topmost_layer(fake: FakeRegistry, client: Cli
 
 
 @pytest.mark.parametrize("call", [*CALLS, "pull"])
-def test_an_index_entry_that_lies_about_its_image(fake: FakeRegistry, client: Client, call: str):
+def test_an_index_entry_that_lies_about_its_image(
+    fake: FakeRegistry, client: Client, call: str
+) -> None:
     fake.add_image("app", build_index([(AMD64, {"os": "linux", "architecture": "arm64"})]), "t")
     with pytest.raises(PlatformMismatch, match="for linux/amd64, not for linux/arm64"):
         getattr(client, call)(f"{fake.host}/app:t", platform="linux/arm64")
@@ -102,7 +106,7 @@ def test_an_index_entry_that_lies_about_its_image(fake: FakeRegistry, client: Cl
 @pytest.mark.parametrize("call", [*CALLS, "pull"])
 def test_a_config_without_a_variant_has_that_of_the_index(
     fake: FakeRegistry, client: Client, call: str
-):
+) -> None:
     fake.add_image("app", build_index([(ARM, ARM_V6)]), "t")
     getattr(client, call)(f"{fake.host}/app:t", platform="linux/arm/v6")
     fake.add_image("app", ARM, "alone")  # arm alone is arm/v7
@@ -113,7 +117,7 @@ def test_a_config_without_a_variant_has_that_of_the_index(
 @pytest.mark.parametrize("call", [*CALLS, "pull"])
 def test_of_entries_without_a_platform_the_configs_decide(
     fake: FakeRegistry, client: Client, call: str
-):
+) -> None:
     """As in containerd: each image that an index lists without a platform is looked at."""
     fake.add_image("app", build_index([(AMD64, None), (ARM64, None)]), "t")
     for platform, image in (("linux/arm64", ARM64), ("linux/amd64", AMD64)):
@@ -127,7 +131,9 @@ def test_of_entries_without_a_platform_the_configs_decide(
 
 
 @pytest.mark.parametrize("call", ["digest", "manifest"])
-def test_the_config_is_read_for_a_platform_alone(fake: FakeRegistry, client: Client, call: str):
+def test_the_config_is_read_for_a_platform_alone(
+    fake: FakeRegistry, client: Client, call: str
+) -> None:
     fake.add_image("app", AMD64, "t")
     getattr(client, call)(f"{fake.host}/app:t")
     assert [request for request in fake.requests if "/blobs/" in request.path] == []
@@ -150,7 +156,7 @@ def left(store: Store) -> list[str]:
 @pytest.mark.parametrize("indexed", [False, True])
 def test_a_pull_that_is_refused_leaves_nothing(
     fake: FakeRegistry, client: Client, store: Store, platform: str, *, indexed: bool
-):
+) -> None:
     named = [dict(zip(("os", "architecture"), each.split("/"), strict=True))
              for each in platform.split(",")]  # fmt: skip
     root = build_index([(AMD64, each) for each in named]) if indexed else AMD64
@@ -162,7 +168,7 @@ def test_a_pull_that_is_refused_leaves_nothing(
     assert (left(store), store.images()) == ([], [])
 
 
-def test_a_pull_for_a_platform_fetches_each_blob_once(fake: FakeRegistry, client: Client):
+def test_a_pull_for_a_platform_fetches_each_blob_once(fake: FakeRegistry, client: Client) -> None:
     fake.add_image("app", ARM64, "t")
     for _ in range(2):
         assert str(client.pull(f"{fake.host}/app:t", platform="linux/arm64").id) == ARM64.id
@@ -170,14 +176,18 @@ def test_a_pull_for_a_platform_fetches_each_blob_once(fake: FakeRegistry, client
     assert sorted(fetched) == sorted(f"/v2/app/blobs/{each.digest}" for each in ARM64.blobs())
 
 
-def test_a_config_that_cannot_be_fetched_ahead_says_what_it_is(fake: FakeRegistry, client: Client):
+def test_a_config_that_cannot_be_fetched_ahead_says_what_it_is(
+    fake: FakeRegistry, client: Client
+) -> None:
     fake.add_image("app", AMD64, "t")
     del fake.blobs[AMD64.config.digest]
     with pytest.raises(Exception, match=r"error pulling image configuration: .* not found"):
         client.pull(f"{fake.host}/app:t", platform="linux/amd64")
 
 
-def test_a_load_that_is_refused_leaves_nothing(client: Client, store: Store, tmp_path: Path):
+def test_a_load_that_is_refused_leaves_nothing(
+    client: Client, store: Store, tmp_path: Path
+) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"app:t": AMD64}))
     with pytest.raises(PlatformMismatch, match="the image is for linux/amd64, not for linux/arm64"):
         client.load(layout, platform="linux/arm64")
@@ -196,7 +206,7 @@ def outcome(client: Client, name: str, **options: str) -> str:
 NEW, KNOWN = "Downloaded newer image", "Image is up to date"
 
 
-def test_going_back_to_a_platform_is_nothing_new(fake: FakeRegistry, client: Client):
+def test_going_back_to_a_platform_is_nothing_new(fake: FakeRegistry, client: Client) -> None:
     entries = [
         (image, {"os": "linux", "architecture": architecture})
         for image, architecture in ((AMD64, "amd64"), (ARM64, "arm64"))
@@ -211,7 +221,7 @@ def test_going_back_to_a_platform_is_nothing_new(fake: FakeRegistry, client: Cli
 
 def test_the_same_image_under_a_new_manifest_adds_the_digest(
     fake: FakeRegistry, client: Client, store: Store
-):
+) -> None:
     name, other = (
         f"{fake.host}/app:t",
         build_image([TAR], manifest_extra={"annotations": {"a": "b"}}),
@@ -223,7 +233,7 @@ def test_the_same_image_under_a_new_manifest_adds_the_digest(
     assert f"{fake.host}/app@{other.digest}" in store.get(name).names
 
 
-def test_a_tag_for_an_image_that_is_there_is_new(fake: FakeRegistry, client: Client):
+def test_a_tag_for_an_image_that_is_there_is_new(fake: FakeRegistry, client: Client) -> None:
     fake.add_image("app", AMD64, "t", "u")
     assert outcome(client, f"{fake.host}/app:t") == NEW
     assert outcome(client, f"{fake.host}/app:u") == NEW
@@ -233,7 +243,7 @@ def test_a_tag_for_an_image_that_is_there_is_new(fake: FakeRegistry, client: Cli
 
 def test_what_was_lost_and_fetched_again_is_nothing_new(
     fake: FakeRegistry, client: Client, store: Store
-):
+) -> None:
     fake.add_image("app", AMD64, "t")
     name = f"{fake.host}/app:t"
     assert outcome(client, name) == NEW

@@ -50,7 +50,7 @@ def name(fake: FakeRegistry) -> str:
 
 def test_all_platforms_brings_all_images_and_no_attestation(
     client: Client, store: Store, name: str
-):
+) -> None:
     pulled = client.pull(name, all_platforms=True)
     assert str(pulled.digest) == index().digest
     assert str(pulled.id) == IMAGES["amd64"].id
@@ -59,19 +59,23 @@ def test_all_platforms_brings_all_images_and_no_attestation(
         assert str(store.get(built.id).id) == built.id
 
 
-def test_several_platforms_by_name(client: Client, name: str):
+def test_several_platforms_by_name(client: Client, name: str) -> None:
     pulled = client.pull(name, platform="linux/arm/v7,linux/arm64")
     assert set(pulled.platforms) == {"linux/arm64", "linux/arm/v7"}
 
 
-def test_the_layer_that_all_have_is_fetched_once(fake: FakeRegistry, client: Client, name: str):
+def test_the_layer_that_all_have_is_fetched_once(
+    fake: FakeRegistry, client: Client, name: str
+) -> None:
     client.pull(name, all_platforms=True)
     gets = [request.path for request in fake.requests if "/blobs/" in request.path]
     attestation = 2  # its config and its one layer
     assert len(gets) == len(set(gets)) == 3 + 1 + 3 + attestation
 
 
-def test_a_platform_that_is_pulled_later_joins_the_others(client: Client, store: Store, name: str):
+def test_a_platform_that_is_pulled_later_joins_the_others(
+    client: Client, store: Store, name: str
+) -> None:
     first = client.pull(name, platform="linux/amd64")
     assert first.platforms == ("linux/amd64",)
     client.pull(name, platform="linux/arm64")
@@ -83,26 +87,28 @@ def test_a_platform_that_is_pulled_later_joins_the_others(client: Client, store:
 
 def test_a_platform_in_the_list_that_is_not_there_is_an_error(
     client: Client, store: Store, name: str
-):
+) -> None:
     with pytest.raises(PlatformMismatch) as caught:
         client.pull(name, platform="linux/amd64,linux/s390x")
     assert caught.value.available == ("linux/amd64", "linux/arm64/v8", "linux/arm/v7")
     assert store.images() == []
 
 
-def test_all_platforms_of_a_plain_image_is_that_image(fake: FakeRegistry, client: Client):
+def test_all_platforms_of_a_plain_image_is_that_image(fake: FakeRegistry, client: Client) -> None:
     fake.add_image("app", IMAGES["arm"], "plain")
     pulled = client.pull(f"{fake.host}/app:plain", all_platforms=True)
     assert str(pulled.id) == IMAGES["arm"].id
 
 
-def test_an_index_of_attestations_alone_holds_no_image(fake: FakeRegistry, client: Client):
+def test_an_index_of_attestations_alone_holds_no_image(fake: FakeRegistry, client: Client) -> None:
     fake.add_image("app", build_index([(ATTESTATION, None)]), "t")
     with pytest.raises(Unsupported, match="no image"):
         client.pull(f"{fake.host}/app:t", all_platforms=True)
 
 
-def test_nested_indexes_are_searched_and_all_kept(fake: FakeRegistry, client: Client, store: Store):
+def test_nested_indexes_are_searched_and_all_kept(
+    fake: FakeRegistry, client: Client, store: Store
+) -> None:
     inner = build_index([(IMAGES["arm64"], PLATFORMS["arm64"])])
     outer = build_index([(IMAGES["amd64"], PLATFORMS["amd64"]), (inner, None)])
     fake.add_image("app", outer, "nested")
@@ -132,7 +138,7 @@ def repository(fake: FakeRegistry) -> str:
 
 def test_all_tags_pass_over_what_has_no_image_for_this_machine(
     client: Client, store: Store, repository: str
-):
+) -> None:
     heard: list[Event] = []
     pulled = client.pull_all_tags(repository, on_event=heard.append)
     assert [str(each.id) for each in pulled] == [IMAGES["amd64"].id] * 2
@@ -147,7 +153,7 @@ def test_all_tags_pass_over_what_has_no_image_for_this_machine(
 
 def test_all_tags_of_other_machines_are_an_error(
     client: Client, fake: FakeRegistry, wherry: Wherry
-):
+) -> None:
     fake.add_image("app", FOREIGN, "a", "z")
     fake.add_image("app", WINDOWS, "c")
     name = f"{fake.host}/app"
@@ -163,7 +169,7 @@ def test_all_tags_of_other_machines_are_an_error(
 
 def test_a_platform_that_was_asked_for_is_there_in_all_tags(
     client: Client, store: Store, fake: FakeRegistry
-):
+) -> None:
     fake.add_image("app", index(), "a")
     fake.add_image("app", FOREIGN, "b")
     with pytest.raises(PlatformMismatch, match=f"^{fake.host}/app:b: there is no image for"):
@@ -172,12 +178,12 @@ def test_a_platform_that_was_asked_for_is_there_in_all_tags(
 
 
 @pytest.mark.parametrize("call", ["pull", "inspect", "config", "history", "digest"])
-def test_the_error_of_a_call_names_the_image(client: Client, name: str, call: str):
+def test_the_error_of_a_call_names_the_image(client: Client, name: str, call: str) -> None:
     with pytest.raises(PlatformMismatch, match=f"^{name}: there is no image for linux/s390x$"):
         getattr(client, call)(name, platform="linux/s390x")
 
 
-def test_the_error_names_the_parent_of_an_import(client: Client, name: str, wherry: Wherry):
+def test_the_error_names_the_parent_of_an_import(client: Client, name: str, wherry: Wherry) -> None:
     layer, said = tar_layer({"a": b"1"}), f"{name}: there is no image for linux/s390x"
     with pytest.raises(PlatformMismatch, match=f"^docker://{said}$"):
         client.import_(io.BytesIO(layer), parent=f"docker://{name}", platform="linux/s390x")

@@ -406,7 +406,7 @@ def one_line_and_hints(text: str) -> tuple[str, list[str]]:
 
 def test_bad_input_raises_its_error_and_leaves_the_store_as_it_was(
     case: Case, place: Place, client: Client, store: library.Store
-):
+) -> None:
     # The tag stood for something good before: it must go on to do so.
     place.registry.add_image("app", GOOD, "t")
     client.pull(place.reference)
@@ -437,7 +437,7 @@ def test_bad_input_raises_its_error_and_leaves_the_store_as_it_was(
 
 def test_bad_input_exits_with_its_code_and_one_line(
     case: Case, place: Place, wherry: Wherry, store: library.Store
-):
+) -> None:
     with place.stack:
         case.setup(place)
         arguments = [*place.arguments, f"--timeout={TIMEOUT}", "--retries=1"]
@@ -458,7 +458,7 @@ def test_bad_input_exits_with_its_code_and_one_line(
     assert snapshot(store) == Snapshot()
 
 
-def test_every_error_that_a_pull_raises_is_here():
+def test_every_error_that_a_pull_raises_is_here() -> None:
     kinds = {case.kind for case in CASES} | {InvalidReference, Cancelled, library.StoreError}
     every = {
         found
@@ -487,7 +487,7 @@ def test_every_error_that_a_pull_raises_is_here():
 )
 def test_references_that_do_not_parse_get_a_caret(
     wherry: Wherry, client: Client, reference: str, position: int, says: str
-):
+) -> None:
     with pytest.raises(InvalidReference) as caught:
         client.pull(reference)
     assert caught.value.position == position
@@ -503,7 +503,7 @@ def test_references_that_do_not_parse_get_a_caret(
 
 def test_an_error_of_one_name_keeps_what_came_before_it(
     fake: FakeRegistry, wherry: Wherry, store: library.Store
-):
+) -> None:
     fake.add_image("app", GOOD, "t")
     done = wherry("pull", f"{fake.host}/app:t", f"{fake.host}/app:none")
     assert done.returncode == 3
@@ -511,7 +511,7 @@ def test_an_error_of_one_name_keeps_what_came_before_it(
     assert str(store.get(f"{fake.host}/app:t").id) == GOOD.id
 
 
-def test_nothing_is_pulled_if_one_name_does_not_parse(fake: FakeRegistry, wherry: Wherry):
+def test_nothing_is_pulled_if_one_name_does_not_parse(fake: FakeRegistry, wherry: Wherry) -> None:
     fake.add_image("app", GOOD, "t")
     assert wherry("pull", f"{fake.host}/app:t", "Bad").returncode == 2
     assert fake.requests == []
@@ -519,7 +519,7 @@ def test_nothing_is_pulled_if_one_name_does_not_parse(fake: FakeRegistry, wherry
 
 def test_a_blob_that_is_always_cut_is_a_network_error_and_keeps_its_part(
     fake: FakeRegistry, store: library.Store
-):
+) -> None:
     fake.add_image("app", BIG, "t")
     fake.inject(Fault(Cut(after=0), path=BLOB, skip=1))
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
@@ -533,7 +533,7 @@ def test_a_blob_that_is_always_cut_is_a_network_error_and_keeps_its_part(
     assert set(ranges[1:]) == {"bytes=100000-"}
 
 
-def test_a_blob_that_is_always_cut_exits_with_6(fake: FakeRegistry, wherry: Wherry):
+def test_a_blob_that_is_always_cut_exits_with_6(fake: FakeRegistry, wherry: Wherry) -> None:
     fake.add_image("app", BIG, "t")
     fake.inject(Fault(Cut(after=0), path=BLOB))
     done = wherry("pull", "-q", "--retries=2", f"{fake.host}/app:t")
@@ -541,7 +541,7 @@ def test_a_blob_that_is_always_cut_exits_with_6(fake: FakeRegistry, wherry: Wher
     one_line_and_hints(done.stderr)
 
 
-def test_a_layer_that_claims_too_much_is_refused(fake: FakeRegistry, tmp_path: Path):
+def test_a_layer_that_claims_too_much_is_refused(fake: FakeRegistry, tmp_path: Path) -> None:
     small = compress(bytes(5_000_000), "zstd")
     image = build_image(
         [small],
@@ -565,7 +565,7 @@ def test_a_layer_that_claims_too_much_is_refused(fake: FakeRegistry, tmp_path: P
 
 def test_another_architecture_that_nobody_asked_for_is_a_warning(
     fake: FakeRegistry, wherry: Wherry, client: Client
-):
+) -> None:
     image = build_image(TARS[:1], architecture="s390x")
     fake.add_image("app", image, "t")
     watch = Watch()
@@ -581,7 +581,7 @@ def test_another_architecture_that_nobody_asked_for_is_a_warning(
 
 def test_another_system_is_refused_before_its_layers_are_stored(
     fake: FakeRegistry, store: library.Store, client: Client
-):
+) -> None:
     image = build_image([LAYER.data], os="windows", compression="none")
     fake.add_image("app", image, "t")
     fake.inject(Fault(Stall(after=1000), path=image.layers[0].digest))
@@ -592,7 +592,7 @@ def test_another_system_is_refused_before_its_layers_are_stored(
 
 def test_a_layer_that_fails_does_not_stop_the_config(
     fake: FakeRegistry, store: library.Store, client: Client
-):
+) -> None:
     missing("layer")(Place(fake, ExitStack(), store.path, ""))
     fake.inject(Fault(Delay(0.4), path=BIG.config.digest))
     with pytest.raises(NotFound, match=SHORT):
@@ -600,7 +600,7 @@ def test_a_layer_that_fails_does_not_stop_the_config(
     assert blob_path(store, BIG.config.digest).read_bytes() == BIG.config.data
 
 
-def test_a_config_that_fails_stops_the_layers(fake: FakeRegistry, client: Client):
+def test_a_config_that_fails_stops_the_layers(fake: FakeRegistry, client: Client) -> None:
     missing("config")(Place(fake, ExitStack(), client.store.path, ""))
     fake.inject(Fault(Stall(after=1000), path=BLOB))
     with pytest.raises(NotFound, match=r"^\S+/app:t: error pulling image configuration: "):
@@ -638,7 +638,7 @@ def name(fake: FakeRegistry) -> str:
 @pytest.mark.parametrize("offset", [1, 4096, 262_144, 300_001, LAYER.size - 1])
 def test_a_cut_is_resumed_at_the_byte(
     fake: FakeRegistry, name: str, client: Client, store: library.Store, offset: int
-):
+) -> None:
     fake.inject(Fault(Cut(after=offset), path=BLOB, times=1))
     watch = Watch()
     client.pull(name, on_event=watch)
@@ -649,7 +649,7 @@ def test_a_cut_is_resumed_at_the_byte(
     assert 0 < retry.seconds <= 0.25
 
 
-def test_cut_after_cut(fake: FakeRegistry, name: str, store: library.Store):
+def test_cut_after_cut(fake: FakeRegistry, name: str, store: library.Store) -> None:
     # More cuts in all than attempts in a row: each attempt got further than the one before.
     for _ in range(7):
         fake.inject(Fault(Cut(after=50_000), path=BLOB, times=1))
@@ -662,7 +662,7 @@ def test_cut_after_cut(fake: FakeRegistry, name: str, store: library.Store):
     ]
 
 
-def test_a_reset(fake: FakeRegistry, name: str, client: Client, store: library.Store):
+def test_a_reset(fake: FakeRegistry, name: str, client: Client, store: library.Store) -> None:
     fake.inject(Fault(Cut(after=100_000, reset=True), path=BLOB, times=1))
     client.pull(name)
     whole(store, name, BIG)
@@ -670,14 +670,16 @@ def test_a_reset(fake: FakeRegistry, name: str, client: Client, store: library.S
 
 def test_a_connection_without_an_answer(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     fake.inject(Fault(HangUp(), path=BLOB, times=1))
     fake.inject(Fault(HangUp(), path="/manifests/t", times=1))
     client.pull(name)
     whole(store, name, BIG)
 
 
-def test_a_stall_longer_than_the_time_out(fake: FakeRegistry, name: str, store: library.Store):
+def test_a_stall_longer_than_the_time_out(
+    fake: FakeRegistry, name: str, store: library.Store
+) -> None:
     fake.inject(Fault(Stall(after=70_000), path=BLOB, times=1))
     with Client(store=store, timeout=TIMEOUT) as client:
         client.pull(name)
@@ -687,7 +689,7 @@ def test_a_stall_longer_than_the_time_out(fake: FakeRegistry, name: str, store: 
 
 def test_a_range_that_is_ignored_starts_over(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
     fake.inject(Fault(IgnoreRange(), path=BLOB))
     client.pull(name)
@@ -709,7 +711,7 @@ def test_a_range_that_is_ignored_starts_over(
 )
 def test_a_wrong_content_range_is_not_appended(
     fake: FakeRegistry, name: str, client: Client, store: library.Store, value: str | None
-):
+) -> None:
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
     fake.inject(Fault(ContentRange(value), path=BLOB))
     client.pull(name)
@@ -721,7 +723,7 @@ def test_a_wrong_content_range_is_not_appended(
 
 def test_a_range_that_cannot_be_satisfied_starts_over(
     fake: FakeRegistry, name: str, environment: dict[str, str], store: library.Store
-):
+) -> None:
     assert environment
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
     # The length is a lie, as Distribution tells it: a client that reads the body waits for ever.
@@ -736,7 +738,7 @@ def test_a_range_that_cannot_be_satisfied_starts_over(
 
 def test_a_resume_with_wrong_bytes_is_fetched_once_more_from_zero(
     fake: FakeRegistry, name: str, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
     fake.inject(Fault(Corrupt(at=10), path=BLOB, skip=1, times=1))
     with Client(store=store, retries=1) as client:
@@ -750,7 +752,7 @@ def test_a_resume_with_wrong_bytes_is_fetched_once_more_from_zero(
 
 def test_wrong_bytes_after_a_cut_are_fetched_once_more_from_zero(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
     fake.inject(Fault(Corrupt(at=10), path=BLOB, skip=1, times=1))
     client.pull(name)
@@ -760,7 +762,7 @@ def test_wrong_bytes_after_a_cut_are_fetched_once_more_from_zero(
 
 def test_what_is_wrong_twice_is_not_fetched_a_third_time(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
     fake.inject(Fault(Cut(after=200_000), path=BLOB, skip=1, times=1))
     fake.inject(Fault(Corrupt(at=10), path=BLOB, skip=1))
@@ -773,7 +775,7 @@ def test_what_is_wrong_twice_is_not_fetched_a_third_time(
 
 def test_a_fresh_download_with_wrong_bytes_is_not_tried_again(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     fault = fake.inject(Fault(Corrupt(at=10), path=BLOB))
     with pytest.raises(IntegrityError):
         client.pull(name)
@@ -783,7 +785,7 @@ def test_a_fresh_download_with_wrong_bytes_is_not_tried_again(
 
 def test_a_part_that_is_complete_is_verified_without_a_request(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     part = store.path / "ingest" / f"{LAYER.digest.replace(':', '-')}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(LAYER.data)
@@ -795,7 +797,7 @@ def test_a_part_that_is_complete_is_verified_without_a_request(
 @pytest.mark.parametrize("data", [bytes(LAYER.size), LAYER.data + b"x", bytes(100)])
 def test_a_part_that_is_wrong_is_fetched_anew(
     fake: FakeRegistry, name: str, client: Client, store: library.Store, data: bytes
-):
+) -> None:
     part = store.path / "ingest" / f"{LAYER.digest.replace(':', '-')}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(data)
@@ -816,7 +818,7 @@ def test_a_part_that_is_wrong_is_fetched_anew(
 )
 def test_two_bad_answers_and_then_a_good_one(
     fake: FakeRegistry, name: str, store: library.Store, path: str, status: int
-):
+) -> None:
     fault = fake.inject(Fault(Answer(status), path=path, times=2))
     watch = Watch()
     with Client(store=store, retries=3) as client:
@@ -829,7 +831,7 @@ def test_two_bad_answers_and_then_a_good_one(
 @pytest.mark.parametrize("status", [400, 403, 404])
 def test_what_cannot_get_better_is_not_tried_again(
     fake: FakeRegistry, name: str, client: Client, status: int
-):
+) -> None:
     fault = fake.inject(Fault(Answer(status), path=BLOB))
     with pytest.raises(WherryError):
         client.pull(name)
@@ -839,7 +841,7 @@ def test_what_cannot_get_better_is_not_tried_again(
 @pytest.mark.parametrize("path", [BLOB, "/manifests/t"])
 def test_retry_after_is_obeyed(
     fake: FakeRegistry, name: str, client: Client, store: library.Store, path: str
-):
+) -> None:
     fake.inject(Fault(Answer(429, {"Retry-After": "1"}), path=path, times=1))
     watch = Watch()
     started = time.monotonic()
@@ -849,7 +851,7 @@ def test_retry_after_is_obeyed(
     assert [event.seconds for event in watch.of(Status.RETRYING)] == [1.0]
 
 
-def test_retry_after_a_day_is_not_waited_for(fake: FakeRegistry, name: str, client: Client):
+def test_retry_after_a_day_is_not_waited_for(fake: FakeRegistry, name: str, client: Client) -> None:
     fake.inject(Fault(Answer(429, {"Retry-After": "86400"}), path="/manifests/t"))
     with pytest.raises(RateLimited) as caught:
         client.pull(name)
@@ -872,7 +874,7 @@ def test_without_head_the_tag_is_fetched_and_hashed(
     client: Client,
     store: library.Store,
     fault: Answer | DropHeader,
-):
+) -> None:
     fake.inject(Fault(fault, method="HEAD"))
     client.pull(name)
     whole(store, name, BIG)
@@ -886,7 +888,7 @@ def test_without_head_the_tag_is_fetched_and_hashed(
 
 def test_a_registry_that_does_not_know_its_own_digest(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     fault = fake.inject(Fault(Answer(404), path=f"/manifests/{BIG.digest}"))
     watch = Watch()
     client.pull(name, on_event=watch)
@@ -904,7 +906,7 @@ def test_a_registry_that_does_not_know_its_own_digest(
 
 def test_a_registry_whose_head_lies_is_believed_by_its_bytes(
     fake: FakeRegistry, name: str, client: Client
-):
+) -> None:
     """SPEC: "one fall-back by tag"; what comes then is named by its own digest."""
     events: list[Event] = []
     fake.add_image("app", GOOD)
@@ -918,14 +920,14 @@ def test_a_registry_whose_head_lies_is_believed_by_its_bytes(
 
 def test_a_digest_that_was_asked_for_has_no_fall_back(
     fake: FakeRegistry, name: str, client: Client
-):
+) -> None:
     fake.inject(Fault(Answer(404), path=f"/manifests/{BIG.digest}"))
     with pytest.raises(NotFound):
         client.pull(f"{name}@{BIG.digest}")
     assert len(fake.requests) == 1
 
 
-def test_a_token_that_ends_halfway_is_replaced(store: library.Store):
+def test_a_token_that_ends_halfway_is_replaced(store: library.Store) -> None:
     with FakeRegistry(tokens=True, expires_in=1) as registry:
         registry.add_image("app", BIG, "t")
         registry.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
@@ -951,7 +953,7 @@ def each_blob_once(fake: FakeRegistry, image: BuiltImage) -> None:
     assert got == Counter(piece.digest for piece in image.blobs())
 
 
-def test_two_threads_fetch_each_blob_once(fake: FakeRegistry, store: library.Store):
+def test_two_threads_fetch_each_blob_once(fake: FakeRegistry, store: library.Store) -> None:
     fake.add_image("app", MANY, "t")
     fake.inject(Fault(Delay(0.3), path="/blobs/"))
     ids: list[str] = []
@@ -977,7 +979,7 @@ def test_two_threads_fetch_each_blob_once(fake: FakeRegistry, store: library.Sto
 
 def test_two_processes_fetch_each_blob_once(
     fake: FakeRegistry, wherry: Wherry, store: library.Store
-):
+) -> None:
     fake.add_image("app", MANY, "t")
     fake.inject(Fault(Delay(0.7), path="/blobs/"))
     running = [wherry.start("pull", f"{fake.host}/app:t") for _ in range(2)]
@@ -991,7 +993,7 @@ def test_two_processes_fetch_each_blob_once(
 
 def test_whoever_waits_goes_on_when_the_other_one_is_killed(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Stall(after=100_000), path=BLOB, times=1))
     first = wherry.start("pull", name)
     wait_for(lambda: part_size(store, LAYER.digest) == 100_000)
@@ -1039,7 +1041,7 @@ class Running:
 
 def test_cancel_while_a_blob_stalls(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Stall(after=200_000), path=BLOB, times=1))
     running = Running()
     running.start(client, name)
@@ -1058,7 +1060,7 @@ def test_cancel_while_a_blob_stalls(
 )
 def test_cancel_while_an_answer_does_not_come(
     fake: FakeRegistry, name: str, client: Client, store: library.Store, path: str
-):
+) -> None:
     fault = fake.inject(Fault(Delay(60), path=path, times=1))
     running = Running()
     running.start(client, name)
@@ -1072,7 +1074,7 @@ def test_cancel_while_an_answer_does_not_come(
 
 def test_cancel_during_a_pause_before_another_attempt(
     fake: FakeRegistry, name: str, client: Client
-):
+) -> None:
     fault = fake.inject(Fault(Answer(429, {"Retry-After": "60"}), path=BLOB))
     running = Running()
     running.start(client, name)
@@ -1083,7 +1085,7 @@ def test_cancel_during_a_pause_before_another_attempt(
     assert fault.count == 1
 
 
-def test_cancelled_before_it_began(fake: FakeRegistry, name: str, client: Client):
+def test_cancelled_before_it_began(fake: FakeRegistry, name: str, client: Client) -> None:
     token = CancelToken()
     token.cancel()
     with pytest.raises(Cancelled):
@@ -1115,7 +1117,7 @@ def test_an_interrupt_while_a_blob_stalls(
     store: library.Store,
     number: signal.Signals,
     options: Sequence[str],
-):
+) -> None:
     fake.inject(Fault(Stall(after=500_000), path=BLOB, times=1))
     process = wherry.start("pull", *options, name)
     wait_for(lambda: part_size(store, LAYER.digest) == 500_000)
@@ -1137,7 +1139,7 @@ def test_an_interrupt_while_a_blob_stalls(
 
 def test_what_is_said_to_be_kept_is_what_is_there(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Stall(after=500_000), path=BLOB, times=1))
     process = wherry.start("pull", name)
     wait_for(lambda: part_size(store, LAYER.digest) == 500_000)
@@ -1153,7 +1155,7 @@ def test_what_is_said_to_be_kept_is_what_is_there(
 @pytest.mark.parametrize("options", [[], ["-q"], ["--progress=tty"]], ids=["plain", "quiet", "tty"])
 def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store, options: Sequence[str]
-):
+) -> None:
     small = build_image([tar_layer({"small": b"x"})])
     fake.add_image("small", small, "t")
     first = f"{fake.host}/small:t"
@@ -1169,7 +1171,9 @@ def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
     assert told[-2].startswith(f"wherry: {fake.host}/small:no: not found")
 
 
-def test_an_interrupt_before_anything_arrived(fake: FakeRegistry, name: str, wherry: Wherry):
+def test_an_interrupt_before_anything_arrived(
+    fake: FakeRegistry, name: str, wherry: Wherry
+) -> None:
     fault = fake.inject(Fault(Delay(60), path="/manifests/"))
     process = wherry.start("pull", name)
     wait_for(lambda: fault.count == 1)
@@ -1180,7 +1184,7 @@ def test_an_interrupt_before_anything_arrived(fake: FakeRegistry, name: str, whe
 
 def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Stall(after=300_000), path=BLOB, times=1))
     process = wherry.start("pull", name)
     wait_for(lambda: part_size(store, LAYER.digest) == 300_000)
@@ -1192,7 +1196,7 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(
     assert str(store.get(name).id) == BIG.id
 
 
-def test_a_slow_registry_is_no_silent_one(fake: FakeRegistry, store: library.Store):
+def test_a_slow_registry_is_no_silent_one(fake: FakeRegistry, store: library.Store) -> None:
     # Every byte starts the time-out anew. All of it takes twice as long.
     slow = build_image([tar_layer({"a": bytes(range(256)) * 4})], compression="none")
     fake.add_image("app", slow, "t")
@@ -1202,7 +1206,7 @@ def test_a_slow_registry_is_no_silent_one(fake: FakeRegistry, store: library.Sto
     assert len(blob_requests(fake, slow.layers[0].digest)) == 1
 
 
-def test_limits_of_a_client():
+def test_limits_of_a_client() -> None:
     for wrong in ({"jobs": 0}, {"retries": 0}, {"timeout": 0}):
         options: Mapping[str, int] = wrong
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):

@@ -61,7 +61,7 @@ def made(kind: str, config: bytes) -> BuiltImage:
 @pytest.mark.parametrize("place", ["registry", "oci", "oci-archive", "docker-archive", "dir"])
 def test_a_config_is_printed_as_it_is(
     fake: FakeRegistry, client: Client, tmp_path: Path, place: str, config: tuple[str, bytes]
-):
+) -> None:
     image = made(*config)
     match place:
         case "registry":
@@ -81,7 +81,7 @@ def test_a_config_is_printed_as_it_is(
     assert client.raw_config(address) == config[1]
 
 
-def test_the_command_adds_nothing(wherry: Wherry, tmp_path: Path):
+def test_the_command_adds_nothing(wherry: Wherry, tmp_path: Path) -> None:
     image = made(*CONFIGS["helm"])
     layout = write_files(tmp_path / "layout", layout_files({"t": image}))
     done = wherry("inspect", "--config", "--raw", f"oci:{layout}:t")
@@ -91,7 +91,7 @@ def test_the_command_adds_nothing(wherry: Wherry, tmp_path: Path):
     assert "this is a helm chart, not an image" in done.stderr
 
 
-def test_an_index_and_the_store(fake: FakeRegistry, client: Client):
+def test_an_index_and_the_store(fake: FakeRegistry, client: Client) -> None:
     index = build_index([(made(*CONFIGS["helm"]), None)])
     fake.add_image("chart", index, "t")
     assert client.raw_config(f"{fake.host}/chart:t") == CONFIGS["helm"][1]
@@ -108,14 +108,14 @@ def test_an_index_and_the_store(fake: FakeRegistry, client: Client):
         client.raw_config(f"{fake.host}/arm:t", platform="linux/amd64")
 
 
-def test_a_config_of_schema1_is_made(fake: FakeRegistry, client: Client):
+def test_a_config_of_schema1_is_made(fake: FakeRegistry, client: Client) -> None:
     built = build_schema1([compress(TARS[0], "gzip")])
     digest = fake.add_manifest("old", built.manifest.data, built.manifest.media_type)
     name = f"{fake.host}/old@{digest}"
     assert client.raw_config(name) == client.config(name).raw
 
 
-def test_an_archive_of_several_images(client: Client, tmp_path: Path):
+def test_an_archive_of_several_images(client: Client, tmp_path: Path) -> None:
     files = docker_files(made(*CONFIGS["bytes"]), TARS, ["app:1"])
     (first,) = json.loads(files["manifest.json"])
     second = {"Config": "c.json", "RepoTags": ["b:1"], "Layers": first["Layers"]}

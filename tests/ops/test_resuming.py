@@ -57,7 +57,7 @@ def is_whole(store: library.Store) -> bool:
 
 def test_a_complete_part_needs_no_request(
     fake: FakeRegistry, name: str, client: library.Client, store: library.Store, part: Path
-):
+) -> None:
     """SPEC: "A part of exactly the blob's size is verified without a request": the digest tells."""
     part.write_bytes(LAYER)
     client.pull(name)
@@ -73,7 +73,7 @@ def test_a_part_is_continued(
     store: library.Store,
     part: Path,
     there: int,
-):
+) -> None:
     part.write_bytes(LAYER[:there])
     client.pull(name)
     assert asked(fake) == [f"bytes={there}-"]
@@ -90,7 +90,7 @@ def test_a_part_of_something_else_starts_over(
     store: library.Store,
     part: Path,
     wrong: bytes,
-):
+) -> None:
     part.write_bytes(wrong)
     client.pull(name)
     assert asked(fake)[-1] is None
@@ -100,7 +100,7 @@ def test_a_part_of_something_else_starts_over(
 
 def test_a_cut_at_the_last_byte_is_continued(
     fake: FakeRegistry, name: str, client: library.Client, store: library.Store
-):
+) -> None:
     fake.inject(Fault(Cut(after=len(LAYER) - 1), path=DIGEST, times=1))
     client.pull(name)
     assert asked(fake) == [None, f"bytes={len(LAYER) - 1}-"]
@@ -109,7 +109,7 @@ def test_a_cut_at_the_last_byte_is_continued(
 
 def test_a_registry_that_fails_for_good_leaves_the_part(
     fake: FakeRegistry, name: str, client: library.Client, part: Path
-):
+) -> None:
     part.write_bytes(LAYER[:1000])
     fake.inject(Fault(Answer(403), path=DIGEST))
     with pytest.raises(Exception, match="403"):
@@ -121,7 +121,7 @@ def test_a_registry_that_fails_for_good_leaves_the_part(
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, attempts: int):
+def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, attempts: int) -> None:
     """Retries within retries would multiply, and nobody would hear of the inner ones."""
     pauses: list[float] = []
 
@@ -137,7 +137,7 @@ def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, atte
         assert len(pauses) == attempts - 1
 
 
-def test_retry_after_may_be_a_date(fake: FakeRegistry, name: str, client: Client):
+def test_retry_after_may_be_a_date(fake: FakeRegistry, name: str, client: Client) -> None:
     """RFC 9110, 10.2.3: a number of seconds, or a date."""
     later = email.utils.formatdate(time.time() + 2, usegmt=True)
     fake.inject(Fault(Answer(503, {"Retry-After": later}), path=DIGEST, times=1))
@@ -149,7 +149,7 @@ def test_retry_after_may_be_a_date(fake: FakeRegistry, name: str, client: Client
 
 def test_a_registry_that_breaks_after_each_piece_is_not_given_up(
     fake: FakeRegistry, name: str, store: library.Store
-):
+) -> None:
     """Progress between failures does not use up attempts."""
     for _ in range(6):
         fake.inject(Fault(Cut(after=100_000), path=DIGEST, times=1))

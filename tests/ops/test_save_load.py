@@ -109,7 +109,7 @@ def facts(image: wherry.Image) -> tuple[object, ...]:
 )
 def test_what_is_saved_is_loaded(
     client: Client, name: str, tmp_path: Path, form: Format, stores: Iterator[Store], *, piped: bool
-):
+) -> None:
     place = tmp_path / "saved"
     client.save(name, place, format=form)
     source = io.BytesIO(place.read_bytes()) if piped else place
@@ -123,7 +123,9 @@ def test_what_is_saved_is_loaded(
     assert report.findings == []
 
 
-def test_all_the_way_round(client: Client, name: str, tmp_path: Path, stores: Iterator[Store]):
+def test_all_the_way_round(
+    client: Client, name: str, tmp_path: Path, stores: Iterator[Store]
+) -> None:
     """Registry, store, docker archive, store, OCI layout, store."""
     first = client.store.get(name)
     client.save(name, tmp_path / "archive")
@@ -136,7 +138,7 @@ def test_all_the_way_round(client: Client, name: str, tmp_path: Path, stores: It
 
 def test_an_image_that_is_there_is_named_and_keeps_its_manifest(
     client: Client, name: str, tmp_path: Path
-):
+) -> None:
     client.save(name, tmp_path / "archive")
     (loaded,) = client.load(tmp_path / "archive")
     assert loaded.digest == client.store.get(name).digest
@@ -151,7 +153,7 @@ def test_several_images_in_one_archive(
     tmp_path: Path,
     form: Format,
     stores: Iterator[Store],
-):
+) -> None:
     fake.add_image("other", OTHER, "v1")
     fake.add_image("other", OTHER, "v2")
     names = [name, *(f"{fake.host}/other:{tag}" for tag in ("v1", "v2"))]
@@ -176,7 +178,7 @@ def test_several_images_in_one_archive(
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_same_image_gives_the_same_bytes(
     client: Client, name: str, tmp_path: Path, form: Format
-):
+) -> None:
     for number in range(2):
         client.save(name, tmp_path / str(number), format=form)
     assert contents(tmp_path / "0") == contents(tmp_path / "1")
@@ -187,7 +189,7 @@ def test_the_same_image_gives_the_same_bytes(
 @pytest.mark.parametrize("form", ["docker", "oci-archive"])
 def test_a_pipe_gets_the_same_bytes_as_a_file(
     client: Client, name: str, tmp_path: Path, form: Format
-):
+) -> None:
     client.save(name, tmp_path / "file", format=form)
     client.save(name, memory := io.BytesIO(), format=form)
     assert memory.getvalue() == (tmp_path / "file").read_bytes()
@@ -208,7 +210,7 @@ def test_a_pipe_gets_the_same_bytes_as_a_file(
 
 def test_more_layers_than_are_made_ready_ahead(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     """Each layer is larger than the room for what comes behind the one that is written."""
     layers = [tar_layer({"f": bytes([number]) * 30_000_000}) for number in range(4)]
     fake.add_image("big", build_image(layers), "v1")
@@ -230,7 +232,7 @@ def test_more_layers_than_are_made_ready_ahead(
 
 def test_a_whole_index_is_kept_a_part_of_one_is_saved_as_its_image(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     fake.add_image("multi", INDEX, "v1")
     name = f"{fake.host}/multi:v1"
     client.pull(name, platform="linux/amd64")
@@ -254,7 +256,7 @@ def test_a_whole_index_is_kept_a_part_of_one_is_saved_as_its_image(
 
 def test_an_index_within_an_index(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     nested = build_index([(INDEX, None), (build_image(TARS[:1], architecture="s390x"), None)])
     fake.add_image("nested", nested, "v1")
     client.pull(f"{fake.host}/nested:v1", all_platforms=True)
@@ -266,7 +268,7 @@ def test_an_index_within_an_index(
 
 def test_an_index_for_other_machines_is_saved_and_loaded(
     client: Client, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     image = build_image(TARS, os="plan9", architecture="mips")
     other = build_index([(image, {"os": "plan9", "architecture": "mips"})])
     write_files(tmp_path / "layout", layout_files({"v1": other}))
@@ -280,7 +282,7 @@ def test_an_index_for_other_machines_is_saved_and_loaded(
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_image_for_another_platform_than_the_one_named_is_refused(
     client: Client, name: str, tmp_path: Path, form: Format
-):
+) -> None:
     client.save(name, tmp_path / "right", format=form, platform="linux/amd64")
     assert client.load(tmp_path / "right", platform="linux/amd64")
     for address in (name, f"docker://{name}"):
@@ -292,7 +294,7 @@ def test_an_image_for_another_platform_than_the_one_named_is_refused(
 
 def test_schema1_is_saved_as_what_it_was_converted_to(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     layers = [compress(tar, "gzip") for tar in TARS]
     built = build_schema1(layers)
     for layer in layers:
@@ -319,7 +321,7 @@ def test_docker_documents_come_back_as_they_were(
     stores: Iterator[Store],
     form: Format,
     image: BuiltImage | BuiltIndex,
-):
+) -> None:
     """Layouts hold them converted, for tools that know no others, and as they are."""
     fake.add_image("app", image, "v1")
     client.pull(f"{fake.host}/app:v1", all_platforms=True)
@@ -337,7 +339,7 @@ def test_docker_documents_come_back_as_they_were(
 
 def test_an_original_that_is_another_image_is_not_believed(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     for name, image in (("one", OTHER), ("two", build_image(TARS, style="docker"))):
         fake.add_image(name, image, "v1")
         client.pull(f"{fake.host}/{name}:v1")
@@ -362,7 +364,7 @@ def test_an_original_that_is_another_image_is_not_believed(
 )
 def test_every_address_can_be_saved(
     client: Client, tmp_path: Path, address: str, stores: Iterator[Store]
-):
+) -> None:
     write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     write_files(tmp_path / "flat", flat_files(IMAGE))
     (tmp_path / "docker.tar").write_bytes(tar_layer(docker_files(IMAGE, TARS)))
@@ -375,7 +377,7 @@ def test_every_address_can_be_saved(
 @pytest.mark.parametrize("how", ["none", "gzip", "zstd", "bzip2", "xz"])
 def test_archives_are_loaded_however_they_are_compressed(
     client: Client, tmp_path: Path, how: str, stores: Iterator[Store]
-):
+) -> None:
     files = docker_files(IMAGE, [compress(tar, how) for tar in TARS], ["app:1"])
     data = compress(tar_layer(files), how)
     (tmp_path / "archive").write_bytes(data)
@@ -388,7 +390,7 @@ def test_archives_are_loaded_however_they_are_compressed(
 @pytest.mark.parametrize("piped", [False, True])
 def test_an_archive_that_is_a_layout_too_is_read_as_one(
     client: Client, tmp_path: Path, stores: Iterator[Store], *, piped: bool
-):
+) -> None:
     """Engines since 25 write both."""
     files = {**docker_files(IMAGE, TARS, ["x:1"]), **layout_files({"localhost/app:1": IMAGE})}
     data = tar_layer(files)
@@ -398,7 +400,7 @@ def test_an_archive_that_is_a_layout_too_is_read_as_one(
     assert (str(loaded.digest), loaded.names) == (IMAGE.digest, ("localhost/app:1",))
 
 
-def test_a_tag_alone_is_no_name(client: Client, wherry: Wherry, tmp_path: Path):
+def test_a_tag_alone_is_no_name(client: Client, wherry: Wherry, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     flat = write_files(tmp_path / "flat", flat_files(IMAGE))
     told: list[str] = []
@@ -446,7 +448,7 @@ A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 @pytest.mark.parametrize("how", ["none", "gzip"])
 def test_an_archive_of_an_old_engine(
     client: Client, tmp_path: Path, how: str, stores: Iterator[Store], *, piped: bool
-):
+) -> None:
     layers = [compress(tar, how) for tar in TARS]
     files = legacy_files([(A, ""), (B, A), (C, A)], layers, {"1": B, "2": B, "3": A})
     data = tar_layer(files)
@@ -469,7 +471,7 @@ def test_an_archive_of_an_old_engine(
 
 def test_the_tree_for_old_engines_is_read_as_they_read_it(
     client: Client, name: str, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     client.save(name, tmp_path / "archive")
     files = {
         path: data
@@ -503,7 +505,7 @@ def test_broken_chains(
     error: type[WherryError],
     *,
     piped: bool,
-):
+) -> None:
     data = tar_layer(legacy_files(chain, TARS, tags))
     (tmp_path / "archive").write_bytes(data)
     with pytest.raises(error):
@@ -511,7 +513,7 @@ def test_broken_chains(
     assert client.store.images() == []
 
 
-def test_an_id_that_is_not_its_directorys_name(client: Client, tmp_path: Path):
+def test_an_id_that_is_not_its_directorys_name(client: Client, tmp_path: Path) -> None:
     files = legacy_files([(A, ""), (B, A), (C, B)], TARS, {"1": C})
     files[f"{B}/json"] = files[f"{B}/json"].replace(B.encode(), b"d" * 64)
     (tmp_path / "archive").write_bytes(tar_layer(files))
@@ -549,7 +551,7 @@ def test_what_is_wrong_with_an_archive_is_said_and_nothing_is_named(
     error: type[WherryError],
     *,
     piped: bool,
-):
+) -> None:
     data = tar_layer({**docker_files(IMAGE, TARS, ["app:1"]), **change})
     (tmp_path / "archive").write_bytes(data)
     source = io.BytesIO(data) if piped else tmp_path / "archive"
@@ -562,7 +564,7 @@ def test_what_is_wrong_with_an_archive_is_said_and_nothing_is_named(
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_an_archive_cut_off_at_any_byte(client: Client, tmp_path: Path, *, piped: bool):
+def test_an_archive_cut_off_at_any_byte(client: Client, tmp_path: Path, *, piped: bool) -> None:
     data = tar_layer(docker_files(IMAGE, TARS, ["app:1"]))
     content = -(-len(data.rstrip(b"\0")) // 512) * 512
     file = tmp_path / "archive"
@@ -576,7 +578,7 @@ def test_an_archive_cut_off_at_any_byte(client: Client, tmp_path: Path, *, piped
 @pytest.mark.parametrize("how", ["none", "gzip"])
 def test_an_archive_cut_off_between_two_members(
     client: Client, name: str, tmp_path: Path, stores: Iterator[Store], how: str
-):
+) -> None:
     client.save(name, tmp_path / "saved")
     # The document that leads to all others last, as skopeo writes it: before it stands
     # the whole tree for old engines, which is another image.
@@ -607,7 +609,7 @@ def test_an_archive_cut_off_between_two_members(
 @pytest.mark.parametrize("piped", [False, True])
 def test_an_index_whose_images_were_cut_off_is_not_a_part_of_one(
     client: Client, tmp_path: Path, *, piped: bool
-):
+) -> None:
     files = layout_files({"app:1": INDEX})
     last = f"blobs/sha256/{INDEX.images[1].manifest.digest[7:]}"
     files = {
@@ -630,7 +632,7 @@ def test_an_index_whose_images_were_cut_off_is_not_a_part_of_one(
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_failed_save_leaves_what_was_there(
     client: Client, name: str, tmp_path: Path, form: Format
-):
+) -> None:
     blob = client.store.path / "blobs" / "sha256" / IMAGE.layers[2].digest[7:]
     blob.chmod(0o644)
     blob.write_bytes(b"rot" + blob.read_bytes()[3:])
@@ -645,7 +647,7 @@ def test_a_failed_save_leaves_what_was_there(
     assert not target.exists() or target.read_bytes() == b"before"
 
 
-def test_a_damaged_layer_is_not_saved(client: Client, name: str, tmp_path: Path):
+def test_a_damaged_layer_is_not_saved(client: Client, name: str, tmp_path: Path) -> None:
     for layer, says in ((0, "gzip"), (1, "zstd")):
         blob = client.store.path / "blobs" / "sha256" / IMAGE.layers[layer].digest[7:]
         before = blob.read_bytes()
@@ -662,7 +664,7 @@ def test_a_damaged_layer_is_not_saved(client: Client, name: str, tmp_path: Path)
 
 def test_an_image_that_is_removed_meanwhile_is_saved_whole(
     client: Client, name: str, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     removed: list[int] = []
 
     def remove(event: wherry.Event) -> None:
@@ -678,7 +680,7 @@ def test_an_image_that_is_removed_meanwhile_is_saved_whole(
     assert client.store.gc().digests
 
 
-def test_directories_are_not_written_over(client: Client, name: str, tmp_path: Path):
+def test_directories_are_not_written_over(client: Client, name: str, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     client.save(name, tmp_path / "there", format="oci")  # empty
     with pytest.raises(StoreError, match="there already"):
@@ -689,7 +691,9 @@ def test_directories_are_not_written_over(client: Client, name: str, tmp_path: P
         client.save("store:nothing", tmp_path / "file")
 
 
-def test_a_link_is_followed_and_a_fifo_is_written_to(client: Client, name: str, tmp_path: Path):
+def test_a_link_is_followed_and_a_fifo_is_written_to(
+    client: Client, name: str, tmp_path: Path
+) -> None:
     (tmp_path / "link").symlink_to("target")
     client.save(name, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
@@ -702,7 +706,7 @@ def test_a_link_is_followed_and_a_fifo_is_written_to(client: Client, name: str, 
     assert got == [(tmp_path / "target").read_bytes()]
 
 
-def test_cancelling(client: Client, name: str, tmp_path: Path):
+def test_cancelling(client: Client, name: str, tmp_path: Path) -> None:
     token = wherry.CancelToken()
     token.cancel()
     with pytest.raises(Cancelled):
@@ -715,7 +719,7 @@ def test_cancelling(client: Client, name: str, tmp_path: Path):
 
 def test_an_image_can_be_saved_from_its_registry(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
-):
+) -> None:
     fake.add_image("app", OTHER, "v1")
     client.save(f"docker://{fake.host}/app:v1", tmp_path / "saved")
     assert not client.store.path.exists()
@@ -723,7 +727,9 @@ def test_an_image_can_be_saved_from_its_registry(
     assert (str(loaded.id), loaded.names) == (OTHER.id, (f"{fake.host}/app:v1",))
 
 
-def test_what_cannot_be_saved(client: Client, name: str, tmp_path: Path, fake: FakeRegistry):
+def test_what_cannot_be_saved(
+    client: Client, name: str, tmp_path: Path, fake: FakeRegistry
+) -> None:
     fake.add_image("other", OTHER, "v1")
     client.pull(f"{fake.host}/other:v1")
     with pytest.raises(Unsupported, match="holds one image"):
@@ -737,7 +743,7 @@ def test_what_cannot_be_saved(client: Client, name: str, tmp_path: Path, fake: F
 
 def test_the_command_through_a_pipe(
     wherry: Wherry, name: str, tmp_path: Path, environment: dict[str, str]
-):
+) -> None:
     command = shlex.join([sys.executable, "-m", "wherry"])
     line = f"{command} save {name} | {command} --store {tmp_path}/new load"
     done = subprocess.run(
@@ -749,7 +755,7 @@ def test_the_command_through_a_pipe(
     assert IMAGE.id in shown.stdout
 
 
-def test_the_command_and_files(wherry: Wherry, name: str, tmp_path: Path):
+def test_the_command_and_files(wherry: Wherry, name: str, tmp_path: Path) -> None:
     saved = wherry("save", "-q", "-o", str(tmp_path / "a.tar"), name)
     assert (saved.returncode, saved.stdout, saved.stderr) == (0, "", "")
     loaded = wherry("--store", str(tmp_path / "new"), "load", "-q", "-i", str(tmp_path / "a.tar"))
@@ -765,7 +771,7 @@ def test_the_command_and_files(wherry: Wherry, name: str, tmp_path: Path):
 
 def test_the_command_prints_each_id_once(
     wherry: Wherry, client: Client, fake: FakeRegistry, name: str
-):
+) -> None:
     fake.add_image("second", OTHER, "t")
     client.pull(f"{fake.host}/second:t")
     client.store.tag(name, "mine:1")
@@ -779,7 +785,7 @@ def test_the_command_prints_each_id_once(
 @pytest.mark.parametrize("command", ["save", "history", "config", "inspect"])
 def test_the_image_that_has_none_for_a_platform_is_named(
     wherry: Wherry, client: Client, fake: FakeRegistry, command: str
-):
+) -> None:
     fake.add_image("index", INDEX, "t")
     name = f"{fake.host}/index:t"
     client.pull(name)
@@ -799,13 +805,15 @@ def test_the_image_that_has_none_for_a_platform_is_named(
         (["--format", "dir", "a"], "dir is a directory and cannot go to a pipe: use -o DIR"),
     ],
 )
-def test_what_a_format_is_not_for_is_wrong_usage(wherry: Wherry, arguments: list[str], says: str):
+def test_what_a_format_is_not_for_is_wrong_usage(
+    wherry: Wherry, arguments: list[str], says: str
+) -> None:
     done = wherry("save", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"wherry: {says}")
 
 
-def test_what_is_no_archive_of_any_kind(wherry: Wherry, tmp_path: Path):
+def test_what_is_no_archive_of_any_kind(wherry: Wherry, tmp_path: Path) -> None:
     (tmp_path / "tar").write_bytes(tar_layer({"etc/passwd": b"root"}))
     write_files(tmp_path / "directory", {"README": b"nothing"})
     says = "is no image archive or layout that wherry knows\n  what docker"
@@ -831,7 +839,7 @@ def test_what_is_no_archive_of_any_kind(wherry: Wherry, tmp_path: Path):
 
 
 @pytest.mark.parametrize("how", ["none", "gzip"])
-def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, how: str):
+def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, how: str) -> None:
     files = {
         "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
         "usr/share/package.json": b'{"a": "file like others"}',
@@ -855,7 +863,9 @@ def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, ho
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_links_of_a_file_system_are_no_attack(client: Client, tmp_path: Path, *, piped: bool):
+def test_links_of_a_file_system_are_no_attack(
+    client: Client, tmp_path: Path, *, piped: bool
+) -> None:
     for files, error in (
         ({"etc/passwd": b"", "etc/mtab": link("/proc/mounts")}, StoreError),
         ({"etc/passwd": b"", "0/layer.tar": link("/etc/passwd")}, UnsafeArchive),
@@ -868,7 +878,7 @@ def test_links_of_a_file_system_are_no_attack(client: Client, tmp_path: Path, *,
             client.load(io.BytesIO(data) if piped else tmp_path / "file")
 
 
-def test_layers_have_any_name_behind_what_leads_to_them(client: Client, tmp_path: Path):
+def test_layers_have_any_name_behind_what_leads_to_them(client: Client, tmp_path: Path) -> None:
     files = docker_files(IMAGE, TARS, ["app:1"])
     entry = json.loads(files.pop("manifest.json"))
     config = {"config": files.pop(entry[0]["Config"])}
@@ -897,7 +907,7 @@ def test_layers_have_any_name_behind_what_leads_to_them(client: Client, tmp_path
         "layer-1.tar.zst",
     ],
 )
-def test_layers_that_come_before_what_leads_to_them(client: Client, called: str):
+def test_layers_that_come_before_what_leads_to_them(client: Client, called: str) -> None:
     image = build_image(TARS[1:2], style="docker")
     layer = called.format(IMAGE.layers[0].digest[7:])
     entry = {"Config": "config.json", "RepoTags": ["app:1"], "Layers": [layer]}
@@ -907,7 +917,7 @@ def test_layers_that_come_before_what_leads_to_them(client: Client, called: str)
     assert str(loaded.id) == image.id
 
 
-def test_a_damaged_tar_is_an_archive(wherry: Wherry, tmp_path: Path):
+def test_a_damaged_tar_is_an_archive(wherry: Wherry, tmp_path: Path) -> None:
     data = tar_layer(layout_files({"app:1": IMAGE}))
     path = tmp_path / "file"
     second = data.index(b"ustar", 512)
@@ -925,7 +935,7 @@ def test_a_damaged_tar_is_an_archive(wherry: Wherry, tmp_path: Path):
                 assert done.stderr.startswith(f"wherry: {path}: {says}")
 
 
-def test_nothing_is_named_twice(client: Client, tmp_path: Path):
+def test_nothing_is_named_twice(client: Client, tmp_path: Path) -> None:
     layout = layout_files({"app:1": IMAGE})
     config = IMAGE.config.digest[7:]
     docker = docker_files(IMAGE, TARS, ["app:1"])
@@ -952,7 +962,7 @@ def test_nothing_is_named_twice(client: Client, tmp_path: Path):
         assert str(caught.value) == f"{directory}: {inside}{missing}: no such file or directory"
 
 
-def test_standard_input_is_called_that(wherry: Wherry):
+def test_standard_input_is_called_that(wherry: Wherry) -> None:
     done = wherry("load", "-q", given=tar_layer(docker_files(IMAGE, TARS))[:20_000].decode())
     assert done.returncode == 5
     assert done.stderr.startswith("wherry: stdin: the archive is cut off: ")
@@ -1002,7 +1012,7 @@ def check_blamed(read: Callable[[Listener], object], path: str, says: str = "") 
 )
 def test_a_damaged_archive_is_no_proxys_work(
     client: Client, tmp_path: Path, kind: str, piece: Piece, damage: Callable[[bytes], bytes]
-):
+) -> None:
     files = flat_files(IMAGE) if kind == "dir" else layout_files({"app:1": IMAGE})
     name = piece.digest[7:] if kind == "dir" else f"blobs/sha256/{piece.digest[7:]}"
     files[name] = damage(piece.data)
@@ -1021,7 +1031,7 @@ def test_a_damaged_archive_is_no_proxys_work(
         check_blamed(read, str(path))
 
 
-def test_a_damaged_layer_of_a_docker_archive(client: Client, tmp_path: Path):
+def test_a_damaged_layer_of_a_docker_archive(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "archive"
     packed = compress(TARS[1], "gzip")
     for layer, says in (
@@ -1034,7 +1044,7 @@ def test_a_damaged_layer_of_a_docker_archive(client: Client, tmp_path: Path):
             check_blamed(read, str(path), says)
 
 
-def test_the_command_blames_the_archive(wherry: Wherry, tmp_path: Path):
+def test_the_command_blames_the_archive(wherry: Wherry, tmp_path: Path) -> None:
     files = layout_files({"app:1": IMAGE})
     place = f"blobs/sha256/{IMAGE.layers[1].digest[7:]}"
     (tmp_path / "a.tar").write_bytes(tar_layer(files | {place: changed(files[place])}))
@@ -1050,7 +1060,7 @@ def test_the_command_blames_the_archive(wherry: Wherry, tmp_path: Path):
         assert done.stderr.endswith("\n  nothing of it was stored; the archive is damaged\n")
 
 
-def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):
+def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]) -> None:
     import pty
 
     controller, terminal = pty.openpty()
@@ -1069,7 +1079,7 @@ def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]):
     assert b"nothing for a terminal" in done.stderr
 
 
-def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str):
+def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb", 0) as file, pytest.raises(StoreError, match="gone before its"):
@@ -1084,7 +1094,7 @@ def interrupted(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
 
 def test_a_save_that_is_interrupted(
     fake: FakeRegistry, client: Client, environment: dict[str, str]
-):
+) -> None:
     fake.add_image("big", build_image([tar_layer({"f": bytes(3_000_000)})]), "v1")
     client.pull(f"{fake.host}/big:v1")
     with subprocess.Popen(
@@ -1098,7 +1108,9 @@ def test_a_save_that_is_interrupted(
         assert interrupted(process) == (130, b"wherry: interrupted\n")
 
 
-def test_a_load_that_is_interrupted(tmp_path: Path, store: Store, environment: dict[str, str]):
+def test_a_load_that_is_interrupted(
+    tmp_path: Path, store: Store, environment: dict[str, str]
+) -> None:
     data = tar_layer(docker_files(IMAGE, TARS, ["app:1"]))
     with subprocess.Popen(
         [sys.executable, "-m", "wherry", "load"],
@@ -1129,7 +1141,7 @@ def replaced(files: Mapping[str, bytes], *blobs: tuple[str, bytes]) -> dict[str,
 
 def test_a_layer_of_a_layout_has_to_be_the_one_that_the_config_means(
     client: Client, tmp_path: Path
-):
+) -> None:
     """Its bytes are those that its digest says: nothing has damaged the layout."""
     image = build_image(TARS[:1], diff_ids=[sha256(b"x")])
     layout = write_files(tmp_path / "layout", layout_files({"v1": image}))
@@ -1140,7 +1152,7 @@ def test_a_layer_of_a_layout_has_to_be_the_one_that_the_config_means(
     assert not (tmp_path / "saved.tar").exists()
 
 
-def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path):
+def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path) -> None:
     config = json.loads(IMAGE.config.data)
     config["rootfs"]["diff_ids"].pop()
     short = json.dumps(config).encode()
@@ -1155,7 +1167,9 @@ def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path):
         client.save(f"oci:{layout}", tmp_path / "saved.tar")
 
 
-def test_a_tag_beside_a_digest_is_no_name(fake: FakeRegistry, client: Client, tmp_path: Path):
+def test_a_tag_beside_a_digest_is_no_name(
+    fake: FakeRegistry, client: Client, tmp_path: Path
+) -> None:
     fake.add_image("app", IMAGE, "v1")
     name = f"docker://{fake.host}/app:v1@{IMAGE.digest}"
     (saved,) = client.save(name, tmp_path / "saved.tar")
@@ -1164,7 +1178,7 @@ def test_a_tag_beside_a_digest_is_no_name(fake: FakeRegistry, client: Client, tm
         assert b'"RepoTags":null' in tar.extractfile("manifest.json").read()
 
 
-def test_an_archive_mends_an_image_without_its_manifest(client: Client, tmp_path: Path):
+def test_an_archive_mends_an_image_without_its_manifest(client: Client, tmp_path: Path) -> None:
     """Such as one that is being collected while it is loaded."""
     path = tmp_path / "archive"
     path.write_bytes(tar_layer(docker_files(OTHER, [*TARS[:2], TARS[0]], ["app:1"])))
@@ -1176,7 +1190,7 @@ def test_an_archive_mends_an_image_without_its_manifest(client: Client, tmp_path
     assert client.store.check().problems == []
 
 
-def test_what_was_cut_off_in_the_store_is_put_again(client: Client):
+def test_what_was_cut_off_in_the_store_is_put_again(client: Client) -> None:
     data = tar_layer(docker_files(OTHER, [*TARS[:2], TARS[0]], ["app:1"]))
     (image,) = client.load(io.BytesIO(data))
     digest = str(image.layers[1].digest)

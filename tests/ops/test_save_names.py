@@ -74,7 +74,7 @@ def entries(layout: Path) -> list[tuple[str, str, str]]:
 )
 def test_the_reference_in_a_layout(
     client: Client, name: str, tmp_path: Path, form: Format, given: str, whole: str
-):
+) -> None:
     place = tmp_path / "saved"
     (saved,) = client.save(name, place, format=form, name=given)
     assert entries(place) == [(INDEX.digest, given, whole)]
@@ -84,13 +84,13 @@ def test_the_reference_in_a_layout(
     assert loaded.names == ((whole,) if whole else ())
 
 
-def test_the_name_in_a_docker_archive(client: Client, name: str, tmp_path: Path):
+def test_the_name_in_a_docker_archive(client: Client, name: str, tmp_path: Path) -> None:
     client.save(name, tmp_path / "saved", name="mine")
     (loaded,) = client.load(tmp_path / "saved", store=library.Store(tmp_path / "other"))
     assert loaded.names == ("docker.io/library/mine:latest",)
 
 
-def test_an_image_without_a_name_gets_one(client: Client, name: str, tmp_path: Path):
+def test_an_image_without_a_name_gets_one(client: Client, name: str, tmp_path: Path) -> None:
     image = client.store.get(name)
     client.save(image, tmp_path / "saved", format="oci", name="mine:1")
     assert entries(tmp_path / "saved") == [(INDEX.digest, "mine:1", "docker.io/library/mine:1")]
@@ -100,13 +100,15 @@ def test_an_image_without_a_name_gets_one(client: Client, name: str, tmp_path: P
 
 @pytest.mark.parametrize("form", ["docker", "oci", "oci-archive"])
 @pytest.mark.parametrize("given", ["", "up/Per", f"a@{INDEX.digest}", "a b", "a//b", "é"])
-def test_what_is_no_name(client: Client, name: str, tmp_path: Path, form: Format, given: str):
+def test_what_is_no_name(
+    client: Client, name: str, tmp_path: Path, form: Format, given: str
+) -> None:
     with pytest.raises(InvalidReference):
         client.save(name, tmp_path / "saved", format=form, name=given)
     assert not (tmp_path / "saved").exists()
 
 
-def test_a_name_is_for_one_image(client: Client, name: str, tmp_path: Path, wherry: Wherry):
+def test_a_name_is_for_one_image(client: Client, name: str, tmp_path: Path, wherry: Wherry) -> None:
     with pytest.raises(Unsupported, match="a name is for one"):
         client.save([name, name], tmp_path / "saved", name="mine")
     with pytest.raises(Unsupported, match="no room for a name"):
@@ -127,7 +129,7 @@ def test_a_name_is_for_one_image(client: Client, name: str, tmp_path: Path, wher
 @pytest.mark.parametrize("form", ["oci", "oci-archive"])
 def test_each_of_several_platforms_is_a_root(
     client: Client, name: str, tmp_path: Path, form: Format
-):
+) -> None:
     place = tmp_path / "saved"
     saved = client.save(name, place, format=form, platform="linux/arm64,linux/arm/v7")
     names = [f"{name}-linux-arm64", f"{name}-linux-arm-v7"]
@@ -139,7 +141,7 @@ def test_each_of_several_platforms_is_a_root(
     assert [image.names for image in loaded] == [(called,) for called in names]
 
 
-def test_several_platforms_under_a_given_name(client: Client, name: str, tmp_path: Path):
+def test_several_platforms_under_a_given_name(client: Client, name: str, tmp_path: Path) -> None:
     client.save(name, tmp_path / "a", format="oci", platform=TWO, name="1.4")
     assert [entry[1] for entry in entries(tmp_path / "a")] == [
         "1.4-linux-amd64",
@@ -154,7 +156,7 @@ def test_several_platforms_under_a_given_name(client: Client, name: str, tmp_pat
     assert entries(tmp_path / "c") == [(IMAGES[1].digest, "1.4", "")]
 
 
-def test_a_part_of_an_index(fake: FakeRegistry, client: Client, tmp_path: Path):
+def test_a_part_of_an_index(fake: FakeRegistry, client: Client, tmp_path: Path) -> None:
     fake.add_image("part", INDEX, "v1")
     name = f"{fake.host}/part:v1"
     client.pull(name, platform=TWO)
@@ -169,7 +171,7 @@ def test_a_part_of_an_index(fake: FakeRegistry, client: Client, tmp_path: Path):
 @pytest.mark.parametrize("form", ["docker", "dir"])
 def test_formats_for_one_platform(
     client: Client, name: str, tmp_path: Path, wherry: Wherry, form: Format
-):
+) -> None:
     with pytest.raises(Unsupported, match="holds one"):
         client.save(name, tmp_path / "saved", format=form, platform=TWO)
     place = str(tmp_path / "saved")
@@ -181,7 +183,7 @@ def test_formats_for_one_platform(
 @pytest.mark.peer("umoci")
 def test_umoci_reads_each_of_several_platforms(
     client: Client, umoci: Peer, name: str, tmp_path: Path
-):
+) -> None:
     layout = tmp_path / "saved"
     client.save(name, layout, format="oci", platform=TWO, name="1.4")
     assert umoci("ls", "--layout", layout).split() == ["1.4-linux-amd64", "1.4-linux-arm64"]
@@ -194,7 +196,7 @@ def test_umoci_reads_each_of_several_platforms(
 
 
 @pytest.mark.peer("skopeo")
-def test_skopeo_reads_the_names(client: Client, skopeo: Peer, name: str, tmp_path: Path):
+def test_skopeo_reads_the_names(client: Client, skopeo: Peer, name: str, tmp_path: Path) -> None:
     client.save(name, tmp_path / "one", format="oci", name="1.4")
     skopeo("copy", "--all", f"oci:{tmp_path}/one:1.4", f"dir:{tmp_path}/copy")
     assert str(client.validate(f"dir:{tmp_path}/copy").root) == INDEX.digest

@@ -34,7 +34,7 @@ def check(error: WherryError, fault: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_registry_that_serves_it(
     client: Client, fake: FakeRegistry, fault: str, served: str, by: str
-):
+) -> None:
     payload, raw = faulty(fault)
     digest = fake.add_manifest("app", raw, served, "t", digest=sha256(payload))
     name = f"{fake.host}/app{':t' if by == 'tag' else f'@{digest}'}"
@@ -46,7 +46,7 @@ def test_a_registry_that_serves_it(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_unsigned_one(client: Client, fake: FakeRegistry, fault: str):
+def test_an_unsigned_one(client: Client, fake: FakeRegistry, fault: str) -> None:
     _, raw = faulty(fault, signed=False)
     fake.add_manifest("app", raw, UNSIGNED, "t")
     with pytest.raises(WherryError) as caught:
@@ -56,7 +56,7 @@ def test_an_unsigned_one(client: Client, fake: FakeRegistry, fault: str):
 
 @pytest.mark.parametrize("place", ["dir", "oci", "oci-by-payload"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_directory_that_holds_it(client: Client, tmp_path: Path, fault: str, place: str):
+def test_a_directory_that_holds_it(client: Client, tmp_path: Path, fault: str, place: str) -> None:
     payload, raw = faulty(fault)
     where = tmp_path / "place"
     blobs = where if place == "dir" else where / "blobs" / "sha256"
@@ -107,7 +107,7 @@ def reheaded(built: BuiltSchema1, **changes: Any) -> bytes:
 @pytest.mark.parametrize("by", ["tag", "digest"])
 def test_signatures_that_do_not_tell_the_payload(
     client: Client, fake: FakeRegistry, raw: bytes, by: str
-):
+) -> None:
     """Without the payload there is no digest to compare; that is the fault."""
     digest = fake.add_manifest("app", raw, SIGNED, "t", digest=GOOD.digest)
     with pytest.raises(IntegrityError, match="signatures cannot be read") as caught:
@@ -117,7 +117,9 @@ def test_signatures_that_do_not_tell_the_payload(
 
 
 @pytest.mark.parametrize("fault", ["wrong-parent", "tarsum", "schemaVersion-2"])
-def test_another_document_than_was_asked_for(client: Client, fake: FakeRegistry, fault: str):
+def test_another_document_than_was_asked_for(
+    client: Client, fake: FakeRegistry, fault: str
+) -> None:
     """Its faults are of no account: it is not what the digest names."""
     payload, raw = faulty(fault)
     fake.add_manifest("app", raw, SIGNED, digest=GOOD.digest)

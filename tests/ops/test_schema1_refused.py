@@ -41,7 +41,7 @@ def set_host(environment: dict[str, str], host: str, value: str) -> None:
 @pytest.mark.parametrize("signed", [False, True])
 def test_it_is_refused_before_layers_are_fetched(
     wherry: Wherry, fake: FakeRegistry, *, signed: bool
-):
+) -> None:
     keys = [("ES256", make_key("ES256"))] if signed else []
     name = push(fake, build_schema1(LAYERS, keys=keys))
     done = wherry("pull", "--schema1", "deny", name)
@@ -54,7 +54,7 @@ def test_it_is_refused_before_layers_are_fetched(
     assert wherry("images", "-q").stdout == ""
 
 
-def test_it_is_accepted_with_a_warning_by_default(wherry: Wherry, fake: FakeRegistry):
+def test_it_is_accepted_with_a_warning_by_default(wherry: Wherry, fake: FakeRegistry) -> None:
     done = wherry("pull", push(fake, build_schema1(LAYERS)))
     assert done.returncode == 0
     assert "docker schema1 is a deprecated format" in done.stderr
@@ -76,7 +76,7 @@ def test_it_is_accepted_with_a_warning_by_default(wherry: Wherry, fake: FakeRegi
 def test_the_option_decides_before_the_variable_and_the_variable_before_the_host(
     wherry: Wherry, fake: FakeRegistry, environment: dict[str, str],
     option: str | None, variable: str | None, setting: str | None, *, accepted: bool,
-):  # fmt: skip
+) -> None:  # fmt: skip
     name = push(fake, build_schema1(LAYERS))
     if setting is not None:
         set_host(environment, fake.host, setting)
@@ -91,7 +91,7 @@ def test_the_option_decides_before_the_variable_and_the_variable_before_the_host
 
 def test_the_setting_of_another_host_does_not_count(
     wherry: Wherry, fake: FakeRegistry, environment: dict[str, str]
-):
+) -> None:
     set_host(environment, "other.example", "deny")
     assert wherry("pull", "-q", push(fake, build_schema1(LAYERS))).returncode == 0
 
@@ -99,7 +99,7 @@ def test_the_setting_of_another_host_does_not_count(
 @pytest.mark.parametrize("host", ["named", "location"])
 def test_with_a_location_both_hosts_count(
     wherry: Wherry, fake: FakeRegistry, environment: dict[str, str], host: str
-):
+) -> None:
     push(fake, build_schema1(LAYERS))
     conf = Path(environment["XDG_CONFIG_HOME"]) / "containers" / "registries.conf"
     conf.parent.mkdir()
@@ -110,7 +110,7 @@ def test_with_a_location_both_hosts_count(
     assert MESSAGE in done.stderr
 
 
-def test_wrong_values_are_wrong_usage(wherry: Wherry, fake: FakeRegistry):
+def test_wrong_values_are_wrong_usage(wherry: Wherry, fake: FakeRegistry) -> None:
     name = push(fake, build_schema1(LAYERS))
     for done in (
         wherry("pull", "--schema1", "never", name),
@@ -125,7 +125,7 @@ def test_wrong_values_are_wrong_usage(wherry: Wherry, fake: FakeRegistry):
 
 def test_what_is_in_the_store_already_is_refused_too(
     client: library.Client, store: library.Store, fake: FakeRegistry
-):
+) -> None:
     """A second pull says what the first one would have said."""
     name = push(fake, build_schema1(LAYERS))
     client.pull(name)
@@ -137,12 +137,12 @@ def test_what_is_in_the_store_already_is_refused_too(
         library.pull(name, store=store, schema1="deny")
 
 
-def test_newer_formats_are_not_concerned(wherry: Wherry, fake: FakeRegistry):
+def test_newer_formats_are_not_concerned(wherry: Wherry, fake: FakeRegistry) -> None:
     fake.add_image("app", build_image([tar_layer({"a": b"1"})]), "new")
     assert wherry("pull", "-q", "--schema1", "deny", f"{fake.host}/app:new").returncode == 0
 
 
-def test_all_tags_pass_over_what_is_refused(wherry: Wherry, fake: FakeRegistry):
+def test_all_tags_pass_over_what_is_refused(wherry: Wherry, fake: FakeRegistry) -> None:
     push(fake, build_schema1(LAYERS))
     done = wherry("pull", "-a", "-q", "--schema1", "deny", f"{fake.host}/app")
     assert (done.returncode, done.stdout) == (1, "")
@@ -153,7 +153,7 @@ def test_all_tags_pass_over_what_is_refused(wherry: Wherry, fake: FakeRegistry):
     assert f"old: {MESSAGE}; passed over" in done.stderr
 
 
-def test_reading_shows_what_there_is(wherry: Wherry, fake: FakeRegistry):
+def test_reading_shows_what_there_is(wherry: Wherry, fake: FakeRegistry) -> None:
     """Only what takes an image into the store is concerned."""
     name = push(fake, build_schema1(LAYERS))
     env = {"WHERRY_SCHEMA1": "deny"}
@@ -184,7 +184,7 @@ def flat(tmp_path: Path, fake: FakeRegistry) -> Callable[[], Path]:
 
 def test_load_obeys_the_option_and_the_variable(
     wherry: Wherry, environment: dict[str, str], flat: Callable[[], Path]
-):
+) -> None:
     """A directory is no registry: settings of hosts do not count."""
     directory = flat()
     set_host(environment, "docker.io", "deny")
@@ -199,7 +199,7 @@ def test_load_obeys_the_option_and_the_variable(
 
 def test_import_obeys_it_for_a_parent_from_a_registry(
     wherry: Wherry, fake: FakeRegistry, tmp_path: Path
-):
+) -> None:
     name = push(fake, build_schema1(LAYERS))
     tar = tmp_path / "layer.tar"
     tar.write_bytes(tar_layer({"b": b"2"}))

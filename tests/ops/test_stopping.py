@@ -119,35 +119,35 @@ def connecting(host: str) -> int:
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows)
 
 
-def test_while_connecting(client: library.Client, full_backlog: str):
+def test_while_connecting(client: library.Client, full_backlog: str) -> None:
     before = connecting(full_backlog)
     pull = Pull(client, f"{full_backlog}/app:t")
     wait_for(lambda: connecting(full_backlog) > before)
     pull.stops()
 
 
-def test_while_shaking_hands(store: library.Store):
+def test_while_shaking_hands(store: library.Store) -> None:
     with SilentPort() as port, library.Client(store=store, insecure=True) as client:
         pull = Pull(client, f"{port.host}/app:t")
         wait_for(lambda: port.received)  # the client's greeting, which gets no answer
         pull.stops()
 
 
-def test_while_waiting_for_a_head(client: library.Client, fake: FakeRegistry, name: str):
+def test_while_waiting_for_a_head(client: library.Client, fake: FakeRegistry, name: str) -> None:
     fault = fake.inject(Fault(Delay(60), path=LAYER.digest))
     pull = Pull(client, name)
     wait_for(lambda: fault.count)
     pull.stops()
 
 
-def test_while_decompressing(client: library.Client, fake: FakeRegistry):
+def test_while_decompressing(client: library.Client, fake: FakeRegistry) -> None:
     fake.add_image("app", zeros(), "t")
     pull = Pull(client, f"{fake.host}/app:t")
     wait_for(lambda: any(event.status is Status.VERIFYING for event in pull.events))
     pull.stops()
 
 
-def test_while_backing_off(client: library.Client, fake: FakeRegistry, name: str):
+def test_while_backing_off(client: library.Client, fake: FakeRegistry, name: str) -> None:
     fake.inject(Fault(Answer(503, {"Retry-After": "60"}), path="/manifests/"))
     pull = Pull(client, name)
     wait_for(lambda: any(event.status is Status.RETRYING for event in pull.events))
@@ -156,7 +156,7 @@ def test_while_backing_off(client: library.Client, fake: FakeRegistry, name: str
 
 def test_while_another_process_holds_the_database(
     client: library.Client, fake: FakeRegistry, store: library.Store, name: str
-):
+) -> None:
     fake.add_image("app", build_image([tar_layer({"a": b"a"})]), "first")
     client.pull(name.removesuffix("t") + "first")
     with closing(sqlite3.connect(store.path / "wherry.db", isolation_level=None)) as other:
@@ -169,7 +169,7 @@ def test_while_another_process_holds_the_database(
 
 def test_a_signal_handler_may_cancel_what_its_own_thread_is_doing(
     client: library.Client, fake: FakeRegistry, name: str
-):
+) -> None:
     fault = fake.inject(Fault(Stall(after=100_000), path=LAYER.digest))
     token = CancelToken()
     before = signal.signal(signal.SIGUSR1, lambda *_: token.cancel())
@@ -199,21 +199,23 @@ def interrupted(process: subprocess.Popen[str], number: int = signal.SIGINT) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_connecting(wherry: Wherry, full_backlog: str, number: int):
+def test_a_signal_while_connecting(wherry: Wherry, full_backlog: str, number: int) -> None:
     before = connecting(full_backlog)
     process = wherry.start("pull", f"{full_backlog}/app:t")
     wait_for(lambda: connecting(full_backlog) > before)
     assert interrupted(process, number) == "wherry: interrupted"
 
 
-def test_a_signal_while_shaking_hands(wherry: Wherry):
+def test_a_signal_while_shaking_hands(wherry: Wherry) -> None:
     with SilentPort() as port:
         process = wherry.start("pull", "--insecure", f"{port.host}/app:t")
         wait_for(lambda: port.received)
         assert interrupted(process) == "wherry: interrupted"
 
 
-def test_a_signal_while_decompressing(wherry: Wherry, fake: FakeRegistry, store: library.Store):
+def test_a_signal_while_decompressing(
+    wherry: Wherry, fake: FakeRegistry, store: library.Store
+) -> None:
     built = zeros()
     fake.add_image("app", built, "t")
     process = wherry.start("pull", f"{fake.host}/app:t")
@@ -222,7 +224,7 @@ def test_a_signal_while_decompressing(wherry: Wherry, fake: FakeRegistry, store:
     assert " are kept, " in interrupted(process)
 
 
-def test_a_signal_while_backing_off(wherry: Wherry, fake: FakeRegistry, name: str):
+def test_a_signal_while_backing_off(wherry: Wherry, fake: FakeRegistry, name: str) -> None:
     fault = fake.inject(Fault(Answer(429, {"Retry-After": "60"}), path=LAYER.digest))
     process = wherry.start("pull", name)
     wait_for(lambda: fault.count)
@@ -231,7 +233,7 @@ def test_a_signal_while_backing_off(wherry: Wherry, fake: FakeRegistry, name: st
 
 def test_a_signal_while_several_connections_bring_a_blob(
     wherry: Wherry, fake: FakeRegistry, store: library.Store
-):
+) -> None:
     files = {"noise": bytes(range(256)) * 2**16}
     built = build_image([tar_layer(files)], compression="none")
     fake.add_image("app", built, "t")
@@ -246,7 +248,7 @@ def test_a_signal_while_several_connections_bring_a_blob(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_a_credential_helper_is_asked(
     wherry: Wherry, helper_program: Callable[..., Path], tmp_path: Path, number: int
-):
+) -> None:
     directory = helper_program(
         "slow", '#!/bin/sh\necho $$ > "$(dirname "$0")/pid"\nexec sleep 60\n'
     )
@@ -273,7 +275,7 @@ def has_open(pid: int, name: str) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_another_process_holds_the_database(
     wherry: Wherry, store: library.Store, name: str, number: int
-):
+) -> None:
     """The main thread is in SQLite then, and hears of no signal for half a minute."""
     assert wherry("pull", name).returncode == 0
     with closing(sqlite3.connect(store.path / "wherry.db", isolation_level=None)) as other:
@@ -289,7 +291,7 @@ def test_a_signal_while_another_process_holds_the_database(
 @pytest.mark.parametrize("form", ["plain", "json"])
 def test_a_signal_while_nobody_reads_what_is_said(
     wherry: Wherry, fake: FakeRegistry, name: str, form: str
-):
+) -> None:
     """A full pipe holds up whoever writes to it, the words of farewell included."""
     fake.inject(Fault(Stall(after=100_000), path=LAYER.digest))
     reading, writing = os.pipe()

@@ -22,11 +22,11 @@ TAGS = ["latest", "1.10", "v1.9.1", "1.9", "2.0-rc1", "edge", "1.9-slim", "2"]
         ("nothing", []),
     ],
 )
-def test_a_filter_is_an_expression_or_a_range(wanted: str, expected: list[str]):
+def test_a_filter_is_an_expression_or_a_range(wanted: str, expected: list[str]) -> None:
     assert select_tags(TAGS, wanted) == expected
 
 
-def test_orders():
+def test_orders() -> None:
     assert select_tags(TAGS, order="name") == sorted(TAGS)
     assert select_tags(TAGS, order="version") == [
         "edge", "latest", "1.9-slim", "1.9", "v1.9.1", "1.10", "2.0-rc1", "2",
@@ -36,7 +36,7 @@ def test_orders():
 @pytest.mark.parametrize(
     ("wanted", "position"), [("a(b", 1), ("semver:>=x.1", 9), ("*", 0), (">=", 0)]
 )
-def test_a_bad_filter_is_refused_at_its_place(wanted: str, position: int):
+def test_a_bad_filter_is_refused_at_its_place(wanted: str, position: int) -> None:
     with pytest.raises(InvalidReference) as caught:
         select_tags(TAGS, wanted)
     assert (caught.value.text, caught.value.position) == (wanted, position)

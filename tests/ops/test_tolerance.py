@@ -62,7 +62,7 @@ def findings(client: Client, name: str) -> list[str]:
 )
 def test_an_index_served_as_the_other_type(
     fake: FakeRegistry, client: Client, stated: str, served: str
-):
+) -> None:
     index = build_index([(GOOD, AMD64)], extra={"mediaType": stated})
     fake.add_image("app", GOOD)
     fake.add_manifest("app", index.index.data, served, "t")
@@ -76,7 +76,7 @@ def test_an_index_served_as_the_other_type(
 
 
 @pytest.mark.parametrize("style", ["oci", "docker"])
-def test_entries_of_the_other_type(fake: FakeRegistry, client: Client, style: Any):
+def test_entries_of_the_other_type(fake: FakeRegistry, client: Client, style: Any) -> None:
     inside = build_image(TARS, style=style)
     stated = mediatype.DOCKER_MANIFEST if style == "oci" else mediatype.OCI_MANIFEST
     index = build_index([(inside, AMD64)], entry_extra={"mediaType": stated})
@@ -88,7 +88,7 @@ def test_entries_of_the_other_type(fake: FakeRegistry, client: Client, style: An
     assert findings(client, name) == ["manifests[0].mediaType"]
 
 
-def test_an_entry_of_another_kind_is_refused(fake: FakeRegistry, client: Client):
+def test_an_entry_of_another_kind_is_refused(fake: FakeRegistry, client: Client) -> None:
     index = build_index([(GOOD, AMD64)], entry_extra={"mediaType": OCI_INDEX})
     fake.add_image("app", index, "t")
     with pytest.raises(InvalidDocument, match="is a manifest, its index says index"):
@@ -98,7 +98,7 @@ def test_an_entry_of_another_kind_is_refused(fake: FakeRegistry, client: Client)
 @pytest.mark.parametrize("version", [0, 1, None])
 def test_a_schema_version_that_the_type_contradicts(
     fake: FakeRegistry, client: Client, version: int | None
-):
+) -> None:
     inside = build_image(TARS, manifest_extra={"schemaVersion": version})
     index = build_index([(inside, AMD64)], extra={"schemaVersion": version})
     fake.add_image("app", index, "t")
@@ -109,7 +109,7 @@ def test_a_schema_version_that_the_type_contradicts(
     assert findings(client, name) == ["schemaVersion", "manifests[0] > schemaVersion"]
 
 
-def test_an_artifact_type_beside_an_image_config(fake: FakeRegistry, client: Client):
+def test_an_artifact_type_beside_an_image_config(fake: FakeRegistry, client: Client) -> None:
     built = build_image(TARS, manifest_extra={"artifactType": "application/vnd.acme.app"})
     fake.add_image("app", built, "t")
     image, warnings = pull(client, f"{fake.host}/app:t")
@@ -125,7 +125,7 @@ def test_an_artifact_type_beside_an_image_config(fake: FakeRegistry, client: Cli
     "kind",
     ["application/vnd.oci.image.config.v2+json", "APPLICATION/VND.DOCKER.CONTAINER.IMAGE.V1"],
 )
-def test_config_types_up_to_a_dot(fake: FakeRegistry, client: Client, kind: str):
+def test_config_types_up_to_a_dot(fake: FakeRegistry, client: Client, kind: str) -> None:
     built = build_image(TARS, config_media_type=kind)
     fake.add_image("app", built, "t")
     image, warnings = pull(client, f"{fake.host}/app:t")
@@ -173,7 +173,7 @@ def changes(test: Any) -> Any:
 @changes
 def test_a_wrong_size_of_a_layer(
     fake: FakeRegistry, client: Client, store: Store, tmp_path: Path, change: Any
-):
+) -> None:
     name = push_resized(fake, change)
     image, (warning,) = pull(client, name)
     assert str(image.id) == BIG.id
@@ -197,7 +197,7 @@ def test_a_wrong_size_of_a_layer(
 @pytest.mark.parametrize("form", ["docker", "oci-archive"])
 def test_a_wrong_size_is_saved_straight_from_the_registry(
     fake: FakeRegistry, client: Client, tmp_path: Path, form: Any, change: Any
-):
+) -> None:
     client.save([f"docker://{push_resized(fake, change)}"], tmp_path / "saved", format=form)
     assert [str(found.id) for found in client.load(tmp_path / "saved")] == [BIG.id]
 
@@ -205,7 +205,7 @@ def test_a_wrong_size_is_saved_straight_from_the_registry(
 @changes
 def test_a_broken_download_of_a_wrong_size_goes_on_where_it_stood(
     fake: FakeRegistry, client: Client, change: Any
-):
+) -> None:
     name = push_resized(fake, change)
     digest = BIG.layers[0].digest
     fake.inject(Fault(Cut(after=1_000_000), path=digest, times=1))
@@ -219,7 +219,7 @@ def test_a_broken_download_of_a_wrong_size_goes_on_where_it_stood(
 @pytest.mark.parametrize("there", [-1, 0, 1, -1_000_000])
 def test_a_part_beside_a_wrong_size(
     fake: FakeRegistry, client: Client, store: Store, change: Any, there: int
-):
+) -> None:
     """A part of the stated size is not the blob, one of another may be."""
     layer = BIG.layers[0]
     part = store.path / "ingest" / f"{layer.digest.replace(':', '-')}.part"
@@ -232,7 +232,9 @@ def test_a_part_beside_a_wrong_size(
 
 
 @changes
-def test_several_connections_and_a_wrong_size(fake: FakeRegistry, store: Store, change: Any):
+def test_several_connections_and_a_wrong_size(
+    fake: FakeRegistry, store: Store, change: Any
+) -> None:
     large = build_image([tar_layer(pseudo_random_files(6, 40_000_000, 3)), *TARS])
     for piece in large.blobs():
         fake.add_blob(piece.data)
@@ -243,7 +245,7 @@ def test_several_connections_and_a_wrong_size(fake: FakeRegistry, store: Store, 
 
 
 @pytest.mark.parametrize("size", [2**50, 0, 10])
-def test_a_size_does_not_lift_the_limits(fake: FakeRegistry, tmp_path: Path, size: int):
+def test_a_size_does_not_lift_the_limits(fake: FakeRegistry, tmp_path: Path, size: int) -> None:
     name = push_resized(fake, lambda _: size)
     length = BIG.layers[0].size
     for limits in (
@@ -261,7 +263,9 @@ def test_a_size_does_not_lift_the_limits(fake: FakeRegistry, tmp_path: Path, siz
         assert str(client.pull(name).id) == BIG.id
 
 
-def test_wrong_content_is_an_error_whatever_the_size_says(fake: FakeRegistry, client: Client):
+def test_wrong_content_is_an_error_whatever_the_size_says(
+    fake: FakeRegistry, client: Client
+) -> None:
     for change in (lambda size: size + 1, lambda size: size - 1, lambda _: None):
         name = push_resized(fake, change)
         fake.faults.clear()
@@ -275,7 +279,7 @@ def test_wrong_content_is_an_error_whatever_the_size_says(fake: FakeRegistry, cl
 @pytest.mark.parametrize("again", [False, True])
 def test_the_size_of_a_config_stays_exact(
     fake: FakeRegistry, client: Client, by: int, *, again: bool
-):
+) -> None:
     if again:  # the store has the config already
         fake.add_image("app", GOOD, "good")
         client.pull(f"{fake.host}/app:good")
@@ -305,7 +309,9 @@ ODD_CONFIG = {
 
 
 @pytest.mark.parametrize("style", ["oci", "docker"])
-def test_a_config_with_odd_fields(fake: FakeRegistry, client: Client, tmp_path: Path, style: Any):
+def test_a_config_with_odd_fields(
+    fake: FakeRegistry, client: Client, tmp_path: Path, style: Any
+) -> None:
     built = build_image(TARS, style=style, config_extra=ODD_CONFIG)
     fake.add_image("app", built, "t")
     name = f"{fake.host}/app:t"
@@ -325,7 +331,7 @@ def test_a_config_with_odd_fields(fake: FakeRegistry, client: Client, tmp_path: 
 
 
 @pytest.mark.parametrize("style", ["oci", "docker"])
-def test_inspect_shows_what_it_can(fake: FakeRegistry, client: Client, style: Any):
+def test_inspect_shows_what_it_can(fake: FakeRegistry, client: Client, style: Any) -> None:
     built = build_image(TARS, style=style, config_extra=ODD_CONFIG)
     fake.add_image("app", built, "t")
     events: list[Event] = []
@@ -338,7 +344,7 @@ def test_inspect_shows_what_it_can(fake: FakeRegistry, client: Client, style: An
     assert any("created" in warning for warning in warnings)
 
 
-def test_a_config_without_rootfs_stays_refused(fake: FakeRegistry, client: Client):
+def test_a_config_without_rootfs_stays_refused(fake: FakeRegistry, client: Client) -> None:
     built = build_image(TARS, config_extra={"rootfs": None, "created": "yesterday"})
     fake.add_image("app", built, "t")
     with pytest.raises(InvalidDocument, match="rootfs"):
@@ -349,7 +355,9 @@ def test_a_config_without_rootfs_stays_refused(fake: FakeRegistry, client: Clien
 
 
 @pytest.mark.parametrize("platform", [{"architecture": "amd64"}, AMD64 | {"os": ""}])
-def test_an_entry_without_an_os(fake: FakeRegistry, client: Client, platform: dict[str, str]):
+def test_an_entry_without_an_os(
+    fake: FakeRegistry, client: Client, platform: dict[str, str]
+) -> None:
     other = build_image(TARS, os="windows")
     entries = [(other, {"os": "windows", "architecture": "amd64"}), (GOOD, platform)]
     fake.add_image("app", build_index(entries), "t")
@@ -360,7 +368,7 @@ def test_an_entry_without_an_os(fake: FakeRegistry, client: Client, platform: di
 @pytest.mark.parametrize("first", [False, True])
 def test_an_entry_with_features_that_this_machine_lacks(
     fake: FakeRegistry, client: Client, *, first: bool
-):
+) -> None:
     erofs = build_image(TARS[:2])
     entries: list[Any] = [(GOOD, AMD64), (erofs, AMD64 | {"os.features": ["erofs"]})]
     fake.add_image("app", build_index(entries[:: -1 if first else 1]), "t")
@@ -375,7 +383,7 @@ def test_an_entry_with_features_that_this_machine_lacks(
     assert str(client.pull(f"{fake.host}/app:only", platform=wanted).id) == erofs.id
 
 
-def test_a_config_with_features_that_this_machine_lacks(fake: FakeRegistry, client: Client):
+def test_a_config_with_features_that_this_machine_lacks(fake: FakeRegistry, client: Client) -> None:
     built = build_image(TARS, config_extra={"os.features": ["erofs"]})
     fake.add_image("app", built, "t")
     with pytest.raises(PlatformMismatch, match=r"is for linux\(\+erofs\)/amd64"):

@@ -42,7 +42,7 @@ def blobs(fake: FakeRegistry) -> list[str]:
 @pytest.mark.parametrize("options", [(), ("--platform=linux/amd64",), ("--all-platforms",)])
 def test_an_encrypted_layer_is_called_that(
     fake: FakeRegistry, wherry: Wherry, name: str, options: tuple[str, ...]
-):
+) -> None:
     done = wherry("pull", "-q", *options, name)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[0] == f"wherry: {name}: {SAID}"
@@ -52,7 +52,7 @@ def test_an_encrypted_layer_is_called_that(
 
 def test_one_image_of_an_index_keeps_the_others_from_being_downloaded(
     fake: FakeRegistry, client: Client, store: Store
-):
+) -> None:
     arm64 = build_image(TARS, architecture="arm64", layer_media_types=[TYPE, TYPE])
     entries = [
         (PLAIN, {"os": "linux", "architecture": "amd64"}),
@@ -66,13 +66,13 @@ def test_one_image_of_an_index_keeps_the_others_from_being_downloaded(
     assert str(client.pull(f"{fake.host}/app:t", platform="linux/amd64").id) == PLAIN.id
 
 
-def test_documents_of_an_encrypted_image_can_be_read(client: Client, name: str):
+def test_documents_of_an_encrypted_image_can_be_read(client: Client, name: str) -> None:
     assert client.inspect(name).layers[1].media_type == TYPE
     findings = [str(finding) for finding in client.validate(name).findings if finding.error]
     assert any("the layer is encrypted" in finding for finding in findings)
 
 
-def test_neither_loaded_nor_saved(client: Client, store: Store, tmp_path: Path, name: str):
+def test_neither_loaded_nor_saved(client: Client, store: Store, tmp_path: Path, name: str) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"app:t": ENCRYPTED}))
     with pytest.raises(Unsupported, match="is encrypted"):
         client.load(layout)
@@ -84,7 +84,7 @@ def test_neither_loaded_nor_saved(client: Client, store: Store, tmp_path: Path, 
 
 def test_a_layer_of_a_type_that_says_nothing_is_taken_by_its_content(
     fake: FakeRegistry, client: Client
-):
+) -> None:
     image = build_image(TARS[:1], layer_media_types=["application/vnd.example.data"])
     fake.add_image("app", image, "t")
     assert str(client.pull(f"{fake.host}/app:t").id) == image.id

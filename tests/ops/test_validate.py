@@ -41,7 +41,7 @@ def places(client: Client, name: str) -> list[str]:
     return [finding.where for finding in client.validate(name).findings if finding.error]
 
 
-def test_a_good_index_has_no_findings(fake: FakeRegistry, client: Client, store: Store):
+def test_a_good_index_has_no_findings(fake: FakeRegistry, client: Client, store: Store) -> None:
     index = build_index([(GOOD, AMD64), (build_image(TARS, architecture="arm64"), ARM64)])
     fake.add_image("app", index, "t")
     report = client.validate(f"{fake.host}/app:t")
@@ -51,7 +51,7 @@ def test_a_good_index_has_no_findings(fake: FakeRegistry, client: Client, store:
     assert not store.path.exists()
 
 
-def test_diff_ids_and_history_that_do_not_fit(fake: FakeRegistry, client: Client):
+def test_diff_ids_and_history_that_do_not_fit(fake: FakeRegistry, client: Client) -> None:
     lying = [sha256(TARS[0]), sha256(b"other"), sha256(TARS[2])]
     fake.add_image("app", build_image(TARS, diff_ids=lying, history=[{"created_by": "x"}]), "t")
     assert places(client, f"{fake.host}/app:t") == [
@@ -60,7 +60,7 @@ def test_diff_ids_and_history_that_do_not_fit(fake: FakeRegistry, client: Client
     ]
 
 
-def test_all_damage_is_found_in_one_run(fake: FakeRegistry, client: Client):
+def test_all_damage_is_found_in_one_run(fake: FakeRegistry, client: Client) -> None:
     fake.add_image("app", build_index([(GOOD, AMD64)]), "t")
     del fake.blobs[GOOD.layers[0].digest]
     data = GOOD.layers[1].data
@@ -78,7 +78,7 @@ def test_all_damage_is_found_in_one_run(fake: FakeRegistry, client: Client):
     }
 
 
-def test_an_entry_that_lies_about_its_document(fake: FakeRegistry, client: Client):
+def test_an_entry_that_lies_about_its_document(fake: FakeRegistry, client: Client) -> None:
     index = build_index([(GOOD, AMD64)])
     document = json.loads(index.index.data)
     fake.add_image("app", GOOD)
@@ -90,7 +90,7 @@ def test_an_entry_that_lies_about_its_document(fake: FakeRegistry, client: Clien
     assert finding.message == f"is {size + 10_000:,}, the document has {size:,} bytes"
 
 
-def test_a_document_that_is_missing(fake: FakeRegistry, client: Client):
+def test_a_document_that_is_missing(fake: FakeRegistry, client: Client) -> None:
     index = build_index([(GOOD, AMD64)])
     fake.add_manifest("app", index.index.data, index.index.media_type, "t")
     assert places(client, f"{fake.host}/app:t") == ["manifests[0]"]
@@ -98,14 +98,14 @@ def test_a_document_that_is_missing(fake: FakeRegistry, client: Client):
 
 def test_a_layer_that_is_packed_otherwise_than_it_says_is_a_warning(
     fake: FakeRegistry, client: Client
-):
+) -> None:
     kind = "application/vnd.oci.image.layer.v1.tar+zstd"
     fake.add_image("app", build_image(TARS[:1], layer_media_types=[kind]), "t")
     (finding,) = client.validate(f"{fake.host}/app:t").findings
     assert (finding.error, finding.where) == (False, "layers[0].mediaType")
 
 
-def test_schema1_has_its_signatures_verified(fake: FakeRegistry, client: Client):
+def test_schema1_has_its_signatures_verified(fake: FakeRegistry, client: Client) -> None:
     layers = [compress(tar, "gzip") for tar in TARS]
     built = build_schema1(layers, keys=[("ES256", make_key("ES256"))])
     raw = built.manifest.data.replace(b'"tag": "latest"', b'"tag": "latesu"')
@@ -122,7 +122,7 @@ def test_schema1_has_its_signatures_verified(fake: FakeRegistry, client: Client)
 
 def test_a_store_with_a_part_of_an_index_is_good_and_bit_rot_is_found(
     fake: FakeRegistry, client: Client, store: Store
-):
+) -> None:
     index = build_index([(GOOD, AMD64), (build_image(TARS, architecture="arm64"), ARM64)])
     fake.add_image("app", index, "t")
     name = f"{fake.host}/app:t"
@@ -134,12 +134,12 @@ def test_a_store_with_a_part_of_an_index_is_good_and_bit_rot_is_found(
     assert "manifests[0] > layers[2].size" in places(client, f"store:{name}")
 
 
-def test_what_is_not_there_is_an_error_and_no_finding(fake: FakeRegistry, client: Client):
+def test_what_is_not_there_is_an_error_and_no_finding(fake: FakeRegistry, client: Client) -> None:
     with pytest.raises(NotFound):
         client.validate(f"{fake.host}/app:nope")
 
 
-def test_the_command_prints_findings_and_exits_with_5(fake: FakeRegistry, wherry: Wherry):
+def test_the_command_prints_findings_and_exits_with_5(fake: FakeRegistry, wherry: Wherry) -> None:
     fake.add_image("app", GOOD, "t")
     good = wherry("validate", f"{fake.host}/app:t")
     assert (good.returncode, good.stderr) == (0, "")
@@ -158,7 +158,7 @@ def test_the_command_prints_findings_and_exits_with_5(fake: FakeRegistry, wherry
         (Limits(raw=RawLimit(least=100, ratio=1)), "layers[0]"),
     ],
 )
-def test_layers_are_held_to_the_limits(limits: Limits, where: str):
+def test_layers_are_held_to_the_limits(limits: Limits, where: str) -> None:
     found: list[str] = []
     blobs = {layer.digest: layer.data for layer in GOOD.layers}
 

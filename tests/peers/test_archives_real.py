@@ -81,7 +81,7 @@ def test_skopeo(
     tmp_path: Path,
     target: str,
     options: tuple[str, ...],
-):
+) -> None:
     address = target.format(tmp_path / "copy")
     skopeo("copy", *options, f"oci:{layout}:v1", address)
     good(client, address)
@@ -92,7 +92,7 @@ def test_skopeo(
 @pytest.mark.parametrize("target", ["oci:{}:x", "oci-archive:{}:x", "dir:{}"])
 def test_skopeo_copies_a_whole_index(
     client: Client, skopeo: Peer, layout: Path, tmp_path: Path, target: str
-):
+) -> None:
     address = target.format(tmp_path / "copy")
     skopeo("copy", "--all", f"oci:{layout}:all", address)
     report = client.validate(address)
@@ -104,7 +104,7 @@ def test_skopeo_copies_a_whole_index(
 @pytest.mark.peer("skopeo")
 def test_a_docker_archive_has_the_digest_that_skopeo_gives_it(
     client: Client, skopeo: Peer, layout: Path, tmp_path: Path
-):
+) -> None:
     address = f"docker-archive:{tmp_path / 'archive'}"
     skopeo("copy", f"oci:{layout}:v1", address)
     digest = skopeo("inspect", "--format", "{{.Digest}}", address).strip()
@@ -130,7 +130,7 @@ def test_podman_save(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     address: str,
-):
+) -> None:
     pull_layout(podman, layout, monkeypatch)
     image = podman("images", "--quiet").split()[0]
     podman("tag", image, "localhost/app:1")
@@ -141,7 +141,7 @@ def test_podman_save(
 @pytest.mark.peer("podman", "skopeo")
 def test_podman_saves_several_images_in_one_archive(
     client: Client, podman: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     names = []
     for number in range(3):
         image = build_image(TARS[: number + 1], env=[f"N={number}"])
@@ -157,7 +157,7 @@ def test_podman_saves_several_images_in_one_archive(
 
 
 @pytest.mark.peer("umoci")
-def test_umoci(client: Client, umoci: Peer, tmp_path: Path):
+def test_umoci(client: Client, umoci: Peer, tmp_path: Path) -> None:
     layout = tmp_path / "layout"
     umoci("init", "--layout", layout)
     umoci("new", "--image", f"{layout}:new")
@@ -175,7 +175,7 @@ def test_umoci(client: Client, umoci: Peer, tmp_path: Path):
 )
 def test_archives_that_somebody_has_compressed(
     client: Client, skopeo: Peer, layout: Path, tmp_path: Path, program: str
-):
+) -> None:
     file = tmp_path / "archive"
     skopeo("copy", f"oci:{layout}:v1", f"docker-archive:{file}")
     packed = subprocess.run([program, "-c", file], stdout=subprocess.PIPE, check=True).stdout
@@ -203,7 +203,7 @@ def saved(client: Client, fake: FakeRegistry) -> list[str]:
 @pytest.mark.parametrize("form", ["docker", "oci-archive"])
 def test_podman_loads_what_wherry_saves(
     client: Client, podman: Peer, saved: list[str], tmp_path: Path, form: Format
-):
+) -> None:
     for name, image in zip(saved, (IMAGE, OTHER), strict=True):
         client.save(name, tmp_path / "saved", format=form)
         assert name in podman("load", "--quiet", "--input", tmp_path / "saved")
@@ -214,7 +214,7 @@ def test_podman_loads_what_wherry_saves(
 @pytest.mark.peer("podman")
 def test_podman_loads_several_images_from_one_archive(
     client: Client, podman: Peer, saved: list[str], tmp_path: Path
-):
+) -> None:
     client.save(saved, tmp_path / "saved")
     told = podman("load", "--quiet", "--input", tmp_path / "saved")
     assert all(name in told for name in saved)
@@ -225,7 +225,7 @@ def test_podman_loads_several_images_from_one_archive(
 @pytest.mark.peer("skopeo")
 def test_skopeo_reads_what_wherry_saves(
     client: Client, skopeo: Peer, saved: list[str], tmp_path: Path
-):
+) -> None:
     def config(address: str) -> str:
         return skopeo("inspect", "--config", "--raw", address)
 
@@ -250,7 +250,7 @@ def test_skopeo_reads_what_wherry_saves(
 @pytest.mark.peer("umoci")
 def test_umoci_reads_what_wherry_saves(
     client: Client, umoci: Peer, saved: list[str], tmp_path: Path
-):
+) -> None:
     client.save(saved, tmp_path / "layout2", format="oci")
     for number, (name, image) in enumerate(zip(saved, (IMAGE, OTHER), strict=True)):
         told = umoci("stat", "--image", f"{tmp_path}/layout2:{name}", "--json")
@@ -272,7 +272,7 @@ def test_what_skopeo_and_podman_save_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
     *,
     piped: bool,
-):
+) -> None:
     pull_layout(podman, layout, monkeypatch)
     podman("tag", IMAGE.id[7:], "localhost/app:1")
     for kind in ("docker-archive", "oci-archive"):

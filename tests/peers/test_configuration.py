@@ -139,7 +139,7 @@ class TestCertificates:
 
     def test_the_authority_in_certs_d(
         self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
-    ):
+    ) -> None:
         registry = secure[0]
         done = self.pull(wherry, registry.host)
         assert done.returncode == 6
@@ -153,7 +153,7 @@ class TestCertificates:
 
     def test_a_client_certificate(
         self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
-    ):
+    ) -> None:
         host = secure[1].host
         directory = secure[1].trust(usual, client=False)
         done = self.pull(wherry, host)
@@ -169,7 +169,7 @@ class TestCertificates:
     @pytest.mark.peer("skopeo")
     def test_skopeo_reads_the_same_files(
         self, usual: dict[str, str], secure: tuple[Secure, Secure]
-    ):
+    ) -> None:
         secure[1].trust(usual, client=True)
         done = ask_skopeo(usual, "--creds", f"me:{PASSWORD}", f"docker://{secure[1].host}/app:t")
         assert done.returncode == 0, done.stderr
@@ -177,7 +177,7 @@ class TestCertificates:
     @pytest.mark.peer("skopeo")
     def test_what_one_logs_in_with_the_other_uses(
         self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
-    ):
+    ) -> None:
         registry = secure[0]
         registry.trust(usual, client=False)
         name = f"docker://{registry.host}/app:t"
@@ -355,7 +355,7 @@ def pull_with_both(
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_endpoint_as_skopeo(
     wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path, case: str
-):
+) -> None:
     conf, name, expected, without = CASES[case]
     for letter, registry in zip("ABC", farm.registries, strict=True):
         for repository in () if letter in without else ("app", "deep/app", "deep/copy"):
@@ -403,7 +403,7 @@ AUTH_CASES: dict[str, tuple[dict[str, Any], str | None]] = {
 def test_the_same_credentials_as_skopeo(
     wherry: Wherry, farm: Farm, usual: dict[str, str], case: str,
     helper_program: Callable[..., Path],
-):  # fmt: skip
+) -> None:  # fmt: skip
     files, user = AUTH_CASES[case]
     farm.registries[0].add_image("team/app", IMAGE, "t")
     answer = '{"ServerURL":"","Username":"user8","Secret":"x"}'
@@ -434,7 +434,7 @@ def test_the_same_credentials_as_skopeo(
 @pytest.mark.peer("skopeo")
 def test_credentials_of_the_command_line_do_not_go_to_mirrors(
     wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path
-):
+) -> None:
     """SPEC: "Credentials go to the host that they are for and to nobody else"."""
     for registry in farm.registries:
         registry.add_image("app", IMAGE, "t")
@@ -455,7 +455,7 @@ def test_a_real_mirror(
     tmp_path: Path,
     distribution: Distribution,
     repository: str,
-):
+) -> None:
     """Of what it has the registry itself is asked nothing; of all else it is asked everything."""
     other = build_image([tar_layer({"b": b"2"})])
     conf = Path(usual["HOME"]) / ".config" / "containers" / "registries.conf"
@@ -484,7 +484,7 @@ def test_a_real_mirror(
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
 def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
     wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path, status: int
-):
+) -> None:
     """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
     for registry in farm.registries:
         registry.add_image("app", IMAGE, "t")
@@ -521,7 +521,7 @@ REFUSED = {
 @pytest.mark.parametrize("conf", REFUSED.values(), ids=list(REFUSED))
 def test_what_skopeo_refuses_is_refused(
     wherry: Wherry, usual: dict[str, str], tmp_path: Path, fake: FakeRegistry, conf: str
-):
+) -> None:
     """Both before any request; a file that both take shows that it is the file's fault."""
     fake.add_image("app", IMAGE, "t")
     name = f"docker://{fake.host}/app:t"

@@ -201,18 +201,18 @@ def same_bytes(image: wherry.Image, manifest: bytes, blobs: Path) -> None:
         assert len(theirs) == entry["size"]
 
 
-def test_bytes_are_those_that_skopeo_gets(case: Case, skopeo: Peer, tmp_path: Path):
+def test_bytes_are_those_that_skopeo_gets(case: Case, skopeo: Peer, tmp_path: Path) -> None:
     copy = copied if case.docker else copied_to_layout
     same_bytes(case.image, *copy(skopeo, case.name, tmp_path / "copy"))
 
 
-def test_the_config_is_what_skopeo_inspects(case: Case, skopeo: Peer):
+def test_the_config_is_what_skopeo_inspects(case: Case, skopeo: Peer) -> None:
     raw = skopeo("inspect", "--tls-verify=false", "--config", "--raw", remote(case.name))
     assert case.image.config.raw == raw.encode()
     assert digest_of(case.image.config.raw) == str(case.image.id)
 
 
-def test_digest_and_layers_are_what_skopeo_inspects(case: Case, skopeo: Peer):
+def test_digest_and_layers_are_what_skopeo_inspects(case: Case, skopeo: Peer) -> None:
     found = json.loads(skopeo("inspect", "--tls-verify=false", remote(case.name)))
     assert str(case.image.digest) == found["Digest"]
     assert [str(layer.digest) for layer in case.image.layers] == found["Layers"]
@@ -223,14 +223,14 @@ def test_digest_and_layers_are_what_skopeo_inspects(case: Case, skopeo: Peer):
 
 
 @pytest.mark.peer("podman")
-def test_the_id_is_podmans(case: Case, podman: Peer):
+def test_the_id_is_podmans(case: Case, podman: Peer) -> None:
     image_id = podman(
         "pull", "--quiet", "--arch=amd64", "--tls-verify=false", remote(case.name)
     ).strip()
     assert str(case.image.id) == f"sha256:{image_id}"
 
 
-def test_recorded_diff_ids_are_of_the_decompressed_layers(case: Case):
+def test_recorded_diff_ids_are_of_the_decompressed_layers(case: Case) -> None:
     store = case.image.store
     descriptors = case.image.manifest.layers
     with store.ingest() as ingest:
@@ -243,7 +243,7 @@ def test_recorded_diff_ids_are_of_the_decompressed_layers(case: Case):
             assert receipt.diff_id == case.image.layers[place].diff_id
 
 
-def test_layers_read_as_their_decompressed_bytes(case: Case):
+def test_layers_read_as_their_decompressed_bytes(case: Case) -> None:
     for each in case.image.layers:
         with each.open() as stream:
             assert stream.read() == decompressed(case.image.store.read(each.digest))
@@ -251,7 +251,7 @@ def test_layers_read_as_their_decompressed_bytes(case: Case):
 
 def test_empty_steps_of_the_history_belong_to_no_layer(
     distribution: Distribution, repository: str, client: wherry.Client
-):
+) -> None:
     distribution.push(repository, FLAT["empty-history"], "t")
     image = client.pull(f"{distribution.host}/{repository}:t", platform="linux/amd64")
     assert [each.created_by for each in image.layers] == ["ADD rootfs.tar /", "RUN make"]
@@ -286,7 +286,7 @@ class TestIndexes:
         tmp_path: Path,
         platform: str,
         options: list[str],
-    ):
+    ) -> None:
         name, built = index
         image = client.pull(name, platform=platform)
         # With digests preserved skopeo would want the whole index: its choice is copied as is.
@@ -307,7 +307,7 @@ class TestIndexes:
         client: wherry.Client,
         podman: Peer,
         architecture: str,
-    ):
+    ) -> None:
         name, _ = index
         image = client.pull(name, platform=f"linux/{architecture}")
         found = podman(
@@ -317,7 +317,7 @@ class TestIndexes:
 
     def test_the_index_itself_is_what_skopeo_shows_raw(
         self, index: tuple[str, BuiltIndex], client: wherry.Client, skopeo: Peer
-    ):
+    ) -> None:
         name, _ = index
         image = client.pull(name, platform="linux/arm64")
         raw = skopeo("inspect", "--tls-verify=false", "--raw", remote(name)).encode()
@@ -326,7 +326,7 @@ class TestIndexes:
 
     def test_further_platforms_add_to_the_name(
         self, index: tuple[str, BuiltIndex], client: wherry.Client, store: wherry.Store
-    ):
+    ) -> None:
         name, built = index
         first = client.pull(name, platform="linux/amd64")
         second = client.pull(name, platform="linux/arm64")

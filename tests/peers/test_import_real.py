@@ -53,7 +53,7 @@ def imported(client: Client, tree: Path, tmp_path: Path, options: list[str]) -> 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_umoci_unpacks_it(
     client: Client, umoci: Peer, tree: Path, tmp_path: Path, options: list[str]
-):
+) -> None:
     imported(client, tree, tmp_path, options)
     client.save("mine:1", tmp_path / "layout", format="oci")
     bundle = tmp_path / "bundle"
@@ -66,7 +66,7 @@ def test_umoci_unpacks_it(
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_podman_unpacks_it_and_saves_it_again(
     client: Client, podman: Peer, tree: Path, tmp_path: Path, options: list[str]
-):
+) -> None:
     imported(client, tree, tmp_path, options)
     client.save("mine:1", tmp_path / "mine.tar")
     podman("load", "--quiet", "--input", tmp_path / "mine.tar")
@@ -79,7 +79,7 @@ def test_podman_unpacks_it_and_saves_it_again(
 
 
 @pytest.mark.peer("tar", "podman")
-def test_podman_import_agrees(client: Client, podman: Peer, tree: Path, tmp_path: Path):
+def test_podman_import_agrees(client: Client, podman: Peer, tree: Path, tmp_path: Path) -> None:
     """The same settings make the same config, as far as podman has them."""
     with (tmp_path / "tree.tar").open("wb") as file:
         subprocess.run(["tar", "-C", tree, "-c", "."], stdout=file, check=True)

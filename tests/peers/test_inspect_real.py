@@ -108,7 +108,7 @@ def name(
 
 
 @pytest.mark.parametrize("options", KINDS, ids=" ".join)
-def test_from_a_registry(name: str, skopeo: Peer, options: tuple[str, ...]):
+def test_from_a_registry(name: str, skopeo: Peer, options: tuple[str, ...]) -> None:
     same(skopeo, name, *options)
 
 
@@ -135,7 +135,7 @@ def copies(name: str, skopeo: Peer, tmp_path_factory: pytest.TempPathFactory) ->
     return [*places, archive, f"{archive}:acme/app:t"] if "odd" not in kind else [*places, archive]
 
 
-def test_from_files(copies: list[str], skopeo: Peer):
+def test_from_files(copies: list[str], skopeo: Peer) -> None:
     odd = "odd" in copies[0]
     for address in copies:
         for options in KINDS:
@@ -145,7 +145,7 @@ def test_from_files(copies: list[str], skopeo: Peer):
 
 def test_what_the_store_shows_is_what_the_registry_does(
     name: str, store: wherry.Store, environment: dict[str, str]
-):
+) -> None:
     assert environment["WHERRY_STORE"] == str(store.path)
     plain = name.removeprefix("docker://")
     with wherry.Client(store=store) as client:
@@ -181,7 +181,7 @@ CONFIG_FORMATS = [
 
 
 @pytest.mark.parametrize("kind", ["oci-gzip", "schema2-gzip", "oci-odd-null", "docker-odd-time"])
-def test_templates(distribution: Distribution, skopeo: Peer, kind: str):
+def test_templates(distribution: Distribution, skopeo: Peer, kind: str) -> None:
     distribution.push("inspected/templates", IMAGES[kind], kind)
     address = f"docker://{distribution.host}/inspected/templates:{kind}"
     for form in FORMATS:
@@ -206,7 +206,7 @@ def test_templates(distribution: Distribution, skopeo: Peer, kind: str):
 @pytest.mark.parametrize("kind", INDEXES)
 def test_platforms(
     distribution: Distribution, skopeo: Peer, kind: str, platform: str, options: list[str]
-):
+) -> None:
     distribution.push("inspected/platforms", INDEXES[kind], kind)
     address = f"docker://{distribution.host}/inspected/platforms:{kind}"
     for more in ([], ["--config"], ["--config", "--raw"]):
@@ -215,7 +215,7 @@ def test_platforms(
         assert _LAYERS_DATA.sub("", found) == _LAYERS_DATA.sub("", theirs)
 
 
-def test_names_without_a_tag_and_with_a_digest(distribution: Distribution, skopeo: Peer):
+def test_names_without_a_tag_and_with_a_digest(distribution: Distribution, skopeo: Peer) -> None:
     image = FLAT["oci-gzip"]
     distribution.push("inspected/latest", image, "latest", "a")
     for ending in ("", f"@{image.digest}"):
@@ -245,12 +245,14 @@ def schema1() -> Iterator[FakeRegistry]:
 
 @pytest.mark.parametrize("tag", ["1.7.0-0", "1.7.0-1", "19.03.1-0", "19.03.1-1"])
 @pytest.mark.parametrize("options", KINDS[:-1], ids=" ".join)
-def test_schema1(schema1: FakeRegistry, skopeo: Peer, tag: str, options: tuple[str, ...]):
+def test_schema1(schema1: FakeRegistry, skopeo: Peer, tag: str, options: tuple[str, ...]) -> None:
     """Of the config's own bytes skopeo prints none; wherry prints those that it makes."""
     same(skopeo, f"docker://{schema1.host}/app:{tag}", *options)
 
 
-def test_schema1_that_skopeo_wrote(skopeo: Peer, distribution: Distribution, tmp_path: Path):
+def test_schema1_that_skopeo_wrote(
+    skopeo: Peer, distribution: Distribution, tmp_path: Path
+) -> None:
     distribution.push("inspected/v2s1", FLAT["empty-history"], "t")
     source = f"docker://{distribution.host}/inspected/v2s1:t"
     target = f"dir:{tmp_path}/v2s1"

@@ -82,7 +82,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
 )
 def test_all_pages_are_read_through_a_proxy(
     tmp_path: Path, catalog: Distribution, client: Client, link: str
-):
+) -> None:
     with nginx(tmp_path / "nginx", catalog.url, link) as host:
         assert client.tags(f"{host}/all") == NAMES
     assert (tmp_path / "nginx" / "access.log").read_text().count("GET /v2/") == 3

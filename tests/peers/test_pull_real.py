@@ -78,7 +78,9 @@ class TestNames:
         distribution.clear()
         return f"{distribution.host}/{repository}"
 
-    def test_by_tag(self, name: str, repository: str, client: Client, distribution: Distribution):
+    def test_by_tag(
+        self, name: str, repository: str, client: Client, distribution: Distribution
+    ) -> None:
         watch = Watch()
         image = client.pull(f"{name}:t", on_event=watch)
         assert (str(image.id), str(image.digest)) == (IMAGE.id, IMAGE.digest)
@@ -89,14 +91,14 @@ class TestNames:
 
     def test_latest_without_a_tag(
         self, repository: str, client: Client, distribution: Distribution
-    ):
+    ) -> None:
         distribution.push(repository, IMAGE, "latest")
         image = client.pull(f"{distribution.host}/{repository}")
         assert f"{distribution.host}/{repository}:latest" in image.names
 
     def test_by_digest(
         self, name: str, repository: str, client: Client, distribution: Distribution
-    ):
+    ) -> None:
         image = client.pull(f"{name}@{IMAGE.digest}")
         assert str(image.id) == IMAGE.id
         assert image.names == (f"{name}@{IMAGE.digest}",)
@@ -106,7 +108,7 @@ class TestNames:
 
     def test_by_tag_and_digest_the_digest_counts(
         self, name: str, repository: str, client: Client, distribution: Distribution
-    ):
+    ) -> None:
         distribution.push(repository, OTHER, "t")
         watch = Watch()
         image = client.pull(f"{name}:t@{IMAGE.digest}", on_event=watch)
@@ -116,7 +118,7 @@ class TestNames:
 
     def test_by_tag_and_digest_again_is_up_to_date(
         self, name: str, client: Client, distribution: Distribution
-    ):
+    ) -> None:
         both = f"{name}:t@{IMAGE.digest}"
         client.pull(both)
         distribution.clear()
@@ -127,7 +129,7 @@ class TestNames:
 
     def test_again_is_one_head(
         self, name: str, repository: str, client: Client, distribution: Distribution
-    ):
+    ) -> None:
         client.pull(f"{name}:t")
         distribution.clear()
         watch = Watch()
@@ -139,7 +141,7 @@ class TestNames:
 
     def test_again_by_the_command_is_one_head(
         self, name: str, repository: str, wherry: Wherry, distribution: Distribution
-    ):
+    ) -> None:
         first = wherry("pull", f"{name}:t")
         assert first.stderr.splitlines()[-2:] == [
             f"Digest: {IMAGE.digest}",
@@ -157,7 +159,7 @@ class TestNames:
 
     def test_again_by_digest_asks_at_most_once(
         self, name: str, client: Client, store: library.Store, distribution: Distribution
-    ):
+    ) -> None:
         client.pull(f"{name}:t")
         distribution.clear()
         watch = Watch()
@@ -168,7 +170,7 @@ class TestNames:
 
     def test_another_name_for_the_same_image_is_new(
         self, name: str, repository: str, client: Client, distribution: Distribution
-    ):
+    ) -> None:
         client.pull(f"{name}:t")
         distribution.push(repository, IMAGE, "u")
         distribution.clear()
@@ -185,7 +187,7 @@ class TestNames:
         client: Client,
         store: library.Store,
         distribution: Distribution,
-    ):
+    ) -> None:
         client.pull(f"{name}:t")
         assert (SAME_ID.id, SAME_ID.digest) != (IMAGE.id, IMAGE.digest)
         distribution.push(repository, SAME_ID, "t")
@@ -205,7 +207,7 @@ class TestNames:
         client: Client,
         store: library.Store,
         distribution: Distribution,
-    ):
+    ) -> None:
         client.pull(f"{name}:t")
         distribution.push(repository, OTHER, "t")
         watch = Watch()
@@ -223,7 +225,7 @@ class TestNames:
         wherry: Wherry,
         store: library.Store,
         distribution: Distribution,
-    ):
+    ) -> None:
         distribution.push(repository, OTHER, "u", "v")
         done = wherry("pull", "--all-tags", name)
         assert done.returncode == 0, done.stderr
@@ -238,14 +240,14 @@ class TestNames:
         for tag, image in (("t", IMAGE), ("u", OTHER), ("v", OTHER)):
             assert str(store.get(f"{name}:{tag}").id) == image.id
 
-    def test_all_tags_go_with_bare_names_alone(self, name: str, wherry: Wherry):
+    def test_all_tags_go_with_bare_names_alone(self, name: str, wherry: Wherry) -> None:
         done = wherry("pull", "--all-tags", f"{name}:t")
         assert done.returncode == 2
         assert done.stdout == ""
 
     def test_two_names_in_one_command(
         self, name: str, repository: str, wherry: Wherry, distribution: Distribution
-    ):
+    ) -> None:
         distribution.push(repository, OTHER, "u")
         done = wherry("pull", f"{name}:t", f"{name}:u")
         assert done.returncode == 0, done.stderr
@@ -258,7 +260,7 @@ class TestNames:
 
     def test_shared_layers_are_fetched_once(
         self, repository: str, client: Client, distribution: Distribution
-    ):
+    ) -> None:
         name = f"{distribution.host}/{repository}"
         distribution.push(repository, build_image([TARS[0], TARS[1], TARS[0]]), "twice")
         distribution.push(repository, build_image([TARS[0], TARS[4]]), "base")
@@ -294,26 +296,28 @@ class TestBasic:
         guarded.clear()
         return f"{guarded.host}/team/app:t"
 
-    def test_good(self, name: str, wherry: Wherry, guarded: Distribution):
+    def test_good(self, name: str, wherry: Wherry, guarded: Distribution) -> None:
         done = wherry("pull", "--creds", f"me:{PASSWORD}", name)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{IMAGE.id}\n"
         refused = [line for line in guarded.requests() if line[2] == 401]
         assert len(refused) == 1  # once told, it sends them at once
 
-    def test_good_by_the_library(self, name: str, store: library.Store):
+    def test_good_by_the_library(self, name: str, store: library.Store) -> None:
         with Client(store=store, credentials=("me", PASSWORD)) as client:
             assert str(client.pull(name).id) == IMAGE.id
 
     @pytest.mark.parametrize("given", [f"me:{PASSWORD}x", f"you:{PASSWORD}", "me:"])
-    def test_bad(self, name: str, wherry: Wherry, store: library.Store, given: str):
+    def test_bad(self, name: str, wherry: Wherry, store: library.Store, given: str) -> None:
         done = wherry("pull", "-q", "--creds", given, name)
         assert done.returncode == 4
         assert done.stdout == ""
         assert "access denied" in done.stderr
         assert store.images() == []
 
-    def test_bad_by_the_library(self, name: str, store: library.Store, guarded: Distribution):
+    def test_bad_by_the_library(
+        self, name: str, store: library.Store, guarded: Distribution
+    ) -> None:
         with (
             Client(store=store, credentials=("me", "no")) as client,
             pytest.raises(Unauthorized) as caught,
@@ -323,7 +327,7 @@ class TestBasic:
         # Not tried again: one question, one answer with the credentials, one more at the most.
         assert len(guarded.requests()) <= 4
 
-    def test_missing(self, name: str, wherry: Wherry, guarded: Distribution):
+    def test_missing(self, name: str, wherry: Wherry, guarded: Distribution) -> None:
         done = wherry("pull", "-q", name)
         assert done.returncode == 4
         first, *hints = done.stderr.splitlines()
@@ -337,7 +341,7 @@ class TestBasic:
     )
     def test_authfile_keys(
         self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path, key: str
-    ):
+    ) -> None:
         key = key.format(host=guarded.host)
         file = write_auth(tmp_path / "auth.json", {key: entry("me", PASSWORD)})
         done = wherry("pull", "--authfile", str(file), name)
@@ -345,7 +349,7 @@ class TestBasic:
 
     def test_the_longest_key_counts(
         self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path
-    ):
+    ) -> None:
         auths = {
             guarded.host: entry("me", "no"),
             f"{guarded.host}/team/app": entry("me", PASSWORD),
@@ -356,7 +360,7 @@ class TestBasic:
 
     def test_bad_authfile_entries(
         self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path
-    ):
+    ) -> None:
         file = write_auth(tmp_path / "auth.json", {guarded.host: entry("me", "no")})
         assert wherry("pull", "--authfile", str(file), name).returncode == 4
         write_auth(file, {"elsewhere.example": entry("me", PASSWORD)})
@@ -379,7 +383,7 @@ class TestBasic:
     )
     def test_files_that_are_there_already(
         self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path, place: str
-    ):
+    ) -> None:
         variable, _, rest = place.partition("/")
         directory = tmp_path / "set" / variable
         write_auth(directory / rest if rest else directory, {guarded.host: entry("me", PASSWORD)})
@@ -389,7 +393,7 @@ class TestBasic:
 
     def test_the_order_of_files(
         self, name: str, wherry: Wherry, guarded: Distribution, tmp_path: Path
-    ):
+    ) -> None:
         good, bad = {guarded.host: entry("me", PASSWORD)}, {guarded.host: entry("me", "no")}
         home = tmp_path / "home"
         docker = write_auth(home / ".docker" / "config.json", good)
@@ -441,7 +445,7 @@ class TestTokens:
         servers.tokens.grants.issued = 0
         return servers
 
-    def test_anybody_may_pull_what_is_public(self, guarded: Guarded, client: Client):
+    def test_anybody_may_pull_what_is_public(self, guarded: Guarded, client: Client) -> None:
         assert str(client.pull(guarded.name("pub/app")).id) == WIDE.id
         assert guarded.tokens.issued == 1
         request = guarded.tokens.requests[0]
@@ -452,32 +456,32 @@ class TestTokens:
             ("HEAD", "/v2/pub/app/manifests/t", 401)
         ]
 
-    def test_a_second_pull_needs_no_second_token(self, guarded: Guarded, client: Client):
+    def test_a_second_pull_needs_no_second_token(self, guarded: Guarded, client: Client) -> None:
         client.pull(guarded.name("pub/app"))
         client.pull(guarded.name("pub/app"))
         assert guarded.tokens.issued == 1
 
-    def test_each_repository_has_its_token(self, guarded: Guarded, store: library.Store):
+    def test_each_repository_has_its_token(self, guarded: Guarded, store: library.Store) -> None:
         with Client(store=store, credentials=("me", PASSWORD)) as client:
             client.pull(guarded.name("pub/app"))
             client.pull(guarded.name("private/app"))
         assert guarded.tokens.issued == 2
 
-    def test_nobody_may_pull_what_is_private(self, guarded: Guarded, wherry: Wherry):
+    def test_nobody_may_pull_what_is_private(self, guarded: Guarded, wherry: Wherry) -> None:
         done = wherry("pull", "-q", guarded.name("private/app"))
         assert done.returncode == 4
         first, *hints = done.stderr.splitlines()
         assert f"{guarded.registry.host}/private/app" in first
         assert hints
 
-    def test_a_user_may(self, guarded: Guarded, wherry: Wherry):
+    def test_a_user_may(self, guarded: Guarded, wherry: Wherry) -> None:
         done = wherry("pull", "--creds", f"me:{PASSWORD}", guarded.name("private/app"))
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{WIDE.id}\n"
         assert guarded.tokens.issued == 1
         assert guarded.tokens.requests[0].headers["authorization"].startswith("Basic ")
 
-    def test_a_bad_password(self, guarded: Guarded, store: library.Store):
+    def test_a_bad_password(self, guarded: Guarded, store: library.Store) -> None:
         with (
             Client(store=store, credentials=("me", "no")) as client,
             pytest.raises(Unauthorized) as caught,
@@ -487,12 +491,12 @@ class TestTokens:
         assert guarded.tokens.issued == 0
         assert len(guarded.tokens.requests) == 1  # a refused password is not sent again
 
-    def test_a_bad_password_exits_with_4(self, guarded: Guarded, wherry: Wherry):
+    def test_a_bad_password_exits_with_4(self, guarded: Guarded, wherry: Wherry) -> None:
         done = wherry("pull", "-q", "--creds", "me:no", guarded.name("pub/app"))
         assert done.returncode == 4
         assert "401" in done.stderr.splitlines()[0]
 
-    def test_an_identity_token(self, guarded: Guarded, wherry: Wherry, tmp_path: Path):
+    def test_an_identity_token(self, guarded: Guarded, wherry: Wherry, tmp_path: Path) -> None:
         auth = {"auth": "", "identitytoken": "identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
         done = wherry("pull", "--authfile", str(file), guarded.name("private/app"))
@@ -503,7 +507,7 @@ class TestTokens:
 
     def test_an_identity_token_with_a_user_name(
         self, guarded: Guarded, wherry: Wherry, tmp_path: Path
-    ):
+    ) -> None:
         # As `docker login` writes it: the user "<token>" without a password.
         auth = entry("<token>", "") | {"identitytoken": "identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
@@ -512,14 +516,14 @@ class TestTokens:
 
     def test_an_identity_token_that_is_not_known(
         self, guarded: Guarded, wherry: Wherry, tmp_path: Path
-    ):
+    ) -> None:
         auth = {"identitytoken": "revoked-identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
         done = wherry("--debug", "pull", "--authfile", str(file), guarded.name("private/app"))
         assert done.returncode == 4
         assert "revoked-identity" not in done.stdout + done.stderr
 
-    def test_tokens_that_live_for_a_second(self, tmp_path: Path, client: Client):
+    def test_tokens_that_live_for_a_second(self, tmp_path: Path, client: Client) -> None:
         with (
             TokenServer(public=True, expires_in=1) as tokens,
             Distribution(tmp_path / "registry", tokens=tokens) as registry,
@@ -530,7 +534,7 @@ class TestTokens:
 
     def test_tokens_that_are_refused_do_not_go_round_in_circles(
         self, tmp_path: Path, client: Client
-    ):
+    ) -> None:
         with (
             TokenServer(public=True, expires_in=-1000) as tokens,
             Distribution(tmp_path / "registry", tokens=tokens) as registry,
@@ -566,7 +570,7 @@ class TestTls:
 
     def test_a_certificate_that_is_not_trusted(
         self, name: str, wherry: Wherry, secure: Distribution, store: library.Store
-    ):
+    ) -> None:
         done = wherry("pull", "-q", "--creds", f"me:{PASSWORD}", name)
         assert done.returncode == 6
         first, *hints = done.stderr.splitlines()
@@ -578,7 +582,7 @@ class TestTls:
 
     def test_a_certificate_that_is_not_trusted_by_the_library(
         self, name: str, store: library.Store
-    ):
+    ) -> None:
         with (
             Client(store=store, credentials=("me", PASSWORD)) as client,
             pytest.raises(NetworkError) as caught,
@@ -588,24 +592,24 @@ class TestTls:
 
     def test_its_authority_in_ssl_cert_file(
         self, name: str, wherry: Wherry, authority: tuple[Path, Path, Path]
-    ):
+    ) -> None:
         env = {"SSL_CERT_FILE": str(authority[0])}
         done = wherry("pull", "--creds", f"me:{PASSWORD}", name, env=env)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{IMAGE.id}\n"
 
-    def test_insecure(self, name: str, wherry: Wherry):
+    def test_insecure(self, name: str, wherry: Wherry) -> None:
         done = wherry("pull", "--insecure", "--creds", f"me:{PASSWORD}", name)
         assert done.returncode == 0, done.stderr
 
     def test_insecure_without_tls(
         self, distribution: Distribution, repository: str, wherry: Wherry
-    ):
+    ) -> None:
         distribution.push(repository, IMAGE, "t")
         done = wherry("pull", "--insecure", f"{distribution.host}/{repository}:t")
         assert done.returncode == 0, done.stderr
 
-    def test_a_certificate_for_another_host(self, tmp_path: Path, wherry: Wherry):
+    def test_a_certificate_for_another_host(self, tmp_path: Path, wherry: Wherry) -> None:
         authority, certificate, key = make_certificate(tmp_path / "certs", ["other.example"])
         with Distribution(tmp_path / "registry", tls=(certificate, key)) as registry:
             registry.push("app", IMAGE, "t")
@@ -643,7 +647,7 @@ class TestRedirects:
 
     def test_blobs_come_from_the_storage_without_credentials(
         self, registry: Distribution, user: Client
-    ):
+    ) -> None:
         assert registry.storage is not None
         assert str(user.pull(f"{registry.host}/app:t").id) == WIDE.id
         got = registry.storage.requests
@@ -656,7 +660,9 @@ class TestRedirects:
             ("GET", f"/v2/app/blobs/{piece.digest}", 307) for piece in WIDE.blobs()
         )
 
-    def test_a_cut_is_resumed_through_the_redirect(self, registry: Distribution, user: Client):
+    def test_a_cut_is_resumed_through_the_redirect(
+        self, registry: Distribution, user: Client
+    ) -> None:
         assert registry.storage is not None
         layer = max(WIDE.layers, key=lambda piece: piece.size)
         path = f"/{layer.digest.removeprefix('sha256:')}/"
@@ -668,7 +674,9 @@ class TestRedirects:
         assert second.status == 206
         assert "authorization" not in second.headers
 
-    def test_a_storage_that_is_gone_is_a_network_error(self, tmp_path: Path, client: Client):
+    def test_a_storage_that_is_gone_is_a_network_error(
+        self, tmp_path: Path, client: Client
+    ) -> None:
         with Distribution(tmp_path / "registry", redirect=True) as registry:
             registry.push("app", IMAGE, "t")
             assert registry.storage is not None

@@ -54,7 +54,7 @@ def convert(skopeo: Callable[..., str], registry: Distribution, built: BuiltImag
 
 def test_it_is_refused_before_layers_are_fetched(
     registry: Distribution, store: Store, environment: dict[str, str], skopeo: Callable[..., str]
-):
+) -> None:
     name = convert(skopeo, registry, image("19.03.1"), "refused")
     assert environment["WHERRY_STORE"] == str(store.path)
     registry.clear()

@@ -94,7 +94,7 @@ def test_what_skopeo_copies_is_pulled(
     client: Client,
     tmp_path: Path,
     serve: Callable[[FakeRegistry], BuiltImage],
-):
+) -> None:
     built = serve(fake)
     addresses = [f"docker://{fake.host}/app:t", f"dir:{tmp_path}/copy"]
     command = ["skopeo", "copy", "-q", "--src-tls-verify=false", *addresses]

@@ -79,7 +79,7 @@ def errors(*entries: Any) -> bytes:
 )
 def test_a_status_has_its_class(
     asking: Asking, status: int, kind: type[WherryError], *, transient: bool
-):
+) -> None:
     """SPEC: retries on "408, 425, 429, 500, 502, 503, 504; … never on 400, …, 403, 404"."""
     error = asking(status, errors({"code": "SOME_CODE", "message": "some words"}))
     assert type(error) is kind
@@ -88,7 +88,7 @@ def test_a_status_has_its_class(
     assert f"{status} SOME_CODE: some words" in str(error)
 
 
-def test_the_facts_are_in_the_fields(asking: Asking):
+def test_the_facts_are_in_the_fields(asking: Asking) -> None:
     body = errors({"code": "UNKNOWN", "message": "a"}, {"code": "DENIED"}, {"message": "b"}, 5)
     error = asking(503, body, {"Retry-After": "7"})
     assert isinstance(error, RegistryError)
@@ -104,7 +104,9 @@ def test_the_facts_are_in_the_fields(asking: Asking):
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("3", 3.0), ("", None), ("soon", None)])
-def test_a_pause_that_is_asked_for_is_passed_on(asking: Asking, value: str, seconds: float | None):
+def test_a_pause_that_is_asked_for_is_passed_on(
+    asking: Asking, value: str, seconds: float | None
+) -> None:
     headers = {"Retry-After": value} if value else {}
     limited = asking(429, b"", headers)
     assert isinstance(limited, RateLimited)
@@ -134,12 +136,12 @@ def test_a_pause_that_is_asked_for_is_passed_on(asking: Asking, value: str, seco
 )
 def test_what_a_registry_says_is_quoted_where_it_says_something(
     asking: Asking, body: bytes, words: str
-):
+) -> None:
     gc.collect()  # nothing of other tests is to be finalized at the bottom of a recursion
     assert str(asking(404, body)) == f"o/r:latest: not found ({words})"
 
 
-def test_what_a_registry_says_is_cut_short(asking: Asking):
+def test_what_a_registry_says_is_cut_short(asking: Asking) -> None:
     error = asking(500, errors({"code": "C" * 10_000, "message": "m" * 10_000}))
     assert len(str(error)) < 1000
 
@@ -159,7 +161,7 @@ json_text = st.text(alphabet=st.characters(), max_size=20)
 @example(status=404, code="\x1b[31m", message="a\r\nb\x07\x9b\u202e\u2028", shape="errors")
 def test_no_control_character_of_a_registry_gets_into_a_message(
     asking: Asking, status: int, code: object, message: object, shape: str
-):
+) -> None:
     """SPEC: "errors are one line on stderr": no line breaks, no terminal sequences."""
     value = (
         {"errors": [{"code": code, "message": message}]} if shape == "errors" else {shape: message}
@@ -185,12 +187,12 @@ def test_no_control_character_of_a_registry_gets_into_a_message(
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
     ],
 )
-def test_retry_after_in_seconds(value: str, seconds: float | None):
+def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     """RFC 9110, 10.2.3: Retry-After = HTTP-date / delay-seconds."""
     assert retry_after(value) == seconds
 
 
-def test_a_long_number_of_seconds_stays_a_long_time():
+def test_a_long_number_of_seconds_stays_a_long_time() -> None:
     for value in ("9" * 9, "9" * 10, "1" + "0" * 12, "9" * 5000):
         found = retry_after(value)
         assert found is not None
@@ -198,7 +200,7 @@ def test_a_long_number_of_seconds_stays_a_long_time():
 
 
 @pytest.mark.parametrize("seconds", [5, 90, 86400])
-def test_retry_after_as_a_date(seconds: int):
+def test_retry_after_as_a_date(seconds: int) -> None:
     """RFC 9110, 10.2.3: Retry-After = HTTP-date / delay-seconds."""
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     found = retry_after(email.utils.format_datetime(moment, usegmt=True))
@@ -222,7 +224,7 @@ def test_retry_after_as_a_date(seconds: int):
         ),
     )
 )
-def test_any_retry_after_is_seconds_or_nothing(value: str):
+def test_any_retry_after_is_seconds_or_nothing(value: str) -> None:
     """RFC 9110, 10.2.3: "a non-negative decimal integer" or a date; all else says nothing."""
     found = retry_after(value)
     assert found is None or found >= 0

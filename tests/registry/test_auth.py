@@ -88,7 +88,9 @@ HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",
         (['Basic realm="a" @, Bearer realm="b"'], [("basic", {"realm": "a"})]),
     ],
 )
-def test_challenges_are_read(headers: list[str], expected: list[tuple[str, dict[str, str]]]):
+def test_challenges_are_read(
+    headers: list[str], expected: list[tuple[str, dict[str, str]]]
+) -> None:
     """RFC 9110, 11.6.1, and SPEC: "several challenges in one header or several headers, quoted
     strings".
     """
@@ -120,7 +122,7 @@ def quoted(text: str) -> str:
 )
 def test_what_is_written_by_the_rules_is_read_back(
     challenges: list[tuple[str, dict[str, str]]], comma: str, equals: str
-):
+) -> None:
     """RFC 9110, 11.6.1: challenge = auth-scheme [ 1*SP ( token68 / #auth-param ) ]."""
     header = comma.join(
         f"{scheme} " + comma.join(name + equals + quoted(value) for name, value in found.items())
@@ -137,7 +139,7 @@ def test_what_is_written_by_the_rules_is_read_back(
         max_size=3,
     )
 )
-def test_any_header_is_read_without_an_error(headers: list[str]):
+def test_any_header_is_read_without_an_error(headers: list[str]) -> None:
     """What cannot be read ends its header; it is no error (RFC 9110, 5.5)."""
     for challenge in parse_challenges(headers):
         assert challenge.scheme == challenge.scheme.lower() != ""
@@ -161,11 +163,11 @@ def test_any_header_is_read_without_an_error(headers: list[str]):
     ids=range(10),
 )
 @pytest.mark.timeout(20)
-def test_a_long_header_is_read_in_bounded_time(header: str):
+def test_a_long_header_is_read_in_bounded_time(header: str) -> None:
     parse_challenges([header])
 
 
-def test_tokens_are_tried_before_a_password():
+def test_tokens_are_tried_before_a_password() -> None:
     bearer, basic = Challenge("bearer", {"realm": "r"}), Challenge("basic", {"realm": "x"})
     other = Challenge("bearer", {"realm": "s"})
     assert order([basic, bearer, other], USER) == [bearer, other, basic]
@@ -183,7 +185,7 @@ def test_tokens_are_tried_before_a_password():
 REALM = Challenge("bearer", {"realm": "https://auth.example/token", "service": "s v"})
 
 
-def test_an_anonymous_token_is_asked_for_by_get():
+def test_an_anonymous_token_is_asked_for_by_get() -> None:
     """Distribution, token authentication: service, and one scope parameter for each."""
     request = token_request(REALM, ["repository:a/b:pull", "repository:c:pull,push"], None)
     address, _, query = request.url.partition("?")
@@ -196,7 +198,7 @@ def test_an_anonymous_token_is_asked_for_by_get():
     assert (request.headers, request.body) == ({}, None)
 
 
-def test_a_users_token_is_asked_for_with_the_password_in_the_header_only():
+def test_a_users_token_is_asked_for_with_the_password_in_the_header_only() -> None:
     request = token_request(REALM, ["x"], USER)
     assert parse_qs(urlsplit(request.url).query)["account"] == ["me"]
     assert "secret" not in request.url
@@ -205,7 +207,7 @@ def test_a_users_token_is_asked_for_with_the_password_in_the_header_only():
     assert request.body is None
 
 
-def test_an_identity_token_is_exchanged_by_post():
+def test_an_identity_token_is_exchanged_by_post() -> None:
     """SPEC: "with an identity/refresh token, OAuth2 POST"; distribution, oauth2 spec."""
     credentials = Credentials("me", "secret", identity_token="identity&token")
     request = token_request(REALM, ["repository:a:pull", "repository:b:pull"], credentials)
@@ -229,12 +231,12 @@ def test_an_identity_token_is_exchanged_by_post():
         ("https://a", "https://a?service=s&scope=x"),
     ],
 )
-def test_a_query_of_the_realm_is_kept(realm: str, expected: str):
+def test_a_query_of_the_realm_is_kept(realm: str, expected: str) -> None:
     challenge = Challenge("bearer", {"realm": realm, "service": "s"})
     assert token_request(challenge, ["x"], None).url == expected
 
 
-def test_what_is_secret_is_not_shown():
+def test_what_is_secret_is_not_shown() -> None:
     credentials = Credentials("me", "secret", "identity")
     request = token_request(REALM, ["x"], Credentials("me", "secret"))
     post = token_request(REALM, ["x"], credentials)
@@ -244,7 +246,7 @@ def test_what_is_secret_is_not_shown():
         assert secret not in shown
 
 
-def test_passwords_of_any_text_are_sent_as_utf_8():
+def test_passwords_of_any_text_are_sent_as_utf_8() -> None:
     """RFC 7617, 2.1: charset UTF-8; a password may hold colons."""
     basic = Credentials("us\u00e9r", "p:\u00e4 \U0001f600").basic
     assert (
@@ -273,7 +275,7 @@ def test_passwords_of_any_text_are_sent_as_utf_8():
         ({"token": "abc", "refresh_token": "r", "issued_at": "x"}, "abc", DEFAULT_LIFE),
     ],
 )
-def test_a_token_is_read(answer: object, value: str, life: float):
+def test_a_token_is_read(answer: object, value: str, life: float) -> None:
     """SPEC: "expiry with clock slack"; distribution, token spec: 60 seconds if it is not said."""
     token = parse_token(json.dumps(answer).encode(), "h")
     assert token.value == value
@@ -306,7 +308,7 @@ def test_a_token_is_read(answer: object, value: str, life: float):
     ],
     ids=range(19),
 )
-def test_what_is_no_token_is_an_error_of_the_host(raw: bytes):
+def test_what_is_no_token_is_an_error_of_the_host(raw: bytes) -> None:
     with pytest.raises(NetworkError) as caught:
         parse_token(raw, "host.example")
     assert caught.value.host == "host.example"
@@ -330,7 +332,7 @@ json_values = st.recursive(
         ).map(lambda value: json.dumps(value).encode()),
     )
 )
-def test_any_answer_is_a_token_or_an_error_of_ours(raw: bytes):
+def test_any_answer_is_a_token_or_an_error_of_ours(raw: bytes) -> None:
     """RFC 6750, 2.1: b64token; whatever it is, it must not break out of a header."""
     try:
         token = parse_token(raw, "h")

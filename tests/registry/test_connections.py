@@ -65,7 +65,7 @@ def test_https_goes_through_a_tunnel(
     secure: FakeRegistry,
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; the registry's certificate is checked as without one."""
     assert environment
     tls = certificates[1:] if behind == "https" else None
@@ -78,7 +78,7 @@ def test_https_goes_through_a_tunnel(
 
 def test_a_certificate_behind_a_proxy_is_checked(
     environment: dict[str, str], store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     with HttpProxy({NAME: secure.host}) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
@@ -90,7 +90,7 @@ def test_a_certificate_behind_a_proxy_is_checked(
 
 def test_plain_http_is_asked_for_by_whole_addresses(
     environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     fake.add_image("app", IMAGE, "t")
     with HttpProxy({"registry.test:5000": fake.host}) as proxy:
@@ -106,7 +106,7 @@ def test_plain_http_is_asked_for_by_whole_addresses(
 
 def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
     environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """SPEC: "`--insecure`: https without verification first, http only if …"; port 80 alone."""
     assert environment
     fake.add_image("app", IMAGE, "t")
@@ -123,7 +123,7 @@ def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
 
 def test_who_needs_no_proxy_gets_none(
     environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     fake.add_image("app", IMAGE, "t")
     with HttpProxy({}) as proxy:
@@ -139,7 +139,7 @@ def test_who_needs_no_proxy_gets_none(
 @pytest.mark.usefixtures("trusted")
 def test_a_proxy_with_a_password(
     environment: dict[str, str], store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     with HttpProxy({NAME: secure.host}, credentials=("me", "p@ss:w€rd")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss%3Aw%E2%82%ACrd@{proxy.host}")
@@ -156,7 +156,7 @@ def test_a_proxy_with_a_password(
 
 def test_a_proxy_that_is_not_there_is_named(
     environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     port = refused_port()
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret-pw@127.0.0.1:{port}")
@@ -170,7 +170,7 @@ def test_a_proxy_that_is_not_there_is_named(
 
 def test_a_proxy_that_cannot_be_used(
     environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     monkeypatch.setenv("HTTPS_PROXY", "socks4://me:secret-pw@127.0.0.1:1")
     with pytest.raises(WherryError, match="HTTPS_PROXY: socks4") as caught:
@@ -186,7 +186,7 @@ def test_what_belongs_to_the_host_is_not_for_the_proxy(
     secure: FakeRegistry,
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """An authority that vouches for the host alone vouches for no proxy."""
     certs_d(environment, NAME, ca_crt=certificates[0])
     with HttpProxy(
@@ -214,7 +214,7 @@ def test_an_authority_that_is_configured_is_trusted(
     secure: FakeRegistry,
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     authority = certificates[0]
     with pytest.raises(NetworkError, match="not trusted"):
         pull(store, f"{secure.host}/app:t")
@@ -247,7 +247,7 @@ def subject_hash(certificate: Path) -> str:
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_a_file_of_authorities_that_is_not_there_is_named(
     variable: str, environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     monkeypatch.setenv(variable, "/no/such/file")
     with pytest.raises(WherryError, match=f"{variable}: /no/such/file: no such file"):
@@ -257,7 +257,7 @@ def test_a_file_of_authorities_that_is_not_there_is_named(
 @pytest.mark.parametrize("content", [b"", b"not a certificate", b"\0" * 100])
 def test_a_file_that_holds_no_authority_is_named(
     content: bytes, environment: dict[str, str], store: Store, secure: FakeRegistry, tmp_path: Path
-):
+) -> None:
     (tmp_path / "bad").write_bytes(content)
     certs_d(environment, secure.host, ca_crt=tmp_path / "bad")
     with pytest.raises(WherryError, match=rf"{secure.host}/ca\.crt: no authorities") as caught:
@@ -274,7 +274,7 @@ def test_a_variable_whose_file_holds_no_authority_is_named(
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     assert environment
     (tmp_path / "bad").write_bytes(content)
     monkeypatch.setenv(variable, str(tmp_path / "bad"))
@@ -293,7 +293,7 @@ def test_a_file_is_no_directory_of_authorities(
     store: Store,
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     assert environment
     place = certificates[0] if variable == "SSL_CERT_DIR" else certificates[0].parent
     monkeypatch.setenv(variable, str(place))
@@ -312,7 +312,7 @@ def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     assert environment
     authority, *pair = make_certificate(tmp_path / "other", ["registry.test"])
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
@@ -327,7 +327,7 @@ def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
 
 def test_an_expired_certificate_is_not_for_want_of_an_authority(
     environment: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert environment
     authority, *pair = make_certificate(tmp_path / "old", expired=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
@@ -344,7 +344,7 @@ def test_a_client_certificate_is_shown_to_its_host(
     environment: dict[str, str],
     store: Store,
     certificates: tuple[Path, Path, Path],
-):
+) -> None:
     authority, certificate, key = certificates
     _, mine, my_key = make_client_certificate(authority.parent)
     with FakeRegistry(tls=(certificate, key), client_ca=authority) as registry:
@@ -361,7 +361,7 @@ def test_a_client_certificate_is_not_shown_where_its_host_sends_us(
     environment: dict[str, str],
     store: Store,
     certificates: tuple[Path, Path, Path],
-):
+) -> None:
     """SPEC: "Credentials go to the host that they are for and to nobody else"."""
     authority, certificate, key = certificates
     _, mine, my_key = make_client_certificate(authority.parent)
@@ -385,7 +385,7 @@ def test_a_key_under_a_passphrase_is_an_error_and_no_question(
     store: Store,
     secure: FakeRegistry,
     certificates: tuple[Path, Path, Path],
-):
+) -> None:
     from cryptography.hazmat.primitives.serialization import (
         BestAvailableEncryption,
         Encoding,

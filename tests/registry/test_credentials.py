@@ -29,13 +29,13 @@ def user(store: CredentialStore, host: str, path: str = "o/r") -> str | None:
     return None if found is None else found.username
 
 
-def test_without_files_there_is_nothing(tmp_path: Path):
+def test_without_files_there_is_nothing(tmp_path: Path) -> None:
     assert CredentialStore().find("h", "p") is None
     missing = CredentialStore((tmp_path / "none", tmp_path / "no" / "such", Path("/dev/null/x")))
     assert missing.find("h", "p") is None
 
 
-def test_what_the_caller_gives_goes_before_all_files(tmp_path: Path):
+def test_what_the_caller_gives_goes_before_all_files(tmp_path: Path) -> None:
     """SPEC: "Credentials, in order: `--creds`; …"."""
     file = written(tmp_path / "a", {"h": entry("file")})
     fixed = Credentials("fixed", "pw")
@@ -44,7 +44,7 @@ def test_what_the_caller_gives_goes_before_all_files(tmp_path: Path):
     assert store.find("other", "p") is fixed
 
 
-def test_the_first_file_that_knows_the_host_counts(tmp_path: Path):
+def test_the_first_file_that_knows_the_host_counts(tmp_path: Path) -> None:
     first = written(tmp_path / "first", {"a": entry("first"), "empty": {}})
     second = written(
         tmp_path / "second", {"a": entry("second"), "b": entry("second"), "empty": entry("second")}
@@ -55,7 +55,7 @@ def test_the_first_file_that_knows_the_host_counts(tmp_path: Path):
     assert user(store, "c") is None
 
 
-def test_an_empty_entry_is_none(tmp_path: Path):
+def test_an_empty_entry_is_none(tmp_path: Path) -> None:
     """SPEC: "then non-empty `auths`"; programs leave empty ones beside credential helpers."""
     first = written(tmp_path / "first", {"a": {}, "b": {"auth": ""}, "c": None, "d": "x"})
     second = written(tmp_path / "second", {host: entry("second") for host in "abcd"})
@@ -63,7 +63,7 @@ def test_an_empty_entry_is_none(tmp_path: Path):
     assert [user(store, host) for host in "abcd"] == ["second"] * 4
 
 
-def test_the_longest_path_counts(tmp_path: Path):
+def test_the_longest_path_counts(tmp_path: Path) -> None:
     """SPEC: "the longest path first"."""
     auths = {
         "h": entry("host"),
@@ -86,7 +86,7 @@ def test_the_longest_path_counts(tmp_path: Path):
     assert user(store, "H", "a/b") is None
 
 
-def test_an_earlier_files_host_goes_before_a_later_files_path(tmp_path: Path):
+def test_an_earlier_files_host_goes_before_a_later_files_path(tmp_path: Path) -> None:
     first = written(tmp_path / "first", {"h": entry("first")})
     second = written(tmp_path / "second", {"h/a/b": entry("second")})
     assert user(CredentialStore((first, second)), "h", "a/b") == "first"
@@ -105,7 +105,7 @@ def test_an_earlier_files_host_goes_before_a_later_files_path(tmp_path: Path):
         "registry-1.docker.io",
     ],
 )
-def test_docker_hub_has_many_names(key: str, tmp_path: Path):
+def test_docker_hub_has_many_names(key: str, tmp_path: Path) -> None:
     """SPEC: "legacy URLs (`https://index.docker.io/v1/` for Docker Hub)"."""
     store = CredentialStore((written(tmp_path / "f", {key: entry("hub")}),))
     assert user(store, "docker.io", "library/alpine") == "hub"
@@ -115,31 +115,31 @@ def test_docker_hub_has_many_names(key: str, tmp_path: Path):
 @pytest.mark.parametrize(
     "key", ["https://h:5000/v1/", "https://h:5000", "http://h:5000/v2/", "h:5000"]
 )
-def test_legacy_urls_of_other_hosts(key: str, tmp_path: Path):
+def test_legacy_urls_of_other_hosts(key: str, tmp_path: Path) -> None:
     store = CredentialStore((written(tmp_path / "f", {key: entry("me")}),))
     assert user(store, "h:5000") == "me"
     assert user(store, "h") is None
 
 
-def test_a_plain_key_goes_before_a_legacy_url(tmp_path: Path):
+def test_a_plain_key_goes_before_a_legacy_url(tmp_path: Path) -> None:
     auths = {"https://h/v1/": entry("legacy"), "h": entry("plain")}
     for order in (auths, dict(reversed(auths.items()))):
         store = CredentialStore((written(tmp_path / "f", order),))
         assert user(store, "h") == "plain"
 
 
-def test_a_password_may_hold_anything(tmp_path: Path):
+def test_a_password_may_hold_anything(tmp_path: Path) -> None:
     for password in ("a:b", "", "p\u00e4ss w\u00f6rd", "\U0001f600"):
         store = CredentialStore((written(tmp_path / "f", {"h": entry("me", password)}),))
         assert store.find("h", "p") == Credentials("me", password)
 
 
-def test_zeros_that_docker_pads_with_are_cut_off(tmp_path: Path):
+def test_zeros_that_docker_pads_with_are_cut_off(tmp_path: Path) -> None:
     store = CredentialStore((written(tmp_path / "f", {"h": entry("me", "pw\0\0")}),))
     assert store.find("h", "p") == Credentials("me", "pw")
 
 
-def test_identity_tokens(tmp_path: Path):
+def test_identity_tokens(tmp_path: Path) -> None:
     """SPEC: "Identity tokens"."""
     auths: dict[str, Any] = {
         "a": {"identitytoken": "token"},
@@ -155,21 +155,21 @@ def test_identity_tokens(tmp_path: Path):
 @pytest.mark.parametrize(
     "text", ["", "  \n", "{}", "[]", "null", '"x"', '{"auths":null}', '{"auths":[]}', '{"a":{}}']
 )
-def test_a_file_without_entries_has_none(text: str, tmp_path: Path):
+def test_a_file_without_entries_has_none(text: str, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text(text)
     assert CredentialStore((path,)).find("h", "p") is None
 
 
 @pytest.mark.parametrize("raw", [b"{", b"x", b'{"auths":{"h":', b"\xff\xff\xff", b"[" * 100_000])
-def test_a_file_that_is_not_json_is_an_error_that_names_it(raw: bytes, tmp_path: Path):
+def test_a_file_that_is_not_json_is_an_error_that_names_it(raw: bytes, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(raw)
     with pytest.raises(WherryError, match=r"config\.json"):
         CredentialStore((path,)).find("h", "p")
 
 
-def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(WherryError, match=tmp_path.name):
         CredentialStore((tmp_path,)).find("h", "p")
 
@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path):
 @pytest.mark.parametrize("auth", ["!", "a", "abcde", "YTpi!", "\u00e9", "YTpi\0", "YTpi=YTpi"])
 def test_an_entry_that_cannot_be_decoded_is_an_error_that_shows_no_secret(
     auth: str, tmp_path: Path
-):
+) -> None:
     path = written(tmp_path / "config.json", {"h": {"auth": auth}, "other": entry("me")})
     store = CredentialStore((path,))
     with pytest.raises(WherryError, match=r"config\.json") as caught:
@@ -212,14 +212,14 @@ LONG = "p" * 200
         ("bWU6cHcK", Credentials("me", "pw\n")),  # this newline is the password's
     ],
 )
-def test_forms_of_base64(auth: str, expected: Credentials, tmp_path: Path):
+def test_forms_of_base64(auth: str, expected: Credentials, tmp_path: Path) -> None:
     """Go's decoder passes over ends of lines, and so do docker, podman and skopeo."""
     path = written(tmp_path / "config.json", {"h": {"auth": auth}})
     assert CredentialStore((path,)).find("h", "p") == expected
 
 
 @pytest.mark.parametrize("pair", [b"me:p\xe4ss", b"m\xe9:p", b"me:\xff\xfe\x80", b"me:\xc3\xa4"])
-def test_bytes_that_are_not_utf8_are_sent_as_they_are(pair: bytes, tmp_path: Path):
+def test_bytes_that_are_not_utf8_are_sent_as_they_are(pair: bytes, tmp_path: Path) -> None:
     encoded = base64.b64encode(pair).decode()
     path = written(tmp_path / "config.json", {"h": {"auth": encoded}})
     found = CredentialStore((path,)).find("h", "p")
@@ -233,7 +233,7 @@ def test_bytes_that_are_not_utf8_are_sent_as_they_are(pair: bytes, tmp_path: Pat
 )
 def test_an_entry_without_a_name_and_a_password_is_passed_over(
     pair: bytes, words: str, tmp_path: Path
-):
+) -> None:
     """docker and podman use no such entry either."""
     auth = base64.b64encode(pair).decode()
     first = written(tmp_path / "first.json", {"h/a": {"auth": auth}, "g": {"auth": auth}})
@@ -249,7 +249,7 @@ def test_an_entry_without_a_name_and_a_password_is_passed_over(
     assert user(store, "g") is None
 
 
-def test_a_shorter_key_counts_where_a_longer_one_is_passed_over(tmp_path: Path):
+def test_a_shorter_key_counts_where_a_longer_one_is_passed_over(tmp_path: Path) -> None:
     auths = {"h/a/b": {"auth": "bmFtZQ=="}, "h/a": {}, "h": entry("host")}
     assert user(CredentialStore((written(tmp_path / "f", auths),)), "h", "a/b/c") == "host"
 
@@ -269,7 +269,7 @@ def test_a_shorter_key_counts_where_a_longer_one_is_passed_over(tmp_path: Path):
         ({"username": "m\ud800e", "password": "p"}, Credentials("m\ufffde", "p")),
     ],
 )
-def test_keys_beside_auth(given: Any, expected: Credentials | None, tmp_path: Path):
+def test_keys_beside_auth(given: Any, expected: Credentials | None, tmp_path: Path) -> None:
     """Kubernetes writes a name and a password beside `auth`; clouds write identity tokens."""
     found = CredentialStore((written(tmp_path / "f", {"h": given}),)).find("h", "p")
     assert found == expected
@@ -277,14 +277,14 @@ def test_keys_beside_auth(given: Any, expected: Credentials | None, tmp_path: Pa
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_encodings_of_a_file(encoding: str, tmp_path: Path):
+def test_encodings_of_a_file(encoding: str, tmp_path: Path) -> None:
     """Editors and shells of Windows put a byte order mark before JSON, or write UTF-16."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"auths": {"h": entry("me")}}), encoding=encoding)
     assert user(CredentialStore((path,)), "h") == "me"
 
 
-def test_a_file_in_latin_1(tmp_path: Path):
+def test_a_file_in_latin_1(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(b'{"note":"\xe4","auths":{"h":{"username":"me","password":"p\xe4"}}}')
     found = CredentialStore((path,)).find("h", "p")
@@ -319,7 +319,7 @@ def test_a_file_in_latin_1(tmp_path: Path):
         ).map(lambda auths: json.dumps({"auths": auths}).encode()),
     )
 )
-def test_any_file_gives_credentials_or_an_error_of_ours(raw: bytes, tmp_path: Path):
+def test_any_file_gives_credentials_or_an_error_of_ours(raw: bytes, tmp_path: Path) -> None:
     """containers-auth.json(5): `auths` maps hosts and namespaces to entries with `auth`."""
     path = tmp_path / "auth.json"
     path.write_bytes(raw)
@@ -349,7 +349,7 @@ except WherryError as error:
 """
 
 
-def test_a_file_of_somebody_else_is_passed_over_unless_it_was_named():
+def test_a_file_of_somebody_else_is_passed_over_unless_it_was_named() -> None:
     """`/run/containers` may be root's alone, where the first of the usual files would be."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)  # pytest's own directories are closed to others

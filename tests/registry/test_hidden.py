@@ -74,7 +74,7 @@ def paths(registry: FakeRegistry) -> list[str]:
 )
 def test_what_is_hidden_from_strangers_is_asked_for_with_credentials(
     store: Store, way: Way, ask: Callable[[Client, str], Any], *, tokens: bool
-):
+) -> None:
     """SPEC: "answers 404 or 403 without a challenge to strangers, and credentials are known"."""
     with registry_of(way, tokens=tokens) as registry, client(store) as asking:
         ask(asking, f"{registry.host}/app")
@@ -87,7 +87,7 @@ def test_what_is_hidden_from_strangers_is_asked_for_with_credentials(
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_blob_alone_may_be_hidden(store: Store, status: int):
+def test_a_blob_alone_may_be_hidden(store: Store, status: int) -> None:
     with FakeRegistry() as registry, client(store) as asking:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(Answer(status), path="/blobs/", times=1))
@@ -100,7 +100,7 @@ def test_a_blob_alone_may_be_hidden(store: Store, status: int):
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 @pytest.mark.parametrize("way", WAYS)
-def test_strangers_are_told_what_the_registry_says(store: Store, way: Way, *, tokens: bool):
+def test_strangers_are_told_what_the_registry_says(store: Store, way: Way, *, tokens: bool) -> None:
     error = Denied if way == "keppel" else NotFound
     with registry_of(way, tokens=tokens) as registry, client(store, None) as asking:
         with pytest.raises(error):
@@ -113,7 +113,7 @@ def test_strangers_are_told_what_the_registry_says(store: Store, way: Way, *, to
 @pytest.mark.parametrize("way", WAYS)
 def test_what_does_not_exist_is_believed_when_it_was_asked_for_with_credentials(
     store: Store, way: Way, *, tokens: bool
-):
+) -> None:
     with registry_of(way, tokens=tokens) as registry, client(store) as asking:
         with pytest.raises(NotFound):
             asking.manifest(f"{registry.host}/app:none")
@@ -121,7 +121,7 @@ def test_what_does_not_exist_is_believed_when_it_was_asked_for_with_credentials(
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_a_wrong_password_is_what_is_reported(store: Store, *, tokens: bool):
+def test_a_wrong_password_is_what_is_reported(store: Store, *, tokens: bool) -> None:
     with (
         registry_of("harbor", tokens=tokens) as registry,
         client(store, ("me", "wrong")) as asking,
@@ -131,7 +131,7 @@ def test_a_wrong_password_is_what_is_reported(store: Store, *, tokens: bool):
     assert "not good" in caught.value.hint
 
 
-def test_a_registry_without_a_challenge_is_asked_for_one_once(store: Store):
+def test_a_registry_without_a_challenge_is_asked_for_one_once(store: Store) -> None:
     """One that is open to all has nothing to hide: a 404 costs one request more there."""
     with FakeRegistry() as registry, client(store) as asking:
         registry.add_image("app", IMAGE, "t")
@@ -142,7 +142,9 @@ def test_a_registry_without_a_challenge_is_asked_for_one_once(store: Store):
         assert len(registry.requests) == 1 + 3 * 2
 
 
-def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed(store: Store):
+def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed(
+    store: Store,
+) -> None:
     """Artifactory with anonymous access on: ``/v2/`` is open, and private things are 404."""
     with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
@@ -154,7 +156,7 @@ def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed
         assert {request.headers.get("authorization") for request in registry.requests} == {BASIC}
 
 
-def test_a_password_that_was_not_asked_for_does_not_hide_a_404(store: Store):
+def test_a_password_that_was_not_asked_for_does_not_hide_a_404(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(Answer(200, {}, b"{}"), path="/v2/$"))
@@ -166,7 +168,7 @@ def test_a_password_that_was_not_asked_for_does_not_hide_a_404(store: Store):
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 def test_a_challenge_beside_another_status_than_401_is_answered(
     store: Store, status: int, *, tokens: bool
-):
+) -> None:
     """RFC 6750, 3.1: a token that is too weak is answered by 403 and a challenge."""
     with registry_of(None, tokens=tokens) as registry:
         bearer = f'Bearer realm="{registry.url}/token",service="s"'
@@ -178,7 +180,7 @@ def test_a_challenge_beside_another_status_than_401_is_answered(
         assert "/v2/" not in paths(registry)
 
 
-def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store):
+def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store) -> None:
     """Some servers put a challenge on every answer."""
     with registry_of(None, tokens=True) as registry:
         header = f'Bearer realm="{registry.url}/token",service="s"'
@@ -188,7 +190,7 @@ def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store):
         assert len(registry.requests) == 3
 
 
-def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store):
+def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store) -> None:
     with registry_of("harbor", tokens=False) as registry:
         answer = Answer(404, {"WWW-Authenticate": "Negotiate"})
         registry.inject(Fault(answer, path="/manifests/", times=1))
@@ -197,7 +199,7 @@ def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to count descriptors in")
-def test_a_failure_on_the_way_leaves_nothing_open(store: Store, until: Callable[..., None]):
+def test_a_failure_on_the_way_leaves_nothing_open(store: Store, until: Callable[..., None]) -> None:
     """The 404 that is doubted is still to be read while `/v2/` is asked."""
     with registry_of("harbor", tokens=False) as registry:
         registry.inject(Fault(HangUp(), path="/v2/$"))
@@ -208,7 +210,7 @@ def test_a_failure_on_the_way_leaves_nothing_open(store: Store, until: Callable[
     assert caught  # which keeps alive what was not closed
 
 
-def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store):
+def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store) -> None:
     with registry_of(None, tokens=True) as registry:
         registry.inject(Fault(DropHeader("WWW-Authenticate"), path="/manifests/"))
         with client(store) as asking:
@@ -216,14 +218,14 @@ def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store)
         assert paths(registry).count("/v2/") == 1
 
 
-def test_a_root_that_fails_for_a_while_is_no_answer(store: Store):
+def test_a_root_that_fails_for_a_while_is_no_answer(store: Store) -> None:
     with registry_of("harbor", tokens=False) as registry:
         registry.inject(Fault(Answer(503), path="/v2/$", times=1))
         with Client(store=store, credentials=("me", PASSWORD), retries=3) as asking:
             asking.pull(f"{registry.host}/app:t")
 
 
-def test_storage_that_says_403_is_not_asked_who_it_is(store: Store):
+def test_storage_that_says_403_is_not_asked_who_it_is(store: Store) -> None:
     """A signed address that has expired is no hidden image."""
     with registry_of(None, tokens=True, redirect_blobs_to=True, redirect_uses=0) as registry:
         with client(store) as asking, pytest.raises(Denied):
@@ -233,7 +235,7 @@ def test_storage_that_says_403_is_not_asked_who_it_is(store: Store):
         assert "/v2/" not in paths(registry)
 
 
-def test_a_mirror_may_hide_things_too(store: Store, tmp_path: Path):
+def test_a_mirror_may_hide_things_too(store: Store, tmp_path: Path) -> None:
     """Its credentials are those that files have for it; those of the caller are not for it."""
     with registry_of("harbor", tokens=True) as mirror, FakeRegistry() as registry:
         text = (
@@ -259,7 +261,9 @@ def test_a_mirror_may_hide_things_too(store: Store, tmp_path: Path):
 
 
 @pytest.mark.parametrize("broken", ["{", '{"auths": {"HOST": {"auth": "%%%"}}}'])
-def test_files_that_cannot_be_read_do_not_hide_a_404(store: Store, tmp_path: Path, broken: str):
+def test_files_that_cannot_be_read_do_not_hide_a_404(
+    store: Store, tmp_path: Path, broken: str
+) -> None:
     with FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         auth = tmp_path / "auth.json"
@@ -268,7 +272,7 @@ def test_files_that_cannot_be_read_do_not_hide_a_404(store: Store, tmp_path: Pat
             asking.manifest(f"{registry.host}/app:none")
 
 
-def test_a_404_after_an_anonymous_token_is_believed_without_credentials(store: Store):
+def test_a_404_after_an_anonymous_token_is_believed_without_credentials(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}, tokens=True, public=True) as registry:
         registry.add_image("app", IMAGE, "t")
         with client(store, None) as asking, pytest.raises(NotFound):
@@ -334,7 +338,9 @@ def guarded(tmp_path: Path) -> Iterator[Distribution]:
 
 
 @pytest.mark.peer("docker-registry", "nginx", "skopeo")
-def test_a_real_registry_behind_a_proxy_that_hides_it(store: Store, hidden: str, tmp_path: Path):
+def test_a_real_registry_behind_a_proxy_that_hides_it(
+    store: Store, hidden: str, tmp_path: Path
+) -> None:
     """As skopeo finds it."""
     name = f"{hidden}/team/app:t"
     with client(store) as asking:

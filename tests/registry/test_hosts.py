@@ -23,13 +23,13 @@ def endpoint(name: str, path: str, *schemes: str, host: str = "") -> Endpoint:
         ("[::1]:5000/r", endpoint("[::1]:5000", "r", "http", "https")),
     ],
 )
-def test_where_a_repository_is(reference: str, expected: Endpoint):
+def test_where_a_repository_is(reference: str, expected: Endpoint) -> None:
     """SPEC: "its endpoint is `registry-1.docker.io`"; "Loopback hosts: http, and https …"."""
     assert Hosts().endpoints(Reference.parse(reference)) == (expected,)
 
 
 @pytest.mark.parametrize("reference", ["ghcr.io/o/r", "localhost:5000/r", "alpine"])
-def test_an_insecure_host_gets_https_without_verification_first(reference: str):
+def test_an_insecure_host_gets_https_without_verification_first(reference: str) -> None:
     """SPEC: "https without verification first, http only if the peer does not speak TLS"."""
     (found,) = Hosts(insecure=True).endpoints(Reference.parse(reference))
     assert found.schemes == ("https", "http")
@@ -37,7 +37,7 @@ def test_an_insecure_host_gets_https_without_verification_first(reference: str):
 
 
 @pytest.mark.parametrize("reference", ["ghcr.io/o/r", "10.0.0.1:5000/r", "alpine"])
-def test_a_host_that_is_not_insecure_is_never_asked_in_plain_http(reference: str):
+def test_a_host_that_is_not_insecure_is_never_asked_in_plain_http(reference: str) -> None:
     (found,) = Hosts().endpoints(Reference.parse(reference))
     assert found.schemes == ("https",)
     assert found.tls.verify
@@ -65,13 +65,13 @@ def test_a_host_that_is_not_insecure_is_never_asked_in_plain_http(reference: str
         ("", False),
     ],
 )
-def test_loopback_hosts(host: str, *, loopback: bool):
+def test_loopback_hosts(host: str, *, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.one_of(st.text(max_size=20), st.text(alphabet="[]:.1localhost", max_size=20)))
-def test_any_host_is_loopback_or_not(host: str):
+def test_any_host_is_loopback_or_not(host: str) -> None:
     """What is no address and not `localhost` is another machine."""
     if is_loopback(host):
         assert (

@@ -50,7 +50,7 @@ def target(*headers: str, url: str = URL, path: str = PATH) -> str | None:
         f"{TARGET}; rel=next, nonsense",  # it was found before what cannot be read
     ],
 )
-def test_forms_of_a_link(header: str):
+def test_forms_of_a_link(header: str) -> None:
     assert target(header) == NEXT
 
 
@@ -76,7 +76,7 @@ def test_forms_of_a_link(header: str):
         "</style.css>; rel=preload; as=style",
     ],
 )
-def test_what_is_no_link_to_a_next_page(header: str):
+def test_what_is_no_link_to_a_next_page(header: str) -> None:
     assert target(header) is None
 
 
@@ -93,7 +93,7 @@ def test_what_is_no_link_to_a_next_page(header: str):
         "<http://[::1/x>; rel=next",
     ],
 )
-def test_what_cannot_be_read_is_an_error(header: str):
+def test_what_cannot_be_read_is_an_error(header: str) -> None:
     """It may be the link to the next page; a list would end early without a word."""
     with pytest.raises(ValueError, match=r"."):
         target(header)
@@ -101,7 +101,7 @@ def test_what_cannot_be_read_is_an_error(header: str):
     assert target(f"{TARGET}; rel=next", header) == NEXT
 
 
-def test_several_headers():
+def test_several_headers() -> None:
     others = ("</x>; rel=first", "</y>; rel=last")
     assert target(*others) is None
     assert target(*others, f"{TARGET}; rel=next") == NEXT
@@ -132,15 +132,15 @@ def test_several_headers():
         ("../../../../../x?y", "/x?y"),
     ],
 )
-def test_targets(text: str, expected: str):
+def test_targets(text: str, expected: str) -> None:
     assert target(f"<{text}>; rel=next") == expected
 
 
-def test_a_query_alone_is_one_of_the_list_after_a_redirect_too():
+def test_a_query_alone_is_one_of_the_list_after_a_redirect_too() -> None:
     assert target("<?last=b>; rel=next", url="http://x/y/z") == f"{PATH}?last=b"
 
 
-def test_the_list_of_referrers():
+def test_the_list_of_referrers() -> None:
     digest = f"sha256:{'0' * 64}"
     path = f"/v2/app/referrers/{digest}"
     link = f"</v2/x/app/referrers/{digest.replace(':', '%3A')}?page=2>; rel=next"
@@ -148,7 +148,7 @@ def test_the_list_of_referrers():
 
 
 @given(st.text(st.sampled_from('<>;,="\\ relnxt/?a')))
-def test_any_header_is_read_or_an_error(header: str):
+def test_any_header_is_read_or_an_error(header: str) -> None:
     try:
         found = target(header)
     except ValueError:

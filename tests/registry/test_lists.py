@@ -72,13 +72,13 @@ def two_pages(link: str) -> Callable[[Request], Reply]:
         '<http://x.example/v2/proxied/app/tags/list?last=%61>; rel="next"; rel="prev"',
     ],
 )
-def test_links_lead_to_the_next_page(client: Client, link: str):
+def test_links_lead_to_the_next_page(client: Client, link: str) -> None:
     with Scripted(two_pages(link)) as fake:
         assert client.tags(f"{fake.host}/app") == ["a", "b"]
         assert len(fake.requests) == 2  # of this endpoint, whatever host a link names
 
 
-def test_several_headers_of_one_name(client: Client):
+def test_several_headers_of_one_name(client: Client) -> None:
     def page(request: Request) -> Reply:
         reply = two_pages("")(request)
         if request.value("last") is None:
@@ -90,7 +90,7 @@ def test_several_headers_of_one_name(client: Client):
 
 
 @pytest.mark.parametrize("link", ["nonsense", "/v2/app/tags/list?last=a; rel=next", "<?last=a"])
-def test_a_link_that_cannot_be_read_is_an_error(client: Client, link: str):
+def test_a_link_that_cannot_be_read_is_an_error(client: Client, link: str) -> None:
     with Scripted(two_pages(link)) as fake, pytest.raises(RegistryError, match="Link header"):
         client.tags(f"{fake.host}/app")
 
@@ -105,7 +105,7 @@ def test_a_link_that_cannot_be_read_is_an_error(client: Client, link: str):
 )
 def test_a_list_that_goes_in_a_circle_is_an_error(
     client: Client, second: Callable[[], Reply], words: str
-):
+) -> None:
     """A proxy that drops queries does this: each page would be the first one."""
 
     def page(request: Request) -> Reply:
@@ -116,7 +116,7 @@ def test_a_list_that_goes_in_a_circle_is_an_error(
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_a_page_that_fails_is_an_error(client: Client, status: int):
+def test_a_page_that_fails_is_an_error(client: Client, status: int) -> None:
     with FakeRegistry(page_size=1) as fake:
         fake.add_image("app", IMAGE, "a", "b", "c")
         fake.inject(Fault(Answer(status), path="last=b"))
@@ -124,7 +124,7 @@ def test_a_page_that_fails_is_an_error(client: Client, status: int):
             client.tags(f"{fake.host}/app")
 
 
-def test_a_page_that_breaks_is_read_again(client: Client):
+def test_a_page_that_breaks_is_read_again(client: Client) -> None:
     with FakeRegistry(page_size=1) as fake:
         fake.add_image("app", IMAGE, "a", "b", "c")
         fake.inject(Fault(Cut(after=5), path="last=a", times=1))
@@ -132,7 +132,7 @@ def test_a_page_that_breaks_is_read_again(client: Client):
 
 
 @pytest.mark.parametrize("link", ["nonsense", "<?>; rel=next"])
-def test_an_image_is_inspected_though_the_list_is_broken(client: Client, link: str):
+def test_an_image_is_inspected_though_the_list_is_broken(client: Client, link: str) -> None:
     heard: list[object] = []
     page = tags("t", link=link)
     with Scripted(lambda request: page if "/tags/" in request.path else None) as fake:
@@ -155,7 +155,7 @@ def numbered(first: int, stop: int) -> list[str]:
 @pytest.mark.parametrize("more", [0, 1, 100, 260])
 def test_a_page_that_may_have_been_cut_is_followed_by_a_question(
     client: Client, size: int, more: int
-):
+) -> None:
     names = numbered(0, size + more)
 
     def page(request: Request) -> Reply:
@@ -177,20 +177,20 @@ def test_a_page_that_may_have_been_cut_is_followed_by_a_question(
         lambda: Reply(200, {"Content-Type": "text/html"}, b"<html>"),
     ],
 )
-def test_a_registry_without_such_pages(client: Client, second: Callable[[], Reply]):
+def test_a_registry_without_such_pages(client: Client, second: Callable[[], Reply]) -> None:
     with Scripted(lambda request: second() if request.query else tags(*numbered(0, 100))) as fake:
         assert client.tags(f"{fake.host}/app") == numbered(0, 100)
         assert len(fake.lists) == 2
 
 
 @pytest.mark.parametrize("size", [1, 49, 51, 99])
-def test_other_pages_are_whole(client: Client, size: int):
+def test_other_pages_are_whole(client: Client, size: int) -> None:
     with Scripted(lambda _: tags(*numbered(0, size))) as fake:
         assert client.tags(f"{fake.host}/app") == numbered(0, size)
         assert len(fake.lists) == 1
 
 
-def test_a_registry_that_has_links_is_believed_where_it_sends_none(client: Client):
+def test_a_registry_that_has_links_is_believed_where_it_sends_none(client: Client) -> None:
     with FakeRegistry(page_size=50) as fake:
         fake.add_image("app", IMAGE, *numbered(0, 100))
         assert client.tags(f"{fake.host}/app") == numbered(0, 100)
@@ -206,14 +206,14 @@ def test_a_registry_that_has_links_is_believed_where_it_sends_none(client: Clien
      '{"tags":""}', '{"tags":false}', '{"tags":0}', '{"tags":{}}', '{"tags":{"a":1}}',
      '{"tags":["a",null]}', '{"tags":["a"],"tags":[]}', '{"tags":["a"'],
 )  # fmt: skip
-def test_a_body_without_a_list_is_an_error(client: Client, body: str):
+def test_a_body_without_a_list_is_an_error(client: Client, body: str) -> None:
     reply = Reply(200, {"Content-Type": "application/json"}, body.encode())
     with Scripted(lambda _: reply) as fake, pytest.raises(RegistryError, match="cannot be read"):
         client.tags(f"{fake.host}/app")
 
 
 @pytest.mark.parametrize("body", ['{"name":"app","tags":null}', '{"tags":[]}'])
-def test_a_repository_without_tags(client: Client, body: str):
+def test_a_repository_without_tags(client: Client, body: str) -> None:
     reply = Reply(200, {"Content-Type": "application/json"}, body.encode())
     with Scripted(lambda _: reply) as fake:
         assert client.tags(f"{fake.host}/app") == []
@@ -260,12 +260,12 @@ def found(client: Client, fake: FakeRegistry, artifact_type: str = "") -> list[s
 BOTH = [each.digest for each in OF_INDEX]
 
 
-def test_the_index_under_the_tag(client: Client, tagged: FakeRegistry):
+def test_the_index_under_the_tag(client: Client, tagged: FakeRegistry) -> None:
     assert found(client, tagged) == BOTH
     assert found(client, tagged, SIGNATURE) == BOTH[1:]
 
 
-def test_a_registry_that_takes_the_tag_for_the_digest(client: Client, tagged: FakeRegistry):
+def test_a_registry_that_takes_the_tag_for_the_digest(client: Client, tagged: FakeRegistry) -> None:
     """GitLab serves the subject itself under `sha256-HEX`."""
     tagged.tags["app"][TAG] = INDEX.digest
     assert found(client, tagged) == []
@@ -290,19 +290,19 @@ CHILDREN = [IMAGE.manifest.descriptor(), ARM.manifest.descriptor()]
 )
 def test_what_is_no_index_of_referrers(
     client: Client, tagged: FakeRegistry, raw: bytes, media_type: str
-):
+) -> None:
     tagged.add_manifest("app", raw, media_type, TAG)
     assert found(client, tagged) == []
 
 
-def test_a_docker_list_is_no_index_of_referrers(client: Client, tagged: FakeRegistry):
+def test_a_docker_list_is_no_index_of_referrers(client: Client, tagged: FakeRegistry) -> None:
     kind = "application/vnd.docker.distribution.manifest.list.v2+json"
     raw = document({"schemaVersion": 2, "mediaType": kind, "manifests": ENTRIES})
     tagged.add_manifest("app", raw, kind, TAG)
     assert found(client, tagged) == []
 
 
-def test_the_subjects_own_images_are_left_out(client: Client, tagged: FakeRegistry):
+def test_the_subjects_own_images_are_left_out(client: Client, tagged: FakeRegistry) -> None:
     tagged.add_manifest("app", index_of([*CHILDREN, *ENTRIES]), OCI_INDEX, TAG)
     assert found(client, tagged) == BOTH
 
@@ -322,7 +322,7 @@ def test_the_subjects_own_images_are_left_out(client: Client, tagged: FakeRegist
     ],
     ids=lambda reply: f"{reply.status}-{reply.headers.get('Content-Type')}",
 )
-def test_what_is_no_referrers_api(client: Client, reply: Reply):
+def test_what_is_no_referrers_api(client: Client, reply: Reply) -> None:
     """The answer has to be an OCI index; else the tag is looked at."""
     with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
         fake.add_manifest("app", index_of(ENTRIES), OCI_INDEX, TAG)
@@ -330,7 +330,7 @@ def test_what_is_no_referrers_api(client: Client, reply: Reply):
 
 
 @pytest.mark.parametrize("kind", [OCI_INDEX, "application/json", "text/plain", ""])
-def test_an_index_of_a_generic_type(client: Client, kind: str):
+def test_an_index_of_a_generic_type(client: Client, kind: str) -> None:
     reply = Reply(200, {"Content-Type": kind} if kind else {}, index_of(ENTRIES))
     with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
         assert found(client, fake) == BOTH
@@ -347,7 +347,7 @@ def test_an_index_of_a_generic_type(client: Client, kind: str):
     ],
     ids=lambda reply: f"{reply.status}-{len(reply.body)}",
 )
-def test_an_api_that_fails_is_an_error(client: Client, reply: Reply):
+def test_an_api_that_fails_is_an_error(client: Client, reply: Reply) -> None:
     with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
         fake.add_manifest("app", index_of(ENTRIES), OCI_INDEX, TAG)
         with pytest.raises(WherryError):
@@ -355,7 +355,7 @@ def test_an_api_that_fails_is_an_error(client: Client, reply: Reply):
 
 
 @pytest.mark.parametrize("second", [404, 405])
-def test_a_page_that_is_not_there_is_an_error(client: Client, second: int):
+def test_a_page_that_is_not_there_is_an_error(client: Client, second: int) -> None:
     def page(request: Request) -> Reply | None:
         if "/referrers/" not in request.path:
             return None
@@ -366,7 +366,7 @@ def test_a_page_that_is_not_there_is_an_error(client: Client, second: int):
         found(client, fake)
 
 
-def test_pages_of_referrers(client: Client):
+def test_pages_of_referrers(client: Client) -> None:
     def page(request: Request) -> Reply | None:
         if "/referrers/" not in request.path:
             return None
@@ -379,7 +379,7 @@ def test_pages_of_referrers(client: Client):
 
 
 @pytest.mark.parametrize("applied", [True, False])
-def test_entries_without_a_type(client: Client, applied: bool):  # noqa: FBT001 - a parameter
+def test_entries_without_a_type(client: Client, applied: bool) -> None:
     """A registry that says so has filtered; else the documents tell the types."""
     entries = [each.manifest.descriptor() for each in OF_INDEX]
     headers = {"Content-Type": OCI_INDEX}

@@ -87,14 +87,14 @@ def places() -> Iterator[Places]:
         found.session.close()
 
 
-def test_the_mirror_is_asked_first(places: Places):
+def test_the_mirror_is_asked_first(places: Places) -> None:
     assert str(places.repository.resolve(NAME).digest) == IMAGE.digest
     assert places.read() == LAYER.data
     assert places.asked() == (2, 0)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
-def test_what_the_mirror_does_not_give_the_registry_does(places: Places, status: int):
+def test_what_the_mirror_does_not_give_the_registry_does(places: Places, status: int) -> None:
     """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
     places.mirror.inject(Fault(Answer(status)))
     digest = places.repository.resolve(NAME).digest
@@ -106,19 +106,19 @@ def test_what_the_mirror_does_not_give_the_registry_does(places: Places, status:
     assert places.pauses == ([0.0] if status >= 500 else [])
 
 
-def test_a_mirrors_corrupt_document_is_fetched_from_the_registry(places: Places):
+def test_a_mirrors_corrupt_document_is_fetched_from_the_registry(places: Places) -> None:
     places.mirror.inject(Fault(Corrupt(at=3), path="/manifests/"))
     assert places.repository.document(Digest.parse(IMAGE.digest)).raw == IMAGE.manifest.data
 
 
-def test_a_blob_that_breaks_goes_on_at_the_next_endpoint(places: Places):
+def test_a_blob_that_breaks_goes_on_at_the_next_endpoint(places: Places) -> None:
     """SPEC: "the next attempt asks the next mirror"."""
     places.mirror.inject(Fault(Cut(after=50_000), path="/blobs/"))
     assert places.read() == LAYER.data
     assert [r.headers.get("range") for r in places.registry.requests] == ["bytes=50000-"]
 
 
-def test_a_mirror_that_does_not_answer_is_not_asked_first_again(places: Places):
+def test_a_mirror_that_does_not_answer_is_not_asked_first_again(places: Places) -> None:
     dead = Places(places.mirror, places.registry, first=f"127.0.0.1:{refused_port()}")
     for _ in range(3):
         assert dead.read() == LAYER.data
@@ -128,21 +128,21 @@ def test_a_mirror_that_does_not_answer_is_not_asked_first_again(places: Places):
     dead.session.close()
 
 
-def test_a_dead_registry_leaves_the_mirror(places: Places):
+def test_a_dead_registry_leaves_the_mirror(places: Places) -> None:
     places.registry.close()
     places.mirror.inject(Fault(Cut(after=1000), path="/blobs/", times=1))
     assert places.read() == LAYER.data
     assert places.repository.document(Digest.parse(IMAGE.digest)).raw == IMAGE.manifest.data
 
 
-def test_a_mirror_does_not_speak_for_a_registry_that_is_down(places: Places):
+def test_a_mirror_does_not_speak_for_a_registry_that_is_down(places: Places) -> None:
     """That a mirror has no list of referrers does not mean that there are no signatures."""
     places.registry.close()
     with pytest.raises(NetworkError):
         places.repository.referrers(Digest.parse(IMAGE.digest))
 
 
-def test_a_mirrors_list_is_called_that(places: Places):
+def test_a_mirrors_list_is_called_that(places: Places) -> None:
     """A mirror may have but some of the tags."""
     assert list(places.repository.tags()) == ["t"]
     assert places.warnings == []
@@ -152,7 +152,7 @@ def test_a_mirrors_list_is_called_that(places: Places):
     assert f"the list of its mirror {places.mirror.host}" in warning
 
 
-def test_a_list_does_not_go_on_at_a_mirror(places: Places):
+def test_a_list_does_not_go_on_at_a_mirror(places: Places) -> None:
     """Its pages are others, and it may have but some of the tags."""
     places.registry.page_size = places.mirror.page_size = 1
     places.registry.add_image("app", IMAGE, "u", "v")
@@ -164,7 +164,7 @@ def test_a_list_does_not_go_on_at_a_mirror(places: Places):
     assert places.mirror.requests == []
 
 
-def test_the_registrys_word_is_final(places: Places):
+def test_the_registrys_word_is_final(places: Places) -> None:
     """A mirror that is out of order does not make something of what is not there."""
     places.mirror.inject(Fault(Answer(503)))
     places.registry.inject(Fault(Answer(404)))
@@ -173,7 +173,7 @@ def test_the_registrys_word_is_final(places: Places):
     assert places.asked() == (1, 2)  # HEAD and GET
 
 
-def test_all_endpoints_are_one_attempt(places: Places):
+def test_all_endpoints_are_one_attempt(places: Places) -> None:
     for each in (places.mirror, places.registry):
         each.inject(Fault(Answer(503)))
     with pytest.raises(RegistryError):
@@ -186,7 +186,9 @@ def test_all_endpoints_are_one_attempt(places: Places):
 
 
 @pytest.mark.parametrize("by", ["t", IMAGE.digest])
-def test_a_document_without_a_length_that_is_cut_is_asked_for_again(places: Places, by: str):
+def test_a_document_without_a_length_that_is_cut_is_asked_for_again(
+    places: Places, by: str
+) -> None:
     places.mirror.inject(Fault(ContentLength(None), path="/manifests/", method="GET", times=2))
     places.mirror.inject(Fault(Cut(after=100), path="/manifests/", method="GET", times=2))
     places.mirror.inject(Fault(Answer(405), path="/manifests/", method="HEAD"))
@@ -206,7 +208,7 @@ def test_a_document_without_a_length_that_is_cut_is_asked_for_again(places: Plac
 
 
 @pytest.mark.parametrize("action", [Corrupt(at=3), Corrupt(at=-1)], ids=["broken", "as-it-is"])
-def test_a_document_of_known_length_is_what_it_is(places: Places, action: Corrupt):
+def test_a_document_of_known_length_is_what_it_is(places: Places, action: Corrupt) -> None:
     """SPEC: never retried: "the digest mismatch of a fresh download"."""
     for each in (places.mirror, places.registry):
         each.inject(Fault(action, path="/manifests/"))

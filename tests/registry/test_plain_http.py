@@ -60,7 +60,7 @@ def front(registry: FakeRegistry, drop: str) -> Callable[[Any], None]:
 @pytest.mark.parametrize("drop", DROPS)
 def test_a_registry_that_drops_plain_http_is_asked_in_https(
     store: Store, serve: Serve, certificates: Files, monkeypatch: pytest.MonkeyPatch, drop: str
-):
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with FakeRegistry(tls=certificates[1:]) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -75,7 +75,7 @@ def test_a_registry_that_drops_plain_http_is_asked_in_https(
 @pytest.mark.parametrize("drop", DROPS)
 def test_a_certificate_that_does_not_hold_is_the_error(
     store: Store, serve: Serve, certificates: Files, drop: str
-):
+) -> None:
     with FakeRegistry(tls=certificates[1:]) as registry:
         server = serve(front(registry, drop))
         with Client(store=store, retries=2) as asking:
@@ -89,7 +89,7 @@ def test_a_certificate_that_does_not_hold_is_the_error(
 @pytest.mark.parametrize("fault", [HangUp(), HangUp(reset=True)])
 def test_a_registry_without_tls_that_drops_connections_is_reported_as_that(
     store: Store, fake: FakeRegistry, fault: HangUp
-):
+) -> None:
     fake.inject(Fault(fault))
     with Client(store=store, retries=1) as asking:
         with pytest.raises(NetworkError, match="connection was cut off") as caught:
@@ -100,14 +100,14 @@ def test_a_registry_without_tls_that_drops_connections_is_reported_as_that(
 @pytest.mark.parametrize("fault", [HangUp(), HangUp(reset=True)])
 def test_a_registry_without_tls_that_drops_one_connection_is_asked_again(
     store: Store, fake: FakeRegistry, fault: HangUp
-):
+) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(fault, times=1))
     with Client(store=store, retries=3) as asking:
         asking.pull(f"{fake.host}/app:t")
 
 
-def test_a_port_that_drops_everything_is_reported_as_that(store: Store, serve: Serve):
+def test_a_port_that_drops_everything_is_reported_as_that(store: Store, serve: Serve) -> None:
     server = serve(lambda peer: peer.reset())
     with (
         Client(store=store, retries=1) as asking,
@@ -116,7 +116,7 @@ def test_a_port_that_drops_everything_is_reported_as_that(store: Store, serve: S
         asking.pull(f"{server.host}/app:t")
 
 
-def test_https_that_is_dropped_does_not_lead_to_plain_http(store: Store, serve: Serve):
+def test_https_that_is_dropped_does_not_lead_to_plain_http(store: Store, serve: Serve) -> None:
     """SPEC: "http only if the peer does not speak TLS"."""
     seen: list[bytes] = []
 
@@ -137,7 +137,7 @@ def test_plain_http_that_redirects_to_https_on_one_port_is_asked_in_https(
     certificates: Files,
     monkeypatch: pytest.MonkeyPatch,
     status: int,
-):
+) -> None:
     """nginx: ``error_page 497 =301 https://$http_host$request_uri``. Credentials go along."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with FakeRegistry(tls=certificates[1:], users={"me": "secret"}, tokens=True) as registry:
@@ -169,7 +169,7 @@ def test_plain_http_that_redirects_to_https_on_one_port_is_asked_in_https(
 )
 def test_plain_http_that_is_answered_by_words_is_asked_in_https(
     store: Store, serve: Serve, certificates: Files, monkeypatch: pytest.MonkeyPatch, words: str
-):
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with FakeRegistry(tls=certificates[1:]) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -187,7 +187,7 @@ def test_plain_http_that_is_answered_by_words_is_asked_in_https(
 
 
 @pytest.mark.peer("openssl")
-def test_a_real_tls_server_is_met_in_https(store: Store, certificates: Files):
+def test_a_real_tls_server_is_met_in_https(store: Store, certificates: Files) -> None:
     """``openssl s_server`` answers plain http with an alert, or not at all."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

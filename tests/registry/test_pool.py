@@ -51,7 +51,7 @@ ANSWERS: list[tuple[str, list[Any], bytes]] = [
 @pytest.mark.parametrize(("method", "actions", "body"), ANSWERS, ids=range(len(ANSWERS)))
 def test_an_answer_read_to_its_end_gives_its_connection_back(
     fake: FakeRegistry, transport: Transport, method: str, actions: list[Any], body: bytes
-):
+) -> None:
     for action in actions:
         fake.inject(Fault(action))
     for _ in range(4):
@@ -63,14 +63,16 @@ def test_an_answer_read_to_its_end_gives_its_connection_back(
 @pytest.mark.parametrize("size", [0, 10, 60_000, 100_000])
 def test_a_body_that_does_not_matter_is_read_if_that_costs_less_than_a_connection(
     fake: FakeRegistry, transport: Transport, method: str, size: int
-):
+) -> None:
     fake.inject(Fault(Answer(307, {"Location": "/"}, BODY[:size])))
     for _ in range(3):
         send(transport, fake.host, method).drain()
     assert fake.connections == (3 if method == "GET" and size == 100_000 else 1)
 
 
-def test_an_answer_that_was_not_read_to_its_end_does_not(fake: FakeRegistry, transport: Transport):
+def test_an_answer_that_was_not_read_to_its_end_does_not(
+    fake: FakeRegistry, transport: Transport
+) -> None:
     fake.inject(Fault(Answer(200, {}, BODY)))
     for _ in range(3):
         response = send(transport, fake.host)
@@ -81,7 +83,7 @@ def test_an_answer_that_was_not_read_to_its_end_does_not(fake: FakeRegistry, tra
 
 def test_an_operation_that_is_over_cannot_end_the_connection_of_another(
     fake: FakeRegistry, transport: Transport
-):
+) -> None:
     first = CancelToken()
     request = Request("GET", f"{fake.url}/v2/")
     ended = transport.send(request, first)
@@ -96,7 +98,7 @@ def test_an_operation_that_is_over_cannot_end_the_connection_of_another(
 @pytest.mark.parametrize("header", ["close", "Close", "x, close"])
 def test_a_server_that_says_close_is_asked_nothing_more(
     serve: Callable[..., Any], transport: Transport, header: str, until: Until
-):
+) -> None:
     """RFC 9112, 9.6; even if it leaves the connection open."""
     asked, after = [], []
 
@@ -113,7 +115,9 @@ def test_a_server_that_says_close_is_asked_nothing_more(
     assert not any(after)
 
 
-def test_a_server_of_old_is_asked_nothing_more(serve: Callable[..., Any], transport: Transport):
+def test_a_server_of_old_is_asked_nothing_more(
+    serve: Callable[..., Any], transport: Transport
+) -> None:
     def talk(peer: Any) -> None:
         while peer.head():
             peer.sock.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}")
@@ -124,7 +128,9 @@ def test_a_server_of_old_is_asked_nothing_more(serve: Callable[..., Any], transp
     assert server.connections == 2
 
 
-def test_close_is_honoured_whatever_the_body_is_like(fake: FakeRegistry, transport: Transport):
+def test_close_is_honoured_whatever_the_body_is_like(
+    fake: FakeRegistry, transport: Transport
+) -> None:
     fake.inject(Fault(SetHeader("Connection", "close")))
     fake.inject(Fault(Answer(200, {}, BODY)))
     fake.inject(Fault(Chunked(), skip=1))
@@ -147,7 +153,7 @@ AFTERTHOUGHTS: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("after", AFTERTHOUGHTS)
 def test_an_idle_connection_on_which_something_happened_is_not_used_again(
     serve: Callable[..., Any], patient: Callable[..., Transport], after: str, *, tls: bool
-):
+) -> None:
     read, done = threading.Event(), threading.Event()
 
     def talk(peer: Any) -> None:
@@ -173,7 +179,7 @@ def test_an_idle_connection_on_which_something_happened_is_not_used_again(
 @pytest.mark.parametrize("kind", ["http", "https", "within"])
 def test_more_than_an_answer_is_not_the_answer_to_another_request(
     serve: Callable[..., Any], patient: Callable[..., Transport], certificates: Any, kind: str
-):
+) -> None:
     """One record of TLS holds more than is asked for at once."""
     more = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 
@@ -192,7 +198,7 @@ def test_more_than_an_answer_is_not_the_answer_to_another_request(
 
 def test_no_more_connections_are_kept_than_there_may_be(
     serve: Callable[..., Any], transport: Transport, until: Until
-):
+) -> None:
     ended = []
 
     def talk(peer: Any) -> None:
@@ -213,7 +219,7 @@ def test_no_more_connections_are_kept_than_there_may_be(
 
 def test_closing_a_transport_closes_what_is_idle_now_and_the_rest_afterwards(
     serve: Callable[..., Any], transport: Transport, until: Until
-):
+) -> None:
     ended = []
 
     def talk(peer: Any) -> None:

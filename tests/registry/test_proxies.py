@@ -10,7 +10,7 @@ from wherry.registry.http.proxies import Proxies, Proxy
 BOTH = Proxies("http://plain:1", "http://secure:2")
 
 
-def test_the_scheme_decides():
+def test_the_scheme_decides() -> None:
     assert BOTH.choose("http", "h.example", None) == Proxy(
         "http", "plain", 1, variable="HTTP_PROXY"
     )
@@ -21,7 +21,7 @@ def test_the_scheme_decides():
     assert Proxies().choose("https", "h.example", None) is None
 
 
-def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own():
+def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own() -> None:
     """As curl has it; NO_PROXY holds for it as well."""
     proxies = Proxies(https="http://secure:2", no_proxy="x.example", other="socks5h://all")
     own = Proxy("http", "secure", 2, variable="HTTPS_PROXY")
@@ -39,7 +39,7 @@ def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own():
     [("me", "a user name and a password, or neither"), (":pw", "or neither"),
      ("me:p%C3%A4ss", "ASCII"), (f"me:{'x' * 256}", "255")],
 )  # fmt: skip
-def test_what_a_socks_proxy_cannot_be_told(pair: str, said: str):
+def test_what_a_socks_proxy_cannot_be_told(pair: str, said: str) -> None:
     """RFC 1929: both, of 1 to 255 bytes; and no message shows them."""
     with pytest.raises(WherryError, match=said) as caught:
         Proxies(other=f"socks5://{pair}@p").choose("https", "h.example", None)
@@ -49,7 +49,7 @@ def test_what_a_socks_proxy_cannot_be_told(pair: str, said: str):
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"])
-def test_this_machine_is_never_reached_through_a_proxy(host: str):
+def test_this_machine_is_never_reached_through_a_proxy(host: str) -> None:
     assert BOTH.choose("https", host, 5000) is None
 
 
@@ -80,7 +80,7 @@ def test_this_machine_is_never_reached_through_a_proxy(host: str):
         ("10.0.0.0/99", [], ["10.0.0.1"]),
     ],
 )
-def test_exceptions(entry: str, excepted: list[str], others: list[str]):
+def test_exceptions(entry: str, excepted: list[str], others: list[str]) -> None:
     """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; names stand for themselves and what is below them."""
     proxies = Proxies("http://p", "http://p", entry)
     for host in excepted:
@@ -106,7 +106,7 @@ def test_exceptions(entry: str, excepted: list[str], others: list[str]):
         ("me:secret@p.example:3128", Proxy("http", "p.example", 3128, "me", "secret")),
     ],
 )
-def test_addresses_of_proxies(setting: str, expected: Proxy):
+def test_addresses_of_proxies(setting: str, expected: Proxy) -> None:
     assert Proxies(https=setting).choose("https", "h.example", None) == expected.replace(
         variable="HTTPS_PROXY"
     )
@@ -116,13 +116,13 @@ def test_addresses_of_proxies(setting: str, expected: Proxy):
     "setting",
     ["http://", "http://p:port", "socks4://me:secret@p:1", "http://me:secret@[::1", "ftp://p"],
 )
-def test_settings_that_cannot_be_used(setting: str):
+def test_settings_that_cannot_be_used(setting: str) -> None:
     with pytest.raises(WherryError, match="HTTPS_PROXY") as caught:
         Proxies(https=setting).choose("https", "h.example", None)
     assert "secret" not in str(caught.value) + caught.value.hint
 
 
-def test_a_proxys_password_is_not_shown():
+def test_a_proxys_password_is_not_shown() -> None:
     proxies = Proxies("http://me:secret@p", "http://me:secret@p")
     found = proxies.choose("https", "h.example", None)
     assert "secret" not in repr(proxies) + repr(found) + str(found)
@@ -130,7 +130,9 @@ def test_a_proxys_password_is_not_shown():
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20), st.text(alphabet="a.:[]/1*,", max_size=12))
-def test_any_setting_gives_a_proxy_none_or_an_error_of_ours(setting: str, host: str, no: str):
+def test_any_setting_gives_a_proxy_none_or_an_error_of_ours(
+    setting: str, host: str, no: str
+) -> None:
     try:
         found = Proxies(https=setting, no_proxy=no).choose("https", host, None)
     except WherryError as error:

@@ -30,7 +30,7 @@ QUICK = settings(max_examples=200, deadline=None)
         ("https://b:99999/", "address"),
     ],
 )
-def test_a_realm_that_is_no_address_has_a_problem(realm: str, word: str):
+def test_a_realm_that_is_no_address_has_a_problem(realm: str, word: str) -> None:
     assert word in (address_problem(realm) or "")
 
 
@@ -38,7 +38,7 @@ def test_a_realm_that_is_no_address_has_a_problem(realm: str, word: str):
     "realm",
     ["https://b.example:8443/t?x=y", "http://127.0.0.1:5001/token", "HTTP://a/t", "https://[::1]"],
 )
-def test_a_realm_that_is_an_address_has_none(realm: str):
+def test_a_realm_that_is_an_address_has_none(realm: str) -> None:
     assert address_problem(realm) is None
 
 
@@ -53,7 +53,9 @@ def test_a_realm_that_is_an_address_has_none(realm: str):
         ("http://a.example", "https://b.example/token", False),
     ],
 )
-def test_credentials_do_not_go_from_https_to_http(registry: str, realm: str, *, leaves: bool):
+def test_credentials_do_not_go_from_https_to_http(
+    registry: str, realm: str, *, leaves: bool
+) -> None:
     """SPEC: "realms never from https to http"."""
     assert leaves_tls(registry, realm) is leaves
 
@@ -74,7 +76,7 @@ def test_credentials_do_not_go_from_https_to_http(registry: str, realm: str, *, 
         *("127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "10.1", "0"),
     ],
 )
-def test_private_hosts_are_private(host: str):
+def test_private_hosts_are_private(host: str) -> None:
     """SPEC: "nor from a registry with a public address to a peer with a private one"."""
     assert is_private(host)
 
@@ -86,13 +88,13 @@ def test_private_hosts_are_private(host: str):
         *("::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:0808:0808::1"),
     ],
 )
-def test_public_hosts_are_not_private(host: str):
+def test_public_hosts_are_not_private(host: str) -> None:
     assert not is_private(host)
 
 
 @QUICK
 @given(st.one_of(st.text(max_size=30), st.text(alphabet="htps:/[]@.%1a\\?#", max_size=30)))
-def test_any_realm_is_judged_without_an_error(realm: str):
+def test_any_realm_is_judged_without_an_error(realm: str) -> None:
     """A realm is the registry's word: whatever it is, it is good or it has a problem."""
     if address_problem(realm) is None:
         parts = urlsplit(realm)

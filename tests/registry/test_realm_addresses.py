@@ -46,7 +46,9 @@ def pull(directory: Path, *arguments: str) -> Any:
 
 @pytest.mark.peer("unshare", "ip")
 @pytest.mark.parametrize("realm", ["metadata.internal", "two.example", "localhost", "127.0.0.1"])
-def test_a_public_registry_gets_no_password_sent_to_a_private_address(tmp_path: Path, realm: str):
+def test_a_public_registry_gets_no_password_sent_to_a_private_address(
+    tmp_path: Path, realm: str
+) -> None:
     """SPEC: "nor from a registry with a public address to a peer with a private one".
 
     The second name has a public address too, where nothing listens.
@@ -68,7 +70,7 @@ def test_a_public_registry_gets_no_password_sent_to_a_private_address(tmp_path: 
         ("private.example", "auth.example", "user"),
     ],
 )
-def test_realms_that_are_asked(tmp_path: Path, registry: str, realm: str, user: str):
+def test_realms_that_are_asked(tmp_path: Path, registry: str, realm: str, user: str) -> None:
     """Companies run registries by host name on private addresses: split DNS."""
     said = pull(tmp_path, registry, realm, user)
     assert said["error"] == ""
@@ -76,7 +78,7 @@ def test_realms_that_are_asked(tmp_path: Path, registry: str, realm: str, user: 
 
 
 @pytest.mark.peer("unshare", "ip")
-def test_a_name_that_leads_elsewhere_the_second_time(tmp_path: Path):
+def test_a_name_that_leads_elsewhere_the_second_time(tmp_path: Path) -> None:
     """Each connection is judged by its own address, so an earlier answer of DNS counts nothing."""
     said = pull(tmp_path, "public.example", "rebind.example", "user")
     assert "is in a private network" in said["error"]

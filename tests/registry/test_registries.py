@@ -90,23 +90,23 @@ blocked = true
         ("bad.example/y", ["bad.example/y"]),
     ],
 )  # fmt: skip
-def test_where_names_lead(tmp_path: Path, name: str, expected: list[str]):
+def test_where_names_lead(tmp_path: Path, name: str, expected: list[str]) -> None:
     """SPEC: "prefixes (wildcard subdomains too), `location`, mirrors, … `insecure`"."""
     assert places(hosts(tmp_path, MIRRORED), name) == expected
 
 
-def test_a_port_that_lands_in_the_middle_of_a_path(tmp_path: Path):
+def test_a_port_that_lands_in_the_middle_of_a_path(tmp_path: Path) -> None:
     with pytest.raises(WherryError, match="makes no name"):
         places(hosts(tmp_path, MIRRORED), "a.wild.example:5000/r")
 
 
-def test_what_is_blocked_is_denied(tmp_path: Path):
+def test_what_is_blocked_is_denied(tmp_path: Path) -> None:
     with pytest.raises(Denied, match=r"bad\.example/x is blocked in .*registries\.conf") as caught:
         places(hosts(tmp_path, MIRRORED), "bad.example/x/y:1")
     assert caught.value.host == "bad.example"
 
 
-def test_credentials_of_the_caller_are_for_the_host_that_was_named(tmp_path: Path):
+def test_credentials_of_the_caller_are_for_the_host_that_was_named(tmp_path: Path) -> None:
     """SPEC: "Credentials go to the host that they are for and to nobody else"."""
     found = hosts(tmp_path, MIRRORED)
     for name, own in [("alpine", [False, False, False]), ("plain.example/r", [True])]:
@@ -127,7 +127,7 @@ def test_credentials_of_the_caller_are_for_the_host_that_was_named(tmp_path: Pat
 )
 def test_mirrors_for_tags_and_for_digests(
     tmp_path: Path, line: str, pulls: str, *, by_tag: bool, by_digest: bool
-):
+) -> None:
     """SPEC: "`pull-from-mirror`, `mirror-by-digest-only`"."""
     text = (
         f'[[registry]]\nlocation="h.example"\n{line}\n[[registry.mirror]]\nlocation="m.example"\n'
@@ -188,7 +188,9 @@ def test_mirrors_for_tags_and_for_digests(
         ("registry = [[[" + "[" * 5000, "not valid TOML"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_wrong_is_an_error_that_says_where(tmp_path: Path, text: str, words: str):
+def test_a_file_that_is_wrong_is_an_error_that_says_where(
+    tmp_path: Path, text: str, words: str
+) -> None:
     with pytest.raises(WherryError) as caught:
         parsed(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/registries.conf: ")
@@ -196,13 +198,13 @@ def test_a_file_that_is_wrong_is_an_error_that_says_where(tmp_path: Path, text: 
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"registry = '\xff'"])
-def test_a_file_that_is_not_utf_8(tmp_path: Path, raw: bytes):
+def test_a_file_that_is_not_utf_8(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "f").write_bytes(b"registry=[]\n" + raw)
     with pytest.raises(WherryError, match="UTF-8"):
         load(RegistriesFiles((tmp_path / "f",)), aliases=True)
 
 
-def test_version_1_is_read_with_a_warning(tmp_path: Path):
+def test_version_1_is_read_with_a_warning(tmp_path: Path) -> None:
     """SPEC: "(v1 is read with a warning)"."""
     found = hosts(
         tmp_path,
@@ -228,7 +230,7 @@ def test_version_1_is_read_with_a_warning(tmp_path: Path):
             places(found, blocked)
 
 
-def test_a_location_that_makes_no_name(tmp_path: Path):
+def test_a_location_that_makes_no_name(tmp_path: Path) -> None:
     for location in ("UPPER/Case", "nohost", "h.example/UP"):
         found = hosts(tmp_path, f'[[registry]]\nprefix="a.example"\nlocation="{location}"\n')
         with pytest.raises(
@@ -237,7 +239,7 @@ def test_a_location_that_makes_no_name(tmp_path: Path):
             places(found, "a.example/r")
 
 
-def test_unknown_keys_are_warned_of(tmp_path: Path):
+def test_unknown_keys_are_warned_of(tmp_path: Path) -> None:
     """A misspelt `blocked` must not go unnoticed; podman and skopeo pass over such keys."""
     text = """
         unknown = 1
@@ -279,7 +281,7 @@ def pair(first: str, second: str) -> str:
 )  # fmt: skip
 def test_tables_of_one_prefix_or_location_must_not_disagree(
     tmp_path: Path, key: str, one: str, other: str, what: str
-):
+) -> None:
     """The last table must not unblock what the first one blocks."""
     for text in (pair(f"{one}\n{key}=true", other), pair(one, f"{other}\n{key}=true")):
         with pytest.raises(WherryError) as caught:
@@ -289,7 +291,7 @@ def test_tables_of_one_prefix_or_location_must_not_disagree(
     parsed(tmp_path, pair(f"{one}\n{key}=true", f"{other}\n{key}=true"))
 
 
-def test_tables_of_one_location_must_not_disagree_on_the_proxy(tmp_path: Path):
+def test_tables_of_one_location_must_not_disagree_on_the_proxy(tmp_path: Path) -> None:
     text = pair(
         'prefix="x.example"\nlocation="h.example"\nproxy="http://me:secret-pw@p.example"',
         'prefix="y.example"\nlocation="h.example"',
@@ -299,7 +301,7 @@ def test_tables_of_one_location_must_not_disagree_on_the_proxy(tmp_path: Path):
     assert "secret-pw" not in str(caught.value)
 
 
-def test_of_one_prefix_in_one_file_the_first_table_counts(tmp_path: Path):
+def test_of_one_prefix_in_one_file_the_first_table_counts(tmp_path: Path) -> None:
     text = pair(
         'prefix="h.example"\nlocation="first.example"',
         'prefix="h.example"\nlocation="second.example"',
@@ -307,7 +309,7 @@ def test_of_one_prefix_in_one_file_the_first_table_counts(tmp_path: Path):
     assert places(hosts(tmp_path, text), "h.example/r") == ["first.example/r"]
 
 
-def test_of_prefixes_of_one_length_the_first_in_the_alphabet_counts(tmp_path: Path):
+def test_of_prefixes_of_one_length_the_first_in_the_alphabet_counts(tmp_path: Path) -> None:
     """`*.reg.example` is as long as `x.reg.example`; the order in the file does not matter."""
     wild = 'prefix="*.reg.example"\nlocation="wild.example"'
     exact = 'prefix="x.reg.example"\nlocation="exact.example"'
@@ -318,7 +320,7 @@ def test_of_prefixes_of_one_length_the_first_in_the_alphabet_counts(tmp_path: Pa
 # Proxies
 
 
-def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path):
+def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path) -> None:
     text = """
         [[registry]]
         location = "h.example"
@@ -343,25 +345,25 @@ def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path):
 # Short names
 
 
-def test_a_slash_behind_a_host_to_search_does_not_matter(tmp_path: Path):
+def test_a_slash_behind_a_host_to_search_does_not_matter(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["a.example/", "b.example:5000"]')
     names = [meaning.name for meaning in found.meanings("app")]
     assert names == ["a.example/app", "b.example:5000/app"]
 
 
-def test_a_single_word_to_search_does_not_become_a_path_at_docker_hub(tmp_path: Path):
+def test_a_single_word_to_search_does_not_become_a_path_at_docker_hub(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["team"]')
     with pytest.raises(WherryError, match=r"registries\.conf: .*'team' is no host"):
         found.meanings("app")
 
 
 @pytest.mark.parametrize("mode", ["permissive", "disabled"])
-def test_short_names_are_searched_without_a_question(tmp_path: Path, mode: str):
+def test_short_names_are_searched_without_a_question(tmp_path: Path, mode: str) -> None:
     text = f'short-name-mode="{mode}"\nunqualified-search-registries=["a.example","b.example"]'
     assert len(hosts(tmp_path, text).meanings("app")) == 2
 
 
-def test_enforcing_refuses_a_choice_among_registries(tmp_path: Path):
+def test_enforcing_refuses_a_choice_among_registries(tmp_path: Path) -> None:
     """podman asks on a terminal and fails without one."""
     text = 'short-name-mode="enforcing"\nunqualified-search-registries=["a.example"'
     assert len(hosts(tmp_path, f"{text}]").meanings("app")) == 1
@@ -420,7 +422,7 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-def test_the_first_main_file_counts(tree: Tree):
+def test_the_first_main_file_counts(tree: Tree) -> None:
     """The user's, else the system's, else the distribution's."""
     tree.put("usr/registries.conf", named("usr"))
     assert tree.leads() == "usr"
@@ -436,7 +438,7 @@ def test_the_first_main_file_counts(tree: Tree):
     assert tree.consulted()["user/registries.conf"] == "read: the main file (nothing in it)"
 
 
-def test_drop_ins_of_all_directories_are_merged_by_base_name(tree: Tree):
+def test_drop_ins_of_all_directories_are_merged_by_base_name(tree: Tree) -> None:
     """Of one name the file counts that is nearest to the user."""
     tree.put("user/registries.conf", named("main"))
     tree.put("usr/registries.conf.d/50.conf", named("usr-50"))
@@ -455,13 +457,13 @@ def test_drop_ins_of_all_directories_are_merged_by_base_name(tree: Tree):
     assert tree.leads() == "user-registries.conf.d"
 
 
-def test_an_empty_file_takes_the_place_of_another_of_its_name(tree: Tree):
+def test_an_empty_file_takes_the_place_of_another_of_its_name(tree: Tree) -> None:
     tree.put("usr/registries.conf.d/50.conf", named("usr"))
     tree.put("etc/registries.conf.d/50.conf", "")
     assert tree.leads() == "h"
 
 
-def test_a_drop_in_that_is_a_symbolic_link_is_not_read_and_a_warning_says_so(tree: Tree):
+def test_a_drop_in_that_is_a_symbolic_link_is_not_read_and_a_warning_says_so(tree: Tree) -> None:
     """containers/image 5.40 reads regular files alone."""
     target = tree.put("elsewhere.conf", named("linked"))
     link = tree.user / "registries.conf.d" / "10.conf"
@@ -479,7 +481,7 @@ def test_a_drop_in_that_is_a_symbolic_link_is_not_read_and_a_warning_says_so(tre
     assert load(tree.files, aliases=True).warnings == ()
 
 
-def test_later_files_add_and_replace(tree: Tree):
+def test_later_files_add_and_replace(tree: Tree) -> None:
     """containers-registries.conf.d(5): tables by prefix, aliases by name, lists as a whole."""
     tree.put(
         "etc/registries.conf",
@@ -505,7 +507,7 @@ def test_later_files_add_and_replace(tree: Tree):
     assert tree.load().helpers is None  # the usual one
 
 
-def test_a_drop_in_may_unblock_what_another_file_blocks(tree: Tree):
+def test_a_drop_in_may_unblock_what_another_file_blocks(tree: Tree) -> None:
     """Across files the later table takes the earlier one's place as a whole."""
     tree.put("etc/registries.conf", '[[registry]]\nlocation="h.example"\nblocked=true\n')
     with pytest.raises(Denied):
@@ -514,7 +516,7 @@ def test_a_drop_in_may_unblock_what_another_file_blocks(tree: Tree):
     assert tree.leads() == "h"
 
 
-def test_a_named_file_replaces_all_but_the_last(tree: Tree):
+def test_a_named_file_replaces_all_but_the_last(tree: Tree) -> None:
     """As `CONTAINERS_REGISTRIES_CONF` and its `_OVERRIDE` do."""
     tree.put("user/registries.conf", "broken [")
     tree.put("user/registries.conf.d/99.conf", "broken [")
@@ -532,39 +534,39 @@ def test_a_named_file_replaces_all_but_the_last(tree: Tree):
 
 
 @pytest.mark.parametrize("place", ["named", "last"])
-def test_a_file_that_was_asked_for_has_to_be_there(tree: Tree, place: str):
+def test_a_file_that_was_asked_for_has_to_be_there(tree: Tree, place: str) -> None:
     tree.files = tree.files.replace(**{place: ("VARIABLE", tree.user / "none")})
     with pytest.raises(WherryError, match="none: no such file") as caught:
         tree.load()
     assert caught.value.hint == "VARIABLE names it"
 
 
-def test_version_1_in_a_drop_in_is_refused(tree: Tree):
+def test_version_1_in_a_drop_in_is_refused(tree: Tree) -> None:
     tree.put("etc/registries.conf.d/1.conf", "[registries.search]\nregistries=[]")
     with pytest.raises(WherryError, match=r"1\.conf: registries: belongs to version 1"):
         tree.load()
 
 
-def test_a_wrong_drop_in_is_named(tree: Tree):
+def test_a_wrong_drop_in_is_named(tree: Tree) -> None:
     file = tree.put("usr/registries.conf.d/1.conf", "registry = [")
     with pytest.raises(WherryError, match="not valid TOML") as caught:
         tree.load()
     assert str(caught.value).startswith(f"{file}: ")
 
 
-def test_what_cannot_be_read_is_named(tree: Tree):
+def test_what_cannot_be_read_is_named(tree: Tree) -> None:
     (tree.user / "registries.conf").mkdir(parents=True)
     with pytest.raises(WherryError, match=r"user/registries\.conf: Is a directory"):
         tree.load()
 
 
-def test_a_file_in_the_place_of_a_directory_is_named(tree: Tree):
+def test_a_file_in_the_place_of_a_directory_is_named(tree: Tree) -> None:
     tree.put("etc/registries.conf.d", "")
     with pytest.raises(WherryError, match=r"etc/registries\.conf\.d: Not a directory"):
         tree.load()
 
 
-def test_a_home_that_is_no_directory_has_no_files():
+def test_a_home_that_is_no_directory_has_no_files() -> None:
     """As the home of services, /dev/null, has none."""
     below = Path("/dev/null/.config/containers")
     found = load(
@@ -573,7 +575,7 @@ def test_a_home_that_is_no_directory_has_no_files():
     assert found.tables == ()
 
 
-def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path):
+def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path) -> None:
     """A pull by a full name must not pay for what it does not need."""
     text = '# comment\n[aliases]\n"registry" = "docker.io/library/registry"\nbroken ['
     assert parsed(tmp_path, text, aliases=False).consulted[0][1].endswith("(short names only)")
@@ -592,7 +594,7 @@ def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path):
      "[registries.insecure]\nregistries=['h.example']",
      "registries.insecure.registries=['h.example']"],
 )  # fmt: skip
-def test_however_a_table_is_written_it_is_seen(tmp_path: Path, text: str):
+def test_however_a_table_is_written_it_is_seen(tmp_path: Path, text: str) -> None:
     (table,) = parsed(tmp_path, text, aliases=False).tables
     assert (table.prefix, table.insecure) == ("h.example", True)
 
@@ -625,7 +627,7 @@ def toml(value: object) -> str:
 )
 def test_any_file_leads_somewhere_or_to_an_error_of_ours(
     tmp_path: Path, tables: list[dict[str, object]], mirrors: list[dict[str, object]], name: str
-):
+) -> None:
     lines: list[str] = []
     for kind, entries in (("registry", tables), ("registry.mirror", mirrors if tables else [])):
         for entry in entries:

@@ -71,7 +71,7 @@ def no_secret(registry: FakeRegistry) -> None:
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 def test_a_redirect_to_another_host_takes_no_credentials_along(
     store: Store, other: FakeRegistry, path: str, *, tokens: bool
-):
+) -> None:
     """SPEC: "redirects keep them only within one scheme, host and port"."""
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -90,7 +90,7 @@ def test_a_redirect_to_another_host_takes_no_credentials_along(
     no_secret(other)
 
 
-def test_a_redirect_within_one_host_keeps_them(store: Store):
+def test_a_redirect_within_one_host_keeps_them(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.add_image("app", IMAGE, "t")
         registry.add_image("moved", IMAGE, "t")
@@ -103,7 +103,7 @@ def test_a_redirect_within_one_host_keeps_them(store: Store):
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_who_redirects_may_ask_behind_the_redirect_alone(store: Store, *, tokens: bool):
+def test_who_redirects_may_ask_behind_the_redirect_alone(store: Store, *, tokens: bool) -> None:
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens) as registry:
         registry.add_image("moved", IMAGE, "t")
         for old, new in ((f"/{kind}/{d}", f"/v2/moved/{kind}/{d}") for kind, d in PIECES):
@@ -114,7 +114,7 @@ def test_who_redirects_may_ask_behind_the_redirect_alone(store: Store, *, tokens
 
 def test_another_host_that_asks_behind_a_redirect_is_not_answered(
     store: Store, other: FakeRegistry
-):
+) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as asking_one, FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         asking_one.inject(Fault(challenge(f"{other.url}/token")))
@@ -137,7 +137,9 @@ def test_another_host_that_asks_behind_a_redirect_is_not_answered(
         ("a" * 64 + ".\xfc", "no name of a host"),
     ],
 )
-def test_a_host_that_is_none_is_an_error_as_any_other(store: Store, host: str, problem: str):
+def test_a_host_that_is_none_is_an_error_as_any_other(
+    store: Store, host: str, problem: str
+) -> None:
     with FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(Answer(307, {"Location": f"http://{host}/"}), path="/manifests/"))
@@ -160,7 +162,7 @@ def challenge(realm: str) -> SetHeader:
 def test_a_realm_outside_of_tls_is_not_asked(
     store: Store, other: FakeRegistry, certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """SPEC: "realms never from https to http"."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with FakeRegistry(tls=certificates[1:], users={"me": PASSWORD}) as registry:
@@ -173,7 +175,7 @@ def test_a_realm_outside_of_tls_is_not_asked(
 
 def test_a_realm_in_a_private_network_is_not_asked(
     store: Store, certificates: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """SPEC: "nor from a public to a private address"."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with (
@@ -188,7 +190,9 @@ def test_a_realm_in_a_private_network_is_not_asked(
         assert inner.requests == []
 
 
-def test_a_token_server_that_sends_us_on_sends_no_credentials_on(store: Store, other: FakeRegistry):
+def test_a_token_server_that_sends_us_on_sends_no_credentials_on(
+    store: Store, other: FakeRegistry
+) -> None:
     with FakeRegistry(users={"me": PASSWORD}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(Answer(307, {"Location": f"{other.url}/token"}), path="/token"))
@@ -201,7 +205,7 @@ def test_a_token_server_that_sends_us_on_sends_no_credentials_on(store: Store, o
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 def test_no_log_of_any_library_holds_a_credential(
     store: Store, caplog: pytest.LogCaptureFixture, *, tokens: bool
-):
+) -> None:
     caplog.set_level(logging.DEBUG)
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens, redirect_blobs_to=True) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -263,7 +267,7 @@ def talkative() -> Iterator[FakeRegistry]:
 @example(name="Link", value="<?last=%80>;rel=next", status=200)  # empty, and the next one is it
 def test_any_header_gives_an_answer_or_an_error_of_ours(
     talkative: FakeRegistry, store: Store, name: str, value: str, status: int
-):
+) -> None:
     """Issue 5: "fuzz tests for the challenge and header parsers"."""
     talkative.clear()
     if status == 200:
@@ -284,7 +288,7 @@ def test_any_header_gives_an_answer_or_an_error_of_ours(
 @given(location=header_values, status=st.sampled_from([301, 302, 303, 307, 308]))
 def test_any_redirect_leads_somewhere_or_to_an_error_of_ours(
     talkative: FakeRegistry, store: Store, nowhere: None, location: str, status: int
-):
+) -> None:
     assert nowhere is None
     talkative.clear()
     talkative.inject(Fault(Answer(status, {"Location": location}), path="/manifests/", times=1))

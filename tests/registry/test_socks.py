@@ -95,7 +95,7 @@ def microsocks(log: Path, *options: str) -> Iterator[str]:
 def test_an_image_through_a_proxy_with_its_certificate_checked(
     wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path,
     scheme: str, variable: str,
-):  # fmt: skip
+) -> None:  # fmt: skip
     name = f"{NAME}:{registry.port}/app:t"
     with microsocks(tmp_path / "log") as proxy:
         env = {variable: f"{scheme}://{proxy}", "SSL_CERT_FILE": str(authority[0])}
@@ -112,7 +112,7 @@ def test_an_image_through_a_proxy_with_its_certificate_checked(
 @pytest.mark.peer("microsocks")
 def test_a_user_name_and_a_password(
     wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
-):
+) -> None:
     name = f"{NAME}:{registry.port}/app:t"
     with microsocks(tmp_path / "log", "-u", "me", "-P", SECRET) as proxy:
         env = {"SSL_CERT_FILE": str(authority[0])}
@@ -129,7 +129,9 @@ def test_a_user_name_and_a_password(
 
 
 @pytest.mark.peer("microsocks")
-def test_what_a_real_proxy_says_of_hosts_that_it_does_not_reach(wherry: Wherry, tmp_path: Path):
+def test_what_a_real_proxy_says_of_hosts_that_it_does_not_reach(
+    wherry: Wherry, tmp_path: Path
+) -> None:
     with microsocks(tmp_path / "log") as proxy:
         env = {"ALL_PROXY": f"socks5h://{proxy}", "WHERRY_RETRIES": "1"}
         closed = f"{NAME}:{refused_port()}"
@@ -144,7 +146,7 @@ def test_what_a_real_proxy_says_of_hosts_that_it_does_not_reach(wherry: Wherry, 
 @pytest.mark.peer("microsocks")
 def test_hosts_of_no_proxy_are_reached_directly(
     wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
-):
+) -> None:
     name = f"{NAME}:{registry.port}/app:t"
     with microsocks(tmp_path / "log") as proxy:
         env = {
@@ -158,7 +160,7 @@ def test_hosts_of_no_proxy_are_reached_directly(
 
 def test_a_proxy_of_registries_conf_goes_before_the_variables(
     wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
-):
+) -> None:
     """It holds for blobs that are elsewhere too, and for this machine."""
     host, other = f"127.0.0.1:{registry.port}", f"{NAME}:{registry.port}"
     blob = f"/v2/app/blobs/{IMAGE.config.digest}"
@@ -190,7 +192,7 @@ def test_a_proxy_of_registries_conf_goes_before_the_variables(
 
 def test_a_token_server_is_asked_through_the_proxy_of_its_registry(
     wherry: Wherry, authority: tuple[Path, Path, Path], tmp_path: Path
-):
+) -> None:
     with FakeRegistry(tls=authority[1:], tokens=True, public=True) as made:
         made.add_image("app", IMAGE, "t")
         name = f"{NAME}:{made.port}"
@@ -207,7 +209,7 @@ def test_a_token_server_is_asked_through_the_proxy_of_its_registry(
             assert made.connections == len(proxy.requests)
 
 
-def test_why_shows_the_proxy_without_the_password(wherry: Wherry):
+def test_why_shows_the_proxy_without_the_password(wherry: Wherry) -> None:
     env = {"ALL_PROXY": f"socks5h://me:{SECRET}@proxy.example"}
     done = wherry("why", "--offline", "h.example/app", env=env)
     assert "socks5h://proxy.example:1080" in done.stdout
@@ -219,7 +221,7 @@ def test_why_shows_the_proxy_without_the_password(wherry: Wherry):
 
 def test_names_are_looked_up_by_the_proxy(
     patient: Callable[..., Transport], certificates: tuple[Path, Path, Path]
-):
+) -> None:
     with (
         FakeRegistry(tls=certificates[1:]) as there,
         SocksProxy({"registry.test:443": there.host}) as proxy,
@@ -230,7 +232,7 @@ def test_names_are_looked_up_by_the_proxy(
         assert proxy.requests == ["registry.test:443"]
 
 
-def test_names_are_looked_up_here(patient: Callable[..., Transport], fake: FakeRegistry):
+def test_names_are_looked_up_here(patient: Callable[..., Transport], fake: FakeRegistry) -> None:
     with SocksProxy({fake.host: fake.host}) as proxy:
         transport = patient(Proxies(other=f"socks5://{proxy.host}"))
         answer = transport.send(Request("GET", f"http://{NAME}:{fake.port}/v2/"), CancelToken())
@@ -240,7 +242,7 @@ def test_names_are_looked_up_here(patient: Callable[..., Transport], fake: FakeR
 
 def test_what_is_for_public_hosts_is_not_sent_to_a_private_address_that_was_looked_up_here(
     patient: Callable[..., Transport], fake: FakeRegistry
-):
+) -> None:
     with SocksProxy({fake.host: fake.host}) as proxy:
         transport = patient(Proxies(other=f"socks5://{proxy.host}"))
         request = Request("GET", f"http://{NAME}:{fake.port}/v2/", public_only=True)
@@ -250,7 +252,7 @@ def test_what_is_for_public_hosts_is_not_sent_to_a_private_address_that_was_look
 
 
 @pytest.mark.parametrize("reply", [3, 4, 5, 6, 8])
-def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: int):
+def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: int) -> None:
     """A host with an IPv6 address behind a proxy that has none."""
     with SocksProxy({"[fd00::1]:80": reply, "192.0.2.1:80": fake.host}) as server:
         host, _, port = server.host.rpartition(":")
@@ -270,7 +272,7 @@ def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: i
         assert server.requests[2:] == ["192.0.2.1:81", "[fd00::1]:81"]
 
 
-def test_a_refusal_by_rule_ends_the_search(fake: FakeRegistry):
+def test_a_refusal_by_rule_ends_the_search(fake: FakeRegistry) -> None:
     with SocksProxy({"192.0.2.1:80": 2, "192.0.2.2:80": fake.host}) as server:
         host, _, port = server.host.rpartition(":")
         proxy = Proxy("socks5", host, int(port))
@@ -283,7 +285,7 @@ def test_a_refusal_by_rule_ends_the_search(fake: FakeRegistry):
         assert server.requests == ["192.0.2.1:80"]
 
 
-def test_a_name_that_this_machine_does_not_know(patient: Callable[..., Transport]):
+def test_a_name_that_this_machine_does_not_know(patient: Callable[..., Transport]) -> None:
     with SocksProxy({}) as proxy:
         transport = patient(Proxies(other=f"socks5://{proxy.host}"))
         with pytest.raises(NetworkError, match=r"nosuch\.invalid: no such host") as caught:
@@ -294,7 +296,7 @@ def test_a_name_that_this_machine_does_not_know(patient: Callable[..., Transport
 
 def test_plain_http_is_asked_for_as_without_a_proxy(
     patient: Callable[..., Transport], fake: FakeRegistry
-):
+) -> None:
     """Not by whole addresses, and without what is for the proxy alone."""
     with SocksProxy({"plain.test:80": fake.host}, credentials=("me", SECRET)) as proxy:
         transport = patient(Proxies(other=f"socks5h://me:{SECRET}@{proxy.host}"))
@@ -321,7 +323,7 @@ def test_plain_http_is_asked_for_as_without_a_proxy(
 )
 def test_refusals_of_the_proxy(
     patient: Callable[..., Transport], reply: int, said: str, *, transient: bool
-):
+) -> None:
     with SocksProxy({"h.test:443": reply}) as proxy:
         transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
         with pytest.raises(NetworkError) as caught:
@@ -348,7 +350,7 @@ def test_refusals_of_the_proxy(
 def test_what_is_no_socks_proxy(
     serve: Callable[..., Any], patient: Callable[..., Transport], sent: bytes, said: str,
     *, transient: bool,
-):  # fmt: skip
+) -> None:  # fmt: skip
     def talk(peer: Any) -> None:
         peer.sock.recv(100)
         peer.sock.sendall(sent)
@@ -367,7 +369,7 @@ def test_what_is_no_socks_proxy(
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: str):
+def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: str) -> None:
     gone = f"127.0.0.1:{refused_port()}"
     transport = patient(Proxies(other=f"{scheme}://me:{SECRET}@{gone}"))
     said = f"{NAME}: the proxy {scheme}://{gone}: connection refused"
@@ -377,7 +379,7 @@ def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: st
     assert SECRET not in str(caught.value) + caught.value.hint
 
 
-def test_a_silent_proxy_is_given_up_and_named(wherry: Wherry):
+def test_a_silent_proxy_is_given_up_and_named(wherry: Wherry) -> None:
     with SilentPort() as port:
         env = {"ALL_PROXY": f"socks5h://me:{SECRET}@{port.host}"}
         arguments = ("--timeout", "0.5", "--retries", "1", "h.test/app:t")
@@ -391,7 +393,7 @@ def test_a_silent_proxy_is_given_up_and_named(wherry: Wherry):
         assert SECRET not in done.stderr + debug.stderr
 
 
-def test_a_host_whose_name_is_too_long(patient: Callable[..., Transport]):
+def test_a_host_whose_name_is_too_long(patient: Callable[..., Transport]) -> None:
     with SocksProxy({}) as proxy:
         transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
         host = ".".join(["x" * 60] * 5)
@@ -406,7 +408,7 @@ def descriptors() -> int:
 @pytest.mark.timeout(20)
 def test_waiting_for_a_silent_proxy_can_be_cancelled(
     patient: Callable[..., Transport], until: Callable[[Callable[[], object]], None]
-):
+) -> None:
     with SilentPort() as port:
         transport = patient(Proxies(other=f"socks5h://{port.host}"))
         cancel = CancelToken()
@@ -424,7 +426,7 @@ def test_waiting_for_a_silent_proxy_can_be_cancelled(
         until(lambda: descriptors() <= before)
 
 
-def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry):
+def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry) -> None:
     """Without one a request must not pay for it."""
     code = """
 import sys

@@ -101,7 +101,7 @@ def move(registry: FakeRegistry, status: int, location: str) -> None:
 @pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
 def test_a_token_server_is_followed_with_the_password(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int, *, relative: bool
-):
+) -> None:
     """As skopeo does: net/http follows these, and keeps `Authorization` within one host."""
     move(registry, status, f"{'' if relative else registry.url}/token?{QUERY}")
     with client(store) as asking:
@@ -123,7 +123,7 @@ def test_a_token_server_is_followed_with_the_password(
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_an_anonymous_request_is_followed_anywhere(
     store: Store, registry: FakeRegistry, status: int
-):
+) -> None:
     move(registry, status, f"http://localhost:{registry.port}/token?service=s&scope="
          "repository:public:pull")  # fmt: skip
     with client(store, None) as asking:
@@ -133,7 +133,7 @@ def test_an_anonymous_request_is_followed_anywhere(
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_a_password_stays_within_one_host_and_port(
     store: Store, registry: FakeRegistry, other: FakeRegistry, status: int
-):
+) -> None:
     """SPEC: "Token servers' redirects are followed, with credentials only within one …"."""
     move(registry, status, f"{other.url}/token?{QUERY}")
     with client(store) as asking, pytest.raises(Unauthorized, match="redirects by") as caught:
@@ -146,7 +146,7 @@ def test_a_password_stays_within_one_host_and_port(
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_a_password_does_not_change_the_name_of_its_host(
     store: Store, registry: FakeRegistry, status: int
-):
+) -> None:
     move(registry, status, f"http://localhost:{registry.port}/token?{QUERY}")
     with client(store) as asking, pytest.raises(Unauthorized):
         asking.pull(f"{registry.host}/app:t")
@@ -164,7 +164,7 @@ def logged_in(registry: FakeRegistry, directory: Path) -> Path:
 @pytest.mark.parametrize("status", [307, 308])
 def test_a_post_is_sent_again_within_its_host(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int
-):
+) -> None:
     """RFC 9110, 15.4.8: method and body stay."""
     move(registry, status, "/token")
     with Client(store=store, authfile=logged_in(registry, tmp_path), retries=1) as asking:
@@ -177,7 +177,7 @@ def test_a_post_is_sent_again_within_its_host(
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_post_becomes_a_get_without_its_body(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int
-):
+) -> None:
     """RFC 9110, 15.4.2 to 4, as net/http does it."""
     move(registry, status, f"/token?{QUERY}")
     with (
@@ -193,7 +193,7 @@ def test_a_post_becomes_a_get_without_its_body(
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_an_identity_token_stays_within_one_host(
     store: Store, registry: FakeRegistry, other: FakeRegistry, tmp_path: Path, status: int
-):
+) -> None:
     """It is in the body, which no library takes for a secret."""
     move(registry, status, f"{other.url}/token?{QUERY}")
     with (
@@ -209,7 +209,9 @@ def test_an_identity_token_stays_within_one_host(
 
 
 @pytest.mark.parametrize("location", ["/moved", "ftp://a/b", "http://[", ""])
-def test_a_redirect_that_leads_nowhere_ends(store: Store, registry: FakeRegistry, location: str):
+def test_a_redirect_that_leads_nowhere_ends(
+    store: Store, registry: FakeRegistry, location: str
+) -> None:
     move(registry, 307, location)
     with client(store) as asking, pytest.raises((NetworkError, RegistryError)) as caught:
         asking.pull(f"{registry.host}/app:t")
@@ -219,7 +221,7 @@ def test_a_redirect_that_leads_nowhere_ends(store: Store, registry: FakeRegistry
 
 def test_a_hidden_image_is_not_missing_if_the_password_was_left_behind(
     store: Store, other: FakeRegistry
-):
+) -> None:
     """A stranger's 404 is not believed: the redirect is what has to be mended."""
     with FakeRegistry(users={"me": PASSWORD}, tokens=True, behaviour="harbor") as registry:
         registry.add_image("app", IMAGE, "t")
@@ -233,7 +235,7 @@ def test_a_hidden_image_is_not_missing_if_the_password_was_left_behind(
 @pytest.mark.parametrize("status", [400, 401])
 def test_an_identity_token_that_has_expired_is_refused_as_credentials_are(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int
-):
+) -> None:
     """RFC 6749, 5.2: the error is invalid_grant, the status 400 by the rule."""
     said = {"error": "invalid_grant", "error_description": "it has expired"}
     registry.inject(Fault(Answer(status, {}, json.dumps(said).encode()), path="^/token"))
@@ -255,7 +257,7 @@ DEAD = "http://127.0.0.1:1/token"  # takes no connections
     ["token", "/token", "//127.0.0.1/token", "ftp://127.0.0.1/", "", "http://[::1", DEAD, "404",
      "400", "403", "500", "503", "429", "page", "204", "empty", "list", "hang-up"],
 )  # fmt: skip
-def test_the_other_way_is_tried(store: Store, realm: str, first: str):
+def test_the_other_way_is_tried(store: Store, realm: str, first: str) -> None:
     """SPEC: "A way that fails for reasons of its own … gives way to the next one offered"."""
     faults = {
         "page": Answer(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
@@ -279,7 +281,7 @@ def test_the_other_way_is_tried(store: Store, realm: str, first: str):
         assert len(asked) == served  # not for each blob: it may take its time
 
 
-def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any):
+def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any) -> None:
     """RFC 9110, 11.6.1."""
     sent: list[bytes] = []
 
@@ -313,7 +315,7 @@ def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any):
 @pytest.mark.parametrize("credentials", [None, ("me", PASSWORD)], ids=["anonymous", "user"])
 def test_what_is_wrong_with_a_token_server_is_no_missing_image(
     store: Store, registry: FakeRegistry, fault: Any, kind: Any, credentials: tuple[str, str] | None
-):
+) -> None:
     registry.inject(Fault(fault, path="^/token"))
     with client(store, credentials) as asking, pytest.raises(WherryError) as caught:
         asking.pull(f"{registry.host}/app:t")
@@ -322,7 +324,7 @@ def test_what_is_wrong_with_a_token_server_is_no_missing_image(
 
 
 @pytest.mark.parametrize("realm", [DEAD, "token", "404"])
-def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: str):
+def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: str) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.inject(Fault(Answer(404), path="^/token"))
         realm = f"{registry.url}/token" if realm == "404" else realm
@@ -334,7 +336,7 @@ def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: s
         assert len(requests(registry, "/v2/")) == 3  # it is refused once, and not tried again
 
 
-def test_a_password_that_both_ways_refuse_is_a_401(store: Store):
+def test_a_password_that_both_ways_refuse_is_a_401(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.inject(Fault(Answer(401), path="^/token"))
         registry.inject(Fault(challenge(bearer(f"{registry.url}/token"), "Basic realm=r")))
@@ -348,7 +350,7 @@ def test_a_password_that_both_ways_refuse_is_a_401(store: Store):
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_server_that_does_not_know_the_user_gives_way_to_the_registry(
     store: Store, status: int
-):
+) -> None:
     """skopeo answers the challenge that comes first, which is the one that works here."""
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -359,7 +361,9 @@ def test_a_token_server_that_does_not_know_the_user_gives_way_to_the_registry(
 
 
 @pytest.mark.parametrize("realm", [DEAD, "token"])
-def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(store: Store, realm: str):
+def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(
+    store: Store, realm: str
+) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.inject(Fault(challenge(bearer(realm), 'Basic realm="r"')))
         error = NetworkError if realm == DEAD else Unauthorized
@@ -371,20 +375,20 @@ def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(store: Stor
 
 def test_a_token_server_that_is_down_for_a_moment_is_asked_again(
     store: Store, registry: FakeRegistry
-):
+) -> None:
     registry.inject(Fault(Answer(503), path="^/token", times=1))
     with Client(store=store, credentials=("me", PASSWORD), retries=3) as asking:
         asking.pull(f"{registry.host}/app:t")
 
 
-def test_two_token_servers_are_tried_in_order(store: Store, registry: FakeRegistry):
+def test_two_token_servers_are_tried_in_order(store: Store, registry: FakeRegistry) -> None:
     header = challenge(bearer(DEAD), bearer(f"{registry.url}/token"))
     registry.inject(Fault(header, path="^/v2/"))
     with client(store) as asking:
         asking.pull(f"{registry.host}/app:t")
 
 
-def test_a_registry_that_asks_without_end_is_answered_a_few_times(store: Store):
+def test_a_registry_that_asks_without_end_is_answered_a_few_times(store: Store) -> None:
     """Each challenge names another realm."""
     with FakeRegistry(users={"other": PASSWORD}) as registry:
         token = json.dumps({"token": "abc"}).encode()
@@ -409,7 +413,7 @@ def test_a_registry_that_asks_without_end_is_answered_a_few_times(store: Store):
 @pytest.mark.parametrize("more", ["repository:app:metadata_read", "a:b:c registry:catalog:*"])
 def test_the_scope_of_a_challenge_is_asked_for(
     store: Store, registry: FakeRegistry, error: str, more: str
-):
+) -> None:
     """SPEC 6: "`acr` wants `metadata_read` for tags in a second challenge"; RFC 6750, 3."""
     header = bearer(f"{registry.url}/token", f',scope="{more}"{error}')
     registry.inject(Fault(Answer(401, {"WWW-Authenticate": header}), path="/tags/", times=2))
@@ -421,7 +425,7 @@ def test_the_scope_of_a_challenge_is_asked_for(
     assert len(requests(registry, "/v2/")) == 3
 
 
-def test_a_token_that_is_too_weak_is_answered_by_403(store: Store, registry: FakeRegistry):
+def test_a_token_that_is_too_weak_is_answered_by_403(store: Store, registry: FakeRegistry) -> None:
     """RFC 6750, 3.1: insufficient_scope comes with 403."""
     more = ',scope="repository:app:metadata_read",error="insufficient_scope"'
     header = bearer(f"{registry.url}/token", more)
@@ -432,7 +436,7 @@ def test_a_token_that_is_too_weak_is_answered_by_403(store: Store, registry: Fak
     assert "metadata_read" in requests(registry, "/token")[-1].path
 
 
-def test_a_scope_is_asked_for_once(store: Store, registry: FakeRegistry):
+def test_a_scope_is_asked_for_once(store: Store, registry: FakeRegistry) -> None:
     for number in range(9):
         header = bearer(f"{registry.url}/token", f',scope="repository:app:x{number}"')
         answer = Answer(401, {"WWW-Authenticate": header})
@@ -469,7 +473,7 @@ def in_hosts_toml(environment: dict[str, str], text: str) -> None:
 
 def test_a_realm_in_http_is_asked_without_credentials(
     store: Store, certificates: Files, other: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     reach(monkeypatch, certificates, None)
     with FakeRegistry(tls=certificates[1:], tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -488,7 +492,7 @@ def test_a_password_does_not_leave_tls(
     monkeypatch: pytest.MonkeyPatch,
     *,
     insecure: bool,
-):
+) -> None:
     reach(monkeypatch, certificates, None)
     with FakeRegistry(tls=certificates[1:], tokens=True, users={"me": PASSWORD}) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -509,7 +513,7 @@ def test_a_password_does_not_leave_tls(
 
 def test_a_password_that_may_not_go_to_the_token_server_goes_the_other_way(
     store: Store, certificates: Files, other: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     reach(monkeypatch, certificates, None)
     with FakeRegistry(tls=certificates[1:], users={"me": PASSWORD}) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -526,7 +530,7 @@ def test_a_private_realm_of_a_public_registry(
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     allowed: str,
-):
+) -> None:
     """Behind a proxy, which looks names up, the registry counts as public by its name."""
     with (
         FakeRegistry(tls=certificates[1:], tokens=True, users={"me": PASSWORD}) as registry,
@@ -557,7 +561,7 @@ def test_a_private_realm_of_a_public_registry(
 @pytest.mark.parametrize("realm", ["127.0.0.1", "localhost", "127.1", "2130706433"])
 def test_a_private_registry_may_name_a_private_realm(
     store: Store, registry: FakeRegistry, realm: str
-):
+) -> None:
     """Split DNS: "allowed where the registry's own address is private too"."""
     registry.inject(Fault(challenge(bearer(f"http://{realm}:{registry.port}/token")), path="^/v2/"))
     with client(store) as asking:
@@ -567,7 +571,7 @@ def test_a_private_registry_may_name_a_private_realm(
 @pytest.mark.parametrize("scheme", ["Negotiate", "Digest realm=r, nonce=n", "AWS4-HMAC-SHA256"])
 def test_a_password_that_was_not_sent_is_not_said_to_be_wrong(
     store: Store, registry: FakeRegistry, scheme: str
-):
+) -> None:
     registry.inject(Fault(Answer(401, {"WWW-Authenticate": scheme}), path="/tags/", times=None))
     with client(store, ("me", PASSWORD)) as asking, pytest.raises(Unauthorized) as caught:
         asking.tags(f"{registry.host}/app")

@@ -57,7 +57,7 @@ def get(registry: FakeRegistry, transport: Transport) -> Response:
 
 
 @pytest.mark.parametrize("left_out", [1, 2, 3, 20, 60, None])
-def test_an_answer_whose_head_is_cut_is_none(fake: FakeRegistry, left_out: int | None):
+def test_an_answer_whose_head_is_cut_is_none(fake: FakeRegistry, left_out: int | None) -> None:
     """The library would take what there is of it for all of it."""
     with socket.create_connection(("127.0.0.1", fake.port), timeout=10) as connection:
         connection.sendall(b"GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n")
@@ -76,7 +76,7 @@ def test_an_answer_whose_head_is_cut_is_none(fake: FakeRegistry, left_out: int |
 @pytest.mark.parametrize("room", [None, 16 * 1024])
 def test_a_connection_takes_in_half_a_megabyte_from_the_beginning(
     fake: FakeRegistry, room: int | None
-):
+) -> None:
     """Linux begins with 64 KB, for which a small blob would wait several times."""
     pool = Pool(Route("127.0.0.1", fake.port, Timeouts(), room=room), 1)
     taken = pool.ask(Operation(CancelToken()), "GET", "/v2/", None, {})
@@ -115,7 +115,7 @@ def cancelled_once(until: Until, blocked: Callable[[], object]) -> Iterator[Canc
 @pytest.mark.parametrize("kind", ["direct", "proxy", "tunnel", "within"])
 def test_waiting_for_a_tls_handshake_can_be_cancelled(
     patient: Callable[..., Transport], certificates: Files, until: Until, kind: str
-):
+) -> None:
     tls = certificates[1:] if kind == "within" else None
     with SilentPort() as port, HttpProxy({"h.test:443": port.host}, tls=tls) as proxy:
         proxies = {"direct": "", "proxy": f"https://{port.host}"}.get(kind, proxy.url)
@@ -129,7 +129,7 @@ def test_waiting_for_a_tls_handshake_can_be_cancelled(
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_waiting_for_the_answer_to_connect_can_be_cancelled(
     serve: Callable[..., Any], patient: Callable[..., Transport], until: Until, *, tls: bool
-):
+) -> None:
     asked: list[bytes] = []
 
     def talk(peer: Any) -> None:
@@ -147,7 +147,7 @@ def test_waiting_for_the_answer_to_connect_can_be_cancelled(
 @pytest.mark.parametrize("kind", WAYS)
 def test_waiting_for_an_answer_can_be_cancelled(
     way: Callable[[str], Any], until: Until, kind: str, *, kept: bool
-):
+) -> None:
     with way(kind) as to:
         for _ in range(kept):
             to.send().read(10)
@@ -166,7 +166,7 @@ def test_waiting_for_an_answer_can_be_cancelled(
 @pytest.mark.parametrize("kind", WAYS)
 def test_waiting_for_a_body_can_be_cancelled(
     way: Callable[[str], Any], until: Until, kind: str, ends: list[Any]
-):
+) -> None:
     with way(kind) as to:
         path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
         for action in (Stall(after=200_000), *ends):
@@ -182,7 +182,7 @@ def test_waiting_for_a_body_can_be_cancelled(
 @pytest.mark.parametrize("kind", WAYS)
 def test_waiting_for_a_body_that_only_closing_ends_can_be_cancelled(
     way: Callable[[str], Any], until: Until, kind: str
-):
+) -> None:
     with way(kind) as to:
         path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
         for action in (Stall(after=200_000), ContentLength(None)):
@@ -219,7 +219,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to
 @pytest.mark.parametrize("kind", ["http", "https", "proxy", "https proxy"])
 def test_a_refused_connection_leaves_nothing_open(
     patient: Callable[..., Transport], until: Until, kind: str
-):
+) -> None:
     gone = f"127.0.0.1:{refused_port()}"
     proxies = {"proxy": f"http://{gone}", "https proxy": f"https://{gone}"}.get(kind, "")
     url = "https://h.test/" if proxies else f"{kind}://{gone}/"
@@ -239,7 +239,7 @@ def test_a_handshake_that_fails_leaves_nothing_open(
     until: Until,
     kind: str,
     talks: str,
-):
+) -> None:
     other = make_certificate(certificates[0].parent / "other", ["other.test"])[1:]
     little = serve(lambda peer: talks == "hangs up" or peer.answer())
     with (
@@ -263,7 +263,7 @@ def test_a_handshake_that_fails_leaves_nothing_open(
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_a_refused_tunnel_leaves_nothing_open(
     patient: Callable[..., Transport], certificates: Files, until: Until, *, tls: bool
-):
+) -> None:
     with (
         nothing_left_open(until),
         HttpProxy({}, tls=certificates[1:] if tls else None) as proxy,
@@ -279,7 +279,7 @@ def test_a_refused_tunnel_leaves_nothing_open(
 @pytest.mark.parametrize("kind", WAYS)
 def test_an_answer_that_is_cut_leaves_nothing_open(
     way: Callable[[str], Any], until: Until, kind: str, action: Any
-):
+) -> None:
     with nothing_left_open(until), way(kind) as to:
         to.registry.inject(Fault(action))
         with pytest.raises(NetworkError, match="cut off") as caught:
@@ -292,7 +292,7 @@ def test_an_answer_that_is_cut_leaves_nothing_open(
 @pytest.mark.parametrize("kind", WAYS)
 def test_an_answer_that_is_given_up_leaves_nothing_open(
     way: Callable[[str], Any], until: Until, kind: str, ends: Any
-):
+) -> None:
     with nothing_left_open(until), way(kind) as to:
         path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
         if ends is not None:
@@ -328,7 +328,7 @@ LOCATIONS: list[tuple[bytes, bytes]] = [
 @pytest.mark.parametrize(("location", "asked"), LOCATIONS, ids=range(len(LOCATIONS)))
 def test_the_address_of_a_redirect_is_asked_for_as_it_was_sent(
     serve: Callable[..., Any], location: bytes, asked: bytes
-):
+) -> None:
     """Signed addresses are good for the bytes that they were made of."""
     lines: list[bytes] = []
 
@@ -363,7 +363,7 @@ def has_ipv6() -> bool:
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_an_ipv6_address_stands_in_brackets(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
-):
+) -> None:
     asked: list[bytes] = []
 
     def talk(peer: Any) -> None:
@@ -381,7 +381,7 @@ def test_an_ipv6_address_stands_in_brackets(
 
 def test_a_certificate_with_a_common_name_alone_is_for_nobody(
     patient: Callable[..., Transport], tmp_path: Path
-):
+) -> None:
     """RFC 9110, 4.3.4: names are alternative names."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -406,7 +406,7 @@ def test_a_certificate_with_a_common_name_alone_is_for_nobody(
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_an_answer_before_the_body_was_taken_is_one(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
-):
+) -> None:
     """A server that has said no may hang up; what was on its way to it breaks the pipe.
 
     After that TLS may not read any more: what is lost so is a matter for another attempt.
@@ -433,7 +433,7 @@ def test_an_answer_before_the_body_was_taken_is_one(
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_a_reset_before_an_answer_is_an_error(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
-):
+) -> None:
     def talk(peer: Any) -> None:
         peer.head()
         peer.reset()
@@ -450,7 +450,7 @@ def test_a_reset_before_an_answer_is_an_error(
 
 def test_an_observer_that_fails_is_logged_once_and_stops_nothing(
     fake: FakeRegistry, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     seen: list[Exchange] = []
 
     def observe(exchange: Exchange) -> None:

@@ -66,7 +66,7 @@ def pull(store: Store, **options: Any) -> str:
 
 
 @pytest.mark.usefixtures("behind")
-def test_a_layer_of_megabytes_comes_whole_through_tls_within_tls(store: Store):
+def test_a_layer_of_megabytes_comes_whole_through_tls_within_tls(store: Store) -> None:
     assert len(IMAGE.layers[0].data) > 2_000_000
     assert pull(store, retries=1) == IMAGE.id
     assert store.check().problems == []
@@ -75,7 +75,7 @@ def test_a_layer_of_megabytes_comes_whole_through_tls_within_tls(store: Store):
 @pytest.mark.parametrize("reset", [False, True])
 def test_what_was_cut_within_the_tunnel_is_gone_on_with(
     store: Store, behind: tuple[FakeRegistry, HttpProxy], *, reset: bool
-):
+) -> None:
     registry, _ = behind
     fault = registry.inject(Fault(Cut(after=1_000_000, reset=reset), path="/blobs/", times=1))
     assert pull(store) == IMAGE.id
@@ -89,7 +89,7 @@ def test_what_was_cut_on_the_way_to_the_proxy_is_gone_on_with(
     monkeypatch: pytest.MonkeyPatch,
     *,
     reset: bool,
-):
+) -> None:
     port = int(behind[1].host.rpartition(":")[2])
     with Proxy(port, cuts=[700_000, 1_000_000], reset=reset) as cutting:
         monkeypatch.setenv("HTTPS_PROXY", f"https://{cutting.host}")
@@ -101,7 +101,7 @@ def test_what_was_cut_on_the_way_to_the_proxy_is_gone_on_with(
 @pytest.mark.parametrize("cut", [0, 1, 1_000_000, len(BLOB) - 1])
 def test_a_body_that_is_cut_within_the_tunnel_is_a_transient_error(
     within: Any, cut: int, *, chunked: bool
-):
+) -> None:
     path = f"/v2/app/blobs/{within.registry.add_blob(BLOB)}"
     within.registry.inject(Fault(Cut(after=cut), times=1))
     if chunked:
@@ -120,7 +120,9 @@ def test_a_body_that_is_cut_within_the_tunnel_is_a_transient_error(
     ids=["length", "chunks", "close", "only close"],
 )
 @pytest.mark.parametrize("kind", ["tunnel", "within"])
-def test_a_body_comes_whole_however_it_ends(way: Callable[[str], Any], kind: str, ends: list[Any]):
+def test_a_body_comes_whole_however_it_ends(
+    way: Callable[[str], Any], kind: str, ends: list[Any]
+) -> None:
     with way(kind) as to:
         path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
         for action in ends:
@@ -132,7 +134,7 @@ def test_a_body_comes_whole_however_it_ends(way: Callable[[str], Any], kind: str
         assert to.send("HEAD", path).read(10) == b""
 
 
-def test_a_large_body_is_sent_whole_within_tls(within: Any):
+def test_a_large_body_is_sent_whole_within_tls(within: Any) -> None:
     assert within.send("POST", body=BLOB).status == 405
     assert within.registry.requests[-1].body == BLOB
 
@@ -140,7 +142,7 @@ def test_a_large_body_is_sent_whole_within_tls(within: Any):
 @pytest.mark.parametrize("behind_tls", [False, True], ids=["http proxy", "https proxy"])
 def test_a_registry_with_the_wrong_certificate_is_told_from_its_proxy(
     patient: Callable[..., Transport], certificates: Files, *, behind_tls: bool
-):
+) -> None:
     other = make_certificate(certificates[0].parent / "other", ["other.test"])
     tls = certificates[1:]
     for pair, problem in ((other[1:], "not trusted"), (tls, "for another name")):
@@ -160,7 +162,7 @@ def test_a_registry_with_the_wrong_certificate_is_told_from_its_proxy(
 
 def test_a_proxy_with_the_wrong_certificate_is_asked_nothing(
     patient: Callable[..., Transport], certificates: Files
-):
+) -> None:
     other = make_certificate(certificates[0].parent, ["other.test"])
     with HttpProxy({}, tls=other[1:]) as proxy:
         transport = patient(Proxies(https=proxy.url))
@@ -172,7 +174,7 @@ def test_a_proxy_with_the_wrong_certificate_is_asked_nothing(
 @pytest.mark.parametrize("kind", ["http", "https"])
 def test_an_ipv6_address_stands_in_brackets_for_the_proxy_too(
     patient: Callable[..., Transport], certificates: Files, kind: str
-):
+) -> None:
     """RFC 9110, 7.1; the certificate is for the address without them."""
     pair = make_certificate(certificates[0].parent, ["2001:db8::1", "127.0.0.1"])[1:]
     with (
@@ -207,7 +209,7 @@ def test_an_answer_of_the_proxy_that_opens_no_tunnel(
     said: str,
     *,
     tls: bool,
-):
+) -> None:
     asked = []
 
     def talk(peer: Any) -> None:

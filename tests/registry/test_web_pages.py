@@ -63,33 +63,35 @@ def refused(fake: FakeRegistry, client: Client, call: str, what: str) -> Network
 @pytest.mark.parametrize("media_type", ["text/html", "application/json", "text/plain", ""])
 def test_a_page_for_a_manifest(
     fake: FakeRegistry, client: Client, name: str, beginning: str, media_type: str
-):
+) -> None:
     fake.inject(Fault(answer(BEGINNINGS[beginning], media_type), path="/manifests/"))
     assert str(refused(fake, client, "pull", "a manifest")).startswith(f"{name}: {fake.host} sent")
 
 
 def test_a_page_is_known_by_its_type_whatever_it_holds(
     fake: FakeRegistry, client: Client, name: str
-):
+) -> None:
     assert name
     fake.inject(Fault(answer(b"Please log in."), path="/manifests/"))
     refused(fake, client, "inspect", "a manifest")
 
 
-def test_a_page_says_its_title(fake: FakeRegistry, client: Client, name: str):
+def test_a_page_says_its_title(fake: FakeRegistry, client: Client, name: str) -> None:
     assert name
     fake.inject(Fault(answer(PAGE), path="/manifests/"))
     assert str(refused(fake, client, "digest", "a manifest")).endswith("(Sign in & go)")
 
 
-def test_json_under_the_type_of_a_page_is_a_document(fake: FakeRegistry, client: Client, name: str):
+def test_json_under_the_type_of_a_page_is_a_document(
+    fake: FakeRegistry, client: Client, name: str
+) -> None:
     fake.inject(Fault(SetHeader("Content-Type", "text/html"), path="/manifests/"))
     assert str(client.pull(name).id) == IMAGE.id
 
 
 def test_a_page_behind_a_redirect_names_the_host_that_sent_it(
     fake: FakeRegistry, client: Client, name: str
-):
+) -> None:
     with FakeRegistry() as portal:
         portal.inject(Fault(answer(PAGE), path="/login"))
         there = {"Location": f"{portal.url}/login?session=secret"}
@@ -100,13 +102,13 @@ def test_a_page_behind_a_redirect_names_the_host_that_sent_it(
     assert "secret" not in caught.value.hint
 
 
-def test_a_page_for_a_tag_list(fake: FakeRegistry, client: Client, name: str):
+def test_a_page_for_a_tag_list(fake: FakeRegistry, client: Client, name: str) -> None:
     assert name
     fake.inject(Fault(answer(PAGE), path="/tags/list"))
     refused(fake, client, "tags", "a tag list")
 
 
-def test_a_page_for_referrers(client: Client, store: Store, name: str):
+def test_a_page_for_referrers(client: Client, store: Store, name: str) -> None:
     with FakeRegistry(referrers=True) as fake:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(answer(PAGE, "application/json"), path="/referrers/"))
@@ -114,7 +116,7 @@ def test_a_page_for_referrers(client: Client, store: Store, name: str):
     assert (name, store.images()) == (name, [])
 
 
-def test_a_page_for_a_token(store: Store):
+def test_a_page_for_a_token(store: Store) -> None:
     with FakeRegistry(tokens=True) as fake, Client(store=store) as client:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(answer(PAGE), path="/token"))
@@ -126,7 +128,7 @@ def test_a_page_for_a_token(store: Store):
 @pytest.mark.parametrize("media_type", ["text/html", "application/octet-stream"])
 def test_a_page_for_a_blob(
     fake: FakeRegistry, client: Client, store: Store, name: str, piece: str, media_type: str
-):
+) -> None:
     digest = LAYER if piece == "layer" else IMAGE.config.digest
     fake.inject(Fault(answer(PAGE, media_type), path=f"/blobs/{digest}"))
     refused(fake, client, "pull", "the blob")
@@ -136,7 +138,7 @@ def test_a_page_for_a_blob(
 
 def test_a_page_does_not_cost_a_download_that_was_broken_off(
     fake: FakeRegistry, client: Client, store: Store, name: str
-):
+) -> None:
     part = store.path / "ingest" / f"{LAYER.replace(':', '-')}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(IMAGE.layers[0].data[:50])
@@ -147,7 +149,7 @@ def test_a_page_does_not_cost_a_download_that_was_broken_off(
 
 
 @pytest.mark.parametrize("size", [0, 3 * 2**20])
-def test_a_blob_that_is_a_page_is_that_blob(fake: FakeRegistry, client: Client, size: int):
+def test_a_blob_that_is_a_page_is_that_blob(fake: FakeRegistry, client: Client, size: int) -> None:
     page = PAGE + b"x" * size
     digest = f"sha256:{hashlib.sha256(page).hexdigest()}"
     fake.add_blob(page)
@@ -156,7 +158,7 @@ def test_a_blob_that_is_a_page_is_that_blob(fake: FakeRegistry, client: Client, 
         assert blob.read() == page
 
 
-def test_the_command_exits_with_6(fake: FakeRegistry, wherry: Wherry, name: str):
+def test_the_command_exits_with_6(fake: FakeRegistry, wherry: Wherry, name: str) -> None:
     fake.inject(Fault(answer(PAGE), path="/manifests/"))
     done = wherry("manifest", name)
     assert (done.returncode, done.stdout) == (6, "")
@@ -187,7 +189,7 @@ def test_the_command_exits_with_6(fake: FakeRegistry, wherry: Wherry, name: str)
 )
 def test_the_body_of_a_401_is_shown(
     fake: FakeRegistry, client: Client, name: str, body: bytes, media_type: str, said: str
-):
+) -> None:
     fake.inject(Fault(answer(body, media_type, 401)))
     with pytest.raises(Unauthorized) as caught:
         client.pull(name)
@@ -195,7 +197,9 @@ def test_the_body_of_a_401_is_shown(
     assert caught.value.message == f"{name.removesuffix(':t')}: access denied ({text})"
 
 
-def test_a_body_that_repeats_credentials_is_shown_without_them(store: Store, fake: FakeRegistry):
+def test_a_body_that_repeats_credentials_is_shown_without_them(
+    store: Store, fake: FakeRegistry
+) -> None:
     fake.add_image("app", IMAGE, "t")
     pair = base64.b64encode(b"me:hunter22").decode()
     body = f"refused: Basic {pair}, that is me:hunter22, password hunter22".encode()
@@ -207,14 +211,14 @@ def test_a_body_that_repeats_credentials_is_shown_without_them(store: Store, fak
     assert caught.value.message.endswith("(401 refused: Basic ***, that is ***, password ***)")
 
 
-def test_a_host_that_is_no_registry(fake: FakeRegistry, client: Client, name: str):
+def test_a_host_that_is_no_registry(fake: FakeRegistry, client: Client, name: str) -> None:
     fake.inject(Fault(answer(PAGE, status=404)))
     with pytest.raises(NotFound, match="not found") as caught:
         client.pull(name)
     assert caught.value.hint == f"{fake.host} answered by a web page: is it a registry?"
 
 
-def test_a_network_that_wants_a_login(fake: FakeRegistry, client: Client, name: str):
+def test_a_network_that_wants_a_login(fake: FakeRegistry, client: Client, name: str) -> None:
     fake.inject(Fault(answer(PAGE, status=511), path="/manifests/"))
     with pytest.raises(RegistryError, match="511 Sign in") as caught:
         client.pull(name)
@@ -227,7 +231,7 @@ def test_a_network_that_wants_a_login(fake: FakeRegistry, client: Client, name: 
 @pytest.mark.parametrize("call", ["pull", "inspect", "tags"])
 def test_an_error_after_retries_says_how_many(
     store: Store, fake: FakeRegistry, environment: dict[str, str], call: str
-):
+) -> None:
     assert environment
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(answer(b"", status=503)))
@@ -237,7 +241,7 @@ def test_an_error_after_retries_says_how_many(
 
 
 @pytest.mark.parametrize("retries", ["1", "2"])
-def test_a_host_that_is_not_there(wherry: Wherry, retries: str):
+def test_a_host_that_is_not_there(wherry: Wherry, retries: str) -> None:
     host = f"127.0.0.1:{refused_port()}"
     done = wherry("pull", "-q", "--retries", retries, f"{host}/app:t")
     assert done.returncode == 6
@@ -245,7 +249,7 @@ def test_a_host_that_is_not_there(wherry: Wherry, retries: str):
     assert done.stderr.splitlines()[0] == f"wherry: {host}: connection refused{tried}"
 
 
-def test_a_layer_that_fails_says_how_many(store: Store, fake: FakeRegistry):
+def test_a_layer_that_fails_says_how_many(store: Store, fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(answer(b"", status=500), path=f"/blobs/{LAYER}"))
     client = Client(store=store, retries=3)
@@ -256,7 +260,7 @@ def test_a_layer_that_fails_says_how_many(store: Store, fake: FakeRegistry):
 # Tags
 
 
-def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, wherry: Wherry):
+def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, wherry: Wherry) -> None:
     body = json.dumps({"name": "app", "tags": None}).encode()
     fake.inject(Fault(answer(body, "application/json"), path="/tags/list"))
     for options in ((), ("--no-tags",)):
@@ -267,7 +271,7 @@ def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, wherry
 
 def test_inspect_of_a_repository_that_there_is_not(
     distribution: Distribution, wherry: Wherry, repository: str
-):
+) -> None:
     """Its manifests are unknown, which says little; its tag list says that there is none."""
     done = wherry("inspect", f"{distribution.host}/{repository}")
     assert (done.returncode, done.stdout) == (3, "")
@@ -278,7 +282,7 @@ def test_inspect_of_a_repository_that_there_is_not(
 @pytest.mark.parametrize("call", ["pull", "inspect", "digest", "manifest", "config", "validate"])
 def test_a_tag_that_is_not_there_leads_to_those_that_are(
     fake: FakeRegistry, client: Client, name: str, call: str
-):
+) -> None:
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{name}ypo")
     assert caught.value.hint == f"`wherry tags {fake.host}/app` lists the tags that there are"

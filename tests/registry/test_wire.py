@@ -48,7 +48,7 @@ def get(transport: Transport, server: Script) -> bytes:
 @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints", "199 X"])
 def test_what_comes_before_an_answer_is_none(
     transport: Transport, status: str, scripted: Callable[..., Script]
-):
+) -> None:
     """RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses"."""
     before = f"HTTP/1.1 {status}\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n".encode()
     first = OK + b"Content-Length: 5\r\n\r\nfirst"
@@ -60,7 +60,7 @@ def test_what_comes_before_an_answer_is_none(
 @pytest.mark.parametrize("said", ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"])
 def test_a_length_that_is_said_twice_is_that_length(
     transport: Transport, said: str, scripted: Callable[..., Script]
-):
+) -> None:
     server = scripted(OK + f"{said}\r\n\r\nfirst".encode(), LAST)
     assert get(transport, server) == b"first"
     assert get(transport, server) == b"last"
@@ -77,7 +77,7 @@ def test_a_length_that_is_said_twice_is_that_length(
 )
 def test_a_body_of_two_lengths_is_none(
     transport: Transport, said: str, scripted: Callable[..., Script]
-):
+) -> None:
     """RFC 9112, 6.3: "the message framing is invalid"; what comes next may be anything."""
     server = scripted(OK + f"{said}\r\n\r\nfirst!".encode(), LAST)
     with pytest.raises(NetworkError, match="cut off"):
@@ -88,7 +88,7 @@ def test_a_body_of_two_lengths_is_none(
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_without_a_body_has_none_whatever_it_says(
     transport: Transport, status: int, scripted: Callable[..., Script]
-):
+) -> None:
     first = f"HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     server = scripted(first, LAST)
     assert get(transport, server) == b""
@@ -99,7 +99,9 @@ def test_an_answer_without_a_body_has_none_whatever_it_says(
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nfi"])
-def test_a_read_that_failed_leaves_nothing_open(body: bytes, scripted: Callable[..., Script]):
+def test_a_read_that_failed_leaves_nothing_open(
+    body: bytes, scripted: Callable[..., Script]
+) -> None:
     transport = Transport(connections=1, timeouts=Timeouts(connect=PATIENCE, read=0.1))
     cancel = CancelToken()
     server = scripted(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body)
@@ -112,7 +114,7 @@ def test_a_read_that_failed_leaves_nothing_open(body: bytes, scripted: Callable[
 
 def test_a_body_that_ends_with_the_connection_is_not_whole_when_it_is_cancelled(
     transport: Transport, scripted: Callable[..., Script]
-):
+) -> None:
     """A blocked read is woken by the connection's end, which is that of such a body too."""
     cancel = CancelToken()
     server = scripted(OK + b"\r\nhalf")
@@ -124,7 +126,7 @@ def test_a_body_that_ends_with_the_connection_is_not_whole_when_it_is_cancelled(
     assert server.left.acquire(timeout=PATIENCE / 2)
 
 
-def test_nobody_is_connected_to_after_it_was_cancelled(scripted: Callable[..., Script]):
+def test_nobody_is_connected_to_after_it_was_cancelled(scripted: Callable[..., Script]) -> None:
     """A host has several addresses: the next one is tried when the attempt at one has ended."""
     cancel = CancelToken()
     cancel.cancel()
@@ -153,7 +155,7 @@ except NetworkError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
-def test_a_socket_that_cannot_be_made_is_an_address_that_is_not_reached():
+def test_a_socket_that_cannot_be_made_is_an_address_that_is_not_reached() -> None:
     """So it is with IPv6 where the kernel has none, and then the next address is tried."""
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True
@@ -166,7 +168,7 @@ def test_a_socket_that_cannot_be_made_is_an_address_that_is_not_reached():
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", ["\xe9\x80.test", f"{'a' * 64}.\xfc", "a..b", ".a", ".", "a" * 64])
-def test_a_host_that_is_none_is_not_for_a_proxy_either(host: str, scheme: str):
+def test_a_host_that_is_none_is_not_for_a_proxy_either(host: str, scheme: str) -> None:
     with HttpProxy({}) as proxy:
         transport = Transport(connections=1, proxies=Proxies(http=proxy.url, https=proxy.url))
         with pytest.raises(NetworkError, match="no name of a host") as caught:
@@ -175,7 +177,7 @@ def test_a_host_that_is_none_is_not_for_a_proxy_either(host: str, scheme: str):
     assert not caught.value.transient
 
 
-def test_a_proxy_gets_international_names_in_ascii():
+def test_a_proxy_gets_international_names_in_ascii() -> None:
     with HttpProxy({}) as proxy:
         transport = Transport(connections=1, proxies=Proxies(http=proxy.url, https=proxy.url))
         transport.send(Request("GET", "http://b\xfc.test:5000/x"), CancelToken()).close()
@@ -189,7 +191,7 @@ def test_a_proxy_gets_international_names_in_ascii():
 
 def test_space_around_a_header_is_not_part_of_it(
     transport: Transport, scripted: Callable[..., Script]
-):
+) -> None:
     server = scripted(OK + b"Location: \t/a \t\r\nContent-Length: 0\r\n\r\n")
     response = transport.send(Request("GET", server.url), CancelToken())
     assert response.header("Location") == "/a"
@@ -197,7 +199,7 @@ def test_space_around_a_header_is_not_part_of_it(
 
 
 @pytest.mark.parametrize("path", ["b\xfc?\xe9", "b%C3%BC?%C3%A9"])
-def test_an_address_in_a_document_is_utf_8(path: str, scripted: Callable[..., Script]):
+def test_an_address_in_a_document_is_utf_8(path: str, scripted: Callable[..., Script]) -> None:
     """One in a header is bytes, which come as Latin-1 and go as they came."""
     session = Session(connections=1)
     server = scripted(LAST)

@@ -99,7 +99,7 @@ def kinds(store: library.Store) -> list[tuple[str, str]]:
 # check
 
 
-def test_a_good_store(store: library.Store, name: str, multi: str, old: str):
+def test_a_good_store(store: library.Store, name: str, multi: str, old: str) -> None:
     told: list[tuple[int, int]] = []
     checked = store.check(on_progress=lambda done, total: told.append((done, total)))
     assert checked.problems == []
@@ -113,7 +113,7 @@ def test_a_good_store(store: library.Store, name: str, multi: str, old: str):
     assert old
 
 
-def test_no_store_at_all(store: library.Store):
+def test_no_store_at_all(store: library.Store) -> None:
     assert store.check().problems == []
     assert store.usage().total == 0
     assert not store.path.exists()
@@ -121,7 +121,7 @@ def test_no_store_at_all(store: library.Store):
 
 def test_what_is_damaged_and_what_is_missing_is_found_with_its_names(
     store: library.Store, name: str, multi: str
-):
+) -> None:
     damage(store, FIRST.config.digest)
     file_of(store, FIRST.layers[0].digest).unlink()
     file_of(store, SECOND.digest).unlink()
@@ -140,13 +140,13 @@ def test_what_is_damaged_and_what_is_missing_is_found_with_its_names(
 
 def test_what_was_never_wanted_is_not_missing(
     store: library.Store, client: library.Client, fake: FakeRegistry
-):
+) -> None:
     fake.add_image("team/multi", INDEX, "t")
     client.pull(f"{fake.host}/team/multi:t", platform="linux/arm64")
     assert kinds(store) == []
 
 
-def test_a_truncated_and_an_empty_file_are_damaged(store: library.Store, name: str):
+def test_a_truncated_and_an_empty_file_are_damaged(store: library.Store, name: str) -> None:
     for digest, size in ((FIRST.layers[0].digest, 10), (FIRST.layers[1].digest, 0)):
         file_of(store, digest).chmod(0o644)
         with file_of(store, digest).open("r+b") as file:
@@ -155,7 +155,7 @@ def test_a_truncated_and_an_empty_file_are_damaged(store: library.Store, name: s
     assert name
 
 
-def test_checking_stops_when_it_is_told_to(store: library.Store, name: str):
+def test_checking_stops_when_it_is_told_to(store: library.Store, name: str) -> None:
     token = library.CancelToken()
     token.cancel()
     with pytest.raises(library.Cancelled):
@@ -170,7 +170,7 @@ def test_checking_stops_when_it_is_told_to(store: library.Store, name: str):
 @pytest.mark.parametrize("which", ["layer", "config", "manifest", "index"])
 def test_repair_fetches_again_what_is_not_good(
     store: library.Store, client: library.Client, multi: str, how: str, which: str
-):
+) -> None:
     digest = {
         "layer": SECOND.layers[1].digest,
         "config": SECOND.config.digest,
@@ -194,7 +194,9 @@ def test_repair_fetches_again_what_is_not_good(
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_repair_of_schema1(store: library.Store, client: library.Client, old: str, place: int):
+def test_repair_of_schema1(
+    store: library.Store, client: library.Client, old: str, place: int
+) -> None:
     """Signed document, manifest and config made from it, layer: whatever is not good."""
     image = store.get(old)
     signed = next(
@@ -218,7 +220,7 @@ def test_repair_of_schema1(store: library.Store, client: library.Client, old: st
 
 def test_repair_after_the_image_was_given_another_name(
     store: library.Store, client: library.Client, name: str
-):
+) -> None:
     store.tag(name, "mine")
     store.remove(name)
     damage(store, FIRST.layers[0].digest)
@@ -229,7 +231,7 @@ def test_repair_after_the_image_was_given_another_name(
 
 def test_what_cannot_be_fetched_is_told_and_what_is_bad_is_gone(
     store: library.Store, client: library.Client, fake: FakeRegistry, name: str
-):
+) -> None:
     damage(store, FIRST.layers[0].digest)
     del fake.blobs[FIRST.layers[0].digest]
     repaired = client.repair(store.check().problems)
@@ -245,7 +247,7 @@ def test_what_cannot_be_fetched_is_told_and_what_is_bad_is_gone(
 
 def test_what_no_name_needs_is_only_removed(
     store: library.Store, client: library.Client, fake: FakeRegistry, name: str
-):
+) -> None:
     store.untag(name)
     damage(store, FIRST.layers[0].digest)
     store.gc(dry_run=True)
@@ -258,7 +260,7 @@ def test_what_no_name_needs_is_only_removed(
     assert fake.requests == []
 
 
-def test_a_file_that_was_mended_in_the_meantime_stays(store: library.Store, name: str):
+def test_a_file_that_was_mended_in_the_meantime_stays(store: library.Store, name: str) -> None:
     digest = FIRST.layers[0].digest
     good = file_of(store, digest).read_bytes()
     damage(store, digest)
@@ -281,7 +283,7 @@ def names(store: library.Store) -> list[str]:
 
 def test_the_names_are_copied_after_each_change(
     store: library.Store, client: library.Client, name: str
-):
+) -> None:
     assert saved(store) == names(store)
     store.tag(name, "mine")
     assert saved(store) == names(store)
@@ -296,7 +298,7 @@ def test_the_names_are_copied_after_each_change(
 
 def test_many_names_are_not_copied_at_each_change(
     store: library.Store, name: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(backup, "MANY", 1)
     store.tag(name, "mine")
     assert "docker.io/library/mine:latest" not in saved(store)
@@ -324,7 +326,7 @@ def lose(store: library.Store, how: str) -> None:
 @pytest.mark.parametrize("how", ["gone", "no database", "zeroed pages"])
 def test_a_lost_database_is_made_anew(
     store: library.Store, client: library.Client, name: str, multi: str, old: str, how: str
-):
+) -> None:
     store.tag(name, "mine")
     before = names(store)
     ids = {found: str(store.get(found).id) for found in before}
@@ -351,7 +353,7 @@ def test_a_lost_database_is_made_anew(
 
 def test_rebuild_without_a_copy_of_the_names_brings_the_images_back(
     store: library.Store, name: str
-):
+) -> None:
     lose(store, "gone")
     (store.path / backup.FILE).unlink()
     found = store.rebuild()
@@ -378,7 +380,7 @@ def test_rebuild_without_a_copy_of_the_names_brings_the_images_back(
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_name_that_cannot_be_read_is_no_loss_to_the_others(
     wherry: Wherry, store: library.Store, name: str, place: int, spoil: Callable[[bytes], bytes]
-):
+) -> None:
     store.tag(name, "mine")
     before = names(store)
     lose(store, "gone")
@@ -393,7 +395,7 @@ def test_a_name_that_cannot_be_read_is_no_loss_to_the_others(
     assert names(store) == [known for known in before if known != json.loads(row)[0]]
 
 
-def test_a_copy_of_the_names_that_is_cut_off(store: library.Store, name: str):
+def test_a_copy_of_the_names_that_is_cut_off(store: library.Store, name: str) -> None:
     store.tag(name, "mine")
     count = len(names(store))
     copy = store.path / backup.FILE
@@ -409,7 +411,7 @@ def test_a_copy_of_the_names_that_is_cut_off(store: library.Store, name: str):
 
 def test_names_whose_images_are_not_whole_are_lost_and_told(
     store: library.Store, name: str, multi: str
-):
+) -> None:
     file_of(store, FIRST.layers[1].digest).unlink()
     lose(store, "gone")
     found = store.rebuild()
@@ -418,7 +420,7 @@ def test_names_whose_images_are_not_whole_are_lost_and_told(
     assert not list(store.listing("**/multi")) or multi not in found.lost
 
 
-def test_nobody_may_be_adding_to_the_store_meanwhile(store: library.Store, name: str):
+def test_nobody_may_be_adding_to_the_store_meanwhile(store: library.Store, name: str) -> None:
     other = library.Store(store.path)
     before = (store.path / "wherry.db").read_bytes()
     with other.ingest(), pytest.raises(StoreError, match="another process is adding"):
@@ -429,7 +431,7 @@ def test_nobody_may_be_adding_to_the_store_meanwhile(store: library.Store, name:
     other.close()
 
 
-def test_whoever_comes_while_it_is_made_anew_waits(store: library.Store, name: str):
+def test_whoever_comes_while_it_is_made_anew_waits(store: library.Store, name: str) -> None:
     store.close()
     path = store.path / "wherry.db"
     found: list[str] = []
@@ -443,7 +445,7 @@ def test_whoever_comes_while_it_is_made_anew_waits(store: library.Store, name: s
     assert name in found
 
 
-def test_rebuild_of_nothing(store: library.Store):
+def test_rebuild_of_nothing(store: library.Store) -> None:
     assert store.rebuild().images == 0
     assert not store.path.exists()
 
@@ -454,7 +456,7 @@ def test_rebuild_of_nothing(store: library.Store):
 @pytest.mark.parametrize("open_", [False, True], ids=["closed", "in its log"])
 def test_fsck_rebuild_leaves_a_newer_database_alone(
     wherry: Wherry, store: library.Store, name: str, *, open_: bool
-):
+) -> None:
     store.close()
     connection = sqlite3.connect(store.path / "wherry.db")
     connection.execute("PRAGMA user_version=9")
@@ -471,7 +473,9 @@ def test_fsck_rebuild_leaves_a_newer_database_alone(
     assert wherry("show", name).returncode == 0
 
 
-def test_fsck_says_what_is_wrong_and_mends_it(wherry: Wherry, store: library.Store, name: str):
+def test_fsck_says_what_is_wrong_and_mends_it(
+    wherry: Wherry, store: library.Store, name: str
+) -> None:
     done = wherry("fsck")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(": good\n")
@@ -491,7 +495,7 @@ def test_fsck_says_what_is_wrong_and_mends_it(wherry: Wherry, store: library.Sto
     assert wherry("fsck").returncode == 0
 
 
-def test_fsck_advises_what_helps(wherry: Wherry, store: library.Store, name: str):
+def test_fsck_advises_what_helps(wherry: Wherry, store: library.Store, name: str) -> None:
     damage(store, FIRST.layers[0].digest)
     store.untag(name)
     done = wherry("fsck")
@@ -505,7 +509,9 @@ def test_fsck_advises_what_helps(wherry: Wherry, store: library.Store, name: str
     assert wherry("fsck").stdout.endswith(": good\n")
 
 
-def test_fsck_that_cannot_mend(wherry: Wherry, store: library.Store, fake: FakeRegistry, name: str):
+def test_fsck_that_cannot_mend(
+    wherry: Wherry, store: library.Store, fake: FakeRegistry, name: str
+) -> None:
     damage(store, FIRST.layers[0].digest)
     fake.inject(Fault(Answer(500), path="/v2/"))
     done = wherry("fsck", "--repair", "--retries=1")
@@ -514,7 +520,7 @@ def test_fsck_that_cannot_mend(wherry: Wherry, store: library.Store, fake: FakeR
     assert name
 
 
-def test_fsck_rebuild(wherry: Wherry, store: library.Store, name: str):
+def test_fsck_rebuild(wherry: Wherry, store: library.Store, name: str) -> None:
     lose(store, "no database")
     refused = wherry("images")
     assert refused.returncode == 1
@@ -525,7 +531,7 @@ def test_fsck_rebuild(wherry: Wherry, store: library.Store, name: str):
     assert wherry("fsck", "--rebuild", "--repair").returncode == 2
 
 
-def test_df(wherry: Wherry, store: library.Store, name: str):
+def test_df(wherry: Wherry, store: library.Store, name: str) -> None:
     found = json.loads(wherry("df", "--json").stdout)
     sizes = [path.stat().st_size for path in (store.path / "blobs").glob("*/*")]
     assert (found["images"], found["named"], found["blobs"]) == (1, 1, len(sizes))
@@ -542,7 +548,7 @@ def test_df(wherry: Wherry, store: library.Store, name: str):
 
 def test_checks_beside_somebody_who_removes_find_nothing_wrong(
     store: library.Store, client: library.Client, name: str
-):
+) -> None:
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -567,7 +573,7 @@ def test_checks_beside_somebody_who_removes_find_nothing_wrong(
 
 def test_a_copy_of_the_names_that_was_broken_off_is_made_anew(
     client: library.Client, store: library.Store, name: str
-):
+) -> None:
     """Who was killed while writing it leaves it behind; the next operation need change nothing."""
     complete, _ = backup.load(open_store(str(store.path)))
     (store.path / backup.FILE).unlink()
@@ -579,7 +585,7 @@ def test_a_copy_of_the_names_that_was_broken_off_is_made_anew(
 
 def test_no_name_for_what_is_removed_to_be_mended(
     client: library.Client, store: library.Store, name: str
-):
+) -> None:
     image = client.pull(name)
     layer = image.layers[1].digest
     damage(store, str(layer))
@@ -595,7 +601,7 @@ def test_no_name_for_what_is_removed_to_be_mended(
 
 def test_a_rebuild_that_was_killed_leaves_the_old_database_to_the_next_one(
     client: library.Client, store: library.Store, name: str
-):
+) -> None:
     client.pull(name)
     store.close()
     old = store.path / "wherry.db"
@@ -609,7 +615,7 @@ def test_a_rebuild_that_was_killed_leaves_the_old_database_to_the_next_one(
 
 def test_what_cannot_be_read_for_another_reason_is_not_removed(
     client: library.Client, store: library.Store, name: str
-):
+) -> None:
     digest = str(client.pull(name).layers[1].digest)
     files = BlobFiles(str(store.path))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -644,7 +650,7 @@ def test_a_damaged_document_is_named_wherever_it_is_read(
     spoil: Callable[[library.Store, str], None],
     which: str,
     tmp_path: Path,
-):
+) -> None:
     digest = FIRST.config.digest if which == "config" else FIRST.digest
     spoil(store, digest)
     (tmp_path / "empty").write_bytes(b"")
@@ -675,7 +681,7 @@ def test_pull_and_load_put_a_damaged_document_again(
     which: str,
     how: str,
     tmp_path: Path,
-):
+) -> None:
     form = "docker" if how == "load docker" else "oci"
     client.save(multi, tmp_path / "saved", format=form)  # type: ignore[arg-type]
     if form == "docker":  # else it stays the image of the index that was pulled
@@ -708,7 +714,7 @@ def test_pull_and_load_put_a_damaged_document_again(
 
 def test_a_config_that_is_cut_off_in_a_layout_is_damaged(
     wherry: Wherry, client: library.Client, name: str, tmp_path: Path
-):
+) -> None:
     client.save(name, tmp_path / "saved", format="oci")
     file = tmp_path / "saved" / "blobs" / FIRST.config.digest.replace(":", "/")
     file.write_bytes(file.read_bytes()[:7])
@@ -726,7 +732,7 @@ def test_pull_puts_a_damaged_document_of_schema1_again(
     old: str,
     spoil: Callable[[library.Store, str], None],
     which: str,
-):
+) -> None:
     image = store.get(old)
     signed = next(
         f"sha256:{path.name}"

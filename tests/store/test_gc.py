@@ -60,7 +60,9 @@ def host(fake: FakeRegistry) -> str:
 # Names
 
 
-def test_an_image_may_have_many_names(store: library.Store, client: library.Client, host: str):
+def test_an_image_may_have_many_names(
+    store: library.Store, client: library.Client, host: str
+) -> None:
     client.pull(f"{host}:1")
     assert str(store.tag(f"{host}:1", "mine").id) == FIRST.id
     store.tag(FIRST.id[7:13], "other.example/x:y")
@@ -70,7 +72,7 @@ def test_an_image_may_have_many_names(store: library.Store, client: library.Clie
 
 def test_an_image_that_was_collected_gets_no_name_while_somebody_stores_it_again(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     """Its files are there again, one by one; it is whole when it is recorded."""
     found = client.pull(f"{host}:1")
     store.remove(f"{host}:1")
@@ -83,7 +85,9 @@ def test_an_image_that_was_collected_gets_no_name_while_somebody_stores_it_again
     assert not names(store)
 
 
-def test_a_name_moves_to_another_image(store: library.Store, client: library.Client, host: str):
+def test_a_name_moves_to_another_image(
+    store: library.Store, client: library.Client, host: str
+) -> None:
     client.pull(f"{host}:1")
     client.pull(f"{host}:2")
     store.tag(f"{host}:1", "mine")
@@ -94,7 +98,7 @@ def test_a_name_moves_to_another_image(store: library.Store, client: library.Cli
 @pytest.mark.parametrize("name", ["Upper", "a@" + FIRST.digest, ""])
 def test_names_that_cannot_be_given(
     store: library.Store, client: library.Client, host: str, name: str
-):
+) -> None:
     client.pull(f"{host}:1")
     before = names(store)
     with pytest.raises(InvalidReference):
@@ -104,7 +108,7 @@ def test_names_that_cannot_be_given(
 
 def test_an_image_that_is_not_whole_gets_no_name(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     (store.path / "blobs" / FIRST.layers[1].digest.replace(":", "/")).unlink()
     with pytest.raises(NotFound, match=FIRST.layers[1].digest):
@@ -112,7 +116,9 @@ def test_an_image_that_is_not_whole_gets_no_name(
     assert tags(store) == ["app:1"]
 
 
-def test_untag_leaves_the_image_to_gc(store: library.Store, client: library.Client, host: str):
+def test_untag_leaves_the_image_to_gc(
+    store: library.Store, client: library.Client, host: str
+) -> None:
     client.pull(f"{host}:1")
     store.untag(f"{host}:1")
     assert tags(store) == []
@@ -124,7 +130,7 @@ def test_untag_leaves_the_image_to_gc(store: library.Store, client: library.Clie
     assert names(store) == []
 
 
-def test_nothing_can_be_untagged_where_no_store_is(store: library.Store):
+def test_nothing_can_be_untagged_where_no_store_is(store: library.Store) -> None:
     with pytest.raises(NotFound):
         store.untag("alpine")
     with pytest.raises(NotFound):
@@ -137,7 +143,7 @@ def test_nothing_can_be_untagged_where_no_store_is(store: library.Store):
 
 def test_rm_takes_the_last_name_and_the_image_but_not_what_others_share(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     client.pull(f"{host}:2")
     removed = store.remove(f"{host}:1")
@@ -154,7 +160,7 @@ def test_rm_takes_the_last_name_and_the_image_but_not_what_others_share(
 
 def test_rm_of_one_of_several_names_leaves_the_image(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     client.pull(f"{host}:latest")
     removed = store.remove(host)
@@ -164,7 +170,7 @@ def test_rm_of_one_of_several_names_leaves_the_image(
     assert f"{host}@{FIRST.digest}" in names(store)
 
 
-def test_rm_by_id_takes_all_names(store: library.Store, client: library.Client, host: str):
+def test_rm_by_id_takes_all_names(store: library.Store, client: library.Client, host: str) -> None:
     client.pull(f"{host}:1")
     client.pull(f"{host}:latest")
     assert len(store.remove(FIRST.id[7:12]).names) == 3
@@ -173,7 +179,7 @@ def test_rm_by_id_takes_all_names(store: library.Store, client: library.Client, 
 
 def test_rm_by_id_of_an_image_of_several_repositories_wants_force(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     store.tag(f"{host}:1", "mine")
     with pytest.raises(StoreError, match=r"several repositories.*mine"):
@@ -185,7 +191,7 @@ def test_rm_by_id_of_an_image_of_several_repositories_wants_force(
 
 def test_rm_of_one_platform_of_an_index_names_the_whole(
     store: library.Store, client: library.Client, fake: FakeRegistry
-):
+) -> None:
     arm = build_image([BASE], architecture="arm64")
     index = build_index(
         [
@@ -208,7 +214,7 @@ def test_rm_of_one_platform_of_an_index_names_the_whole(
 
 def test_rm_leaves_images_without_a_name_whole(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     client.pull(f"{host}:2")
     store.untag(f"{host}:2")
@@ -221,7 +227,7 @@ def test_rm_leaves_images_without_a_name_whole(
 
 def test_rm_with_a_digest_of_another_repository_left(
     store: library.Store, client: library.Client, fake: FakeRegistry, host: str
-):
+) -> None:
     fake.add_image("team/other", FIRST, "1")
     client.pull(f"{host}:1")
     client.pull(f"{fake.host}/team/other:1")
@@ -237,7 +243,7 @@ def test_rm_with_a_digest_of_another_repository_left(
 # gc
 
 
-def test_gc_keeps_what_names_hold(store: library.Store, client: library.Client, host: str):
+def test_gc_keeps_what_names_hold(store: library.Store, client: library.Client, host: str) -> None:
     client.pull(f"{host}:1")
     before = blobs(store)
     assert store.gc() == gc.Collected([], 0, [])
@@ -247,7 +253,7 @@ def test_gc_keeps_what_names_hold(store: library.Store, client: library.Client, 
 
 def test_a_tag_that_moves_leaves_the_old_image_to_gc(
     store: library.Store, client: library.Client, fake: FakeRegistry, host: str
-):
+) -> None:
     client.pull(f"{host}:latest")
     fake.add_image("team/app", SECOND, "latest")
     client.pull(f"{host}:latest")
@@ -261,7 +267,9 @@ def test_a_tag_that_moves_leaves_the_old_image_to_gc(
     assert names(store) == sorted([f"{host}:latest", f"{host}@{SECOND.digest}"])
 
 
-def test_an_image_pulled_by_digest_stays(store: library.Store, client: library.Client, host: str):
+def test_an_image_pulled_by_digest_stays(
+    store: library.Store, client: library.Client, host: str
+) -> None:
     client.pull(f"{host}@{FIRST.digest}")
     client.pull(f"{host}:1")
     store.untag(f"{host}:1")
@@ -273,7 +281,7 @@ def test_an_image_pulled_by_digest_stays(store: library.Store, client: library.C
 
 def test_gc_takes_files_that_no_database_knows(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     stray = "ab" * 32
     (store.path / "blobs" / "sha256" / stray).write_bytes(b"left by a crash")
@@ -284,7 +292,7 @@ def test_gc_takes_files_that_no_database_knows(
 
 def test_gc_forgets_rows_whose_files_are_gone(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     store.untag(f"{host}:1")
     for digest in blobs(store):
@@ -302,7 +310,7 @@ def put(store: library.Store, data: bytes) -> str:
     return str(descriptor.digest)
 
 
-def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: library.Store):
+def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: library.Store) -> None:
     found = put(store, b"found")
     with store.ingest() as ingest:
         assert ingest.has(Descriptor.of(b"found", ""))
@@ -314,7 +322,7 @@ def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: lib
 
 def test_an_image_that_is_being_read_stays_to_the_end(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     image = client.pull(f"{host}:1")
     with store.held(image.root):
         store.remove(f"{host}:1")
@@ -326,7 +334,7 @@ def test_an_image_that_is_being_read_stays_to_the_end(
 
 def test_a_file_that_a_killed_process_left_unknown_is_known_when_it_is_found(
     store: library.Store,
-):
+) -> None:
     digest = put(store, b"content")
     with sqlite3.connect(store.path / "wherry.db") as connection:
         connection.execute("DELETE FROM blobs")
@@ -337,7 +345,7 @@ def test_a_file_that_a_killed_process_left_unknown_is_known_when_it_is_found(
     connection.close()
 
 
-def test_more_than_one_batch(store: library.Store):
+def test_more_than_one_batch(store: library.Store) -> None:
     directory = store.path / "blobs" / "sha256"
     put(store, b"makes the directories")
     for number in range(2 * gc.BATCH + 10):
@@ -362,7 +370,7 @@ with LocalStore(Path(sys.argv[1])).ingest() as ingest:
 """
 
 
-def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library.Store):
+def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library.Store) -> None:
     leased = str(Digest.of(b"leased"))
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(store.path)], stdout=subprocess.PIPE, text=True
@@ -384,14 +392,14 @@ def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library
         assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,)
 
 
-def test_gc_where_no_store_is(store: library.Store):
+def test_gc_where_no_store_is(store: library.Store) -> None:
     assert store.gc() == gc.Collected([], 0, [])
     assert not store.path.exists()
 
 
 def test_a_database_that_was_replaced_is_opened_anew(
     store: library.Store, client: library.Client, host: str
-):
+) -> None:
     client.pull(f"{host}:1")
     begun = store.ingest()
     other = LocalStore(store.path)
@@ -407,7 +415,7 @@ def test_a_database_that_was_replaced_is_opened_anew(
 @pytest.mark.parametrize("how", ["gone", "empty"])
 def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
     store: library.Store, client: library.Client, host: str, how: str
-):
+) -> None:
     client.pull(f"{host}:1")
     store.close()
     if how == "empty":  # as after a crash, or on a full disk
@@ -438,7 +446,7 @@ def multi(fake: FakeRegistry) -> tuple[str, BuiltIndex]:
 
 def test_an_image_of_an_index_without_a_name_is_removed(
     store: library.Store, client: library.Client, fake: FakeRegistry
-):
+) -> None:
     """The index goes with it; other platforms stay for `gc`, as other unnamed images do."""
     name, index = multi(fake)
     client.pull(name, all_platforms=True)
@@ -455,7 +463,7 @@ def test_an_image_of_an_index_without_a_name_is_removed(
 
 def test_an_index_over_what_another_name_holds_stays(
     store: library.Store, client: library.Client, fake: FakeRegistry
-):
+) -> None:
     name, index = multi(fake)
     client.pull(name, all_platforms=True)
     store.tag(FIRST.id, "one:1")
@@ -470,7 +478,7 @@ def test_an_index_over_what_another_name_holds_stays(
 
 def test_no_name_for_an_index_that_was_collected_beside_its_image(
     store: library.Store, client: library.Client, fake: FakeRegistry
-):
+) -> None:
     name, index = multi(fake)
     found = client.pull(name, platform="linux/amd64")
     fake.add_image("team/app", FIRST, "1")
@@ -506,7 +514,7 @@ LocalStore(Path(sys.argv[1])).gc()
 @pytest.mark.parametrize("removed", [2, 3, 6])
 def test_nothing_speaks_of_what_a_killed_collection_has_removed(
     store: library.Store, client: library.Client, fake: FakeRegistry, removed: int
-):
+) -> None:
     """Files do not come back when a transaction does: nothing is to be half there."""
     name, index = multi(fake)
     client.pull(name, all_platforms=True)
@@ -528,7 +536,7 @@ def test_nothing_speaks_of_what_a_killed_collection_has_removed(
 
 def test_a_document_that_comes_during_a_collection_does_not_outlive_its_layers(
     store: library.Store,
-):
+) -> None:
     """Somebody stores it after the files were listed, and dies; its layers were there before."""
     layers = [piece.data for piece in FIRST.blobs()]
     with store.ingest() as ingest:

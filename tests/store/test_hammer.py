@@ -236,7 +236,7 @@ def start(path: Path, repository: str, seed: int, seconds: float) -> subprocess.
 @pytest.mark.parametrize("seconds", [5, pytest.param(300, marks=pytest.mark.long)])
 def test_everything_at_once(
     tmp_path: Path, fake: FakeRegistry, environment: dict[str, str], seconds: float
-):
+) -> None:
     assert environment
     repository = fill(fake)
     path = tmp_path / "store"

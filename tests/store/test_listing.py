@@ -37,7 +37,7 @@ def ids(store: library.Store, *patterns: str, **wanted: Any) -> list[str]:
     return [short[str(image.id)] for image in store.images(*patterns, **wanted)]
 
 
-def test_all_in_the_order_of_their_names(store: library.Store, host: str):
+def test_all_in_the_order_of_their_names(store: library.Store, host: str) -> None:
     assert ids(store) == ["new", "middle", "old"]
     assert host
 
@@ -62,16 +62,16 @@ def test_all_in_the_order_of_their_names(store: library.Store, host: str):
         ("a(b", []),
     ],
 )
-def test_names(store: library.Store, host: str, pattern: str, expected: list[str]):
+def test_names(store: library.Store, host: str, pattern: str, expected: list[str]) -> None:
     store.tag(f"{host}/team/old:1.0", "mine:[".rstrip("[:"))
     assert ids(store, pattern.replace("HOST", host)) == expected
 
 
-def test_one_of_several_patterns_is_enough(store: library.Store, host: str):
+def test_one_of_several_patterns_is_enough(store: library.Store, host: str) -> None:
     assert ids(store, f"{host}/new", f"{host}/team/old") == ["new", "old"]
 
 
-def test_labels(store: library.Store, host: str):
+def test_labels(store: library.Store, host: str) -> None:
     assert ids(store, labels={"team": None}) == ["middle", "old"]
     assert ids(store, labels={"team": "web"}) == ["old"]
     assert ids(store, labels={"team": "data", "tier": ""}) == ["middle"]
@@ -79,7 +79,7 @@ def test_labels(store: library.Store, host: str):
     assert host
 
 
-def test_before_and_since(store: library.Store, host: str):
+def test_before_and_since(store: library.Store, host: str) -> None:
     middle = f"{host}/team/middle:1.0"
     assert ids(store, before=middle) == ["old"]
     assert ids(store, since=middle) == ["new"]
@@ -88,7 +88,7 @@ def test_before_and_since(store: library.Store, host: str):
         store.images(before="nothing/like/it")
 
 
-def test_dangling_images(store: library.Store, host: str, client: library.Client):
+def test_dangling_images(store: library.Store, host: str, client: library.Client) -> None:
     assert ids(store, dangling=True) == []
     store.untag(f"{host}/new:1.0")  # its name by digest is left
     assert ids(store, dangling=True) == ["new"]
@@ -107,7 +107,7 @@ def test_dangling_images(store: library.Store, host: str, client: library.Client
 
 def test_a_digest_is_a_line_only_where_no_tag_is(
     store: library.Store, host: str, client: library.Client
-):
+) -> None:
     assert len(list(store.listing())) == 3
     client.pull(f"{host}/new@{NEW.digest}")
     store.tag(f"{host}/new:1.0", f"{host}/other:1.0")
@@ -124,7 +124,7 @@ def test_a_digest_is_a_line_only_where_no_tag_is(
 
 def test_other_platforms_of_a_name_are_not_dangling(
     store: library.Store, fake: FakeRegistry, client: library.Client
-):
+) -> None:
     arm = build_image([tar_layer({"a": b"1"})], architecture="arm64")
     index = build_index(
         [
@@ -141,7 +141,7 @@ def test_other_platforms_of_a_name_are_not_dangling(
 # The command
 
 
-def test_filters_of_the_command(wherry: Wherry, host: str):
+def test_filters_of_the_command(wherry: Wherry, host: str) -> None:
     def listed(*arguments: str) -> list[str]:
         done = wherry("images", "--json", *arguments)
         assert (done.returncode, done.stderr) == (0, "")
@@ -157,7 +157,7 @@ def test_filters_of_the_command(wherry: Wherry, host: str):
 
 
 @pytest.mark.parametrize("text", ["nonsense=1", "dangling=maybe", "label", "dangling"])
-def test_filters_that_mean_nothing(wherry: Wherry, text: str):
+def test_filters_that_mean_nothing(wherry: Wherry, text: str) -> None:
     done = wherry("images", "--filter", text)
     assert (done.returncode, done.stdout) == (2, "")
     assert text in done.stderr
@@ -172,13 +172,13 @@ def test_filters_that_mean_nothing(wherry: Wherry, text: str):
         ("label=team=data", "label=team", "label=team"),
     ],
 )
-def test_filters_that_are_given_twice(wherry: Wherry, first: str, second: str, called: str):
+def test_filters_that_are_given_twice(wherry: Wherry, first: str, second: str, called: str) -> None:
     done = wherry("images", "-f", first, "-f", second)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"wherry: --filter {called} is given twice\n")
 
 
-def test_patterns_and_labels_may_be_several(wherry: Wherry, host: str):
+def test_patterns_and_labels_may_be_several(wherry: Wherry, host: str) -> None:
     def listed(*filters: str) -> list[str]:
         given = [argument for text in filters for argument in ("--filter", text)]
         return [row["id"] for row in json.loads(wherry("images", "--json", *given).stdout)]
@@ -188,7 +188,7 @@ def test_patterns_and_labels_may_be_several(wherry: Wherry, host: str):
     assert host
 
 
-def test_images_without_a_name(wherry: Wherry, host: str, store: library.Store):
+def test_images_without_a_name(wherry: Wherry, host: str, store: library.Store) -> None:
     with store.ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")
     lines = wherry("images", "-f", "dangling=true").stdout.splitlines()
@@ -203,7 +203,7 @@ def test_images_without_a_name(wherry: Wherry, host: str, store: library.Store):
 @pytest.mark.parametrize("inside", [False, True], ids=["a tag", "an index"])
 def test_images_without_a_tag_are_removed_without_touching_any_name(
     wherry: Wherry, fake: FakeRegistry, client: library.Client, *, inside: bool
-):
+) -> None:
     """One id, two manifests: the tag has moved from one of them to the other."""
     layers = [tar_layer({"a": b"1"})]
     docker = build_image(layers, style="docker", architecture="arm64")
@@ -232,7 +232,7 @@ def test_images_without_a_tag_are_removed_without_touching_any_name(
     assert client.store.image(Digest.parse(docker.digest)) is None
 
 
-def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store):
+def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store) -> None:
     image = store.get(f"{host}/new:1.0")
     manifest = str(image.record.manifest)
     assert store.get(manifest) == store.get(f"store:{manifest}") == image
@@ -242,6 +242,6 @@ def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store):
         store.get(manifest)
 
 
-def test_no_example_removes_what_has_a_name_by_what_a_list_of_others_prints(wherry: Wherry):
+def test_no_example_removes_what_has_a_name_by_what_a_list_of_others_prints(wherry: Wherry) -> None:
     for command in ("images", "rm", "gc"):
         assert "xargs" not in wherry(command, "--help").stdout

@@ -126,7 +126,7 @@ def opened(place: Path) -> Database:
     return Database(open_store(str(place)), "wherry.db")
 
 
-def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
+def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path) -> None:
     """SPEC, section 4: "Two processes may do any of this at once"."""
     database = opened(tmp_path)
     with database.read() as connection:
@@ -143,7 +143,7 @@ def test_a_writer_waits_while_another_reads_the_log_again(tmp_path: Path):
     database.close()
 
 
-def test_an_interrupt_while_a_writer_waits_leaves_nothing_begun(tmp_path: Path):
+def test_an_interrupt_while_a_writer_waits_leaves_nothing_begun(tmp_path: Path) -> None:
     database, other = (
         opened(tmp_path),
         opened(tmp_path),
@@ -176,7 +176,7 @@ def _hold(database: Database, seconds: float) -> None:
 
 
 @pytest.mark.timeout(20)  # a writer would wait for 30 s
-def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path):
+def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path) -> None:
     database, other = (
         opened(tmp_path),
         opened(tmp_path),
@@ -193,7 +193,7 @@ def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path):
 
 
 @pytest.mark.timeout(20)  # it would try for 30 s
-def test_a_writer_does_not_wait_for_what_cannot_come(tmp_path: Path):
+def test_a_writer_does_not_wait_for_what_cannot_come(tmp_path: Path) -> None:
     """A thread that reads what somebody has changed since cannot write; nor by waiting."""
     database, other = (
         opened(tmp_path),

@@ -81,7 +81,7 @@ def name(fake: FakeRegistry, client: library.Client, store: library.Store) -> st
     return found
 
 
-def test_an_older_store_is_brought_up_to_date(store: library.Store, name: str):
+def test_an_older_store_is_brought_up_to_date(store: library.Store, name: str) -> None:
     make_old(store.path)
     assert version(store.path) == 1
     assert str(store.get(name).id) == IMAGE.id
@@ -93,7 +93,9 @@ def test_an_older_store_is_brought_up_to_date(store: library.Store, name: str):
     assert version(store.path) == VERSION
 
 
-def test_many_processes_may_bring_a_store_up_to_date_at_once(store: library.Store, name: str):
+def test_many_processes_may_bring_a_store_up_to_date_at_once(
+    store: library.Store, name: str
+) -> None:
     make_old(store.path)
     command = [sys.executable, "-m", "wherry", "--store", str(store.path), "show", name]
     processes = [
@@ -107,7 +109,7 @@ def test_many_processes_may_bring_a_store_up_to_date_at_once(store: library.Stor
     assert version(store.path) == VERSION
 
 
-def test_a_newer_store_is_refused_and_left_alone(store: library.Store, name: str):
+def test_a_newer_store_is_refused_and_left_alone(store: library.Store, name: str) -> None:
     with sqlite3.connect(store.path / "wherry.db") as connection:
         connection.execute(f"PRAGMA user_version={VERSION + 1}")
     connection.close()
@@ -174,12 +176,14 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become some
 
 
 @as_root
-def test_a_store_of_another_owner_can_be_read(visible: library.Store, name: str):
+def test_a_store_of_another_owner_can_be_read(visible: library.Store, name: str) -> None:
     assert name in read_as_nobody(visible, name)
 
 
 @as_root
-def test_a_store_in_use_by_its_owner_is_read_as_it_is_now(visible: library.Store, name: str):
+def test_a_store_in_use_by_its_owner_is_read_as_it_is_now(
+    visible: library.Store, name: str
+) -> None:
     """What was written last stands in a log beside the database."""
     visible.tag(name, "new:1")  # the connection stays open, and the log with it
     assert "docker.io/library/new:1" in read_as_nobody(visible, name)
@@ -188,7 +192,7 @@ def test_a_store_in_use_by_its_owner_is_read_as_it_is_now(visible: library.Store
 @as_root
 def test_a_store_whose_user_was_killed_is_read_with_what_he_wrote_last(
     visible: library.Store, name: str
-):
+) -> None:
     visible.tag(name, "new:1")
     # As after a crash: the log is there, the index of it is not.
     left = visible.path.with_name("left")
@@ -199,14 +203,16 @@ def test_a_store_whose_user_was_killed_is_read_with_what_he_wrote_last(
 
 
 @as_root
-def test_an_older_store_of_another_owner_can_be_read(visible: library.Store, name: str):
+def test_an_older_store_of_another_owner_can_be_read(visible: library.Store, name: str) -> None:
     make_old(visible.path)
     assert name in read_as_nobody(visible, name)
     assert version(visible.path) == 1
 
 
 @as_root
-def test_a_database_that_only_its_owner_may_write_can_be_read(visible: library.Store, name: str):
+def test_a_database_that_only_its_owner_may_write_can_be_read(
+    visible: library.Store, name: str
+) -> None:
     visible.path.chmod(0o775)  # the other user keeps root's group
     assert name in read_as_nobody(visible, name)
 
@@ -214,7 +220,7 @@ def test_a_database_that_only_its_owner_may_write_can_be_read(visible: library.S
 @as_root
 def test_what_root_makes_in_a_store_belongs_to_its_owner(
     fake: FakeRegistry, environment: dict[str, str]
-):
+) -> None:
     assert environment
     fake.add_image("team/app", IMAGE, "t")
     with tempfile.TemporaryDirectory() as directory:
@@ -237,7 +243,7 @@ def test_what_root_makes_in_a_store_belongs_to_its_owner(
 @pytest.mark.parametrize("planted", ["wherry.lock", "names.new", "names.lock"])
 def test_links_in_a_store_lead_root_nowhere(
     client: library.Client, store: library.Store, tmp_path: Path, planted: str
-):
+) -> None:
     other = tmp_path / "other"
     other.write_text("not of the store")
     store.path.mkdir()

@@ -127,6 +127,6 @@ class CarelessContract(BlobSinkContract):
 
 
 @pytest.mark.parametrize("name", [name for name in dir(BlobSinkContract) if name[:5] == "test_"])
-def test_a_place_that_keeps_no_promise_passes_no_test(name: str):
+def test_a_place_that_keeps_no_promise_passes_no_test(name: str) -> None:
     with pytest.raises((AssertionError, IntegrityError, KeyError)):
         getattr(CarelessContract(), name)()

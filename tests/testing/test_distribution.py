@@ -38,7 +38,7 @@ def manifest(registry: Distribution, name: str, reference: str, kind: str, **mor
     return get(f"{registry.url}/v2/{name}/manifests/{reference}", Accept=kind, **more)
 
 
-def test_images_and_an_index_come_back_as_they_were_pushed(tmp_path: Path):
+def test_images_and_an_index_come_back_as_they_were_pushed(tmp_path: Path) -> None:
     index = build_index([(OCI, {"os": "linux", "architecture": "amd64"})])
     listed = build_index([(DOCKER, {"os": "linux", "architecture": "arm64"})], style="docker")
     with Distribution(tmp_path) as registry:
@@ -51,7 +51,7 @@ def test_images_and_an_index_come_back_as_they_were_pushed(tmp_path: Path):
             assert get(f"{registry.url}/v2/some/image/blobs/{piece.digest}") == piece.data
 
 
-def test_requests_are_read_from_the_log(tmp_path: Path):
+def test_requests_are_read_from_the_log(tmp_path: Path) -> None:
     with Distribution(tmp_path) as registry:
         registry.push("a", OCI, "t")
         assert ("PUT", "/v2/a/manifests/t", 201) in registry.requests()
@@ -65,7 +65,7 @@ def test_requests_are_read_from_the_log(tmp_path: Path):
         ]
 
 
-def test_blobs_can_be_pushed_from_files(tmp_path: Path):
+def test_blobs_can_be_pushed_from_files(tmp_path: Path) -> None:
     file = tmp_path / "blob"
     file.write_bytes(TARS[0])
     with Distribution(tmp_path) as registry:
@@ -73,7 +73,7 @@ def test_blobs_can_be_pushed_from_files(tmp_path: Path):
         assert get(f"{registry.url}/v2/a/blobs/{digest}") == TARS[0]
 
 
-def test_it_stops_and_starts_again_with_what_it_had(tmp_path: Path):
+def test_it_stops_and_starts_again_with_what_it_had(tmp_path: Path) -> None:
     with Distribution(tmp_path) as registry:
         registry.push("a", OCI, "t")
     with pytest.raises(urllib.error.URLError):
@@ -84,7 +84,7 @@ def test_it_stops_and_starts_again_with_what_it_had(tmp_path: Path):
         assert len(registry.requests()) == 1
 
 
-def test_htpasswd(tmp_path: Path):
+def test_htpasswd(tmp_path: Path) -> None:
     with Distribution(tmp_path, htpasswd={"u": "pw"}) as registry:
         registry.push("a", OCI, "t")
         registry.push("a", OCI, "t", credentials=("u", "pw"))
@@ -100,7 +100,7 @@ class TestTokens:
         query["service"] = server.service
         return json.loads(get(f"{server.realm}?{urlencode(query)}"))
 
-    def test_the_registry_accepts_the_tokens(self, tmp_path: Path):
+    def test_the_registry_accepts_the_tokens(self, tmp_path: Path) -> None:
         scope = "repository:pub:pull"
         kind = OCI.manifest.media_type
         with (
@@ -129,20 +129,20 @@ class TestTokens:
             assert manifest(registry, "private", "t", kind, **bearer) == OCI.manifest.data
             assert tokens.requests[-1].method == "POST"
 
-    def test_an_expired_token_is_refused(self, tmp_path: Path):
+    def test_an_expired_token_is_refused(self, tmp_path: Path) -> None:
         with TokenServer(public=True) as tokens, Distribution(tmp_path, tokens=tokens) as registry:
             registry.push("a", OCI, "t")
             token = tokens.token_for("repository:a:pull", expires_in=-100)
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 get(f"{registry.url}/v2/a/manifests/t", Authorization=f"Bearer {token}")
 
-    def test_the_token_server_can_fail(self):
+    def test_the_token_server_can_fail(self) -> None:
         with TokenServer() as tokens:
             tokens.inject(Fault(Replace(b"{}")))
             assert self.ask(tokens) == {}
 
 
-def test_tls(tmp_path: Path):
+def test_tls(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path / "certs")
     context = ssl.create_default_context(cafile=authority)
     with Distribution(tmp_path, tls=(certificate, key)) as registry:
@@ -152,7 +152,7 @@ def test_tls(tmp_path: Path):
             assert answer.status == 200
 
 
-def test_blobs_can_come_from_a_storage_server(tmp_path: Path):
+def test_blobs_can_come_from_a_storage_server(tmp_path: Path) -> None:
     with Distribution(tmp_path, redirect=True) as registry:
         registry.push("a", OCI, "t")
         assert registry.storage is not None
@@ -163,7 +163,7 @@ def test_blobs_can_come_from_a_storage_server(tmp_path: Path):
         assert registry.requests()[-1][2] == 307
 
 
-def test_a_registry_that_does_not_start_says_why(tmp_path: Path):
+def test_a_registry_that_does_not_start_says_why(tmp_path: Path) -> None:
     missing = (tmp_path / "no.crt", tmp_path / "no.key")
     registry = Distribution(tmp_path, tls=missing)
     with pytest.raises(RuntimeError, match=r"no\.crt"):

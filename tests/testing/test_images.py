@@ -15,7 +15,7 @@ from wherry.testing import (
 from wherry.testing.images import COMPRESSIONS, BuiltImage, Style
 
 
-def test_the_same_arguments_give_the_same_bytes():
+def test_the_same_arguments_give_the_same_bytes() -> None:
     def made() -> BuiltImage:
         files = pseudo_random_files(7, 100_000, 3)
         return build_image([tar_layer(files)], env=["A=b"], cmd=["sh"], labels={"k": "v"})
@@ -24,7 +24,7 @@ def test_the_same_arguments_give_the_same_bytes():
     assert made().digest == made().digest
 
 
-def test_files_have_the_total_size_and_compress_to_about_half():
+def test_files_have_the_total_size_and_compress_to_about_half() -> None:
     files = pseudo_random_files(1, 1_000_003, 7)
     assert sum(map(len, files.values())) == 1_000_003
     assert len(files) == 7
@@ -32,7 +32,7 @@ def test_files_have_the_total_size_and_compress_to_about_half():
     assert 0.4 < len(compress(tar, "gzip")) / len(tar) < 0.6
 
 
-def test_a_layer_holds_files_directories_and_what_is_given_as_tar_info():
+def test_a_layer_holds_files_directories_and_what_is_given_as_tar_info() -> None:
     link = tarfile.TarInfo()
     link.type, link.linkname = tarfile.SYMTYPE, "b"
     long_name = "d/" + "n" * 200
@@ -45,7 +45,7 @@ def test_a_layer_holds_files_directories_and_what_is_given_as_tar_info():
 
 @pytest.mark.parametrize("style", ["oci", "docker"])
 @pytest.mark.parametrize("how", COMPRESSIONS)
-def test_documents_describe_the_layers(style: Style, how: str):
+def test_documents_describe_the_layers(style: Style, how: str) -> None:
     tar = tar_layer({"a": b"a"})
     image = build_image([tar], style=style, compression=how)
     manifest, config = json.loads(image.manifest.data), json.loads(image.config.data)
@@ -55,7 +55,7 @@ def test_documents_describe_the_layers(style: Style, how: str):
     assert len(config["history"]) == 1
 
 
-def test_layer_types_are_those_of_the_specifications():
+def test_layer_types_are_those_of_the_specifications() -> None:
     tar = tar_layer({"a": b"a"})
     oci = build_image([tar, tar], compression=["zstd", "none"])
     docker = build_image([tar, tar], style="docker", compression=["gzip", "none"])
@@ -67,7 +67,7 @@ def test_layer_types_are_those_of_the_specifications():
     ]
 
 
-def test_images_can_lie_and_leave_out():
+def test_images_can_lie_and_leave_out() -> None:
     image = build_image(
         [tar_layer({})],
         diff_ids=["sha256:" + "0" * 64],
@@ -81,7 +81,7 @@ def test_images_can_lie_and_leave_out():
     assert image.config.media_type == ""
 
 
-def test_an_index_lists_images_and_indexes():
+def test_an_index_lists_images_and_indexes() -> None:
     image = build_image([])
     inner = build_index([(image, {"os": "linux", "architecture": "amd64"})], style="docker")
     outer = build_index([(inner, None)], extra={"annotations": {"a": "b"}})
@@ -90,6 +90,6 @@ def test_an_index_lists_images_and_indexes():
     assert list(outer.every_image()) == [image]
 
 
-def test_an_unknown_compression_is_named():
+def test_an_unknown_compression_is_named() -> None:
     with pytest.raises(ValueError, match="lz4"):
         compress(b"", "lz4")

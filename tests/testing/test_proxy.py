@@ -60,7 +60,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_everything_passes_and_is_counted(registry: FakeRegistry):
+def test_everything_passes_and_is_counted(registry: FakeRegistry) -> None:
     with Proxy(registry.port) as proxy:
         whole = fetch(proxy, registry)
         wait_for(lambda: proxy.connections[0].closed)
@@ -69,7 +69,7 @@ def test_everything_passes_and_is_counted(registry: FakeRegistry):
     assert [(each.sent, each.cut) for each in proxy.connections] == [(len(whole), False)]
 
 
-def test_one_connection_carries_several_requests(registry: FakeRegistry):
+def test_one_connection_carries_several_requests(registry: FakeRegistry) -> None:
     with Proxy(registry.port) as proxy:
         connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
         for _ in range(3):
@@ -79,7 +79,7 @@ def test_one_connection_carries_several_requests(registry: FakeRegistry):
         assert len(proxy.connections) == registry.connections == 1
 
 
-def test_tls_passes_through(tmp_path: Path):
+def test_tls_passes_through(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path)
     with FakeRegistry(tls=(certificate, key)) as registry, Proxy(registry.port) as proxy:
         context = ssl.create_default_context(cafile=authority)
@@ -89,7 +89,7 @@ def test_tls_passes_through(tmp_path: Path):
         connection.close()
 
 
-def test_half_closed_connections_get_their_answer():
+def test_half_closed_connections_get_their_answer() -> None:
     """A client that has said all it has to say may still listen."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -106,7 +106,7 @@ def test_half_closed_connections_get_their_answer():
 
 
 @pytest.mark.parametrize("after", [0, 1, 1000, 65536, 65537, 700_001])
-def test_a_cut_comes_at_its_byte(registry: FakeRegistry, after: int):
+def test_a_cut_comes_at_its_byte(registry: FakeRegistry, after: int) -> None:
     with Proxy(registry.port, cuts=[after, None]) as proxy:
         assert len(fetch(proxy, registry)) == after
         wait_for(lambda: proxy.connections[0].closed)
@@ -115,13 +115,13 @@ def test_a_cut_comes_at_its_byte(registry: FakeRegistry, after: int):
         assert fetch(proxy, registry).endswith(DATA)  # the cuts are used up
 
 
-def test_a_reset_is_an_error_to_the_client(registry: FakeRegistry):
+def test_a_reset_is_an_error_to_the_client(registry: FakeRegistry) -> None:
     proxy = Proxy(registry.port, cuts=[100_000], reset=True)
     with proxy, pytest.raises(ConnectionResetError):
         fetch(proxy, registry)
 
 
-def test_random_cuts_repeat():
+def test_random_cuts_repeat() -> None:
     def some(seed: int) -> list[int]:
         return list(itertools.islice(random_cuts(seed, 10, 10**6), 50))
 
@@ -129,7 +129,7 @@ def test_random_cuts_repeat():
     assert all(10 <= cut <= 10**6 for cut in some(1))
 
 
-def test_cutting_on_command(registry: FakeRegistry):
+def test_cutting_on_command(registry: FakeRegistry) -> None:
     with Proxy(registry.port, link=Link(rate=100_000)) as proxy:
         with connect(proxy, blob_request(registry)) as connection:
             assert connection.recv(1)
@@ -141,7 +141,7 @@ def test_cutting_on_command(registry: FakeRegistry):
         assert fetch(proxy, registry).endswith(DATA)
 
 
-def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry):
+def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry) -> None:
     with Proxy(registry.port) as proxy, connect(proxy) as connection:
         wait_for(lambda: len(proxy.connections) == 1)
         proxy.stall()
@@ -159,14 +159,14 @@ def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry):
 # depends on the machine.
 
 
-def test_a_link_is_no_faster_than_its_rate(registry: FakeRegistry):
+def test_a_link_is_no_faster_than_its_rate(registry: FakeRegistry) -> None:
     with Proxy(registry.port, link=Link(rate=4e6)) as proxy:
         start = time.monotonic()
         assert fetch(proxy, registry).endswith(DATA)
         assert time.monotonic() - start > 0.9 * (len(DATA) / 4e6 - 0.02)
 
 
-def test_connections_may_share_a_rate(registry: FakeRegistry):
+def test_connections_may_share_a_rate(registry: FakeRegistry) -> None:
     with Proxy(registry.port, link=Link(shared_rate=8e6)) as proxy:
         start = time.monotonic()
         threads = [threading.Thread(target=fetch, args=(proxy, registry)) for _ in range(3)]
@@ -178,7 +178,7 @@ def test_connections_may_share_a_rate(registry: FakeRegistry):
         assert proxy.sent > 3 * len(DATA)
 
 
-def test_a_long_link_takes_its_round_trips(registry: FakeRegistry):
+def test_a_long_link_takes_its_round_trips(registry: FakeRegistry) -> None:
     """One to connect, one for each request; data follows data without waiting."""
     with Proxy(registry.port, link=Link(rate=50e6, round_trip=0.1)) as proxy:
         connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
@@ -191,7 +191,7 @@ def test_a_long_link_takes_its_round_trips(registry: FakeRegistry):
         assert fetch(proxy, registry).endswith(DATA)
 
 
-def test_what_is_counted_is_near_what_the_client_read():
+def test_what_is_counted_is_near_what_the_client_read() -> None:
     """A small send buffer: what lies between proxy and client does not grow with the blob."""
     image = build_image([tar_layer(pseudo_random_files(1, 24 * 2**20, 1))], compression="none")
     with FakeRegistry() as registry, Proxy(registry.port, link=Link(send_buffer=65536)) as proxy:
@@ -205,12 +205,12 @@ def test_what_is_counted_is_near_what_the_client_read():
             assert proxy.sent < 2**20
 
 
-def test_a_server_that_is_not_there_is_an_end():
+def test_a_server_that_is_not_there_is_an_end() -> None:
     with Proxy(refused_port()) as proxy, connect(proxy) as connection:
         assert read_all(connection) == b""
 
 
-def test_a_client_that_leaves_is_an_end_for_the_server():
+def test_a_client_that_leaves_is_an_end_for_the_server() -> None:
     with SilentPort() as port, Proxy(port.port) as proxy:
         connect(proxy, b"hello").close()
         wait_for(lambda: port.received == b"hello")
@@ -218,7 +218,7 @@ def test_a_client_that_leaves_is_an_end_for_the_server():
         wait_for(lambda: proxy.connections[0].closed)
 
 
-def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry):
+def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry) -> None:
     with Proxy(registry.port, link=Link(rate=10_000)) as proxy:
         connection = connect(proxy, blob_request(registry))
         connection.recv(1)
@@ -230,7 +230,7 @@ def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry):
     Proxy(registry.port).close()
 
 
-def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry):
+def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry) -> None:
     proxy = Proxy(registry.port, lifetime=0.1).__enter__()
 
     def refused() -> bool:
@@ -244,7 +244,7 @@ def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry):
     proxy.close()
 
 
-def test_counts_can_begin_anew(registry: FakeRegistry):
+def test_counts_can_begin_anew(registry: FakeRegistry) -> None:
     with Proxy(registry.port) as proxy:
         fetch(proxy, registry)
         wait_for(lambda: proxy.connections[0].closed)

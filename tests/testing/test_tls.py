@@ -23,7 +23,7 @@ def ask(host: str, path: str, context: ssl.SSLContext) -> bytes:
         connection.close()
 
 
-def test_the_certificate_is_for_its_hosts_and_the_authority(tmp_path: Path):
+def test_the_certificate_is_for_its_hosts_and_the_authority(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path)
     context = ssl.create_default_context(cafile=authority)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -35,7 +35,7 @@ def test_the_certificate_is_for_its_hosts_and_the_authority(tmp_path: Path):
             ask(registry.host, "/v2/", ssl.create_default_context())
 
 
-def test_another_host_is_refused(tmp_path: Path):
+def test_another_host_is_refused(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path, ["example.org"])
     context = ssl.create_default_context(cafile=authority)
     with (
@@ -45,7 +45,7 @@ def test_another_host_is_refused(tmp_path: Path):
         ask(registry.host, "/v2/", context)
 
 
-def test_clients_may_have_to_show_a_certificate(tmp_path: Path):
+def test_clients_may_have_to_show_a_certificate(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path)
     _, mine, my_key = make_client_certificate(tmp_path)
     context = ssl.create_default_context(cafile=authority)
@@ -56,7 +56,7 @@ def test_clients_may_have_to_show_a_certificate(tmp_path: Path):
         assert ask(registry.host, "/v2/", context) == b"{}"
 
 
-def test_plain_http_is_told_to_use_tls(tmp_path: Path):
+def test_plain_http_is_told_to_use_tls(tmp_path: Path) -> None:
     _, certificate, key = make_certificate(tmp_path)
     with FakeRegistry(tls=(certificate, key)) as registry:
         connection = http.client.HTTPConnection(registry.host, timeout=10)
@@ -68,7 +68,7 @@ def test_plain_http_is_told_to_use_tls(tmp_path: Path):
         assert registry.requests == []
 
 
-def test_faults_work_under_tls(tmp_path: Path):
+def test_faults_work_under_tls(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path)
     context = ssl.create_default_context(cafile=authority)
     with FakeRegistry(tls=(certificate, key)) as registry:

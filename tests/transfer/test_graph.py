@@ -58,7 +58,7 @@ def chosen(root: BuiltIndex, wanted: Platform) -> str:
     return Documents(root).select(root, wanted)
 
 
-def test_a_manifest_is_itself_whatever_it_runs_on():
+def test_a_manifest_is_itself_whatever_it_runs_on() -> None:
     only = image("a", architecture="arm64")
     document = parse(only.manifest.data, only.manifest.media_type)
     selection = select(Digest.parse(only.digest), document, AMD64, Documents(only).fetch)
@@ -68,7 +68,7 @@ def test_a_manifest_is_itself_whatever_it_runs_on():
 
 
 @pytest.mark.parametrize("style", ["oci", "docker"])
-def test_the_platforms_image_is_chosen(style: str):
+def test_the_platforms_image_is_chosen(style: str) -> None:
     amd64, arm64 = image("amd64", style=style), image("arm64", style=style)
     root = build_index([(amd64, on("amd64")), (arm64, on("arm64", "v8"))], style=style)  # type: ignore[arg-type]
     assert chosen(root, AMD64) == amd64.digest
@@ -82,7 +82,7 @@ def test_the_platforms_image_is_chosen(style: str):
     ]
 
 
-def test_the_best_place_in_the_vector_wins_and_then_the_order():
+def test_the_best_place_in_the_vector_wins_and_then_the_order() -> None:
     """SPEC: "amd64/v3 takes v3, v2, v1 and then 386"."""
     v1, v2, v4, x86, again = (image(name) for name in ("v1", "v2", "v4", "386", "again"))
     root = build_index(
@@ -110,7 +110,7 @@ def entry(
     return Descriptor(media_type, Digest.of(name.encode()), 1, platform=platform)
 
 
-def test_entries_without_a_platform_come_last_in_their_order():
+def test_entries_without_a_platform_come_last_in_their_order() -> None:
     """SPEC: "Entries without a platform come last"."""
     none, empty = entry("none", None), entry("empty", Platform("", ""))
     fits, poor = entry("fits", AMD64), entry("poor", Platform("linux", "386"))
@@ -120,7 +120,7 @@ def test_entries_without_a_platform_come_last_in_their_order():
     assert candidates(index_of(none, worst), Platform("linux", "arm64", "v9.9")) == [worst, none]
 
 
-def test_attestations_never_come():
+def test_attestations_never_come() -> None:
     """SPEC: "`unknown/unknown` never"."""
     attestation = entry("att", Platform("unknown", "unknown"))
     assert candidates(index_of(attestation), AMD64) == []
@@ -128,7 +128,7 @@ def test_attestations_never_come():
     assert list(platforms(index_of(attestation, entry("a", AMD64)))) == ["linux/amd64"]
 
 
-def test_unknown_manifest_types_are_skipped():
+def test_unknown_manifest_types_are_skipped() -> None:
     """SPEC: "unknown manifest types are skipped"."""
     other = entry("other", AMD64, "application/vnd.acme.manifest.v1+json")
     upper = entry("upper", AMD64, mediatype.OCI_MANIFEST.upper())
@@ -136,26 +136,26 @@ def test_unknown_manifest_types_are_skipped():
     assert list(platforms(index_of(other))) == []
 
 
-def test_an_entry_without_a_type_may_be_an_image():
+def test_an_entry_without_a_type_may_be_an_image() -> None:
     """As in skopeo: the document that it leads to says what it is."""
     untyped = entry("untyped", AMD64, "")
     assert candidates(index_of(untyped), AMD64) == [untyped]
     assert list(platforms(index_of(untyped))) == ["linux/amd64"]
 
 
-def test_platforms_are_listed_with_the_version_and_features_of_the_os():
+def test_platforms_are_listed_with_the_version_and_features_of_the_os() -> None:
     windows = Platform("windows", "amd64", os_version="10.0.17763")
     erofs = Platform("linux", "amd64", os_features=("erofs",))
     found = list(platforms(index_of(entry("a", windows), entry("b", erofs))))
     assert found == ["windows(10.0.17763)/amd64", "linux(+erofs)/amd64"]
 
 
-def test_platforms_are_listed_once_in_order():
+def test_platforms_are_listed_once_in_order() -> None:
     entries = [entry("a", ARM64), entry("b", AMD64), entry("c", ARM64), entry("d", None)]
     assert list(platforms(index_of(*entries))) == ["linux/arm64", "linux/amd64"]
 
 
-def test_no_match_lists_what_there_is():
+def test_no_match_lists_what_there_is() -> None:
     """SPEC: "No match at all: an error that lists what there is"."""
     root = build_index([(image("a"), on("arm64", "v8")), (image("b"), on("s390x"))])
     with pytest.raises(PlatformMismatch) as caught:
@@ -167,7 +167,7 @@ def test_no_match_lists_what_there_is():
         chosen(build_index([]), AMD64)
 
 
-def test_an_index_within_an_index_is_searched():
+def test_an_index_within_an_index_is_searched() -> None:
     """SPEC: "An entry that is an index is searched: no match inside goes on to the next"."""
     arm, amd = image("arm"), image("amd")
     inner_arm = build_index([(arm, on("arm64"))])
@@ -183,7 +183,7 @@ def test_an_index_within_an_index_is_searched():
         documents.select(root, Platform("linux", "s390x"))
 
 
-def test_a_failure_inside_ends_the_search():
+def test_a_failure_inside_ends_the_search() -> None:
     """SPEC: "… goes on to the next candidate, any other error ends"."""
     missing, there = image("missing"), image("there")
     inner = build_index([(missing, on("amd64"))])
@@ -204,7 +204,7 @@ def deep(levels: int) -> tuple[BuiltIndex, BuiltImage]:
     return found, inside
 
 
-def test_nesting_is_bounded():
+def test_nesting_is_bounded() -> None:
     root, inside = deep(8)
     assert chosen(root, AMD64) == inside.digest
     root, _ = deep(9)
@@ -212,7 +212,7 @@ def test_nesting_is_bounded():
         chosen(root, AMD64)
 
 
-def test_an_index_that_is_named_many_times_is_searched_once():
+def test_an_index_that_is_named_many_times_is_searched_once() -> None:
     """ARCHITECTURE, style 4: what comes from outside is bounded; SPEC: "the same digest only
     once however often it appears". Eight small indexes must not cost 9**7 searches.
     """
@@ -225,7 +225,7 @@ def test_an_index_that_is_named_many_times_is_searched_once():
     assert len(documents.fetched) == len(set(documents.fetched))
 
 
-def test_a_document_of_another_kind_than_its_index_says_is_refused():
+def test_a_document_of_another_kind_than_its_index_says_is_refused() -> None:
     """OCI image spec, image-index.md: mediaType of the entry is that of the document."""
     inside = image("a", style="docker")
     root = build_index([(inside, on("amd64"))], entry_extra={"mediaType": mediatype.OCI_INDEX})
@@ -233,7 +233,7 @@ def test_a_document_of_another_kind_than_its_index_says_is_refused():
         chosen(root, AMD64)
 
 
-def test_a_document_of_another_type_than_its_index_says_is_a_problem():
+def test_a_document_of_another_type_than_its_index_says_is_a_problem() -> None:
     inside = image("a", style="docker")
     root = build_index([(inside, on("amd64"))], entry_extra={"mediaType": mediatype.OCI_MANIFEST})
     digest = Digest.parse(root.digest)
@@ -245,7 +245,7 @@ def test_a_document_of_another_type_than_its_index_says_is_a_problem():
     assert mediatype.DOCKER_MANIFEST in problem
 
 
-def test_a_wrong_size_of_a_manifest_in_an_index_is_a_problem():
+def test_a_wrong_size_of_a_manifest_in_an_index_is_a_problem() -> None:
     inside = image("a")
     wrong = {"size": inside.manifest.size + 1}
     root = build_index([(inside, on("amd64"))], entry_extra=wrong)
@@ -254,7 +254,7 @@ def test_a_wrong_size_of_a_manifest_in_an_index_is_a_problem():
     assert f"the document has {inside.manifest.size:,} bytes" in problem
 
 
-def test_an_artifact_is_refused_by_its_name():
+def test_an_artifact_is_refused_by_its_name() -> None:
     """SPEC: "`pull` refuses by naming what it is"."""
     chart = image("chart", config_media_type="application/vnd.cncf.helm.config.v1+json")
     documents = Documents(chart)
@@ -265,7 +265,7 @@ def test_an_artifact_is_refused_by_its_name():
         chosen(root, AMD64)
 
 
-def test_config_and_layers_are_those_of_the_manifest():
+def test_config_and_layers_are_those_of_the_manifest() -> None:
     built = build_image([tar_layer({"a": b"a"}), tar_layer({"b": b"b"})])
     document = parse(built.manifest.data, built.manifest.media_type)
     selection = select(Digest.parse(built.digest), document, AMD64, Documents(built).fetch)

@@ -122,14 +122,14 @@ class Reading:
 
 
 @pytest.mark.parametrize("offset", [0, 1, 5000, len(CONTENT) - 1])
-def test_a_blob_is_read_from_its_offset(offset: int):
+def test_a_blob_is_read_from_its_offset(offset: int) -> None:
     registry = Registry()
     assert Reading(registry).read(offset) == CONTENT[offset:]
     assert registry.offsets == [offset]
     assert registry.open_streams == 0
 
 
-def test_nothing_is_opened_before_it_is_read():
+def test_nothing_is_opened_before_it_is_read() -> None:
     registry = Registry()
     blob = resuming(
         registry,
@@ -142,7 +142,7 @@ def test_nothing_is_opened_before_it_is_read():
     assert registry.offsets == []
 
 
-def test_a_cut_connection_is_resumed_where_it_stood():
+def test_a_cut_connection_is_resumed_where_it_stood() -> None:
     """SPEC: "A broken connection resumes by `Range` from where it stood"."""
     registry = Registry(Attempt(1500, error=cut()), Attempt(2500, error=cut()))
     reading = Reading(registry)
@@ -152,7 +152,7 @@ def test_a_cut_connection_is_resumed_where_it_stood():
     assert registry.open_streams == 0
 
 
-def test_progress_resets_the_count_of_failures():
+def test_progress_resets_the_count_of_failures() -> None:
     """Attempts that bring something worth while do not count as failures in a row."""
     content = bytes(range(256)) * 4096
     registry = Registry(
@@ -163,14 +163,14 @@ def test_progress_resets_the_count_of_failures():
     assert len(reading.retries) == 12
 
 
-def test_a_trickle_of_progress_uses_up_the_attempts():
+def test_a_trickle_of_progress_uses_up_the_attempts() -> None:
     """Otherwise a connection that breaks after each byte would be tried for days."""
     registry = Registry(*(Attempt(500, error=cut()) for _ in range(12)), step=500)
     with pytest.raises(NetworkError):
         Reading(registry).read()
 
 
-def test_failures_in_a_row_use_up_the_attempts():
+def test_failures_in_a_row_use_up_the_attempts() -> None:
     errors = [cut() for _ in range(4)]
     registry = Registry(
         Attempt(500, error=errors[0]), Attempt(0, error=errors[1]), Attempt(refuse=errors[2])
@@ -185,7 +185,7 @@ def test_failures_in_a_row_use_up_the_attempts():
     assert registry.open_streams == 0
 
 
-def test_what_will_not_change_is_not_tried_again():
+def test_what_will_not_change_is_not_tried_again() -> None:
     registry = Registry(Attempt(500, error=cut()), Attempt(refuse=NotFound("gone")))
     reading = Reading(registry)
     with pytest.raises(NotFound):
@@ -194,7 +194,7 @@ def test_what_will_not_change_is_not_tried_again():
 
 
 @pytest.mark.parametrize("start", [0, 1, 900, 1499])
-def test_a_server_that_begins_before_the_offset_has_the_difference_discarded(start: int):
+def test_a_server_that_begins_before_the_offset_has_the_difference_discarded(start: int) -> None:
     """ARCHITECTURE: "`start` may be 0 (Range ignored), then the reader discards up to its
     offset".
     """
@@ -203,7 +203,7 @@ def test_a_server_that_begins_before_the_offset_has_the_difference_discarded(sta
     assert registry.offsets == [0, 1500]
 
 
-def test_a_cut_while_discarding_loses_nothing():
+def test_a_cut_while_discarding_loses_nothing() -> None:
     registry = Registry(
         Attempt(1500, error=cut()),
         Attempt(700, start=0, error=cut()),
@@ -215,7 +215,7 @@ def test_a_cut_while_discarding_loses_nothing():
     assert registry.open_streams == 0
 
 
-def test_discarding_is_no_progress():
+def test_discarding_is_no_progress() -> None:
     attempts = [Attempt(700, start=0, error=cut()) for _ in range(9)]
     registry = Registry(Attempt(1500, error=cut()), *attempts)
     with pytest.raises(NetworkError):
@@ -224,7 +224,7 @@ def test_discarding_is_no_progress():
 
 
 @pytest.mark.parametrize("count", [0, 700])
-def test_an_end_while_discarding_is_a_short_blob(count: int):
+def test_an_end_while_discarding_is_a_short_blob(count: int) -> None:
     attempts = [Attempt(count, start=0) for _ in range(9)]
     registry = Registry(Attempt(1500, error=cut()), *attempts)
     with pytest.raises(NetworkError, match=rf"ended after {count:,} bytes"):
@@ -233,7 +233,7 @@ def test_an_end_while_discarding_is_a_short_blob(count: int):
     assert registry.open_streams == 0
 
 
-def test_an_end_before_the_end_is_a_failure():
+def test_an_end_before_the_end_is_a_failure() -> None:
     """A wrong or missing Content-Length ends as a clean end of file."""
     registry = Registry(Attempt(1500), Attempt(2000))
     reading = Reading(registry)
@@ -242,14 +242,14 @@ def test_an_end_before_the_end_is_a_failure():
     assert all(isinstance(error, NetworkError) for _, error in reading.retries)
 
 
-def test_a_registry_that_always_ends_early_is_an_error_in_the_end():
+def test_a_registry_that_always_ends_early_is_an_error_in_the_end() -> None:
     registry = Registry(Attempt(1500), *(Attempt(0) for _ in range(9)))
     with pytest.raises(NetworkError, match="ended after 1,500 bytes"):
         Reading(registry).read()
     assert registry.offsets == [0, 1500, 1500]
 
 
-def test_a_source_that_says_it_has_less_is_not_the_blob():
+def test_a_source_that_says_it_has_less_is_not_the_blob() -> None:
     """What has arrived is then good for nothing, unlike after a connection that breaks."""
     registry = Registry(
         *(Attempt(1500) for _ in range(9)), content=CONTENT[:1500], digest=Digest.of(CONTENT)
@@ -261,7 +261,7 @@ def test_a_source_that_says_it_has_less_is_not_the_blob():
 
 
 @pytest.mark.parametrize("size", [1, len(CONTENT) - 1, len(CONTENT) + 1, 2**50])
-def test_a_wrong_size_neither_ends_reading_nor_asks_for_more(size: int):
+def test_a_wrong_size_neither_ends_reading_nor_asks_for_more(size: int) -> None:
     """Where the digest holds is where the blob ends."""
     registry = Registry(Attempt(1500, error=cut()), Attempt(error=cut()))
     reading = Reading(registry, size=size)
@@ -270,7 +270,7 @@ def test_a_wrong_size_neither_ends_reading_nor_asks_for_more(size: int):
 
 
 @pytest.mark.parametrize("offset", [len(CONTENT), len(CONTENT) + 7])
-def test_a_source_that_ends_before_what_is_there_is_not_asked_again(offset: int):
+def test_a_source_that_ends_before_what_is_there_is_not_asked_again(offset: int) -> None:
     """What a part holds beyond the end is of another blob, or wrong."""
     registry = Registry(*(Attempt(start=0) for _ in range(9)), digest=Digest.of(b"another"))
     with pytest.raises(IntegrityError):
@@ -279,13 +279,13 @@ def test_a_source_that_ends_before_what_is_there_is_not_asked_again(offset: int)
     assert registry.open_streams == 0
 
 
-def test_without_a_size_an_end_is_the_end():
+def test_without_a_size_an_end_is_the_end() -> None:
     registry = Registry(Attempt(1500))
     assert Reading(registry, size=None).read() == CONTENT[:1500]
     assert registry.offsets == [0]
 
 
-def test_a_blob_can_be_opened_again():
+def test_a_blob_can_be_opened_again() -> None:
     """ARCHITECTURE: "resume and re-send are `open(offset)`"."""
     registry = Registry(Attempt(refuse=cut()), Attempt(refuse=cut()))
     reading = Reading(registry)
@@ -295,7 +295,7 @@ def test_a_blob_can_be_opened_again():
     assert registry.offsets == [0, 0, 0, 9000]
 
 
-def test_a_cancel_is_no_failure_to_try_again_after():
+def test_a_cancel_is_no_failure_to_try_again_after() -> None:
     token = CancelToken()
     token.cancel()
     registry = Registry()
@@ -304,7 +304,7 @@ def test_a_cancel_is_no_failure_to_try_again_after():
     assert registry.offsets == []
 
 
-def test_a_failure_because_of_the_cancel_is_the_cancel():
+def test_a_failure_because_of_the_cancel_is_the_cancel() -> None:
     token = CancelToken()
 
     class Woken(Registry):
@@ -323,7 +323,7 @@ def test_a_failure_because_of_the_cancel_is_the_cancel():
     assert reading.retries == []
 
 
-def test_a_pause_ends_with_the_cancel():
+def test_a_pause_ends_with_the_cancel() -> None:
     token = CancelToken()
     policy = RetryPolicy(first=60.0, longest=60.0)
     registry = Registry(Attempt(refuse=cut()))
@@ -357,7 +357,7 @@ def test_a_pause_ends_with_the_cancel():
 )
 def test_what_is_read_is_a_prefix_of_the_blob_whatever_happens(
     attempts: list[Attempt], offset: int, step: int, size: int
-):
+) -> None:
     """SPEC: "a 206 whose `Content-Range` has another start, … is not appended"; what is
     appended is always the next byte of the blob.
     """

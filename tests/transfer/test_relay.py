@@ -57,7 +57,7 @@ class Busy:
         assert self.go_on.wait(PATIENCE)
 
 
-def test_events_are_heard_in_order_before_the_relay_is_closed():
+def test_events_are_heard_in_order_before_the_relay_is_closed() -> None:
     heard: list[Event] = []
     relay = Relay(heard.append)
     events = [Event(Status.COMPLETE, "x", ONE, n) for n in range(500)]
@@ -67,7 +67,7 @@ def test_events_are_heard_in_order_before_the_relay_is_closed():
     assert heard == events
 
 
-def test_a_busy_listener_hears_the_latest_bytes_of_each_layer():
+def test_a_busy_listener_hears_the_latest_bytes_of_each_layer() -> None:
     listener = Busy()
     relay = Relay(listener)
     relay(Event(Status.RESOLVED, "x"))
@@ -90,7 +90,7 @@ def test_a_busy_listener_hears_the_latest_bytes_of_each_layer():
     ]
 
 
-def test_a_listener_that_never_returns_ends_with_the_cancel():
+def test_a_listener_that_never_returns_ends_with_the_cancel() -> None:
     listener, token = Busy(), CancelToken()
     relay = Relay(listener)
     relay(moving(ONE, 1))
@@ -100,7 +100,7 @@ def test_a_listener_that_never_returns_ends_with_the_cancel():
     listener.go_on.set()
 
 
-def test_a_relay_that_carried_nothing_has_no_thread():
+def test_a_relay_that_carried_nothing_has_no_thread() -> None:
     before = running()
     relay = Relay(lambda _: None)
     assert not begun_since(before)
@@ -112,7 +112,7 @@ def test_a_relay_that_carried_nothing_has_no_thread():
 
 def test_a_listener_that_blocks_holds_up_nothing(
     fake: FakeRegistry, client: library.Client, store: library.Store
-):
+) -> None:
     """The image is complete and named while the listener still chews on its first event."""
     fake.add_image("app", image(), "t")
     name, listener = f"{fake.host}/app:t", Busy()
@@ -132,7 +132,7 @@ def test_a_listener_that_blocks_holds_up_nothing(
 
 def test_a_listener_that_throws_stops_nothing(
     fake: FakeRegistry, client: library.Client, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     built = image()
     fake.add_image("app", built, "t")
     calls: list[Event] = []
@@ -147,7 +147,7 @@ def test_a_listener_that_throws_stops_nothing(
     assert len(caplog.records) == 1
 
 
-def test_a_listener_may_cancel(fake: FakeRegistry, client: library.Client):
+def test_a_listener_may_cancel(fake: FakeRegistry, client: library.Client) -> None:
     fake.add_image("app", image(), "t")
     fake.inject(Fault(Trickle(100_000), path="/blobs/"))
     token = CancelToken()
@@ -170,7 +170,7 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: library.Store):
+def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: library.Store) -> None:
     """SPEC: "the second one watches the first one's progress"."""
     big = build_image([tar_layer(pseudo_random_files(3, 1_500_000, 2))])
     fake.add_image("app", big, "t")
@@ -193,7 +193,9 @@ def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: libr
     assert sum(layer.digest in request.path for request in fake.requests) == 1
 
 
-def test_a_layer_that_is_there_twice_is_fetched_once(fake: FakeRegistry, client: library.Client):
+def test_a_layer_that_is_there_twice_is_fetched_once(
+    fake: FakeRegistry, client: library.Client
+) -> None:
     tar = tar_layer(pseudo_random_files(6, 100_000, 2))
     built = build_image([tar, tar_layer({"a": b"a"}), tar])
     fake.add_image("app", built, "t")
@@ -206,7 +208,7 @@ def test_a_layer_that_is_there_twice_is_fetched_once(fake: FakeRegistry, client:
 
 def test_cancelling_who_fetches_leaves_the_blob_to_who_waits(
     fake: FakeRegistry, store: library.Store
-):
+) -> None:
     big = build_image([tar_layer(pseudo_random_files(4, 1_500_000, 2))])
     fake.add_image("app", big, "t")
     layer, name = big.layers[0], f"{fake.host}/app:t"
@@ -238,7 +240,7 @@ def test_cancelling_who_fetches_leaves_the_blob_to_who_waits(
     assert ranges == [None, "bytes=500000-"]
 
 
-def test_cancelling_who_waits_leaves_who_fetches(fake: FakeRegistry, store: library.Store):
+def test_cancelling_who_waits_leaves_who_fetches(fake: FakeRegistry, store: library.Store) -> None:
     big = build_image([tar_layer(pseudo_random_files(5, 1_500_000, 2))])
     fake.add_image("app", big, "t")
     layer, name = big.layers[0], f"{fake.host}/app:t"

@@ -68,7 +68,7 @@ class Crowd:
 
 @pytest.mark.parametrize("jobs", [1, 2, 5, 40])
 @pytest.mark.parametrize("count", [0, 1, 12])
-def test_so_many_run_at_a_time_and_each_once(jobs: int, count: int):
+def test_so_many_run_at_a_time_and_each_once(jobs: int, count: int) -> None:
     """SPEC: "N blobs at a time (`--jobs`, default 6)"."""
     crowd = Crowd(min(jobs, count + 1))
     run_tasks(crowd.run, [crowd.run] * count, jobs=jobs, cancel=CancelToken())
@@ -77,7 +77,7 @@ def test_so_many_run_at_a_time_and_each_once(jobs: int, count: int):
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_there_may_be_no_leader(count: int):
+def test_there_may_be_no_leader(count: int) -> None:
     crowd = Crowd(min(3, count))
     run_tasks(None, [crowd.run] * count, jobs=3, cancel=CancelToken())
     assert crowd.done == count
@@ -86,7 +86,7 @@ def test_there_may_be_no_leader(count: int):
             run_tasks(None, [failing(NotFound("x"))] * count, jobs=3, cancel=CancelToken())
 
 
-def test_the_leader_is_first_and_the_others_in_their_order():
+def test_the_leader_is_first_and_the_others_in_their_order() -> None:
     """SPEC: "largest first": whoever calls has ordered them."""
     order: list[int] = []
 
@@ -97,7 +97,7 @@ def test_the_leader_is_first_and_the_others_in_their_order():
     assert order == list(range(9))
 
 
-def test_the_first_failure_is_raised_and_not_what_follows_from_it():
+def test_the_first_failure_is_raised_and_not_what_follows_from_it() -> None:
     """ARCHITECTURE: "the cause is raised and not a sibling's `Cancelled`"."""
     cause = NetworkError("cut", host="h")
     waiting = threading.Barrier(4)
@@ -121,7 +121,7 @@ def test_the_first_failure_is_raised_and_not_what_follows_from_it():
         assert caught.value is cause
 
 
-def test_of_two_failures_the_first_counts():
+def test_of_two_failures_the_first_counts() -> None:
     first_failed = threading.Event()
 
     def first(_: CancelToken) -> None:
@@ -138,7 +138,7 @@ def test_of_two_failures_the_first_counts():
     assert first_failed.is_set()
 
 
-def test_a_layer_that_fails_does_not_stop_the_leader():
+def test_a_layer_that_fails_does_not_stop_the_leader() -> None:
     """SPEC: "A layer that fails does not cancel the config"."""
     stopped, finished = threading.Event(), threading.Event()
 
@@ -160,7 +160,7 @@ def test_a_layer_that_fails_does_not_stop_the_leader():
     assert finished.is_set()
 
 
-def test_a_leader_that_fails_stops_all_and_is_the_error():
+def test_a_leader_that_fails_stops_all_and_is_the_error() -> None:
     """SPEC: "a config that fails cancels the layers, is the error raised"."""
     cause = NotFound("config")
     started = threading.Barrier(3)
@@ -178,7 +178,7 @@ def test_a_leader_that_fails_stops_all_and_is_the_error():
     assert caught.value is cause
 
 
-def test_a_leader_that_fails_later_outranks_a_layer_that_failed_before():
+def test_a_leader_that_fails_later_outranks_a_layer_that_failed_before() -> None:
     """ARCHITECTURE: "the config's failure outranks a layer's"."""
     layer_failed = threading.Event()
     cause = NotFound("config")
@@ -199,7 +199,7 @@ def test_a_leader_that_fails_later_outranks_a_layer_that_failed_before():
     assert caught.value is cause
 
 
-def test_a_layer_that_fails_after_the_leader_changes_nothing():
+def test_a_layer_that_fails_after_the_leader_changes_nothing() -> None:
     cause = NotFound("config")
 
     def layer(token: CancelToken) -> None:
@@ -211,7 +211,7 @@ def test_a_layer_that_fails_after_the_leader_changes_nothing():
         run_tasks(failing(cause), [layer], jobs=2, cancel=CancelToken())
 
 
-def test_what_has_not_begun_does_not_begin_after_a_failure():
+def test_what_has_not_begun_does_not_begin_after_a_failure() -> None:
     begun: list[int] = []
     tasks = [failing(NotFound("x"))]
     tasks += [lambda _: begun.append(1) for _ in range(5)]
@@ -220,12 +220,12 @@ def test_what_has_not_begun_does_not_begin_after_a_failure():
     assert not begun
 
 
-def test_errors_of_any_kind_reach_the_caller():
+def test_errors_of_any_kind_reach_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         run_tasks(nothing, [failing(ZeroDivisionError())], jobs=2, cancel=CancelToken())
 
 
-def test_a_cancel_from_outside_stops_all():
+def test_a_cancel_from_outside_stops_all() -> None:
     cancel = CancelToken()
     running = threading.Barrier(4)
 
@@ -244,7 +244,7 @@ def test_a_cancel_from_outside_stops_all():
     stopper.join()
 
 
-def test_a_cancel_before_the_start_runs_nothing():
+def test_a_cancel_before_the_start_runs_nothing() -> None:
     cancel, ran = CancelToken(), []
     cancel.cancel()
 
@@ -256,7 +256,7 @@ def test_a_cancel_before_the_start_runs_nothing():
     assert not ran
 
 
-def test_a_failure_does_not_cancel_the_callers_token():
+def test_a_failure_does_not_cancel_the_callers_token() -> None:
     cancel = CancelToken()
     with pytest.raises(WherryError):
         run_tasks(failing(NotFound("x")), [nothing], jobs=2, cancel=cancel)
@@ -276,7 +276,7 @@ def busy(times: int, then: Callable[[], None]) -> Callable[[CancelToken], object
     return run
 
 
-def test_a_blob_that_somebody_else_holds_is_looked_at_again():
+def test_a_blob_that_somebody_else_holds_is_looked_at_again() -> None:
     done: list[str] = []
     run_tasks(
         busy(2, lambda: done.append("leader")),
@@ -288,7 +288,7 @@ def test_a_blob_that_somebody_else_holds_is_looked_at_again():
     assert sorted(done) == ["layer", "leader", "other"]
 
 
-def test_a_busy_blob_takes_no_slot():
+def test_a_busy_blob_takes_no_slot() -> None:
     """ARCHITECTURE: "A blob that another pull … holds is re-queued and takes no slot"."""
     others_done = threading.Event()
     left = [5]
@@ -306,7 +306,7 @@ def test_a_busy_blob_takes_no_slot():
     assert others_done.is_set()
 
 
-def test_a_busy_blob_is_not_asked_for_all_the_time():
+def test_a_busy_blob_is_not_asked_for_all_the_time() -> None:
     calls = [0]
     ends = time.monotonic() + 0.3
 
@@ -319,7 +319,7 @@ def test_a_busy_blob_is_not_asked_for_all_the_time():
     assert 2 <= calls[0] <= 12
 
 
-def test_waiting_for_a_busy_blob_ends_with_a_failure():
+def test_waiting_for_a_busy_blob_ends_with_a_failure() -> None:
     tries = threading.Event()
 
     def held(_: CancelToken) -> None:
@@ -334,7 +334,7 @@ def test_waiting_for_a_busy_blob_ends_with_a_failure():
         run_tasks(nothing, [held, fails], jobs=2, cancel=CancelToken())
 
 
-def test_waiting_for_a_busy_blob_ends_with_a_cancel():
+def test_waiting_for_a_busy_blob_ends_with_a_cancel() -> None:
     cancel = CancelToken()
 
     def held(_: CancelToken) -> None:

@@ -102,20 +102,26 @@ def pieces(start: int = 0) -> list[tuple[int, int]]:
 # Through a registry
 
 
-def test_each_segment_is_asked_for_once(fake: FakeRegistry, name: str, store: library.Store):
+def test_each_segment_is_asked_for_once(
+    fake: FakeRegistry, name: str, store: library.Store
+) -> None:
     with library.Client(store=store, split=3) as client:
         assert str(client.pull(name).id) == IMAGE.id
     assert is_whole(store)
     assert sorted(ranges(fake)) == pieces()  # type: ignore[type-var]
 
 
-def test_one_connection_if_that_is_asked_for(fake: FakeRegistry, name: str, store: library.Store):
+def test_one_connection_if_that_is_asked_for(
+    fake: FakeRegistry, name: str, store: library.Store
+) -> None:
     with library.Client(store=store, split=1) as client:
         client.pull(name)
     assert ranges(fake) == [None]
 
 
-def test_a_part_is_continued_in_segments(fake: FakeRegistry, name: str, store: library.Store):
+def test_a_part_is_continued_in_segments(
+    fake: FakeRegistry, name: str, store: library.Store
+) -> None:
     part(store).parent.mkdir(parents=True)
     part(store).write_bytes(LAYER.data[:1_234_567])
     with library.Client(store=store, split=4) as client:
@@ -129,7 +135,7 @@ def test_a_part_is_continued_in_segments(fake: FakeRegistry, name: str, store: l
 )
 def test_a_registry_without_ranges_sends_all_over_one_connection(
     fake: FakeRegistry, name: str, store: library.Store, action: IgnoreRange | ContentRange
-):
+) -> None:
     fake.inject(Fault(action, path=BLOB))
     with library.Client(store=store, split=4) as client:
         client.pull(name)
@@ -139,7 +145,7 @@ def test_a_registry_without_ranges_sends_all_over_one_connection(
 
 def test_a_connection_that_breaks_is_resumed_where_it_stood(
     fake: FakeRegistry, name: str, store: library.Store
-):
+) -> None:
     for after in (1, 100_000):
         fake.inject(Fault(Cut(after=after), path=BLOB, times=1))
     with library.Client(store=store, split=2) as client:
@@ -154,7 +160,7 @@ def test_a_connection_that_breaks_is_resumed_where_it_stood(
 
 def test_pieces_that_do_not_fit_are_fetched_once_more_in_one(
     fake: FakeRegistry, name: str, store: library.Store
-):
+) -> None:
     """SPEC: "If the digest is wrong after a resume, once more from zero"."""
     fake.inject(Fault(Corrupt(at=77), path=BLOB, skip=2, times=1))
     with library.Client(store=store, split=4) as client:
@@ -163,7 +169,9 @@ def test_pieces_that_do_not_fit_are_fetched_once_more_in_one(
     assert ranges(fake)[-1] is None
 
 
-def test_a_failure_keeps_what_is_contiguous(fake: FakeRegistry, name: str, store: library.Store):
+def test_a_failure_keeps_what_is_contiguous(
+    fake: FakeRegistry, name: str, store: library.Store
+) -> None:
     fake.inject(Fault(Answer(404), path=BLOB, skip=3, times=1))
     with library.Client(store=store, split=1, retries=1) as plain:
         with library.Client(store=store, split=2) as client, pytest.raises(NotFound):
@@ -175,7 +183,9 @@ def test_a_failure_keeps_what_is_contiguous(fake: FakeRegistry, name: str, store
     assert ranges(fake)[-1] == ((len(kept), LAYER.size) if kept else None)
 
 
-def test_a_slow_segment_holds_the_window(fake: FakeRegistry, name: str, store: library.Store):
+def test_a_slow_segment_holds_the_window(
+    fake: FakeRegistry, name: str, store: library.Store
+) -> None:
     """No more is fetched ahead than the window allows, and what is there is kept in order."""
     fake.inject(Fault(Stall(after=1000), path=BLOB, times=1))
     token = CancelToken()
@@ -236,7 +246,7 @@ class Places:
         return bytes(content)
 
 
-def test_segments_come_from_all_mirrors(fake: FakeRegistry):
+def test_segments_come_from_all_mirrors(fake: FakeRegistry) -> None:
     with FakeRegistry() as other:
         for each in (fake, other):
             each.add_image("app", IMAGE, "t")
@@ -248,7 +258,7 @@ def test_segments_come_from_all_mirrors(fake: FakeRegistry):
         assert ranges(other)
 
 
-def test_a_mirror_without_ranges_leaves_the_segments_to_the_others(fake: FakeRegistry):
+def test_a_mirror_without_ranges_leaves_the_segments_to_the_others(fake: FakeRegistry) -> None:
     with FakeRegistry() as other:
         for each in (fake, other):
             each.add_image("app", IMAGE, "t")
@@ -259,7 +269,7 @@ def test_a_mirror_without_ranges_leaves_the_segments_to_the_others(fake: FakeReg
         assert sorted(ranges(other)) == pieces()  # type: ignore[type-var]
 
 
-def test_a_slow_connection_is_helped_by_others(fake: FakeRegistry, name: str):
+def test_a_slow_connection_is_helped_by_others(fake: FakeRegistry, name: str) -> None:
     assert name
     fake.inject(Fault(Trickle(4e6), path=BLOB, times=1))
     places = Places([fake])
@@ -273,7 +283,7 @@ def test_a_slow_connection_is_helped_by_others(fake: FakeRegistry, name: str):
     assert 0 < begun < LAYER.size // 2
 
 
-def test_a_connection_that_is_fast_enough_stays_alone(fake: FakeRegistry, name: str):
+def test_a_connection_that_is_fast_enough_stays_alone(fake: FakeRegistry, name: str) -> None:
     assert name
     places = Places([fake])
     assert places.read(Splitter(places.repository, large=2 * SEGMENT)) == LAYER.data
@@ -281,7 +291,7 @@ def test_a_connection_that_is_fast_enough_stays_alone(fake: FakeRegistry, name: 
     assert ranges(fake) == [None]
 
 
-def test_several_blobs_at_a_time_need_no_help(fake: FakeRegistry, name: str):
+def test_several_blobs_at_a_time_need_no_help(fake: FakeRegistry, name: str) -> None:
     assert name
     fake.inject(Fault(Trickle(12e6), path=BLOB))
     places = Places([fake])
@@ -297,7 +307,7 @@ def test_several_blobs_at_a_time_need_no_help(fake: FakeRegistry, name: str):
     assert ranges(fake) == [None] * 2
 
 
-def test_help_that_is_refused_is_not_needed(fake: FakeRegistry, name: str):
+def test_help_that_is_refused_is_not_needed(fake: FakeRegistry, name: str) -> None:
     assert name
     fake.inject(Fault(Trickle(8e6), path=BLOB, times=1))
     fault = fake.inject(Fault(Answer(503), path=BLOB, skip=1))
@@ -358,7 +368,7 @@ class _Piece:
 )
 def test_what_is_read_is_in_order_whatever_comes_first(
     seed: int, start: int, connections: int, *, failing: bool
-):
+) -> None:
     content = LAYER.data[: 2 * SEGMENT + 1_100_000]
     start = min(start, len(content))
     fails_at = random.Random(seed).randrange(start, len(content) + 1) if failing else None  # noqa: S311
