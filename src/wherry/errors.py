@@ -7,6 +7,7 @@
     ├── InvalidDigest        a digest that is not ``algorithm:hex``
     ├── InvalidDocument      a manifest, index or config that breaks its format's rules
     ├── NotFound             the registry, the store or the archive has no such thing
+    │   ├── Ambiguous        several images have the name or the id
     │   └── PlatformMismatch the image is not there for the platform that was asked for
     ├── Unauthorized         credentials are missing or were refused
     ├── Denied               the credentials are good, the access is not allowed
@@ -17,6 +18,7 @@
     │   └── UnsafeArchive    an archive or layout that reaches outside of itself
     ├── Unsupported          well formed, but nothing that this operation can handle
     ├── StoreError           the local store, or an archive, cannot be read or written
+    │   └── StoreFull        there is no space left to write to
     └── Cancelled            the operation was told to stop
 
 The class says what a caller can do about it; the fields carry the facts. No field and no
@@ -91,7 +93,7 @@ class NotFound(WherryError):
 
 
 class Ambiguous(NotFound):
-    """Several images are what was asked for."""
+    """Several images have the name or the id."""
 
 
 class PlatformMismatch(NotFound):
@@ -193,6 +195,10 @@ class Unsupported(WherryError):
 
 class StoreError(WherryError):
     """The local store, or an archive on the disk, cannot be read or written."""
+
+
+class StoreFull(StoreError):
+    """The disk, the user's quota or the file system's largest file size leaves no space."""
 
 
 class Cancelled(WherryError):

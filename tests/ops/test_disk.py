@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Never
 import pytest
 
 import wherry as library
-from wherry.errors import StoreError
+from wherry.errors import StoreError, StoreFull
 from wherry.model.digest import Digest
 from wherry.store import reserve
 from wherry.store.os_errors import translated
@@ -176,7 +176,7 @@ def test_a_store_that_was_opened_while_the_disk_was_full(
     store.close()
     fill(place, 0)
     assert store.images()
-    with pytest.raises(StoreError, match="no space left"):
+    with pytest.raises(StoreFull, match="no space left"):
         store.tag(name, "mine")
     (place / "ballast").unlink()
     store.tag(name, "mine")
@@ -392,7 +392,8 @@ def test_what_the_system_says_is_said_with_what_to_do(
 ) -> Never:
     with pytest.raises(StoreError) as caught, translated(tmp_path):
         raise OSError(number, os.strerror(number), str(tmp_path / "f"))
-    assert str(tmp_path / "f") in caught.value.message
+    assert isinstance(caught.value, StoreFull) == (hint == "make room")
+    assert str(tmp_path / "f") in str(caught.value)
     assert os.strerror(number) in caught.value.message
     assert hint in caught.value.hint
     assert bool(caught.value.hint) == bool(hint)

@@ -24,6 +24,7 @@ from wherry.errors import (
     InvalidDocument,
     NotFound,
     StoreError,
+    StoreFull,
     UnsafeArchive,
     Unsupported,
 )
@@ -390,7 +391,8 @@ def translated(path: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
             raise UnsafeArchive("a directory on the way is none, or a link", member=path) from None
-        hint = ""
+        message = f"{path}: {error.strerror or error}"
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             hint = "compressed archives are unpacked aside; make room, or set TMPDIR"
-        raise StoreError(f"{path}: {error.strerror or error}", hint=hint) from error
+            raise StoreFull(message, hint=hint) from error
+        raise StoreError(message) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from wherry.archive.writer import directory_tasks, tar_tasks, write_stream
 from wherry.content.output import whole_directory, whole_file
-from wherry.errors import NotFound, StoreError, Unsupported
+from wherry.errors import NotFound, StoreError, StoreFull, Unsupported
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        hint = "make room, or choose another place; nothing is left of what was written"
-        raise StoreError(f"{path}: {error.strerror or error}", hint=hint if full else "") from error
+        message = f"{path}: {error.strerror or error}"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            hint = "make room, or choose another place; nothing is left of what was written"
+            raise StoreFull(message, hint=hint) from error
+        raise StoreError(message) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherry.content import fork
-from wherry.errors import StoreError
+from wherry.errors import StoreError, StoreFull
 from wherry.store.directory import unsafe
 from wherry.store.gate import GATE
 from wherry.store.locks import lock_file
@@ -355,19 +355,19 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            hint = "whoever owns the store can write it" if "readonly" in str(error) else ""
             # Damage is a plain DatabaseError, all else one of its children.
             code = getattr(error, "sqlite_errorcode", 0)
             if code == sqlite3.SQLITE_INTERRUPT:
                 raise self._carried() from error
             if code in _NO_ROOM:
-                hint = FULL
-            if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}:
-                raise StoreError(f"{self.path}: no space left on device", hint=hint) from error
+                write = code == sqlite3.SQLITE_IOERR_WRITE  # the disk may have another fault
+                said = str(error) if write else "no space left on device"
+                raise StoreFull(f"{self.path}: {said}", hint=FULL) from error
             if code & 0xFF == sqlite3.SQLITE_CANTOPEN and (reason := self._unreadable()):
                 raise reason from error
-            if type(error) is sqlite3.DatabaseError:
-                hint = REBUILD
+            hint = REBUILD if type(error) is sqlite3.DatabaseError else ""
+            if code & 0xFF == sqlite3.SQLITE_READONLY:
+                hint = "the owner of the store can write to it"
             raise StoreError(f"{self.path}: {error}", hint=hint) from error
 
     def _unreadable(self) -> StoreError | None:

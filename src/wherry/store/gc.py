@@ -14,10 +14,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wherry.errors import StoreError
+from wherry.errors import StoreFull
 from wherry.model.record import Record
 from wherry.store import leases, refs, reserve
-from wherry.store.db import FULL
 from wherry.store.garbage import Garbage, Unlinking
 from wherry.store.graph import Edges, reachable
 from wherry.store.locks import lock_abandoned
@@ -112,8 +111,8 @@ class Collector:
                         seen = version
                     if not dropped:
                         removed = self._step(connection, garbage, most)
-            except StoreError as error:
-                if error.hint != FULL or (most == 1 and not reserve.give_up(self.root)):
+            except StoreFull:
+                if most == 1 and not reserve.give_up(self.root):
                     raise
                 # The log of the database grows by what is removed; once more, in small steps.
                 seen, most, removed = None, max(1, most // 30), []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import wherry
-from wherry.errors import InvalidReference, StoreError
+from wherry.errors import InvalidReference, StoreError, StoreFull
 from wherry.model.arguments import checked
 from wherry.store import refs, reserve
 from wherry.store.db import FULL, Database
@@ -48,7 +48,7 @@ class LocalStore(ReadableStore):
         self.check_writable()
         db = self._existing()
         if db is not None and db.read_only:
-            raise StoreError(f"{self.path}: no space left on device", hint=FULL)
+            raise StoreFull(f"{self.path}: no space left on device", hint=FULL)
         with self._lock, translated(self.path):
             if db is None:
                 db = self._db = self._db or Database(self._files.root, DATABASE)

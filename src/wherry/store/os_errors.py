@@ -6,7 +6,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from wherry.errors import StoreError
+from wherry.errors import StoreError, StoreFull
 from wherry.store.db import FULL
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 _ELSEWHERE = "choose a place that can be written with --store or WHERRY_STORE"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HINTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ELSEWHERE),
     errno.ELOOP: "a link has no place there: see who made it, and remove it",
     errno.EXDEV: "a store is one file system: `blobs` and `ingest` must not be mounts of their own",
@@ -30,5 +30,7 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or path
-        hint = _HINTS.get(error.errno or 0, "")
-        raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error
+        message = f"{where}: {error.strerror or error}"
+        if error.errno in _NO_SPACE:
+            raise StoreFull(message, hint=FULL) from error
+        raise StoreError(message, hint=_HINTS.get(error.errno or 0, "")) from error

@@ -11,14 +11,14 @@ from typing import Any
 
 import wherry
 from wherry.content import fork
-from wherry.errors import IntegrityError, NotFound, StoreError
+from wherry.errors import IntegrityError, NotFound, StoreError, StoreFull
 from wherry.model.arguments import checked
 from wherry.model.digest import Digest
 from wherry.store import blob_info, images, refs
 from wherry.store.blob_file import BlobFile
 from wherry.store.blob_info import Facts
 from wherry.store.blobs import BlobFiles
-from wherry.store.db import FULL, REBUILD, Database, alone, lock_name
+from wherry.store.db import REBUILD, Database, alone, lock_name
 from wherry.store.directory import Directory
 from wherry.store.os_errors import translated
 from wherry.store.parameters import RULES
@@ -86,9 +86,7 @@ class ReadableStore:
         """Open the database, for reading alone where it cannot be written or the disk is full."""
         try:
             return Database(root, DATABASE, read_only=not self._is_writable(root))
-        except StoreError as error:
-            if error.hint != FULL:
-                raise
+        except StoreFull:
             return Database(root, DATABASE, read_only=True)
 
     def _check_gone(self, root: Directory) -> None:

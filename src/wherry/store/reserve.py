@@ -6,8 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, TypeVar
 
-from wherry.errors import StoreError
-from wherry.store.db import FULL
+from wherry.errors import StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,8 +52,8 @@ def with_room(root: Directory, call: Callable[[], T]) -> T:
     """Call, and where there is no room, once more with what was kept."""
     try:
         return call()
-    except StoreError as error:
-        if error.hint != FULL or not give_up(root):
+    except StoreFull:
+        if not give_up(root):
             raise
     return call()
 
@@ -64,7 +63,6 @@ def advised(hint: str) -> Iterator[None]:
     """Say what helps where there is no room: not all that needs some is a download."""
     try:
         yield
-    except StoreError as error:
-        if error.hint == FULL:
-            error.hint = hint
+    except StoreFull as error:
+        error.hint = hint
         raise
