@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from contenders import clean_place, environ
 from measure import run
 from wheel import environment
-from wherry.testing import Distribution, Link, Proxy, build_image, find_binary, tar_layer
+from wherry.testing import Distribution, Link, TcpProxy, build_image, find_binary, tar_layer
 
 if TYPE_CHECKING:
     from measure import Sample
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _pull(registry: Distribution, wherry: Path, arguments: tuple[str, ...]) -> Sample:
-    with Proxy(registry.port, link=_LINK) as proxy, clean_place() as place:
+    with TcpProxy(registry.port, link=_LINK) as proxy, clean_place() as place:
         reference = f"{proxy.host}/bench/split:latest"
         command = [wherry, "--store", place / "store", "pull", "-q", *arguments, reference]
         return run(command, log=place / "output", env=environ(place))

@@ -158,7 +158,7 @@ class Client(Reading, Archiving, Configured):
     @operation
     def repair(
         self,
-        problems: Iterable[wherry.types.Problem],
+        problems: Iterable[wherry.types.StoreProblem],
         *,
         store: wherry.types.StoreOrPath | None = None,
         on_event: Callable[[Event], None] | None = None,

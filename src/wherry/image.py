@@ -95,7 +95,7 @@ class Store(LocalStore):
         labels: Mapping[str, str | None] | None = None,
         before: str | Digest | None = None,
         since: str | Digest | None = None,
-    ) -> Iterator[wherry.types.Listed]:
+    ) -> Iterator[wherry.types.ImageRow]:
         """Yield what `images` returns as plain text, a line for each name; as fast as it goes."""
         from wherry.ops.listing import listing
 
@@ -202,7 +202,7 @@ class Store(LocalStore):
         self.unpin(Reference.parse(self._bare(name)).with_default_tag())
 
     @checked(RULES)
-    def remove(self, image: str | Digest, *, force: bool = False) -> wherry.types.Removed:
+    def remove(self, image: str | Digest, *, force: bool = False) -> wherry.types.RemovalReport:
         """Drop a name, and the image if that was its last one; an id stands for all names.
 
         The digest of a manifest stands for its own names, and not for those of other manifests

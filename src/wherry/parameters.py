@@ -101,10 +101,11 @@ RULES = {
     "patterns": TEXT,
     "platform": instance("a str or a wherry.Platform", str, Platform),
     "problems": Rule(
-        "wherry.types.Problem objects",
+        "wherry.types.StoreProblem objects",
         lambda value: isinstance(value, Iterable) and not isinstance(value, str | bytes),
         lambda value: (
-            not _is_list(value) or all(isinstance(each, wherry.types.Problem) for each in value)
+            not _is_list(value)
+            or all(isinstance(each, wherry.types.StoreProblem) for each in value)
         ),
     ),
     "reference": TEXT,

@@ -44,16 +44,16 @@ if TYPE_CHECKING:
     from wherry.registry.hosts import Meaning as Meaning
     from wherry.registry.hosts_toml import HostSettings as HostSettings
     from wherry.registry.http.transport import Exchange as Exchange
-    from wherry.store.blob_info import Facts as Facts
-    from wherry.store.check import Checked as Checked
-    from wherry.store.check import Problem as Problem
-    from wherry.store.gc import Collected as Collected
+    from wherry.store.blob_info import BlobInfo as BlobInfo
+    from wherry.store.check import CheckReport as CheckReport
+    from wherry.store.check import StoreProblem as StoreProblem
+    from wherry.store.gc import GarbageReport as GarbageReport
     from wherry.store.images import ImageRecord as ImageRecord
     from wherry.store.ingest import Ingest as Ingest
-    from wherry.store.listing import Listed as Listed
-    from wherry.store.rebuild import Rebuilt as Rebuilt
+    from wherry.store.listing import ImageRow as ImageRow
+    from wherry.store.rebuild import RebuildReport as RebuildReport
     from wherry.store.refs import Ref as Ref
-    from wherry.store.removal import Removed as Removed
+    from wherry.store.removal import RemovalReport as RemovalReport
     from wherry.store.usage import Usage as Usage
 
     DocumentProblem: TypeAlias = _DocumentProblem
@@ -62,25 +62,25 @@ if TYPE_CHECKING:
 # The module of each type, and its name there if that is another one.
 _HOMES = {
     "Answer": "wherry.ops.why",
-    "Checked": "wherry.store.check",
-    "Collected": "wherry.store.gc",
+    "BlobInfo": "wherry.store.blob_info",
+    "CheckReport": "wherry.store.check",
     "Descriptor": "wherry.model.descriptor",
     "Document": "wherry.model.manifest",
     "DocumentProblem": "wherry.model.problem:Problem",
     "Exchange": "wherry.registry.http.transport",
-    "Facts": "wherry.store.blob_info",
     "Finding": "wherry.ops.validate",
     "Format": "wherry.ops.save",
+    "GarbageReport": "wherry.store.gc",
     "Hash": "_hashlib:HASH",
     "History": "wherry.model.config",
     "HostSettings": "wherry.registry.hosts_toml",
     "ImageConfig": "wherry.model.config",
     "ImageRecord": "wherry.store.images",
+    "ImageRow": "wherry.store.listing",
     "Index": "wherry.model.manifest",
     "Ingest": "wherry.store.ingest",
     "Layer1": "wherry.model.schema1",
     "Limits": "wherry.content.pipeline",
-    "Listed": "wherry.store.listing",
     "LoggedOut": "wherry.ops.login",
     "Look": "wherry.ops.why",
     "Manifest": "wherry.model.manifest",
@@ -88,11 +88,10 @@ _HOMES = {
     "Order": "wherry.ops.tags",
     "Place": "wherry.ops.why",
     "PlatformImage": "wherry.ops.platforms",
-    "Problem": "wherry.store.check",
     "RawLimit": "wherry.content.verify",
-    "Rebuilt": "wherry.store.rebuild",
+    "RebuildReport": "wherry.store.rebuild",
     "Ref": "wherry.store.refs",
-    "Removed": "wherry.store.removal",
+    "RemovalReport": "wherry.store.removal",
     "Repaired": "wherry.ops.repair",
     "Report": "wherry.ops.validate",
     "Saved": "wherry.ops.save",
@@ -100,6 +99,7 @@ _HOMES = {
     "Signature": "wherry.model.schema1",
     "Step": "wherry.ops.history",
     "StoreOrPath": "wherry.image",
+    "StoreProblem": "wherry.store.check",
     "TarFile": "tarfile",
     "Usage": "wherry.store.usage",
     "Why": "wherry.ops.why",

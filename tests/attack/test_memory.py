@@ -20,7 +20,7 @@ from wherry.errors import IntegrityError, Unsupported
 from wherry.model import gojson
 from wherry.model._fields import check_values
 from wherry.testing import FakeRegistry, build_schema1
-from wherry.testing._messages import Reply, Request, json_reply
+from wherry.testing._messages import IncomingRequest, Reply, json_reply
 from wherry.testing.images import document, sha256
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ class Listing(FakeRegistry):
         self._entry = entry
         self._each = each
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         if "/tags/" not in request.path:
             return super().answer(request)
         start = int(request.value("n") or 0)

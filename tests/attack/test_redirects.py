@@ -8,7 +8,7 @@ import pytest
 
 import wherry as library
 from wherry.errors import NetworkError, Unauthorized
-from wherry.testing import Answer, FakeRegistry, Fault, build_image, make_certificate, tar_layer
+from wherry.testing import FakeRegistry, Fault, FixedReply, build_image, make_certificate, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def asking(
 def redirect(there: FakeRegistry, path: str) -> Fault:
     """Send what is asked for at a path to the same path of another server."""
 
-    return Fault(Answer(307, {"Location": there.url + TARGETS[path]}), path=path)
+    return Fault(FixedReply(307, {"Location": there.url + TARGETS[path]}), path=path)
 
 
 @pytest.mark.parametrize("what", CALLS)
@@ -88,7 +88,7 @@ def test_a_way_back_to_tls_changes_nothing(
     secure: FakeRegistry, plain: FakeRegistry, asking: library.Client
 ) -> None:
     """The redirect in plain http may lead to any server that has some certificate."""
-    plain.inject(Fault(Answer(307, {"Location": f"{secure.url}/v2/app/manifests/t2"})))
+    plain.inject(Fault(FixedReply(307, {"Location": f"{secure.url}/v2/app/manifests/t2"})))
     secure.inject(redirect(plain, "/manifests/t"))
     with pytest.raises(NetworkError, match="redirects from https to plain http"):
         asking.pull(f"{secure.host}/app:t")
@@ -97,8 +97,8 @@ def test_a_way_back_to_tls_changes_nothing(
 
 def test_a_token(secure: FakeRegistry, plain: FakeRegistry, asking: library.Client) -> None:
     challenge = f'Bearer realm="{secure.url}/token"'
-    secure.inject(Fault(Answer(401, {"WWW-Authenticate": challenge}), path="^/v2/"))
-    secure.inject(Fault(Answer(307, {"Location": f"{plain.url}/token"}), path="^/token"))
+    secure.inject(Fault(FixedReply(401, {"WWW-Authenticate": challenge}), path="^/v2/"))
+    secure.inject(Fault(FixedReply(307, {"Location": f"{plain.url}/token"}), path="^/token"))
     with pytest.raises(Unauthorized, match="redirects from https to plain http"):
         asking.pull(f"{secure.host}/app:t")
     assert plain.requests == []
@@ -111,7 +111,7 @@ def test_what_a_digest_verifies(
     digests = (IMAGE.digest, *(blob.digest for blob in IMAGE.blobs()))
     for kind, digest in zip(("manifests", "blobs", "blobs"), digests, strict=True):
         target = f"/v2/app/{kind}/{digest}"
-        secure.inject(Fault(Answer(307, {"Location": plain.url + target}), path=target))
+        secure.inject(Fault(FixedReply(307, {"Location": plain.url + target}), path=target))
     assert asking.pull(f"{secure.host}/app@{IMAGE.digest}").id == IMAGE.id
     assert len(plain.requests) == len(digests)
     assert not any("authorization" in request.headers for request in plain.requests)

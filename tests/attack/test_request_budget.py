@@ -21,8 +21,8 @@ from wherry.model.reference import Reference
 from wherry.registry.lists import _Page, _Pages
 from wherry.registry.repository import Repository
 from wherry.registry.session import Session
-from wherry.testing import Answer, Cut, Delay, FakeRegistry, Fault, build_image, tar_layer
-from wherry.testing._messages import Reply, Request, json_reply
+from wherry.testing import Cut, Delay, FakeRegistry, Fault, FixedReply, build_image, tar_layer
+from wherry.testing._messages import IncomingRequest, Reply, json_reply
 from wherry.testing.images import document, sha256
 from wherry.transfer.graph import MAX_SEARCHED, select_all
 from wherry.transfer.resume import resuming
@@ -64,7 +64,7 @@ class Tree(FakeRegistry):
         self._made[sha256(raw)] = raw
         return sha256(raw)
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         if "/manifests/" not in request.path:
             return super().answer(request)
         name = request.path.rpartition("/")[2]
@@ -202,7 +202,7 @@ class Listing(FakeRegistry):
         self._entries = entries
         self._pages = itertools.count()
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         number = next(self._pages)
         name = request.path.partition("?")[0]
         if name.endswith("/tags/list"):
@@ -249,7 +249,7 @@ def test_a_list_of_pages_of_ten(client: library.Client) -> None:
         return [f"t{number}-{each}" for each in range(10 if number < 1000 else 0)]
 
     class Ending(Listing):
-        def answer(self, request: Request) -> Reply:
+        def answer(self, request: IncomingRequest) -> Reply:
             reply = super().answer(request)
             if b"t999-9" in bytes(reply.body):  # type: ignore[arg-type]
                 del reply.headers["Link"]
@@ -283,7 +283,7 @@ def test_referrers_whose_types_only_their_documents_tell(client: library.Client)
     found = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
 
     class Untyped(FakeRegistry):
-        def answer(self, request: Request) -> Reply:
+        def answer(self, request: IncomingRequest) -> Reply:
             if "/referrers/" in request.path:
                 return Reply(200, {"Content-Type": INDEX}, found)
             if "/manifests/" in request.path:
@@ -304,7 +304,7 @@ def test_referrers_whose_types_only_their_documents_tell(client: library.Client)
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_thousand_token_servers(client: library.Client, status: int) -> None:
     class Asking(FakeRegistry):
-        def answer(self, request: Request) -> Reply:
+        def answer(self, request: IncomingRequest) -> Reply:
             if "/token" in request.path:
                 return Reply(500, {}, b"")
             realms = ", ".join(f'Bearer realm="http://{self.host}/token{n}"' for n in range(1000))
@@ -319,7 +319,7 @@ def test_a_thousand_token_servers(client: library.Client, status: int) -> None:
 
 def test_redirects_without_end(client: library.Client) -> None:
     class Leading(FakeRegistry):
-        def answer(self, request: Request) -> Reply:
+        def answer(self, request: IncomingRequest) -> Reply:
             return Reply(307, {"Location": request.path + "x"}, b"")
 
     with Leading() as fake:
@@ -333,7 +333,7 @@ def test_redirects_without_end(client: library.Client) -> None:
 def test_pauses_that_no_one_waits_for(
     client: library.Client, fake: FakeRegistry, wish: str, status: int
 ) -> None:
-    fake.inject(Fault(Answer(status, {"Retry-After": wish})))
+    fake.inject(Fault(FixedReply(status, {"Retry-After": wish})))
     with pytest.raises((RateLimited, RegistryError)):
         client.inspect(f"{fake.host}/app:t")
     assert len(fake.requests) <= 2

@@ -12,12 +12,12 @@ import pytest
 import wherry as library
 from wherry.errors import WherryError
 from wherry.testing import (
-    Answer,
     Corrupt,
     Cut,
     CutHead,
     FakeRegistry,
     Fault,
+    FixedReply,
     HangUp,
     HttpProxy,
     SocksProxy,
@@ -25,7 +25,7 @@ from wherry.testing import (
     build_image,
     tar_layer,
 )
-from wherry.testing._messages import Reply, Request
+from wherry.testing._messages import IncomingRequest, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ class Echo(FakeRegistry):
         realm = f"http://{self.host}/token"
         self._challenge = 'Basic realm="x"' if kind == "password" else f'Bearer realm="{realm}"'
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         sent = request.headers.get("authorization", "")
         if request.path == "/token":
             body = self.token_answer if self.token_status == 200 else echo(request)
@@ -132,7 +132,7 @@ class Echo(FakeRegistry):
         return Reply(200, {}, found[0] if found else b"{}")
 
 
-def echo(request: Request) -> bytes:
+def echo(request: IncomingRequest) -> bytes:
     sent = request.headers.get("authorization", "")
     said = [sent, request.body.decode(errors="replace")]
     if sent.startswith("Basic "):
@@ -155,7 +155,7 @@ FAILURES: dict[str, Callable[[Echo], object]] = {
     "half a body": lambda it: it.inject(Fault(Cut(20), skip=2)),
     "a stall": lambda it: it.inject(Fault(Stall(10, 5), skip=2)),
     "other content": lambda it: it.inject(Fault(Corrupt(5), skip=2)),
-    "redirects": lambda it: it.inject(Fault(Answer(307, {"Location": "/v2/x"}), skip=1)),
+    "redirects": lambda it: it.inject(Fault(FixedReply(307, {"Location": "/v2/x"}), skip=1)),
     "a token server's 400": lambda it: setattr(it, "token_status", 400),
     "a token server's 401": lambda it: setattr(it, "token_status", 401),
     "a token server's 500": lambda it: setattr(it, "token_status", 500),
@@ -311,7 +311,7 @@ def test_no_frame_of_a_proxy_that_refuses(
 # Signed addresses
 
 
-@pytest.mark.parametrize("action", [Answer(403), Answer(500), HangUp(), Cut(5), Corrupt(1)])
+@pytest.mark.parametrize("action", [FixedReply(403), FixedReply(500), HangUp(), Cut(5), Corrupt(1)])
 def test_no_frame_of_a_signed_redirect(
     store: library.Store, environment: dict[str, str], action: Action
 ) -> None:
@@ -322,7 +322,7 @@ def test_no_frame_of_a_signed_redirect(
         storage.add_image("app", IMAGE, "t")
         storage.inject(Fault(action))
         location = f"http://{USER}:{ASCII}@{storage.host}/storage/x?X-Signature={TOKEN}"
-        registry.inject(Fault(Answer(307, {"Location": location}), path="/blobs/"))
+        registry.inject(Fault(FixedReply(307, {"Location": location}), path="/blobs/"))
         with library.Client(store=store, retries=1) as client:
             check_hidden(raised(client.pull, f"{registry.host}/app:t"))
 

@@ -15,7 +15,7 @@ import pytest
 
 from terminals import on_a_terminal
 from wherry.cli.printable import printable, printable_lines
-from wherry.testing import Answer, FakeRegistry, Fault, SetHeader, build_image, tar_layer
+from wherry.testing import FakeRegistry, Fault, FixedReply, SetHeader, build_image, tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,12 +116,12 @@ def test_what_a_registry_says(
 ) -> None:
     if answer == "json":
         said = {"errors": [{"code": LINES, "message": LINES, "detail": LINES}]}
-        fake.inject(Fault(Answer(403, body=json.dumps(said).encode())))
+        fake.inject(Fault(FixedReply(403, body=json.dumps(said).encode())))
     elif answer == "text":
-        fake.inject(Fault(Answer(500, body=("no words " * 60 + LINES).encode())))
+        fake.inject(Fault(FixedReply(500, body=("no words " * 60 + LINES).encode())))
     elif answer == "tags":
         body = json.dumps({"name": "app", "tags": ["a", LINES]}).encode()
-        fake.inject(Fault(Answer(200, body=body), path="/tags/"))
+        fake.inject(Fault(FixedReply(200, body=body), path="/tags/"))
     else:
         fake.inject(Fault(SetHeader("RateLimit-Remaining", "\x1b[2J\x9b1m 5"), path="/v2/"))
     repository = address.rpartition(":")[0]

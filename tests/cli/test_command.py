@@ -16,12 +16,12 @@ import pytest
 
 import wherry as library
 from wherry.testing import (
-    Answer,
     BuiltImage,
     Corrupt,
     Cut,
     FakeRegistry,
     Fault,
+    FixedReply,
     Replace,
     build_image,
     build_index,
@@ -383,8 +383,8 @@ def test_exit_codes(
     fake.add_image("index", build_index([(IMAGE, platform)]), "t")
     fake.add_image("corrupt", OTHER, "t")
     fake.inject(Fault(Corrupt(at=9), path=OTHER.layers[0].digest))
-    fake.inject(Fault(Answer(403), path="/v2/denied/"))
-    fake.inject(Fault(Answer(429), path="/v2/limited/"))
+    fake.inject(Fault(FixedReply(403), path="/v2/denied/"))
+    fake.inject(Fault(FixedReply(429), path="/v2/limited/"))
     port = refused_port()
     done = wherry(*[part.format(host=fake.host, port=port) for part in arguments])
     assert done.returncode == code, done.stderr
@@ -589,7 +589,7 @@ def test_a_registrys_words_do_not_steer_the_terminal(
     wherry: Wherry, name: str, fake: FakeRegistry
 ) -> None:
     said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
-    fake.inject(Fault(Answer(403, body=json.dumps(said).encode())))
+    fake.inject(Fault(FixedReply(403, body=json.dumps(said).encode())))
     done = wherry("pull", "-q", name)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
@@ -782,7 +782,7 @@ def scenarios() -> dict[str, Callable[[FakeRegistry], None]]:
     def nothing(_: FakeRegistry) -> None:
         return
 
-    def answer(action: Answer | Replace | Corrupt, path: str) -> Callable[[FakeRegistry], None]:
+    def answer(action: FixedReply | Replace | Corrupt, path: str) -> Callable[[FakeRegistry], None]:
         def inject(registry: FakeRegistry) -> None:
             registry.inject(Fault(action, path=path))
             if registry.storage is not None:
@@ -792,10 +792,10 @@ def scenarios() -> dict[str, Callable[[FakeRegistry], None]]:
 
     return {
         "good": nothing,
-        "server-error": answer(Answer(500), "/manifests/sha256:"),
-        "denied": answer(Answer(403), "/blobs/"),
+        "server-error": answer(FixedReply(500), "/manifests/sha256:"),
+        "denied": answer(FixedReply(403), "/blobs/"),
         "no-token": answer(Replace(b"not json"), "/token"),
-        "token-server-fails": answer(Answer(500), "/token"),
+        "token-server-fails": answer(FixedReply(500), "/token"),
         "corrupt": answer(Corrupt(at=3), IMAGE.layers[0].digest),
     }
 

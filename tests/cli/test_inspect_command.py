@@ -16,11 +16,11 @@ import pytest
 
 from wherry.errors import InvalidReference
 from wherry.testing import (
-    Answer,
     Corrupt,
     Cut,
     FakeRegistry,
     Fault,
+    FixedReply,
     HangUp,
     Stall,
     build_image,
@@ -124,7 +124,7 @@ class TestInspect:
     def test_a_denied_tag_list_is_a_warning(
         self, wherry: Wherry, name: str, fake: FakeRegistry
     ) -> None:
-        fake.inject(Fault(Answer(403, {}, b""), path="/tags/"))
+        fake.inject(Fault(FixedReply(403, {}, b""), path="/tags/"))
         done = wherry("inspect", f"{name}:1.9.0")
         assert (done.returncode, done.stderr.count("\n")) == (0, 1)
         assert "the tags cannot be listed" in done.stderr

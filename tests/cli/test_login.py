@@ -17,15 +17,15 @@ import pytest
 
 import wherry as library
 from wherry.testing import (
-    Answer,
     Distribution,
     FakeRegistry,
     Fault,
+    FixedReply,
     TokenServer,
     build_image,
     tar_layer,
 )
-from wherry.testing._messages import Reply, Request
+from wherry.testing._messages import IncomingRequest, Reply
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 PASSWORD = 'p:w "\\\u00e9'
@@ -406,7 +406,7 @@ def half_open() -> Iterator[FakeRegistry]:
 class LeavingOpen(FakeRegistry):
     """Answers 200 to strangers at `/v2/`."""
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         if request.path == "/v2/" and "authorization" not in request.headers:
             return Reply(200, dict(self.open), b"{}")
         return super().answer(request)
@@ -447,7 +447,7 @@ def test_nothing_is_learnt_where_any_password_is_taken(
 @pytest.mark.parametrize("status", [403, 404])
 def test_strangers_may_not_even_see_the_root(wherry: Run, auth_file: Path, status: int) -> None:
     class Hiding(FakeRegistry):
-        def answer(self, request: Request) -> Reply:
+        def answer(self, request: IncomingRequest) -> Reply:
             if "authorization" not in request.headers:
                 return Reply(status)
             return super().answer(request)
@@ -477,7 +477,7 @@ def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_pa
     """A token server that ignores a wrong password, in front of a real registry."""
 
     class Careless(TokenServer):
-        def answer(self, request: Request) -> Reply:
+        def answer(self, request: IncomingRequest) -> Reply:
             request.headers.pop("authorization", None)
             return super().answer(request)
 
@@ -488,9 +488,9 @@ def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_pa
     assert "Logged in" not in done.stderr
 
 
-@pytest.mark.parametrize("fault", [Answer(404), Answer(500), Answer(403)])
+@pytest.mark.parametrize("fault", [FixedReply(404), FixedReply(500), FixedReply(403)])
 def test_a_token_server_that_fails_keeps_nothing(
-    wherry: Run, auth_file: Path, fault: Answer
+    wherry: Run, auth_file: Path, fault: FixedReply
 ) -> None:
     with FakeRegistry(users={"me": PLAIN}, tokens=True) as registry:
         registry.inject(Fault(fault, path="^/token"))
@@ -502,7 +502,7 @@ def test_a_token_server_that_fails_keeps_nothing(
 
 def test_a_password_does_not_follow_a_redirect_to_another_host(wherry: Run) -> None:
     with FakeRegistry() as other, FakeRegistry(users={"me": PLAIN}) as registry:
-        registry.inject(Fault(Answer(307, {"Location": f"{other.url}/v2/"})))
+        registry.inject(Fault(FixedReply(307, {"Location": f"{other.url}/v2/"})))
         done = login(wherry, registry.host, password="any")
     assert done.returncode == 0
     assert f"redirects to {other.url}/v2/; the password was not sent there" in done.stderr
@@ -512,7 +512,7 @@ def test_a_password_does_not_follow_a_redirect_to_another_host(wherry: Run) -> N
 
 def test_a_web_page_is_no_registry(wherry: Run, auth_file: Path) -> None:
     with FakeRegistry() as registry:
-        page = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Shop</title></html>")
+        page = FixedReply(200, {"Content-Type": "text/html"}, b"<html><title>Shop</title></html>")
         registry.inject(Fault(page))
         done = login(wherry, registry.host, password=PLAIN)
     assert done.returncode == 6

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.testing import (
-    Answer,
     FakeRegistry,
     Fault,
+    FixedReply,
     Stall,
     Trickle,
     build_image,
@@ -73,7 +73,7 @@ def test_not_found(wherry: Wherry, name: str) -> None:
 
 def test_several_names(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
     other = f"{fake.host}/other"
-    fake.inject(Fault(Answer(403), path="/denied/"))
+    fake.inject(Fault(FixedReply(403), path="/denied/"))
     rest = ended(wherry, 3, other, name, f"{fake.host}/denied:t")
     told = [(each["reference"], each["code"]) for each in rest if each["status"] == "error"]
     assert told == [(f"{other}:latest", 3), (f"{fake.host}/denied:t", 4)]
@@ -113,7 +113,7 @@ def test_both_ways_to_write_the_option(wherry: Wherry) -> None:
 def test_warnings_retries_and_requests(wherry: Wherry, fake: FakeRegistry) -> None:
     odd = build_image([tar_layer({"a": b"1"})], architecture="s390x")
     fake.add_image("odd", odd, "t")
-    fake.inject(Fault(Answer(503), path="/manifests/", times=1))
+    fake.inject(Fault(FixedReply(503), path="/manifests/", times=1))
     done = wherry("-v", "pull", "--progress=json", f"{fake.host}/odd:t")
     found = objects(done.stderr)
     kinds = {each["status"] for each in found}

@@ -10,7 +10,7 @@ import pytest
 
 import wherry as library
 from wherry.config import Transfers, parse_rate
-from wherry.testing import Answer, FakeRegistry, Fault, SetHeader, Stall, build_image, tar_layer
+from wherry.testing import FakeRegistry, Fault, FixedReply, SetHeader, Stall, build_image, tar_layer
 
 if TYPE_CHECKING:
     from conftest import Wherry
@@ -102,14 +102,14 @@ def test_a_variable_that_makes_no_sense_is_wrong_usage(
 
 
 def test_an_option_outranks_its_variable(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
-    fault = fake.inject(Fault(Answer(503), path="/blobs/", times=5))
+    fault = fake.inject(Fault(FixedReply(503), path="/blobs/", times=5))
     assert wherry("pull", "-q", "--retries=1", name, env={"WHERRY_RETRIES": "9"}).returncode == 1
     fault.times = 0
     assert wherry("pull", "-q", name, env={"WHERRY_RETRIES": "1"}).returncode == 0
 
 
 def test_attempts_by_variable(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
-    fault = fake.inject(Fault(Answer(503), path="/manifests/"))
+    fault = fake.inject(Fault(FixedReply(503), path="/manifests/"))
     assert wherry("pull", "-q", name, env={"WHERRY_RETRIES": "2"}).returncode == 1
     assert fault.count == 2
 

@@ -10,9 +10,9 @@ import pytest
 
 from wherry.model import mediatype
 from wherry.testing import (
-    Answer,
     FakeRegistry,
     Fault,
+    FixedReply,
     HttpProxy,
     SetHeader,
     SilentPort,
@@ -228,7 +228,7 @@ def test_a_file_that_is_wrong_is_named(wherry: Run, settings: Path) -> None:
 
 def test_what_a_registry_says_does_not_steer_the_terminal(wherry: Run, fake: FakeRegistry) -> None:
     said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
-    fake.inject(Fault(Answer(429, {"RateLimit-Limit": "1"}, json.dumps(said).encode())))
+    fake.inject(Fault(FixedReply(429, {"RateLimit-Limit": "1"}, json.dumps(said).encode())))
     done = wherry("why", f"{fake.host}/app")
     assert done.returncode == 0
     assert all(c.isprintable() or c == "\n" for c in done.stdout)

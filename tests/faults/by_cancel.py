@@ -15,7 +15,7 @@ from checking import problems
 from rows import Row, Run
 
 from wherry import Cancelled, CancelToken, Client, Store
-from wherry.testing import Delay, FakeRegistry, Fault, Link, Proxy, Stall
+from wherry.testing import Delay, FakeRegistry, Fault, Link, Stall, TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def _alone(seed: int) -> Run:
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,
         FakeRegistry() as registry,
-        Proxy(registry.port, link=chance.choice([LINK, _SLOW])) as proxy,
+        TcpProxy(registry.port, link=chance.choice([LINK, _SLOW])) as proxy,
     ):
         registry.add_image("app", image, "t")
         action = chance.choice([Stall(chance.randrange(10**6)), Delay(3600), None])
@@ -104,7 +104,7 @@ def _beside(seed: int) -> Run:
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,
         FakeRegistry() as registry,
-        Proxy(registry.port, link=LINK) as proxy,
+        TcpProxy(registry.port, link=LINK) as proxy,
     ):
         registry.add_image("app", image, "t")
         store, name = Store(Path(directory) / "store"), f"{proxy.host}/app:t"
@@ -120,7 +120,7 @@ def _beside(seed: int) -> Run:
     return run
 
 
-def _count(run: Run, proxy: Proxy, registry: FakeRegistry) -> None:
+def _count(run: Run, proxy: TcpProxy, registry: FakeRegistry) -> None:
     run.needed = subjects.blob_bytes(subjects.large())
     run.fetched = max(run.needed, proxy.sent - HEAD * len(registry.requests))
     more = run.fetched - run.needed

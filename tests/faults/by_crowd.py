@@ -20,7 +20,7 @@ from by_proxy import HEAD, LOST
 from checking import problems
 from rows import Row, Run
 
-from wherry.testing import Link, Proxy, random_cuts
+from wherry.testing import Link, TcpProxy, random_cuts
 
 if TYPE_CHECKING:
     import subprocess
@@ -75,7 +75,7 @@ def _run(mode: Mode, seed: int) -> Run:
         registry = stack.enter_context(Watching(store))
         for number, image in enumerate(images):
             registry.add_image(f"app{number}", image, "t")
-        proxy = stack.enter_context(Proxy(registry.port, link=_LINK))
+        proxy = stack.enter_context(TcpProxy(registry.port, link=_LINK))
         proxy.cuts = random_cuts(seed, 1, 400_000) if mode.cuts else ()
         names = {f"{proxy.host}/app{number}:t": image for number, image in enumerate(images)}
         crowd = _Crowd(run, mode, store, list(names), random.Random(seed))

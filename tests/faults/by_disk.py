@@ -14,7 +14,7 @@ from by_proxy import HEAD, LINK
 from checking import problems
 from rows import Row, Run
 
-from wherry.testing import Proxy
+from wherry.testing import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def _run(seed: int) -> Run:
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,
         Watching(Path(directory) / "store") as registry,
-        Proxy(registry.port, link=LINK) as proxy,
+        TcpProxy(registry.port, link=LINK) as proxy,
     ):
         registry.add_image("app", image, "t")
         store, name = Path(directory) / "store", f"{proxy.host}/app:t"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from wherry.testing import BuiltImage
-    from wherry.testing._messages import Recorded, Reply, Request
+    from wherry.testing._messages import IncomingRequest, Reply, RequestRecord
 
 _SHORT, _LONG = 3, 60  # runs of each kind
 _HOST = "registry.example"  # where the registry is stands in a registries.conf
@@ -77,7 +77,7 @@ class Asked:
     digest: str
     start: int
     part: int
-    record: Recorded
+    record: RequestRecord
 
 
 class Watching(FakeRegistry):
@@ -88,7 +88,7 @@ class Watching(FakeRegistry):
         self._store = store
         self.asked = [] if asked is None else asked
 
-    def respond(self, request: Request, record: Recorded) -> Reply:
+    def respond(self, request: IncomingRequest, record: RequestRecord) -> Reply:
         """Note how large the part is, then answer."""
         digest = request.path.rpartition("/")[2]
         if "/blobs/" in request.path and request.method == "GET":
@@ -104,7 +104,7 @@ class _Revoke(Action):
     def __init__(self, registry: FakeRegistry) -> None:
         self._registry = registry
 
-    def bend(self, request: Request) -> None:  # noqa: ARG002 - any request
+    def bend(self, request: IncomingRequest) -> None:  # noqa: ARG002 - any request
         self._registry.revoke_tokens()
 
 

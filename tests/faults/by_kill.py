@@ -19,7 +19,7 @@ from by_split import SEGMENT, WINDOW
 from checking import blob_path, part_size, problems
 from rows import Row, Run
 
-from wherry.testing import Distribution, Proxy, find_binary
+from wherry.testing import Distribution, TcpProxy, find_binary
 
 if TYPE_CHECKING:
     import subprocess
@@ -87,7 +87,7 @@ def _run(seed: int, way: Way) -> Run:
         else:
             registry = stack.enter_context(Watching(store))
             registry.add_image("app", image, "t")
-        proxy = stack.enter_context(Proxy(registry.port, link=LINK))
+        proxy = stack.enter_context(TcpProxy(registry.port, link=LINK))
         tries = _until_done(run, random.Random(seed), proxy, store, way)
         requests = 8 + way.window // SEGMENT * 3
         run.fetched = max(run.needed, proxy.sent - HEAD * requests * tries)
@@ -102,7 +102,7 @@ def _run(seed: int, way: Way) -> Run:
 def _until_done(
     run: Run,
     chance: random.Random,
-    proxy: Proxy,
+    proxy: TcpProxy,
     store: Path,
     way: Way,
 ) -> int:
@@ -144,7 +144,7 @@ def _left(store: Path, image: BuiltImage) -> int:
 
 
 def _wait_for_a_moment(
-    chance: random.Random, proxy: Proxy, left: int, process: subprocess.Popen[str]
+    chance: random.Random, proxy: TcpProxy, left: int, process: subprocess.Popen[str]
 ) -> None:
     """Wait for some time, or for some of the bytes that are to come, or for nearly all."""
     if chance.random() < 0.3:

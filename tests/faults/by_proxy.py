@@ -15,7 +15,7 @@ from checking import problems
 from rows import Row, Run
 
 from wherry import Client, Store
-from wherry.testing import Distribution, Link, Proxy, find_binary, make_certificate
+from wherry.testing import Distribution, Link, TcpProxy, find_binary, make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ class Trouble:
     name: str
     cuts: Callable[[random.Random], Iterator[int]] | None = None
     reset: bool = False
-    during: Callable[[Proxy, random.Random, threading.Event], int] | None = None
+    during: Callable[[TcpProxy, random.Random, threading.Event], int] | None = None
     timeout: float = _LENIENT
     link: Link = LINK
     lossy: bool = True
@@ -85,7 +85,7 @@ def _run(registry: Distribution, trouble: Trouble, seed: int) -> Run:
     chance = random.Random(seed)
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,
-        Proxy(registry.port, link=trouble.link, reset=trouble.reset) as proxy,
+        TcpProxy(registry.port, link=trouble.link, reset=trouble.reset) as proxy,
     ):
         proxy.cuts = trouble.cuts(chance) if trouble.cuts else ()
         store = Store(Path(directory) / "store")
@@ -101,7 +101,7 @@ def _run(registry: Distribution, trouble: Trouble, seed: int) -> Run:
     return run
 
 
-def _pull(run: Run, trouble: Trouble, chance: random.Random, proxy: Proxy, store: Store) -> int:
+def _pull(run: Run, trouble: Trouble, chance: random.Random, proxy: TcpProxy, store: Store) -> int:
     """Pull while the trouble goes on; returns how often it stalled."""
     image = subjects.large()
     name, done, stalls = f"{proxy.host}/app:t", threading.Event(), 0
@@ -137,7 +137,7 @@ def _cuts(chance: random.Random) -> Iterator[int]:
         yield chance.randrange(2_000) if chance.random() < 0.25 else chance.randrange(3_000_000)
 
 
-def _stalls(proxy: Proxy, chance: random.Random, done: threading.Event) -> int:
+def _stalls(proxy: TcpProxy, chance: random.Random, done: threading.Event) -> int:
     """Stop all connections for a while, and again; returns how often it was for too long."""
     count = 0
     while not done.wait(chance.uniform(0.02, 0.3)):
@@ -149,7 +149,7 @@ def _stalls(proxy: Proxy, chance: random.Random, done: threading.Event) -> int:
     return max(1, count) * 6  # as many connections as there are
 
 
-def _breaks(proxy: Proxy, chance: random.Random, done: threading.Event) -> int:
+def _breaks(proxy: TcpProxy, chance: random.Random, done: threading.Event) -> int:
     """Cut all connections at once, time and again."""
     while not done.wait(chance.uniform(0.02, 0.4)):
         proxy.cut()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from wherry import IntegrityError
 from wherry.testing import (
     Action,
-    Answer,
     Chunked,
     ContentLength,
     ContentRange,
@@ -20,6 +19,7 @@ from wherry.testing import (
     Delay,
     DropHeader,
     Fault,
+    FixedReply,
     HangUp,
     IgnoreRange,
     Replace,
@@ -138,7 +138,7 @@ def _content_range(start: int, end: int, total: int) -> Callable[[Subject], Acti
 def _retry_after(subject: Subject) -> Action:
     soon = email.utils.formatdate(time.time() + 1, usegmt=True)
     value = subject.chance.choice(["0", "1", soon, "soon", "-1"])
-    return Answer(subject.chance.choice([429, 503]), {"Retry-After": value})
+    return FixedReply(subject.chance.choice([429, 503]), {"Retry-After": value})
 
 
 def _length_lies(subject: Subject) -> Sequence[Fault]:
@@ -150,14 +150,14 @@ def _length_lies(subject: Subject) -> Sequence[Fault]:
 def _unsatisfiable(subject: Subject) -> Sequence[Fault]:
     """Answer 416 to what could be satisfied, with a length that is a lie, as Distribution does."""
     return [
-        subject.fault(Answer(416, body=b"a lie")),
+        subject.fault(FixedReply(416, body=b"a lie")),
         subject.fault(ContentLength(subject.blob.size)),
         subject.fault(Stall(after=5)),
     ]
 
 
 def _bad_redirect(_: Subject) -> Action:
-    return Answer(307, {"Location": f"http://127.0.0.1:{refused_port()}/gone?X-Signature=0"})
+    return FixedReply(307, {"Location": f"http://127.0.0.1:{refused_port()}/gone?X-Signature=0"})
 
 
 def _several(subject: Subject) -> Sequence[Fault]:
@@ -171,7 +171,7 @@ def _several(subject: Subject) -> Sequence[Fault]:
 
 
 def _status(*codes: int) -> Callable[[Subject], Action]:
-    return lambda subject: Answer(subject.chance.choice(codes), body=JUNK)
+    return lambda subject: FixedReply(subject.chance.choice(codes), body=JUNK)
 
 
 def _documents(make: Callable[[Subject], Action]) -> Callable[[Subject], Sequence[Fault]]:
@@ -207,7 +207,7 @@ KINDS = [
     Kind("206 without Content-Range", _after_cut(lambda _: ContentRange(None))),
     Kind("206 with nonsense for a range", _after_cut(lambda _: ContentRange("bytes x-y/z"))),
     Kind("416 that is not true", _unsatisfiable, _prefix),
-    Kind("416 after a cut", _after_cut(lambda _: Answer(416))),
+    Kind("416 after a cut", _after_cut(lambda _: FixedReply(416))),
     Kind("wrong bytes, fresh", _one(lambda s: Corrupt(s.at())), ends=IntegrityError),
     Kind("wrong bytes after a part", _one(lambda _: Corrupt(0)), _prefix),
     Kind("wrong bytes after a cut", _after_cut(lambda _: Corrupt(0))),

@@ -81,8 +81,8 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
 
 WITHOUT_A_SAMPLE = {
     # What takes a damaged or lost store to be made; plain records and tuples as the others.
-    types.Problem,
-    types.Rebuilt,
+    types.StoreProblem,
+    types.RebuildReport,
     types.DocumentProblem,
     types.Finding,
 }

@@ -17,7 +17,7 @@ from wherry.model.schema1 import Schema1, verify_signatures
 from wherry.testing import (
     ALGORITHMS,
     BuiltSchema1,
-    Step,
+    Schema1Entry,
     build_image,
     build_schema1,
     compress,
@@ -153,7 +153,7 @@ def test_signatures_that_prove_nothing_are_refused(
 
 def steps(*entries: dict[str, Any]) -> BuiltSchema1:
     """Make a manifest of the given version 1 JSONs, bottom first."""
-    return schema1_of([Step(LAYERS[n % 3], entry) for n, entry in enumerate(entries)])
+    return schema1_of([Schema1Entry(LAYERS[n % 3], entry) for n, entry in enumerate(entries)])
 
 
 def test_layers_run_from_the_top_down() -> None:

@@ -25,7 +25,7 @@ from wherry.testing import (
     Corrupt,
     FakeRegistry,
     Fault,
-    Step,
+    Schema1Entry,
     build_image,
     build_schema1,
     compress,
@@ -278,9 +278,9 @@ def test_a_tampered_schema1_is_refused_unless_nobody_cares(
 
 def test_throwaway_steps_have_history_and_no_layer(fake: FakeRegistry, client: Client) -> None:
     steps = [
-        Step(LAYERS[0], {"id": v1_id(0), "os": "linux"}),
-        Step(LAYERS[1], {"id": v1_id(1), "parent": v1_id(0), "throwaway": True}),
-        Step(LAYERS[2], {"id": v1_id(2), "parent": v1_id(1), "os": "linux"}),
+        Schema1Entry(LAYERS[0], {"id": v1_id(0), "os": "linux"}),
+        Schema1Entry(LAYERS[1], {"id": v1_id(1), "parent": v1_id(0), "throwaway": True}),
+        Schema1Entry(LAYERS[2], {"id": v1_id(2), "parent": v1_id(1), "os": "linux"}),
     ]
     image = client.pull(push(fake, schema1_of(steps)))
     assert len(image.layers) == 2

@@ -22,12 +22,12 @@ from wherry.errors import (
 )
 from wherry.model.manifest import Index, Manifest
 from wherry.testing import (
-    Answer,
     Corrupt,
     Cut,
     Delay,
     FakeRegistry,
     Fault,
+    FixedReply,
     Stall,
     build_image,
     build_index,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
     from wherry import Client, Event
-    from wherry.testing._messages import Reply, Request
+    from wherry.testing._messages import IncomingRequest, Reply
 
     Listener = Callable[[Event], None]
 
@@ -209,7 +209,7 @@ class TestInspect:
     ) -> None:
         fake.add_image("app", IMAGE, "t")
         body = json.dumps({"errors": [{"code": "DENIED", "message": "no"}]}).encode()
-        fake.inject(Fault(Answer(status, {}, body), path="/tags/"))
+        fake.inject(Fault(FixedReply(status, {}, body), path="/tags/"))
         found = client.inspect(f"{fake.host}/app:t", tags=True, on_event=listener)
         assert found.repo_tags is None
         assert '"RepoTags": null' in found.json()
@@ -220,7 +220,7 @@ class TestInspect:
         self, fake: FakeRegistry, client: Client
     ) -> None:
         fake.add_image("app", IMAGE, "t")
-        fake.inject(Fault(Answer(400, {}, b""), path="/tags/"))
+        fake.inject(Fault(FixedReply(400, {}, b""), path="/tags/"))
         with pytest.raises(RegistryError, match="tags"):
             client.inspect(f"{fake.host}/app:t", tags=True)
 
@@ -228,8 +228,8 @@ class TestInspect:
         self, fake: FakeRegistry, client: Client, warnings: list[str], listener: Listener
     ) -> None:
         fake.add_image("app", IMAGE, "t")
-        fake.inject(Fault(Answer(403, {}, b""), path="/manifests/"))
-        fake.inject(Fault(Answer(404, {}, b""), path="/tags/"))
+        fake.inject(Fault(FixedReply(403, {}, b""), path="/manifests/"))
+        fake.inject(Fault(FixedReply(404, {}, b""), path="/tags/"))
         with pytest.raises(Denied, match="app:t"):
             client.inspect(f"{fake.host}/app:t", tags=True, on_event=listener)
         assert warnings == []
@@ -255,7 +255,7 @@ class TestInspect:
         assert found.oci_config()["rootfs"]["diff_ids"] == ["", ""]
         assert len(client.config(f"{fake.host}/app:t").history) == 3
 
-    @pytest.mark.parametrize("fault", [Corrupt(20), Answer(200, {}, b"{}")])
+    @pytest.mark.parametrize("fault", [Corrupt(20), FixedReply(200, {}, b"{}")])
     def test_a_config_is_verified(self, fake: FakeRegistry, client: Client, fault: Corrupt) -> None:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(fault, path="/blobs/"))
@@ -455,7 +455,7 @@ class TestReferrers:
             ARM.manifest.descriptor() | {"artifactType": SBOM},
         ]})  # fmt: skip
         headers = {"Content-Type": INDEX.index.media_type}
-        referred.inject(Fault(Answer(200, headers, index), path="/referrers/"))
+        referred.inject(Fault(FixedReply(200, headers, index), path="/referrers/"))
         found = client.referrers(f"{referred.host}/app:t", artifact_type=SBOM)
         assert [entry.artifact_type for entry in found] == [SBOM]
 
@@ -469,7 +469,7 @@ class TestReferrers:
 class Endless(FakeRegistry):
     """A registry whose lists have always another page."""
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         if "/tags/" not in request.path:
             return super().answer(request)
         start = int(request.value("last") or 0)
@@ -493,7 +493,7 @@ def test_where_head_alone_is_refused_the_tag_is_asked_for_by_get(
     fake.add_image("app", IMAGE, "t")
     for status in (401, 403, 405):
         fake.clear()
-        fake.inject(Fault(Answer(status), method="HEAD"))
+        fake.inject(Fault(FixedReply(status), method="HEAD"))
         assert str(client.digest(f"{fake.host}/app:t")) == IMAGE.digest
 
 
@@ -504,7 +504,7 @@ class Paged(FakeRegistry):
         super().__init__(referrers=True)
         self._page_of, self._last = page, last
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         if "/tags/" not in request.path and "/referrers/" not in request.path:
             return super().answer(request)
         number = int(request.value("last") or 0)

@@ -38,7 +38,6 @@ from wherry import (
 from wherry.content.pipeline import Limits
 from wherry.content.verify import RawLimit
 from wherry.testing import (
-    Answer,
     BuiltImage,
     BuiltIndex,
     ContentLength,
@@ -49,6 +48,7 @@ from wherry.testing import (
     DropHeader,
     FakeRegistry,
     Fault,
+    FixedReply,
     HangUp,
     IgnoreRange,
     Replace,
@@ -323,10 +323,10 @@ CASES = [
          r"/app: access denied \(401 UNAUTHORIZED: authentication required", "given"),
     Case(
         "forbidden",
-        inject(Answer(403, body=b'{"errors":[{"code":"DENIED","message":"not\\nfor you"}]}')),
+        inject(FixedReply(403, body=b'{"errors":[{"code":"DENIED","message":"not\\nfor you"}]}')),
         Denied, 4, r"403 DENIED: not for you"),
-    Case("too-many-requests", inject(Answer(429), "/manifests/"), RateLimited, 6, "slow down"),
-    Case("server-error", inject(Answer(500), "/manifests/"), RegistryError, 1, "500"),
+    Case("too-many-requests", inject(FixedReply(429), "/manifests/"), RateLimited, 6, "slow down"),
+    Case("server-error", inject(FixedReply(500), "/manifests/"), RegistryError, 1, "500"),
     # No image
     Case("helm", bad("a helm chart"), Unsupported, 1, "helm chart"),
     Case("plugin", bad("a docker plugin"), Unsupported, 1, "docker plugin"),
@@ -729,7 +729,7 @@ def test_a_range_that_cannot_be_satisfied_starts_over(
     # The length is a lie, as Distribution tells it: a client that reads the body waits for ever.
     fake.inject(Fault(ContentLength(LAYER.size), path=BLOB, skip=1, times=1))
     fake.inject(Fault(Stall(after=5), path=BLOB, skip=1, times=1))
-    fake.inject(Fault(Answer(416, body=b"lies and more lies"), path=BLOB, skip=1, times=1))
+    fake.inject(Fault(FixedReply(416, body=b"lies and more lies"), path=BLOB, skip=1, times=1))
     with Client(store=store, timeout=600) as client:
         client.pull(name)
     whole(store, name, BIG)
@@ -819,7 +819,7 @@ def test_a_part_that_is_wrong_is_fetched_anew(
 def test_two_bad_answers_and_then_a_good_one(
     fake: FakeRegistry, name: str, store: library.Store, path: str, status: int
 ) -> None:
-    fault = fake.inject(Fault(Answer(status), path=path, times=2))
+    fault = fake.inject(Fault(FixedReply(status), path=path, times=2))
     watch = Watch()
     with Client(store=store, retries=3) as client:
         client.pull(name, on_event=watch)
@@ -832,7 +832,7 @@ def test_two_bad_answers_and_then_a_good_one(
 def test_what_cannot_get_better_is_not_tried_again(
     fake: FakeRegistry, name: str, client: Client, status: int
 ) -> None:
-    fault = fake.inject(Fault(Answer(status), path=BLOB))
+    fault = fake.inject(Fault(FixedReply(status), path=BLOB))
     with pytest.raises(WherryError):
         client.pull(name)
     assert fault.count == 1
@@ -842,7 +842,7 @@ def test_what_cannot_get_better_is_not_tried_again(
 def test_retry_after_is_obeyed(
     fake: FakeRegistry, name: str, client: Client, store: library.Store, path: str
 ) -> None:
-    fake.inject(Fault(Answer(429, {"Retry-After": "1"}), path=path, times=1))
+    fake.inject(Fault(FixedReply(429, {"Retry-After": "1"}), path=path, times=1))
     watch = Watch()
     started = time.monotonic()
     client.pull(name, on_event=watch)
@@ -852,7 +852,7 @@ def test_retry_after_is_obeyed(
 
 
 def test_retry_after_a_day_is_not_waited_for(fake: FakeRegistry, name: str, client: Client) -> None:
-    fake.inject(Fault(Answer(429, {"Retry-After": "86400"}), path="/manifests/t"))
+    fake.inject(Fault(FixedReply(429, {"Retry-After": "86400"}), path="/manifests/t"))
     with pytest.raises(RateLimited) as caught:
         client.pull(name)
     assert caught.value.retry_after == 86400
@@ -861,9 +861,9 @@ def test_retry_after_a_day_is_not_waited_for(fake: FakeRegistry, name: str, clie
 @pytest.mark.parametrize(
     "fault",
     [
-        Answer(405),
-        Answer(404),
-        Answer(400),
+        FixedReply(405),
+        FixedReply(404),
+        FixedReply(400),
         DropHeader("Docker-Content-Digest"),
     ],
     ids=["405", "404", "400", "no-digest"],
@@ -873,7 +873,7 @@ def test_without_head_the_tag_is_fetched_and_hashed(
     name: str,
     client: Client,
     store: library.Store,
-    fault: Answer | DropHeader,
+    fault: FixedReply | DropHeader,
 ) -> None:
     fake.inject(Fault(fault, method="HEAD"))
     client.pull(name)
@@ -889,7 +889,7 @@ def test_without_head_the_tag_is_fetched_and_hashed(
 def test_a_registry_that_does_not_know_its_own_digest(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
 ) -> None:
-    fault = fake.inject(Fault(Answer(404), path=f"/manifests/{BIG.digest}"))
+    fault = fake.inject(Fault(FixedReply(404), path=f"/manifests/{BIG.digest}"))
     watch = Watch()
     client.pull(name, on_event=watch)
     whole(store, name, BIG)
@@ -910,7 +910,7 @@ def test_a_registry_whose_head_lies_is_believed_by_its_bytes(
     """SPEC: "one fall-back by tag"; what comes then is named by its own digest."""
     events: list[Event] = []
     fake.add_image("app", GOOD)
-    fake.inject(Fault(Answer(404), path=f"/manifests/{BIG.digest}"))
+    fake.inject(Fault(FixedReply(404), path=f"/manifests/{BIG.digest}"))
     fake.inject(Fault(Replace(GOOD.manifest.data), method="GET", path="/manifests/t"))
     image = client.pull(name, on_event=events.append)
     assert str(image.digest) == GOOD.digest
@@ -921,7 +921,7 @@ def test_a_registry_whose_head_lies_is_believed_by_its_bytes(
 def test_a_digest_that_was_asked_for_has_no_fall_back(
     fake: FakeRegistry, name: str, client: Client
 ) -> None:
-    fake.inject(Fault(Answer(404), path=f"/manifests/{BIG.digest}"))
+    fake.inject(Fault(FixedReply(404), path=f"/manifests/{BIG.digest}"))
     with pytest.raises(NotFound):
         client.pull(f"{name}@{BIG.digest}")
     assert len(fake.requests) == 1
@@ -1075,7 +1075,7 @@ def test_cancel_while_an_answer_does_not_come(
 def test_cancel_during_a_pause_before_another_attempt(
     fake: FakeRegistry, name: str, client: Client
 ) -> None:
-    fault = fake.inject(Fault(Answer(429, {"Retry-After": "60"}), path=BLOB))
+    fault = fake.inject(Fault(FixedReply(429, {"Retry-After": "60"}), path=BLOB))
     running = Running()
     running.start(client, name)
     wait_for(lambda: fault.count == 1)

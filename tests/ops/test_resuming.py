@@ -10,10 +10,10 @@ import pytest
 
 from wherry import Client, Event, RegistryError, Status
 from wherry.testing import (
-    Answer,
     Cut,
     FakeRegistry,
     Fault,
+    FixedReply,
     build_schema1,
     compress,
     pseudo_random_files,
@@ -111,7 +111,7 @@ def test_a_registry_that_fails_for_good_leaves_the_part(
     fake: FakeRegistry, name: str, client: library.Client, part: Path
 ) -> None:
     part.write_bytes(LAYER[:1000])
-    fake.inject(Fault(Answer(403), path=DIGEST))
+    fake.inject(Fault(FixedReply(403), path=DIGEST))
     with pytest.raises(Exception, match="403"):
         client.pull(name)
     assert part.read_bytes() == LAYER[:1000]
@@ -130,7 +130,7 @@ def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, atte
             pauses.append(event.seconds)
 
     with FakeRegistry(tokens=True) as registry, Client(store=store, retries=attempts) as client:
-        fault = registry.inject(Fault(Answer(503), path="/token"))
+        fault = registry.inject(Fault(FixedReply(503), path="/token"))
         with pytest.raises(RegistryError, match="token server"):
             client.pull(f"{registry.host}/app:t", on_event=hear)
         assert fault.count == attempts
@@ -140,7 +140,7 @@ def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, atte
 def test_retry_after_may_be_a_date(fake: FakeRegistry, name: str, client: Client) -> None:
     """RFC 9110, 10.2.3: a number of seconds, or a date."""
     later = email.utils.formatdate(time.time() + 2, usegmt=True)
-    fake.inject(Fault(Answer(503, {"Retry-After": later}), path=DIGEST, times=1))
+    fake.inject(Fault(FixedReply(503, {"Retry-After": later}), path=DIGEST, times=1))
     heard: list[Event] = []
     client.pull(name, on_event=heard.append)
     (pause,) = [event.seconds for event in heard if event.status is Status.RETRYING]

@@ -24,11 +24,11 @@ import pytest
 import wherry as library
 from wherry import Cancelled, CancelToken, Event, Status
 from wherry.testing import (
-    Answer,
     BuiltImage,
     Delay,
     FakeRegistry,
     Fault,
+    FixedReply,
     SilentPort,
     Stall,
     build_image,
@@ -148,7 +148,7 @@ def test_while_decompressing(client: library.Client, fake: FakeRegistry) -> None
 
 
 def test_while_backing_off(client: library.Client, fake: FakeRegistry, name: str) -> None:
-    fake.inject(Fault(Answer(503, {"Retry-After": "60"}), path="/manifests/"))
+    fake.inject(Fault(FixedReply(503, {"Retry-After": "60"}), path="/manifests/"))
     pull = Pull(client, name)
     wait_for(lambda: any(event.status is Status.RETRYING for event in pull.events))
     pull.stops()
@@ -225,7 +225,7 @@ def test_a_signal_while_decompressing(
 
 
 def test_a_signal_while_backing_off(wherry: Wherry, fake: FakeRegistry, name: str) -> None:
-    fault = fake.inject(Fault(Answer(429, {"Retry-After": "60"}), path=LAYER.digest))
+    fault = fake.inject(Fault(FixedReply(429, {"Retry-After": "60"}), path=LAYER.digest))
     process = wherry.start("pull", name)
     wait_for(lambda: fault.count)
     assert interrupted(process).startswith("wherry: interrupted")

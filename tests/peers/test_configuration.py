@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from wherry.testing import (
-    Answer,
     Distribution,
     FakeRegistry,
     Fault,
+    FixedReply,
     build_image,
     find_binary,
     make_certificate,
@@ -492,7 +492,7 @@ def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
     written(
         Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json", farm.named(json.dumps(ALL))
     )
-    farm.registries[0].inject(Fault(Answer(status, {"Retry-After": "0"}), path="/manifests/"))
+    farm.registries[0].inject(Fault(FixedReply(status, {"Retry-After": "0"}), path="/manifests/"))
     done = wherry("pull", "-q", f"--registries-conf={conf}", "reg.test/app:t", env=usual)
     assert done.returncode == 0, done.stderr
     assert farm.asked()[-1] == C

@@ -20,7 +20,7 @@ from wherry.errors import (
 )
 from wherry.registry.http.transport import Request, Transport
 from wherry.registry.status_errors import MAX_ERROR, failure, retry_after
-from wherry.testing import Answer, FakeRegistry, Fault
+from wherry.testing import FakeRegistry, Fault, FixedReply
 
 QUICK = settings(max_examples=150, deadline=None)
 
@@ -35,7 +35,7 @@ class Asking:
     def __call__(
         self, status: int, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> WherryError:
-        self._registry.inject(Fault(Answer(status, headers or {}, body), times=1))
+        self._registry.inject(Fault(FixedReply(status, headers or {}, body), times=1))
         url = f"http://{self._registry.host}/v2/o/r/manifests/latest"
         response = self._transport.send(Request("GET", url), CancelToken())
         assert response.status == status

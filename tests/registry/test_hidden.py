@@ -17,11 +17,11 @@ import pytest
 
 from wherry import Client, Denied, NetworkError, NotFound, Store, Unauthorized
 from wherry.testing import (
-    Answer,
     Distribution,
     DropHeader,
     FakeRegistry,
     Fault,
+    FixedReply,
     HangUp,
     build_image,
     tar_layer,
@@ -90,9 +90,9 @@ def test_what_is_hidden_from_strangers_is_asked_for_with_credentials(
 def test_a_blob_alone_may_be_hidden(store: Store, status: int) -> None:
     with FakeRegistry() as registry, client(store) as asking:
         registry.add_image("app", IMAGE, "t")
-        registry.inject(Fault(Answer(status), path="/blobs/", times=1))
+        registry.inject(Fault(FixedReply(status), path="/blobs/", times=1))
         challenge = {"WWW-Authenticate": 'Basic realm="r"'}
-        registry.inject(Fault(Answer(401, challenge), path="/v2/$"))
+        registry.inject(Fault(FixedReply(401, challenge), path="/v2/$"))
         asking.pull(f"{registry.host}/app:t")
         again = [r for r in registry.requests if "/blobs/" in r.path and r.status == 200]
         assert BASIC in [request.headers.get("authorization") for request in again]
@@ -148,7 +148,7 @@ def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed
     """Artifactory with anonymous access on: ``/v2/`` is open, and private things are 404."""
     with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
-        registry.inject(Fault(Answer(200, {}, b"{}"), path="/v2/$"))
+        registry.inject(Fault(FixedReply(200, {}, b"{}"), path="/v2/$"))
         with client(store) as asking:
             asking.pull(f"{registry.host}/app:t")
             registry.clear()
@@ -159,7 +159,7 @@ def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed
 def test_a_password_that_was_not_asked_for_does_not_hide_a_404(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
-        registry.inject(Fault(Answer(200, {}, b"{}"), path="/v2/$"))
+        registry.inject(Fault(FixedReply(200, {}, b"{}"), path="/v2/$"))
         with client(store, ("me", "wrong")) as asking, pytest.raises(NotFound):
             asking.manifest(f"{registry.host}/app:t")
 
@@ -173,7 +173,7 @@ def test_a_challenge_beside_another_status_than_401_is_answered(
     with registry_of(None, tokens=tokens) as registry:
         bearer = f'Bearer realm="{registry.url}/token",service="s"'
         header = bearer if tokens else 'Basic realm="r"'
-        answer = Answer(status, {"WWW-Authenticate": header})
+        answer = FixedReply(status, {"WWW-Authenticate": header})
         registry.inject(Fault(answer, path="/manifests/", times=1))
         with client(store) as asking:
             asking.pull(f"{registry.host}/app:t")
@@ -184,7 +184,7 @@ def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store) -> N
     """Some servers put a challenge on every answer."""
     with registry_of(None, tokens=True) as registry:
         header = f'Bearer realm="{registry.url}/token",service="s"'
-        registry.inject(Fault(Answer(404, {"WWW-Authenticate": header}), path="/manifests/"))
+        registry.inject(Fault(FixedReply(404, {"WWW-Authenticate": header}), path="/manifests/"))
         with client(store) as asking, pytest.raises(NotFound):
             asking.manifest(f"{registry.host}/app:t")
         assert len(registry.requests) == 3
@@ -192,7 +192,7 @@ def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store) -> N
 
 def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store) -> None:
     with registry_of("harbor", tokens=False) as registry:
-        answer = Answer(404, {"WWW-Authenticate": "Negotiate"})
+        answer = FixedReply(404, {"WWW-Authenticate": "Negotiate"})
         registry.inject(Fault(answer, path="/manifests/", times=1))
         with client(store) as asking:
             asking.pull(f"{registry.host}/app:t")
@@ -220,7 +220,7 @@ def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store)
 
 def test_a_root_that_fails_for_a_while_is_no_answer(store: Store) -> None:
     with registry_of("harbor", tokens=False) as registry:
-        registry.inject(Fault(Answer(503), path="/v2/$", times=1))
+        registry.inject(Fault(FixedReply(503), path="/v2/$", times=1))
         with Client(store=store, credentials=("me", PASSWORD), retries=3) as asking:
             asking.pull(f"{registry.host}/app:t")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.errors import RegistryError, WherryError
-from wherry.testing import Answer, Cut, FakeRegistry, Fault, build_image, build_index, tar_layer
-from wherry.testing._messages import Reply, Request, json_reply
+from wherry.testing import Cut, FakeRegistry, Fault, FixedReply, build_image, build_index, tar_layer
+from wherry.testing._messages import IncomingRequest, Reply, json_reply
 from wherry.testing.images import document
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ MANIFEST = IMAGE.manifest.media_type
 class Scripted(FakeRegistry):
     """A registry whose lists are what `page` says: a body and headers for each request."""
 
-    def __init__(self, page: Callable[[Request], Reply | None]) -> None:
+    def __init__(self, page: Callable[[IncomingRequest], Reply | None]) -> None:
         super().__init__()
         self._page_of = page
         self.add_image("app", INDEX, "t")
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         if "/manifests/" in request.path or "/blobs/" in request.path:
             return super().answer(request)
         return self._page_of(request) or super().answer(request)
@@ -54,10 +54,10 @@ def tags(*names: str, link: str = "", **more: Any) -> Reply:
     )
 
 
-def two_pages(link: str) -> Callable[[Request], Reply]:
+def two_pages(link: str) -> Callable[[IncomingRequest], Reply]:
     """Return a list of the tags a and b, whose second page `link` leads to."""
 
-    def page(request: Request) -> Reply:
+    def page(request: IncomingRequest) -> Reply:
         return tags("b") if request.value("last") == "a" else tags("a", link=link)
 
     return page
@@ -79,7 +79,7 @@ def test_links_lead_to_the_next_page(client: Client, link: str) -> None:
 
 
 def test_several_headers_of_one_name(client: Client) -> None:
-    def page(request: Request) -> Reply:
+    def page(request: IncomingRequest) -> Reply:
         reply = two_pages("")(request)
         if request.value("last") is None:
             reply.headers |= {"Link": '</v2/>; rel="up"', "link": '<?last=a>; rel="next"'}
@@ -108,7 +108,7 @@ def test_a_list_that_goes_in_a_circle_is_an_error(
 ) -> None:
     """A proxy that drops queries does this: each page would be the first one."""
 
-    def page(request: Request) -> Reply:
+    def page(request: IncomingRequest) -> Reply:
         return second() if request.query else tags("a", "b", link="<?last=b>; rel=next")
 
     with Scripted(page) as fake, pytest.raises(RegistryError, match=words):
@@ -119,7 +119,7 @@ def test_a_list_that_goes_in_a_circle_is_an_error(
 def test_a_page_that_fails_is_an_error(client: Client, status: int) -> None:
     with FakeRegistry(page_size=1) as fake:
         fake.add_image("app", IMAGE, "a", "b", "c")
-        fake.inject(Fault(Answer(status), path="last=b"))
+        fake.inject(Fault(FixedReply(status), path="last=b"))
         with pytest.raises(WherryError):
             client.tags(f"{fake.host}/app")
 
@@ -158,7 +158,7 @@ def test_a_page_that_may_have_been_cut_is_followed_by_a_question(
 ) -> None:
     names = numbered(0, size + more)
 
-    def page(request: Request) -> Reply:
+    def page(request: IncomingRequest) -> Reply:
         last = request.value("last") or ""
         return tags(*[name for name in names if name > last][:size])
 
@@ -356,7 +356,7 @@ def test_an_api_that_fails_is_an_error(client: Client, reply: Reply) -> None:
 
 @pytest.mark.parametrize("second", [404, 405])
 def test_a_page_that_is_not_there_is_an_error(client: Client, second: int) -> None:
-    def page(request: Request) -> Reply | None:
+    def page(request: IncomingRequest) -> Reply | None:
         if "/referrers/" not in request.path:
             return None
         headers = {"Content-Type": OCI_INDEX, "Link": "<?page=2>; rel=next"}
@@ -367,7 +367,7 @@ def test_a_page_that_is_not_there_is_an_error(client: Client, second: int) -> No
 
 
 def test_pages_of_referrers(client: Client) -> None:
-    def page(request: Request) -> Reply | None:
+    def page(request: IncomingRequest) -> Reply | None:
         if "/referrers/" not in request.path:
             return None
         link = f'<http://other{request.path}?page=2>; title="a,b"; rel="next"'

@@ -23,12 +23,12 @@ from wherry.registry.hosts import Endpoint
 from wherry.registry.repository import Repository
 from wherry.registry.session import Session
 from wherry.testing import (
-    Answer,
     ContentLength,
     Corrupt,
     Cut,
     FakeRegistry,
     Fault,
+    FixedReply,
     build_image,
     refused_port,
     tar_layer,
@@ -96,7 +96,7 @@ def test_the_mirror_is_asked_first(places: Places) -> None:
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
 def test_what_the_mirror_does_not_give_the_registry_does(places: Places, status: int) -> None:
     """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
-    places.mirror.inject(Fault(Answer(status)))
+    places.mirror.inject(Fault(FixedReply(status)))
     digest = places.repository.resolve(NAME).digest
     assert str(digest) == IMAGE.digest
     assert places.repository.document(digest).raw == IMAGE.manifest.data
@@ -158,7 +158,7 @@ def test_a_list_does_not_go_on_at_a_mirror(places: Places) -> None:
     places.registry.add_image("app", IMAGE, "u", "v")
     listed = places.repository.tags()
     assert next(listed) == "t"
-    places.registry.inject(Fault(Answer(503)))
+    places.registry.inject(Fault(FixedReply(503)))
     with pytest.raises(RegistryError):
         list(listed)
     assert places.mirror.requests == []
@@ -166,8 +166,8 @@ def test_a_list_does_not_go_on_at_a_mirror(places: Places) -> None:
 
 def test_the_registrys_word_is_final(places: Places) -> None:
     """A mirror that is out of order does not make something of what is not there."""
-    places.mirror.inject(Fault(Answer(503)))
-    places.registry.inject(Fault(Answer(404)))
+    places.mirror.inject(Fault(FixedReply(503)))
+    places.registry.inject(Fault(FixedReply(404)))
     with pytest.raises(NotFound):
         places.repository.resolve(NAME)
     assert places.asked() == (1, 2)  # HEAD and GET
@@ -175,7 +175,7 @@ def test_the_registrys_word_is_final(places: Places) -> None:
 
 def test_all_endpoints_are_one_attempt(places: Places) -> None:
     for each in (places.mirror, places.registry):
-        each.inject(Fault(Answer(503)))
+        each.inject(Fault(FixedReply(503)))
     with pytest.raises(RegistryError):
         places.repository.resolve(NAME)
     assert places.asked() == (FAST.attempts, FAST.attempts)
@@ -191,7 +191,7 @@ def test_a_document_without_a_length_that_is_cut_is_asked_for_again(
 ) -> None:
     places.mirror.inject(Fault(ContentLength(None), path="/manifests/", method="GET", times=2))
     places.mirror.inject(Fault(Cut(after=100), path="/manifests/", method="GET", times=2))
-    places.mirror.inject(Fault(Answer(405), path="/manifests/", method="HEAD"))
+    places.mirror.inject(Fault(FixedReply(405), path="/manifests/", method="HEAD"))
     alone = Repository(
         places.session,
         NAME,

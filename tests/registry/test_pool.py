@@ -11,7 +11,7 @@ from wherry.content.cancel import CancelToken
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.http.proxies import Proxies
 from wherry.registry.http.transport import Request, Response, Transport
-from wherry.testing import Answer, Chunked, FakeRegistry, Fault, HttpProxy, SetHeader
+from wherry.testing import Chunked, FakeRegistry, Fault, FixedReply, HttpProxy, SetHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,16 +35,16 @@ def send(transport: Transport, host: str, method: str = "GET", path: str = "/v2/
 
 ANSWERS: list[tuple[str, list[Any], bytes]] = [
     ("GET", [], b"{}"),
-    ("GET", [Answer(200, {}, BODY)], BODY),
-    ("GET", [Answer(200)], b""),
-    ("GET", [Answer(204)], b""),
-    ("GET", [Answer(304)], b""),
-    ("GET", [Answer(200, {}, BODY), Chunked()], BODY),
-    ("GET", [Answer(200), Chunked()], b""),
+    ("GET", [FixedReply(200, {}, BODY)], BODY),
+    ("GET", [FixedReply(200)], b""),
+    ("GET", [FixedReply(204)], b""),
+    ("GET", [FixedReply(304)], b""),
+    ("GET", [FixedReply(200, {}, BODY), Chunked()], BODY),
+    ("GET", [FixedReply(200), Chunked()], b""),
     ("HEAD", [], b""),
-    ("HEAD", [Answer(200, {}, BODY)], b""),
-    ("HEAD", [Answer(404), Chunked()], b""),
-    ("POST", [Answer(401, {}, b"who?")], b"who?"),
+    ("HEAD", [FixedReply(200, {}, BODY)], b""),
+    ("HEAD", [FixedReply(404), Chunked()], b""),
+    ("POST", [FixedReply(401, {}, b"who?")], b"who?"),
 ]
 
 
@@ -64,7 +64,7 @@ def test_an_answer_read_to_its_end_gives_its_connection_back(
 def test_a_body_that_does_not_matter_is_read_if_that_costs_less_than_a_connection(
     fake: FakeRegistry, transport: Transport, method: str, size: int
 ) -> None:
-    fake.inject(Fault(Answer(307, {"Location": "/"}, BODY[:size])))
+    fake.inject(Fault(FixedReply(307, {"Location": "/"}, BODY[:size])))
     for _ in range(3):
         send(transport, fake.host, method).drain()
     assert fake.connections == (3 if method == "GET" and size == 100_000 else 1)
@@ -73,7 +73,7 @@ def test_a_body_that_does_not_matter_is_read_if_that_costs_less_than_a_connectio
 def test_an_answer_that_was_not_read_to_its_end_does_not(
     fake: FakeRegistry, transport: Transport
 ) -> None:
-    fake.inject(Fault(Answer(200, {}, BODY)))
+    fake.inject(Fault(FixedReply(200, {}, BODY)))
     for _ in range(3):
         response = send(transport, fake.host)
         assert response.read1(1000) == b"x" * 1000
@@ -132,7 +132,7 @@ def test_close_is_honoured_whatever_the_body_is_like(
     fake: FakeRegistry, transport: Transport
 ) -> None:
     fake.inject(Fault(SetHeader("Connection", "close")))
-    fake.inject(Fault(Answer(200, {}, BODY)))
+    fake.inject(Fault(FixedReply(200, {}, BODY)))
     fake.inject(Fault(Chunked(), skip=1))
     for _ in range(2):
         assert send(transport, fake.host).read(1 << 20) == BODY

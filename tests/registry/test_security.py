@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from wherry import Client, NetworkError, RegistryError, Store, Unauthorized, WherryError
 from wherry.testing import (
-    Answer,
     FakeRegistry,
     Fault,
+    FixedReply,
     HttpProxy,
     SetHeader,
     build_image,
@@ -78,7 +78,7 @@ def test_a_redirect_to_another_host_takes_no_credentials_along(
 
         for digest in (IMAGE.digest, IMAGE.config.digest, IMAGE.layers[0].digest):
             target = f"/v2/app{path}{digest}"
-            answer = Answer(307, {"Location": f"{other.url}{target}"})
+            answer = FixedReply(307, {"Location": f"{other.url}{target}"})
             # The first question of all is answered by 401; then credentials come at once.
             skip = 1 if digest == IMAGE.digest else 0
             registry.inject(Fault(answer, path=target, skip=skip, times=1))
@@ -96,7 +96,7 @@ def test_a_redirect_within_one_host_keeps_them(store: Store) -> None:
         registry.add_image("moved", IMAGE, "t")
         location = f"/v2/moved/manifests/{IMAGE.digest}"
         old = f"/v2/app/manifests/{IMAGE.digest}"
-        registry.inject(Fault(Answer(307, {"Location": location}), path=old, skip=1))
+        registry.inject(Fault(FixedReply(307, {"Location": location}), path=old, skip=1))
         with client(store) as asking:
             assert str(asking.pull(f"{registry.host}/app@{IMAGE.digest}").id) == IMAGE.id
         assert any(request.path == location for request in registry.requests)
@@ -107,7 +107,7 @@ def test_who_redirects_may_ask_behind_the_redirect_alone(store: Store, *, tokens
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens) as registry:
         registry.add_image("moved", IMAGE, "t")
         for old, new in ((f"/{kind}/{d}", f"/v2/moved/{kind}/{d}") for kind, d in PIECES):
-            registry.inject(Fault(Answer(307, {"Location": new}), path=f"/v2/app{old}"))
+            registry.inject(Fault(FixedReply(307, {"Location": new}), path=f"/v2/app{old}"))
         with client(store) as asking:
             assert str(asking.pull(f"{registry.host}/app@{IMAGE.digest}").id) == IMAGE.id
 
@@ -119,7 +119,7 @@ def test_another_host_that_asks_behind_a_redirect_is_not_answered(
         registry.add_image("app", IMAGE, "t")
         asking_one.inject(Fault(challenge(f"{other.url}/token")))
         location = f"{asking_one.url}/v2/app/manifests/{IMAGE.digest}"
-        registry.inject(Fault(Answer(307, {"Location": location}), path="/manifests/"))
+        registry.inject(Fault(FixedReply(307, {"Location": location}), path="/manifests/"))
         with client(store) as asking, pytest.raises(Unauthorized):
             asking.pull(f"{registry.host}/app@{IMAGE.digest}")
         assert asking_one.requests
@@ -142,12 +142,12 @@ def test_a_host_that_is_none_is_an_error_as_any_other(
 ) -> None:
     with FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
-        registry.inject(Fault(Answer(307, {"Location": f"http://{host}/"}), path="/manifests/"))
+        registry.inject(Fault(FixedReply(307, {"Location": f"http://{host}/"}), path="/manifests/"))
         followed = f"{problem}|redirects .* to no usable address"
         with client(store) as asking, pytest.raises(NetworkError, match=followed):
             asking.pull(f"{registry.host}/app:t")
         registry.clear()
-        registry.inject(Fault(Answer(401)))
+        registry.inject(Fault(FixedReply(401)))
         registry.inject(Fault(challenge(f"http://{host}/")))
         asked = f"{problem}|its token server is not an http or https address"
         refused = (NetworkError, Unauthorized)
@@ -195,7 +195,7 @@ def test_a_token_server_that_sends_us_on_sends_no_credentials_on(
 ) -> None:
     with FakeRegistry(users={"me": PASSWORD}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
-        registry.inject(Fault(Answer(307, {"Location": f"{other.url}/token"}), path="/token"))
+        registry.inject(Fault(FixedReply(307, {"Location": f"{other.url}/token"}), path="/token"))
         with client(store) as asking, pytest.raises(RegistryError):
             asking.pull(f"{registry.host}/app:t")
     assert other.requests
@@ -273,7 +273,7 @@ def test_any_header_gives_an_answer_or_an_error_of_ours(
     if status == 200:
         talkative.inject(Fault(SetHeader(name, value)))
     else:
-        talkative.inject(Fault(Answer(status, {name: value}), times=2))
+        talkative.inject(Fault(FixedReply(status, {name: value}), times=2))
     with Client(store=store, retries=1, credentials=("me", PASSWORD), timeout=5) as asking:
         for call in (asking.tags, asking.digest, lambda n: asking.manifest(n + ":t1")):
             with contextlib.suppress(WherryError):
@@ -291,7 +291,7 @@ def test_any_redirect_leads_somewhere_or_to_an_error_of_ours(
 ) -> None:
     assert nowhere is None
     talkative.clear()
-    talkative.inject(Fault(Answer(status, {"Location": location}), path="/manifests/", times=1))
+    talkative.inject(Fault(FixedReply(status, {"Location": location}), path="/manifests/", times=1))
     with Client(store=store, retries=1, timeout=5) as asking, contextlib.suppress(WherryError):
         asking.digest(f"{talkative.host}/app:t1")
     assert len(talkative.requests) < 20

@@ -19,9 +19,9 @@ from wherry.registry.http.proxies import Proxies, Proxy
 from wherry.registry.http.socks import SocksRefused, connect_through
 from wherry.registry.http.transport import NoTls, PrivateHost, Request
 from wherry.testing import (
-    Answer,
     FakeRegistry,
     Fault,
+    FixedReply,
     SilentPort,
     SocksProxy,
     build_image,
@@ -164,7 +164,7 @@ def test_a_proxy_of_registries_conf_goes_before_the_variables(
     """It holds for blobs that are elsewhere too, and for this machine."""
     host, other = f"127.0.0.1:{registry.port}", f"{NAME}:{registry.port}"
     blob = f"/v2/app/blobs/{IMAGE.config.digest}"
-    moved = Answer(307, {"Location": f"https://{other}{blob}?signed=1"})
+    moved = FixedReply(307, {"Location": f"https://{other}{blob}?signed=1"})
     registry.inject(Fault(moved, path=blob, times=1))
     conf = tmp_path / "registries.conf"
     hosts: dict[str, str | int] = {host: registry.host, other: registry.host}

@@ -13,9 +13,9 @@ import pytest
 
 from wherry import Client, Denied, NetworkError, RegistryError, Store, Unauthorized, WherryError
 from wherry.testing import (
-    Answer,
     FakeRegistry,
     Fault,
+    FixedReply,
     HangUp,
     HttpProxy,
     SetHeader,
@@ -93,7 +93,7 @@ def no_secret(server: FakeRegistry) -> None:
 
 def move(registry: FakeRegistry, status: int, location: str) -> None:
     registry.inject(Fault(challenge(bearer(f"{registry.url}/moved")), path="^/v2/"))
-    registry.inject(Fault(Answer(status, {"Location": location}), path="^/moved"))
+    registry.inject(Fault(FixedReply(status, {"Location": location}), path="^/moved"))
 
 
 @pytest.mark.peer("skopeo")
@@ -226,7 +226,7 @@ def test_a_hidden_image_is_not_missing_if_the_password_was_left_behind(
     with FakeRegistry(users={"me": PASSWORD}, tokens=True, behaviour="harbor") as registry:
         registry.add_image("app", IMAGE, "t")
         issue(other, registry, ())
-        registry.inject(Fault(Answer(307, {"Location": f"{other.url}/token"}), path="^/token"))
+        registry.inject(Fault(FixedReply(307, {"Location": f"{other.url}/token"}), path="^/token"))
         with client(store) as asking, pytest.raises(Unauthorized, match="redirects by 307"):
             asking.pull(f"{registry.host}/app:t")
     no_secret(other)
@@ -238,7 +238,7 @@ def test_an_identity_token_that_has_expired_is_refused_as_credentials_are(
 ) -> None:
     """RFC 6749, 5.2: the error is invalid_grant, the status 400 by the rule."""
     said = {"error": "invalid_grant", "error_description": "it has expired"}
-    registry.inject(Fault(Answer(status, {}, json.dumps(said).encode()), path="^/token"))
+    registry.inject(Fault(FixedReply(status, {}, json.dumps(said).encode()), path="^/token"))
     file = logged_in(registry, tmp_path)
     with Client(store=store, authfile=file, retries=1) as asking:
         with pytest.raises(Unauthorized, match="it has expired") as caught:
@@ -260,10 +260,10 @@ DEAD = "http://127.0.0.1:1/token"  # takes no connections
 def test_the_other_way_is_tried(store: Store, realm: str, first: str) -> None:
     """SPEC: "A way that fails for reasons of its own … gives way to the next one offered"."""
     faults = {
-        "page": Answer(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
-        "204": Answer(204),
-        "empty": Answer(200, {}, b"{}"),
-        "list": Answer(200, {}, b"[]"),
+        "page": FixedReply(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
+        "204": FixedReply(204),
+        "empty": FixedReply(200, {}, b"{}"),
+        "list": FixedReply(200, {}, b"[]"),
         "hang-up": HangUp(),
     }
     with FakeRegistry(users={"me": PASSWORD}) as registry:
@@ -271,7 +271,7 @@ def test_the_other_way_is_tried(store: Store, realm: str, first: str) -> None:
         ways = [bearer(realm), 'Basic realm="r"']
         if realm.isdigit() or realm in faults:
             ways[0] = bearer(f"{registry.url}/token")
-            fault = faults.get(realm) or Answer(int(realm))
+            fault = faults.get(realm) or FixedReply(int(realm))
             registry.inject(Fault(fault, path="^/token"))
         registry.inject(Fault(challenge(*(ways if first == "bearer" else ways[::-1]))))
         with client(store) as asking:
@@ -302,13 +302,13 @@ def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any) -> None
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (Answer(404), RegistryError),
-        (Answer(405), RegistryError),
-        (Answer(500), RegistryError),
-        (Answer(302), RegistryError),
-        (Answer(401, {}, b"wrong"), Unauthorized),
-        (Answer(403), Denied),
-        (Answer(200, {}, b"{}"), NetworkError),
+        (FixedReply(404), RegistryError),
+        (FixedReply(405), RegistryError),
+        (FixedReply(500), RegistryError),
+        (FixedReply(302), RegistryError),
+        (FixedReply(401, {}, b"wrong"), Unauthorized),
+        (FixedReply(403), Denied),
+        (FixedReply(200, {}, b"{}"), NetworkError),
         (HangUp(), NetworkError),
     ],
 )
@@ -326,7 +326,7 @@ def test_what_is_wrong_with_a_token_server_is_no_missing_image(
 @pytest.mark.parametrize("realm", [DEAD, "token", "404"])
 def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: str) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
-        registry.inject(Fault(Answer(404), path="^/token"))
+        registry.inject(Fault(FixedReply(404), path="^/token"))
         realm = f"{registry.url}/token" if realm == "404" else realm
         registry.inject(Fault(challenge(bearer(realm), 'Basic realm="r"')))
         with client(store, ("me", "wrong")) as asking, pytest.raises(Unauthorized) as caught:
@@ -338,7 +338,7 @@ def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: s
 
 def test_a_password_that_both_ways_refuse_is_a_401(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
-        registry.inject(Fault(Answer(401), path="^/token"))
+        registry.inject(Fault(FixedReply(401), path="^/token"))
         registry.inject(Fault(challenge(bearer(f"{registry.url}/token"), "Basic realm=r")))
         with client(store, ("me", "wrong")) as asking, pytest.raises(Unauthorized) as caught:
             asking.pull(f"{registry.host}/app:t")
@@ -354,7 +354,7 @@ def test_a_token_server_that_does_not_know_the_user_gives_way_to_the_registry(
     """skopeo answers the challenge that comes first, which is the one that works here."""
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.add_image("app", IMAGE, "t")
-        registry.inject(Fault(Answer(status), path="^/token"))
+        registry.inject(Fault(FixedReply(status), path="^/token"))
         registry.inject(Fault(challenge("Basic realm=r", bearer(f"{registry.url}/token"))))
         with client(store) as asking:
             asking.pull(f"{registry.host}/app:t")
@@ -376,7 +376,7 @@ def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(
 def test_a_token_server_that_is_down_for_a_moment_is_asked_again(
     store: Store, registry: FakeRegistry
 ) -> None:
-    registry.inject(Fault(Answer(503), path="^/token", times=1))
+    registry.inject(Fault(FixedReply(503), path="^/token", times=1))
     with Client(store=store, credentials=("me", PASSWORD), retries=3) as asking:
         asking.pull(f"{registry.host}/app:t")
 
@@ -395,7 +395,7 @@ def test_a_registry_that_asks_without_end_is_answered_a_few_times(store: Store) 
         for number in range(40):
             realm = f"{registry.url}/token/{number}"
             registry.inject(Fault(challenge(bearer(realm)), path="^/v2/", times=1))
-            answer = Answer(200, {}, token.replace(b"abc", b"t%d" % number))
+            answer = FixedReply(200, {}, token.replace(b"abc", b"t%d" % number))
             registry.inject(Fault(answer, path=f"^/token/{number}\\?"))
         with client(store) as asking, pytest.raises(Unauthorized):
             asking.pull(f"{registry.host}/app:t")
@@ -416,7 +416,7 @@ def test_the_scope_of_a_challenge_is_asked_for(
 ) -> None:
     """SPEC 6: "`acr` wants `metadata_read` for tags in a second challenge"; RFC 6750, 3."""
     header = bearer(f"{registry.url}/token", f',scope="{more}"{error}')
-    registry.inject(Fault(Answer(401, {"WWW-Authenticate": header}), path="/tags/", times=2))
+    registry.inject(Fault(FixedReply(401, {"WWW-Authenticate": header}), path="/tags/", times=2))
     with client(store) as asking:
         assert list(asking.tags(f"{registry.host}/app")) == ["t"]
     first, second = requests(registry, "/token")
@@ -429,7 +429,7 @@ def test_a_token_that_is_too_weak_is_answered_by_403(store: Store, registry: Fak
     """RFC 6750, 3.1: insufficient_scope comes with 403."""
     more = ',scope="repository:app:metadata_read",error="insufficient_scope"'
     header = bearer(f"{registry.url}/token", more)
-    answer = Answer(403, {"WWW-Authenticate": header})
+    answer = FixedReply(403, {"WWW-Authenticate": header})
     registry.inject(Fault(answer, path="/tags/", times=1, skip=1))
     with client(store) as asking:
         assert list(asking.tags(f"{registry.host}/app")) == ["t"]
@@ -439,7 +439,7 @@ def test_a_token_that_is_too_weak_is_answered_by_403(store: Store, registry: Fak
 def test_a_scope_is_asked_for_once(store: Store, registry: FakeRegistry) -> None:
     for number in range(9):
         header = bearer(f"{registry.url}/token", f',scope="repository:app:x{number}"')
-        answer = Answer(401, {"WWW-Authenticate": header})
+        answer = FixedReply(401, {"WWW-Authenticate": header})
         registry.inject(Fault(answer, path="/tags/", times=1))
     with client(store) as asking, pytest.raises(Unauthorized):
         list(asking.tags(f"{registry.host}/app"))
@@ -461,7 +461,7 @@ def issue(
     """Have another server issue a token that the registry accepts."""
     access = frozenset(("repository", "app", action) for action in actions)
     token = registry.grants.mint("me", "s", access)
-    answer = Answer(200, {}, json.dumps({"access_token": token}).encode())
+    answer = FixedReply(200, {}, json.dumps({"access_token": token}).encode())
     other.inject(Fault(answer, path="^/token"))
 
 
@@ -572,7 +572,7 @@ def test_a_private_registry_may_name_a_private_realm(
 def test_a_password_that_was_not_sent_is_not_said_to_be_wrong(
     store: Store, registry: FakeRegistry, scheme: str
 ) -> None:
-    registry.inject(Fault(Answer(401, {"WWW-Authenticate": scheme}), path="/tags/", times=None))
+    registry.inject(Fault(FixedReply(401, {"WWW-Authenticate": scheme}), path="/tags/", times=None))
     with client(store, ("me", PASSWORD)) as asking, pytest.raises(Unauthorized) as caught:
         asking.tags(f"{registry.host}/app")
     word = scheme.partition(" ")[0].capitalize()

@@ -17,8 +17,8 @@ from wherry.testing import (
     FakeRegistry,
     Fault,
     HttpProxy,
-    Proxy,
     SetHeader,
+    TcpProxy,
     Tunnel,
     build_image,
     make_certificate,
@@ -91,7 +91,7 @@ def test_what_was_cut_on_the_way_to_the_proxy_is_gone_on_with(
     reset: bool,
 ) -> None:
     port = int(behind[1].host.rpartition(":")[2])
-    with Proxy(port, cuts=[700_000, 1_000_000], reset=reset) as cutting:
+    with TcpProxy(port, cuts=[700_000, 1_000_000], reset=reset) as cutting:
         monkeypatch.setenv("HTTPS_PROXY", f"https://{cutting.host}")
         assert pull(store) == IMAGE.id
     assert any(each.cut for each in cutting.connections)

@@ -12,10 +12,10 @@ import pytest
 from wherry import Client
 from wherry.errors import NetworkError, NotFound, RegistryError, Unauthorized, WherryError
 from wherry.testing import (
-    Answer,
     Distribution,
     FakeRegistry,
     Fault,
+    FixedReply,
     SetHeader,
     build_image,
     refused_port,
@@ -40,8 +40,10 @@ BEGINNINGS = {
 }
 
 
-def answer(body: bytes, media_type: str = "text/html; charset=utf-8", status: int = 200) -> Answer:
-    return Answer(status, {"Content-Type": media_type}, body)
+def answer(
+    body: bytes, media_type: str = "text/html; charset=utf-8", status: int = 200
+) -> FixedReply:
+    return FixedReply(status, {"Content-Type": media_type}, body)
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_a_page_behind_a_redirect_names_the_host_that_sent_it(
     with FakeRegistry() as portal:
         portal.inject(Fault(answer(PAGE), path="/login"))
         there = {"Location": f"{portal.url}/login?session=secret"}
-        fake.inject(Fault(Answer(302, there), path="/manifests/"))
+        fake.inject(Fault(FixedReply(302, there), path="/manifests/"))
         with pytest.raises(NetworkError, match=f"{portal.host} sent a web page") as caught:
             client.pull(name)
     assert f"open {portal.url}/login in a browser" in caught.value.hint
@@ -204,7 +206,7 @@ def test_a_body_that_repeats_credentials_is_shown_without_them(
     pair = base64.b64encode(b"me:hunter22").decode()
     body = f"refused: Basic {pair}, that is me:hunter22, password hunter22".encode()
     headers = {"WWW-Authenticate": "Basic realm=x", "Content-Type": "text/plain"}
-    fake.inject(Fault(Answer(401, headers, body)))
+    fake.inject(Fault(FixedReply(401, headers, body)))
     client = Client(store=store, credentials=("me", "hunter22"))
     with client, pytest.raises(Unauthorized) as caught:
         client.pull(f"{fake.host}/app:t")

@@ -24,9 +24,9 @@ from wherry.store.db import alone
 from wherry.store.directory import open_store
 from wherry.store.schema import VERSION
 from wherry.testing import (
-    Answer,
     FakeRegistry,
     Fault,
+    FixedReply,
     build_image,
     build_index,
     build_schema1,
@@ -513,7 +513,7 @@ def test_fsck_that_cannot_mend(
     wherry: Wherry, store: library.Store, fake: FakeRegistry, name: str
 ) -> None:
     damage(store, FIRST.layers[0].digest)
-    fake.inject(Fault(Answer(500), path="/v2/"))
+    fake.inject(Fault(FixedReply(500), path="/v2/"))
     done = wherry("fsck", "--repair", "--retries=1")
     assert done.returncode == 5
     assert "1 problem" in done.stdout

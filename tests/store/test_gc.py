@@ -246,7 +246,7 @@ def test_rm_with_a_digest_of_another_repository_left(
 def test_gc_keeps_what_names_hold(store: library.Store, client: library.Client, host: str) -> None:
     client.pull(f"{host}:1")
     before = blobs(store)
-    assert store.gc() == gc.Collected([], 0, [])
+    assert store.gc() == gc.GarbageReport([], 0, [])
     assert blobs(store) == before
     assert len(names(store)) == 2
 
@@ -378,7 +378,7 @@ def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library
     assert process.stdout is not None
     with process, process.stdout:
         assert process.stdout.readline() == "ready\n"
-        assert store.gc() == gc.Collected([], 0, [])
+        assert store.gc() == gc.GarbageReport([], 0, [])
         assert len(list((store.path / "leases").iterdir())) == 1
         process.send_signal(signal.SIGKILL)
     planned = store.gc(dry_run=True)
@@ -393,7 +393,7 @@ def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library
 
 
 def test_gc_where_no_store_is(store: library.Store) -> None:
-    assert store.gc() == gc.Collected([], 0, [])
+    assert store.gc() == gc.GarbageReport([], 0, [])
     assert not store.path.exists()
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from wherry.testing import (
     Action,
-    Answer,
     Chunked,
     ContentLength,
     ContentRange,
@@ -23,6 +22,7 @@ from wherry.testing import (
     DropHeader,
     FakeRegistry,
     Fault,
+    FixedReply,
     HangUp,
     IgnoreRange,
     Replace,
@@ -271,14 +271,16 @@ class TestAuthentication:
 
 class TestFaults:
     def test_answers_queue_up_and_are_counted(self, registry: FakeRegistry) -> None:
-        first = registry.inject(Fault(Answer(503, {"Retry-After": "1"}, b"no"), times=2, skip=1))
-        second = registry.inject(Fault(Answer(429), times=1))
+        first = registry.inject(
+            Fault(FixedReply(503, {"Retry-After": "1"}, b"no"), times=2, skip=1)
+        )
+        second = registry.inject(Fault(FixedReply(429), times=1))
         statuses = [ask(registry.host, "/v2/")[0].status for _ in range(5)]
         assert statuses == [429, 503, 503, 200, 200]
         assert (first.count, second.count) == (2, 1)
 
     def test_a_fault_is_for_its_method_and_path(self, registry: FakeRegistry, blob: str) -> None:
-        registry.inject(Fault(Answer(500), method="GET", path=r"/blobs/.*\?x="))
+        registry.inject(Fault(FixedReply(500), method="GET", path=r"/blobs/.*\?x="))
         assert ask(registry.host, blob)[0].status == 200
         assert ask(registry.host, blob + "?x=1", "HEAD")[0].status == 200
         assert ask(registry.host, blob + "?x=1")[0].status == 500

@@ -23,12 +23,12 @@ from wherry.registry.hosts import Endpoint
 from wherry.registry.repository import Repository
 from wherry.registry.session import Session
 from wherry.testing import (
-    Answer,
     ContentRange,
     Corrupt,
     Cut,
     FakeRegistry,
     Fault,
+    FixedReply,
     IgnoreRange,
     Stall,
     Trickle,
@@ -172,7 +172,7 @@ def test_pieces_that_do_not_fit_are_fetched_once_more_in_one(
 def test_a_failure_keeps_what_is_contiguous(
     fake: FakeRegistry, name: str, store: library.Store
 ) -> None:
-    fake.inject(Fault(Answer(404), path=BLOB, skip=3, times=1))
+    fake.inject(Fault(FixedReply(404), path=BLOB, skip=3, times=1))
     with library.Client(store=store, split=1, retries=1) as plain:
         with library.Client(store=store, split=2) as client, pytest.raises(NotFound):
             client.pull(name)
@@ -310,7 +310,7 @@ def test_several_blobs_at_a_time_need_no_help(fake: FakeRegistry, name: str) -> 
 def test_help_that_is_refused_is_not_needed(fake: FakeRegistry, name: str) -> None:
     assert name
     fake.inject(Fault(Trickle(8e6), path=BLOB, times=1))
-    fault = fake.inject(Fault(Answer(503), path=BLOB, skip=1))
+    fault = fake.inject(Fault(FixedReply(503), path=BLOB, skip=1))
     places = Places([fake])
     assert places.read(Splitter(places.repository, large=2 * SEGMENT)) == LAYER.data
     places.session.close()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Opened, Raw
 
-    class Keeper(Protocol):
+    class MemberSink(Protocol):
         """Keeps what is no document until the archive has been read."""
 
         def put(self, source: Raw, name: str, size: int) -> Digest:
@@ -50,9 +50,9 @@ _CHUNK = 256 * 1024
 class StreamedFiles:
     """The files of a tar that has been read; ``path`` is what errors call it."""
 
-    def __init__(self, path: str, source: Raw, keeper: Keeper, cancel: CancelToken) -> None:
+    def __init__(self, path: str, source: Raw, sink: MemberSink, cancel: CancelToken) -> None:
         self.path = path
-        self._keeper = keeper
+        self._sink = sink
         # By the offsets of members; a name may stand twice.
         self._documents: dict[int, bytes] = {}
         self._digests: dict[int, Digest] = {}
@@ -101,7 +101,7 @@ class StreamedFiles:
     def _keep(self, member: Member, offset: int, content: _Content) -> None:
         """Keep a member; one that is damaged concerns the images that need it."""
         try:
-            self._digests[offset] = self._keeper.put(content, member.name, member.size)
+            self._digests[offset] = self._sink.put(content, member.name, member.size)
         except IntegrityError as error:
             self._faults[offset] = error.within(member.name)
         else:
@@ -130,7 +130,7 @@ class StreamedFiles:
         data = self._documents.get(_offset(member))
         if data is not None:
             return opened_bytes(data, offset)
-        return self._keeper.open(self._kept(member), member.size, offset)
+        return self._sink.open(self._kept(member), member.size, offset)
 
     def _known(self, member: Member) -> Digest | None:
         data = self._documents.get(_offset(member))

@@ -14,7 +14,7 @@ from wherry.model.reference import Reference, familiar_name, split_name
 
 if TYPE_CHECKING:
     from wherry.image import Image
-    from wherry.store.listing import Listed
+    from wherry.store.listing import ImageRow
 
 _NONE = "<none>"
 _UNKNOWN = "N/A"
@@ -35,7 +35,7 @@ TITLES = Struct(
 )
 
 
-def row(listed: Listed) -> Struct:
+def row(listed: ImageRow) -> Struct:
     """Return a line of ``images``, under the names of ``docker images --format``."""
     name, tag = split_name(listed.name) if listed.name else ("", None)
     since = render.age(listed.created)

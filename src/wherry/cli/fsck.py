@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wherry.cli.main import Settings
     from wherry.image import Store
     from wherry.ops.repair import Repaired
-    from wherry.store.check import Checked, Problem
+    from wherry.store.check import CheckReport, StoreProblem
 
 EXAMPLES = """\b
 Examples:
@@ -112,7 +112,7 @@ def _rebuild(store: Store) -> int:
 
 
 def _repair(
-    chosen: Settings, store: Store, problems: Sequence[Problem], registry: dict[str, Any]
+    chosen: Settings, store: Store, problems: Sequence[StoreProblem], registry: dict[str, Any]
 ) -> Repaired:
     from wherry.cli.progress import view
 
@@ -124,7 +124,7 @@ def _repair(
         shown.close()
 
 
-def _lines(checked: Checked, mended: Repaired | None) -> list[str]:
+def _lines(checked: CheckReport, mended: Repaired | None) -> list[str]:
     reasons = {} if mended is None else dict(mended.left)
     lines = []
     for problem in checked.problems:
@@ -140,7 +140,7 @@ def _lines(checked: Checked, mended: Repaired | None) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def _advice(problems: Sequence[Problem]) -> Iterator[str]:
+def _advice(problems: Sequence[StoreProblem]) -> Iterator[str]:
     """Yield what helps: what no name needs is not fetched again, it only takes room."""
     if any(problem.names for problem in problems):
         yield "  wherry fsck --repair fetches what is damaged again from where it came"
@@ -148,7 +148,7 @@ def _advice(problems: Sequence[Problem]) -> Iterator[str]:
         yield "  wherry gc removes what is in no image with a name"
 
 
-def _as_json(checked: Checked, mended: Repaired | None) -> str:
+def _as_json(checked: CheckReport, mended: Repaired | None) -> str:
     reasons = {} if mended is None else dict(mended.left)
     problems = [
         {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from wherry.image import Store
-    from wherry.store.listing import Listed
+    from wherry.store.listing import ImageRow
 
     Columns: TypeAlias = dict[str, list[str]]
 
@@ -95,7 +95,7 @@ def command(
     store.close()
 
 
-def _fill(template: str, rows: Iterator[Listed]) -> None:
+def _fill(template: str, rows: Iterator[ImageRow]) -> None:
     """Print a template filled in for each line; ``table`` before it aligns what tabs part."""
     from wherry.cli import docker_fields
     from wherry.cli.inspect_template import Form
@@ -194,7 +194,7 @@ def _tag(tag: str | None) -> str:
     return printable(tag) if tag else "<none>"
 
 
-def _object(row: Listed) -> dict[str, object]:
+def _object(row: ImageRow) -> dict[str, object]:
     name, tag = split_name(row.name) if row.name else (None, None)
     return {
         "name": name,

@@ -12,7 +12,7 @@ from wherry.cli.main import settings
 from wherry.cli.resolve_name import one_by_one
 
 if TYPE_CHECKING:
-    from wherry.store.removal import Removed
+    from wherry.store.removal import RemovalReport
 
 EXAMPLES = """\b
 Examples:
@@ -41,7 +41,7 @@ def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
     return code
 
 
-def _print(removed: Removed) -> None:
+def _print(removed: RemovalReport) -> None:
     for name in removed.names:
         click.echo(f"Untagged: {name.familiar}")
     for digest in removed.collected.images:

@@ -11,7 +11,7 @@ from wherry.errors import WherryError
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.model.reference import familiar_name, split_name
-from wherry.store.listing import Listed
+from wherry.store.listing import ImageRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,12 +39,12 @@ class Filters(Record):
     since: str = ""
 
 
-def listing(store: LocalStore, filters: Filters) -> Iterator[Listed]:
+def listing(store: LocalStore, filters: Filters) -> Iterator[ImageRow]:
     """Yield names with their images, and after them the images that have none.
 
     A name by digest is shown only where its repository has no tag for the same image.
     """
-    found: Iterator[Listed] = map(Listed._make, _rows(store, filters, Listed._fields))
+    found: Iterator[ImageRow] = map(ImageRow._make, _rows(store, filters, ImageRow._fields))
     for test in _tests(store, filters):
         found = filter(test, found)
     return found
@@ -64,7 +64,7 @@ def _rows(store: LocalStore, filters: Filters, columns: Sequence[str]) -> Iterat
     return itertools.chain.from_iterable(rows)
 
 
-def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[Listed], bool]]:
+def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[ImageRow], bool]]:
     """Yield what each row has to pass, what costs least first."""
     if filters.patterns:
         expressions = [_expression(pattern) for pattern in filters.patterns]

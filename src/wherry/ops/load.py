@@ -26,7 +26,7 @@ from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.companions import Companions
 from wherry.ops.image_puller import Content, ContentPuller, Wanted
-from wherry.ops.open_archive import Keeper, Place, Translated, formats, opened
+from wherry.ops.open_archive import IngestSink, Place, Translated, formats, opened
 from wherry.transfer.copy import CopyOptions
 from wherry.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
 from wherry.transfer.progress import Emitter
@@ -84,7 +84,7 @@ def load(
     """
     with store.ingest() as ingest:
         emitter = Emitter(listener, called(source))
-        with opened(source, Keeper(store, ingest, emitter, cancel), cancel) as files:
+        with opened(source, IngestSink(store, ingest, emitter, cancel), cancel) as files:
             told = Translated(listener, streamed=isinstance(files, StreamedFiles))
             *others, last = formats(files, cancel)
             for make in others:

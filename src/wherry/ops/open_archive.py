@@ -49,10 +49,10 @@ _WORDS = {
 
 
 @contextlib.contextmanager
-def opened(source: Path | Raw, keeper: Keeper, cancel: CancelToken) -> Iterator[Files]:
+def opened(source: Path | Raw, sink: IngestSink, cancel: CancelToken) -> Iterator[Files]:
     """Open an archive: where it lies, or as a stream."""
     if not isinstance(source, Path):
-        yield StreamedFiles(called(source), source, keeper, cancel)
+        yield StreamedFiles(called(source), source, sink, cancel)
         return
     path = str(source)
     with translated(path):
@@ -64,7 +64,7 @@ def opened(source: Path | Raw, keeper: Keeper, cancel: CancelToken) -> Iterator[
     with translated(path), open_stream(path) as file:
         lies = stat.S_ISREG(status.st_mode)
         if not lies or detect(os.pread(file.fileno(), LONGEST_MAGIC, 0)) is not None:
-            yield StreamedFiles(path, file, keeper, cancel)
+            yield StreamedFiles(path, file, sink, cancel)
             return
     with contextlib.closing(TarFiles(path, cancel)) as tar:
         yield tar
@@ -106,7 +106,7 @@ class Translated:
         self._listener(event._replace(status=_WORDS.get(event.status, event.status)))
 
 
-class Keeper:
+class IngestSink:
     """Puts what comes out of a stream into the store; the lease holds it until it is named."""
 
     def __init__(

@@ -10,7 +10,7 @@ from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.pull import pull
-from wherry.store.check import Problem
+from wherry.store.check import StoreProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class Repaired(Record):
     """The problems that are gone, and those that are left, each with the reason."""
 
-    mended: list[Problem]
-    left: list[tuple[Problem, str]]
+    mended: list[StoreProblem]
+    left: list[tuple[StoreProblem, str]]
 
 
 def repair(
     session: Session,
     store: LocalStore,
-    problems: Iterable[Problem],
+    problems: Iterable[StoreProblem],
     options: PullOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
@@ -67,7 +67,7 @@ class _Repair:
         self._listener = listener
         self._reasons: dict[str, str] = {}
 
-    def run(self, problems: list[Problem]) -> Repaired:
+    def run(self, problems: list[StoreProblem]) -> Repaired:
         self._store.remove_damaged([each.digest for each in problems if each.kind == "damaged"])
         wanted = {each.digest for each in problems if each.names and each.kind != "database"}
         for root, record in self._store.images_with(wanted):

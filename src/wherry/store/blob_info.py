@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-class Facts(Record):
+class BlobInfo(Record):
     """A layer's DiffID and its size in bytes without compression, where they are known.
 
     ``size`` is that of the blob when it was stored, in bytes.
@@ -22,7 +22,7 @@ class Facts(Record):
     size: int | None = None
 
 
-def find(connection: sqlite3.Connection, digest: Digest) -> Facts | None:
+def find(connection: sqlite3.Connection, digest: Digest) -> BlobInfo | None:
     """Return what is known of a blob; None where it has no row."""
     row = connection.execute(
         "SELECT diff_id, raw_size, size FROM blobs WHERE digest = ?", (str(digest),)
@@ -31,11 +31,11 @@ def find(connection: sqlite3.Connection, digest: Digest) -> Facts | None:
         return None
     diff_id, raw_size, size = row
     if diff_id is None:
-        return Facts(size=size)
-    return Facts(Digest.parse(diff_id), raw_size, size)
+        return BlobInfo(size=size)
+    return BlobInfo(Digest.parse(diff_id), raw_size, size)
 
 
-def record(connection: sqlite3.Connection, digest: Digest, size: int, facts: Facts) -> None:
+def record(connection: sqlite3.Connection, digest: Digest, size: int, facts: BlobInfo) -> None:
     """Note a blob of ``size`` bytes; what is known already stays. Idempotent."""
     connection.execute(
         "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"

@@ -13,7 +13,7 @@ from wherry.errors import IntegrityError, StoreError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.store import blob_info, leases
-from wherry.store.blob_info import Facts
+from wherry.store.blob_info import BlobInfo
 from wherry.store.blobs import part_name
 from wherry.store.leases import Lease
 from wherry.store.os_errors import translated
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wherry.store.parts import Part
 
 
-class Receiving:
+class BlobReceiver:
     """A lease on a store, and the ways to put blobs into it.
 
     The lease is a lock on a file, so it dies with the process. Blobs under it are not
@@ -99,7 +99,7 @@ class Receiving:
 
     def all_followed(self, digests: Iterable[Digest]) -> bool:
         """Tell whether the DiffIDs of all these layers are known."""
-        return all((self._facts(digest) or Facts()).diff_id is not None for digest in digests)
+        return all((self._facts(digest) or BlobInfo()).diff_id is not None for digest in digests)
 
     def has(self, descriptor: Descriptor) -> bool:
         """Tell whether a blob is stored; if so it stays until the lease ends."""
@@ -131,7 +131,7 @@ class Receiving:
             self.remove_damaged(digest)
             if not self._files.exists(digest):
                 return None
-        found = known or Facts()
+        found = known or BlobInfo()
         if follow and found.diff_id is None:
             limit = self._limits.raw.of(size)
             with self._files.open(str(digest)) as file:
@@ -149,7 +149,7 @@ class Receiving:
         with translated(self.db.path):
             remove_damaged(self.db, self._files, [str(digest)])
 
-    def _facts(self, digest: Digest) -> Facts | None:
+    def _facts(self, digest: Digest) -> BlobInfo | None:
         with self.db.read() as connection:
             return blob_info.find(connection, digest)
 
@@ -219,7 +219,7 @@ class Receiving:
             part.sync()
             with self.db.write(durable=False) as connection:
                 self._files.publish(part.name, digest)
-                blob_info.record(connection, digest, got.size, Facts(got.diff_id, got.raw_size))
+                blob_info.record(connection, digest, got.size, BlobInfo(got.diff_id, got.raw_size))
                 self._hold(connection, digest)
         except BaseException:
             if part.size == 0:
@@ -252,7 +252,7 @@ class Receiving:
                     with self.db.write(durable=False) as connection:
                         self._files.publish(part.name, digest)
                         blob_info.record(
-                            connection, digest, got.size, Facts(got.diff_id, got.raw_size)
+                            connection, digest, got.size, BlobInfo(got.diff_id, got.raw_size)
                         )
                         self._hold(connection, digest)
                 except BaseException:

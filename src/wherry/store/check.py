@@ -28,7 +28,7 @@ _BUFFER = 1024 * 1024  # bytes that each thread reads at a time
 _BAD_DISK = {errno.EIO, errno.EBADMSG, errno.EUCLEAN}
 
 
-class Problem(NamedTuple):
+class StoreProblem(NamedTuple):
     """Something that is wrong with a store.
 
     ``kind`` is ``damaged`` or ``missing`` for a blob, ``database`` for what is wrong with that.
@@ -42,10 +42,10 @@ class Problem(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-class Checked(Record):
+class CheckReport(Record):
     """What is wrong, and how much was looked at: blobs and their bytes."""
 
-    problems: list[Problem]
+    problems: list[StoreProblem]
     blobs: int
     size: int
 
@@ -55,7 +55,7 @@ def check(
     files: BlobFiles,
     cancel: CancelToken,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Checked:
+) -> CheckReport:
     """Hash every blob, on all cores, and compare what names need with what is there.
 
     ``on_progress`` is told the bytes that were read and those that there are, often, from
@@ -70,23 +70,23 @@ def check(
                     f"{db.path}: {line}",
                     hint=REBUILD,
                 )
-    hashed = _Hashed(files, cancel, on_progress)
-    hashed.run()
+    blob_hasher = _BlobHasher(files, cancel, on_progress)
+    blob_hasher.run()
     with db.snapshot() as connection:
         missing = _missing(connection, files)
     if missing and not db.read_only:
         with db.write() as connection:  # nobody removes anything now
             missing = _missing(connection, files)
-    found = [(digest, "damaged", message) for digest, message in hashed.damaged.items()]
+    found = [(digest, "damaged", message) for digest, message in blob_hasher.damaged.items()]
     found += [(digest, "missing", "the file is not there") for digest in missing]
     with db.snapshot() as connection:
         over = parents(connection) if found else {}
         problems = [
-            Problem(kind, digest, message, _names(connection, above(over, [digest])))
+            StoreProblem(kind, digest, message, _names(connection, above(over, [digest])))
             for digest, kind, message in sorted(found)
         ]
         problems += _unknown(connection)
-    return Checked(problems, hashed.blobs, hashed.size)
+    return CheckReport(problems, blob_hasher.blobs, blob_hasher.size)
 
 
 def _missing(connection: sqlite3.Connection, files: BlobFiles) -> list[str]:
@@ -117,18 +117,18 @@ def _names(connection: sqlite3.Connection, over: Collection[str]) -> tuple[str, 
     )
 
 
-def _unknown(connection: sqlite3.Connection) -> list[Problem]:
+def _unknown(connection: sqlite3.Connection) -> list[StoreProblem]:
     rows = connection.execute(
         "SELECT name, manifest FROM refs WHERE manifest NOT IN (SELECT manifest FROM images)"
         " ORDER BY name"
     )
     return [
-        Problem("database", manifest, "no image is known by it", (read_name(name).familiar,))
+        StoreProblem("database", manifest, "no image is known by it", (read_name(name).familiar,))
         for name, manifest in rows
     ]
 
 
-class _Hashed:
+class _BlobHasher:
     """All blobs on their way through some threads, the largest first."""
 
     def __init__(

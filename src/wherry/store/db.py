@@ -41,7 +41,7 @@ _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names 
 PAUSE = 0.01  # seconds between two looks at a lock
 
 
-class _Owned:
+class _ThreadConnection:
     """A thread's connection, closed when the thread is gone; None once it is closed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -77,7 +77,7 @@ class Database:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._closing = False
-        self._owned: weakref.WeakSet[_Owned] = weakref.WeakSet()
+        self._owned: weakref.WeakSet[_ThreadConnection] = weakref.WeakSet()
         self._remove_copy: weakref.finalize[..., Database] | None = None
         GATE.add(self)
         fork.watch(self, Database._after_fork)
@@ -167,7 +167,7 @@ class Database:
 
     def _own(self) -> sqlite3.Connection | None:
         """Return the connection that the thread has."""
-        owned: _Owned | None = getattr(self._local, "owned", None)
+        owned: _ThreadConnection | None = getattr(self._local, "owned", None)
         return None if owned is None else owned.connection
 
     def _check(self, use: Use) -> None:
@@ -204,7 +204,7 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
-        self._local.owned = owned = _Owned(connection)
+        self._local.owned = owned = _ThreadConnection(connection)
         with self._lock:
             self._owned.add(owned)
         return connection

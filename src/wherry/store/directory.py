@@ -81,7 +81,7 @@ class Directory:
             StoreError: something else has its name, or other users can write to it.
         """
         while True:
-            with _named(self, name):
+            with _PathInErrors(self, name):
                 try:
                     descriptor = os.open(name, _DIRECTORY, dir_fd=self.fd)
                 except FileNotFoundError:
@@ -132,7 +132,9 @@ class Directory:
 
     def names(self) -> list[str]:
         """List the names, in no order."""
-        with _named(self, "."):  # opened anew: threads would share the position of one descriptor
+        with _PathInErrors(
+            self, "."
+        ):  # opened anew: threads would share the position of one descriptor
             descriptor = os.open(".", _DIRECTORY, dir_fd=self.fd)
         try:
             return os.listdir(descriptor)  # noqa: PTH208 - a descriptor
@@ -143,7 +145,7 @@ class Directory:
 
     def stat(self, name: str) -> os.stat_result:
         """Look at a name without following a link; raises `FileNotFoundError`."""
-        with _named(self, name):
+        with _PathInErrors(self, name):
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
     def exists(self, name: str) -> bool:
@@ -200,13 +202,13 @@ class Directory:
 
     def unlink(self, name: str) -> None:
         """Remove a name as far as it is there; never what a link leads to."""
-        with contextlib.suppress(FileNotFoundError), _named(self, name):
+        with contextlib.suppress(FileNotFoundError), _PathInErrors(self, name):
             os.unlink(name, dir_fd=self.fd)
 
     def rename(self, name: str, new: str, target: Directory | None = None) -> None:
         """Rename a file, in this directory or into another one of the store."""
         target = target or self
-        with _named(target, new):
+        with _PathInErrors(target, new):
             os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=target.fd)
 
     def give(self, descriptor: int) -> None:
@@ -300,7 +302,7 @@ def _kind(found: os.stat_result) -> str:
     return next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "is a device")
 
 
-class _named:  # noqa: N801 - a context manager that costs little
+class _PathInErrors:
     """Put the whole path into what the system says of a name in a directory."""
 
     def __init__(self, directory: Directory, name: str) -> None:

@@ -63,7 +63,7 @@ def _take(some: list[str], most: int) -> list[str]:
     return batch
 
 
-class Unlinking:
+class Unlinker:
     """Removes files in threads of its own, between `allow` and the end of `join`."""
 
     def __init__(self, files: BlobFiles, digests: Sequence[str]) -> None:

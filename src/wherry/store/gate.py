@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PATIENCE = 5.0  # seconds that a fork waits for other threads to leave SQLite
 
 
-class Database(Protocol):
+class ConnectionOwner(Protocol):
     """What the gate asks of a database."""
 
     def file(self) -> tuple[int, int] | None:
@@ -36,7 +36,7 @@ class Database(Protocol):
 class Use:
     """One use of a database by a thread."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: ConnectionOwner) -> None:
         self.database = database
         self.thread = threading.get_ident()
 
@@ -52,12 +52,12 @@ class Gate:
         self._changed = threading.Condition()
         self._forking: set[int] = set()  # threads
         self._uses: set[Use] = set()
-        self._databases: dict[int, weakref.ref[Database]] = {}
+        self._databases: dict[int, weakref.ref[ConnectionOwner]] = {}
         self._carried: list[tuple[tuple[int, int] | None, list[sqlite3.Connection]]] = []
         self._carried_files: set[tuple[int, int]] = set()
         self._abandoned: list[sqlite3.Connection] = []
 
-    def add(self, database: Database) -> None:
+    def add(self, database: ConnectionOwner) -> None:
         """Close a database's connections before each fork from now on."""
         key = id(database)
         self._databases[key] = weakref.ref(database, lambda _: self._databases.pop(key, None))
@@ -72,7 +72,7 @@ class Gate:
 
     # Uses
 
-    def enter(self, database: Database) -> Use:
+    def enter(self, database: ConnectionOwner) -> Use:
         """Begin a use of a database, after forks that are under way."""
         use = Use(database)
         with self._changed:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from wherry.errors import StoreFull
 from wherry.model.record import Record
 from wherry.store import leases, refs, reserve
-from wherry.store.garbage import Garbage, Unlinking
+from wherry.store.garbage import Garbage, Unlinker
 from wherry.store.graph import Edges, reachable
 from wherry.store.locks import lock_abandoned
 
@@ -33,7 +33,7 @@ _DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "pa
 _BLOB_KEYS = (("blobs", "digest"), ("provenance", "digest"))
 
 
-class Collected(Record):
+class GarbageReport(Record):
     """What was removed, or would be: digests of blobs as text, and the bytes that they took.
 
     ``images`` are the ids of the images that they made up, ``documents`` the manifests and
@@ -86,7 +86,7 @@ class Collector:
         self._documents: set[str] = set()
         self._size = 0
 
-    def collect(self, only: Collection[str] | None = None) -> Collected:
+    def collect(self, only: Collection[str] | None = None) -> GarbageReport:
         """Remove what nothing holds, of ``only`` these digests or of everything.
 
         In the latter case names go too that held nothing by themselves and whose image is gone;
@@ -157,7 +157,7 @@ class Collector:
         self._remove(connection, batch)
         return batch
 
-    def plan(self) -> Collected:
+    def plan(self) -> GarbageReport:
         """Return what `collect` would remove of everything; nothing is changed."""
         candidates = self._everything()
         with self._db.snapshot() as connection:
@@ -180,9 +180,9 @@ class Collector:
                 found.update(digest for (digest,) in connection.execute("SELECT digest FROM blobs"))
         return found
 
-    def _collected(self) -> Collected:
+    def _collected(self) -> GarbageReport:
         images = list(dict.fromkeys(self._images))
-        return Collected(self._digests, self._size, images, frozenset(self._documents))
+        return GarbageReport(self._digests, self._size, images, frozenset(self._documents))
 
     def _account_documents(self, connection: sqlite3.Connection, batch: list[str]) -> None:
         query = f"SELECT id FROM images WHERE manifest IN ({_marks(batch)})"  # noqa: S608 - only marks
@@ -207,7 +207,7 @@ class Collector:
     def _remove(self, connection: sqlite3.Connection, batch: list[str]) -> None:
         """Unlink the files of blobs, and drop what is known of them."""
         self._account(connection, batch)
-        unlinking = Unlinking(self._files, batch)
+        unlinking = Unlinker(self._files, batch)
         try:
             unlinking.allow()
             _delete(connection, _BLOB_KEYS, batch)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import NotFound, StoreError
 from wherry.store import graph, images, leases, refs
-from wherry.store.blob_receiver import Receiving
+from wherry.store.blob_receiver import BlobReceiver
 from wherry.store.os_errors import translated
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _UNFINISHED = "names.new"  # a copy of the names whose writer may have died
 
 
-class Ingest(Receiving):
+class Ingest(BlobReceiver):
     """What adds to a store under one lease: blobs, then documents, and names last.
 
     Use as a context manager; methods may be called from any thread.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ROWS = 500
 
 
-class Listed(NamedTuple):
+class ImageRow(NamedTuple):
     """All that is known of an image without looking into it: plain text, since there may be many.
 
     Without a name, ``name`` is empty.
@@ -29,7 +29,7 @@ class Listed(NamedTuple):
     size: int
 
 
-def image_of(listed: Listed) -> ImageRecord:
+def image_of(listed: ImageRow) -> ImageRecord:
     """Return the image of a line."""
     return record_of(listed[2:])
 
@@ -53,7 +53,7 @@ def list_images(
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield each name with its image, in the names' order, some hundred rows at a time.
 
-    ``columns`` are some of the fields of `Listed`; ``tagged``: names with a tag, or without.
+    ``columns`` are some of the fields of `ImageRow`; ``tagged``: names with a tag, or without.
     A name by digest is left out where a tag of its repository stands for the same document, and
     if it came along with a tag, where any does. ``unnamed`` images follow, the newest first.
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from wherry.store.gc import Collector
-    from wherry.store.removal import Chosen
+    from wherry.store.removal import RemovalPlan
 
 
 _CHANGED = "nothing was changed; `wherry gc` makes room: it removes what no name holds"
@@ -103,7 +103,7 @@ class LocalStore(ReadableStore):
             ingest.drop(connection, [reference])
 
     @checked(RULES)
-    def remove_name(self, reference: wherry.Reference) -> wherry.types.Removed:
+    def remove_name(self, reference: wherry.Reference) -> wherry.types.RemovalReport:
         """Drop a name, and what only it held; raises `NotFound`.
 
         With a repository's last tag of an image the digest goes that came along with it.
@@ -117,7 +117,7 @@ class LocalStore(ReadableStore):
     @checked(RULES)
     def remove_images(
         self, records: Sequence[wherry.types.ImageRecord], *, force: bool
-    ) -> wherry.types.Removed:
+    ) -> wherry.types.RemovalReport:
         """Drop all names of an image, and what only they held.
 
         Raises `StoreError` for one that several repositories name unless ``force`` is given.
@@ -126,7 +126,9 @@ class LocalStore(ReadableStore):
 
         return self._remove(lambda connection: removal.names_of(connection, records, force=force))
 
-    def _remove(self, choose: Callable[[sqlite3.Connection], Chosen]) -> wherry.types.Removed:
+    def _remove(
+        self, choose: Callable[[sqlite3.Connection], RemovalPlan]
+    ) -> wherry.types.RemovalReport:
         from wherry.store import removal
 
         with translated(self.path), self._removing() as ingest:
@@ -141,18 +143,18 @@ class LocalStore(ReadableStore):
         reserve.lay(self._files.root)
 
     @checked(RULES)
-    def gc(self, *, dry_run: bool = False) -> wherry.types.Collected:
+    def gc(self, *, dry_run: bool = False) -> wherry.types.GarbageReport:
         """Remove what no name and no operation holds, here or in another process.
 
         Downloads that were broken off go too, unless somebody is adding to the store. With
         ``dry_run`` nothing is changed, and the answer is what would be removed now.
         """
         from wherry.store import backup, leases
-        from wherry.store.gc import Collected, Collector, sweep
+        from wherry.store.gc import Collector, GarbageReport, sweep
 
         db = self._existing()
         if db is None:
-            return Collected([], 0, [])
+            return GarbageReport([], 0, [])
         with translated(self.path):
             if not dry_run:
                 leases.sweep(self._files.root)
@@ -174,7 +176,7 @@ class LocalStore(ReadableStore):
         self,
         cancel: wherry.CancelToken | None = None,
         on_progress: Callable[[int, int], None] | None = None,
-    ) -> wherry.types.Checked:
+    ) -> wherry.types.CheckReport:
         """Hash every blob and compare what names need with what is there; changes nothing.
 
         ``on_progress`` is told the bytes read so far and those that there are; it is called from
@@ -182,11 +184,11 @@ class LocalStore(ReadableStore):
         where the database is damaged.
         """
         from wherry.content.cancel import CancelToken
-        from wherry.store.check import Checked, check
+        from wherry.store.check import CheckReport, check
 
         db = self._existing()
         if db is None:
-            return Checked([], 0, 0)
+            return CheckReport([], 0, 0)
         with translated(self.path):
             return check(db, self._files, cancel or CancelToken(), on_progress)
 
@@ -206,20 +208,20 @@ class LocalStore(ReadableStore):
         with self.ingest() as ingest, translated(self.path):
             remove_damaged(ingest.db, self._files, digests)
 
-    def rebuild(self) -> wherry.types.Rebuilt:
+    def rebuild(self) -> wherry.types.RebuildReport:
         """Make the database anew from the blobs, with the names from the copy that is kept.
 
         The old one stays beside it as ``wherry.db.damaged``. Raises `StoreError` while another
         process is adding to the store, and for a database of a newer version.
         """
-        from wherry.store.rebuild import Rebuilt, rebuild
+        from wherry.store.rebuild import RebuildReport, rebuild
 
         self.close()
         with translated(self.path):
             with self._lock:
                 root = self._root()
             if root is None or not root.exists("blobs"):
-                return Rebuilt(0, 0, ())
+                return RebuildReport(0, 0, ())
             return rebuild(self._files, DATABASE)
 
     def _collector(self, ingest: wherry.types.Ingest) -> Collector:

@@ -96,7 +96,7 @@ class Part:
 
     def follow(self) -> io.RawIOBase:
         """Read from the beginning, waiting for what is not there yet."""
-        return _Following(self)
+        return _PartFollower(self)
 
     def read_at(self, buffer: Buffer, offset: int) -> int:
         """Wait for bytes at ``offset`` and read them; 0 at the end of a finished part."""
@@ -139,7 +139,7 @@ class Part:
         self._lock.release()
 
 
-class _Following(io.RawIOBase):
+class _PartFollower(io.RawIOBase):
     def __init__(self, part: Part) -> None:
         self._part = part
         self._offset = 0

@@ -16,7 +16,7 @@ from wherry.model.arguments import checked
 from wherry.model.digest import Digest
 from wherry.store import blob_info, images, refs
 from wherry.store.blob_file import BlobFile
-from wherry.store.blob_info import Facts
+from wherry.store.blob_info import BlobInfo
 from wherry.store.blobs import BlobFiles
 from wherry.store.db import REBUILD, Database, alone, lock_name
 from wherry.store.directory import Directory
@@ -168,7 +168,7 @@ class ReadableStore:
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield each name with its image, in the names' order, some hundred rows at a time.
 
-        ``columns`` are some of the fields of `wherry.store.listing.Listed`; ``tagged``: with a
+        ``columns`` are some of the fields of `wherry.store.listing.ImageRow`; ``tagged``: with a
         tag, or not. A name by digest is left out where its repository has a tag for the same
         document. ``unnamed`` images, which no name leads to, follow, the newest first. The
         calling thread must not write to the store in between.
@@ -273,13 +273,13 @@ class ReadableStore:
         return parse_named(digest, self.read(Digest.parse(row[0])), row[1])
 
     @checked(RULES)
-    def facts(self, digest: Digest) -> Facts:
+    def facts(self, digest: Digest) -> BlobInfo:
         """Return what is known of a layer besides its bytes."""
         db = self._existing()
         if db is None:
-            return Facts()
+            return BlobInfo()
         with db.read() as connection:
-            return blob_info.find(connection, digest) or Facts()
+            return blob_info.find(connection, digest) or BlobInfo()
 
     @checked(RULES)
     def derived(self, digest: Digest) -> Digest | None:

@@ -38,7 +38,7 @@ _LOGS = ("-wal", "-shm", "-journal")
 _TABLES = ("blobs", "documents", "edges", "images", "refs", "provenance")
 
 
-class Rebuilt(Record):
+class RebuildReport(Record):
     """What is back: images, names; and the names whose images are not whole, as people write.
 
     ``unreadable`` is what is damaged in the copy of the names, as it stands there.
@@ -50,7 +50,7 @@ class Rebuilt(Record):
     unreadable: tuple[str, ...] = ()
 
 
-def rebuild(files: BlobFiles, name: str) -> Rebuilt:
+def rebuild(files: BlobFiles, name: str) -> RebuildReport:
     """Make the database anew; what is there is kept beside it, as ``….damaged``.
 
     The new file is written, closed, read again and compared before it takes its place. Raises
@@ -105,7 +105,7 @@ def _names(root: Directory, old: str) -> tuple[list[backup.SavedName], list[str]
 
 def _make(
     root: Directory, new: str, files: BlobFiles, names: list[backup.SavedName]
-) -> tuple[Rebuilt, _Rows]:
+) -> tuple[RebuildReport, _Rows]:
     """Write a new database, without a log beside it; return what is back, and its rows."""
     db = Database(root, new, locked=True)
     try:
@@ -202,7 +202,7 @@ class _Rebuild:
         self._by_layers: dict[tuple[str, ...], list[str]] = {}
         self._names: dict[str, str] = {}
 
-    def run(self, names: list[backup.SavedName]) -> Rebuilt:
+    def run(self, names: list[backup.SavedName]) -> RebuildReport:
         with self._db.write() as connection:
             connection.executemany(
                 "INSERT INTO blobs (digest, size) VALUES (?, ?)", self._sizes.items()
@@ -224,7 +224,7 @@ class _Rebuild:
                 self._add_schema1(connection, own, signed, named)
             lost = [name for name in names if not self._set_name(connection, name)]
         missed = tuple(name.reference.familiar for name in lost)
-        return Rebuilt(count, len(names) - len(lost), missed)
+        return RebuildReport(count, len(names) - len(lost), missed)
 
     def _documents(self) -> Iterator[tuple[str, Document]]:
         """Yield each blob that is a manifest or index, by its digest as text."""

@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from wherry.store.ingest import Ingest
 
 
-class Chosen(Record):
+class RemovalPlan(Record):
     """The names that are to go, and the digests (as text) that they stand for."""
 
     names: list[Reference]
     roots: set[str]
 
 
-class Removed(Record):
+class RemovalReport(Record):
     """The names that are gone, and what is gone with them."""
 
     names: list[Reference]
-    collected: wherry.types.Collected
+    collected: wherry.types.GarbageReport
 
 
 def remove(
-    ingest: Ingest, collector: Collector, choose: Callable[[sqlite3.Connection], Chosen]
-) -> Removed:
+    ingest: Ingest, collector: Collector, choose: Callable[[sqlite3.Connection], RemovalPlan]
+) -> RemovalReport:
     """Drop the names that ``choose`` finds, and of what is below them all that nothing holds."""
 
     def drop() -> tuple[list[Reference], set[str]]:
@@ -48,21 +48,21 @@ def remove(
         return chosen.names, below
 
     names, below = with_room(collector.root, drop)
-    return Removed(names, collector.collect(below))
+    return RemovalReport(names, collector.collect(below))
 
 
-def names_with(connection: sqlite3.Connection, reference: Reference) -> Chosen:
+def names_with(connection: sqlite3.Connection, reference: Reference) -> RemovalPlan:
     """Choose a name, and the digest that came along with it if it is the last tag to have it."""
     ref = refs.find(connection, reference)
     if ref is None:
         raise refs.not_there(reference)
     loose = [] if reference.tag is None else refs.loose_names(connection, reference, ref.root)
-    return Chosen([reference, *loose], {str(ref.root), str(ref.manifest)})
+    return RemovalPlan([reference, *loose], {str(ref.root), str(ref.manifest)})
 
 
 def names_of(
     connection: sqlite3.Connection, records: Sequence[ImageRecord], *, force: bool
-) -> Chosen:
+) -> RemovalPlan:
     """Choose all names of an image; ``records`` are its manifests, of one id."""
     manifests = {record.manifest for record in records}
     found = [name for manifest in sorted(manifests) for name in refs.names_of(connection, manifest)]
@@ -82,7 +82,7 @@ def names_of(
             f"{records[0].id.short}: is one of several platforms of {holder}",
             hint=f"remove them all: wherry rm {holder}",
         )
-    return Chosen(found, roots)
+    return RemovalPlan(found, roots)
 
 
 def _holder(connection: sqlite3.Connection, roots: set[str]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from wherry.testing._messages import Recorded
+from wherry.testing._messages import RequestRecord
 from wherry.testing.archives import docker_files, flat_files, layout_files, write_files
 from wherry.testing.certs import make_certificate, make_client_certificate
 from wherry.testing.contract import BlobSinkContract, BlobSourceContract, contents
 from wherry.testing.distribution import Distribution, find_binary
 from wherry.testing.faults import (
     Action,
-    Answer,
     Chunked,
     ContentLength,
     ContentRange,
@@ -19,6 +18,7 @@ from wherry.testing.faults import (
     Delay,
     DropHeader,
     Fault,
+    FixedReply,
     HangUp,
     IgnoreRange,
     Replace,
@@ -40,24 +40,23 @@ from wherry.testing.images import (
     tar_layer,
 )
 from wherry.testing.ports import SilentPort, refused_port
-from wherry.testing.proxy import Link, Proxied, Proxy, random_cuts
 from wherry.testing.registry import FakeRegistry
 from wherry.testing.schema1 import (
     ALGORITHMS,
     BuiltSchema1,
-    Step,
+    Schema1Entry,
     build_schema1,
     make_key,
     schema1_of,
     v1_id,
 )
 from wherry.testing.socks_proxy import SocksProxy
+from wherry.testing.tcp_proxy import Link, ProxyConnection, TcpProxy, random_cuts
 from wherry.testing.tokens import TokenServer
 
 __all__ = [
     "ALGORITHMS",
     "Action",
-    "Answer",
     "BlobSinkContract",
     "BlobSourceContract",
     "BuiltImage",
@@ -74,20 +73,21 @@ __all__ = [
     "DropHeader",
     "FakeRegistry",
     "Fault",
+    "FixedReply",
     "HangUp",
     "HttpProxy",
     "IgnoreRange",
     "Link",
     "Piece",
-    "Proxied",
-    "Proxy",
-    "Recorded",
+    "ProxyConnection",
     "Replace",
+    "RequestRecord",
+    "Schema1Entry",
     "SetHeader",
     "SilentPort",
     "SocksProxy",
     "Stall",
-    "Step",
+    "TcpProxy",
     "TokenServer",
     "Trickle",
     "Tunnel",

@@ -10,7 +10,7 @@ from wherry.testing._messages import error_reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wherry.testing._messages import Reply, Request
+    from wherry.testing._messages import IncomingRequest, Reply
 
 __all__ = ["BEHAVIOURS", "Behaviour"]
 
@@ -27,7 +27,7 @@ class Behaviour:
     to_strangers: int = 401
     names_digests: bool = True
 
-    def shape(self, request: Request, reply: Reply) -> Reply:
+    def shape(self, request: IncomingRequest, reply: Reply) -> Reply:
         """Return the reply that this registry gives in the place of the spec's."""
         if self._hides(request, reply):
             code = {403: "DENIED", 404: "NAME_UNKNOWN"}[self.to_strangers]
@@ -36,7 +36,7 @@ class Behaviour:
             reply.drop("Docker-Content-Digest")
         return reply
 
-    def _hides(self, request: Request, reply: Reply) -> bool:
+    def _hides(self, request: IncomingRequest, reply: Reply) -> bool:
         if self.to_strangers == 401 or reply.status != 401 or request.path in {"/v2/", "/v2"}:
             return False
         known = "authorization" in request.headers

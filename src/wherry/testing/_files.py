@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from wherry.testing._http import HttpServer
-from wherry.testing._messages import Reply, Request, error_reply, narrow
+from wherry.testing._messages import IncomingRequest, Reply, error_reply, narrow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ class FileServer(HttpServer):
         super().__init__()
         self.root = root
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         """Answer with a file."""
         file = (self.root / unquote(request.path).lstrip("/")).resolve()
         if not file.is_relative_to(self.root.resolve()) or not file.is_file():

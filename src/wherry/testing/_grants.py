@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs
 
-from wherry.testing._messages import Reply, Request, error_reply, json_reply
+from wherry.testing._messages import IncomingRequest, Reply, error_reply, json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -84,7 +84,7 @@ class Grants:
             and self.users.get(credentials[0]) == credentials[1]
         )
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         """Answer a GET or an OAuth2 POST."""
         if request.method == "GET":
             return self._by_get(request)
@@ -92,7 +92,7 @@ class Grants:
             return self._by_post(request)
         return error_reply(405, "UNSUPPORTED")
 
-    def _by_get(self, request: Request) -> Reply:
+    def _by_get(self, request: IncomingRequest) -> Reply:
         header = request.headers.get("authorization")
         credentials = basic_credentials(header)
         if header is not None and not self.known(credentials):
@@ -104,7 +104,7 @@ class Grants:
             answer["refresh_token"] = self._refresh_token(user)
         return json_reply(200, answer | {"scope": _written(access)})
 
-    def _by_post(self, request: Request) -> Reply:
+    def _by_post(self, request: IncomingRequest) -> Reply:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         if form.get("grant_type") == "refresh_token":
             refresh = form.get("refresh_token", "")

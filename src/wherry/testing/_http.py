@@ -10,7 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from wherry.testing._messages import Recorded, Reply, Request
+from wherry.testing._messages import IncomingRequest, Reply, RequestRecord
 from wherry.testing._sending import send_reply, shut
 from wherry.testing.faults import Fault, fire
 
@@ -39,14 +39,14 @@ class HttpServer:
         tls: tuple[Path | str, Path | str] | None = None,
         client_ca: Path | str | None = None,
     ) -> None:
-        self.requests: list[Recorded] = []
+        self.requests: list[RequestRecord] = []
         self.faults: list[Fault] = []
         self.connections = 0
         self.peak = 0
         self.closing = threading.Event()
         self._busy = 0
         self._lock = threading.Lock()
-        self._server = _Server(self, _tls_context(tls, client_ca))
+        self._server = _TrackingServer(self, _tls_context(tls, client_ca))
         self._thread: threading.Thread | None = None
 
     @property
@@ -77,7 +77,7 @@ class HttpServer:
             self.faults.clear()
             self.connections = self.peak = 0
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         """Return the answer to a request; called from several threads."""
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class HttpServer:
     ) -> None:
         self.close()
 
-    def respond(self, request: Request, record: Recorded) -> Reply:
+    def respond(self, request: IncomingRequest, record: RequestRecord) -> Reply:
         """Record a request, answer it, and lay the faults over the answer."""
         with self._lock:
             self.requests.append(record)
@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
     head_limit: int | None = None
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: _TrackingServer
 
     def setup(self) -> None:
         super().setup()
@@ -174,8 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers[key] = f"{headers[key]}, {value}" if key in headers else value
         body = self.rfile.read(int(headers.get("content-length", "0")))
         path, _, query = self.path.partition("?")
-        request = Request(self.command, path, query, dict(headers), body)
-        record = Recorded(self.command, self.path, headers, body, connection=self.number)
+        request = IncomingRequest(self.command, path, query, dict(headers), body)
+        record = RequestRecord(self.command, self.path, headers, body, connection=self.number)
         try:
             reply = owner.respond(request, record)
             self.head_limit = reply.head_cut_after
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             owner.done()
 
 
-class _Server(ThreadingHTTPServer):
+class _TrackingServer(ThreadingHTTPServer):
     """Accepts; knows its connections and their threads, so that closing is prompt."""
 
     daemon_threads = True

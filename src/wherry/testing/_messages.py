@@ -17,7 +17,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 @dataclass
-class Recorded:
+class RequestRecord:
     """One request that a server got, and how far its answer came.
 
     `path` includes the query; the names in `headers` are in lower case; `status` is 0 until there
@@ -35,7 +35,7 @@ class Recorded:
 
 
 @dataclass
-class Request:
+class IncomingRequest:
     """A request as the code that answers it sees it."""
 
     method: str
@@ -120,7 +120,7 @@ def error_reply(
     return json_reply(status, {"errors": [error]}, headers)
 
 
-def narrow(reply: Reply, request: Request) -> Reply:
+def narrow(reply: Reply, request: IncomingRequest) -> Reply:
     """Return the part of a whole answer that ``Range`` asks for: RFC 9110, section 14."""
     wanted = _RANGE.fullmatch(request.headers.get("range", ""))
     if wanted is None or request.method == "HEAD" or wanted[0] == "bytes=-":

@@ -50,7 +50,7 @@ class Link:
 
 
 @dataclass
-class Proxied:
+class ProxyConnection:
     """One connection: bytes sent to the client, bytes received from it, was it cut, is it over."""
 
     sent: int = 0
@@ -74,7 +74,7 @@ class Pacer:
         return self._free
 
 
-class Relay:
+class ConnectionRelay:
     """Carries one connection both ways until it ends or is cut."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Relay:
         *,
         reset: bool,
     ) -> None:
-        self.count = Proxied()
+        self.count = ProxyConnection()
         self._client = client
         self._link = link
         self._pacers = (Pacer(link.rate), shared)
@@ -110,7 +110,7 @@ class Relay:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry(self._client, server, self._note_received))
                 both.create_task(self._carry(server, self._client, self._pace))
-        except* (OSError, _Cut):
+        except* (OSError, _ConnectionCut):
             pass  # that one side has gone is what proxies live with
         finally:
             server.close()
@@ -150,7 +150,7 @@ class Relay:
             await loop.sock_sendall(sink, data)
             if self._left == 0:
                 self.count.cut = True
-                raise _Cut
+                raise _ConnectionCut
 
     def _until_cut(self, data: bytes) -> bytes:
         if self._left is None:
@@ -167,5 +167,5 @@ class Relay:
         return max(pacer.due(size, now) for pacer in self._pacers)
 
 
-class _Cut(Exception):
+class _ConnectionCut(Exception):
     """The connection has carried all that it may."""

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.server import BaseHTTPRequestHandler
 
-    from wherry.testing._messages import Recorded, Reply
+    from wherry.testing._messages import Reply, RequestRecord
 
 _CHUNK = 256 * 1024
 _TICK = 0.02  # seconds between two pieces of a trickle
 
 
 def send_reply(
-    handler: BaseHTTPRequestHandler, reply: Reply, record: Recorded, closing: threading.Event
+    handler: BaseHTTPRequestHandler, reply: Reply, record: RequestRecord, closing: threading.Event
 ) -> None:
     """Send a reply, and note in the record how far it came."""
     if (reply.delay and closing.wait(reply.delay)) or reply.hang_up:

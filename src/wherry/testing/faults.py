@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from wherry.testing._messages import Reply, Request
+    from wherry.testing._messages import IncomingRequest, Reply
 
 __all__ = [
     "Action",
-    "Answer",
     "Chunked",
     "ContentLength",
     "ContentRange",
@@ -31,6 +30,7 @@ __all__ = [
     "Delay",
     "DropHeader",
     "Fault",
+    "FixedReply",
     "HangUp",
     "IgnoreRange",
     "Replace",
@@ -53,7 +53,7 @@ class Action:
         """Return what only one fault for each request may have."""
         return type(self)
 
-    def bend(self, request: Request) -> None:
+    def bend(self, request: IncomingRequest) -> None:
         """Change the request."""
 
     def shape(self, reply: Reply) -> None:
@@ -61,7 +61,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Answer(Action):
+class FixedReply(Action):
     """Answer this, and do not look at the request."""
 
     status: int
@@ -175,7 +175,7 @@ class Corrupt(Action):
 class IgnoreRange(Action):
     """Answer as if the request had no ``Range``."""
 
-    def bend(self, request: Request) -> None:
+    def bend(self, request: IncomingRequest) -> None:
         """Take the header away."""
         request.headers.pop("range", None)
 
@@ -262,7 +262,7 @@ class Fault:
     count: int = field(default=0, init=False)
     passed: int = field(default=0, init=False)
 
-    def matches(self, request: Request) -> bool:
+    def matches(self, request: IncomingRequest) -> bool:
         """Tell whether the fault is for this request and not used up."""
         return (
             self.method in {None, request.method}
@@ -271,7 +271,7 @@ class Fault:
         )
 
 
-def fire(faults: Iterable[Fault], request: Request) -> list[Action]:
+def fire(faults: Iterable[Fault], request: IncomingRequest) -> list[Action]:
     """Return the actions for this request in the order to apply them, and count them.
 
     Not thread-safe: the server calls it under its lock.

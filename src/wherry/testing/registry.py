@@ -18,7 +18,7 @@ from urllib.parse import quote
 from wherry.testing._behaviours import BEHAVIOURS, Behaviour
 from wherry.testing._grants import Access, Grants, basic_credentials
 from wherry.testing._http import HttpServer
-from wherry.testing._messages import Reply, Request, error_reply, json_reply, narrow
+from wherry.testing._messages import IncomingRequest, Reply, error_reply, json_reply, narrow
 from wherry.testing.images import BuiltImage, BuiltIndex, sha256
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class FakeRegistry(HttpServer):
         self._valid[token] = (access, time.monotonic() + life)
         return token
 
-    def _refusal(self, request: Request, wanted: Access) -> Reply | None:
+    def _refusal(self, request: IncomingRequest, wanted: Access) -> Reply | None:
         """Return the 401 for a request that may not have `wanted`; None for one that may."""
         header = request.headers.get("authorization")
         if self._by_token:
@@ -192,7 +192,7 @@ class FakeRegistry(HttpServer):
 
     # Answers.
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         """Answer one request as the distribution spec says."""
         if request.path == "/token" and self._by_token:
             return self.grants.answer(request)
@@ -204,7 +204,7 @@ class FakeRegistry(HttpServer):
         reply.headers.setdefault("Docker-Distribution-Api-Version", "registry/2.0")
         return reply
 
-    def _api(self, request: Request) -> Reply:
+    def _api(self, request: IncomingRequest) -> Reply:
         if request.path in {"/v2/", "/v2"}:
             return self._refusal(request, frozenset()) or json_reply(200, {})
         if request.path == "/v2/_catalog":
@@ -231,7 +231,7 @@ class FakeRegistry(HttpServer):
             else self._page(request, "tags", sorted(self.tags.get(name, {})), {"name": name})
         )
 
-    def _referrers(self, request: Request, name: str, subject: str) -> Reply:
+    def _referrers(self, request: IncomingRequest, name: str, subject: str) -> Reply:
         """Answer with an index of the documents that name `subject` as theirs."""
         if not self.referrers:
             return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
@@ -268,7 +268,7 @@ class FakeRegistry(HttpServer):
         url = f"{target}/storage/{digest}?X-Signature={secrets.token_hex(8)}"
         return Reply(307, {"Location": url, "Docker-Content-Digest": digest})
 
-    def _stored(self, request: Request, digest: str) -> Reply:
+    def _stored(self, request: IncomingRequest, digest: str) -> Reply:
         """Answer for the storage, where an address is good for so many requests."""
         signature = request.value("X-Signature") or ""
         with self._lock:
@@ -278,7 +278,7 @@ class FakeRegistry(HttpServer):
             return Reply(403, {"Content-Type": "application/xml"}, body)
         return self._blob(request, digest)
 
-    def _blob(self, request: Request, digest: str) -> Reply:
+    def _blob(self, request: IncomingRequest, digest: str) -> Reply:
         body = self.blobs.get(digest)
         if body is None:
             return error_reply(404, "BLOB_UNKNOWN", detail={"digest": digest})
@@ -289,7 +289,9 @@ class FakeRegistry(HttpServer):
         }
         return narrow(Reply(200, headers, body), request)
 
-    def _page(self, request: Request, key: str, names: list[str], more: Mapping[str, str]) -> Reply:
+    def _page(
+        self, request: IncomingRequest, key: str, names: list[str], more: Mapping[str, str]
+    ) -> Reply:
         """Answer with the part of a list that `n` and `last` ask for."""
         last, limit = request.value("last"), request.value("n")
         if limit is not None and not limit.isdigit():

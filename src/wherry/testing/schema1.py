@@ -27,7 +27,7 @@ _RSA_BITS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Schema1Entry:
     """One entry of a schema1 image: a compressed layer and its version 1 JSON."""
 
     layer: bytes
@@ -82,12 +82,12 @@ def build_schema1(
         v1 |= each or {}
         if number == len(layers) - 1:
             v1 |= top or {}
-        steps.append(Step(layer, {k: v for k, v in v1.items() if v is not None}))
+        steps.append(Schema1Entry(layer, {k: v for k, v in v1.items() if v is not None}))
     return schema1_of(steps, name=name, tag=tag, keys=keys)
 
 
 def schema1_of(
-    steps: Sequence[Step],
+    steps: Sequence[Schema1Entry],
     *,
     name: str = "test/image",
     tag: str = "latest",

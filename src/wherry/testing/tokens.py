@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wherry.testing._grants import Access, Grants, parse_scopes
 from wherry.testing._http import HttpServer
-from wherry.testing._messages import Reply, Request, error_reply
+from wherry.testing._messages import IncomingRequest, Reply, error_reply
 from wherry.testing.certs import self_signed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class TokenServer(HttpServer):
         super().close()
         self._directory.cleanup()
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: IncomingRequest) -> Reply:
         """Answer a request to the token endpoint."""
         if request.path != "/token":
             return error_reply(404, "NOT_FOUND")

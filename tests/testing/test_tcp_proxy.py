@@ -12,8 +12,8 @@ import pytest
 from wherry.testing import (
     FakeRegistry,
     Link,
-    Proxy,
     SilentPort,
+    TcpProxy,
     build_image,
     make_certificate,
     pseudo_random_files,
@@ -37,7 +37,7 @@ def blob_request(registry: FakeRegistry) -> bytes:
     return f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
 
 
-def connect(proxy: Proxy, request: bytes = b"") -> socket.socket:
+def connect(proxy: TcpProxy, request: bytes = b"") -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
     connection.sendall(request)
     return connection
@@ -47,7 +47,7 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def fetch(proxy: Proxy, registry: FakeRegistry) -> bytes:
+def fetch(proxy: TcpProxy, registry: FakeRegistry) -> bytes:
     """Return all that comes, with the head of the answer."""
     with connect(proxy, blob_request(registry)) as connection:
         return read_all(connection)
@@ -61,7 +61,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_everything_passes_and_is_counted(registry: FakeRegistry) -> None:
-    with Proxy(registry.port) as proxy:
+    with TcpProxy(registry.port) as proxy:
         whole = fetch(proxy, registry)
         wait_for(lambda: proxy.connections[0].closed)
     assert whole.endswith(DATA)
@@ -70,7 +70,7 @@ def test_everything_passes_and_is_counted(registry: FakeRegistry) -> None:
 
 
 def test_one_connection_carries_several_requests(registry: FakeRegistry) -> None:
-    with Proxy(registry.port) as proxy:
+    with TcpProxy(registry.port) as proxy:
         connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
         for _ in range(3):
             connection.request("GET", "/v2/")
@@ -81,7 +81,7 @@ def test_one_connection_carries_several_requests(registry: FakeRegistry) -> None
 
 def test_tls_passes_through(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path)
-    with FakeRegistry(tls=(certificate, key)) as registry, Proxy(registry.port) as proxy:
+    with FakeRegistry(tls=(certificate, key)) as registry, TcpProxy(registry.port) as proxy:
         context = ssl.create_default_context(cafile=authority)
         connection = HTTPSConnection("localhost", proxy.port, timeout=10, context=context)
         connection.request("GET", "/v2/")
@@ -100,14 +100,14 @@ def test_half_closed_connections_get_their_answer() -> None:
 
     threading.Thread(target=answer_at_the_end, daemon=True).start()
     port = listener.getsockname()[1]
-    with listener, Proxy(port) as proxy, connect(proxy, b"abc") as connection:
+    with listener, TcpProxy(port) as proxy, connect(proxy, b"abc") as connection:
         connection.shutdown(socket.SHUT_WR)
         assert read_all(connection) == b"cba"
 
 
 @pytest.mark.parametrize("after", [0, 1, 1000, 65536, 65537, 700_001])
 def test_a_cut_comes_at_its_byte(registry: FakeRegistry, after: int) -> None:
-    with Proxy(registry.port, cuts=[after, None]) as proxy:
+    with TcpProxy(registry.port, cuts=[after, None]) as proxy:
         assert len(fetch(proxy, registry)) == after
         wait_for(lambda: proxy.connections[0].closed)
         assert (proxy.connections[0].sent, proxy.connections[0].cut) == (after, True)
@@ -116,7 +116,7 @@ def test_a_cut_comes_at_its_byte(registry: FakeRegistry, after: int) -> None:
 
 
 def test_a_reset_is_an_error_to_the_client(registry: FakeRegistry) -> None:
-    proxy = Proxy(registry.port, cuts=[100_000], reset=True)
+    proxy = TcpProxy(registry.port, cuts=[100_000], reset=True)
     with proxy, pytest.raises(ConnectionResetError):
         fetch(proxy, registry)
 
@@ -130,7 +130,7 @@ def test_random_cuts_repeat() -> None:
 
 
 def test_cutting_on_command(registry: FakeRegistry) -> None:
-    with Proxy(registry.port, link=Link(rate=100_000)) as proxy:
+    with TcpProxy(registry.port, link=Link(rate=100_000)) as proxy:
         with connect(proxy, blob_request(registry)) as connection:
             assert connection.recv(1)
             proxy.cut()
@@ -142,7 +142,7 @@ def test_cutting_on_command(registry: FakeRegistry) -> None:
 
 
 def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry) -> None:
-    with Proxy(registry.port) as proxy, connect(proxy) as connection:
+    with TcpProxy(registry.port) as proxy, connect(proxy) as connection:
         wait_for(lambda: len(proxy.connections) == 1)
         proxy.stall()
         connection.sendall(blob_request(registry))
@@ -160,14 +160,14 @@ def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry) -> N
 
 
 def test_a_link_is_no_faster_than_its_rate(registry: FakeRegistry) -> None:
-    with Proxy(registry.port, link=Link(rate=4e6)) as proxy:
+    with TcpProxy(registry.port, link=Link(rate=4e6)) as proxy:
         start = time.monotonic()
         assert fetch(proxy, registry).endswith(DATA)
         assert time.monotonic() - start > 0.9 * (len(DATA) / 4e6 - 0.02)
 
 
 def test_connections_may_share_a_rate(registry: FakeRegistry) -> None:
-    with Proxy(registry.port, link=Link(shared_rate=8e6)) as proxy:
+    with TcpProxy(registry.port, link=Link(shared_rate=8e6)) as proxy:
         start = time.monotonic()
         threads = [threading.Thread(target=fetch, args=(proxy, registry)) for _ in range(3)]
         for thread in threads:
@@ -180,7 +180,7 @@ def test_connections_may_share_a_rate(registry: FakeRegistry) -> None:
 
 def test_a_long_link_takes_its_round_trips(registry: FakeRegistry) -> None:
     """One to connect, one for each request; data follows data without waiting."""
-    with Proxy(registry.port, link=Link(rate=50e6, round_trip=0.1)) as proxy:
+    with TcpProxy(registry.port, link=Link(rate=50e6, round_trip=0.1)) as proxy:
         connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
         for trips in (2, 1):
             start = time.monotonic()
@@ -194,7 +194,7 @@ def test_a_long_link_takes_its_round_trips(registry: FakeRegistry) -> None:
 def test_what_is_counted_is_near_what_the_client_read() -> None:
     """A small send buffer: what lies between proxy and client does not grow with the blob."""
     image = build_image([tar_layer(pseudo_random_files(1, 24 * 2**20, 1))], compression="none")
-    with FakeRegistry() as registry, Proxy(registry.port, link=Link(send_buffer=65536)) as proxy:
+    with FakeRegistry() as registry, TcpProxy(registry.port, link=Link(send_buffer=65536)) as proxy:
         registry.add_blob(image.layers[0].data)
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -206,12 +206,12 @@ def test_what_is_counted_is_near_what_the_client_read() -> None:
 
 
 def test_a_server_that_is_not_there_is_an_end() -> None:
-    with Proxy(refused_port()) as proxy, connect(proxy) as connection:
+    with TcpProxy(refused_port()) as proxy, connect(proxy) as connection:
         assert read_all(connection) == b""
 
 
 def test_a_client_that_leaves_is_an_end_for_the_server() -> None:
-    with SilentPort() as port, Proxy(port.port) as proxy:
+    with SilentPort() as port, TcpProxy(port.port) as proxy:
         connect(proxy, b"hello").close()
         wait_for(lambda: port.received == b"hello")
         proxy.cut()
@@ -219,7 +219,7 @@ def test_a_client_that_leaves_is_an_end_for_the_server() -> None:
 
 
 def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry) -> None:
-    with Proxy(registry.port, link=Link(rate=10_000)) as proxy:
+    with TcpProxy(registry.port, link=Link(rate=10_000)) as proxy:
         connection = connect(proxy, blob_request(registry))
         connection.recv(1)
     with connection:
@@ -227,11 +227,11 @@ def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry) -> 
     proxy.close()
     with pytest.raises(ConnectionRefusedError):
         connect(proxy)
-    Proxy(registry.port).close()
+    TcpProxy(registry.port).close()
 
 
 def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry) -> None:
-    proxy = Proxy(registry.port, lifetime=0.1).__enter__()
+    proxy = TcpProxy(registry.port, lifetime=0.1).__enter__()
 
     def refused() -> bool:
         try:
@@ -245,7 +245,7 @@ def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry) -> None:
 
 
 def test_counts_can_begin_anew(registry: FakeRegistry) -> None:
-    with Proxy(registry.port) as proxy:
+    with TcpProxy(registry.port) as proxy:
         fetch(proxy, registry)
         wait_for(lambda: proxy.connections[0].closed)
         proxy.clear()

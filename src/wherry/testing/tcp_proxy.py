@@ -2,7 +2,7 @@
 
 It knows nothing of what passes through, so TLS and any protocol work::
 
-    with Distribution(root) as registry, Proxy(registry.port, link=Link(rate=20e6)) as proxy:
+    with Distribution(root) as registry, TcpProxy(registry.port, link=Link(rate=20e6)) as proxy:
         client.pull(f"{proxy.host}/app:1")
         print(proxy.sent)
 """
@@ -16,13 +16,13 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Self
 
-from wherry.testing._relay import Link, Pacer, Proxied, Relay
+from wherry.testing._relay import ConnectionRelay, Link, Pacer, ProxyConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-__all__ = ["Link", "Proxied", "Proxy", "random_cuts"]
+__all__ = ["Link", "ProxyConnection", "TcpProxy", "random_cuts"]
 
 _LIFETIME = 1800.0  # seconds after which a forgotten proxy ends by itself
 _ANSWER = 5.0  # seconds that the loop's thread may take to do what it is told
@@ -35,7 +35,7 @@ def random_cuts(seed: int, least: int, most: int) -> Iterator[int]:
         yield chance.randint(least, most)
 
 
-class Proxy:
+class TcpProxy:
     """Forwards a free port of 127.0.0.1 to another port there; use it as a context manager.
 
     `cuts` has one number for each connection in turn: the bytes to the client after which it is
@@ -44,7 +44,7 @@ class Proxy:
     After `lifetime` seconds the proxy ends by itself.
 
     `link`, `cuts` and `reset` may be exchanged at any time, for connections made afterwards.
-    `connections` has a `Proxied` for each, in the order of arrival.
+    `connections` has a `ProxyConnection` for each, in the order of arrival.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Proxy:
         self.link = link or Link()
         self.cuts: Iterable[int | None] = cuts
         self.reset = reset
-        self.connections: list[Proxied] = []
+        self.connections: list[ProxyConnection] = []
         self._lifetime = lifetime
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._listener.setblocking(False)  # noqa: FBT003 - the way it is called
@@ -68,7 +68,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._main: asyncio.Task[None] | None = None
-        self._relays: dict[asyncio.Task[None], Relay] = {}
+        self._relays: dict[asyncio.Task[None], ConnectionRelay] = {}
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._shared = Pacer(None)
@@ -169,7 +169,9 @@ class Proxy:
             self._shared = Pacer(self.link.shared_rate)
         self.cuts = iter(self.cuts)
         cut_after = next(self.cuts, None)
-        relay = Relay(client, self.link, self._shared, self._flowing, cut_after, reset=self.reset)
+        relay = ConnectionRelay(
+            client, self.link, self._shared, self._flowing, cut_after, reset=self.reset
+        )
         self.connections.append(relay.count)
         task = self._loop.create_task(relay.run(self.target))
         self._relays[task] = relay
