@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.cli.gotemplate.evaluate import render
-from wherry.cli.gotemplate.functions import Struct, TemplateError, Time
+from wherry.cli.gotemplate import Struct, TemplateError, Time, fill, parse
 
 LABELS = {"z": "<1>", "a": "2", "org.opencontainers.image.title": "t"}
 FIELDS = {
@@ -21,6 +20,10 @@ FIELDS = {
     "Inner": Struct({"Os": "linux", "List": ["x"]}, {"os": "linux"}),
 }
 VALUE = Struct(FIELDS, {"name": "r/app"})
+
+
+def render(template: str, value: object) -> str:
+    return fill(parse(template), value)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wherry.cli.progress import Tally
+from wherry.cli.tally import Tally
 from wherry.content.events import Event, Status
 from wherry.model.digest import Digest
 from wherry.testing import Cut, FakeRegistry, Fault, Stall, Trickle, build_image, tar_layer

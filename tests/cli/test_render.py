@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherry.cli.render import age, clock, columns, described, size, sizes, table
+from wherry.cli.render import age, clock, columns, describe_error, size, sizes, table
 from wherry.errors import (
     Cancelled,
     InvalidDocument,
@@ -25,7 +25,7 @@ QUICK = settings(max_examples=200, deadline=None)
 
 def describe(error: WherryError) -> str:
     """Return an error as it is shown."""
-    message, lines = described(error)
+    message, lines = describe_error(error)
     return "\n".join([f"wherry: {message}", *(f"  {line}" for line in lines)])
 
 

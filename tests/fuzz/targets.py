@@ -21,7 +21,7 @@ import click
 
 from wherry import Client
 from wherry.cli import messages, outcome, printable
-from wherry.cli.inspect_template import Form
+from wherry.cli.inspect_template import FormatTemplate
 from wherry.cli.main import _run as run_command
 from wherry.errors import WherryError
 from wherry.model import schema1, semver
@@ -148,7 +148,7 @@ def link_headers(data: bytes) -> None:
 
 def templates(data: bytes) -> None:
     """Fill in a Go template."""
-    Form(_text(data)).config(_inspected())
+    FormatTemplate(_text(data)).config(_inspected())
 
 
 def _inspected() -> Any:
@@ -245,9 +245,9 @@ def command(*arguments: str, **variables: str) -> bool:
             result = run_command(list(arguments))
             code = result if isinstance(result, int) else 0
         except click.ClickException as error:
-            code = outcome.misused(error, arguments)
+            code = outcome.report_usage_error(error, arguments)
         except WherryError as error:
-            code = outcome.failed(error, debug=False)
+            code = outcome.report_error(error, debug=False)
     err.seek(0)
     said = err.read()
     out.close()

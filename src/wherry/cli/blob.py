@@ -10,11 +10,11 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from wherry.cli.completion import addresses
-from wherry.cli.main import settings
-from wherry.cli.options import make_client, meant_store, registry_options, tell
+from wherry.cli.main import global_options
+from wherry.cli.options import make_client, print_event, registry_options, store_for_address
 from wherry.cli.outcome import sync_output
-from wherry.cli.paths import Place
-from wherry.cli.resolve_name import wherever
+from wherry.cli.param_types import NonEmptyPath
+from wherry.cli.resolve_name import call_first_found
 from wherry.content.output import whole_file
 from wherry.errors import StoreError
 
@@ -37,7 +37,7 @@ _CHUNK = 256 * 1024
 @click.option(
     "-o",
     "--output",
-    type=Place(path_type=Path, dir_okay=False),
+    type=NonEmptyPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write to a file, which is there once all of it is verified.",
 )
@@ -53,15 +53,15 @@ def command(
     """
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a blob is not for a terminal; use a pipe, or --output FILE", ctx)
-    chosen = settings(ctx)
-    store = meant_store(chosen, address)
+    chosen = global_options(ctx)
+    store = store_for_address(chosen, address)
     with make_client(chosen, store, registry) as client, contextlib.ExitStack() as stack:
 
-        def opened(name: str) -> io.BufferedReader:
-            return stack.enter_context(client.blob(name, digest, store=store, on_event=tell))
+        def open_blob(name: str) -> io.BufferedReader:
+            return stack.enter_context(client.blob(name, digest, store=store, on_event=print_event))
 
-        source = wherever(client, address, opened)
-        to_file = None if output is None else stack.enter_context(_opened(output))
+        source = call_first_found(client, address, open_blob)
+        to_file = None if output is None else stack.enter_context(_open_output(output))
         _copy(source, to_file or sys.stdout.buffer)
         if to_file is None:
             sync_output()
@@ -74,7 +74,7 @@ def _copy(source: io.BufferedReader, target: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _open_output(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write to; under its name it appears whole, or not at all."""
     try:
         if path.exists() and not path.is_file():  # a device or a pipe: nothing to replace

@@ -9,7 +9,7 @@ import click
 from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
-from wherry.cli.resolve_name import asking
+from wherry.cli.resolve_name import address_client
 
 EXAMPLES = """\b
 Examples:
@@ -30,6 +30,6 @@ def command(ctx: click.Context, /, address: str, platform: str | None, **registr
 
     A schema1 image has none: it is made, without the DiffIDs, which take the layers.
     """
-    with asking(ctx, address, registry) as ask:
+    with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.config, platform=platform)
     render.write_document(found.raw)

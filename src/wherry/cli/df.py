@@ -7,7 +7,7 @@ import json
 import click
 
 from wherry.cli import render
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 
 EXAMPLES = """\b
 Examples:
@@ -21,7 +21,7 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
     """Show what the store takes on the disk, and what `wherry gc` would give back."""
-    store = settings(ctx).store()
+    store = global_options(ctx).store()
     found = store.usage()
     store.close()
     if as_json:

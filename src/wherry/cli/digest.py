@@ -8,7 +8,7 @@ import click
 
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
-from wherry.cli.resolve_name import asking
+from wherry.cli.resolve_name import address_client
 
 EXAMPLES = """\b
 Examples:
@@ -25,6 +25,6 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
     """Print the digest that a name stands for; of a tag, by one small request."""
-    with asking(ctx, address, registry) as ask:
+    with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.digest, platform=platform)
     click.echo(str(found))

@@ -6,8 +6,8 @@ import datetime
 from typing import TYPE_CHECKING
 
 from wherry.cli import render
-from wherry.cli.gotemplate.functions import Struct
-from wherry.cli.inspect_template import struct
+from wherry.cli.gotemplate import Struct
+from wherry.cli.inspect_template import go_struct
 from wherry.model import v1
 from wherry.model.gostruct import encode
 from wherry.model.reference import Reference, familiar_name, split_name
@@ -54,7 +54,7 @@ def row(listed: ImageRow) -> Struct:
 def image(shown: Image) -> Struct:
     """Return an image under the names of ``docker image inspect --format``, and its digest."""
     document = v1.image(shown.config.raw)
-    config = struct(v1.RUN_20_10, encode(v1.RUN_20_10, document.get("config") or {}))
+    config = go_struct(v1.RUN_20_10, encode(v1.RUN_20_10, document.get("config") or {}))
     layers = {"Type": "layers", "Layers": [str(digest) for digest in shown.config.diff_ids]}
     root = Struct(layers, layers)
     names = [Reference.parse(name).familiar for name in shown.names]

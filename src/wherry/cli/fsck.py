@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherry.cli import render
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
 from wherry.cli.outcome import DONE, FAILED, INTEGRITY
 from wherry.cli.printable import drawing, printable
@@ -18,7 +18,7 @@ from wherry.cli.printable import drawing, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wherry.cli.main import Settings
+    from wherry.cli.main import GlobalOptions
     from wherry.image import Store
     from wherry.ops.repair import Repaired
     from wherry.store.check import CheckReport, StoreProblem
@@ -50,11 +50,11 @@ def command(
     """
     if rebuild and (repair or as_json):
         raise click.UsageError("--rebuild goes alone", ctx)
-    chosen = settings(ctx)
+    chosen = global_options(ctx)
     store = chosen.store()
     if rebuild:
         return _rebuild(store)
-    shown = _Progress()
+    shown = _CheckProgress()
     try:
         checked = store.check(on_progress=shown)
     finally:
@@ -68,7 +68,7 @@ def command(
     return INTEGRITY if left else DONE
 
 
-class _Progress:
+class _CheckProgress:
     """How far the check has come: a line that is redrawn on a terminal, else one now and then."""
 
     def __init__(self) -> None:
@@ -112,11 +112,15 @@ def _rebuild(store: Store) -> int:
 
 
 def _repair(
-    chosen: Settings, store: Store, problems: Sequence[StoreProblem], registry: dict[str, Any]
+    chosen: GlobalOptions,
+    store: Store,
+    problems: Sequence[StoreProblem],
+    registry: dict[str, Any],
 ) -> Repaired:
-    from wherry.cli.progress import view
+    from wherry.cli.progress import progress_display
 
-    shown = view("plain" if chosen.verbose or not sys.stderr.isatty() else "auto", quiet=False)
+    form = "plain" if chosen.verbose or not sys.stderr.isatty() else "auto"
+    shown = progress_display(form, quiet=False)
     try:
         with make_client(chosen, store, registry) as client:
             return client.repair(problems, on_event=shown)

@@ -7,7 +7,7 @@ import json
 import click
 
 from wherry.cli import render
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 
 EXAMPLES = """\b
 Examples:
@@ -25,7 +25,7 @@ def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
 
     What another process is pulling stays, whatever it has come to.
     """
-    store = settings(ctx).store()
+    store = global_options(ctx).store()
     found = store.gc(dry_run=dry_run)
     if as_json:
         answer = {

@@ -11,7 +11,7 @@ from wherry.cli import render
 from wherry.cli.completion import image_names
 from wherry.cli.options import registry_options
 from wherry.cli.printable import printable
-from wherry.cli.resolve_name import asking
+from wherry.cli.resolve_name import address_client
 from wherry.model.address import Where
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def command(
 
     A name is looked for in the store, and where it is not there, in the registry.
     """
-    with asking(ctx, address, registry, Where.ANY) as ask:
+    with address_client(ctx, address, registry, Where.ANY) as ask:
         steps = ask(ask.client.history, platform=platform)
     click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
 

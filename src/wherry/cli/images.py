@@ -12,7 +12,7 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import image_names
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.printable import printable
 from wherry.model.reference import familiar_name, split_name
 
@@ -76,7 +76,7 @@ def command(
     template = template or None  # "" is docker's own form as well
     if template is not None and (quiet or as_json):
         raise click.UsageError("--format says what is shown: leave out -q and --json", ctx)
-    store = settings(ctx).store()
+    store = global_options(ctx).store()
     patterns, wanted = _wanted(pattern, filters)
     if as_json:
         import json
@@ -98,9 +98,9 @@ def command(
 def _fill(template: str, rows: Iterator[ImageRow]) -> None:
     """Print a template filled in for each line; ``table`` before it aligns what tabs part."""
     from wherry.cli import docker_fields
-    from wherry.cli.inspect_template import Form
+    from wherry.cli.inspect_template import FormatTemplate
 
-    form = Form("{{json .}}" if template == "json" else template)
+    form = FormatTemplate("{{json .}}" if template == "json" else template)
     lines = (form.fill(docker_fields.row(listed)) for listed in rows)
     if template.startswith("table "):
         render.write_filled(docker_fields.table([form.fill(docker_fields.TITLES), *lines]))

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from wherry.cli.completion import image_names
-from wherry.cli.main import opened, settings
+from wherry.cli.main import global_options, open_input
 from wherry.cli.options import make_client, registry_options, schema1_option
-from wherry.cli.paths import Place
+from wherry.cli.param_types import NonEmptyPath
 
 EXAMPLES = """\b
 Examples:
@@ -24,11 +24,11 @@ Examples:
 
 
 @click.command("import", epilog=EXAMPLES)
-@click.argument("source", type=Place(readable=False), metavar="FILE|DIR|-")
+@click.argument("source", type=NonEmptyPath(readable=False), metavar="FILE|DIR|-")
 @click.argument("reference", metavar="[NAME[:TAG]]", required=False)
 @click.option(
     "--config",
-    type=Place(path_type=Path, exists=True, dir_okay=False),
+    type=NonEmptyPath(path_type=Path, exists=True, dir_okay=False),
     help="A whole config, or a version 1 JSON.",
 )
 @click.option(
@@ -70,7 +70,7 @@ def command(
 
     Prints the image id. Nothing at all, zero bytes, makes an image without a layer.
     """
-    from wherry.cli.progress import Quiet
+    from wherry.cli.progress import WarningDisplay
 
     if source == "-" and os.isatty(sys.stdin.fileno()):
         raise click.UsageError("there is no tar on a terminal: name a file, or use a pipe", ctx)
@@ -79,9 +79,9 @@ def command(
     if config is not None and (changes or message):
         raise click.UsageError("--config is kept as it is: leave out --change and --message", ctx)
     created = _created()
-    chosen = settings(ctx)
+    chosen = global_options(ctx)
     store = chosen.store()
-    with make_client(chosen, store, registry) as client, opened(source) as content:
+    with make_client(chosen, store, registry) as client, open_input(source) as content:
         image = client.import_(
             content,
             reference,
@@ -91,7 +91,7 @@ def command(
             changes=changes,
             message=message or "",
             created=created,
-            on_event=Quiet(),
+            on_event=WarningDisplay(),
         )
     click.echo(str(image.id))
     store.close()

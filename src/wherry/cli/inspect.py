@@ -9,13 +9,13 @@ import click
 from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
-from wherry.cli.resolve_name import asking
+from wherry.cli.resolve_name import address_client
 from wherry.model import gojson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wherry.cli.inspect_template import Form
+    from wherry.cli.inspect_template import FormatTemplate
     from wherry.model.digest import Digest
     from wherry.ops.platforms import PlatformImage
 
@@ -63,7 +63,7 @@ def command(
     if all_platforms and (raw or config or platform):
         raise click.UsageError("--all-platforms goes with --format alone", ctx)
     form = _form(template)
-    with asking(ctx, address, registry) as ask:
+    with address_client(ctx, address, registry) as ask:
         client = ask.client
         if raw and config:
             render.write_bytes(ask(client.raw_config, platform=platform))
@@ -81,12 +81,12 @@ def command(
                 _print(image.fields(), form.image(image) if form else None)
 
 
-def _form(template: str | None) -> Form | None:
+def _form(template: str | None) -> FormatTemplate | None:
     if template in {None, "json"}:
         return None
-    from wherry.cli.inspect_template import Form
+    from wherry.cli.inspect_template import FormatTemplate
 
-    return Form(template or "")
+    return FormatTemplate(template or "")
 
 
 def _print(document: dict[str, Any], text: str | None) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from wherry.cli.gotemplate.evaluate import fill
-from wherry.cli.gotemplate.functions import Struct, TemplateError, Time
-from wherry.cli.gotemplate.syntax import parse
+from wherry.cli.gotemplate import Struct, TemplateError, Time, fill, parse
 from wherry.errors import InvalidReference
 from wherry.model.gostruct import Field, Kind
 from wherry.model.inspection import OCI_IMAGE
@@ -29,7 +27,7 @@ _NAMES = {
 }
 
 
-class Form:
+class FormatTemplate:
     r"""A template as people write it on a command line.
 
     Outside of actions ``\n`` and ``\t`` are a line's end and a tab; the last line needs no end.
@@ -50,7 +48,7 @@ class Form:
 
     def config(self, image: Inspection) -> str:
         """Fill in an OCI config; raises `InvalidReference`."""
-        return self.fill(struct(OCI_IMAGE, image.oci_config()))
+        return self.fill(go_struct(OCI_IMAGE, image.oci_config()))
 
     def plain(self, document: Mapping[str, Any]) -> str:
         """Fill in an object; raises `InvalidReference`."""
@@ -96,7 +94,7 @@ def _plain(document: Mapping[str, Any]) -> Struct:
     return Struct(fields, document)
 
 
-def struct(fields_of: tuple[Field, ...], document: Mapping[str, Any]) -> Struct:
+def go_struct(fields_of: tuple[Field, ...], document: Mapping[str, Any]) -> Struct:
     """Return what a Go struct holds, absent fields with their zero values."""
     fields = {}
     for field in fields_of:
@@ -108,8 +106,8 @@ def struct(fields_of: tuple[Field, ...], document: Mapping[str, Any]) -> Struct:
 def _value(field: Field, found: Any) -> Any:
     if isinstance(field.kind, tuple):
         if field.many:
-            return [struct(field.kind, item) for item in found or ()]
-        return None if found is None and field.pointer else struct(field.kind, found or {})
+            return [go_struct(field.kind, item) for item in found or ()]
+        return None if found is None and field.pointer else go_struct(field.kind, found or {})
     match field.kind:
         case Kind.TIME:
             return None if found is None else Time(found)

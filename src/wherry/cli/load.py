@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherry.cli.main import opened, settings
+from wherry.cli.main import global_options, open_input
 from wherry.cli.options import plain_client, schema1_option
-from wherry.cli.outcome import DONE, failed
-from wherry.cli.paths import Place
+from wherry.cli.outcome import DONE, report_error
+from wherry.cli.param_types import NonEmptyPath
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -32,7 +32,7 @@ Examples:
     "-i",
     "--input",
     "source",
-    type=Place(readable=False),
+    type=NonEmptyPath(readable=False),
     default="-",
     metavar="PATH",
     help="From; - is a pipe.",
@@ -60,18 +60,18 @@ def command(
     compressed or not. Prints the image ids. An image that cannot be loaded keeps no other from
     being loaded; the exit code is that of the first error.
     """
-    from wherry.cli.progress import view
+    from wherry.cli.progress import progress_display
 
     if ctx.args:
         raise click.UsageError(f"an archive is named by an option: -i {ctx.args[0]}", ctx)
     if source == "-" and os.isatty(sys.stdin.fileno()):
         raise click.UsageError("there is no archive on a terminal: use -i FILE, or a pipe", ctx)
-    shown = view("auto", quiet=quiet)
-    chosen = settings(ctx)
+    shown = progress_display("auto", quiet=quiet)
+    chosen = global_options(ctx)
     store = chosen.store()
     failures: list[WherryError] = []
     try:
-        with plain_client(store=store, schema1=schema1) as client, opened(source) as archive:
+        with plain_client(store=store, schema1=schema1) as client, open_input(source) as archive:
             found = client.load(
                 archive,
                 platform=platform,
@@ -84,5 +84,5 @@ def command(
     for image_id in dict.fromkeys(image.id for image in found):
         click.echo(str(image_id))
     store.close()
-    codes = [failed(error, debug=chosen.debug) for error in failures]
+    codes = [report_error(error, debug=chosen.debug) for error in failures]
     return codes[0] if codes else DONE

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.messages import say
 from wherry.cli.options import MAX_PASSWORD, ask_password, plain_client, print_request
-from wherry.cli.paths import Place
+from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
 
 EXAMPLES = """\b
@@ -28,7 +28,7 @@ Examples:
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
 @click.option(
     "--authfile",
-    type=Place(path_type=Path, dir_okay=False),
+    type=NonEmptyPath(path_type=Path, dir_okay=False),
     help="The file to keep them in, instead of podman's and skopeo's.",
 )
 @click.option("--insecure", is_flag=True, default=None, help="Accept any certificate, plain http.")
@@ -57,7 +57,7 @@ def command(
         raise click.UsageError("the name and the password have at least one character", ctx)
     if ":" in username:
         raise click.UsageError("a name has no colon", ctx)
-    watching = print_request if settings(ctx).verbose else None
+    watching = print_request if global_options(ctx).verbose else None
     with plain_client(authfile=authfile, insecure=insecure, on_request=watching) as client:
         warnings: list[str] = []
         where = client.login(registry, username, password, on_warning=warnings.append)

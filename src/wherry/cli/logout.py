@@ -8,7 +8,7 @@ import click
 
 from wherry.cli.messages import say
 from wherry.cli.options import plain_client
-from wherry.cli.paths import Place
+from wherry.cli.param_types import NonEmptyPath
 
 EXAMPLES = """\b
 Examples:
@@ -23,7 +23,7 @@ Examples:
 @click.option("--all", "everywhere", is_flag=True, help="Forget all that the file holds.")
 @click.option(
     "--authfile",
-    type=Place(path_type=Path, dir_okay=False),
+    type=NonEmptyPath(path_type=Path, dir_okay=False),
     help="The file to take them from, instead of podman's and skopeo's.",
 )
 @click.pass_context

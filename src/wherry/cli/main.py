@@ -16,14 +16,14 @@ from wherry.cli import messages, signals
 from wherry.cli.outcome import (
     DONE,
     INTERRUPTED,
-    broken,
-    failed,
+    exit_now,
     finish_output,
-    interrupted,
-    leave,
-    misused,
+    report_error,
+    report_interrupt,
+    report_unexpected,
+    report_usage_error,
 )
-from wherry.cli.paths import Place
+from wherry.cli.param_types import NonEmptyPath
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ _VERSION = f"wherry {__version__}"
 _MODULES = {"import": "import_"}  # words that modules cannot be called by
 
 
-class Settings(Record):
+class GlobalOptions(Record):
     """What the options before the subcommand say."""
 
     store_path: Path | None
@@ -123,7 +123,7 @@ class _Commands(click.Group):
             hint = for_command(args[0], args[1:], _COMMANDS)
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}")
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command, _written_out(command, rest) if command else rest
+        return name, command, _long_flags(command, rest) if command else rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -159,7 +159,7 @@ def _as_option(ctx: click.Context, args: list[str]) -> list[str]:
     return [args[1], "--help"]
 
 
-def _written_out(command: click.Command, args: list[str]) -> list[str]:
+def _long_flags(command: click.Command, args: list[str]) -> list[str]:
     """Write the flags out that come first: to click a short one is a long one misspelt, at first.
 
     It looks for what was meant, which takes a millisecond and a module.
@@ -181,7 +181,7 @@ def _written_out(command: click.Command, args: list[str]) -> list[str]:
 )
 @click.option(
     "--store",
-    type=Place(path_type=Path, file_okay=False),
+    type=NonEmptyPath(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Where images are kept (WHERRY_STORE; ~/.local/share/wherry).",
 )
@@ -191,7 +191,7 @@ def _written_out(command: click.Command, args: list[str]) -> list[str]:
 @click.pass_context
 def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> None:
     """Container images with no daemon and no root: pull, verify, store, show."""
-    ctx.obj = Settings(store, verbose, debug)
+    ctx.obj = GlobalOptions(store, verbose, debug)
 
 
 def _run(args: list[str]) -> Any:
@@ -215,33 +215,37 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     messages.begin(args)
     signals.obey()
     if not _COMMANDS.keys().isdisjoint(args):  # help and the version start no thread
-        signals.watch(lambda: leave(interrupted()), INTERRUPTED)
+        signals.watch(lambda: exit_now(report_interrupt()), INTERRUPTED)
     try:
         result = _run(args)
         code = result if isinstance(result, int) else DONE
         finish_output()
     except (_InterruptedError, click.exceptions.Abort, KeyboardInterrupt):
-        code = interrupted()
+        code = report_interrupt()
     except click.ClickException as error:
-        code = misused(error, args)
+        code = report_usage_error(error, args)
     except errors.WherryError as error:
-        code = failed(error, debug="--debug" in args)
+        code = report_error(error, debug="--debug" in args)
     except (_ReaderGoneError, BrokenPipeError):
         # Whoever reads our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except Exception as error:  # noqa: BLE001 - a defect of ours; people get a line all the same
-        code = broken(error, debug="--debug" in args)
-    leave(code)
+        code = report_unexpected(error, debug="--debug" in args)
+    exit_now(code)
 
 
-def settings(ctx: click.Context) -> Settings:
+def global_options(ctx: click.Context) -> GlobalOptions:
     """Return what the options before the subcommand say."""
-    found: Any = ctx.find_object(Settings)
-    return found if isinstance(found, Settings) else Settings(None, verbose=False, debug=False)
+    found: Any = ctx.find_object(GlobalOptions)
+    return (
+        found
+        if isinstance(found, GlobalOptions)
+        else GlobalOptions(None, verbose=False, debug=False)
+    )
 
 
-def opened(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+def open_input(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
     """Return a path as it is, and for ``-`` standard input without a buffer in between."""
     if source != "-":
         return contextlib.nullcontext(source)

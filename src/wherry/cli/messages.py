@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _OPTION = "--progress"
 
 
-class _State:
+class _MessageState:
     """The form of this process's messages, and the first failure that was told."""
 
     json = False
@@ -24,7 +24,7 @@ class _State:
     failure = ""
 
 
-_state = _State()
+_state = _MessageState()
 
 
 def begin(arguments: Sequence[str]) -> None:

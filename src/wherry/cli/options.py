@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from wherry.cli.messages import say
-from wherry.cli.paths import Place
+from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
 from wherry.config import MAX_SPLIT, SCHEMA1, parse_rate
 from wherry.model.address import Address, Where
@@ -17,7 +17,7 @@ from wherry.model.address import Address, Where
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wherry.cli.main import Settings
+    from wherry.cli.main import GlobalOptions
     from wherry.client import Client
     from wherry.content.events import Event
     from wherry.image import Store
@@ -37,12 +37,12 @@ _OPTIONS = (
     click.option("--creds", metavar="USER[:PASSWORD]", help="For every registry here that asks."),
     click.option(
         "--authfile",
-        type=Place(path_type=Path, dir_okay=False, exists=True),
+        type=NonEmptyPath(path_type=Path, dir_okay=False, exists=True),
         help="A file of credentials, instead of those of podman, skopeo and docker.",
     ),
     click.option(
         "--registries-conf",
-        type=Place(path_type=Path, dir_okay=False, exists=True),
+        type=NonEmptyPath(path_type=Path, dir_okay=False, exists=True),
         help="Instead of the user's and the system's (CONTAINERS_REGISTRIES_CONF).",
     ),
     click.option(
@@ -121,7 +121,7 @@ def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
 
 
 def make_client(
-    chosen: Settings, store: Store | None, registry: Mapping[str, Any], **more: Any
+    chosen: GlobalOptions, store: Store | None, registry: Mapping[str, Any], **more: Any
 ) -> Client:
     """Make the client that the shared options ask for; ``more`` goes to it as it is."""
     return plain_client(
@@ -143,17 +143,19 @@ def plain_client(**options: Any) -> Client:
         raise click.UsageError(str(error)) from None
 
 
-def tell(event: Event) -> None:
+def print_event(event: Event) -> None:
     """Print what people should know while documents are fetched: warnings, and any pause."""
     from wherry.content.events import Status
 
     if event.status in {Status.WARNING, Status.RETRYING}:
-        from wherry.cli.progress import line
+        from wherry.cli.event_lines import event_line
 
-        say(line(event) or "")
+        say(event_line(event) or "")
 
 
-def meant_store(chosen: Settings, address: str, bare: Where = Where.REGISTRY) -> Store | None:
+def store_for_address(
+    chosen: GlobalOptions, address: str, bare: Where = Where.REGISTRY
+) -> Store | None:
     """Open the store if an address may mean it; ``bare`` is where a bare name is looked for."""
     meant = Address.parse(address, bare).where in {Where.STORE, Where.ANY}
     return chosen.store() if meant else None

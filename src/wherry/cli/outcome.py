@@ -13,8 +13,8 @@ import click
 
 from wherry import errors
 from wherry.cli import messages
-from wherry.cli.printable import OutputFailed, printable
-from wherry.cli.render import described
+from wherry.cli.printable import OutputError, printable
+from wherry.cli.render import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ _EXIT_CODES: tuple[tuple[type[errors.WherryError], int], ...] = (
 )
 
 
-def misused(error: click.ClickException, arguments: Sequence[str]) -> int:
+def report_usage_error(error: click.ClickException, arguments: Sequence[str]) -> int:
     """Say what is wrong with a command line, and how it is put right."""
     context: click.Context | None = getattr(error, "ctx", None)
     message = error.format_message()
@@ -56,25 +56,25 @@ def misused(error: click.ClickException, arguments: Sequence[str]) -> int:
     return USAGE
 
 
-def failed(error: errors.WherryError, *, debug: bool, reference: str = "") -> int:
+def report_error(error: errors.WherryError, *, debug: bool, reference: str = "") -> int:
     """Say what failed, and return the exit code that it stands for."""
     if debug:
         messages.tell_traceback(error)
     code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
-    message, hints = described(error)
-    if isinstance(error, errors.NetworkError) and (kept := _kept()):
+    message, hints = describe_error(error)
+    if isinstance(error, errors.NetworkError) and (kept := _kept_bytes()):
         hints.append(kept)
     kind = type(error).__name__
     messages.tell_error(message, hints, code, kind=kind, reference=printable(reference))
     return code
 
 
-def broken(error: Exception, *, debug: bool) -> int:
+def report_unexpected(error: Exception, *, debug: bool) -> int:
     """Say that the result or another file cannot be used, or that there is a defect."""
     if debug:
         messages.tell_traceback(error)
     hints: list[str] = []
-    if isinstance(error, OutputFailed):
+    if isinstance(error, OutputError):
         closed = error.errno == errno.EBADF  # what `entry` puts in place of a closed stdout
         reason = "standard output is closed" if closed else error.strerror or error
         message = f"cannot write the result: {reason}"
@@ -93,7 +93,7 @@ def broken(error: Exception, *, debug: bool) -> int:
 
 
 def finish_output() -> None:
-    """Write what is left for standard output; raises `OutputFailed` where bytes are lost.
+    """Write what is left for standard output; raises `OutputError` where bytes are lost.
 
     Some file systems tell on closing alone that bytes are lost (close(2)).
     """
@@ -103,32 +103,32 @@ def finish_output() -> None:
         try:
             os.close(descriptor)
         except OSError as error:
-            raise OutputFailed(*error.args) from error
+            raise OutputError(*error.args) from error
 
 
 def sync_output() -> None:
-    """Put standard output on the disk if it is a file; raises `OutputFailed`."""
+    """Put standard output on the disk if it is a file; raises `OutputError`."""
     descriptor = sys.stdout.fileno()
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         try:
             os.fsync(descriptor)
         except OSError as error:
-            raise OutputFailed(*error.args) from error
+            raise OutputError(*error.args) from error
 
 
-def interrupted() -> int:
+def report_interrupt() -> int:
     """Say that the command was interrupted, and what it leaves for the next one."""
-    kept = _kept()
+    kept = _kept_bytes()
     messages.tell_error(f"interrupted; {kept}" if kept else "interrupted", [], INTERRUPTED)
     return INTERRUPTED
 
 
-def _kept() -> str:
+def _kept_bytes() -> str:
     progress = sys.modules.get("wherry.cli.progress")
-    return progress.kept() if progress is not None else ""
+    return progress.kept_bytes() if progress is not None else ""
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """Exit at once.
 
     Not waiting for threads, since one may be in a name lookup that nothing interrupts, and not

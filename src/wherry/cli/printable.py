@@ -45,24 +45,24 @@ def printable_lines(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines)
 
 
-class OutputFailed(OSError):
+class OutputError(OSError):
     """Standard output cannot be written."""
 
 
-class Output(io.FileIO):
+class StandardOutput(io.FileIO):
     """Standard output, whose failures differ from those of other files."""
 
     def write(self, data: Any, /) -> int:
-        """Write bytes; raises `OutputFailed`."""
+        """Write bytes; raises `OutputError`."""
         try:
             return super().write(data) or 0
         except (BrokenPipeError, BlockingIOError):
             raise
         except OSError as error:
-            raise OutputFailed(*error.args) from error
+            raise OutputError(*error.args) from error
 
 
-class _Messages(io.FileIO):
+class _StandardError(io.FileIO):
     """Standard error. A message that cannot be written is lost, and changes no outcome."""
 
     def write(self, data: Any, /) -> int:
@@ -111,8 +111,8 @@ def install() -> None:
     stream fails for text that it cannot encode.
     """
     codecs.register_error(ERRORS, _encode_rest)
-    sys.stdout = _guarded(sys.stdout, Output)
-    sys.stderr = _guarded(sys.stderr, _Messages)
+    sys.stdout = _guarded(sys.stdout, StandardOutput)
+    sys.stderr = _guarded(sys.stderr, _StandardError)
 
 
 def drawing(stream: TextIO) -> TextIO:

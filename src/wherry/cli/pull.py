@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wherry.cli.address import registry_name
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options, schema1_option, transfer_options
-from wherry.cli.resolve_name import one_by_one, wherever
+from wherry.cli.param_types import RegistryName
+from wherry.cli.resolve_name import call_first_found, call_for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,9 @@ Examples:
 
 
 @click.command("pull", epilog=EXAMPLES)
-@click.argument("names", nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]…")
+@click.argument(
+    "names", type=RegistryName(), nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]…"
+)
 @click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of the repositories.")
 @click.option(
     "--platform",
@@ -72,11 +74,11 @@ def command(
     What is in the store already is not fetched again; an interrupted pull goes on where it
     stood. Prints the image ids. A name that fails keeps none of the others from being pulled.
     """
-    from wherry.cli.progress import view
+    from wherry.cli.progress import progress_display
     from wherry.model.reference import Reference
 
-    chosen = settings(ctx)
-    references = [Reference.parse(registry_name(name)) for name in names]
+    chosen = global_options(ctx)
+    references = [Reference.parse(name.removeprefix("docker://")) for name in names]
     if all_tags and not all(reference.is_name_only for reference in references):
         raise click.UsageError("--all-tags goes with names that have neither tag nor digest", ctx)
     if all_platforms and platform:
@@ -86,7 +88,7 @@ def command(
     client = make_client(chosen, store, registry, foreign=foreign)
 
     def pull(name: str) -> None:
-        with contextlib.closing(view(form, quiet=quiet)) as shown:
+        with contextlib.closing(progress_display(form, quiet=quiet)) as shown:
             call = functools.partial(
                 _pull(client, all_tags=all_tags),
                 platform=platform,
@@ -95,7 +97,7 @@ def command(
                 verify_signatures=not no_verify_signatures,
                 on_event=shown,
             )
-            for image in wherever(client, name, call):
+            for image in call_first_found(client, name, call):
                 sys.stdout.write(f"{image.id}\n")
                 sys.stdout.flush()
 
@@ -103,7 +105,7 @@ def command(
         name: (reference if all_tags else reference.with_default_tag()).familiar
         for name, reference in zip(names, references, strict=True)
     }
-    code = one_by_one(ctx, names, pull, events.__getitem__)
+    code = call_for_each(ctx, names, pull, events.__getitem__)
     client.close()
     store.close()
     return code

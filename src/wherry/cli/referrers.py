@@ -11,7 +11,7 @@ from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
 from wherry.cli.printable import printable
-from wherry.cli.resolve_name import asking
+from wherry.cli.resolve_name import address_client
 
 if TYPE_CHECKING:
     from wherry.model.descriptor import Descriptor
@@ -41,7 +41,7 @@ def command(
     **registry: Any,
 ) -> None:
     """List what refers to an image: signatures, SBOMs, attestations."""
-    with asking(ctx, address, registry) as ask:
+    with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.referrers, artifact_type=artifact_type, platform=platform)
     if as_json:
         click.echo(json.dumps([_object(entry) for entry in found], indent=2))

@@ -116,7 +116,7 @@ def columns(titled: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield "\n".join(some) + "\n"
 
 
-def described(error: WherryError) -> tuple[str, list[str]]:
+def describe_error(error: WherryError) -> tuple[str, list[str]]:
     """Return an error in one line, and the lines below it: what is wrong where, what to try."""
     lines = []
     if isinstance(error, InvalidReference) and error.text:

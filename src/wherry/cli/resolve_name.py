@@ -6,10 +6,10 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.messages import say
-from wherry.cli.options import make_client, meant_store, tell
-from wherry.cli.outcome import DONE, failed
+from wherry.cli.options import make_client, print_event, store_for_address
+from wherry.cli.outcome import DONE, report_error
 from wherry.errors import Cancelled, Denied, NotFound, PlatformMismatch, Unauthorized, WherryError
 from wherry.model.address import Where
 from wherry.model.record import Record
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def wherever(client: Client, name: str, call: Callable[[str], T], kept: Store | None = None) -> T:
+def call_first_found(
+    client: Client, name: str, call: Callable[[str], T], kept: Store | None = None
+) -> T:
     """Call with what a name stands for; where that is not there, with what else it may stand for.
 
     Addresses of other places than registries, and what ``kept`` has, stand for themselves.
@@ -47,7 +49,7 @@ def wherever(client: Client, name: str, call: Callable[[str], T], kept: Store | 
     return call(last.name)
 
 
-def one_by_one(
+def call_for_each(
     ctx: click.Context,
     names: Sequence[str],
     call: Callable[[str], object],
@@ -64,12 +66,12 @@ def one_by_one(
         except Cancelled:
             raise
         except WherryError as error:
-            found = failed(error, debug=settings(ctx).debug, reference=called(name))
+            found = report_error(error, debug=global_options(ctx).debug, reference=called(name))
             code = code or found
     return code
 
 
-class Asking(Record):
+class AddressClient(Record):
     """A client and the address that a command is about; call it with one of its methods."""
 
     client: Client
@@ -79,16 +81,16 @@ class Asking(Record):
 
     def __call__(self, method: Callable[..., T], **options: Any) -> T:
         """Call ``method`` with what the address stands for."""
-        call = functools.partial(method, store=self.store, on_event=tell, **options)
-        return wherever(self.client, self.address, call, self.kept)
+        call = functools.partial(method, store=self.store, on_event=print_event, **options)
+        return call_first_found(self.client, self.address, call, self.kept)
 
 
 @contextlib.contextmanager
-def asking(
+def address_client(
     ctx: click.Context, address: str, registry: Mapping[str, Any], bare: Where = Where.REGISTRY
-) -> Iterator[Asking]:
-    """Make the client that a command's options ask for; ``bare`` is as in `meant_store`."""
-    chosen = settings(ctx)
-    store = meant_store(chosen, address, bare)
+) -> Iterator[AddressClient]:
+    """Make the client that a command's options ask for; ``bare`` is as in `store_for_address`."""
+    chosen = global_options(ctx)
+    store = store_for_address(chosen, address, bare)
     with make_client(chosen, store, registry) as client:
-        yield Asking(client, address, store, store if bare is Where.ANY else None)
+        yield AddressClient(client, address, store, store if bare is Where.ANY else None)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherry.cli.address import store_name
 from wherry.cli.completion import image_names
-from wherry.cli.main import settings
-from wherry.cli.resolve_name import one_by_one
+from wherry.cli.main import global_options
+from wherry.cli.param_types import StoreName
+from wherry.cli.resolve_name import call_for_each
 
 if TYPE_CHECKING:
     from wherry.store.removal import RemovalReport
@@ -24,7 +24,12 @@ Examples:
 
 @click.command("rm", epilog=EXAMPLES)
 @click.argument(
-    "images", nargs=-1, required=True, metavar="NAME|ID|DIGEST…", shell_complete=image_names
+    "images",
+    type=StoreName("removed"),
+    nargs=-1,
+    required=True,
+    metavar="NAME|ID|DIGEST…",
+    shell_complete=image_names,
 )
 @click.option("-f", "--force", is_flag=True, help="An id: though several repositories name it.")
 @click.pass_context
@@ -34,9 +39,8 @@ def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
     An id stands for all names of its image, the digest of a manifest for those of that one.
     What is not there keeps nothing else from going. Images without a name: `wherry gc`.
     """
-    given = [store_name(image, "removed") for image in images]
-    store = settings(ctx).store()
-    code = one_by_one(ctx, given, lambda image: _print(store.remove(image, force=force)))
+    store = global_options(ctx).store()
+    code = call_for_each(ctx, images, lambda image: _print(store.remove(image, force=force)))
     store.close()
     return code
 

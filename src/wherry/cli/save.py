@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from wherry.cli.completion import image_names
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
 from wherry.cli.outcome import sync_output
-from wherry.cli.paths import Place
-from wherry.cli.printable import Output
+from wherry.cli.param_types import NonEmptyPath
+from wherry.cli.printable import StandardOutput
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -36,7 +36,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=Place(readable=False),
+    type=NonEmptyPath(readable=False),
     default="-",
     metavar="PATH",
     help="Where to; - is a pipe.",
@@ -77,7 +77,7 @@ def command(
 
     The same images give the same bytes. A file gets its name when all of it is written.
     """
-    from wherry.cli.progress import view
+    from wherry.cli.progress import progress_display
 
     if form == "dir" and len(addresses) > 1:
         raise click.UsageError("a flat directory holds one image: use --format oci", ctx)
@@ -89,11 +89,11 @@ def command(
         raise click.UsageError(f"{form} is a directory and cannot go to a pipe: use -o DIR", ctx)
     if output == "-" and os.isatty(sys.stdout.fileno()):
         raise click.UsageError("an archive is nothing for a terminal: use -o FILE, or a pipe", ctx)
-    chosen = settings(ctx)
-    shown = view("auto", quiet=quiet)
+    chosen = global_options(ctx)
+    shown = progress_display("auto", quiet=quiet)
     store = chosen.store()
     try:
-        with make_client(chosen, store, registry) as client, _opened(output) as target:
+        with make_client(chosen, store, registry) as client, _open_output(output) as target:
             client.save(
                 addresses,
                 target,
@@ -109,8 +109,8 @@ def command(
     store.close()
 
 
-def _opened(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+def _open_output(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
     """Return a path as it is, and for ``-`` standard output without a buffer in between."""
     if output != "-":
         return contextlib.nullcontext(output)
-    return cast("BinaryIO", Output(sys.stdout.fileno(), "wb", closefd=False))
+    return cast("BinaryIO", StandardOutput(sys.stdout.fileno(), "wb", closefd=False))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherry.cli import render
-from wherry.cli.address import store_name
 from wherry.cli.completion import image_names
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
+from wherry.cli.param_types import StoreName
 from wherry.cli.printable import printable
-from wherry.cli.resolve_name import one_by_one
+from wherry.cli.resolve_name import call_for_each
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -34,7 +34,14 @@ _COMMAND_SHOWN = 60  # characters of the step that made a layer
 
 
 @click.command("show", epilog=EXAMPLES)
-@click.argument("names", nargs=-1, required=True, metavar="NAME|ID…", shell_complete=image_names)
+@click.argument(
+    "names",
+    type=StoreName("shown"),
+    nargs=-1,
+    required=True,
+    metavar="NAME|ID…",
+    shell_complete=image_names,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the config and all digests.")
 @click.option(
     "-f",
@@ -49,13 +56,12 @@ def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template:
 
     Of several, what is not there keeps no other from being shown.
     """
-    given = [store_name(name, "shown") for name in names]
     if as_json and template is not None:
         raise click.UsageError("--json and --format exclude each other", ctx)
-    store = settings(ctx).store()
+    store = global_options(ctx).store()
     texts: list[str] = []
     text = _filled(template) if template is not None else functools.partial(_text, as_json=as_json)
-    code = one_by_one(ctx, given, lambda name: texts.append(text(store.get(name))))
+    code = call_for_each(ctx, names, lambda name: texts.append(text(store.get(name))))
     if template is not None:
         render.write_filled("".join(texts))
     elif texts:
@@ -67,9 +73,9 @@ def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template:
 def _filled(template: str) -> Callable[[Image], str]:
     """Return a function that fills a template in; raises `InvalidReference` for what is none."""
     from wherry.cli import docker_fields
-    from wherry.cli.inspect_template import Form
+    from wherry.cli.inspect_template import FormatTemplate
 
-    form = Form("{{json .}}" if template == "json" else template)
+    form = FormatTemplate("{{json .}}" if template == "json" else template)
     return lambda image: form.fill(docker_fields.image(image))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from wherry.cli.address import registry_name
-from wherry.cli.main import settings
-from wherry.cli.options import make_client, registry_options, tell
+from wherry.cli.main import global_options
+from wherry.cli.options import make_client, print_event, registry_options
+from wherry.cli.param_types import RegistryName
 from wherry.cli.printable import printable
-from wherry.cli.resolve_name import wherever
+from wherry.cli.resolve_name import call_first_found
 from wherry.model.reference import Reference
 
 EXAMPLES = """\b
@@ -25,7 +25,7 @@ Examples:
 
 
 @click.command("tags", epilog=EXAMPLES)
-@click.argument("name", metavar="NAME")
+@click.argument("name", type=RegistryName(), metavar="NAME")
 @click.option("--filter", "matching", default="", metavar="REGEX|RANGE", help="Only these.")
 @click.option(
     "--sort",
@@ -46,11 +46,11 @@ def command(
     A filter is a regular expression, or a range of versions: >=1.2 <2, ~1.4, semver:^1.4,
     semver:1.x, semver:1.2 - 1.4.
     """
-    with make_client(settings(ctx), None, registry) as client:
-        call = functools.partial(client.tags, matching=matching, order=order, on_event=tell)
-        if not Reference.parse(registry_name(name)).is_name_only:
+    with make_client(global_options(ctx), None, registry) as client:
+        call = functools.partial(client.tags, matching=matching, order=order, on_event=print_event)
+        if not Reference.parse(name.removeprefix("docker://")).is_name_only:
             raise click.UsageError(f"{name}: a name is meant with neither tag nor digest", ctx)
-        found = wherever(client, name, call)
+        found = call_first_found(client, name, call)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wherry.cli.progress import LayerState, Tally, line
+from wherry.cli.event_lines import event_line
 from wherry.cli.render import clock, size, sizes
 from wherry.content.events import Event, Status
 
 if TYPE_CHECKING:
+    from wherry.cli.tally import LayerState, Tally
     from wherry.model.digest import Digest
 
 DELAY = 0.5  # seconds before anything is redrawn: what is over by then needs no drawing
@@ -19,7 +20,7 @@ _MOVING = {Status.WAITING, Status.DOWNLOADING, Status.LOADING, Status.SAVING}
 _ACTIVE = _MOVING | {Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
 
 
-class Terminal:
+class TerminalDisplay:
     """Lines that stay, and under them a few that move.
 
     Rows and not a progress library's tasks: those redraw for each row that is added. The
@@ -43,7 +44,7 @@ class Terminal:
             if event.status is Status.DONE:  # results follow on stdout: nothing may move now
                 self._tally.layers.clear()
                 self._rates.clear()
-            text = line(event)
+            text = event_line(event)
             if text is None:
                 return
             self._refresh()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from wherry.cli.address import store_name
 from wherry.cli.completion import image_names
-from wherry.cli.main import settings
-from wherry.cli.resolve_name import one_by_one
+from wherry.cli.main import global_options
+from wherry.cli.param_types import StoreName
+from wherry.cli.resolve_name import call_for_each
 from wherry.model.reference import Reference
 
 EXAMPLES = """\b
@@ -17,20 +17,26 @@ Examples:
 
 
 @click.command("untag", epilog=EXAMPLES)
-@click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=image_names)
+@click.argument(
+    "names",
+    type=StoreName("untagged"),
+    nargs=-1,
+    required=True,
+    metavar="NAME…",
+    shell_complete=image_names,
+)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...]) -> int:
     """Drop names of the store; their images stay until `wherry gc`.
 
     Prints what was dropped. A name that is not there keeps no other from going.
     """
-    given = [store_name(name, "untagged") for name in names]
-    store = settings(ctx).store()
+    store = global_options(ctx).store()
 
     def untag(name: str) -> None:
         store.untag(name)
         click.echo(f"Untagged: {Reference.parse(name).with_default_tag().familiar}")
 
-    code = one_by_one(ctx, given, untag)
+    code = call_for_each(ctx, names, untag)
     store.close()
     return code

@@ -10,11 +10,11 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import addresses
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
 from wherry.cli.outcome import DONE, INTEGRITY
 from wherry.cli.printable import printable
-from wherry.cli.resolve_name import wherever
+from wherry.cli.resolve_name import call_first_found
 
 EXAMPLES = """\b
 Examples:
@@ -36,12 +36,14 @@ def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any)
     All platforms of an index are looked at; nothing is stored. Prints every finding and exits
     with 5 if one of them is an error.
     """
-    from wherry.cli.progress import Notes
+    from wherry.cli.progress import NoticeDisplay
 
-    chosen = settings(ctx)
+    chosen = global_options(ctx)
     store = chosen.store()
     with make_client(chosen, store, registry) as client:
-        report = wherever(client, address, functools.partial(client.validate, on_event=Notes()))
+        report = call_first_found(
+            client, address, functools.partial(client.validate, on_event=NoticeDisplay())
+        )
     store.close()
     errors = sum(finding.error for finding in report.findings)
     if as_json:

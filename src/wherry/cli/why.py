@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wherry.cli.address import registry_name
-from wherry.cli.main import settings
+from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
+from wherry.cli.param_types import RegistryName
 from wherry.cli.printable import printable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _LABEL = 15  # columns
 
 
 @click.command("why", epilog=EXAMPLES)
-@click.argument("name", metavar="NAME[:TAG|@DIGEST]")
+@click.argument("name", type=RegistryName(), metavar="NAME[:TAG|@DIGEST]")
 @click.option("--offline", is_flag=True, help="Ask nobody; tell what files and variables say.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @registry_options
@@ -41,8 +41,7 @@ def command(
     Shows no secret. The registry is asked as well, also for its rate limit, by a request that
     counts against none.
     """
-    registry_name(name)
-    chosen = settings(ctx)
+    chosen = global_options(ctx)
     registry["retries"] = registry["retries"] or 1  # who asks why has no time to lose
     with make_client(chosen, None, registry) as client:
         found = client.why(name, offline=offline)

@@ -29,7 +29,6 @@ from wherry.cli.gotemplate.syntax import (
     Pipeline,
     Print,
     Text,
-    parse,
 )
 
 if TYPE_CHECKING:
@@ -39,11 +38,6 @@ if TYPE_CHECKING:
 
     # A variable's value is in a list of its own, so that blocks within can change it.
     Scope = Mapping[str, list[Any]]
-
-
-def render(template: str, value: Any) -> str:
-    """Fill a template in; raises `TemplateError`, which knows the offending place."""
-    return fill(parse(template), value)
 
 
 def fill(nodes: Sequence[Node], value: Any) -> str:

@@ -25,7 +25,7 @@ MAX_DEPTH = 50  # of blocks and parentheses within each other
 _MAX_DIGITS = 19  # of a number, with its sign
 
 
-class _Token(NamedTuple):
+class _Lexeme(NamedTuple):
     kind: str
     text: str
     at: int
@@ -93,14 +93,14 @@ Node = Text | Print | Block
 
 def parse(template: str) -> tuple[Node, ...]:
     """Read a template; raises `TemplateError`, which knows the offending place."""
-    return _Parser(template).parse()
+    return _TemplateParser(template).parse()
 
 
-class _Parser:
+class _TemplateParser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._tokens: list[_Token] = []
+        self._tokens: list[_Lexeme] = []
         self._next = 0
         self._depth = 0
         self._trimmed = False
@@ -156,7 +156,7 @@ class _Parser:
             self._at, self._trimmed = comment.end(), bool(comment.group(1))
             return False
         start = self._at - 2
-        tokens: list[_Token] = []
+        tokens: list[_Lexeme] = []
         while (close := _CLOSE.match(self._text, self._at)) is None:
             space = _SPACE.match(self._text, self._at)
             at = space.end() if space else self._at
@@ -169,7 +169,7 @@ class _Parser:
                     raise TemplateError("the action has no end: }} is missing", start)
                 raise TemplateError(f"{self._text[at]!r} is not expected here", at)
             spaced = at > self._at or not tokens
-            tokens.append(_Token(str(token.lastgroup), token.group(), at, spaced))
+            tokens.append(_Lexeme(str(token.lastgroup), token.group(), at, spaced))
             self._at = token.end()
         self._at, self._trimmed = close.end(), bool(close.group(1))
         if not tokens:
@@ -250,7 +250,7 @@ class _Parser:
             else:
                 operands.append(self._operand(token))
 
-    def _operand(self, token: _Token) -> Operand:
+    def _operand(self, token: _Lexeme) -> Operand:
         self._next += 1
         match token.kind:
             case "string":
@@ -272,7 +272,7 @@ class _Parser:
             case _:
                 return self._parenthesis(token)
 
-    def _parenthesis(self, token: _Token) -> Chain:
+    def _parenthesis(self, token: _Lexeme) -> Chain:
         if token.text != "(":
             self._next -= 1
             self._unexpected()
@@ -298,7 +298,7 @@ class _Parser:
         raise TemplateError("a value is missing at the end of the action", self._tokens[-1].at)
 
 
-def _named(token: _Token) -> Operand:
+def _named(token: _Lexeme) -> Operand:
     if token.text in _CONSTANTS:
         return Constant(_CONSTANTS[token.text])
     if token.text in FUNCTIONS or token.text in LAZY:
@@ -307,7 +307,7 @@ def _named(token: _Token) -> Operand:
     raise TemplateError(f"there is no function {token.text!r}; there are {known}", token.at)
 
 
-def _unquoted(token: _Token) -> str:
+def _unquoted(token: _Lexeme) -> str:
     if token.text.startswith("`"):
         return token.text[1:-1]
 

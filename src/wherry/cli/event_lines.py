@@ -1,0 +1,39 @@
+"""Progress events as lines of a log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.cli.printable import printable
+from wherry.cli.render import size
+from wherry.content.events import Status
+
+if TYPE_CHECKING:
+    from wherry.content.events import Event
+
+
+def event_line(event: Event) -> str | None:
+    """Return what is worth a line of its own in a log."""
+    text = _event_text(event)
+    return None if text is None else printable(text)
+
+
+def _event_text(event: Event) -> str | None:
+    name = event.digest.short if event.digest is not None else ""
+    match event.status:
+        case Status.RESOLVED | Status.DONE:
+            prefix = "Status: " if event.status is Status.DONE else ""
+            return prefix + event.message
+        case Status.DIGEST:
+            return f"Digest: {event.digest}"
+        case Status.WARNING:
+            return f"Warning: {event.reference}: {event.message}"
+        case Status.RETRYING:
+            where = f"{name}  " if name else ""
+            return f"{where}Retrying in {event.seconds:.1f} seconds ({event.message})"
+        case Status.COMPLETE | Status.LOADED | Status.SAVED:
+            return f"{name}  {event.status:<14}  {size(event.total or event.current)}"
+        case Status.EXISTS:
+            return f"{name}  Already exists"
+        case _:
+            return None

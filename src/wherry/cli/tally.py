@@ -1,0 +1,92 @@
+"""The bytes of an image's layers that have arrived, and how fast."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from wherry.cli.render import clock, size, sizes
+from wherry.content.events import Event, Status
+
+if TYPE_CHECKING:
+    from wherry.model.digest import Digest
+
+_ENDED = {Status.EXISTS, Status.COMPLETE, Status.LOADED, Status.SAVED}
+_ARRIVING = {
+    *(Status.DOWNLOADING, Status.VERIFYING, Status.WAITING),
+    *(Status.LOADING, Status.SAVING),
+}
+WINDOW = 5.0  # seconds over which a rate is averaged
+
+
+class LayerState:
+    """What is known of a layer: its last status, how many bytes are there, since it began."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        self.current = 0
+        self.total: int | None = None
+        self.begun = False
+
+
+class Tally:
+    """All layers of one image, and how fast they arrive."""
+
+    def __init__(self) -> None:
+        self.layers: dict[Digest, LayerState] = {}
+        self._arrived = 0
+        self._samples: list[tuple[float, int]] = []
+
+    def update(self, event: Event) -> LayerState | None:
+        """Take an event in; return the layer that it is about."""
+        if event.status is Status.RESOLVED:
+            self.layers.clear()
+            self._samples = [(time.monotonic(), self._arrived)]
+        if event.digest is None or event.status is Status.DIGEST:
+            return None
+        state = self.layers.setdefault(event.digest, LayerState(event.status))
+        if event.status in _ARRIVING:
+            # What an earlier pull has left is there, but did not arrive.
+            self._arrived += max(0, event.current - state.current) if state.begun else 0
+            state.begun = True
+        state.status = event.status
+        state.total = event.total
+        if event.status is not Status.RETRYING:  # which keeps what has arrived
+            state.current = event.current
+        return state
+
+    @property
+    def current(self) -> int:
+        """Bytes that are there."""
+        return sum(state.current for state in self.layers.values())
+
+    @property
+    def total(self) -> int:
+        """Bytes of all layers, as far as their sizes are known."""
+        return sum(state.total or state.current for state in self.layers.values())
+
+    @property
+    def ended(self) -> int:
+        """How many layers are done."""
+        return sum(state.status in _ENDED for state in self.layers.values())
+
+    def rate(self) -> float:
+        """Bytes a second over the last seconds; call it regularly."""
+        now = time.monotonic()
+        self._samples = [s for s in self._samples if now - s[0] <= WINDOW]
+        self._samples.append((now, self._arrived))
+        (then, before), (_, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (now - then) if now > then else 0.0
+
+    def left(self) -> float | None:
+        """Return the seconds that the rest will take; None while nothing moves."""
+        rate = self.rate()
+        return (self.total - self.current) / rate if rate > 0 else None
+
+    def summary(self) -> str:
+        """Return ``2/5 layers, 87.3/146.0 MB, 38.0 MB/s, 0:02 left``."""
+        parts = [f"{self.ended}/{len(self.layers)} layers", sizes(self.current, self.total)]
+        left = self.left()
+        if left is not None:
+            parts += [f"{size(self.rate())}/s", f"{clock(left)} left"]
+        return ", ".join(parts)
