@@ -101,6 +101,9 @@ def _rebuild(store: Store) -> int:
     store.close()
     for name in found.lost:
         click.echo(f"lost: {printable(name)}: its image is not whole; pull it again", err=True)
+    if found.more_lost:
+        more = render.count(found.more_lost, "more name")
+        click.echo(f"lost: {more}: names.json lists them until a name changes", err=True)
     for row in found.unreadable:
         said = "lost: a damaged row of names.json, tag or pull again what it names"
         click.echo(f"{said}: {printable(row[:_SHOWN])}", err=True)

@@ -21,7 +21,8 @@ from wherry.store.db import alone
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterable, Iterator
+    from typing import BinaryIO
 
     from wherry.store.db import Database
     from wherry.store.directory import Directory
@@ -31,14 +32,24 @@ _NEW = "names.new"
 MANY = 1000  # names from which on the copy is not written at each change
 INTERVAL = 60.0  # seconds between two copies of that many names
 MAX_SIZE = 256 * 2**20  # bytes of a copy that is read
-_MAX_ROW = 1000  # bytes; a name has 400, a digest 135
+MAX_ROW = 4 * 2**20  # bytes; the longest name is that of an archive's manifest.json
+_MAX_DAMAGED = 1000  # bytes of a damaged row; a longer one may be several
+_CHUNK = 2**18  # bytes that are read at once
+_BATCH = 1000  # names that are written at once
+_COMMAS = 3  # in a row: neither names nor digests have any
 _START = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"names"\s*:\s*\[')
 _END = re.compile(rb"\]\s*\}\s*\Z")
+_BETWEEN = b" \t\r\n,}"  # what stands between two rows, and behind the last one
+# The first two are no bounds of a row: an IPv6 address, and one that the next chunk may complete.
+_BRACKET = re.compile(
+    rb"\[[0-9A-Fa-f]*:[0-9A-Fa-f:]*\]"
+    rb"|\[[0-9A-Fa-f:]*\Z"
+    rb"|([\[\]][\[\] \t\r\n,}]*)"
+)
 _WITHOUT = (
     "the database is left as it was; put a good copy back, or move this one away:\n"
     "the images come back without it, their names do not"
 )
-_BETWEEN = b" \t\r\n,}"  # what stands between two rows, and behind the last one
 
 
 class SavedName(Record):
@@ -50,15 +61,19 @@ class SavedName(Record):
     kept: bool
 
 
+class DamagedRow(Record):
+    """A row of the copy that cannot be read, as it stands there."""
+
+    text: str
+
+
 def save(db: Database, directory: Directory) -> None:
     """Copy the names after a change, unless they are many and were copied a moment ago."""
     with alone(directory, FILE):  # the process that writes last has read last
-        with db.read() as connection:
-            rows = connection.execute("SELECT name, root, manifest, kept FROM refs ORDER BY name")
-            names = rows.fetchall()
-        if len(names) > MANY and _age(directory) < INTERVAL:
+        if _age(directory) < INTERVAL and _has_many(db):
             return
-        _write(directory, json.dumps({"version": 1, "names": names}, separators=(",", ":")))
+        with contextlib.closing(_texts(db)) as texts:
+            _write(directory, texts)
 
 
 def names(connection: sqlite3.Connection) -> Iterator[SavedName]:
@@ -88,12 +103,31 @@ def _age(directory: Directory) -> float:
     return passed if passed >= 0 else INTERVAL
 
 
-def _write(directory: Directory, text: str) -> None:
+def _has_many(db: Database) -> bool:
+    with db.read() as connection:
+        query = "SELECT count(*) FROM (SELECT 1 FROM refs LIMIT ?)"
+        (count,) = connection.execute(query, (MANY + 1,)).fetchone()
+    return bool(count > MANY)
+
+
+def _texts(db: Database) -> Generator[str]:
+    """Yield the copy in parts, as one JSON document."""
+    yield '{"version":1,"names":['
+    with db.read() as connection:
+        rows = connection.execute("SELECT name, root, manifest, kept FROM refs ORDER BY name")
+        comma = ""
+        while batch := rows.fetchmany(_BATCH):
+            yield comma + json.dumps(batch, separators=(",", ":"))[1:-1]
+            comma = ","
+    yield "]}"
+
+
+def _write(directory: Directory, texts: Iterable[str]) -> None:
     try:
         directory.unlink(_NEW)
         descriptor = directory.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines(texts)
             file.flush()
             os.fsync(file.fileno())
         directory.rename(_NEW, FILE)
@@ -102,46 +136,76 @@ def _write(directory: Directory, text: str) -> None:
         directory.unlink(_NEW)
 
 
-def load(directory: Directory) -> tuple[list[SavedName], list[str]]:
-    """Return the names of the copy, and the row of it that cannot be read, if there is one.
+def load(directory: Directory) -> Iterator[SavedName | DamagedRow]:
+    """Yield the names of the copy, and at most one row that cannot be read.
 
-    Nothing where there is no copy. It is read row by row: no row has a bracket inside, so one
-    row that is damaged is no matter to the others. Raises `StoreError` for a copy that cannot be
-    read, is cut off, or is damaged in more than one row: names would be lost without a word.
+    Nothing where there is no copy. One damaged row does not matter to the others. The copy is
+    read in chunks, so memory does not grow with it. The caller gives up what it has been given
+    if this raises: else names would be lost without a word.
+
+    Raises:
+        StoreError: the copy cannot be read, is too large, is cut off, or is damaged in more
+            than one row.
     """
     path = directory.where(FILE)
-    raw = _read(directory)
-    if raw is None:
-        return [], []
-    start = _START.match(raw)
-    if start is None or _END.search(raw, max(0, len(raw) - _MAX_ROW)) is None:
-        raise _damaged(path, "is cut off or damaged")
-    names: list[SavedName] = []
-    unreadable: list[str] = []
-    rows = re.split(rb"[\[\]]", raw[start.end() :])
-    for row in filter(None, (part.strip(_BETWEEN) for part in rows)):
-        try:
-            names.append(_saved(*json.loads(b"[%b]" % row)))
-        except (ValueError, TypeError, RecursionError, WherryError):
-            unreadable.append(row.decode(errors="backslashreplace"))
-            if len(unreadable) > 1 or len(row) > _MAX_ROW:
-                raise _damaged(path, "is damaged in more than one row") from None
-    return names, unreadable
-
-
-def _read(directory: Directory) -> bytes | None:
-    """Return the copy as it is, or None if there is none; raises `StoreError`."""
-    path = directory.where(FILE)
+    has_damage = False
     try:
         with os.fdopen(directory.open(FILE), "rb") as file:
-            raw = file.read(MAX_SIZE + 1)
+            for row in _rows(file, path):
+                name = _read_row(row)
+                if name is not None:
+                    yield name
+                    continue
+                if has_damage or len(row) > _MAX_DAMAGED:
+                    raise _damaged(path, "is damaged in more than one row")
+                has_damage = True
+                yield DamagedRow(row.decode(errors="backslashreplace"))
     except FileNotFoundError:
-        return None
+        return
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror or error})") from error
-    if len(raw) > MAX_SIZE:
+
+
+def _rows(file: BinaryIO, path: str) -> Iterator[bytes]:
+    """Yield what stands in brackets, without them."""
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_SIZE:
         raise _damaged(path, f"has more than {MAX_SIZE:,} bytes")
-    return raw
+    end = os.pread(file.fileno(), _MAX_DAMAGED, max(0, size - _MAX_DAMAGED))
+    text = file.read(_CHUNK)
+    start = _START.match(text)
+    if start is None or _END.search(end) is None:
+        raise _damaged(path, "is cut off or damaged")
+    rows, rest = _split(text[start.end() :])
+    yield from rows
+    while file.tell() < size and (text := file.read(_CHUNK)):
+        rows, rest = _split(rest + text)
+        yield from rows
+        if len(rest) > MAX_ROW:
+            raise _damaged(path, f"has a row of more than {MAX_ROW:,} bytes")
+    if rest := rest.strip(_BETWEEN):
+        yield rest
+
+
+def _split(text: bytes) -> tuple[list[bytes], bytes]:
+    """Return the rows of a text that are complete, and the text behind them."""
+    rows, at = [], 0
+    for bracket in _BRACKET.finditer(text):
+        if bracket.lastindex:
+            if row := text[at : bracket.start()].strip(_BETWEEN):
+                rows.append(row)
+            at = bracket.end()
+    return rows, text[at:].lstrip(_BETWEEN)
+
+
+def _read_row(row: bytes) -> SavedName | None:
+    """Return the name of a row, None if it is damaged; counting first bounds what JSON takes."""
+    if row.count(b",") != _COMMAS:
+        return None
+    try:
+        return _saved(*json.loads(b"[%b]" % row))
+    except (ValueError, TypeError, RecursionError, WherryError):
+        return None
 
 
 def _damaged(path: str, reason: str) -> StoreError:
@@ -149,9 +213,7 @@ def _damaged(path: str, reason: str) -> StoreError:
 
 
 def _saved(name: object, root: object, manifest: object, kept: object) -> SavedName:
-    return SavedName(
-        Reference.parse(str(name)),
-        Digest.parse(str(root)),
-        Digest.parse(str(manifest)),
-        bool(kept),
-    )
+    reference = Reference.parse(str(name))
+    if (reference.tag is None) == (reference.digest is None):
+        raise ValueError("a name of a store has either a tag or a digest")
+    return SavedName(reference, Digest.parse(str(root)), Digest.parse(str(manifest)), bool(kept))

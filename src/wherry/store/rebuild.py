@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
+import itertools
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError, WherryError
@@ -18,7 +18,7 @@ from wherry.model.config import parse_config
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, digest_of, parse
 from wherry.model.record import Record
-from wherry.store import backup, images, leases, refs
+from wherry.store import images, leases, restore_names
 from wherry.store.db import Database, alone, check_replaceable
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from wherry.model.manifest import Document
-    from wherry.model.reference import Reference
     from wherry.model.schema1 import Schema1
     from wherry.store.blobs import BlobFiles
     from wherry.store.directory import Directory
@@ -41,13 +40,15 @@ _TABLES = ("blobs", "documents", "edges", "images", "refs", "provenance")
 class RebuildReport(Record):
     """What is back: images, names; and the names whose images are not whole, as people write.
 
-    ``unreadable`` is what is damaged in the copy of the names, as it stands there.
+    ``unreadable`` is what is damaged in the copy of the names, as it stands there. ``lost`` has
+    at most 10,000 names; ``more_lost`` counts those that it leaves out.
     """
 
     images: int
     names: int
     lost: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
+    more_lost: int = 0
 
 
 def rebuild(files: BlobFiles, name: str) -> RebuildReport:
@@ -66,10 +67,9 @@ def rebuild(files: BlobFiles, name: str) -> RebuildReport:
                 f"{root.path}: another process is adding to the store",
                 hint="try again when it is done",
             )
-        names, unreadable = _names(root, old)
         _remove(root, new)
         try:
-            found, written = _make(root, new, files, names)
+            found, written = _make(root, new, files, old)
             _check(root, new, written)
             for suffix in _LOGS:  # empty by now
                 root.unlink(new + suffix)
@@ -79,37 +79,14 @@ def rebuild(files: BlobFiles, name: str) -> RebuildReport:
                 _remove(root, new)
             raise
         root.sync()
-        return found.replace(unreadable=tuple(unreadable))
+        return found
 
 
-def _names(root: Directory, old: str) -> tuple[list[backup.SavedName], list[str]]:
-    """Return the names of the copy, with those that only the old database has.
-
-    The copy may be behind. Where they differ, a database that is whole is right.
-    """
-    names, unreadable = backup.load(root)
-    copied = {name.reference: name for name in names}
-    known: dict[Reference, backup.SavedName] = {}
-    whole = False
-    with contextlib.suppress(StoreError, FileNotFoundError):
-        db = Database(root, old, read_only=True)
-        try:
-            with db.read() as connection:
-                known = {name.reference: name for name in backup.names(connection)}
-                whole = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-        finally:
-            db.close()
-    merged = copied | known if whole else known | copied
-    return [merged[key] for key in sorted(merged, key=str)], unreadable
-
-
-def _make(
-    root: Directory, new: str, files: BlobFiles, names: list[backup.SavedName]
-) -> tuple[RebuildReport, _Rows]:
+def _make(root: Directory, new: str, files: BlobFiles, old: str) -> tuple[RebuildReport, _Rows]:
     """Write a new database, without a log beside it; return what is back, and its rows."""
     db = Database(root, new, locked=True)
     try:
-        found = _Rebuild(db, files).run(names)
+        found = _Rebuild(db, files).run(old)
         with db.read() as connection:
             written = _rows(connection)
         db.settle()
@@ -200,14 +177,15 @@ class _Rebuild:
         self._files = files
         self._sizes = {digest: files.size_of(digest) for digest in files.all()}
         self._by_layers: dict[tuple[str, ...], list[str]] = {}
-        self._names: dict[str, str] = {}
 
-    def run(self, names: list[backup.SavedName]) -> RebuildReport:
+    def run(self, old: str) -> RebuildReport:
+        """Fill the new database; ``old`` is the name of the old one."""
         with self._db.write() as connection:
+            unreadable = restore_names.put_names(connection, self._files.root, old)
             connection.executemany(
                 "INSERT INTO blobs (digest, size) VALUES (?, ?)", self._sizes.items()
             )
-            old: list[tuple[str, Schema1]] = []
+            signed: list[tuple[str, Schema1]] = []
             count = 0
             for own, document in self._documents():
                 if isinstance(document, Manifest):
@@ -216,15 +194,13 @@ class _Rebuild:
                     children = [str(entry.digest) for entry in document.manifests]
                     self._add(connection, own, own, document, children)
                 else:
-                    old.append((own, document))
-            named: dict[Digest, list[str]] = {}
-            for name in names:
-                named.setdefault(name.root, []).append(str(name.manifest))
-            for own, signed in old:
-                self._add_schema1(connection, own, signed, named)
-            lost = [name for name in names if not self._set_name(connection, name)]
-        missed = tuple(name.reference.familiar for name in lost)
-        return RebuildReport(count, len(names) - len(lost), missed)
+                    signed.append((own, document))
+            for own, schema1 in signed:
+                self._add_schema1(connection, own, schema1)
+            lost = restore_names.take_lost(connection)
+            restore_names.add_provenance(connection)
+            (names,) = connection.execute("SELECT count(*) FROM refs").fetchone()
+        return RebuildReport(count, names, lost.listed, tuple(unreadable), lost.more)
 
     def _documents(self) -> Iterator[tuple[str, Document]]:
         """Yield each blob that is a manifest or index, by its digest as text."""
@@ -262,7 +238,6 @@ class _Rebuild:
         document: Document,
         children: list[str],
     ) -> None:
-        self._names[known_as] = own
         connection.execute(
             "INSERT INTO documents VALUES (?, ?, ?)", (own, known_as, document.media_type)
         )
@@ -304,32 +279,13 @@ class _Rebuild:
         connection: sqlite3.Connection,
         own: str,
         signed: Schema1,
-        named: dict[Digest, list[str]],
     ) -> None:
         """Find the manifest that was made of a schema1 document: a name says so, or its layers."""
         known_as = digest_of(signed)
         layers = tuple(
             str(layer.blob_sum) for layer in reversed(signed.layers) if not layer.throwaway
         )
-        made = [*named.get(known_as, []), *self._by_layers.get(layers, [])]
-        found = [manifest for manifest in made if manifest in self._sizes][:1]
-        self._add(connection, own, str(known_as), signed, found)
-
-    def _set_name(self, connection: sqlite3.Connection, name: backup.SavedName) -> bool:
-        """Give a name back if its image is whole."""
-        whole = images.find_image(connection, name.manifest) is not None
-        if not whole or str(name.root) not in self._names:
-            return False
-        refs.set_ref(connection, name.reference, name.root, name.manifest, kept=name.kept)
-        if name.reference.digest is not None:
-            self._set_provenance(connection, name)
-        return True
-
-    def _set_provenance(self, connection: sqlite3.Connection, name: backup.SavedName) -> None:
-        """Note where an image's blobs came from: a name by digest is one that was pulled."""
-        now = int(time.time())
-        rows = connection.execute("SELECT child FROM edges WHERE parent = ?", (str(name.manifest),))
-        connection.executemany(
-            "INSERT OR REPLACE INTO provenance VALUES (?, ?, ?)",
-            [(child, name.reference.name, now) for (child,) in rows.fetchall()],
-        )
+        named = restore_names.manifests_of(connection, str(known_as))
+        made = itertools.chain(named, self._by_layers.get(layers, []))
+        found = itertools.islice(filter(self._sizes.__contains__, made), 1)
+        self._add(connection, own, str(known_as), signed, list(found))
