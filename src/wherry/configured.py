@@ -72,7 +72,7 @@ class Configured(Connected):
             self._renew()
 
     @operation
-    def meanings(self, name: str) -> tuple[wherry.types.Meaning, ...]:
+    def meanings(self, name: str) -> tuple[wherry.types.NameCandidate, ...]:
         """Return what a name on the command line stands for, in the order to try.
 
         Aliases and hosts to search come from registries.conf; all other methods complete names
@@ -80,15 +80,15 @@ class Configured(Connected):
         """
         return self._meanings(name)
 
-    def _meanings(self, name: str) -> tuple[wherry.types.Meaning, ...]:
+    def _meanings(self, name: str) -> tuple[wherry.types.NameCandidate, ...]:
         from wherry.model.address import Address, Where
-        from wherry.registry.hosts import Meaning
+        from wherry.registry.hosts import NameCandidate
 
         if name.startswith("docker://"):
-            return (Meaning(name.removeprefix("docker://"), "as it is written"),)
+            return (NameCandidate(name.removeprefix("docker://"), "as it is written"),)
         if Address.parse(name).where is not Where.REGISTRY:
-            return (Meaning(name, "as it is written"),)
-        return self._connected().hosts.meanings(name)
+            return (NameCandidate(name, "as it is written"),)
+        return self._connected().hosts.name_candidates(name)
 
     @operation
     def why(

@@ -163,10 +163,10 @@ class Connected:
         """Make a session; with ``only`` it knows no other credentials than those."""
         from wherry.content.retry import RetryPolicy
         from wherry.registry.auth.credentials import Credentials, CredentialStore
-        from wherry.registry.certs_d import Trust
+        from wherry.registry.certs_d import CaBundle
         from wherry.registry.hosts import Hosts
         from wherry.registry.http.deadlines import Timeouts
-        from wherry.registry.http.proxies import Proxies
+        from wherry.registry.http.proxies import ProxySettings
         from wherry.registry.registries_conf import RegistriesFiles
         from wherry.registry.session import Session
 
@@ -191,8 +191,8 @@ class Connected:
             if only is not None
             else CredentialStore(config.auth_files, fixed, helpers),
             hosts=hosts,
-            proxies=Proxies(*config.proxies, names=config.proxy_names),
-            trust=Trust(*config.authorities) if config.authorities else None,
+            proxies=ProxySettings(*config.proxies, names=config.proxy_names),
+            trust=CaBundle(*config.authorities) if config.authorities else None,
             timeouts=Timeouts(connect=min(chosen.timeout, 15.0), read=chosen.timeout),
             policy=RetryPolicy(attempts=chosen.retries),
             limit_rate=chosen.limit_rate,

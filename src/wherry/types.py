@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from wherry.ops.why import Look as Look
     from wherry.ops.why import Place as Place
     from wherry.ops.why import Why as Why
-    from wherry.registry.hosts import Meaning as Meaning
+    from wherry.registry.hosts import NameCandidate as NameCandidate
     from wherry.registry.hosts_toml import HostSettings as HostSettings
     from wherry.registry.http.transport import Exchange as Exchange
     from wherry.store.blob_info import BlobInfo as BlobInfo
@@ -84,7 +84,7 @@ _HOMES = {
     "LoggedOut": "wherry.ops.login",
     "Look": "wherry.ops.why",
     "Manifest": "wherry.model.manifest",
-    "Meaning": "wherry.registry.hosts",
+    "NameCandidate": "wherry.registry.hosts",
     "Order": "wherry.ops.tags",
     "Place": "wherry.ops.why",
     "PlatformImage": "wherry.ops.platforms",

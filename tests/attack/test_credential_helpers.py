@@ -80,11 +80,11 @@ def test_no_word_of_a_failing_helper_is_shown(
     told = ENCODINGS[how](SECRET)
     helper_program("telling", telling(prefix + told, stream))
     token = CancelToken()
-    with pytest.raises(credential_helpers.HelperFailed) as storing:
+    with pytest.raises(credential_helpers.HelperFailure) as storing:
         credential_helpers.store("telling", "h.example", Credentials("me", SECRET))
-    with pytest.raises(credential_helpers.HelperFailed) as getting:
+    with pytest.raises(credential_helpers.HelperFailure) as getting:
         credential_helpers.get("telling", "h.example", token)
-    with pytest.raises(credential_helpers.HelperFailed) as erasing:
+    with pytest.raises(credential_helpers.HelperFailure) as erasing:
         credential_helpers.erase("telling", "h.example")
     for caught in (storing, getting, erasing):
         reason = "keyring is locked" if "locked" in prefix else "exit code 1"
@@ -115,7 +115,7 @@ def test_login_shows_no_word_of_a_failing_helper(
 )
 def test_a_helper_is_named_by_a_plain_name(helper_program: Callable[..., Path], name: str) -> None:
     helper_program("x")
-    with pytest.raises(credential_helpers.HelperFailed, match="no name of a credential helper"):
+    with pytest.raises(credential_helpers.HelperFailure, match="no name of a credential helper"):
         credential_helpers.get(name, "h.example", CancelToken())
 
 
@@ -172,7 +172,7 @@ def test_a_helper_is_killed_with_its_children_when_it_takes_too_long(
 ) -> None:
     text, own, child = hanging(tmp_path, HANGING[how])
     helper_program("slow", text)
-    with pytest.raises(credential_helpers.HelperFailed, match="took longer than it may"):
+    with pytest.raises(credential_helpers.HelperFailure, match="took longer than it may"):
         credential_helpers.get("slow", "h.example", CancelToken(), 1.5)
     assert gone(own, child)
 
@@ -257,7 +257,7 @@ def test_a_helper_that_writes_without_end(
     helper_program: Callable[..., Path], body: str, words: str
 ) -> None:
     helper_program("loud", program(body))
-    with pytest.raises(credential_helpers.HelperFailed, match=words):
+    with pytest.raises(credential_helpers.HelperFailure, match=words):
         credential_helpers.get("loud", "h.example", CancelToken())
 
 
@@ -284,7 +284,7 @@ def test_a_child_that_keeps_the_pipes_holds_up_nothing(
 )
 def test_an_answer_that_is_no_text(helper_program: Callable[..., Path], answer: bytes) -> None:
     helper_program("binary", program(f"os.write(1, {answer!r})"))
-    with pytest.raises(credential_helpers.HelperFailed, match="its answer cannot be read"):
+    with pytest.raises(credential_helpers.HelperFailure, match="its answer cannot be read"):
         credential_helpers.get("binary", "h.example", CancelToken())
 
 

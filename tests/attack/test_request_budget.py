@@ -18,7 +18,7 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import parse
 from wherry.model.reference import Reference
-from wherry.registry.lists import _Page, _Pages
+from wherry.registry.lists import _Page, _Pager
 from wherry.registry.repository import Repository
 from wherry.registry.session import Session
 from wherry.testing import Cut, Delay, FakeRegistry, Fault, FixedReply, build_image, tar_layer
@@ -266,7 +266,7 @@ def test_a_list_of_slow_pages() -> None:
         time.sleep(0.02)
         return _Page(dict.fromkeys(f"{target}{each}" for each in range(10)), f"{target}x")
 
-    pages = _Pages(ask, "the tag list", seconds=0.2)
+    pages = _Pager(ask, "the tag list", seconds=0.2)
     with pytest.raises(RegistryError, match="does not end"):
         list(pages.read(""))
 

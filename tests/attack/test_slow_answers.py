@@ -14,10 +14,10 @@ import pytest
 import wherry as library
 from wherry.content.cancel import CancelToken
 from wherry.errors import NetworkError
-from wherry.registry.certs_d import Trust
+from wherry.registry.certs_d import CaBundle
 from wherry.registry.http.deadlines import Timeouts
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Request, Transport
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import HttpRequest, Transport
 from wherry.testing import HttpProxy, build_image, make_certificate, tar_layer
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ HEADS = {
 def test_heads(hostile: Callable[[Answers], Hostile], transport: Transport, attack: str) -> None:
     server = hostile(lambda _: HEADS[attack]())
     with pytest.raises(NetworkError) as error:
-        transport.send(Request("GET", f"http://{server.host}/"), CancelToken())
+        transport.send(HttpRequest("GET", f"http://{server.host}/"), CancelToken())
     assert not error.value.transient
     assert error.value.message.startswith(f"{server.host}: ")
     bounds = ("seconds", "256 KiB", "100 fields", "16 interim answers")
@@ -145,7 +145,7 @@ def test_documents(
 ) -> None:
     server = hostile(lambda _: BODIES[attack]())
     with pytest.raises(NetworkError) as error:
-        transport.send(Request("GET", f"http://{server.host}/"), CancelToken()).read(2**22)
+        transport.send(HttpRequest("GET", f"http://{server.host}/"), CancelToken()).read(2**22)
     assert not error.value.transient
     assert error.value.message.startswith(f"{server.host}: ")
 
@@ -247,7 +247,7 @@ def test_proxies(hostile: Callable[[Answers], Hostile], attack: str) -> None:
         return pieces()
 
     server = Talking(answers) if scheme == "socks5h" else hostile(answers)
-    proxies = Proxies(https=f"{scheme}://{server.host}")
+    proxies = ProxySettings(https=f"{scheme}://{server.host}")
     with contextlib.ExitStack() as end:
         if isinstance(server, Talking):
             end.enter_context(server)
@@ -256,7 +256,7 @@ def test_proxies(hostile: Callable[[Answers], Hostile], attack: str) -> None:
         made = Transport(connections=1, timeouts=Timeouts(connect=READ, read=READ), proxies=proxies)
         end.callback(made.close)
         with pytest.raises(NetworkError) as error:
-            made.send(Request("GET", "https://registry.test/"), CancelToken())
+            made.send(HttpRequest("GET", "https://registry.test/"), CancelToken())
     assert "the proxy" in error.value.message
 
 
@@ -277,21 +277,21 @@ def test_a_slow_handshake(tmp_path: Path, *, within: bool) -> None:
         server = end.enter_context(Talking(lambda _: drip(b"\x16\3\3\x40\0\2", b"\0")))
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         end.callback(server.shutdown)
-        proxies = Proxies()
+        proxies = ProxySettings()
         if within:
             hosts = {"registry.test:443": server.host}
             proxy = end.enter_context(HttpProxy(hosts, tls=(pair[0], pair[1])))
-            proxies = Proxies(https=proxy.url)
+            proxies = ProxySettings(https=proxy.url)
         made = Transport(
             connections=1,
             timeouts=Timeouts(connect=READ, read=READ),
             proxies=proxies,
-            trust=Trust("REQUESTS_CA_BUNDLE", authority),
+            trust=CaBundle("REQUESTS_CA_BUNDLE", authority),
         )
         end.callback(made.close)
         url = "https://registry.test/" if within else f"https://{server.host}/"
         with pytest.raises(NetworkError):
-            made.send(Request("GET", url), CancelToken())
+            made.send(HttpRequest("GET", url), CancelToken())
 
 
 # Slow, but honest
@@ -328,7 +328,7 @@ def test_interim_answers_extensions_and_trailers_are_allowed(
     extension = b";chunk-signature=" + b"0" * 64
     chunks = (b"400" + extension + b"\r\n" + b"y" * 1024 + b"\r\n") * 3000
     server = hostile(lambda _: [early + CHUNKED, chunks, b"0\r\nDigest: x\r\nExpires: y\r\n\r\n"])
-    request = Request("GET", f"http://{server.host}/")
+    request = HttpRequest("GET", f"http://{server.host}/")
     for _ in range(2):
         assert transport.send(request, CancelToken()).read(2**22) == b"y" * 1024 * 3000
 
@@ -337,5 +337,5 @@ def test_tiny_chunks_are_allowed(
     hostile: Callable[[Answers], Hostile], transport: Transport
 ) -> None:
     server = hostile(lambda _: [CHUNKED + b"0001\r\ny\r\n" * 100_000 + b"0\r\n\r\n"])
-    request = Request("GET", f"http://{server.host}/")
+    request = HttpRequest("GET", f"http://{server.host}/")
     assert transport.send(request, CancelToken()).read(2**22) == b"y" * 100_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.errors import WherryError
-from wherry.registry.auth.challenge import parse_challenges, token_request
+from wherry.registry.auth.challenge import make_token_request, parse_challenges
 from wherry.registry.auth.credentials import Credentials
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
@@ -79,8 +79,8 @@ def test_credentials_of_programs(lone: str) -> None:
     basic = Credentials(lone, lone).basic
     assert base64.b64decode(basic.removeprefix("Basic "))
     (challenge,) = parse_challenges(['Bearer realm="http://x.example/t",service="s"'])
-    assert token_request(challenge, ["a"], Credentials(lone, lone)).url.isascii()
-    assert token_request(challenge, ["a"], Credentials(identity_token=lone)).body
+    assert make_token_request(challenge, ["a"], Credentials(lone, lone)).url.isascii()
+    assert make_token_request(challenge, ["a"], Credentials(identity_token=lone)).body
 
 
 @pytest.mark.parametrize("lone", LONE, ids=ascii)

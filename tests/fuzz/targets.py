@@ -127,9 +127,9 @@ def changes(data: bytes) -> None:
 def challenges(data: bytes) -> None:
     """Read WWW-Authenticate headers, and ask for a token by them."""
     header = data.decode("latin-1")
-    auth.describe([header])
+    auth.describe_challenges([header])
     for challenge in auth.parse_challenges([header]):
-        auth.token_request(challenge, ["repository:app:pull"], None)
+        auth.make_token_request(challenge, ["repository:app:pull"], None)
 
 
 def tokens(data: bytes) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.registry.certs_d import Trust
+from wherry.registry.certs_d import CaBundle
 from wherry.registry.http.deadlines import Timeouts
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Request, Response, Transport
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import HttpRequest, HttpResponse, Transport
 from wherry.testing import FakeRegistry, HttpProxy, SocksProxy
 
 if TYPE_CHECKING:
@@ -55,16 +55,16 @@ class Way:
         self.registry = FakeRegistry(tls=None if kind == "plain" else pair)
         self.url = self.registry.url
         self.proxy: HttpProxy | SocksProxy | None = None
-        proxies = Proxies()
+        proxies = ProxySettings()
         if kind in {"tunnel", "within"}:
             hosts = {BEHIND: self.registry.host}
             self.proxy = HttpProxy(hosts, tls=pair if kind == "within" else None)
             self.url = f"https://{BEHIND}"
-            proxies = Proxies(https=self.proxy.url)
+            proxies = ProxySettings(https=self.proxy.url)
         if kind == "socks":
             self.proxy = SocksProxy({BEHIND: self.registry.host})
             self.url = f"https://{BEHIND}"
-            proxies = Proxies(other=f"socks5h://{self.proxy.host}")
+            proxies = ProxySettings(other=f"socks5h://{self.proxy.host}")
         self.transport = make_transport(files, proxies)
 
     def send(
@@ -73,9 +73,9 @@ class Way:
         path: str = "/v2/",
         cancel: CancelToken | None = None,
         **more: Any,
-    ) -> Response:
+    ) -> HttpResponse:
         """Ask the registry."""
-        request = Request(method, self.url + path, **more)
+        request = HttpRequest(method, self.url + path, **more)
         return self.transport.send(request, cancel or CancelToken())
 
     def __enter__(self) -> Self:
@@ -95,12 +95,12 @@ class Way:
         self.registry.close()
 
 
-def make_transport(files: Files, proxies: Proxies | None = None) -> Transport:
+def make_transport(files: Files, proxies: ProxySettings | None = None) -> Transport:
     return Transport(
         connections=1,
         timeouts=Timeouts(connect=600, read=600),
         proxies=proxies,
-        trust=Trust("REQUESTS_CA_BUNDLE", files[0]),
+        trust=CaBundle("REQUESTS_CA_BUNDLE", files[0]),
     )
 
 
@@ -122,7 +122,7 @@ def patient(certificates: Files) -> Iterator[Callable[..., Transport]]:
     """Make a transport without a way, closed after the test."""
     with contextlib.ExitStack() as end:
 
-        def make(proxies: Proxies | None = None) -> Transport:
+        def make(proxies: ProxySettings | None = None) -> Transport:
             transport = make_transport(certificates, proxies)
             end.callback(transport.close)
             return transport

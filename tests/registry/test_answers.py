@@ -18,8 +18,8 @@ from wherry.errors import (
     Unauthorized,
     WherryError,
 )
-from wherry.registry.http.transport import Request, Transport
-from wherry.registry.status_errors import MAX_ERROR, failure, retry_after
+from wherry.registry.http.transport import HttpRequest, Transport
+from wherry.registry.status_errors import MAX_ERROR, error_for_response, retry_after
 from wherry.testing import FakeRegistry, Fault, FixedReply
 
 QUICK = settings(max_examples=150, deadline=None)
@@ -37,10 +37,12 @@ class Asking:
     ) -> WherryError:
         self._registry.inject(Fault(FixedReply(status, headers or {}, body), times=1))
         url = f"http://{self._registry.host}/v2/o/r/manifests/latest"
-        response = self._transport.send(Request("GET", url), CancelToken())
+        response = self._transport.send(HttpRequest("GET", url), CancelToken())
         assert response.status == status
         found = response.read(MAX_ERROR)
-        return failure(response, found, "o/r:latest", "host.example", scope="repository:o/r:pull")
+        return error_for_response(
+            response, found, "o/r:latest", "host.example", scope="repository:o/r:pull"
+        )
 
 
 @pytest.fixture(scope="module")

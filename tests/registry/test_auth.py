@@ -13,10 +13,10 @@ from wherry.registry.auth.challenge import (
     MAX_TOKEN,
     SLACK,
     Challenge,
-    order,
+    make_token_request,
     parse_challenges,
     parse_token,
-    token_request,
+    select_challenges,
 )
 from wherry.registry.auth.credentials import Credentials
 
@@ -170,16 +170,16 @@ def test_a_long_header_is_read_in_bounded_time(header: str) -> None:
 def test_tokens_are_tried_before_a_password() -> None:
     bearer, basic = Challenge("bearer", {"realm": "r"}), Challenge("basic", {"realm": "x"})
     other = Challenge("bearer", {"realm": "s"})
-    assert order([basic, bearer, other], USER) == [bearer, other, basic]
-    assert order([basic, bearer], None) == [bearer]
-    assert order([basic], USER) == [basic]
-    assert order([basic, basic], USER) == [basic]
-    assert order([basic], None) == []
-    assert order([basic], Credentials(identity_token="t")) == []
-    assert order([Challenge("bearer", {})], USER) == []
-    assert order([Challenge("bearer", {}), basic], USER) == [basic]
-    assert order([Challenge("negotiate"), basic], USER) == [basic]
-    assert order([], USER) == []
+    assert select_challenges([basic, bearer, other], USER) == [bearer, other, basic]
+    assert select_challenges([basic, bearer], None) == [bearer]
+    assert select_challenges([basic], USER) == [basic]
+    assert select_challenges([basic, basic], USER) == [basic]
+    assert select_challenges([basic], None) == []
+    assert select_challenges([basic], Credentials(identity_token="t")) == []
+    assert select_challenges([Challenge("bearer", {})], USER) == []
+    assert select_challenges([Challenge("bearer", {}), basic], USER) == [basic]
+    assert select_challenges([Challenge("negotiate"), basic], USER) == [basic]
+    assert select_challenges([], USER) == []
 
 
 REALM = Challenge("bearer", {"realm": "https://auth.example/token", "service": "s v"})
@@ -187,7 +187,7 @@ REALM = Challenge("bearer", {"realm": "https://auth.example/token", "service": "
 
 def test_an_anonymous_token_is_asked_for_by_get() -> None:
     """Distribution, token authentication: service, and one scope parameter for each."""
-    request = token_request(REALM, ["repository:a/b:pull", "repository:c:pull,push"], None)
+    request = make_token_request(REALM, ["repository:a/b:pull", "repository:c:pull,push"], None)
     address, _, query = request.url.partition("?")
     assert address == "https://auth.example/token"
     assert parse_qsl(query) == [
@@ -199,7 +199,7 @@ def test_an_anonymous_token_is_asked_for_by_get() -> None:
 
 
 def test_a_users_token_is_asked_for_with_the_password_in_the_header_only() -> None:
-    request = token_request(REALM, ["x"], USER)
+    request = make_token_request(REALM, ["x"], USER)
     assert parse_qs(urlsplit(request.url).query)["account"] == ["me"]
     assert "secret" not in request.url
     expected = "Basic " + base64.b64encode(b"me:secret").decode()
@@ -210,7 +210,7 @@ def test_a_users_token_is_asked_for_with_the_password_in_the_header_only() -> No
 def test_an_identity_token_is_exchanged_by_post() -> None:
     """SPEC: "with an identity/refresh token, OAuth2 POST"; distribution, oauth2 spec."""
     credentials = Credentials("me", "secret", identity_token="identity&token")
-    request = token_request(REALM, ["repository:a:pull", "repository:b:pull"], credentials)
+    request = make_token_request(REALM, ["repository:a:pull", "repository:b:pull"], credentials)
     assert request.url == "https://auth.example/token"
     assert request.body is not None
     assert parse_qs(request.body.decode()) == {
@@ -233,13 +233,13 @@ def test_an_identity_token_is_exchanged_by_post() -> None:
 )
 def test_a_query_of_the_realm_is_kept(realm: str, expected: str) -> None:
     challenge = Challenge("bearer", {"realm": realm, "service": "s"})
-    assert token_request(challenge, ["x"], None).url == expected
+    assert make_token_request(challenge, ["x"], None).url == expected
 
 
 def test_what_is_secret_is_not_shown() -> None:
     credentials = Credentials("me", "secret", "identity")
-    request = token_request(REALM, ["x"], Credentials("me", "secret"))
-    post = token_request(REALM, ["x"], credentials)
+    request = make_token_request(REALM, ["x"], Credentials("me", "secret"))
+    post = make_token_request(REALM, ["x"], credentials)
     token = parse_token(b'{"token":"topsecret"}', "h")
     shown = repr([credentials, request, post, token])
     for secret in ("secret", "identity", "topsecret", base64.b64encode(b"me:secret").decode()):

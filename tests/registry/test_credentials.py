@@ -335,7 +335,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from wherry.errors import WherryError
-from wherry.registry import helpers
+from wherry.registry.auth import credential_helpers
 from wherry.registry.auth.credentials import CredentialStore
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)  # may not see the interpreter any more

@@ -66,7 +66,7 @@ def test_what_is_stored_comes_back_until_it_is_erased(install: Install) -> None:
 )
 def test_what_helpers_do_wrong(install: Install, program: str, words: str) -> None:
     install("bad", program)
-    with pytest.raises(credential_helpers.HelperFailed, match="docker-credential-bad: ") as caught:
+    with pytest.raises(credential_helpers.HelperFailure, match="docker-credential-bad: ") as caught:
         get("bad")
     assert words in str(caught.value)
     assert "topsecret" not in str(caught.value)
@@ -79,14 +79,14 @@ def test_a_closed_directory_in_path_has_no_helper(
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     monkeypatch.setenv("PATH", f"{closed}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(credential_helpers.HelperFailed, match="there is no such program in PATH"):
+    with pytest.raises(credential_helpers.HelperFailure, match="there is no such program in PATH"):
         get("missing")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "-x", "a b", "x\n"])
 def test_a_name_is_no_path(install: Install, name: str) -> None:
     install("x")
-    with pytest.raises(credential_helpers.HelperFailed, match="no name"):
+    with pytest.raises(credential_helpers.HelperFailure, match="no name"):
         get(name)
 
 
@@ -94,7 +94,7 @@ def test_what_a_helper_says_on_the_side_is_not_shown(
     install: Install, capfd: pytest.CaptureFixture[str]
 ) -> None:
     install("loud", "#!/bin/sh\necho topsecret >&2\nexit 1")
-    with pytest.raises(credential_helpers.HelperFailed):
+    with pytest.raises(credential_helpers.HelperFailure):
         get("loud")
     assert capfd.readouterr() == ("", "")
 
@@ -113,7 +113,7 @@ def test_a_helper_whose_child_lives_on_is_done_all_the_same(install: Install) ->
 @pytest.mark.parametrize("before", ["", "exec >&-\n"], ids=["open", "closed"])
 def test_a_helper_that_takes_too_long_is_ended(install: Install, before: str) -> None:
     install("slow", f"#!/bin/sh\n{before}exec sleep 60")
-    with pytest.raises(credential_helpers.HelperFailed, match="took longer"):
+    with pytest.raises(credential_helpers.HelperFailure, match="took longer"):
         credential_helpers.get("slow", "h", CancelToken(), 0.3)
 
 
@@ -163,9 +163,9 @@ def test_words_for_having_nothing(install: Install, words: str, stream: str) -> 
 )
 def test_words_for_a_failure(install: Install, words: str) -> None:
     install("bad", f"#!/bin/sh\ncat >/dev/null\necho '{words}' >&2\nexit 1")
-    with pytest.raises(credential_helpers.HelperFailed, match="it failed"):
+    with pytest.raises(credential_helpers.HelperFailure, match="it failed"):
         credential_helpers.get("bad", "h.example", CancelToken())
-    with pytest.raises(credential_helpers.HelperFailed, match="it failed"):
+    with pytest.raises(credential_helpers.HelperFailure, match="it failed"):
         credential_helpers.erase("bad", "h.example")
 
 
@@ -180,7 +180,7 @@ def test_a_helper_that_cannot_erase_what_it_does_not_have(install: Install) -> N
     install("odd", script)
     assert not credential_helpers.erase("odd", "h.example")
     install("deaf", '#!/bin/sh\n[ $1 = get ] && echo \'{"Username":"me","Secret":"pw"}\'')
-    with pytest.raises(credential_helpers.HelperFailed, match="it failed"):
+    with pytest.raises(credential_helpers.HelperFailure, match="it failed"):
         credential_helpers.erase("deaf", "h.example")
 
 
@@ -195,7 +195,7 @@ def test_a_secret_that_is_not_utf8(install: Install) -> None:
     assert found is not None
     assert base64.b64decode(found.basic.removeprefix("Basic ")) == b"me:p\xe4"
     install("box")
-    with pytest.raises(credential_helpers.HelperFailed, match="UTF-8 only"):
+    with pytest.raises(credential_helpers.HelperFailure, match="UTF-8 only"):
         credential_helpers.store("box", "h.example", found)
 
 

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.registry.cache import Kept
+from wherry.registry.cache import LruCache
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:
-    kept: Kept[str, int] = Kept(100)
+    kept: LruCache[str, int] = LruCache(100)
     for number, key in enumerate("abcd"):
         kept.put(key, number, 25)
     assert kept.get("a") == 0
@@ -16,21 +16,21 @@ def test_what_was_used_longest_ago_goes_first() -> None:
 
 
 def test_a_key_is_kept_once() -> None:
-    kept: Kept[str, int] = Kept(100)
+    kept: LruCache[str, int] = LruCache(100)
     kept.put("a", 1, 20)
     kept.put("a", 2, 10)
     assert (kept.get("a"), kept.size) == (2, 10)
 
 
 def test_each_thing_takes_room_of_its_own() -> None:
-    kept: Kept[int, int] = Kept(1000, each=100)
+    kept: LruCache[int, int] = LruCache(1000, each=100)
     for number in range(20):
         kept.put(number, number, 0)
     assert [kept.get(number) for number in (9, 10)] == [None, 10]
 
 
 def test_what_is_too_large_drives_nothing_out() -> None:
-    kept: Kept[str, int] = Kept(100)
+    kept: LruCache[str, int] = LruCache(100)
     kept.put("a", 1, 25)
     kept.put("b", 2, 26)
     assert (kept.get("a"), kept.get("b")) == (1, None)
@@ -38,7 +38,7 @@ def test_what_is_too_large_drives_nothing_out() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 40)), max_size=100))
 def test_the_bound_holds(entries: list[tuple[int, int]]) -> None:
-    kept: Kept[int, int] = Kept(100)
+    kept: LruCache[int, int] = LruCache(100)
     for key, size in entries:
         kept.put(key, size, size)
         assert 0 <= kept.size <= 100

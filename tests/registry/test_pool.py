@@ -9,8 +9,8 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.registry.http.deadlines import Timeouts
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Request, Response, Transport
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import HttpRequest, HttpResponse, Transport
 from wherry.testing import Chunked, FakeRegistry, Fault, FixedReply, HttpProxy, SetHeader
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def transport() -> Iterator[Transport]:
     made.close()
 
 
-def send(transport: Transport, host: str, method: str = "GET", path: str = "/v2/") -> Response:
-    return transport.send(Request(method, f"http://{host}{path}"), CancelToken())
+def send(transport: Transport, host: str, method: str = "GET", path: str = "/v2/") -> HttpResponse:
+    return transport.send(HttpRequest(method, f"http://{host}{path}"), CancelToken())
 
 
 ANSWERS: list[tuple[str, list[Any], bytes]] = [
@@ -85,7 +85,7 @@ def test_an_operation_that_is_over_cannot_end_the_connection_of_another(
     fake: FakeRegistry, transport: Transport
 ) -> None:
     first = CancelToken()
-    request = Request("GET", f"{fake.url}/v2/")
+    request = HttpRequest("GET", f"{fake.url}/v2/")
     ended = transport.send(request, first)
     assert b"".join(iter(lambda: ended.read1(10), b"")) == b"{}"
     response = transport.send(request, CancelToken())
@@ -167,7 +167,7 @@ def test_an_idle_connection_on_which_something_happened_is_not_used_again(
             peer.answer(str(peer.number).encode())
 
     server, transport = serve(talk, tls=tls), patient()
-    request = Request("GET", f"{'https' if tls else 'http'}://{server.host}/")
+    request = HttpRequest("GET", f"{'https' if tls else 'http'}://{server.host}/")
     assert transport.send(request, CancelToken()).read(10) == b"1"
     read.set()
     assert done.wait(20)
@@ -189,9 +189,9 @@ def test_more_than_an_answer_is_not_the_answer_to_another_request(
 
     server = serve(talk, tls=kind != "http")
     with HttpProxy({"registry.test:443": server.host}, tls=certificates[1:]) as proxy:
-        transport = patient(Proxies(https=proxy.url))
+        transport = patient(ProxySettings(https=proxy.url))
         host = "registry.test" if kind == "within" else server.host
-        request = Request("GET", f"{'http' if kind == 'http' else 'https'}://{host}/")
+        request = HttpRequest("GET", f"{'http' if kind == 'http' else 'https'}://{host}/")
         for _ in range(3):
             assert transport.send(request, CancelToken()).read(1 << 20) == BODY[:12_000]
 

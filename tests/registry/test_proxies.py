@@ -5,33 +5,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import WherryError
-from wherry.registry.http.proxies import Proxies, Proxy
+from wherry.registry.http.proxies import ProxyAddress, ProxySettings
 
-BOTH = Proxies("http://plain:1", "http://secure:2")
+BOTH = ProxySettings("http://plain:1", "http://secure:2")
 
 
 def test_the_scheme_decides() -> None:
-    assert BOTH.choose("http", "h.example", None) == Proxy(
+    assert BOTH.choose("http", "h.example", None) == ProxyAddress(
         "http", "plain", 1, variable="HTTP_PROXY"
     )
-    assert BOTH.choose("https", "h.example", None) == Proxy(
+    assert BOTH.choose("https", "h.example", None) == ProxyAddress(
         "http", "secure", 2, variable="HTTPS_PROXY"
     )
-    assert Proxies(http="http://p").choose("https", "h.example", None) is None
-    assert Proxies().choose("https", "h.example", None) is None
+    assert ProxySettings(http="http://p").choose("https", "h.example", None) is None
+    assert ProxySettings().choose("https", "h.example", None) is None
 
 
 def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own() -> None:
     """As curl has it; NO_PROXY holds for it as well."""
-    proxies = Proxies(https="http://secure:2", no_proxy="x.example", other="socks5h://all")
-    own = Proxy("http", "secure", 2, variable="HTTPS_PROXY")
+    proxies = ProxySettings(https="http://secure:2", no_proxy="x.example", other="socks5h://all")
+    own = ProxyAddress("http", "secure", 2, variable="HTTPS_PROXY")
     assert proxies.choose("https", "h.example", None) == own
-    for_both = Proxy("socks5h", "all", 1080, variable="ALL_PROXY")
+    for_both = ProxyAddress("socks5h", "all", 1080, variable="ALL_PROXY")
     assert proxies.choose("http", "h.example", None) == for_both
     assert proxies.choose("http", "a.x.example", None) is None
     assert proxies.choose("http", "127.0.0.1", 5000) is None
     with pytest.raises(WherryError, match="ALL_PROXY: ftp proxies are not supported"):
-        Proxies(other="ftp://p").choose("http", "h.example", None)
+        ProxySettings(other="ftp://p").choose("http", "h.example", None)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own() -> None:
 def test_what_a_socks_proxy_cannot_be_told(pair: str, said: str) -> None:
     """RFC 1929: both, of 1 to 255 bytes; and no message shows them."""
     with pytest.raises(WherryError, match=said) as caught:
-        Proxies(other=f"socks5://{pair}@p").choose("https", "h.example", None)
+        ProxySettings(other=f"socks5://{pair}@p").choose("https", "h.example", None)
     assert str(caught.value).startswith("ALL_PROXY: ")
     _, colon, password = pair.partition(":")
     assert not colon or password not in str(caught.value) + caught.value.hint
@@ -82,7 +82,7 @@ def test_this_machine_is_never_reached_through_a_proxy(host: str) -> None:
 )
 def test_exceptions(entry: str, excepted: list[str], others: list[str]) -> None:
     """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; names stand for themselves and what is below them."""
-    proxies = Proxies("http://p", "http://p", entry)
+    proxies = ProxySettings("http://p", "http://p", entry)
     for host in excepted:
         assert proxies.choose("https", host, None) is None, host
     for host in others:
@@ -92,22 +92,25 @@ def test_exceptions(entry: str, excepted: list[str], others: list[str]) -> None:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("p.example", Proxy("http", "p.example", 80)),
-        ("p.example:3128", Proxy("http", "p.example", 3128)),
-        ("https://p.example", Proxy("https", "p.example", 443)),
-        ("HTTP://P.example:1/ignored", Proxy("http", "p.example", 1)),
-        ("http://[fd00::1]:3128", Proxy("http", "fd00::1", 3128)),
-        ("http://me:p%40ss@p.example", Proxy("http", "p.example", 80, "me", "p@ss")),
-        ("socks://p.example:9050/", Proxy("socks", "p.example", 9050)),
-        ("socks5://[::1]:1081", Proxy("socks5", "::1", 1081)),
-        ("socks5://p.example", Proxy("socks5", "p.example", 1080)),
-        ("socks5h://a%3Ab:c%3Ad@p.example:1", Proxy("socks5h", "p.example", 1, "a:b", "c:d")),
-        ("SOCKS5H://p.example", Proxy("socks5h", "p.example", 1080)),
-        ("me:secret@p.example:3128", Proxy("http", "p.example", 3128, "me", "secret")),
+        ("p.example", ProxyAddress("http", "p.example", 80)),
+        ("p.example:3128", ProxyAddress("http", "p.example", 3128)),
+        ("https://p.example", ProxyAddress("https", "p.example", 443)),
+        ("HTTP://P.example:1/ignored", ProxyAddress("http", "p.example", 1)),
+        ("http://[fd00::1]:3128", ProxyAddress("http", "fd00::1", 3128)),
+        ("http://me:p%40ss@p.example", ProxyAddress("http", "p.example", 80, "me", "p@ss")),
+        ("socks://p.example:9050/", ProxyAddress("socks", "p.example", 9050)),
+        ("socks5://[::1]:1081", ProxyAddress("socks5", "::1", 1081)),
+        ("socks5://p.example", ProxyAddress("socks5", "p.example", 1080)),
+        (
+            "socks5h://a%3Ab:c%3Ad@p.example:1",
+            ProxyAddress("socks5h", "p.example", 1, "a:b", "c:d"),
+        ),
+        ("SOCKS5H://p.example", ProxyAddress("socks5h", "p.example", 1080)),
+        ("me:secret@p.example:3128", ProxyAddress("http", "p.example", 3128, "me", "secret")),
     ],
 )
-def test_addresses_of_proxies(setting: str, expected: Proxy) -> None:
-    assert Proxies(https=setting).choose("https", "h.example", None) == expected.replace(
+def test_addresses_of_proxies(setting: str, expected: ProxyAddress) -> None:
+    assert ProxySettings(https=setting).choose("https", "h.example", None) == expected.replace(
         variable="HTTPS_PROXY"
     )
 
@@ -118,12 +121,12 @@ def test_addresses_of_proxies(setting: str, expected: Proxy) -> None:
 )
 def test_settings_that_cannot_be_used(setting: str) -> None:
     with pytest.raises(WherryError, match="HTTPS_PROXY") as caught:
-        Proxies(https=setting).choose("https", "h.example", None)
+        ProxySettings(https=setting).choose("https", "h.example", None)
     assert "secret" not in str(caught.value) + caught.value.hint
 
 
 def test_a_proxys_password_is_not_shown() -> None:
-    proxies = Proxies("http://me:secret@p", "http://me:secret@p")
+    proxies = ProxySettings("http://me:secret@p", "http://me:secret@p")
     found = proxies.choose("https", "h.example", None)
     assert "secret" not in repr(proxies) + repr(found) + str(found)
 
@@ -134,7 +137,7 @@ def test_any_setting_gives_a_proxy_none_or_an_error_of_ours(
     setting: str, host: str, no: str
 ) -> None:
     try:
-        found = Proxies(https=setting, no_proxy=no).choose("https", host, None)
+        found = ProxySettings(https=setting, no_proxy=no).choose("https", host, None)
     except WherryError as error:
         assert "HTTPS_PROXY" in str(error)  # noqa: PT017 - either outcome is allowed
     else:

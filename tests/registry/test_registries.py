@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from wherry.errors import Denied, WherryError
 from wherry.model.reference import Reference
 from wherry.registry.hosts import Hosts
-from wherry.registry.http.proxies import Proxy
-from wherry.registry.registries_conf import RegistriesFiles, Settings, load
+from wherry.registry.http.proxies import ProxyAddress
+from wherry.registry.registries_conf import RegistriesConf, RegistriesFiles, load
 
 DIGEST = "sha256:" + "0" * 64
 
 
-def parsed(tmp_path: Path, text: str, *, aliases: bool = True) -> Settings:
+def parsed(tmp_path: Path, text: str, *, aliases: bool = True) -> RegistriesConf:
     file = tmp_path / "registries.conf"
     file.write_text(text)
     return load(RegistriesFiles(named=("--registries-conf", file)), aliases=aliases)
@@ -334,10 +334,10 @@ def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path) -> None:
     found = hosts(tmp_path, text)
     first, second, own = found.endpoints(Reference.parse("h.example/r"))
     file = str(tmp_path / "registries.conf")
-    assert first.proxy == Proxy("https", "q.example", 8443, variable=file)
+    assert first.proxy == ProxyAddress("https", "q.example", 8443, variable=file)
     assert second.proxy is None
     # containers-registries.conf(5): "name resolution always happens remotely"
-    assert own.proxy == Proxy("socks5h", "p.example", 1080, "me", "secret-pw", file)
+    assert own.proxy == ProxyAddress("socks5h", "p.example", 1080, "me", "secret-pw", file)
     assert found.login("h.example").proxy == own.proxy
     assert "secret-pw" not in repr(found.settings()) + repr(own)
 
@@ -347,30 +347,30 @@ def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path) -> None:
 
 def test_a_slash_behind_a_host_to_search_does_not_matter(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["a.example/", "b.example:5000"]')
-    names = [meaning.name for meaning in found.meanings("app")]
+    names = [meaning.name for meaning in found.name_candidates("app")]
     assert names == ["a.example/app", "b.example:5000/app"]
 
 
 def test_a_single_word_to_search_does_not_become_a_path_at_docker_hub(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["team"]')
     with pytest.raises(WherryError, match=r"registries\.conf: .*'team' is no host"):
-        found.meanings("app")
+        found.name_candidates("app")
 
 
 @pytest.mark.parametrize("mode", ["permissive", "disabled"])
 def test_short_names_are_searched_without_a_question(tmp_path: Path, mode: str) -> None:
     text = f'short-name-mode="{mode}"\nunqualified-search-registries=["a.example","b.example"]'
-    assert len(hosts(tmp_path, text).meanings("app")) == 2
+    assert len(hosts(tmp_path, text).name_candidates("app")) == 2
 
 
 def test_enforcing_refuses_a_choice_among_registries(tmp_path: Path) -> None:
     """podman asks on a terminal and fails without one."""
     text = 'short-name-mode="enforcing"\nunqualified-search-registries=["a.example"'
-    assert len(hosts(tmp_path, f"{text}]").meanings("app")) == 1
+    assert len(hosts(tmp_path, f"{text}]").name_candidates("app")) == 1
     found = hosts(tmp_path, f'{text}, "b.example"]\n[aliases]\n"known"="c.example/known"')
-    assert len(found.meanings("known")) == 1
+    assert len(found.name_candidates("known")) == 1
     with pytest.raises(WherryError, match="short-name-mode is enforcing") as caught:
-        found.meanings("app:1")
+        found.name_candidates("app:1")
     assert caught.value.hint == "name one of them: a.example/app:1 b.example/app:1"
 
 
@@ -409,7 +409,7 @@ class Tree:
         (place,) = Hosts(self.files).endpoints(Reference.parse("h.example/r"))
         return place.name.removesuffix(".example")
 
-    def load(self) -> Settings:
+    def load(self) -> RegistriesConf:
         return load(self.files, aliases=True)
 
     def consulted(self) -> dict[str, str]:
@@ -502,7 +502,7 @@ def test_later_files_add_and_replace(tree: Tree) -> None:
     assert (found.search, found.search_file) == ((), last)
     assert found.helpers == ("two", "three")
     assert (found.short_names, found.short_names_file) == ("permissive", last)
-    assert [meaning.name for meaning in Hosts(tree.files).meanings("y")] == ["y"]
+    assert [meaning.name for meaning in Hosts(tree.files).name_candidates("y")] == ["y"]
     tree.put("etc/registries.conf.d/3.conf", "credential-helpers=[]\n")
     assert tree.load().helpers is None  # the usual one
 

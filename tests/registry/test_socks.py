@@ -15,9 +15,9 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError, WherryError
-from wherry.registry.http.proxies import Proxies, Proxy
-from wherry.registry.http.socks import SocksRefused, connect_through
-from wherry.registry.http.transport import NoTls, PrivateHost, Request
+from wherry.registry.http.proxies import ProxyAddress, ProxySettings
+from wherry.registry.http.socks import SocksRefusal, connect_through
+from wherry.registry.http.transport import HttpRequest, PrivateHost, TlsUnavailable
 from wherry.testing import (
     FakeRegistry,
     Fault,
@@ -226,16 +226,16 @@ def test_names_are_looked_up_by_the_proxy(
         FakeRegistry(tls=certificates[1:]) as there,
         SocksProxy({"registry.test:443": there.host}) as proxy,
     ):
-        transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
-        answer = transport.send(Request("GET", "https://registry.test/v2/"), CancelToken())
+        transport = patient(ProxySettings(other=f"socks5h://{proxy.host}"))
+        answer = transport.send(HttpRequest("GET", "https://registry.test/v2/"), CancelToken())
         assert answer.status == 200
         assert proxy.requests == ["registry.test:443"]
 
 
 def test_names_are_looked_up_here(patient: Callable[..., Transport], fake: FakeRegistry) -> None:
     with SocksProxy({fake.host: fake.host}) as proxy:
-        transport = patient(Proxies(other=f"socks5://{proxy.host}"))
-        answer = transport.send(Request("GET", f"http://{NAME}:{fake.port}/v2/"), CancelToken())
+        transport = patient(ProxySettings(other=f"socks5://{proxy.host}"))
+        answer = transport.send(HttpRequest("GET", f"http://{NAME}:{fake.port}/v2/"), CancelToken())
         assert answer.status == 200
         assert proxy.requests == [fake.host]
 
@@ -244,8 +244,8 @@ def test_what_is_for_public_hosts_is_not_sent_to_a_private_address_that_was_look
     patient: Callable[..., Transport], fake: FakeRegistry
 ) -> None:
     with SocksProxy({fake.host: fake.host}) as proxy:
-        transport = patient(Proxies(other=f"socks5://{proxy.host}"))
-        request = Request("GET", f"http://{NAME}:{fake.port}/v2/", public_only=True)
+        transport = patient(ProxySettings(other=f"socks5://{proxy.host}"))
+        request = HttpRequest("GET", f"http://{NAME}:{fake.port}/v2/", public_only=True)
         with pytest.raises(PrivateHost, match=r"127\.0\.0\.1"):
             transport.send(request, CancelToken())
         assert fake.requests == []
@@ -256,7 +256,7 @@ def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: i
     """A host with an IPv6 address behind a proxy that has none."""
     with SocksProxy({"[fd00::1]:80": reply, "192.0.2.1:80": fake.host}) as server:
         host, _, port = server.host.rpartition(":")
-        proxy = Proxy("socks5", host, int(port))
+        proxy = ProxyAddress("socks5", host, int(port))
         made: list[socket.socket] = []
 
         def dial() -> socket.socket:
@@ -267,7 +267,7 @@ def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: i
         with sock:
             assert (sock, reached) == (made[1], "192.0.2.1")
         assert server.requests == ["[fd00::1]:80", "192.0.2.1:80"]
-        with pytest.raises(SocksRefused):
+        with pytest.raises(SocksRefusal):
             connect_through(proxy, ["192.0.2.1", "fd00::1"], 81, dial)
         assert server.requests[2:] == ["192.0.2.1:81", "[fd00::1]:81"]
 
@@ -275,21 +275,21 @@ def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: i
 def test_a_refusal_by_rule_ends_the_search(fake: FakeRegistry) -> None:
     with SocksProxy({"192.0.2.1:80": 2, "192.0.2.2:80": fake.host}) as server:
         host, _, port = server.host.rpartition(":")
-        proxy = Proxy("socks5", host, int(port))
+        proxy = ProxyAddress("socks5", host, int(port))
 
         def dial() -> socket.socket:
             return socket.create_connection((host, int(port)), 10)
 
-        with pytest.raises(SocksRefused, match="ruleset"):
+        with pytest.raises(SocksRefusal, match="ruleset"):
             connect_through(proxy, ["192.0.2.1", "192.0.2.2"], 80, dial)
         assert server.requests == ["192.0.2.1:80"]
 
 
 def test_a_name_that_this_machine_does_not_know(patient: Callable[..., Transport]) -> None:
     with SocksProxy({}) as proxy:
-        transport = patient(Proxies(other=f"socks5://{proxy.host}"))
+        transport = patient(ProxySettings(other=f"socks5://{proxy.host}"))
         with pytest.raises(NetworkError, match=r"nosuch\.invalid: no such host") as caught:
-            transport.send(Request("GET", "https://nosuch.invalid/v2/"), CancelToken())
+            transport.send(HttpRequest("GET", "https://nosuch.invalid/v2/"), CancelToken())
         assert "socks5h://" in caught.value.hint
         assert proxy.requests == []
 
@@ -299,8 +299,8 @@ def test_plain_http_is_asked_for_as_without_a_proxy(
 ) -> None:
     """Not by whole addresses, and without what is for the proxy alone."""
     with SocksProxy({"plain.test:80": fake.host}, credentials=("me", SECRET)) as proxy:
-        transport = patient(Proxies(other=f"socks5h://me:{SECRET}@{proxy.host}"))
-        answer = transport.send(Request("GET", "http://plain.test/v2/"), CancelToken())
+        transport = patient(ProxySettings(other=f"socks5h://me:{SECRET}@{proxy.host}"))
+        answer = transport.send(HttpRequest("GET", "http://plain.test/v2/"), CancelToken())
         assert answer.status == 200
         (request,) = fake.requests
         assert request.path == "/v2/"
@@ -325,15 +325,15 @@ def test_refusals_of_the_proxy(
     patient: Callable[..., Transport], reply: int, said: str, *, transient: bool
 ) -> None:
     with SocksProxy({"h.test:443": reply}) as proxy:
-        transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
+        transport = patient(ProxySettings(other=f"socks5h://{proxy.host}"))
         with pytest.raises(NetworkError) as caught:
-            transport.send(Request("GET", "https://h.test/"), CancelToken())
+            transport.send(HttpRequest("GET", "https://h.test/"), CancelToken())
     begins = f"h.test: the proxy socks5h://{proxy.host} does not connect us ("
     assert str(caught.value).startswith(begins)
     assert said.lower() in str(caught.value).lower()
     assert caught.value.transient is transient
     # An insecure host may speak plain http where it does not listen for TLS.
-    assert isinstance(caught.value, NoTls) == (reply == 5)
+    assert isinstance(caught.value, TlsUnavailable) == (reply == 5)
 
 
 @pytest.mark.parametrize(
@@ -359,9 +359,9 @@ def test_what_is_no_socks_proxy(
             pass
 
     proxy = serve(talk)
-    transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
+    transport = patient(ProxySettings(other=f"socks5h://{proxy.host}"))
     with pytest.raises(NetworkError) as caught:
-        transport.send(Request("GET", "https://h.test/"), CancelToken())
+        transport.send(HttpRequest("GET", "https://h.test/"), CancelToken())
     assert said.lower() in str(caught.value).lower()
     assert caught.value.transient is transient
     if b"HTTP" in sent:
@@ -371,11 +371,11 @@ def test_what_is_no_socks_proxy(
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: str) -> None:
     gone = f"127.0.0.1:{refused_port()}"
-    transport = patient(Proxies(other=f"{scheme}://me:{SECRET}@{gone}"))
+    transport = patient(ProxySettings(other=f"{scheme}://me:{SECRET}@{gone}"))
     said = f"{NAME}: the proxy {scheme}://{gone}: connection refused"
     with pytest.raises(NetworkError, match=said) as caught:
-        transport.send(Request("GET", f"https://{NAME}/"), CancelToken())
-    assert not isinstance(caught.value, NoTls)
+        transport.send(HttpRequest("GET", f"https://{NAME}/"), CancelToken())
+    assert not isinstance(caught.value, TlsUnavailable)
     assert SECRET not in str(caught.value) + caught.value.hint
 
 
@@ -395,10 +395,10 @@ def test_a_silent_proxy_is_given_up_and_named(wherry: Wherry) -> None:
 
 def test_a_host_whose_name_is_too_long(patient: Callable[..., Transport]) -> None:
     with SocksProxy({}) as proxy:
-        transport = patient(Proxies(other=f"socks5h://{proxy.host}"))
+        transport = patient(ProxySettings(other=f"socks5h://{proxy.host}"))
         host = ".".join(["x" * 60] * 5)
         with pytest.raises(WherryError, match="is no name of a host"):
-            transport.send(Request("GET", f"https://{host}/"), CancelToken())
+            transport.send(HttpRequest("GET", f"https://{host}/"), CancelToken())
 
 
 def descriptors() -> int:
@@ -410,7 +410,7 @@ def test_waiting_for_a_silent_proxy_can_be_cancelled(
     patient: Callable[..., Transport], until: Callable[[Callable[[], object]], None]
 ) -> None:
     with SilentPort() as port:
-        transport = patient(Proxies(other=f"socks5h://{port.host}"))
+        transport = patient(ProxySettings(other=f"socks5h://{port.host}"))
         cancel = CancelToken()
 
         def stop() -> None:
@@ -421,7 +421,7 @@ def test_waiting_for_a_silent_proxy_can_be_cancelled(
         thread.start()
         before = descriptors()
         with pytest.raises(Cancelled):
-            transport.send(Request("GET", "https://h.test/"), cancel)
+            transport.send(HttpRequest("GET", "https://h.test/"), cancel)
         thread.join()
         until(lambda: descriptors() <= before)
 
@@ -431,10 +431,10 @@ def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry) -> Non
     code = """
 import sys
 from wherry.content.cancel import CancelToken
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Request, Transport
-transport = Transport(connections=1, proxies=Proxies(other=sys.argv[2]))
-print(transport.send(Request("GET", sys.argv[1]), CancelToken()).status)
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import HttpRequest, Transport
+transport = Transport(connections=1, proxies=ProxySettings(other=sys.argv[2]))
+print(transport.send(HttpRequest("GET", sys.argv[1]), CancelToken()).status)
 print(any(name.startswith("python_socks") for name in sys.modules))
 """
     with SocksProxy({"h.test:80": fake.host}) as proxy:

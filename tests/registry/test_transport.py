@@ -15,13 +15,13 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
-from wherry.registry.certs_d import Tls
+from wherry.registry.certs_d import TlsSettings
 from wherry.registry.hosts import Endpoint
 from wherry.registry.http.connection import Operation, Route
 from wherry.registry.http.deadlines import Timeouts
-from wherry.registry.http.pool import Pool
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Exchange, Request, Response, Transport
+from wherry.registry.http.pool import ConnectionPool
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import Exchange, HttpRequest, HttpResponse, Transport
 from wherry.registry.requester import Call
 from wherry.registry.session import Session
 from wherry.testing import (
@@ -52,8 +52,8 @@ WAYS = ["plain", "tls", "tunnel", "within", "socks"]
 BLOB = b"x" * 300_000
 
 
-def get(registry: FakeRegistry, transport: Transport) -> Response:
-    return transport.send(Request("GET", f"{registry.url}/v2/"), CancelToken())
+def get(registry: FakeRegistry, transport: Transport) -> HttpResponse:
+    return transport.send(HttpRequest("GET", f"{registry.url}/v2/"), CancelToken())
 
 
 @pytest.mark.parametrize("left_out", [1, 2, 3, 20, 60, None])
@@ -78,7 +78,7 @@ def test_a_connection_takes_in_half_a_megabyte_from_the_beginning(
     fake: FakeRegistry, room: int | None
 ) -> None:
     """Linux begins with 64 KB, for which a small blob would wait several times."""
-    pool = Pool(Route("127.0.0.1", fake.port, Timeouts(), room=room), 1)
+    pool = ConnectionPool(Route("127.0.0.1", fake.port, Timeouts(), room=room), 1)
     taken = pool.ask(Operation(CancelToken()), "GET", "/v2/", None, {})
     sock = taken.connection.sock
     size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -120,9 +120,9 @@ def test_waiting_for_a_tls_handshake_can_be_cancelled(
     with SilentPort() as port, HttpProxy({"h.test:443": port.host}, tls=tls) as proxy:
         proxies = {"direct": "", "proxy": f"https://{port.host}"}.get(kind, proxy.url)
         url = f"https://{port.host}/" if kind == "direct" else "https://h.test/"
-        transport = patient(Proxies(https=proxies))
+        transport = patient(ProxySettings(https=proxies))
         with cancelled_once(until, lambda: port.received) as cancel:
-            transport.send(Request("GET", url), cancel)
+            transport.send(HttpRequest("GET", url), cancel)
 
 
 @pytest.mark.timeout(20)
@@ -137,9 +137,9 @@ def test_waiting_for_the_answer_to_connect_can_be_cancelled(
         peer.sock.recv(1)
 
     proxy = serve(talk, tls=tls)
-    transport = patient(Proxies(https=f"{'https' if tls else 'http'}://{proxy.host}"))
+    transport = patient(ProxySettings(https=f"{'https' if tls else 'http'}://{proxy.host}"))
     with cancelled_once(until, lambda: asked) as cancel:
-        transport.send(Request("GET", "https://h.test/"), cancel)
+        transport.send(HttpRequest("GET", "https://h.test/"), cancel)
 
 
 @pytest.mark.timeout(20)
@@ -223,9 +223,9 @@ def test_a_refused_connection_leaves_nothing_open(
     gone = f"127.0.0.1:{refused_port()}"
     proxies = {"proxy": f"http://{gone}", "https proxy": f"https://{gone}"}.get(kind, "")
     url = "https://h.test/" if proxies else f"{kind}://{gone}/"
-    transport = patient(Proxies(https=proxies))
+    transport = patient(ProxySettings(https=proxies))
     with nothing_left_open(until), pytest.raises(NetworkError, match="refused") as caught:
-        transport.send(Request("GET", url), CancelToken())
+        transport.send(HttpRequest("GET", url), CancelToken())
     assert caught.value.transient
 
 
@@ -253,9 +253,9 @@ def test_a_handshake_that_fails_leaves_nothing_open(
         peer = registry.host if talks == "distrusted" else little.host
         proxies = {"direct": "", "proxy": f"https://{peer}"}.get(kind, proxy.url)
         url = f"https://{peer}/" if kind == "direct" else "https://h.test/"
-        transport = patient(Proxies(https=proxies))
+        transport = patient(ProxySettings(https=proxies))
         with pytest.raises(NetworkError) as caught:
-            transport.send(Request("GET", url), CancelToken())
+            transport.send(HttpRequest("GET", url), CancelToken())
     assert ("certificate" in str(caught.value)) == (talks == "distrusted")
 
 
@@ -268,9 +268,9 @@ def test_a_refused_tunnel_leaves_nothing_open(
         nothing_left_open(until),
         HttpProxy({}, tls=certificates[1:] if tls else None) as proxy,
     ):
-        transport = patient(Proxies(https=proxy.url))
+        transport = patient(ProxySettings(https=proxy.url))
         with pytest.raises(NetworkError, match="502") as caught:
-            transport.send(Request("GET", "https://h.test/"), CancelToken())
+            transport.send(HttpRequest("GET", "https://h.test/"), CancelToken())
     assert caught.value.transient
 
 
@@ -372,8 +372,8 @@ def test_an_ipv6_address_stands_in_brackets(
             peer.answer()
 
     server = serve(talk, tls=tls, host="::1")
-    request = Request(
-        "GET", f"{'https' if tls else 'http'}://{server.host}/", tls=Tls(verify=False)
+    request = HttpRequest(
+        "GET", f"{'https' if tls else 'http'}://{server.host}/", tls=TlsSettings(verify=False)
     )
     assert patient().send(request, CancelToken()).read(10) == b"{}"
     assert f"\r\nHost: {server.host}\r\n".encode() in asked[0]
@@ -391,8 +391,10 @@ def test_a_certificate_with_a_common_name_alone_is_for_nobody(
     files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
     files[1].write_bytes(key.private_bytes(*form))
     with FakeRegistry(tls=files) as registry:
-        request = Request(
-            "GET", f"https://localhost:{registry.port}/v2/", tls=Tls(authorities=(files[0],))
+        request = HttpRequest(
+            "GET",
+            f"https://localhost:{registry.port}/v2/",
+            tls=TlsSettings(authorities=(files[0],)),
         )
         with pytest.raises(NetworkError, match="its certificate is for another name") as caught:
             patient().send(request, CancelToken())
@@ -418,7 +420,7 @@ def test_an_answer_before_the_body_was_taken_is_one(
 
     server = serve(talk, tls=tls)
     url = f"{'https' if tls else 'http'}://{server.host}/"
-    request = Request("POST", url, body=b"x" * 8_000_000)
+    request = HttpRequest("POST", url, body=b"x" * 8_000_000)
     transport = patient()
     for _ in range(3):
         lost: NetworkError | None = None
@@ -441,7 +443,7 @@ def test_a_reset_before_an_answer_is_an_error(
     server = serve(talk, tls=tls)
     url = f"{'https' if tls else 'http'}://{server.host}/"
     with pytest.raises(NetworkError, match="cut off") as caught:
-        patient().send(Request("POST", url, body=b"x" * 8_000_000), CancelToken())
+        patient().send(HttpRequest("POST", url, body=b"x" * 8_000_000), CancelToken())
     assert caught.value.transient
 
 
@@ -462,7 +464,7 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(
     url = f"http://me:secret@{fake.host}/v2/?signature=secret"
     with caplog.at_level(logging.ERROR, logger="wherry"):
         for _ in range(3):
-            assert transport.send(Request("GET", url), CancelToken()).read(10) == b"{}"
+            assert transport.send(HttpRequest("GET", url), CancelToken()).read(10) == b"{}"
     transport.close()
     assert fake.connections == 1
     assert [(each.url, each.status, each.rate_limit) for each in seen] == [

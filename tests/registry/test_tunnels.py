@@ -8,8 +8,8 @@ import pytest
 
 from wherry import Client, NetworkError, Store
 from wherry.content.cancel import CancelToken
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Request, Transport
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import HttpRequest, Transport
 from wherry.testing import (
     Chunked,
     ContentLength,
@@ -150,9 +150,9 @@ def test_a_registry_with_the_wrong_certificate_is_told_from_its_proxy(
             FakeRegistry(tls=pair) as registry,
             HttpProxy({"h.test:443": registry.host}, tls=tls if behind_tls else None) as proxy,
         ):
-            transport = patient(Proxies(https=proxy.url))
+            transport = patient(ProxySettings(https=proxy.url))
             with pytest.raises(NetworkError, match=rf"^h\.test: .*{problem}") as caught:
-                transport.send(Request("GET", "https://h.test/v2/"), CancelToken())
+                transport.send(HttpRequest("GET", "https://h.test/v2/"), CancelToken())
             assert proxy.requests == [Tunnel("CONNECT", "h.test:443")]
             assert registry.requests == []
         assert not caught.value.transient
@@ -165,9 +165,9 @@ def test_a_proxy_with_the_wrong_certificate_is_asked_nothing(
 ) -> None:
     other = make_certificate(certificates[0].parent, ["other.test"])
     with HttpProxy({}, tls=other[1:]) as proxy:
-        transport = patient(Proxies(https=proxy.url))
+        transport = patient(ProxySettings(https=proxy.url))
         with pytest.raises(NetworkError, match=rf"the proxy {proxy.url}: .* another name"):
-            transport.send(Request("GET", "https://h.test/v2/"), CancelToken())
+            transport.send(HttpRequest("GET", "https://h.test/v2/"), CancelToken())
         assert proxy.requests == []
 
 
@@ -183,8 +183,8 @@ def test_an_ipv6_address_stands_in_brackets_for_the_proxy_too(
             {"[2001:db8::1]:4443": registry.host}, tls=pair if kind == "https" else None
         ) as proxy,
     ):
-        transport = patient(Proxies(https=proxy.url))
-        request = Request("GET", "https://[2001:db8::1]:4443/v2/")
+        transport = patient(ProxySettings(https=proxy.url))
+        request = HttpRequest("GET", "https://[2001:db8::1]:4443/v2/")
         assert transport.send(request, CancelToken()).read(10) == b"{}"
     assert proxy.requests == [Tunnel("CONNECT", "[2001:db8::1]:4443")]
     assert registry.requests[0].headers["host"] == "[2001:db8::1]:4443"
@@ -217,9 +217,9 @@ def test_an_answer_of_the_proxy_that_opens_no_tunnel(
         peer.sock.sendall(head)
 
     proxy = serve(talk, tls=tls)
-    transport = patient(Proxies(https=f"{'https' if tls else 'http'}://me:pw@{proxy.host}"))
+    transport = patient(ProxySettings(https=f"{'https' if tls else 'http'}://me:pw@{proxy.host}"))
     with pytest.raises(NetworkError, match=said) as caught:
-        transport.send(Request("GET", "https://h.test/v2/"), CancelToken())
+        transport.send(HttpRequest("GET", "https://h.test/v2/"), CancelToken())
     assert f"{proxy.host}" in caught.value.message + caught.value.hint
     assert "me:pw" not in caught.value.message + caught.value.hint
     assert caught.value.transient == (b"403" not in head)

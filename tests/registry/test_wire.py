@@ -11,12 +11,12 @@ import pytest
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
 from wherry.model.digest import Digest
-from wherry.registry.distribution_api import Sizes, open_url
+from wherry.registry.distribution_api import BlobSizes, open_url
 from wherry.registry.http.connection import Operation, Route
 from wherry.registry.http.deadlines import Timeouts
-from wherry.registry.http.pool import Pool
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Request, Transport
+from wherry.registry.http.pool import ConnectionPool
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import HttpRequest, Transport
 from wherry.registry.session import Session
 from wherry.testing import HttpProxy, Tunnel
 
@@ -38,7 +38,7 @@ def transport() -> Iterator[Transport]:
 
 
 def get(transport: Transport, server: Script) -> bytes:
-    request = Request("GET", server.url)
+    request = HttpRequest("GET", server.url)
     return transport.send(request, CancelToken()).read(1 << 20)
 
 
@@ -105,7 +105,7 @@ def test_a_read_that_failed_leaves_nothing_open(
     transport = Transport(connections=1, timeouts=Timeouts(connect=PATIENCE, read=0.1))
     cancel = CancelToken()
     server = scripted(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body)
-    response = transport.send(Request("GET", server.url), cancel)
+    response = transport.send(HttpRequest("GET", server.url), cancel)
     with pytest.raises(NetworkError):
         response.read(100)
     assert server.left.acquire(timeout=PATIENCE / 2)
@@ -118,7 +118,7 @@ def test_a_body_that_ends_with_the_connection_is_not_whole_when_it_is_cancelled(
     """A blocked read is woken by the connection's end, which is that of such a body too."""
     cancel = CancelToken()
     server = scripted(OK + b"\r\nhalf")
-    response = transport.send(Request("GET", server.url), cancel)
+    response = transport.send(HttpRequest("GET", server.url), cancel)
     assert response.read1(100) == b"half"
     cancel.cancel()
     with pytest.raises(Cancelled):
@@ -131,7 +131,7 @@ def test_nobody_is_connected_to_after_it_was_cancelled(scripted: Callable[..., S
     cancel = CancelToken()
     cancel.cancel()
     server = scripted(LAST)
-    pool = Pool(Route("127.0.0.1", int(server.host.partition(":")[2]), Timeouts()), 1)
+    pool = ConnectionPool(Route("127.0.0.1", int(server.host.partition(":")[2]), Timeouts()), 1)
     with pytest.raises(Cancelled):
         pool.ask(Operation(cancel), "GET", "/", None, {})
     assert server.heads == []
@@ -141,14 +141,14 @@ _SCRIPT = """
 import os, resource
 from wherry import NetworkError
 from wherry.content.cancel import CancelToken
-from wherry.registry.http.transport import Request, Transport
+from wherry.registry.http.transport import HttpRequest, Transport
 import wherry.registry.http.error_messages  # no file can be opened later
 transport = Transport(connections=1)
 least = os.open("/dev/null", os.O_RDONLY)
 os.close(least)
 resource.setrlimit(resource.RLIMIT_NOFILE, (least, least))
 try:
-    transport.send(Request("GET", "http://127.0.0.1:1/"), CancelToken())
+    transport.send(HttpRequest("GET", "http://127.0.0.1:1/"), CancelToken())
 except NetworkError as error:
     print(error)
 """
@@ -170,19 +170,19 @@ def test_a_socket_that_cannot_be_made_is_an_address_that_is_not_reached() -> Non
 @pytest.mark.parametrize("host", ["\xe9\x80.test", f"{'a' * 64}.\xfc", "a..b", ".a", ".", "a" * 64])
 def test_a_host_that_is_none_is_not_for_a_proxy_either(host: str, scheme: str) -> None:
     with HttpProxy({}) as proxy:
-        transport = Transport(connections=1, proxies=Proxies(http=proxy.url, https=proxy.url))
+        transport = Transport(connections=1, proxies=ProxySettings(http=proxy.url, https=proxy.url))
         with pytest.raises(NetworkError, match="no name of a host") as caught:
-            transport.send(Request("GET", f"{scheme}://{host}/"), CancelToken())
+            transport.send(HttpRequest("GET", f"{scheme}://{host}/"), CancelToken())
         assert proxy.requests == []
     assert not caught.value.transient
 
 
 def test_a_proxy_gets_international_names_in_ascii() -> None:
     with HttpProxy({}) as proxy:
-        transport = Transport(connections=1, proxies=Proxies(http=proxy.url, https=proxy.url))
-        transport.send(Request("GET", "http://b\xfc.test:5000/x"), CancelToken()).close()
+        transport = Transport(connections=1, proxies=ProxySettings(http=proxy.url, https=proxy.url))
+        transport.send(HttpRequest("GET", "http://b\xfc.test:5000/x"), CancelToken()).close()
         with pytest.raises(NetworkError, match="502"):
-            transport.send(Request("GET", "https://b\xfc.test/x"), CancelToken())
+            transport.send(HttpRequest("GET", "https://b\xfc.test/x"), CancelToken())
     assert proxy.requests == [
         Tunnel("GET", "http://xn--b-eha.test:5000/x"),
         Tunnel("CONNECT", "xn--b-eha.test:443"),
@@ -193,7 +193,7 @@ def test_space_around_a_header_is_not_part_of_it(
     transport: Transport, scripted: Callable[..., Script]
 ) -> None:
     server = scripted(OK + b"Location: \t/a \t\r\nContent-Length: 0\r\n\r\n")
-    response = transport.send(Request("GET", server.url), CancelToken())
+    response = transport.send(HttpRequest("GET", server.url), CancelToken())
     assert response.header("Location") == "/a"
     response.drain()
 
@@ -203,7 +203,7 @@ def test_an_address_in_a_document_is_utf_8(path: str, scripted: Callable[..., Sc
     """One in a header is bytes, which come as Latin-1 and go as they came."""
     session = Session(connections=1)
     server = scripted(LAST)
-    sizes = Sizes(4)
+    sizes = BlobSizes(4)
     opened = open_url(session, f"{server.url}{path}", Digest.of(b"blob"), sizes, 0, CancelToken())
     assert opened.stream.read1(9) == b"last"
     opened.stream.close()

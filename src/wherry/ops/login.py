@@ -9,18 +9,18 @@ from wherry.errors import NotFound, WherryError
 from wherry.model.record import Record
 from wherry.registry.auth import credential_writer
 from wherry.registry.auth.challenge import is_anonymous
-from wherry.registry.auth.credential_writer import Key
+from wherry.registry.auth.credential_writer import CredentialKey
 from wherry.registry.auth.credentials import CredentialStore
 from wherry.registry.http.transport import public_url
 from wherry.registry.requester import Call
-from wherry.registry.status_errors import MAX_ERROR, failure
+from wherry.registry.status_errors import MAX_ERROR, error_for_response
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.content.cancel import CancelToken
-    from wherry.registry.auth.credential_writer import Removal
+    from wherry.registry.auth.credential_writer import CredentialRemoval
     from wherry.registry.auth.credentials import Credentials
     from wherry.registry.session import Session
 
@@ -54,13 +54,13 @@ def login(
     ``session`` knows no other credentials than these. ``warn`` is told if the registry does not
     verify them. Raises `Unauthorized` if it refuses them; then nothing is kept.
     """
-    key = Key.parse(text)
+    key = CredentialKey.parse(text)
     endpoint = session.hosts.login(key.host)
     response = session.send(endpoint, Call("GET", "/v2/", "", unasked=True), cancel)
     body = response.read_secret(MAX_ERROR)
     what = f"{key.host}: login"
     if response.status != _OK:
-        raise failure(response, body, what, key.host)
+        raise error_for_response(response, body, what, key.host)
     if body.strip():
         refuse_page(response, body, what, "a registry's answer")
     authorization = response.request.headers.get("Authorization", "")
@@ -80,7 +80,7 @@ def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
     Raises `NotFound` if there are none, there and elsewhere. Raises `WherryError` if a file or
     helper fails; its hint tells from where credentials were taken all the same.
     """
-    key = Key.parse(text)
+    key = CredentialKey.parse(text)
     removal = credential_writer.remove(files.files, files.written, key)
     _raise_first(removal)
     trail = CredentialStore(files.files).trail(key.host, key.path, cancel=cancel)
@@ -102,7 +102,7 @@ def logout_everywhere(files: AuthFiles) -> list[str]:
     return removal.gone
 
 
-def _raise_first(removal: Removal) -> None:
+def _raise_first(removal: CredentialRemoval) -> None:
     """Raise the first failure; its hint tells of the others and of what was removed."""
     if not removal.failures:
         return

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Document
     from wherry.model.platform import Platform
     from wherry.model.reference import Reference
-    from wherry.registry.repository import Resolved
+    from wherry.registry.repository import Resolution
     from wherry.registry.session import Session
     from wherry.store import LocalStore
     from wherry.store.images import ImageRecord
@@ -216,7 +216,7 @@ class _Pull:
         )
 
     @contextlib.contextmanager
-    def resolving(self, reference: Reference) -> Iterator[Callable[[], Resolved]]:
+    def resolving(self, reference: Reference) -> Iterator[Callable[[], Resolution]]:
         """Ask what a tag stands for while the store is opened: both take their time.
 
         Yields what waits for the answer. The end of the block is the end of the operation.
@@ -230,11 +230,11 @@ class _Pull:
             finally:
                 self._cancel.cancel()
 
-    def resolve(self, reference: Reference) -> Resolved:
+    def resolve(self, reference: Reference) -> Resolution:
         """Ask what a name stands for, where it does not say so itself."""
         return self._repository.resolve(reference)
 
-    def one(self, reference: Reference, resolved: Callable[[], Resolved]) -> Pulled:
+    def one(self, reference: Reference, resolved: Callable[[], Resolution]) -> Pulled:
         """Pull one name; its `Pulled` tells whether anything is new.
 
         ``resolved`` returns what it stands for. A tag beside a digest is not looked at, and
@@ -273,7 +273,7 @@ class _Pull:
     # Documents
 
     def _targets(
-        self, reference: Reference, resolved: Callable[[], Resolved]
+        self, reference: Reference, resolved: Callable[[], Resolution]
     ) -> tuple[Digest, list[tuple[Selection, Wanted | None]]]:
         """Resolve a name and walk to the manifests that are wanted, asking the store first."""
         digest, document = self._root(reference, resolved)
@@ -296,7 +296,7 @@ class _Pull:
         return digest, list(found.values())
 
     def _root(
-        self, reference: Reference, resolved: Callable[[], Resolved]
+        self, reference: Reference, resolved: Callable[[], Resolution]
     ) -> tuple[Digest, Document]:
         if reference.digest is not None:
             known = self._store.find(reference)

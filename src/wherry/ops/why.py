@@ -14,9 +14,9 @@ from wherry.registry.requester import Call
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
-    from wherry.registry.auth.credentials import Consulted
+    from wherry.registry.auth.credentials import CredentialLookup
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.http.proxies import Proxies
+    from wherry.registry.http.proxies import ProxySettings
     from wherry.registry.session import Session
 
 _LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Docker-RateLimit-Source")
@@ -156,7 +156,7 @@ def _roots(roots: Sequence[Path], host: str, used: Path | None) -> list[Look]:
     return found
 
 
-def _proxy(endpoint: Endpoint, proxies: Proxies) -> str:
+def _proxy(endpoint: Endpoint, proxies: ProxySettings) -> str:
     from urllib.parse import urlsplit
 
     if endpoint.proxy is not None:
@@ -167,7 +167,7 @@ def _proxy(endpoint: Endpoint, proxies: Proxies) -> str:
     return "" if found is None else str(found)
 
 
-def _whose(trail: Sequence[Consulted]) -> str:
+def _whose(trail: Sequence[CredentialLookup]) -> str:
     found = trail[-1].credentials if trail else None
     if found is None:
         return ""

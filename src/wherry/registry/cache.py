@@ -13,7 +13,7 @@ K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
 
 
-class Kept(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """A bounded memory. Thread-safe.
 
     ``limit`` is in bytes, as those who put things in count them, and ``each`` for every thing;

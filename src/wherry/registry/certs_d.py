@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Tls(Record):
+class TlsSettings(Record):
     """How to meet a host in TLS.
 
     ``verify``: its certificate has to be good, by the ``authorities`` here or the usual ones.
@@ -24,7 +24,7 @@ class Tls(Record):
     pairs: tuple[tuple[Path, Path], ...] = ()
 
 
-class Trust(Record):
+class CaBundle(Record):
     """A file or directory of authorities that a variable of the environment names."""
 
     variable: str

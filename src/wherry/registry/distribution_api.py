@@ -13,11 +13,11 @@ from wherry.model import mediatype
 from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.digest import Digest
 from wherry.model.record import Record
-from wherry.registry.http.redirect import is_address
+from wherry.registry.http.redirect import is_http_url
 from wherry.registry.http.transport import VISIBLE, public_url
 from wherry.registry.pages import next_page, read_referrers, read_tags
 from wherry.registry.requester import Call
-from wherry.registry.status_errors import MAX_ERROR, failure
+from wherry.registry.status_errors import MAX_ERROR, error_for_response
 from wherry.registry.web_page import PageWatch, refuse_page
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.manifest import Index
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.http.transport import Response
+    from wherry.registry.http.transport import HttpResponse
     from wherry.registry.session import Session
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
@@ -37,7 +37,7 @@ _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
-class Served(Record):
+class ManifestResponse(Record):
     """A document as it was served; ``framed`` if its end was seen and not only the connection's."""
 
     raw: bytes
@@ -63,7 +63,7 @@ class ReferrersPage(Record):
     is_filtered: bool
 
 
-class Sizes(Record):
+class BlobSizes(Record):
     """A blob's size in bytes: ``stated`` by its descriptor, and ``served`` by the first answer.
 
     The stated one may be wrong, so an answer is only compared with it beside a served one.
@@ -78,7 +78,7 @@ class Sizes(Record):
         return {size for size in (self.stated, self.served) if size is not None}
 
 
-class V2:
+class DistributionApi:
     """One repository of one registry. Each call is one attempt; nothing is retried."""
 
     def __init__(self, session: Session, endpoint: Endpoint) -> None:
@@ -92,13 +92,15 @@ class V2:
         response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
         response.drain()
         if response.status != _OK:
-            problem = failure(response, b"", self._what(tag_or_digest), self.endpoint.name)
+            problem = error_for_response(
+                response, b"", self._what(tag_or_digest), self.endpoint.name
+            )
             if problem.transient:
                 raise problem
             return None
         return _digest(response.header("Docker-Content-Digest"))
 
-    def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Served:
+    def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> ManifestResponse:
         """Fetch a document; what is returned has not been verified."""
         response = self._send("GET", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
         self._check(response, self._what(tag_or_digest))
@@ -107,12 +109,14 @@ class V2:
             what = self._what(tag_or_digest)
             raise InvalidDocument(f"{what}: the manifest is over {MAX_DOCUMENT >> 20} MiB")
         refuse_page(response, raw, self._what(tag_or_digest), "a manifest")
-        return Served(raw, mediatype.essence(response.header("Content-Type")), response.framed)
+        return ManifestResponse(
+            raw, mediatype.essence(response.header("Content-Type")), response.framed
+        )
 
     def get_blob(
         self,
         digest: Digest,
-        sizes: Sizes,
+        sizes: BlobSizes,
         offset: int,
         cancel: CancelToken,
         stop: int | None = None,
@@ -171,7 +175,7 @@ class V2:
 
     def _get_list(
         self, path: str, target: str, cancel: CancelToken, *, accept: str = ""
-    ) -> Response:
+    ) -> HttpResponse:
         sent = target if target.startswith("/") else path + target
         headers = {"Accept": accept} if accept else {}
         return self._session.send(
@@ -186,7 +190,7 @@ class V2:
         *,
         accept: str = "",
         headers: dict[str, str] | None = None,
-    ) -> Response:
+    ) -> HttpResponse:
         call = Call(
             method,
             f"/v2/{self._path}/{path}",
@@ -196,7 +200,7 @@ class V2:
         )
         return self._session.send(self.endpoint, call, cancel)
 
-    def _check(self, response: Response, what: str) -> None:
+    def _check(self, response: HttpResponse, what: str) -> None:
         _check(response, what, self.endpoint.name)
 
     def _what(self, tag_or_digest: str) -> str:
@@ -207,17 +211,17 @@ def open_url(
     session: Session,
     url: str,
     digest: Digest,
-    sizes: Sizes,
+    sizes: BlobSizes,
     offset: int,
     cancel: CancelToken,
     stop: int | None = None,
 ) -> Opened:
     """Open what a foreign layer's address points at; no credentials go there.
 
-    Otherwise as `V2.get_blob`. Raises `Unsupported` for addresses that are not http or https,
-    and `RangeRefused`.
+    Otherwise as `DistributionApi.get_blob`. Raises `Unsupported` for addresses that are not http
+    or https, and `RangeRefused`.
     """
-    if not is_address(url):
+    if not is_http_url(url):
         raise Unsupported(f"{url[:200]!r} is not an address that layers can be fetched from")
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
@@ -235,17 +239,17 @@ def _range(offset: int, stop: int | None) -> dict[str, str]:
     return {"Range": f"bytes={offset}-"} if offset else {}
 
 
-def _check(response: Response, what: str, host: str) -> None:
+def _check(response: HttpResponse, what: str, host: str) -> None:
     if response.status not in {_OK, _PARTIAL}:
-        raise failure(response, response.read_secret(MAX_ERROR), what, host)
+        raise error_for_response(response, response.read_secret(MAX_ERROR), what, host)
 
 
 def _opened(
-    response: Response,
+    response: HttpResponse,
     digest: Digest,
     what: str,
     host: str,
-    sizes: Sizes,
+    sizes: BlobSizes,
     offset: int,
     stop: int | None,
 ) -> Opened:
@@ -289,6 +293,6 @@ def _digest(text: str) -> Digest | None:
         return None
 
 
-def _length(response: Response) -> int | None:
+def _length(response: HttpResponse) -> int | None:
     length = response.header("Content-Length")
     return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None

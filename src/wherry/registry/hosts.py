@@ -11,7 +11,7 @@ from wherry.errors import Denied, InvalidReference, WherryError
 from wherry.model.record import Record
 from wherry.model.reference import Reference, is_short
 from wherry.registry import hosts_toml
-from wherry.registry.certs_d import HostCertificates, Tls, find_certificates
+from wherry.registry.certs_d import HostCertificates, TlsSettings, find_certificates
 from wherry.registry.hosts_toml import HostSettings
 
 if TYPE_CHECKING:
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry.registry.hosts_toml import HostsFile
-    from wherry.registry.http.proxies import Proxy
-    from wherry.registry.registries_conf import Mirror, RegistriesFiles, RegistryTable, Settings
+    from wherry.registry.http.proxies import ProxyAddress
+    from wherry.registry.registries_conf import (
+        Mirror,
+        RegistriesConf,
+        RegistriesFiles,
+        RegistryTable,
+    )
 
 # Where the registry behind a name of Docker Hub really is.
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
@@ -39,13 +44,13 @@ class Endpoint(Record):
     host: str
     path: str = ""
     schemes: tuple[str, ...] = ("https",)
-    tls: Tls = Tls()
+    tls: TlsSettings = TlsSettings()
     own: bool = True
     settings: HostSettings = HostSettings()
-    proxy: Proxy | None = None
+    proxy: ProxyAddress | None = None
 
 
-class Meaning(Record):
+class NameCandidate(Record):
     """What a name may stand for, and by whose word."""
 
     name: str
@@ -76,9 +81,9 @@ class Hosts:
         self._insecure = insecure
         self._lock = threading.Lock()
         self._warned: set[str] = set()
-        self._settings: dict[bool, Settings] = {}
+        self._settings: dict[bool, RegistriesConf] = {}
 
-    def settings(self, *, aliases: bool = False) -> Settings:
+    def settings(self, *, aliases: bool = False) -> RegistriesConf:
         """Return what registries.conf says; raises `WherryError` for a file that is wrong."""
         with self._lock:
             found = self._settings.get(True) or self._settings.get(aliases)
@@ -89,7 +94,7 @@ class Hosts:
                 self._settings[aliases] = found
             return found
 
-    def meanings(self, text: str) -> tuple[Meaning, ...]:
+    def name_candidates(self, text: str) -> tuple[NameCandidate, ...]:
         """Return what a name on the command line stands for, in the order to try.
 
         One without a registry goes through an alias, else the hosts that are to be searched,
@@ -98,15 +103,15 @@ class Hosts:
         """
         Reference.parse(text)
         if not is_short(text):
-            return (Meaning(text, "as it is written"),)
+            return (NameCandidate(text, "as it is written"),)
         settings = self.settings(aliases=True)
         name = re.split(r"[:@]", text, maxsplit=1)[0]
         alias, file = settings.aliases.get(name, ("", None))
         if alias:
-            return (Meaning(alias + text[len(name) :], f"a short name in {file}"),)
+            return (NameCandidate(alias + text[len(name) :], f"a short name in {file}"),)
         if settings.search:
             return tuple(_searched(settings, text))
-        return (Meaning(text, "names without a registry are Docker Hub's"),)
+        return (NameCandidate(text, "names without a registry are Docker Hub's"),)
 
     def endpoints(
         self,
@@ -132,7 +137,7 @@ class Hosts:
                     warn(warning)
         return found
 
-    def _endpoints(self, reference: Reference, settings: Settings) -> tuple[Endpoint, ...]:
+    def _endpoints(self, reference: Reference, settings: RegistriesConf) -> tuple[Endpoint, ...]:
         table = settings.find(reference.name)
         if table is None:
             return (self._endpoint(reference, reference, insecure=False),)
@@ -181,7 +186,7 @@ class Hosts:
         host = _ENDPOINTS.get(name, name)
         found = self.certificates(name)
         insecure = insecure or self._insecure
-        tls = Tls(not insecure, found.authorities, found.pairs)
+        tls = TlsSettings(not insecure, found.authorities, found.pairs)
         schemes: tuple[str, ...] = ("https",)
         if insecure:
             schemes = ("https", "http")
@@ -214,7 +219,7 @@ class Hosts:
         return found
 
 
-def _searched(settings: Settings, text: str) -> Iterator[Meaning]:
+def _searched(settings: RegistriesConf, text: str) -> Iterator[NameCandidate]:
     """Put each host of the search list before a short name; raises `WherryError`."""
     hosts = settings.search or ()
     names = [f"{host}/{text}" for host in hosts]
@@ -230,7 +235,7 @@ def _searched(settings: Settings, text: str) -> Iterator[Meaning]:
                 f"{settings.search_file}: unqualified-search-registries: {host!r} is no host "
                 "(it has no dot and no port)"
             )
-        yield Meaning(name, f"{settings.search_file} searches there")
+        yield NameCandidate(name, f"{settings.search_file} searches there")
 
 
 def _blocked(reference: Reference, table: RegistryTable) -> Denied:

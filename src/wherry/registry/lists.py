@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.registry.distribution_api import V2
+    from wherry.registry.distribution_api import DistributionApi
     from wherry.registry.repository import Repository
 
 MAX_TAGS = 32 * 2**20  # characters of all tags of a list
@@ -63,7 +63,7 @@ def _tag_pages(repository: Repository, cancel: CancelToken) -> Iterator[dict[str
     Some registries have pages and no ``Link``: a page that may have been cut is followed by a
     request for what comes after its last tag.
     """
-    endpoint = _Endpoint(repository)
+    endpoint = _ListEndpoint(repository)
     what = f"{repository.reference.name}: the tag list"
     size = 0
 
@@ -76,13 +76,13 @@ def _tag_pages(repository: Repository, cancel: CancelToken) -> Iterator[dict[str
         # One character over the limit makes it no tag, whatever follows.
         return _Page(dict.fromkeys(tag[: MAX_TAG + 1] for tag in found), following)
 
-    pages = _Pages(ask, what)
+    pages = _Pager(ask, what)
     yield from pages.read("")
     while (guess := _after_last(pages)) is not None:
         yield from pages.read(guess, is_guess=True)
 
 
-def _after_last(pages: _Pages[str, None]) -> str | None:
+def _after_last(pages: _Pager[str, None]) -> str | None:
     """Return the target after the last page, if that is as long as a page that was cut."""
     size = len(pages.last)
     if pages.is_complete or size < _PAGE_STEP or size % _PAGE_STEP:
@@ -95,7 +95,7 @@ def referrers(
     repository: Repository, digest: Digest, artifact_type: str, cancel: CancelToken
 ) -> list[Descriptor]:
     """Return what refers to a document; see `Repository.referrers`."""
-    endpoint = _Endpoint(repository)
+    endpoint = _ListEndpoint(repository)
     what = f"{repository.reference.name}@{digest}: the list of referrers"
     size, is_filtered = 0, True
 
@@ -114,7 +114,7 @@ def referrers(
         return _Page({each.digest: each for each in page.index.manifests}, page.following)
 
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-    pages = _Pages(ask, what)
+    pages = _Pager(ask, what)
     found = [entry for page in pages.read(query) for entry in page.values()]
     if not artifact_type:
         return found
@@ -167,14 +167,14 @@ def _children(repository: Repository, digest: Digest) -> Sequence[Digest]:
     return [entry.digest for entry in document.manifests] if isinstance(document, Index) else ()
 
 
-class _Endpoint:
+class _ListEndpoint:
     """The endpoint that a list comes from: all pages come from the one of the first."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._api: V2 | None = None
+        self._api: DistributionApi | None = None
 
-    def ask(self, call: Callable[[V2], T]) -> T:
+    def ask(self, call: Callable[[DistributionApi], T]) -> T:
         """Ask for a page."""
         if self._api is not None:
             return self._repository.ask(self._api, call)
@@ -190,7 +190,7 @@ class _Page(NamedTuple, Generic[K, V]):
     following: str | None
 
 
-class _Pages(Generic[K, V]):
+class _Pager(Generic[K, V]):
     """The pages of one list, of which ``ask`` fetches the one at a target.
 
     ``last`` is the page that was read last, ``target`` where it was found. ``is_complete``

@@ -13,14 +13,14 @@ from wherry.registry.link_header import next_target
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
-    from wherry.registry.http.transport import Response
+    from wherry.registry.http.transport import HttpResponse
 
 MAX_LISTED = 500_000  # tags, or referrers, over all pages
 MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")
 _JSON = {mediatype.OCI_INDEX, "application/json"}
 
 
-def read_tags(raw: bytes, response: Response, name: str) -> list[str]:
+def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
     """Return what a page lists as tags; null stands for none of them, as Go writes it.
 
     Raises `InvalidDocument` for a page of too many.
@@ -47,7 +47,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_referrers(raw: bytes, kind: str, response: Response, what: str) -> Index | None:
+def read_referrers(raw: bytes, kind: str, response: HttpResponse, what: str) -> Index | None:
     """Return the index of a page served as ``kind``; None if a generic type holds no index.
 
     Raises `InvalidDocument`, and `Unsupported` as `parse` does.
@@ -69,7 +69,7 @@ def read_referrers(raw: bytes, kind: str, response: Response, what: str) -> Inde
     return None
 
 
-def next_page(response: Response, path: str, what: str) -> str | None:
+def next_page(response: HttpResponse, path: str, what: str) -> str | None:
     """Return the target of the next page of the list at ``path``, whatever cursor is in it."""
     try:
         return next_target(response.headers("Link"), response.request.url, path)
@@ -77,7 +77,7 @@ def next_page(response: Response, path: str, what: str) -> str | None:
         raise _unreadable(f"{what}: the Link header to its next page", response) from None
 
 
-def _unreadable(what: str, response: Response, *, transient: bool = False) -> RegistryError:
+def _unreadable(what: str, response: HttpResponse, *, transient: bool = False) -> RegistryError:
     return RegistryError(
         f"{what} cannot be read",
         status=response.status,

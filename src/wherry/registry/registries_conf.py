@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.http.proxies import ProxyAddress
 
 _SUFFIX = ".conf"  # of a drop-in
 
@@ -42,7 +42,7 @@ class Mirror(Record):
     location: str
     insecure: bool = False
     pulls: str = "all"
-    proxy: Proxy | None = None
+    proxy: ProxyAddress | None = None
 
 
 class RegistryTable(Record):
@@ -54,7 +54,7 @@ class RegistryTable(Record):
     blocked: bool
     mirrors: tuple[Mirror, ...]
     file: Path
-    proxy: Proxy | None = None
+    proxy: ProxyAddress | None = None
 
     def match(self, name: str) -> int | None:
         """Return how many characters of a full name the prefix covers; None: another's."""
@@ -66,7 +66,7 @@ class RegistryTable(Record):
         return end if end == len(name) or (end > 0 and name[end] in ":/") else None
 
 
-class Settings(Record):
+class RegistriesConf(Record):
     """What all files together say; ``search``, ``helpers`` are None where none says anything.
 
     ``version`` is that of the syntax, where it is one file. ``short_names`` is the
@@ -95,19 +95,19 @@ class Settings(Record):
         return min(matching, key=lambda table: (-len(table.prefix), table.prefix), default=None)
 
 
-def load(files: RegistriesFiles, *, aliases: bool) -> Settings:
+def load(files: RegistriesFiles, *, aliases: bool) -> RegistriesConf:
     """Read all files that count, in order.
 
     Without ``aliases`` files that hold nothing else are not parsed: most hold nothing else, and
     parsing takes longer than the rest of the start. Raises `WherryError` that names the file.
     """
-    merged = Settings()
+    merged = RegistriesConf()
     for found in _all(files, aliases=aliases):
         merged = _merged(merged, found)
     return merged.replace(helpers=merged.helpers or None)
 
 
-def _all(files: RegistriesFiles, *, aliases: bool) -> Iterator[Settings]:
+def _all(files: RegistriesFiles, *, aliases: bool) -> Iterator[RegistriesConf]:
     """Yield what each file says, or why it is not read."""
     if files.named is not None:
         yield _required(*files.named, aliases=aliases, main=True)
@@ -118,7 +118,7 @@ def _all(files: RegistriesFiles, *, aliases: bool) -> Iterator[Settings]:
         yield _required(*files.last, aliases=aliases, main=False)
 
 
-def _main(candidates: tuple[Path, ...], *, aliases: bool) -> Iterator[Settings]:
+def _main(candidates: tuple[Path, ...], *, aliases: bool) -> Iterator[RegistriesConf]:
     main: Path | None = None
     for file in candidates:
         if main is not None:
@@ -132,7 +132,7 @@ def _main(candidates: tuple[Path, ...], *, aliases: bool) -> Iterator[Settings]:
         yield _parsed(raw, file, "read: the main file", aliases=aliases, main=True)
 
 
-def _drop_ins(directories: tuple[Path, ...], *, aliases: bool) -> Iterator[Settings]:
+def _drop_ins(directories: tuple[Path, ...], *, aliases: bool) -> Iterator[RegistriesConf]:
     """Read the ``*.conf`` files of all directories in the order of their names."""
     chosen: dict[str, Path] = {}
     for directory in directories:
@@ -165,7 +165,7 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _required(by: str, file: Path, *, aliases: bool, main: bool) -> Settings:
+def _required(by: str, file: Path, *, aliases: bool, main: bool) -> RegistriesConf:
     raw = toml_files.read(file)
     if raw is None:
         raise WherryError(f"{file}: no such file", hint=f"{by} names it")
@@ -173,7 +173,7 @@ def _required(by: str, file: Path, *, aliases: bool, main: bool) -> Settings:
     return _parsed(raw, file, said, aliases=aliases, main=main)
 
 
-def _parsed(raw: bytes, file: Path, said: str, *, aliases: bool, main: bool) -> Settings:
+def _parsed(raw: bytes, file: Path, said: str, *, aliases: bool, main: bool) -> RegistriesConf:
     """Parse a file, unless it holds nothing, or nothing but aliases that are not asked for."""
     lines = [line for line in map(bytes.strip, raw.splitlines()) if line and line[:1] != b"#"]
     if not lines:
@@ -187,8 +187,8 @@ def _parsed(raw: bytes, file: Path, said: str, *, aliases: bool, main: bool) -> 
     return found.replace(consulted=((file, said + version),))
 
 
-def _consulted(file: Path, said: str) -> Settings:
-    return Settings(consulted=((file, said),))
+def _consulted(file: Path, said: str) -> RegistriesConf:
+    return RegistriesConf(consulted=((file, said),))
 
 
 def _short_names_only(lines: list[bytes]) -> bool:
@@ -197,12 +197,12 @@ def _short_names_only(lines: list[bytes]) -> bool:
     return first.startswith(b"[aliases]") and not any(line.startswith(b"[") for line in others)
 
 
-def _merged(first: Settings, then: Settings) -> Settings:
+def _merged(first: RegistriesConf, then: RegistriesConf) -> RegistriesConf:
     """Lay later settings over earlier ones: tables by prefix, aliases by name, lists as a whole."""
     tables = {table.prefix: table for table in (*first.tables, *then.tables)}
     searched = first if then.search is None else then
     moded = then if then.short_names else first
-    return Settings(
+    return RegistriesConf(
         tables=tuple(tables.values()),
         search=searched.search,
         search_file=searched.search_file,

@@ -8,14 +8,14 @@ from wherry.errors import InvalidDocument, InvalidReference
 from wherry.model._fields import Fields
 from wherry.model.reference import Reference, is_short
 from wherry.registry import toml_files
-from wherry.registry.http.proxies import parse as parse_proxy
-from wherry.registry.registries_conf import Mirror, RegistryTable, Settings
+from wherry.registry.http.proxies import parse_proxy
+from wherry.registry.registries_conf import Mirror, RegistriesConf, RegistryTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.http.proxies import ProxyAddress
 
 _PULLS = ("all", "digest-only", "tag-only")
 _MODES = ("permissive", "enforcing", "disabled")
@@ -28,7 +28,7 @@ _MIRROR_KEYS = {"location", "insecure", "proxy", "pull-from-mirror"}
 _TABLE_KEYS = _MIRROR_KEYS | {"prefix", "blocked", "mirror", "mirror-by-digest-only"}
 
 
-def parse(raw: bytes, file: Path, *, main: bool) -> Settings:
+def parse(raw: bytes, file: Path, *, main: bool) -> RegistriesConf:
     """Read a file; only a ``main`` file may have version 1.
 
     Raises `WherryError` that names the file and the key.
@@ -40,7 +40,7 @@ def parse(raw: bytes, file: Path, *, main: bool) -> Settings:
         raise error.within(str(file)) from None
 
 
-def _settings(content: dict[str, Any], file: Path, *, main: bool) -> Settings:
+def _settings(content: dict[str, Any], file: Path, *, main: bool) -> RegistriesConf:
     fields = Fields(content)
     newer = {"registry", "unqualified-search-registries", "aliases"} & content.keys()
     if "registries" in content:
@@ -60,7 +60,7 @@ def _settings(content: dict[str, Any], file: Path, *, main: bool) -> Settings:
     mode = fields.text("short-name-mode")
     if mode not in {"", *_MODES}:
         fields.fail("short-name-mode", f"is {mode!r}, expected one of {', '.join(_MODES)}")
-    return Settings(
+    return RegistriesConf(
         tables=tuple(unique.values()),
         search=_search(fields, "unqualified-search-registries") if searched else None,
         search_file=file if searched else None,
@@ -130,7 +130,7 @@ def _is_name_only(text: str) -> bool:
         return False
 
 
-def _version_1(fields: Fields, file: Path) -> Settings:
+def _version_1(fields: Fields, file: Path) -> RegistriesConf:
     """Read ``[registries.search]``, ``.insecure`` and ``.block``, each with ``registries``."""
     search, insecure, block = (
         fields.object(key) or Fields({}, fields, key) for key in ("search", "insecure", "block")
@@ -142,7 +142,7 @@ def _version_1(fields: Fields, file: Path) -> Settings:
         for host in hosts | blocked
     )
     said = "has the syntax of version 1, which podman and skopeo refuse; write it as version 2"
-    return Settings(
+    return RegistriesConf(
         tables=tables,
         search=_search(search, "registries"),
         search_file=file,
@@ -194,7 +194,7 @@ def _mirror(fields: Fields, file: Path, *, by_digest: bool) -> Mirror:
     return Mirror(location, fields.flag("insecure"), pulls or default, _proxy(fields, file))
 
 
-def _proxy(fields: Fields, file: Path) -> Proxy | None:
+def _proxy(fields: Fields, file: Path) -> ProxyAddress | None:
     """Read the address of a proxy; both kinds of SOCKS5 look names up themselves here."""
     text = fields.text("proxy")
     if not text:

@@ -19,7 +19,7 @@ from wherry.errors import (
 )
 from wherry.model.manifest import digest_of, parse, parse_named
 from wherry.model.record import Record
-from wherry.registry.distribution_api import V2, Sizes, open_url
+from wherry.registry.distribution_api import BlobSizes, DistributionApi, open_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MAX_URLS = 16  # addresses of a foreign layer that are tried
 
 
-class Resolved(Record):
+class Resolution(Record):
     """What a name stands for; ``document`` is None where the digest alone is known so far."""
 
     digest: Digest
@@ -69,7 +69,7 @@ class Repository:
         self.reference = reference
         self._foreign = foreign
         self._session = session
-        self._apis = [V2(session, endpoint) for endpoint in endpoints]
+        self._apis = [DistributionApi(session, endpoint) for endpoint in endpoints]
         self._cancel = cancel
         self._warn = warn
         self._on_retry = on_retry
@@ -87,20 +87,20 @@ class Repository:
         said = {named.schema1, *(api.endpoint.settings.schema1 for api in self._apis)}
         return "deny" if "deny" in said else ""
 
-    def resolve(self, reference: Reference) -> Resolved:
+    def resolve(self, reference: Reference) -> Resolution:
         """Find what a tag or digest stands for; at most one request where HEAD works.
 
         Raises `NotFound`, `Unauthorized`, `Denied`, `NetworkError` and the like.
         """
         if reference.digest is not None:
-            return Resolved(reference.digest)
+            return Resolution(reference.digest)
         return self._anywhere(lambda api: self._resolve_tag(api, str(reference.tag)))
 
-    def _resolve_tag(self, api: V2, tag: str) -> Resolved:
+    def _resolve_tag(self, api: DistributionApi, tag: str) -> Resolution:
         head = api.head_manifest(tag, self._cancel)
         if head is not None:
-            return Resolved(head)
-        return Resolved(*self._get_tag(api, tag))
+            return Resolution(head)
+        return Resolution(*self._get_tag(api, tag))
 
     def resolve_again(self, reference: Reference) -> tuple[Digest, Document]:
         """Fetch by tag from a registry that does not know the digest it gave for it."""
@@ -111,7 +111,7 @@ class Repository:
         )
         return self._anywhere(lambda api: self._get_tag(api, tag))
 
-    def _get_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
+    def _get_tag(self, api: DistributionApi, tag: str) -> tuple[Digest, Document]:
         try:
             served = api.get_manifest(tag, self._cancel)
         except NotFound as error:
@@ -139,7 +139,7 @@ class Repository:
             return reference.digest, self.document(reference.digest)
         return self._anywhere(lambda api: self._fetch_tag(api, str(reference.tag)))
 
-    def _fetch_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
+    def _fetch_tag(self, api: DistributionApi, tag: str) -> tuple[Digest, Document]:
         seen = self._session.names.get(f"{self.reference.name}:{tag}")
         if seen is not None and self._session.documents.get(seen) is not None:
             head = api.head_manifest(tag, self._cancel)
@@ -155,7 +155,7 @@ class Repository:
             return known
         return self._anywhere(lambda api: self._get_document(api, digest))
 
-    def _get_document(self, api: V2, digest: Digest) -> Document:
+    def _get_document(self, api: DistributionApi, digest: Digest) -> Document:
         served = api.get_manifest(str(digest), self._cancel)
         try:
             with served.perhaps_cut():
@@ -176,8 +176,8 @@ class Repository:
         self._session.configs.put(descriptor.digest, raw, len(raw))
         return raw
 
-    def _read(self, api: V2, descriptor: Descriptor) -> bytes:
-        sizes = Sizes(descriptor.size)
+    def _read(self, api: DistributionApi, descriptor: Descriptor) -> bytes:
+        sizes = BlobSizes(descriptor.size)
         try:
             opened = api.get_blob(descriptor.digest, sizes, 0, self._cancel, small=True)
         except RangeRefused:
@@ -254,8 +254,8 @@ class Repository:
                     raise
         raise RangeRefused
 
-    def _sizes(self, blob: Descriptor) -> Sizes:
-        return Sizes(blob.size, self._totals.get(blob.digest))
+    def _sizes(self, blob: Descriptor) -> BlobSizes:
+        return BlobSizes(blob.size, self._totals.get(blob.digest))
 
     def _at_url(self, url: str, blob: Descriptor, cancel: CancelToken) -> _Place:
         return lambda start, stop: open_url(
@@ -293,11 +293,11 @@ class Repository:
 
         return referrers(self, digest, artifact_type, self._cancel)
 
-    def ask_registry(self, call: Callable[[V2], T]) -> T:
+    def ask_registry(self, call: Callable[[DistributionApi], T]) -> T:
         """Ask the registry itself; a mirror only if the registry does not answer."""
         return self._anywhere(call, registry_first=True)
 
-    def ask(self, api: V2, call: Callable[[V2], T]) -> T:
+    def ask(self, api: DistributionApi, call: Callable[[DistributionApi], T]) -> T:
         """Ask one endpoint, as often as the policy says."""
         return run(self._session.policy, self._cancel, lambda: call(api), self._on_retry)
 
@@ -305,7 +305,7 @@ class Repository:
         """Warn of what is odd about an answer."""
         self._warn(message)
 
-    def warn_of_mirror(self, api: V2) -> None:
+    def warn_of_mirror(self, api: DistributionApi) -> None:
         """Warn if a list came from a mirror."""
         if api is not self._apis[-1]:
             self._warn(
@@ -313,11 +313,11 @@ class Repository:
                 f"mirror {api.endpoint.name}, which may lack entries"
             )
 
-    def fetch_tag(self, api: V2, tag: str) -> tuple[Digest, Document]:
+    def fetch_tag(self, api: DistributionApi, tag: str) -> tuple[Digest, Document]:
         """Return what a tag stands for at one endpoint; one attempt."""
         return self._get_tag(api, tag)
 
-    def _anywhere(self, call: Callable[[V2], T], *, registry_first: bool = False) -> T:
+    def _anywhere(self, call: Callable[[DistributionApi], T], *, registry_first: bool = False) -> T:
         """Ask endpoint after endpoint, and when all have failed, again as the policy says."""
         return run(
             self._session.policy,
@@ -326,7 +326,7 @@ class Repository:
             self._on_retry,
         )
 
-    def _round(self, call: Callable[[V2], T], *, registry_first: bool) -> T:
+    def _round(self, call: Callable[[DistributionApi], T], *, registry_first: bool) -> T:
         """Ask each endpoint once; the registry's own failure outranks those of mirrors."""
         registry = len(self._apis) - 1
         answering = sorted(

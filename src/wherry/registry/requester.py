@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from wherry.errors import NetworkError
 from wherry.model.record import Record
-from wherry.registry.certs_d import Tls
-from wherry.registry.http.redirect import MAX_REDIRECTS, STATUSES, origin, target
-from wherry.registry.http.transport import NoTls, Request, public_url
+from wherry.registry.certs_d import TlsSettings
+from wherry.registry.http.redirect import MAX_REDIRECTS, REDIRECT_STATUSES, origin, redirect_target
+from wherry.registry.http.transport import HttpRequest, TlsUnavailable, public_url
 from wherry.registry.status_errors import MAX_ERROR
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.registry.hosts import Endpoint, Hosts
-    from wherry.registry.http.transport import Response, Transport
+    from wherry.registry.http.transport import HttpResponse, Transport
 
 _BAD_REQUEST = 400
 
@@ -75,8 +75,8 @@ class Requester:
         call: Call,
         authorization: str | None,
         cancel: CancelToken,
-    ) -> Response:
-        """Send a call and follow redirects; see `answered_by_host`."""
+    ) -> HttpResponse:
+        """Send a call and follow redirects; see `is_from_endpoint`."""
         response = self._send(endpoint, state, call, authorization, cancel)
         return self._follow(endpoint, call, response, cancel)
 
@@ -87,13 +87,13 @@ class Requester:
         call: Call,
         authorization: str | None,
         cancel: CancelToken,
-    ) -> Response:
+    ) -> HttpResponse:
         """Send by the scheme that is known to work, or try the endpoint's in order."""
         known = state.scheme if state.scheme in endpoint.schemes else None
         schemes = (known,) if known else endpoint.schemes
         dropped: NetworkError | None = None
         for place, scheme in enumerate(schemes):
-            request = Request(
+            request = HttpRequest(
                 call.method,
                 f"{scheme}://{endpoint.host}{call.path}",
                 _with(call.headers, authorization),
@@ -110,7 +110,7 @@ class Requester:
                     raise dropped from None  # it does not speak TLS either
                 if not last and scheme == "http" and was_dropped(error):
                     dropped = error
-                elif last or not isinstance(error, NoTls):
+                elif last or not isinstance(error, TlsUnavailable):
                     raise
                 continue
             if not last and self._wants_tls(endpoint, response, cancel):
@@ -119,7 +119,7 @@ class Requester:
             return response
         raise AssertionError("an endpoint has at least one scheme")
 
-    def _wants_tls(self, endpoint: Endpoint, response: Response, cancel: CancelToken) -> bool:
+    def _wants_tls(self, endpoint: Endpoint, response: HttpResponse, cancel: CancelToken) -> bool:
         """Return whether a plain request was answered by "speak TLS".
 
         nginx, Tomcat and servers in Go answer 400 with such words, others redirect to the same
@@ -128,14 +128,16 @@ class Requester:
         """
         if not response.request.url.startswith("http:"):
             return False
-        if response.status in STATUSES:
-            there = urlsplit(target(response.request.url, response.header("Location")) or "")
+        if response.status in REDIRECT_STATUSES:
+            there = urlsplit(
+                redirect_target(response.request.url, response.header("Location")) or ""
+            )
             return there.scheme == "https" and there.netloc == endpoint.host
         if response.status != _BAD_REQUEST or _is_json(response):
             return False
         if response.request.method == "HEAD":
             response.drain()
-            probe = Request("GET", f"http://{endpoint.host}/v2/", proxy=endpoint.proxy)
+            probe = HttpRequest("GET", f"http://{endpoint.host}/v2/", proxy=endpoint.proxy)
             response = self.transport.send(probe, cancel)
             if response.status != _BAD_REQUEST or _is_json(response):
                 response.close()
@@ -144,17 +146,17 @@ class Requester:
         return any(word in body for word in (b"HTTPS", b"TLS", b"SSL"))
 
     def _follow(
-        self, endpoint: Endpoint, call: Call, response: Response, cancel: CancelToken
-    ) -> Response:
+        self, endpoint: Endpoint, call: Call, response: HttpResponse, cancel: CancelToken
+    ) -> HttpResponse:
         """Follow redirects; credentials stay behind where scheme, host or port change."""
         authorization = response.request.headers.get("Authorization")
         is_protected = endpoint.tls.verify and origin(response.request.url)[0] == "https"
         for _ in range(MAX_REDIRECTS):
-            if response.status not in STATUSES or not response.header("Location"):
+            if response.status not in REDIRECT_STATUSES or not response.header("Location"):
                 return response
             here = response.request.url
             response.drain()
-            there = target(here, response.header("Location"))
+            there = redirect_target(here, response.header("Location"))
             if there is None:
                 break
             if is_protected and not call.verified and origin(there)[0] == "http":
@@ -162,7 +164,7 @@ class Requester:
             authorization = authorization if origin(there) == origin(here) else None
             headers = _with(call.headers, authorization)
             tls = self.tls(endpoint, there)
-            request = Request(call.method, there, headers, tls=tls, proxy=endpoint.proxy)
+            request = HttpRequest(call.method, there, headers, tls=tls, proxy=endpoint.proxy)
             response = self.transport.send(request, cancel)
         else:
             response.close()
@@ -172,7 +174,7 @@ class Requester:
             transient=False,
         )
 
-    def tls(self, endpoint: Endpoint, url: str) -> Tls:
+    def tls(self, endpoint: Endpoint, url: str) -> TlsSettings:
         """Return how to meet an address that ``endpoint`` sends us to.
 
         What vouches for the endpoint may vouch for it too; certificates of ours that the
@@ -183,10 +185,10 @@ class Requester:
             return endpoint.tls
         found = self._hosts.certificates(host)
         authorities = endpoint.tls.authorities + found.authorities
-        return Tls(endpoint.tls.verify, authorities, found.pairs)
+        return TlsSettings(endpoint.tls.verify, authorities, found.pairs)
 
 
-def answered_by_host(response: Response, endpoint: Endpoint, state: HostState) -> bool:
+def is_from_endpoint(response: HttpResponse, endpoint: Endpoint, state: HostState) -> bool:
     """Return whether a response is the endpoint's own, and not of a host it redirects to."""
     return origin(response.request.url) == origin(f"{state.scheme}://{endpoint.host}")
 
@@ -205,5 +207,5 @@ def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, st
     return dict(headers) | ({"Authorization": authorization} if authorization else {})
 
 
-def _is_json(response: Response) -> bool:
+def _is_json(response: HttpResponse) -> bool:
     return response.header("Content-Type").startswith("application/json")

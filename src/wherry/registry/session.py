@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from wherry.content.retry import RetryPolicy
 from wherry.errors import Unauthorized
-from wherry.registry.auth.access_denied import advice
+from wherry.registry.auth.access_denied import denial_hint
 from wherry.registry.auth.credentials import CredentialStore
-from wherry.registry.cache import Kept
+from wherry.registry.cache import LruCache
 from wherry.registry.hosts import Hosts
-from wherry.registry.http.proxies import Proxies
-from wherry.registry.http.transport import Exchange, Response, Transport
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.transport import Exchange, HttpResponse, Transport
 from wherry.registry.requester import Call, HostState, Requester
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.registry.auth.authenticator import Identity
-    from wherry.registry.certs_d import Trust
+    from wherry.registry.auth.authenticator import Authenticator
+    from wherry.registry.certs_d import CaBundle
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.deadlines import Timeouts
 
@@ -47,8 +47,8 @@ class Session:
         connections: int,
         credentials: CredentialStore | None = None,
         hosts: Hosts | None = None,
-        proxies: Proxies | None = None,
-        trust: Trust | None = None,
+        proxies: ProxySettings | None = None,
+        trust: CaBundle | None = None,
         timeouts: Timeouts | None = None,
         policy: RetryPolicy | None = None,
         limit_rate: float | None = None,
@@ -57,7 +57,7 @@ class Session:
         self.policy = policy or RetryPolicy()
         self.credentials = credentials or CredentialStore()
         self.hosts = hosts or Hosts()
-        self.proxies = proxies or Proxies()
+        self.proxies = proxies or ProxySettings()
         self.trust = trust
         transport = Transport(
             connections=connections,
@@ -70,10 +70,10 @@ class Session:
         self._requester = Requester(transport, self.hosts)
         self._lock = threading.Lock()
         self._hosts: dict[str, HostState] = collections.defaultdict(HostState)
-        self._identity: Identity | None = None
-        self.documents: Kept[Digest, Document] = Kept(KEPT_DOCUMENTS, each=2048)
-        self.configs: Kept[Digest, bytes] = Kept(KEPT_CONFIGS, each=256)
-        self.names: Kept[str, Digest] = Kept(KEPT_NAMES, each=256)
+        self._identity: Authenticator | None = None
+        self.documents: LruCache[Digest, Document] = LruCache(KEPT_DOCUMENTS, each=2048)
+        self.configs: LruCache[Digest, bytes] = LruCache(KEPT_CONFIGS, each=256)
+        self.names: LruCache[str, Digest] = LruCache(KEPT_NAMES, each=256)
 
     def close(self) -> None:
         """Close idle connections; tokens and documents are kept."""
@@ -87,7 +87,7 @@ class Session:
 
     # Calls
 
-    def send(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
+    def send(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
         """Send a call and return the answer, of whatever status but 401 and redirects.
 
         401 is returned for a HEAD where the same by GET is not refused. 403 and 404 are
@@ -100,13 +100,13 @@ class Session:
         try:
             return self._send(endpoint, state, call, cancel)
         except Unauthorized as error:
-            error.hint = error.hint or advice(self.credentials, endpoint, call.repository)
+            error.hint = error.hint or denial_hint(self.credentials, endpoint, call.repository)
             self.credentials.forget()  # by the next call there may be others
             raise
 
     def _send(
         self, endpoint: Endpoint, state: HostState, call: Call, cancel: CancelToken
-    ) -> Response:
+    ) -> HttpResponse:
         first = None
         if not state.challenges:
             first = self._requester.ask(endpoint, state, call, None, cancel)
@@ -120,15 +120,15 @@ class Session:
 
     def asks_for(self, endpoint: Endpoint) -> str:
         """Say how an endpoint, once asked, wanted to know who is asking; "" if it did not."""
-        from wherry.registry.auth.challenge import describe
+        from wherry.registry.auth.challenge import describe_challenges
 
-        return describe(self._host(endpoint).challenges)
+        return describe_challenges(self._host(endpoint).challenges)
 
     def is_open(self, endpoint: Endpoint) -> bool:
         """Return whether ``/v2/`` of an endpoint, once asked, answers without credentials."""
         return self._host(endpoint).is_open
 
-    def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> Response:
+    def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
         """Send a request that is nobody's in particular, and follow redirects."""
         # With a state of its own: an address in a manifest must not teach how to ask a registry.
         return self._requester.ask(endpoint, HostState(), call, None, cancel)
@@ -137,10 +137,10 @@ class Session:
         with self._lock:
             return self._hosts[endpoint.host]
 
-    def _known_identity(self) -> Identity:
-        from wherry.registry.auth.authenticator import Identity
+    def _known_identity(self) -> Authenticator:
+        from wherry.registry.auth.authenticator import Authenticator
 
         with self._lock:
             if self._identity is None:
-                self._identity = Identity(self.credentials, self._requester)
+                self._identity = Authenticator(self.credentials, self._requester)
             return self._identity

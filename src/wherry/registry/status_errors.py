@@ -15,7 +15,7 @@ from wherry.errors import Denied, NotFound, RateLimited, RegistryError, Unauthor
 from wherry.registry.web_page import is_markup, is_page, title
 
 if TYPE_CHECKING:
-    from wherry.registry.http.transport import Request, Response
+    from wherry.registry.http.transport import HttpRequest, HttpResponse
 
 MAX_ERROR = 64 * 1024  # bytes of an error's body that are read
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -25,8 +25,8 @@ _WORDS = ("details", "message", "error_description", "detail", "error", "title")
 _SHOWN = 300  # characters of a registry's words that an error quotes
 
 
-def failure(
-    response: Response, body: bytes, what: str, host: str, *, scope: str = ""
+def error_for_response(
+    response: HttpResponse, body: bytes, what: str, host: str, *, scope: str = ""
 ) -> WherryError:
     """Make the exception for an answer that is not success; ``what`` was asked for."""
     _, said = _read_errors(body)
@@ -49,10 +49,10 @@ def failure(
                 retry_after=retry_after(response.header("Retry-After")),
             )
         case _:
-            return unexpected(response, body, what)
+            return unexpected_status_error(response, body, what)
 
 
-def unexpected(response: Response, body: bytes, what: str) -> RegistryError:
+def unexpected_status_error(response: HttpResponse, body: bytes, what: str) -> RegistryError:
     """Make the exception for a status that says nothing about ``what`` was asked for."""
     codes, said = _read_errors(body)
     said = _without_secrets(said, response.request)
@@ -112,7 +112,7 @@ def _quote_all(text: str) -> str:
     return quote(text, safe="")
 
 
-def _without_secrets(said: str, request: Request) -> str:
+def _without_secrets(said: str, request: HttpRequest) -> str:
     """Take out what the server repeats of the credentials that it was sent."""
     secrets = [request.headers.get("Authorization", "").rpartition(" ")[2]]
     with contextlib.suppress(ValueError):

@@ -11,7 +11,7 @@ from wherry.model.mediatype import essence
 if TYPE_CHECKING:
     from wherry.content.protocols import Stream
     from wherry.model.digest import Digest
-    from wherry.registry.http.transport import Response
+    from wherry.registry.http.transport import HttpResponse
 
 MAX_PAGE = 2**20  # bytes of what begins as a page that are compared with a blob's digest
 _TYPES = {"text/html", "application/xhtml+xml"}
@@ -50,13 +50,13 @@ def is_page(media_type: str, body: bytes) -> bool:
     return start == b"<" or (essence(media_type) in _TYPES and start not in {b"{", b"["})
 
 
-def refuse_page(response: Response, body: bytes, what: str, wanted: str) -> None:
+def refuse_page(response: HttpResponse, body: bytes, what: str, wanted: str) -> None:
     """Raise `NetworkError` for a page in the place of ``wanted`` (with its article)."""
     if is_page(response.header("Content-Type"), body):
         raise _page(response, body, what, wanted)
 
 
-def _page(response: Response, body: bytes, what: str, wanted: str) -> NetworkError:
+def _page(response: HttpResponse, body: bytes, what: str, wanted: str) -> NetworkError:
     from wherry.registry.status_errors import one_line
 
     said = one_line(title(body))
@@ -77,7 +77,7 @@ class PageWatch:
     are pages.
     """
 
-    def __init__(self, response: Response, digest: Digest, what: str) -> None:
+    def __init__(self, response: HttpResponse, digest: Digest, what: str) -> None:
         self._stream: Stream = response
         self._response = response
         self._digest = digest
@@ -86,7 +86,7 @@ class PageWatch:
         self._ahead = b""
 
     def read1(self, size: int, /) -> bytes:
-        """Return what is there, as `Response.read1` does."""
+        """Return what is there, as `HttpResponse.read1` does."""
         if not self._begun:
             self._begun = True
             self._ahead = self._look(size)

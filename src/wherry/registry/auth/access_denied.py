@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.model.record import Record
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from wherry.registry.auth.credentials import CredentialStore
     from wherry.registry.hosts import Endpoint
 
 
-class Asked(Record):
-    """What an answer has to fit: an endpoint at ``address``, a repository and scope there.
-
-    ``peer`` is the address that was connected to, "" if a proxy did; ``challenges`` are the
-    ``WWW-Authenticate`` headers; ``repository`` and ``scope`` are "" where it is about the host
-    alone.
-    """
-
-    endpoint: Endpoint
-    address: str
-    peer: str
-    repository: str
-    scope: str
-    challenges: Sequence[str]
-
-
-def advice(store: CredentialStore, endpoint: Endpoint, repository: str) -> str:
+def denial_hint(store: CredentialStore, endpoint: Endpoint, repository: str) -> str:
     """Say what to do about a refusal: whose credentials it was, or that there were none."""
     host = endpoint.name
     trail = store.trail(host, repository, own=endpoint.own)

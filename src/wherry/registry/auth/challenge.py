@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from wherry.errors import NetworkError
+from wherry.model.record import Record
 from wherry.model.secret import Secret, SecretBytes
 from wherry.registry.http.redirect import KEEP_METHOD, origin
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from wherry.errors import Unauthorized
     from wherry.registry.auth.credentials import Credentials
+    from wherry.registry.hosts import Endpoint
 
 CLIENT_ID = "wherry"
 MAX_TOKEN = 64 * 1024  # bytes of a token server's answer
@@ -42,6 +44,22 @@ class Challenge:
     def get(self, name: str) -> str:
         """Return a parameter or an empty string."""
         return self.parameters.get(name, "")
+
+
+class ChallengeContext(Record):
+    """What an answer has to fit: an endpoint at ``address``, a repository and scope there.
+
+    ``peer`` is the address that was connected to, "" if a proxy did; ``challenges`` are the
+    ``WWW-Authenticate`` headers; ``repository`` and ``scope`` are "" where it is about the host
+    alone.
+    """
+
+    endpoint: Endpoint
+    address: str
+    peer: str
+    repository: str
+    scope: str
+    challenges: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +149,9 @@ def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def order(challenges: Sequence[Challenge], credentials: Credentials | None) -> list[Challenge]:
+def select_challenges(
+    challenges: Sequence[Challenge], credentials: Credentials | None
+) -> list[Challenge]:
     """Return the challenges that can be answered, in order: tokens first, then a password."""
     found = [one for one in challenges if one.scheme == "bearer" and one.get("realm")]
     if credentials is not None and credentials.username:
@@ -139,7 +159,7 @@ def order(challenges: Sequence[Challenge], credentials: Credentials | None) -> l
     return found
 
 
-def describe(headers: Iterable[str]) -> str:
+def describe_challenges(headers: Iterable[str]) -> str:
     """Say what challenges ask for: ``Bearer from https://auth.docker.io/token``; "" for none."""
     found = []
     for challenge in parse_challenges(headers):
@@ -150,7 +170,7 @@ def describe(headers: Iterable[str]) -> str:
     return ", ".join(found)
 
 
-def token_request(
+def make_token_request(
     challenge: Challenge, scopes: Sequence[str], credentials: Credentials | None
 ) -> TokenRequest:
     """Make the request for a token (distribution spec, token and oauth2 authentication)."""

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from wherry.content.cancel import CancelToken
 from wherry.model.secret import Secret, SecretBytes
 from wherry.registry.auth.credentials import TOKEN_USER, Credentials, read_json, utf8, whole
-from wherry.registry.auth.helper_failure import HelperFailed, failure
+from wherry.registry.auth.helper_failure import HelperFailure, helper_failure
 
 if TYPE_CHECKING:
-    from wherry.registry.auth.helper_process import Done
+    from wherry.registry.auth.helper_process import HelperResult
 
-__all__ = ["PATIENCE", "HelperFailed", "erase", "get", "store"]
+__all__ = ["PATIENCE", "HelperFailure", "erase", "get", "store"]
 
 PATIENCE = 60.0  # seconds that a helper may take; it may ask the user to unlock a keyring
 # How helpers say that they have nothing for a server; each keyring has its own words.
@@ -50,7 +50,7 @@ def get(
 ) -> Credentials | None:
     """Ask a helper for a server's credentials; None where it has none.
 
-    Raises `HelperFailed`, also where it takes longer than ``patience`` seconds.
+    Raises `HelperFailure`, also where it takes longer than ``patience`` seconds.
     """
     done = _run(name, "get", utf8(server), cancel, patience)
     if done.status != 0:
@@ -59,7 +59,7 @@ def get(
         raise _failed(name, done)
     found = _read(done.answer)
     if found is None:
-        raise failure(name, "its answer cannot be read")
+        raise helper_failure(name, "its answer cannot be read")
     user, secret = found
     if user == TOKEN_USER:
         return Credentials(identity_token=secret)
@@ -86,7 +86,7 @@ def store(name: str, server: str, credentials: Credentials) -> None:
     given = {"ServerURL": server, "Username": user, "Secret": secret}
     raw = _utf8(given)
     if raw is None:
-        raise failure(name, "it takes names and passwords in UTF-8 only")
+        raise helper_failure(name, "it takes names and passwords in UTF-8 only")
     done = _run(name, "store", raw, CancelToken())
     if done.status != 0:
         raise _failed(name, done)
@@ -103,7 +103,7 @@ def _utf8(given: dict[str, str]) -> SecretBytes | None:
 def erase(name: str, server: str) -> bool:
     """Make a helper forget a server; False if it has nothing for it.
 
-    Raises `HelperFailed`.
+    Raises `HelperFailure`.
     """
     done = _run(name, "erase", utf8(server), CancelToken())
     # Some fail to erase what they do not have, in words of their own.
@@ -113,28 +113,28 @@ def erase(name: str, server: str) -> bool:
     return done.status == 0
 
 
-def _failed(name: str, done: Done) -> HelperFailed:
+def _failed(name: str, done: HelperResult) -> HelperFailure:
     """Return the error of a helper that has failed, in words of ours.
 
     What a helper says may hold the secret that it was given or has found, in any encoding.
     """
     said = _said(done)
     causes = (ours for theirs, ours in _CAUSES.items() if re.search(theirs, said, re.IGNORECASE))
-    return failure(name, f"it failed ({next(causes, f'exit code {done.status}')})")
+    return helper_failure(name, f"it failed ({next(causes, f'exit code {done.status}')})")
 
 
-def _has_nothing(done: Done) -> bool:
+def _has_nothing(done: HelperResult) -> bool:
     """Tell whether a helper says that it has nothing for the server."""
     return _NOT_THERE.search(_said(done)) is not None
 
 
-def _said(done: Done) -> str:
+def _said(done: HelperResult) -> str:
     return (done.answer + b"\n" + done.errors).decode(errors="replace")
 
 
 def _run(
     name: str, action: str, given: bytes, cancel: CancelToken, patience: float = PATIENCE
-) -> Done:
+) -> HelperResult:
     from wherry.registry.auth import helper_process
 
     return helper_process.run(name, action, given, cancel, patience)

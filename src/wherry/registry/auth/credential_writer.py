@@ -16,7 +16,7 @@ from wherry.model.reference import Reference
 from wherry.registry.auth import credential_helpers
 from wherry.registry.auth.credentials import (
     HUB_URL,
-    Unreadable,
+    UnreadableAuthFile,
     bare_host,
     helper_for,
     names_of,
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from wherry.registry.auth.credentials import Credentials, Helper
+    from wherry.registry.auth.credentials import CredentialHelper, Credentials
 
 _HUB = "docker.io"
 
 
-class Key(NamedTuple):
+class CredentialKey(NamedTuple):
     """What credentials are for: a host, or the repositories below a ``path`` of it."""
 
     host: str
     path: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Key:
+    def parse(cls, text: str) -> CredentialKey:
         """Read ``HOST[/PATH]``; a scheme and ``/v1/`` are taken off, as docker has them.
 
         Raises `InvalidReference`.
@@ -70,7 +70,7 @@ class Key(NamedTuple):
         return f"{self.host}/{self.path}" if self.path else self.host
 
 
-def save(files: Sequence[Path], default: Path, key: Key, credentials: Credentials) -> str:
+def save(files: Sequence[Path], default: Path, key: CredentialKey, credentials: Credentials) -> str:
     """Keep credentials where they will be found, and return where that is; idempotent.
 
     A helper is given them, if the files name one for the host before any of them has an entry;
@@ -98,14 +98,14 @@ def save(files: Sequence[Path], default: Path, key: Key, credentials: Credential
     return str(default)
 
 
-class Removal(NamedTuple):
+class CredentialRemoval(NamedTuple):
     """From where credentials were removed, and what failed on the way."""
 
     gone: list[str]
     failures: list[WherryError]
 
 
-def remove(files: Sequence[Path], default: Path, key: Key) -> Removal:
+def remove(files: Sequence[Path], default: Path, key: CredentialKey) -> CredentialRemoval:
     """Forget credentials where `save` keeps them; idempotent.
 
     A file or helper that fails keeps no other one from being asked.
@@ -131,10 +131,10 @@ def remove(files: Sequence[Path], default: Path, key: Key) -> Removal:
             gone.append(str(default))
     except WherryError as error:
         failures.append(error)
-    return Removal(gone, failures)
+    return CredentialRemoval(gone, failures)
 
 
-def remove_all(default: Path) -> Removal:
+def remove_all(default: Path) -> CredentialRemoval:
     """Forget all entries of ``default``, and what its helpers for hosts keep.
 
     ``gone`` holds hosts. Raises `WherryError` if the file cannot be read or written.
@@ -160,10 +160,10 @@ def remove_all(default: Path) -> Removal:
 
     if content:
         _rewrite(default, change)
-    return Removal(sorted(set(gone)), failures)
+    return CredentialRemoval(sorted(set(gone)), failures)
 
 
-def _helper(file: Path, key: Key) -> Helper | None:
+def _helper(file: Path, key: CredentialKey) -> CredentialHelper | None:
     """Return the helper that a file names; helpers know hosts, no paths."""
     return None if key.path else helper_for(_look(file), file, key.host)
 
@@ -172,11 +172,11 @@ def _look(file: Path) -> dict[str, Any]:
     """Return what a file says to us: nothing, if it is not there or not ours to read."""
     try:
         return parse_file(file) or {}
-    except Unreadable:
+    except UnreadableAuthFile:
         return {}
 
 
-def _own(content: dict[str, Any], key: Key) -> list[str]:
+def _own(content: dict[str, Any], key: CredentialKey) -> list[str]:
     """Return the names under which a file has an entry for exactly this."""
     auths = content.get("auths")
     if not isinstance(auths, dict):

@@ -58,11 +58,11 @@ def whole(text: str) -> str:
     return _LONE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-class Unreadable(WherryError):
+class UnreadableAuthFile(WherryError):
     """A file that only others may read."""
 
 
-class Consulted(Record):
+class CredentialLookup(Record):
     """One place that was asked, what became of it, and what it had; holds the secret itself."""
 
     place: str
@@ -71,7 +71,7 @@ class Consulted(Record):
     failed: bool = False
 
     def __repr__(self) -> str:
-        return f"Consulted({self.place!r}, {self.outcome!r})"
+        return f"CredentialLookup({self.place!r}, {self.outcome!r})"
 
 
 class CredentialStore:
@@ -92,7 +92,7 @@ class CredentialStore:
         self._fixed = fixed
         self._helpers = helpers
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, str, bool], list[Consulted]] = {}
+        self._known: dict[tuple[str, str, bool], list[CredentialLookup]] = {}
         self._piped: dict[Path, dict[str, Any] | None] = {}
 
     def find(
@@ -109,7 +109,7 @@ class CredentialStore:
 
     def trail(
         self, host: str, path: str, *, own: bool = True, cancel: CancelToken | None = None
-    ) -> list[Consulted]:
+    ) -> list[CredentialLookup]:
         """Return the places that were asked, in order; where the last one knows, it was found."""
         cancel = cancel or CancelToken()
         key = host, path, own
@@ -117,7 +117,7 @@ class CredentialStore:
             cancel.check()  # somebody else is asking a helper, which may take long
         try:
             if key not in self._known:
-                found: list[Consulted] = []
+                found: list[CredentialLookup] = []
                 for place in self._search(host, path, own=own, cancel=cancel):
                     found.append(place)
                     if place.credentials is not None:
@@ -134,24 +134,24 @@ class CredentialStore:
 
     def _search(
         self, host: str, path: str, *, own: bool, cancel: CancelToken
-    ) -> Iterator[Consulted]:
+    ) -> Iterator[CredentialLookup]:
         if self._fixed is not None:
             if own:
-                yield Consulted("--creds", "given", self._fixed)
+                yield CredentialLookup("--creds", "given", self._fixed)
             else:
-                yield Consulted("--creds", f"not for {host}, which the name does not name")
+                yield CredentialLookup("--creds", f"not for {host}, which the name does not name")
         listed = self._helpers() if self._helpers is not None else None
         for name in [HELPED_BY_FILES] if listed is None else listed:
             if name != HELPED_BY_FILES:
-                yield _ask(Helper(name, host), "registries.conf", cancel)
+                yield _ask(CredentialHelper(name, host), "registries.conf", cancel)
                 continue
             for file in self.files:
                 try:
                     yield from _in_file(self._content(file), file, host, path, cancel)
-                except Unreadable:
+                except UnreadableAuthFile:
                     if len(self.files) == 1:  # somebody named it
                         raise
-                    yield Consulted(str(file), "may not be read", failed=True)
+                    yield CredentialLookup(str(file), "may not be read", failed=True)
 
     def _content(self, file: Path) -> dict[str, Any] | None:
         """Read a file; what came out of a FIFO is kept, since it comes but once."""
@@ -165,10 +165,10 @@ class CredentialStore:
 
 def _in_file(
     content: dict[str, Any] | None, file: Path, host: str, path: str, cancel: CancelToken
-) -> Iterator[Consulted]:
+) -> Iterator[CredentialLookup]:
     """Look into one file: helpers for the host, docker's helper for all, then entries."""
     if content is None:
-        yield Consulted(str(file), "not there")
+        yield CredentialLookup(str(file), "not there")
         return
     helper = helper_for(content, file, host)
     if helper is not None:
@@ -178,45 +178,45 @@ def _in_file(
     for key in _keys(host, path):
         found, problem = _decode(auths.get(key), file, key)
         if found is not None:
-            yield Consulted(str(file), f"entry {key}", found)
+            yield CredentialLookup(str(file), f"entry {key}", found)
             return
         if problem:
             problems.append(problem)
-            yield Consulted(str(file), f"entry {key} is passed over: {problem}", failed=True)
+            yield CredentialLookup(str(file), f"entry {key} is passed over: {problem}", failed=True)
     if not problems:
-        yield Consulted(str(file), f"nothing for {host}")
+        yield CredentialLookup(str(file), f"nothing for {host}")
 
 
-class Helper(Record):
+class CredentialHelper(Record):
     """A helper that a file names for a host, and what to call the host when it is asked."""
 
     name: str
     server: str
 
 
-def helper_for(content: Mapping[str, Any], file: Path, host: str) -> Helper | None:
+def helper_for(content: Mapping[str, Any], file: Path, host: str) -> CredentialHelper | None:
     """Return the helper that a file names: for the host, or in docker's own file for all."""
     helpers = content.get("credHelpers")
     for key in (*names_of(host), *([HUB_URL] if host in _DOCKER_HUB else [])):
         name = helpers.get(key) if isinstance(helpers, dict) else None
         if isinstance(name, str):  # an empty one takes the host out of credsStore
-            return Helper(name, key) if name else None
+            return CredentialHelper(name, key) if name else None
     everywhere = content.get("credsStore") if file.name == "config.json" else None
     if isinstance(everywhere, str) and everywhere:
-        return Helper(everywhere, HUB_URL if host in _DOCKER_HUB else host)
+        return CredentialHelper(everywhere, HUB_URL if host in _DOCKER_HUB else host)
     return None
 
 
-def _ask(helper: Helper, where: str, cancel: CancelToken) -> Consulted:
+def _ask(helper: CredentialHelper, where: str, cancel: CancelToken) -> CredentialLookup:
     from wherry.registry.auth import credential_helpers
 
     place = f"docker-credential-{helper.name} ({where})"
     try:
         found = credential_helpers.get(helper.name, helper.server, cancel)
-    except credential_helpers.HelperFailed as error:
+    except credential_helpers.HelperFailure as error:
         said = error.message.removeprefix(f"docker-credential-{helper.name}: ")
-        return Consulted(place, said, failed=True)
-    return Consulted(place, f"{'has' if found else 'nothing for'} {helper.server}", found)
+        return CredentialLookup(place, said, failed=True)
+    return CredentialLookup(place, f"{'has' if found else 'nothing for'} {helper.server}", found)
 
 
 def names_of(host: str) -> tuple[str, ...]:
@@ -244,7 +244,7 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
-        raise Unreadable(f"{file}: {error.strerror}") from error
+        raise UnreadableAuthFile(f"{file}: {error.strerror}") from error
     except OSError as error:
         raise WherryError(f"{file}: {error.strerror}") from error
     try:

@@ -8,19 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.errors import Cancelled, WherryError
-from wherry.registry.auth.access_denied import Asked
-from wherry.registry.auth.authenticator import Attempts
-from wherry.registry.auth.challenge import parse_challenges
-from wherry.registry.requester import Call, answered_by_host
-from wherry.registry.status_errors import MAX_ERROR, failure
+from wherry.registry.auth.authenticator import AuthAttempts
+from wherry.registry.auth.challenge import ChallengeContext, parse_challenges
+from wherry.registry.requester import Call, is_from_endpoint
+from wherry.registry.status_errors import MAX_ERROR, error_for_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.registry.auth.authenticator import Authorization, Identity
+    from wherry.registry.auth.authenticator import Authenticator, Authorization
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.http.transport import Response
+    from wherry.registry.http.transport import HttpResponse
     from wherry.registry.requester import HostState, Requester
 
 UNAUTHORIZED = 401
@@ -37,7 +36,7 @@ class AuthorizedCall:
     def __init__(
         self,
         requester: Requester,
-        identity: Identity,
+        identity: Authenticator,
         endpoint: Endpoint,
         state: HostState,
         call: Call,
@@ -49,19 +48,19 @@ class AuthorizedCall:
         self._state = state
         self._call = call
         self._cancel = cancel
-        self._attempts = Attempts(identity, cancel)
+        self._attempts = AuthAttempts(identity, cancel)
 
-    def send(self, first: Response | None = None) -> Response:
+    def send(self, first: HttpResponse | None = None) -> HttpResponse:
         """Return the answer; ``first`` is the one to the same call without authorization.
 
         Raises `Unauthorized` for 401, except for a HEAD where the same by GET is not refused.
         """
         response = first or self._ask(self._initial())
         try:
-            while answered_by_host(response, self._endpoint, self._state):
+            while is_from_endpoint(response, self._endpoint, self._state):
                 body = response.read_secret(MAX_ERROR) if response.status == UNAUTHORIZED else b""
                 challenges = self._challenges(response)
-                fresh = self._attempts.next(self._asked(challenges)) if challenges else None
+                fresh = self._attempts.next(self._context(challenges)) if challenges else None
                 if fresh is None:
                     return self._conclude(response, body)
                 response.drain()
@@ -75,13 +74,13 @@ class AuthorizedCall:
         """Return an authorization for a host that has asked for one before."""
         if not self._state.challenges:
             return None
-        fresh = self._attempts.next(self._asked(self._state.challenges))
+        fresh = self._attempts.next(self._context(self._state.challenges))
         problem = self._attempts.problem
         if fresh is None and problem is not None and problem.transient:
             raise problem
         return fresh
 
-    def _challenges(self, response: Response) -> Sequence[str]:
+    def _challenges(self, response: HttpResponse) -> Sequence[str]:
         """Return the challenges to answer before a response is believed; () for none.
 
         Some registries tell strangers that what is private does not exist. Their challenge is
@@ -102,7 +101,7 @@ class AuthorizedCall:
             self._probe()
         return self._state.challenges
 
-    def _asks(self, response: Response, own: Sequence[str]) -> bool:
+    def _asks(self, response: HttpResponse, own: Sequence[str]) -> bool:
         """Return whether a response asks for an authorization by challenges of its own."""
         if response.status == UNAUTHORIZED:
             return bool(own)
@@ -118,17 +117,17 @@ class AuthorizedCall:
         response = self._ask(None, call)
         body = response.read_secret(MAX_ERROR)
         challenges = response.headers("WWW-Authenticate")
-        own = answered_by_host(response, self._endpoint, self._state)
+        own = is_from_endpoint(response, self._endpoint, self._state)
         if own and challenges and response.status >= _BAD_REQUEST:
             self._state.challenges, self._state.peer = challenges, response.peer
             return
         if response.status >= _BAD_REQUEST:
-            problem = failure(response, body, self._endpoint.name, self._endpoint.name)
+            problem = error_for_response(response, body, self._endpoint.name, self._endpoint.name)
             if problem.transient:
                 raise problem
         self._state.is_open = True
 
-    def _conclude(self, response: Response, body: bytes) -> Response:
+    def _conclude(self, response: HttpResponse, body: bytes) -> HttpResponse:
         """Return a response that no authorization helps any more, or raise what it means."""
         problem, sent = self._attempts.problem, self._has_sent()
         if response.status == UNAUTHORIZED:
@@ -152,7 +151,7 @@ class AuthorizedCall:
         if last is not None and last.header.startswith("Basic "):
             self._state.challenges = UNASKED
 
-    def _refused(self, response: Response, body: bytes) -> Response:
+    def _refused(self, response: HttpResponse, body: bytes) -> HttpResponse:
         """Raise `Unauthorized`; a HEAD is sent as GET first, because its answer has no words."""
         if self._call.method == "HEAD":
             asked = self._call.replace(method="GET")
@@ -162,7 +161,7 @@ class AuthorizedCall:
                 return response  # it is HEAD that is refused
         name, repository = self._endpoint.name, self._call.repository
         what = f"{name}/{repository}" if repository else name
-        error = failure(response, body, what, name, scope=self._call.scope)
+        error = error_for_response(response, body, what, name, scope=self._call.scope)
         problem = self._attempts.problem
         schemes = _schemes(self._state.challenges)
         if problem is not None:
@@ -174,9 +173,9 @@ class AuthorizedCall:
             )
         raise error
 
-    def _unasked(self, response: Response) -> Response:
+    def _unasked(self, response: HttpResponse) -> HttpResponse:
         """Send the password to a registry that asks for none, and take the better answer."""
-        fresh = self._attempts.next(self._asked(UNASKED))
+        fresh = self._attempts.next(self._context(UNASKED))
         if fresh is None:
             return response
         again = self._ask(fresh)
@@ -190,13 +189,13 @@ class AuthorizedCall:
 
     def _has_credentials(self) -> bool:
         try:
-            return self._identity.find(self._asked(()), self._cancel) is not None
+            return self._identity.find(self._context(()), self._cancel) is not None
         except Cancelled:
             raise
         except WherryError:  # a file that cannot be read: nothing has asked for it yet
             return False
 
-    def _ask(self, authorization: Authorization | None, call: Call | None = None) -> Response:
+    def _ask(self, authorization: Authorization | None, call: Call | None = None) -> HttpResponse:
         return self._requester.ask(
             self._endpoint,
             self._state,
@@ -205,9 +204,9 @@ class AuthorizedCall:
             self._cancel,
         )
 
-    def _asked(self, challenges: Sequence[str]) -> Asked:
+    def _context(self, challenges: Sequence[str]) -> ChallengeContext:
         endpoint, state = self._endpoint, self._state
-        return Asked(
+        return ChallengeContext(
             endpoint,
             f"{state.scheme or endpoint.schemes[0]}://{endpoint.host}",
             state.peer,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from wherry.errors import WherryError
 
 
-class HelperFailed(WherryError):
+class HelperFailure(WherryError):
     """A credential helper is not there, fails, takes too long or makes no sense."""
 
 
-def failure(name: str, message: str) -> HelperFailed:
+def helper_failure(name: str, message: str) -> HelperFailure:
     """Return the error of a helper."""
-    return HelperFailed(f"docker-credential-{name}: {message}")
+    return HelperFailure(f"docker-credential-{name}: {message}")

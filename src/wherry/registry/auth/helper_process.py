@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.model.secret import SecretBytes
-from wherry.registry.auth.helper_failure import HelperFailed, failure
+from wherry.registry.auth.helper_failure import HelperFailure, helper_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ _PIECE = 64 * 1024  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
-class Done(NamedTuple):
+class HelperResult(NamedTuple):
     """How a helper ended: its exit code, and what it wrote to stdout and to stderr."""
 
     status: int
@@ -40,7 +40,7 @@ class Done(NamedTuple):
     errors: bytes
 
 
-def run(name: str, action: str, given: bytes, cancel: CancelToken, patience: float) -> Done:
+def run(name: str, action: str, given: bytes, cancel: CancelToken, patience: float) -> HelperResult:
     """Run a helper with ``given`` on stdin for at most ``patience`` seconds.
 
     Raises:
@@ -48,7 +48,7 @@ def run(name: str, action: str, given: bytes, cancel: CancelToken, patience: flo
         Cancelled: ``cancel`` was cancelled. The helper is killed then, with its children.
     """
     if not _NAME.fullmatch(name):
-        raise HelperFailed(f"{name!r} is no name of a credential helper")
+        raise HelperFailure(f"{name!r} is no name of a credential helper")
     with _started(name, action) as process:
         return _Conversation(name, process, given, patience).run(cancel)
 
@@ -68,11 +68,11 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,
         )
     except FileNotFoundError:
-        raise failure(name, _MISSING) from None
+        raise helper_failure(name, _MISSING) from None
     except OSError as error:
         if isinstance(error, PermissionError) and not _find(program, os.F_OK):
-            raise failure(name, _MISSING) from None
-        raise failure(name, (error.strerror or "it cannot be started").lower()) from None
+            raise helper_failure(name, _MISSING) from None
+        raise helper_failure(name, (error.strerror or "it cannot be started").lower()) from None
     try:
         yield process
     finally:
@@ -114,7 +114,7 @@ class _Conversation:
         self._error_bytes = 0
         self._ends = time.monotonic() + patience
 
-    def run(self, cancel: CancelToken) -> Done:
+    def run(self, cancel: CancelToken) -> HelperResult:
         """Go on until the helper has ended, or raise what `run` does."""
         with selectors.DefaultSelector() as selector:
             os.set_blocking(self._stdin.fileno(), False)
@@ -133,10 +133,12 @@ class _Conversation:
                 if ended and (not ready or now > (rest_ends or 0)):
                     break
                 if now > self._ends:
-                    raise failure(self._name, "it took longer than it may")
+                    raise helper_failure(self._name, "it took longer than it may")
                 for key in ready:
                     self._step(selector, key)
-        return Done(self._process.returncode, SecretBytes(self._answer), SecretBytes(self._errors))
+        return HelperResult(
+            self._process.returncode, SecretBytes(self._answer), SecretBytes(self._errors)
+        )
 
     @staticmethod
     def _select(selector: selectors.BaseSelector) -> list[selectors.SelectorKey]:
@@ -172,9 +174,9 @@ class _Conversation:
         if is_answer:
             self._answer += data
             if len(self._answer) > MAX_ANSWER:
-                raise failure(self._name, "its answer is too long")
+                raise helper_failure(self._name, "its answer is too long")
             return
         self._errors += data[: MAX_ANSWER - len(self._errors)]
         self._error_bytes += len(data)
         if self._error_bytes > MAX_ERRORS and self._process.returncode is None:
-            raise failure(self._name, "it writes too much to stderr")
+            raise helper_failure(self._name, "it writes too much to stderr")

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from wherry.registry.http.redirect import is_address
+from wherry.registry.http.redirect import is_http_url
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -19,7 +19,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, 2.1
 
 def address_problem(realm: str) -> str | None:
     """Return why a realm cannot be requested at all; None if it can."""
-    return None if is_address(realm) else "is not an http or https address"
+    return None if is_http_url(realm) else "is not an http or https address"
 
 
 def leaves_tls(registry: str, realm: str) -> bool:

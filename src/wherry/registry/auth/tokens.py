@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wherry.errors import NetworkError, Unauthorized, WherryError
-from wherry.registry.auth import challenge as challenges
+from wherry.registry.auth.challenge import (
+    MAX_TOKEN,
+    make_token_request,
+    parse_token,
+    refuses_grant,
+)
 from wherry.registry.auth.realm import address_problem, is_private, leaves_tls
-from wherry.registry.http.redirect import MAX_REDIRECTS, STATUSES, origin, target
-from wherry.registry.http.transport import PrivateHost, Request, public_url
-from wherry.registry.status_errors import failure, unexpected
+from wherry.registry.http.redirect import MAX_REDIRECTS, REDIRECT_STATUSES, origin, redirect_target
+from wherry.registry.http.transport import HttpRequest, PrivateHost, public_url
+from wherry.registry.status_errors import error_for_response, unexpected_status_error
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
-    from wherry.registry.auth.access_denied import Asked
+    from wherry.registry.auth.challenge import Challenge, ChallengeContext, Token, TokenRequest
     from wherry.registry.auth.credentials import Credentials
-    from wherry.registry.http.transport import Response
+    from wherry.registry.http.transport import HttpResponse
     from wherry.registry.requester import Requester
 
 _OK, _BAD_REQUEST = 200, 400
@@ -31,7 +36,7 @@ _ABOUT_CREDENTIALS = {401, 403, 429}
 _NOT_SENT = "no credentials were sent there"
 
 
-class Withheld(Exception):
+class UnsafeRealm(Exception):
     """A token server was not asked: it cannot be, or credentials must not go there."""
 
     def __init__(self, error: Unauthorized) -> None:
@@ -39,33 +44,33 @@ class Withheld(Exception):
         self.error = error
 
 
-class Tokens:
+class TokenSource:
     """Fetches and keeps tokens. Thread-safe."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, str], threading.Lock] = {}
-        self._tokens: dict[tuple[str, str, str], tuple[challenges.Token, float]] = {}
+        self._tokens: dict[tuple[str, str, str], tuple[Token, float]] = {}
 
     def token(
         self,
-        asked: Asked,
-        challenge: challenges.Challenge,
+        context: ChallengeContext,
+        challenge: Challenge,
         credentials: Credentials | None,
         refused: str | None,
         cancel: CancelToken,
-    ) -> challenges.Token:
+    ) -> Token:
         """Return a token whose header is not ``refused``.
 
         However many threads ask at once, a token is fetched once. The scope that a challenge
         names is asked for too, if a token without it was refused. Raises `Unauthorized` where
-        the token server refuses, `Withheld` where credentials must not go there.
+        the token server refuses, `UnsafeRealm` where credentials must not go there.
         """
-        scopes = asked.scope.split()
+        scopes = context.scope.split()
         if refused is not None:
             scopes += [one for one in challenge.get("scope").split() if one not in scopes]
-        key = (asked.endpoint.host, asked.scope)
+        key = (context.endpoint.host, context.scope)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         while not lock.acquire(timeout=0.05):
@@ -75,7 +80,7 @@ class Tokens:
             token, expires = self._tokens.get(kept, (None, 0.0))
             if token is not None and token.header != refused and time.monotonic() < expires:
                 return token
-            token = self._fetch(asked, challenge, scopes, credentials, cancel)
+            token = self._fetch(context, challenge, scopes, credentials, cancel)
             self._tokens[kept] = (token, time.monotonic() + token.life)
             return token
         finally:
@@ -83,66 +88,66 @@ class Tokens:
 
     def _fetch(
         self,
-        asked: Asked,
-        challenge: challenges.Challenge,
+        context: ChallengeContext,
+        challenge: Challenge,
         scopes: list[str],
         credentials: Credentials | None,
         cancel: CancelToken,
-    ) -> challenges.Token:
-        name = asked.endpoint.name
+    ) -> Token:
+        name = context.endpoint.name
         problem = address_problem(challenge.get("realm"))
         if problem is not None:
             raise _withheld(
-                asked,
+                context,
                 f"{problem}; it was not asked",
                 "the registry has to name one like https://HOST/token in WWW-Authenticate",
             )
 
         # Once: the caller tries again for what the token is wanted for, and tells of it.
-        wanted = challenges.token_request(challenge, scopes, credentials)
-        response, withheld = self._ask(asked, wanted, cancel)
-        raw = response.read_secret(challenges.MAX_TOKEN)
+        wanted = make_token_request(challenge, scopes, credentials)
+        response, withheld = self._ask(context, wanted, cancel)
+        raw = response.read_secret(MAX_TOKEN)
         what = f"{name}: its token server"
         if response.status in _ABOUT_CREDENTIALS:
-            raise failure(response, raw, what, name, scope=" ".join(scopes))
-        if response.status == _BAD_REQUEST and challenges.refuses_grant(raw):
-            refusal = unexpected(response, raw, what)
+            raise error_for_response(response, raw, what, name, scope=" ".join(scopes))
+        if response.status == _BAD_REQUEST and refuses_grant(raw):
+            refusal = unexpected_status_error(response, raw, what)
             raise Unauthorized(refusal.message, host=name, scope=" ".join(scopes))
         if not _OK <= response.status < _OK + 100:
-            raise unexpected(response, raw, what)
+            raise unexpected_status_error(response, raw, what)
         refuse_page(response, raw, what, "a token")
         try:
-            return replace(challenges.parse_token(raw, name), withheld=withheld)
+            return replace(parse_token(raw, name), withheld=withheld)
         except WherryError as error:
             error.transient = error.transient or not response.framed
             raise
 
     def _ask(
-        self, asked: Asked, wanted: challenges.TokenRequest, cancel: CancelToken
-    ) -> tuple[Response, Unauthorized | None]:
+        self, context: ChallengeContext, wanted: TokenRequest, cancel: CancelToken
+    ) -> tuple[HttpResponse, Unauthorized | None]:
         """Send a request for a token and follow redirects.
 
         Credentials are left behind where they must not go. Returns the reason, or None.
         """
-        name = asked.endpoint.name
+        name = context.endpoint.name
         withheld: Unauthorized | None = None
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(asked, wanted, cancel)
-            if response.status not in STATUSES or not response.header("Location"):
+            response = self._send(context, wanted, cancel)
+            if response.status not in REDIRECT_STATUSES or not response.header("Location"):
                 return response, withheld
             response.drain()
-            there = target(wanted.url, response.header("Location"))
+            there = redirect_target(wanted.url, response.header("Location"))
             if there is None:
                 break
-            if asked.endpoint.tls.verify and leaves_tls(wanted.url, there):
+            if context.endpoint.tls.verify and leaves_tls(wanted.url, there):
                 raise _withheld(
-                    asked,
+                    context,
                     f"redirects from https to plain http ({public_url(there)}); it was not asked",
                     "to ask it all the same: --insecure",
                 )
             following = wanted.redirected(response.status, there)
             problem = _withheld(
-                asked,
+                context,
                 f"redirects by {response.status} to {public_url(there)}; {_NOT_SENT}",
                 "the registry has to name that address in WWW-Authenticate itself",
             )
@@ -157,53 +162,55 @@ class Tokens:
             transient=False,
         )
 
-    def _send(self, asked: Asked, wanted: challenges.TokenRequest, cancel: CancelToken) -> Response:
+    def _send(
+        self, context: ChallengeContext, wanted: TokenRequest, cancel: CancelToken
+    ) -> HttpResponse:
         """Send one request, with credentials only where they may travel."""
-        secret = wanted.is_secret and asked.endpoint.tls.verify
-        if secret and leaves_tls(asked.address, wanted.url):
+        secret = wanted.is_secret and context.endpoint.tls.verify
+        if secret and leaves_tls(context.address, wanted.url):
             said = f"leaves TLS ({public_url(wanted.url)}); {_NOT_SENT}"
-            raise _withheld(asked, said, "to send them all the same: --insecure")
-        public_only = secret and not _trusts_private(asked)
+            raise _withheld(context, said, "to send them all the same: --insecure")
+        public_only = secret and not _trusts_private(context)
         if public_only and is_private(urlsplit(wanted.url).hostname or ""):
-            raise _private(asked, wanted.url)
-        request = Request(
+            raise _private(context, wanted.url)
+        request = HttpRequest(
             "GET" if wanted.body is None else "POST",
             wanted.url,
             wanted.headers,
             wanted.body,
-            self._requester.tls(asked.endpoint, wanted.url),
+            self._requester.tls(context.endpoint, wanted.url),
             public_only,
-            asked.endpoint.proxy,
+            context.endpoint.proxy,
         )
         try:
             return self._requester.transport.send(request, cancel)
         except PrivateHost:
-            raise _private(asked, wanted.url) from None
+            raise _private(context, wanted.url) from None
         except NetworkError as error:
-            error.within(f"{asked.endpoint.name}: its token server")
+            error.within(f"{context.endpoint.name}: its token server")
             raise
 
 
-def _trusts_private(asked: Asked) -> bool:
+def _trusts_private(context: ChallengeContext) -> bool:
     """Return whether a registry may have credentials sent to a private address.
 
     A company's registry and its token server often both have one, behind public names. Where a
     proxy connected to the registry, its name is all there is to judge.
     """
-    peer = asked.peer or urlsplit(asked.address).hostname or ""
-    return asked.endpoint.settings.private_realm or is_private(peer)
+    peer = context.peer or urlsplit(context.address).hostname or ""
+    return context.endpoint.settings.private_realm or is_private(peer)
 
 
-def _private(asked: Asked, url: str) -> Withheld:
+def _private(context: ChallengeContext, url: str) -> UnsafeRealm:
     return _withheld(
-        asked,
+        context,
         f"is in a private network, and the registry is not ({public_url(url)}); {_NOT_SENT}",
         "to send them all the same: private-realm = true in hosts.toml, "
-        f'in the table ["{asked.endpoint.name}"]; or --insecure',
+        f'in the table ["{context.endpoint.name}"]; or --insecure',
     )
 
 
-def _withheld(asked: Asked, problem: str, hint: str) -> Withheld:
-    name = asked.endpoint.name
+def _withheld(context: ChallengeContext, problem: str, hint: str) -> UnsafeRealm:
+    name = context.endpoint.name
     said = f"{name}: its token server {problem}"
-    return Withheld(Unauthorized(said, host=name, scope=asked.scope, hint=hint))
+    return UnsafeRealm(Unauthorized(said, host=name, scope=context.scope, hint=hint))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.content import fork
 from wherry.model.record import Record
-from wherry.registry.http.framing import Answer, LimitExceeded
+from wherry.registry.http.framing import LimitExceeded, StrictResponse
 
 if TYPE_CHECKING:
     import ssl
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.registry.http.deadlines import Timeouts
-    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.http.proxies import ProxyAddress
 
 _NAME, _LABEL = 254, 63  # characters at most (RFC 1035, 2.3.4), a dot at the end included
 _HOST = re.compile(r"[A-Za-z0-9._:%-]*")  # names, addresses, and zones of addresses
@@ -43,12 +43,12 @@ class Route(Record):
     port: int | None
     timeouts: Timeouts
     context: ssl.SSLContext | None = None
-    proxy: Proxy | None = None
+    proxy: ProxyAddress | None = None
     proxy_context: ssl.SSLContext | None = None
     room: int | None = None
 
 
-class Unreached(OSError):
+class ConnectFailure(OSError):
     """Nobody was connected to; its cause says why."""
 
 
@@ -56,10 +56,10 @@ class PrivatePeer(OSError):
     """The peer's address is private, and the request is for public addresses alone."""
 
 
-class ProxyFailed(OSError):
+class ProxyFailure(OSError):
     """The proxy was not reached, or not as the one that it should be; its cause says why.
 
-    Or, as a `SocksRefused`, the proxy was reached and does not connect us.
+    Or, as a `SocksRefusal`, the proxy was reached and does not connect us.
     """
 
 
@@ -113,7 +113,7 @@ class Connection(http.client.HTTPConnection):
     response_class: Any
 
     def __init__(self, route: Route) -> None:
-        self.response_class = partial(Answer, timeouts=route.timeouts)
+        self.response_class = partial(StrictResponse, timeouts=route.timeouts)
         plain = route.context is None
         self.default_port = http.client.HTTP_PORT if plain else http.client.HTTPS_PORT
         super().__init__(ascii_name(route.host), route.port or self.default_port)
@@ -153,20 +153,20 @@ class Connection(http.client.HTTPConnection):
                 self.sock = InnerTls(self.sock, route.context, name, route.timeouts.connect)
         self.sock.settimeout(route.timeouts.read)
 
-    def _reach(self, proxy: Proxy, context: ssl.SSLContext | None) -> None:
+    def _reach(self, proxy: ProxyAddress, context: ssl.SSLContext | None) -> None:
         try:
             self.sock = self._dial(ascii_name(proxy.host), proxy.port)
             if context is not None:
                 self._secure(context, proxy.host)
         except (OSError, http.client.InvalidURL) as error:
-            raise ProxyFailed from error
+            raise ProxyFailure from error
         if self._route.context is not None:
             from wherry.registry.http.tunnel import open_tunnel
 
             try:
                 open_tunnel(self.sock, self.host, self.port, proxy, self._route.timeouts)
             except (TimeoutError, LimitExceeded) as error:
-                raise ProxyFailed from error
+                raise ProxyFailure from error
 
     def _secure(self, context: ssl.SSLContext, name: str) -> None:
         """Begin TLS; known before the handshake, so that a child forked meanwhile drops it."""
@@ -176,7 +176,7 @@ class Connection(http.client.HTTPConnection):
         self.sock = self._lowest = secured
         secured.do_handshake()
 
-    def _pass(self, proxy: Proxy) -> None:
+    def _pass(self, proxy: ProxyAddress) -> None:
         """Have a SOCKS5 proxy connect us with the host, by name or by its addresses."""
         from wherry.registry.http.socks import connect_through
 
@@ -185,7 +185,7 @@ class Connection(http.client.HTTPConnection):
             try:
                 found = _addresses(self.host, self.port, self._operation)
             except socket.gaierror as error:
-                raise Unreached from error
+                raise ConnectFailure from error
             hosts = [address[0] for *_, address in found]
 
         def dial() -> socket.socket:
@@ -193,15 +193,15 @@ class Connection(http.client.HTTPConnection):
             try:
                 return self._dial(ascii_name(proxy.host), proxy.port)
             except (OSError, http.client.InvalidURL) as error:
-                raise ProxyFailed from error
+                raise ProxyFailure from error
 
         try:
             until = monotonic() + self._route.timeouts.dial
             self.sock, reached = connect_through(proxy, hosts, self.port, dial, until)
-        except ProxyFailed:
+        except ProxyFailure:
             raise
         except OSError as error:  # it is silent, or hangs up
-            raise ProxyFailed from error
+            raise ProxyFailure from error
         if proxy.scheme == "socks5":
             self.peer = reached
 
@@ -209,7 +209,7 @@ class Connection(http.client.HTTPConnection):
         try:
             found = _addresses(host, port, self._operation)
         except socket.gaierror as error:
-            raise Unreached from error
+            raise ConnectFailure from error
         failed: OSError = OSError("no address")
         until = monotonic() + self._route.timeouts.dial
         for family, kind, protocol, _, address in found:
@@ -222,7 +222,7 @@ class Connection(http.client.HTTPConnection):
                 failed = error
             if monotonic() > until:
                 break
-        raise Unreached from failed
+        raise ConnectFailure from failed
 
     def _meet(self, sock: socket.socket, address: Any) -> socket.socket:
         self._lowest = sock

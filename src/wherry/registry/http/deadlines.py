@@ -33,19 +33,19 @@ class Timeouts(Record):
 
     @property
     def body(self) -> float:
-        """Seconds that a body may be late; see `Pace`."""
+        """Seconds that a body may be late; see `Deadline`."""
         return 4 * self.read
 
 
-class TooSlow(TimeoutError):
+class SlowResponse(TimeoutError):
     """Bytes arrive, but too few."""
 
 
-class BlobTooSlow(TooSlow):
+class SlowBlob(SlowResponse):
     """The same of a blob, which another connection may bring on."""
 
 
-class Pace:
+class Deadline:
     """A bound on the time spent waiting for ``what``.
 
     There are ``seconds`` to begin with. Each ``rate`` bytes that arrive give one second back,
@@ -57,7 +57,7 @@ class Pace:
         what: str,
         seconds: float,
         rate: float | None = None,
-        error: type[TooSlow] = TooSlow,
+        error: type[SlowResponse] = SlowResponse,
     ) -> None:
         self._what = what
         self._seconds = self._left = seconds
@@ -66,7 +66,7 @@ class Pace:
         self._error = error
 
     def note(self, seconds: float, received: int) -> None:
-        """Count a wait of ``seconds`` for ``received`` bytes; raises `TooSlow`."""
+        """Count a wait of ``seconds`` for ``received`` bytes; raises `SlowResponse`."""
         left = self._left - seconds + received * self._gain
         if left < 0 and received:
             raise self._error(self._problem())
@@ -77,28 +77,28 @@ class Pace:
         return f"{self._what} takes over {self._seconds:g} seconds{least}"
 
 
-def head_pace(timeouts: Timeouts) -> Pace:
+def head_deadline(timeouts: Timeouts) -> Deadline:
     """Return the pace of a head: its deadline holds however much of it arrives."""
-    return Pace("the head of its answer", timeouts.head)
+    return Deadline("the head of its answer", timeouts.head)
 
 
-def document_pace(timeouts: Timeouts) -> Pace:
+def document_deadline(timeouts: Timeouts) -> Deadline:
     """Return the pace of what is read into memory as a whole."""
-    return Pace("its answer", timeouts.body, _DOCUMENT_RATE)
+    return Deadline("its answer", timeouts.body, _DOCUMENT_RATE)
 
 
-def blob_pace(timeouts: Timeouts) -> Pace:
+def blob_deadline(timeouts: Timeouts) -> Deadline:
     """Return the pace of a blob, which goes on over another connection where it is too slow."""
-    return Pace("the blob", timeouts.body, _BLOB_RATE, BlobTooSlow)
+    return Deadline("the blob", timeouts.body, _BLOB_RATE, SlowBlob)
 
 
-class PacedFile(io.RawIOBase):
+class DeadlineFile(io.RawIOBase):
     """What arrives on a socket, at the ``pace`` that is set.
 
     ``file`` is the socket's own raw file, which keeps the socket open until it is closed.
     """
 
-    def __init__(self, sock: socket.socket, file: io.RawIOBase, pace: Pace) -> None:
+    def __init__(self, sock: socket.socket, file: io.RawIOBase, pace: Deadline) -> None:
         self._receive = sock.recv_into
         self._file = file
         self.pace = pace
@@ -108,7 +108,7 @@ class PacedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what is there; raises `TooSlow`."""
+        """Read what is there; raises `SlowResponse`."""
         started = monotonic()
         size = self._receive(buffer)
         self.pace.note(monotonic() - started, size)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wherry.errors import NetworkError, WherryError
-from wherry.registry.http.connection import PrivatePeer, ProxyFailed, Unreached
-from wherry.registry.http.deadlines import BlobTooSlow, TooSlow
+from wherry.registry.http.connection import ConnectFailure, PrivatePeer, ProxyFailure
+from wherry.registry.http.deadlines import SlowBlob, SlowResponse
 from wherry.registry.http.framing import LimitExceeded
-from wherry.registry.http.transport import NoTls, PrivateHost
+from wherry.registry.http.transport import PrivateHost, TlsUnavailable
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
-    from wherry.registry.http.proxies import Proxy
-    from wherry.registry.http.socks import SocksRefused
-    from wherry.registry.http.transport import Request
+    from wherry.registry.http.proxies import ProxyAddress
+    from wherry.registry.http.socks import SocksRefusal
+    from wherry.registry.http.transport import HttpRequest
 
 _WHO_ARE_YOU, _SERVER_ERROR = 407, 500
 _OTHER_NAME = {62, 64}  # of a host, of an IP address; OpenSSL's numbers, as are
@@ -31,36 +31,38 @@ _PLAIN = "if it is meant to speak plain http: --insecure, or insecure = true in 
 
 
 def translated(
-    error: BaseException, request: Request, cancel: CancelToken, proxy: Proxy | None
+    error: BaseException, request: HttpRequest, cancel: CancelToken, proxy: ProxyAddress | None
 ) -> WherryError:
     """Say what went wrong in the caller's words; raises `Cancelled` if that is what went wrong."""
     cancel.check()
     found = _translated(error, request, proxy)
     # What is the matter with a certificate has advice of its own.
     plain = found.hint in {"", _SPELLED, _NO_NAMES, _PLAIN}
-    if proxy is not None and isinstance(error, ProxyFailed) and proxy.variable and plain:
+    if proxy is not None and isinstance(error, ProxyFailure) and proxy.variable and plain:
         found.hint = _names(proxy)
     elif proxy is not None and proxy.variable and not found.hint:
         found.hint = f"the connection goes through the proxy {proxy}; {_names(proxy)}"
     return found
 
 
-def _names(proxy: Proxy) -> str:
+def _names(proxy: ProxyAddress) -> str:
     if "/" in proxy.variable:
         return f"{proxy.variable} names this proxy"
     return f"{proxy.variable} names this proxy; NO_PROXY lists the hosts to reach without it"
 
 
-def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> WherryError:
+def _translated(
+    error: BaseException, request: HttpRequest, proxy: ProxyAddress | None
+) -> WherryError:
     host = urlsplit(request.url).netloc.rpartition("@")[2]
     if proxy is not None:
         refused = _refused(error, request, host, proxy)
         if refused is not None:
             return refused
-        if isinstance(error, ProxyFailed):
+        if isinstance(error, ProxyFailure):
             host = f"{host}: the proxy {proxy}"
             error = error.__cause__ or error
-    reached = not isinstance(error, Unreached)
+    reached = not isinstance(error, ConnectFailure)
     if not reached:
         error = error.__cause__ or error
     match error:
@@ -81,20 +83,20 @@ def _translated(error: BaseException, request: Request, proxy: Proxy | None) -> 
 
 
 def _bound_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkError:
-    if not isinstance(error, TooSlow | LimitExceeded):
+    if not isinstance(error, SlowResponse | LimitExceeded):
         return NetworkError(f"{host}: no answer within the time-out", host=host)
-    transient = isinstance(error, BlobTooSlow)
-    hint = "--timeout SECONDS allows for more" if isinstance(error, TooSlow) else ""
+    transient = isinstance(error, SlowBlob)
+    hint = "--timeout SECONDS allows for more" if isinstance(error, SlowResponse) else ""
     return NetworkError(f"{host}: {error}", host=host, transient=transient, hint=hint)
 
 
 def was_dropped(error: NetworkError) -> bool:
     """Return whether a peer was connected to, and closed the connection without an answer."""
     cause = error.__cause__
-    if isinstance(cause, Unreached):  # reset before the client knew that it was connected
+    if isinstance(cause, ConnectFailure):  # reset before the client knew that it was connected
         return isinstance(cause.__cause__, ConnectionResetError)
     other = (
-        ProxyFailed | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror | LimitExceeded
+        ProxyFailure | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror | LimitExceeded
     )
     return isinstance(cause, OSError | http.client.HTTPException) and not isinstance(
         cause, other | http.client.InvalidURL
@@ -106,11 +108,11 @@ def spoke_tls(error: NetworkError) -> bool:
     early = ssl.SSLEOFError | ssl.SSLZeroReturnError
     cause = error.__cause__
     failed = isinstance(cause, ssl.SSLError) and not isinstance(cause, early)
-    return failed and type(error) is not NoTls
+    return failed and type(error) is not TlsUnavailable
 
 
 def _no_host(
-    error: http.client.InvalidURL | socket.gaierror, host: str, proxy: Proxy | None
+    error: http.client.InvalidURL | socket.gaierror, host: str, proxy: ProxyAddress | None
 ) -> NetworkError:
     if isinstance(error, http.client.InvalidURL):
         return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
@@ -124,31 +126,33 @@ def _no_host(
 
 
 def _refused(
-    error: BaseException, request: Request, host: str, proxy: Proxy
+    error: BaseException, request: HttpRequest, host: str, proxy: ProxyAddress
 ) -> NetworkError | None:
     """Say why a proxy does not connect us; None where that is not what went wrong."""
     if proxy.is_socks:
-        from wherry.registry.http.socks import SocksRefused
+        from wherry.registry.http.socks import SocksRefusal
 
         return (
-            _socks_refused(error, request, host, proxy) if isinstance(error, SocksRefused) else None
+            _socks_refused(error, request, host, proxy) if isinstance(error, SocksRefusal) else None
         )
-    from wherry.registry.http.tunnel import Refused
+    from wherry.registry.http.tunnel import TunnelRefusal
 
-    return _proxy_refused(proxy, host, error.status) if isinstance(error, Refused) else None
+    return _proxy_refused(proxy, host, error.status) if isinstance(error, TunnelRefusal) else None
 
 
 def _not_there(
-    error: BaseException, request: Request, host: str, proxy: Proxy | None
+    error: BaseException, request: HttpRequest, host: str, proxy: ProxyAddress | None
 ) -> NetworkError:
     # A registry in plain http has port 80 open and not 443.
     nobody = proxy is None and isinstance(error, ConnectionRefusedError)
-    kind = NoTls if nobody and request.url.startswith("https:") else NetworkError
+    kind = TlsUnavailable if nobody and request.url.startswith("https:") else NetworkError
     reason = _reason(error)
     return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
 
 
-def _socks_refused(error: SocksRefused, request: Request, host: str, proxy: Proxy) -> NetworkError:
+def _socks_refused(
+    error: SocksRefusal, request: HttpRequest, host: str, proxy: ProxyAddress
+) -> NetworkError:
     hint = ""
     if error.asks_for_password:
         hint = (
@@ -158,7 +162,7 @@ def _socks_refused(error: SocksRefused, request: Request, host: str, proxy: Prox
         hint = f"if it is an HTTP proxy, name it http://{proxy.host}:{proxy.port}"
     # A registry in plain http has port 80 open and not 443.
     closed = error.refused_by_host and request.url.startswith("https:")
-    return (NoTls if closed else NetworkError)(
+    return (TlsUnavailable if closed else NetworkError)(
         f"{host}: the proxy {proxy} does not connect us ({error.reason[:1].lower()}"
         f"{error.reason[1:]})",
         host=host,
@@ -167,7 +171,7 @@ def _socks_refused(error: SocksRefused, request: Request, host: str, proxy: Prox
     )
 
 
-def _proxy_refused(proxy: Proxy, host: str, status: int) -> NetworkError:
+def _proxy_refused(proxy: ProxyAddress, host: str, status: int) -> NetworkError:
     hint = _names(proxy) if proxy.variable else ""
     if status == _WHO_ARE_YOU:
         name = proxy.variable or "HTTPS_PROXY"
@@ -190,7 +194,9 @@ def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
         "UNKNOWN_PROTOCOL",
         "RECORD_LAYER_FAILURE",
     }:
-        return NoTls(f"{host}: does not speak TLS", host=host, transient=False, hint=_PLAIN)
+        return TlsUnavailable(
+            f"{host}: does not speak TLS", host=host, transient=False, hint=_PLAIN
+        )
     wanted = "CERTIFICATE_REQUIRED" in reason
     return NetworkError(
         f"{host}: TLS failed ({reason or error})",

@@ -7,7 +7,12 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
-from wherry.registry.http.deadlines import PacedFile, blob_pace, document_pace, head_pace
+from wherry.registry.http.deadlines import (
+    DeadlineFile,
+    blob_deadline,
+    document_deadline,
+    head_deadline,
+)
 
 if TYPE_CHECKING:
     from wherry.registry.http.deadlines import Timeouts
@@ -79,7 +84,7 @@ class _Chunks:
         return data
 
 
-class Answer(http.client.HTTPResponse):
+class StrictResponse(http.client.HTTPResponse):
     """An answer whose head and body have to be whole (RFC 9112, section 8), and in time.
 
     The library takes the end of a connection for the end of the head: half an address in
@@ -97,7 +102,7 @@ class Answer(http.client.HTTPResponse):
     ) -> None:
         super().__init__(sock, debuglevel, method)
         self._timeouts = timeouts
-        self._source = PacedFile(sock, self.fp.detach(), head_pace(timeouts))
+        self._source = DeadlineFile(sock, self.fp.detach(), head_deadline(timeouts))
         self.fp: Any = io.BufferedReader(self._source)
 
     def begin(self) -> None:
@@ -122,11 +127,11 @@ class Answer(http.client.HTTPResponse):
             self.fp = _Chunks(file)
         elif self._method not in {"HEAD", "CONNECT"}:
             self._measure()
-        self._source.pace = blob_pace(self._timeouts)
+        self._source.pace = blob_deadline(self._timeouts)
 
     def expect_document(self) -> None:
         """Have the body arrive at the pace of what is read into memory."""
-        self._source.pace = document_pace(self._timeouts)
+        self._source.pace = document_deadline(self._timeouts)
 
     def _measure(self) -> None:
         """Find out how long the body is by lengths that are one (RFC 9110, 8.6).

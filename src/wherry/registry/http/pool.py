@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wherry.registry.http.connection import Operation, Route
-    from wherry.registry.http.framing import Answer
+    from wherry.registry.http.framing import StrictResponse
 
 
-class Taken:
+class PooledResponse:
     """An answer and the connection that it comes over; ends with `finish` or `give_up`."""
 
-    def __init__(self, answer: Answer, connection: Connection, pool: Pool) -> None:
+    def __init__(
+        self, answer: StrictResponse, connection: Connection, pool: ConnectionPool
+    ) -> None:
         self.answer = answer
         self.connection = connection
-        self._pool: Pool | None = pool
+        self._pool: ConnectionPool | None = pool
 
     def finish(self) -> None:
         """Leave the connection to the next request: the body has been read to its end."""
@@ -44,7 +46,7 @@ class Taken:
             self.connection.retire()
 
 
-class Pool:
+class ConnectionPool:
     """Connections on one route, at most ``size`` of them idle. Thread-safe."""
 
     def __init__(self, route: Route, size: int) -> None:
@@ -60,7 +62,7 @@ class Pool:
         target: str,
         body: bytes | None,
         headers: Mapping[str, str],
-    ) -> Taken:
+    ) -> PooledResponse:
         """Send a request and wait for the head of its answer.
 
         Raises `OSError` and `http.client.HTTPException`, after which nothing is left open.
@@ -72,7 +74,7 @@ class Pool:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 _send(connection, method, target, body, headers)
             answer: Any = connection.getresponse()  # of the connection's own class
-            return Taken(answer, connection, self)
+            return PooledResponse(answer, connection, self)
         except BaseException:
             connection.retire()
             raise

@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443, "socks": 1080, "socks5": 1080, "socks5h": 10
 _MAX_SOCKS = 255  # characters of a user name, and of a password (RFC 1929, 2)
 
 
-class Proxy(Record):
+class ProxyAddress(Record):
     """A proxy; it shows itself without ``user`` and ``password``, which may be empty.
 
     ``socks5`` is given addresses; ``socks5h``, and ``socks`` as desktops write it, is given
@@ -46,7 +46,7 @@ class Proxy(Record):
         return self.scheme.startswith("socks")
 
 
-def basic(proxy: Proxy) -> dict[str, str]:
+def authorization_headers(proxy: ProxyAddress) -> dict[str, str]:
     """Return the header that says who we are to a proxy, if it is to know."""
     if not (proxy.user or proxy.password):
         return {}
@@ -55,7 +55,7 @@ def basic(proxy: Proxy) -> dict[str, str]:
     return {"Proxy-Authorization": Secret(f"Basic {pair.decode('ascii')}")}
 
 
-class Proxies(Record):
+class ProxySettings(Record):
     """The variables as they were found; nothing is parsed before a request needs it.
 
     The rules are those of ``golang.org/x/net/http/httpproxy``, so that proxies are used for the
@@ -73,12 +73,12 @@ class Proxies(Record):
         found = f"http={bool(self.http)}, https={bool(self.https)}, other={bool(self.other)}"
         return f"Proxies({found})"
 
-    def choose(self, scheme: str, host: str, port: int | None) -> Proxy | None:
+    def choose(self, scheme: str, host: str, port: int | None) -> ProxyAddress | None:
         """Return the proxy for an address, None for none; raises `WherryError` on a bad setting."""
         setting, variable = self._setting(scheme)
         if not setting or self._excepted(host.lower(), port or _PORTS.get(scheme, 0)):
             return None
-        return parse(setting, variable)
+        return parse_proxy(setting, variable)
 
     def _setting(self, scheme: str) -> tuple[str, str]:
         """Return the setting for a scheme, and the variable that it is from."""
@@ -120,7 +120,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def parse(setting: str, variable: str) -> Proxy:
+def parse_proxy(setting: str, variable: str) -> ProxyAddress:
     """Read a proxy's address; one without a scheme is spoken to in plain http.
 
     ``variable`` names the setting in messages. Raises `WherryError`, which does not show the
@@ -140,7 +140,7 @@ def parse(setting: str, variable: str) -> Proxy:
     return proxy
 
 
-def _read(setting: str, variable: str) -> Proxy | None:
+def _read(setting: str, variable: str) -> ProxyAddress | None:
     """Return the proxy at an address, of whatever scheme; None if it is no address."""
     try:
         parts = urlsplit(setting if "://" in setting else f"http://{setting}")
@@ -151,10 +151,10 @@ def _read(setting: str, variable: str) -> Proxy | None:
         return None
     user, password = (Secret(unquote(part or "")) for part in (parts.username, parts.password))
     port = port or _PORTS.get(parts.scheme, 0)
-    return Proxy(parts.scheme, host, port, user, password, variable)
+    return ProxyAddress(parts.scheme, host, port, user, password, variable)
 
 
-def _check_socks(proxy: Proxy, variable: str) -> None:
+def _check_socks(proxy: ProxyAddress, variable: str) -> None:
     """Refuse what cannot be sent (RFC 1929, 2); raises `WherryError`."""
     pair = (proxy.user, proxy.password)
     if any(pair) and not all(pair):

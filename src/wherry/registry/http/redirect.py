@@ -9,22 +9,22 @@ from wherry.model.secret import SecretUrl
 from wherry.registry.http.connection import ascii_name
 
 MAX_REDIRECTS = 5
-STATUSES = frozenset({301, 302, 303, 307, 308})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 KEEP_METHOD = frozenset({307, 308})
 _PORTS = {"http": 80, "https": 443}
 
 
-def target(here: str, location: str) -> SecretUrl | None:
+def redirect_target(here: str, location: str) -> SecretUrl | None:
     """Return where a redirect leads, None where that is no http or https address."""
     try:
         there = urljoin(here, location)
-        usable = is_address(there)
+        usable = is_http_url(there)
     except ValueError:
         return None
     return SecretUrl(there) if usable else None
 
 
-def is_address(url: str) -> bool:
+def is_http_url(url: str) -> bool:
     """Return whether a request can be sent to an address: http or https, and a usable host."""
     try:
         parts = urlsplit(url)

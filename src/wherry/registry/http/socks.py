@@ -11,13 +11,13 @@ from python_socks import ProxyError, ProxyTimeoutError, ProxyType
 from python_socks.sync import Proxy as Negotiation
 
 from wherry.model.secret import drop_frames
-from wherry.registry.http.connection import ProxyFailed
+from wherry.registry.http.connection import ProxyFailure
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.http.proxies import ProxyAddress
 
 _NOT_ALLOWED, _CONNECTION_REFUSED = 2, 5
 # Replies to one address of a host after which another address may do: network unreachable,
@@ -26,7 +26,7 @@ _NEXT_ADDRESS = {3, 4, _CONNECTION_REFUSED, 6, 8}
 _PERMANENT = {_NOT_ALLOWED, 7, 8}
 
 
-class SocksRefused(ProxyFailed):
+class SocksRefusal(ProxyFailure):
     """The proxy does not connect us.
 
     ``reply`` is the code of its answer (RFC 1928, 6), None where it did not get so far.
@@ -60,7 +60,7 @@ class SocksRefused(ProxyFailed):
 
 
 def connect_through(
-    proxy: Proxy,
+    proxy: ProxyAddress,
     hosts: Sequence[str],
     port: int,
     dial: Callable[[], socket.socket],
@@ -69,19 +69,19 @@ def connect_through(
     """Have the proxy connect us with the first of ``hosts`` that it reaches; tells which.
 
     ``hosts`` are the addresses of one host, or its name for the proxy to look up. ``dial``
-    returns a new connection to the proxy. Raises `SocksRefused`, and `OSError` where the
+    returns a new connection to the proxy. Raises `SocksRefusal`, and `OSError` where the
     connection to the proxy fails, or takes until the monotonic time ``until``.
     """
     for number, host in enumerate(hosts, 1):
         try:
-            return _negotiate(proxy, host, port, _Dialled(dial(), until)), host
-        except SocksRefused as refused:
+            return _negotiate(proxy, host, port, _SocketAdapter(dial(), until)), host
+        except SocksRefusal as refused:
             if refused.reply not in _NEXT_ADDRESS or number == len(hosts):
                 raise
     raise AssertionError("a host has at least one address")
 
 
-def _negotiate(proxy: Proxy, host: str, port: int, dialled: _Dialled) -> socket.socket:
+def _negotiate(proxy: ProxyAddress, host: str, port: int, dialled: _SocketAdapter) -> socket.socket:
     negotiation = Negotiation(
         ProxyType.SOCKS5,
         proxy.host,
@@ -98,13 +98,13 @@ def _negotiate(proxy: Proxy, host: str, port: int, dialled: _Dialled) -> socket.
         raise
     except ProxyError as error:
         drop_frames(error)
-        raise SocksRefused(str(error), error.error_code) from None
+        raise SocksRefusal(str(error), error.error_code) from None
     except (UnicodeError, ValueError) as error:
         raise http.client.InvalidURL("the name is too long for SOCKS5") from error
     return dialled.sock
 
 
-class _Dialled:
+class _SocketAdapter:
     """A connection that the caller made, in the place of one that the library would make.
 
     It can be woken from other threads, and its bytes arrive until a time or not at all.
@@ -114,7 +114,7 @@ class _Dialled:
         self.sock = sock
         self._until = until
 
-    def connect(self, *_address: Any, **_options: Any) -> _Dialled:
+    def connect(self, *_address: Any, **_options: Any) -> _SocketAdapter:
         """Return this connection, whatever the address."""
         return self
 

@@ -11,12 +11,12 @@ from wherry.content.small_file import check_regular
 from wherry.errors import WherryError
 
 if TYPE_CHECKING:
-    from wherry.registry.certs_d import Tls, Trust
+    from wherry.registry.certs_d import CaBundle, TlsSettings
 
 _MAX_AUTHORITIES = 64 * 2**20  # bytes of a file of certificates
 
 
-def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
+def make_context(tls: TlsSettings, trust: CaBundle | None) -> ssl.SSLContext:
     """Make what all connections with the same settings share: loading authorities takes long.
 
     Raises `WherryError`, which names the file that cannot be used.
@@ -47,7 +47,7 @@ def make_context(tls: Tls, trust: Trust | None) -> ssl.SSLContext:
     return context
 
 
-def _load_trust(context: ssl.SSLContext, trust: Trust | None) -> None:
+def _load_trust(context: ssl.SSLContext, trust: CaBundle | None) -> None:
     """Load the usual authorities; OpenSSL itself reads the variables whose names begin with SSL."""
     if trust is None:
         context.load_default_certs()

@@ -16,11 +16,11 @@ from wherry.content.log import Callback
 from wherry.errors import NetworkError
 from wherry.model.record import Record
 from wherry.model.secret import SecretBytes, SecretUrl
-from wherry.registry.certs_d import Tls
+from wherry.registry.certs_d import TlsSettings
 from wherry.registry.http.connection import Operation, Route, ascii_name
 from wherry.registry.http.deadlines import Timeouts
-from wherry.registry.http.pool import Pool
-from wherry.registry.http.proxies import Proxies, basic
+from wherry.registry.http.pool import ConnectionPool
+from wherry.registry.http.proxies import ProxySettings, authorization_headers
 
 if TYPE_CHECKING:
     import ssl
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.content.rate import RateLimit
-    from wherry.registry.certs_d import Trust
-    from wherry.registry.http.pool import Taken
-    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.certs_d import CaBundle
+    from wherry.registry.http.pool import PooledResponse
+    from wherry.registry.http.proxies import ProxyAddress
 
 _LEAST_ROOM = 16 * 1024  # bytes of a limited connection's buffer in the system
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # what an address may hold unquoted
@@ -39,7 +39,7 @@ _DRAINED = 64 * 1024  # bytes that are sooner read than a new connection is made
 USER_AGENT = f"wherry/{__version__}"
 
 
-class NoTls(NetworkError):
+class TlsUnavailable(NetworkError):
     """The peer does not speak TLS, or is not there where TLS would be spoken."""
 
 
@@ -47,7 +47,7 @@ class PrivateHost(NetworkError):
     """The peer has a private address, and the request is ``public_only``."""
 
 
-class Request(Record):
+class HttpRequest(Record):
     """What to send, and how to meet the peer where the address is https.
 
     ``public_only``: it is not sent to a peer with a private address. Behind a proxy this is not
@@ -59,9 +59,9 @@ class Request(Record):
     url: str
     headers: Mapping[str, str] = {}
     body: bytes | None = None
-    tls: Tls = Tls()
+    tls: TlsSettings = TlsSettings()
     public_only: bool = False
-    proxy: Proxy | None = None
+    proxy: ProxyAddress | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {public_url(self.url)}>"
@@ -80,13 +80,13 @@ class Exchange(Record):
     rate_limit: str = ""
 
 
-class Response:
+class HttpResponse:
     """An answer whose body is still to be read; `close` gives the connection back or up."""
 
     def __init__(
         self,
-        request: Request,
-        taken: Taken,
+        request: HttpRequest,
+        taken: PooledResponse,
         operation: Operation,
         limit: RateLimit | None = None,
     ) -> None:
@@ -189,21 +189,21 @@ class Transport:
         connections: int,
         timeouts: Timeouts | None = None,
         limit_rate: float | None = None,
-        proxies: Proxies | None = None,
-        trust: Trust | None = None,
+        proxies: ProxySettings | None = None,
+        trust: CaBundle | None = None,
         on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._most = connections
-        self._proxies = proxies or Proxies()
+        self._proxies = proxies or ProxySettings()
         self._trust = trust
         self._limit = None if limit_rate is None else _limit(limit_rate)
         self._timeouts = timeouts or Timeouts()
         self._on_answer = None if on_answer is None else Callback("on_request", on_answer)
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, Tls, Proxy | None], Pool] = {}
-        self._contexts: dict[Tls, ssl.SSLContext] = {}
+        self._pools: dict[tuple[str, str, TlsSettings, ProxyAddress | None], ConnectionPool] = {}
+        self._contexts: dict[TlsSettings, ssl.SSLContext] = {}
 
-    def send(self, request: Request, cancel: CancelToken) -> Response:
+    def send(self, request: HttpRequest, cancel: CancelToken) -> HttpResponse:
         """Send a request and wait for the head of its answer; redirects are not followed.
 
         Raises `NetworkError` if there is none, `PrivateHost` before a ``public_only`` request
@@ -212,7 +212,7 @@ class Transport:
         cancel.check()
         operation = Operation(cancel, public_only=request.public_only)
         started = time.monotonic()
-        proxy: Proxy | None = None
+        proxy: ProxyAddress | None = None
         try:
             pool, target, proxy = self._pool(request)
             # What is packed on the way has another digest, and other lengths.
@@ -222,7 +222,7 @@ class Transport:
                 **request.headers,
             }
             if proxy is not None and not proxy.is_socks and request.url.startswith("http:"):
-                headers |= basic(proxy)
+                headers |= authorization_headers(proxy)
             taken = pool.ask(operation, request.method, target, request.body, headers)
         except (HTTPException, OSError) as error:
             from wherry.registry.http.error_messages import translated
@@ -232,7 +232,7 @@ class Transport:
         except BaseException:
             operation.finish()
             raise
-        response = Response(request, taken, operation, self._limit)
+        response = HttpResponse(request, taken, operation, self._limit)
         if self._on_answer is not None:
             left = response.header("RateLimit-Remaining")
             seconds = time.monotonic() - started
@@ -246,7 +246,7 @@ class Transport:
                 pool.close()
             self._pools.clear()
 
-    def _pool(self, request: Request) -> tuple[Pool, str, Proxy | None]:
+    def _pool(self, request: HttpRequest) -> tuple[ConnectionPool, str, ProxyAddress | None]:
         """Return the connections to a request's host, what to ask for there, and the proxy."""
         parts = urlsplit(request.url)
         proxy = request.proxy or self._proxies.choose(
@@ -263,10 +263,12 @@ class Transport:
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[key] = Pool(self._route(parts, request.tls, proxy), self._most)
+                pool = self._pools[key] = ConnectionPool(
+                    self._route(parts, request.tls, proxy), self._most
+                )
             return pool, SecretUrl(target), proxy
 
-    def _route(self, parts: SplitResult, tls: Tls, proxy: Proxy | None) -> Route:
+    def _route(self, parts: SplitResult, tls: TlsSettings, proxy: ProxyAddress | None) -> Route:
         """Find out how to get to a host; what is the host's is not for the proxy."""
         secure = proxy is not None and proxy.scheme == "https"
         return Route(
@@ -275,11 +277,11 @@ class Transport:
             self._timeouts,
             context=self._context(tls) if parts.scheme == "https" else None,
             proxy=proxy,
-            proxy_context=self._context(Tls(tls.verify)) if secure else None,
+            proxy_context=self._context(TlsSettings(tls.verify)) if secure else None,
             room=self._room(),
         )
 
-    def _context(self, tls: Tls) -> ssl.SSLContext:
+    def _context(self, tls: TlsSettings) -> ssl.SSLContext:
         context = self._contexts.get(tls)
         if context is None:
             from wherry.registry.http.ssl_context import make_context

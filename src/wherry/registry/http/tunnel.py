@@ -9,22 +9,22 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wherry.model.secret import SecretBytes
-from wherry.registry.http.framing import Answer
-from wherry.registry.http.proxies import basic
+from wherry.registry.http.framing import StrictResponse
+from wherry.registry.http.proxies import authorization_headers
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from wherry.registry.http.deadlines import Timeouts
-    from wherry.registry.http.proxies import Proxy
+    from wherry.registry.http.proxies import ProxyAddress
 
 T = TypeVar("T")
 _PIECE = 32 * 1024  # bytes that are asked for at once, two records of TLS
 _OK = 200
 
 
-class Refused(OSError):
+class TunnelRefusal(OSError):
     """The proxy does not connect us; ``status`` is its answer's."""
 
     def __init__(self, status: int) -> None:
@@ -36,23 +36,23 @@ class Refused(OSError):
 
 
 def open_tunnel(
-    sock: socket.socket, host: str, port: int, proxy: Proxy, timeouts: Timeouts
+    sock: socket.socket, host: str, port: int, proxy: ProxyAddress, timeouts: Timeouts
 ) -> None:
-    """Have a proxy connect us with a host (RFC 9110, 9.3.6); raises `Refused`."""
+    """Have a proxy connect us with a host (RFC 9110, 9.3.6); raises `TunnelRefusal`."""
     sock.sendall(_request(host, port, proxy))
-    answer = Answer(sock, method="CONNECT", timeouts=timeouts)
+    answer = StrictResponse(sock, method="CONNECT", timeouts=timeouts)
     try:
         answer.begin()
         if answer.status != _OK:
-            raise Refused(answer.status)
+            raise TunnelRefusal(answer.status)
     finally:
         answer.close()
 
 
-def _request(host: str, port: int, proxy: Proxy) -> SecretBytes:
+def _request(host: str, port: int, proxy: ProxyAddress) -> SecretBytes:
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
-    lines += [f"{header}: {value}" for header, value in basic(proxy).items()]
+    lines += [f"{header}: {value}" for header, value in authorization_headers(proxy).items()]
     return SecretBytes("\r\n".join([*lines, "", ""]).encode("ascii"))
 
 
