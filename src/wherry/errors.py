@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Sequence
+from typing import Self
 
 
 class WherryError(Exception):
@@ -54,7 +55,7 @@ class WherryError(Exception):
         """Pickle and copy without calling ``__init__``, whose facts are keywords."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
-    def within(self, context: str) -> WherryError:
+    def within(self, context: str) -> Self:
         """Put ``context`` in front of the message and return this same error.
 
         Who opens a file names it, and who reads an archive names that: what the message says
@@ -171,12 +172,20 @@ class NetworkError(WherryError):
 
 
 class IntegrityError(WherryError):
-    """Content that is not what was announced: ``expected`` against ``actual``."""
+    """Content that is not what was announced: ``expected`` against ``actual``.
 
-    def __init__(self, message: str, *, expected: str, actual: str, hint: str = "") -> None:
+    ``altered`` is true where the source sent other bytes than the digest or the size of the
+    descriptor says: they were altered on the way, or are damaged at the source. It is false where
+    the bytes are the announced ones and break another promise, such as their DiffID.
+    """
+
+    def __init__(
+        self, message: str, *, expected: str, actual: str, altered: bool = False, hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.expected = expected
         self.actual = actual
+        self.altered = altered
 
 
 class UnsafeArchive(IntegrityError):

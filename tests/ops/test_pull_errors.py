@@ -460,6 +460,7 @@ def test_bad_input_exits_with_its_code_and_one_line(
 
 def test_every_error_that_a_pull_raises_is_here() -> None:
     kinds = {case.kind for case in CASES} | {InvalidReference, Cancelled, library.StoreError}
+    kinds.add(library.StoreFull)
     every = {
         found
         for found in vars(library.errors).values()

@@ -15,7 +15,7 @@ from wherry.content.codec import LONGEST_MAGIC, detect
 from wherry.content.protocols import skip
 from wherry.content.verify import Hasher, RawLimit, follow_growing
 from wherry.errors import IntegrityError, StoreError
-from wherry.model.digest import Digest
+from wherry.model.digest import Digest, mismatch
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
@@ -133,14 +133,8 @@ def _fill(
             raise wrong_size_error(descriptor, f"{part.size:,}")
         return
     if wrong_size:
-        raise wrong_size_error(descriptor, f"{part.size:,}", hint=ALTERED)
-    actual = f"{descriptor.digest.algorithm}:{hasher.hexdigest()}"
-    raise IntegrityError(
-        f"content does not match its digest (got {actual})",
-        expected=str(descriptor.digest),
-        actual=actual,
-        hint=ALTERED,
-    )
+        raise wrong_size_error(descriptor, f"{part.size:,}", altered=True)
+    raise mismatch(descriptor.digest, hasher.hexdigest(), hint=ALTERED)
 
 
 def _hash_prefix(part: Growing, hasher: hashlib._Hash, cancel: CancelToken) -> None:
@@ -183,7 +177,7 @@ def _append(
             if not data:
                 return
             if part.size == size and is_whole():
-                raise wrong_size_error(blob.descriptor, f"more than {size:,}", hint=ALTERED)
+                raise wrong_size_error(blob.descriptor, f"more than {size:,}", altered=True)
             if part.size + len(data) > most:
                 raise _too_large(blob, most)
             part.append(data)
@@ -193,19 +187,25 @@ def _append(
         opened.stream.close()
 
 
-def wrong_size_error(descriptor: Descriptor, actual: str, *, hint: str = "") -> IntegrityError:
-    """Make the error for a blob of another size than its descriptor says."""
+def wrong_size_error(
+    descriptor: Descriptor, actual: str, *, altered: bool = False
+) -> IntegrityError:
+    """Make the error for a blob of another size than its descriptor says.
+
+    The bytes are ``altered`` unless their digest is right.
+    """
     return IntegrityError(
         f"it has {actual} bytes, expected {descriptor.size:,}",
         expected=f"{descriptor.size:,}",
         actual=actual,
-        hint=hint,
+        altered=altered,
+        hint=ALTERED if altered else "",
     )
 
 
 def _too_large(blob: Blob, most: int) -> IntegrityError:
     if blob.exact:
-        return wrong_size_error(blob.descriptor, f"more than {most:,}", hint=ALTERED)
+        return wrong_size_error(blob.descriptor, f"more than {most:,}", altered=True)
     return IntegrityError(
         f"it has more than {most:,} bytes, which is the limit",
         expected=f"at most {most} bytes",

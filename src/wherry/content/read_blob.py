@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import IntegrityError, InvalidDocument, NetworkError
 from wherry.model._fields import MAX_DOCUMENT
-from wherry.model.digest import Digest
+from wherry.model.digest import Digest, mismatch
 
 if TYPE_CHECKING:
     from wherry.content.protocols import Opened
@@ -39,13 +39,9 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
     if len(raw) > MAX_DOCUMENT:
         raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
     if not descriptor.digest.matches(raw):
-        actual = str(Digest.of(raw, descriptor.digest.algorithm))
-        raise IntegrityError(
-            f"{descriptor.digest}: content does not match its digest (got {actual})",
-            expected=str(descriptor.digest),
-            actual=actual,
-            hint=f"{host} or a proxy on the way altered it" if host else DAMAGED,
-        )
+        actual = Digest.of(raw, descriptor.digest.algorithm).hex
+        hint = f"{host} or a proxy on the way altered it" if host else DAMAGED
+        raise mismatch(descriptor.digest, actual, hint=hint).within(str(descriptor.digest))
     if size not in {None, len(raw)}:
         raise IntegrityError(
             f"{descriptor.digest}: it has {len(raw):,} bytes, the manifest says {size:,}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.codec import decompress
 from wherry.errors import IntegrityError
-from wherry.model.digest import Digest
+from wherry.model.digest import Digest, diff_id_mismatch
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
@@ -182,13 +182,7 @@ class VerifiedLayer(io.RawIOBase):
             raise error.within(self._name) from error.__cause__
         self._hash.update(memoryview(buffer).cast("B")[:count])
         if not count and self._hash.hexdigest() != self._diff_id.hex:
-            actual = f"{self._diff_id.algorithm}:{self._hash.hexdigest()}"
-            raise IntegrityError(
-                f"{self._name}: the content does not match its DiffID {self._diff_id} "
-                f"(got {actual})",
-                expected=str(self._diff_id),
-                actual=actual,
-            )
+            raise diff_id_mismatch(self._diff_id, self._hash.hexdigest()).within(self._name)
         return count
 
     def drain(self) -> None:

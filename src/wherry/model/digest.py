@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Self
 
 import wherry
-from wherry.errors import InvalidDigest
+from wherry.errors import IntegrityError, InvalidDigest
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -84,6 +84,30 @@ class Digest(str):
 
     def __repr__(self) -> str:
         return f"Digest({str(self)!r})"
+
+
+def mismatch(
+    expected: Digest, actual: str, *, content: str = "content", hint: str = ""
+) -> IntegrityError:
+    """Make the error for content with another digest; ``actual`` is that digest in hex."""
+    found = f"{expected.algorithm}:{actual}"
+    return IntegrityError(
+        f"{content} does not match its digest (got {found})",
+        expected=str(expected),
+        actual=found,
+        altered=True,
+        hint=hint,
+    )
+
+
+def diff_id_mismatch(expected: Digest, actual: str) -> IntegrityError:
+    """Make the error for a layer with another DiffID; ``actual`` is that DiffID in hex."""
+    found = f"{expected.algorithm}:{actual}"
+    return IntegrityError(
+        f"the content does not match its DiffID {expected} (got {found})",
+        expected=str(expected),
+        actual=found,
+    )
 
 
 def _invalid(text: str) -> InvalidDigest:

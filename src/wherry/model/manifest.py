@@ -10,7 +10,7 @@ from wherry.errors import IntegrityError, InvalidDocument, Unsupported
 from wherry.model import mediatype
 from wherry.model._fields import Fields, load_object
 from wherry.model.descriptor import Descriptor, read_descriptor, read_layer, size_problem
-from wherry.model.digest import Digest
+from wherry.model.digest import Digest, mismatch
 from wherry.model.problem import Problem
 from wherry.model.record import Record
 
@@ -134,12 +134,7 @@ def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
         document = parse(raw, media_type)
         if not isinstance(document, Manifest | Index):
             return document
-    actual = Digest.of(payload, digest.algorithm)
-    raise IntegrityError(
-        f"the manifest does not match its digest (got {actual})",
-        expected=str(digest),
-        actual=str(actual),
-    )
+    raise mismatch(digest, Digest.of(payload, digest.algorithm).hex, content="the manifest")
 
 
 def _signed_payload(raw: bytes, digest: Digest) -> bytes:

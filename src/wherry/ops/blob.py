@@ -12,7 +12,7 @@ from wherry.content.retry import run
 from wherry.errors import IntegrityError, InvalidReference
 from wherry.model.address import Where
 from wherry.model.descriptor import Descriptor
-from wherry.model.digest import Digest
+from wherry.model.digest import Digest, mismatch
 from wherry.ops.open_source import StorePlace, open_archive, open_repository
 from wherry.transfer.progress import Emitter
 from wherry.transfer.resume import resuming
@@ -71,14 +71,10 @@ class VerifiedBlob(io.RawIOBase):
         return len(data)
 
     def _wrong(self) -> IntegrityError:
-        actual = f"{self._digest.algorithm}:{self._hash.hexdigest()}"
-        where = f"{self._archive}: " if self._archive else ""
-        return IntegrityError(
-            f"{where}blob {self._digest}: content does not match its digest (got {actual})",
-            expected=str(self._digest),
-            actual=actual,
-            hint=DAMAGED if self._archive else "",
-        )
+        hint = DAMAGED if self._archive else ""
+        error = mismatch(self._digest, self._hash.hexdigest(), hint=hint)
+        error.within(f"blob {self._digest}")
+        return error.within(self._archive) if self._archive else error
 
     def close(self) -> None:
         """Close the place as well."""

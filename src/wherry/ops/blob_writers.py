@@ -14,11 +14,13 @@ from wherry.content.read_blob import DAMAGED
 from wherry.content.verify import RawLimit, follow_growing
 from wherry.errors import IntegrityError, WherryError
 from wherry.model.config import parse_config
+from wherry.model.digest import diff_id_mismatch, mismatch
 from wherry.ops.open_source import StorePlace, archive_path, read_blob
 from wherry.registry.repository import Repository
 from wherry.transfer.progress import INTERVAL
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterator
 
     from wherry.archive.writer import Write
@@ -83,7 +85,7 @@ class AsIs:
             write(memoryview(data))
             size += len(data)
             self._reports.bytes(digest, size, self._blob.size or size)
-        _compare(digest, hasher.hexdigest(), "content does not match its digest")
+        _compare(digest, hasher)
         return size
 
 
@@ -134,8 +136,8 @@ class Plain:
             write(view[:count])
             done += count
             self._reports.bytes(self._layer.digest, done, self._size)
-        if hasher is not None:
-            _compare(self._diff_id, hasher.hexdigest(), "the content does not match its DiffID")
+        if hasher is not None and hasher.hexdigest() != self._diff_id.hex:
+            raise diff_id_mismatch(self._diff_id, hasher.hexdigest())
 
 
 @contextlib.contextmanager
@@ -168,18 +170,17 @@ def _verify(archive: Place, blob: Descriptor, path: str, cancel: CancelToken) ->
         while data := stream.read1(_CHUNK):
             cancel.check()
             hasher.update(data)
-        _compare(blob.digest, hasher.hexdigest(), "content does not match its digest")
+        _compare(blob.digest, hasher)
     except IntegrityError as error:
         error.hint = DAMAGED
-        raise error.within(f"{path}: {blob.digest}") from None
+        raise error.within(str(blob.digest)).within(path) from None
     finally:
         stream.close()
 
 
-def _compare(digest: Digest, found: str, message: str) -> None:
-    if found != digest.hex:
-        actual = f"{digest.algorithm}:{found}"
-        raise IntegrityError(f"{message} (got {actual})", expected=str(digest), actual=actual)
+def _compare(digest: Digest, hasher: hashlib._Hash) -> None:
+    if hasher.hexdigest() != digest.hex:
+        raise mismatch(digest, hasher.hexdigest())
 
 
 def sized(place: Place, layer: Descriptor, cancel: CancelToken) -> Descriptor:

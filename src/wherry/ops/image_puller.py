@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from wherry.content.pipeline import ALTERED
 from wherry.content.read_blob import DAMAGED
 from wherry.content.retry import RetryPolicy
 from wherry.content.verify import VerifiedLayer
@@ -141,7 +140,7 @@ class ContentPuller:
         except IntegrityError as error:
             if not self._archive:
                 raise
-            if error.hint == ALTERED:
+            if error.altered:
                 error.hint = f"nothing of it was stored; {DAMAGED}"
             raise error.within(self._archive) from error.__cause__
 

@@ -175,5 +175,6 @@ def _other_blob(size: int, expected: str) -> IntegrityError:
         f"it has {size:,} bytes, expected {expected}",
         expected="the whole blob",
         actual=f"{size} bytes",
+        altered=True,
         hint=ALTERED,
     )
