@@ -560,7 +560,7 @@ def test_a_child_keeps_its_parents_copy_of_a_database(on_a_store: Callable[[str]
     program = """
     import sqlite3, tempfile
     from wherry.store.db import Database
-    from wherry.store.directory import open_store
+    from wherry.store.root_directory import open_store
 
     store.close()
     tempfile.tempdir = f"{STORE}.tmp"

@@ -16,8 +16,8 @@ from wherry.content.verify import RawLimit
 from wherry.errors import Cancelled, IntegrityError, NetworkError, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.store.directory import open_store
 from wherry.store.parts import Part, open_part
+from wherry.store.root_directory import open_store
 from wherry.testing import compress
 
 NOISE = random.Random(3).randbytes(2 * SMALL)  # noqa: S311 - has to repeat

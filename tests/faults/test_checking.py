@@ -10,8 +10,8 @@ import pytest
 import subjects
 from checking import blob_path, part_path, problems
 
-from wherry.store.directory import open_store
 from wherry.store.locks import lock_file
+from wherry.store.root_directory import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

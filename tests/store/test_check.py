@@ -21,7 +21,7 @@ from wherry.store import backup
 from wherry.store.blobs import BlobFiles
 from wherry.store.check import remove_damaged
 from wherry.store.db import alone
-from wherry.store.directory import open_store
+from wherry.store.root_directory import open_store
 from wherry.store.schema import VERSION
 from wherry.testing import (
     FakeRegistry,

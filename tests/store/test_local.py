@@ -19,9 +19,9 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
 from wherry.store import LocalStore
-from wherry.store.directory import open_store
 from wherry.store.images import ImageRecord
 from wherry.store.parts import open_part
+from wherry.store.root_directory import open_store
 from wherry.testing import build_image, tar_layer
 
 if TYPE_CHECKING:

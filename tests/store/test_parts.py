@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wherry.store.directory import open_store
 from wherry.store.parts import open_part
+from wherry.store.root_directory import open_store
 
 DATA = bytes(range(256)) * 2000
 

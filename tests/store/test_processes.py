@@ -17,7 +17,7 @@ from wherry.errors import StoreError
 from wherry.model.digest import Digest
 from wherry.store import LocalStore
 from wherry.store.db import Database
-from wherry.store.directory import open_store
+from wherry.store.root_directory import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

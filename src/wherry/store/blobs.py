@@ -12,12 +12,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from wherry.model.digest import HEX_LENGTHS
-from wherry.store.directory import Directory, open_store
+from wherry.store.root_directory import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wherry.model.digest import Digest
+    from wherry.store.directory import Directory
 
 _PART = re.compile(
     "|".join(f"{name}-[0-9a-f]{{{length}}}\\.part" for name, length in HEX_LENGTHS.items())

@@ -1,8 +1,8 @@
-"""Directories of a store, held by descriptor: below the store's path no link is followed.
+"""Open directories of a store, in which no symbolic link is followed.
 
-Another user may write to the store's directory, and may replace any name in it by a link while
-root works there. So each directory is opened once, and every name is looked up relative to its
-descriptor (openat(2), "Rationale for openat()").
+Another user may have write access to the store's directory, and may replace a name in it by a
+link while root works there. So each directory is opened once, and every name is looked up
+relative to its descriptor (openat(2), "Rationale for openat()").
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import threading
 
 from wherry.content import fork
 from wherry.errors import StoreError
-from wherry.store.locks import fsync_directory
 
-MODE = 0o644  # of new files
-_DIRECTORY_MODE = 0o775  # of new directories, less the umask: never writable for everybody
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
+FILE_MODE = 0o644  # of new files
+DIRECTORY_MODE = 0o775  # of new directories, before the umask: never world-writable
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a FIFO must not block
 _making = threading.RLock()
 fork.hold(_making)
 
@@ -34,56 +33,60 @@ _KINDS = (
 
 
 class Directory:
-    """An open directory of a store. Its descriptor is closed with the last reference to it.
+    """An open directory of a store.
 
-    A thread may still use the directory when the store is closed. A forked child shares the
-    descriptor, which has no state that matters: listing opens the directory anew.
+    The descriptor is closed with the last reference to the object, because a thread may still
+    use the directory after the store is closed. A forked child shares the descriptor; it has no
+    position that matters, because `names` opens the directory again.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self.fd = descriptor
-        self._stat = os.fstat(descriptor)
+        self.status = os.fstat(descriptor)
 
     def __del__(self) -> None:
-        with contextlib.suppress(OSError):  # the kernel has closed it all the same
+        with contextlib.suppress(
+            OSError
+        ):  # Linux closes the descriptor even when it reports an error
             os.close(self.fd)
 
     def where(self, name: str) -> str:
-        """Return the path of a name, for messages and for SQLite."""
+        """Return the full path of a name, for error messages and for SQLite."""
         return f"{self.path}/{name}"
 
     def is_at(self, path: str) -> bool:
         """Tell whether ``path`` leads to this directory."""
         try:
-            return os.path.samestat(os.stat(path), self._stat)  # noqa: PTH116 - a string
+            return os.path.samestat(os.stat(path), self.status)  # noqa: PTH116 - a string
         except OSError:
             return False
 
     def is_unchanged(self, path: str) -> bool:
-        """Tell whether ``path`` leads to this directory, with the owner and mode it had."""
+        """Tell whether ``path`` leads to this directory, with its owner and mode unchanged."""
         now = os.fstat(self.fd)
-        before = (self._stat.st_uid, self._stat.st_gid, self._stat.st_mode)
+        before = (self.status.st_uid, self.status.st_gid, self.status.st_mode)
         return (now.st_uid, now.st_gid, now.st_mode) == before and self.is_at(path)
 
     @property
     def is_linked(self) -> bool:
-        """Whether the directory still has a name."""
+        """Whether the directory has not been removed."""
         return os.fstat(self.fd).st_nlink > 0
 
     # Directories
 
     def child(self, name: str, *, make: bool = False) -> Directory:
-        """Open a directory in this one, or make it.
+        """Open a subdirectory; with ``make``, create it first if it does not exist.
 
         Raises:
-            FileNotFoundError: it is not there, and ``make`` is not given.
-            StoreError: something else has its name, or other users can write to it.
+            FileNotFoundError: The directory does not exist, and ``make`` is false.
+            StoreError: The name belongs to something else, or other users can write to the
+                directory.
         """
         while True:
             with _PathInErrors(self, name):
                 try:
-                    descriptor = os.open(name, _DIRECTORY, dir_fd=self.fd)
+                    descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=self.fd)
                 except FileNotFoundError:
                     if not make:
                         raise
@@ -91,39 +94,39 @@ class Directory:
                     continue
                 except OSError as error:
                     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
-                        raise unsafe(self.where(name), _kind(self.stat(name))) from None
+                        raise unsafe(self.where(name), kind_of(self.stat(name))) from None
                     raise
             opened = Directory(self.where(name), descriptor)
-            self._check_owner(opened.path, opened._stat)
+            self._check_owner(opened.path, opened.status)
             check_mode(opened)
             return opened
 
     def _make(self, name: str) -> None:
-        # No thread may put anything into it before it has its owner.
+        # The lock keeps other threads out until the new directory has its owner.
         with _making:
             try:
-                os.mkdir(name, _DIRECTORY_MODE, dir_fd=self.fd)
-            except FileExistsError:  # another process may not have synced it yet
+                os.mkdir(name, DIRECTORY_MODE, dir_fd=self.fd)
+            except FileExistsError:  # another process made it and may not have synced it yet
                 self.sync()
                 return
             try:
-                made = Directory(self.where(name), os.open(name, _DIRECTORY, dir_fd=self.fd))
-                self.give(made.fd)
+                made = Directory(self.where(name), os.open(name, DIRECTORY_FLAGS, dir_fd=self.fd))
+                self.set_owner(made.fd)
                 self.sync()
             except OSError:
-                with contextlib.suppress(OSError):  # the next attempt would not sync it
+                with contextlib.suppress(OSError):  # the next attempt would skip the sync
                     os.rmdir(name, dir_fd=self.fd)
                 raise
 
     def _check_owner(self, path: str, found: os.stat_result) -> None:
-        """Refuse what a stranger has put here: no user of a group that shares the store."""
-        mode = self._stat.st_mode
-        owners = {self._stat.st_uid, os.geteuid(), 0}
+        """Refuse what another user put here, unless the store is shared with a group."""
+        mode = self.status.st_mode
+        owners = {self.status.st_uid, os.geteuid(), 0}
         if found.st_uid not in owners and (mode & stat.S_IWOTH or not mode & stat.S_IWGRP):
             raise unsafe(path, f"belongs to another user (uid {found.st_uid})")
 
     def sync(self) -> None:
-        """Make the names in the directory survive a loss of power."""
+        """Flush the names in the directory to the disk."""
         try:
             os.fsync(self.fd)
         except OSError as error:
@@ -131,11 +134,10 @@ class Directory:
             raise
 
     def names(self) -> list[str]:
-        """List the names, in no order."""
-        with _PathInErrors(
-            self, "."
-        ):  # opened anew: threads would share the position of one descriptor
-            descriptor = os.open(".", _DIRECTORY, dir_fd=self.fd)
+        """Return all names in the directory, in no particular order."""
+        # Threads would share the read position of `self.fd`.
+        with _PathInErrors(self, "."):
+            descriptor = os.open(".", DIRECTORY_FLAGS, dir_fd=self.fd)
         try:
             return os.listdir(descriptor)  # noqa: PTH208 - a descriptor
         finally:
@@ -144,12 +146,12 @@ class Directory:
     # Files
 
     def stat(self, name: str) -> os.stat_result:
-        """Look at a name without following a link; raises `FileNotFoundError`."""
+        """Return the status of a name without following a link; raises `FileNotFoundError`."""
         with _PathInErrors(self, name):
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
     def exists(self, name: str) -> bool:
-        """Tell whether anything has a name."""
+        """Tell whether a name exists, whatever it belongs to."""
         try:
             self.stat(name)
         except FileNotFoundError:
@@ -157,10 +159,13 @@ class Directory:
         return True
 
     def check(self, name: str) -> os.stat_result | None:
-        """Return the status of a file, None where there is none; raises `StoreError`.
+        """Return the status of a file after safety checks, or None if it does not exist.
 
-        The file is not opened: closing a descriptor would drop the locks that SQLite has on the
-        same file in this process (sqlite.org/howtocorrupt.html, section 2.2).
+        The file is not opened: closing a descriptor would drop the locks that SQLite holds on
+        the same file in this process (sqlite.org/howtocorrupt.html, section 2.2).
+
+        Raises:
+            StoreError: The name belongs to something that is not safe to use.
         """
         try:
             found = self.stat(name)
@@ -170,23 +175,26 @@ class Directory:
         return found
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a file, or make one with ``O_CREAT | O_EXCL``, which gets the store's owner.
+        """Open a file, or create one with ``O_CREAT | O_EXCL``.
+
+        A new file gets the owner of the directory.
 
         Raises:
-            FileNotFoundError: it is not there.
-            StoreError: a link, FIFO, device, directory or foreign hard link has its name.
+            FileNotFoundError: The file does not exist.
+            StoreError: The name belongs to a link, FIFO, device, directory, or a hard link to
+                another user's file.
         """
         try:
-            descriptor = os.open(name, flags | _FILE, MODE, dir_fd=self.fd)
+            descriptor = os.open(name, flags | _FILE_FLAGS, FILE_MODE, dir_fd=self.fd)
         except OSError as error:
             error.filename = self.where(name)
             if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
-                raise unsafe(self.where(name), _kind(self.stat(name))) from None
+                raise unsafe(self.where(name), kind_of(self.stat(name))) from None
             raise
         try:
             self._check_file(name, os.fstat(descriptor))
             if flags & os.O_CREAT:
-                self.give(descriptor)
+                self.set_owner(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -194,95 +202,48 @@ class Directory:
 
     def _check_file(self, name: str, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
-            raise unsafe(self.where(name), _kind(found))
-        # Copies of a store by `cp -al` have hard links too: those are of the same owner.
-        if found.st_nlink > 1 and found.st_uid != self._stat.st_uid:
+            raise unsafe(self.where(name), kind_of(found))
+        # `cp -al` makes hard links too, but these have the owner of the store.
+        if found.st_nlink > 1 and found.st_uid != self.status.st_uid:
             raise unsafe(self.where(name), "is a hard link to another user's file")
         self._check_owner(self.where(name), found)
 
     def unlink(self, name: str) -> None:
-        """Remove a name as far as it is there; never what a link leads to."""
+        """Remove a name if it exists; a link is removed, not its target."""
         with contextlib.suppress(FileNotFoundError), _PathInErrors(self, name):
             os.unlink(name, dir_fd=self.fd)
 
     def rename(self, name: str, new: str, target: Directory | None = None) -> None:
-        """Rename a file, in this directory or into another one of the store."""
+        """Rename a file in this directory, or move it to ``target``."""
         target = target or self
         with _PathInErrors(target, new):
             os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=target.fd)
 
-    def give(self, descriptor: int) -> None:
-        """Have what root makes in here belong to the owner of the directory.
+    def set_owner(self, descriptor: int) -> None:
+        """Give what root creates here to the owner of the directory.
 
-        Else the owner could not use the store any more after root did so once.
+        Without this the owner could no longer use the store after root used it once.
         """
-        if os.geteuid() == 0 and self._stat.st_uid != 0:
-            os.fchown(descriptor, self._stat.st_uid, self._stat.st_gid)
+        if os.geteuid() == 0 and self.status.st_uid != 0:
+            os.fchown(descriptor, self.status.st_uid, self.status.st_gid)
 
     def is_writable(self, name: str = ".") -> bool:
-        """Tell whether a name can be written; one that is not there can."""
+        """Tell whether a name can be written; True for a name that does not exist."""
         return os.access(name, os.W_OK, dir_fd=self.fd) or not self.exists(name)
 
     @property
     def device(self) -> int:
-        """The file system that the directory is on."""
-        return self._stat.st_dev
-
-
-def open_store(path: str) -> Directory:
-    """Open the directory of a store. Links in the user's own path are followed, once.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        StoreError: something else is there, or every user can write to it.
-    """
-    link = os.lstat(path)
-    real = os.path.realpath(path)
-    try:
-        opened = Directory(real, os.open(real, _DIRECTORY))
-    except NotADirectoryError:
-        raise StoreError(
-            f"{path}: {_kind(os.stat(real))}, a store is a directory",  # noqa: PTH116 - a string
-            hint="choose another place with --store or WHERRY_STORE",
-        ) from None
-    # As Linux does with protected_symlinks: the link of a third user leads anywhere.
-    owners = {os.geteuid(), opened._stat.st_uid, 0}  # noqa: SLF001 - of this module
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in owners:
-        raise unsafe(path, f"is a link that another user made (uid {link.st_uid})")
-    check_mode(opened)
-    return opened
-
-
-def make_store(path: str) -> None:
-    """Make the directory of a store and those above it, so that their names last. Idempotent."""
-    missing = []
-    while path and not os.path.isdir(path):  # noqa: PTH112 - a string
-        missing.append(path)
-        path = os.path.dirname(path)  # noqa: PTH120 - as above
-    for each in reversed(missing):  # no recursion: a path may have 2,000 parts
-        _make_directory(each)
-
-
-def _make_directory(path: str) -> None:
-    above = os.path.dirname(path)  # noqa: PTH120 - as above
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, _DIRECTORY_MODE)  # noqa: PTH102 - as above
-    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - as above
-        raise StoreError(f"{path}: is a link to {os.readlink(path)}, which is not there")  # noqa: PTH115 - as above
-    try:
-        fsync_directory(above)
-    except OSError:
-        with contextlib.suppress(OSError):  # the next attempt would not sync it
-            os.rmdir(path)  # noqa: PTH106 - as above
-        raise
+        """The device number of the directory's file system."""
+        return self.status.st_dev
 
 
 def check_mode(directory: Directory) -> None:
     """Refuse a directory in which every user can replace names.
 
-    With the sticky bit, as tmpfs has it, names belong to those that made them.
+    A directory with the sticky bit, such as ``/tmp``, is allowed: there only the owner of a name
+    can replace it.
     """
-    mode = directory._stat.st_mode  # noqa: SLF001 - of this module
+    mode = directory.status.st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise StoreError(
             f"{directory.path}: every user can write to this directory of the store",
@@ -291,19 +252,23 @@ def check_mode(directory: Directory) -> None:
 
 
 def unsafe(path: str, fact: str) -> StoreError:
-    """Return the error for something in a store that wherry did not put there."""
+    """Return the error for an entry of a store that wherry did not create."""
     return StoreError(
         f"{path}: {fact}, which a store does not have",
         hint="wherry did not make it: see where it leads and whose it is (ls -l), and remove it",
     )
 
 
-def _kind(found: os.stat_result) -> str:
+def kind_of(found: os.stat_result) -> str:
+    """Return what an entry is, as a phrase: ``is a symbolic link``."""
     return next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "is a device")
 
 
 class _PathInErrors:
-    """Put the whole path into what the system says of a name in a directory."""
+    """Set the full path in an `OSError` about a name in a directory.
+
+    A class, because a generator with `contextlib.contextmanager` takes longer to call.
+    """
 
     def __init__(self, directory: Directory, name: str) -> None:
         self._directory = directory

@@ -1,8 +1,8 @@
-"""Leases: which operations are under way, and what must not be collected for their sake.
+"""Leases: they keep blobs from garbage collection while an operation uses them.
 
-Each holds a lock on a file of its own, ``leases/<name>``, which dies with its process, and
-rows in the database for the blobs that it has put or found. A row whose file nobody holds is
-dead: no time-outs, no process ids.
+A lease is a lock on a file of its own, ``leases/<name>``, and a row in the database for each
+blob that the operation stored or found. The lock ends with the process, so a lease whose file is
+not locked is dead. Neither time-outs nor process ids are needed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 DIRECTORY = "leases"
 _NAME = re.compile(r"[0-9a-f]{32}")
-_PAUSE = 0.001  # seconds; a sweeper holds a file for less
+_PAUSE_SECONDS = 0.001  # a sweeper holds a file for less
 
 
 class Lease:
-    """One operation's lock; made when it begins, removed when it ends."""
+    """The lock of one operation, held from its creation until `end`."""
 
     def __init__(self, root: Directory) -> None:
         self.name = os.urandom(16).hex()
         self._directory = root.child(DIRECTORY, make=True)
-        # No other operation has the name: only a sweeper may hold the file, to remove it.
+        # The name is random: only a sweeper can hold the file, and only to remove it.
         while (lock := lock_file(self._directory, self.name)) is None:
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
         self._lock = lock
 
     @property
     def is_ours(self) -> bool:
-        """Whether the lease has not ended, and is not that of the process that forked this one."""
+        """Whether the lease is active and was taken by this process, not by its parent."""
         return self._lock.held
 
     def end(self) -> None:
-        """Remove the file and let go of the lock; a forked child leaves the parent's alone."""
+        """Remove the file and release the lock; does nothing in a forked child."""
         if not self.is_ours:
             return
         try:
@@ -52,7 +52,7 @@ class Lease:
 
 
 def hold(connection: sqlite3.Connection, name: str, digest: str) -> None:
-    """Keep a blob as long as the lease ``name`` lives; in the transaction that saw its file."""
+    """Add a blob to the lease ``name``; call it in the transaction that saw the blob's file."""
     connection.execute("INSERT OR IGNORE INTO leases VALUES (?, ?)", (name, digest))
 
 
@@ -62,7 +62,7 @@ def release(connection: sqlite3.Connection, name: str) -> None:
 
 
 def dead(connection: sqlite3.Connection, root: Directory) -> set[str]:
-    """Return the names of the leases whose operations have died."""
+    """Return the names of the leases whose operations no longer run."""
     rows = connection.execute("SELECT DISTINCT lease FROM leases").fetchall()
     directory = _directory(root)
     return {name for (name,) in rows if directory is None or _is_dead(directory, name)}
@@ -70,7 +70,7 @@ def dead(connection: sqlite3.Connection, root: Directory) -> set[str]:
 
 def _is_dead(directory: Directory, name: str) -> bool:
     if _NAME.fullmatch(name) is None:
-        return True  # another user has written it: no operation has such a name
+        return True  # written by another user: no operation has such a name
     lock = lock_abandoned(directory, name)
     if lock is None:
         return not directory.exists(name)
@@ -79,7 +79,7 @@ def _is_dead(directory: Directory, name: str) -> bool:
 
 
 def sweep(root: Directory) -> None:
-    """Remove the files of operations that have died."""
+    """Remove the files of dead leases."""
     for directory, name in _files(root):
         lock = lock_abandoned(directory, name)
         if lock is not None:
@@ -88,7 +88,7 @@ def sweep(root: Directory) -> None:
 
 
 def living(root: Directory) -> bool:
-    """Tell whether any operation is under way."""
+    """Tell whether any operation is running."""
     return any(not _is_dead(directory, name) for directory, name in _files(root))
 
 
@@ -100,7 +100,7 @@ def _directory(root: Directory) -> Directory | None:
 
 
 def _files(root: Directory) -> Iterator[tuple[Directory, str]]:
-    """Yield the names of all leases; nothing else in their directory is ours."""
+    """Yield the directory and the name of each lease; other names there are ignored."""
     directory = _directory(root)
     if directory is not None:
         for name in sorted(filter(_NAME.fullmatch, directory.names())):

@@ -14,10 +14,10 @@ from wherry.errors import InvalidReference, StoreError, StoreFull
 from wherry.model.arguments import checked
 from wherry.store import refs, reserve
 from wherry.store.db import FULL, Database
-from wherry.store.directory import make_store
 from wherry.store.os_errors import translated
 from wherry.store.parameters import RULES
 from wherry.store.readable_store import DATABASE, ReadableStore
+from wherry.store.root_directory import make_store
 
 if TYPE_CHECKING:
     import sqlite3

@@ -1,4 +1,4 @@
-"""Locks that die with their process: ``flock`` on files that others may unlink."""
+"""File locks (``flock``) that end with their process, on files that may be unlinked."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NOT_OURS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, 
 _NOT_OURS |= {errno.ENXIO}  # a socket
 
 
-# Held while a descriptor comes or goes, so that each fork finds all of them.
+# Held while a descriptor is opened or closed, so that a fork sees every open descriptor.
 _opening = threading.RLock()
 fork.hold(_opening)
 
 
 class FileLock:
-    """An open file and this process's lock on it; ``descriptor`` is -1 once it is closed.
+    """An open file and this process's lock on it; ``descriptor`` is -1 after `release`.
 
-    A forked child shares the lock, which would outlive the parent in an idle child. So the
-    child closes the file; that unlocks nothing while the parent has it open.
+    A forked child inherits the lock, and an idle child would keep it after the parent exits. So
+    the child closes its descriptor, which leaves the lock with the parent.
     """
 
     def __init__(self, open_file: Callable[[], int]) -> None:
@@ -41,11 +41,11 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        """Whether the file is still open, in the process that has opened it."""
+        """Whether the file is still open, in the process that opened it."""
         return self.descriptor >= 0
 
     def acquire(self, directory: Directory, name: str) -> bool | None:
-        """Lock the file; False if it is held, None if it does not have the name any more."""
+        """Lock the file; return False if it is locked, None if it has lost its name."""
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -53,7 +53,7 @@ class FileLock:
         return _is_at(self.descriptor, directory, name) or None
 
     def release(self) -> None:
-        """Close the file, and with it the lock. Idempotent."""
+        """Close the file, which releases the lock. Idempotent."""
         with _opening:
             descriptor, self.descriptor = self.descriptor, -1
             if descriptor >= 0:
@@ -61,11 +61,14 @@ class FileLock:
 
 
 def lock_file(directory: Directory, name: str) -> FileLock | None:
-    """Open and lock a file, making it; return the lock, or None if it is held.
+    """Open or create a file and lock it; return None if another holder has locked it.
 
-    A file that was unlinked or renamed between opening and locking is not the file of that
-    name any more, so the lock on it means nothing: inodes are compared and a stale one is
-    opened anew. Nothing in the file is touched. Raises what `Directory.open` does.
+    Another process may unlink or rename the file between opening and locking. A lock on such a
+    file protects nothing, so the inodes are compared and a stale file is opened again. The
+    content of the file is not changed.
+
+    Raises:
+        StoreError: The name belongs to something else than a file of the store.
     """
     while True:
         lock = _open(directory, name)
@@ -80,20 +83,20 @@ def lock_file(directory: Directory, name: str) -> FileLock | None:
 
 
 def _open(directory: Directory, name: str) -> FileLock:
-    """Open a file for locking, or make it."""
+    """Open or create a file for locking."""
     while True:
         with contextlib.suppress(FileExistsError):
             return FileLock(lambda: directory.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
-        with contextlib.suppress(FileNotFoundError):  # another process has removed it since
+        with contextlib.suppress(FileNotFoundError):  # another process just removed it
             return FileLock(lambda: directory.open(name, os.O_RDWR))
 
 
 def lock_abandoned(directory: Directory, name: str) -> FileLock | None:
-    """Lock a file that is there and that no process holds; return the lock, else None.
+    """Lock an existing file that no process has locked; return None if that is not possible.
 
-    For sweepers: they unlink while they hold the lock, so that a process that opened the file
-    meanwhile finds another inode at its path, or none. What may not be opened counts as held,
-    and so does everything but a file.
+    A sweeper unlinks the file while it holds the lock. A process that opened the file in the
+    meantime then finds another inode at the path, or none (see `lock_file`). A file that cannot
+    be opened, and anything that is not a regular file, counts as locked.
     """
     try:
         lock = FileLock(lambda: os.open(name, _FLAGS, dir_fd=directory.fd))
@@ -106,15 +109,6 @@ def lock_abandoned(directory: Directory, name: str) -> FileLock | None:
         return lock
     lock.release()
     return None
-
-
-def fsync_directory(path: str) -> None:
-    """Make the names in a directory survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_at(descriptor: int, directory: Directory, name: str) -> bool:
