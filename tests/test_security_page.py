@@ -18,13 +18,14 @@ UNITS = {"": 1, "KiB": 2**10, "Mi": 2**20, "MiB": 2**20, "GiB": 2**30, "s": 1, "
 LIMIT = re.compile(r"^(MAX_[A-Z_]+)(?:: Final)? = ", re.MULTILINE)
 # Limits of what the user says, and of what is shown; strangers do not reach them.
 ELSEWHERE = {
-    "config": {"MAX_EPOCH", "MAX_SPLIT"},
+    "config": {"MAX_EPOCH"},
     "model/_fields": {"MAX_INTEGER", "MAX_KEY_SHOWN"},
     "model/convert": {"MAX_NESTING"},  # of documents; a manifest may be nested less deep
     "model/platform": {"MAX_DIGITS"},
     "model/reference": {"MAX_PATH", "MAX_PORT"},
     "model/schema1": {"MAX_DEPTH"},  # as of other manifests
     "model/tolerant": {"MAX_SHOWN"},
+    "model/transfer_settings": {"MAX_SPLIT"},
     "model/v1": {"MAX_DEPTH"},  # as of configs
 }
 ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))

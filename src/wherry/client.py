@@ -1,55 +1,149 @@
-"""The client: one method a use case, connections and tokens shared between calls."""
+"""The client: one method a use case."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, Self, TypeAlias, cast
 
 import wherry
-from wherry.archiving import Archiving
-from wherry.calls import operation
-from wherry.config import host_platform
-from wherry.configured import Configured
+from wherry._context import Context, public_call
+from wherry.config import creation_time, host_platform, transfer_settings
 from wherry.content.cancel import CancelToken
 from wherry.content.events import Event, ignore
+from wherry.model.address import Address, Where
 from wherry.model.arguments import checked
 from wherry.model.platform import Platform
 from wherry.model.reference import Reference
 from wherry.parameters import RULES
-from wherry.reading import Reading
 
 if TYPE_CHECKING:
-    from wherry.ops.pull import Pulled, PullOptions
+    from wherry.content.protocols import Raw
+
+Listener: TypeAlias = Callable[[Event], None] | None
 
 
-class Client(Reading, Archiving, Configured):
-    """Talks to registries. Thread-safe; close it, or use it in a ``with`` statement.
+class Client:
+    """Talk to registries, and move images between them, archives and stores.
 
-    Closing it ends calls of other threads with `Cancelled`; a closed client takes no more.
-    A forked child may go on using it, with connections of its own. What the parent has begun,
-    such as an open blob, ends with `Cancelled` in the child.
+    A client shares its connections and tokens between calls and threads. Close it, or use it
+    in a ``with`` statement. Closing it ends the calls of other threads with `Cancelled`; a
+    closed client raises `RuntimeError` at any further call. A forked child may use its
+    parent's client, with connections of its own; what the parent has begun, such as an open
+    blob, raises `Cancelled` in the child.
 
-    ``store`` is a `Store` or the path of one, here and in every call; without it the store is
-    the one that the command uses.
-    ``credentials`` is a user's name and password, for every registry that a reference names;
-    without it, ``authfile`` or the files that podman, skopeo and docker keep are looked at.
-    ``registries_conf`` replaces the registries.conf of user and system. ``insecure`` allows
-    certificates that cannot be verified and plain http; ``foreign`` allows layers that
-    registries need not hold, from the addresses that manifests name. ``jobs`` (6) is how many
-    blobs are transferred at a time; ``timeout`` (30) is in seconds without a byte; ``retries``
-    (5) counts attempts without progress, the first included; ``limit_rate`` is in bytes a
-    second, over all connections. ``split`` is over how many connections one large blob may
-    come; without it wherry decides, and 1 forbids it. ``schema1`` is whether docker's deprecated
-    format is accepted: ``allow`` or ``deny``; without it the host's setting in hosts.toml
-    decides, and then it is accepted with a warning. Where one of these and ``insecure`` is
-    None, the variable ``WHERRY_JOBS`` (and so on) decides. Calls without a ``platform`` take the
-    one that ``WHERRY_PLATFORM`` or else ``DOCKER_DEFAULT_PLATFORM`` names, as if it were given.
-    ``on_request`` is told of each request that was answered. This and all calls
-    raise `TypeError` or `ValueError` for a wrong argument, naming it and what is allowed,
-    before they do anything; a wrong variable is a `ValueError` too.
+    These parameters mean the same in every call:
+
+    * ``address``: a name in a registry, or a place and a name in it: ``docker://``, ``store:``,
+      ``oci:``, ``oci-archive:``, ``docker-archive:`` or ``dir:``. A name without a registry is
+      completed to docker.io, one without tag and digest to ``latest``.
+    * ``store``: a `Store` or the path of one; the client's own by default.
+    * ``platform``: ``os[/arch[/variant]]``. Without it ``WHERRY_PLATFORM`` decides, then
+      ``DOCKER_DEFAULT_PLATFORM``, then this machine.
+    * ``on_event``: called with one event at a time from a thread of its own. It has got all
+      events when the call returns. Its first exception goes to the logger ``wherry``.
+    * ``cancel``: a token that ends the call with `Cancelled` from another thread.
+
+    All calls raise `TypeError` or `ValueError` for a wrong argument before they do anything.
+    Calls that read images raise `InvalidReference`, `NotFound`, `PlatformMismatch`,
+    `Unauthorized`, `Denied`, `RateLimited`, `RegistryError`, `NetworkError`,
+    `IntegrityError`, `InvalidDocument`, `Unsupported`, `UnsafeArchive`, `StoreError` and
+    `Cancelled`.
+
+    Args:
+        store: The store of calls that name none; by default the one that the command uses.
+        credentials: User and password for every registry that a reference names. Without
+            them ``authfile`` is read, or the files of podman, skopeo and docker.
+        authfile: A file of credentials to read instead.
+        registries_conf: A file to read instead of the registries.conf of user and system.
+        insecure: Accept certificates that cannot be verified, and plain http.
+        foreign: Fetch foreign layers from the addresses that manifests name.
+        jobs: Blobs that are transferred at a time; 6 by default.
+        timeout: Seconds without a byte before a request fails; 30 by default.
+        retries: Attempts without progress, the first included; 5 by default.
+        limit_rate: Bytes a second over all connections.
+        split: Connections for one large blob; 1 forbids splitting, None chooses by size.
+        schema1: Whether to accept docker's deprecated format. Without it the host's setting
+            in hosts.toml decides, and then the format is accepted with a warning.
+        on_request: Called with each request that a registry has answered.
+
+    Raises:
+        ValueError: An argument is out of its range, or a variable that stands for it is:
+            ``WHERRY_JOBS`` and so on replace an argument that is None.
     """
 
-    @operation
+    @checked(RULES)
+    def __init__(
+        self,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        credentials: tuple[str, str] | None = None,
+        authfile: str | os.PathLike[str] | None = None,
+        registries_conf: str | os.PathLike[str] | None = None,
+        insecure: bool | None = None,
+        foreign: bool = False,
+        jobs: int | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        limit_rate: float | None = None,
+        split: int | None = None,
+        schema1: Literal["allow", "deny"] | None = None,
+        on_request: Callable[[wherry.types.Exchange], None] | None = None,
+    ) -> None:
+        settings = transfer_settings().override(
+            insecure=insecure,
+            foreign=foreign,
+            jobs=jobs,
+            timeout=timeout,
+            retries=retries,
+            limit_rate=limit_rate,
+            split=split,
+            schema1=schema1,
+        )
+        self._context = Context(
+            settings,
+            store=store,
+            credentials=credentials,
+            authfile=authfile,
+            registries_conf=registries_conf,
+            on_request=on_request,
+        )
+
+    def __enter__(self) -> Self:
+        self._context.calls.check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse pickling and copying: connections and credentials belong to one process."""
+        raise TypeError("a wherry.Client cannot be pickled or copied: make one in each process")
+
+    def close(self) -> None:
+        """End all running calls and close all connections. Idempotent.
+
+        Running calls raise `Cancelled`, and so do blobs that are being read. Images and
+        stores that the client has returned stay usable.
+        """
+        self._context.close()
+
+    @property
+    def store(self) -> wherry.Store:
+        """The store of calls that name none."""
+        return self._context.store
+
+    # Pulling
+
+    @public_call
     def pull(
         self,
         reference: str,
@@ -59,43 +153,42 @@ class Client(Reading, Archiving, Configured):
         all_platforms: bool = False,
         verify_layers: bool = True,
         verify_signatures: bool = True,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.Image:
-        """Pull an image into a store and return it; idempotent.
+        """Pull an image into a store. Idempotent.
 
-        ``reference`` is completed to docker.io, ``latest`` where it has neither tag nor
-        digest. ``platform`` is ``os[/arch[/variant]]``, or several with commas between, this
-        machine's by default; ``all_platforms`` takes every image that an index lists. The
-        image returned is then the one for this machine, else the first.
-        ``verify_layers=False`` leaves out the comparison of DiffIDs; digests are always
-        verified. ``verify_signatures=False`` takes schema1 manifests whose signatures do not
-        match, as engines do. ``on_event`` is called from a thread of its own, one event at a
-        time, and has heard all when the call returns; a slow one holds up nothing but that
-        return. The first exception that it raises goes to the logger ``wherry``, and so to stderr
-        where no logging is set up; it stops nothing.
-        Interrupted or cancelled, it keeps what has arrived for the next attempt.
+        A pull that ends early keeps what has arrived; the next one resumes there.
 
-        Raises `InvalidReference`, `NotFound`, `PlatformMismatch`, `Unauthorized`, `Denied`,
-        `RateLimited`, `RegistryError`, `NetworkError`, `IntegrityError`, `InvalidDocument`,
-        `Unsupported`, `StoreError` and `Cancelled`.
+        Args:
+            reference: What to pull; ``latest`` where it has neither tag nor digest.
+            platform: One platform, or several with commas between.
+            all_platforms: Pull every image that an index lists.
+            verify_layers: Compare the layers' DiffIDs with the config. Digests are always
+                verified.
+            verify_signatures: Refuse a schema1 manifest whose signatures do not match.
+
+        Returns:
+            The image; of several the one for this machine, else the first.
         """
-        from wherry.ops.pull import pull
+        from wherry.image import Image
+        from wherry.ops.pull import PullOptions, pull
 
-        into = self._meant(store)
-        pulled = pull(
-            self._connected(),
-            into,
-            Reference.parse(reference.removeprefix("docker://")),
-            self._pull_options(
-                self._asked_for(platform), all_platforms, verify_layers, verify_signatures
-            ),
-            self._calls.token(cancel),
-            on_event or ignore,
+        context, target = self._context, self._context.store_for(store)
+        options = PullOptions.build(
+            context.settings,
+            host_platform(),
+            context.platform(platform),
+            all_platforms=all_platforms,
+            verify_layers=verify_layers,
+            verify_signatures=verify_signatures,
         )
-        return _image(into, pulled)
+        name = Reference.parse(reference.removeprefix("docker://"))
+        token, listener = context.token(cancel), on_event or ignore
+        pulled = pull(context.session(), target, name, options, token, listener)
+        return Image(target, pulled.root, pulled.image)
 
-    @operation
+    @public_call
     def pull_all_tags(
         self,
         name: str,
@@ -105,121 +198,539 @@ class Client(Reading, Archiving, Configured):
         all_platforms: bool = False,
         verify_layers: bool = True,
         verify_signatures: bool = True,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> list[wherry.Image]:
-        """Pull every tag of a repository; ``name`` has neither tag nor digest.
+        """Pull every tag of a repository. Idempotent.
 
-        Parameters and errors are those of `pull`.
+        Args:
+            name: A repository, with neither tag nor digest.
+            platform: As for `pull`.
+            all_platforms: As for `pull`.
+            verify_layers: As for `pull`.
+            verify_signatures: As for `pull`.
+
+        Returns:
+            The images, in the order in which the registry lists their tags.
         """
-        from wherry.ops.pull import pull_all_tags
+        from wherry.image import Image
+        from wherry.ops.pull import PullOptions, pull_all_tags
 
-        into = self._meant(store)
-        pulled = pull_all_tags(
-            self._connected(),
-            into,
-            Reference.parse_name(name.removeprefix("docker://")),
-            self._pull_options(
-                self._asked_for(platform), all_platforms, verify_layers, verify_signatures
-            ),
-            self._calls.token(cancel),
-            on_event or ignore,
+        context, target = self._context, self._context.store_for(store)
+        options = PullOptions.build(
+            context.settings,
+            host_platform(),
+            context.platform(platform),
+            all_platforms=all_platforms,
+            verify_layers=verify_layers,
+            verify_signatures=verify_signatures,
         )
-        return [_image(into, each) for each in pulled]
+        repository = Reference.parse_name(name.removeprefix("docker://"))
+        token, listener = context.token(cancel), on_event or ignore
+        found = pull_all_tags(context.session(), target, repository, options, token, listener)
+        return [Image(target, pulled.root, pulled.image) for pulled in found]
 
-    @operation
+    # Reading: nothing is stored, and no layer is fetched but by `blob`
+
+    @public_call
+    def inspect(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        tags: bool = False,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.Inspection:
+        """Return what the manifest and the config of an image say.
+
+        Args:
+            address: An image. A name with neither tag nor digest means ``latest``, and the
+                repository's first tag where there is no ``latest``.
+            tags: List the repository's tags as well, at the same time.
+        """
+        from wherry.ops.documents import Wanted
+        from wherry.ops.inspect import inspect
+
+        access = self._context.access(store, on_event, cancel)
+        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        return inspect(Address.parse(address), access, wanted, tags=tags)
+
+    @public_call
+    def platforms(
+        self,
+        address: str,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> tuple[wherry.Digest, list[wherry.types.PlatformImage]]:
+        """Return the digest of an index, and the images that it lists with their sizes."""
+        from wherry.ops.platforms import platforms
+
+        access = self._context.access(store, on_event, cancel)
+        return platforms(Address.parse(address), access, self._context.settings.jobs)
+
+    @public_call
+    def tags(
+        self,
+        name: str,
+        *,
+        matching: str = "",
+        order: wherry.types.Order = "registry",
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[str]:
+        """List the tags of a repository.
+
+        Args:
+            name: A repository, with neither tag nor digest.
+            matching: A regular expression, or a range of versions such as ``>=1.2 <2`` and
+                ``semver:^1.2``.
+            order: The registry's own, by ``name``, or by ``version`` with the newest last.
+        """
+        from wherry.ops.tags import list_tags
+
+        access = self._context.access(None, on_event, cancel)
+        repository = Reference.parse_name(name.removeprefix("docker://"))
+        return list_tags(repository, access, matching, order)
+
+    @public_call
+    def digest(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.Digest:
+        """Return the digest that a name stands for, or with ``platform`` its image's."""
+        from wherry.ops.documents import Wanted, digest
+
+        access = self._context.access(store, on_event, cancel)
+        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        return digest(Address.parse(address), access, wanted)
+
+    @public_call
+    def manifest(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.types.Document:
+        """Return the manifest or index that a name stands for; ``raw`` is its bytes.
+
+        With ``platform`` it is the manifest of the image for that platform.
+        """
+        from wherry.ops.documents import Wanted, document
+
+        access = self._context.access(store, on_event, cancel)
+        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        return document(Address.parse(address), access, wanted)[1]
+
+    @public_call
+    def config(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.types.ImageConfig:
+        """Return the config of an image; ``raw`` is its bytes.
+
+        A schema1 image has no config. One is made for it, without the DiffIDs: computing
+        them takes the layers.
+        """
+        from wherry.ops.documents import Wanted, config
+
+        access = self._context.access(store, on_event, cancel)
+        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        return config(Address.parse(address), access, wanted)
+
+    @public_call
+    def raw_config(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> bytes:
+        """Return the bytes of a config as they are served, an artifact's too.
+
+        For a schema1 image they are made as `config` makes them.
+        """
+        from wherry.ops.documents import Wanted, raw_config
+
+        access = self._context.access(store, on_event, cancel)
+        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        return raw_config(Address.parse(address), access, wanted)
+
+    @public_call
+    def history(
+        self,
+        address: str,
+        *,
+        platform: str | Platform | None = None,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[wherry.types.Step]:
+        """Return the steps that made an image, the last one first, with their layers.
+
+        A name without a place is looked for in the store, then in the registry.
+        """
+        from wherry.ops.documents import Wanted, steps
+
+        access = self._context.access(store, on_event, cancel)
+        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        return steps(Address.parse(address, bare=Where.ANY), access, wanted)
+
+    @public_call
+    def referrers(
+        self,
+        address: str,
+        *,
+        artifact_type: str = "",
+        platform: str | Platform | None = None,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[wherry.types.Descriptor]:
+        """Return what refers to an image: signatures, SBOMs and the like.
+
+        Args:
+            address: The image.
+            artifact_type: The media type of the referrers; all of them by default.
+        """
+        from wherry.ops.documents import Wanted
+        from wherry.ops.referrers import referrers
+
+        access = self._context.access(store, on_event, cancel)
+        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        return referrers(Address.parse(address), access, wanted, artifact_type)
+
+    @public_call
+    def blob(
+        self,
+        address: str,
+        digest: str | wherry.Digest = "",
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> io.BufferedReader:
+        """Open a blob; close it after use.
+
+        The blob is verified as it is read: the read that reaches the end raises
+        `IntegrityError` if the content does not match the digest.
+
+        Args:
+            address: Where the blob is. It may hold the digest: ``name@sha256:…``.
+            digest: The digest of the blob.
+        """
+        from wherry.ops.blob import open_blob
+
+        context = self._context
+        access = context.access(store, on_event, cancel)
+        raw = open_blob(
+            Address.parse(address), str(digest), access, lambda: context.store_for(store)
+        )
+        return io.BufferedReader(raw, 256 * 1024)
+
+    # Archives
+
+    @public_call
+    def save(
+        self,
+        names: str | wherry.Image | Sequence[str | wherry.Image],
+        output: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: wherry.types.Format = "docker",  # noqa: A002 - what it is called everywhere
+        store: wherry.types.StoreOrPath | None = None,
+        platform: str | Platform | None = None,
+        name: str | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[wherry.types.Saved]:
+        """Write images to an archive or to a new directory.
+
+        The same images give the same bytes. A path gets its name when all is written.
+
+        Args:
+            names: Addresses; a name without a place means the store. An `Image` is read from
+                its own store and has no name in the archive.
+            output: A path, or a binary file that is open for writing, such as a pipe.
+            format: ``docker`` is what ``docker load`` reads, with layers unpacked.
+                ``oci-archive``, and the directories ``oci`` and ``dir``, keep every byte.
+            platform: Choose one image of each index. Without it the docker format takes the
+                one that was pulled last; the others take the index, if the store has all of
+                it. Of several platforms, with commas between, each becomes an image of the
+                layout, and its tag ends in the platform: ``1.4-linux-arm64``.
+            name: What to call the image instead: a whole name, or in a layout any reference
+                such as ``1.4``.
+        """
+        from wherry.image import Image
+        from wherry.ops.save import SaveOptions, save
+
+        options = SaveOptions.build(host_platform(), self._context.platform(platform), format, name)
+        given = [names] if isinstance(names, str | Image) else names
+        images = [each for each in given if isinstance(each, Image)]
+        target = Path(output) if isinstance(output, str | os.PathLike) else output
+        access = self._context.access(store, on_event, cancel, images)
+        return save([_address(each) for each in given], target, options, access)
+
+    @public_call
+    def load(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        platform: str | Platform | None = None,
+        name: str | None = None,
+        on_failure: Callable[[wherry.WherryError], None] | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> list[wherry.Image]:
+        """Load the images of an archive or layout into a store. Idempotent.
+
+        Takes what docker, podman, skopeo and `save` write, compressed or not; archives of
+        engines before 1.10 too. An image that fails does not stop the others.
+
+        Args:
+            source: A path, or a binary file that is open for reading, such as a pipe. A file
+                is read once, to its end.
+            platform: Load one image of each index; all that are there by default.
+            name: The name to give to the image of an archive that holds one image.
+            on_failure: Called with the error of each image that cannot be loaded. Without it
+                the first error is raised after the others are loaded.
+        """
+        from wherry.image import Image
+        from wherry.ops.load import LoadOptions, load
+
+        context, target = self._context, self._context.store_for(store)
+        asked = context.platform(platform)
+        options = LoadOptions.build(context.settings, host_platform(), asked, name)
+        token, listener = context.token(cancel), on_event or ignore
+        loaded, failures = load(target, _readable(source), options, token, listener)
+        for error in failures:
+            if on_failure is None:
+                raise error
+            on_failure(error)
+        return [Image(target, each.root, each.image) for each in loaded]
+
+    @public_call
+    def import_(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        reference: str | None = None,
+        *,
+        config: bytes | None = None,
+        parent: str | None = None,
+        platform: str | Platform | None = None,
+        changes: Sequence[str] = (),
+        message: str = "",
+        created: int | None = None,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.Image:
+        """Make an image of one layer: a tar, compressed or not, or the files of a directory.
+
+        Args:
+            source: A path, or a binary file that is open for reading. No bytes at all add no
+                layer.
+            reference: The name of the image; ``latest`` where it has no tag. It has no digest.
+            config: JSON that is kept byte for byte. With a ``rootfs`` it is the image's
+                config, and its DiffIDs have to match. Without one it is a version 1 JSON, and
+                the config is made from it as for schema1.
+            parent: The address of an image to put the layer on; a name without a place means
+                the store.
+            platform: What the image runs on. With ``parent`` it chooses the image of an index.
+            changes: Instructions of a Dockerfile, as ``docker import --change`` takes them;
+                they change the parent's settings.
+            message: The comment in the history.
+            created: Seconds since 1970, the time of the image. Later times of a directory's
+                files become this time. Without it ``SOURCE_DATE_EPOCH`` counts, then the
+                present.
+
+        Raises:
+            ValueError: ``config`` goes with neither ``changes`` nor ``message``, and only with
+                ``parent`` does it go with ``platform``.
+        """
+        from wherry.image import Image
+        from wherry.ops.import_ import ImportOptions, import_layer
+
+        context, target = self._context, self._context.store_for(store)
+        if config is None or parent is not None:
+            platform = context.platform(platform)
+        options = ImportOptions.build(
+            context.settings,
+            host_platform(),
+            platform,
+            config=config,
+            parent=parent,
+            changes=changes,
+            message=message,
+            epoch=creation_time(created),
+        )
+        name = None if reference is None else Reference.parse_new(reference)
+        access = context.access(store, on_event, cancel)
+        record = import_layer(target, _readable(source), name, options, access)
+        return Image(target, record.manifest, record)
+
+    # Checking and repairing
+
+    @public_call
     def validate(
         self,
         address: str,
         *,
         store: wherry.types.StoreOrPath | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.types.Report:
-        """Check a whole image where it is: in a registry, a store or an archive.
+        """Check a whole image where it is; nothing is stored.
 
-        A bare name means a registry (SPEC: "Addresses"). Documents, digests, sizes, DiffIDs,
-        history against layers, all platforms of an index; nothing is stored. All findings are
-        in the report. Raises the errors of `pull`, and `UnsafeArchive`, where the image itself
-        cannot be found or read.
+        Checks documents, digests, sizes, DiffIDs, the history against the layers, and all
+        platforms of an index.
+
+        Returns:
+            All findings. An image that cannot be found or read raises an error instead.
         """
-        from wherry.content.retry import RetryPolicy
-        from wherry.model.address import Address
-        from wherry.ops.open_source import open_place
-        from wherry.ops.validate import validate
-        from wherry.transfer.progress import Emitter
+        from wherry.ops.validate import validate_image
 
-        access = self._access(store, on_event, cancel)
-        policy = RetryPolicy(attempts=self._transfers.retries)
-        retrying = Emitter(access.listener, address).retrying
-        with open_place(Address.parse(address), access) as source:
-            return validate(source, policy, access.cancel, retrying)
+        access = self._context.access(store, on_event, cancel)
+        return validate_image(Address.parse(address), access, self._context.settings.retries)
 
-    @operation
+    @public_call
     def repair(
         self,
         problems: Iterable[wherry.types.StoreProblem],
         *,
         store: wherry.types.StoreOrPath | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.types.Repaired:
-        """Fetch again what `Store.check` found damaged or missing, from where it came.
+        """Fetch what `Store.check` found damaged or missing from where it came.
 
-        Files that are damaged are removed first. What cannot be fetched is in the answer, with
-        the reason. Raises `StoreError` and `Cancelled`.
+        Damaged files are removed first.
+
+        Args:
+            problems: What `Store.check` returned.
+
+        Returns:
+            The problems that are gone, and those that are left with the reasons.
         """
+        from wherry.ops.pull import PullOptions
         from wherry.ops.repair import repair
 
-        return repair(
-            self._connected(),
-            self._meant(store),
-            problems,
-            self._pull_options(None, False, True, False),  # noqa: FBT003 - private, in order
-            self._calls.token(cancel),
-            on_event or ignore,
-        )
+        context, target = self._context, self._context.store_for(store)
+        options = PullOptions.build(context.settings, host_platform(), verify_signatures=False)
+        token, listener = context.token(cancel), on_event or ignore
+        return repair(context.session(), target, problems, options, token, listener)
 
-    def _pull_options(
+    # Configuration
+
+    @public_call
+    def login(
         self,
-        platform: str | Platform | None,
-        all_platforms: bool,  # noqa: FBT001 - handed on
-        verify_layers: bool,  # noqa: FBT001 - handed on
-        verify_signatures: bool,  # noqa: FBT001 - handed on
-    ) -> PullOptions:
-        from wherry.content.retry import RetryPolicy
-        from wherry.ops.pull import PullOptions
-        from wherry.transfer.copy import CopyOptions
+        registry: str,
+        username: str,
+        password: str,
+        *,
+        on_warning: Callable[[str], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> str:
+        """Try credentials on a registry and save them. Idempotent.
 
-        chosen, host = self._transfers, host_platform()
-        wanted: tuple[Platform, ...] = (host,)
-        if all_platforms:
-            wanted = ()
-        elif isinstance(platform, Platform):
-            wanted = (platform,)
-        elif platform is not None:
-            wanted = Platform.parse_list(platform, host)
-        return PullOptions(
-            host=host,
-            platforms=wanted,
-            strict=platform is not None and not all_platforms,
-            verify_signatures=verify_signatures,
-            schema1=chosen.schema1,
-            copy=CopyOptions(
-                jobs=chosen.jobs,
-                policy=RetryPolicy(attempts=chosen.retries),
-                verify_layers=verify_layers,
-                foreign=self._foreign,
-                # More connections do not help where all of them share one limit.
-                split=chosen.split or (1 if chosen.limit_rate else None),
-            ),
-        )
+        They are saved by the helper that a file names for the host, else in ``authfile``, or
+        in the first of the files that podman and skopeo read.
 
+        Args:
+            registry: ``HOST[/PATH]``.
+            username: The user.
+            password: The user's password or token.
+            on_warning: Called with a line of text if the registry does not verify them.
 
-def _image(store: wherry.Store, pulled: Pulled) -> wherry.Image:
-    from wherry.image import Image
+        Returns:
+            Where the credentials were saved.
 
-    return Image(store, pulled.root, pulled.image)
+        Raises:
+            Unauthorized: The registry refuses them; nothing is saved.
+        """
+        from wherry.ops.login import login
+        from wherry.registry.auth.credentials import Credentials
+
+        context, credentials = self._context, Credentials(username, password)
+        warn = on_warning or _ignore
+        with context.changing_credentials() as files, context.session_as(credentials) as session:
+            return login(session, registry, credentials, files, context.token(cancel), warn)
+
+    @public_call
+    def logout(self, registry: str, *, cancel: CancelToken | None = None) -> wherry.types.LoggedOut:
+        """Remove the credentials for a registry from where `login` saves them.
+
+        Args:
+            registry: ``HOST[/PATH]``.
+
+        Returns:
+            From where they were removed, and where there still are some.
+
+        Raises:
+            NotFound: There are none.
+            WherryError: A helper or a file fails; the others are tried all the same.
+        """
+        from wherry.ops.login import logout
+
+        with self._context.changing_credentials() as files:
+            return logout(registry, files, self._context.token(cancel))
+
+    @public_call
+    def logout_everywhere(self) -> list[str]:
+        """Remove all credentials from the file that `login` writes; return their hosts."""
+        from wherry.ops.login import logout_everywhere
+
+        with self._context.changing_credentials() as files:
+            return logout_everywhere(files)
+
+    @public_call
+    def name_candidates(self, name: str) -> tuple[wherry.types.NameCandidate, ...]:
+        """Return what a name on the command line stands for, in the order to try.
+
+        The short names and search lists of registries.conf apply here. All other calls
+        complete a name without a registry to docker.io, as ``docker://`` does here.
+        """
+        from wherry.ops.name_candidates import name_candidates
+
+        return name_candidates(name, self._context.session)
+
+    @public_call
+    def why(
+        self, name: str, *, offline: bool = False, cancel: CancelToken | None = None
+    ) -> list[wherry.types.Why]:
+        """Explain where each of `name_candidates` is looked for; the answer has no secrets.
+
+        Args:
+            name: A name in a registry.
+            offline: Do not ask the registry. Otherwise it gets one HEAD for the manifest.
+        """
+        from wherry.ops.name_candidates import name_candidates
+        from wherry.ops.why import why
+
+        session, token = self._context.session(), self._context.token(cancel)
+        return [
+            why(session, candidate.name, candidate.source, token, offline=offline)
+            for candidate in name_candidates(name, self._context.session)
+        ]
 
 
 @checked(RULES)
@@ -231,7 +742,7 @@ def pull(
     all_platforms: bool = False,
     verify_layers: bool = True,
     verify_signatures: bool = True,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener = None,
     cancel: CancelToken | None = None,
     credentials: tuple[str, str] | None = None,
     insecure: bool | None = None,
@@ -249,3 +760,17 @@ def pull(
             on_event=on_event,
             cancel=cancel,
         )
+
+
+def _readable(source: str | os.PathLike[str] | BinaryIO) -> Path | Raw:
+    return Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source)
+
+
+def _address(given: str | wherry.Image) -> Address:
+    if isinstance(given, str):
+        return Address.parse(given, bare=Where.STORE)
+    return Address(Where.STORE, name=str(given.record.manifest))
+
+
+def _ignore(_warning: str) -> None:
+    """Listen to no warning."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import re
 from pathlib import Path
@@ -16,10 +15,9 @@ from wherry.model.record import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MAX_SPLIT = 16  # connections for one blob: more is unkind to registries
-SPLIT = 4  # connections for a large blob where nobody says how many
+    from wherry.model.transfer_settings import TransferSettings
+
 MAX_EPOCH = 253402300799  # seconds from 1970 to the end of the year 9999
-SCHEMA1 = ("allow", "deny")
 
 _SYSTEM = Path("/etc")
 _CONTAINERS_ROOTS = (_SYSTEM / "containers", Path("/usr/share/containers"))
@@ -110,53 +108,25 @@ class Config(Record):
         return self.replace(registries_named=("--registries-conf", file))
 
 
-class Transfers(Record):
-    """How to transfer.
+def transfer_settings(env: Mapping[str, str] | None = None) -> TransferSettings:
+    """Read ``WHERRY_JOBS`` and the other variables that set how blobs are transferred.
 
-    ``jobs`` blobs at a time; ``timeout`` seconds without a byte; ``retries`` attempts without
-    progress; ``limit_rate`` bytes a second in all, None without a limit; ``split`` connections
-    for one large blob, None: `SPLIT` where that helps. ``insecure`` and ``schema1`` as at
-    `wherry.Client`.
+    Raises:
+        ValueError: A variable makes no sense; the message names it.
     """
+    from wherry.model.transfer_settings import TransferSettings
 
-    jobs: int = 6
-    timeout: float = 30.0
-    retries: int = 5
-    limit_rate: float | None = None
-    split: int | None = None
-    insecure: bool = False
-    schema1: str | None = None
-
-    @classmethod
-    def from_environment(cls, env: Mapping[str, str] | None = None) -> Transfers:
-        """Read ``WHERRY_JOBS`` and so on; raises `ValueError` that names the variable."""
-        env = os.environ if env is None else env
-        found: dict[str, Any] = {}
-        for name, read in _READ.items():
-            variable = f"WHERRY_{name.upper()}"
-            text = env.get(variable, "").strip()
-            try:
-                found |= {name: read(text)} if text else {}
-                cls().but(**found)
-            except ValueError as error:
-                raise ValueError(f"{variable} is {text!r}: {error}") from None
-        return cls(**found)
-
-    def but(self, **given: Any) -> Transfers:
-        """Return this with what is given and not None; raises `ValueError`."""
-        chosen = self.replace(**{name: v for name, v in given.items() if v is not None})
-        for name in ("jobs", "retries"):
-            if getattr(chosen, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if not 0 < chosen.timeout < math.inf:
-            raise ValueError("timeout must be more than 0 seconds")
-        if chosen.limit_rate is not None and not 1 <= chosen.limit_rate < math.inf:
-            raise ValueError("limit_rate must be at least 1 byte a second")
-        if chosen.split is not None and not 1 <= chosen.split <= MAX_SPLIT:
-            raise ValueError(f"split must be from 1 to {MAX_SPLIT} connections")
-        if chosen.schema1 is not None and chosen.schema1 not in SCHEMA1:
-            raise ValueError(f"schema1 is one of {' and '.join(SCHEMA1)}")
-        return chosen
+    env = os.environ if env is None else env
+    found: dict[str, Any] = {}
+    for name, read in _TRANSFER_READERS.items():
+        variable = f"WHERRY_{name.upper()}"
+        text = env.get(variable, "").strip()
+        try:
+            found |= {name: read(text)} if text else {}
+            TransferSettings().override(**found)
+        except ValueError as error:
+            raise ValueError(f"{variable} is {text!r}: {error}") from None
+    return TransferSettings(**found)
 
 
 def default_platform(env: Mapping[str, str] | None = None) -> str | None:
@@ -187,6 +157,19 @@ def source_date_epoch(env: Mapping[str, str] | None = None) -> int | None:
     if not (text.isascii() and text.isdecimal() and int(text[:20]) <= MAX_EPOCH):
         raise ValueError(f"SOURCE_DATE_EPOCH is {text[:80]!r}: expected seconds since 1970")
     return int(text)
+
+
+def creation_time(created: int | None) -> int | None:
+    """Return when an image is made: ``created``, else what ``SOURCE_DATE_EPOCH`` says.
+
+    Raises:
+        ValueError: The time is not in seconds since 1970; the message names its source.
+    """
+    if created is None:
+        return source_date_epoch()
+    if not 0 <= created <= MAX_EPOCH:
+        raise ValueError(f"created is {created}, expected seconds since 1970")
+    return created
 
 
 def parse_rate(text: str) -> float:
@@ -221,7 +204,7 @@ def _flag(text: str) -> bool:
 
 
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-_READ: dict[str, Callable[[str], Any]] = {
+_TRANSFER_READERS: dict[str, Callable[[str], Any]] = {
     "jobs": _count,
     "timeout": _seconds,
     "retries": _count,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry as library
-from wherry.config import Transfers, parse_rate
+from wherry.config import parse_rate, transfer_settings
+from wherry.model.transfer_settings import TransferSettings
 from wherry.testing import FakeRegistry, Fault, FixedReply, SetHeader, Stall, build_image, tar_layer
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ def test_what_is_no_rate(text: str) -> None:
 
 
 def test_nothing_said_is_the_usual() -> None:
-    assert Transfers.from_environment({"WHERRY_JOBS": "", "JOBS": "3"}) == Transfers()
+    assert transfer_settings({"WHERRY_JOBS": "", "JOBS": "3"}) == TransferSettings()
 
 
 def test_variables_say_how_to_transfer() -> None:
-    found = Transfers.from_environment(
+    found = transfer_settings(
         {
             "WHERRY_JOBS": "3",
             "WHERRY_TIMEOUT": "2.5",
@@ -75,8 +76,10 @@ def test_variables_say_how_to_transfer() -> None:
             "WHERRY_INSECURE": "1",
         }
     )
-    assert found == Transfers(3, 2.5, 9, 10e6, 2, insecure=True)
-    assert found.but(jobs=4, insecure=False, split=None) == found.replace(jobs=4, insecure=False)
+    assert found == TransferSettings(3, 2.5, 9, 10e6, 2, insecure=True)
+    assert found.override(jobs=4, insecure=False, split=None) == found.replace(
+        jobs=4, insecure=False
+    )
 
 
 @pytest.mark.parametrize(

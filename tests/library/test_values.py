@@ -69,7 +69,7 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
     found += [image, image.config, image.manifest, image.layers, image.history, image.platform]
     found += [client.manifest(name), client.config(name), client.history(name)]
     found += [client.inspect(name), client.manifest(f"{fake.host}/team/old:t")]
-    found += [client.platforms(name), client.why(name), client.meanings("alpine")]
+    found += [client.platforms(name), client.why(name), client.name_candidates("alpine")]
     found += [client.validate(name), client.save(name, tmp_path / "a.tar"), client.repair([])]
     client.login(fake.host, "me", "secret")
     found += [client.logout(fake.host), client.digest(name), client.referrers(name)]

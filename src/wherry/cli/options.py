@@ -11,8 +11,9 @@ import click
 from wherry.cli.messages import say
 from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
-from wherry.config import MAX_SPLIT, SCHEMA1, parse_rate
+from wherry.config import parse_rate
 from wherry.model.address import Address, Where
+from wherry.model.transfer_settings import MAX_SPLIT, SCHEMA1_CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +89,7 @@ _TRANSFERS = (
 
 schema1_option = click.option(
     "--schema1",
-    type=click.Choice(SCHEMA1),
+    type=click.Choice(SCHEMA1_CHOICES),
     help="Whether to accept docker's deprecated format (WHERRY_SCHEMA1; allow).",
 )
 _SHARED = (

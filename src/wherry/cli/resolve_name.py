@@ -38,7 +38,7 @@ def call_first_found(
         with contextlib.suppress(NotFound):
             kept.get(name)
             return call(name)
-    *before, last = client.meanings(name)
+    *before, last = client.name_candidates(name)
     for meaning in before:
         try:
             return call(meaning.name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wherry.model.address import Where
 from wherry.model.manifest import Index, Manifest
+from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.ops.open_source import open_docker_archive, open_place, open_repository, read_blob
 from wherry.ops.platform_check import mismatch, stated_platform
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from wherry.model.config import ImageConfig
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.model.platform import Platform
     from wherry.ops.history import Step
     from wherry.ops.open_source import Access, Source
     from wherry.transfer.graph import Selection
@@ -29,6 +29,18 @@ class Wanted(Record):
 
     platform: Platform | None
     default: Platform
+
+    @classmethod
+    def build(cls, host: Platform, platform: str | Platform | None = None) -> Wanted:
+        """Make the choice for a call; a default for amd64 has no variant.
+
+        Raises:
+            InvalidReference: ``platform`` does not parse.
+        """
+        default = Platform(host.os, host.architecture) if host.architecture == "amd64" else host
+        if isinstance(platform, str):
+            platform = Platform.parse(platform, default)
+        return cls(platform, default)
 
 
 def choose(

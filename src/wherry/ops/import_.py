@@ -19,17 +19,19 @@ from wherry.content.verify import RawLimit
 from wherry.errors import (
     IntegrityError,
     InvalidDocument,
+    InvalidReference,
     PlatformMismatch,
     StoreError,
     Unsupported,
 )
 from wherry.model import mediatype
 from wherry.model._fields import Fields, load_object
-from wherry.model.address import Where
+from wherry.model.address import Address, Where
 from wherry.model.config import MAX_DEPTH, parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, docker_manifest, oci_manifest, parse
+from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.ops.directory_tar import Packing
 from wherry.ops.image_puller import Content, ContentPuller, Wanted
@@ -45,9 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from wherry.content.protocols import Raw, Receipt
-    from wherry.model.address import Address
-    from wherry.model.platform import Platform
     from wherry.model.reference import Reference
+    from wherry.model.transfer_settings import TransferSettings
     from wherry.ops.open_source import Access, Source
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
@@ -77,6 +78,45 @@ class ImportOptions(Record):
     message: str = ""
     epoch: int | None = None
     schema1: str | None = None
+
+    @classmethod
+    def build(
+        cls,
+        settings: TransferSettings,
+        host: Platform,
+        platform: str | Platform | None = None,
+        *,
+        config: bytes | None = None,
+        parent: str | None = None,
+        changes: Sequence[str] = (),
+        message: str = "",
+        epoch: int | None = None,
+    ) -> ImportOptions:
+        """Make the options that a client's settings and the arguments of a call ask for.
+
+        Raises:
+            ValueError: A config goes with neither changes nor a message, and only with a
+                parent does it go with a platform.
+            InvalidReference: ``platform`` or ``parent`` does not parse, or ``message`` is not
+                text in UTF-8.
+        """
+        if platform is not None and config is not None and parent is None:
+            raise ValueError("a config says itself which platform its image is for")
+        if config is not None and (changes or message):
+            raise ValueError("a config is kept as it is: it takes no changes and no message")
+        if not message.isascii() and message != message.encode(errors="replace").decode():
+            raise InvalidReference("the message is no text in UTF-8", text="", position=0)
+        wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
+        return cls(
+            wanted or Platform(host.os, host.architecture),
+            strict=wanted is not None,
+            config=config,
+            parent=None if parent is None else Address.parse(parent, bare=Where.STORE),
+            schema1=settings.schema1,
+            changes=tuple(changes),
+            message=message,
+            epoch=epoch,
+        )
 
 
 def import_layer(

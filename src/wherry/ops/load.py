@@ -22,6 +22,7 @@ from wherry.errors import (
     WherryError,
 )
 from wherry.model.manifest import Index, Manifest
+from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.companions import Companions
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from wherry.content.protocols import Raw
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.model.platform import Platform
+    from wherry.model.transfer_settings import TransferSettings
     from wherry.store import LocalStore
     from wherry.store.images import ImageRecord
     from wherry.store.ingest import Ingest
@@ -58,6 +59,27 @@ class LoadOptions(Record):
     name: Reference | None = None
     copy: CopyOptions = CopyOptions()
     schema1: str | None = None
+
+    @classmethod
+    def build(
+        cls,
+        settings: TransferSettings,
+        host: Platform,
+        platform: str | Platform | None = None,
+        name: str | None = None,
+    ) -> LoadOptions:
+        """Make the options that a client's settings and the arguments of a call ask for.
+
+        Raises:
+            InvalidReference: ``platform`` or ``name`` does not parse.
+        """
+        return cls(
+            host,
+            Platform.parse(platform, host) if isinstance(platform, str) else platform,
+            None if name is None else Reference.parse_new(name),
+            CopyOptions(jobs=settings.jobs),
+            settings.schema1,
+        )
 
 
 class Loaded(Record):

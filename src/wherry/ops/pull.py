@@ -17,6 +17,7 @@ from wherry.errors import (
     WherryError,
 )
 from wherry.model.digest import Digest
+from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.ops.companions import Companions
 from wherry.ops.image_puller import Content, ContentPuller, Schema1Refused, Wanted
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.model.manifest import Document
-    from wherry.model.platform import Platform
     from wherry.model.reference import Reference
+    from wherry.model.transfer_settings import TransferSettings
     from wherry.registry.repository import Resolution
     from wherry.registry.session import Session
     from wherry.store import LocalStore
@@ -55,6 +56,38 @@ class PullOptions(Record):
     schema1: str | None = None
     copy: CopyOptions = CopyOptions()
     names: bool = True
+
+    @classmethod
+    def build(
+        cls,
+        settings: TransferSettings,
+        host: Platform,
+        platform: str | Platform | None = None,
+        *,
+        all_platforms: bool = False,
+        verify_layers: bool = True,
+        verify_signatures: bool = True,
+    ) -> PullOptions:
+        """Make the options that a client's settings and the arguments of a call ask for.
+
+        Raises:
+            InvalidReference: ``platform`` does not parse.
+        """
+        platforms: tuple[Platform, ...] = (host,)
+        if all_platforms:
+            platforms = ()
+        elif isinstance(platform, Platform):
+            platforms = (platform,)
+        elif platform is not None:
+            platforms = Platform.parse_list(platform, host)
+        return cls(
+            host=host,
+            platforms=platforms,
+            strict=platform is not None and not all_platforms,
+            verify_signatures=verify_signatures,
+            schema1=settings.schema1,
+            copy=CopyOptions.build(settings, verify_layers=verify_layers),
+        )
 
 
 class Pulled(Record):

@@ -18,6 +18,7 @@ from wherry.model.convert import to_oci
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest
+from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.blob_writers import AsIs, Plain, Reports, config_of, raw_size, sized
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
     from wherry.model.manifest import Document
-    from wherry.model.platform import Platform
     from wherry.ops.open_source import Access, Source
 
 Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
@@ -59,6 +59,27 @@ class SaveOptions(Record):
     format: Format = "docker"
     name: str = ""
     jobs: int = 2
+
+    @classmethod
+    def build(
+        cls,
+        host: Platform,
+        platform: str | Platform | None = None,
+        format: Format = "docker",  # noqa: A002 - as the public call names it
+        name: str | None = None,
+    ) -> SaveOptions:
+        """Make the options that the arguments of a call ask for.
+
+        Raises:
+            InvalidReference: ``platform`` or ``name`` does not parse.
+        """
+        if isinstance(platform, str):
+            platforms = Platform.parse_list(platform, host)
+        else:
+            platforms = () if platform is None else (platform,)
+        if name is not None:
+            check_name(name, format)
+        return cls(host, platforms, format, name or "")
 
 
 class Saved(Record):

@@ -11,10 +11,27 @@ from wherry.model.semver import Range, Version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from wherry.model.reference import Reference
+    from wherry.ops.open_source import Access
+
 Order = Literal["registry", "name", "version"]
 
 _RANGE = "semver:"
 _ONLY_IN_RANGES = ("<", ">", "=", "!", "~")  # no tag begins with them
+
+
+def list_tags(
+    reference: Reference, access: Access, wanted: str = "", order: Order = "registry"
+) -> list[str]:
+    """Return the tags of a repository that ``wanted`` matches, in an order; see `select_tags`.
+
+    Raises:
+        InvalidReference: ``wanted`` does not parse; the registry is not asked then.
+    """
+    from wherry.ops.open_source import open_repository
+
+    matcher(wanted)
+    return select_tags(open_repository(reference, access).tags(), wanted, order)
 
 
 def select_tags(tags: Iterable[str], wanted: str = "", order: Order = "registry") -> list[str]:

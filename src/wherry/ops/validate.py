@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from wherry.content.budget import Budget, BudgetExceeded
 from wherry.content.protocols import Receipt
+from wherry.content.retry import RetryPolicy
 from wherry.errors import Cancelled, InvalidDocument, NotFound, WherryError
 from wherry.model import mediatype
+from wherry.model.address import Where
 from wherry.model.config import parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
 from wherry.ops.blob_check import BlobCheck
+from wherry.ops.open_source import open_place
 from wherry.ops.platform_check import fits
 from wherry.transfer.graph import MAX_NESTING, listed
+from wherry.transfer.progress import Emitter
 from wherry.transfer.resume import resuming
 
 if TYPE_CHECKING:
@@ -23,12 +27,12 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Opened, Place
-    from wherry.content.retry import RetryPolicy
+    from wherry.model.address import Address
     from wherry.model.config import ImageConfig
     from wherry.model.manifest import Document
     from wherry.model.platform import Platform
     from wherry.model.schema1 import Schema1
-    from wherry.ops.open_source import Source
+    from wherry.ops.open_source import Access, Source
     from wherry.transfer.resume import OnRetry
 
 
@@ -48,6 +52,14 @@ class Report(Record):
     documents: int
     blobs: int
     size: int
+
+
+def validate_image(address: Address, access: Access, retries: int) -> Report:
+    """Open an image wherever it is and check all of it; see `validate`."""
+    called = address.name if address.where is Where.REGISTRY else str(address)
+    retrying = Emitter(access.listener, called).retrying
+    with open_place(address, access) as source:
+        return validate(source, RetryPolicy(attempts=retries), access.cancel, retrying)
 
 
 def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry: OnRetry) -> Report:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from wherry.model.config import ImageConfig
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
+    from wherry.model.transfer_settings import TransferSettings
     from wherry.transfer.parallel_download import Splitter
     from wherry.transfer.progress import LayerProgress
     from wherry.transfer.resume import OnRetry
@@ -52,6 +53,18 @@ class CopyOptions(Record):
     verify_layers: bool = True
     foreign: bool = False
     split: int | None = None
+
+    @classmethod
+    def build(cls, settings: TransferSettings, *, verify_layers: bool = True) -> CopyOptions:
+        """Make the options that a client's settings ask for."""
+        return cls(
+            jobs=settings.jobs,
+            policy=RetryPolicy(attempts=settings.retries),
+            verify_layers=verify_layers,
+            foreign=settings.foreign,
+            # More connections do not help where all of them share one limit.
+            split=settings.split or (1 if settings.limit_rate else None),
+        )
 
 
 class ImageCopy:

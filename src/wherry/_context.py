@@ -1,0 +1,239 @@
+"""What the calls of one client share: settings, stores, a session with registries."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import wherry
+from wherry._calls import CallsUnderWay
+from wherry.config import Config, default_platform
+from wherry.content import fork
+from wherry.content.events import ignore
+from wherry.model.arguments import checked
+from wherry.parameters import RULES
+
+if TYPE_CHECKING:
+    from wherry.model.transfer_settings import TransferSettings
+    from wherry.ops.login import AuthFiles
+    from wherry.ops.open_source import Access
+    from wherry.registry.auth.credentials import Credentials
+    from wherry.registry.session import Session
+    from wherry.store import LocalStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SPLIT = 4  # connections that one large blob may take where no number is set
+_SPARE = 2  # connections for documents and tokens
+_CONNECT_SECONDS = 15.0  # for connecting, at most
+
+
+class Context:
+    """Hold what the calls of one client share.
+
+    The session with registries is made when a call needs it, and so are the stores.
+    """
+
+    def __init__(
+        self,
+        settings: TransferSettings,
+        *,
+        store: wherry.types.StoreOrPath | None,
+        credentials: tuple[str, str] | None,
+        authfile: str | os.PathLike[str] | None,
+        registries_conf: str | os.PathLike[str] | None,
+        on_request: Callable[[wherry.types.Exchange], None] | None,
+    ) -> None:
+        self.settings = settings
+        self.calls = CallsUnderWay()
+        self._default_platform = default_platform()
+        self._own_store = store is None or isinstance(store, str | os.PathLike)
+        self._store_path: Path | None = None
+        self._store: wherry.Store | None = None
+        if isinstance(store, str | os.PathLike):
+            self._store_path = Path(store).absolute()
+        else:
+            self._store = store
+        self._stores: dict[Path, wherry.Store] = {}
+        self._credentials = credentials
+        self._authfile = None if authfile is None else Path(authfile)
+        self._registries_conf = None if registries_conf is None else Path(registries_conf)
+        self._on_request = on_request
+        self._lock = threading.RLock()
+        self._session: Session | None = None
+        fork.watch(self, Context._after_fork)
+
+    def _after_fork(self) -> None:
+        """Drop the parent's connections and tokens in a forked child."""
+        self._lock = threading.RLock()
+        self._session = None
+
+    def close(self) -> None:
+        """End the running calls, and close the connections and the stores opened here."""
+        ended = self.calls.end()
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+            if not ended:
+                return  # a call that goes on may be using the stores
+            own = [self._store] if self._own_store and self._store is not None else []
+            for store in (*own, *self._stores.values()):
+                store.close()  # it opens again if its images are read later
+
+    # Stores
+
+    @property
+    def store(self) -> wherry.Store:
+        """The store of calls that name none."""
+        from wherry.image import Store
+
+        with self._lock:
+            if self._store is None:
+                self._store = Store(self._store_path)
+            return self._store
+
+    def store_for(self, store: wherry.types.StoreOrPath | None) -> wherry.Store:
+        """Return the store that an argument means: itself, the one at a path, or the client's."""
+        if store is None:
+            return self.store
+        if not isinstance(store, str | os.PathLike):
+            return store
+        from wherry.image import Store
+
+        path = Path(store).absolute()
+        with self._lock:
+            if path not in self._stores:
+                self._stores[path] = Store(path)
+            return self._stores[path]
+
+    # What operations take
+
+    def token(self, cancel: wherry.CancelToken | None) -> wherry.CancelToken:
+        """Return a token that ends with the caller's own and with the client."""
+        return self.calls.token(cancel)
+
+    def platform(self, given: str | wherry.Platform | None) -> str | wherry.Platform | None:
+        """Return the platform that a call asks for, else the one of the environment."""
+        return self._default_platform if given is None else given
+
+    def access(
+        self,
+        store: wherry.types.StoreOrPath | None,
+        on_event: Callable[[wherry.Event], None] | None,
+        cancel: wherry.CancelToken | None,
+        images: Sequence[wherry.Image] = (),
+    ) -> Access:
+        """Return what opening any address takes.
+
+        ``images`` are found by the digests of their manifests, each in its own store.
+        """
+        from wherry.ops.open_source import Access
+
+        by_name = {str(image.record.manifest): image for image in images}
+
+        def stored(name: str) -> tuple[LocalStore, wherry.Digest, wherry.Digest]:
+            image = by_name.get(name) or self.store_for(store).get(name)
+            return image.store, image.root, image.record.manifest
+
+        return Access(self.session, stored, on_event or ignore, self.token(cancel))
+
+    # Registries
+
+    def session(self) -> Session:
+        """Return the session with registries, made at the first call."""
+        with self._lock:
+            if self._session is None:
+                self._session = self._make_session()
+            return self._session
+
+    @contextlib.contextmanager
+    def session_as(self, credentials: Credentials) -> Iterator[Session]:
+        """Yield a session that knows no other credentials."""
+        session = self._make_session(credentials)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    @contextlib.contextmanager
+    def changing_credentials(self) -> Iterator[AuthFiles]:
+        """Yield the files of credentials; what the session has cached is dropped afterwards."""
+        from wherry.ops.login import AuthFiles
+
+        config = self._config()
+        try:
+            yield AuthFiles(config.auth_files, config.login_file)
+        finally:
+            with self._lock:
+                if self._session is not None:
+                    self._session.forget()
+
+    def _make_session(self, only: Credentials | None = None) -> Session:
+        """Make a session; with ``only`` it knows no other credentials."""
+        from wherry.content.retry import RetryPolicy
+        from wherry.registry.auth.credentials import Credentials, CredentialStore
+        from wherry.registry.certs_d import CaBundle
+        from wherry.registry.hosts import Hosts
+        from wherry.registry.http.deadlines import Timeouts
+        from wherry.registry.http.proxies import ProxySettings
+        from wherry.registry.registries_conf import RegistriesFiles
+        from wherry.registry.session import Session
+
+        config, settings = self._config(), self.settings
+        fixed = Credentials(*self._credentials) if self._credentials is not None else None
+        hosts = Hosts(
+            RegistriesFiles(
+                config.registries,
+                config.registries_drop_ins,
+                config.registries_named,
+                config.registries_last,
+            ),
+            config.certificates,
+            config.hosts,
+            insecure=settings.insecure,
+        )
+        helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers
+        return Session(
+            connections=settings.jobs + (settings.split or _SPLIT) + _SPARE,
+            credentials=CredentialStore((), only)
+            if only is not None
+            else CredentialStore(config.auth_files, fixed, helpers),
+            hosts=hosts,
+            proxies=ProxySettings(*config.proxies, names=config.proxy_names),
+            trust=CaBundle(*config.authorities) if config.authorities else None,
+            timeouts=Timeouts(
+                connect=min(settings.timeout, _CONNECT_SECONDS), read=settings.timeout
+            ),
+            policy=RetryPolicy(attempts=settings.retries),
+            limit_rate=settings.limit_rate,
+            on_answer=self._on_request,
+        )
+
+    def _config(self) -> Config:
+        """Return the environment's configuration, overridden by the client's arguments."""
+        config = Config.from_environment()
+        if self._authfile is not None:
+            file = self._authfile
+            config = config.replace(auth_files=(file,), login_file=file, auth_file_alone=True)
+        if self._registries_conf is not None:
+            config = config.with_registries_conf(self._registries_conf)
+        return config
+
+
+def public_call(call: F) -> F:
+    """Check the arguments of a client's call, and count it while it runs.
+
+    The call raises `RuntimeError` if the client is closed.
+    """
+
+    @functools.wraps(call)
+    def run(client: Any, *arguments: Any, **named: Any) -> Any:
+        with client._context.calls.running():  # noqa: SLF001 - the decorator of its methods
+            return call(client, *arguments, **named)
+
+    return checked(RULES)(cast("F", run))
