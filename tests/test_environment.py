@@ -93,7 +93,7 @@ os.setuid(54321)
 print(Config.from_environment().store)
 """
     if os.getuid() != 0:
-        pytest.skip("only root can be another user")
+        pytest.skip("needs root")
     source = str(Path(wherry.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", script],

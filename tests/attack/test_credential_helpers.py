@@ -48,7 +48,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 # A helper in Python: `{body}` runs with `action` and what was given. The second line is a command
 # to the shell and a text to Python: a path with a space cannot stand behind `#!`.
 PROGRAM = """#!/bin/sh
-"exec" "{python}" "$0" "$@"
+"exec" "{python}" "-IS" "$0" "$@"
 import os, signal, subprocess, sys, time
 action = sys.argv[1]
 {body}
@@ -71,9 +71,13 @@ def registry() -> Iterator[FakeRegistry]:
         yield served
 
 
+PREFIXES = ("", "error storing credentials: ", "keyring is locked: ")
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-@pytest.mark.parametrize("prefix", ["", "error storing credentials: ", "keyring is locked: "])
-@pytest.mark.parametrize("how", ENCODINGS)
+@pytest.mark.parametrize(
+    ("how", "prefix"), [(how, PREFIXES[n % len(PREFIXES)]) for n, how in enumerate(ENCODINGS)]
+)
 def test_no_word_of_a_failing_helper_is_shown(
     helper_program: Callable[..., Path], how: str, prefix: str, stream: str
 ) -> None:

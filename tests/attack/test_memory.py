@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import bz2
+import functools
 import io
 import json
 import lzma
@@ -36,7 +37,8 @@ MANIFEST, INDEX = f"{OCI}manifest.v1+json", f"{OCI}index.v1+json"
 # Layers
 
 
-def zstd(size: int, window_log: int, number: int) -> bytes:
+@functools.cache
+def zstd(size: int, window_log: int, number: int = 0) -> bytes:
     """Return a small frame that asks for a window of ``2**window_log`` and fills it."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         1, window_log=window_log, write_content_size=0
@@ -47,12 +49,14 @@ def zstd(size: int, window_log: int, number: int) -> bytes:
     return b"".join([*parts, compressor.flush()])
 
 
-def growing(size: int, number: int) -> bytes:
+@functools.cache
+def growing(size: int) -> bytes:
     """Return frames of which each asks for more than the one before."""
-    return b"".join(zstd(min(size, 2**log + MIB), log, number) for log in (20, 23, 25, 27))
+    return b"".join(zstd(min(size, 2**log + MIB), log) for log in (20, 23, 25, 27))
 
 
-def xz(size: int, dictionary: int, number: int) -> bytes:
+@functools.cache
+def xz(size: int, dictionary: int, number: int = 0) -> bytes:
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": dictionary}]
     compressor = lzma.LZMACompressor(filters=filters)
     parts = [compressor.compress(b"%d" % number)]
@@ -60,11 +64,12 @@ def xz(size: int, dictionary: int, number: int) -> bytes:
     return b"".join([*parts, compressor.flush()])
 
 
+# A small frame or stream of its own makes each layer another one.
 LAYERS: dict[str, Callable[[int], bytes]] = {
-    "zstd, windows of 128 MiB": lambda number: zstd(140 * MIB, 27, number),
-    "zstd, windows of 32 MiB": lambda number: zstd(40 * MIB, 25, number),
-    "zstd, windows that grow": lambda number: growing(140 * MIB, number),
-    "xz, dictionaries of 96 MiB": lambda number: xz(110 * MIB, 96 * MIB, number),
+    "zstd, windows of 128 MiB": lambda number: zstd(0, 27, number) + zstd(140 * MIB, 27),
+    "zstd, windows of 32 MiB": lambda number: zstd(0, 25, number) + zstd(40 * MIB, 25),
+    "zstd, windows that grow": lambda number: zstd(0, 20, number) + growing(140 * MIB),
+    "xz, dictionaries of 96 MiB": lambda number: xz(0, 96 * MIB, number) + xz(110 * MIB, 96 * MIB),
     "bzip2": lambda number: bz2.compress(b"%d" % number + bytes(20 * MIB)),
 }
 
@@ -142,23 +147,26 @@ def numbered(value: bytes, count: int) -> bytes:
     return b"{%s}" % b",".join(b'"%d":%s' % (number, value) for number in range(count))
 
 
-CONFIGS: dict[str, bytes] = {
-    "a million steps of history": repeated(b"history", b"{}", FULL // 3),
-    "190,000 steps of history": repeated(b"history", b"{}", 190_000),
-    "10,000 steps of history": repeated(b"history", b'{"created_by":"%s"}' % (b"<" * 380), 10_000),
-    "390,000 variables that are none": b'"config":{%s}' % repeated(b"Env", b"1", 390_000),
-    "190,000 labels": b'"config":{"Labels":%s}' % numbered(b'""', 190_000),
-    "a label of 4 MiB": b'"config":{"Labels":{"a":"%s"}}' % (b"<" * FULL),
-    "a label of 4 MiB in wide characters": (
+# Made when they are needed: together they take 200 MB.
+CONFIGS: dict[str, Callable[[], bytes]] = {
+    "a million steps of history": lambda: repeated(b"history", b"{}", FULL // 3),
+    "190,000 steps of history": lambda: repeated(b"history", b"{}", 190_000),
+    "10,000 steps of history": lambda: repeated(
+        b"history", b'{"created_by":"%s"}' % (b"<" * 380), 10_000
+    ),
+    "390,000 variables that are none": lambda: b'"config":{%s}' % repeated(b"Env", b"1", 390_000),
+    "190,000 labels": lambda: b'"config":{"Labels":%s}' % numbered(b'""', 190_000),
+    "a label of 4 MiB": lambda: b'"config":{"Labels":{"a":"%s"}}' % (b"<" * FULL),
+    "a label of 4 MiB in wide characters": lambda: (
         b'"config":{"Labels":{"a":"%s\xf0\x9f\x98\x80"}}' % (b"<" * FULL)
     ),
-    "escapes": b'"config":{"Env":["a=%s"]}' % (b"\\u0001" * (FULL // 6)),
-    "a long key": b'"config":{"%s":"a"}' % (b"K" * FULL),
-    "a long number": b'"x":%s' % (b"9" * FULL),
-    "arrays": repeated(b"x", b"[]", FULL // 3),
-    "objects": repeated(b"x", b'{"a":1}', 99_000),
-    "nesting": b'"x":%s%s' % (b"[" * 1_000_000, b"]" * 1_000_000),
-    "objects with distinct keys": b'"x":%s' % numbered(b"[]", 130_000),
+    "escapes": lambda: b'"config":{"Env":["a=%s"]}' % (b"\\u0001" * (FULL // 6)),
+    "a long key": lambda: b'"config":{"%s":"a"}' % (b"K" * FULL),
+    "a long number": lambda: b'"x":%s' % (b"9" * FULL),
+    "arrays": lambda: repeated(b"x", b"[]", FULL // 3),
+    "objects": lambda: repeated(b"x", b'{"a":1}', 99_000),
+    "nesting": lambda: b'"x":%s%s' % (b"[" * 1_000_000, b"]" * 1_000_000),
+    "objects with distinct keys": lambda: b'"x":%s' % numbered(b"[]", 130_000),
 }
 COMMANDS = [["pull"], ["inspect"], ["inspect", "--config"], ["history"]]
 
@@ -172,7 +180,7 @@ COMMANDS = [["pull"], ["inspect"], ["inspect", "--config"], ["history"]]
 def test_configs(
     environment: dict[str, str], fake: FakeRegistry, name: str, command: list[str]
 ) -> None:
-    outcome = run(environment, *command, add_image(fake, [b""], config(CONFIGS[name])))
+    outcome = run(environment, *command, add_image(fake, [b""], config(CONFIGS[name]())))
     assert outcome.code in {0, 1}
     assert "internal error" not in outcome.stderr
     assert outcome.peak < MOST
@@ -195,23 +203,25 @@ def with_signatures(*signatures: object) -> bytes:
 
 
 SIGNATURE = {"header": {"alg": "ES256", "jwk": {}}, "signature": "AA", "protected": protected(9)}
-SCHEMA1: dict[str, bytes] = {
-    "a string of 4 MiB": build_schema1(
-        [LAYER], top={"x": "a" * 3_600_000}, keys=[KEY]
-    ).manifest.data,
-    "characters that are escaped": build_schema1(
-        [LAYER], top={"comment": "<" * 3_600_000}, keys=[KEY]
-    ).manifest.data,
-    "of an old engine": build_schema1(
-        [LAYER], top={"docker_version": "1.6", "comment": "<" * 3_600_000}, keys=[KEY]
-    ).manifest.data,
-    "values": build_schema1([LAYER], top={"x": [[]] * 800_000}).manifest.data,
-    "8,000 layers": build_schema1([LAYER] * 8000).manifest.data,
-    "16 signatures": build_schema1(
-        [LAYER], top={"x": "a" * 3_500_000}, keys=[KEY] * 16
-    ).manifest.data,
-    "long tails": with_signatures(*[SIGNATURE | {"protected": protected(100_000)}] * 16),
-    "a million certificates": with_signatures(
+SCHEMA1: dict[str, Callable[[], bytes]] = {
+    "a string of 4 MiB": lambda: (
+        build_schema1([LAYER], top={"x": "a" * 3_600_000}, keys=[KEY]).manifest.data
+    ),
+    "characters that are escaped": lambda: (
+        build_schema1([LAYER], top={"comment": "<" * 3_600_000}, keys=[KEY]).manifest.data
+    ),
+    "of an old engine": lambda: (
+        build_schema1(
+            [LAYER], top={"docker_version": "1.6", "comment": "<" * 3_600_000}, keys=[KEY]
+        ).manifest.data
+    ),
+    "values": lambda: build_schema1([LAYER], top={"x": [[]] * 800_000}).manifest.data,
+    "8,000 layers": lambda: build_schema1([LAYER] * 8000).manifest.data,
+    "16 signatures": lambda: (
+        build_schema1([LAYER], top={"x": "a" * 3_500_000}, keys=[KEY] * 16).manifest.data
+    ),
+    "long tails": lambda: with_signatures(*[SIGNATURE | {"protected": protected(100_000)}] * 16),
+    "a million certificates": lambda: with_signatures(
         SIGNATURE | {"header": {"alg": "RS256", "x5c": [""] * 1_000_000}}
     ),
 }
@@ -220,7 +230,7 @@ SCHEMA1: dict[str, bytes] = {
 @pytest.mark.parametrize("name", SCHEMA1)
 def test_schema1(environment: dict[str, str], fake: FakeRegistry, name: str) -> None:
     fake.add_blob(LAYER)
-    raw = SCHEMA1[name]
+    raw = SCHEMA1[name]()
     kind = "prettyjws" if b'"signatures"' in raw else "json"
     fake.add_manifest("app", raw, f"application/vnd.docker.distribution.manifest.v1+{kind}", "t")
     outcome = run(environment, "pull", f"{fake.host}/app:t")
@@ -237,17 +247,20 @@ def manifest(**members: object) -> bytes:
 
 
 ENTRY = {"digest": sha256(b""), "size": 1}
-DOCUMENTS: dict[str, tuple[bytes, str]] = {
-    "layers": (manifest(layers=[ENTRY] * 40_000), MANIFEST),
-    "10,000 layers": (manifest(layers=[ENTRY | {"annotations": {"a": ""}}] * 10_000), MANIFEST),
-    "annotations": (
-        manifest(layers=[], annotations={str(number): "" for number in range(190_000)}),
+DOCUMENTS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "layers": (lambda: manifest(layers=[ENTRY] * 40_000), MANIFEST),
+    "10,000 layers": (
+        lambda: manifest(layers=[ENTRY | {"annotations": {"a": ""}}] * 10_000),
         MANIFEST,
     ),
-    "addresses": (manifest(layers=[ENTRY | {"urls": ["a"] * 10_000}] * 30), MANIFEST),
-    "data": (manifest(layers=[ENTRY | {"data": "A" * 3_900_000}]), MANIFEST),
+    "annotations": (
+        lambda: manifest(layers=[], annotations={str(number): "" for number in range(190_000)}),
+        MANIFEST,
+    ),
+    "addresses": (lambda: manifest(layers=[ENTRY | {"urls": ["a"] * 10_000}] * 30), MANIFEST),
+    "data": (lambda: manifest(layers=[ENTRY | {"data": "A" * 3_900_000}]), MANIFEST),
     "10,000 entries": (
-        document(
+        lambda: document(
             {
                 "schemaVersion": 2,
                 "mediaType": INDEX,
@@ -264,8 +277,8 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_manifests(environment: dict[str, str], fake: FakeRegistry, name: str) -> None:
-    raw, kind = DOCUMENTS[name]
-    fake.add_manifest("app", raw, kind, "t")
+    make, kind = DOCUMENTS[name]
+    fake.add_manifest("app", make(), kind, "t")
     outcome = run(environment, "inspect", "--raw", f"{fake.host}/app:t")
     assert "internal error" not in outcome.stderr
     assert outcome.peak < MOST

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.testing import BuiltImage
     from wherry.testing._messages import IncomingRequest, Reply, RequestRecord
 
-_SHORT, _LONG = 3, 60  # runs of each kind
+_SHORT, _LONG = 2, 60  # runs of each kind
 _HOST = "registry.example"  # where the registry is stands in a registries.conf
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416

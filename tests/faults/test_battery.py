@@ -6,6 +6,7 @@ import pytest
 from battery import SECTIONS
 
 
+@pytest.mark.timeout(300)  # a busy machine takes two minutes for the kills
 @pytest.mark.parametrize(
     "section",
     [

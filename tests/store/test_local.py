@@ -362,14 +362,14 @@ def as_nobody(*, readable: bool) -> list[str]:
     return result.stdout.splitlines()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 def test_a_store_that_cannot_be_written_can_be_read() -> None:
     names, refusal, _ = as_nobody(readable=True)
     assert names == "docker.io/library/alpine:3"
     assert "cannot be written" in refusal
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 def test_a_database_that_may_not_be_read() -> None:
     refusal, hint = as_nobody(readable=False)
     assert "wherry.db: the store's database cannot be opened: Permission denied" in refusal

@@ -172,7 +172,7 @@ def read_as_nobody(store: library.Store, name: str) -> list[str]:
     return [*shown.partition("[")[2].split("'")[1::2]]
 
 
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
 
 @as_root
