@@ -18,7 +18,7 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import parse
 from wherry.model.reference import Reference
-from wherry.registry.lists import _Page, _Pager
+from wherry.registry.pager import Page, Pager
 from wherry.registry.repository import Repository
 from wherry.registry.session import Session
 from wherry.testing import Cut, Delay, FakeRegistry, Fault, FixedReply, build_image, tar_layer
@@ -262,11 +262,11 @@ def test_a_list_of_pages_of_ten(client: library.Client) -> None:
 def test_a_list_of_slow_pages() -> None:
     """Each page is within all bounds, and all of them take longer than the list may."""
 
-    def ask(target: str) -> _Page[str, None]:
+    def ask(target: str) -> Page[str, None]:
         time.sleep(0.02)
-        return _Page(dict.fromkeys(f"{target}{each}" for each in range(10)), f"{target}x")
+        return Page(dict.fromkeys(f"{target}{each}" for each in range(10)), f"{target}x")
 
-    pages = _Pager(ask, "the tag list", seconds=0.2)
+    pages = Pager(ask, "the tag list", seconds=0.2)
     with pytest.raises(RegistryError, match="does not end"):
         list(pages.read(""))
 

@@ -140,7 +140,7 @@ def tokens(data: bytes) -> None:
 
 def link_headers(data: bytes) -> None:
     """Read Link headers."""
-    with contextlib.suppress(ValueError):  # which `registry.pages` translates
+    with contextlib.suppress(ValueError):  # as `registry.list_page` expects
         link_header.next_target(
             [data.decode("latin-1")], "https://x.example/v2/a/tags/list", "/v2/a/l"
         )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Document
     from wherry.model.reference import Reference
     from wherry.model.transfer_settings import TransferSettings
-    from wherry.registry.repository import Resolution
+    from wherry.registry.manifest_reader import Resolution
     from wherry.registry.session import Session
     from wherry.store import LocalStore
     from wherry.store.images import ImageRecord

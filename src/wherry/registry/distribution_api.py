@@ -15,7 +15,7 @@ from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.registry.http.redirect import is_http_url
 from wherry.registry.http.transport import VISIBLE, public_url
-from wherry.registry.pages import next_page, read_referrers, read_tags
+from wherry.registry.list_page import next_page, read_referrers, read_tags
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import MAX_ERROR, error_for_response
 from wherry.registry.web_page import PageWatch, refuse_page
@@ -45,7 +45,7 @@ class ManifestResponse(Record):
     framed: bool
 
     @contextlib.contextmanager
-    def perhaps_cut(self) -> Iterator[None]:
+    def transient_if_truncated(self) -> Iterator[None]:
         """Mark what fails within as worth another attempt if some of it may be missing."""
         try:
             yield
@@ -121,7 +121,7 @@ class DistributionApi:
         cancel: CancelToken,
         stop: int | None = None,
         *,
-        small: bool = False,
+        is_small: bool = False,
     ) -> Opened:
         """Open a blob at ``offset``, up to ``stop`` or, if that is less, its end.
 
@@ -132,12 +132,12 @@ class DistributionApi:
         """
         headers = _range(offset, stop)
         response = self._send("GET", f"blobs/{digest}", cancel, headers=headers)
-        if small:
+        if is_small:
             response.expect_document()
         what = f"{self._name}: blob {digest}"
         return _opened(response, digest, what, self.endpoint.name, sizes, offset, stop)
 
-    def tags(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
+    def get_tags(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
         """Fetch a page of the tag list; return it and the target of the next one, if any.
 
         A ``target`` is a path on this endpoint with a query, or a query that begins with "?".
@@ -148,7 +148,7 @@ class DistributionApi:
         tags = read_tags(response.read(MAX_TAG_PAGE), response, self._name)
         return tags, next_page(response, path, f"{self._name}: the tag list")
 
-    def referrers(
+    def get_referrers(
         self, digest: Digest, cancel: CancelToken, target: str = ""
     ) -> ReferrersPage | None:
         """Fetch a page of what refers to a document; ``target`` as for `tags`.

@@ -1,4 +1,4 @@
-"""Pages of a registry's lists: what is on them, and where they lead."""
+"""Parsing one page of a tag list or of a list of referrers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from wherry.model import mediatype
 from wherry.model._fields import check_values
 from wherry.model.manifest import Index, parse
 from wherry.registry.link_header import next_target
+from wherry.registry.pager import MAX_LISTED
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from wherry.registry.http.transport import HttpResponse
 
-MAX_LISTED = 500_000  # tags, or referrers, over all pages
-MAX_TAG = 128  # characters (OCI distribution spec, "Pulling manifests")
+MAX_TAG = 128  # characters (OCI distribution spec 1.1, Pulling manifests)
 _JSON = {mediatype.OCI_INDEX, "application/json"}
 
 
 def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
-    """Return what a page lists as tags; null stands for none of them, as Go writes it.
+    """Return the tags on a page; ``"tags": null``, as Go writes an empty list, means none.
 
-    Raises `InvalidDocument` for a page of too many.
+    Raises:
+        InvalidDocument: The page has too many tags.
+        RegistryError: The page is not a tag list.
     """
     refuse_page(response, raw, name, "a tag list")
     check_values(raw, f"{name}: the tag list", MAX_LISTED)
@@ -40,37 +42,39 @@ def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; raises `ValueError` for a key that appears twice."""
+    """Make an object from its members; raise `ValueError` for a repeated key."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key appears twice")
     return found
 
 
-def read_referrers(raw: bytes, kind: str, response: HttpResponse, what: str) -> Index | None:
-    """Return the index of a page served as ``kind``; None if a generic type holds no index.
+def read_referrers(raw: bytes, media_type: str, response: HttpResponse, what: str) -> Index | None:
+    """Return the index on a page; None if a generic media type holds another document.
 
-    Raises `InvalidDocument`, and `Unsupported` as `parse` does.
+    Raises:
+        InvalidDocument: The page is served as an index and is not one.
+        Unsupported: The index cannot be parsed by this version.
     """
     try:
-        document = parse(raw, kind)
+        document = parse(raw, media_type)
     except WherryError as error:
-        is_cut = not response.framed and raw.lstrip().startswith(b"{")
-        if kind in _JSON:
+        is_truncated = not response.framed and raw.lstrip().startswith(b"{")
+        if media_type in _JSON:
             refuse_page(response, raw, what, "a list of referrers")
-        if kind == mediatype.OCI_INDEX or is_cut:
+        if media_type == mediatype.OCI_INDEX or is_truncated:
             error.transient = error.transient or not response.framed
             raise
         return None
     if isinstance(document, Index):
         return document
-    if kind == mediatype.OCI_INDEX:
+    if media_type == mediatype.OCI_INDEX:
         raise InvalidDocument(f"{what}: the list is no index")
     return None
 
 
 def next_page(response: HttpResponse, path: str, what: str) -> str | None:
-    """Return the target of the next page of the list at ``path``, whatever cursor is in it."""
+    """Return the target of the page that follows in the list at ``path``."""
     try:
         return next_target(response.headers("Link"), response.request.url, path)
     except ValueError:

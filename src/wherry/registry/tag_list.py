@@ -1,0 +1,77 @@
+"""Listing the tags of a repository (OCI distribution spec 1.1, Listing Tags)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from wherry.errors import Unsupported
+from wherry.model.reference import is_tag
+from wherry.registry.failover import ListEndpoint
+from wherry.registry.list_page import MAX_TAG
+from wherry.registry.pager import Page, Pager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wherry.content.cancel import CancelToken
+    from wherry.registry.failover import EndpointGroup
+
+MAX_TAGS = 32 * 2**20  # characters of all tags of a list
+_SHOWN = 80  # characters of an invalid tag that a warning shows
+_PAGE_STEP = 50  # registries' default page sizes are multiples of this
+
+
+def list_tags(endpoints: EndpointGroup, name: str, cancel: CancelToken) -> Iterator[str]:
+    """Yield all tags of the repository ``name``, page by page.
+
+    Some registries list digests and empty strings as tags. These are left out with a warning.
+    """
+    invalid, example = 0, ""
+    for page in _tag_pages(endpoints, name, cancel):
+        for tag in page:
+            if is_tag(tag):
+                yield tag
+            else:
+                invalid, example = invalid + 1, example if invalid else tag
+    if invalid:
+        endpoints.warn(
+            f"{name}: {invalid:,} of the tags listed are not valid tags and are "
+            f"left out (such as {example[:_SHOWN]!a})"
+        )
+
+
+def _tag_pages(
+    endpoints: EndpointGroup, name: str, cancel: CancelToken
+) -> Iterator[dict[str, None]]:
+    """Yield the pages of the tag list.
+
+    Some registries page without sending ``Link``. If a page may have been cut short, the next
+    request asks for the tags after its last one.
+    """
+    endpoint = ListEndpoint(endpoints)
+    what = f"{name}: the tag list"
+    size = 0
+
+    def fetch(target: str) -> Page[str, None]:
+        nonlocal size
+        found, following = endpoint.ask(lambda api: api.get_tags(cancel, target))
+        size += sum(map(len, found))
+        if size > MAX_TAGS:
+            raise Unsupported(f"{what} has over {MAX_TAGS:,} characters")
+        # One character over the limit is enough to make a tag invalid.
+        return Page(dict.fromkeys(tag[: MAX_TAG + 1] for tag in found), following)
+
+    pager = Pager(fetch, what)
+    yield from pager.read("")
+    while (guess := _next_target(pager)) is not None:
+        yield from pager.read(guess, is_guess=True)
+
+
+def _next_target(pager: Pager[str, None]) -> str | None:
+    """Return a target after the last page if its size suggests that more pages follow."""
+    size = len(pager.last)
+    if pager.is_complete or size < _PAGE_STEP or size % _PAGE_STEP:
+        return None
+    last = next(reversed(pager.last))
+    return f"?last={quote(last, safe='')}" if is_tag(last) else None
