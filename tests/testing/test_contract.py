@@ -1,91 +1,130 @@
-"""The contracts of places for content, held against every place that wherry has."""
+"""The contract tests, run over every source and sink of wherry."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wherry.archive.files import Directory
+from wherry.archive.dir import FlatDirectory
+from wherry.archive.docker import DockerArchive
+from wherry.archive.files import Directory, TarFiles
 from wherry.archive.oci import OciLayout
 from wherry.content.cancel import CancelToken
 from wherry.content.events import ignore
+from wherry.content.protocols import blob_of
 from wherry.content.retry import RetryPolicy
 from wherry.errors import IntegrityError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
 from wherry.model.reference import Reference
-from wherry.ops.open_source import StorePlace, repository
+from wherry.ops.open_source import repository
 from wherry.registry.auth.credentials import CredentialStore
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.session import Session
 from wherry.store import LocalStore
-from wherry.testing import BlobSinkContract, BlobSourceContract, FakeRegistry
+from wherry.store.source import StoreSource
+from wherry.testing import (
+    BuiltImage,
+    FakeRegistry,
+    SinkContract,
+    SourceContract,
+    build_image,
+    docker_files,
+    flat_files,
+    layout_files,
+    tar_layer,
+    write_files,
+)
 from wherry.transfer.progress import Emitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from wherry.content.protocols import BlobSink, BlobSource
+    from wherry.content.protocols import Sink, Source
+
+
+def image_of(blobs: Sequence[bytes]) -> BuiltImage:
+    """Return an image whose layers are ``blobs``, byte for byte."""
+    return build_image(blobs, compression="none")
 
 
 class InDirectory:
-    """Places that need a directory of their own."""
+    """Sources that need a directory of their own."""
 
     path: Path
 
     @pytest.fixture(autouse=True)
     def _in_directory(self, tmp_path: Path, environment: dict[str, str]) -> None:
         assert environment
-        self.path = tmp_path / "place"
+        self.path = tmp_path / "source"
 
 
-class TestLocalStore(InDirectory, BlobSinkContract, BlobSourceContract):
+class TestLocalStore(InDirectory, SinkContract, SourceContract):
     @contextlib.contextmanager
-    def sink(self) -> Iterator[tuple[BlobSink, BlobSource]]:
+    def sink(self) -> Iterator[tuple[Sink, Source]]:
         store = LocalStore(self.path / str(len(list(self.path.glob("*")))))
         with contextlib.closing(store), store.ingest() as ingest:
-            yield ingest, StorePlace(store)
+            yield ingest, StoreSource(store)
 
     @contextlib.contextmanager
-    def source(self, blobs: Sequence[bytes]) -> Iterator[BlobSource]:
-        with self.sink() as (_, source):
-            store = self.path / "0"
+    def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
+        manifest = image_of(blobs).manifest
+        root = Descriptor.of(manifest.data, manifest.media_type)
+        with self.sink() as (sink, source):
             for data in blobs:
-                path = store / "blobs" / "sha256" / hashlib.sha256(data).hexdigest()
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            yield source
+                blob = blob_of(Descriptor.of(data, ""), data)
+                sink.put(blob, cancel=CancelToken(), on_bytes=lambda _: None)
+            sink.put_document(root, manifest.data, [], CancelToken())
+            yield source, root.digest
 
 
-class TestOciLayout(InDirectory, BlobSourceContract):
+class TestOciLayout(InDirectory, SourceContract):
     @contextlib.contextmanager
-    def source(self, blobs: Sequence[bytes]) -> Iterator[BlobSource]:
-        directory = self.path / "blobs" / "sha256"
-        directory.mkdir(parents=True)
-        for data in blobs:
-            (directory / hashlib.sha256(data).hexdigest()).write_bytes(data)
-        (self.path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-        index = {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [],
-        }
-        (self.path / "index.json").write_text(json.dumps(index))
+    def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
+        image = image_of(blobs)
+        write_files(self.path, layout_files({"app:1": image}))
         with contextlib.closing(Directory(str(self.path))) as files:
-            yield OciLayout(files)
+            yield OciLayout(files), Digest.parse(image.digest)
 
 
-class TestRepository(BlobSourceContract):
-    """A repository of the fake registry, read through the protocol."""
+class TestOciArchive(InDirectory, SourceContract):
+    @contextlib.contextmanager
+    def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
+        image = image_of(blobs)
+        self.path.write_bytes(tar_layer(layout_files({"app:1": image})))
+        with contextlib.closing(TarFiles(str(self.path), CancelToken())) as files:
+            yield OciLayout(files), Digest.parse(image.digest)
+
+
+class TestDockerArchive(InDirectory, SourceContract):
+    @contextlib.contextmanager
+    def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
+        self.path.write_bytes(tar_layer(docker_files(image_of(blobs), blobs, ["app:1"])))
+        with contextlib.closing(TarFiles(str(self.path), CancelToken())) as files:
+            archive = DockerArchive(files, CancelToken())
+            yield archive, archive.images()[0].root.digest
+
+
+class TestFlatDirectory(InDirectory, SourceContract):
+    @contextlib.contextmanager
+    def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
+        image = image_of(blobs)
+        write_files(self.path, flat_files(image))
+        with contextlib.closing(Directory(str(self.path))) as files:
+            yield FlatDirectory(files), Digest.parse(image.digest)
+
+
+class TestRepository(SourceContract):
+    """A repository of the fake registry."""
 
     @contextlib.contextmanager
-    def source(self, blobs: Sequence[bytes]) -> Iterator[BlobSource]:
+    def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
+        image = image_of(blobs)
         with FakeRegistry() as registry:
-            for data in blobs:
-                registry.add_blob(data)
+            registry.add_image("team/app", image, "t")
             session = Session(
                 connections=8,
                 credentials=CredentialStore((), None),
@@ -95,14 +134,15 @@ class TestRepository(BlobSourceContract):
             reference = Reference.parse(f"{registry.host}/team/app:t")
             emitter = Emitter(ignore, "app")
             with contextlib.closing(session):
-                yield repository(session, reference, emitter, CancelToken())
+                source = repository(session, reference, emitter, CancelToken())
+                yield source, Digest.parse(image.digest)
 
 
-# The contracts themselves: what breaks a promise is found out.
+# The contract tests themselves: a sink that breaks the rules fails all of them.
 
 
 class Careless:
-    """A place that takes everything as it comes."""
+    """A sink that stores bytes without verifying them."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -115,18 +155,24 @@ class Careless:
             self.blobs[str(blob.descriptor.digest)] = data
         raise IntegrityError("this is not it", expected="", actual="")
 
+    def put_document(self, *_rest: Any) -> None:
+        pass
+
+    def document(self, digest: Any) -> Any:
+        raise KeyError(str(digest))
+
     def open(self, descriptor: Any, _offset: int, _cancel: Any) -> Any:
         raise KeyError(str(descriptor.digest))
 
 
-class CarelessContract(BlobSinkContract):
+class CarelessContract(SinkContract):
     @contextlib.contextmanager
-    def sink(self) -> Iterator[tuple[BlobSink, BlobSource]]:
-        place = Careless()
-        yield place, place
+    def sink(self) -> Iterator[tuple[Sink, Source]]:
+        sink: Any = Careless()
+        yield sink, sink
 
 
-@pytest.mark.parametrize("name", [name for name in dir(BlobSinkContract) if name[:5] == "test_"])
-def test_a_place_that_keeps_no_promise_passes_no_test(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in dir(SinkContract) if name[:5] == "test_"])
+def test_a_careless_sink_passes_no_test(name: str) -> None:
     with pytest.raises((AssertionError, IntegrityError, KeyError)):
         getattr(CarelessContract(), name)()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.archive.archive import Archive
 from wherry.archive.detect import no_archive
 from wherry.archive.files import has, read, read_document
 from wherry.archive.select_image import Held
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
 MANIFEST, VERSION = "manifest.json", "version"
 
 
-class FlatDirectory:
+class FlatDirectory(Archive):
     """One image, or one index with the images that it lists."""
 
     def __init__(self, files: Files) -> None:
-        self.path = files.path
-        self._files = files
+        super().__init__(files)
         if not has(files, MANIFEST):
             raise no_archive(files.path, f"is no image directory: there is no {MANIFEST} in it")
         try:

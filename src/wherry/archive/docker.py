@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from wherry.archive.archive import Archive
 from wherry.archive.files import read
 from wherry.archive.select_image import ABORTING, Held, choose, same_name
 from wherry.content.codec import decompress, detect
@@ -81,7 +82,7 @@ def check_layers(count: int) -> None:
         raise InvalidDocument(f"its images have more than {MAX_LAYERS:,} layers together")
 
 
-class DockerArchive:
+class DockerArchive(Archive):
     """An archive to read from. It has no manifests: they are made, as skopeo makes them.
 
     Layers are given out as they are without compression, under their DiffIDs, whatever the
@@ -89,9 +90,10 @@ class DockerArchive:
     digests agree, unless the manifests are to be ``true``. The descriptors say what is true.
     """
 
+    makes_manifests = True
+
     def __init__(self, files: Files, cancel: CancelToken, *, true: bool = False) -> None:
-        self.path = files.path
-        self._files = files
+        super().__init__(files)
         self._cancel = cancel
         self._true = true
         self._blobs: dict[Digest, str] = {}

@@ -6,6 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
+from wherry.archive.archive import Archive
 from wherry.archive.detect import check_ended, no_archive
 from wherry.archive.files import has, read, read_document
 from wherry.archive.select_image import Held, choose, same_name
@@ -24,11 +25,11 @@ from wherry.model._fields import as_object, load_object
 from wherry.model.convert import to_oci
 from wherry.model.descriptor import Descriptor, read_descriptor
 from wherry.model.digest import Digest
-from wherry.model.manifest import Index, parse
+from wherry.model.manifest import Index, Manifest, parse
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from wherry.archive.files import Files
     from wherry.content.cancel import CancelToken
@@ -43,12 +44,13 @@ ORIGINAL = "wherry.original"  # the digest of what an entry's document was conve
 _MAX_DEPTH = 8
 
 
-class OciLayout:
+class OciLayout(Archive):
     """A layout to read from: documents, blobs, and what ``index.json`` says about names."""
 
+    bare_tags = True
+
     def __init__(self, files: Files) -> None:
-        self.path = files.path
-        self._files = files
+        super().__init__(files)
         self._faults: list[Held] = []
         self._index = self._read_index()
         self._own = Descriptor.of(self._index.raw, self._index.media_type)
@@ -165,6 +167,24 @@ class OciLayout:
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``; raises `NotFound`."""
         return self._files.open(_file(descriptor.digest), offset)
+
+    def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
+        """Return the images and indexes whose subject is ``digest``."""
+        found = self._referrers(digest)
+        return [entry for entry in found if artifact_type in {"", entry.artifact_type}]
+
+    def _referrers(self, subject: Digest) -> Iterator[Descriptor]:
+        for held in self.images():
+            if not held.is_readable:
+                continue
+            document = self.document(held.root.digest)
+            if not isinstance(document, Manifest | Index) or document.subject is None:
+                continue
+            if document.subject.digest == subject:
+                kind = document.artifact_type
+                if isinstance(document, Manifest):
+                    kind = kind or document.config.media_type
+                yield held.root._replace(artifact_type=kind, annotations=document.annotations)
 
 
 def _is_platform(held: Held) -> bool:

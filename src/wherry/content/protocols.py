@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from typing_extensions import Buffer
@@ -39,21 +39,14 @@ if TYPE_CHECKING:
             ...
 
     class BlobSource(Protocol):
-        """A place to read blobs from."""
+        """Read blobs."""
 
         def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
-            """Open a blob at ``offset`` bytes, or before that where the place cannot seek."""
-            ...
-
-    class Place(BlobSource, Protocol):
-        """A place to read whole images from: documents, and the blobs that they name."""
-
-        def document(self, digest: Digest) -> Document:
-            """Return a document, hashed; raises `NotFound`, `IntegrityError` and the like."""
+            """Open a blob at ``offset`` bytes, or at a lower offset; raises `NotFound`."""
             ...
 
     class RangedSource(BlobSource, Protocol):
-        """A place that sends pieces of blobs as well."""
+        """Read blobs and ranges of blobs."""
 
         def open_range(
             self, descriptor: Descriptor, start: int, stop: int, cancel: CancelToken
@@ -61,8 +54,59 @@ if TYPE_CHECKING:
             """Open the bytes from ``start`` up to ``stop``; raises `RangeRefused`."""
             ...
 
-    class BlobSink(Protocol):
-        """A place to put blobs into."""
+    class Source(RangedSource, Protocol):
+        """Read images: documents, and the blobs that they name.
+
+        A repository, the local store, an archive and a layout are sources. What differs
+        between them is declared by attributes.
+        """
+
+        @property
+        def label(self) -> str:
+            """The name of the source in messages: a repository's name, or a path."""
+            ...
+
+        @property
+        def remote(self) -> bool:
+            """Whether reading sends requests, which may fail for a moment."""
+            ...
+
+        @property
+        def ranges(self) -> bool:
+            """Whether `open_range` may succeed."""
+            ...
+
+        @property
+        def verified(self) -> bool:
+            """Whether content was verified on arrival, as in the local store."""
+            ...
+
+        @property
+        def schema1(self) -> str:
+            """``deny`` where the settings of the source refuse schema1 images, else empty."""
+            ...
+
+        def document(self, digest: Digest) -> Document:
+            """Return a verified document; raises `NotFound` and `IntegrityError`."""
+            ...
+
+        def read(self, descriptor: Descriptor) -> bytes:
+            """Return a small blob, verified; raises `NotFound` and `IntegrityError`.
+
+            Raises `InvalidDocument` for a blob of more than 4 MiB.
+            """
+            ...
+
+        def verify(self, descriptor: Descriptor, cancel: CancelToken) -> None:
+            """Hash a blob; raises `NotFound`, and `IntegrityError` for a damaged one."""
+            ...
+
+        def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
+            """Return the documents whose subject is ``digest``, of one type or of any."""
+            ...
+
+    class Sink(Protocol):
+        """Store images: blobs first, then the documents that name them."""
 
         @property
         def image_limit(self) -> int:
@@ -77,10 +121,23 @@ if TYPE_CHECKING:
             cancel: CancelToken,
             on_bytes: Callable[[int], None],
         ) -> Receipt:
-            """Store a blob unless it is there; idempotent; nothing is visible after a failure.
+            """Store a blob unless it is stored already; idempotent.
 
-            ``follow`` asks for the DiffID; ``on_bytes`` is told how many bytes there are. Raises
-            `Busy` while somebody else is writing the same blob.
+            After a failure nothing is visible. ``follow`` asks for the DiffID. ``on_bytes`` gets
+            the number of bytes so far. Raises `Busy` while another writer stores the same blob.
+            """
+            ...
+
+        def put_document(
+            self,
+            descriptor: Descriptor,
+            raw: bytes,
+            children: Sequence[tuple[Digest, bool]],
+            cancel: CancelToken,
+        ) -> None:
+            """Store a document after what it names; idempotent.
+
+            ``children`` are the digests that it names, each with whether it has to be kept.
             """
             ...
 

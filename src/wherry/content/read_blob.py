@@ -9,10 +9,37 @@ from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.digest import Digest, mismatch
 
 if TYPE_CHECKING:
-    from wherry.content.protocols import Opened
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import BlobSource, Opened, Source
     from wherry.model.descriptor import Descriptor
 
 DAMAGED = "the archive is damaged"
+_CHUNK = 256 * 1024
+
+
+def read_blob(source: Source, descriptor: Descriptor) -> bytes:
+    """Return a small blob such as a config, verified; from its descriptor if embedded there.
+
+    Raises `InvalidDocument` over 4 MiB, `IntegrityError`, and what the source raises.
+    """
+    if descriptor.data is not None:
+        return descriptor.data
+    return source.read(descriptor)
+
+
+def verify_blob(source: BlobSource, descriptor: Descriptor, cancel: CancelToken) -> None:
+    """Read a blob to its end; raises `IntegrityError` if its digest does not match."""
+    digest = descriptor.digest
+    hasher = digest.hasher()
+    stream = source.open(descriptor, 0, cancel).stream
+    try:
+        while data := stream.read1(_CHUNK):
+            cancel.check()
+            hasher.update(data)
+    finally:
+        stream.close()
+    if hasher.hexdigest() != digest.hex:
+        raise mismatch(digest, hasher.hexdigest())
 
 
 def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> bytes:

@@ -13,7 +13,7 @@ from wherry.errors import IntegrityError, InvalidReference
 from wherry.model.address import Where
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest, mismatch
-from wherry.ops.open_source import StorePlace, open_archive, open_repository
+from wherry.ops.open_source import open_archive, open_repository
 from wherry.transfer.progress import Emitter
 from wherry.transfer.resume import resuming
 
@@ -97,7 +97,9 @@ def open_blob(
         return _from_registry(address, descriptor, access)
     with contextlib.ExitStack() as stack:
         if address.where is Where.STORE:
-            opened = StorePlace(store()).open(descriptor, 0, access.cancel)
+            from wherry.store.source import StoreSource
+
+            opened = StoreSource(store()).open(descriptor, 0, access.cancel)
         else:
             archive = stack.enter_context(open_archive(address, access.cancel))
             archive.images()  # which learns what a docker archive's files are called

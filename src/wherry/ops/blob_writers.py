@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING
 from wherry.content.codec import decompress, detect
 from wherry.content.events import Status
 from wherry.content.protocols import Counted, RangeRefused, Readable
-from wherry.content.read_blob import DAMAGED
+from wherry.content.read_blob import read_blob
 from wherry.content.verify import RawLimit, follow_growing
 from wherry.errors import IntegrityError, WherryError
 from wherry.model.config import parse_config
 from wherry.model.digest import diff_id_mismatch, mismatch
-from wherry.ops.open_source import StorePlace, archive_path, read_blob
-from wherry.registry.repository import Repository
 from wherry.transfer.progress import INTERVAL
 
 if TYPE_CHECKING:
-    import hashlib
     from collections.abc import Iterator
 
     from wherry.archive.writer import Write
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Place, Stream
+    from wherry.content.protocols import Source, Stream
     from wherry.model.config import ImageConfig
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
@@ -60,17 +57,17 @@ class Reports:
 class AsIs:
     """Writes a blob as it is; raises `IntegrityError` if that is not what its digest names."""
 
-    def __init__(self, place: Place, blob: Descriptor, reports: Reports) -> None:
-        self._place = place
+    def __init__(self, source: Source, blob: Descriptor, reports: Reports) -> None:
+        self._source = source
         self._blob = blob
         self._reports = reports
 
     def __call__(self, write: Write, cancel: CancelToken) -> None:
         """Read, hash and write."""
         blob = self._blob
-        stream = self._place.open(blob, 0, cancel).stream
+        stream = self._source.open(blob, 0, cancel).stream
         try:
-            with _blaming(self._place, blob, cancel):
+            with _blaming(self._source, blob, cancel):
                 size = self._copy(stream, write, cancel)
         finally:
             stream.close()
@@ -85,7 +82,8 @@ class AsIs:
             write(memoryview(data))
             size += len(data)
             self._reports.bytes(digest, size, self._blob.size or size)
-        _compare(digest, hasher)
+        if hasher.hexdigest() != digest.hex:
+            raise mismatch(digest, hasher.hexdigest())
         return size
 
 
@@ -98,7 +96,7 @@ class Plain:
 
     def __init__(
         self,
-        place: Place,
+        source: Source,
         layer: Descriptor,
         diff_id: Digest,
         size: int,
@@ -106,7 +104,7 @@ class Plain:
         *,
         verified: bool,
     ) -> None:
-        self._place = place
+        self._source = source
         self._layer = layer
         self._diff_id = diff_id
         self._size = size
@@ -115,9 +113,12 @@ class Plain:
 
     def __call__(self, write: Write, cancel: CancelToken) -> None:
         """Decompress and write."""
-        stream = self._place.open(self._layer, 0, cancel).stream
+        stream = self._source.open(self._layer, 0, cancel).stream
         try:
-            with _blaming(self._place, self._layer, cancel), _within(f"layer {self._layer.digest}"):
+            with (
+                _blaming(self._source, self._layer, cancel),
+                _within(f"layer {self._layer.digest}"),
+            ):
                 self._copy(Readable(stream), write, cancel)
         finally:
             stream.close()
@@ -149,77 +150,54 @@ def _within(context: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _blaming(place: Place, blob: Descriptor, cancel: CancelToken) -> Iterator[None]:
+def _blaming(source: Source, blob: Descriptor, cancel: CancelToken) -> Iterator[None]:
     """Tell content that is wrong from a copy of it that is damaged, in a store or archive."""
     try:
         yield
     except IntegrityError as error:
-        if isinstance(place, StorePlace):
-            place.verify(blob.digest)
-        if path := archive_path(place):
-            _verify(place, blob, path, cancel)
-            raise error.within(path) from error.__cause__
-        raise
+        if source.remote:  # a second download would not tell more
+            raise
+        source.verify(blob, cancel)
+        raise error.within(source.label) from error.__cause__
 
 
-def _verify(archive: Place, blob: Descriptor, path: str, cancel: CancelToken) -> None:
-    """Hash a blob of an archive; raises `IntegrityError` where it is damaged."""
-    hasher = blob.digest.hasher()
-    stream = archive.open(blob, 0, cancel).stream
-    try:
-        while data := stream.read1(_CHUNK):
-            cancel.check()
-            hasher.update(data)
-        _compare(blob.digest, hasher)
-    except IntegrityError as error:
-        error.hint = DAMAGED
-        raise error.within(str(blob.digest)).within(path) from None
-    finally:
-        stream.close()
-
-
-def _compare(digest: Digest, hasher: hashlib._Hash) -> None:
-    if hasher.hexdigest() != digest.hex:
-        raise mismatch(digest, hasher.hexdigest())
-
-
-def sized(place: Place, layer: Descriptor, cancel: CancelToken) -> Descriptor:
+def sized(source: Source, layer: Descriptor, cancel: CancelToken) -> Descriptor:
     """Return the descriptor with the layer's true size, which the manifest may not give.
 
     A registry is asked for the first byte, since that answer has the size too.
     """
     try:
-        if isinstance(place, Repository):
-            opened = place.open_range(layer, 0, 1, cancel)
+        if source.ranges:
+            opened = source.open_range(layer, 0, 1, cancel)
             while opened.stream.read1(1):  # to its end, so that the connection can be used again
                 pass
         else:
-            opened = place.open(layer, 0, cancel)
+            opened = source.open(layer, 0, cancel)
     except RangeRefused:
-        opened = place.open(layer, 0, cancel)
+        opened = source.open(layer, 0, cancel)
     opened.stream.close()
     return layer if opened.total is None else layer._replace(size=opened.total)
 
 
-def raw_size(place: Place, layer: Descriptor, cancel: CancelToken) -> int:
+def raw_size(source: Source, layer: Descriptor, cancel: CancelToken) -> int:
     """Return a layer's size in bytes without compression; which may take reading all of it."""
-    opened = place.open(layer, 0, cancel)
+    opened = source.open(layer, 0, cancel)
     try:
         head = opened.stream.read1(8)
     finally:
         opened.stream.close()
     if opened.total is not None and detect(head) is None:
         return opened.total
-    stream = place.open(layer, 0, cancel).stream
+    stream = source.open(layer, 0, cancel).stream
     try:
-        with _blaming(place, layer, cancel), _within(f"layer {layer.digest}"):
-            source = Counted(Readable(stream))
+        with _blaming(source, layer, cancel), _within(f"layer {layer.digest}"):
+            counted = Counted(Readable(stream))
             limit = RawLimit()
-            return follow_growing(source, lambda: limit.of(source.size), cancel.check)[1]
+            return follow_growing(counted, lambda: limit.of(counted.size), cancel.check)[1]
     finally:
         stream.close()
 
 
-def config_of(place: Place, descriptor: Descriptor, cancel: CancelToken) -> ImageConfig:
+def config_of(source: Source, descriptor: Descriptor) -> ImageConfig:
     """Read an image's config and verify it."""
-    return parse_config(read_blob(place, descriptor, cancel))
+    return parse_config(read_blob(source, descriptor))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Place
+    from wherry.content.protocols import Source
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document, Index
     from wherry.store import LocalStore
@@ -30,14 +30,14 @@ class Companions:
     """Brings the artifacts of indexes into a store, so that these can be copied whole.
 
     ``fetch`` returns a document. A companion that cannot be had costs no image: a warning
-    names it. In a ``sparse`` place it may be missing without one.
+    names it. In a ``sparse`` source it may be missing without one.
     """
 
     def __init__(
         self,
         store: LocalStore,
         ingest: Ingest,
-        place: Place,
+        source: Source,
         fetch: Callable[[Digest], Document],
         emitter: Emitter,
         options: CopyOptions,
@@ -47,7 +47,7 @@ class Companions:
     ) -> None:
         self._store = store
         self._ingest = ingest
-        self._place = place
+        self._source = source
         self._fetch = Budget().limited(fetch)
         self._emitter = emitter
         self._options = options.replace(verify_layers=False)
@@ -60,7 +60,7 @@ class Companions:
             children = [(child, True) for child in self._obtained(index)]
             if children:
                 root = Descriptor(index.media_type, digest, len(index.raw))
-                self._ingest.add_document(root, index.raw, children, self._cancel)
+                self._ingest.put_document(root, index.raw, children, self._cancel)
 
     def _obtained(self, index: Index) -> Iterator[Digest]:
         for entry in index.manifests:
@@ -85,11 +85,11 @@ class Companions:
         ImageCopy(
             None,
             list(blobs.values()),
-            self._place,
+            self._source,
             self._ingest,
             self._store.read,
             self._options,
             LayerProgress(self._emitter),
         ).run(lambda _: None, self._cancel)
         root = Descriptor(manifest.media_type, digest, len(manifest.raw))
-        self._ingest.add_document(root, manifest.raw, [(b, True) for b in blobs], self._cancel)
+        self._ingest.put_document(root, manifest.raw, [(b, True) for b in blobs], self._cancel)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.content.read_blob import read_blob
 from wherry.model.address import Where
 from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
-from wherry.ops.open_source import open_docker_archive, open_place, open_repository, read_blob
+from wherry.ops.open_source import open_docker_archive, open_image, open_repository
 from wherry.ops.platform_check import mismatch, stated_platform
 from wherry.transfer.graph import select
 
 if TYPE_CHECKING:
-    from wherry.content.cancel import CancelToken
     from wherry.errors import PlatformMismatch
     from wherry.model.address import Address
     from wherry.model.config import ImageConfig
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.ops.history import Step
-    from wherry.ops.open_source import Access, Source
+    from wherry.ops.open_source import Access, SourceImage
     from wherry.transfer.graph import Selection
 
 
@@ -43,46 +43,42 @@ class Wanted(Record):
         return cls(platform, default)
 
 
-def choose(
-    source: Source, wanted: Wanted, cancel: CancelToken, *, artifacts: bool = False
-) -> Selection:
+def choose(image: SourceImage, wanted: Wanted, *, artifacts: bool = False) -> Selection:
     """Return the image for a platform; of a store's index, the one that its name shows.
 
     The config is read only if a platform was asked for. Raises `PlatformMismatch` where it
     is for another one, as `pull` does, and `Unsupported` for what is no image, unless
     ``artifacts`` will do.
     """
-    place = source.place
-    if wanted.platform is None and source.shown is not None and isinstance(source.document, Index):
-        return select(source.shown, place.document(source.shown), wanted.default, place.document)
+    source = image.source
+    if wanted.platform is None and image.shown is not None and isinstance(image.document, Index):
+        return select(image.shown, source.document(image.shown), wanted.default, source.document)
     platform = wanted.platform or wanted.default
 
     def refuse(chosen: Selection) -> PlatformMismatch | None:
         if isinstance(chosen.manifest, Manifest) and chosen.manifest.artifact is not None:
             return None
-        return mismatch(
-            chosen, stated_platform(chosen, read_config(source, chosen, cancel)), platform
-        )
+        return mismatch(chosen, stated_platform(chosen, read_config(image, chosen)), platform)
 
     asked = wanted.platform is not None
     return select(
-        source.digest,
-        source.document,
+        image.digest,
+        image.document,
         platform,
-        place.document,
+        source.document,
         artifacts=artifacts,
         refuse=refuse if asked else None,
     )
 
 
-def read_config(source: Source, chosen: Selection, cancel: CancelToken) -> bytes:
+def read_config(image: SourceImage, chosen: Selection) -> bytes:
     """Return a config's bytes, empty for schema1, which has none."""
     if chosen.config is None:
         return b""
-    return read_blob(source.place, chosen.config, cancel)
+    return read_blob(image.source, chosen.config)
 
 
-def parsed_config(source: Source, chosen: Selection, cancel: CancelToken) -> ImageConfig:
+def parsed_config(image: SourceImage, chosen: Selection) -> ImageConfig:
     """Return a config; for schema1 it is made, without DiffIDs."""
     from wherry.model.config import parse_config
 
@@ -90,13 +86,13 @@ def parsed_config(source: Source, chosen: Selection, cancel: CancelToken) -> Ima
         from wherry.model.inspection import schema1_config
 
         return parse_config(schema1_config(chosen.manifest))
-    return parse_config(read_config(source, chosen, cancel))
+    return parse_config(read_config(image, chosen))
 
 
 def config(address: Address, access: Access, wanted: Wanted) -> ImageConfig:
     """Return an image's config; for schema1 it is made, without DiffIDs."""
-    with open_place(address, access) as source:
-        return parsed_config(source, choose(source, wanted, access.cancel), access.cancel)
+    with open_image(address, access) as image:
+        return parsed_config(image, choose(image, wanted))
 
 
 def raw_config(address: Address, access: Access, wanted: Wanted) -> bytes:
@@ -107,22 +103,22 @@ def raw_config(address: Address, access: Access, wanted: Wanted) -> bytes:
     if address.where is Where.DOCKER_ARCHIVE and wanted.platform is None:
         with open_docker_archive(address, access.cancel) as archive:
             return archive.config(address)
-    with open_place(address, access) as source:
-        document = source.document
+    with open_image(address, access) as image:
+        document = image.document
         if isinstance(document, Manifest) and document.artifact is not None:
-            return read_blob(source.place, document.config, access.cancel)
-        chosen = choose(source, wanted, access.cancel, artifacts=True)
+            return read_blob(image.source, document.config)
+        chosen = choose(image, wanted, artifacts=True)
         if not isinstance(chosen.manifest, Manifest):
-            return parsed_config(source, chosen, access.cancel).raw
-        return read_config(source, chosen, access.cancel)
+            return parsed_config(image, chosen).raw
+        return read_config(image, chosen)
 
 
 def document(address: Address, access: Access, wanted: Wanted) -> tuple[Digest, Document]:
     """Return the document that a name stands for, or its manifest for a platform if one is."""
-    with open_place(address, access) as source:
+    with open_image(address, access) as image:
         if wanted.platform is None:
-            return source.digest, source.document
-        chosen = choose(source, wanted, access.cancel)
+            return image.digest, image.document
+        chosen = choose(image, wanted)
         return chosen.digest, chosen.manifest
 
 
@@ -139,6 +135,6 @@ def steps(address: Address, access: Access, wanted: Wanted) -> list[Step]:
     """Return the steps that made an image, the last one first, with their layers."""
     from wherry.ops.history import history
 
-    with open_place(address, access) as source:
-        chosen = choose(source, wanted, access.cancel)
-        return history(parsed_config(source, chosen, access.cancel), chosen.layers)
+    with open_image(address, access) as image:
+        chosen = choose(image, wanted)
+        return history(parsed_config(image, chosen), chosen.layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from wherry.content.read_blob import DAMAGED
+from wherry.content.read_blob import DAMAGED, read_blob
 from wherry.content.retry import RetryPolicy
 from wherry.content.verify import VerifiedLayer
 from wherry.errors import Cancelled, IntegrityError, NotFound, Unsupported, WherryError
@@ -15,9 +15,7 @@ from wherry.model.digest import Digest
 from wherry.model.manifest import Manifest, digest_of
 from wherry.model.platform import HOST_SYSTEM
 from wherry.model.record import Record
-from wherry.ops.open_source import StorePlace, archive_path, read_blob
 from wherry.ops.platform_check import mismatch, stated_platform
-from wherry.registry.repository import Repository
 from wherry.store.images import ImageRecord
 from wherry.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
 from wherry.transfer.graph import check_layers, config_problems, problems
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Place, RangedSource, Receipt
+    from wherry.content.protocols import Receipt, Source
     from wherry.errors import PlatformMismatch
     from wherry.model.config import ImageConfig
     from wherry.model.platform import Platform
@@ -62,30 +60,27 @@ class Schema1Refused(Unsupported):
 class ContentPuller:
     """Brings images of one repository or archive into a store, under one lease.
 
-    ``ranged`` is the place once more, if it sends pieces of blobs. ``schema1`` is whether that
-    format is accepted, ``allow`` or ``deny``; if it is None, the settings of the registry decide.
+    ``schema1`` is whether that format is accepted, ``allow`` or ``deny``; if it is None, the
+    settings of the registry decide.
     """
 
     def __init__(
         self,
         store: LocalStore,
         ingest: Ingest,
-        place: Place,
+        source: Source,
         emitter: Emitter,
         options: CopyOptions,
         cancel: CancelToken,
         *,
         verify_signatures: bool,
         schema1: str | None,
-        ranged: RangedSource | None = None,
     ) -> None:
         self._store = store
         self._ingest = ingest
-        self._place = place
-        self._ranged = ranged
+        self._source = source
         self._emitter = emitter
-        self._archive = archive_path(place)
-        if self._archive:  # what lies there is not another thing the next time
+        if not source.remote:  # a second attempt would read the same bytes
             options = options.replace(policy=RetryPolicy(attempts=1))
         self._options = options
         self._cancel = cancel
@@ -110,7 +105,7 @@ class ContentPuller:
         with contextlib.suppress(NotFound, IntegrityError):
             return self._configs.get(descriptor.digest) or self._store.read(descriptor.digest)
         try:
-            raw = read_blob(self._place, descriptor, self._cancel)
+            raw = read_blob(self._source, descriptor)
         except Cancelled:
             raise
         except WherryError as error:
@@ -138,11 +133,11 @@ class ContentPuller:
         try:
             return self._fetch(selection, wanted)
         except IntegrityError as error:
-            if not self._archive:
+            if self._source.remote or self._source.verified:
                 raise
             if error.altered:
                 error.hint = f"nothing of it was stored; {DAMAGED}"
-            raise error.within(self._archive) from error.__cause__
+            raise error.within(self._source.label) from error.__cause__
 
     def _warn_once(self, messages: Iterable[str]) -> None:
         """Warn of each fault once, though several platforms share an index."""
@@ -161,10 +156,9 @@ class ContentPuller:
 
     def _check_schema1_accepted(self) -> None:
         """Raise `Schema1Refused` where the caller, or else the registry's settings, say so."""
-        if isinstance(self._place, StorePlace):
+        if self._source.verified:
             return  # it was accepted when it came into the store
-        settings = self._place.schema1 if isinstance(self._place, Repository) else ""
-        if (self._schema1 or settings) == "deny":
+        if (self._schema1 or self._source.schema1) == "deny":
             raise Schema1Refused(
                 "the image has docker's deprecated schema1 format, which is refused"
                 + ("" if self._schema1 else " (hosts.toml)"),
@@ -197,8 +191,8 @@ class ContentPuller:
 
     def _remove(self, damaged: IntegrityError) -> None:
         """Remove a damaged file of the store, so that it is put again, if it is elsewhere."""
-        if isinstance(self._place, StorePlace):
-            raise damaged
+        if self._source.verified:
+            raise damaged  # a store cannot replace its own files
         self._ingest.remove_damaged(Digest.parse(damaged.expected))
 
     def _fetch(self, selection: Selection, wanted: Wanted | None) -> Content:
@@ -231,12 +225,11 @@ class ContentPuller:
         copy = ImageCopy(
             config,
             selection.layers,
-            self._place,
+            self._source,
             self._ingest,
             self._store.read,
             options,
             LayerProgress(self._emitter),
-            self._ranged,
         )
 
         def check(config: ImageConfig) -> None:
@@ -287,7 +280,7 @@ class ContentPuller:
         edges = [(child, False) for child in unwanted] + [(child, True) for child in wanted]
         own = known_as if known_as.matches(raw) else Digest.of(raw, known_as.algorithm)
         descriptor = Descriptor(media_type, own, len(raw))
-        self._ingest.add_document(descriptor, raw, edges, self._cancel, known_as)
+        self._ingest.put_document(descriptor, raw, edges, self._cancel, known_as)
 
 
 def _content(

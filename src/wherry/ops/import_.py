@@ -35,7 +35,7 @@ from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.ops.directory_tar import Packing
 from wherry.ops.image_puller import Content, ContentPuller, Wanted
-from wherry.ops.open_source import open_place
+from wherry.ops.open_source import open_image
 from wherry.store.images import ImageRecord
 from wherry.store.reserve import advised
 from wherry.transfer.copy import CopyOptions
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from wherry.content.protocols import Raw, Receipt
     from wherry.model.reference import Reference
     from wherry.model.transfer_settings import TransferSettings
-    from wherry.ops.open_source import Access, Source
+    from wherry.ops.open_source import Access, SourceImage
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
     from wherry.transfer.graph import Selection
@@ -169,11 +169,11 @@ class _Import:
         self, address: Address, access: Access, emitter: Emitter
     ) -> tuple[Content, Manifest]:
         """Have the parent in the store, wherever it is."""
-        with open_place(address, access) as source:
+        with open_image(address, access) as image:
             puller = ContentPuller(
                 self._store,
                 self._ingest,
-                source.place,
+                image.source,
                 emitter,
                 CopyOptions(),
                 access.cancel,
@@ -183,7 +183,7 @@ class _Import:
             options = self._options
             try:
                 wanted = Wanted(options.platform, strict=True) if options.strict else None
-                content = puller.obtain(self._chosen(source), wanted)
+                content = puller.obtain(self._chosen(image), wanted)
             except PlatformMismatch as error:
                 error.subject = address.name if address.where is Where.STORE else str(address)
                 raise
@@ -191,12 +191,12 @@ class _Import:
             assert isinstance(manifest, Manifest)  # noqa: S101 - schema1 has been converted
             return content, manifest
 
-    def _chosen(self, source: Source) -> Selection:
+    def _chosen(self, image: SourceImage) -> Selection:
         """Find the parent's image: what a name of the store shows, unless a platform is wanted."""
-        digest, document = source.digest, source.document
-        if source.shown is not None and not (self._options.strict and isinstance(document, Index)):
-            digest, document = source.shown, source.place.document(source.shown)
-        return select(digest, document, self._options.platform, source.place.document)
+        digest, document = image.digest, image.document
+        if image.shown is not None and not (self._options.strict and isinstance(document, Index)):
+            digest, document = image.shown, image.source.document(image.shown)
+        return select(digest, document, self._options.platform, image.source.document)
 
     def layer(self, stream: Raw) -> Receipt | None:
         """Store the layer; None where there is nothing."""
@@ -237,7 +237,7 @@ class _Import:
         digest = Digest.of(manifest.raw)
         wanted = [(each, True) for each in [descriptor.digest, *blobs, *(x.digest for x in layers)]]
         root = Descriptor(manifest.media_type, digest, len(manifest.raw))
-        self._ingest.add_document(root, manifest.raw, wanted, self._cancel)
+        self._ingest.put_document(root, manifest.raw, wanted, self._cancel)
         return ImageRecord(
             manifest=digest,
             id=descriptor.digest,

@@ -14,7 +14,7 @@ from wherry.model.address import Where
 from wherry.model.inspection import inspection
 from wherry.model.reference import Reference
 from wherry.ops.documents import choose, read_config
-from wherry.ops.open_source import open_place, open_repository
+from wherry.ops.open_source import open_image, open_repository
 from wherry.transfer.graph import config_problems, problems
 from wherry.transfer.progress import Emitter
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.model.address import Address
     from wherry.model.inspection import Inspection
     from wherry.ops.documents import Wanted
-    from wherry.ops.open_source import Access, Source
+    from wherry.ops.open_source import Access, SourceImage
 
 _OK = 200
 _SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags
@@ -64,20 +64,20 @@ def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> 
 
     ``tags`` asks for the repository's tags as well, at the same time; where they are denied or
     missing there is a warning. A name with neither tag nor digest means ``latest``, and where
-    there is none, the first tag. Raises what `open_place` and `select` do.
+    there is none, the first tag. Raises what `open_image` and `select` do.
     """
     once = _Once(access.listener)
     access = access.replace(listener=once.heard_by())
     with _tags(address, access.replace(listener=once.heard_by()), wanted=tags) as listed:
-        with _open_some(address, access, listed) as source:
-            chosen = choose(source, wanted, access.cancel)
+        with _open_some(address, access, listed) as image:
+            chosen = choose(image, wanted)
             for problem in problems(chosen):
                 Emitter(access.listener, address.name).warn(problem)
-            config = read_config(source, chosen, access.cancel)
+            config = read_config(image, chosen)
         # As skopeo does it, a docker archive's image is called what the address calls it.
         name = address.reference.name if address.reference is not None else ""
         found = _allowed(listed, access, address) if tags else ()
-    inspected = inspection(name, source.digest, chosen.manifest, config, found)
+    inspected = inspection(name, image.digest, chosen.manifest, config, found)
     if chosen.config is not None:
         for message in config_problems(chosen.config.digest, inspected.problems):
             Emitter(access.listener, address.name).warn(message)
@@ -120,19 +120,19 @@ def _allowed(
 @contextlib.contextmanager
 def _open_some(
     address: Address, access: Access, listed: Callable[[], tuple[str, ...]]
-) -> Iterator[Source]:
+) -> Iterator[SourceImage]:
     """Open an image; where ``latest`` is only understood and not there, by the first tag."""
     with contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(open_place(address, access))
+            image = stack.enter_context(open_image(address, access))
         except NotFound as error:
             other = _first_tagged(address, listed)
             if other is None or other.reference is None:
                 raise error from None
             message = f"there is no latest; this is the first tag, {other.reference.tag}"
             Emitter(access.listener, address.name).warn(message)
-            source = stack.enter_context(open_place(other, access))
-        yield source
+            image = stack.enter_context(open_image(other, access))
+        yield image
 
 
 def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Address | None:

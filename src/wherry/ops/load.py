@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.archive.detect import called, check_ended
-from wherry.archive.docker import MANIFEST, DockerArchive
+from wherry.archive.docker import MANIFEST
 from wherry.archive.files import MAX_DOCUMENTS
-from wherry.archive.oci import INDEX, OciLayout
+from wherry.archive.oci import INDEX
 from wherry.archive.select_image import ABORTING
 from wherry.archive.tar_stream import StreamedFiles
 from wherry.content.events import Event, Status
@@ -27,7 +27,7 @@ from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.companions import Companions
 from wherry.ops.image_puller import Content, ContentPuller, Wanted
-from wherry.ops.open_archive import IngestSink, Place, Translated, formats, opened
+from wherry.ops.open_archive import IngestSink, Translated, formats, opened
 from wherry.transfer.copy import CopyOptions
 from wherry.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
 from wherry.transfer.progress import Emitter
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from wherry.archive.archive import Archive
     from wherry.archive.files import Files
     from wherry.archive.select_image import Held
     from wherry.content.cancel import CancelToken
@@ -132,7 +133,7 @@ class _Load:
         self,
         store: LocalStore,
         ingest: Ingest,
-        place: Place,
+        archive: Archive,
         files: Files,
         options: LoadOptions,
         cancel: CancelToken,
@@ -140,7 +141,7 @@ class _Load:
     ) -> None:
         self._store = store
         self._ingest = ingest
-        self._place = place
+        self._archive = archive
         self._options = options
         self._files = files
         self._path = files.path
@@ -151,8 +152,8 @@ class _Load:
         self._companions = Companions(
             store,
             ingest,
-            place,
-            place.document,
+            archive,
+            archive.document,
             self._emitter,
             options.copy.replace(policy=RetryPolicy(attempts=1)),
             cancel,
@@ -161,7 +162,7 @@ class _Load:
         self._content = ContentPuller(
             store,
             ingest,
-            self._place,
+            self._archive,
             self._emitter,
             options.copy,
             cancel,
@@ -171,7 +172,7 @@ class _Load:
 
     def read(self) -> tuple[list[tuple[Held, list[tuple[Selection, Content]]]], list[WherryError]]:
         """Bring in every image that can be read; return the errors of the others."""
-        images = self._place.images()
+        images = self._archive.images()
         self._pass_over_others()
         if not images:
             raise NotFound(f"{self._path}: there is no image in it")
@@ -190,10 +191,9 @@ class _Load:
         return found, self._real_failures([held for held, _ in found])
 
     def _pass_over_others(self) -> None:
-        if isinstance(self._place, OciLayout):
-            for entry in self._place.others():
-                what = f"{entry.digest} is {entry.media_type[:200]}, not an image"
-                self._emitter.warn(f"{what}; passed over")
+        for entry in self._archive.others():
+            what = f"{entry.digest} is {entry.media_type[:200]}, not an image"
+            self._emitter.warn(f"{what}; passed over")
 
     def _real_failures(self, loaded: list[Held]) -> list[WherryError]:
         """Leave out other platforms of images that were loaded for the one asked for."""
@@ -208,12 +208,12 @@ class _Load:
         """Bring in an image, or as many platforms of an index as can be read."""
         try:
             root = self._root(held)
-            document = self._place.document(root)
+            document = self._archive.document(root)
             if self._options.platform is not None:
                 return [self._for_platform(root, document, self._options.platform)]
             # An index need not have all that it lists, unless the rest may have been cut off.
             whole = self._files.ended
-            selections = select_all(root, document, self._place.document, sparse=whole)
+            selections = select_all(root, document, self._archive.document, sparse=whole)
         except ABORTING:
             raise
         except WherryError as error:
@@ -244,9 +244,9 @@ class _Load:
     ) -> tuple[Selection, Content]:
         """Bring in the best image for a platform among those that can be read."""
         if not isinstance(document, Index):
-            return self._obtain(select(root, document, platform, self._place.document))
+            return self._obtain(select(root, document, platform, self._archive.document))
         failure: WherryError | None = None
-        for selection in select_each(root, document, platform, self._place.document):
+        for selection in select_each(root, document, platform, self._archive.document):
             try:
                 return self._obtain(selection)
             except ABORTING:
@@ -255,7 +255,7 @@ class _Load:
                 failure = failure or error
         if failure is None:
             for entry in candidates(document, platform):
-                self._place.document(entry.digest)  # raises `NotFound` for one that is missing
+                self._archive.document(entry.digest)  # raises `NotFound` for one that is missing
         raise failure or no_match(document, platform)
 
     def _check_room(self, added: list[tuple[Selection, Content]]) -> None:
@@ -268,14 +268,13 @@ class _Load:
 
     def _root(self, held: Held) -> Digest:
         """Return an image's root; where it was converted for the layout, what it was before."""
-        original = self._place.original(held.root) if isinstance(self._place, OciLayout) else None
-        return original or held.root.digest
+        return self._archive.original(held.root) or held.root.digest
 
     def _obtain(self, selection: Selection) -> tuple[Selection, Content]:
         """Bring an image in, or find it in the store under another manifest."""
         platform = self._options.platform
         wanted = None if platform is None else Wanted(platform, strict=True)
-        if isinstance(self._place, DockerArchive):
+        if self._archive.makes_manifests:
             for known in self._known(selection.manifest):
                 content = self._content.present(known, wanted)
                 if content is not None:
@@ -310,7 +309,7 @@ class _Load:
         return Loaded(shown.root, primary.record, names)
 
     def _is_tag(self, name: str) -> bool:
-        return isinstance(self._place, OciLayout) and not {"/", ":"} & set(name)
+        return self._archive.bare_tags and not {"/", ":"} & set(name)
 
     def _unnamed(self, held: Held, image_id: Digest) -> str:
         """Say why an image has no name, and how it is given one."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wherry.archive.detect import IMPORT, called, check_ended, no_archive
 from wherry.archive.dir import FlatDirectory
-from wherry.archive.docker import MANIFEST, DockerArchive
+from wherry.archive.docker import MANIFEST
 from wherry.archive.files import Directory, TarFiles, has, open_stream, read, translated
 from wherry.archive.legacy import docker_archive, is_docker_archive
 from wherry.archive.oci import INDEX, MARK, OciLayout
@@ -21,22 +21,20 @@ from wherry.content.codec import LONGEST_MAGIC, detect
 from wherry.content.events import Event, Status
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.ops.open_source import StorePlace
+from wherry.store.source import StoreSource
 from wherry.transfer.progress import INTERVAL, Emitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TypeAlias
 
     from typing_extensions import Buffer
 
+    from wherry.archive.archive import Archive
     from wherry.archive.files import Files
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Opened, Raw
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
-
-Place: TypeAlias = "OciLayout | FlatDirectory | DockerArchive"
 
 _ID = re.compile(r"[0-9a-f]{64}")
 # What happens to a layer is called otherwise where it comes from an archive.
@@ -70,7 +68,7 @@ def opened(source: Path | Raw, sink: IngestSink, cancel: CancelToken) -> Iterato
         yield tar
 
 
-def formats(files: Files, cancel: CancelToken) -> list[Callable[[], Place]]:
+def formats(files: Files, cancel: CancelToken) -> list[Callable[[], Archive]]:
     """Return how an archive can be read, the best way first.
 
     Engines since 25 write a layout that is a docker archive too. Some of them list nothing in
@@ -112,7 +110,7 @@ class IngestSink:
     def __init__(
         self, store: LocalStore, ingest: Ingest, emitter: Emitter, cancel: CancelToken
     ) -> None:
-        self._place = StorePlace(store)
+        self._source = StoreSource(store)
         self._ingest = ingest
         self._emitter = emitter
         self._cancel = cancel
@@ -127,7 +125,7 @@ class IngestSink:
 
     def open(self, digest: Digest, size: int, offset: int) -> Opened:
         """Open what was stored."""
-        return self._place.open(Descriptor("", digest, size), offset, self._cancel)
+        return self._source.open(Descriptor("", digest, size), offset, self._cancel)
 
 
 class _Told:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from wherry.content.protocols import Opened
-from wherry.content.read_blob import read_verified
 from wherry.errors import (
     Ambiguous,
-    IntegrityError,
     InvalidDocument,
     InvalidReference,
     NotFound,
@@ -25,25 +21,19 @@ from wherry.registry.repository import Repository
 from wherry.transfer.progress import Emitter
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterator
-    from typing import TypeAlias
 
-    from wherry.archive.dir import FlatDirectory
+    from wherry.archive.archive import Archive
     from wherry.archive.docker import DockerArchive
     from wherry.archive.files import Directory, TarFiles
-    from wherry.archive.oci import OciLayout
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
-    from wherry.content.protocols import Place
+    from wherry.content.protocols import Source
     from wherry.model.address import Address
-    from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.registry.session import Session
     from wherry.store import LocalStore
-
-    Archive: TypeAlias = OciLayout | FlatDirectory | DockerArchive
 
 
 class Access(Record):
@@ -59,16 +49,15 @@ class Access(Record):
     cancel: CancelToken
 
 
-class Source(Record):
-    """An opened image: its root and the place to read it and all below it from.
+class SourceImage(Record):
+    """An image at its source: the root, and where to read what lies below it.
 
-    ``reference`` is its name, where it comes from a registry; ``named`` is the one by which it
-    was found in a store or archive, if any. ``shown`` is the manifest below the root that a
-    name of the store shows (the one pulled last). A ``sparse`` place need not hold all that
-    an index lists.
+    ``reference`` is the image's name in a registry. ``named`` is the name by which it was found
+    in a store or archive, if any. ``shown`` is the manifest below the root that a name of the
+    store shows (the one pulled last). A ``sparse`` source need not hold all that an index lists.
     """
 
-    place: Place
+    source: Source
     digest: Digest
     document: Document
     reference: Reference | None = None
@@ -86,7 +75,7 @@ class Source(Record):
         if self.store is not None and self.store.image(manifest) is not None:
             return True
         try:
-            found = self.place.document(manifest)
+            found = self.source.document(manifest)
         except NotFound:
             return False
         if self.store is None:
@@ -111,7 +100,7 @@ class Source(Record):
 
 
 @contextlib.contextmanager
-def open_place(address: Address, access: Access) -> Iterator[Source]:
+def open_image(address: Address, access: Access) -> Iterator[SourceImage]:
     """Open an image wherever it is and read its root document.
 
     Raises `NotFound`, `UnsafeArchive`, `InvalidDocument`, `IntegrityError`, `StoreError` and
@@ -119,8 +108,8 @@ def open_place(address: Address, access: Access) -> Iterator[Source]:
     platform, is told what was looked at.
     """
     try:
-        with _opened(address, access) as source:
-            yield source
+        with _opened(address, access) as image:
+            yield image
     except (PlatformMismatch, Unsupported) as error:
         error.subject = error.subject or _called(address)
         raise
@@ -141,7 +130,7 @@ def _called(address: Address) -> str:
 
 
 @contextlib.contextmanager
-def _opened(address: Address, access: Access) -> Iterator[Source]:
+def _opened(address: Address, access: Access) -> Iterator[SourceImage]:
     match address.where:
         case Where.REGISTRY:
             assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
@@ -153,10 +142,11 @@ def _opened(address: Address, access: Access) -> Iterator[Source]:
         case _:
             with open_archive(address, access.cancel) as archive:
                 digest = archive.resolve(address).digest
-                yield Source(archive, digest, archive.document(digest), named=address.reference)
+                document = archive.document(digest)
+                yield SourceImage(archive, digest, document, named=address.reference)
 
 
-def _from_anywhere(name: str, access: Access) -> Source:
+def _from_anywhere(name: str, access: Access) -> SourceImage:
     """Look in the store, and where it has no such image, in the registry."""
     try:
         return _from_store(name, access)
@@ -170,24 +160,27 @@ def _from_anywhere(name: str, access: Access) -> Source:
     return _from_registry(reference, access)
 
 
-def _from_store(name: str, access: Access) -> Source:
+def _from_store(name: str, access: Access) -> SourceImage:
+    from wherry.store.source import StoreSource
+
     store, root, shown = access.stored(name)
-    place = StorePlace(store)
+    source = StoreSource(store)
     try:
         reference = Reference.parse(name).with_default_tag()
     except InvalidReference:  # an id, or the beginning of one
         reference = None
     if reference is not None and store.find(reference) is None:
         reference = None
-    return Source(
-        place, root, place.document(root), None, shown, sparse=True, store=store, named=reference
+    document = source.document(root)
+    return SourceImage(
+        source, root, document, None, shown, sparse=True, store=store, named=reference
     )
 
 
-def _from_registry(reference: Reference, access: Access) -> Source:
-    place = open_repository(reference, access)
-    digest, document = place.fetch(reference)
-    return Source(place, digest, document, reference)
+def _from_registry(reference: Reference, access: Access) -> SourceImage:
+    source = open_repository(reference, access)
+    digest, document = source.fetch(reference)
+    return SourceImage(source, digest, document, reference)
 
 
 def open_repository(reference: Reference, access: Access) -> Repository:
@@ -250,63 +243,3 @@ def repository(
         on_retry=emitter.retrying,
         foreign=foreign,
     )
-
-
-def read_blob(place: Place, descriptor: Descriptor, cancel: CancelToken) -> bytes:
-    """Return a small blob, verified: a config, for one; from a registry, retried and kept.
-
-    Raises `InvalidDocument` over 4 MiB, `IntegrityError`, and what the place does.
-    """
-    if descriptor.data is not None:  # the document brought it along
-        return descriptor.data
-    if isinstance(place, Repository):
-        return place.read(descriptor)
-    if isinstance(place, StorePlace):
-        return place.read(descriptor.digest)
-    try:
-        return read_verified(place.open(descriptor, 0, cancel), descriptor)
-    except IntegrityError as error:
-        raise error.within(archive_path(place)) from None
-
-
-def archive_path(place: Place) -> str:
-    """Return where the archive or layout lies that a place reads; empty for other places."""
-    if isinstance(place, Repository | StorePlace):
-        return ""
-    return cast("Archive", place).path
-
-
-class StorePlace:
-    """A store as a place to read from; documents are hashed again."""
-
-    def __init__(self, store: LocalStore) -> None:
-        self._store = store
-
-    def document(self, digest: Digest) -> Document:
-        """Return a document; raises `NotFound`, `IntegrityError` and `InvalidDocument`."""
-        return self._store.document(digest)
-
-    def read(self, digest: Digest) -> bytes:
-        """Return a config, verified; raises `NotFound` and `IntegrityError`."""
-        return self._store.read(digest)
-
-    def verify(self, digest: Digest) -> None:
-        """Hash a blob; raises `NotFound`, and `IntegrityError` where it is damaged."""
-        self._store.verify(digest)
-
-    def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
-        """Open a blob; raises `NotFound`."""
-        file = self._store.open(descriptor.digest)
-        file.seek(offset)
-        return Opened(_File(file), offset, os.fstat(file.fileno()).st_size)
-
-
-class _File:
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
-
-    def read1(self, size: int) -> bytes:
-        return self._file.read(size) or b""
-
-    def close(self) -> None:
-        self._file.close()

@@ -15,7 +15,7 @@ from wherry.transfer.graph import MAX_NESTING
 if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.ops.open_source import Source
+    from wherry.ops.open_source import SourceImage
 
 
 class HeldIndex:
@@ -25,9 +25,9 @@ class HeldIndex:
     are found by `document` beside those of the place.
     """
 
-    def __init__(self, source: Source, digest: Digest, index: Index) -> None:
-        self._source = source
-        self._fetch = Budget().limited(source.place.document)
+    def __init__(self, image: SourceImage, digest: Digest, index: Index) -> None:
+        self._image = image
+        self._fetch = Budget().limited(image.source.document)
         self._made: dict[Digest, Index] = {}
         self.missing = 0
         self.lacks_image = False
@@ -35,7 +35,7 @@ class HeldIndex:
 
     def document(self, digest: Digest) -> Document:
         """Return a document below the root; raises `NotFound`."""
-        return self._made.get(digest) or self._source.place.document(digest)
+        return self._made.get(digest) or self._image.source.document(digest)
 
     def _held(self, digest: Digest, index: Index, depth: int) -> tuple[Digest, Index]:
         if depth > MAX_NESTING:
@@ -66,7 +66,7 @@ class HeldIndex:
         kind = entry.media_type.lower()
         if not mediatype.may_be_image(kind):
             return None
-        if kind not in mediatype.INDEXES and not self._source.holds(entry.digest):
+        if kind not in mediatype.INDEXES and not self._image.holds(entry.digest):
             return None
         try:
             return self._fetch(entry.digest)

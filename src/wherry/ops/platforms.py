@@ -13,15 +13,15 @@ from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.ops.documents import parsed_config
-from wherry.ops.open_source import open_place
-from wherry.registry.repository import Repository
+from wherry.ops.open_source import open_image
 from wherry.transfer.graph import listed, select_all
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Source
     from wherry.model.address import Address
-    from wherry.ops.open_source import Access, Source
+    from wherry.ops.open_source import Access, SourceImage
     from wherry.transfer.graph import Selection
 
 
@@ -40,30 +40,30 @@ def platforms(
 ) -> tuple[Digest, list[PlatformImage]]:
     """Return the root's digest and all images below it, with their sizes.
 
-    A ``sparse`` place tells of those that it holds. ``jobs`` documents are fetched at a time.
+    A ``sparse`` source tells of those that it holds. ``jobs`` documents are fetched at a time.
     """
-    with open_place(address, access) as source:
-        found = _images(source, access, jobs)
-        return source.digest, [_platform_image(source, each, access.cancel) for each in found]
+    with open_image(address, access) as image:
+        found = _images(image, access, jobs)
+        return image.digest, [_platform_image(image, each) for each in found]
 
 
-def _images(source: Source, access: Access, jobs: int) -> list[Selection]:
-    place, document = source.place, source.document
-    if isinstance(place, Repository) and isinstance(document, Index):
+def _images(image: SourceImage, access: Access, jobs: int) -> list[Selection]:
+    source, document = image.source, image.document
+    if source.remote and isinstance(document, Index):
         # What has been fetched is kept, so the search below finds it without asking.
         wanted = dict.fromkeys(entry.digest for entry in listed(document))
         Budget().check(len(wanted))
-        tasks = [functools.partial(_fetch, place, digest) for digest in wanted]
+        tasks = [functools.partial(_fetch, source, digest) for digest in wanted]
         run_tasks(None, tasks, jobs=jobs, cancel=access.cancel)
-    return select_all(source.digest, document, place.document, sparse=source.sparse)
+    return select_all(image.digest, document, source.document, sparse=image.sparse)
 
 
-def _fetch(place: Repository, digest: Digest, _cancel: CancelToken) -> None:
-    place.document(digest)
+def _fetch(source: Source, digest: Digest, _cancel: CancelToken) -> None:
+    source.document(digest)
 
 
-def _platform_image(source: Source, chosen: Selection, cancel: CancelToken) -> PlatformImage:
+def _platform_image(image: SourceImage, chosen: Selection) -> PlatformImage:
     manifest = chosen.manifest
-    platform = next(iter(chosen.listed), None) or parsed_config(source, chosen, cancel).platform
+    platform = next(iter(chosen.listed), None) or parsed_config(image, chosen).platform
     size = size_of(manifest) if isinstance(manifest, Manifest) else None
     return PlatformImage(platform, chosen.digest, manifest.media_type, size, chosen.layers)

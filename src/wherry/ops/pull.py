@@ -183,7 +183,6 @@ class _Pull:
             self._cancel,
             verify_signatures=self._options.verify_signatures,
             schema1=self._options.schema1,
-            ranged=self._repository,
         )
         self._companions = Companions(
             self._store,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 from wherry.archive import formats
 from wherry.content.budget import Budget
 from wherry.content.protocols import Receipt
+from wherry.content.read_blob import read_blob
 from wherry.content.verify import check_rootfs
 from wherry.errors import InvalidReference, PlatformMismatch, Unsupported
 from wherry.model.address import Where
@@ -22,7 +23,7 @@ from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.blob_writers import AsIs, Plain, Reports, config_of, raw_size, sized
-from wherry.ops.open_source import open_place, read_blob
+from wherry.ops.open_source import open_image
 from wherry.ops.outputs import to_directory, to_file, to_stream
 from wherry.ops.partial_index import HeldIndex
 from wherry.ops.platform_check import mismatch
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
     from wherry.model.manifest import Document
-    from wherry.ops.open_source import Access, Source
+    from wherry.ops.open_source import Access, SourceImage
 
 Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 
@@ -102,19 +103,19 @@ def save(
     with contextlib.ExitStack() as opened:
         chosen: dict[Digest, _Chosen] = {}
         for address in addresses:
-            source = opened.enter_context(open_place(address, access))
-            if source.store is not None:
-                opened.enter_context(source.store.held(source.digest))
+            image = opened.enter_context(open_image(address, access))
+            if image.store is not None:
+                opened.enter_context(image.store.held(image.digest))
             emitter = Emitter(access.listener, str(address))
             for platform in options.platforms or (None,):
                 try:
-                    found = _choose(source, options, platform, emitter, access.cancel)
+                    found = _choose(image, options, platform, emitter, access.cancel)
                 except PlatformMismatch as error:
                     error.subject = address.name if address.where is Where.STORE else str(address)
                     raise
                 known = chosen.setdefault(found.root.digest, found)
                 several = platform if len(options.platforms) > 1 else None
-                known.names |= _names(source.reference or source.named, options, several)
+                known.names |= _names(image.reference or image.named, options, several)
         reports = Reports(Emitter(access.listener, str(addresses[0])))
         entries = list(_entries(list(chosen.values()), options, reports, access.cancel))
         directory = options.format in DIRECTORIES
@@ -140,13 +141,13 @@ class _Chosen:
 
     def __init__(
         self,
-        source: Source,
+        image: SourceImage,
         digest: Digest,
         document: Document,
         manifest: Manifest,
         fetch: Callable[[Digest], Document],
     ) -> None:
-        self.source = source
+        self.image = image
         self.root = Descriptor(document.media_type, digest, len(document.raw))
         self.document = document
         self.manifest = manifest
@@ -206,25 +207,25 @@ def check_name(name: str, form: Format) -> None:
 
 
 def _choose(
-    source: Source,
+    image: SourceImage,
     options: SaveOptions,
     platform: Platform | None,
     emitter: Emitter,
     cancel: CancelToken,
 ) -> _Chosen:
     cancel.check()
-    digest, manifest = _manifest(source, options, platform)
+    digest, manifest = _manifest(image, options, platform)
     if platform is not None:
-        chosen = _select(source, options, platform)
-        raw = read_blob(source.place, manifest.config, cancel)
+        chosen = _select(image, options, platform)
+        raw = read_blob(image.source, manifest.config)
         if (error := mismatch(chosen, read_platform(raw), platform)) is not None:
             raise error
     root: Document = manifest
-    if options.format != "docker" and platform is None and digest != source.digest:
-        if not isinstance(source.document, Index):
+    if options.format != "docker" and platform is None and digest != image.digest:
+        if not isinstance(image.document, Index):
             emitter.warn(f"saved as {digest}: schema1 has no place in such an archive")
         else:
-            held = HeldIndex(source, source.digest, source.document)
+            held = HeldIndex(image, image.digest, image.document)
             if held.lacks_image:
                 emitter.warn(f"saved as {digest}: the index's other images are not there")
             else:
@@ -232,21 +233,21 @@ def _choose(
                     others = "an entry" if held.missing == 1 else f"{held.missing} entries"
                     lacks = f"without {others} of the index, attestations or the like"
                     emitter.warn(f"saved as {held.digest}: {lacks}, not there")
-                return _Chosen(source, held.digest, held.root, manifest, held.document)
-    return _Chosen(source, digest, root, manifest, source.place.document)
+                return _Chosen(image, held.digest, held.root, manifest, held.document)
+    return _Chosen(image, digest, root, manifest, image.source.document)
 
 
 def _manifest(
-    source: Source, options: SaveOptions, platform: Platform | None
+    image: SourceImage, options: SaveOptions, platform: Platform | None
 ) -> tuple[Digest, Manifest]:
     """Return the manifest of the platform that is wanted, or that the place shows."""
-    if platform is None and source.shown is not None:
-        digest, found = source.shown, source.place.document(source.shown)
+    if platform is None and image.shown is not None:
+        digest, found = image.shown, image.source.document(image.shown)
     else:
-        selection = _select(source, options, platform)
+        selection = _select(image, options, platform)
         digest, found = selection.digest, selection.manifest
-        if not isinstance(found, Manifest) and (made := source.derived(digest)) is not None:
-            digest, found = made, source.place.document(made)
+        if not isinstance(found, Manifest) and (made := image.derived(digest)) is not None:
+            digest, found = made, image.source.document(made)
     if not isinstance(found, Manifest):
         raise Unsupported(
             "schema1 has to be converted before it can be saved", hint="pull it into the store"
@@ -257,9 +258,9 @@ def _manifest(
     return digest, found
 
 
-def _select(source: Source, options: SaveOptions, platform: Platform | None) -> Selection:
+def _select(image: SourceImage, options: SaveOptions, platform: Platform | None) -> Selection:
     """Find the image for a platform; where nobody asked for one, a layout takes any."""
-    root, fetch = (source.digest, source.document), source.place.document
+    root, fetch = (image.digest, image.document), image.source.document
     try:
         return select(*root, platform or options.host, fetch)
     except PlatformMismatch:
@@ -292,15 +293,15 @@ def _entries(
 
 
 def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> formats.DockerImage:
-    place, manifest = chosen.source.place, chosen.manifest
-    config = config_of(place, manifest.config, cancel)
+    source, manifest = chosen.image.source, chosen.manifest
+    config = config_of(source, manifest.config)
     check_rootfs(config, [Receipt(layer) for layer in manifest.layers])
     layers = []
     for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        known, size = chosen.source.facts(layer.digest)
+        known, size = chosen.image.facts(layer.digest)
         if size is None:
-            size = raw_size(place, layer, cancel)
-        plain = Plain(place, layer, diff_id, size, reports, verified=known == diff_id)
+            size = raw_size(source, layer, cancel)
+        plain = Plain(source, layer, diff_id, size, reports, verified=known == diff_id)
         layers.append(formats.PlainLayer(size, plain))
     return formats.DockerImage(
         config.raw, manifest.config.digest, config.diff_ids, layers, chosen.references
@@ -311,14 +312,14 @@ def _contents(
     chosen: _Chosen, digest: Digest, document: Document, reports: Reports, cancel: CancelToken
 ) -> Iterator[formats.Content]:
     """Yield all below a root, leaves first."""
-    place = chosen.source.place
+    source = chosen.image.source
     if isinstance(document, Index):
         for entry in document.manifests:
             child = chosen.fetch(entry.digest)
             yield from _contents(chosen, entry.digest, child, reports, cancel)
     elif isinstance(document, Manifest):
         for blob in (*document.layers, document.config):
-            found = blob if blob is document.config else sized(place, blob, cancel)
-            yield formats.Content(found, copy=AsIs(place, found, reports))
+            found = blob if blob is document.config else sized(source, blob, cancel)
+            yield formats.Content(found, copy=AsIs(source, found, reports))
     descriptor = Descriptor(document.media_type, digest, len(document.raw))
     yield formats.Content(descriptor, data=document.raw)

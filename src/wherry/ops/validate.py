@@ -16,7 +16,7 @@ from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
 from wherry.ops.blob_check import BlobCheck
-from wherry.ops.open_source import open_place
+from wherry.ops.open_source import open_image
 from wherry.ops.platform_check import fits
 from wherry.transfer.graph import MAX_NESTING, listed
 from wherry.transfer.progress import Emitter
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Opened, Place
+    from wherry.content.protocols import Opened, Source
     from wherry.model.address import Address
     from wherry.model.config import ImageConfig
     from wherry.model.manifest import Document
     from wherry.model.platform import Platform
     from wherry.model.schema1 import Schema1
-    from wherry.ops.open_source import Access, Source
+    from wherry.ops.open_source import Access, SourceImage
     from wherry.transfer.resume import OnRetry
 
 
@@ -58,11 +58,13 @@ def validate_image(address: Address, access: Access, retries: int) -> Report:
     """Open an image wherever it is and check all of it; see `validate`."""
     called = address.name if address.where is Where.REGISTRY else str(address)
     retrying = Emitter(access.listener, called).retrying
-    with open_place(address, access) as source:
-        return validate(source, RetryPolicy(attempts=retries), access.cancel, retrying)
+    with open_image(address, access) as image:
+        return validate(image, RetryPolicy(attempts=retries), access.cancel, retrying)
 
 
-def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry: OnRetry) -> Report:
+def validate(
+    image: SourceImage, policy: RetryPolicy, cancel: CancelToken, on_retry: OnRetry
+) -> Report:
     """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
 
     All platforms of an index are checked, each blob once; what is wrong is reported and the
@@ -73,7 +75,7 @@ def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry:
     def open_blob(blob: Descriptor, is_whole: Callable[[], bool]) -> Opened:
         # Without its size: where the blob ends is what is to be found out.
         sizeless = blob._replace(size=None)
-        return resuming(source.place, sizeless, policy, cancel, on_retry).open(0, is_whole)
+        return resuming(image.source, sizeless, policy, cancel, on_retry).open(0, is_whole)
 
     findings: list[Finding] = []
 
@@ -81,9 +83,9 @@ def validate(source: Source, policy: RetryPolicy, cancel: CancelToken, on_retry:
         findings.append(Finding(error, where, message))
 
     blobs = BlobCheck(open_blob, cancel, report)
-    run = _Run(source.place, blobs, report, sparse=source.sparse)
-    run.root(source.digest, source.document)
-    return Report(source.digest, findings, run.documents, blobs.layers, blobs.size)
+    run = _Run(image.source, blobs, report, sparse=image.sparse)
+    run.root(image.digest, image.document)
+    return Report(image.digest, findings, run.documents, blobs.layers, blobs.size)
 
 
 class _Known(NamedTuple):
@@ -106,7 +108,7 @@ class _Known(NamedTuple):
 class _Run:
     def __init__(
         self,
-        place: Place,
+        source: Source,
         blobs: BlobCheck,
         report: Callable[[bool, str, str], None],
         *,
@@ -116,7 +118,7 @@ class _Run:
         self._blobs = blobs
         self._report = report
         self._known: dict[Digest, _Known] = {}
-        self._fetch = Budget().limited(place.document)
+        self._fetch = Budget().limited(source.document)
         self._absent = False
         self.documents = 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.content.read_blob import verify_blob
+from wherry.errors import IntegrityError
 from wherry.registry.blob_reader import BlobReader
 from wherry.registry.failover import EndpointGroup
 from wherry.registry.manifest_reader import ManifestReader
@@ -29,6 +31,10 @@ class Repository:
     Methods that return documents and lists retry. `open` and `open_range` make one attempt.
     """
 
+    remote = True
+    ranges = True
+    verified = False
+
     def __init__(
         self,
         session: Session,
@@ -46,6 +52,11 @@ class Repository:
         self._endpoints = EndpointGroup(session, endpoints, cancel, warn=warn, on_retry=on_retry)
         self._manifests = ManifestReader(session, reference, self._endpoints, cancel)
         self._blobs = BlobReader(session, reference.domain, self._endpoints, foreign=foreign)
+
+    @property
+    def label(self) -> str:
+        """The repository's name."""
+        return self.reference.name
 
     @property
     def schema1(self) -> str:
@@ -85,6 +96,13 @@ class Repository:
             InvalidDocument: The blob is larger.
         """
         return self._blobs.read(descriptor, self._cancel)
+
+    def verify(self, descriptor: Descriptor, cancel: CancelToken) -> None:
+        """Fetch a blob and hash it; raises `NotFound` and `IntegrityError`."""
+        try:
+            verify_blob(self, descriptor, cancel)
+        except IntegrityError as error:
+            raise error.within(str(descriptor.digest)).within(self.label) from None
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``, or at 0 if the server does not support ranges."""

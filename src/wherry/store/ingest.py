@@ -66,7 +66,7 @@ class Ingest(BlobReceiver):
                 if self._files.has(digest):
                     leases.hold(connection, self.name, digest)
 
-    def add_document(
+    def put_document(
         self,
         descriptor: Descriptor,
         raw: bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wherry.testing._messages import RequestRecord
 from wherry.testing.archives import docker_files, flat_files, layout_files, write_files
 from wherry.testing.certs import make_certificate, make_client_certificate
-from wherry.testing.contract import BlobSinkContract, BlobSourceContract, contents
+from wherry.testing.contract import SinkContract, SourceContract, contents
 from wherry.testing.distribution import Distribution, find_binary
 from wherry.testing.faults import (
     Action,
@@ -57,8 +57,6 @@ from wherry.testing.tokens import TokenServer
 __all__ = [
     "ALGORITHMS",
     "Action",
-    "BlobSinkContract",
-    "BlobSourceContract",
     "BuiltImage",
     "BuiltIndex",
     "BuiltSchema1",
@@ -85,7 +83,9 @@ __all__ = [
     "Schema1Entry",
     "SetHeader",
     "SilentPort",
+    "SinkContract",
     "SocksProxy",
+    "SourceContract",
     "Stall",
     "TcpProxy",
     "TokenServer",

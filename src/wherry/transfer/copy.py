@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Blob, BlobSink, BlobSource, RangedSource, Receipt
+    from wherry.content.protocols import Blob, Receipt, Sink, Source
     from wherry.model.config import ImageConfig
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
@@ -68,21 +68,17 @@ class CopyOptions(Record):
 
 
 class ImageCopy:
-    """One image on its way. `run` copies the leaves and compares them with the config.
-
-    ``ranged`` is the source once more, if it sends pieces of blobs.
-    """
+    """One image on its way. `run` copies the leaves and compares them with the config."""
 
     def __init__(
         self,
         config: Descriptor | None,
         layers: Sequence[Descriptor],
-        source: BlobSource,
-        sink: BlobSink,
+        source: Source,
+        sink: Sink,
         read: Callable[[Digest], bytes],
         options: CopyOptions,
         progress: LayerProgress,
-        ranged: RangedSource | None = None,
     ) -> None:
         self._config_at = config
         self._layers = layers
@@ -92,10 +88,10 @@ class ImageCopy:
         self._options = options
         self._progress = progress
         self._splitter: Splitter | None = None
-        if ranged is not None and any((layer.size or 0) >= SPLITTABLE for layer in layers):
+        if source.ranges and any((layer.size or 0) >= SPLITTABLE for layer in layers):
             from wherry.transfer.parallel_download import Splitter
 
-            self._splitter = Splitter(ranged, options.split)
+            self._splitter = Splitter(source, options.split)
         self._config: ImageConfig | None = None
         self._receipts: dict[Digest, Receipt] = {}
         self._size = ImageSize(sink.image_limit)
