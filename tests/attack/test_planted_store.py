@@ -324,6 +324,28 @@ def test_digests_of_the_database_lead_nowhere(
     assert outside.state() == before
 
 
+def test_digests_of_the_database_remove_no_other_names(
+    wherry: Wherry, place: Path, registry: FakeRegistry
+) -> None:
+    """Names are checked many at once: none passes because of those beside it."""
+    blobs = place / "store" / "blobs" / "sha256"
+    (blobs / ("a" * 64)).mkdir()
+    nested = f"{'a' * 64}/{'b' * 64}"
+    odd = ["1" * 63, "2" * 65, "A" * 64, "\u0661" * 64, "g" * 64, "3" * 128, nested]
+    for name in odd:
+        (blobs / name).write_text("mine")
+    rows = [f"sha256:{name}" for name in (*odd, *(f"{number:064x}" for number in range(50)))]
+    connection = sqlite3.connect(place / "store" / "wherry.db")
+    with connection:
+        connection.executemany(
+            "INSERT INTO blobs (digest, size) VALUES (?, 1)", [(row,) for row in rows]
+        )
+    connection.close()
+    assert run(wherry, place, registry, "gc").returncode == 0
+    assert [name for name in odd if not (blobs / name).exists()] == []
+    assert not (blobs / LOOSE).exists()
+
+
 def test_a_journal_that_names_another_file_is_refused(
     wherry: Wherry, place: Path, registry: FakeRegistry
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import itertools
 import os
 import re
 import stat
@@ -15,7 +14,7 @@ from wherry.model.digest import HEX_LENGTHS
 from wherry.store.root_directory import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Collection, Iterable
 
     from wherry.model.digest import Digest
     from wherry.store.directory import Directory
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 _PART = re.compile(
     "|".join(f"{name}-[0-9a-f]{{{length}}}\\.part" for name, length in HEX_LENGTHS.items())
 )
+_HEX = b"0123456789abcdef"
 _NAMES = {name: re.compile(f"[0-9a-f]{{{length}}}") for name, length in HEX_LENGTHS.items()}
 
 
@@ -93,13 +93,13 @@ class BlobFiles:
     def all(self) -> set[str]:
         """Return the digests of all blobs that are there, as text."""
         found: set[str] = set()
-        for algorithm, names in _NAMES.items():
+        for algorithm in _NAMES:
             try:
                 listed = self._directory(algorithm).names()
             except FileNotFoundError:
                 continue
-            prefix, is_name = f"{algorithm}:", names.fullmatch
-            found.update([prefix + name for name in listed if is_name(name)])
+            prefix = f"{algorithm}:"
+            found.update([prefix + name for name in _blob_names(algorithm, listed)])
         return found
 
     def has(self, digest: str) -> bool:
@@ -132,14 +132,15 @@ class BlobFiles:
         found = self._directory(algorithm).stat(name)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
-    def unlink(self, digests: Iterable[str]) -> None:
+    def unlink(self, digests: Collection[str]) -> None:
         """Remove blobs as far as they are there; the digests are text, as in `all`."""
-        for algorithm, some in itertools.groupby(digests, lambda each: each.partition(":")[0]):
-            if algorithm not in _NAMES:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                directory = self._directory(algorithm)
-                _unlink(directory, [digest.partition(":")[2] for digest in some], algorithm)
+        for algorithm in _NAMES:
+            prefix = f"{algorithm}:"
+            start = len(prefix)
+            names = [digest[start:] for digest in digests if digest.startswith(prefix)]
+            if names:
+                with contextlib.suppress(FileNotFoundError):
+                    _unlink(self._directory(algorithm), _blob_names(algorithm, names))
 
     def parts(self) -> list[str]:
         """Return the names of all parts, in order; nothing else in their directory is ours."""
@@ -184,15 +185,22 @@ def _split(digest: str) -> tuple[str, str]:
     return algorithm, name
 
 
-def _unlink(directory: Directory, names: Iterable[str], algorithm: str) -> None:
-    is_name: Callable[[str], object] = _NAMES[algorithm].fullmatch
+def _blob_names(algorithm: str, names: list[str]) -> list[str]:
+    """Return the names that a blob can have.
+
+    All are checked at once, which takes a sixth of the time of a match each: `gc` checks every
+    file. The matches find the good ones where there are others.
+    """
+    digits = "".join(names).encode("ascii", "replace")
+    if {*map(len, names)} <= {HEX_LENGTHS[algorithm]} and not digits.translate(None, _HEX):
+        return names
+    return list(filter(_NAMES[algorithm].fullmatch, names))
+
+
+def _unlink(directory: Directory, names: Iterable[str]) -> None:
     descriptor = directory.fd
     for name in names:
-        if is_name(name):
-            try:
-                os.unlink(name, dir_fd=descriptor)
-            except (
-                FileNotFoundError,
-                IsADirectoryError,
-            ):  # `suppress` costs an eighth of it: there are thousands
-                continue
+        try:
+            os.unlink(name, dir_fd=descriptor)
+        except (FileNotFoundError, IsADirectoryError):
+            continue  # `suppress` costs an eighth of it: there are thousands
