@@ -181,7 +181,7 @@ def test_nothing_is_asked_for(wherry: Wherry) -> None:
         (["show", "a", "--digests"], "--digests"),
         (["show", "Upper"], "lower-case"),
         (["--nothing"], "--nothing"),
-        (["load", "out/x.tar"], "named by an option: -i out/x.tar"),
+        (["load", "out/x.tar"], "name the archive with an option: -i out/x.tar"),
         (["images", "--store", "x"], "--store"),
     ],
 )
@@ -218,8 +218,8 @@ def test_a_list_of_platforms_is_shown_whole(wherry: Wherry) -> None:
 @pytest.mark.parametrize("option", ["--store", "-v", "--debug"])
 def test_options_that_stand_before_the_command(wherry: Wherry, option: str) -> None:
     done = wherry("images", option, "x")
-    assert f"  {option} stands before the command: wherry {option} …\n" in done.stderr
-    assert "stands before" not in wherry("images", "--none").stderr
+    assert f"  {option} goes before the command: wherry {option} …\n" in done.stderr
+    assert "goes before" not in wherry("images", "--none").stderr
 
 
 @pytest.mark.parametrize("address", ["oci:/x", "dir:/x", "docker-archive:/x", "oci-archive:/x"])

@@ -96,7 +96,7 @@ def test_templates_that_do_more(wherry: Wherry, name: str) -> None:
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("{{.Nmae}}", "there is no field Nmae; there are Repository, Tag, ID, "),
+        ("{{.Nmae}}", "there is no field Nmae; the fields are Repository, Tag, ID, "),
         ("{{.Tag", "the action has no end"),
         ("table {{.Foo}}", "there is no field Foo"),
     ],

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
 
-VERIFY = "  --insecure turns the verification of certificates off, and allows plain http"
-PLATFORM = "  --platform OS/ARCHITECTURE chooses another image"
-ANONYMOUS = "  --authfile FILE with nothing but {} in it sends no credentials"
-SIGNATURES = "  signatures of images are not copied or made: leave the option out"
-CREDS = "  credentials are given by --creds USER:PASSWORD, or kept by `wherry login`"
+VERIFY = "  --insecure turns off certificate verification, and allows plain HTTP"
+PLATFORM = "  --platform OS/ARCHITECTURE selects another image"
+ANONYMOUS = "  --authfile with a file that contains {} sends no credentials"
+SIGNATURES = "  image signatures are neither copied nor made: leave out the option"
+CREDS = "  pass credentials with --creds USER:PASSWORD, or store them with `wherry login`"
 
 
 def said(wherry: Wherry, *arguments: str) -> list[str]:
-    """Return the lines that wrong usage prints, without the last one, which leads to the help."""
+    """Return the lines of a usage error, without the last one, which names the help."""
     done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
@@ -43,22 +43,23 @@ def said(wherry: Wherry, *arguments: str) -> list[str]:
         (["login", "--tls-verify=false", "x"], VERIFY),
         (["pull", "--plain-http", "x"], VERIFY),
         (["pull", "-k", "x"], VERIFY),
-        (["--tls-verify=false", "pull", "x"], f"{VERIFY}, behind the command"),
+        (["--tls-verify=false", "pull", "x"], f"{VERIFY}, after the command"),
         (["inspect", "--override-arch", "arm64", "x"], PLATFORM),
         (["pull", "--override-os=linux", "x"], PLATFORM),
-        (["--override-arch", "arm64", "inspect", "x"], f"{PLATFORM}, behind the command"),
+        (["--override-arch", "arm64", "inspect", "x"], f"{PLATFORM}, after the command"),
         (["pull", "--src-creds", "a:b", "x"], CREDS),
         (["inspect", "-u", "a", "x"], CREDS),
         (["login", "-p", "secret", "x"], "  --password-stdin reads it from a pipe"),
-        (["inspect", "-a", "x"], "  --all-platforms takes all images of an index"),
-        (["logout", "-a"], "  it is written in full: --all"),
-        (["images", "--all"], "  all images are listed without an option"),
-        (["images", "--no-trunc"], "  --json prints all of it, in full"),
-        (["pull", "--retry-times", "3", "x"], "  --retries N counts the attempts"),
-        (["pull", "--root", "x", "y"], "  --store DIR names the store, before the command"),
-        (["pull", "--store", "x", "y"], "  --store stands before the command: wherry --store …"),
+        (["inspect", "-a", "x"], "  --all-platforms selects all images of an index"),
+        (["logout", "-a"], "  write it in full: --all"),
+        (["images", "--all"], "  all images are listed without this option"),
+        (["images", "--no-trunc"], "  --json prints everything in full"),
+        (["pull", "--retry-times", "3", "x"], "  --retries N sets the number of attempts"),
+        (["pull", "--root", "x", "y"],
+         "  --store DIR sets the store directory, before the command"),
+        (["pull", "--store", "x", "y"], "  --store goes before the command: wherry --store …"),
         (["--platform", "linux", "pull", "x"],
-         "  --platform stands behind the command: wherry COMMAND --platform"),
+         "  --platform goes after the command: wherry COMMAND --platform"),
         (["pull", "--platfrom", "linux", "x"], "  did you mean --platform?"),
         (["pull", "--no-verify-layer", "x"], "  did you mean --no-verify-layers?"),
         (["pull", "--no-tls", "x"], VERIFY),
@@ -68,8 +69,8 @@ def said(wherry: Wherry, *arguments: str) -> list[str]:
         (["save", "--sign-by", "x"], SIGNATURES),
         (["inspect", "--no-tag", "x"], "  did you mean --no-tags?"),
         (["manifest", "inspect", "x"],
-         "  `wherry manifest` takes the name alone: wherry manifest x"),
-        (["tags", "ls", "x"], "  `wherry tags` takes the name alone: wherry tags x"),
+         "  `wherry manifest` takes only the name: wherry manifest x"),
+        (["tags", "ls", "x"], "  `wherry tags` takes only the name: wherry tags x"),
     ],
 )  # fmt: skip
 def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: str) -> None:
@@ -81,7 +82,7 @@ def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: s
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["df", "--tls-verify=false"],  # which asks no registry
+        ["df", "--tls-verify=false"],  # contacts no registry
         ["logout", "--tls-verify", "x"],
         ["pull", "--verify", "x"],
         ["pull", "--no-progress", "x"],

@@ -190,7 +190,7 @@ class TestTags:
         done = wherry("tags", name + more)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
-            f"wherry: {name}{more}: a name is meant with neither tag nor digest\n"
+            f"wherry: {name}{more}: expected a name without a tag or digest\n"
             "  see `wherry tags --help`\n"
         )
         for call in (client.tags, client.pull_all_tags):

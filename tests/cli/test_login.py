@@ -528,7 +528,7 @@ def test_logout_takes_every_name_of_docker_hub(wherry: Run, auth_file: Path) -> 
     written(auth_file, {"auths": {name: entry("me", "x") for name in [*names, "other.io"]}})
     done = wherry("logout")
     assert done.returncode == 0
-    assert done.stderr == f"Logged out of docker.io: taken from {auth_file}\n"
+    assert done.stderr == f"Logged out of docker.io: removed from {auth_file}\n"
     assert set(json.loads(auth_file.read_text())["auths"]) == {"other.io"}
 
 
@@ -547,7 +547,7 @@ def test_logout_says_where_there_still_are_some(
     written(auth_file, {"auths": {"h.example": entry("me", "x")}})
     done = wherry("logout", "h.example")
     assert done.returncode == 0
-    assert f"taken from {auth_file}" in done.stderr
+    assert f"removed from {auth_file}" in done.stderr
     assert f"still in {docker}" in done.stderr
     assert "h.example" in json.loads(docker.read_text())["auths"]
     assert wherry("logout", f"--authfile={docker}", "h.example").returncode == 0
@@ -592,7 +592,7 @@ def test_logout_where_the_helper_has_nothing(
     written(auth_file, {"auths": {"h.example": entry("me", "x"), "other": {}}})
     done = wherry("logout", "h.example")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"Logged out of h.example: taken from {auth_file}\n"
+    assert done.stderr == f"Logged out of h.example: removed from {auth_file}\n"
     assert json.loads(auth_file.read_text())["auths"] == {"other": {}}
     done = wherry("logout", "h.example")
     assert (done.returncode, done.stderr) == (3, "wherry: h.example: not logged in\n")
@@ -634,5 +634,5 @@ def test_logout_where_another_file_is_broken(
     done = wherry("logout", "h.example")
     assert done.returncode == 1
     assert done.stderr.startswith(f"wherry: {docker}: not valid JSON\n")
-    assert f"taken from {auth_file}" in done.stderr
+    assert f"removed from {auth_file}" in done.stderr
     assert json.loads(auth_file.read_text()) == {"auths": {}}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _BEGINNINGS = (
     *("  ", "Warning: ", "wherry: ", "lost: ", "Retrying in ", "Logged out of "),
-    "no names are back: ",
+    "no names were restored: ",
 )
 READING = {"images", "show", "history", "inspect", "manifest", "config", "blob", "validate", "df"}
 READING |= {"why", "tag", "untag", "rm", "tags", "digest", "referrers", "--help", "-v", "--debug"}

@@ -224,7 +224,7 @@ def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(
     assert "no space left" in wherry("rm", f"{fake.host}/small:t").stderr
     done = wherry("gc")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 broken download" in done.stdout
+    assert "1 unfinished download" in done.stdout
     assert wherry("rm", f"{fake.host}/small:t").returncode == 0
 
 

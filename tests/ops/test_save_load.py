@@ -1076,7 +1076,7 @@ def test_a_terminal_gets_no_archive(name: str, environment: dict[str, str]) -> N
     os.close(terminal)
     os.close(controller)
     assert done.returncode == 2
-    assert b"nothing for a terminal" in done.stderr
+    assert b"cannot write an archive to a terminal" in done.stderr
 
 
 def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str) -> None:

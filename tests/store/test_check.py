@@ -395,7 +395,7 @@ def test_a_name_that_cannot_be_read_is_no_loss_to_the_others(
     done = wherry("fsck", "--rebuild")
     assert (done.returncode, done.stdout) == (1, "Rebuilt: 1 image, 2 names\n")
     (told,) = done.stderr.splitlines()
-    assert told.startswith("lost: a damaged row of names.json, tag or pull again what it names: ")
+    assert told.startswith("lost: a damaged entry of names.json; pull or tag its image again: ")
     assert names(store) == [known for known in before if known != json.loads(row)[0]]
 
 
@@ -494,7 +494,7 @@ def test_fsck_says_what_is_wrong_and_mends_it(
     assert [each["digest"] for each in found["problems"]] == [FIRST.layers[0].digest]
     done = wherry("fsck", "--repair")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[1:2] == ["  mended"]
+    assert done.stdout.splitlines()[1:2] == ["  repaired"]
     assert wherry("fsck").returncode == 0
 
 
@@ -507,7 +507,7 @@ def test_fsck_advises_what_helps(wherry: Wherry, store: library.Store, name: str
         connection.execute("DELETE FROM refs")
     done = wherry("fsck")
     assert (done.returncode, "--repair" in done.stdout) == (5, False)
-    assert done.stdout.splitlines()[-1] == "  wherry gc removes what is in no image with a name"
+    assert done.stdout.splitlines()[-1] == "  `wherry gc` removes content that is in no named image"
     assert wherry("gc").returncode == 0
     assert wherry("fsck").stdout.endswith(": good\n")
 

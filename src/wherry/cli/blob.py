@@ -1,4 +1,4 @@
-"""``wherry blob``."""
+"""The command ``wherry blob``."""
 
 from __future__ import annotations
 
@@ -39,20 +39,22 @@ _CHUNK = 256 * 1024
     "--output",
     type=NonEmptyPath(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write to a file, which is there once all of it is verified.",
+    help="Write to FILE, which appears once the whole blob is verified.",
 )
 @registry_options
 @click.pass_context
 def command(
     ctx: click.Context, /, address: str, digest: str, output: Path | None, **registry: Any
 ) -> None:
-    """Print a layer, a config or any other blob, verified while it is written.
+    """Print a layer, a config or any other blob, and verify its digest.
 
-    A blob that does not match its digest exits with 5; what stdout has got then is not to be
-    trusted.
+    If the content does not match the digest, the exit code is 5. Do not trust what was printed
+    until then.
     """
     if output is None and sys.stdout.isatty():
-        raise click.UsageError("a blob is not for a terminal; use a pipe, or --output FILE", ctx)
+        raise click.UsageError(
+            "cannot write a blob to a terminal: use a pipe, or --output FILE", ctx
+        )
     chosen = global_options(ctx)
     store = store_for_address(chosen, address)
     with make_client(chosen, store, registry) as client, contextlib.ExitStack() as stack:
@@ -75,9 +77,9 @@ def _copy(source: io.BufferedReader, target: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def _open_output(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file to write to; under its name it appears whole, or not at all."""
+    """Open a file that gets its name only when it is complete."""
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe: nothing to replace
+        if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
             with path.open("wb") as file:
                 yield file
             return

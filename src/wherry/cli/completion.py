@@ -1,4 +1,4 @@
-"""Shell completion: the names of the store's images."""
+"""Shell completion with the names of the images in the store."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import click
 
 _STORE = "store:"
-# Bash splits words at colons, which names of images have in them: they are joined again, and
-# of an answer bash wants what follows the last colon.
+# Bash splits words at colons, which image names contain. This function joins the parts before
+# it asks for completions, and offers bash only the part of each answer after the last colon.
 _BASH = r"""
 %(complete_func)s() {
     local line=$COMP_LINE words=() rest word current place answers kind value
@@ -48,7 +48,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 def register() -> None:
-    """Have click complete words with colons in bash."""
+    """Register a completion for bash that supports words with colons."""
     from click.shell_completion import BashComplete, add_completion_class
 
     class ColonBash(BashComplete):
@@ -57,25 +57,27 @@ def register() -> None:
     add_completion_class(ColonBash)
 
 
-def image_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - as click wants it
-    """Offer names of images; none where the store cannot be read."""
+def image_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's signature
+    """Complete image names; offer none if the store cannot be read."""
     try:
         return list(_matching(ctx, incomplete))
-    except Exception:  # noqa: BLE001 - an error would be written into the line that is edited
+    except Exception:  # noqa: BLE001 - an error would appear in the line that the user edits
         return []
 
 
 def addresses(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer names of images behind ``store:``, for arguments whose bare names mean registries."""
+    """Complete ``store:NAME``, for arguments whose bare names mean registries."""
     if not incomplete.startswith(_STORE):
         return [_STORE] if incomplete and _STORE.startswith(incomplete) else []
     return image_names(ctx, param, incomplete)
 
 
 def _matching(ctx: click.Context, incomplete: str) -> Iterator[str]:
-    """Yield names in the form that was begun: familiar or in full, with ``store:`` or without.
+    """Yield names in the form that the user has begun.
 
-    Names by digest are many and long: they are offered once there is an ``@``.
+    That form is short or full, with or without ``store:``.
+
+    Names with a digest are many and long, so they are offered only after an ``@``.
     """
     from wherry.image import Store
 

@@ -1,4 +1,4 @@
-"""``wherry config``."""
+"""The command ``wherry config``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ Examples:
 @click.command("config", epilog=EXAMPLES)
 @click.argument("address", metavar="ADDRESS", shell_complete=addresses)
 @click.option(
-    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (WHERRY_PLATFORM)."
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="Platform instead of this machine's (WHERRY_PLATFORM).",
 )
 @registry_options
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
-    """Print an image's config, byte for byte; its digest is the image id.
+    """Print the config of an image, byte for byte. Its digest is the image id.
 
-    A schema1 image has none: it is made, without the DiffIDs, which take the layers.
+    A schema1 image has no config, so one is made from its history. It has no DiffIDs, because
+    those need the layers.
     """
     with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.config, platform=platform)

@@ -1,4 +1,4 @@
-"""``wherry df``."""
+"""The command ``wherry df``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Examples:
 
 
 @click.command("df", epilog=EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with sizes in bytes.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Show what the store takes on the disk, and what `wherry gc` would give back."""
+    """Show how much disk space the store uses, and how much `wherry gc` would free."""
     store = global_options(ctx).store()
     found = store.usage()
     store.close()
@@ -32,7 +32,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         ["images", str(found.images), "", "", f"{found.named} named"],
         ["layers", str(found.layers), render.size(found.layers_size), "", ""],
         ["documents", str(others), render.size(found.size - found.layers_size), "", ""],
-        ["parts", str(found.parts), render.size(found.parts_size), "", "downloads not done"],
+        ["parts", str(found.parts), render.size(found.parts_size), "", "unfinished downloads"],
         ["database", "", render.size(found.database), "", ""],
         ["total", "", render.size(found.total), render.size(found.reclaimable), ""],
     ]

@@ -1,4 +1,4 @@
-"""``wherry digest``."""
+"""The command ``wherry digest``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ Examples:
 
 @click.command("digest", epilog=EXAMPLES)
 @click.argument("address", metavar="ADDRESS", shell_complete=addresses)
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="That of the image for it.")
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="Print the digest of the image for this platform.",
+)
 @registry_options
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
-    """Print the digest that a name stands for; of a tag, by one small request."""
+    """Print the digest that a name resolves to. A tag takes one small request."""
     with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.digest, platform=platform)
     click.echo(str(found))

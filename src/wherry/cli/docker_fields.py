@@ -1,4 +1,4 @@
-"""What ``images`` and ``show`` hand to templates: the fields of docker's ``--format``."""
+"""Fields of docker's ``--format`` for the templates of ``images`` and ``show``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NONE = "<none>"
 _UNKNOWN = "N/A"
 _ID = slice(len("sha256:"), len("sha256:") + 12)
-_COLUMN, _GAP = 10, 3  # of a table: the least width of a column, the space within it
+_COLUMN, _GAP = 10, 3  # least width of a table column, and the space at its end
 
 TITLES = Struct(
     {
@@ -36,7 +36,7 @@ TITLES = Struct(
 
 
 def row(listed: ImageRow) -> Struct:
-    """Return a line of ``images``, under the names of ``docker images --format``."""
+    """Return a row of ``images`` with the fields of ``docker images --format``."""
     name, tag = split_name(listed.name) if listed.name else ("", None)
     since = render.age(listed.created)
     fields = {
@@ -52,7 +52,7 @@ def row(listed: ImageRow) -> Struct:
 
 
 def image(shown: Image) -> Struct:
-    """Return an image under the names of ``docker image inspect --format``, and its digest."""
+    """Return an image with the fields of ``docker image inspect`` and its digest."""
     document = v1.image(shown.config.raw)
     config = go_struct(v1.RUN_20_10, encode(v1.RUN_20_10, document.get("config") or {}))
     layers = {"Type": "layers", "Layers": [str(digest) for digest in shown.config.diff_ids]}
@@ -79,11 +79,11 @@ def image(shown: Image) -> Struct:
     return Struct(fields, plain | {"Config": config.document, "RootFS": root.document})
 
 
-_OMITTED = {"Variant", "OsVersion"}  # from JSON where they are empty
+_OMITTED = {"Variant", "OsVersion"}  # left out of the JSON if empty
 
 
 def table(lines: list[str]) -> str:
-    """Lay lines out whose cells are parted by tabs, as docker does for ``table …``."""
+    """Align the tab-separated cells of lines, as docker does for ``table …``."""
     rows = [line.rstrip("\n").split("\t") for line in lines]
     count = max(map(len, rows))
     widths = [
@@ -97,7 +97,7 @@ def table(lines: list[str]) -> str:
 
 
 def _moment(created: str) -> str:
-    """Return a time as Go prints it, to the second and in UTC."""
+    """Return a time in Go's format, in UTC and whole seconds."""
     if render.age(created) == "-":
         return _UNKNOWN
     moment = datetime.datetime.fromisoformat(created)

@@ -1,4 +1,4 @@
-"""Where the command begins: what has to be settled before anything else is loaded."""
+"""Entry point of the command: set up streams before anything else is imported."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command."""
-    # A short life makes many objects and little garbage; looking for it takes a tenth of it.
+    # A short run makes many objects and little garbage. With the default threshold, garbage
+    # collection takes a tenth of its time.
     gc.set_threshold(50_000)
     _open_streams()
     try:
         from wherry.cli.main import main as run
 
         run()
-    except KeyboardInterrupt:  # so early that nothing has been begun
+    except KeyboardInterrupt:  # before `wherry.cli.main` handles signals
         from wherry.cli import messages
 
         messages.begin(sys.argv[1:])
@@ -27,9 +28,10 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Stand in for standard streams that are closed: files must not take their numbers.
+    """Replace closed standard streams, so that no other file gets their descriptors.
 
-    What is written to a closed stdout is lost, so that fails: the stand-in is for reading.
+    Stdout is replaced with a stream that cannot be written: output to a closed stdout is lost,
+    and must be an error.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
         if descriptor == 1:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def event_line(event: Event) -> str | None:
-    """Return what is worth a line of its own in a log."""
+    """Return the log line for an event, or None if it needs none."""
     text = _event_text(event)
     return None if text is None else printable(text)
 

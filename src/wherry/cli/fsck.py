@@ -1,4 +1,4 @@
-"""``wherry fsck``."""
+"""The command ``wherry fsck``."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ Examples:
   wherry fsck --repair
   wherry fsck --rebuild && wherry fsck --repair
 """
-_SHOWN = 400  # characters of what cannot be read, which has a name and two digests
-_DELAY = 0.5  # seconds before anything is drawn
+_SHOWN = 400  # characters of a damaged entry; enough for a name and two digests
+_DELAY = 0.5  # seconds before the first drawing
 _INTERVAL = 0.2  # seconds between two drawings
-_HEARTBEAT = 10.0  # seconds between two lines where nothing can be drawn
+_HEARTBEAT = 10.0  # seconds between two lines of a log
 
 
 @click.command("fsck", epilog=EXAMPLES)
-@click.option("--repair", is_flag=True, help="Fetch what is damaged again from where it came.")
-@click.option("--rebuild", is_flag=True, help="Make a lost or damaged database anew.")
+@click.option("--repair", is_flag=True, help="Fetch damaged content from its registry again.")
+@click.option("--rebuild", is_flag=True, help="Rebuild a lost or damaged database.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @registry_options
 @click.pass_context
 def command(
     ctx: click.Context, /, repair: bool, rebuild: bool, as_json: bool, **registry: Any
 ) -> int:
-    """Check the store: every blob against its digest, every name against what is there.
+    """Check every blob in the store against its digest, and that no image is incomplete.
 
-    Prints what is wrong and exits with 5 if something is, or is left after --repair.
+    Prints each problem. The exit code is 5 if there is a problem, or if one is left after
+    --repair.
     """
     if rebuild and (repair or as_json):
-        raise click.UsageError("--rebuild goes alone", ctx)
+        raise click.UsageError("--rebuild cannot be combined with --repair or --json", ctx)
     chosen = global_options(ctx)
     store = chosen.store()
     if rebuild:
@@ -69,7 +70,7 @@ def command(
 
 
 class _CheckProgress:
-    """How far the check has come: a line that is redrawn on a terminal, else one now and then."""
+    """Show progress in a line that is redrawn on a terminal, else in lines of a log."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -88,7 +89,7 @@ class _CheckProgress:
         self._drawn = self._terminal
 
     def close(self) -> None:
-        """Remove the line."""
+        """Erase the line."""
         if self._drawn:
             stream = drawing(sys.stderr)
             stream.write("\r\x1b[K")
@@ -96,21 +97,23 @@ class _CheckProgress:
 
 
 def _rebuild(store: Store) -> int:
-    """Say what is back, and fail if some names are lost."""
+    """Rebuild the database and report the result; fail if names are lost."""
     found = store.rebuild()
     store.close()
     for name in found.lost:
-        click.echo(f"lost: {printable(name)}: its image is not whole; pull it again", err=True)
+        click.echo(f"lost: {printable(name)}: its image is incomplete; pull it again", err=True)
     if found.more_lost:
         more = render.count(found.more_lost, "more name")
         click.echo(f"lost: {more}: names.json lists them until a name changes", err=True)
     for row in found.unreadable:
-        said = "lost: a damaged row of names.json, tag or pull again what it names"
+        said = "lost: a damaged entry of names.json; pull or tag its image again"
         click.echo(f"{said}: {printable(row[:_SHOWN])}", err=True)
     images, names = render.count(found.images, "image"), render.count(found.names, "name")
     click.echo(f"Rebuilt: {images}, {names}")
     if found.images and not found.names:
-        click.echo("no names are back: tag what is to stay before `wherry gc` runs", err=True)
+        click.echo(
+            "no names were restored: tag the images to keep before `wherry gc` runs", err=True
+        )
     return FAILED if found.lost or found.unreadable else DONE
 
 
@@ -135,10 +138,10 @@ def _lines(checked: CheckReport, mended: Repaired | None) -> list[str]:
     reasons = {} if mended is None else dict(mended.left)
     lines = []
     for problem in checked.problems:
-        names = f" ({', '.join(problem.names)})" if problem.names else " (in no image with a name)"
+        names = f" ({', '.join(problem.names)})" if problem.names else " (in no named image)"
         lines.append(f"{problem.kind}: {problem.digest}: {problem.message}{names}")
         if mended is not None:
-            lines.append(f"  {reasons.get(problem, 'mended')}")
+            lines.append(f"  {reasons.get(problem, 'repaired')}")
     looked = f"{render.count(checked.blobs, 'blob')}, {render.size(checked.size)}"
     left = len(checked.problems) if mended is None else len(mended.left)
     lines.append(f"{looked}: {render.count(left, 'problem') if left else 'good'}")
@@ -148,11 +151,11 @@ def _lines(checked: CheckReport, mended: Repaired | None) -> list[str]:
 
 
 def _advice(problems: Sequence[StoreProblem]) -> Iterator[str]:
-    """Yield what helps: what no name needs is not fetched again, it only takes room."""
+    """Yield advice. Content without a name is not fetched again: it only takes space."""
     if any(problem.names for problem in problems):
-        yield "  wherry fsck --repair fetches what is damaged again from where it came"
+        yield "  `wherry fsck --repair` fetches damaged content from its registry again"
     if not all(problem.names for problem in problems):
-        yield "  wherry gc removes what is in no image with a name"
+        yield "  `wherry gc` removes content that is in no named image"
 
 
 def _as_json(checked: CheckReport, mended: Repaired | None) -> str:

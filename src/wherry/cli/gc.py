@@ -1,4 +1,4 @@
-"""``wherry gc``."""
+"""The command ``wherry gc``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ Examples:
 
 
 @click.command("gc", epilog=EXAMPLES)
-@click.option("-n", "--dry-run", is_flag=True, help="Remove nothing, say what would go.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: all digests, sizes in bytes.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, with all digests and sizes in bytes."
+)
 @click.pass_context
 def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
-    """Remove what no name holds: images without a tag, layers of none, broken downloads.
+    """Remove images without a name, unused layers and unfinished downloads.
 
-    What another process is pulling stays, whatever it has come to.
+    Anything that another process is pulling stays.
     """
     store = global_options(ctx).store()
     found = store.gc(dry_run=dry_run)
@@ -40,7 +44,7 @@ def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     else:
         for image in found.images:
             click.echo(f"{'Would delete' if dry_run else 'Deleted'}: {image}")
-        parts = f", {render.count(found.parts, 'broken download')}" if found.parts else ""
+        parts = f", {render.count(found.parts, 'unfinished download')}" if found.parts else ""
         blobs = render.count(len(found.digests), "blob")
         size = render.size(found.size + found.part_size)
         click.echo(f"{'Would reclaim' if dry_run else 'Reclaimed'}: {size} ({blobs}{parts})")

@@ -1,4 +1,7 @@
-"""Words of other tools, and what they are called here. Loaded when a command line is wrong."""
+"""Advice for command lines that use the words of other tools.
+
+Imported only when a command line is wrong.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ from wherry.model.record import Record
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-LEAST_LIKENESS = 0.75  # of a word that was mistyped, between 0 and 1
-_NEGATION = "no-"  # what options begin with that turn something off
+LEAST_LIKENESS = 0.75  # of a misspelt word to the right one, between 0 and 1
+_NEGATION = "no-"  # prefix of options that turn something off
 
 
 class Hint(Record):
-    """Advice for options of other tools; ``needs`` is the option that it names, if any."""
+    """Advice for options of other tools.
+
+    ``words`` are those options, separated by spaces. ``needs`` is the option that the advice
+    names, or "".
+    """
 
     words: str
     needs: str
@@ -27,18 +34,18 @@ class Hint(Record):
 _LISTS = "`wherry images` lists the store, `wherry tags NAME` the tags of a repository"
 _TAGS = "`wherry tags NAME` lists the tags of a repository; registries are not searched"
 _REMOVES = "`wherry rm` removes images of the store"
-_COLLECTS = "`wherry gc` removes what no name holds"
-_PULLS = "`wherry pull` fetches images"
-_BUILDS = "wherry builds no images; `wherry import` makes one of a tar or a directory"
+_COLLECTS = "`wherry gc` removes images and layers without a name"
+_PULLS = "`wherry pull` pulls images"
+_BUILDS = "wherry builds no images; `wherry import` makes one from a tar or directory"
 _RUNS = "wherry runs no containers; `wherry save` writes images for docker and podman"
 _WRITES = "wherry does not write to registries; `wherry save` writes an archive"
 _CHECKS = "`wherry validate NAME` checks an image, `wherry fsck` the store"
-_USAGE = "`wherry df` shows what the store takes on the disk"
+_USAGE = "`wherry df` shows the disk usage of the store"
 _BLOBS = "`wherry blob NAME DIGEST` prints a layer"
 _REFERS = "`wherry referrers NAME` lists signatures and SBOMs"
-_ACCESS = "`wherry login` keeps credentials, `wherry why NAME` says whose are used"
+_ACCESS = "`wherry login` stores credentials, `wherry why NAME` shows which are used"
 
-# What docker, podman, skopeo, crane, oras and regctl call things -> what to use here.
+# Commands of docker, podman, skopeo, crane, oras and regctl -> what to use here.
 COMMANDS = {
     "ls list list-images": _LISTS,
     "list-tags repo repos repository repositories catalog search": _TAGS,
@@ -56,9 +63,9 @@ COMMANDS = {
     "discover sbom signatures trust": _REFERS,
     "auth whoami": _ACCESS,
     "manifest-digest": "`wherry digest NAME` prints the digest of a name",
-    "completion": 'completion is set up by: eval "$(_WHERRY_COMPLETE=bash_source wherry)"',
+    "completion": 'to set up completion: eval "$(_WHERRY_COMPLETE=bash_source wherry)"',
 }
-# The second word of `docker image`, `docker system` and `podman image`.
+# Subcommands of `docker image`, `docker system` and `podman image`.
 SECOND = {
     "ls": "images",
     "list": "images",
@@ -86,39 +93,57 @@ OPTIONS = (
     Hint(
         f"{_TLS} {_TLS_TOO} {_TLS_OFF} {_HTTP}",
         "--insecure",
-        "--insecure turns the verification of certificates off, and allows plain http",
+        "--insecure turns off certificate verification, and allows plain HTTP",
     ),
-    Hint(_PLATFORM, "--platform", "--platform OS/ARCHITECTURE chooses another image"),
+    Hint(_PLATFORM, "--platform", "--platform OS/ARCHITECTURE selects another image"),
     Hint(
         _CREDS,
         "--creds",
-        "credentials are given by --creds USER:PASSWORD, or kept by `wherry login`",
+        "pass credentials with --creds USER:PASSWORD, or store them with `wherry login`",
     ),
     Hint("--password -p", "--password-stdin", "--password-stdin reads it from a pipe"),
     Hint("--src-authfile --dest-authfile", "--authfile", "--authfile FILE names the file"),
-    Hint(_CERTS, "--insecure", "certificates of a host stand in ~/.config/containers/certs.d/HOST"),
-    Hint(_POLICY, "", "there is no policy of signatures here: leave the option out"),
-    Hint(_SIGNING, "", "signatures of images are not copied or made: leave the option out"),
     Hint(
-        _ANONYMOUS, "--authfile", "--authfile FILE with nothing but {} in it sends no credentials"
+        _CERTS, "--insecure", "put certificates for a host into ~/.config/containers/certs.d/HOST"
+    ),
+    Hint(_POLICY, "", "there is no signature policy: leave out the option"),
+    Hint(_SIGNING, "", "image signatures are neither copied nor made: leave out the option"),
+    Hint(_ANONYMOUS, "--authfile", "--authfile with a file that contains {} sends no credentials"),
+    Hint(
+        "--all -a --multi-arch", "--all-platforms", "--all-platforms selects all images of an index"
+    ),
+    Hint("-a", "--all", "write it in full: --all"),
+    Hint("--all -a", "--digests", "all images are listed without this option"),
+    Hint(
+        "--retry-times --retry --max-retries",
+        "--retries",
+        "--retries N sets the number of attempts",
     ),
     Hint(
-        "--all -a --multi-arch", "--all-platforms", "--all-platforms takes all images of an index"
+        "--command-timeout --request-timeout",
+        "--timeout",
+        "--timeout SECONDS limits the time without a byte",
     ),
-    Hint("-a", "--all", "it is written in full: --all"),
-    Hint("--all -a", "--digests", "all images are listed without an option"),
-    Hint("--retry-times --retry --max-retries", "--retries", "--retries N counts the attempts"),
-    Hint("--command-timeout --request-timeout", "--timeout", "--timeout SECONDS without a byte"),
-    Hint("--parallel --concurrency --max-concurrent-downloads", "--jobs", "--jobs N at a time"),
     Hint(
-        "--decryption-key", "--platform", "encrypted layers are not read: decrypt the image first"
+        "--parallel --concurrency --max-concurrent-downloads",
+        "--jobs",
+        "--jobs N sets the number of parallel transfers",
     ),
-    Hint("--root --data-root --graph --storage-path", "--store", "--store DIR names the store"),
+    Hint(
+        "--decryption-key",
+        "--platform",
+        "wherry does not read encrypted layers: decrypt the image first",
+    ),
+    Hint(
+        "--root --data-root --graph --storage-path",
+        "--store",
+        "--store DIR sets the store directory",
+    ),
     Hint("--log-level --loglevel", "--verbose", "-v shows each request, --debug a traceback"),
-    Hint("--format --no-trunc -o", "--json", "--json prints all of it, in full"),
+    Hint("--format --no-trunc -o", "--json", "--json prints everything in full"),
     Hint("-f", "--input", "-i FILE names the archive"),
 )
-# Options of commands that people write before the command.
+# Options of commands that users often write before the command.
 BEHIND = (
     *("--platform", "--insecure", "--creds", "--authfile", "--registries-conf", "--quiet", "-q"),
     *("--timeout", "--retries", "--limit-rate", "--jobs", "--progress", "--json", "--format"),
@@ -126,13 +151,13 @@ BEHIND = (
 
 
 def for_command(word: str, rest: Sequence[str], known: Collection[str]) -> str:
-    """Say what to use in the place of a command that there is not; ``rest`` follows it."""
+    """Return advice for an unknown command; ``rest`` are the arguments after it."""
     if word in GROUPS:
         second = rest[0] if rest else ""
         meant = SECOND.get(second, second)
         if meant in known:
-            return f"`wherry {meant}` stands by itself"
-        return "commands stand by themselves: `wherry images`, `wherry pull`, `wherry df`"
+            return f"use `wherry {meant}`, without {word!r}"
+        return f"use commands without {word!r}: `wherry images`, `wherry pull`, `wherry df`"
     for words, text in COMMANDS.items():
         if word in words.split():
             return text
@@ -141,14 +166,14 @@ def for_command(word: str, rest: Sequence[str], known: Collection[str]) -> str:
 
 
 def for_option(name: str, context: click.Context | None) -> list[str]:
-    """Say what to use in the place of an option that a command does not have."""
+    """Return advice for an option that a command does not have."""
     own = _options(context)
     root = None if context is None else context.find_root()
     before = [] if root is context else _options(root)
     if name in before:
-        return [f"{name} stands before the command: wherry {name} …"]
+        return [f"{name} goes before the command: wherry {name} …"]
     if root is context and name in BEHIND:
-        return [f"{name} stands behind the command: wherry COMMAND {name}"]
+        return [f"{name} goes after the command: wherry COMMAND {name}"]
     for hint in OPTIONS:
         if name in hint.words.split():
             if hint.needs in {"", *own}:
@@ -156,21 +181,21 @@ def for_option(name: str, context: click.Context | None) -> list[str]:
             if hint.needs in before:
                 return [f"{hint.text}, before the command"]
             if root is context and hint.needs in BEHIND:
-                return [f"{hint.text}, behind the command"]
+                return [f"{hint.text}, after the command"]
     return _near(name, own)
 
 
 def _options(context: click.Context | None) -> list[str]:
-    """Return the options of a context's command, by all their names."""
+    """Return all names of the options of a context's command."""
     params = [] if context is None else context.command.params
     return [name for param in params if isinstance(param, click.Option) for name in param.opts]
 
 
 def _near(name: str, own: Iterable[str]) -> list[str]:
-    """Return what was probably mistyped; short options look all alike.
+    """Return the option that was probably meant.
 
-    An option that begins with ``no-`` is no misspelling of one that does not, and the rest has
-    to be alike by itself.
+    Short options are too similar to tell. An option with ``no-`` is never suggested for one without
+    it, or the reverse. Only the rest of the two is compared.
     """
     if not name.startswith("--"):
         return []
@@ -187,11 +212,11 @@ def _near(name: str, own: Iterable[str]) -> list[str]:
 
 
 def for_argument(context: click.Context | None, arguments: Sequence[str]) -> list[str]:
-    """Say how to call a command that got a verb of other tools before its argument."""
+    """Return advice for a command with another tool's verb before its argument."""
     name = (context and context.info_name) or ""
     if name not in arguments:
         return []
     behind = list(arguments)[list(arguments).index(name) + 1 :]
     if not behind or behind[0] not in _VERBS:
         return []
-    return [f"`wherry {name}` takes the name alone: wherry {name} {' '.join(behind[1:])}"]
+    return [f"`wherry {name}` takes only the name: wherry {name} {' '.join(behind[1:])}"]

@@ -1,4 +1,4 @@
-"""``wherry history``."""
+"""The command ``wherry history``."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ Examples:
   wherry history docker://ghcr.io/acme/app:1.4.2
   wherry history --json alpine | jq -r '.[].created_by'
 """
-_COMMAND_SHOWN = 45  # characters of a step, as docker shows
+_COMMAND_SHOWN = 45  # characters of a build step, as in docker
 
 
 @click.command("history", epilog=EXAMPLES)
 @click.argument("address", metavar="NAME|ID|ADDRESS", shell_complete=image_names)
 @click.option(
-    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (WHERRY_PLATFORM)."
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="Platform instead of this machine's (WHERRY_PLATFORM).",
 )
-@click.option("--no-trunc", is_flag=True, help="Show steps and digests in full.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: full digests, sizes in bytes.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten steps, times and digests.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, with full digests and sizes in bytes."
+)
 @registry_options
 @click.pass_context
 def command(
@@ -47,9 +51,9 @@ def command(
     as_json: bool,
     **registry: Any,
 ) -> None:
-    """Show the steps that made an image, the last one first, and the layers that they left.
+    """Show the build steps of an image with their layers, the latest step first.
 
-    A name is looked for in the store, and where it is not there, in the registry.
+    A bare name is looked up in the store first, then in the registry.
     """
     with address_client(ctx, address, registry, Where.ANY) as ask:
         steps = ask(ask.client.history, platform=platform)
@@ -75,7 +79,7 @@ def _object(step: Step) -> dict[str, Any]:
 
 
 def as_text(steps: Sequence[Step], *, full: bool) -> str:
-    """Return the steps as a table; ``full`` cuts nothing short."""
+    """Return the steps as a table; with ``full``, shorten nothing."""
     header = ["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]
     return render.table(header, [_row(step, full=full) for step in steps])
 

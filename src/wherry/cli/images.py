@@ -1,4 +1,4 @@
-"""``wherry images``."""
+"""The command ``wherry images``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Examples:
   wherry images
   wherry images --digests 'ghcr.io/acme/*'
   wherry images --filter dangling=true
-  wherry images --filter label=org.example.team=web --filter before=python:3.12
+  wherry images --filter label=team=web --filter before=python:3.12
   wherry images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
   wherry images --json | jq -r '.[].id'
 """
@@ -49,14 +49,16 @@ _FILTERS = ("reference", "dangling", "label", "before", "since")
     metavar="KEY=VALUE",
     help="reference=PATTERN, dangling=true|false, label=NAME[=VALUE], before=IMAGE, since=IMAGE.",
 )
-@click.option("--digests", is_flag=True, help="Show the digests to pull by as well.")
-@click.option("-q", "--quiet", is_flag=True, help="Print image ids alone.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: full names, sizes in bytes.")
+@click.option("--digests", is_flag=True, help="Show digests, which `wherry pull` takes.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only image ids.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, with full names and sizes in bytes."
+)
 @click.option(
     "--format",
     "template",
     metavar="TEMPLATE",
-    help="Fill in a Go template for each, as docker does: 'table …', json.",
+    help="Print each image with a Go template, as docker does: 'table …' or json.",
 )
 @click.pass_context
 def command(
@@ -68,14 +70,16 @@ def command(
     as_json: bool,
     template: str | None,
 ) -> None:
-    """List the images of the store, by name; what has none is removed by `wherry gc`.
+    """List the images in the store by name.
 
-    PATTERN is for names, with * and ? within the parts of a path and ** across them. Of several
-    patterns one has to match; all other filters have to hold.
+    PATTERN selects names: * and ? match within a path component, ** matches across them. If
+    there are several patterns, one must match. All other filters must match.
+
+    `wherry gc` removes images without a name.
     """
-    template = template or None  # "" is docker's own form as well
+    template = template or None  # docker, too, takes "" as its default form
     if template is not None and (quiet or as_json):
-        raise click.UsageError("--format says what is shown: leave out -q and --json", ctx)
+        raise click.UsageError("--format cannot be combined with -q or --json", ctx)
     store = global_options(ctx).store()
     patterns, wanted = _wanted(pattern, filters)
     if as_json:
@@ -90,13 +94,13 @@ def command(
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
     else:
         table = _digests if digests else _table
-        # Not by click, which would look through all of it for colours.
+        # `click.echo` would search all of the text for colours.
         sys.stdout.writelines(render.columns(table(store, patterns, wanted)))
     store.close()
 
 
 def _fill(template: str, rows: Iterator[ImageRow]) -> None:
-    """Print a template filled in for each line; ``table`` before it aligns what tabs part."""
+    """Print the template for each row; with ``table``, align cells at its tabs."""
     from wherry.cli import docker_fields
     from wherry.cli.inspect_template import FormatTemplate
 
@@ -109,14 +113,16 @@ def _fill(template: str, rows: Iterator[ImageRow]) -> None:
 
 
 def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Read filters as docker writes them; only patterns and labels may be several."""
+    """Parse filters in docker's syntax; only patterns and labels may be given twice."""
     patterns = [] if pattern is None else [pattern]
     wanted: dict[str, Any] = {}
     for text in filters:
         key, equals, value = text.partition("=")
         if key not in _FILTERS or not equals:
             known = ", ".join(_FILTERS)
-            raise click.UsageError(f"--filter {text}: there are {known}, each with =VALUE")
+            raise click.UsageError(
+                f"--filter {text}: expected KEY=VALUE, where KEY is one of {known}"
+            )
         if key == "reference":
             patterns.append(value)
         elif key == "label":
@@ -127,7 +133,7 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
         elif key == "dangling":
             _check_once(wanted, key, key)
             if value not in {"true", "false"}:
-                raise click.UsageError(f"--filter {text}: true or false")
+                raise click.UsageError(f"--filter {text}: expected true or false")
             wanted[key] = value == "true"
         else:
             _check_once(wanted, key, key)
@@ -136,16 +142,16 @@ def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dic
 
 
 def _check_once(given: Mapping[str, object], key: str, called: str) -> None:
-    """Refuse a second filter of one kind: all have to hold, and only one could be kept."""
+    """Refuse a second filter of the same kind, which would replace the first."""
     if key in given:
         raise click.UsageError(f"--filter {called} is given twice")
 
 
 def _ids(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Iterator[str]:
-    """Yield image ids; of images without a tag, what `rm` may be given.
+    """Yield image ids. With ``dangling``, each result is safe to pass to `wherry rm`.
 
-    An image under a second manifest has the same id, and an id stands for all names: where
-    that one is not among them, the first is called by its manifest's digest.
+    An id stands for every manifest of the image. If one of those manifests is not listed,
+    because it has a tag, yield the manifest's digest instead of the id.
     """
     if not wanted.get("dangling"):
         yield from (line[1] for line in store.lines(*patterns, **wanted))
@@ -169,11 +175,13 @@ def _digests(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> C
 
 
 def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
-    """Return what a table shows, column by column, since there may be thousands of lines."""
+    """Return the columns of the table. There may be thousands of rows."""
     now = datetime.datetime.now(datetime.UTC)
     age = functools.cache(lambda created: render.age(created, now))
     shown: Columns = {"NAME": [], "TAG": [], "ID": [], "CREATED": [], "SIZE": []}
-    while some := list(itertools.islice(lines, _LINES)):  # what is not shown need not be kept
+    while some := list(
+        itertools.islice(lines, _LINES)
+    ):  # ids and times are needed only in short form
         names, ids, created, sizes = zip(*some, strict=True)
         repositories, tags = zip(*map(split_name, names), strict=True)
         shown["NAME"] += map(_repository, repositories)

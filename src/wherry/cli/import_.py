@@ -1,4 +1,4 @@
-"""``wherry import``."""
+"""The command ``wherry import``."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ Examples:
 @click.option(
     "--config",
     type=NonEmptyPath(path_type=Path, exists=True, dir_okay=False),
-    help="A whole config, or a version 1 JSON.",
+    help="Config of the image: a whole config, or a version 1 JSON.",
 )
 @click.option(
     "--parent",
     metavar="NAME|ADDRESS",
     shell_complete=image_names,
-    help="An image to put the layer on.",
+    help="Image to add the layer to.",
 )
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]]",
-    help="Instead of this machine's (WHERRY_PLATFORM).",
+    help="Platform instead of this machine's (WHERRY_PLATFORM).",
 )
 @click.option(
     "-c",
@@ -48,9 +48,9 @@ Examples:
     "changes",
     multiple=True,
     metavar="INSTRUCTION",
-    help="An instruction of a Dockerfile to apply, such as 'CMD [\"sh\"]'; repeatable.",
+    help="Apply a Dockerfile instruction, such as 'CMD [\"sh\"]'. Repeatable.",
 )
-@click.option("-m", "--message", metavar="TEXT", help="The comment in the history.")
+@click.option("-m", "--message", metavar="TEXT", help="Comment for the history.")
 @schema1_option
 @registry_options
 @click.pass_context
@@ -66,18 +66,20 @@ def command(
     message: str | None,
     **registry: Any,
 ) -> None:
-    """Make an image of a tar, compressed or not, or of a directory's content.
+    """Make an image from a tar, compressed or not, or from the content of a directory.
 
-    Prints the image id. Nothing at all, zero bytes, makes an image without a layer.
+    Prints the image id. An empty input (zero bytes) makes an image without a layer.
     """
     from wherry.cli.progress import WarningDisplay
 
     if source == "-" and os.isatty(sys.stdin.fileno()):
-        raise click.UsageError("there is no tar on a terminal: name a file, or use a pipe", ctx)
+        raise click.UsageError("cannot read a tar from a terminal: name a file, or use a pipe", ctx)
     if platform is not None and config is not None and parent is None:
-        raise click.UsageError("--config says itself which platform: leave out --platform", ctx)
+        raise click.UsageError("--config states the platform: leave out --platform", ctx)
     if config is not None and (changes or message):
-        raise click.UsageError("--config is kept as it is: leave out --change and --message", ctx)
+        raise click.UsageError(
+            "--config is stored unchanged: leave out --change and --message", ctx
+        )
     created = _created()
     chosen = global_options(ctx)
     store = chosen.store()
@@ -107,7 +109,11 @@ def _created() -> int | None:
 
 
 def _config(path: Path) -> bytes:
-    """Read a config; one that is no JSON is told with its name, before anything else is read."""
+    """Read a config file.
+
+    Raises:
+        WherryError: The file cannot be read, or is not a JSON object. The message names it.
+    """
     from wherry.content.small_file import read_small
     from wherry.errors import StoreError
     from wherry.model._fields import load_object

@@ -1,4 +1,4 @@
-"""``wherry inspect``."""
+"""The command ``wherry inspect``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLES = """\b
 Examples:
   wherry inspect alpine
   wherry inspect --no-tags ghcr.io/acme/app:1.4.2 | jq .Labels
-  wherry inspect --format '{{.Digest}} {{index .Labels "org.opencontainers.image.version"}}' alpine
+  wherry inspect --format '{{.Digest}} {{index .Labels "org.team"}}' alpine
   wherry inspect --config oci:layout:1.4.2
   wherry inspect --all-platforms python:3.12-slim
 """
@@ -31,14 +31,16 @@ Examples:
 
 @click.command("inspect", epilog=EXAMPLES)
 @click.argument("address", metavar="ADDRESS", shell_complete=addresses)
-@click.option("--raw", is_flag=True, help="Print the manifest or index, or the config, as it is.")
-@click.option("--config", is_flag=True, help="Show the config.")
-@click.option("-f", "--format", "template", metavar="TEMPLATE", help="Fill in a Go template.")
-@click.option("-n", "--no-tags", is_flag=True, help="Do not list the repository's tags.")
+@click.option("--raw", is_flag=True, help="Print the manifest, index or config, byte for byte.")
+@click.option("--config", is_flag=True, help="Show the config of the image.")
+@click.option("-f", "--format", "template", metavar="TEMPLATE", help="Print with a Go template.")
+@click.option("-n", "--no-tags", is_flag=True, help="Do not list the tags of the repository.")
 @click.option(
-    "--platform", metavar="OS[/ARCH[/VARIANT]]", help="Instead of this machine's (WHERRY_PLATFORM)."
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="Platform instead of this machine's (WHERRY_PLATFORM).",
 )
-@click.option("--all-platforms", is_flag=True, help="Show all that an index holds, with sizes.")
+@click.option("--all-platforms", is_flag=True, help="Show all images of an index, with sizes.")
 @registry_options
 @click.pass_context
 def command(
@@ -53,15 +55,17 @@ def command(
     all_platforms: bool,
     **registry: Any,
 ) -> None:
-    """Show an image by its manifest and config, without its layers, as skopeo does.
+    """Show an image from its manifest and config, without its layers, as skopeo does.
 
-    ADDRESS is a name in a registry, or begins with store:, oci:, oci-archive:, docker-archive:
-    or dir:.
+    ADDRESS is a name in a registry, or begins with store:, oci:, oci-archive:,
+    docker-archive: or dir:.
     """
     if raw and template is not None:
-        raise click.UsageError("--raw prints bytes as they are, and takes no --format", ctx)
+        raise click.UsageError("--raw cannot be combined with --format", ctx)
     if all_platforms and (raw or config or platform):
-        raise click.UsageError("--all-platforms goes with --format alone", ctx)
+        raise click.UsageError(
+            "--all-platforms cannot be combined with --raw, --config or --platform", ctx
+        )
     form = _form(template)
     with address_client(ctx, address, registry) as ask:
         client = ask.client
@@ -90,7 +94,7 @@ def _form(template: str | None) -> FormatTemplate | None:
 
 
 def _print(document: dict[str, Any], text: str | None) -> None:
-    """Print a template that was filled in, or without one the document as Go prints JSON."""
+    """Print the rendered template, or without one the document as Go formats JSON."""
     if text is None:
         render.write_bytes((gojson.indented(document) + "\n").encode())
     else:

@@ -1,4 +1,4 @@
-"""Templates of ``--format``, and what ``inspect`` hands to them under its names in Go."""
+"""Templates of ``--format``, and the Go structs that ``inspect`` passes to them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ _NAMES = {
 
 
 class FormatTemplate:
-    r"""A template as people write it on a command line.
+    r"""A Go template from the command line.
 
-    Outside of actions ``\n`` and ``\t`` are a line's end and a tab; the last line needs no end.
+    Outside of actions, ``\n`` and ``\t`` stand for a line break and a tab. A line break is added
+    at the end if it is missing.
     """
 
     def __init__(self, text: str) -> None:
-        """Read a template; raises `InvalidReference`, which knows the offending place."""
+        """Parse a template.
+
+        Raises:
+            InvalidReference: The template is invalid; the error has the position.
+        """
         text = _LITERAL.sub(_unescaped, text.removeprefix("table "))
         self._text = text if text.endswith("\n") else text + "\n"
         try:
@@ -43,19 +48,23 @@ class FormatTemplate:
             raise self._refused(error) from None
 
     def image(self, image: Inspection) -> str:
-        """Fill in what ``skopeo inspect`` has; raises `InvalidReference` for what is not there."""
+        """Print an image with the fields of ``skopeo inspect``.
+
+        Raises:
+            InvalidReference: The template uses a field that does not exist.
+        """
         return self.fill(_image(image))
 
     def config(self, image: Inspection) -> str:
-        """Fill in an OCI config; raises `InvalidReference`."""
+        """Print the OCI config of an image; raises `InvalidReference` as `image` does."""
         return self.fill(go_struct(OCI_IMAGE, image.oci_config()))
 
     def plain(self, document: Mapping[str, Any]) -> str:
-        """Fill in an object; raises `InvalidReference`."""
+        """Print a JSON object; raises `InvalidReference` as `image` does."""
         return self.fill(_plain(document))
 
     def fill(self, value: Struct) -> str:
-        """Fill in a value with its fields; raises `InvalidReference`."""
+        """Print a struct; raises `InvalidReference` as `image` does."""
         try:
             return fill(self._nodes, value)
         except TemplateError as error:
@@ -84,7 +93,7 @@ def _image(image: Inspection) -> Struct:
 
 
 def _plain(document: Mapping[str, Any]) -> Struct:
-    """Return an object, with the objects in it, as structs of the same names."""
+    """Convert an object and the objects in it to structs."""
     fields = {
         key: [_plain(item) if isinstance(item, dict) else item for item in value]
         if isinstance(value, list)
@@ -95,7 +104,7 @@ def _plain(document: Mapping[str, Any]) -> Struct:
 
 
 def go_struct(fields_of: tuple[Field, ...], document: Mapping[str, Any]) -> Struct:
-    """Return what a Go struct holds, absent fields with their zero values."""
+    """Convert a document to a Go struct; absent fields get their zero values."""
     fields = {}
     for field in fields_of:
         name = _NAMES.get(field.name) or field.name[:1].upper() + field.name[1:]

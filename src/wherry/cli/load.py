@@ -1,4 +1,4 @@
-"""``wherry load``."""
+"""The command ``wherry load``."""
 
 from __future__ import annotations
 
@@ -35,15 +35,19 @@ Examples:
     type=NonEmptyPath(readable=False),
     default="-",
     metavar="PATH",
-    help="From; - is a pipe.",
+    help="Archive, layout or directory to load; - is stdin.",
 )
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="One image of each index.")
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="Load only the image for this platform from each index.",
+)
 @click.option(
     "--name",
     metavar="NAME[:TAG]",
-    help="Name the image so, instead of as the archive does.",
+    help="Name of the image, instead of the names in the archive.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only image ids and warnings.")
 @schema1_option
 @click.pass_context
 def command(
@@ -54,18 +58,20 @@ def command(
     quiet: bool,
     schema1: Literal["allow", "deny"] | None,
 ) -> int:
-    """Put the images of an archive into the store, verified to the last byte.
+    """Load images from an archive into the store, and verify every byte.
 
-    Takes what docker, podman, skopeo and `wherry save` write, layouts and flat directories too,
-    compressed or not. Prints the image ids. An image that cannot be loaded keeps no other from
-    being loaded; the exit code is that of the first error.
+    Reads the archives, layouts and directories that docker, podman, skopeo and `wherry save`
+    write, compressed or not. Prints the image ids. If an image cannot be loaded, the others
+    still are; the exit code is that of the first error.
     """
     from wherry.cli.progress import progress_display
 
     if ctx.args:
-        raise click.UsageError(f"an archive is named by an option: -i {ctx.args[0]}", ctx)
+        raise click.UsageError(f"name the archive with an option: -i {ctx.args[0]}", ctx)
     if source == "-" and os.isatty(sys.stdin.fileno()):
-        raise click.UsageError("there is no archive on a terminal: use -i FILE, or a pipe", ctx)
+        raise click.UsageError(
+            "cannot read an archive from a terminal: use -i FILE, or a pipe", ctx
+        )
     shown = progress_display("auto", quiet=quiet)
     chosen = global_options(ctx)
     store = chosen.store()

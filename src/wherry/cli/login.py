@@ -1,4 +1,4 @@
-"""``wherry login``."""
+"""The command ``wherry login``."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ Examples:
 
 @click.command("login", epilog=EXAMPLES)
 @click.argument("registry", default="docker.io", metavar="[HOST[:PORT][/PATH]]")
-@click.option("-u", "--username", metavar="NAME", help="Who logs in; asked for without it.")
+@click.option(
+    "-u", "--username", metavar="NAME", help="Username; the command asks for it if it is missing."
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
 @click.option(
     "--authfile",
     type=NonEmptyPath(path_type=Path, dir_okay=False),
-    help="The file to keep them in, instead of podman's and skopeo's.",
+    help="File to store credentials in, instead of auth.json.",
 )
-@click.option("--insecure", is_flag=True, default=None, help="Accept any certificate, plain http.")
+@click.option(
+    "--insecure", is_flag=True, default=None, help="Accept any certificate, and plain HTTP."
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -41,22 +45,22 @@ def command(
     authfile: Path | None,
     insecure: bool | None,
 ) -> None:
-    """Try credentials on a registry (docker.io without a name) and keep them if they are good.
+    """Check credentials against a registry, by default docker.io, and store them.
 
-    A credential helper that is configured gets them; else they go into auth.json, which only
-    you can read. podman and skopeo find them there as well.
+    They go to the configured credential helper, if there is one, else into auth.json, which
+    only you can read. podman and skopeo use that file too.
     """
     if password_stdin and not username:
-        raise click.UsageError("--password-stdin goes with --username", ctx)
+        raise click.UsageError("--password-stdin needs --username", ctx)
     if not password_stdin and not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask for a password; see --password-stdin")
+        raise click.UsageError("cannot ask for a password without a terminal; see --password-stdin")
     if username is None:
         username = click.prompt(f"Username for {printable(registry)}", err=True)
     password = _read() if password_stdin else ask_password(username, "--password-stdin")
     if not username or not password:
-        raise click.UsageError("the name and the password have at least one character", ctx)
+        raise click.UsageError("the username and the password must not be empty", ctx)
     if ":" in username:
-        raise click.UsageError("a name has no colon", ctx)
+        raise click.UsageError("a username must not contain a colon", ctx)
     watching = print_request if global_options(ctx).verbose else None
     with plain_client(authfile=authfile, insecure=insecure, on_request=watching) as client:
         warnings: list[str] = []
@@ -68,11 +72,11 @@ def command(
 
 
 def _read() -> str:
-    """Read a password to the end of stdin; the end of its line is not part of it.
+    """Read a password from stdin, without the line break at its end.
 
     Bytes that are not UTF-8 are kept (PEP 383).
     """
     raw = sys.stdin.buffer.read(MAX_PASSWORD + 1)
     if len(raw) > MAX_PASSWORD:
-        raise click.UsageError(f"the password on stdin has over {MAX_PASSWORD >> 10} KiB")
+        raise click.UsageError(f"the password on stdin is longer than {MAX_PASSWORD >> 10} KiB")
     return raw.rstrip(b"\r\n").decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""``wherry logout``."""
+"""The command ``wherry logout``."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ Examples:
 
 @click.command("logout", epilog=EXAMPLES)
 @click.argument("registry", required=False, metavar="[HOST[:PORT][/PATH]]")
-@click.option("--all", "everywhere", is_flag=True, help="Forget all that the file holds.")
+@click.option("--all", "everywhere", is_flag=True, help="Remove all credentials in the file.")
 @click.option(
     "--authfile",
     type=NonEmptyPath(path_type=Path, dir_okay=False),
-    help="The file to take them from, instead of podman's and skopeo's.",
+    help="File to remove credentials from, instead of auth.json.",
 )
 @click.pass_context
 def command(
     ctx: click.Context, registry: str | None, everywhere: bool, authfile: Path | None
 ) -> None:
-    """Forget the credentials for a registry (docker.io without a name) where login keeps them.
+    """Remove the stored credentials for a registry, by default docker.io.
 
-    Says where there still are some: what docker keeps, docker takes away.
+    Credentials that docker has stored stay: use `docker logout` for them. The command says
+    where such credentials are.
     """
     if everywhere and registry:
-        raise click.UsageError("--all goes without a registry", ctx)
+        raise click.UsageError("--all cannot be combined with a registry", ctx)
     with plain_client(authfile=authfile) as client:
         if everywhere:
             say(f"Logged out of {', '.join(client.logout_everywhere())}")
@@ -43,7 +44,7 @@ def command(
         registry = registry or "docker.io"
         done = client.logout(registry)
     for place in done.gone:
-        say(f"Logged out of {registry}: taken from {place}")
+        say(f"Logged out of {registry}: removed from {place}")
     if done.left:
         say(f"Credentials for {registry} are still in {done.left}")
-        say("  where they were put by another program, which can take them away")
+        say("  another program stored them there: use it to remove them")

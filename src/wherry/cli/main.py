@@ -1,4 +1,4 @@
-"""The command's frame: its subcommands, and the options before them."""
+"""The command line: subcommands and global options."""
 
 from __future__ import annotations
 
@@ -32,74 +32,74 @@ if TYPE_CHECKING:
 
     from wherry.image import Store
 
-_HELP_LINES = 24  # of help, besides the commands
+_HELP_LINES = 24  # lines of help without the list of commands
 
-# What there is, by what it deals with; the module of a command is loaded when it is used.
+# Commands by subject. The module of a command is imported only when the command runs.
 _GROUPS = {
     "Registries": {
-        "pull": "Fetch images from registries into the store.",
-        "inspect": "Show an image without its layers, as skopeo does.",
+        "pull": "Pull images from registries into the store.",
+        "inspect": "Show an image without pulling its layers.",
         "tags": "List the tags of a repository.",
-        "digest": "Print the digest that a name stands for.",
-        "manifest": "Print a manifest or index as it is.",
-        "config": "Print an image's config as it is.",
-        "blob": "Print a blob, verified.",
-        "referrers": "List what refers to an image: signatures, SBOMs.",
-        "history": "Show the steps that made an image.",
+        "digest": "Print the digest that a name resolves to.",
+        "manifest": "Print a manifest or index, byte for byte.",
+        "config": "Print the config of an image, byte for byte.",
+        "blob": "Print a blob, and verify its digest.",
+        "referrers": "List the referrers of an image: signatures, SBOMs.",
+        "history": "Show the build steps of an image.",
         "validate": "Check a whole image and report every finding.",
     },
     "The store": {
-        "images": "List the images of the store.",
-        "show": "Show an image of the store.",
-        "tag": "Give an image of the store further names.",
-        "untag": "Drop names; their images stay until gc.",
+        "images": "List the images in the store.",
+        "show": "Show the details of images in the store.",
+        "tag": "Add names to an image in the store.",
+        "untag": "Remove names; their images stay until gc.",
         "rm": "Remove names, and images with their last name.",
-        "df": "Show what the store takes on the disk.",
-        "gc": "Remove what no name holds any more.",
-        "fsck": "Check the store, and mend it.",
+        "df": "Show the disk usage of the store.",
+        "gc": "Remove images and layers without a name.",
+        "fsck": "Check the store, and repair it.",
     },
     "Archives": {
         "save": "Write images to an archive or layout.",
-        "load": "Put the images of an archive into the store.",
-        "import": "Make an image of a tar or directory.",
+        "load": "Load images from an archive into the store.",
+        "import": "Make an image from a tar or directory.",
     },
     "Access": {
-        "login": "Try credentials on a registry and keep them.",
-        "logout": "Forget credentials.",
-        "why": "Explain where a name is looked for, and as whom.",
+        "login": "Check credentials for a registry and store them.",
+        "logout": "Remove stored credentials.",
+        "why": "Explain how a name is resolved, and which credentials are used.",
     },
 }
 _COMMANDS = {name: text for group in _GROUPS.values() for name, text in group.items()}
 
 
 _VERSION = f"wherry {__version__}"
-_MODULES = {"import": "import_"}  # words that modules cannot be called by
+_MODULES = {"import": "import_"}  # `import` is a keyword of Python
 
 
 class GlobalOptions(Record):
-    """What the options before the subcommand say."""
+    """The options before the subcommand."""
 
     store_path: Path | None
     verbose: bool
     debug: bool
 
     def store(self) -> Store:
-        """Open the store that was asked for."""
+        """Open the store that the options name."""
         from wherry.image import Store
 
         return Store(self.store_path)
 
 
 class _InterruptedError(Exception):
-    """Somebody wants us to stop."""
+    """The user or a signal interrupted the command."""
 
 
 class _ReaderGoneError(Exception):
-    """Nobody reads what we print any more."""
+    """The reader of standard output has closed it."""
 
 
 class _Commands(click.Group):
-    """Subcommands that are imported when they are used."""
+    """Subcommands, each imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -114,7 +114,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if ctx.resilient_parsing:  # for a shell's completion, which wants to hear of no error
+        if ctx.resilient_parsing:  # completion must not fail
             return super().resolve_command(ctx, args)
         args = _as_option(ctx, args)
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
@@ -129,25 +129,25 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise _ReaderGoneError from None  # click would make a failure of it
+            raise _ReaderGoneError from None  # click would exit with 1
         except KeyboardInterrupt:
             raise _InterruptedError from None  # click would print an empty line first
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        # From the table, so that help imports none of them.
+        # The texts come from the table above, so that help imports no command.
         import shutil
 
         if len(_COMMANDS) + _HELP_LINES < shutil.get_terminal_size().lines:
             for title, group in _GROUPS.items():
                 with formatter.section(title):
                     formatter.write_dl(list(group.items()))
-        else:  # help fits a screen
+        else:  # a short list, so that help fits on the screen
             with formatter.section("Commands"):
                 formatter.write_dl([(title, " ".join(group)) for title, group in _GROUPS.items()])
 
 
 def _as_option(ctx: click.Context, args: list[str]) -> list[str]:
-    """Take `version` and `help [COMMAND]`, as docker has them, for the options."""
+    """Treat the words `version` and `help [COMMAND]` as options, as docker does."""
     if args[:1] == ["version"]:
         click.echo(_VERSION)
         ctx.exit()
@@ -160,9 +160,10 @@ def _as_option(ctx: click.Context, args: list[str]) -> list[str]:
 
 
 def _long_flags(command: click.Command, args: list[str]) -> list[str]:
-    """Write the flags out that come first: to click a short one is a long one misspelt, at first.
+    """Replace short flags at the start with long ones.
 
-    It looks for what was meant, which takes a millisecond and a module.
+    click first takes a short flag for a misspelt long one and looks for similar names. That
+    takes a millisecond and imports a module.
     """
     long = {
         option.opts[0]: option.opts[1]
@@ -176,33 +177,33 @@ def _long_flags(command: click.Command, args: list[str]) -> list[str]:
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Each command has examples: wherry COMMAND --help. Exit codes: 0 done, 1 failed, "
-    "2 usage, 3 not found, 4 not allowed, 5 integrity, 6 network, 130 interrupted.",
+    epilog="Run `wherry COMMAND --help` for options and examples. Exit codes: 0 success, "
+    "1 failure, 2 usage, 3 not found, 4 access denied, 5 integrity, 6 network, 130 interrupted.",
 )
 @click.option(
     "--store",
     type=NonEmptyPath(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where images are kept (WHERRY_STORE; ~/.local/share/wherry).",
+    help="Store directory (WHERRY_STORE; default ~/.local/share/wherry).",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show each request.")
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 @click.version_option(__version__, "--version", prog_name="wherry", message=_VERSION)
 @click.pass_context
 def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> None:
-    """Container images with no daemon and no root: pull, verify, store, show."""
+    """Pull, verify, store and inspect container images, without a daemon or root."""
     ctx.obj = GlobalOptions(store, verbose, debug)
 
 
 def _run(args: list[str]) -> Any:
-    """Run a command and return what it returns; without arguments it may be a completion."""
-    if not args:  # a shell may ask for completions, which click learns from a variable
+    """Run a command and return its result. Without arguments this may be a completion."""
+    if not args:  # a shell asks for completions with an environment variable
         from wherry.cli.completion import register
 
         register()
         return cli.main(args, prog_name="wherry", standalone_mode=False)
     try:
-        # Not `cli.main`, which prints an empty line when it is interrupted.
+        # `cli.main` would print an empty line when it is interrupted.
         with cli.make_context("wherry", list(args)) as context:  # click empties the list
             return cli.invoke(context)
     except click.exceptions.Exit as error:
@@ -210,10 +211,10 @@ def _run(args: list[str]) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit with the code that its outcome stands for."""
+    """Run the command and exit with the code for its outcome."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     messages.begin(args)
-    signals.obey()
+    signals.handle_sigterm()
     if not _COMMANDS.keys().isdisjoint(args):  # help and the version start no thread
         signals.watch(lambda: exit_now(report_interrupt()), INTERRUPTED)
     try:
@@ -227,16 +228,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except errors.WherryError as error:
         code = report_error(error, debug="--debug" in args)
     except (_ReaderGoneError, BrokenPipeError):
-        # Whoever reads our output has seen enough.
+        # The reader, such as `head`, has closed the pipe: that is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
-    except Exception as error:  # noqa: BLE001 - a defect of ours; people get a line all the same
+    except Exception as error:  # noqa: BLE001 - report defects in one line, too
         code = report_unexpected(error, debug="--debug" in args)
     exit_now(code)
 
 
 def global_options(ctx: click.Context) -> GlobalOptions:
-    """Return what the options before the subcommand say."""
+    """Return the options before the subcommand."""
     found: Any = ctx.find_object(GlobalOptions)
     return (
         found
@@ -246,9 +247,9 @@ def global_options(ctx: click.Context) -> GlobalOptions:
 
 
 def open_input(source: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
-    """Return a path as it is, and for ``-`` standard input without a buffer in between."""
+    """Return the path, or for ``-`` an unbuffered stream from standard input."""
     if source != "-":
         return contextlib.nullcontext(source)
-    if sys.__stdin__ is None:  # closed (`<&-`): an empty one would be taken for what was meant
+    if sys.__stdin__ is None:  # closed by `<&-`; must not be read as an empty file
         raise click.UsageError("standard input is closed: name a file, or use a pipe")
     return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))

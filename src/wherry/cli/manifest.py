@@ -1,4 +1,4 @@
-"""``wherry manifest``."""
+"""The command ``wherry manifest``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ Examples:
 
 @click.command("manifest", epilog=EXAMPLES)
 @click.argument("address", metavar="ADDRESS", shell_complete=addresses)
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="That of the image for it.")
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="Print the manifest of the image for this platform.",
+)
 @registry_options
 @click.pass_context
 def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
-    """Print a manifest or index, byte for byte as it was served."""
+    """Print a manifest or index, byte for byte as the registry serves it."""
     with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.manifest, platform=platform)
     render.write_document(found.raw)

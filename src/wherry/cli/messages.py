@@ -1,4 +1,4 @@
-"""Messages on stderr: lines for people, or with `--progress json` one object a line."""
+"""Messages on stderr: lines of text, or JSON objects with ``--progress json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPTION = "--progress"
 
 
 class _MessageState:
-    """The form of this process's messages, and the first failure that was told."""
+    """The form of the messages of this process, and the first error it reported."""
 
     json = False
     debug = False
@@ -28,7 +28,10 @@ _state = _MessageState()
 
 
 def begin(arguments: Sequence[str]) -> None:
-    """Choose the form, before the command line is parsed: wrong usage is told in it too."""
+    """Choose the form of messages before the command line is parsed.
+
+    A usage error has to be reported in that form, too.
+    """
     chosen = ""
     for place, argument in enumerate(arguments):
         if argument == "--":
@@ -43,7 +46,7 @@ def begin(arguments: Sequence[str]) -> None:
 
 
 def _catch_others() -> None:
-    """Take what Python itself would write to stderr, in several lines."""
+    """Report warnings and uncaught exceptions as messages of one line."""
     import threading
     import warnings
 
@@ -68,12 +71,12 @@ def _catch_others() -> None:
 
 
 def say(text: str, status: str = "note") -> None:
-    """Write a line for people, or an object with this status."""
+    """Write a line of text, or a JSON object with this status."""
     say_lines(text if _state.json else printable(text), status)
 
 
 def say_lines(text: str, status: str = "note") -> None:
-    """Write text of several lines for people, or an object with this status."""
+    """Write lines of text, or a JSON object with this status."""
     if _state.json:
         write(status, message=text.removeprefix("wherry: ").strip())
         return
@@ -85,7 +88,7 @@ def say_lines(text: str, status: str = "note") -> None:
 def tell_error(
     message: str, hints: Sequence[str], code: int, *, kind: str = "", reference: str = ""
 ) -> None:
-    """Say what failed and, below it, what to try; ``kind`` is the error's class."""
+    """Report an error and, below it, what to try; ``kind`` is the class of the error."""
     if not _state.json:
         lines = [f"wherry: {message}", *(f"  {hint}" for hint in hints)]
         say_lines("\n".join(map(printable, lines)))
@@ -96,7 +99,7 @@ def tell_error(
 
 
 def tell_traceback(error: BaseException) -> None:
-    """Show where an error came from."""
+    """Write the traceback of an error."""
     import traceback
 
     entries = map(_traceback_entry, traceback.format_exception(error))
@@ -104,14 +107,14 @@ def tell_traceback(error: BaseException) -> None:
 
 
 def _traceback_entry(text: str) -> str:
-    """Keep frames and headings as they are, and an error's own message in one line."""
+    """Keep stack frames and headings, and put the message of an error in one line."""
     if text.startswith(("  File ", "Traceback ", "\n")):
         return text
     return printable(text.removesuffix("\n")) + "\n"
 
 
 def write(status: str, reference: str = "", **fields: object) -> None:
-    """Write an object, if that is the form; texts that are empty are left out."""
+    """Write a JSON object without its empty strings, if messages are JSON."""
     if not _state.json or _state.ended:
         return
     import json
@@ -124,7 +127,7 @@ def write(status: str, reference: str = "", **fields: object) -> None:
 
 
 def end(code: int, message: str = "") -> None:
-    """Write the last object, which tells how the command ended; nothing may follow it."""
+    """Write the last JSON object, with the outcome; later messages are dropped."""
     told = message or _state.failure
     write("failure" if code else "success", code=code, message=told if code else "")
     _state.ended = True

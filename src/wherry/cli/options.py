@@ -1,4 +1,4 @@
-"""Options of all commands that talk to registries, and the client that they make."""
+"""Options that the commands share, and the client that they configure."""
 
 from __future__ import annotations
 
@@ -35,40 +35,44 @@ def _rate(_ctx: click.Context, _option: click.Parameter, value: str | None) -> f
 
 
 _OPTIONS = (
-    click.option("--creds", metavar="USER[:PASSWORD]", help="For every registry here that asks."),
+    click.option(
+        "--creds",
+        metavar="USER[:PASSWORD]",
+        help="Credentials for each registry that this command uses.",
+    ),
     click.option(
         "--authfile",
         type=NonEmptyPath(path_type=Path, dir_okay=False, exists=True),
-        help="A file of credentials, instead of those of podman, skopeo and docker.",
+        help="Credentials file, instead of those of podman, skopeo and docker.",
     ),
     click.option(
         "--registries-conf",
         type=NonEmptyPath(path_type=Path, dir_okay=False, exists=True),
-        help="Instead of the user's and the system's (CONTAINERS_REGISTRIES_CONF).",
+        help="registries.conf, instead of the default one (CONTAINERS_REGISTRIES_CONF).",
     ),
     click.option(
         "--insecure",
         is_flag=True,
         default=None,
-        help="Accept any certificate, and plain http (WHERRY_INSECURE).",
+        help="Accept any certificate, and plain HTTP (WHERRY_INSECURE).",
     ),
     click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
         metavar="SECONDS",
-        help="Time without a byte before trying again (WHERRY_TIMEOUT; 30).",
+        help="Retry after this time without a byte (WHERRY_TIMEOUT; default 30).",
     ),
     click.option(
         "--retries",
         type=click.IntRange(1),
         metavar="N",
-        help="Attempts without progress, the first included (WHERRY_RETRIES; 5).",
+        help="Attempts without progress, including the first (WHERRY_RETRIES; default 5).",
     ),
     click.option(
         "--limit-rate",
         callback=_rate,
         metavar="RATE",
-        help="Bytes a second over all connections: 500K, 10M, 1.5MiB (WHERRY_LIMIT_RATE).",
+        help="Limit in bytes per second, such as 500K, 10M or 1.5MiB (WHERRY_LIMIT_RATE).",
     ),
 )
 _TRANSFERS = (
@@ -76,13 +80,13 @@ _TRANSFERS = (
         "--jobs",
         type=click.IntRange(1, 64),
         metavar="N",
-        help="Blobs at a time (WHERRY_JOBS; 6).",
+        help="Blobs to transfer at a time (WHERRY_JOBS; default 6).",
     ),
     click.option(
         "--split",
         type=click.IntRange(1, MAX_SPLIT),
         metavar="N",
-        help="Connections for one large blob (WHERRY_SPLIT; several where that helps).",
+        help="Connections for one large blob (WHERRY_SPLIT; default: as needed).",
     ),
 )
 
@@ -90,7 +94,7 @@ _TRANSFERS = (
 schema1_option = click.option(
     "--schema1",
     type=click.Choice(SCHEMA1_CHOICES),
-    help="Whether to accept docker's deprecated format (WHERRY_SCHEMA1; allow).",
+    help="Accept docker's deprecated schema1 format, or not (WHERRY_SCHEMA1; default allow).",
 )
 _SHARED = (
     "authfile",
@@ -106,12 +110,12 @@ _SHARED = (
 
 
 def registry_options(command: F) -> F:
-    """Add the options that all commands share which talk to registries."""
+    """Add the options of every command that talks to registries."""
     return _with(_OPTIONS, command)
 
 
 def transfer_options(command: F) -> F:
-    """Add the options of commands that transfer whole images; above `registry_options`."""
+    """Add the options of commands that transfer images, above `registry_options`."""
     return _with(_TRANSFERS, command)
 
 
@@ -124,7 +128,7 @@ def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
 def make_client(
     chosen: GlobalOptions, store: Store | None, registry: Mapping[str, Any], **more: Any
 ) -> Client:
-    """Make the client that the shared options ask for; ``more`` goes to it as it is."""
+    """Make a client from the shared options and more arguments of `Client`."""
     return plain_client(
         store=store,
         credentials=_credentials(registry["creds"]),
@@ -135,17 +139,17 @@ def make_client(
 
 
 def plain_client(**options: Any) -> Client:
-    """Make a client with these options alone, and what the environment says."""
+    """Make a client from these options and the environment variables."""
     from wherry.client import Client
 
     try:
         return Client(**options)
-    except ValueError as error:  # a variable of the environment that makes no sense
+    except ValueError as error:  # an environment variable has an invalid value
         raise click.UsageError(str(error)) from None
 
 
 def print_event(event: Event) -> None:
-    """Print what people should know while documents are fetched: warnings, and any pause."""
+    """Print a warning or the reason for a pause; ignore other events."""
     from wherry.content.events import Status
 
     if event.status in {Status.WARNING, Status.RETRYING}:
@@ -157,7 +161,7 @@ def print_event(event: Event) -> None:
 def store_for_address(
     chosen: GlobalOptions, address: str, bare: Where = Where.REGISTRY
 ) -> Store | None:
-    """Open the store if an address may mean it; ``bare`` is where a bare name is looked for."""
+    """Open the store if an address may mean it; ``bare`` is the place of a bare name."""
     meant = Address.parse(address, bare).where in {Where.STORE, Where.ANY}
     return chosen.store() if meant else None
 
@@ -166,7 +170,7 @@ MAX_PASSWORD = 64 * 1024  # bytes
 
 
 def _credentials(text: str | None) -> tuple[str, str] | None:
-    """Split ``USER:PASSWORD``; a password that is left out is asked for."""
+    """Split ``USER:PASSWORD``; ask for a password that is missing."""
     if text is None:
         return None
     user, colon, password = text.partition(":")
@@ -176,22 +180,25 @@ def _credentials(text: str | None) -> tuple[str, str] | None:
 
 
 def ask_password(user: str, option: str) -> str:
-    """Ask for a password without echo, or take a line of a pipe; ``option`` may name it too."""
+    """Ask for a password without echo, or read a line from a pipe.
+
+    ``option`` is the option that could have given it; the error names it.
+    """
     if sys.stdin.isatty():
         answer: str = click.prompt(f"Password for {printable(user)}", hide_input=True, err=True)
         return answer
     line = sys.stdin.buffer.readline(MAX_PASSWORD + 1)
     if len(line) > MAX_PASSWORD:
         raise click.UsageError(
-            f"the password for {user} on stdin has over {MAX_PASSWORD >> 10} KiB"
+            f"the password for {user} on stdin is longer than {MAX_PASSWORD >> 10} KiB"
         )
     if not line:
-        raise click.UsageError(f"no password for {user} was given, on stdin or in {option}")
+        raise click.UsageError(f"no password for {user}, neither on stdin nor in {option}")
     return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
 
 def print_request(exchange: Exchange) -> None:
-    """Show a request that was answered."""
+    """Print a request with the status of its response."""
     limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
     text = f"> {exchange.method} {exchange.url} {exchange.status} "
     say(f"{text}{exchange.seconds * 1000:.0f} ms{limit}", "request")

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors as people see them."""
+"""How a command ends: exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, INTEGRITY, INTERRUPTED = 0, 1, 2, 5, 130
 
-# The first class that fits decides.
+# The first class that matches decides.
 _EXIT_CODES: tuple[tuple[type[errors.WherryError], int], ...] = (
     (errors.InvalidReference, USAGE),
     (errors.InvalidDigest, USAGE),
@@ -37,10 +37,10 @@ _EXIT_CODES: tuple[tuple[type[errors.WherryError], int], ...] = (
 
 
 def report_usage_error(error: click.ClickException, arguments: Sequence[str]) -> int:
-    """Say what is wrong with a command line, and how it is put right."""
+    """Report what is wrong with a command line and how to correct it."""
     context: click.Context | None = getattr(error, "ctx", None)
     message = error.format_message()
-    if message.startswith("Usage:"):  # nothing was asked for
+    if message.startswith("Usage:"):  # no arguments: click has made the help text
         messages.say_lines(message)
         return USAGE
     from wherry.cli import hints
@@ -57,7 +57,7 @@ def report_usage_error(error: click.ClickException, arguments: Sequence[str]) ->
 
 
 def report_error(error: errors.WherryError, *, debug: bool, reference: str = "") -> int:
-    """Say what failed, and return the exit code that it stands for."""
+    """Report an error and return its exit code."""
     if debug:
         messages.tell_traceback(error)
     code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
@@ -70,12 +70,12 @@ def report_error(error: errors.WherryError, *, debug: bool, reference: str = "")
 
 
 def report_unexpected(error: Exception, *, debug: bool) -> int:
-    """Say that the result or another file cannot be used, or that there is a defect."""
+    """Report that output or a file cannot be used, or a defect of wherry."""
     if debug:
         messages.tell_traceback(error)
     hints: list[str] = []
     if isinstance(error, OutputError):
-        closed = error.errno == errno.EBADF  # what `entry` puts in place of a closed stdout
+        closed = error.errno == errno.EBADF  # `entry` replaces a closed stdout by such a stream
         reason = "standard output is closed" if closed else error.strerror or error
         message = f"cannot write the result: {reason}"
     elif isinstance(error, OSError):
@@ -85,7 +85,7 @@ def report_unexpected(error: Exception, *, debug: bool) -> int:
         message = "there is not enough memory"
     else:
         message = f"internal error: {type(error).__name__}: {error}"
-        hints = ["please report it with what --debug prints"]
+        hints = ["please report this, with the output of --debug"]
     messages.tell_error(message, hints, FAILED, kind=type(error).__name__)
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,9 +93,12 @@ def report_unexpected(error: Exception, *, debug: bool) -> int:
 
 
 def finish_output() -> None:
-    """Write what is left for standard output; raises `OutputError` where bytes are lost.
+    """Flush standard output, and close it if it is a file.
 
-    Some file systems tell on closing alone that bytes are lost (close(2)).
+    Some file systems report lost bytes only on close, see close(2).
+
+    Raises:
+        OutputError: Bytes are lost.
     """
     sys.stdout.flush()
     descriptor = sys.stdout.fileno()
@@ -107,7 +110,7 @@ def finish_output() -> None:
 
 
 def sync_output() -> None:
-    """Put standard output on the disk if it is a file; raises `OutputError`."""
+    """Sync standard output to disk if it is a file; raises `OutputError`."""
     descriptor = sys.stdout.fileno()
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         try:
@@ -117,7 +120,7 @@ def sync_output() -> None:
 
 
 def report_interrupt() -> int:
-    """Say that the command was interrupted, and what it leaves for the next one."""
+    """Report an interrupt, and how much of a download the next pull can use."""
     kept = _kept_bytes()
     messages.tell_error(f"interrupted; {kept}" if kept else "interrupted", [], INTERRUPTED)
     return INTERRUPTED
@@ -129,10 +132,10 @@ def _kept_bytes() -> str:
 
 
 def exit_now(code: int) -> NoReturn:
-    """Exit at once.
+    """Exit at once, without waiting for threads or for the interpreter's clean-up.
 
-    Not waiting for threads, since one may be in a name lookup that nothing interrupts, and not
-    for the interpreter to take itself apart, which takes longer than many a command.
+    A thread may be in a DNS lookup that cannot be interrupted, and the clean-up takes longer
+    than many commands.
     """
     messages.end(code)
     for stream in (sys.stdout, sys.stderr):

@@ -22,7 +22,7 @@ class NonEmptyPath(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Any:
-        """Refuse an empty path, and convert any other as click does."""
+        """Refuse an empty path, and convert others as click does."""
         if not os.fspath(value):
             self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
@@ -37,9 +37,7 @@ class RegistryName(StringParamType):
 
         text = super().convert(value, param, ctx)
         if Address.parse(text).where is not Where.REGISTRY:
-            raise click.UsageError(
-                f"{text}: only names of repositories in registries are meant here", ctx
-            )
+            raise click.UsageError(f"{text}: expected the name of a repository in a registry", ctx)
         return text
 
 

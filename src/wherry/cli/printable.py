@@ -1,4 +1,4 @@
-"""Text that cannot steer a terminal, and streams that write nothing else to one."""
+"""Text without control characters, and streams that write only such text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
-_MARK = "\ufffd"  # not by its name, which takes a module to look up
-_ESCAPED = range(0xDC80, 0xDD00)  # bytes that Python has read as no text (PEP 383)
+_MARK = "\ufffd"  # looking it up by name would import a module
+_ESCAPED = range(0xDC80, 0xDD00)  # undecodable bytes as Python represents them (PEP 383)
 ERRORS = "wherry-output"  # the name of `_encode_rest`
 
 
 def printable(text: str) -> str:
-    """Replace control, bidirectional and invisible characters, line breaks too."""
+    """Replace control, bidirectional and invisible characters, including line breaks."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _MARK for c in text)
     return text if text.isascii() else _invisible().sub(_MARK, text)
@@ -26,10 +26,11 @@ def printable(text: str) -> str:
 
 @functools.cache
 def _invisible() -> re.Pattern[str]:
-    """Match characters that `str.isprintable` accepts and a terminal shows as nothing.
+    """Match characters that `str.isprintable` accepts but terminals show as nothing.
 
-    The rest of Default_Ignorable_Code_Point (Unicode 15, DerivedCoreProperties.txt), and the
-    empty braille cell. Compiling takes a millisecond, and most text is ASCII.
+    These are the rest of Default_Ignorable_Code_Point (Unicode 15, DerivedCoreProperties.txt)
+    and the empty braille cell. The pattern is compiled on first use, because that takes a
+    millisecond and most text is ASCII.
     """
     return re.compile(
         r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
@@ -38,7 +39,7 @@ def _invisible() -> re.Pattern[str]:
 
 
 def printable_lines(text: str) -> str:
-    """Do the same for text of several lines: line breaks and tabs stay."""
+    """Replace the same characters in multi-line text; line breaks and tabs stay."""
     if text.isprintable():
         return printable(text)
     lines = text.replace("\r\n", "\n").split("\n")
@@ -50,7 +51,7 @@ class OutputError(OSError):
 
 
 class StandardOutput(io.FileIO):
-    """Standard output, whose failures differ from those of other files."""
+    """Standard output, with errors that differ from those of other files."""
 
     def write(self, data: Any, /) -> int:
         """Write bytes; raises `OutputError`."""
@@ -63,10 +64,10 @@ class StandardOutput(io.FileIO):
 
 
 class _StandardError(io.FileIO):
-    """Standard error. A message that cannot be written is lost, and changes no outcome."""
+    """Standard error. A message that cannot be written is dropped without an error."""
 
     def write(self, data: Any, /) -> int:
-        """Write bytes if that is possible."""
+        """Write bytes, or drop them on an error."""
         try:
             return super().write(data) or 0
         except OSError:
@@ -74,9 +75,9 @@ class _StandardError(io.FileIO):
 
 
 class Screen(io.RawIOBase):
-    """The bytes that the command writes to a terminal: text without control characters.
+    """A byte stream to a terminal that replaces control characters.
 
-    ``terminal`` is the stream of the terminal itself.
+    ``terminal`` is the text stream of the terminal itself.
     """
 
     def __init__(self, terminal: TextIO) -> None:
@@ -85,7 +86,7 @@ class Screen(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder(terminal.encoding)(errors="replace")
 
     def write(self, data: Any, /) -> int:
-        """Write text; a character may come in several pieces."""
+        """Write bytes of text; a character may be split between two calls."""
         raw = bytes(data)
         self.terminal.write(printable_lines(self._decoder.decode(raw)))
         self.terminal.flush()
@@ -105,10 +106,10 @@ class Screen(io.RawIOBase):
 
 
 def install() -> None:
-    """Put the command's own streams in place of the standard ones.
+    """Replace stdout and stderr with the command's own streams.
 
-    What goes to a terminal passes a `Screen`. Other streams get what is written as it is. No
-    stream fails for text that it cannot encode.
+    Output to a terminal passes through a `Screen`; other output is not changed. No stream fails
+    on text that it cannot encode.
     """
     codecs.register_error(ERRORS, _encode_rest)
     sys.stdout = _guarded(sys.stdout, StandardOutput)
@@ -118,7 +119,7 @@ def install() -> None:
 def drawing(stream: TextIO) -> TextIO:
     """Return the stream for the command's own control sequences.
 
-    What others wrote has to pass `printable` before it is drawn.
+    The caller passes text from other sources through `printable` before drawing it.
     """
     below = getattr(stream, "buffer", None)
     return below.terminal if isinstance(below, Screen) else stream
@@ -128,7 +129,7 @@ def _guarded(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     raw = kind(stream.fileno(), "wb", closefd=False)
-    is_raw = isinstance(stream.buffer, io.RawIOBase)  # as PYTHONUNBUFFERED has it
+    is_raw = isinstance(stream.buffer, io.RawIOBase)  # with PYTHONUNBUFFERED
     is_screen = raw.isatty()
     below: Any = raw if is_raw else io.BufferedWriter(raw)
     found: TextIO = io.TextIOWrapper(
@@ -140,12 +141,12 @@ def _guarded(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     )
     if not is_screen:
         return found
-    screen: BinaryIO = Screen(found)  # type: ignore[assignment] # typed as less than it is
+    screen: BinaryIO = Screen(found)  # type: ignore[assignment] # has all methods that are used
     return io.TextIOWrapper(screen, found.encoding, errors=ERRORS, write_through=True)
 
 
 def _encode_rest(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Encode what the encoding has no character for: names of files as their bytes, else ``?``."""
+    """Encode undecodable bytes of file names unchanged, other characters as ``?``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     rest = error.object[error.start : error.end]

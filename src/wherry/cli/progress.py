@@ -1,4 +1,4 @@
-"""Progress on stderr, in three forms: for a terminal, for a log, for programs."""
+"""Displays of progress on stderr: for a terminal, a log, or a program."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
 
     class ProgressDisplay(Protocol):
-        """Something that shows events."""
+        """A display of progress events."""
 
         def __call__(self, event: Event) -> None:
-            """Take an event; called one at a time, from any thread."""
+            """Show an event. Calls come one at a time, from any thread."""
             ...
 
         def close(self) -> None:
-            """Leave the screen in order."""
+            """End the display."""
             ...
 
 
-HEARTBEAT = 10.0  # seconds between two lines of a log while layers are on their way
+HEARTBEAT = 10.0  # seconds between two lines of a log while layers arrive
 SUMMARY = 1.0  # seconds between two summaries for programs
 _LOCAL = {Status.LOADING, Status.LOADED, Status.SAVING, Status.SAVED}
 
@@ -40,7 +40,7 @@ _tally = Tally()
 
 
 def kept_bytes() -> str:
-    """Say what of an interrupted pull stays for the next one."""
+    """Return how much of an interrupted pull the next pull can use, or ""."""
     if not _tally.current or any(each.status in _LOCAL for each in _tally.layers.values()):
         return ""
     amount = sizes(_tally.current, _tally.total).replace("/", " of ")
@@ -48,29 +48,29 @@ def kept_bytes() -> str:
 
 
 class WarningDisplay:
-    """Shows warnings alone."""
+    """Show only warnings."""
 
     def __call__(self, event: Event) -> None:
-        """Take an event."""
+        """Show an event."""
         _tally.update(event)
         if event.status is Status.WARNING:
-            print(event_line(event), file=sys.stderr)  # noqa: T201 - this is where printing happens
+            print(event_line(event), file=sys.stderr)  # noqa: T201 - displays print
 
     def close(self) -> None:
-        """Do nothing: nothing is drawn."""
+        """Do nothing, since nothing is drawn."""
 
 
 class NoticeDisplay:
-    """Shows warnings, and why nothing moves."""
+    """Show warnings, and the reasons for retries."""
 
     def __call__(self, event: Event) -> None:
-        """Take an event."""
+        """Show an event."""
         if event.status in {Status.WARNING, Status.RETRYING}:
             print(event_line(event), file=sys.stderr)  # noqa: T201 - as above
 
 
 class LogDisplay:
-    """A line for each layer as it ends, and a sign of life every ten seconds."""
+    """Write a line for each layer as it ends, and a heartbeat every ten seconds."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -82,7 +82,7 @@ class LogDisplay:
         self._heart.start()
 
     def __call__(self, event: Event) -> None:
-        """Take an event."""
+        """Show an event."""
         with self._lock:
             _tally.update(event)
             text = event_line(event)
@@ -106,12 +106,12 @@ class LogDisplay:
                     self._write(summary)
 
     def close(self) -> None:
-        """Stop the signs of life."""
+        """Stop the heartbeat."""
         self._closed.set()
 
 
 class JsonDisplay:
-    """One JSON object a line, as documented in docs/progress.md; warnings alone if ``quiet``."""
+    """Write a JSON object per line (docs/progress.md); if ``quiet``, only warnings."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -123,10 +123,10 @@ class JsonDisplay:
             self._thread.start()
 
     def __call__(self, event: Event) -> None:
-        """Take an event."""
+        """Show an event."""
         with self._lock:
             if self._closed.is_set():
-                return  # an event that was late: the next name has begun, or the command has ended
+                return  # a late event: the next name has begun, or the command has ended
             _tally.update(event)
             self._reference = event.reference
             if event.status is Status.WARNING or not self._quiet:
@@ -163,15 +163,15 @@ class JsonDisplay:
                 )
 
     def close(self) -> None:
-        """Stop the summaries, and let nothing follow what is told of the end."""
+        """Stop the summaries and drop later events: the outcome is the last object."""
         with self._lock:
             self._closed.set()
 
 
 def progress_display(form: str, *, quiet: bool) -> ProgressDisplay:
-    """Choose how to show progress: ``form`` is auto, plain, tty or json.
+    """Return a display for ``form``: auto, plain, tty or json. Clears the tally.
 
-    If ``quiet`` only warnings are left, in that form. What an earlier one has told is forgotten.
+    With ``quiet`` it shows only warnings, in the same form.
     """
     _tally.layers.clear()
     if form == "json":

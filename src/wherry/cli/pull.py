@@ -1,4 +1,4 @@
-"""``wherry pull``."""
+"""The command ``wherry pull``."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ Examples:
 @click.argument(
     "names", type=RegistryName(), nargs=-1, required=True, metavar="NAME[:TAG|@DIGEST]…"
 )
-@click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of the repositories.")
+@click.option("-a", "--all-tags", is_flag=True, help="Pull every tag of each repository.")
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]],…",
-    help="Instead of this machine's (WHERRY_PLATFORM).",
+    help="Platforms instead of this machine's (WHERRY_PLATFORM).",
 )
-@click.option("--all-platforms", is_flag=True, help="Pull every image that an index lists.")
-@click.option("-q", "--quiet", is_flag=True, help="Print image ids and warnings alone.")
+@click.option("--all-platforms", is_flag=True, help="Pull every image of an index.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only image ids and warnings.")
 @click.option(
     "--progress",
     type=click.Choice(["auto", "tty", "plain", "json"]),
     default="auto",
     show_default=True,
-    help="How to show progress, on stderr.",
+    help="Form of the progress on stderr.",
 )
-@click.option("--foreign", is_flag=True, help="Fetch foreign layers from where they say.")
-@click.option("--no-verify-layers", is_flag=True, help="Do not compare DiffIDs, digests only.")
-@click.option("--no-verify-signatures", is_flag=True, help="Take schema1 however it is signed.")
+@click.option("--foreign", is_flag=True, help="Fetch foreign layers from the URLs in the manifest.")
+@click.option("--no-verify-layers", is_flag=True, help="Verify digests only, not DiffIDs.")
+@click.option("--no-verify-signatures", is_flag=True, help="Do not verify schema1 signatures.")
 @schema1_option
 @transfer_options
 @registry_options
@@ -69,10 +69,10 @@ def command(
     no_verify_signatures: bool,
     **registry: Any,
 ) -> int:
-    """Fetch images from registries into the store, verified to the last byte.
+    """Pull images from registries into the store, and verify every byte.
 
-    What is in the store already is not fetched again; an interrupted pull goes on where it
-    stood. Prints the image ids. A name that fails keeps none of the others from being pulled.
+    Blobs that the store has are not fetched again, and an interrupted pull resumes. Prints the
+    image ids. If a name fails, the others are still pulled.
     """
     from wherry.cli.progress import progress_display
     from wherry.model.reference import Reference
@@ -80,9 +80,9 @@ def command(
     chosen = global_options(ctx)
     references = [Reference.parse(name.removeprefix("docker://")) for name in names]
     if all_tags and not all(reference.is_name_only for reference in references):
-        raise click.UsageError("--all-tags goes with names that have neither tag nor digest", ctx)
+        raise click.UsageError("--all-tags needs names without a tag or digest", ctx)
     if all_platforms and platform:
-        raise click.UsageError("--all-platforms and --platform exclude each other", ctx)
+        raise click.UsageError("--all-platforms cannot be combined with --platform", ctx)
     form = "plain" if chosen.verbose and progress == "auto" else progress
     store = chosen.store()
     client = make_client(chosen, store, registry, foreign=foreign)

@@ -1,4 +1,4 @@
-"""``wherry referrers``."""
+"""The command ``wherry referrers``."""
 
 from __future__ import annotations
 
@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   wherry referrers ghcr.io/acme/app:1.4.2
-  wherry referrers --artifact-type application/spdx+json ghcr.io/acme/app:1.4.2
+  wherry referrers --artifact-type application/spdx+json ghcr.io/acme/app:1
   wherry referrers --json oci:layout:1.4.2 | jq -r '.[].digest'
 """
 
 
 @click.command("referrers", epilog=EXAMPLES)
 @click.argument("address", metavar="ADDRESS", shell_complete=addresses)
-@click.option("--artifact-type", default="", metavar="TYPE", help="Only those of this type.")
-@click.option("--platform", metavar="OS[/ARCH[/VARIANT]]", help="Those of the image for it.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: whole descriptors.")
+@click.option(
+    "--artifact-type", default="", metavar="TYPE", help="List only referrers of this type."
+)
+@click.option(
+    "--platform",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="List the referrers of the image for this platform.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with whole descriptors.")
 @registry_options
 @click.pass_context
 def command(
@@ -40,7 +46,7 @@ def command(
     as_json: bool,
     **registry: Any,
 ) -> None:
-    """List what refers to an image: signatures, SBOMs, attestations."""
+    """List the referrers of an image: signatures, SBOMs, attestations."""
     with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.referrers, artifact_type=artifact_type, platform=platform)
     if as_json:

@@ -1,4 +1,4 @@
-"""Values as people read them: sizes, ages, durations, tables, errors."""
+"""Values as text: sizes, ages, durations, tables, errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wherry.errors import InvalidReference, WherryError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# A name and password before a host, whatever is in them; no path of an archive, no digest.
+# A user name and password before a host. Neither a path in an archive address nor a digest.
 _SECRET = re.compile(
     r"^(?!(?:oci|oci-archive|docker-archive|dir|store):)([a-z]+://)?"
     r".*:.*@(?!sha\d+:)(?=localhost\b|[^@]*[./:])"
@@ -24,7 +24,7 @@ _SECRET = re.compile(
 _LINES = 500
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
-# How to write a size below a bound, which is where rounding would make a digit more of it.
+# Upper bound, format and divisor of sizes. At a bound, rounding would add a digit.
 _SIZES: list[tuple[float, str, int]] = [
     (999.5, "%.0f B", 1),
     *(
@@ -44,11 +44,11 @@ _AGES = (
     (_HOUR, "hour"),
     (60, "minute"),
 )
-_NUL_YEAR = 1970  # tools that build reproducibly date everything to it or before
+_NUL_YEAR = 1970  # reproducible builds set all times to this year or earlier
 
 
 def size(count: float) -> str:
-    """Return bytes with three significant digits: ``29.1 MB``."""
+    """Return a number of bytes with three significant digits: ``29.1 MB``."""
     _, form, divisor = _SIZES[bisect.bisect(_BOUNDS, count)]
     return form % (count / divisor)
 
@@ -58,7 +58,7 @@ def sizes(current: int, total: int | None) -> str:
     if not total:
         return size(current)
     unit, divisor = "B", 1
-    for unit in _UNITS:  # noqa: B007 - the one that fits is used below
+    for unit in _UNITS:  # noqa: B007 - used after the loop
         if total / divisor < _STEP:
             break
         divisor *= _STEP
@@ -102,13 +102,13 @@ def _ago(seconds: int) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out rows in columns, the last one ragged."""
+    """Format rows as a table; the last column is not padded."""
     cells = zip(*rows, strict=True) if rows else [()] * len(header)
     return "".join(columns(dict(zip(header, cells, strict=True)))).removesuffix("\n")
 
 
 def columns(titled: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Lay out columns below their titles, the last one ragged; yields some lines at a time."""
+    """Format columns below their titles; yield several lines at a time."""
     widths = [max(map(len, (title, *cells))) for title, cells in titled.items()]
     line = "  ".join(f"%-{width}s" for width in widths)
     rows = itertools.chain([tuple(titled)], zip(*titled.values(), strict=True))
@@ -117,7 +117,10 @@ def columns(titled: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def describe_error(error: WherryError) -> tuple[str, list[str]]:
-    """Return an error in one line, and the lines below it: what is wrong where, what to try."""
+    """Return the message of an error in one line, and the lines below it.
+
+    Those lines show the position in the text that did not parse, and what to try.
+    """
     lines = []
     if isinstance(error, InvalidReference) and error.text:
         text = _SECRET.sub(r"\1***@", error.text)
@@ -128,18 +131,18 @@ def describe_error(error: WherryError) -> tuple[str, list[str]]:
 
 
 def write_bytes(data: bytes) -> None:
-    """Write bytes as they are."""
+    """Write bytes to stdout."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def write_filled(text: str) -> None:
-    """Write a template that was filled in."""
+    """Write the output of a template to stdout."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def write_document(raw: bytes) -> None:
-    """Write a document as it is, and on a terminal the end of its line."""
+    """Write a document to stdout, on a terminal with a line break at its end."""
     end = b"\n" if sys.stdout.isatty() and not raw.endswith(b"\n") else b""
     write_bytes(raw + end)

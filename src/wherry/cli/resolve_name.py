@@ -1,4 +1,4 @@
-"""Names as the command line takes them: what one stands for, and asking for it."""
+"""Resolve names of the command line, and call the client with each meaning."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ T = TypeVar("T")
 def call_first_found(
     client: Client, name: str, call: Callable[[str], T], kept: Store | None = None
 ) -> T:
-    """Call with what a name stands for; where that is not there, with what else it may stand for.
+    """Call with each meaning of a name until a registry has the image.
 
-    Addresses of other places than registries, and what ``kept`` has, stand for themselves.
-    A registry that fails in another way than by not having the image, or not for us, ends the
-    search: the image might be there, and another one of that name is not what was meant.
+    An address of another place than a registry has one meaning, and so has a name that the
+    store ``kept`` has. The search goes on only after `NotFound`, `Unauthorized` and `Denied`.
+    After any other error the image might be there, and an image of the same name in the next
+    registry would be the wrong one.
     """
     if kept is not None and not name.startswith("store:"):
         with contextlib.suppress(NotFound):
@@ -55,9 +56,10 @@ def call_for_each(
     call: Callable[[str], object],
     called: Callable[[str], str] = str,
 ) -> int:
-    """Call with each name, whatever became of those before; return the first error's exit code.
+    """Call with each name, even after an error.
 
-    ``called`` says what events call a name.
+    Returns the exit code of the first error, or 0. ``called`` maps a name to the reference that
+    JSON messages show.
     """
     code = DONE
     for name in names:
@@ -72,7 +74,7 @@ def call_for_each(
 
 
 class AddressClient(Record):
-    """A client and the address that a command is about; call it with one of its methods."""
+    """A client with the address that a command reads."""
 
     client: Client
     address: str
@@ -80,7 +82,7 @@ class AddressClient(Record):
     kept: Store | None
 
     def __call__(self, method: Callable[..., T], **options: Any) -> T:
-        """Call ``method`` with what the address stands for."""
+        """Call a method of the client with each meaning of the address."""
         call = functools.partial(method, store=self.store, on_event=print_event, **options)
         return call_first_found(self.client, self.address, call, self.kept)
 
@@ -89,7 +91,7 @@ class AddressClient(Record):
 def address_client(
     ctx: click.Context, address: str, registry: Mapping[str, Any], bare: Where = Where.REGISTRY
 ) -> Iterator[AddressClient]:
-    """Make the client that a command's options ask for; ``bare`` is as in `store_for_address`."""
+    """Make a client from a command's options; ``bare`` is as in `store_for_address`."""
     chosen = global_options(ctx)
     store = store_for_address(chosen, address, bare)
     with make_client(chosen, store, registry) as client:

@@ -1,4 +1,4 @@
-"""``wherry rm``."""
+"""The command ``wherry rm``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,18 @@ Examples:
     metavar="NAME|ID|DIGEST…",
     shell_complete=image_names,
 )
-@click.option("-f", "--force", is_flag=True, help="An id: though several repositories name it.")
+@click.option(
+    "-f", "--force", is_flag=True, help="Remove an id even if several repositories name it."
+)
 @click.pass_context
 def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
-    """Remove names, and images with their last name; layers that others use stay.
+    """Remove names, and images with their last name.
 
-    An id stands for all names of its image, the digest of a manifest for those of that one.
-    What is not there keeps nothing else from going. Images without a name: `wherry gc`.
+    Layers that other images use stay. An id removes all names of its image. The digest of a
+    manifest removes the names of that manifest. If an image is not there, the others are still
+    removed.
+
+    `wherry gc` removes images without a name.
     """
     store = global_options(ctx).store()
     code = call_for_each(ctx, images, lambda image: _print(store.remove(image, force=force)))

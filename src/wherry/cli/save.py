@@ -1,4 +1,4 @@
-"""``wherry save``."""
+"""The command ``wherry save``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Examples:
     type=NonEmptyPath(readable=False),
     default="-",
     metavar="PATH",
-    help="Where to; - is a pipe.",
+    help="File or directory to write; - is stdout.",
 )
 @click.option(
     "--format",
@@ -47,19 +47,19 @@ Examples:
     type=click.Choice(["docker", "oci-archive", "oci", "dir"]),
     default="docker",
     show_default=True,
-    help="An archive for `docker load` and its like, or a layout.",
+    help="Archive that `docker load` reads, OCI archive, OCI layout, or flat directory.",
 )
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]]",
-    help="One image of each index; in a layout several, with commas.",
+    help="Save only this platform of each index; OCI formats take several, with commas.",
 )
 @click.option(
     "--name",
     metavar="NAME",
-    help="Call the one image so: NAME[:TAG], or in a layout any reference.",
+    help="Name of the one image: NAME[:TAG], or any reference in OCI formats.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Show warnings alone.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings.")
 @registry_options
 @click.pass_context
 def command(
@@ -73,22 +73,22 @@ def command(
     quiet: bool,
     **registry: Any,
 ) -> None:
-    """Write images of the store to an archive that docker, podman and others read.
+    """Write images to an archive or layout that docker, podman and other tools read.
 
-    The same images give the same bytes. A file gets its name when all of it is written.
+    The same images always give the same bytes. A file gets its name only when it is complete.
     """
     from wherry.cli.progress import progress_display
 
     if form == "dir" and len(addresses) > 1:
-        raise click.UsageError("a flat directory holds one image: use --format oci", ctx)
+        raise click.UsageError("a flat directory holds only one image: use --format oci", ctx)
     if name is not None and (form == "dir" or len(addresses) > 1):
-        raise click.UsageError("--name is for one image, and not for --format dir", ctx)
+        raise click.UsageError("--name needs exactly one image, and a format other than dir", ctx)
     if platform is not None and "," in platform and form not in {"oci", "oci-archive"}:
-        raise click.UsageError("several platforms take --format oci or oci-archive", ctx)
+        raise click.UsageError("several platforms need --format oci or oci-archive", ctx)
     if output == "-" and form in {"oci", "dir"}:
-        raise click.UsageError(f"{form} is a directory and cannot go to a pipe: use -o DIR", ctx)
+        raise click.UsageError(f"--format {form} writes a directory, not a stream: use -o DIR", ctx)
     if output == "-" and os.isatty(sys.stdout.fileno()):
-        raise click.UsageError("an archive is nothing for a terminal: use -o FILE, or a pipe", ctx)
+        raise click.UsageError("cannot write an archive to a terminal: use -o FILE, or a pipe", ctx)
     chosen = global_options(ctx)
     shown = progress_display("auto", quiet=quiet)
     store = chosen.store()
@@ -110,7 +110,7 @@ def command(
 
 
 def _open_output(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
-    """Return a path as it is, and for ``-`` standard output without a buffer in between."""
+    """Return the path, or for ``-`` an unbuffered stream to standard output."""
     if output != "-":
         return contextlib.nullcontext(output)
     return cast("BinaryIO", StandardOutput(sys.stdout.fileno(), "wb", closefd=False))

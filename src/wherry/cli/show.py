@@ -1,4 +1,4 @@
-"""``wherry show``."""
+"""The command ``wherry show``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Examples:
   wherry show --format '{{json .Config.Labels}}' alpine
   wherry images -q | xargs wherry show
 """
-_COMMAND_SHOWN = 60  # characters of the step that made a layer
+_COMMAND_SHOWN = 60  # characters of the build step of a layer
 
 
 @click.command("show", epilog=EXAMPLES)
@@ -42,22 +42,24 @@ _COMMAND_SHOWN = 60  # characters of the step that made a layer
     metavar="NAME|ID…",
     shell_complete=image_names,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: the config and all digests.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, with the config and all digests."
+)
 @click.option(
     "-f",
     "--format",
     "template",
     metavar="TEMPLATE",
-    help="Fill in a Go template, with the fields of docker's inspect.",
+    help="Print with a Go template that has the fields of `docker inspect`.",
 )
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template: str | None) -> int:
-    """Show images of the store: names, platform, how they run, layers.
+    """Show images in the store: names, platform, settings and layers.
 
-    Of several, what is not there keeps no other from being shown.
+    If an image is not there, the others are still shown.
     """
     if as_json and template is not None:
-        raise click.UsageError("--json and --format exclude each other", ctx)
+        raise click.UsageError("--json cannot be combined with --format", ctx)
     store = global_options(ctx).store()
     texts: list[str] = []
     text = _filled(template) if template is not None else functools.partial(_text, as_json=as_json)
@@ -71,7 +73,11 @@ def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template:
 
 
 def _filled(template: str) -> Callable[[Image], str]:
-    """Return a function that fills a template in; raises `InvalidReference` for what is none."""
+    """Return a function that prints an image with a template.
+
+    Raises:
+        InvalidReference: The template does not parse.
+    """
     from wherry.cli import docker_fields
     from wherry.cli.inspect_template import FormatTemplate
 

@@ -1,4 +1,4 @@
-"""Stopping when told to: within a second, whatever the main thread is doing."""
+"""Stop within a second of a signal, even if the main thread is busy."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-LAST_RESORT = 0.85  # seconds after a signal when the command leaves as it is
-LAST_WORDS = 0.1  # seconds that it gets to say so: nobody may be reading
+LAST_RESORT = 0.85  # seconds after a signal until the command is ended
+LAST_WORDS = 0.1  # seconds to write the last message; its reader may be blocked
 
 
-def obey() -> None:
+def handle_sigterm() -> None:
     """Treat SIGTERM as Ctrl-C.
 
-    A signal that the parent process has this one ignore stays ignored, SIGINT too: a shell
-    does that for commands in the background.
+    A signal that the parent process has set to be ignored stays ignored. A shell ignores SIGINT
+    for commands in the background.
     """
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _interrupt)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signals want it
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signature of a handler
     raise KeyboardInterrupt
 
 
 def watch(leave: Callable[[], object], code: int) -> None:
-    """Call ``leave`` some time after a signal, for when the main thread does not get to it.
+    """Call ``leave`` some time after a signal, in case the main thread is blocked.
 
-    Python tells the main thread alone, between two of its steps, and some steps take long:
-    waiting for another process's transaction, for a disk, for a pipe that nobody empties. A
-    thread learns of it at once. If ``leave`` waits as well, the process ends with ``code``.
+    Python runs signal handlers only in the main thread, between two bytecodes. One of them may
+    block for long: on another process's transaction, on a disk, or on a full pipe. This function
+    starts a thread that learns of the signal at once. If ``leave`` blocks as well, the process
+    exits with ``code``.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

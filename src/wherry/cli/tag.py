@@ -1,4 +1,4 @@
-"""``wherry tag``."""
+"""The command ``wherry tag``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ Examples:
 )
 @click.pass_context
 def command(ctx: click.Context, image: str, names: tuple[str, ...]) -> None:
-    """Give an image of the store further names; a name that stands elsewhere moves."""
+    """Add names to an image in the store.
+
+    A name that another image has is moved to this one.
+    """
     store = global_options(ctx).store()
     for name in names:
         store.tag(image, name)

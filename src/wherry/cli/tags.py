@@ -1,4 +1,4 @@
-"""``wherry tags``."""
+"""The command ``wherry tags``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ Examples:
 
 @click.command("tags", epilog=EXAMPLES)
 @click.argument("name", type=RegistryName(), metavar="NAME")
-@click.option("--filter", "matching", default="", metavar="REGEX|RANGE", help="Only these.")
+@click.option(
+    "--filter", "matching", default="", metavar="REGEX|RANGE", help="List only tags that match."
+)
 @click.option(
     "--sort",
     "order",
     type=click.Choice(["registry", "name", "version"]),
     default="registry",
     show_default=True,
-    help="By version, the newest comes last.",
+    help="Order of the tags; `version` puts the newest last.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @registry_options
@@ -43,13 +45,13 @@ def command(
 ) -> None:
     """List the tags of a repository.
 
-    A filter is a regular expression, or a range of versions: >=1.2 <2, ~1.4, semver:^1.4,
+    A filter is a regular expression or a range of versions: >=1.2 <2, ~1.4, semver:^1.4,
     semver:1.x, semver:1.2 - 1.4.
     """
     with make_client(global_options(ctx), None, registry) as client:
         call = functools.partial(client.tags, matching=matching, order=order, on_event=print_event)
         if not Reference.parse(name.removeprefix("docker://")).is_name_only:
-            raise click.UsageError(f"{name}: a name is meant with neither tag nor digest", ctx)
+            raise click.UsageError(f"{name}: expected a name without a tag or digest", ctx)
         found = call_first_found(client, name, call)
     if as_json:
         click.echo(json.dumps(found, indent=2))

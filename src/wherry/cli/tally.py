@@ -20,7 +20,10 @@ WINDOW = 5.0  # seconds over which a rate is averaged
 
 
 class LayerState:
-    """What is known of a layer: its last status, how many bytes are there, since it began."""
+    """The last status of a layer, and how many of its bytes are there.
+
+    ``begun`` is true after the first event with a byte count.
+    """
 
     def __init__(self, status: Status) -> None:
         self.status = status
@@ -30,7 +33,7 @@ class LayerState:
 
 
 class Tally:
-    """All layers of one image, and how fast they arrive."""
+    """The state of all layers of one image, and the rate at which they arrive."""
 
     def __init__(self) -> None:
         self.layers: dict[Digest, LayerState] = {}
@@ -38,7 +41,7 @@ class Tally:
         self._samples: list[tuple[float, int]] = []
 
     def update(self, event: Event) -> LayerState | None:
-        """Take an event in; return the layer that it is about."""
+        """Record an event and return the state of its layer."""
         if event.status is Status.RESOLVED:
             self.layers.clear()
             self._samples = [(time.monotonic(), self._arrived)]
@@ -46,32 +49,32 @@ class Tally:
             return None
         state = self.layers.setdefault(event.digest, LayerState(event.status))
         if event.status in _ARRIVING:
-            # What an earlier pull has left is there, but did not arrive.
+            # Bytes of an earlier pull are there, but did not arrive now.
             self._arrived += max(0, event.current - state.current) if state.begun else 0
             state.begun = True
         state.status = event.status
         state.total = event.total
-        if event.status is not Status.RETRYING:  # which keeps what has arrived
+        if event.status is not Status.RETRYING:  # a retry keeps the bytes that have arrived
             state.current = event.current
         return state
 
     @property
     def current(self) -> int:
-        """Bytes that are there."""
+        """Bytes of all layers that are there."""
         return sum(state.current for state in self.layers.values())
 
     @property
     def total(self) -> int:
-        """Bytes of all layers, as far as their sizes are known."""
+        """Size of all layers in bytes; an unknown size counts as the bytes so far."""
         return sum(state.total or state.current for state in self.layers.values())
 
     @property
     def ended(self) -> int:
-        """How many layers are done."""
+        """Number of layers that are done."""
         return sum(state.status in _ENDED for state in self.layers.values())
 
     def rate(self) -> float:
-        """Bytes a second over the last seconds; call it regularly."""
+        """Return the bytes per second over the last seconds; call this regularly."""
         now = time.monotonic()
         self._samples = [s for s in self._samples if now - s[0] <= WINDOW]
         self._samples.append((now, self._arrived))
@@ -79,7 +82,7 @@ class Tally:
         return (after - before) / (now - then) if now > then else 0.0
 
     def left(self) -> float | None:
-        """Return the seconds that the rest will take; None while nothing moves."""
+        """Return the seconds until all layers are there; None while nothing arrives."""
         rate = self.rate()
         return (self.total - self.current) / rate if rate > 0 else None
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal: ended layers scroll up, those on their way are redrawn below."""
+"""Progress on a terminal: finished layers scroll up, the others are redrawn below."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from wherry.cli.tally import LayerState, Tally
     from wherry.model.digest import Digest
 
-DELAY = 0.5  # seconds before anything is redrawn: what is over by then needs no drawing
+DELAY = 0.5  # seconds before the first drawing; shorter transfers are not drawn
 INTERVAL = 0.2  # seconds between two drawings
-WIDTH = 20  # characters of a bar
+WIDTH = 20  # characters of a progress bar
 _MOVING = {Status.WAITING, Status.DOWNLOADING, Status.LOADING, Status.SAVING}
 _ACTIVE = _MOVING | {Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
 
 
 class TerminalDisplay:
-    """Lines that stay, and under them a few that move.
+    """Lines that stay, and below them rows that are redrawn.
 
-    Rows and not a progress library's tasks: those redraw for each row that is added. The
-    library for drawing is loaded by the thread that draws, when there is something to draw.
+    The rows are plain text. The progress bars of `rich` would redraw for each row that is added.
+    The drawing thread imports `rich` when there is something to draw.
     """
 
     def __init__(self, stream: TextIO, tally: Tally) -> None:
@@ -38,10 +38,10 @@ class TerminalDisplay:
         self._thread.start()
 
     def __call__(self, event: Event) -> None:
-        """Take an event."""
+        """Show an event."""
         with self._lock:
             self._tally.update(event)
-            if event.status is Status.DONE:  # results follow on stdout: nothing may move now
+            if event.status is Status.DONE:  # results follow on stdout, so drawing must stop
                 self._tally.layers.clear()
                 self._rates.clear()
             text = event_line(event)
@@ -55,7 +55,7 @@ class TerminalDisplay:
                 self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Remove what moves; what stays stays."""
+        """Erase the rows; the lines above them stay."""
         self._closed.set()
         self._thread.join(timeout=1)
         with self._lock:
@@ -64,7 +64,7 @@ class TerminalDisplay:
     def _draw(self) -> None:
         if self._closed.wait(DELAY):
             return
-        import rich.live  # noqa: F401 - takes a while, so before anybody waits for the lock
+        import rich.live  # noqa: F401 - slow, so import it before taking the lock
 
         while not self._closed.wait(INTERVAL):
             with self._lock:
@@ -88,7 +88,7 @@ class TerminalDisplay:
         self._live.start()
 
     def _refresh(self) -> None:
-        """Draw the rows as they are now, or end drawing where there are none."""
+        """Draw the current rows; stop drawing if there are none."""
         if self._live is None:
             return
         rows = self._rows()
@@ -127,7 +127,7 @@ class TerminalDisplay:
         return f"{row}  {size(rate)}/s{left}"
 
     def _measure(self) -> None:
-        """Take each layer's bytes a second, smoothed over some drawings."""
+        """Update the smoothed rate of each layer, in bytes per second."""
         for digest, state in self._tally.layers.items():
             before, rate = self._rates.get(digest, (state.current, 0.0))
             now = (state.current - before) / INTERVAL

@@ -1,4 +1,4 @@
-"""``wherry untag``."""
+"""The command ``wherry untag``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Examples:
 )
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...]) -> int:
-    """Drop names of the store; their images stay until `wherry gc`.
+    """Remove names from the store. Their images stay until `wherry gc`.
 
-    Prints what was dropped. A name that is not there keeps no other from going.
+    Prints the removed names. If a name is not there, the others are still removed.
     """
     store = global_options(ctx).store()
 

@@ -1,4 +1,4 @@
-"""``wherry validate``."""
+"""The command ``wherry validate``."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Examples:
 @registry_options
 @click.pass_context
 def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any) -> int:
-    """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
+    """Check a whole image: documents, digests, sizes, DiffIDs, and history.
 
-    All platforms of an index are looked at; nothing is stored. Prints every finding and exits
-    with 5 if one of them is an error.
+    Reads all platforms of an index and stores nothing. Prints every finding. The exit code is 5
+    if a finding is an error.
     """
     from wherry.cli.progress import NoticeDisplay
 

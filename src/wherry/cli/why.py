@@ -1,4 +1,4 @@
-"""``wherry why``."""
+"""The command ``wherry why``."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ _LABEL = 15  # columns
 
 @click.command("why", epilog=EXAMPLES)
 @click.argument("name", type=RegistryName(), metavar="NAME[:TAG|@DIGEST]")
-@click.option("--offline", is_flag=True, help="Ask nobody; tell what files and variables say.")
+@click.option("--offline", is_flag=True, help="Send no request; explain files and variables only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @registry_options
 @click.pass_context
 def command(
     ctx: click.Context, /, name: str, offline: bool, as_json: bool, **registry: Any
 ) -> None:
-    """Explain where a name is looked for: files, endpoints, proxies, certificates, credentials.
+    """Explain how a name is resolved.
 
-    Shows no secret. The registry is asked as well, also for its rate limit, by a request that
-    counts against none.
+    Shows configuration files, endpoints, proxies, certificates and credentials, but no secret.
+    Unless --offline is given, the registry is asked too, with a request that does not count against
+    its rate limit.
     """
     chosen = global_options(ctx)
-    registry["retries"] = registry["retries"] or 1  # who asks why has no time to lose
+    registry["retries"] = registry["retries"] or 1  # a diagnosis should answer quickly
     with make_client(chosen, None, registry) as client:
         found = client.why(name, offline=offline)
     if as_json:
@@ -55,7 +56,7 @@ def command(
 
 def _lines(why: Why) -> Iterator[str]:
     yield f"{why.reference}"
-    yield _row("meant", why.source)
+    yield _row("resolved by", why.source)
     yield from _looks("registries.conf", why.registries)
     if why.matched is not None:
         yield _row("prefix", f"{why.matched[0]}, in {why.matched[1]}")
@@ -80,17 +81,17 @@ def _place_lines(number: int, place: Place) -> Iterator[str]:
         yield f"   else {other}"
     yield from _looks("certs.d", place.certificates)
     for certificate, key in place.pairs:
-        yield _row("shown to it", f"{certificate} with {key}")
+        yield _row("client cert", f"{certificate} with {key}")
     yield from _looks("hosts.toml", place.hosts_toml)
     yield _row("proxy", place.proxy or "none")
     yield from _looks("credentials", place.looked)
-    yield _row("asks as", place.credentials or "nobody in particular")
+    yield _row("user", place.credentials or "anonymous")
     yield _row("scope", place.scope)
 
 
 def _trusted(why: Why, place: Place) -> str:
     if not place.verify:
-        return "any certificate: it is insecure"
+        return "any certificate (insecure)"
     own = [str(path) for path in place.authorities]
     return ", ".join([*own, why.trust or "the system's authorities"])
 
@@ -101,7 +102,7 @@ def _answer_lines(answer: Answer) -> Iterator[str]:
     else:
         yield _row("answer", f"{answer.status} to HEAD {answer.url}")
     if answer.asks_for:
-        yield _row("it asks for", answer.asks_for)
+        yield _row("challenge", answer.asks_for)
     for name, value in answer.rate_limit.items():
         yield _row("", f"{name}: {value}")
 

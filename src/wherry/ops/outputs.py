@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def to_stream(file: BinaryIO, entries: Sequence[Entry], cancel: CancelToken) -> None:
     """Write a tar in order; raises `Unsupported` for a terminal."""
     if file.isatty():
-        raise Unsupported("an archive is nothing for a terminal", hint="use -o FILE, or a pipe")
+        raise Unsupported("cannot write an archive to a terminal", hint="use -o FILE, or a pipe")
     write_stream(file, entries, cancel)
 
 

@@ -1,9 +1,4 @@
-"""Templates for ``--format``: the part of Go's ``text/template`` that people use.
-
-Text, fields and keys (``{{.Labels.x}}``), pipelines, variables, ``if``, ``with`` and
-``range``, trim markers, comments, and the functions of `wherry.cli.gotemplate.functions`. Values
-are those of JSON, and `Struct` and `Time` for what Go prints in its own way.
-"""
+"""Evaluate the nodes of a template."""
 
 from __future__ import annotations
 
@@ -36,19 +31,23 @@ if TYPE_CHECKING:
 
     from wherry.cli.gotemplate.syntax import Node, Operand
 
-    # A variable's value is in a list of its own, so that blocks within can change it.
+    # Each variable is a list with one value, so that inner blocks can assign to it.
     Scope = Mapping[str, list[Any]]
 
 
 def fill(nodes: Sequence[Node], value: Any) -> str:
-    """Fill in a template that has been read; raises `TemplateError`, also for endless text."""
+    """Render a parsed template with a value.
+
+    Raises:
+        TemplateError: The template does not fit the value, or its output is too long.
+    """
     pieces: list[str] = []
     size = 0
     for piece in _run(nodes, value, {"$": [value]}):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_TEXT or len(pieces) > _MAX_PIECES:
-            raise TemplateError("it makes more text than a template may")
+            raise TemplateError("the output of the template is too long")
     return "".join(pieces)
 
 
@@ -76,9 +75,9 @@ def _run(nodes: Sequence[Node], dot: Any, outer: Scope) -> Iterator[str]:
 
 
 def _set(pipeline: Pipeline, values: Sequence[Any], scope: Scope) -> dict[str, list[Any]]:
-    """Give a pipeline's variables their values; return those that are new."""
+    """Assign values to the variables of a pipeline; return the new variables."""
     named = dict(zip(pipeline.variables, values, strict=False))
-    if pipeline.anew:
+    if pipeline.declares:
         return {name: [value] for name, value in named.items()}
     for name, value in named.items():
         scope[name][0] = value
@@ -102,7 +101,7 @@ def _range(node: Block, dot: Any, scope: Scope) -> Iterator[str]:
     empty = True
     for key, value in items:
         empty = False
-        yield ""  # counts the rounds that make no text
+        yield ""  # an iteration without text counts as a piece, too
         values = (key, value) if len(names) > 1 else (value,)
         yield from _run(node.body, value, {**scope, **_set(node.pipeline, values, scope)})
     if empty:
@@ -129,7 +128,7 @@ def _evaluate(pipeline: Pipeline, dot: Any, scope: Scope) -> Any:
 
 def _call(function: Function, arguments: list[Any]) -> Any:
     try:
-        if function.name in LAZY:  # as an argument, where it has none of its own
+        if function.name in LAZY:  # such as `eq 1 and`: without arguments
             raise TypeError  # noqa: TRY301 - as a call of any other function raises it
         return FUNCTIONS[function.name](*(None if a is MISSING else a for a in arguments))
     except TemplateError as error:
@@ -161,7 +160,7 @@ def _field(value: Any, name: str, at: int) -> Any:
             if name in value.fields:
                 return value.fields[name]
             raise TemplateError(
-                f"there is no field {name}; there are {', '.join(value.fields)}", at
+                f"there is no field {name}; the fields are {', '.join(value.fields)}", at
             )
         case dict():
             return value.get(name, MISSING)

@@ -1,4 +1,4 @@
-"""Values of templates as Go prints them, and the functions that templates may call."""
+"""Values as Go prints them, and the functions of templates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wherry.model import gojson
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-MAX_TEXT = 2**26  # characters that a template, or a value within it, may make
+MAX_TEXT = 2**26  # characters in the output of a template, or in one value
 _MAX_WIDTH = 1_000_000  # as in Go's fmt
 _WIDTH_DIGITS = 7
 _VERB = re.compile(r"%([-+0 #]*([0-9]*)(?:\.([0-9]+))?)([a-zA-Z%])")
@@ -20,7 +20,7 @@ _ZONE = re.compile(r"(.*?)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 class TemplateError(Exception):
-    """A template that cannot be read or filled in; ``at`` is the offending character's index."""
+    """An error in a template; ``at`` is the index of the character, if known."""
 
     def __init__(self, message: str, at: int | None = None) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class TemplateError(Exception):
 
 
 class Struct:
-    """A value with fields under their names in Go; ``document`` is it as JSON."""
+    """A Go struct: ``fields`` by their names in Go, ``document`` for JSON output."""
 
     def __init__(self, fields: Mapping[str, Any], document: Any) -> None:
         self.fields = fields
@@ -36,20 +36,20 @@ class Struct:
 
 
 class _Missing:
-    """What a map has under a key that is not in it; functions are handed nil for it."""
+    """The value of a missing key in a map; functions get nil instead."""
 
 
 MISSING = _Missing()
 
 
 class Time(str):
-    """A time as RFC 3339 text, which Go prints in another form."""
+    """A time in RFC 3339 format, which Go prints in its own format."""
 
     __slots__ = ()
 
 
 def text_of(value: Any) -> str:
-    """Return a value as Go's ``fmt`` prints it by ``%v``."""
+    """Return a value as Go's ``fmt`` prints it with ``%v``."""
     match value:
         case None:
             return "<nil>"
@@ -70,7 +70,7 @@ def text_of(value: Any) -> str:
 
 
 def _time(text: str) -> str:
-    """Return what Go's ``time.Time.String`` makes of a time, where the machine's zone is UTC."""
+    """Return a time as Go's ``time.Time.String`` does on a machine in UTC."""
     match = _ZONE.fullmatch(text)
     if match is None:
         return text
@@ -81,7 +81,7 @@ def _time(text: str) -> str:
 
 
 def _document(value: Any) -> Any:
-    """Return a value as JSON's own types, maps sorted."""
+    """Return a value with types of JSON only, and with sorted maps."""
     match value:
         case Struct():
             return value.document
@@ -95,7 +95,7 @@ def _document(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     written = gojson.encode(_document(value))
-    # As docker and podman do: what is escaped for the sake of HTML is not, here.
+    # docker and podman, too, turn off the escapes for HTML of Go's encoding/json.
     plain = {"u003c": "<", "u003e": ">", "u0026": "&", "\\": "\\\\"}
     return _UNESCAPED.sub(lambda match: plain[match.group(1)], written)
 
@@ -110,7 +110,7 @@ def _index(value: Any, *keys: Any) -> Any:
                     raise TemplateError(f"index out of range: {key}")
                 value = value[key]
             case None:
-                raise TemplateError("there is nothing to index")
+                raise TemplateError("nil can't be indexed")
             case _:
                 raise TemplateError(f"{text_of(value)} can't be indexed by {text_of(key)}")
     return value
@@ -136,7 +136,7 @@ def _join(items: Any, separator: Any) -> str:
 
 
 def _print(*values: Any) -> str:
-    """Put spaces between values neither of which is text, as ``fmt.Sprint`` does."""
+    """Join values as ``fmt.Sprint`` does, with spaces between non-strings."""
     pieces = []
     for place, value in enumerate(values):
         if place and not isinstance(value, str) and not isinstance(values[place - 1], str):
@@ -151,7 +151,7 @@ def _println(*values: Any) -> str:
 
 def _printf(form: Any, *values: Any) -> str:
     if not isinstance(form, str):
-        raise TemplateError("the first argument is the text to fill in")
+        raise TemplateError("the first argument must be a format string")
     left = list(values)
 
     def fill(match: re.Match[str]) -> str:
@@ -160,7 +160,7 @@ def _printf(form: Any, *values: Any) -> str:
             len(digits or "") > _WIDTH_DIGITS or int(digits or 0) > _MAX_WIDTH
             for digits in (width, precision)
         ):
-            raise TemplateError(f"a width or precision is at most {_MAX_WIDTH}")
+            raise TemplateError(f"a width or precision must be at most {_MAX_WIDTH}")
         if verb == "%":
             return "%"
         if not left:
@@ -172,7 +172,7 @@ def _printf(form: Any, *values: Any) -> str:
             return f"%{flags}s" % text_of(value)
         if verb in "dxXo" and isinstance(value, int) and not isinstance(value, bool):
             return f"%{flags}{verb}" % value
-        raise TemplateError(f"{match.group()} does not go with {text_of(value)}")
+        raise TemplateError(f"{match.group()} cannot format {text_of(value)}")
 
     return _bounded(_pieces(form, fill))
 
@@ -187,7 +187,7 @@ def _pieces(form: str, fill: Callable[[re.Match[str]], str]) -> Iterator[str]:
 
 
 def _bounded(pieces: Iterable[str]) -> str:
-    """Join text as long as it is no longer than a value may be."""
+    """Join text; raises `TemplateError` if it is longer than `MAX_TEXT`."""
     found, size = [], 0
     for piece in pieces:
         size += len(piece)
@@ -198,16 +198,16 @@ def _bounded(pieces: Iterable[str]) -> str:
 
 def _check_size(size: int) -> None:
     if size > MAX_TEXT:
-        raise TemplateError(f"a text has at most {MAX_TEXT} characters")
+        raise TemplateError(f"a string must have at most {MAX_TEXT} characters")
 
 
 def truth(value: Any) -> bool:
-    """Tell whether a value is what ``if`` takes for true: there, and neither zero nor empty."""
+    """Return whether ``if`` takes a value for true: not missing, zero or empty."""
     return value is not MISSING and (bool(value) or isinstance(value, Struct))
 
 
 def first_of(values: Iterable[Any], wanted: bool) -> Any:
-    """Return the first value of that truth, else the last; looks at none after it."""
+    """Return the first value with that truth, else the last; evaluate none after it."""
     found = None
     for found in values:
         if truth(found) is wanted:
@@ -217,7 +217,7 @@ def first_of(values: Iterable[Any], wanted: bool) -> Any:
 
 def _eq(first: Any, *others: Any) -> bool:
     if not others:
-        raise TemplateError("there is nothing to compare with")
+        raise TemplateError("eq needs at least two arguments")
     return first in others
 
 
@@ -232,7 +232,7 @@ def _split(value: Any, separator: Any) -> list[str]:
     return text.split(at) if at else list(text)  # as Go's strings.Split
 
 
-# These look at their arguments one after another, and only as far as they need (Go 1.18).
+# These functions evaluate only as many arguments as they need (since Go 1.18).
 LAZY = {"and": False, "or": True}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "eq": _eq,

@@ -1,4 +1,4 @@
-"""The syntax of templates: from text to nodes (see `wherry.cli.gotemplate.evaluate`)."""
+"""Parse the text of a template into nodes."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ _TOKEN = re.compile(
 _SPACE = re.compile(r"\s*")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "'": "'"}
 _CONSTANTS = {"true": True, "false": False, "nil": None}
-MAX_DEPTH = 50  # of blocks and parentheses within each other
-_MAX_DIGITS = 19  # of a number, with its sign
+MAX_DEPTH = 50  # of nested blocks and parentheses
+_MAX_DIGITS = 19  # of a number, including its sign
 
 
 class _Lexeme(NamedTuple):
     kind: str
     text: str
     at: int
-    spaced: bool  # whether space stands before it: ``.A .B`` are two operands, ``.A.B`` is one
+    spaced: bool  # follows white space: ``.A .B`` are two operands, ``.A.B`` is one
 
 
 class Chain(NamedTuple):
-    """A value and the fields that are taken of it, of that of the one before."""
+    """A value and a chain of fields: ``.A.B`` is field B of field A of the dot."""
 
-    base: str | Pipeline  # ``.``, a variable, or what stood in parentheses
+    base: str | Pipeline  # ``.``, a variable, or a pipeline in parentheses
     fields: tuple[str, ...]
     at: int
 
 
 class Constant(NamedTuple):
-    """A value that stands in the template."""
+    """A literal value."""
 
     value: Any
 
 
 class Function(NamedTuple):
-    """A call, or the beginning of one."""
+    """The name of a function at the start of a call."""
 
     name: str
     at: int
@@ -57,30 +57,34 @@ Operand = Chain | Constant | Function
 
 
 class Pipeline(NamedTuple):
-    """Commands, each of which gets the value of the one before; ``variables`` take the last.
+    """Commands, each of which gets the value of the previous one as its last argument.
 
-    ``anew``: they are other variables than those of the same names outside of the block.
+    ``variables`` get the value of the last command. They are declared if ``declares`` is true
+    (``:=``), else assigned (``=``).
     """
 
     variables: tuple[str, ...]
     commands: tuple[tuple[Operand, ...], ...]
-    anew: bool = True
+    declares: bool = True
 
 
 class Text(NamedTuple):
-    """What is printed as it is."""
+    """Text outside of actions, which is printed unchanged."""
 
     text: str
 
 
 class Print(NamedTuple):
-    """An action whose value is printed."""
+    """An action that prints its value."""
 
     pipeline: Pipeline
 
 
 class Block(NamedTuple):
-    """``if``, ``with`` or ``range``, with what comes before and after ``else``."""
+    """A ``if``, ``with`` or ``range`` block.
+
+    ``otherwise`` are the nodes after ``else``. The keyword ``set`` stands for an assignment.
+    """
 
     keyword: str
     pipeline: Pipeline
@@ -92,11 +96,13 @@ Node = Text | Print | Block
 
 
 def parse(template: str) -> tuple[Node, ...]:
-    """Read a template; raises `TemplateError`, which knows the offending place."""
+    """Parse a template; raises `TemplateError`, which has the position."""
     return _TemplateParser(template).parse()
 
 
 class _TemplateParser:
+    """A recursive-descent parser; the tokens are those of the current action."""
+
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
@@ -109,14 +115,14 @@ class _TemplateParser:
     def parse(self) -> tuple[Node, ...]:
         nodes, ending = self._nodes()
         if ending:
-            raise TemplateError(f"there is nothing for {ending} to end", self._tokens[0].at)
+            raise TemplateError(f"{ending} without if, with or range", self._tokens[0].at)
         return nodes
 
     def _nodes(self) -> tuple[tuple[Node, ...], str]:
-        """Read up to ``else``, ``end`` or the end; return what ended it as well."""
+        """Read up to ``else``, ``end`` or the end of the text, and return which it was."""
         nodes: list[Node] = []
         while True:
-            text = self._plain()
+            text = self._read_text()
             if text:
                 nodes.append(Text(text))
             if self._at >= len(self._text):
@@ -136,8 +142,8 @@ class _TemplateParser:
                 else:  # an assignment prints nothing
                     nodes.append(Block("set", pipeline, (), ()))
 
-    def _plain(self) -> str:
-        """Return the text up to the next action, and go there."""
+    def _read_text(self) -> str:
+        """Return the text up to the next action, and move to the action."""
         found = _OPEN.search(self._text, self._at)
         end = len(self._text) if found is None else found.start()
         text = self._text[self._at : end]
@@ -150,7 +156,7 @@ class _TemplateParser:
         return text
 
     def _action(self) -> bool:
-        """Read the tokens of an action; False for a comment."""
+        """Read the tokens of an action; return False for a comment."""
         comment = _COMMENT.match(self._text, self._at)
         if comment is not None:
             self._at, self._trimmed = comment.end(), bool(comment.group(1))
@@ -179,7 +185,7 @@ class _TemplateParser:
 
     def _block(self, keyword: str) -> Block:
         start = self._tokens[0].at
-        self._enter(start)
+        self._nest(start)
         known = set(self._variables)
         pipeline = self._whole_pipeline(loop=keyword == "range")
         body, ending = self._nodes()
@@ -197,21 +203,21 @@ class _TemplateParser:
         self._depth -= 1
         return Block(keyword, pipeline, body, otherwise)
 
-    def _enter(self, at: int) -> None:
+    def _nest(self, at: int) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise TemplateError(f"nested deeper than {MAX_DEPTH}", at)
 
     def _whole_pipeline(self, *, loop: bool = False) -> Pipeline:
-        variables, anew = self._declared(2 if loop else 1)
+        variables, declares = self._variables_before(2 if loop else 1)
         pipeline = self._pipeline(variables)
         if self._next < len(self._tokens):
             self._unexpected()
         self._variables.update(variables)
-        return pipeline._replace(anew=anew)
+        return pipeline._replace(declares=declares)
 
-    def _declared(self, most: int) -> tuple[tuple[str, ...], bool]:
-        """Read ``$x :=`` or, for ``range``, ``$k, $v :=``; False with ``=``, for known ones."""
+    def _variables_before(self, most: int) -> tuple[tuple[str, ...], bool]:
+        """Read ``$x :=``, ``$x =`` or two variables; return them and whether they are new."""
         texts = [token.text for token in self._tokens[self._next :]]
         for count in range(1, most + 1):
             width = 2 * count - 1
@@ -221,12 +227,12 @@ class _TemplateParser:
                 if not all(name.startswith("$") for name in names):
                     break
                 if assigned == ["="]:
-                    self._known(names)
+                    self._check_defined(names)
                 self._next += width + 1
                 return tuple(names), assigned == [":="]
         return (), True
 
-    def _known(self, names: Sequence[str]) -> None:
+    def _check_defined(self, names: Sequence[str]) -> None:
         for place, name in enumerate(names):
             if name not in self._variables:
                 at = self._tokens[self._next + 2 * place].at
@@ -254,13 +260,13 @@ class _TemplateParser:
         self._next += 1
         match token.kind:
             case "string":
-                return Constant(_unquoted(token))
+                return Constant(_unquote(token))
             case "number":
                 if len(token.text) > _MAX_DIGITS:
                     raise TemplateError("a number is too large", token.at)
                 return Constant(int(token.text))
             case "name":
-                return _named(token)
+                return _named_operand(token)
             case "variable":
                 if token.text not in self._variables:
                     raise TemplateError(f"{token.text} is not defined", token.at)
@@ -276,7 +282,7 @@ class _TemplateParser:
         if token.text != "(":
             self._next -= 1
             self._unexpected()
-        self._enter(token.at)
+        self._nest(token.at)
         pipeline = self._pipeline(inner=True)
         self._next += 1
         self._depth -= 1
@@ -298,16 +304,16 @@ class _TemplateParser:
         raise TemplateError("a value is missing at the end of the action", self._tokens[-1].at)
 
 
-def _named(token: _Lexeme) -> Operand:
+def _named_operand(token: _Lexeme) -> Operand:
     if token.text in _CONSTANTS:
         return Constant(_CONSTANTS[token.text])
     if token.text in FUNCTIONS or token.text in LAZY:
         return Function(token.text, token.at)
     known = ", ".join(sorted({*FUNCTIONS, *LAZY}))
-    raise TemplateError(f"there is no function {token.text!r}; there are {known}", token.at)
+    raise TemplateError(f"there is no function {token.text!r}; the functions are {known}", token.at)
 
 
-def _unquoted(token: _Lexeme) -> str:
+def _unquote(token: _Lexeme) -> str:
     if token.text.startswith("`"):
         return token.text[1:-1]
 
