@@ -20,7 +20,7 @@ from wherry.model.reference import Reference
 from wherry.store import backup
 from wherry.store.blobs import BlobFiles
 from wherry.store.check import remove_damaged
-from wherry.store.db import alone
+from wherry.store.database_file import exclusive
 from wherry.store.root_directory import open_store
 from wherry.store.schema import VERSION
 from wherry.testing import (
@@ -439,7 +439,7 @@ def test_whoever_comes_while_it_is_made_anew_waits(store: library.Store, name: s
     path = store.path / "wherry.db"
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.extend(names(store)))
-    with alone(open_store(str(store.path)), path.name):
+    with exclusive(open_store(str(store.path)), path.name):
         path.rename(path.with_suffix(".aside"))
         thread.start()
         time.sleep(0.1)

@@ -17,7 +17,7 @@ from wherry.errors import StoreError, WherryError
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.model.reference import Reference
-from wherry.store.db import alone
+from wherry.store.database_file import exclusive
 
 if TYPE_CHECKING:
     import sqlite3
@@ -69,7 +69,7 @@ class DamagedRow(Record):
 
 def save(db: Database, directory: Directory) -> None:
     """Copy the names after a change, unless they are many and were copied a moment ago."""
-    with alone(directory, FILE):  # the process that writes last has read last
+    with exclusive(directory, FILE):  # the process that writes last has read last
         if _age(directory) < INTERVAL and _has_many(db):
             return
         with contextlib.closing(_texts(db)) as texts:

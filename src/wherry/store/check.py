@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.errors import StoreError
 from wherry.model.record import Record
-from wherry.store.db import REBUILD
 from wherry.store.graph import above, closure, parents
+from wherry.store.hints import REBUILD
 from wherry.store.refs import read_name
 
 if TYPE_CHECKING:

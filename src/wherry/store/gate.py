@@ -1,10 +1,10 @@
-"""SQLite and forks: no open connection with a database is carried into a child.
+"""Close SQLite's connections before a fork, so that a child inherits none.
 
-A child must neither use nor close a connection that its parent has opened
-(https://www.sqlite.org/howtocorrupt.html, 2.6). It must not open the same file beside one
-either: SQLite has one table of file locks for the process, and in the child that table lists
-locks that only the parent has. So a fork waits until no thread is in SQLite, all connections
-are closed before it, and parent and child open new ones when they need them.
+A child must neither use nor close a connection that its parent opened
+(https://www.sqlite.org/howtocorrupt.html, section 2.6). Nor may it open the same file beside
+such a connection: SQLite keeps one table of file locks for each process, and the child's copy
+lists locks that only the parent holds. So a fork waits until no thread uses SQLite and closes
+all connections. Parent and child open new ones when they need them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import sqlite3
 
-PATIENCE = 5.0  # seconds that a fork waits for other threads to leave SQLite
+PATIENCE_SECONDS = 5.0  # how long a fork waits for other threads to leave SQLite
 
 
 class ConnectionOwner(Protocol):
-    """What the gate asks of a database."""
+    """A database with open connections, as far as the gate needs it."""
 
     def file(self) -> tuple[int, int] | None:
-        """Return device and inode of the file; None where it is gone."""
+        """Return device and inode of the file, or None if it does not exist."""
 
     def connections(self) -> list[sqlite3.Connection]:
-        """Return the connections that are open."""
+        """Return the open connections."""
 
     def disconnect(self) -> None:
-        """Close all connections; threads open new ones."""
+        """Close all connections; the next use opens a new one."""
 
 
 class Use:
@@ -42,15 +42,15 @@ class Use:
 
 
 class Gate:
-    """Lets threads use SQLite, and lets the process fork while no thread does.
+    """Admits threads to SQLite, and lets the process fork while no thread is inside.
 
-    The lock is held from before a fork until after it, in parent and child. It is reentrant:
-    the hooks around a fork may run destructors.
+    The lock is held from before a fork until after it, in parent and child. It is reentrant,
+    because destructors may run in the hooks around a fork.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._forking: set[int] = set()  # threads
+        self._forking: set[int] = set()  # identifiers of threads
         self._uses: set[Use] = set()
         self._databases: dict[int, weakref.ref[ConnectionOwner]] = {}
         self._carried: list[tuple[tuple[int, int] | None, list[sqlite3.Connection]]] = []
@@ -58,22 +58,22 @@ class Gate:
         self._abandoned: list[sqlite3.Connection] = []
 
     def add(self, database: ConnectionOwner) -> None:
-        """Close a database's connections before each fork from now on."""
+        """Register a database whose connections are to be closed before each fork."""
         key = id(database)
         self._databases[key] = weakref.ref(database, lambda _: self._databases.pop(key, None))
 
     def has(self, use: Use) -> bool:
-        """Tell whether a use is this process's, and not that of the parent."""
+        """Tell whether a use began in this process, not in its parent."""
         return use in self._uses
 
     def is_carried(self, file: tuple[int, int] | None) -> bool:
-        """Tell whether a parent had a file in use when it forked this process."""
+        """Tell whether the parent had a connection to a file when it forked this process."""
         return file in self._carried_files
 
     # Uses
 
     def enter(self, database: ConnectionOwner) -> Use:
-        """Begin a use of a database, after forks that are under way."""
+        """Begin a use of a database; waits for forks that are in progress."""
         use = Use(database)
         with self._changed:
             self._admit(use)
@@ -87,7 +87,10 @@ class Gate:
                 self._changed.notify_all()
 
     def give_way(self, use: Use) -> None:
-        """Let a fork happen in a use that has no transaction; connections may be new ones."""
+        """Let a fork happen between two transactions of a use.
+
+        The fork closes the connection, so the caller has to ask for it again.
+        """
         if self._forking:
             with self._changed:
                 self._uses.discard(use)
@@ -95,7 +98,7 @@ class Gate:
                 self._admit(use)
 
     def _admit(self, use: Use) -> None:
-        # A fork already waits for the other uses of the same thread.
+        # A fork that waits for this thread's other uses must not be waited for.
         self._changed.wait_for(
             lambda: (
                 not self._forking
@@ -106,7 +109,7 @@ class Gate:
         self._uses.add(use)
 
     def close(self, connection: sqlite3.Connection) -> None:
-        """Close a connection from a destructor, which must not wait: perhaps later."""
+        """Close a connection for a destructor, later if another thread has the lock."""
         self._abandoned.append(connection)
         if self._changed.acquire(blocking=False):
             try:
@@ -122,12 +125,14 @@ class Gate:
     # Forks
 
     def before_fork(self) -> None:
-        """Wait for other threads and close all connections; called by the thread that forks."""
+        """Wait for other threads and close all connections; runs in the forking thread."""
         me = threading.get_ident()
         self._changed.acquire()
         self._forking.add(me)
         try:
-            self._changed.wait_for(lambda: all(use.thread == me for use in self._uses), PATIENCE)
+            self._changed.wait_for(
+                lambda: all(use.thread == me for use in self._uses), PATIENCE_SECONDS
+            )
         finally:
             self._close_abandoned()
             used = {id(use.database) for use in self._uses}
@@ -148,13 +153,14 @@ class Gate:
         self._changed.release()
 
     def after_fork_in_child(self) -> None:
-        """Give up, for good, the files that are in use: nothing is closed or used any more."""
+        """Give up the databases that were in use: their connections are never closed or used."""
         carried = [connection for _, some in self._carried for connection in some]
         for connection in (*self._abandoned, *carried):
             import ctypes
 
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))  # else it is closed at exit
-            connection.interrupt()  # whatever the forking thread reads
+            # The reference keeps Python from closing the connection at exit.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            connection.interrupt()  # ends a query that the forking thread was reading
         self._carried_files.update(file for file, _ in self._carried if file is not None)
         self._abandoned = []
         self._carried.clear()

@@ -13,7 +13,8 @@ import wherry
 from wherry.errors import InvalidReference, StoreError, StoreFull
 from wherry.model.arguments import checked
 from wherry.store import refs, reserve
-from wherry.store.db import FULL, Database
+from wherry.store.db import Database
+from wherry.store.hints import FULL
 from wherry.store.os_errors import translated
 from wherry.store.parameters import RULES
 from wherry.store.readable_store import DATABASE, ReadableStore

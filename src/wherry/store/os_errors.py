@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError, StoreFull
-from wherry.store.db import FULL
+from wherry.store.hints import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,10 @@ from wherry.store import blob_info, images, refs
 from wherry.store.blob_file import BlobFile
 from wherry.store.blob_info import BlobInfo
 from wherry.store.blobs import BlobFiles
-from wherry.store.db import REBUILD, Database, alone, lock_name
+from wherry.store.database_file import exclusive, lock_name
+from wherry.store.db import Database
 from wherry.store.directory import Directory
+from wherry.store.hints import REBUILD
 from wherry.store.os_errors import translated
 from wherry.store.parameters import RULES
 
@@ -92,7 +94,7 @@ class ReadableStore:
     def _check_gone(self, root: Directory) -> None:
         """Refuse to take a store for a new one because its database is gone."""
         if self._is_writable(root):
-            with alone(root, DATABASE):  # another process may be making it anew at this moment
+            with exclusive(root, DATABASE):  # another process may be making it anew at this moment
                 pass
         if not _is_there(root):
             raise StoreError(

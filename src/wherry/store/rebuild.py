@@ -19,7 +19,8 @@ from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, digest_of, parse
 from wherry.model.record import Record
 from wherry.store import images, leases, restore_names
-from wherry.store.db import Database, alone, check_replaceable
+from wherry.store.database_file import check_replaceable, exclusive
+from wherry.store.db import Database
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,7 +61,7 @@ def rebuild(files: BlobFiles, name: str) -> RebuildReport:
     written; and leaves all as it was.
     """
     root, new = files.root, f"{name}.new"
-    with alone(root, name), _set_aside(root, name) as old:
+    with exclusive(root, name), _set_aside(root, name) as old:
         # The other way round an operation could begin between the look and the move.
         if leases.living(root):
             raise StoreError(

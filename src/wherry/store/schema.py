@@ -1,9 +1,16 @@
-"""The tables of a store's database, and how each version becomes the next one."""
+"""The tables of a store's database, and the steps that migrate older versions."""
 
 from __future__ import annotations
 
-# What takes a database from each version to the next, beginning with an empty one. What has been
-# released is not changed any more, it is added to.
+from typing import TYPE_CHECKING
+
+from wherry.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# One script for each version, beginning with an empty database. A script that was released never
+# changes: later versions add their own.
 STEPS = (
     """
 CREATE TABLE blobs (
@@ -51,10 +58,17 @@ CREATE TABLE leases (
     PRIMARY KEY (lease, digest)
 ) WITHOUT ROWID;
 """,
-    # A name by digest that came along with a tag goes with it; one that was asked for is kept.
+    # ``kept`` is 0 for a name by digest that was added together with a tag: it is removed with
+    # the tag. A digest that the user asked for has 1.
     """
 ALTER TABLE refs ADD COLUMN kept INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX refs_by_manifest ON refs (manifest);
 """,
 )
-VERSION = len(STEPS)  # kept in the file as user_version
+VERSION = len(STEPS)  # the file has it as user_version
+
+
+def too_new_error(path: Path, found: int) -> StoreError:
+    """Return the error for a database of a version that this wherry does not know."""
+    message = f"{path}: the store has version {found}, this wherry knows up to {VERSION}"
+    return StoreError(message, hint="use a newer wherry, or another --store")
