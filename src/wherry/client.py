@@ -250,11 +250,11 @@ class Client:
                 repository's first tag where there is no ``latest``.
             tags: List the repository's tags as well, at the same time.
         """
-        from wherry.ops.documents import Wanted
+        from wherry.ops.documents import PlatformChoice
         from wherry.ops.inspect import inspect
 
         access = self._context.access(store, on_event, cancel)
-        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
         return inspect(Address.parse(address), access, wanted, tags=tags)
 
     @public_call
@@ -307,10 +307,10 @@ class Client:
         cancel: CancelToken | None = None,
     ) -> wherry.Digest:
         """Return the digest that a name stands for, or with ``platform`` its image's."""
-        from wherry.ops.documents import Wanted, digest
+        from wherry.ops.documents import PlatformChoice, digest
 
         access = self._context.access(store, on_event, cancel)
-        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
         return digest(Address.parse(address), access, wanted)
 
     @public_call
@@ -327,10 +327,10 @@ class Client:
 
         With ``platform`` it is the manifest of the image for that platform.
         """
-        from wherry.ops.documents import Wanted, document
+        from wherry.ops.documents import PlatformChoice, document
 
         access = self._context.access(store, on_event, cancel)
-        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
         return document(Address.parse(address), access, wanted)[1]
 
     @public_call
@@ -348,10 +348,10 @@ class Client:
         A schema1 image has no config. One is made for it, without the DiffIDs: computing
         them takes the layers.
         """
-        from wherry.ops.documents import Wanted, config
+        from wherry.ops.documents import PlatformChoice, config
 
         access = self._context.access(store, on_event, cancel)
-        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
         return config(Address.parse(address), access, wanted)
 
     @public_call
@@ -368,10 +368,10 @@ class Client:
 
         For a schema1 image they are made as `config` makes them.
         """
-        from wherry.ops.documents import Wanted, raw_config
+        from wherry.ops.documents import PlatformChoice, raw_config
 
         access = self._context.access(store, on_event, cancel)
-        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
         return raw_config(Address.parse(address), access, wanted)
 
     @public_call
@@ -383,15 +383,15 @@ class Client:
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
-    ) -> list[wherry.types.Step]:
+    ) -> list[wherry.types.HistoryStep]:
         """Return the steps that made an image, the last one first, with their layers.
 
         A name without a place is looked for in the store, then in the registry.
         """
-        from wherry.ops.documents import Wanted, steps
+        from wherry.ops.documents import PlatformChoice, steps
 
         access = self._context.access(store, on_event, cancel)
-        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
         return steps(Address.parse(address, bare=Where.ANY), access, wanted)
 
     @public_call
@@ -411,11 +411,11 @@ class Client:
             address: The image.
             artifact_type: The media type of the referrers; all of them by default.
         """
-        from wherry.ops.documents import Wanted
+        from wherry.ops.documents import PlatformChoice
         from wherry.ops.referrers import referrers
 
         access = self._context.access(store, on_event, cancel)
-        wanted = Wanted.build(host_platform(), self._context.platform(platform))
+        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
         return referrers(Address.parse(address), access, wanted, artifact_type)
 
     @public_call
@@ -460,7 +460,7 @@ class Client:
         name: str | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
-    ) -> list[wherry.types.Saved]:
+    ) -> list[wherry.types.SaveResult]:
         """Write images to an archive or to a new directory.
 
         The same images give the same bytes. A path gets its name when all is written.
@@ -597,7 +597,7 @@ class Client:
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
-    ) -> wherry.types.Report:
+    ) -> wherry.types.ValidationReport:
         """Check a whole image where it is; nothing is stored.
 
         Checks documents, digests, sizes, DiffIDs, the history against the layers, and all
@@ -619,7 +619,7 @@ class Client:
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
-    ) -> wherry.types.Repaired:
+    ) -> wherry.types.RepairReport:
         """Fetch what `Store.check` found damaged or missing from where it came.
 
         Damaged files are removed first.
@@ -676,7 +676,9 @@ class Client:
             return login(session, registry, credentials, files, context.token(cancel), warn)
 
     @public_call
-    def logout(self, registry: str, *, cancel: CancelToken | None = None) -> wherry.types.LoggedOut:
+    def logout(
+        self, registry: str, *, cancel: CancelToken | None = None
+    ) -> wherry.types.LogoutResult:
         """Remove the credentials for a registry from where `login` saves them.
 
         Args:
@@ -716,7 +718,7 @@ class Client:
     @public_call
     def why(
         self, name: str, *, offline: bool = False, cancel: CancelToken | None = None
-    ) -> list[wherry.types.Why]:
+    ) -> list[wherry.types.NameReport]:
         """Explain where each of `name_candidates` is looked for; the answer has no secrets.
 
         Args:

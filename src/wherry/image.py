@@ -339,7 +339,7 @@ class Image:
         return tuple(dict.fromkeys(found))
 
     @functools.cached_property
-    def history(self) -> Sequence[wherry.types.Step]:
+    def history(self) -> Sequence[wherry.types.HistoryStep]:
         """The steps that made it, the last one first."""
         from wherry.ops.history import history
 

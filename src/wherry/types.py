@@ -1,7 +1,7 @@
 """Types that calls of wherry take and return, beside those that `wherry` itself names.
 
 >>> import wherry
->>> def count(report: wherry.types.Report) -> int:
+>>> def count(report: wherry.types.ValidationReport) -> int:
 ...     return len(report.findings)
 
 A type is imported when it is first used, so that an annotation costs nothing at start-up.
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from wherry.model.schema1 import Layer1 as Layer1
     from wherry.model.schema1 import Schema1 as Schema1
     from wherry.model.schema1 import Signature as Signature
-    from wherry.ops.history import Step as Step
-    from wherry.ops.login import LoggedOut as LoggedOut
+    from wherry.ops.history import HistoryStep as HistoryStep
+    from wherry.ops.login import LogoutResult as LogoutResult
     from wherry.ops.platforms import PlatformImage as PlatformImage
-    from wherry.ops.repair import Repaired as Repaired
+    from wherry.ops.repair import RepairReport as RepairReport
     from wherry.ops.save import Format as Format
-    from wherry.ops.save import Saved as Saved
+    from wherry.ops.save import SaveResult as SaveResult
     from wherry.ops.tags import Order as Order
     from wherry.ops.validate import Finding as Finding
-    from wherry.ops.validate import Report as Report
-    from wherry.ops.why import Answer as Answer
-    from wherry.ops.why import Look as Look
-    from wherry.ops.why import Place as Place
-    from wherry.ops.why import Why as Why
+    from wherry.ops.validate import ValidationReport as ValidationReport
+    from wherry.ops.why import EndpointReport as EndpointReport
+    from wherry.ops.why import EndpointResponse as EndpointResponse
+    from wherry.ops.why import Lookup as Lookup
+    from wherry.ops.why import NameReport as NameReport
     from wherry.registry.hosts import NameCandidate as NameCandidate
     from wherry.registry.hosts_toml import HostSettings as HostSettings
     from wherry.registry.http.transport import Exchange as Exchange
@@ -61,18 +61,20 @@ if TYPE_CHECKING:
 
 # The module of each type, and its name there if that is another one.
 _HOMES = {
-    "Answer": "wherry.ops.why",
     "BlobInfo": "wherry.store.blob_info",
     "CheckReport": "wherry.store.check",
     "Descriptor": "wherry.model.descriptor",
     "Document": "wherry.model.manifest",
     "DocumentProblem": "wherry.model.problem:Problem",
+    "EndpointReport": "wherry.ops.why",
+    "EndpointResponse": "wherry.ops.why",
     "Exchange": "wherry.registry.http.transport",
     "Finding": "wherry.ops.validate",
     "Format": "wherry.ops.save",
     "GarbageReport": "wherry.store.gc",
     "Hash": "_hashlib:HASH",
     "History": "wherry.model.config",
+    "HistoryStep": "wherry.ops.history",
     "HostSettings": "wherry.registry.hosts_toml",
     "ImageConfig": "wherry.model.config",
     "ImageRecord": "wherry.store.images",
@@ -81,28 +83,26 @@ _HOMES = {
     "Ingest": "wherry.store.ingest",
     "Layer1": "wherry.model.schema1",
     "Limits": "wherry.content.pipeline",
-    "LoggedOut": "wherry.ops.login",
-    "Look": "wherry.ops.why",
+    "LogoutResult": "wherry.ops.login",
+    "Lookup": "wherry.ops.why",
     "Manifest": "wherry.model.manifest",
     "NameCandidate": "wherry.registry.hosts",
+    "NameReport": "wherry.ops.why",
     "Order": "wherry.ops.tags",
-    "Place": "wherry.ops.why",
     "PlatformImage": "wherry.ops.platforms",
     "RawLimit": "wherry.content.verify",
     "RebuildReport": "wherry.store.rebuild",
     "Ref": "wherry.store.refs",
     "RemovalReport": "wherry.store.removal",
-    "Repaired": "wherry.ops.repair",
-    "Report": "wherry.ops.validate",
-    "Saved": "wherry.ops.save",
+    "RepairReport": "wherry.ops.repair",
+    "SaveResult": "wherry.ops.save",
     "Schema1": "wherry.model.schema1",
     "Signature": "wherry.model.schema1",
-    "Step": "wherry.ops.history",
     "StoreOrPath": "wherry.image",
     "StoreProblem": "wherry.store.check",
     "TarFile": "tarfile",
     "Usage": "wherry.store.usage",
-    "Why": "wherry.ops.why",
+    "ValidationReport": "wherry.ops.validate",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and sees misspelt names

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.errors import StoreError
-from wherry.ops.directory_tar import Packing
+from wherry.ops.directory_tar import DirectoryTar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def elsewhere(tmp_path: Path) -> Path:
 def pack(root: Path, meanwhile: Callable[[], None] = lambda: None) -> bytes:
     """Pack a directory; `meanwhile` is called when the first bytes have come."""
     found, buffer = bytearray(), bytearray(16 * 1024)
-    with Packing(root) as packing:
+    with DirectoryTar(root) as packing:
         while count := packing.readinto(buffer):
             if not found:
                 meanwhile()

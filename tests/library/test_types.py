@@ -20,7 +20,7 @@ def test_all_annotations_can_be_read_when_a_program_runs() -> None:
     """`walking.public` reads the annotations of all that it finds."""
     found = {item.__name__ for item in public()}
     assert set(wherry.__all__) <= found
-    assert {"ImageConfig", "Report", "RemovalReport", "Exchange", "HostSettings"} <= found
+    assert {"ImageConfig", "ValidationReport", "RemovalReport", "Exchange", "HostSettings"} <= found
 
 
 def test_annotations_name_what_the_program_gets() -> None:

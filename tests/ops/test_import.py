@@ -25,7 +25,7 @@ from wherry.errors import (
 )
 from wherry.model import v1
 from wherry.model.reference import Reference
-from wherry.ops.directory_tar import Packing
+from wherry.ops.directory_tar import DirectoryTar
 from wherry.testing import FakeRegistry, build_image, build_index, compress, sha256, tar_layer
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def test_packing_takes_no_memory_for_what_is_done(tmp_path: Path) -> None:
     buffer = bytearray(65536)
     tracemalloc.start()
     try:
-        with Packing(tmp_path) as packing:
+        with DirectoryTar(tmp_path) as packing:
             while packing.readinto(buffer):
                 pass
         assert tracemalloc.get_traced_memory()[1] < 1_000_000

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from wherry.cli.main import GlobalOptions
     from wherry.image import Store
-    from wherry.ops.repair import Repaired
+    from wherry.ops.repair import RepairReport
     from wherry.store.check import CheckReport, StoreProblem
 
 EXAMPLES = """\b
@@ -60,7 +60,7 @@ def command(
         checked = store.check(on_progress=shown)
     finally:
         shown.close()
-    mended: Repaired | None = None
+    mended: RepairReport | None = None
     if repair and checked.problems:
         mended = _repair(chosen, store, checked.problems, registry)
     store.close()
@@ -122,7 +122,7 @@ def _repair(
     store: Store,
     problems: Sequence[StoreProblem],
     registry: dict[str, Any],
-) -> Repaired:
+) -> RepairReport:
     from wherry.cli.progress import progress_display
 
     form = "plain" if chosen.verbose or not sys.stderr.isatty() else "auto"
@@ -134,7 +134,7 @@ def _repair(
         shown.close()
 
 
-def _lines(checked: CheckReport, mended: Repaired | None) -> list[str]:
+def _lines(checked: CheckReport, mended: RepairReport | None) -> list[str]:
     reasons = {} if mended is None else dict(mended.left)
     lines = []
     for problem in checked.problems:
@@ -158,7 +158,7 @@ def _advice(problems: Sequence[StoreProblem]) -> Iterator[str]:
         yield "  `wherry gc` removes content that is in no named image"
 
 
-def _as_json(checked: CheckReport, mended: Repaired | None) -> str:
+def _as_json(checked: CheckReport, mended: RepairReport | None) -> str:
     reasons = {} if mended is None else dict(mended.left)
     problems = [
         {

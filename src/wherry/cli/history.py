@@ -17,7 +17,7 @@ from wherry.model.address import Where
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wherry.ops.history import Step
+    from wherry.ops.history import HistoryStep
 
 EXAMPLES = """\b
 Examples:
@@ -60,12 +60,12 @@ def command(
     click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
 
 
-def as_objects(steps: Sequence[Step]) -> str:
+def as_objects(steps: Sequence[HistoryStep]) -> str:
     """Return the steps as JSON."""
     return json.dumps([_object(step) for step in steps], indent=2)
 
 
-def _object(step: Step) -> dict[str, Any]:
+def _object(step: HistoryStep) -> dict[str, Any]:
     return {
         "created": step.created or None,
         "created_by": step.created_by,
@@ -78,13 +78,13 @@ def _object(step: Step) -> dict[str, Any]:
     }
 
 
-def as_text(steps: Sequence[Step], *, full: bool) -> str:
+def as_text(steps: Sequence[HistoryStep], *, full: bool) -> str:
     """Return the steps as a table; with ``full``, shorten nothing."""
     header = ["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]
     return render.table(header, [_row(step, full=full) for step in steps])
 
 
-def _row(step: Step, *, full: bool) -> list[str]:
+def _row(step: HistoryStep, *, full: bool) -> list[str]:
     layer = "-" if step.digest is None else str(step.digest) if full else step.digest.short
     by = " ".join(step.created_by.split())
     if not full and len(by) > _COMMAND_SHOWN:

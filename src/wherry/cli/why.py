@@ -16,7 +16,7 @@ from wherry.cli.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wherry.ops.why import Answer, Look, Place, Why
+    from wherry.ops.why import EndpointReport, EndpointResponse, Lookup, NameReport
 
 EXAMPLES = """\b
 Examples:
@@ -54,7 +54,7 @@ def command(
         sys.stdout.write(("\n" if number else "") + text + "\n")
 
 
-def _lines(why: Why) -> Iterator[str]:
+def _lines(why: NameReport) -> Iterator[str]:
     yield f"{why.reference}"
     yield _row("resolved by", why.source)
     yield from _looks("registries.conf", why.registries)
@@ -66,7 +66,7 @@ def _lines(why: Why) -> Iterator[str]:
         yield _row("warning", warning)
     if why.error:
         yield _row("error", why.error)
-    for number, place in enumerate(why.places, 1):
+    for number, place in enumerate(why.endpoints, 1):
         yield ""
         yield from _place_lines(number, place)
         yield _row("trusted", _trusted(why, place))
@@ -74,7 +74,7 @@ def _lines(why: Why) -> Iterator[str]:
             yield from _answer_lines(place.answer)
 
 
-def _place_lines(number: int, place: Place) -> Iterator[str]:
+def _place_lines(number: int, place: EndpointReport) -> Iterator[str]:
     first, *others = place.addresses
     yield f"{number}. {first}" + ("  (a mirror)" if place.mirror else "")
     for other in others:
@@ -84,19 +84,19 @@ def _place_lines(number: int, place: Place) -> Iterator[str]:
         yield _row("client cert", f"{certificate} with {key}")
     yield from _looks("hosts.toml", place.hosts_toml)
     yield _row("proxy", place.proxy or "none")
-    yield from _looks("credentials", place.looked)
+    yield from _looks("credentials", place.lookups)
     yield _row("user", place.credentials or "anonymous")
     yield _row("scope", place.scope)
 
 
-def _trusted(why: Why, place: Place) -> str:
+def _trusted(why: NameReport, place: EndpointReport) -> str:
     if not place.verify:
         return "any certificate (insecure)"
     own = [str(path) for path in place.authorities]
     return ", ".join([*own, why.trust or "the system's authorities"])
 
 
-def _answer_lines(answer: Answer) -> Iterator[str]:
+def _answer_lines(answer: EndpointResponse) -> Iterator[str]:
     if answer.error:
         yield _row("answer", answer.error)
     else:
@@ -107,7 +107,7 @@ def _answer_lines(answer: Answer) -> Iterator[str]:
         yield _row("", f"{name}: {value}")
 
 
-def _looks(label: str, looks: Sequence[Look]) -> Iterator[str]:
+def _looks(label: str, looks: Sequence[Lookup]) -> Iterator[str]:
     for number, look in enumerate(looks):
         yield _row("" if number else label, f"{look.place}: {look.outcome}")
 
@@ -116,7 +116,7 @@ def _row(label: str, text: str) -> str:
     return f"   {label.ljust(_LABEL)}  {text}".rstrip()
 
 
-def _object(why: Why) -> dict[str, Any]:
+def _object(why: NameReport) -> dict[str, Any]:
     return {
         "reference": str(why.reference),
         "source": why.source,
@@ -126,11 +126,11 @@ def _object(why: Why) -> dict[str, Any]:
         "warnings": list(why.warnings),
         "error": why.error or None,
         "trust": why.trust or None,
-        "endpoints": [_endpoint(place) for place in why.places],
+        "endpoints": [_endpoint(place) for place in why.endpoints],
     }
 
 
-def _endpoint(place: Place) -> dict[str, Any]:
+def _endpoint(place: EndpointReport) -> dict[str, Any]:
     return {
         "addresses": list(place.addresses),
         "mirror": place.mirror,
@@ -146,7 +146,7 @@ def _endpoint(place: Place) -> dict[str, Any]:
         },
         "proxy": place.proxy or None,
         "credentials": place.credentials or None,
-        "looked": [look._asdict() for look in place.looked],
+        "looked": [look._asdict() for look in place.lookups],
         "scope": place.scope,
         "answer": None if place.answer is None else place.answer._asdict(),
     }

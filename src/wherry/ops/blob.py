@@ -127,7 +127,7 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
     assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
     emitter = Emitter(access.listener, address.reference.familiar)
     policy, cancel = access.session().policy, access.cancel
-    source = _Sized(open_repository(address.reference, access))
+    source = _SizeProbe(open_repository(address.reference, access))
     # The first answer tells the size; without it a cut connection looks like the blob's end.
     size = run(policy, cancel, lambda: source.look(descriptor, cancel), emitter.retrying)
     sized = descriptor._replace(size=size)
@@ -138,7 +138,7 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
     return VerifiedBlob(stream, digest, size, contextlib.ExitStack(), hasher=hasher)
 
 
-class _Sized:
+class _SizeProbe:
     """A repository whose first answer is looked at before it is read."""
 
     def __init__(self, repository: Repository) -> None:

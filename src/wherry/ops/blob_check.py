@@ -27,7 +27,7 @@ _CHUNK = 256 * 1024
 _ENDINGS = {"gzip": ("gzip",), "zstd": ("zstd",), None: (".tar",)}
 
 
-class _Facts(NamedTuple):
+class _LayerFacts(NamedTuple):
     """What was found when a layer was read: its size, its first bytes, DiffID and raw size.
 
     ``diff_id`` is None if the layer is damaged, ``size`` if it cannot be read.
@@ -56,7 +56,7 @@ class BlobCheck:
         self._open = opening
         self._cancel = cancel
         self._report = report
-        self._facts: dict[Digest, dict[str, _Facts]] = {}
+        self._facts: dict[Digest, dict[str, _LayerFacts]] = {}
         self.size = 0
 
     @property
@@ -71,12 +71,12 @@ class BlobCheck:
             return None
         raw = bytearray()
 
-        def take(source: _Hashed) -> None:
+        def take(source: _HashingReader) -> None:
             buffer = bytearray(_CHUNK)
             while count := source.readinto(buffer):
                 raw.extend(memoryview(buffer)[:count])
 
-        source = _Hashed(blob, MAX_DOCUMENT + 1)
+        source = _HashingReader(blob, MAX_DOCUMENT + 1)
         if not self._read(source, blob, at, take):
             return None
         if len(raw) > MAX_DOCUMENT:
@@ -113,29 +113,29 @@ class BlobCheck:
     def _error(self, where: str, message: str) -> None:
         self._report(True, where, message)  # noqa: FBT003 - as in a finding
 
-    def _follow(self, blob: Descriptor, at: str, algorithm: str, *, again: bool) -> _Facts:
+    def _follow(self, blob: Descriptor, at: str, algorithm: str, *, again: bool) -> _LayerFacts:
         """Read a layer and compute its DiffID."""
         found: list[tuple[Digest, int]] = []
 
-        def follow(source: _Hashed) -> None:
+        def follow(source: _HashingReader) -> None:
             limit = self._limits.raw
             found.append(
                 follow_growing(source, lambda: limit.of(source.size), self._cancel.check, algorithm)
             )
 
-        source = _Hashed(blob, self._limits.blob)
+        source = _HashingReader(blob, self._limits.blob)
         good = self._read(source, blob, at, follow, again=again)
         if not good:
             found.clear()
         size = source.size if source.is_read else None
-        return _Facts(size, source.head, *(found[0] if found else ()))
+        return _LayerFacts(size, source.head, *(found[0] if found else ()))
 
     def _read(
         self,
-        source: _Hashed,
+        source: _HashingReader,
         blob: Descriptor,
         at: str,
-        consume: Callable[[_Hashed], None],
+        consume: Callable[[_HashingReader], None],
         *,
         again: bool = False,
     ) -> bool:
@@ -156,7 +156,7 @@ class BlobCheck:
         return not wrong
 
     def _consume(
-        self, source: _Hashed, blob: Descriptor, consume: Callable[[_Hashed], None]
+        self, source: _HashingReader, blob: Descriptor, consume: Callable[[_HashingReader], None]
     ) -> str:
         """Read a blob to its end; return what ``consume`` says is wrong with it."""
         opened = self._open(blob, source.is_whole)
@@ -175,7 +175,7 @@ class BlobCheck:
             opened.stream.close()
         return problem
 
-    def _check_form(self, facts: _Facts, blob: Descriptor, at: str) -> None:
+    def _check_form(self, facts: _LayerFacts, blob: Descriptor, at: str) -> None:
         """Compare how a layer is packed with what its type says."""
         kind = blob.media_type.lower()
         if (reason := mediatype.unreadable_layer(kind)) is not None:
@@ -189,7 +189,7 @@ class BlobCheck:
             self._report(False, f"{at}.mediaType", message)  # noqa: FBT003 - as in a finding
 
 
-def _mismatches(source: _Hashed, blob: Descriptor, at: str) -> Iterator[tuple[str, str]]:
+def _mismatches(source: _HashingReader, blob: Descriptor, at: str) -> Iterator[tuple[str, str]]:
     if blob.size not in {None, source.size}:
         yield f"{at}.size", _wrong_size(blob, source.size)
     if not source.is_whole():
@@ -201,7 +201,7 @@ def _wrong_size(blob: Descriptor, size: int) -> str:
     return f"is {blob.size:,}, the blob has {size:,} bytes"
 
 
-class _Hashed(io.RawIOBase):
+class _HashingReader(io.RawIOBase):
     """A blob's bytes as they pass, hashed and counted, ``limit`` of them at most."""
 
     stream: Stream

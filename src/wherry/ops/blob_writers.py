@@ -32,7 +32,7 @@ _CHUNK = 256 * 1024
 _CHECKED = {"gzip", "bzip2", "xz"}  # formats that hold checksums of their content
 
 
-class Reports:
+class SaveProgress:
     """Reports blobs that are being written, not too often; each once, though it is saved twice."""
 
     def __init__(self, emitter: Emitter) -> None:
@@ -54,10 +54,10 @@ class Reports:
         self._emitter.emit(Status.SAVED, digest, current=total, total=total)
 
 
-class AsIs:
+class BlobWriter:
     """Writes a blob as it is; raises `IntegrityError` if that is not what its digest names."""
 
-    def __init__(self, source: Source, blob: Descriptor, reports: Reports) -> None:
+    def __init__(self, source: Source, blob: Descriptor, reports: SaveProgress) -> None:
         self._source = source
         self._blob = blob
         self._reports = reports
@@ -87,7 +87,7 @@ class AsIs:
         return size
 
 
-class Plain:
+class LayerWriter:
     """Writes a layer without its compression; raises `IntegrityError` for a damaged one.
 
     The DiffID is compared, which takes as long as decompressing. Where the content is
@@ -100,7 +100,7 @@ class Plain:
         layer: Descriptor,
         diff_id: Digest,
         size: int,
-        reports: Reports,
+        reports: SaveProgress,
         *,
         verified: bool,
     ) -> None:

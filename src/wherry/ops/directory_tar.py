@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError
-from wherry.ops.tree import Changed, Entry, entries
+from wherry.ops.tree import TreeChanged, TreeEntry, entries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-class Packing:
+class DirectoryTar:
     """A directory's content as a tar; use it in a ``with`` statement.
 
     Names are sorted and owners numbers, so that the same content makes the same tar. Times
@@ -47,7 +47,7 @@ class Packing:
         count = self._reader.readinto(buffer)
         if not count:
             self._thread.join()
-            if isinstance(self._error, Changed):
+            if isinstance(self._error, TreeChanged):
                 raise StoreError(
                     f"{self._root}/{self._error}: changed while it was read",
                     hint="import a copy, or a directory that no process writes to",
@@ -73,7 +73,7 @@ class Packing:
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             self._error = error
 
-    def _add(self, tar: tarfile.TarFile, entry: Entry) -> None:
+    def _add(self, tar: tarfile.TarFile, entry: TreeEntry) -> None:
         if entry.is_socket:  # no tar can hold one
             return
         key = entry.status.st_dev, entry.status.st_ino
@@ -91,7 +91,7 @@ class Packing:
                 member.size = status.st_size
                 tar.addfile(member, content)
 
-    def _member(self, entry: Entry, status: os.stat_result, kind: bytes) -> tarfile.TarInfo:
+    def _member(self, entry: TreeEntry, status: os.stat_result, kind: bytes) -> tarfile.TarInfo:
         member = tarfile.TarInfo(entry.path)
         member.type = kind
         member.mode = status.st_mode & 0o7777

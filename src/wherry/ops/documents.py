@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from wherry.model.config import ImageConfig
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.ops.history import Step
+    from wherry.ops.history import HistoryStep
     from wherry.ops.open_source import Access, SourceImage
     from wherry.transfer.graph import Selection
 
 
-class Wanted(Record):
+class PlatformChoice(Record):
     """The platform that was asked for, if any was, and the one that is meant otherwise."""
 
     platform: Platform | None
     default: Platform
 
     @classmethod
-    def build(cls, host: Platform, platform: str | Platform | None = None) -> Wanted:
+    def build(cls, host: Platform, platform: str | Platform | None = None) -> PlatformChoice:
         """Make the choice for a call; a default for amd64 has no variant.
 
         Raises:
@@ -43,7 +43,7 @@ class Wanted(Record):
         return cls(platform, default)
 
 
-def choose(image: SourceImage, wanted: Wanted, *, artifacts: bool = False) -> Selection:
+def choose(image: SourceImage, wanted: PlatformChoice, *, artifacts: bool = False) -> Selection:
     """Return the image for a platform; of a store's index, the one that its name shows.
 
     The config is read only if a platform was asked for. Raises `PlatformMismatch` where it
@@ -89,13 +89,13 @@ def parsed_config(image: SourceImage, chosen: Selection) -> ImageConfig:
     return parse_config(read_config(image, chosen))
 
 
-def config(address: Address, access: Access, wanted: Wanted) -> ImageConfig:
+def config(address: Address, access: Access, wanted: PlatformChoice) -> ImageConfig:
     """Return an image's config; for schema1 it is made, without DiffIDs."""
     with open_image(address, access) as image:
         return parsed_config(image, choose(image, wanted))
 
 
-def raw_config(address: Address, access: Access, wanted: Wanted) -> bytes:
+def raw_config(address: Address, access: Access, wanted: PlatformChoice) -> bytes:
     """Return the bytes of a config, an artifact's too; for schema1 it is made.
 
     Nothing is read from them unless a platform was asked for.
@@ -113,7 +113,7 @@ def raw_config(address: Address, access: Access, wanted: Wanted) -> bytes:
         return read_config(image, chosen)
 
 
-def document(address: Address, access: Access, wanted: Wanted) -> tuple[Digest, Document]:
+def document(address: Address, access: Access, wanted: PlatformChoice) -> tuple[Digest, Document]:
     """Return the document that a name stands for, or its manifest for a platform if one is."""
     with open_image(address, access) as image:
         if wanted.platform is None:
@@ -122,7 +122,7 @@ def document(address: Address, access: Access, wanted: Wanted) -> tuple[Digest, 
         return chosen.digest, chosen.manifest
 
 
-def digest(address: Address, access: Access, wanted: Wanted) -> Digest:
+def digest(address: Address, access: Access, wanted: PlatformChoice) -> Digest:
     """Return the digest that a name stands for; of a tag by a request without a body."""
     reference = address.reference
     plain = address.where is Where.REGISTRY and wanted.platform is None
@@ -131,7 +131,7 @@ def digest(address: Address, access: Access, wanted: Wanted) -> Digest:
     return open_repository(reference, access).resolve(reference).digest
 
 
-def steps(address: Address, access: Access, wanted: Wanted) -> list[Step]:
+def steps(address: Address, access: Access, wanted: PlatformChoice) -> list[HistoryStep]:
     """Return the steps that made an image, the last one first, with their layers."""
     from wherry.ops.history import history
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wherry.model.config import ImageConfig
 
 
-class Step(NamedTuple):
+class HistoryStep(NamedTuple):
     """One step; ``digest``, ``diff_id`` and ``size`` are its layer's, None where it left none.
 
     ``size`` is in bytes as registries and stores hold the layer, compressed.
@@ -29,7 +29,7 @@ class Step(NamedTuple):
     size: int | None = None
 
 
-def history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[Step]:
+def history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[HistoryStep]:
     """Return the steps of an image, the last one first; ``layers`` run from the bottom up.
 
     Layers that the config's history does not account for come last in it, as steps of which
@@ -44,8 +44,8 @@ def history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[Step]:
     return steps[::-1]
 
 
-def _step(entry: History, layer: Descriptor | None, diff_id: Digest | None) -> Step:
-    return Step(
+def _step(entry: History, layer: Descriptor | None, diff_id: Digest | None) -> HistoryStep:
+    return HistoryStep(
         created=entry.created,
         created_by=entry.created_by,
         author=entry.author,

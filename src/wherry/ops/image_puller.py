@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from wherry.transfer.progress import Emitter
 
 
-class Wanted(Record):
+class TargetPlatform(Record):
     """The platform that an image is for; ``strict`` if somebody asked for it by name."""
 
     platform: Platform
     strict: bool = False
 
 
-class Content(Record):
+class StoredImage(Record):
     """A complete image and its manifest, the one that was made where it is schema1."""
 
     record: ImageRecord
@@ -57,7 +57,7 @@ class Schema1Refused(Unsupported):
     """The image has docker's schema1 format, which the caller or hosts.toml refuses."""
 
 
-class ContentPuller:
+class ImagePuller:
     """Brings images of one repository or archive into a store, under one lease.
 
     ``schema1`` is whether that format is accepted, ``allow`` or ``deny``; if it is None, the
@@ -89,7 +89,7 @@ class ContentPuller:
         self._warned: set[str] = set()
         self._configs: dict[Digest, bytes] = {}
 
-    def refusal(self, wanted: Wanted, chosen: Selection) -> PlatformMismatch | None:
+    def refusal(self, wanted: TargetPlatform, chosen: Selection) -> PlatformMismatch | None:
         """Read an image's config ahead of its layers; return an error for another platform.
 
         So a refusal leaves nothing in the store.
@@ -113,7 +113,7 @@ class ContentPuller:
         self._configs[descriptor.digest] = raw
         return raw
 
-    def obtain(self, selection: Selection, wanted: Wanted | None) -> Content:
+    def obtain(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
         """Return the image of a selection, from the store or fetched; all of it is leased.
 
         Without ``wanted`` an image for any platform will do. One that was asked for by name
@@ -146,7 +146,9 @@ class ContentPuller:
                 self._warned.add(message)
                 self._emitter.warn(message)
 
-    def _check_schema1(self, chosen: Selection, manifest: Schema1, wanted: Wanted | None) -> None:
+    def _check_schema1(
+        self, chosen: Selection, manifest: Schema1, wanted: TargetPlatform | None
+    ) -> None:
         from wherry.ops.schema1 import check
 
         self._check_schema1_accepted()
@@ -165,7 +167,7 @@ class ContentPuller:
                 hint="`--schema1 allow` accepts it; a current engine pushes it in a newer format",
             )
 
-    def present(self, selection: Selection, wanted: Wanted | None) -> Content | None:
+    def present(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage | None:
         """Return the image if it is complete already, and hold on to all of it."""
         manifest: Digest | None = selection.digest
         if not isinstance(selection.manifest, Manifest):
@@ -187,7 +189,7 @@ class ContentPuller:
             self._remove(error)
             return None
         self._check_platform(selection, platform, wanted)
-        return Content(record, platform, document.raw, document.media_type, blobs)
+        return StoredImage(record, platform, document.raw, document.media_type, blobs)
 
     def _remove(self, damaged: IntegrityError) -> None:
         """Remove a damaged file of the store, so that it is put again, if it is elsewhere."""
@@ -195,7 +197,7 @@ class ContentPuller:
             raise damaged  # a store cannot replace its own files
         self._ingest.remove_damaged(Digest.parse(damaged.expected))
 
-    def _fetch(self, selection: Selection, wanted: Wanted | None) -> Content:
+    def _fetch(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
         if isinstance(selection.manifest, Manifest):
             config, receipts = self._copy(selection, self._options, wanted)
             assert config is not None  # noqa: S101 - these manifests have one
@@ -210,7 +212,7 @@ class ContentPuller:
         return _content(manifest, digest_of(manifest), config, receipts)
 
     def _copy(
-        self, selection: Selection, options: CopyOptions, wanted: Wanted | None
+        self, selection: Selection, options: CopyOptions, wanted: TargetPlatform | None
     ) -> tuple[ImageConfig | None, list[Receipt]]:
         if selection.config is not None and self._store.holds(selection.config.digest):
             try:  # another image may have it, or this one had it before it was incomplete
@@ -246,7 +248,9 @@ class ContentPuller:
                 with VerifiedLayer(self._store.open(digest), diff_id, digest) as layer:
                     layer.drain()
 
-    def _check_platform(self, chosen: Selection, platform: Platform, wanted: Wanted | None) -> None:
+    def _check_platform(
+        self, chosen: Selection, platform: Platform, wanted: TargetPlatform | None
+    ) -> None:
         """Refuse an image for another system; another architecture only if one was named."""
         error = None if wanted is None else mismatch(chosen, platform, wanted.platform)
         if wanted is None or error is None:
@@ -256,7 +260,7 @@ class ContentPuller:
             raise error
         self._emitter.warn(error.message)
 
-    def add_documents(self, selection: Selection, content: Content) -> None:
+    def add_documents(self, selection: Selection, content: StoredImage) -> None:
         """Store an image's documents, children before parents."""
         record = content.record
         self._add(content.manifest, content.media_type, record.manifest, content.blobs)
@@ -285,7 +289,7 @@ class ContentPuller:
 
 def _content(
     manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
-) -> Content:
+) -> StoredImage:
     sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
     record = ImageRecord(
         manifest=digest,
@@ -295,4 +299,4 @@ def _content(
         size=sum(sizes.values()) + len(config.raw),
     )
     blobs = [record.id, *sizes]
-    return Content(record, config.platform, manifest.raw, manifest.media_type, blobs)
+    return StoredImage(record, config.platform, manifest.raw, manifest.media_type, blobs)

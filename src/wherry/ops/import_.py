@@ -33,8 +33,8 @@ from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, docker_manifest, oci_manifest, parse
 from wherry.model.platform import Platform
 from wherry.model.record import Record
-from wherry.ops.directory_tar import Packing
-from wherry.ops.image_puller import Content, ContentPuller, Wanted
+from wherry.ops.directory_tar import DirectoryTar
+from wherry.ops.image_puller import ImagePuller, StoredImage, TargetPlatform
 from wherry.ops.open_source import open_image
 from wherry.store.images import ImageRecord
 from wherry.store.reserve import advised
@@ -159,7 +159,7 @@ class _Import:
         self._options = options
         self._cancel = access.cancel
         self._emitter = emitter
-        self._parent: tuple[Content, Manifest] | None = None
+        self._parent: tuple[StoredImage, Manifest] | None = None
         if options.parent is not None:
             self._parent = self._obtain(options.parent, access, emitter)
         self._below = None if self._parent is None else store.read(self._parent[0].record.id)
@@ -167,10 +167,10 @@ class _Import:
 
     def _obtain(
         self, address: Address, access: Access, emitter: Emitter
-    ) -> tuple[Content, Manifest]:
+    ) -> tuple[StoredImage, Manifest]:
         """Have the parent in the store, wherever it is."""
         with open_image(address, access) as image:
-            puller = ContentPuller(
+            puller = ImagePuller(
                 self._store,
                 self._ingest,
                 image.source,
@@ -182,7 +182,7 @@ class _Import:
             )
             options = self._options
             try:
-                wanted = Wanted(options.platform, strict=True) if options.strict else None
+                wanted = TargetPlatform(options.platform, strict=True) if options.strict else None
                 content = puller.obtain(self._chosen(image), wanted)
             except PlatformMismatch as error:
                 error.subject = address.name if address.where is Where.STORE else str(address)
@@ -343,7 +343,7 @@ def _stream(source: Path | Raw, epoch: int | None) -> Iterator[Raw]:
     if not isinstance(source, Path):
         yield source
     elif source.is_dir():
-        with Packing(source, epoch) as packing:
+        with DirectoryTar(source, epoch) as packing:
             yield packing
     else:
         with open_stream(str(source)) as file:

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from wherry.content.events import Event
     from wherry.model.address import Address
     from wherry.model.inspection import Inspection
-    from wherry.ops.documents import Wanted
+    from wherry.ops.documents import PlatformChoice
     from wherry.ops.open_source import Access, SourceImage
 
 _OK = 200
 _SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags
 
 
-class _Once:
+class _SharedListener:
     """Tells a listener once of what befalls several requests at the same time.
 
     The n-th retry for the same reason is one event, whichever of them comes to it first.
@@ -59,14 +59,14 @@ class _Once:
         return listen
 
 
-def inspect(address: Address, access: Access, wanted: Wanted, *, tags: bool) -> Inspection:
+def inspect(address: Address, access: Access, wanted: PlatformChoice, *, tags: bool) -> Inspection:
     """Return what is known of an image from its documents.
 
     ``tags`` asks for the repository's tags as well, at the same time; where they are denied or
     missing there is a warning. A name with neither tag nor digest means ``latest``, and where
     there is none, the first tag. Raises what `open_image` and `select` do.
     """
-    once = _Once(access.listener)
+    once = _SharedListener(access.listener)
     access = access.replace(listener=once.heard_by())
     with _tags(address, access.replace(listener=once.heard_by()), wanted=tags) as listed:
         with _open_some(address, access, listed) as image:

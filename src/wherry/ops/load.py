@@ -25,9 +25,9 @@ from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
-from wherry.ops.companions import Companions
-from wherry.ops.image_puller import Content, ContentPuller, Wanted
-from wherry.ops.open_archive import IngestSink, Translated, formats, opened
+from wherry.ops.artifact_puller import ArtifactPuller
+from wherry.ops.image_puller import ImagePuller, StoredImage, TargetPlatform
+from wherry.ops.open_archive import EventTranslator, IngestSink, formats, opened
 from wherry.transfer.copy import CopyOptions
 from wherry.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
 from wherry.transfer.progress import Emitter
@@ -83,7 +83,7 @@ class LoadOptions(Record):
         )
 
 
-class Loaded(Record):
+class LoadResult(Record):
     """An image that is in the store now, and the names that it was given."""
 
     root: Digest
@@ -97,7 +97,7 @@ def load(
     options: LoadOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
-) -> tuple[list[Loaded], list[WherryError]]:
+) -> tuple[list[LoadResult], list[WherryError]]:
     """Load the images of an archive, layout or directory (SPEC: "Archives"); idempotent.
 
     An archive in a file is read where it lies, several layers at a time; a pipe or what is
@@ -108,7 +108,7 @@ def load(
     with store.ingest() as ingest:
         emitter = Emitter(listener, called(source))
         with opened(source, IngestSink(store, ingest, emitter, cancel), cancel) as files:
-            told = Translated(listener, streamed=isinstance(files, StreamedFiles))
+            told = EventTranslator(listener, streamed=isinstance(files, StreamedFiles))
             *others, last = formats(files, cancel)
             for make in others:
                 try:
@@ -149,7 +149,7 @@ class _Load:
         self._several = False
         self._failures: list[tuple[Held, WherryError]] = []
         self._emitter = Emitter(listener, files.path)
-        self._companions = Companions(
+        self._artifacts = ArtifactPuller(
             store,
             ingest,
             archive,
@@ -159,7 +159,7 @@ class _Load:
             cancel,
             sparse=files.ended,
         )
-        self._content = ContentPuller(
+        self._content = ImagePuller(
             store,
             ingest,
             self._archive,
@@ -170,7 +170,9 @@ class _Load:
             schema1=options.schema1,
         )
 
-    def read(self) -> tuple[list[tuple[Held, list[tuple[Selection, Content]]]], list[WherryError]]:
+    def read(
+        self,
+    ) -> tuple[list[tuple[Held, list[tuple[Selection, StoredImage]]]], list[WherryError]]:
         """Bring in every image that can be read; return the errors of the others."""
         images = self._archive.images()
         self._pass_over_others()
@@ -204,7 +206,7 @@ class _Load:
             if not (isinstance(error, PlatformMismatch) and names & set(held.names or ("",)))
         ]
 
-    def _image(self, held: Held) -> list[tuple[Selection, Content]]:
+    def _image(self, held: Held) -> list[tuple[Selection, StoredImage]]:
         """Bring in an image, or as many platforms of an index as can be read."""
         try:
             root = self._root(held)
@@ -228,7 +230,7 @@ class _Load:
             except WherryError as error:
                 named = _platform(selection)
                 self._fail(held, error.within(named) if named else error)
-        self._companions.obtain(selection for selection, _ in found)
+        self._artifacts.obtain(selection for selection, _ in found)
         return found
 
     def _fail(self, held: Held, error: WherryError) -> None:
@@ -241,7 +243,7 @@ class _Load:
 
     def _for_platform(
         self, root: Digest, document: Document, platform: Platform
-    ) -> tuple[Selection, Content]:
+    ) -> tuple[Selection, StoredImage]:
         """Bring in the best image for a platform among those that can be read."""
         if not isinstance(document, Index):
             return self._obtain(select(root, document, platform, self._archive.document))
@@ -258,7 +260,7 @@ class _Load:
                 self._archive.document(entry.digest)  # raises `NotFound` for one that is missing
         raise failure or no_match(document, platform)
 
-    def _check_room(self, added: list[tuple[Selection, Content]]) -> None:
+    def _check_room(self, added: list[tuple[Selection, StoredImage]]) -> None:
         """Bound the documents that are kept until all is there and can be named."""
         self._room -= sum(len(content.manifest) for _, content in added)
         self._room -= sum(len(index.raw) for _, index in added[0][0].indexes)
@@ -270,10 +272,10 @@ class _Load:
         """Return an image's root; where it was converted for the layout, what it was before."""
         return self._archive.original(held.root) or held.root.digest
 
-    def _obtain(self, selection: Selection) -> tuple[Selection, Content]:
+    def _obtain(self, selection: Selection) -> tuple[Selection, StoredImage]:
         """Bring an image in, or find it in the store under another manifest."""
         platform = self._options.platform
-        wanted = None if platform is None else Wanted(platform, strict=True)
+        wanted = None if platform is None else TargetPlatform(platform, strict=True)
         if self._archive.makes_manifests:
             for known in self._known(selection.manifest):
                 content = self._content.present(known, wanted)
@@ -292,7 +294,7 @@ class _Load:
             if isinstance(found, Manifest):
                 yield Selection((), record.manifest, found)
 
-    def name(self, held: Held, found: list[tuple[Selection, Content]]) -> Loaded:
+    def name(self, held: Held, found: list[tuple[Selection, StoredImage]]) -> LoadResult:
         """Store an image's documents and give it its names."""
         for selection, content in found:
             self._content.add_documents(selection, content)
@@ -306,7 +308,7 @@ class _Load:
             held, primary.record.id
         )
         self._emitter.emit(Status.DONE, message=f"Loaded image {called}")
-        return Loaded(shown.root, primary.record, names)
+        return LoadResult(shown.root, primary.record, names)
 
     def _is_tag(self, name: str) -> bool:
         return self._archive.bare_tags and not {"/", ":"} & set(name)

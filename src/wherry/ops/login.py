@@ -34,7 +34,7 @@ class AuthFiles(Record):
     written: Path
 
 
-class LoggedOut(Record):
+class LogoutResult(Record):
     """``gone``: from where credentials were taken; ``left``: a place that still has some."""
 
     gone: list[str]
@@ -74,7 +74,7 @@ def login(
     return credential_writer.save(files.files, files.written, key, credentials)
 
 
-def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
+def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LogoutResult:
     """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
 
     Raises `NotFound` if there are none, there and elsewhere. Raises `WherryError` if a file or
@@ -87,7 +87,7 @@ def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LoggedOut:
     left = trail[-1].place if trail and trail[-1].credentials is not None else ""
     if not removal.gone and not left:
         raise NotFound(f"{key}: not logged in")
-    return LoggedOut(removal.gone, left)
+    return LogoutResult(removal.gone, left)
 
 
 def logout_everywhere(files: AuthFiles) -> list[str]:

@@ -90,7 +90,7 @@ def _begins(files: Files, name: str, text: bytes) -> bool:
     return has(files, name) and read(files, name).lstrip().startswith(text)
 
 
-class Translated:
+class EventTranslator:
     """Calls things by the words of archives."""
 
     def __init__(self, listener: Callable[[Event], None], *, streamed: bool) -> None:
@@ -119,7 +119,9 @@ class IngestSink:
         """Store a member; it is called by the id in its name until its digest is known."""
         named = _ID.search(name)
         key = Digest(f"sha256:{named.group()}") if named else Digest.of(name.encode())
-        receipt = self._ingest.put_unknown(_Told(source, key, size, self._emitter), self._cancel)
+        receipt = self._ingest.put_unknown(
+            _ProgressReader(source, key, size, self._emitter), self._cancel
+        )
         self._emitter.emit(Status.LOADED, key, current=size, total=size)
         return receipt.descriptor.digest
 
@@ -128,7 +130,7 @@ class IngestSink:
         return self._source.open(Descriptor("", digest, size), offset, self._cancel)
 
 
-class _Told:
+class _ProgressReader:
     """A member on its way, reported now and then."""
 
     def __init__(self, source: Raw, key: Digest, size: int, emitter: Emitter) -> None:

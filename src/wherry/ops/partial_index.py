@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wherry.ops.open_source import SourceImage
 
 
-class HeldIndex:
+class PartialIndex:
     """An index whose every entry is held: ``root`` as it is, or without what is missing.
 
     ``missing`` counts the entries that were left out. Documents that had to be written anew

@@ -19,8 +19,8 @@ from wherry.errors import (
 from wherry.model.digest import Digest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
-from wherry.ops.companions import Companions
-from wherry.ops.image_puller import Content, ContentPuller, Schema1Refused, Wanted
+from wherry.ops.artifact_puller import ArtifactPuller
+from wherry.ops.image_puller import ImagePuller, Schema1Refused, StoredImage, TargetPlatform
 from wherry.ops.open_source import repository
 from wherry.transfer.copy import CopyOptions
 from wherry.transfer.event_queue import Relay
@@ -90,7 +90,7 @@ class PullOptions(Record):
         )
 
 
-class Pulled(Record):
+class PullResult(Record):
     """The outcome: ``root`` is what the name stands for, ``updated`` if it did not before."""
 
     reference: Reference
@@ -106,7 +106,7 @@ def pull(
     options: PullOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
-) -> Pulled:
+) -> PullResult:
     """Pull one image by tag or digest (``latest`` where there is neither); idempotent.
 
     SPEC: "Manifests and images", "Transfers". Raises any `WherryError`; then no name has been
@@ -128,7 +128,7 @@ def pull_all_tags(
     options: PullOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
-) -> list[Pulled]:
+) -> list[PullResult]:
     """Pull every tag of a repository, in the order in which the registry lists them.
 
     Tags of what is no image (signatures stand beside the images they sign), and of what has no
@@ -146,7 +146,7 @@ class _Pull:
     """One call: a repository, somebody who listens, and from its beginning a lease on the store."""
 
     _ingest: Ingest
-    _content: ContentPuller
+    _content: ImagePuller
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class _Pull:
         with self._heard_out():
             self._ingest = self._store.ingest()
             self._ingest.__enter__()
-        self._content = ContentPuller(
+        self._content = ImagePuller(
             self._store,
             self._ingest,
             self._repository,
@@ -184,7 +184,7 @@ class _Pull:
             verify_signatures=self._options.verify_signatures,
             schema1=self._options.schema1,
         )
-        self._companions = Companions(
+        self._artifacts = ArtifactPuller(
             self._store,
             self._ingest,
             self._repository,
@@ -214,7 +214,7 @@ class _Pull:
         if self._relay is not None:
             self._relay.close(self._cancel, failure)
 
-    def tagged(self) -> Iterator[Pulled]:
+    def tagged(self) -> Iterator[PullResult]:
         """Pull what is tagged, if anything is; warn of tags of what is no image, or no tags."""
         found, wanted = False, ""
         refused: Schema1Refused | None = None
@@ -266,8 +266,8 @@ class _Pull:
         """Ask what a name stands for, where it does not say so itself."""
         return self._repository.resolve(reference)
 
-    def one(self, reference: Reference, resolved: Callable[[], Resolution]) -> Pulled:
-        """Pull one name; its `Pulled` tells whether anything is new.
+    def one(self, reference: Reference, resolved: Callable[[], Resolution]) -> PullResult:
+        """Pull one name; its `PullResult` tells whether anything is new.
 
         ``resolved`` returns what it stands for. A tag beside a digest is not looked at, and
         not set.
@@ -287,7 +287,7 @@ class _Pull:
                 error.subject = reference.familiar
             raise
         if not self._options.platforms:
-            self._companions.obtain(selection for selection, _ in found)
+            self._artifacts.obtain(selection for selection, _ in found)
         self._emitter.emit(Status.DIGEST, root)
         for selection, content in found:
             self._content.add_documents(selection, content)
@@ -306,7 +306,7 @@ class _Pull:
 
     def _targets(
         self, reference: Reference, resolved: Callable[[], Resolution]
-    ) -> tuple[Digest, list[tuple[Selection, Wanted | None]]]:
+    ) -> tuple[Digest, list[tuple[Selection, TargetPlatform | None]]]:
         """Resolve a name and walk to the manifests that are wanted, asking the store first."""
         digest, document = self._root(reference, resolved)
         what = reference.digest or reference.tag
@@ -319,9 +319,9 @@ class _Pull:
             return digest, [(chosen, None) for chosen in every]
         for platform in options.platforms:  # what documents tell, before any config is read
             check_layers(select(digest, document, platform, fetch))
-        found: dict[Digest, tuple[Selection, Wanted | None]] = {}
+        found: dict[Digest, tuple[Selection, TargetPlatform | None]] = {}
         for platform in options.platforms:
-            wanted = Wanted(platform, options.strict)
+            wanted = TargetPlatform(platform, options.strict)
             refuse = functools.partial(self._content.refusal, wanted) if wanted.strict else None
             chosen = select(digest, document, platform, fetch, refuse=refuse)
             found[chosen.digest] = (chosen, wanted)
@@ -357,8 +357,8 @@ class _Pull:
     # Names
 
     def _name(
-        self, reference: Reference, root: Digest, found: list[Content], before: set[Digest]
-    ) -> Pulled:
+        self, reference: Reference, root: Digest, found: list[StoredImage], before: set[Digest]
+    ) -> PullResult:
         """Pin the names on the root, all at once, at the end."""
         primary = min(found, key=self._preference)
         names = {reference.with_digest(root)} if self._options.names else set()
@@ -372,9 +372,9 @@ class _Pull:
             (reference.name, {blob for content in found for blob in content.blobs}),
         )
         updated = not before.issuperset(content.record.id for content in found)
-        return Pulled(reference, root, primary.record, updated)
+        return PullResult(reference, root, primary.record, updated)
 
-    def _preference(self, content: Content) -> int:
+    def _preference(self, content: StoredImage) -> int:
         """Rank images for the one that a name shows: this machine's before others."""
         rank = self._options.host.rank(content.platform)
         return 1000 if rank is None else rank

@@ -10,12 +10,12 @@ from wherry.ops.open_source import open_image
 if TYPE_CHECKING:
     from wherry.model.address import Address
     from wherry.model.descriptor import Descriptor
-    from wherry.ops.documents import Wanted
+    from wherry.ops.documents import PlatformChoice
     from wherry.ops.open_source import Access
 
 
 def referrers(
-    address: Address, access: Access, wanted: Wanted, artifact_type: str = ""
+    address: Address, access: Access, wanted: PlatformChoice, artifact_type: str = ""
 ) -> list[Descriptor]:
     """Return what refers to an image: signatures, SBOMs and the like.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wherry.store.images import ImageRecord
 
 
-class Repaired(Record):
+class RepairReport(Record):
     """The problems that are gone, and those that are left, each with the reason."""
 
     mended: list[StoreProblem]
@@ -37,7 +37,7 @@ def repair(
     options: PullOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
-) -> Repaired:
+) -> RepairReport:
     """Remove files that are damaged, and pull again what names need of them and of the missing.
 
     An image is asked for by its digest, at the repositories that pulls noted for its blobs;
@@ -67,7 +67,7 @@ class _Repair:
         self._listener = listener
         self._reasons: dict[str, str] = {}
 
-    def run(self, problems: list[StoreProblem]) -> Repaired:
+    def run(self, problems: list[StoreProblem]) -> RepairReport:
         self._store.remove_damaged([each.digest for each in problems if each.kind == "damaged"])
         wanted = {each.digest for each in problems if each.names and each.kind != "database"}
         for root, record in self._store.images_with(wanted):
@@ -84,7 +84,7 @@ class _Repair:
                 mended.append(each)
             else:
                 left.append((each, self._reasons.get(each.digest) or _ADVICE))
-        return Repaired(mended, left)
+        return RepairReport(mended, left)
 
     def _platforms(self, record: ImageRecord) -> tuple[Platform, ...]:
         """Return the platform to pull for a record; none, which means all, if it names none."""

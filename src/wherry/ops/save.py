@@ -22,10 +22,17 @@ from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
-from wherry.ops.blob_writers import AsIs, Plain, Reports, config_of, raw_size, sized
+from wherry.ops.blob_writers import (
+    BlobWriter,
+    LayerWriter,
+    SaveProgress,
+    config_of,
+    raw_size,
+    sized,
+)
 from wherry.ops.open_source import open_image
 from wherry.ops.outputs import to_directory, to_file, to_stream
-from wherry.ops.partial_index import HeldIndex
+from wherry.ops.partial_index import PartialIndex
 from wherry.ops.platform_check import mismatch
 from wherry.transfer.graph import Selection, check_layers, select, select_all
 from wherry.transfer.progress import Emitter
@@ -83,7 +90,7 @@ class SaveOptions(Record):
         return cls(host, platforms, format, name or "")
 
 
-class Saved(Record):
+class SaveResult(Record):
     """An image that was written: the root in the archive, and its id."""
 
     root: Digest
@@ -93,7 +100,7 @@ class Saved(Record):
 
 def save(
     addresses: Sequence[Address], output: Path | BinaryIO, options: SaveOptions, access: Access
-) -> list[Saved]:
+) -> list[SaveResult]:
     """Write images to a file, a directory, or an open pipe or the like (SPEC: "Archives").
 
     The same images give the same bytes. A file or directory gets its name when it is
@@ -101,7 +108,7 @@ def save(
     """
     _check(options, len(addresses))
     with contextlib.ExitStack() as opened:
-        chosen: dict[Digest, _Chosen] = {}
+        chosen: dict[Digest, ImageToSave] = {}
         for address in addresses:
             image = opened.enter_context(open_image(address, access))
             if image.store is not None:
@@ -116,7 +123,7 @@ def save(
                 known = chosen.setdefault(found.root.digest, found)
                 several = platform if len(options.platforms) > 1 else None
                 known.names |= _names(image.reference or image.named, options, several)
-        reports = Reports(Emitter(access.listener, str(addresses[0])))
+        reports = SaveProgress(Emitter(access.listener, str(addresses[0])))
         entries = list(_entries(list(chosen.values()), options, reports, access.cancel))
         directory = options.format in DIRECTORIES
         if not isinstance(output, Path):
@@ -128,7 +135,7 @@ def save(
         else:
             to_file(output, entries, options.jobs, access.cancel)
         return [
-            Saved(each.root.digest, each.manifest.config.digest, each.references)
+            SaveResult(each.root.digest, each.manifest.config.digest, each.references)
             for each in chosen.values()
         ]
 
@@ -136,7 +143,7 @@ def save(
 # What goes into it
 
 
-class _Chosen:
+class ImageToSave:
     """An image to be saved: its place, the root to write, and the manifest that is shown."""
 
     def __init__(
@@ -212,7 +219,7 @@ def _choose(
     platform: Platform | None,
     emitter: Emitter,
     cancel: CancelToken,
-) -> _Chosen:
+) -> ImageToSave:
     cancel.check()
     digest, manifest = _manifest(image, options, platform)
     if platform is not None:
@@ -225,7 +232,7 @@ def _choose(
         if not isinstance(image.document, Index):
             emitter.warn(f"saved as {digest}: schema1 has no place in such an archive")
         else:
-            held = HeldIndex(image, image.digest, image.document)
+            held = PartialIndex(image, image.digest, image.document)
             if held.lacks_image:
                 emitter.warn(f"saved as {digest}: the index's other images are not there")
             else:
@@ -233,8 +240,8 @@ def _choose(
                     others = "an entry" if held.missing == 1 else f"{held.missing} entries"
                     lacks = f"without {others} of the index, attestations or the like"
                     emitter.warn(f"saved as {held.digest}: {lacks}, not there")
-                return _Chosen(image, held.digest, held.root, manifest, held.document)
-    return _Chosen(image, digest, root, manifest, image.source.document)
+                return ImageToSave(image, held.digest, held.root, manifest, held.document)
+    return ImageToSave(image, digest, root, manifest, image.source.document)
 
 
 def _manifest(
@@ -270,7 +277,7 @@ def _select(image: SourceImage, options: SaveOptions, platform: Platform | None)
 
 
 def _entries(
-    chosen: Sequence[_Chosen], options: SaveOptions, reports: Reports, cancel: CancelToken
+    chosen: Sequence[ImageToSave], options: SaveOptions, reports: SaveProgress, cancel: CancelToken
 ) -> Iterator[Entry]:
     if options.format == "docker":
         images = [_docker_image(each, reports, cancel) for each in chosen]
@@ -292,7 +299,9 @@ def _entries(
     return formats.layout_entries(roots, contents.values())
 
 
-def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> formats.DockerImage:
+def _docker_image(
+    chosen: ImageToSave, reports: SaveProgress, cancel: CancelToken
+) -> formats.DockerImage:
     source, manifest = chosen.image.source, chosen.manifest
     config = config_of(source, manifest.config)
     check_rootfs(config, [Receipt(layer) for layer in manifest.layers])
@@ -301,7 +310,7 @@ def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> for
         known, size = chosen.image.facts(layer.digest)
         if size is None:
             size = raw_size(source, layer, cancel)
-        plain = Plain(source, layer, diff_id, size, reports, verified=known == diff_id)
+        plain = LayerWriter(source, layer, diff_id, size, reports, verified=known == diff_id)
         layers.append(formats.PlainLayer(size, plain))
     return formats.DockerImage(
         config.raw, manifest.config.digest, config.diff_ids, layers, chosen.references
@@ -309,7 +318,11 @@ def _docker_image(chosen: _Chosen, reports: Reports, cancel: CancelToken) -> for
 
 
 def _contents(
-    chosen: _Chosen, digest: Digest, document: Document, reports: Reports, cancel: CancelToken
+    chosen: ImageToSave,
+    digest: Digest,
+    document: Document,
+    reports: SaveProgress,
+    cancel: CancelToken,
 ) -> Iterator[formats.Content]:
     """Yield all below a root, leaves first."""
     source = chosen.image.source
@@ -320,6 +333,6 @@ def _contents(
     elif isinstance(document, Manifest):
         for blob in (*document.layers, document.config):
             found = blob if blob is document.config else sized(source, blob, cancel)
-            yield formats.Content(found, copy=AsIs(source, found, reports))
+            yield formats.Content(found, copy=BlobWriter(source, found, reports))
     descriptor = Descriptor(document.media_type, digest, len(document.raw))
     yield formats.Content(descriptor, data=document.raw)

@@ -32,11 +32,11 @@ _TYPES = {
 }
 
 
-class Changed(Exception):
+class TreeChanged(Exception):
     """A name stands for something else than it did; the argument is its path in the tree."""
 
 
-class Entry(NamedTuple):
+class TreeEntry(NamedTuple):
     """One name of the tree. ``target`` is what a symbolic link says."""
 
     path: str
@@ -67,7 +67,7 @@ class Entry(NamedTuple):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-        """Open a file, with its status; raises `Changed` if it is changed in the block too."""
+        """Open a file, with its status; raises `TreeChanged` if it is changed in the block too."""
         with os.fdopen(_open(self.name, _FILE, self.directory, self.path), "rb") as content:
             before = os.fstat(content.fileno())
             _compare(before, self.status, self.path)
@@ -75,14 +75,14 @@ class Entry(NamedTuple):
                 yield content, before
             except OSError as error:
                 if error.errno is None:  # `tarfile` says that the file has ended too soon
-                    raise Changed(self.path) from None
+                    raise TreeChanged(self.path) from None
                 raise
             after = os.fstat(content.fileno())
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise Changed(self.path)
+                raise TreeChanged(self.path)
 
 
-class _Level:
+class _OpenDirectory:
     """A directory on the way down, and the names in it that are still to come."""
 
     def __init__(self, descriptor: int, path: str) -> None:
@@ -103,12 +103,12 @@ class _Level:
             _compare(os.fstat(self.descriptor), self.status, self.path)
 
 
-def entries(root: Path) -> Iterator[Entry]:
-    """Yield all that is below a directory, in order, however deep; raises `Changed`.
+def entries(root: Path) -> Iterator[TreeEntry]:
+    """Yield all that is below a directory, in order, however deep; raises `TreeChanged`.
 
     An entry can be opened until the next one is asked for.
     """
-    levels = [_Level(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), "")]
+    levels = [_OpenDirectory(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), "")]
     try:
         while levels:
             level = levels[-1]
@@ -133,7 +133,7 @@ def entries(root: Path) -> Iterator[Entry]:
             level.close()
 
 
-def _look(name: str, directory: int, above: str) -> Entry:
+def _look(name: str, directory: int, above: str) -> TreeEntry:
     path = f"{above}/{name}" if above else name
     with _told(path):
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -142,16 +142,16 @@ def _look(name: str, directory: int, above: str) -> Entry:
             target = os.readlink(name, dir_fd=directory) if is_link else ""
         except OSError as error:
             if error.errno == errno.EINVAL:  # it is no link any more
-                raise Changed(path) from None
+                raise TreeChanged(path) from None
             raise
-    return Entry(path, name, directory, status, target)
+    return TreeEntry(path, name, directory, status, target)
 
 
-def _enter(entry: Entry) -> _Level:
+def _enter(entry: TreeEntry) -> _OpenDirectory:
     descriptor = _open(entry.name, _DIRECTORY, entry.directory, entry.path)
     try:
         _compare(os.fstat(descriptor), entry.status, entry.path)
-        return _Level(descriptor, entry.path)
+        return _OpenDirectory(descriptor, entry.path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -168,7 +168,7 @@ def _told(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _GONE:
-            raise Changed(path) from None
+            raise TreeChanged(path) from None
         error.filename = path
         raise
 
@@ -176,4 +176,4 @@ def _told(path: str) -> Iterator[None]:
 def _compare(opened: os.stat_result, listed: os.stat_result, path: str) -> None:
     same = os.path.samestat(opened, listed)
     if not same or stat.S_IFMT(opened.st_mode) != stat.S_IFMT(listed.st_mode):
-        raise Changed(path)
+        raise TreeChanged(path)

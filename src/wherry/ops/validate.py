@@ -44,7 +44,7 @@ class Finding(NamedTuple):
     message: str
 
 
-class Report(Record):
+class ValidationReport(Record):
     """All findings, and how much was looked at: documents, blobs and their bytes."""
 
     root: Digest
@@ -54,7 +54,7 @@ class Report(Record):
     size: int
 
 
-def validate_image(address: Address, access: Access, retries: int) -> Report:
+def validate_image(address: Address, access: Access, retries: int) -> ValidationReport:
     """Open an image wherever it is and check all of it; see `validate`."""
     called = address.name if address.where is Where.REGISTRY else str(address)
     retrying = Emitter(access.listener, called).retrying
@@ -64,7 +64,7 @@ def validate_image(address: Address, access: Access, retries: int) -> Report:
 
 def validate(
     image: SourceImage, policy: RetryPolicy, cancel: CancelToken, on_retry: OnRetry
-) -> Report:
+) -> ValidationReport:
     """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
 
     All platforms of an index are checked, each blob once; what is wrong is reported and the
@@ -83,12 +83,12 @@ def validate(
         findings.append(Finding(error, where, message))
 
     blobs = BlobCheck(open_blob, cancel, report)
-    run = _Run(image.source, blobs, report, sparse=image.sparse)
+    run = _Validation(image.source, blobs, report, sparse=image.sparse)
     run.root(image.digest, image.document)
-    return Report(image.digest, findings, run.documents, blobs.layers, blobs.size)
+    return ValidationReport(image.digest, findings, run.documents, blobs.layers, blobs.size)
 
 
-class _Known(NamedTuple):
+class _DocumentFacts(NamedTuple):
     """What is known of a document that was checked, for other entries that list it.
 
     ``height`` counts the indexes below it and itself. ``platform`` is what its config says;
@@ -105,7 +105,7 @@ class _Known(NamedTuple):
     is_empty: bool = False
 
 
-class _Run:
+class _Validation:
     def __init__(
         self,
         source: Source,
@@ -117,7 +117,7 @@ class _Run:
         self._sparse = sparse
         self._blobs = blobs
         self._report = report
-        self._known: dict[Digest, _Known] = {}
+        self._known: dict[Digest, _DocumentFacts] = {}
         self._fetch = Budget().limited(source.document)
         self._absent = False
         self.documents = 0
@@ -137,9 +137,11 @@ class _Run:
         elif known.is_empty and not self._absent:
             self._error("", "there is no image in it")
 
-    def _document(self, digest: Digest, document: Document, where: str, depth: int) -> _Known:
+    def _document(
+        self, digest: Digest, document: Document, where: str, depth: int
+    ) -> _DocumentFacts:
         self.documents += 1
-        known = _Known(document.media_type, len(document.raw))
+        known = _DocumentFacts(document.media_type, len(document.raw))
         self._known[digest] = known
         if isinstance(document, Index | Manifest):
             for problem in document.problems:
@@ -154,7 +156,7 @@ class _Run:
         self._known[digest] = known
         return known
 
-    def _index(self, index: Index, known: _Known, where: str, depth: int) -> _Known:
+    def _index(self, index: Index, known: _DocumentFacts, where: str, depth: int) -> _DocumentFacts:
         if depth > MAX_NESTING:
             self._error(where.removesuffix(" > "), _too_deep())
             return known
@@ -174,7 +176,7 @@ class _Run:
         offers = dict.fromkeys(entry.platform for entry in listed(index))
         return known._replace(height=height, offers=tuple(offers), is_empty=is_empty)
 
-    def _child(self, entry: Descriptor, at: str, depth: int) -> _Known | None:
+    def _child(self, entry: Descriptor, at: str, depth: int) -> _DocumentFacts | None:
         """Check the document of an entry, once; None where it cannot be read."""
         known = self._known.get(entry.digest)
         if known is not None:
@@ -195,13 +197,13 @@ class _Run:
             self._warn(at, f"this is {known.artifact}, not an image")
         return known
 
-    def _check_entry(self, entry: Descriptor, child: _Known, at: str) -> None:
+    def _check_entry(self, entry: Descriptor, child: _DocumentFacts, at: str) -> None:
         if entry.size != child.size:
             self._error(f"{at}.size", f"is {entry.size:,}, the document has {child.size:,} bytes")
         if entry.media_type.lower() != child.media_type:
             self._error(f"{at}.mediaType", f"is {entry.media_type}, it is {child.media_type}")
 
-    def _check_platform(self, entry: Descriptor, child: _Known, at: str) -> None:
+    def _check_platform(self, entry: Descriptor, child: _DocumentFacts, at: str) -> None:
         """Compare the platform that an entry states with what it leads to."""
         listed_as = entry.platform
         if entry.is_attestation or not _is_stated(listed_as):
@@ -214,7 +216,7 @@ class _Run:
         elif child.height and not any(_may_hold(wanted, offer) for offer in child.offers):
             self._error(f"{at}.platform", f"is {stated}, the index has no image for it")
 
-    def _manifest(self, manifest: Manifest, known: _Known, where: str) -> _Known:
+    def _manifest(self, manifest: Manifest, known: _DocumentFacts, where: str) -> _DocumentFacts:
         config = None
         if manifest.artifact is None:
             config = self._config(manifest, where)
@@ -235,7 +237,7 @@ class _Run:
         self._compare(config, found, where)
         return known._replace(platform=config.platform)
 
-    def _schema1(self, manifest: Schema1, known: _Known, where: str) -> _Known:
+    def _schema1(self, manifest: Schema1, known: _DocumentFacts, where: str) -> _DocumentFacts:
         from wherry.ops.schema1 import check, convert
 
         platform = None

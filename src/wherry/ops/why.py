@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Docker-RateLimit-Source")
 
 
-class Look(NamedTuple):
+class Lookup(NamedTuple):
     """A file or directory that was looked at, and what became of it."""
 
     place: str
     outcome: str
 
 
-class Answer(NamedTuple):
+class EndpointResponse(NamedTuple):
     """What an endpoint says when it is asked for the name; ``error`` where that was nothing.
 
     ``asks_for`` is how it wants to know who is asking: ``Bearer, from https://…``.
@@ -43,30 +43,30 @@ class Answer(NamedTuple):
     error: str = ""
 
 
-class Place(NamedTuple):
+class EndpointReport(NamedTuple):
     """One endpoint, in the order in which they are tried.
 
     ``addresses`` are tried in order too. ``credentials`` is whose are sent: a user's name, "an
-    identity token", or "" for nobody's; ``looked`` is where they were looked for.
+    identity token", or "" for nobody's; ``lookups`` are where they were looked for.
     ``hosts_toml`` are the files with settings for the host, which are ``settings``.
     """
 
     addresses: tuple[str, ...]
     mirror: bool
     verify: bool
-    certificates: tuple[Look, ...]
+    certificates: tuple[Lookup, ...]
     authorities: tuple[Path, ...]
     pairs: tuple[tuple[Path, Path], ...]
-    hosts_toml: tuple[Look, ...]
+    hosts_toml: tuple[Lookup, ...]
     settings: wherry.types.HostSettings
     proxy: str
     credentials: str
-    looked: tuple[Look, ...]
+    lookups: tuple[Lookup, ...]
     scope: str
-    answer: Answer | None = None
+    answer: EndpointResponse | None = None
 
 
-class Why(NamedTuple):
+class NameReport(NamedTuple):
     """All that decides where ``reference`` is looked for; holds no secret.
 
     ``source`` is by whose word the name means that reference. ``matched`` is the prefix of
@@ -76,11 +76,11 @@ class Why(NamedTuple):
 
     reference: Reference
     source: str
-    registries: tuple[Look, ...]
+    registries: tuple[Lookup, ...]
     warnings: tuple[str, ...]
     matched: tuple[str, Path] | None
     trust: str
-    places: tuple[Place, ...]
+    endpoints: tuple[EndpointReport, ...]
     error: str = ""
 
 
@@ -91,7 +91,7 @@ def why(
     cancel: CancelToken,
     *,
     offline: bool,
-) -> Why:
+) -> NameReport:
     """Explain a name, which by ``source`` is what was meant; with ``offline`` nobody is asked.
 
     Raises `InvalidReference`, and `WherryError` for a file that is wrong.
@@ -99,7 +99,7 @@ def why(
     reference = Reference.parse(name).with_default_tag()
     settings = session.hosts.settings(aliases=True)
     table = settings.find(reference.name)
-    places: tuple[Place, ...] = ()
+    places: tuple[EndpointReport, ...] = ()
     error = ""
     try:
         endpoints = session.hosts.endpoints(reference)
@@ -114,10 +114,10 @@ def why(
             )
     except Denied as denied:
         error = str(denied)
-    return Why(
+    return NameReport(
         reference,
         source,
-        tuple(Look(str(file), said) for file, said in settings.consulted),
+        tuple(Lookup(str(file), said) for file, said in settings.consulted),
         settings.warnings,
         None if table is None else (table.prefix, table.file),
         "" if session.trust is None else f"{session.trust.variable}={session.trust.path}",
@@ -126,31 +126,33 @@ def why(
     )
 
 
-def _place(session: Session, endpoint: Endpoint, cancel: CancelToken, *, mirror: bool) -> Place:
+def _place(
+    session: Session, endpoint: Endpoint, cancel: CancelToken, *, mirror: bool
+) -> EndpointReport:
     certificates = session.hosts.certificates(endpoint.name)
     trail = session.credentials.trail(endpoint.name, endpoint.path, own=endpoint.own, cancel=cancel)
     call = Call("HEAD", "", endpoint.path)
-    return Place(
+    return EndpointReport(
         tuple(f"{scheme}://{endpoint.host}/v2/{endpoint.path}" for scheme in endpoint.schemes),
         mirror,
         endpoint.tls.verify,
         tuple(_roots(session.hosts.certificate_roots, endpoint.name, certificates.directory)),
         certificates.authorities,
         certificates.pairs,
-        tuple(Look(str(file), said) for file, said in session.hosts.explain_host(endpoint.name)),
+        tuple(Lookup(str(file), said) for file, said in session.hosts.explain_host(endpoint.name)),
         endpoint.settings,
         _proxy(endpoint, session.proxies),
         _whose(trail),
-        tuple(Look(place.place, place.outcome) for place in trail),
+        tuple(Lookup(place.place, place.outcome) for place in trail),
         call.scope,
     )
 
 
-def _roots(roots: Sequence[Path], host: str, used: Path | None) -> list[Look]:
+def _roots(roots: Sequence[Path], host: str, used: Path | None) -> list[Lookup]:
     found = []
     for root in roots:
         directory = root / host
-        found.append(Look(str(directory), "used" if directory == used else "not there"))
+        found.append(Lookup(str(directory), "used" if directory == used else "not there"))
         if directory == used:
             break
     return found
@@ -174,7 +176,9 @@ def _whose(trail: Sequence[CredentialLookup]) -> str:
     return "an identity token" if found.identity_token else found.username
 
 
-def _ask(session: Session, endpoint: Endpoint, reference: Reference, cancel: CancelToken) -> Answer:
+def _ask(
+    session: Session, endpoint: Endpoint, reference: Reference, cancel: CancelToken
+) -> EndpointResponse:
     """Ask for the manifest by HEAD, which counts against no limit."""
     wanted = reference.digest or reference.tag
     path = f"/v2/{endpoint.path}/manifests/{wanted}"
@@ -186,7 +190,7 @@ def _ask(session: Session, endpoint: Endpoint, reference: Reference, cancel: Can
         raise
     except WherryError as error:
         status = 401 if isinstance(error, Unauthorized) else None
-        return Answer(status, asks_for=session.asks_for(endpoint), error=str(error))
+        return EndpointResponse(status, asks_for=session.asks_for(endpoint), error=str(error))
     response.drain()
     limits = {name: response.header(name) for name in _LIMITS if response.header(name)}
-    return Answer(response.status, response.url, session.asks_for(endpoint), limits)
+    return EndpointResponse(response.status, response.url, session.asks_for(endpoint), limits)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.transfer.progress import Emitter
 
 
-class Companions:
+class ArtifactPuller:
     """Brings the artifacts of indexes into a store, so that these can be copied whole.
 
     ``fetch`` returns a document. A companion that cannot be had costs no image: a warning
