@@ -205,13 +205,13 @@ class Context:
             else CredentialStore(config.auth_files, fixed, helpers),
             hosts=hosts,
             proxies=ProxySettings(*config.proxies, names=config.proxy_names),
-            trust=CaBundle(*config.authorities) if config.authorities else None,
+            ca_bundle=CaBundle(*config.authorities) if config.authorities else None,
             timeouts=Timeouts(
                 connect=min(settings.timeout, _CONNECT_SECONDS), read=settings.timeout
             ),
             policy=RetryPolicy(attempts=settings.retries),
             limit_rate=settings.limit_rate,
-            on_answer=self._on_request,
+            on_response=self._on_request,
         )
 
     def _config(self) -> Config:

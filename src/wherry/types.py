@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from wherry.ops.why import NameReport as NameReport
     from wherry.registry.hosts import NameCandidate as NameCandidate
     from wherry.registry.hosts_toml import HostSettings as HostSettings
-    from wherry.registry.http.transport import Exchange as Exchange
+    from wherry.registry.http.response import Exchange as Exchange
     from wherry.store.blob_info import BlobInfo as BlobInfo
     from wherry.store.check import CheckReport as CheckReport
     from wherry.store.check import StoreProblem as StoreProblem
@@ -68,7 +68,7 @@ _HOMES = {
     "DocumentProblem": "wherry.model.problem:Problem",
     "EndpointReport": "wherry.ops.why",
     "EndpointResponse": "wherry.ops.why",
-    "Exchange": "wherry.registry.http.transport",
+    "Exchange": "wherry.registry.http.response",
     "Finding": "wherry.ops.validate",
     "Format": "wherry.ops.save",
     "GarbageReport": "wherry.store.gc",

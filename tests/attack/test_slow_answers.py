@@ -17,7 +17,8 @@ from wherry.errors import NetworkError
 from wherry.registry.certs_d import CaBundle
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import HttpRequest, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 from wherry.testing import HttpProxy, build_image, make_certificate, tar_layer
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ def test_a_slow_handshake(tmp_path: Path, *, within: bool) -> None:
             connections=1,
             timeouts=Timeouts(connect=READ, read=READ),
             proxies=proxies,
-            trust=CaBundle("REQUESTS_CA_BUNDLE", authority),
+            ca_bundle=CaBundle("REQUESTS_CA_BUNDLE", authority),
         )
         end.callback(made.close)
         url = "https://registry.test/" if within else f"https://{server.host}/"

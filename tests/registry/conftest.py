@@ -12,13 +12,16 @@ from wherry.content.cancel import CancelToken
 from wherry.registry.certs_d import CaBundle
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import HttpRequest, HttpResponse, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 from wherry.testing import FakeRegistry, HttpProxy, SocksProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
+
+    from wherry.registry.http.response import HttpResponse
 
     Files = tuple[Path, Path, Path]
 
@@ -100,7 +103,7 @@ def make_transport(files: Files, proxies: ProxySettings | None = None) -> Transp
         connections=1,
         timeouts=Timeouts(connect=600, read=600),
         proxies=proxies,
-        trust=CaBundle("REQUESTS_CA_BUNDLE", files[0]),
+        ca_bundle=CaBundle("REQUESTS_CA_BUNDLE", files[0]),
     )
 
 

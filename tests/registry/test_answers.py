@@ -18,7 +18,8 @@ from wherry.errors import (
     Unauthorized,
     WherryError,
 )
-from wherry.registry.http.transport import HttpRequest, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 from wherry.registry.status_errors import MAX_ERROR, error_for_response, retry_after
 from wherry.testing import FakeRegistry, Fault, FixedReply
 

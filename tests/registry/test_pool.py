@@ -10,12 +10,15 @@ import pytest
 from wherry.content.cancel import CancelToken
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import HttpRequest, HttpResponse, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 from wherry.testing import Chunked, FakeRegistry, Fault, FixedReply, HttpProxy, SetHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+    from wherry.registry.http.response import HttpResponse
 
     Until = Callable[[Callable[[], object]], None]
 

@@ -211,7 +211,7 @@ def test_no_log_of_any_library_holds_a_credential(
         registry.add_image("app", IMAGE, "t")
         with client(store) as asking:
             asking.pull(f"{registry.host}/app:t")
-            shown = repr([asking, asking.__dict__["_session"], asking.__dict__["_transfers"]])
+            shown = repr([asking, vars(asking), vars(vars(asking)["_context"])])
         sent = {r.headers.get("authorization", "") for r in registry.requests} - {""}
     assert sent
     for secret in (PASSWORD, BASIC, *(header.split()[1] for header in sent)):

@@ -15,9 +15,10 @@ import pytest
 
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError, WherryError
+from wherry.registry.http.connect_errors import PrivateHost, TlsUnavailable
 from wherry.registry.http.proxies import ProxyAddress, ProxySettings
+from wherry.registry.http.request import HttpRequest
 from wherry.registry.http.socks import SocksRefusal, connect_through
-from wherry.registry.http.transport import HttpRequest, PrivateHost, TlsUnavailable
 from wherry.testing import (
     FakeRegistry,
     Fault,
@@ -432,7 +433,8 @@ def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry) -> Non
 import sys
 from wherry.content.cancel import CancelToken
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import HttpRequest, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 transport = Transport(connections=1, proxies=ProxySettings(other=sys.argv[2]))
 print(transport.send(HttpRequest("GET", sys.argv[1]), CancelToken()).status)
 print(any(name.startswith("python_socks") for name in sys.modules))

@@ -17,11 +17,13 @@ from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
 from wherry.registry.certs_d import TlsSettings
 from wherry.registry.hosts import Endpoint
-from wherry.registry.http.connection import Operation, Route
+from wherry.registry.http.connection import Route
 from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.http.operation import Operation
 from wherry.registry.http.pool import ConnectionPool
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import Exchange, HttpRequest, HttpResponse, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 from wherry.registry.requester import Call
 from wherry.registry.session import Session
 from wherry.testing import (
@@ -44,6 +46,8 @@ from wherry.testing.certs import self_signed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+    from wherry.registry.http.response import Exchange, HttpResponse
 
     Files = tuple[Path, Path, Path]
     Until = Callable[[Callable[[], object]], None]
@@ -78,14 +82,14 @@ def test_a_connection_takes_in_half_a_megabyte_from_the_beginning(
     fake: FakeRegistry, room: int | None
 ) -> None:
     """Linux begins with 64 KB, for which a small blob would wait several times."""
-    pool = ConnectionPool(Route("127.0.0.1", fake.port, Timeouts(), room=room), 1)
-    taken = pool.ask(Operation(CancelToken()), "GET", "/v2/", None, {})
-    sock = taken.connection.sock
+    pool = ConnectionPool(Route("127.0.0.1", fake.port, Timeouts(), receive_buffer=room), 1)
+    pooled = pool.send(Operation(CancelToken()), "GET", "/v2/", None, {})
+    sock = pooled.connection.sock
     size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     assert size == 2 * room if room else 1 << 19 <= size < 1 << 21
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1  # or small answers hang
-    assert taken.answer.read() == b"{}"
-    taken.finish()
+    assert pooled.response.read() == b"{}"
+    pooled.finish()
     pool.close()
 
 
@@ -402,7 +406,7 @@ def test_a_certificate_with_a_common_name_alone_is_for_nobody(
     assert not caught.value.transient
 
 
-# Answers before the request was taken
+# Answers before the request was pooled
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
@@ -459,7 +463,7 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(
         seen.append(exchange)
         raise ValueError(f"number {len(seen)}")
 
-    transport = Transport(connections=1, on_answer=observe)
+    transport = Transport(connections=1, on_response=observe)
     fake.inject(Fault(SetHeader("RateLimit-Remaining", "7;w=60")))
     url = f"http://me:secret@{fake.host}/v2/?signature=secret"
     with caplog.at_level(logging.ERROR, logger="wherry"):

@@ -9,7 +9,7 @@ import pytest
 from wherry import Client, NetworkError, Store
 from wherry.content.cancel import CancelToken
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import HttpRequest, Transport
+from wherry.registry.http.request import HttpRequest
 from wherry.testing import (
     Chunked,
     ContentLength,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
+
+    from wherry.registry.http.transport import Transport
 
     Files = tuple[Path, Path, Path]
 

@@ -12,11 +12,13 @@ from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
 from wherry.model.digest import Digest
 from wherry.registry.distribution_api import BlobSizes, open_url
-from wherry.registry.http.connection import Operation, Route
+from wherry.registry.http.connection import Route
 from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.http.operation import Operation
 from wherry.registry.http.pool import ConnectionPool
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import HttpRequest, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 from wherry.registry.session import Session
 from wherry.testing import HttpProxy, Tunnel
 
@@ -133,7 +135,7 @@ def test_nobody_is_connected_to_after_it_was_cancelled(scripted: Callable[..., S
     server = scripted(LAST)
     pool = ConnectionPool(Route("127.0.0.1", int(server.host.partition(":")[2]), Timeouts()), 1)
     with pytest.raises(Cancelled):
-        pool.ask(Operation(cancel), "GET", "/", None, {})
+        pool.send(Operation(cancel), "GET", "/", None, {})
     assert server.heads == []
 
 
@@ -141,7 +143,8 @@ _SCRIPT = """
 import os, resource
 from wherry import NetworkError
 from wherry.content.cancel import CancelToken
-from wherry.registry.http.transport import HttpRequest, Transport
+from wherry.registry.http.request import HttpRequest
+from wherry.registry.http.transport import Transport
 import wherry.registry.http.error_messages  # no file can be opened later
 transport = Transport(connections=1)
 least = os.open("/dev/null", os.O_RDONLY)

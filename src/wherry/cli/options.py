@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wherry.client import Client
     from wherry.content.events import Event
     from wherry.image import Store
-    from wherry.registry.http.transport import Exchange
+    from wherry.registry.http.response import Exchange
 
 F = TypeVar("F", bound="Callable[..., Any]")
 

@@ -11,7 +11,7 @@ from wherry.registry.auth import credential_writer
 from wherry.registry.auth.challenge import is_anonymous
 from wherry.registry.auth.credential_writer import CredentialKey
 from wherry.registry.auth.credentials import CredentialStore
-from wherry.registry.http.transport import public_url
+from wherry.registry.http.request import public_url
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import MAX_ERROR, error_for_response
 from wherry.registry.web_page import refuse_page

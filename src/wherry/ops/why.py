@@ -120,7 +120,9 @@ def why(
         tuple(Lookup(str(file), said) for file, said in settings.consulted),
         settings.warnings,
         None if table is None else (table.prefix, table.file),
-        "" if session.trust is None else f"{session.trust.variable}={session.trust.path}",
+        ""
+        if session.ca_bundle is None
+        else f"{session.ca_bundle.variable}={session.ca_bundle.path}",
         places,
         error,
     )

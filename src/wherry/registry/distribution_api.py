@@ -14,7 +14,7 @@ from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.registry.http.redirect import is_http_url
-from wherry.registry.http.transport import VISIBLE, public_url
+from wherry.registry.http.request import VISIBLE, public_url
 from wherry.registry.list_page import next_page, read_referrers, read_tags
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import MAX_ERROR, error_for_response
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.manifest import Index
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.http.transport import HttpResponse
+    from wherry.registry.http.response import HttpResponse
     from wherry.registry.session import Session
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
@@ -38,11 +38,11 @@ _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
 class ManifestResponse(Record):
-    """A document as it was served; ``framed`` if its end was seen and not only the connection's."""
+    """A document as served; ``is_framed`` says that its end was seen (see `HttpResponse`)."""
 
     raw: bytes
     media_type: str
-    framed: bool
+    is_framed: bool
 
     @contextlib.contextmanager
     def transient_if_truncated(self) -> Iterator[None]:
@@ -50,7 +50,7 @@ class ManifestResponse(Record):
         try:
             yield
         except WherryError as error:
-            error.transient = error.transient or not self.framed
+            error.transient = error.transient or not self.is_framed
             raise
 
 
@@ -110,7 +110,7 @@ class DistributionApi:
             raise InvalidDocument(f"{what}: the manifest is over {MAX_DOCUMENT >> 20} MiB")
         refuse_page(response, raw, self._what(tag_or_digest), "a manifest")
         return ManifestResponse(
-            raw, mediatype.essence(response.header("Content-Type")), response.framed
+            raw, mediatype.essence(response.header("Content-Type")), response.is_framed
         )
 
     def get_blob(

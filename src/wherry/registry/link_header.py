@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 
-from wherry.registry.http.transport import VISIBLE
+from wherry.registry.http.request import VISIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ from wherry.registry.pager import MAX_LISTED
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
-    from wherry.registry.http.transport import HttpResponse
+    from wherry.registry.http.response import HttpResponse
 
 MAX_TAG = 128  # characters (OCI distribution spec 1.1, Pulling manifests)
 _JSON = {mediatype.OCI_INDEX, "application/json"}
@@ -37,7 +37,7 @@ def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
     if tags is None:
         return []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise _unreadable(f"{name}: the tag list", response, transient=not response.framed)
+        raise _unreadable(f"{name}: the tag list", response, transient=not response.is_framed)
     return tags
 
 
@@ -59,11 +59,11 @@ def read_referrers(raw: bytes, media_type: str, response: HttpResponse, what: st
     try:
         document = parse(raw, media_type)
     except WherryError as error:
-        is_truncated = not response.framed and raw.lstrip().startswith(b"{")
+        is_truncated = not response.is_framed and raw.lstrip().startswith(b"{")
         if media_type in _JSON:
             refuse_page(response, raw, what, "a list of referrers")
         if media_type == mediatype.OCI_INDEX or is_truncated:
-            error.transient = error.transient or not response.framed
+            error.transient = error.transient or not response.is_framed
             raise
         return None
     if isinstance(document, Index):

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from wherry.errors import NetworkError
 from wherry.model.record import Record
 from wherry.registry.certs_d import TlsSettings
+from wherry.registry.http.connect_errors import TlsUnavailable
 from wherry.registry.http.redirect import MAX_REDIRECTS, REDIRECT_STATUSES, origin, redirect_target
-from wherry.registry.http.transport import HttpRequest, TlsUnavailable, public_url
+from wherry.registry.http.request import HttpRequest, public_url
 from wherry.registry.status_errors import MAX_ERROR
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.registry.hosts import Endpoint, Hosts
-    from wherry.registry.http.transport import HttpResponse, Transport
+    from wherry.registry.http.response import HttpResponse
+    from wherry.registry.http.transport import Transport
 
 _BAD_REQUEST = 400
 

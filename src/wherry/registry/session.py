@@ -13,7 +13,8 @@ from wherry.registry.auth.credentials import CredentialStore
 from wherry.registry.cache import LruCache
 from wherry.registry.hosts import Hosts
 from wherry.registry.http.proxies import ProxySettings
-from wherry.registry.http.transport import Exchange, HttpResponse, Transport
+from wherry.registry.http.response import Exchange, HttpResponse
+from wherry.registry.http.transport import Transport
 from wherry.registry.requester import Call, HostState, Requester
 
 if TYPE_CHECKING:
@@ -48,24 +49,24 @@ class Session:
         credentials: CredentialStore | None = None,
         hosts: Hosts | None = None,
         proxies: ProxySettings | None = None,
-        trust: CaBundle | None = None,
+        ca_bundle: CaBundle | None = None,
         timeouts: Timeouts | None = None,
         policy: RetryPolicy | None = None,
         limit_rate: float | None = None,
-        on_answer: Callable[[Exchange], None] | None = None,
+        on_response: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.policy = policy or RetryPolicy()
         self.credentials = credentials or CredentialStore()
         self.hosts = hosts or Hosts()
         self.proxies = proxies or ProxySettings()
-        self.trust = trust
+        self.ca_bundle = ca_bundle
         transport = Transport(
             connections=connections,
             timeouts=timeouts,
             limit_rate=limit_rate,
             proxies=self.proxies,
-            trust=trust,
-            on_answer=on_answer,
+            ca_bundle=ca_bundle,
+            on_response=on_response,
         )
         self._requester = Requester(transport, self.hosts)
         self._lock = threading.Lock()

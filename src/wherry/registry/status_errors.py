@@ -15,7 +15,8 @@ from wherry.errors import Denied, NotFound, RateLimited, RegistryError, Unauthor
 from wherry.registry.web_page import is_markup, is_page, title
 
 if TYPE_CHECKING:
-    from wherry.registry.http.transport import HttpRequest, HttpResponse
+    from wherry.registry.http.request import HttpRequest
+    from wherry.registry.http.response import HttpResponse
 
 MAX_ERROR = 64 * 1024  # bytes of an error's body that are read
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}

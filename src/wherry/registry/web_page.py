@@ -11,7 +11,7 @@ from wherry.model.mediatype import essence
 if TYPE_CHECKING:
     from wherry.content.protocols import Stream
     from wherry.model.digest import Digest
-    from wherry.registry.http.transport import HttpResponse
+    from wherry.registry.http.response import HttpResponse
 
 MAX_PAGE = 2**20  # bytes of what begins as a page that are compared with a blob's digest
 _TYPES = {"text/html", "application/xhtml+xml"}

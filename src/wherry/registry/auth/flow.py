@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.registry.auth.authenticator import Authenticator, Authorization
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.http.transport import HttpResponse
+    from wherry.registry.http.response import HttpResponse
     from wherry.registry.requester import HostState, Requester
 
 UNAUTHORIZED = 401

@@ -18,9 +18,17 @@ from wherry.registry.auth.challenge import (
     parse_token,
     refuses_grant,
 )
-from wherry.registry.auth.realm import address_problem, is_private, leaves_tls
-from wherry.registry.http.redirect import MAX_REDIRECTS, REDIRECT_STATUSES, origin, redirect_target
-from wherry.registry.http.transport import HttpRequest, PrivateHost, public_url
+from wherry.registry.http.connect_errors import PrivateHost
+from wherry.registry.http.private_address import is_private
+from wherry.registry.http.redirect import (
+    MAX_REDIRECTS,
+    REDIRECT_STATUSES,
+    is_http_url,
+    leaves_tls,
+    origin,
+    redirect_target,
+)
+from wherry.registry.http.request import HttpRequest, public_url
 from wherry.registry.status_errors import error_for_response, unexpected_status_error
 from wherry.registry.web_page import refuse_page
 
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.registry.auth.challenge import Challenge, ChallengeContext, Token, TokenRequest
     from wherry.registry.auth.credentials import Credentials
-    from wherry.registry.http.transport import HttpResponse
+    from wherry.registry.http.response import HttpResponse
     from wherry.registry.requester import Requester
 
 _OK, _BAD_REQUEST = 200, 400
@@ -95,11 +103,10 @@ class TokenSource:
         cancel: CancelToken,
     ) -> Token:
         name = context.endpoint.name
-        problem = address_problem(challenge.get("realm"))
-        if problem is not None:
+        if not is_http_url(challenge.get("realm")):
             raise _withheld(
                 context,
-                f"{problem}; it was not asked",
+                "is not an http or https address; it was not asked",
                 "the registry has to name one like https://HOST/token in WWW-Authenticate",
             )
 
@@ -119,7 +126,7 @@ class TokenSource:
         try:
             return replace(parse_token(raw, name), withheld=withheld)
         except WherryError as error:
-            error.transient = error.transient or not response.framed
+            error.transient = error.transient or not response.is_framed
             raise
 
     def _ask(

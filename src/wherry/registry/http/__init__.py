@@ -1,1 +1,1 @@
-"""HTTP: connections, TLS, proxies, and one request at a time."""
+"""HTTP for one request at a time: connections, TLS, proxies, deadlines."""

@@ -1,4 +1,4 @@
-"""How long a server may take for an answer: for its head, for a document, for a blob."""
+"""Deadlines for the head of a response, for a document and for a blob."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOB_RATE = 1024
 
 
 class Timeouts(Record):
-    """Seconds to wait for a connection (TLS included), and for the next byte of an answer."""
+    """Seconds to wait for a connection with TLS, and for the next byte of a response."""
 
     connect: float = 15.0
     read: float = 30.0
@@ -28,7 +28,7 @@ class Timeouts(Record):
 
     @property
     def head(self) -> float:
-        """Seconds for the whole head of an answer, with the interim answers before it."""
+        """Seconds for the whole head of a response, including interim responses."""
         return 2 * self.read
 
     @property
@@ -42,14 +42,14 @@ class SlowResponse(TimeoutError):
 
 
 class SlowBlob(SlowResponse):
-    """The same of a blob, which another connection may bring on."""
+    """The bytes of a blob arrive too slowly; another connection may be faster."""
 
 
 class Deadline:
-    """A bound on the time spent waiting for ``what``.
+    """A limit on the time spent waiting for ``what``.
 
-    There are ``seconds`` to begin with. Each ``rate`` bytes that arrive give one second back,
-    up to ``seconds``. Time that the client spends otherwise does not count.
+    It starts at ``seconds``. Each ``rate`` bytes that arrive extend it by one second, up to
+    ``seconds``. Only time spent waiting counts.
     """
 
     def __init__(
@@ -66,7 +66,11 @@ class Deadline:
         self._error = error
 
     def note(self, seconds: float, received: int) -> None:
-        """Count a wait of ``seconds`` for ``received`` bytes; raises `SlowResponse`."""
+        """Count a wait of ``seconds`` that brought ``received`` bytes.
+
+        Raises:
+            SlowResponse: The deadline has passed.
+        """
         left = self._left - seconds + received * self._gain
         if left < 0 and received:
             raise self._error(self._problem())
@@ -78,40 +82,40 @@ class Deadline:
 
 
 def head_deadline(timeouts: Timeouts) -> Deadline:
-    """Return the pace of a head: its deadline holds however much of it arrives."""
+    """Return the deadline of a head, which arriving bytes do not extend."""
     return Deadline("the head of its answer", timeouts.head)
 
 
 def document_deadline(timeouts: Timeouts) -> Deadline:
-    """Return the pace of what is read into memory as a whole."""
+    """Return the deadline of a body that is read into memory as a whole."""
     return Deadline("its answer", timeouts.body, _DOCUMENT_RATE)
 
 
 def blob_deadline(timeouts: Timeouts) -> Deadline:
-    """Return the pace of a blob, which goes on over another connection where it is too slow."""
+    """Return the deadline of a blob; a download that misses it resumes elsewhere."""
     return Deadline("the blob", timeouts.body, _BLOB_RATE, SlowBlob)
 
 
 class DeadlineFile(io.RawIOBase):
-    """What arrives on a socket, at the ``pace`` that is set.
+    """Reads from a socket within ``deadline``.
 
     ``file`` is the socket's own raw file, which keeps the socket open until it is closed.
     """
 
-    def __init__(self, sock: socket.socket, file: io.RawIOBase, pace: Deadline) -> None:
+    def __init__(self, sock: socket.socket, file: io.RawIOBase, deadline: Deadline) -> None:
         self._receive = sock.recv_into
         self._file = file
-        self.pace = pace
+        self.deadline = deadline
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what is there; raises `SlowResponse`."""
+        """Read the available bytes into ``buffer``, at least one; return 0 at the end."""
         started = monotonic()
         size = self._receive(buffer)
-        self.pace.note(monotonic() - started, size)
+        self.deadline.note(monotonic() - started, size)
         return size
 
     def close(self) -> None:

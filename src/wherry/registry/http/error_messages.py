@@ -1,4 +1,4 @@
-"""What went wrong on the way to a host, in words for people. Loaded when something does."""
+"""Turning errors of connections into `NetworkError`s; loaded when an error occurs."""
 
 from __future__ import annotations
 
@@ -9,65 +9,70 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wherry.errors import NetworkError, WherryError
-from wherry.registry.http.connection import ConnectFailure, PrivatePeer, ProxyFailure
+from wherry.registry.http.connect_errors import (
+    ConnectFailure,
+    PrivateHost,
+    PrivatePeer,
+    ProxyFailure,
+    TlsUnavailable,
+)
 from wherry.registry.http.deadlines import SlowBlob, SlowResponse
 from wherry.registry.http.framing import LimitExceeded
-from wherry.registry.http.transport import PrivateHost, TlsUnavailable
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.registry.http.proxies import ProxyAddress
+    from wherry.registry.http.request import HttpRequest
     from wherry.registry.http.socks import SocksRefusal
-    from wherry.registry.http.transport import HttpRequest
 
-_WHO_ARE_YOU, _SERVER_ERROR = 407, 500
-_OTHER_NAME = {62, 64}  # of a host, of an IP address; OpenSSL's numbers, as are
-_OTHER_TIME = {9, 10}  # not yet valid, expired
-
+_PROXY_AUTH_REQUIRED, _SERVER_ERROR = 407, 500
+# OpenSSL's codes of a failed verification.
+_NAME_MISMATCH = {62, 64}  # of a host name, of an IP address
+_NOT_VALID_NOW = {9, 10}  # not yet valid, expired
 
 _SPELLED = "is it spelled right, and is the network up?"
 _NO_NAMES = "the name server did not answer: is the network up? (/etc/resolv.conf)"
 _PLAIN = "if it is meant to speak plain http: --insecure, or insecure = true in registries.conf"
 
 
-def translated(
+def network_error(
     error: BaseException, request: HttpRequest, cancel: CancelToken, proxy: ProxyAddress | None
 ) -> WherryError:
-    """Say what went wrong in the caller's words; raises `Cancelled` if that is what went wrong."""
+    """Return the `NetworkError` for an error; raise `Cancelled` if a cancellation caused it."""
     cancel.check()
-    found = _translated(error, request, proxy)
-    # What is the matter with a certificate has advice of its own.
+    found = _translate(error, request, proxy)
+    # Problems with certificates have hints of their own.
     plain = found.hint in {"", _SPELLED, _NO_NAMES, _PLAIN}
     if proxy is not None and isinstance(error, ProxyFailure) and proxy.variable and plain:
-        found.hint = _names(proxy)
+        found.hint = _variable_hint(proxy)
     elif proxy is not None and proxy.variable and not found.hint:
-        found.hint = f"the connection goes through the proxy {proxy}; {_names(proxy)}"
+        found.hint = f"the connection goes through the proxy {proxy}; {_variable_hint(proxy)}"
     return found
 
 
-def _names(proxy: ProxyAddress) -> str:
+def _variable_hint(proxy: ProxyAddress) -> str:
     if "/" in proxy.variable:
         return f"{proxy.variable} names this proxy"
     return f"{proxy.variable} names this proxy; NO_PROXY lists the hosts to reach without it"
 
 
-def _translated(
+def _translate(
     error: BaseException, request: HttpRequest, proxy: ProxyAddress | None
 ) -> WherryError:
     host = urlsplit(request.url).netloc.rpartition("@")[2]
     if proxy is not None:
-        refused = _refused(error, request, host, proxy)
-        if refused is not None:
-            return refused
+        refusal = _proxy_refusal(error, request, host, proxy)
+        if refusal is not None:
+            return refusal
         if isinstance(error, ProxyFailure):
             host = f"{host}: the proxy {proxy}"
             error = error.__cause__ or error
-    reached = not isinstance(error, ConnectFailure)
-    if not reached:
+    is_connected = not isinstance(error, ConnectFailure)
+    if not is_connected:
         error = error.__cause__ or error
     match error:
         case http.client.InvalidURL() | socket.gaierror():
-            return _no_host(error, host, proxy)
+            return _unknown_host(error, host, proxy)
         case PrivatePeer():
             return PrivateHost(
                 f"{host}: has the private address {error}", host=host, transient=False
@@ -75,14 +80,14 @@ def _translated(
         case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
             return _tls_failure(error, host)
         case TimeoutError() | LimitExceeded():
-            return _bound_exceeded(error, host)
-        case _ if not reached:
-            return _not_there(error, request, host, proxy)
+            return _limit_exceeded(error, host)
+        case _ if not is_connected:
+            return _not_connected(error, request, host, proxy)
         case _:
             return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
 
 
-def _bound_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkError:
+def _limit_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkError:
     if not isinstance(error, SlowResponse | LimitExceeded):
         return NetworkError(f"{host}: no answer within the time-out", host=host)
     transient = isinstance(error, SlowBlob)
@@ -91,9 +96,9 @@ def _bound_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkEr
 
 
 def was_dropped(error: NetworkError) -> bool:
-    """Return whether a peer was connected to, and closed the connection without an answer."""
+    """Return whether a peer accepted the connection and closed it without a response."""
     cause = error.__cause__
-    if isinstance(cause, ConnectFailure):  # reset before the client knew that it was connected
+    if isinstance(cause, ConnectFailure):  # reset while the client was still connecting
         return isinstance(cause.__cause__, ConnectionResetError)
     other = (
         ProxyFailure | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror | LimitExceeded
@@ -104,14 +109,14 @@ def was_dropped(error: NetworkError) -> bool:
 
 
 def spoke_tls(error: NetworkError) -> bool:
-    """Return whether a peer speaks TLS, but not with us: its certificate does not hold, say."""
+    """Return whether the peer speaks TLS and the handshake failed, as with a bad certificate."""
     early = ssl.SSLEOFError | ssl.SSLZeroReturnError
     cause = error.__cause__
     failed = isinstance(cause, ssl.SSLError) and not isinstance(cause, early)
     return failed and type(error) is not TlsUnavailable
 
 
-def _no_host(
+def _unknown_host(
     error: http.client.InvalidURL | socket.gaierror, host: str, proxy: ProxyAddress | None
 ) -> NetworkError:
     if isinstance(error, http.client.InvalidURL):
@@ -125,32 +130,32 @@ def _no_host(
     return NetworkError(f"{host}: no such host", host=host, transient=False, hint=hint)
 
 
-def _refused(
+def _proxy_refusal(
     error: BaseException, request: HttpRequest, host: str, proxy: ProxyAddress
 ) -> NetworkError | None:
-    """Say why a proxy does not connect us; None where that is not what went wrong."""
+    """Return the error for a proxy that refused to connect; None for other errors."""
     if proxy.is_socks:
         from wherry.registry.http.socks import SocksRefusal
 
         return (
-            _socks_refused(error, request, host, proxy) if isinstance(error, SocksRefusal) else None
+            _socks_refusal(error, request, host, proxy) if isinstance(error, SocksRefusal) else None
         )
     from wherry.registry.http.tunnel import TunnelRefusal
 
-    return _proxy_refused(proxy, host, error.status) if isinstance(error, TunnelRefusal) else None
+    return _tunnel_refusal(proxy, host, error.status) if isinstance(error, TunnelRefusal) else None
 
 
-def _not_there(
+def _not_connected(
     error: BaseException, request: HttpRequest, host: str, proxy: ProxyAddress | None
 ) -> NetworkError:
-    # A registry in plain http has port 80 open and not 443.
-    nobody = proxy is None and isinstance(error, ConnectionRefusedError)
-    kind = TlsUnavailable if nobody and request.url.startswith("https:") else NetworkError
+    # A registry in plain http has port 80 open and port 443 closed.
+    is_closed = proxy is None and isinstance(error, ConnectionRefusedError)
+    kind = TlsUnavailable if is_closed and request.url.startswith("https:") else NetworkError
     reason = _reason(error)
     return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
 
 
-def _socks_refused(
+def _socks_refusal(
     error: SocksRefusal, request: HttpRequest, host: str, proxy: ProxyAddress
 ) -> NetworkError:
     hint = ""
@@ -160,9 +165,9 @@ def _socks_refused(
         )
     elif error.is_other_protocol:
         hint = f"if it is an HTTP proxy, name it http://{proxy.host}:{proxy.port}"
-    # A registry in plain http has port 80 open and not 443.
-    closed = error.refused_by_host and request.url.startswith("https:")
-    return (TlsUnavailable if closed else NetworkError)(
+    # A registry in plain http has port 80 open and port 443 closed.
+    is_closed = error.refused_by_host and request.url.startswith("https:")
+    return (TlsUnavailable if is_closed else NetworkError)(
         f"{host}: the proxy {proxy} does not connect us ({error.reason[:1].lower()}"
         f"{error.reason[1:]})",
         host=host,
@@ -171,9 +176,9 @@ def _socks_refused(
     )
 
 
-def _proxy_refused(proxy: ProxyAddress, host: str, status: int) -> NetworkError:
-    hint = _names(proxy) if proxy.variable else ""
-    if status == _WHO_ARE_YOU:
+def _tunnel_refusal(proxy: ProxyAddress, host: str, status: int) -> NetworkError:
+    hint = _variable_hint(proxy) if proxy.variable else ""
+    if status == _PROXY_AUTH_REQUIRED:
         name = proxy.variable or "HTTPS_PROXY"
         hint = f"{name} may hold a name and password: http://USER:PASSWORD@HOST:PORT"
     return NetworkError(
@@ -186,7 +191,7 @@ def _proxy_refused(proxy: ProxyAddress, host: str, status: int) -> NetworkError:
 
 def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _distrust(error, host)
+        return _certificate_failure(error, host)
     reason = error.reason or ""
     if reason in {
         "WRONG_VERSION_NUMBER",
@@ -197,24 +202,24 @@ def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
         return TlsUnavailable(
             f"{host}: does not speak TLS", host=host, transient=False, hint=_PLAIN
         )
-    wanted = "CERTIFICATE_REQUIRED" in reason
+    is_required = "CERTIFICATE_REQUIRED" in reason
     return NetworkError(
         f"{host}: TLS failed ({reason or error})",
         host=host,
-        transient=not wanted,
+        transient=not is_required,
         hint=f"it asks for a certificate: NAME.cert and NAME.key in certs.d/{host}"
-        if wanted
+        if is_required
         else "",
     )
 
 
-def _distrust(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
-    """Say what a certificate lacks; no authority helps one that is for another name, or old."""
+def _certificate_failure(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
+    """Return the error for a certificate with another name, an invalid date or no trust."""
     problem = cause.verify_message.rstrip(".")
-    if cause.verify_code in _OTHER_NAME:
+    if cause.verify_code in _NAME_MISMATCH:
         said = f"its certificate is for another name ({problem})"
         hint = "ask for it by a name that its certificate has; use --insecure if you must"
-    elif cause.verify_code in _OTHER_TIME:
+    elif cause.verify_code in _NOT_VALID_NOW:
         said = f"its certificate is not valid now ({problem})"
         hint = "it needs a new one, or the clock of this machine is wrong; --insecure if you must"
     else:
@@ -230,7 +235,7 @@ def _distrust(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the system says of it."""
-    if isinstance(error, ssl.SSLEOFError):  # whose text is OpenSSL's
+    """Return the operating system's reason."""
+    if isinstance(error, ssl.SSLEOFError):  # its text is jargon of OpenSSL
         return "it ended early"
     return getattr(error, "strerror", None) or "it ended early"

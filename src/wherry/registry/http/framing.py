@@ -1,4 +1,4 @@
-"""Where an answer begins and ends, as strictly as the library is not (RFC 9112)."""
+"""Responses that are complete and well framed, or else errors (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from wherry.registry.http.deadlines import (
 if TYPE_CHECKING:
     from wherry.registry.http.deadlines import Timeouts
 
-MAX_HEAD = 256 * 1024  # bytes of a head, with all interim answers before it
-MAX_INTERIM = 16  # answers before the one that counts
-MAX_LINES = 64 * 1024  # bytes of chunk extensions and trailers that no content makes up for
+MAX_HEAD = 256 * 1024  # bytes of a head, including all interim responses
+MAX_INTERIM = 16  # interim responses before the final one
+MAX_LINES = 64 * 1024  # bytes of chunk extensions and trailers beyond what content allows
 _LINES_PER_BYTE = 4
-_BEFORE = {*range(100, 200)} - {101}  # of answers that another follows (RFC 9110, 15.2)
-_BODILESS = {204, 304}  # of answers without a body, whatever their headers say (RFC 9112, 6.3)
+_INTERIM = {*range(100, 200)} - {101}  # statuses that a final response follows (RFC 9110, 15.2)
+_BODILESS = {204, 304}  # statuses without a body, whatever the headers say (RFC 9112, 6.3)
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}[ \t]*(?:;|\r?\n)")
 _LENGTH = re.compile("[0-9]{1,18}")
 
 
 class LimitExceeded(http.client.HTTPException):
-    """An answer has more of something than any honest one."""
+    """A response exceeds a limit that no legitimate one reaches."""
 
 
-class _Head:
-    """The file of an answer while its head is read: bounded, and its last line remembered."""
+class _HeadFile:
+    """A file for reading a head: bounded, and ``last`` is the last line read."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -50,10 +50,10 @@ class _Head:
         self._file.close()
 
 
-class _Chunks:
-    """The file of a chunked body: lines of sizes, extensions and trailers are bounded.
+class _ChunkedFile:
+    """A file for reading a chunked body: sizes, extensions and trailers are bounded.
 
-    Each byte of content allows for `_LINES_PER_BYTE` more bytes of lines.
+    Each byte of content allows `_LINES_PER_BYTE` more bytes of such lines.
     """
 
     def __init__(self, file: Any) -> None:
@@ -85,16 +85,18 @@ class _Chunks:
 
 
 class StrictResponse(http.client.HTTPResponse):
-    """An answer whose head and body have to be whole (RFC 9112, section 8), and in time.
+    """A response whose head and body have to be complete and on time (RFC 9112, 8).
 
-    The library takes the end of a connection for the end of the head: half an address in
-    ``Location``, or no ``Content-Range`` at all, would be believed. So does its `read1` with
-    a body. Of the answers that come before the one that counts it knows 100 alone, and of
-    several lengths it believes the first. It reads interim answers, extensions of chunks and
-    trailers without end.
+    `http.client` is more lenient:
+
+    - It accepts a head that the end of the connection cuts off, so that half a ``Location``
+      would be believed. Its `read1` accepts a truncated body in the same way.
+    - Of the interim responses it skips only 100.
+    - Of several different lengths it believes the first.
+    - It reads interim responses, chunk extensions and trailers without a limit.
     """
 
-    headers: Any  # None until there are some
+    headers: Any  # None until the head has been read
     _method: str | None
 
     def __init__(
@@ -106,37 +108,41 @@ class StrictResponse(http.client.HTTPResponse):
         self.fp: Any = io.BufferedReader(self._source)
 
     def begin(self) -> None:
-        """Read the head; raises `http.client.HTTPException` if it is none, or not whole."""
+        """Read the head of the final response.
+
+        Raises:
+            http.client.HTTPException: The head is invalid or incomplete.
+        """
         file = self.fp
-        head = self.fp = _Head(file)
+        head = self.fp = _HeadFile(file)
         try:
             self._read_head(head)
             interim = 0
-            while self.status in _BEFORE:
+            while self.status in _INTERIM:
                 interim += 1
                 if interim > MAX_INTERIM:
                     raise LimitExceeded(f"over {MAX_INTERIM} interim answers come before its own")
                 self.headers = None
                 self._read_head(head)
         finally:
-            if self.fp is not None:  # None: there was no answer at all
+            if self.fp is not None:  # None if the connection ended before a response
                 self.fp = file
         if self.status in _BODILESS:
             self.chunked = False
         elif self.chunked:
-            self.fp = _Chunks(file)
+            self.fp = _ChunkedFile(file)
         elif self._method not in {"HEAD", "CONNECT"}:
-            self._measure()
-        self._source.pace = blob_deadline(self._timeouts)
+            self._set_length()
+        self._source.deadline = blob_deadline(self._timeouts)
 
     def expect_document(self) -> None:
-        """Have the body arrive at the pace of what is read into memory."""
-        self._source.pace = document_deadline(self._timeouts)
+        """Require the body to arrive as fast as a document has to."""
+        self._source.deadline = document_deadline(self._timeouts)
 
-    def _measure(self) -> None:
-        """Find out how long the body is by lengths that are one (RFC 9110, 8.6).
+    def _set_length(self) -> None:
+        """Set the body's length if all lengths agree (RFC 9110, 8.6).
 
-        The library reads them by `int`, which takes signs, underscores and other digits.
+        `http.client` uses `int`, which accepts signs, underscores and other digits.
         """
         found = self.headers.get_all("content-length")
         if not found:
@@ -146,25 +152,29 @@ class StrictResponse(http.client.HTTPResponse):
             raise http.client.HTTPException("it has no length, or several")
         self.length = int(length)
 
-    def _read_head(self, head: _Head) -> None:
+    def _read_head(self, head: _HeadFile) -> None:
         try:
             super().begin()
         except http.client.HTTPException as error:
-            if type(error) is http.client.HTTPException:  # as the library bounds fields
+            if type(error) is http.client.HTTPException:  # the library's limit on fields
                 raise LimitExceeded("the head of its answer has over 100 fields") from None
             raise
         if head.last not in {b"\r\n", b"\n"}:
             raise http.client.RemoteDisconnected("the connection ended within the head")
 
     def _read_next_chunk_size(self) -> int:
-        """Read a chunk's size; raises `ValueError` for others than RFC 9112, 7.1 has."""
+        """Read a chunk's size; raise `ValueError` unless it is as RFC 9112, 7.1 requires."""
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]
         if not _CHUNK_SIZE.match(self.fp.last):
             raise ValueError("a chunk's size is not hexadecimal")
         return size
 
     def read1(self, n: int = -1) -> bytes:
-        """Return what is there, nothing at the end; raises `IncompleteRead` if it is too early."""
+        """Return the available bytes, or none at the end.
+
+        Raises:
+            http.client.IncompleteRead: The connection ended before the body did.
+        """
         data = super().read1(n)
         if not data and n and self.length:
             raise http.client.IncompleteRead(b"", self.length)

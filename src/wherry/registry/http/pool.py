@@ -1,4 +1,4 @@
-"""Connections to one host, kept for the next request."""
+"""Connections on one route, reused from request to request."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from wherry.registry.http.connection import Connection
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wherry.registry.http.connection import Operation, Route
+    from wherry.registry.http.connection import Route
     from wherry.registry.http.framing import StrictResponse
+    from wherry.registry.http.operation import Operation
 
 
 class PooledResponse:
-    """An answer and the connection that it comes over; ends with `finish` or `give_up`."""
+    """A response and the connection that it uses; ends with `finish` or `abandon`."""
 
     def __init__(
-        self, answer: StrictResponse, connection: Connection, pool: ConnectionPool
+        self, response: StrictResponse, connection: Connection, pool: ConnectionPool
     ) -> None:
-        self.answer = answer
+        self.response = response
         self.connection = connection
         self._pool: ConnectionPool | None = pool
 
     def finish(self) -> None:
-        """Leave the connection to the next request: the body has been read to its end."""
+        """Return the connection to the pool after the whole body has been read."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        self.answer.close()
-        if self.answer.will_close:
+        self.response.close()
+        if self.response.will_close:
             self.connection.retire()
         else:
             pool.keep(self.connection)
 
-    def give_up(self) -> None:
-        """Close the connection: what is left of the body is in the way of another answer."""
+    def abandon(self) -> None:
+        """Close the connection, which still carries the rest of the body."""
         if self._pool is not None:
             self._pool = None
-            self.answer.close()
+            self.response.close()
             self.connection.retire()
 
 
@@ -55,7 +56,7 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
 
-    def ask(
+    def send(
         self,
         operation: Operation,
         method: str,
@@ -63,35 +64,37 @@ class ConnectionPool:
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> PooledResponse:
-        """Send a request and wait for the head of its answer.
+        """Send a request and read the head of its response.
 
-        Raises `OSError` and `http.client.HTTPException`, after which nothing is left open.
+        Raises:
+            OSError: Connecting, sending or receiving failed. Nothing is left open.
+            http.client.HTTPException: The response is invalid. Nothing is left open.
         """
-        connection = self._take() or Connection(self._route)
+        connection = self._take_idle() or Connection(self._route)
         try:
             connection.use(operation)
-            # Who does not want the whole body may have answered before it hung up.
+            # A server that rejects the body may respond before it closes the connection.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 _send(connection, method, target, body, headers)
-            answer: Any = connection.getresponse()  # of the connection's own class
-            return PooledResponse(answer, connection, self)
+            response: Any = connection.getresponse()  # made by `Connection.response_class`
+            return PooledResponse(response, connection, self)
         except BaseException:
             connection.retire()
             raise
 
-    def _take(self) -> Connection | None:
-        """Return a connection that is still there, the last one used."""
+    def _take_idle(self) -> Connection | None:
+        """Return the idle connection that was used last and is still open."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
                 connection = self._idle.pop()
-            if connection.quiet:
+            if connection.is_quiet:
                 return connection
             connection.retire()
 
     def keep(self, connection: Connection) -> None:
-        """Keep a connection for the next request, or close one too many."""
+        """Keep a connection for the next request; close it if the pool is full."""
         with self._lock:
             if len(self._idle) < self._size:
                 self._idle.append(connection)
@@ -99,7 +102,7 @@ class ConnectionPool:
         connection.retire()
 
     def close(self) -> None:
-        """Close the idle connections, and those that are used now when they have been used."""
+        """Close the idle connections now, and those in use when their responses end."""
         with self._lock:
             self._size = 0
             idle, self._idle = self._idle, []
@@ -110,7 +113,7 @@ class ConnectionPool:
 def _send(
     connection: Connection, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
 ) -> None:
-    """Send a request; the frames of the library, which hold it as it is sent, are dropped."""
+    """Send a request; drop the library's frames from errors, since they hold the headers."""
     try:
         connection.request(method, target, body, headers)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`."""
+"""Choosing a proxy by ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MAX_SOCKS = 255  # characters of a user name, and of a password (RFC 1929, 2)
 
 
 class ProxyAddress(Record):
-    """A proxy; it shows itself without ``user`` and ``password``, which may be empty.
+    """The address of a proxy; its text omits ``user`` and ``password``, which may be empty.
 
-    ``socks5`` is given addresses; ``socks5h``, and ``socks`` as desktops write it, is given
-    names that it looks up itself. ``variable`` is the one that names it, or the path of a
-    registries.conf.
+    With ``socks5`` the client looks names up. With ``socks5h``, and ``socks`` as desktops write
+    it, the proxy does. ``variable`` is the environment variable, or the path of the
+    registries.conf, that names the proxy.
     """
 
     scheme: str
@@ -42,25 +42,24 @@ class ProxyAddress(Record):
 
     @property
     def is_socks(self) -> bool:
-        """Whether it is spoken to in SOCKS5 and not in HTTP."""
+        """Whether the proxy speaks SOCKS5 and not HTTP."""
         return self.scheme.startswith("socks")
 
 
 def authorization_headers(proxy: ProxyAddress) -> dict[str, str]:
-    """Return the header that says who we are to a proxy, if it is to know."""
+    """Return the ``Proxy-Authorization`` header, if the proxy has credentials."""
     if not (proxy.user or proxy.password):
         return {}
-    # UTF-8, as the tools in Go send it.
+    # In UTF-8, as net/http in Go sends it.
     pair = base64.b64encode(f"{proxy.user}:{proxy.password}".encode(errors="surrogateescape"))
     return {"Proxy-Authorization": Secret(f"Basic {pair.decode('ascii')}")}
 
 
 class ProxySettings(Record):
-    """The variables as they were found; nothing is parsed before a request needs it.
+    """The values of the proxy variables, parsed when a request needs them.
 
-    The rules are those of ``golang.org/x/net/http/httpproxy``, so that proxies are used for the
-    same hosts as by docker, podman and skopeo. ``other`` is for both schemes, where they have
-    no proxy of their own, as curl has it.
+    The rules are those of ``golang.org/x/net/http/httpproxy``, which docker, podman and skopeo
+    use. ``other`` applies to a scheme without a proxy of its own, as ``ALL_PROXY`` does in curl.
     """
 
     http: str = ""
@@ -74,18 +73,22 @@ class ProxySettings(Record):
         return f"Proxies({found})"
 
     def choose(self, scheme: str, host: str, port: int | None) -> ProxyAddress | None:
-        """Return the proxy for an address, None for none; raises `WherryError` on a bad setting."""
+        """Return the proxy for a host, or None for a direct connection.
+
+        Raises:
+            WherryError: The variable is not the address of a supported proxy.
+        """
         setting, variable = self._setting(scheme)
-        if not setting or self._excepted(host.lower(), port or _PORTS.get(scheme, 0)):
+        if not setting or self._is_excepted(host.lower(), port or _PORTS.get(scheme, 0)):
             return None
         return parse_proxy(setting, variable)
 
     def _setting(self, scheme: str) -> tuple[str, str]:
-        """Return the setting for a scheme, and the variable that it is from."""
+        """Return the value for a scheme and the variable that it comes from."""
         own, number = (self.https, 1) if scheme == "https" else (self.http, 0)
         return (Secret(own), self.names[number]) if own else (Secret(self.other), self.names[2])
 
-    def _excepted(self, host: str, port: int) -> bool:
+    def _is_excepted(self, host: str, port: int) -> bool:
         address = _address(host)
         if host == "localhost" or (address is not None and address.is_loopback):
             return True
@@ -94,7 +97,7 @@ class ProxySettings(Record):
 
 
 def _matches(entry: str, host: str, port: int, address: IPv4Address | IPv6Address | None) -> bool:
-    """Tell whether an entry of ``NO_PROXY`` is meant for a host: a network, an address, a name."""
+    """Return whether an entry of ``NO_PROXY`` matches a host: by network, address or name."""
     if entry == "*":
         return True
     if "/" in entry:
@@ -121,12 +124,14 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def parse_proxy(setting: str, variable: str) -> ProxyAddress:
-    """Read a proxy's address; one without a scheme is spoken to in plain http.
+    """Parse a proxy's address; without a scheme it is an http proxy.
 
-    ``variable`` names the setting in messages. Raises `WherryError`, which does not show the
-    address, since it may hold a password.
+    ``variable`` names the setting in messages.
+
+    Raises:
+        WherryError: The address is invalid. The message omits it, since it may hold a password.
     """
-    proxy = _read(setting, variable)
+    proxy = _split(setting, variable)
     if proxy is None:
         raise WherryError(f"{variable}: not an address", hint="it should read http://HOST:PORT")
     if proxy.scheme not in _PORTS:
@@ -140,8 +145,8 @@ def parse_proxy(setting: str, variable: str) -> ProxyAddress:
     return proxy
 
 
-def _read(setting: str, variable: str) -> ProxyAddress | None:
-    """Return the proxy at an address, of whatever scheme; None if it is no address."""
+def _split(setting: str, variable: str) -> ProxyAddress | None:
+    """Split a proxy's address, whatever its scheme; None if it is not an address."""
     try:
         parts = urlsplit(setting if "://" in setting else f"http://{setting}")
         host, port = parts.hostname, parts.port
@@ -155,7 +160,7 @@ def _read(setting: str, variable: str) -> ProxyAddress | None:
 
 
 def _check_socks(proxy: ProxyAddress, variable: str) -> None:
-    """Refuse what cannot be sent (RFC 1929, 2); raises `WherryError`."""
+    """Raise `WherryError` for credentials that cannot be sent (RFC 1929, 2)."""
     pair = (proxy.user, proxy.password)
     if any(pair) and not all(pair):
         raise WherryError(

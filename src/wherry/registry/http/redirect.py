@@ -1,4 +1,4 @@
-"""Redirects: where they lead, and what may travel there (RFC 9110, 15.4)."""
+"""Redirects: where they lead, and what may follow them (RFC 9110, 15.4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from http.client import InvalidURL
 from urllib.parse import urljoin, urlsplit
 
 from wherry.model.secret import SecretUrl
-from wherry.registry.http.connection import ascii_name
+from wherry.registry.http.resolver import ascii_name
 
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -14,18 +14,18 @@ KEEP_METHOD = frozenset({307, 308})
 _PORTS = {"http": 80, "https": 443}
 
 
-def redirect_target(here: str, location: str) -> SecretUrl | None:
-    """Return where a redirect leads, None where that is no http or https address."""
+def redirect_target(url: str, location: str) -> SecretUrl | None:
+    """Return where a redirect leads; None if that is not an http or https URL."""
     try:
-        there = urljoin(here, location)
-        usable = is_http_url(there)
+        target = urljoin(url, location)
+        is_usable = is_http_url(target)
     except ValueError:
         return None
-    return SecretUrl(there) if usable else None
+    return SecretUrl(target) if is_usable else None
 
 
 def is_http_url(url: str) -> bool:
-    """Return whether a request can be sent to an address: http or https, and a usable host."""
+    """Return whether a request can be sent to a URL: http or https, with a valid host."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
@@ -37,6 +37,11 @@ def is_http_url(url: str) -> bool:
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port: credentials stay within these (RFC 6454, 4)."""
+    """Return scheme, host and port, which bound where credentials go (RFC 6454, 4)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def leaves_tls(url: str, target: str) -> bool:
+    """Return whether a request to ``url`` uses TLS and one to ``target`` would not."""
+    return urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"

@@ -1,4 +1,4 @@
-"""Through a SOCKS5 proxy to a host (RFC 1928, RFC 1929). Loaded for such proxies alone."""
+"""Connecting to a host through a SOCKS5 proxy (RFC 1928, RFC 1929); loaded on first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from python_socks import ProxyError, ProxyTimeoutError, ProxyType
 from python_socks.sync import Proxy as Negotiation
 
 from wherry.model.secret import drop_frames
-from wherry.registry.http.connection import ProxyFailure
+from wherry.registry.http.connect_errors import ProxyFailure
 
 if TYPE_CHECKING:
     import socket
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from wherry.registry.http.proxies import ProxyAddress
 
 _NOT_ALLOWED, _CONNECTION_REFUSED = 2, 5
-# Replies to one address of a host after which another address may do: network unreachable,
-# host unreachable, connection refused, TTL expired, address type not supported.
+# Replies after which another address of the host may work: network unreachable, host
+# unreachable, connection refused, TTL expired, address type not supported.
 _NEXT_ADDRESS = {3, 4, _CONNECTION_REFUSED, 6, 8}
 _PERMANENT = {_NOT_ALLOWED, 7, 8}
 
 
 class SocksRefusal(ProxyFailure):
-    """The proxy does not connect us.
+    """The proxy refused to connect.
 
-    ``reply`` is the code of its answer (RFC 1928, 6), None where it did not get so far.
+    ``reply`` is the code of its reply (RFC 1928, 6), None if the negotiation failed before.
     """
 
     def __init__(self, reason: str, reply: int | None = None) -> None:
@@ -40,12 +40,12 @@ class SocksRefusal(ProxyFailure):
     @property
     def transient(self) -> bool:
         """Whether another attempt may succeed."""
-        final = self.reply in _PERMANENT or self.asks_for_password or self.is_other_protocol
-        return not final
+        is_final = self.reply in _PERMANENT or self.asks_for_password or self.is_other_protocol
+        return not is_final
 
     @property
     def is_other_protocol(self) -> bool:
-        """Whether the proxy speaks something else than SOCKS5."""
+        """Whether the proxy speaks another protocol than SOCKS5."""
         return self.reply is None and "version" in self.reason.lower()
 
     @property
@@ -55,7 +55,7 @@ class SocksRefusal(ProxyFailure):
 
     @property
     def asks_for_password(self) -> bool:
-        """Whether user name and password are missing or wrong."""
+        """Whether the user name and password are missing or wrong."""
         return self.reply is None and "authentication" in self.reason.lower()
 
 
@@ -66,30 +66,37 @@ def connect_through(
     dial: Callable[[], socket.socket],
     until: float = math.inf,
 ) -> tuple[socket.socket, str]:
-    """Have the proxy connect us with the first of ``hosts`` that it reaches; tells which.
+    """Connect to the first of ``hosts`` that the proxy reaches; return it with the socket.
 
-    ``hosts`` are the addresses of one host, or its name for the proxy to look up. ``dial``
-    returns a new connection to the proxy. Raises `SocksRefusal`, and `OSError` where the
-    connection to the proxy fails, or takes until the monotonic time ``until``.
+    Args:
+        proxy: The proxy, with the credentials for it.
+        hosts: The addresses of one host, or its name for the proxy to look up.
+        port: The host's port.
+        dial: Opens a new connection to the proxy.
+        until: The monotonic time at which to give up.
+
+    Raises:
+        SocksRefusal: The proxy refused to connect.
+        OSError: The connection to the proxy failed or took too long.
     """
     for number, host in enumerate(hosts, 1):
         try:
             return _negotiate(proxy, host, port, _SocketAdapter(dial(), until)), host
-        except SocksRefusal as refused:
-            if refused.reply not in _NEXT_ADDRESS or number == len(hosts):
+        except SocksRefusal as refusal:
+            if refusal.reply not in _NEXT_ADDRESS or number == len(hosts):
                 raise
     raise AssertionError("a host has at least one address")
 
 
-def _negotiate(proxy: ProxyAddress, host: str, port: int, dialled: _SocketAdapter) -> socket.socket:
+def _negotiate(proxy: ProxyAddress, host: str, port: int, adapter: _SocketAdapter) -> socket.socket:
     negotiation = Negotiation(
         ProxyType.SOCKS5,
         proxy.host,
         proxy.port,
         proxy.user or None,
         proxy.password or None,
-        rdns=True,  # names are looked up before, if they are looked up here
-        forward=cast("Negotiation", dialled),
+        rdns=True,  # the caller has looked names up if the proxy is not to
+        forward=cast("Negotiation", adapter),
     )
     try:
         negotiation.connect(host, port)
@@ -101,13 +108,14 @@ def _negotiate(proxy: ProxyAddress, host: str, port: int, dialled: _SocketAdapte
         raise SocksRefusal(str(error), error.error_code) from None
     except (UnicodeError, ValueError) as error:
         raise http.client.InvalidURL("the name is too long for SOCKS5") from error
-    return dialled.sock
+    return adapter.sock
 
 
 class _SocketAdapter:
-    """A connection that the caller made, in the place of one that the library would make.
+    """A connected socket in the form that python-socks expects.
 
-    It can be woken from other threads, and its bytes arrive until a time or not at all.
+    The library would make its own socket, which other threads could not shut down and which has
+    no deadline for the whole negotiation.
     """
 
     def __init__(self, sock: socket.socket, until: float) -> None:
@@ -119,11 +127,11 @@ class _SocketAdapter:
         return self
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all bytes."""
         self.sock.sendall(data)
 
     def recv(self, size: int) -> bytes:
-        """Return what is there; raises `TimeoutError`."""
+        """Return the available bytes; raise `TimeoutError` after the deadline."""
         if monotonic() > self._until:
             raise TimeoutError
         return self.sock.recv(size)

@@ -1,4 +1,4 @@
-"""TLS contexts: whose certificates are trusted, and which are shown. Loaded for https alone."""
+"""TLS contexts: trusted authorities and client certificates; loaded for https only."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 _MAX_AUTHORITIES = 64 * 2**20  # bytes of a file of certificates
 
 
-def make_context(tls: TlsSettings, trust: CaBundle | None) -> ssl.SSLContext:
-    """Make what all connections with the same settings share: loading authorities takes long.
+def make_context(tls: TlsSettings, bundle: CaBundle | None) -> ssl.SSLContext:
+    """Make a TLS context, which connections share because loading authorities takes long.
 
-    Raises `WherryError`, which names the file that cannot be used.
+    Raises:
+        WherryError: A file cannot be used; the message names it.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["http/1.1"])
-    context.hostname_checks_common_name = False  # names are alternative names (RFC 9110, 4.3.4)
-    # Any certificate in the files is trusted, as by the tools in Go whose files they are.
+    context.hostname_checks_common_name = False  # RFC 9110, 4.3.4
+    # Trust intermediate certificates in the files as well, as crypto/x509 in Go does.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if tls.verify:
-        _load_trust(context, trust)
+        _load_default_authorities(context, bundle)
         for path in tls.authorities:
             _load_authorities(context, path, str(path))
     else:
@@ -37,7 +38,7 @@ def make_context(tls: TlsSettings, trust: CaBundle | None) -> ssl.SSLContext:
         for path in (certificate, key):
             _check(path, str(path))
         try:
-            # A key under a passphrase: the library would ask for it on the terminal.
+            # Without a password, OpenSSL would ask for a passphrase on the terminal.
             context.load_cert_chain(certificate, key, password=lambda: b"")
         except (OSError, ValueError) as error:
             raise WherryError(
@@ -47,36 +48,36 @@ def make_context(tls: TlsSettings, trust: CaBundle | None) -> ssl.SSLContext:
     return context
 
 
-def _load_trust(context: ssl.SSLContext, trust: CaBundle | None) -> None:
-    """Load the usual authorities; OpenSSL itself reads the variables whose names begin with SSL."""
-    if trust is None:
+def _load_default_authorities(context: ssl.SSLContext, bundle: CaBundle | None) -> None:
+    """Load the default authorities; OpenSSL itself reads ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``."""
+    if bundle is None:
         context.load_default_certs()
         return
-    what = f"{trust.variable}: {trust.path}"
-    if trust.variable == "SSL_CERT_DIR":  # which may be several, with colons between
-        directories = [Path(each) for each in str(trust.path).split(":")]
+    what = f"{bundle.variable}: {bundle.path}"
+    if bundle.variable == "SSL_CERT_DIR":  # a list separated by colons
+        directories = [Path(each) for each in str(bundle.path).split(":")]
         if not any(map(Path.is_dir, directories)):
             raise WherryError(f"{what}: no such directory")
         for directory in filter(Path.is_dir, directories):
             _check_hashed(directory)
         context.load_default_certs()
         return
-    if not trust.path.exists():
+    if not bundle.path.exists():
         raise WherryError(f"{what}: no such file")
-    if trust.variable != "SSL_CERT_FILE":
-        _load_authorities(context, trust.path, what)
+    if bundle.variable != "SSL_CERT_FILE":
+        _load_authorities(context, bundle.path, what)
         return
-    if not trust.path.is_dir():
-        _check(trust.path, what)
+    if not bundle.path.is_dir():
+        _check(bundle.path, what)
     context.load_default_certs()
-    if not context.cert_store_stats()["x509"]:  # OpenSSL does not complain of its variable
-        _load_authorities(context, trust.path, what, file=True)
+    if not context.cert_store_stats()["x509"]:  # OpenSSL ignores a bad file silently
+        _load_authorities(context, bundle.path, what, file=True)
 
 
 def _load_authorities(
     context: ssl.SSLContext, path: Path, what: str, *, file: bool = False
 ) -> None:
-    """Load a file or directory; what is to be a ``file`` must be one."""
+    """Load authorities from a file or directory; with ``file`` it must be a file."""
     if not path.is_dir():
         _check(path, what)
     try:
@@ -93,7 +94,7 @@ def _load_authorities(
 
 
 def _check(path: Path, what: str) -> None:
-    """Refuse what OpenSSL, which opens files by their paths, would wait for or read for ever."""
+    """Raise `WherryError` for a FIFO, device or huge file, on which OpenSSL would block."""
     try:
         check_regular(path, _MAX_AUTHORITIES)
     except OSError as error:
@@ -103,14 +104,14 @@ def _check(path: Path, what: str) -> None:
 
 
 def _check_hashed(directory: Path) -> None:
-    """Refuse such files in a directory, where OpenSSL looks for them by the hash of a name."""
+    """Check the files of a directory that OpenSSL finds by the hash of a subject name."""
     for path in directory.iterdir():
         if re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", path.name) and path.exists():
             _check(path, str(path))
 
 
 def _problem(error: Exception) -> str:
-    """Say in a few words what OpenSSL or the system has against a file."""
+    """Return a short reason from OpenSSL or the operating system."""
     if isinstance(error, ssl.SSLError):
         return (error.reason or "not valid PEM").replace("_", " ").lower()
     return (getattr(error, "strerror", None) or str(error)).lower()

@@ -1,4 +1,4 @@
-"""Through a proxy to a host with TLS: the tunnel, and TLS within TLS. Loaded for these alone."""
+"""CONNECT tunnels through an HTTP proxy, and TLS inside TLS; loaded on first use."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from wherry.registry.http.proxies import ProxyAddress
 
 T = TypeVar("T")
-_PIECE = 32 * 1024  # bytes that are asked for at once, two records of TLS
+_CHUNK = 32 * 1024  # bytes of one read, two TLS records
 _OK = 200
 
 
 class TunnelRefusal(OSError):
-    """The proxy does not connect us; ``status`` is its answer's."""
+    """The proxy refused to connect; ``status`` is that of its response."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -38,15 +38,15 @@ class TunnelRefusal(OSError):
 def open_tunnel(
     sock: socket.socket, host: str, port: int, proxy: ProxyAddress, timeouts: Timeouts
 ) -> None:
-    """Have a proxy connect us with a host (RFC 9110, 9.3.6); raises `TunnelRefusal`."""
+    """Have a proxy connect to a host (RFC 9110, 9.3.6); raise `TunnelRefusal` if it does not."""
     sock.sendall(_request(host, port, proxy))
-    answer = StrictResponse(sock, method="CONNECT", timeouts=timeouts)
+    response = StrictResponse(sock, method="CONNECT", timeouts=timeouts)
     try:
-        answer.begin()
-        if answer.status != _OK:
-            raise TunnelRefusal(answer.status)
+        response.begin()
+        if response.status != _OK:
+            raise TunnelRefusal(response.status)
     finally:
-        answer.close()
+        response.close()
 
 
 def _request(host: str, port: int, proxy: ProxyAddress) -> SecretBytes:
@@ -57,9 +57,9 @@ def _request(host: str, port: int, proxy: ProxyAddress) -> SecretBytes:
 
 
 class InnerTls:
-    """TLS with a host over TLS with the proxy: as much of a socket as the library's client uses.
+    """TLS with a host inside TLS with the proxy: the part of a socket that `http.client` uses.
 
-    The handshake takes at most ``seconds``. Raises what `ssl.SSLSocket` would.
+    The handshake may take ``seconds``. It raises the same errors as `ssl.SSLSocket`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class InnerTls:
         self._outer = outer
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_hostname=name)
-        self._open = True
+        self._is_open = True
         self._readers = 0
         try:
             self._run(self._tls.do_handshake, monotonic() + seconds)
@@ -85,12 +85,12 @@ class InnerTls:
             except ssl.SSLWantReadError:
                 self._flush()
             except ssl.SSLError:
-                self._flush()  # what it tells the peer
+                self._flush()  # the alert for the peer
                 raise
             else:
                 self._flush()
                 return done
-            if data := self._outer.recv(_PIECE):
+            if data := self._outer.recv(_CHUNK):
                 self._coming.write(data)
             else:
                 self._coming.write_eof()
@@ -100,13 +100,13 @@ class InnerTls:
             self._outer.sendall(data)
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all bytes."""
         left = memoryview(data).cast("B")
         while left:
             left = left[self._run(partial(self._tls.write, left)) :]
 
     def recv_into(self, buffer: Any) -> int:
-        """Read what is there, at least a byte; 0 at the end."""
+        """Read the available bytes into ``buffer``, at least one; return 0 at the end."""
         read: Callable[[], Any] = partial(self._tls.read, len(buffer), buffer)
         try:
             size: int = self._run(read)
@@ -115,35 +115,35 @@ class InnerTls:
         return size
 
     def pending(self) -> int:
-        """Return how many bytes are here that nobody has read; of TLS, or within it."""
+        """Return the number of buffered bytes, encrypted or decrypted."""
         return self._tls.pending() + self._coming.pending
 
     def settimeout(self, seconds: float) -> None:
-        """Set how long the next byte may take."""
+        """Set the seconds that the next byte may take."""
         self._outer.settimeout(seconds)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return a file to read from; what is below stays open until it is closed too."""
-        assert mode == "rb"  # noqa: S101 - the library's client asks for no other
+        """Return a file to read from; the outer socket stays open until it is closed."""
+        assert mode == "rb"  # noqa: S101 - `http.client` uses no other mode
         self._readers += 1
-        return io.BufferedReader(_Reader(self))
+        return io.BufferedReader(_ReaderFile(self))
 
     def close(self) -> None:
-        """Close it when nobody reads from it any more."""
-        self._open = False
-        self._settle()
+        """Close the outer socket once every file is closed."""
+        self._is_open = False
+        self._close_if_unused()
 
     def release(self) -> None:
-        """One reader less."""
+        """Note that a file has been closed."""
         self._readers -= 1
-        self._settle()
+        self._close_if_unused()
 
-    def _settle(self) -> None:
-        if not self._open and not self._readers:
+    def _close_if_unused(self) -> None:
+        if not self._is_open and not self._readers:
             self._outer.close()
 
 
-class _Reader(io.RawIOBase):
+class _ReaderFile(io.RawIOBase):
     def __init__(self, source: InnerTls) -> None:
         self._source = source
 
