@@ -237,9 +237,12 @@ def test_an_idle_child_keeps_no_lock_of_a_killed_parent(
     registry.inject(slow_blobs(400_000))
     registry.add_image(NAME, image(31, 2_000_000), "big")
     program = """
+    from pathlib import Path
+
     with wherry.Client(store=STORE) as client:
         threading.Thread(target=client.pull, args=(f"{NAME}:big",), daemon=True).start()
-        time.sleep(1.5)
+        while not any(path.stat().st_size > 100_000 for path in Path(STORE, "ingest").glob("*")):
+            time.sleep(0.05)
         pid = os.fork()
         if not pid:
             null = os.open(os.devnull, os.O_RDWR)
@@ -490,6 +493,32 @@ def test_a_fork_waits_for_other_threads_to_end_their_reading(
     thread.join(10)
     assert not thread.is_alive()
     assert len(store.images()) == 3
+    """
+    on_a_store(program)
+
+
+def test_a_thread_in_the_database_may_lock_files_while_a_fork_waits(
+    on_a_store: Callable[[str], str],
+) -> None:
+    """As gc does, which looks whose leases are left over."""
+    program = """
+    from wherry.store.locks import FileLock
+
+    read, go_on = threading.Event(), threading.Event()
+
+    def loop():
+        for row in store.named_images():
+            read.set()
+            go_on.wait(20)
+            FileLock(lambda: os.open(os.devnull, os.O_RDWR)).release()
+
+    threading.Thread(target=loop, daemon=True).start()
+    read.wait()
+    threading.Timer(1, go_on.set).start()
+    begun = time.monotonic()
+    child = fork(lambda: len(store.images()) == 3)
+    assert time.monotonic() - begun < 4
+    assert wait([child]) == [0]
     """
     on_a_store(program)
 

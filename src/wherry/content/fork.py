@@ -33,6 +33,8 @@ class Lock(Protocol):
         """Give it back."""
 
 
+_held: list[Lock] = []
+_forking = threading.local()  # `locks`: what the forking thread holds over its fork
 _watched: dict[int, tuple[weakref.ref[Any], Callable[[Any], None]]] = {}
 
 
@@ -49,10 +51,24 @@ def watch(thing: T, drop: Callable[[T], None]) -> None:
 def hold(lock: Lock) -> None:
     """Hold a lock of the process over each fork, so that no other thread has it in the child.
 
-    It is reentrant, since a destructor may run at any moment.
+    It is reentrant, since a destructor may run at any moment. A thread that holds it must not
+    wait for what hooks of `register` hold.
     """
+    _held.append(lock)
+
+
+def register(
+    before: Callable[[], None],
+    after_in_parent: Callable[[], None],
+    after_in_child: Callable[[], None],
+) -> None:
+    """Add hooks, of which ``before`` runs while no lock of `hold` is taken yet.
+
+    It may wait for other threads, which may need these locks to go on.
+    """
+    # Hooks before a fork run in reverse order: those of this module run last.
     os.register_at_fork(
-        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        before=before, after_in_parent=after_in_parent, after_in_child=after_in_child
     )
 
 
@@ -67,23 +83,35 @@ def _others_import() -> bool:
 
 
 def _before_fork() -> None:
-    """Wait for imports, many of which happen at the first call and so in threads.
+    """Take the locks that are held over forks, and wait for imports.
+
+    Many imports happen at the first call and so in threads.
 
     Python keeps a lock for each module that is being imported, and a child would wait for ever
     for a module that a thread of its parent has begun to import.
     """
+    _forking.locks = list(_held)  # a thread may add one before the fork is over
+    for lock in _forking.locks:
+        lock.acquire()
     ends = time.monotonic() + _PATIENCE
     while _others_import() and time.monotonic() < ends:
         time.sleep(_PAUSE)
 
 
 def _after_fork() -> None:
+    for lock in reversed(_forking.locks):
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
     # The latest first: what holds a thing is older than the thing.
     for found, drop in reversed(list(_watched.values())):
         thing = found()
         if thing is not None:
             drop(thing)
+    _after_fork()
 
 
-# Hooks before a fork run in reverse order, so this one is the last of ours.
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+)

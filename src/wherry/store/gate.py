@@ -9,10 +9,11 @@ all connections. Parent and child open new ones when they need them.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
+
+from wherry.content import fork
 
 if TYPE_CHECKING:
     import sqlite3
@@ -171,7 +172,7 @@ class Gate:
 
 GATE = Gate()
 
-os.register_at_fork(
+fork.register(
     before=GATE.before_fork,
     after_in_parent=GATE.after_fork_in_parent,
     after_in_child=GATE.after_fork_in_child,
