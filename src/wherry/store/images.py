@@ -1,4 +1,4 @@
-"""Images of a store: manifests whose config and layers are all there."""
+"""Rows of images: manifests whose config and layers are all stored."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ _COLUMNS = "images.manifest, images.id, images.platform, images.created, images.
 
 
 class ImageRecord(Record):
-    """What a list of images shows; ``size`` is that of config and layers as stored.
+    """A complete image of one platform.
 
-    ``id`` is the digest of the config, ``platform`` and ``created`` are as it says.
+    Attributes:
+        manifest: The digest of its manifest.
+        id: The digest of its config.
+        platform: The platform that the config states, as ``linux/arm64/v8``.
+        created: The time that the config states, as text.
+        size: Bytes of config and layers as they are stored.
     """
 
     manifest: Digest
@@ -45,7 +50,7 @@ def add_image(connection: sqlite3.Connection, record: ImageRecord) -> None:
 
 
 def find_image(connection: sqlite3.Connection, manifest: Digest) -> ImageRecord | None:
-    """Return the image of a manifest, if it is complete."""
+    """Return the image of a manifest, or None unless it is complete."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM images WHERE manifest = ?",  # noqa: S608 - a constant
         (str(manifest),),
@@ -54,7 +59,7 @@ def find_image(connection: sqlite3.Connection, manifest: Digest) -> ImageRecord 
 
 
 def ids_below(connection: sqlite3.Connection, *documents: Digest) -> set[Digest]:
-    """Return the ids of the complete images among documents and all below them."""
+    """Return the ids of the complete images among documents and their descendants."""
     rows = connection.execute(
         "WITH RECURSIVE below (digest) AS ("
         " SELECT value FROM json_each(?) UNION"
@@ -76,7 +81,7 @@ def images_by_id(connection: sqlite3.Connection, prefix: str) -> list[ImageRecor
 
 
 def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, ImageRecord]]:
-    """Yield each name with its root and its image, in the names' order."""
+    """Yield each name with its root and its image, ordered by name."""
     rows = connection.execute(
         f"SELECT {_COLUMNS}, refs.name, refs.root FROM refs"  # noqa: S608 - as above
         " JOIN images ON images.manifest = refs.manifest ORDER BY refs.name"
@@ -85,10 +90,21 @@ def named_images(connection: sqlite3.Connection) -> Iterator[tuple[str, Digest, 
         yield name, Digest.parse(root), record_of(record)
 
 
+def repositories(connection: sqlite3.Connection, manifest: Digest) -> list[str]:
+    """Return the repositories (``host/path``) that have blobs of an image, the latest first."""
+    rows = connection.execute(
+        "SELECT repository FROM provenance WHERE digest IN"
+        " (SELECT child FROM edges WHERE parent = ? UNION SELECT ?)"
+        " GROUP BY repository ORDER BY max(seen) DESC, count(*) DESC, repository",
+        (str(manifest), str(manifest)),
+    )
+    return [repository for (repository,) in rows]
+
+
 def needing(
     connection: sqlite3.Connection, digests: Collection[str]
 ) -> list[tuple[Digest, ImageRecord]]:
-    """Return the images that a name leads to and that need any of ``digests``, with its root."""
+    """Return the named images that need any of ``digests``, each with its root."""
     over = above(parents(connection), digests)
     edges = Edges(connection)
     concerned = over | edges.below(digests)
@@ -104,7 +120,7 @@ def needing(
 
 
 def record_of(row: Sequence[object]) -> ImageRecord:
-    """Return the image of a row: its columns as they stand in the table."""
+    """Return the image of a row, in the order of the table's columns."""
     manifest, image_id, platform, created, size = row
     return ImageRecord(
         manifest=Digest.parse(str(manifest)),

@@ -1,4 +1,4 @@
-"""One operation's hold on a store: what it puts or finds there, and what it names, at the end."""
+"""An operation that adds to a store: blobs first, then documents, then names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wherry.errors import NotFound, StoreError
-from wherry.store import graph, images, leases, refs
+from wherry.store import documents, graph, images, leases, refs
 from wherry.store.blob_receiver import BlobReceiver
 from wherry.store.os_errors import translated
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from wherry.store.db import Database
     from wherry.store.images import ImageRecord
 
-_UNFINISHED = "names.new"  # a copy of the names whose writer may have died
+_UNFINISHED = "names.new"  # a copy of the names whose writer may have been killed
 
 
 class Ingest(BlobReceiver):
-    """What adds to a store under one lease: blobs, then documents, and names last.
+    """Adds blobs, documents and names to a store, under one lease.
 
-    Use as a context manager; methods may be called from any thread.
+    Use it as a context manager. Methods may be called from any thread.
     """
 
     def __init__(self, files: BlobFiles, db: Database, limits: Limits) -> None:
@@ -53,14 +53,14 @@ class Ingest(BlobReceiver):
             super().__exit__(kind, error, trace)
 
     def _save_names(self) -> None:
-        """Copy the names beside the database; what has been done is done if that fails."""
+        """Copy the names beside the database; a failure does not undo the operation."""
         from wherry.store import backup
 
         with contextlib.suppress(OSError, StoreError):
             backup.save(self.db, self._files.root)
 
     def hold_below(self, root: Digest) -> None:
-        """Keep what is stored of an image, all that is below ``root``, until the lease ends."""
+        """Keep every stored blob below ``root`` until the lease ends."""
         with self.db.write(durable=False) as connection:
             for digest in graph.closure(connection, [str(root)]):
                 if self._files.has(digest):
@@ -74,25 +74,26 @@ class Ingest(BlobReceiver):
         cancel: CancelToken,
         known_as: Digest | None = None,
     ) -> None:
-        """Store a manifest or index and its edges: each child, and whether it is wanted.
+        """Store a manifest or index and its edges. Idempotent.
 
-        A child that was wanted once stays so: platforms of an index add up. ``known_as`` is
-        the digest that registries call it by where that is not the bytes'. Idempotent.
+        A child that was wanted once stays wanted, so the platforms of an index add up.
+
+        Args:
+            descriptor: The digest of the bytes and the media type.
+            raw: The bytes of the document.
+            children: The digests that the document lists, and whether each is wanted.
+            cancel: Ends the wait for another writer of the same document.
+            known_as: The digest under which registries serve the document, if it is not that of
+                the bytes, as with signed schema1.
         """
         self.put_bytes(descriptor, raw, cancel)
         with self.db.write() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)",
-                (
-                    str(descriptor.digest),
-                    str(known_as or descriptor.digest),
-                    descriptor.media_type,
-                ),
-            )
-            connection.executemany(
-                "INSERT INTO edges VALUES (?, ?, ?) ON CONFLICT (parent, child)"
-                " DO UPDATE SET wanted = max(wanted, excluded.wanted)",
-                [(str(descriptor.digest), str(child), int(wanted)) for child, wanted in children],
+            documents.add(
+                connection,
+                descriptor.digest,
+                known_as or descriptor.digest,
+                descriptor.media_type,
+                children,
             )
 
     def commit(
@@ -103,13 +104,19 @@ class Ingest(BlobReceiver):
         names: Collection[Reference],
         provenance: tuple[str, Collection[Digest]] | None = None,
     ) -> None:
-        """Record complete images and pin ``names`` on ``root``, all at once, at the end.
+        """Record complete images and pin ``names`` on ``root``, in one transaction.
 
-        ``manifest`` is that of the image which the names show. A digest beside a tag of the same
-        repository goes with it; alone it is a name like any other.
-        ``provenance`` is a repository (``host/path``) and the blobs that it is known to have.
-        Raises `NotFound` if some of an image is missing: leases hold nothing that is damaged and
-        being mended.
+        Args:
+            records: The images that are complete.
+            manifest: The manifest of the image that the names show.
+            root: The document that the names stand for.
+            names: Tags and digests. A digest beside a tag of the same repository is removed
+                together with the tag; a digest alone is a name like any other.
+            provenance: A repository (``host/path``) and the blobs that it is known to have.
+
+        Raises:
+            NotFound: Some of an image is missing. A lease does not keep a damaged file that
+                another process removes to repair it.
         """
         self._sync()
         tagged = {name.name for name in names if name.tag is not None}
@@ -131,11 +138,13 @@ class Ingest(BlobReceiver):
     def pin(self, reference: Reference, root: Digest, manifest: Digest) -> None:
         """Give a stored image one more name, or move the name to it. Idempotent.
 
-        Raises `NotFound` if some of the image is missing, and leaves the name as it was.
+        Raises:
+            NotFound: Some of the image is missing; the name stays as it was.
         """
         self._sync()
         with self.db.write() as connection:
-            # Collected since the caller saw it? Files may be there, about to go or coming back.
+            # The image may have been collected since the caller saw it. The files alone do not
+            # tell: they may be about to go, or to come back.
             if images.find_image(connection, manifest) is None:
                 raise _incomplete(manifest)
             if not graph.is_known(connection, str(root)):
@@ -144,20 +153,23 @@ class Ingest(BlobReceiver):
             self.renamed |= refs.set_ref(connection, reference, root, manifest)
 
     def _require(self, connection: sqlite3.Connection, root: Digest, manifest: Digest) -> None:
-        """Raise `NotFound` unless all of an image is there; in the transaction that names it."""
+        """Raise `NotFound` unless all of an image is stored.
+
+        Call it in the transaction that names the image.
+        """
         for digest in sorted(graph.needed(connection, str(root), str(manifest))):
             if not self._files.has(digest):
                 raise _incomplete(digest)
 
     def drop(self, connection: sqlite3.Connection, references: Collection[Reference]) -> None:
-        """Drop names in a transaction of the caller's; images stay until they are collected."""
+        """Remove names in the caller's transaction; the images stay until they are collected."""
         refs.remove(connection, references)
         self.renamed |= bool(references)
 
     def _sync(self) -> None:
-        """Make the names of blobs that others stored survive a loss of power, as ours do.
+        """Flush the names of blobs that other operations stored.
 
-        They may have been renamed by an operation that has not come to its fsync yet.
+        Such an operation may not have reached its own fsync yet.
         """
         with translated(self.db.path):
             for algorithm in sorted(self._unsynced):

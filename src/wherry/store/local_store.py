@@ -1,6 +1,6 @@
-"""The local store: content-addressed blobs, the documents over them, names on top.
+"""The local store: content-addressed blobs, documents that refer to them, and names.
 
-What changes a store stands here and in the modules that this one calls; `reading` holds the rest.
+This class adds what changes a store to what `ReadableStore` reads.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import wherry
-from wherry.errors import InvalidReference, StoreError, StoreFull
+from wherry.errors import InvalidReference, StoreError
 from wherry.model.arguments import checked
 from wherry.store import refs, reserve
-from wherry.store.db import Database
-from wherry.store.hints import FULL
 from wherry.store.os_errors import translated
 from wherry.store.parameters import RULES
-from wherry.store.readable_store import DATABASE, ReadableStore
-from wherry.store.root_directory import make_store
+from wherry.store.readable_store import ReadableStore
+from wherry.store.store_handle import DATABASE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,40 +29,26 @@ _CHANGED = "nothing was changed; `wherry gc` makes room: it removes what no name
 
 
 class LocalStore(ReadableStore):
-    """A store at ``path``, made on the first write; any number of processes may share it."""
+    """The store at ``path``, created on the first write; processes may share it."""
 
     def check_writable(self) -> None:
-        """Make the directory; raises `StoreError` where nothing can be written to it."""
-        with self._lock, translated(self.path):
-            make_store(str(self.path.absolute()))
-            root = self._root()
-            if root is None or not self._is_writable(root):
-                raise StoreError(
-                    f"{self.path}: the store cannot be written",
-                    hint="choose another place with --store or WHERRY_STORE",
-                )
+        """Make the directory; raises `StoreError` if the store cannot be written."""
+        self._handle.check_writable()
 
     def ingest(self) -> wherry.types.Ingest:
-        """Begin to add to the store; use the result in a ``with`` statement."""
-        self.check_writable()
-        db = self._existing()
-        if db is not None and db.read_only:
-            raise StoreFull(f"{self.path}: no space left on device", hint=FULL)
-        with self._lock, translated(self.path):
-            if db is None:
-                db = self._db = self._db or Database(self._files.root, DATABASE)
-                reserve.lay(self._files.root)
+        """Return an operation that adds to the store, for use in a ``with`` statement."""
+        db = self._handle.writable_database()
         from wherry.content.pipeline import Limits
         from wherry.store.ingest import Ingest
 
-        return Ingest(self._files, db, self._limits or Limits())
+        return Ingest(self._handle.files, db, self._limits or Limits())
 
     @checked(RULES)
     @contextlib.contextmanager
     def held(self, root: wherry.Digest) -> Iterator[None]:
-        """Keep an image to the end of the block, whoever takes its names away meanwhile.
+        """Keep an image until the end of the block, even if its names are removed.
 
-        What cannot be kept, in a store that cannot be written, is read all the same.
+        In a store that cannot be written the block runs without that guarantee.
         """
         with contextlib.ExitStack() as held:
             with contextlib.suppress(StoreError):
@@ -79,8 +63,9 @@ class LocalStore(ReadableStore):
     ) -> None:
         """Give a stored image one more name, or move the name to it. Idempotent.
 
-        Raises `NotFound` if some of the image is missing, and leaves the name as it was, and
-        `InvalidReference` for the digest of something else.
+        Raises:
+            NotFound: Some of the image is missing; the name stays as it was.
+            InvalidReference: The digest in the name is not the image's.
         """
         if reference.digest not in {None, root}:
             text = str(reference)
@@ -91,8 +76,8 @@ class LocalStore(ReadableStore):
 
     @checked(RULES)
     def unpin(self, reference: wherry.Reference) -> None:
-        """Drop one name; the image stays until it is collected. Raises `NotFound`."""
-        if self._existing() is None:
+        """Remove one name, and leave its image to `gc`; raises `NotFound`."""
+        if self._handle.database() is None:
             raise refs.not_there(reference)
         with (
             reserve.advised(_CHANGED),
@@ -105,11 +90,11 @@ class LocalStore(ReadableStore):
 
     @checked(RULES)
     def remove_name(self, reference: wherry.Reference) -> wherry.types.RemovalReport:
-        """Drop a name, and what only it held; raises `NotFound`.
+        """Remove a name and what only it kept; raises `NotFound`.
 
-        With a repository's last tag of an image the digest goes that came along with it.
+        A digest that was added together with a tag is removed with the last such tag.
         """
-        if self._existing() is None:
+        if self._handle.database() is None:
             raise refs.not_there(reference)
         from wherry.store import removal
 
@@ -119,9 +104,15 @@ class LocalStore(ReadableStore):
     def remove_images(
         self, records: Sequence[wherry.types.ImageRecord], *, force: bool
     ) -> wherry.types.RemovalReport:
-        """Drop all names of an image, and what only they held.
+        """Remove all names of an image and what only they kept.
 
-        Raises `StoreError` for one that several repositories name unless ``force`` is given.
+        Args:
+            records: The manifests of the image, which have one id.
+            force: Whether to remove an image that several repositories name.
+
+        Raises:
+            StoreError: Several repositories name the image and ``force`` is false, or the image
+                is one platform of an index.
         """
         from wherry.store import removal
 
@@ -137,38 +128,42 @@ class LocalStore(ReadableStore):
 
     @contextlib.contextmanager
     def _removing(self) -> Iterator[wherry.types.Ingest]:
-        """Begin to remove, on a full disk with the room that was kept for this; keep it anew."""
+        """Begin an operation that removes; a full disk releases the reserve for it."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(reserve.advised(reserve.NEEDED))
-            yield reserve.with_room(self._files.root, lambda: stack.enter_context(self.ingest()))
-        reserve.lay(self._files.root)
+            yield reserve.with_room(
+                self._handle.files.root, lambda: stack.enter_context(self.ingest())
+            )
+        reserve.lay(self._handle.files.root)
 
     @checked(RULES)
     def gc(self, *, dry_run: bool = False) -> wherry.types.GarbageReport:
-        """Remove what no name and no operation holds, here or in another process.
+        """Remove what no name and no running operation keeps, in any process.
 
-        Downloads that were broken off go too, unless somebody is adding to the store. With
-        ``dry_run`` nothing is changed, and the answer is what would be removed now.
+        Interrupted downloads are removed too, unless another process is adding to the store.
+
+        Args:
+            dry_run: Whether to change nothing and only report what would be removed.
         """
         from wherry.store import backup, leases
         from wherry.store.gc import Collector, GarbageReport, sweep
 
-        db = self._existing()
+        db = self._handle.database()
         if db is None:
             return GarbageReport([], 0, [])
         with translated(self.path):
             if not dry_run:
-                leases.sweep(self._files.root)
-            # First of all: it makes room and asks for none.
-            parts, size = sweep(self._files, dry_run=dry_run)
+                leases.sweep(self._handle.files.root)
+            # First, because it makes room and needs none.
+            parts, size = sweep(self._handle.files, dry_run=dry_run)
             if dry_run:
-                found = Collector(self._files, db).plan()
+                found = Collector(self._handle.files, db).plan()
             else:
                 with self._removing() as ingest:
                     collector = self._collector(ingest)
                     found = collector.collect()
                     ingest.renamed |= collector.renamed or backup.is_behind(
-                        ingest.db, self._files.root
+                        ingest.db, self._handle.files.root
                     )
         return found.replace(parts=parts, part_size=size)
 
@@ -178,54 +173,62 @@ class LocalStore(ReadableStore):
         cancel: wherry.CancelToken | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> wherry.types.CheckReport:
-        """Hash every blob and compare what names need with what is there; changes nothing.
+        """Hash every blob and compare what names need with what is stored; changes nothing.
 
-        ``on_progress`` is told the bytes read so far and those that there are; it is called from
-        several threads, one at a time. Others may be at work meanwhile. Raises `StoreError`
-        where the database is damaged.
+        Other operations may run at the same time.
+
+        Args:
+            cancel: Ends the check with `Cancelled`.
+            on_progress: Called with the bytes read so far and the bytes of all blobs, from
+                several threads, one at a time.
+
+        Raises:
+            StoreError: The database is damaged.
         """
         from wherry.content.cancel import CancelToken
         from wherry.store.check import CheckReport, check
 
-        db = self._existing()
+        db = self._handle.database()
         if db is None:
             return CheckReport([], 0, 0)
         with translated(self.path):
-            return check(db, self._files, cancel or CancelToken(), on_progress)
+            return check(db, self._handle.files, cancel or CancelToken(), on_progress)
 
     def usage(self) -> wherry.types.Usage:
-        """Measure what the store takes on the disk."""
+        """Measure the disk space of the store."""
         from wherry.store.usage import Usage, usage
 
-        db = self._existing()
+        db = self._handle.database()
         with translated(self.path):
-            return Usage() if db is None else usage(db, self._files)
+            return Usage() if db is None else usage(db, self._handle.files)
 
     @checked(RULES)
     def remove_damaged(self, digests: Collection[str]) -> None:
-        """Remove files that are not what their names say, so that they can be put again."""
+        """Remove files that do not match their digests, so that they can be stored again."""
         from wherry.store.check import remove_damaged
 
         with self.ingest() as ingest, translated(self.path):
-            remove_damaged(ingest.db, self._files, digests)
+            remove_damaged(ingest.db, self._handle.files, digests)
 
     def rebuild(self) -> wherry.types.RebuildReport:
-        """Make the database anew from the blobs, with the names from the copy that is kept.
+        """Build a new database from the blobs and the copy of the names.
 
-        The old one stays beside it as ``wherry.db.damaged``. Raises `StoreError` while another
-        process is adding to the store, and for a database of a newer version.
+        The old database stays beside it as ``wherry.db.damaged``.
+
+        Raises:
+            StoreError: Another process is adding to the store, the database has a newer
+                version, or a file cannot be read or written.
         """
         from wherry.store.rebuild import RebuildReport, rebuild
 
         self.close()
         with translated(self.path):
-            with self._lock:
-                root = self._root()
+            root = self._handle.root()
             if root is None or not root.exists("blobs"):
                 return RebuildReport(0, 0, ())
-            return rebuild(self._files, DATABASE)
+            return rebuild(self._handle.files, DATABASE)
 
     def _collector(self, ingest: wherry.types.Ingest) -> Collector:
         from wherry.store.gc import Collector
 
-        return Collector(self._files, ingest.db)
+        return Collector(self._handle.files, ingest.db)
