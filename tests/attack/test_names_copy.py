@@ -116,7 +116,7 @@ def test_200_000_names_that_are_lost(environment: dict[str, str], store: Path) -
     outcome = rebuild(environment, store)
     assert (outcome.code, outcome.stdout) == (1, b"Rebuilt: 1 image, 0 names\n")
     lines = outcome.stderr.splitlines()
-    assert sum(line.endswith("its image is not whole; pull it again") for line in lines) == 10_000
+    assert sum(line.endswith("its image is incomplete; pull it again") for line in lines) == 10_000
     assert "lost: 190000 more names: names.json lists them until a name changes" in lines
     assert listed(environment, store) == {"<none>:<none>"}
 
