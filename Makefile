@@ -1,5 +1,5 @@
-# Two commands do everything: `make demo` and `make test`.
-PYTHON ?= # python3, or what .venv was made with
+# `make demo` shows a tour, `make test` runs the tests. Both set up .venv first.
+PYTHON ?= # default: the Python of .venv, else python3
 BIN = .venv/bin
 export PYTHON
 
@@ -19,17 +19,17 @@ lint:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# More processes than cores: many tests wait for a peer or a time-out.
+# More processes than cores, since many tests wait for another program or a timeout.
 PROCESSES = 6
 check:
 	$(BIN)/pytest -n $(PROCESSES)
 
-# All of the tests once more; measuring takes a sixth of the time.
+# Separate from `test`, since measuring coverage takes a sixth of the time.
 coverage:
 	@scripts/setup peers
 	$(BIN)/pytest -n $(PROCESSES) --cov --cov-report=term
 
-# A short run on each other Python from 3.11 on that is installed.
+# Run a part of the tests on each other installed Python from 3.11 on.
 test-all:
 	@scripts/setup
 	$(BIN)/nox
@@ -48,7 +48,7 @@ faults:
 	@scripts/setup peers
 	@$(BIN)/python tests/faults/battery.py $(ARGS)
 
-# Hostile servers, archives, stores and failing system calls; ARGS=--long for the heavy forms.
+# Hostile servers, archives and stores, and failing system calls. ARGS=--long adds heavy forms.
 attack:
 	@scripts/setup peers
 	$(BIN)/pytest -n $(PROCESSES) tests/attack $(ARGS)

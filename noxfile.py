@@ -1,4 +1,4 @@
-"""A short run of the tests on each other Python from 3.11 on that is installed."""
+"""Run a part of the tests on each other installed Python from 3.11 on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import nox
 nox.needs_version = ">=2024.10.9"
 nox.options.envdir = ".nox"
 OLDEST = (3, 11)
-# What differs between versions of Python: the standard library's HTTP, TLS, tar and SQLite,
-# annotations, pickling. A minute each, so that the whole check stays within a quarter of an hour.
+# Tests of what differs between versions of Python: HTTP, TLS, tar and SQLite of the standard
+# library, annotations, pickling. They take a minute per version, so that all checks together
+# take less than 15 minutes.
 SHORT = (
     *("tests/archive/test_reading.py", "tests/cli/test_completion.py", "tests/library"),
     *("tests/registry/test_certificates.py", "tests/registry/test_transport.py"),
@@ -23,7 +24,7 @@ PROBE = "import sys; print(*sys.version_info[:3]); print(sys.executable)"
 
 
 def interpreters() -> list[str]:
-    """Return the path of one interpreter for each other version, oldest first."""
+    """Return the path of an interpreter for each other version, oldest first."""
     places = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     names = [path for place in places for path in sorted(place.glob("python3.[0-9]*"))]
@@ -31,13 +32,13 @@ def interpreters() -> list[str]:
     names += sorted(pyenv.glob("versions/*/bin/python3"))
     found: dict[tuple[int, ...], str] = {}
     for name in names:
-        done = subprocess.run(  # noqa: S603 - the interpreters that are looked for
+        done = subprocess.run(  # noqa: S603 - interpreters found in PATH
             [name, "-c", PROBE], capture_output=True, text=True, check=False
         )
-        if done.returncode == 0:  # a shim of pyenv may lead to nothing
+        if done.returncode == 0:  # a pyenv shim may not work
             version, executable = done.stdout.splitlines()
             found.setdefault(tuple(map(int, version.split())), executable)
-    found.pop(sys.version_info[:3], None)  # `make test` runs all on the one that runs this
+    found.pop(sys.version_info[:3], None)  # `make test` runs all tests on this one
     return [found[version] for version in sorted(found) if version >= OLDEST]
 
 
