@@ -479,7 +479,8 @@ class Client:
                 such as ``1.4``.
         """
         from wherry.image import Image
-        from wherry.ops.save import SaveOptions, save
+        from wherry.ops.save import save
+        from wherry.ops.save_options import SaveOptions
 
         options = SaveOptions.build(host_platform(), self._context.platform(platform), format, name)
         given = [names] if isinstance(names, str | Image) else names

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from wherry.ops.login import LogoutResult as LogoutResult
     from wherry.ops.platforms import PlatformImage as PlatformImage
     from wherry.ops.repair import RepairReport as RepairReport
-    from wherry.ops.save import Format as Format
     from wherry.ops.save import SaveResult as SaveResult
+    from wherry.ops.save_options import Format as Format
     from wherry.ops.tags import Order as Order
     from wherry.ops.validate import Finding as Finding
     from wherry.ops.validate import ValidationReport as ValidationReport
@@ -70,7 +70,7 @@ _HOMES = {
     "EndpointResponse": "wherry.ops.why",
     "Exchange": "wherry.registry.http.response",
     "Finding": "wherry.ops.validate",
-    "Format": "wherry.ops.save",
+    "Format": "wherry.ops.save_options",
     "GarbageReport": "wherry.store.gc",
     "Hash": "_hashlib:HASH",
     "History": "wherry.model.config",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry import Client, Store
-    from wherry.ops.save import Format
+    from wherry.ops.save_options import Format
 
     Peer = Callable[..., str]
 

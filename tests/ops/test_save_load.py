@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
     from wherry import Client, Store
-    from wherry.ops.save import Format
+    from wherry.ops.save_options import Format
     from wherry.testing import BuiltImage, BuiltIndex
     from wherry.testing.images import Piece
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
     from wherry import Client
-    from wherry.ops.save import Format
+    from wherry.ops.save_options import Format
 
     Peer = Callable[..., str]
 

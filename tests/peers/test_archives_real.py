@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry import Client
-    from wherry.ops.save import Format
+    from wherry.ops.save_options import Format
     from wherry.testing import FakeRegistry
 
     Peer = Callable[..., str]

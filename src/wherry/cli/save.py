@@ -19,7 +19,7 @@ from wherry.cli.printable import StandardOutput
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from wherry.ops.save import Format
+    from wherry.ops.save_options import Format
 
 EXAMPLES = """\b
 Examples:

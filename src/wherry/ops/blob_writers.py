@@ -1,4 +1,4 @@
-"""Content on its way out of a place: as it is or decompressed, verified as it passes."""
+"""Copy blobs of a source into archives, as they are or decompressed; verify them on the way."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from wherry.transfer.progress import Emitter
 
 _CHUNK = 256 * 1024
-_CHECKED = {"gzip", "bzip2", "xz"}  # formats that hold checksums of their content
+_CHECKSUMMED = {"gzip", "bzip2", "xz"}  # these formats hold a checksum of their content
 
 
 class SaveProgress:
-    """Reports blobs that are being written, not too often; each once, though it is saved twice."""
+    """Report the blobs that are being written.
+
+    Events of one blob keep a pause between them, even if the blob is written twice.
+    """
 
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
@@ -41,7 +44,7 @@ class SaveProgress:
         self._reported: dict[Digest, float] = {}
 
     def bytes(self, digest: Digest, current: int, total: int) -> None:
-        """Report how far a blob is."""
+        """Report the bytes of a blob that are written."""
         now = time.monotonic()
         with self._lock:
             if now - self._reported.get(digest, 0.0) < INTERVAL:
@@ -50,17 +53,17 @@ class SaveProgress:
         self._emitter.emit(Status.SAVING, digest, current=current, total=total)
 
     def done(self, digest: Digest, total: int) -> None:
-        """Report a blob that is written."""
+        """Report that a blob is written."""
         self._emitter.emit(Status.SAVED, digest, current=total, total=total)
 
 
 class BlobWriter:
-    """Writes a blob as it is; raises `IntegrityError` if that is not what its digest names."""
+    """Write a blob as it is; raises `IntegrityError` if its digest does not match."""
 
-    def __init__(self, source: Source, blob: Descriptor, reports: SaveProgress) -> None:
+    def __init__(self, source: Source, blob: Descriptor, progress: SaveProgress) -> None:
         self._source = source
         self._blob = blob
-        self._reports = reports
+        self._progress = progress
 
     def __call__(self, write: Write, cancel: CancelToken) -> None:
         """Read, hash and write."""
@@ -71,7 +74,7 @@ class BlobWriter:
                 size = self._copy(stream, write, cancel)
         finally:
             stream.close()
-        self._reports.done(blob.digest, size)
+        self._progress.done(blob.digest, size)
 
     def _copy(self, stream: Stream, write: Write, cancel: CancelToken) -> int:
         digest, size = self._blob.digest, 0
@@ -81,17 +84,17 @@ class BlobWriter:
             hasher.update(data)
             write(memoryview(data))
             size += len(data)
-            self._reports.bytes(digest, size, self._blob.size or size)
+            self._progress.bytes(digest, size, self._blob.size or size)
         if hasher.hexdigest() != digest.hex:
             raise mismatch(digest, hasher.hexdigest())
         return size
 
 
 class LayerWriter:
-    """Writes a layer without its compression; raises `IntegrityError` for a damaged one.
+    """Write a layer without its compression; raises `IntegrityError` for a damaged layer.
 
-    The DiffID is compared, which takes as long as decompressing. Where the content is
-    ``verified``, in a store, and the compression has a checksum, that and the size will do.
+    The DiffID is compared, which takes as long as decompressing. A ``verified`` layer of a store
+    is not hashed again if its compression has a checksum.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class LayerWriter:
         layer: Descriptor,
         diff_id: Digest,
         size: int,
-        reports: SaveProgress,
+        progress: SaveProgress,
         *,
         verified: bool,
     ) -> None:
@@ -108,7 +111,7 @@ class LayerWriter:
         self._layer = layer
         self._diff_id = diff_id
         self._size = size
-        self._reports = reports
+        self._progress = progress
         self._verified = verified
 
     def __call__(self, write: Write, cancel: CancelToken) -> None:
@@ -122,11 +125,11 @@ class LayerWriter:
                 self._copy(Readable(stream), write, cancel)
         finally:
             stream.close()
-        self._reports.done(self._layer.digest, self._size)
+        self._progress.done(self._layer.digest, self._size)
 
     def _copy(self, source: Readable, write: Write, cancel: CancelToken) -> None:
         plain = decompress(source, cancel.check)
-        checked = self._verified and plain.compression in _CHECKED
+        checked = self._verified and plain.compression in _CHECKSUMMED
         hasher = None if checked else self._diff_id.hasher()
         buffer = bytearray(_CHUNK)
         view, done = memoryview(buffer), 0
@@ -136,7 +139,7 @@ class LayerWriter:
                 hasher.update(view[:count])
             write(view[:count])
             done += count
-            self._reports.bytes(self._layer.digest, done, self._size)
+            self._progress.bytes(self._layer.digest, done, self._size)
         if hasher is not None and hasher.hexdigest() != self._diff_id.hex:
             raise diff_id_mismatch(self._diff_id, hasher.hexdigest())
 
@@ -151,25 +154,29 @@ def _within(context: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _blaming(source: Source, blob: Descriptor, cancel: CancelToken) -> Iterator[None]:
-    """Tell content that is wrong from a copy of it that is damaged, in a store or archive."""
+    """Tell wrong content from a damaged copy of good content.
+
+    Only the copies of the store and of archives are hashed: a second download would cost as
+    much as the first.
+    """
     try:
         yield
     except IntegrityError as error:
-        if source.remote:  # a second download would not tell more
+        if source.remote:
             raise
         source.verify(blob, cancel)
         raise error.within(source.label) from error.__cause__
 
 
-def sized(source: Source, layer: Descriptor, cancel: CancelToken) -> Descriptor:
-    """Return the descriptor with the layer's true size, which the manifest may not give.
+def find_size(source: Source, layer: Descriptor, cancel: CancelToken) -> Descriptor:
+    """Return the descriptor with the layer's true size, which the manifest may not state.
 
-    A registry is asked for the first byte, since that answer has the size too.
+    A response to a request for one byte has the size too.
     """
     try:
         if source.ranges:
             opened = source.open_range(layer, 0, 1, cancel)
-            while opened.stream.read1(1):  # to its end, so that the connection can be used again
+            while opened.stream.read1(1):  # return the connection to the pool
                 pass
         else:
             opened = source.open(layer, 0, cancel)
@@ -179,8 +186,8 @@ def sized(source: Source, layer: Descriptor, cancel: CancelToken) -> Descriptor:
     return layer if opened.total is None else layer._replace(size=opened.total)
 
 
-def raw_size(source: Source, layer: Descriptor, cancel: CancelToken) -> int:
-    """Return a layer's size in bytes without compression; which may take reading all of it."""
+def find_raw_size(source: Source, layer: Descriptor, cancel: CancelToken) -> int:
+    """Return a layer's size in bytes without compression; reads a compressed layer."""
     opened = source.open(layer, 0, cancel)
     try:
         head = opened.stream.read1(8)
@@ -198,6 +205,6 @@ def raw_size(source: Source, layer: Descriptor, cancel: CancelToken) -> int:
         stream.close()
 
 
-def config_of(source: Source, descriptor: Descriptor) -> ImageConfig:
-    """Read an image's config and verify it."""
+def read_config(source: Source, descriptor: Descriptor) -> ImageConfig:
+    """Read and verify an image's config."""
     return parse_config(read_blob(source, descriptor))

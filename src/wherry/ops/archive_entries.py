@@ -1,0 +1,84 @@
+"""The entries of the archive that holds a set of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.archive import formats
+from wherry.content.budget import Budget
+from wherry.content.protocols import Receipt
+from wherry.content.verify import check_rootfs
+from wherry.model.convert import to_oci
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import Index, Manifest
+from wherry.ops.blob_writers import BlobWriter, LayerWriter, find_raw_size, find_size, read_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wherry.archive.writer import Entry
+    from wherry.content.cancel import CancelToken
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
+    from wherry.ops.blob_writers import SaveProgress
+    from wherry.ops.image_to_save import ImageToSave
+    from wherry.ops.save_options import Format
+
+
+class ArchiveEntries:
+    """List the entries of an archive; blobs are read when the entries are written."""
+
+    def __init__(self, progress: SaveProgress, cancel: CancelToken) -> None:
+        self._progress = progress
+        self._cancel = cancel
+
+    def of(self, images: Sequence[ImageToSave], form: Format) -> Iterator[Entry]:
+        """Return the entries for ``images``, in the order in which they are written."""
+        if form == "docker":
+            return formats.docker_entries([self._docker_image(each) for each in images])
+        contents: dict[Digest, formats.Content] = {}
+        for each in images:
+            for content in self._contents(each, each.root.digest, each.document):
+                contents.setdefault(content.descriptor.digest, content)
+        if form == "dir":
+            return formats.flat_entries(images[0].root.digest, contents.values())
+        roots = []
+        for each in images:
+            converted = to_oci(each.document, Budget().limited(each.fetch))
+            found = [Descriptor.of(document.raw, document.media_type) for document in converted]
+            for descriptor, document in zip(found, converted, strict=True):
+                contents[descriptor.digest] = formats.Content(descriptor, document.raw)
+            original = each.root.digest if found else None
+            roots.append(formats.Root([each.root, *found][-1], each.names, original))
+        return formats.layout_entries(roots, contents.values())
+
+    def _docker_image(self, chosen: ImageToSave) -> formats.DockerImage:
+        source, manifest = chosen.image.source, chosen.manifest
+        config = read_config(source, manifest.config)
+        check_rootfs(config, [Receipt(layer) for layer in manifest.layers])
+        layers = []
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+            known, size = chosen.image.facts(layer.digest)
+            if size is None:
+                size = find_raw_size(source, layer, self._cancel)
+            verified = known == diff_id
+            writer = LayerWriter(source, layer, diff_id, size, self._progress, verified=verified)
+            layers.append(formats.PlainLayer(size, writer))
+        return formats.DockerImage(
+            config.raw, manifest.config.digest, config.diff_ids, layers, chosen.references
+        )
+
+    def _contents(
+        self, chosen: ImageToSave, digest: Digest, document: Document
+    ) -> Iterator[formats.Content]:
+        """Yield a document and all below it, leaves first."""
+        source = chosen.image.source
+        if isinstance(document, Index):
+            for entry in document.manifests:
+                yield from self._contents(chosen, entry.digest, chosen.fetch(entry.digest))
+        elif isinstance(document, Manifest):
+            layers = [find_size(source, layer, self._cancel) for layer in document.layers]
+            for blob in (*layers, document.config):
+                yield formats.Content(blob, copy=BlobWriter(source, blob, self._progress))
+        descriptor = Descriptor(document.media_type, digest, len(document.raw))
+        yield formats.Content(descriptor, data=document.raw)

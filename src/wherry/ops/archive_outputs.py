@@ -1,0 +1,120 @@
+"""Write archives to pipes, files and directories."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wherry.archive.writer import directory_tasks, tar_tasks, write_stream
+from wherry.content.output import whole_directory, whole_file
+from wherry.errors import NotFound, StoreError, StoreFull, Unsupported
+from wherry.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO, Protocol
+
+    from wherry.archive.writer import Entry, Task
+    from wherry.content.cancel import CancelToken
+
+    class ArchiveOutput(Protocol):
+        """Where an archive is written to."""
+
+        def write(self, entries: Sequence[Entry], jobs: int, cancel: CancelToken) -> None:
+            """Write all entries, up to ``jobs`` of them at a time; raises `StoreError`."""
+            ...
+
+
+class PipeOutput:
+    """Write a tar to an open file, in order."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, entries: Sequence[Entry], _jobs: int, cancel: CancelToken) -> None:
+        """Write a tar.
+
+        Raises:
+            Unsupported: The file is a terminal.
+            StoreError: The reader has closed the pipe.
+        """
+        if self._file.isatty():
+            message = "an archive is nothing for a terminal"
+            raise Unsupported(message, hint="use -o FILE, or a pipe")
+        write_stream(self._file, entries, cancel)
+
+
+class FileOutput:
+    """Write a tar to a path: a new file, a file to replace, or a named pipe.
+
+    The file gets its name when it is complete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(os.path.realpath(path))
+
+    def write(self, entries: Sequence[Entry], jobs: int, cancel: CancelToken) -> None:
+        """Write a tar.
+
+        Raises:
+            NotFound: The directory of the file does not exist.
+            StoreError: The file cannot be written.
+        """
+        path = self._path
+        with _translated(path):
+            if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+                with path.open("wb", buffering=0) as pipe:
+                    PipeOutput(pipe).write(entries, jobs, cancel)
+                return
+            _check_parent(path)
+            with whole_file(path) as file:
+                _run(list(tar_tasks(file, entries)), jobs, cancel)
+
+
+class DirectoryOutput:
+    """Write files below a new directory, which gets its name when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(os.path.realpath(path))
+
+    def write(self, entries: Sequence[Entry], jobs: int, cancel: CancelToken) -> None:
+        """Write the files.
+
+        Raises:
+            NotFound: The directory above does not exist.
+            StoreError: The path exists and is not an empty directory, or cannot be written.
+        """
+        path = self._path
+        with _translated(path):
+            if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+                hint = "choose another place, or empty it"
+                raise StoreError(f"{path}: is there already", hint=hint)
+            _check_parent(path)
+            with whole_directory(path) as staged:
+                _run(list(directory_tasks(staged, entries)), jobs, cancel)
+
+
+def _check_parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise NotFound(f"{path.parent}: there is no such directory")
+
+
+def _run(tasks: Sequence[Task], jobs: int, cancel: CancelToken) -> None:
+    ordered = sorted(tasks, key=lambda task: -task.size)
+    run_tasks(None, [task.run for task in ordered], jobs=jobs, cancel=cancel)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"{path}: {error.strerror or error}"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            hint = "make room, or choose another place; nothing is left of what was written"
+            raise StoreFull(message, hint=hint) from error
+        raise StoreError(message) from error
