@@ -12,7 +12,6 @@ import pytest
 
 import wherry
 from wherry import parameters
-from wherry.store import parameters as store_parameters
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
 PACKAGE = Path(wherry.__file__).parent
@@ -36,10 +35,12 @@ ARROWS = {
     "config": PURE,
     "parameters": PURE,
     "_calls": CORE,
-    "image": CORE | {"config", "parameters", "store", "ops"},
-    "_context": CORE | SIBLINGS | {"_calls", "config", "parameters", "image", "ops"},
-    "client": CORE | {"_context", "config", "parameters", "image", "ops", "registry"},
-    "cli": CORE | {"cli", "client", "image", "config"},
+    "image": CORE | {"store", "ops"},
+    "image_store": CORE | {"config", "parameters", "image", "store", "ops"},
+    "_context": CORE | SIBLINGS | {"_calls", "config", "parameters", "image_store", "ops"},
+    "client": CORE
+    | {"_context", "config", "parameters", "image", "image_store", "ops", "registry"},
+    "cli": CORE | {"cli", "client", "image_store", "config", "ops"},
     "testing": CORE | {"testing"},
     "__init__": set(),
     "types": set(),
@@ -48,9 +49,9 @@ ARROWS = {
 # What a room may name in annotations only (under TYPE_CHECKING), on top of that: the command
 # shows records that the faces hand out, and `wherry` itself says what its lazy names are.
 TYPES_ONLY = {
-    "cli": {"ops", "registry", "store"},
-    "__init__": {"client", "content", "errors", "image", "model", "types"},
-    "types": CORE | SIBLINGS | {"image", "ops"},
+    "cli": {"image", "registry", "store"},
+    "__init__": {"client", "content", "errors", "image", "image_store", "model", "types"},
+    "types": CORE | SIBLINGS | {"image_store", "ops"},
 }
 # `from wherry import __version__` is a literal and loads nothing: every room may have it.
 FREE = {"__version__"}
@@ -360,7 +361,7 @@ def test_no_test_asserts_that_little_time_has_passed() -> None:
 @pytest.mark.parametrize("kind", [wherry.Client, wherry.Store])
 def test_each_parameter_of_a_public_call_has_a_rule(kind: type) -> None:
     """docs/architecture.md, "Arguments of public calls"."""
-    ruled = {"self", *parameters.RULES, *store_parameters.RULES}
+    ruled = {"self", *parameters.RULES}
     for name, call in inspect.getmembers(kind, callable):
         if name == "__init__" or not name.startswith("_"):
             assert set(inspect.signature(call).parameters) <= ruled, name

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
         Unsupported,
         WherryError,
     )
-    from wherry.image import Image, Layer, Store
+    from wherry.image import Image, Layer
+    from wherry.image_store import Store
     from wherry.model.digest import Digest
     from wherry.model.inspection import Inspection
     from wherry.model.platform import Platform
@@ -88,6 +89,7 @@ _HOMES = (
     "wherry.model.platform",
     "wherry.model.reference",
     "wherry.image",
+    "wherry.image_store",
     "wherry.client",
     "wherry.model.inspection",
 )

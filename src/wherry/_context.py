@@ -90,7 +90,7 @@ class Context:
     @property
     def store(self) -> wherry.Store:
         """The store of calls that name none."""
-        from wherry.image import Store
+        from wherry.image_store import Store
 
         with self._lock:
             if self._store is None:
@@ -103,7 +103,7 @@ class Context:
             return self.store
         if not isinstance(store, str | os.PathLike):
             return store
-        from wherry.image import Store
+        from wherry.image_store import Store
 
         path = Path(store).absolute()
         with self._lock:
@@ -132,13 +132,18 @@ class Context:
 
         ``images`` are found by the digests of their manifests, each in its own store.
         """
+        from wherry.image_store import local_store
+        from wherry.ops.find_image import find_image
         from wherry.ops.open_source import Access
 
         by_name = {str(image.record.manifest): image for image in images}
 
         def stored(name: str) -> tuple[LocalStore, wherry.Digest, wherry.Digest]:
-            image = by_name.get(name) or self.store_for(store).get(name)
-            return image.store, image.root, image.record.manifest
+            if (image := by_name.get(name)) is not None:
+                return local_store(image.store), image.digest, image.record.manifest
+            local = local_store(self.store_for(store))
+            found = find_image(local, name)
+            return local, found.root, found.record.manifest
 
         return Access(self.session, stored, on_event or ignore, self.token(cancel))
 

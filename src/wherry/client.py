@@ -172,6 +172,7 @@ class Client:
             The image; of several the one for this machine, else the first.
         """
         from wherry.image import Image
+        from wherry.image_store import local_store
         from wherry.ops.pull import PullOptions, pull
 
         context, target = self._context, self._context.store_for(store)
@@ -185,7 +186,7 @@ class Client:
         )
         name = Reference.parse(reference.removeprefix("docker://"))
         token, listener = context.token(cancel), on_event or ignore
-        pulled = pull(context.session(), target, name, options, token, listener)
+        pulled = pull(context.session(), local_store(target), name, options, token, listener)
         return Image(target, pulled.root, pulled.image)
 
     @public_call
@@ -214,6 +215,7 @@ class Client:
             The images, in the order in which the registry lists their tags.
         """
         from wherry.image import Image
+        from wherry.image_store import local_store
         from wherry.ops.pull import PullOptions, pull_all_tags
 
         context, target = self._context, self._context.store_for(store)
@@ -227,7 +229,8 @@ class Client:
         )
         repository = Reference.parse_name(name.removeprefix("docker://"))
         token, listener = context.token(cancel), on_event or ignore
-        found = pull_all_tags(context.session(), target, repository, options, token, listener)
+        local = local_store(target)
+        found = pull_all_tags(context.session(), local, repository, options, token, listener)
         return [Image(target, pulled.root, pulled.image) for pulled in found]
 
     # Reading: nothing is stored, and no layer is fetched but by `blob`
@@ -437,12 +440,16 @@ class Client:
             address: Where the blob is. It may hold the digest: ``name@sha256:…``.
             digest: The digest of the blob.
         """
+        from wherry.image_store import local_store
         from wherry.ops.blob import open_blob
 
         context = self._context
         access = context.access(store, on_event, cancel)
         raw = open_blob(
-            Address.parse(address), str(digest), access, lambda: context.store_for(store)
+            Address.parse(address),
+            str(digest),
+            access,
+            lambda: local_store(context.store_for(store)),
         )
         return io.BufferedReader(raw, 256 * 1024)
 
@@ -515,13 +522,14 @@ class Client:
                 the first error is raised after the others are loaded.
         """
         from wherry.image import Image
+        from wherry.image_store import local_store
         from wherry.ops.load import LoadOptions, load
 
         context, target = self._context, self._context.store_for(store)
         asked = context.platform(platform)
         options = LoadOptions.build(context.settings, host_platform(), asked, name)
         token, listener = context.token(cancel), on_event or ignore
-        loaded, failures = load(target, _readable(source), options, token, listener)
+        loaded, failures = load(local_store(target), _readable(source), options, token, listener)
         for error in failures:
             if on_failure is None:
                 raise error
@@ -568,6 +576,7 @@ class Client:
                 ``parent`` does it go with ``platform``.
         """
         from wherry.image import Image
+        from wherry.image_store import local_store
         from wherry.ops.import_ import ImportOptions, import_layer
 
         context, target = self._context, self._context.store_for(store)
@@ -585,7 +594,8 @@ class Client:
         )
         name = None if reference is None else Reference.parse_new(reference)
         access = context.access(store, on_event, cancel)
-        record = import_layer(target, _readable(source), name, options, access)
+        local = local_store(target)
+        record = import_layer(local, _readable(source), name, options, access)
         return Image(target, record.manifest, record)
 
     # Checking and repairing
@@ -631,13 +641,14 @@ class Client:
         Returns:
             The problems that are gone, and those that are left with the reasons.
         """
+        from wherry.image_store import local_store
         from wherry.ops.pull import PullOptions
         from wherry.ops.repair import repair
 
         context, target = self._context, self._context.store_for(store)
         options = PullOptions.build(context.settings, host_platform(), verify_signatures=False)
         token, listener = context.token(cancel), on_event or ignore
-        return repair(context.session(), target, problems, options, token, listener)
+        return repair(context.session(), local_store(target), problems, options, token, listener)
 
     # Configuration
 

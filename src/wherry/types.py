@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wherry.content.pipeline import Limits as Limits
     from wherry.content.verify import RawLimit as RawLimit
-    from wherry.image import StoreOrPath as StoreOrPath
+    from wherry.image_store import StoreOrPath as StoreOrPath
     from wherry.model.config import History as History
     from wherry.model.config import ImageConfig as ImageConfig
     from wherry.model.descriptor import Descriptor as Descriptor
@@ -44,15 +44,11 @@ if TYPE_CHECKING:
     from wherry.registry.hosts import NameCandidate as NameCandidate
     from wherry.registry.hosts_toml import HostSettings as HostSettings
     from wherry.registry.http.response import Exchange as Exchange
-    from wherry.store.blob_info import BlobInfo as BlobInfo
     from wherry.store.check import CheckReport as CheckReport
     from wherry.store.check import StoreProblem as StoreProblem
     from wherry.store.gc import GarbageReport as GarbageReport
     from wherry.store.images import ImageRecord as ImageRecord
-    from wherry.store.ingest import Ingest as Ingest
-    from wherry.store.listing import ImageRow as ImageRow
     from wherry.store.rebuild import RebuildReport as RebuildReport
-    from wherry.store.refs import Ref as Ref
     from wherry.store.removal import RemovalReport as RemovalReport
     from wherry.store.usage import Usage as Usage
 
@@ -61,7 +57,6 @@ if TYPE_CHECKING:
 
 # The module of each type, and its name there if that is another one.
 _HOMES = {
-    "BlobInfo": "wherry.store.blob_info",
     "CheckReport": "wherry.store.check",
     "Descriptor": "wherry.model.descriptor",
     "Document": "wherry.model.manifest",
@@ -78,9 +73,7 @@ _HOMES = {
     "HostSettings": "wherry.registry.hosts_toml",
     "ImageConfig": "wherry.model.config",
     "ImageRecord": "wherry.store.images",
-    "ImageRow": "wherry.store.listing",
     "Index": "wherry.model.manifest",
-    "Ingest": "wherry.store.ingest",
     "Layer1": "wherry.model.schema1",
     "Limits": "wherry.content.pipeline",
     "LogoutResult": "wherry.ops.login",
@@ -92,13 +85,12 @@ _HOMES = {
     "PlatformImage": "wherry.ops.platforms",
     "RawLimit": "wherry.content.verify",
     "RebuildReport": "wherry.store.rebuild",
-    "Ref": "wherry.store.refs",
     "RemovalReport": "wherry.store.removal",
     "RepairReport": "wherry.ops.repair",
     "SaveResult": "wherry.ops.save",
     "Schema1": "wherry.model.schema1",
     "Signature": "wherry.model.schema1",
-    "StoreOrPath": "wherry.image",
+    "StoreOrPath": "wherry.image_store",
     "StoreProblem": "wherry.store.check",
     "TarFile": "tarfile",
     "Usage": "wherry.store.usage",

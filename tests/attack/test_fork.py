@@ -36,6 +36,7 @@ NAME = "attack/fork"
 PRELUDE = """
 import multiprocessing, os, signal, sys, threading, time
 import wherry
+from wherry.image_store import local_store
 
 HOST, STORE = sys.argv[1:3]
 NAME = f"{HOST}/attack/fork"
@@ -282,7 +283,7 @@ def test_a_child_that_leaves_its_blocks_disturbs_nothing(
     with wherry.Client(store=store) as client:
         image = client.pull(f"{NAME}:t0")
         other = client.pull(f"{NAME}:t1")
-        with store.held(image.root):
+        with local_store(store).held(image.root):
             layer = client.manifest(f"{NAME}:t2").layers[0]
             with client.blob(f"{NAME}:t2", layer.digest) as blob:
                 pid = os.fork()
@@ -448,7 +449,7 @@ def test_a_child_forked_in_a_loop_over_a_store_is_refused(on_a_store: Callable[[
         except wherry.StoreError as error:
             return "was forked while a thread was reading" in str(error)
 
-    rows = store.named_images()
+    rows = local_store(store).named_images()
     next(rows)
     children = [fork(read), fork(lambda: go_on(rows)), fork(lambda: wait([fork(read)]) == [0])]
     pid = os.fork()
@@ -471,7 +472,7 @@ def test_a_fork_waits_for_other_threads_to_end_their_reading(
     read, go_on = threading.Event(), threading.Event()
 
     def loop():
-        for row in store.named_images():
+        for row in local_store(store).named_images():
             read.set()
             go_on.wait(20)
 
@@ -577,7 +578,7 @@ def test_names_set_by_children_and_threads_at_once(on_a_store: Callable[[str], s
         thread.join(60)
     assert wait(children) == [0] * 6
     assert not failed, failed
-    assert len(list(store.named_images())) == 6 + 10 * 20
+    assert len(list(local_store(store).named_images())) == 6 + 10 * 20
     assert not store.check().problems
     found = sqlite3.connect(f"{STORE}/wherry.db").execute("PRAGMA integrity_check").fetchall()
     assert found == [("ok",)], found

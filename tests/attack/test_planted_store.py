@@ -23,6 +23,7 @@ import pytest
 
 import wherry as library
 from wherry.errors import StoreError
+from wherry.image_store import local_store
 from wherry.store import LocalStore
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Wherry
+    from wherry.store.ingest import Ingest
 
 IS_ROOT = os.geteuid() == 0
 STRANGER = 65534  # the uid that owns the store when root runs the tests
@@ -151,7 +153,7 @@ def template(registry: FakeRegistry, tmp_path_factory: pytest.TempPathFactory) -
         client.pull(f"{registry.host}/app:t")
         client.pull(f"{registry.host}/other:t")
         client.save(f"{registry.host}/other:t", place / "archive.tar")
-        store.remove_name(library.Reference.parse(f"{registry.host}/other:t"))
+        local_store(store).remove_name(library.Reference.parse(f"{registry.host}/other:t"))
     store.close()
     (place / "store" / "blobs" / "sha256" / LOOSE).write_bytes(b"loose")
     (place / "store" / "ingest" / PART).write_bytes(b"broken off")
@@ -471,7 +473,7 @@ def test_a_store_that_is_moved_away_while_it_is_written_to(place: Path) -> None:
     store.close()
 
 
-def ingest_of(store: LocalStore) -> library.types.Ingest:
+def ingest_of(store: LocalStore) -> Ingest:
     return store.ingest()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry as library
+from wherry.image_store import local_store
 from wherry.testing import tar_layer
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_names_by_digest_once_there_is_an_at_sign(wherry: Wherry, store: library
     with library.Client(store=store) as client:
         image = client.import_(io.BytesIO(tar_layer({"a": b"x"})), "app:1")
     by_digest = f"other@{image.digest}"
-    store.pin(library.Reference.parse(by_digest), image.root, image.record.manifest)
+    local_store(store).pin(library.Reference.parse(by_digest), image.root, image.record.manifest)
     store.close()
     assert offered(wherry, "rm", "other") == []
     assert offered(wherry, "rm", "other@") == [by_digest]

@@ -28,10 +28,8 @@ WRONG: dict[str, list[Any]] = {
     "changes": ["ENV A=1", 5, [5], b"ENV A=1"],
     "created": ["0", [0], True, -1, 1.5],
     "cancel": [True, threading.Event(), wherry.CancelToken],
-    "columns": ["name", 5, [5]],
     "config": ["{}", {}, bytearray(b"{}")],
     "credentials": ["me:secret", ("me",), ("a", "b", "c"), ("me", None), {"me": "secret"}, 5],
-    "digests": ["sha256:", 5, [5]],
     "format": CHOICES,
     "jobs": [*NUMBERS, 1.5],
     "labels": ["a=b", ["a"], {"a": 1}, {1: "a"}],
@@ -42,7 +40,6 @@ WRONG: dict[str, list[Any]] = {
     "output": [5, ["a.tar"], b"a.tar", ""],
     "platform": [5, ["linux/amd64"], b"linux/amd64", ("linux", "amd64"), {"os": "linux"}],
     "problems": [5, "alpine", [5], ["sha256:"]],
-    "records": [5, "alpine"],
     "retries": [*NUMBERS, 1.5],
     "schema1": CHOICES,
     "source": [5, ["a.tar"], b"a.tar", ""],
@@ -53,28 +50,25 @@ WRONG: dict[str, list[Any]] = {
 for names, values in (
     ("authfile path registries_conf", [5, ["a"], b"a", ""]),
     (
-        "address artifact_type before image matching message name parent password patterns prefix",
+        "address artifact_type before image matching message name parent password patterns",
         TEXTS,
     ),
     ("reference registry since username", TEXTS),
-    ("all_platforms dangling dry_run force foreign insecure offline tagged tags", FLAGS),
-    ("unnamed verify_layers verify_signatures", FLAGS),
+    ("all_platforms dangling dry_run force foreign insecure offline tags", FLAGS),
+    ("verify_layers verify_signatures", FLAGS),
     ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
-    ("digest manifest ref root", [5, b"sha256:", ["sha256:"]]),
+    ("digest", [5, b"sha256:", ["sha256:"]]),
 ):
     WRONG |= dict.fromkeys(names.split(), values)
 # Good values of the parameters that have to be given.
 DIGEST = wherry.Digest.of(b"")
 GOOD: dict[str, Any] = {
-    "digests": [],
     "names": "alpine",
     "output": "a.tar",
     "problems": [],
-    "records": [],
     "source": "a.tar",
-    "columns": ["name"],
 }
-GOOD |= dict.fromkeys(("digest", "manifest", "root"), DIGEST)
+GOOD["digest"] = DIGEST
 
 
 def calls() -> list[tuple[str, Callable[..., Any]]]:

@@ -12,9 +12,6 @@ import wherry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# What `Store` inherits for the library's own use; its types are not part of the interface.
-INNER = {"Ingest"}
-
 
 def classes_in(hint: Any) -> Iterator[type]:
     """Yield the classes of wherry that a type is made of."""
@@ -52,4 +49,4 @@ def public() -> Iterator[Any]:
         yield item
         for hinted in [item, *functions_of(item)] if inspect.isclass(item) else [item]:
             for hint in typing.get_type_hints(hinted).values():
-                left += [kind for kind in classes_in(hint) if kind.__name__ not in INNER]
+                left += classes_in(hint)

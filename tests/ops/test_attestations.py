@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry
+from wherry.image_store import local_store
 from wherry.testing import (
     BuiltImage,
     BuiltIndex,
@@ -141,7 +142,7 @@ def test_all_platforms_bring_what_the_index_lists(
 def test_one_platform_does_not_bring_them(fake: FakeRegistry, client: Client, store: Store) -> None:
     fake.add_image("app", INDEX, "t")
     client.pull(f"{fake.host}/app:t")
-    assert not store.holds(wherry.Digest.parse(ATTESTED[0].digest))
+    assert not local_store(store).holds(wherry.Digest.parse(ATTESTED[0].digest))
 
 
 def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store) -> None:

@@ -15,7 +15,9 @@ import pytest
 
 import wherry as library
 from wherry.errors import StoreError, StoreFull
+from wherry.image_store import local_store
 from wherry.model.digest import Digest
+from wherry.ops.listing import Filters, lines
 from wherry.store import reserve
 from wherry.store.os_errors import translated
 from wherry.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
@@ -128,7 +130,7 @@ def fill(place: Path, free: int) -> None:
 
 def many_images(store: library.Store, count: int) -> None:
     """Put documents with two small blobs each into a store, without names."""
-    with store.ingest() as ingest, ingest.db.write() as connection:
+    with local_store(store).ingest() as ingest, ingest.db.write() as connection:
         directory = store.path / "blobs" / "sha256"
         directory.mkdir(parents=True)
         for number in range(count):
@@ -153,7 +155,7 @@ def test_a_disk_that_is_nearly_full_is_collected(
     place = mount("store", "20m")
     many_images(store, 600)
     if kind == "blobs":
-        with store.ingest() as ingest, ingest.db.write() as connection:
+        with local_store(store).ingest() as ingest, ingest.db.write() as connection:
             connection.execute("DELETE FROM documents")
             connection.execute("DELETE FROM edges")
         store.close()
@@ -162,7 +164,7 @@ def test_a_disk_that_is_nearly_full_is_collected(
     found = store.gc()
     assert (len(set(found.digests)), len(found.digests)) == (1800, 1800)
     assert not list((place / "blobs" / "sha256").iterdir())
-    with store.ingest() as ingest, ingest.db.read() as connection:
+    with local_store(store).ingest() as ingest, ingest.db.read() as connection:
         assert connection.execute("SELECT count(*) FROM blobs").fetchone() == (0,)
 
 
@@ -180,7 +182,9 @@ def test_a_store_that_was_opened_while_the_disk_was_full(
         store.tag(name, "mine")
     (place / "ballast").unlink()
     store.tag(name, "mine")
-    assert [name for name, *_ in store.lines("mine")] == ["docker.io/library/mine:latest"]
+    assert [
+        name for name, *_ in lines(local_store(store), Filters.build(local_store(store), ["mine"]))
+    ] == ["docker.io/library/mine:latest"]
 
 
 def test_a_broken_download_on_a_disk_that_cannot_be_written(
@@ -354,7 +358,7 @@ def test_a_store_of_two_file_systems_is_refused(
     store: library.Store,
     part: str,
 ) -> None:
-    with store.ingest():
+    with local_store(store).ingest():
         pass  # there is a database; without one it would be told of that
     store.close()
     place = mount(f"store/{part}", "20m")

@@ -20,6 +20,7 @@ from wherry.errors import (
     PlatformMismatch,
     Unsupported,
 )
+from wherry.image_store import local_store
 from wherry.testing import (
     BuiltSchema1,
     Corrupt,
@@ -251,7 +252,7 @@ def test_signed_schema1_is_kept_as_served_and_found_by_its_payload_s_digest(
     events: list[Event] = []
     name = push(fake, built)
     image = client.pull(name, on_event=events.append)
-    assert store.document(image.digest).raw == built.manifest.data
+    assert local_store(store).document(image.digest).raw == built.manifest.data
     assert any("signed by" in event.message for event in events)
     assert client.pull(f"{fake.host}/app@{built.digest}").id == image.id
     fake.clear()

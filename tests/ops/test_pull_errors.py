@@ -37,6 +37,7 @@ from wherry import (
 )
 from wherry.content.pipeline import Limits
 from wherry.content.verify import RawLimit
+from wherry.image_store import local_store
 from wherry.testing import (
     BuiltImage,
     BuiltIndex,
@@ -103,7 +104,10 @@ def snapshot(store: library.Store) -> Snapshot:
     for file in (store.path / "blobs").glob("*/*"):
         assert hashlib.new(file.parent.name, file.read_bytes()).hexdigest() == file.name
     return Snapshot(
-        tuple((name, str(root), str(image.id)) for name, root, image in store.named_images()),
+        tuple(
+            (name, str(root), str(image.id))
+            for name, root, image in local_store(store).named_images()
+        ),
         *(
             tuple(sorted(file.name for file in (store.path / directory).glob("*")))
             for directory in ("ingest", "leases")

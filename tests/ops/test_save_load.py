@@ -31,7 +31,9 @@ from wherry.errors import (
     Unsupported,
     WherryError,
 )
+from wherry.image_store import local_store
 from wherry.model import v1
+from wherry.ops.listing import Filters, listing
 from wherry.testing import (
     FakeRegistry,
     build_image,
@@ -675,7 +677,7 @@ def test_an_image_that_is_removed_meanwhile_is_saved_whole(
 
     client.save(name, tmp_path / "saved", on_event=remove)
     assert removed
-    assert not [row for row in client.store.listing() if row.name]
+    assert not [row for row in listing(local_store(client.store), Filters()) if row.name]
     assert str(client.load(tmp_path / "saved", store=next(stores))[0].id) == IMAGE.id
     assert client.store.gc().digests
 
@@ -1127,7 +1129,7 @@ def test_a_load_that_is_interrupted(
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         process.stdin.close()
-    assert not [row for row in store.listing() if row.name]
+    assert not [row for row in listing(local_store(store), Filters()) if row.name]
     assert list((tmp_path / "store" / "leases").iterdir()) == []
 
 

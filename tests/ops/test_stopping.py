@@ -23,6 +23,7 @@ import pytest
 
 import wherry as library
 from wherry import Cancelled, CancelToken, Event, Status
+from wherry.image_store import local_store
 from wherry.testing import (
     BuiltImage,
     Delay,
@@ -285,7 +286,7 @@ def test_a_signal_while_another_process_holds_the_database(
         time.sleep(0.2)
         assert process.poll() is None
         assert interrupted(process, number) == "wherry: interrupted"
-    assert not any("other" in found for found, *_ in store.named_images())
+    assert not any("other" in found for found, *_ in local_store(store).named_images())
 
 
 @pytest.mark.parametrize("form", ["plain", "json"])

@@ -14,6 +14,7 @@ import zstandard
 
 import wherry
 from wherry import CancelToken
+from wherry.image_store import local_store
 from wherry.testing import (
     BuiltImage,
     BuiltIndex,
@@ -189,7 +190,7 @@ def same_bytes(image: wherry.Image, manifest: bytes, blobs: Path) -> None:
     """Compare manifest, config and layers of an image with those that a peer wrote."""
     assert image.manifest.raw == manifest
     assert digest_of(manifest) == str(image.record.manifest)
-    assert image.store.read(image.record.manifest) == manifest
+    assert local_store(image.store).read(image.record.manifest) == manifest
     listed = json.loads(manifest)
     assert [str(layer.digest) for layer in image.layers] == [
         entry["digest"] for entry in listed["layers"]
@@ -197,7 +198,7 @@ def same_bytes(image: wherry.Image, manifest: bytes, blobs: Path) -> None:
     assert len(image.layers) > 0
     for entry in (listed["config"], *listed["layers"]):
         theirs = (blobs / entry["digest"].removeprefix("sha256:")).read_bytes()
-        assert image.store.read(wherry.Digest.parse(entry["digest"])) == theirs
+        assert local_store(image.store).read(wherry.Digest.parse(entry["digest"])) == theirs
         assert len(theirs) == entry["size"]
 
 
@@ -233,11 +234,11 @@ def test_the_id_is_podmans(case: Case, podman: Peer) -> None:
 def test_recorded_diff_ids_are_of_the_decompressed_layers(case: Case) -> None:
     store = case.image.store
     descriptors = case.image.manifest.layers
-    with store.ingest() as ingest:
+    with local_store(store).ingest() as ingest:
         for place, descriptor in enumerate(descriptors):
             receipt = ingest.find(descriptor, follow=False, cancel=CancelToken())
             assert receipt is not None
-            raw = decompressed(store.read(descriptor.digest))
+            raw = decompressed(local_store(store).read(descriptor.digest))
             assert str(receipt.diff_id) == digest_of(raw)
             assert receipt.raw_size == len(raw)
             assert receipt.diff_id == case.image.layers[place].diff_id
@@ -246,7 +247,7 @@ def test_recorded_diff_ids_are_of_the_decompressed_layers(case: Case) -> None:
 def test_layers_read_as_their_decompressed_bytes(case: Case) -> None:
     for each in case.image.layers:
         with each.open() as stream:
-            assert stream.read() == decompressed(case.image.store.read(each.digest))
+            assert local_store(stream).read() == decompressed(case.image.store.read(each.digest))
 
 
 def test_empty_steps_of_the_history_belong_to_no_layer(
@@ -295,7 +296,7 @@ class TestIndexes:
         skopeo(*choice, "copy", "--src-tls-verify=false", remote(name), f"dir:{theirs}")
         same_bytes(image, (theirs / "manifest.json").read_bytes(), theirs)
         assert str(image.digest) == built.digest
-        assert image.store.read(image.digest) == built.index.data
+        assert local_store(image.store).read(image.digest) == built.index.data
         config = skopeo(*choice, "inspect", "--tls-verify=false", "--config", "--raw", remote(name))
         assert image.config.raw == config.encode()
 
@@ -321,7 +322,7 @@ class TestIndexes:
         name, _ = index
         image = client.pull(name, platform="linux/arm64")
         raw = skopeo("inspect", "--tls-verify=false", "--raw", remote(name)).encode()
-        assert image.store.read(image.digest) == raw
+        assert local_store(image.store).read(image.digest) == raw
         assert digest_of(raw) == str(image.digest)
 
     def test_further_platforms_add_to_the_name(

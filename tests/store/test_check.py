@@ -16,7 +16,9 @@ import pytest
 
 import wherry as library
 from wherry.errors import NotFound, StoreError
+from wherry.image_store import local_store
 from wherry.model.reference import Reference
+from wherry.ops.listing import Filters, listing
 from wherry.store import backup
 from wherry.store.blobs import BlobFiles
 from wherry.store.check import remove_damaged
@@ -177,7 +179,7 @@ def test_repair_fetches_again_what_is_not_good(
         "manifest": SECOND.digest,
         "index": INDEX.digest,
     }[which]
-    names = [name for name, _, _ in store.named_images()]
+    names = [name for name, _, _ in local_store(store).named_images()]
     before = file_of(store, digest).read_bytes()
     if how == "damaged":
         damage(store, digest)
@@ -189,8 +191,8 @@ def test_repair_fetches_again_what_is_not_good(
     assert (repaired.mended, repaired.left) == (problems, [])
     assert file_of(store, digest).read_bytes() == before
     assert kinds(store) == []
-    assert [name for name, _, _ in store.named_images()] == names
-    assert multi in {name for name, _, _ in store.named_images()}
+    assert [name for name, _, _ in local_store(store).named_images()] == names
+    assert multi in {name for name, _, _ in local_store(store).named_images()}
 
 
 @pytest.mark.parametrize("place", range(4))
@@ -226,7 +228,9 @@ def test_repair_after_the_image_was_given_another_name(
     damage(store, FIRST.layers[0].digest)
     assert client.repair(store.check().problems).left == []
     assert kinds(store) == []
-    assert [found for found, _, _ in store.named_images()] == ["docker.io/library/mine:latest"]
+    assert [found for found, _, _ in local_store(store).named_images()] == [
+        "docker.io/library/mine:latest"
+    ]
 
 
 def test_what_cannot_be_fetched_is_told_and_what_is_bad_is_gone(
@@ -265,7 +269,7 @@ def test_a_file_that_was_mended_in_the_meantime_stays(store: library.Store, name
     good = file_of(store, digest).read_bytes()
     damage(store, digest)
     file_of(store, digest).write_bytes(good)
-    store.remove_damaged([digest])
+    local_store(store).remove_damaged([digest])
     assert file_of(store, digest).exists()
     assert name
 
@@ -282,7 +286,7 @@ def saved(store: library.Store) -> list[str]:
 
 
 def names(store: library.Store) -> list[str]:
-    return [name for name, _, _ in store.named_images()]
+    return [name for name, _, _ in local_store(store).named_images()]
 
 
 def test_the_names_are_copied_after_each_change(
@@ -334,7 +338,7 @@ def test_a_lost_database_is_made_anew(
     store.tag(name, "mine")
     before = names(store)
     ids = {found: str(store.get(found).id) for found in before}
-    listed = list(store.listing())
+    listed = list(listing(local_store(store), Filters()))
     rebuilt_from = {str(image.record) for image in store.images()}
     lose(store, how)
     if how != "zeroed pages":
@@ -345,7 +349,7 @@ def test_a_lost_database_is_made_anew(
     assert (found.images, found.names, found.lost) == (3, len(before), ())
     assert names(store) == before
     assert {found: str(store.get(found).id) for found in before} == ids
-    assert list(store.listing()) == listed
+    assert list(listing(local_store(store), Filters())) == listed
     assert {str(image.record) for image in store.images()} == rebuilt_from
     assert kinds(store) == []
     assert store.gc().digests == []
@@ -362,7 +366,7 @@ def test_rebuild_without_a_copy_of_the_names_brings_the_images_back(
     (store.path / backup.FILE).unlink()
     found = store.rebuild()
     assert (found.images, found.names) == (1, 0)
-    assert [row.id for row in store.listing()] == [FIRST.id]
+    assert [row.id for row in listing(local_store(store), Filters())] == [FIRST.id]
     store.tag(FIRST.id, "mine")
     assert store.gc().digests == []
     assert name
@@ -420,13 +424,16 @@ def test_names_whose_images_are_not_whole_are_lost_and_told(
     found = store.rebuild()
     assert found.images == 1
     assert name in found.lost
-    assert not list(store.listing("**/multi")) or multi not in found.lost
+    assert (
+        not list(listing(local_store(store), Filters.build(local_store(store), ["**/multi"])))
+        or multi not in found.lost
+    )
 
 
 def test_nobody_may_be_adding_to_the_store_meanwhile(store: library.Store, name: str) -> None:
     other = library.Store(store.path)
     before = (store.path / "wherry.db").read_bytes()
-    with other.ingest(), pytest.raises(StoreError, match="another process is adding"):
+    with local_store(other).ingest(), pytest.raises(StoreError, match="another process is adding"):
         store.rebuild()
     assert (store.path / "wherry.db").read_bytes()[:100] == before[:100]
     assert name in names(store)
@@ -503,7 +510,7 @@ def test_fsck_advises_what_helps(wherry: Wherry, store: library.Store, name: str
     store.untag(name)
     done = wherry("fsck")
     assert (done.returncode, "--repair" in done.stdout) == (5, True)  # its name by digest is left
-    with store.ingest() as ingest, ingest.db.write() as connection:
+    with local_store(store).ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs")
     done = wherry("fsck")
     assert (done.returncode, "--repair" in done.stdout) == (5, False)
@@ -592,9 +599,9 @@ def test_no_name_for_what_is_removed_to_be_mended(
     image = client.pull(name)
     layer = image.layers[1].digest
     damage(store, str(layer))
-    with store.ingest() as ingest:
+    with local_store(store).ingest() as ingest:
         assert ingest.hold([layer]) == {layer}
-        store.remove_damaged([str(layer)])
+        local_store(store).remove_damaged([str(layer)])
         with pytest.raises(NotFound, match=str(layer)):
             ingest.commit(
                 [image.record], image.record.manifest, image.root, [Reference.parse("mine:1")]
@@ -622,7 +629,7 @@ def test_what_cannot_be_read_for_another_reason_is_not_removed(
     digest = str(client.pull(name).layers[1].digest)
     files = BlobFiles(str(store.path))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with store.ingest() as ingest, ingest.db.write():
+    with local_store(store).ingest() as ingest, ingest.db.write():
         pass  # the database is open
     last = os.open(os.devnull, os.O_RDONLY)
     try:

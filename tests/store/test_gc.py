@@ -15,6 +15,7 @@ import pytest
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import blob_of
 from wherry.errors import InvalidReference, NotFound, StoreError
+from wherry.image_store import local_store
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
@@ -43,7 +44,7 @@ def all_of(image: BuiltImage) -> set[str]:
 
 
 def names(store: library.Store) -> list[str]:
-    return [name for name, _, _ in store.named_images()]
+    return [name for name, _, _ in local_store(store).named_images()]
 
 
 def tags(store: library.Store) -> list[str]:
@@ -77,11 +78,11 @@ def test_an_image_that_was_collected_gets_no_name_while_somebody_stores_it_again
     found = client.pull(f"{host}:1")
     store.remove(f"{host}:1")
     store.gc()
-    with store.ingest() as ingest:
+    with local_store(store).ingest() as ingest:
         manifest = Descriptor("", Digest.parse(FIRST.digest), len(FIRST.manifest.data))
         ingest.put_bytes(manifest, FIRST.manifest.data, CancelToken())
         with pytest.raises(NotFound, match="is missing from the image"):
-            store.pin(Reference.parse("mine:1"), found.root, found.record.manifest)
+            local_store(store).pin(Reference.parse("mine:1"), found.root, found.record.manifest)
     assert not names(store)
 
 
@@ -305,14 +306,14 @@ def test_gc_forgets_rows_whose_files_are_gone(
 
 def put(store: library.Store, data: bytes) -> str:
     descriptor = Descriptor.of(data, "")
-    with store.ingest() as ingest:
+    with local_store(store).ingest() as ingest:
         ingest.put(blob_of(descriptor, data), cancel=CancelToken(), on_bytes=lambda _: None)
     return str(descriptor.digest)
 
 
 def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: library.Store) -> None:
     found = put(store, b"found")
-    with store.ingest() as ingest:
+    with local_store(store).ingest() as ingest:
         assert ingest.has(Descriptor.of(b"found", ""))
         ingest.put_bytes(Descriptor.of(b"new", ""), b"new", CancelToken())
         assert store.gc().digests == []
@@ -324,7 +325,7 @@ def test_an_image_that_is_being_read_stays_to_the_end(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     image = client.pull(f"{host}:1")
-    with store.held(image.root):
+    with local_store(store).held(image.root):
         store.remove(f"{host}:1")
         store.gc()
         assert all_of(FIRST) <= blobs(store)
@@ -401,7 +402,7 @@ def test_a_database_that_was_replaced_is_opened_anew(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     client.pull(f"{host}:1")
-    begun = store.ingest()
+    begun = local_store(store).ingest()
     other = LocalStore(store.path)
     other.rebuild()
     with pytest.raises(StoreError, match="replaced"), begun:
@@ -473,7 +474,7 @@ def test_an_index_over_what_another_name_holds_stays(
     store.untag(f"{name.rpartition(':')[0]}@{index.digest}")
     removed = store.remove(f"{fake.host}/team/app:1").collected
     assert (removed.digests, removed.documents) == ([], frozenset())
-    assert store.document(Digest.parse(index.digest)).raw == index.index.data
+    assert local_store(store).document(Digest.parse(index.digest)).raw == index.index.data
 
 
 def test_no_name_for_an_index_that_was_collected_beside_its_image(
@@ -485,11 +486,11 @@ def test_no_name_for_an_index_that_was_collected_beside_its_image(
     client.pull(f"{fake.host}/team/app:1")  # holds the image, not the index
     store.untag(name)
     store.gc()
-    with store.ingest() as ingest:
+    with local_store(store).ingest() as ingest:
         raw = index.index.data
         ingest.put_bytes(Descriptor("", found.root, len(raw)), raw, CancelToken())
         with pytest.raises(NotFound, match="is missing from the image"):
-            store.pin(Reference.parse("mine:1"), found.root, found.record.manifest)
+            local_store(store).pin(Reference.parse("mine:1"), found.root, found.record.manifest)
 
 
 COLLECTING = """
@@ -539,11 +540,11 @@ def test_a_document_that_comes_during_a_collection_does_not_outlive_its_layers(
 ) -> None:
     """Somebody stores it after the files were listed, and dies; its layers were there before."""
     layers = [piece.data for piece in FIRST.blobs()]
-    with store.ingest() as ingest:
+    with local_store(store).ingest() as ingest:
         for data in layers:
             ingest.put_bytes(Descriptor.of(data, ""), data, CancelToken())
     manifest = Digest.parse(FIRST.digest)
-    with store.ingest() as ingest, ingest.db.write() as connection:
+    with local_store(store).ingest() as ingest, ingest.db.write() as connection:
         collecting = threading.Thread(target=store.gc)
         collecting.start()
         while len(list((store.path / "leases").iterdir())) < 2:
@@ -556,4 +557,4 @@ def test_a_document_that_comes_during_a_collection_does_not_outlive_its_layers(
     collecting.join()
     assert not blobs(store)
     with pytest.raises(NotFound):
-        store.document(manifest)
+        local_store(store).document(manifest)

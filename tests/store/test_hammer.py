@@ -87,7 +87,7 @@ OPERATIONS = {
     "rm by id": (1, lambda dice: store.remove(an_id(dice), force=dice.random() < 0.5)),
     "gc": (2, lambda dice: store.gc(dry_run=dice.random() < 0.2)),
     "images": (2, look),
-    "list": (1, lambda dice: store.listing(dangling=dice.choice([None, True, False]))),
+    "list": (1, lambda dice: store.images(dangling=dice.choice([None, True, False]))),
     "fsck": (1, check),
     "df": (1, lambda dice: store.usage()),
 }

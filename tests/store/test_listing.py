@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.errors import NotFound
+from wherry.image_store import local_store
 from wherry.model.digest import Digest
+from wherry.ops.listing import Filters, lines, listing
 from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
@@ -93,12 +95,14 @@ def test_dangling_images(store: library.Store, host: str, client: library.Client
     store.untag(f"{host}/new:1.0")  # its name by digest is left
     assert ids(store, dangling=True) == ["new"]
     assert ids(store, dangling=False) == ["middle", "old"]
-    with store.ingest() as ingest, ingest.db.write() as connection:
+    with local_store(store).ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")
     assert ids(store, dangling=True) == ["new", "old"]
     assert ids(store) == ["new", "middle", "old"]
-    rows = [(row.name, row.id, row.created, row.size) for row in store.listing()]
-    assert list(store.lines()) == rows
+    rows = [
+        (row.name, row.id, row.created, row.size) for row in listing(local_store(store), Filters())
+    ]
+    assert list(lines(local_store(store), Filters())) == rows
     assert rows[-1][0] == ""
     assert ids(store, f"{host}/**", dangling=True) == ["new"]
     client.pull(f"{host}/new@{NEW.digest}")
@@ -108,15 +112,25 @@ def test_dangling_images(store: library.Store, host: str, client: library.Client
 def test_a_digest_is_a_line_only_where_no_tag_is(
     store: library.Store, host: str, client: library.Client
 ) -> None:
-    assert len(list(store.listing())) == 3
+    assert len(list(listing(local_store(store), Filters()))) == 3
     client.pull(f"{host}/new@{NEW.digest}")
     store.tag(f"{host}/new:1.0", f"{host}/other:1.0")
-    assert [row.name for row in store.listing("**/new", "**/other")] == [
+    assert [
+        row.name
+        for row in listing(
+            local_store(store), Filters.build(local_store(store), ["**/new", "**/other"])
+        )
+    ] == [
         f"{host}/new:1.0",
         f"{host}/other:1.0",
     ]
     store.untag(f"{host}/new:1.0")
-    assert [row.name for row in store.listing("**/new", "**/other")] == [
+    assert [
+        row.name
+        for row in listing(
+            local_store(store), Filters.build(local_store(store), ["**/new", "**/other"])
+        )
+    ] == [
         f"{host}/new@{NEW.digest}",
         f"{host}/other:1.0",
     ]
@@ -134,8 +148,8 @@ def test_other_platforms_of_a_name_are_not_dangling(
     )
     fake.add_image("multi", index, "t")
     client.pull(f"{fake.host}/multi:t", all_platforms=True)
-    assert len(list(store.listing())) == 1
-    assert not list(store.listing(dangling=True))
+    assert len(list(listing(local_store(store), Filters()))) == 1
+    assert not list(listing(local_store(store), Filters.build(local_store(store), dangling=True)))
 
 
 # The command
@@ -189,7 +203,7 @@ def test_patterns_and_labels_may_be_several(wherry: Wherry, host: str) -> None:
 
 
 def test_images_without_a_name(wherry: Wherry, host: str, store: library.Store) -> None:
-    with store.ingest() as ingest, ingest.db.write() as connection:
+    with local_store(store).ingest() as ingest, ingest.db.write() as connection:
         connection.execute("DELETE FROM refs WHERE name LIKE '%/old%'")
     lines = wherry("images", "-f", "dangling=true").stdout.splitlines()
     assert lines[1].split()[:3] == ["<none>", "<none>", OLD.id[7:19]]
@@ -221,15 +235,15 @@ def test_images_without_a_tag_are_removed_without_touching_any_name(
         client.pull(name)
     alone = wherry("images", "-q", "-f", "dangling=true").stdout.split()
     assert alone == [docker.digest]
-    before = client.store.names_of(Digest.parse(oci.digest))
+    before = local_store(client.store).names_of(Digest.parse(oci.digest))
     done = wherry("rm", *alone)
     assert (done.returncode, done.stderr) == (0, "")
     untagged = [line for line in done.stdout.splitlines() if line.startswith("Untagged")]
     assert untagged == [f"Untagged: {fake.host}/app@{docker.digest}"]  # which came with the tag
     assert wherry("images", "-q", "-f", "dangling=true").stdout == ""
-    assert client.store.names_of(Digest.parse(oci.digest)) == before
+    assert local_store(client.store).names_of(Digest.parse(oci.digest)) == before
     assert wherry("validate", f"store:{name}").returncode == 0
-    assert client.store.image(Digest.parse(docker.digest)) is None
+    assert local_store(client.store).image(Digest.parse(docker.digest)) is None
 
 
 def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import wherry as library
 from wherry.errors import StoreError
+from wherry.image_store import local_store
 from wherry.store.schema import VERSION
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
@@ -128,9 +129,10 @@ import os, sys
 import sqlite3, tempfile, shutil, urllib.parse  # a user may not see an interpreter of root's
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})
 import wherry
+from wherry.image_store import local_store
 store = wherry.Store(sys.argv[1])
 image = store.get(sys.argv[2])
-print(image.id, image.config.os, [name for name, _, _ in store.named_images()])
+print(image.id, image.config.os, [name for name, _, _ in local_store(store).named_images()])
 for change in (store.gc, lambda: store.tag(sys.argv[2], "mine"), lambda: store.remove(sys.argv[2])):
     try:
         change()
@@ -232,7 +234,7 @@ def test_what_root_makes_in_a_store_belongs_to_its_owner(
         store = library.Store(path)
         with library.Client(store=store) as client:
             client.pull(f"{fake.host}/team/app:t")
-        with store.ingest():
+        with local_store(store).ingest():
             assert [each for each in path.rglob("*") if each.stat().st_uid != NOBODY] == []
         store.rebuild()
         assert [each for each in path.rglob("*") if each.stat().st_uid != NOBODY] == []

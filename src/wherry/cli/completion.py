@@ -79,12 +79,13 @@ def _matching(ctx: click.Context, incomplete: str) -> Iterator[str]:
 
     Names with a digest are many and long, so they are offered only after an ``@``.
     """
-    from wherry.image import Store
+    from wherry.image_store import Store, local_store
+    from wherry.ops.listing import Filters, lines
 
     prefix = _STORE if incomplete.startswith(_STORE) else ""
     begun = incomplete.removeprefix(prefix)
-    store = Store(ctx.find_root().params.get("store"))
-    for name in dict.fromkeys(line[0] for line in store.lines()):
+    store = local_store(Store(ctx.find_root().params.get("store")))
+    for name in dict.fromkeys(line[0] for line in lines(store, Filters())):
         if not name or ("@" in name and "@" not in begun):
             continue
         familiar = Reference.parse(name).familiar

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from wherry.cli.main import GlobalOptions
-    from wherry.image import Store
+    from wherry.image_store import Store
     from wherry.ops.repair import RepairReport
     from wherry.store.check import CheckReport, StoreProblem
 

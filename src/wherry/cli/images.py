@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from wherry.image import Store
+    from wherry.ops.listing import Filters, Line
+    from wherry.store import LocalStore
     from wherry.store.listing import ImageRow
 
     Columns: TypeAlias = dict[str, list[str]]
@@ -80,22 +81,24 @@ def command(
     template = template or None  # docker, too, takes "" as its default form
     if template is not None and (quiet or as_json):
         raise click.UsageError("--format cannot be combined with -q or --json", ctx)
-    store = global_options(ctx).store()
+    from wherry.ops.listing import Filters, listing
+
+    store = global_options(ctx).local_store()
     patterns, wanted = _wanted(pattern, filters)
+    chosen = Filters.build(store, patterns, **wanted)
     if as_json:
         import json
 
-        found = store.listing(*patterns, **wanted)
-        click.echo(json.dumps([_object(row) for row in found], indent=2))
+        click.echo(json.dumps([_object(row) for row in listing(store, chosen)], indent=2))
     elif template not in {None, "table"}:
-        _fill(str(template), store.listing(*patterns, **wanted))
+        _fill(str(template), listing(store, chosen))
     elif quiet:
-        ids = dict.fromkeys(_ids(store, patterns, wanted))
+        ids = dict.fromkeys(_ids(store, chosen))
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
     else:
         table = _digests if digests else _table
         # `click.echo` would search all of the text for colours.
-        sys.stdout.writelines(render.columns(table(store, patterns, wanted)))
+        sys.stdout.writelines(render.columns(table(store, chosen)))
     store.close()
 
 
@@ -147,34 +150,40 @@ def _check_once(given: Mapping[str, object], key: str, called: str) -> None:
         raise click.UsageError(f"--filter {called} is given twice")
 
 
-def _ids(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Iterator[str]:
+def _ids(store: LocalStore, filters: Filters) -> Iterator[str]:
     """Yield image ids. With ``dangling``, each result is safe to pass to `wherry rm`.
 
     An id stands for every manifest of the image. If one of those manifests is not listed,
     because it has a tag, yield the manifest's digest instead of the id.
     """
-    if not wanted.get("dangling"):
-        yield from (line[1] for line in store.lines(*patterns, **wanted))
+    from wherry.ops.listing import lines, listing
+
+    if not filters.dangling:
+        yield from (line[1] for line in lines(store, filters))
         return
-    rows = list(store.listing(*patterns, **wanted))
+    rows = list(listing(store, filters))
     listed = {row.manifest for row in rows}
     for row in rows:
         same = {str(image.manifest) for image in store.images_by_id(row.id[len("sha256:") :])}
         yield row.id if same <= listed else row.manifest
 
 
-def _table(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Columns:
-    return _columns(store.lines(*patterns, **wanted))
+def _table(store: LocalStore, filters: Filters) -> Columns:
+    from wherry.ops.listing import lines
+
+    return _columns(lines(store, filters))
 
 
-def _digests(store: Store, patterns: Sequence[str], wanted: dict[str, Any]) -> Columns:
-    rows = list(store.listing(*patterns, **wanted))
+def _digests(store: LocalStore, filters: Filters) -> Columns:
+    from wherry.ops.listing import listing
+
+    rows = list(listing(store, filters))
     lines = ((row.name, row.id, row.created, row.size) for row in rows)
     name, tag, *others = _columns(lines).items()
     return dict([name, tag, ("DIGEST", [row.root for row in rows]), *others])
 
 
-def _columns(lines: Iterator[tuple[str, str, str, int]]) -> Columns:
+def _columns(lines: Iterator[Line]) -> Columns:
     """Return the columns of the table. There may be thousands of rows."""
     now = datetime.datetime.now(datetime.UTC)
     age = functools.cache(lambda created: render.age(created, now))

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
-    from wherry.image import Store
+    from wherry.image_store import Store
+    from wherry.store import LocalStore
 
 _HELP_LINES = 24  # lines of help without the list of commands
 
@@ -85,9 +86,15 @@ class GlobalOptions(Record):
 
     def store(self) -> Store:
         """Open the store that the options name."""
-        from wherry.image import Store
+        from wherry.image_store import Store
 
         return Store(self.store_path)
+
+    def local_store(self) -> LocalStore:
+        """Open the store that the options name, for tables of its images."""
+        from wherry.image_store import local_store
+
+        return local_store(self.store())
 
 
 class _InterruptedError(Exception):

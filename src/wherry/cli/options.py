@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wherry.cli.main import GlobalOptions
     from wherry.client import Client
     from wherry.content.events import Event
-    from wherry.image import Store
+    from wherry.image_store import Store
     from wherry.registry.http.response import Exchange
 
 F = TypeVar("F", bound="Callable[..., Any]")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import click
 
     from wherry.client import Client
-    from wherry.image import Store
+    from wherry.image_store import Store
 
 T = TypeVar("T")
 

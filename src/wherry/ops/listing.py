@@ -14,7 +14,7 @@ from wherry.model.reference import familiar_name, split_name
 from wherry.store.listing import ImageRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from wherry.store import LocalStore
@@ -37,6 +37,34 @@ class Filters(Record):
     labels: Sequence[tuple[str, str | None]] = ()
     before: str = ""
     since: str = ""
+
+    @classmethod
+    def build(
+        cls,
+        store: LocalStore,
+        patterns: Sequence[str] = (),
+        *,
+        dangling: bool | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        before: str | Digest | None = None,
+        since: str | Digest | None = None,
+    ) -> Filters:
+        """Make the filters that the arguments of a call ask for.
+
+        ``before`` and ``since`` name images of the store, as `find_image` takes them.
+
+        Raises:
+            NotFound: The store has no such image.
+        """
+        from wherry.ops.find_image import find_known_image
+
+        return cls(
+            patterns=patterns,
+            dangling=dangling,
+            labels=tuple((labels or {}).items()),
+            before="" if before is None else find_known_image(store, before).record.created,
+            since="" if since is None else find_known_image(store, since).record.created,
+        )
 
 
 def listing(store: LocalStore, filters: Filters) -> Iterator[ImageRow]:

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import wherry
 from wherry.errors import InvalidReference, StoreError
-from wherry.model.arguments import checked
 from wherry.store import refs, reserve
 from wherry.store.os_errors import translated
-from wherry.store.parameters import RULES
 from wherry.store.readable_store import ReadableStore
 from wherry.store.store_handle import DATABASE
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from wherry.store.gc import Collector
+    from wherry.store.ingest import Ingest
     from wherry.store.removal import RemovalPlan
 
 
@@ -35,7 +34,7 @@ class LocalStore(ReadableStore):
         """Make the directory; raises `StoreError` if the store cannot be written."""
         self._handle.check_writable()
 
-    def ingest(self) -> wherry.types.Ingest:
+    def ingest(self) -> Ingest:
         """Return an operation that adds to the store, for use in a ``with`` statement."""
         db = self._handle.writable_database()
         from wherry.content.pipeline import Limits
@@ -43,7 +42,6 @@ class LocalStore(ReadableStore):
 
         return Ingest(self._handle.files, db, self._limits or Limits())
 
-    @checked(RULES)
     @contextlib.contextmanager
     def held(self, root: wherry.Digest) -> Iterator[None]:
         """Keep an image until the end of the block, even if its names are removed.
@@ -57,7 +55,6 @@ class LocalStore(ReadableStore):
 
     # Naming and removing
 
-    @checked(RULES)
     def pin(
         self, reference: wherry.Reference, root: wherry.Digest, manifest: wherry.Digest
     ) -> None:
@@ -74,7 +71,6 @@ class LocalStore(ReadableStore):
         with reserve.advised(_CHANGED), self.ingest() as ingest:
             ingest.pin(reference, root, manifest)
 
-    @checked(RULES)
     def unpin(self, reference: wherry.Reference) -> None:
         """Remove one name, and leave its image to `gc`; raises `NotFound`."""
         if self._handle.database() is None:
@@ -88,7 +84,6 @@ class LocalStore(ReadableStore):
                 raise refs.not_there(reference)
             ingest.drop(connection, [reference])
 
-    @checked(RULES)
     def remove_name(self, reference: wherry.Reference) -> wherry.types.RemovalReport:
         """Remove a name and what only it kept; raises `NotFound`.
 
@@ -100,7 +95,6 @@ class LocalStore(ReadableStore):
 
         return self._remove(lambda connection: removal.names_with(connection, reference))
 
-    @checked(RULES)
     def remove_images(
         self, records: Sequence[wherry.types.ImageRecord], *, force: bool
     ) -> wherry.types.RemovalReport:
@@ -127,7 +121,7 @@ class LocalStore(ReadableStore):
             return removal.remove(ingest, self._collector(ingest), choose)
 
     @contextlib.contextmanager
-    def _removing(self) -> Iterator[wherry.types.Ingest]:
+    def _removing(self) -> Iterator[Ingest]:
         """Begin an operation that removes; a full disk releases the reserve for it."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(reserve.advised(reserve.NEEDED))
@@ -136,7 +130,6 @@ class LocalStore(ReadableStore):
             )
         reserve.lay(self._handle.files.root)
 
-    @checked(RULES)
     def gc(self, *, dry_run: bool = False) -> wherry.types.GarbageReport:
         """Remove what no name and no running operation keeps, in any process.
 
@@ -167,7 +160,6 @@ class LocalStore(ReadableStore):
                     )
         return found.replace(parts=parts, part_size=size)
 
-    @checked(RULES)
     def check(
         self,
         cancel: wherry.CancelToken | None = None,
@@ -202,7 +194,6 @@ class LocalStore(ReadableStore):
         with translated(self.path):
             return Usage() if db is None else usage(db, self._handle.files)
 
-    @checked(RULES)
     def remove_damaged(self, digests: Collection[str]) -> None:
         """Remove files that do not match their digests, so that they can be stored again."""
         from wherry.store.check import remove_damaged
@@ -228,7 +219,7 @@ class LocalStore(ReadableStore):
                 return RebuildReport(0, 0, ())
             return rebuild(self._handle.files, DATABASE)
 
-    def _collector(self, ingest: wherry.types.Ingest) -> Collector:
+    def _collector(self, ingest: Ingest) -> Collector:
         from wherry.store.gc import Collector
 
         return Collector(self._handle.files, ingest.db)

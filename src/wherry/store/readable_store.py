@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import wherry
 from wherry.errors import IntegrityError, NotFound, StoreError
-from wherry.model.arguments import checked
 from wherry.model.digest import Digest
 from wherry.store import blob_info, documents, images, refs
 from wherry.store.blob_file import BlobFile
 from wherry.store.blob_info import BlobInfo
 from wherry.store.os_errors import translated
-from wherry.store.parameters import RULES
 from wherry.store.store_handle import StoreHandle
 
 if TYPE_CHECKING:
@@ -52,24 +50,20 @@ class ReadableStore:
 
     # Names and images
 
-    @checked(RULES)
-    def find(self, reference: wherry.Reference) -> wherry.types.Ref | None:
+    def find(self, reference: wherry.Reference) -> refs.Ref | None:
         """Look up a name."""
         return self._ask(lambda connection: refs.find(connection, reference), None)
 
-    @checked(RULES)
     def image(self, manifest: Digest) -> wherry.types.ImageRecord | None:
         """Return the image of a manifest, or None unless its config and layers are stored."""
         return self._ask(lambda connection: images.find_image(connection, manifest), None)
 
-    @checked(RULES)
-    def ids_below(self, ref: wherry.types.Ref) -> set[Digest]:
+    def ids_below(self, ref: refs.Ref) -> set[Digest]:
         """Return the ids of all images that a name leads to."""
         return self._ask(
             lambda connection: images.ids_below(connection, ref.root, ref.manifest), set()
         )
 
-    @checked(RULES)
     def images_by_id(self, prefix: str) -> list[wherry.types.ImageRecord]:
         """Return the images whose id begins with ``prefix`` (hex digits)."""
         return self._ask(lambda connection: images.images_by_id(connection, prefix), [])
@@ -82,12 +76,10 @@ class ReadableStore:
         with db.read() as connection:
             yield from images.named_images(connection)
 
-    @checked(RULES)
     def names_of(self, manifest: Digest) -> list[wherry.Reference]:
         """Return the names of one image, in order."""
         return self._ask(lambda connection: refs.names_of(connection, manifest), [])
 
-    @checked(RULES)
     def list_images(
         self, columns: Sequence[str], *, tagged: bool | None = None, unnamed: bool = False
     ) -> Iterator[list[tuple[Any, ...]]]:
@@ -108,12 +100,10 @@ class ReadableStore:
             with db.snapshot() as connection:
                 yield from listing.list_images(connection, columns, tagged=tagged, unnamed=unnamed)
 
-    @checked(RULES)
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) of an image's blobs, the latest first."""
         return self._ask(lambda connection: images.repositories(connection, manifest), [])
 
-    @checked(RULES)
     def images_with(
         self, digests: Collection[str]
     ) -> list[tuple[Digest, wherry.types.ImageRecord]]:
@@ -124,26 +114,22 @@ class ReadableStore:
         with db.snapshot() as connection:
             return images.needing(connection, digests)
 
-    @checked(RULES)
     def root_of(self, manifest: Digest) -> Digest:
         """Return the root that the latest name of an image has, or else its manifest."""
         return self._ask(lambda connection: refs.root_of(connection, manifest), None) or manifest
 
     # Content
 
-    @checked(RULES)
     def holds(self, digest: Digest) -> bool:
         """Tell whether a blob is stored now; `Ingest.has` also keeps it."""
         return self._handle.files.exists(digest)
 
-    @checked(RULES)
     def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""
         with self._present(digest), translated(self.path):
             path = self.path / "blobs" / digest.algorithm / digest.hex
             return BlobFile(self._handle.files.descriptor(str(digest)), path)
 
-    @checked(RULES)
     def read(self, digest: Digest) -> bytes:
         """Return a verified document or config, at most its first 4 MiB and one byte.
 
@@ -161,7 +147,6 @@ class ReadableStore:
             raise _damaged(digest, Digest.of(raw, digest.algorithm))
         return raw
 
-    @checked(RULES)
     def verify(self, digest: Digest) -> None:
         """Hash a blob.
 
@@ -177,7 +162,6 @@ class ReadableStore:
         if actual != digest:
             raise _damaged(digest, actual)
 
-    @checked(RULES)
     def document(self, digest: Digest) -> wherry.types.Document:
         """Return a document by the digest under which registries serve it.
 
@@ -193,12 +177,10 @@ class ReadableStore:
         own, media_type = found
         return parse_named(digest, self.read(own), media_type)
 
-    @checked(RULES)
     def facts(self, digest: Digest) -> BlobInfo:
         """Return what is known of a layer besides its bytes."""
         return self._ask(lambda connection: blob_info.find(connection, digest), None) or BlobInfo()
 
-    @checked(RULES)
     def derived(self, digest: Digest) -> Digest | None:
         """Return the manifest that was converted from the schema1 manifest ``digest``."""
         return self._ask(lambda connection: documents.child_of(connection, digest), None)
