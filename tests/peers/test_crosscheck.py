@@ -247,7 +247,8 @@ def test_recorded_diff_ids_are_of_the_decompressed_layers(case: Case) -> None:
 def test_layers_read_as_their_decompressed_bytes(case: Case) -> None:
     for each in case.image.layers:
         with each.open() as stream:
-            assert local_store(stream).read() == decompressed(case.image.store.read(each.digest))
+            stored = local_store(case.image.store).read(each.digest)
+            assert stream.read() == decompressed(stored)
 
 
 def test_empty_steps_of_the_history_belong_to_no_layer(
