@@ -29,15 +29,23 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, TypeAlias
+
+Places: TypeAlias = tuple[str, ...]  # from the outside in
 
 
 class WherryError(Exception):
-    """What all errors of wherry have in common.
+    """The base class of all errors of wherry.
 
-    ``hint`` is advice for a person, in one or more lines, or empty. ``subject`` is the image
-    that was being worked on, where the message does not name it; the text of the error begins
-    with it. ``transient`` tells whether the same request may succeed when it is made again.
+    ``str(error)`` is one line: where it happened, then what went wrong. Its parts:
+
+    Attributes:
+        message: What went wrong, without the place.
+        where: The places where it happened, from the outside in: an image, a host or a file, and
+            what is inside it. Empty where there is no place.
+        attempts: How many times the operation was tried.
+        hint: Advice for a person, in one or more lines; may be empty.
+        transient: Whether the same request may succeed when it is made again.
     """
 
     transient: bool = False
@@ -45,27 +53,42 @@ class WherryError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.where: Places = ()
+        self.attempts = 1
         self.hint = hint
-        self.subject = ""
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.message}" if self.subject else self.message
+        text = ": ".join([*self.where, self.message])
+        return f"{text}; tried {self.attempts} times" if self.attempts > 1 else text
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle and copy without calling ``__init__``, whose facts are keywords."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
-    def within(self, context: str) -> Self:
-        """Put ``context`` in front of the message and return this same error.
+    def within(self, *places: object) -> Self:
+        """Add the places that enclose the error, from the outside in, and return the error.
 
-        Who opens a file names it, and who reads an archive names that: what the message says
-        of ``context`` already is taken out, so that nothing is named twice.
+        A place that the error has already moves outwards, so that it is shown once. A path below
+        a new place is shown relative to it.
         """
-        inner = f": {self.message}"
-        for named in (f": {context}: ", f": {context}/"):
-            inner = inner.replace(named, ": ")
-        self.message = context + inner
+        for place in reversed(list(filter(None, map(str, places)))):
+            inner = [each.removeprefix(f"{place}/") for each in self.where if each != place]
+            self.where = (place, *inner)
         return self
+
+    def is_within(self, place: str) -> bool:
+        """Tell whether the outermost place of the error is a place or below it.
+
+        A repository and a tag of it are below a host, a file is below its directory.
+        """
+        outermost = self.where[0] if self.where else ""
+        return outermost == place or outermost.startswith((f"{place}/", f"{place}:", f"{place}@"))
+
+    def text_within(self, place: str) -> str:
+        """Return the text of the error for a reader who knows the outermost place."""
+        if self.where[:1] != (place,):
+            return str(self)
+        return str(self).removeprefix(f"{place}: ")
 
 
 class InvalidReference(WherryError):
@@ -85,12 +108,20 @@ class InvalidDocument(WherryError):
     """A document that breaks its format's rules at ``path`` (``layers[3].digest``)."""
 
     def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
-        super().__init__(f"{path}: {message}" if path else message, hint=hint)
+        super().__init__(message, hint=hint)
         self.path = path
+        self.within(path)
 
 
 class NotFound(WherryError):
-    """The registry or the store does not have what was asked for."""
+    """The registry or the store does not have what was asked for.
+
+    ``codes`` are the error codes of the registry's response.
+    """
+
+    def __init__(self, message: str, *, codes: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.codes = tuple(codes)
 
 
 class Ambiguous(NotFound):
@@ -192,10 +223,9 @@ class UnsafeArchive(IntegrityError):
     """An archive or layout whose ``member`` leads outside, or means two things at once."""
 
     def __init__(self, message: str, *, member: str, hint: str = "") -> None:
-        super().__init__(
-            f"{member}: {message}", expected="a safe archive", actual=message, hint=hint
-        )
+        super().__init__(message, expected="a safe archive", actual=message, hint=hint)
         self.member = member
+        self.within(member)
 
 
 class Unsupported(WherryError):

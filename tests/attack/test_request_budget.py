@@ -266,7 +266,7 @@ def test_a_list_of_slow_pages() -> None:
         time.sleep(0.02)
         return Page(dict.fromkeys(f"{target}{each}" for each in range(10)), f"{target}x")
 
-    pages = Pager(ask, "the tag list", seconds=0.2)
+    pages = Pager(ask, (), "the tag list", seconds=0.2)
     with pytest.raises(RegistryError, match="does not end"):
         list(pages.read(""))
 

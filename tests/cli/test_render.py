@@ -188,7 +188,7 @@ def test_an_error_is_one_line_and_below_it_what_to_try() -> None:
     assert describe(NotFound("no image x")) == "wherry: no image x"
     hinted = NotFound("no image x", hint="try a\nor b")
     assert describe(hinted) == "wherry: no image x\n  try a\n  or b"
-    hinted.subject = "alpine:3"
+    hinted.within("alpine:3")
     assert describe(hinted).startswith("wherry: alpine:3: no image x\n")
     assert describe(Cancelled()) == "wherry: cancelled"
 
@@ -302,7 +302,7 @@ def test_what_others_wrote_cannot_drive_the_terminal(number: int) -> None:
 
 def test_an_error_whose_words_have_line_breaks_is_one_line_still() -> None:
     error = InvalidDocument("two\nlines", path="a\nb")
-    error.subject = "x\ny"
+    error.within("x\ny")
     assert len(describe(error).splitlines()) == 1
     mismatch = PlatformMismatch("none", wanted="a", available=["b"], hint="it has: b\x1b[2J")
     assert describe(mismatch).replace("\n", "").isprintable()

@@ -50,7 +50,7 @@ def sample(kind: type[Exception]) -> Exception:
             positional.append(value)
     error = kind(*positional, **named)
     if isinstance(error, wherry.WherryError):
-        error.within("archive.tar").subject = "alpine:3.20"
+        error.within("alpine:3.20", "archive.tar").attempts = 3
     error.add_note("a note")
     return error
 
@@ -90,7 +90,7 @@ def test_an_exception_is_pickled_and_copied_whole(kind: type[Exception]) -> None
 def test_a_copy_goes_its_own_way() -> None:
     error = wherry.PlatformMismatch("none", wanted="linux/arm64", available=["linux/amd64"])
     other = copy.copy(error)
-    other.subject = "alpine"
+    other.within("alpine")
     assert (str(error), str(other)) == ("none", "alpine: none")
     assert other.available == ("linux/amd64",)
 

@@ -290,7 +290,7 @@ def test_an_image_for_another_platform_than_the_one_named_is_refused(
     for address in (name, f"docker://{name}"):
         with pytest.raises(PlatformMismatch, match="is for linux/amd64, not for linux/s390x") as no:
             client.save(address, tmp_path / "wrong", format=form, platform="linux/s390x")
-        assert (no.value.subject, no.value.available) == (address, ("linux/amd64",))
+        assert (no.value.where, no.value.available) == ((address,), ("linux/amd64",))
     assert not (tmp_path / "wrong").exists()
 
 

@@ -42,7 +42,7 @@ class Asking:
         assert response.status == status
         found = response.read(MAX_ERROR)
         return error_for_response(
-            response, found, "o/r:latest", "host.example", scope="repository:o/r:pull"
+            response, found, ("o/r:latest",), "host.example", scope="repository:o/r:pull"
         )
 
 

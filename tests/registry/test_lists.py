@@ -362,7 +362,10 @@ def test_a_page_that_is_not_there_is_an_error(client: Client, second: int) -> No
         headers = {"Content-Type": OCI_INDEX, "Link": "<?page=2>; rel=next"}
         return Reply(second) if request.query else Reply(200, headers, index_of(ENTRIES[:1]))
 
-    with Scripted(page) as fake, pytest.raises(WherryError, match="next page is not found"):
+    with (
+        Scripted(page) as fake,
+        pytest.raises(WherryError, match="the next page of the list of referrers is not found"),
+    ):
         found(client, fake)
 
 

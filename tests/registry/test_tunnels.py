@@ -222,8 +222,8 @@ def test_an_answer_of_the_proxy_that_opens_no_tunnel(
     transport = patient(ProxySettings(https=f"{'https' if tls else 'http'}://me:pw@{proxy.host}"))
     with pytest.raises(NetworkError, match=said) as caught:
         transport.send(HttpRequest("GET", "https://h.test/v2/"), CancelToken())
-    assert f"{proxy.host}" in caught.value.message + caught.value.hint
-    assert "me:pw" not in caught.value.message + caught.value.hint
+    assert f"{proxy.host}" in str(caught.value) + caught.value.hint
+    assert "me:pw" not in str(caught.value) + caught.value.hint
     assert caught.value.transient == (b"403" not in head)
     first, *fields = asked[0].decode().split("\r\n")
     assert first == "CONNECT h.test:443 HTTP/1.1"

@@ -196,7 +196,7 @@ def test_the_body_of_a_401_is_shown(
     with pytest.raises(Unauthorized) as caught:
         client.pull(name)
     text = f"401 {said}" if said else "401"
-    assert caught.value.message == f"{name.removesuffix(':t')}: access denied ({text})"
+    assert str(caught.value) == f"{name.removesuffix(':t')}: access denied ({text})"
 
 
 def test_a_body_that_repeats_credentials_is_shown_without_them(

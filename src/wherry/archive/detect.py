@@ -41,7 +41,7 @@ def no_archive(
     path: str, message: str = "is no image archive or layout that wherry knows", hint: str = KNOWN
 ) -> StoreError:
     """Make the error for what is no archive, damaged or not."""
-    return StoreError(f"{path}: {message}", hint=hint)
+    return StoreError(f"{message}", hint=hint).within(path)
 
 
 def is_part(name: str) -> bool:
@@ -60,7 +60,7 @@ def check_ended(files: Files) -> None:
     """Raise `IntegrityError` for a tar without its end: what is missing may have been there."""
     if not files.ended:
         raise IntegrityError(
-            f"{files.path}: the archive is cut off: the marker of its end is missing",
+            "the archive is cut off: the marker of its end is missing",
             expected="a whole archive",
             actual="the beginning of one",
-        )
+        ).within(files.path)

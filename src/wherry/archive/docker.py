@@ -146,9 +146,9 @@ class DockerArchive(Archive):
         if address.position is not None:
             if address.position >= len(self._items):
                 raise NotFound(
-                    f"{self._files.path}: there is no image @{address.position} in it",
+                    f"there is no image @{address.position} in it",
                     hint=f"it has {len(self._items)}, counted from 0",
-                )
+                ).within(self._files.path)
             return self._items[address.position]
         wanted = address.reference
         if wanted is None and len(self._items) == 1:
@@ -162,7 +162,7 @@ class DockerArchive(Archive):
         """Return a manifest that `resolve` or `images` named."""
         found = self._manifests.get(digest)
         if found is None:
-            raise NotFound(f"{self._files.path}: there is no manifest {digest} in it")
+            raise NotFound(f"there is no manifest {digest} in it").within(self._files.path)
         return found
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
@@ -172,7 +172,7 @@ class DockerArchive(Archive):
             return opened_bytes(self._config(item), offset)
         name = self._blobs.get(descriptor.digest)
         if name is None:
-            raise NotFound(f"{self._files.path}: there is no {descriptor.digest} in it")
+            raise NotFound(f"there is no {descriptor.digest} in it").within(self._files.path)
         if name in self._packed:
             return Opened(_Plain(self._files.open(name).stream, cancel), 0, descriptor.size)
         return self._files.open(name, offset)
@@ -184,8 +184,7 @@ class DockerArchive(Archive):
         try:
             manifest = self._manifest(item)
         except WherryError as error:
-            path = self._files.path
-            raise error.within(path).within(item.config).within(path) from None
+            raise error.within(item.config).within(self._files.path) from None
         root = Descriptor.of(manifest.raw, manifest.media_type)
         self._manifests[root.digest] = manifest
         return root

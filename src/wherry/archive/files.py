@@ -98,9 +98,9 @@ def read_document(files: Files, name: str, digest: Digest, media_type: str) -> D
         return parse_named(digest, read(files, name), media_type)
     except IntegrityError as error:
         error.hint = error.hint or DAMAGED
-        raise error.within(f"{files.path}: {name}") from None
+        raise error.within(files.path, name) from None
     except (InvalidDocument, Unsupported) as error:
-        raise error.within(f"{files.path}: {name}") from None
+        raise error.within(files.path, name) from None
 
 
 def has(files: Files, name: str) -> bool:
@@ -121,7 +121,7 @@ class Directory:
         self.path = path
         with translated(path):
             if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a string
-                raise StoreError(f"{path}: is a file, a directory is expected", hint=_KINDS)
+                raise StoreError("is a file, a directory is expected", hint=_KINDS).within(path)
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def names(self) -> Iterable[str]:
@@ -208,7 +208,7 @@ class TarFiles:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             opened.callback(lambda: os.close(self._file))  # whichever it is by then
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
-                raise StoreError(f"{path}: is no regular file", hint=_KINDS)
+                raise StoreError("is no regular file", hint=_KINDS).within(path)
             if not os.fstat(self._file).st_size:
                 raise no_archive(path, "is empty")
             try:
@@ -369,9 +369,9 @@ def check_stream(path: str, found: os.stat_result) -> None:
     kind = kind_of(found.st_mode)
     if kind and not is_null(found) and not stat.S_ISFIFO(found.st_mode):
         raise StoreError(
-            f"{path}: {kind}; a file, a directory or a pipe is expected",
+            f"{kind}; a file, a directory or a pipe is expected",
             hint="a tape or disk can be read through a pipe: dd if=DEVICE | wherry …",
-        )
+        ).within(path)
 
 
 def _temporary() -> IO[bytes]:
@@ -387,12 +387,12 @@ def translated(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise NotFound(f"{path}: no such file or directory") from None
+        raise NotFound("no such file or directory").within(path) from None
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
             raise UnsafeArchive("a directory on the way is none, or a link", member=path) from None
-        message = f"{path}: {error.strerror or error}"
+        message = error.strerror or str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             hint = "compressed archives are unpacked aside; make room, or set TMPDIR"
-            raise StoreFull(message, hint=hint) from error
-        raise StoreError(message) from error
+            raise StoreFull(message, hint=hint).within(path) from error
+        raise StoreError(message).within(path) from error

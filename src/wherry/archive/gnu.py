@@ -60,9 +60,9 @@ def conversion(header: Header) -> str:
     if kind == CONTINUED or f"{VOLUME}filename" in extended:
         name = extended.get(f"{VOLUME}filename", name)[:200]
         raise Unsupported(
-            f"{name}: its beginning is in another volume of the archive",
+            "its beginning is in another volume of the archive",
             hint="unpack all volumes with `tar -M`, and import the directory",
-        )
+        ).within(name)
     if kind in _PLAIN:
         if SPARSE in extended:
             return _CONVERTED[tarfile.GNUTYPE_SPARSE]
@@ -71,7 +71,7 @@ def conversion(header: Header) -> str:
         return _CONVERTED[LABEL] if f"{VOLUME}label" in extended else ""
     if kind not in _CONVERTED:
         shown = kind.decode("latin-1")
-        raise Unsupported(f"{name}: a member of type {shown!r}, which engines do not unpack")
+        raise Unsupported(f"a member of type {shown!r}, which engines do not unpack").within(name)
     return _CONVERTED[kind]
 
 
@@ -167,9 +167,8 @@ def _converted(source: Source, limit: int) -> Iterator[bytes]:
             limit -= file.size
             if limit < 0:
                 raise Unsupported(
-                    f"{file.name}: a sparse file of {file.size:,} bytes is too large to be written"
-                    " without holes"
-                )
+                    f"a sparse file of {file.size:,} bytes is too large to be written without holes"
+                ).within(file.name)
             yield from file.written()
             source.skip_to(end)
         elif header.info.type in {DUMP_DIRECTORY, LABEL}:
@@ -328,10 +327,10 @@ class _SparseFile:
 
     def _damaged(self) -> IntegrityError:
         return IntegrityError(
-            f"{self.name}: the map of a sparse file is damaged",
+            "the map of a sparse file is damaged",
             expected="a map of holes",
             actual="something else",
-        )
+        ).within(self.name)
 
     def written(self) -> Iterator[bytes]:
         """Yield the member as an ordinary file."""

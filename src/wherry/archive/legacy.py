@@ -96,15 +96,11 @@ class LegacyArchive(DockerArchive):
         if self._room < 0:
             raise InvalidDocument(f"its documents have more than {MAX_DOCUMENTS >> 20} MiB")
         try:
-            image = v1.image(raw)
+            parent = _parent(raw, v1_id)
         except InvalidDocument as error:
             raise error.within(path) from None
-        found = v1.validate_id(image.get("id", ""), f"{path}: id")
-        if found != v1_id:
-            raise InvalidDocument(f"is {found}, not its directory's name", path=f"{path}: id")
-        parent = image.get("parent", "")
         if parent:
-            self._parents[v1_id] = v1.validate_id(parent, f"{path}: parent")
+            self._parents[v1_id] = parent
         self._raws[v1_id] = raw
 
     def _chain(self, top: str) -> list[str]:
@@ -113,15 +109,17 @@ class LegacyArchive(DockerArchive):
         seen = {top}
         self._load(top)
         while (parent := self._parents.get(found[-1])) is not None:
-            path = f"{found[-1]}/json: parent"
+            path = f"{found[-1]}/json"
             if parent in seen:
-                raise InvalidDocument(f"{parent} is its own ancestor", path=path)
+                message = f"{parent} is its own ancestor"
+                raise InvalidDocument(message, path="parent").within(path)
             if len(found) >= MAX_CHAIN:
-                raise InvalidDocument(f"more than {MAX_CHAIN} layers", path=path)
+                raise InvalidDocument(f"more than {MAX_CHAIN} layers", path="parent").within(path)
             try:
                 self._load(parent)
             except NotFound:
-                raise NotFound(f"{path}: {parent} is missing from the archive") from None
+                error = NotFound(f"{parent} is missing from the archive")
+                raise error.within(path, "parent") from None
             seen.add(parent)
             found.append(parent)
         return found[::-1]
@@ -149,3 +147,13 @@ class LegacyArchive(DockerArchive):
         for data in self._plain(name):
             hasher.update(data)
         return Digest(f"sha256:{hasher.hexdigest()}")
+
+
+def _parent(raw: bytes, v1_id: str) -> str:
+    """Return the parent that a layer's JSON names; the JSON must be that of ``v1_id``."""
+    image = v1.image(raw)
+    found = v1.validate_id(image.get("id", ""))
+    if found != v1_id:
+        raise InvalidDocument(f"is {found}, not its directory's name", path="id")
+    parent = image.get("parent", "")
+    return v1.validate_id(parent, "parent") if parent else ""

@@ -67,7 +67,7 @@ def find(path: str, found: Mapping[str, Member], name: str) -> Member:
         member = found.get(at)
         if member is None:
             through = "" if at == name else f" ({name} is a link to it)"
-            raise NotFound(f"{path}: there is no {at} in it{through}")
+            raise NotFound(f"there is no {at} in it{through}").within(path)
         if member.link is None:
             return member
         at = member.link

@@ -68,11 +68,11 @@ def choose(path: str, held: Sequence[Held], wanted: str, fits: Callable[[Held], 
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     hint = f"it has: {' '.join(names[:_SHOWN])}{more}" if names else ""
     if not held:
-        raise NotFound(f"{path}: there is no image in it")
+        raise NotFound("there is no image in it").within(path)
     if not found:
-        raise NotFound(f"{path}: there is no image {wanted} in it", hint=hint)
+        raise NotFound(f"there is no image {wanted} in it", hint=hint).within(path)
     which = f"{len(found)} images {wanted}" if wanted else f"{len(found)} images"
-    raise NotFound(f"{path}: there are {which} in it, which one is meant?", hint=hint)
+    raise NotFound(f"there are {which} in it, which one is meant?", hint=hint).within(path)
 
 
 def same_name(left: str, right: Reference | None) -> bool:

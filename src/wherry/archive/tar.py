@@ -204,7 +204,7 @@ def _size(info: tarfile.TarInfo, extended: dict[str, str]) -> int:
     if "size" in extended:
         text = extended["size"]
         if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS):
-            raise _damaged(f"{_shown(info.name)}: a size of {text[:24]!r}")
+            raise _damaged(f"a size of {text[:24]!r}").within(_shown(info.name))
         size = int(text)
     alone = info.type in tarfile.SUPPORTED_TYPES and info.type not in tarfile.REGULAR_TYPES
     return 0 if alone else size
@@ -214,7 +214,7 @@ def _member(header: Header) -> Member:
     info, extended, offset, size = header
     name = normal(extended.get("path", info.name))
     if info.type == tarfile.GNUTYPE_SPARSE or SPARSE in extended:
-        raise Unsupported(f"{_shown(name)}: sparse members are not supported")
+        raise Unsupported("sparse members are not supported").within(_shown(name))
     if info.type in _FILES:
         return Member(name, offset, size)
     target = extended.get("linkpath", info.linkname)

@@ -142,10 +142,9 @@ class StreamedFiles:
         digest = self._digests.get(_offset(member))
         if digest is None:
             raise Unsupported(
-                f"{self.path}: {member.name} stands before what leads to it,"
-                " not called like a layer",
+                f"{member.name} stands before what leads to it, not called like a layer",
                 hint="it can be read from a file that is not compressed",
-            )
+            ).within(self.path)
         return digest
 
     def close(self) -> None:

@@ -163,10 +163,10 @@ def _check_size(entry: Entry, size: int) -> None:
 
 def _wrong_size(entry: Entry, actual: str) -> IntegrityError:
     return IntegrityError(
-        f"{entry.name}: it has {actual} bytes, {entry.size:,} were recorded",
+        f"it has {actual} bytes, {entry.size:,} were recorded",
         expected=str(entry.size),
         actual=actual,
-    )
+    ).within(entry.name)
 
 
 def write_stream(file: BinaryIO, entries: Sequence[Entry], cancel: CancelToken) -> None:

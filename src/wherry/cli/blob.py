@@ -87,4 +87,4 @@ def _open_output(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}") from error
+        raise StoreError(f"{error.strerror or error}").within(path) from error

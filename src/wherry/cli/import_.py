@@ -122,6 +122,6 @@ def _config(path: Path) -> bytes:
     try:
         raw = read_small(path)
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
+        raise StoreError(str(error.strerror)).within(path) from error
     load_object(raw, str(path), max_depth=MAX_DEPTH)
     return raw

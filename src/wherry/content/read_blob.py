@@ -62,7 +62,7 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
     raw = b"".join(chunks)
     whole = opened.total in {None, size}  # else the place has something shorter
     if host and size is not None and len(raw) < size and whole:
-        raise NetworkError(f"{host}: the blob ended after {len(raw):,} bytes", host=host)
+        raise NetworkError(f"the blob ended after {len(raw):,} bytes", host=host).within(host)
     if len(raw) > MAX_DOCUMENT:
         raise InvalidDocument(f"{descriptor.digest} is over {MAX_DOCUMENT >> 20} MiB")
     if not descriptor.digest.matches(raw):
@@ -71,8 +71,8 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
         raise mismatch(descriptor.digest, actual, hint=hint).within(str(descriptor.digest))
     if size not in {None, len(raw)}:
         raise IntegrityError(
-            f"{descriptor.digest}: it has {len(raw):,} bytes, the manifest says {size:,}",
+            f"it has {len(raw):,} bytes, the manifest says {size:,}",
             expected=f"{size} bytes",
             actual=f"{len(raw)} bytes",
-        )
+        ).within(descriptor.digest)
     return raw

@@ -49,12 +49,6 @@ def retry_after(error: WherryError) -> float | None:
     return error.retry_after if isinstance(error, RateLimited | RegistryError) else None
 
 
-def tell_attempts(error: WherryError, failures: int) -> None:
-    """Say in an error how many attempts were made, where there was more than one."""
-    if failures > 1:
-        error.message += f"; tried {failures} times"
-
-
 def run(
     policy: RetryPolicy,
     cancel: CancelToken,
@@ -72,7 +66,7 @@ def run(
             failures += 1
             pause = policy.pause(failures, error)
             if pause is None:
-                tell_attempts(error, failures)
+                error.attempts = failures
                 raise
             if on_retry is not None:
                 on_retry(pause, error)

@@ -77,8 +77,7 @@ def decode(
             except InvalidDocument as error:
                 if problems is None:
                     raise
-                message = error.message.removeprefix(f"{error.path}: ")
-                note(problems, error.path, message)
+                note(problems, error.path, error.message)
     return values
 
 

@@ -141,7 +141,7 @@ def _layers(fields: Fields) -> list[Layer1]:
 def _layer(blob: Fields, entry: Fields) -> Layer1:
     text = blob.text("blobSum")
     if text.startswith("tarsum"):
-        raise Unsupported(f"{blob.at('blobSum')}: layers named by tarsum are not supported")
+        raise Unsupported("layers named by tarsum are not supported").within(blob.at("blobSum"))
     try:
         digest = Digest.parse(text)
     except InvalidDigest as error:
@@ -154,8 +154,7 @@ def _layer(blob: Fields, entry: Fields) -> Layer1:
         v1.validate_id(found.get("id", ""))
     except InvalidDocument as error:
         where = f"{path}.{error.path}" if error.path else path
-        message = error.message.removeprefix(f"{error.path}: ")
-        raise InvalidDocument(message, path=where) from None
+        raise InvalidDocument(error.message, path=where) from None
     return Layer1(digest, raw, found["id"], found.get("parent", ""), throwaway)
 
 

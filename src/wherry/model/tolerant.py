@@ -32,8 +32,7 @@ class TolerantFields:
         try:
             return read(key)
         except InvalidDocument as error:
-            message = error.message.removeprefix(f"{error.path}: ")
-            note(self.problems, error.path, message)
+            note(self.problems, error.path, error.message)
             return default
 
     def _report(self, path: str, message: str) -> None:

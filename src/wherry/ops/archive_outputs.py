@@ -92,7 +92,7 @@ class DirectoryOutput:
         with _translated(path):
             if path.exists() and not (path.is_dir() and not any(path.iterdir())):
                 hint = "choose another place, or empty it"
-                raise StoreError(f"{path}: is there already", hint=hint)
+                raise StoreError("is there already", hint=hint).within(path)
             _check_parent(path)
             with whole_directory(path) as staged:
                 _run(list(directory_tasks(staged, entries)), jobs, cancel)
@@ -100,7 +100,7 @@ class DirectoryOutput:
 
 def _check_parent(path: Path) -> None:
     if not path.parent.is_dir():
-        raise NotFound(f"{path.parent}: there is no such directory")
+        raise NotFound("there is no such directory").within(path.parent)
 
 
 def _run(tasks: Sequence[Task], jobs: int, cancel: CancelToken) -> None:
@@ -113,8 +113,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{path}: {error.strerror or error}"
+        message = error.strerror or str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             hint = "make room, or choose another place; nothing is left of what was written"
-            raise StoreFull(message, hint=hint) from error
-        raise StoreError(message) from error
+            raise StoreFull(message, hint=hint).within(path) from error
+        raise StoreError(message).within(path) from error

@@ -49,12 +49,13 @@ class DirectoryTar:
             self._thread.join()
             if isinstance(self._error, TreeChanged):
                 raise StoreError(
-                    f"{self._root}/{self._error}: changed while it was read",
+                    "changed while it was read",
                     hint="import a copy, or a directory that no process writes to",
-                )
+                ).within(f"{self._root}/{self._error}")
             if isinstance(self._error, OSError):
                 where = self._root / (self._error.filename or "")
-                raise StoreError(f"{where}: {self._error.strerror or self._error}") from self._error
+                error = StoreError(self._error.strerror or str(self._error))
+                raise error.within(where) from self._error
             if self._error is not None:
                 raise self._error
         return count or 0

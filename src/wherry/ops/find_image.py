@@ -122,12 +122,12 @@ def _by_id(store: LocalStore, prefix: str, text: str) -> StoredImage:
         length = max(12, len(prefix) + 2)
         shown = " ".join([each[:length] for each in ids[:_MAX_IDS_SHOWN]])
         shown += " …" if len(ids) > _MAX_IDS_SHOWN else ""
-        message = f"{text}: several images have ids that begin like this: {shown}"
-        raise Ambiguous(message, hint="give more of the id")
+        message = f"several images have ids that begin like this: {shown}"
+        raise Ambiguous(message, hint="give more of the id").within(text)
     return StoredImage(store.root_of(records[0].manifest), records[0])
 
 
 def _not_found(text: str) -> NotFound:
     is_id = re.fullmatch(_ID_PREFIX, text) or re.fullmatch(_LONG_PREFIX, text)
     hint = "" if is_id else f"fetch it: wherry pull {text}"
-    return NotFound(f"{text}: no such image in the store", hint=hint)
+    return NotFound("no such image in the store", hint=hint).within(text)

@@ -185,8 +185,8 @@ class _Import:
                 wanted = TargetPlatform(options.platform, strict=True) if options.strict else None
                 content = puller.obtain(self._chosen(image), wanted)
             except PlatformMismatch as error:
-                error.subject = address.name if address.where is Where.STORE else str(address)
-                raise
+                name = address.name if address.where is Where.STORE else str(address)
+                raise error.within(name) from None
             manifest = parse(content.manifest, content.media_type)
             assert isinstance(manifest, Manifest)  # noqa: S101 - schema1 has been converted
             return content, manifest
@@ -333,7 +333,7 @@ def _opened(source: Path | Raw, epoch: int | None) -> Iterator[Raw]:
         with _stream(source, epoch) as stream:
             yield stream
     except NoTar as error:
-        raise StoreError(f"{called(source)}: {error.message}") from None
+        raise StoreError(f"{error.message}").within(called(source)) from None
     except (IntegrityError, Unsupported) as error:
         raise error.within(called(source)) from error.__cause__
 

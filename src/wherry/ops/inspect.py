@@ -143,10 +143,12 @@ def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Ad
         return None
     try:
         tags = listed()
-    except _SILENT as error:
-        if "NAME_UNKNOWN" in error.message:  # which says more than a missing tag
+    except NotFound as error:
+        if "NAME_UNKNOWN" in error.codes:  # this says more than a missing tag
             raise
         return None
+    except _SILENT:
+        return None
     if not tags:
-        raise NotFound(f"{reference.familiar_name}: the repository has no tags")
+        raise NotFound("the repository has no tags").within(reference.familiar_name)
     return address.replace(reference=reference.with_tag(tags[0]))

@@ -121,7 +121,7 @@ def load(
                 except (InvalidDocument, Unsupported) as error:
                     failures = [error]
                 for failure in failures:
-                    problem = str(failure).removeprefix(f"{called(source)}: ")
+                    problem = failure.text_within(called(source))
                     emitter.warn(f"{problem}; {MANIFEST} is read instead of {INDEX}")
             work = _Load(store, ingest, last(), files, options, cancel, told)
             found, failures = work.read()
@@ -177,13 +177,13 @@ class _Load:
         images = self._archive.images()
         self._pass_over_others()
         if not images:
-            raise NotFound(f"{self._path}: there is no image in it")
+            raise NotFound("there is no image in it").within(self._path)
         self._several = len(images) > 1
         if self._options.name is not None and self._several:
             raise Unsupported(
-                f"{self._path}: there are {len(images)} images in it, a name is for one",
+                f"there are {len(images)} images in it, a name is for one",
                 hint="load it without a name, and use `wherry tag`",
-            )
+            ).within(self._path)
         found = []
         for held in images:
             contents = self._image(held)
@@ -265,8 +265,8 @@ class _Load:
         self._room -= sum(len(content.manifest) for _, content in added)
         self._room -= sum(len(index.raw) for _, index in added[0][0].indexes)
         if self._room < 0:
-            message = f"{self._path}: its documents have more than {MAX_DOCUMENTS >> 20} MiB"
-            raise InvalidDocument(message)
+            message = f"its documents have more than {MAX_DOCUMENTS >> 20} MiB"
+            raise InvalidDocument(message).within(self._path)
 
     def _root(self, held: Held) -> Digest:
         """Return an image's root; where it was converted for the layout, what it was before."""

@@ -58,11 +58,11 @@ def login(
     endpoint = session.hosts.login(key.host)
     response = session.send(endpoint, Call("GET", "/v2/", "", unasked=True), cancel)
     body = response.read_secret(MAX_ERROR)
-    what = f"{key.host}: login"
+    where = (key.host, "login")
     if response.status != _OK:
-        raise error_for_response(response, body, what, key.host)
+        raise error_for_response(response, body, where, key.host)
     if body.strip():
-        refuse_page(response, body, what, "a registry's answer")
+        refuse_page(response, body, where, "a registry's answer")
     authorization = response.request.headers.get("Authorization", "")
     if not authorization:
         there = public_url(response.request.url)
@@ -86,7 +86,7 @@ def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LogoutResult:
     trail = CredentialStore(files.files).trail(key.host, key.path, cancel=cancel)
     left = trail[-1].place if trail and trail[-1].credentials is not None else ""
     if not removal.gone and not left:
-        raise NotFound(f"{key}: not logged in")
+        raise NotFound("not logged in").within(key)
     return LogoutResult(removal.gone, left)
 
 
@@ -98,7 +98,7 @@ def logout_everywhere(files: AuthFiles) -> list[str]:
     removal = credential_writer.remove_all(files.written)
     _raise_first(removal)
     if not removal.gone:
-        raise WherryError(f"{files.written}: holds no credentials")
+        raise WherryError("holds no credentials").within(files.written)
     return removal.gone
 
 

@@ -110,15 +110,11 @@ def open_image(address: Address, access: Access) -> Iterator[SourceImage]:
     try:
         with _opened(address, access) as image:
             yield image
-    except (PlatformMismatch, Unsupported) as error:
-        error.subject = error.subject or _called(address)
-        raise
-    except InvalidDocument as error:
-        # Archives name the file, and a registry's document of over 4 MiB its repository.
-        reference = address.reference
-        named = address.path if reference is None else reference.name
-        if not named or named not in error.message:
-            error.subject = error.subject or _called(address)
+    except (PlatformMismatch, Unsupported, InvalidDocument) as error:
+        repository = "" if address.reference is None else address.reference.name
+        names = (address.name, address.path, str(address), repository)
+        if not any(name and error.is_within(name) for name in names):
+            error.within(_called(address))
         raise
 
 

@@ -239,13 +239,13 @@ class _Pull:
             raise refused
         name = self._reference.familiar_name
         if not wanted:
-            raise NotFound(f"{name}: the repository has no tagged images")
+            raise NotFound("the repository has no tagged images").within(name)
         raise PlatformMismatch(
-            f"{name}: no tag has an image for {wanted}",
+            f"no tag has an image for {wanted}",
             wanted=wanted,
             available=list(others),
             hint=f"they have: {' '.join(others)}",
-        )
+        ).within(name)
 
     @contextlib.contextmanager
     def resolving(self, reference: Reference) -> Iterator[Callable[[], Resolution]]:
@@ -283,8 +283,8 @@ class _Pull:
                 for selection, wanted in targets
             ]
         except WherryError as error:
-            if not error.message.startswith(reference.domain):
-                error.subject = reference.familiar
+            if not error.is_within(reference.domain):
+                error.within(reference.familiar)
             raise
         if not self._options.platforms:
             self._artifacts.obtain(selection for selection, _ in found)

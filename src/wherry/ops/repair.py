@@ -104,7 +104,7 @@ class _Repair:
             except (Cancelled, StoreError):
                 raise
             except WherryError as error:
-                reason = f"{repository}: {error.message}"
+                reason = str(error.within(repository))
             else:
                 return ""
         return reason

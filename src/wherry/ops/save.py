@@ -82,8 +82,8 @@ def _open_images(
         try:
             chosen = choose_image(image, options, platform, emitter)
         except PlatformMismatch as error:
-            error.subject = address.name if address.where is Where.STORE else str(address)
-            raise
+            name = address.name if address.where is Where.STORE else str(address)
+            raise error.within(name) from None
         several = platform if len(options.platforms) > 1 else None
         chosen.names = options.names(image.reference or image.named, several)
         yield chosen

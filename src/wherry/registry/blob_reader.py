@@ -168,4 +168,4 @@ def _read_small(api: DistributionApi, descriptor: Descriptor, cancel: CancelToke
 
 
 def _unexpected_range(host: str) -> NetworkError:
-    return NetworkError(f"{host}: it sends parts of blobs unasked", host=host)
+    return NetworkError("it sends parts of blobs unasked", host=host).within(host)

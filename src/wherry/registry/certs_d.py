@@ -55,7 +55,7 @@ def find_certificates(roots: Sequence[Path], host: str) -> HostCertificates:
         except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
             continue  # `ValueError`: a path has no NUL in it
         except OSError as error:
-            raise WherryError(f"{directory}: {error.strerror}") from error
+            raise WherryError(str(error.strerror)).within(directory) from error
         authorities = tuple(directory / name for name in names if name.endswith(".crt"))
         return HostCertificates(directory, authorities, _pairs(directory, set(names)))
     return HostCertificates()

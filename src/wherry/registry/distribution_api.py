@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wherry.content.cancel import CancelToken
+    from wherry.errors import Places
     from wherry.model.manifest import Index
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.response import HttpResponse
@@ -93,7 +94,7 @@ class DistributionApi:
         response.drain()
         if response.status != _OK:
             problem = error_for_response(
-                response, b"", self._what(tag_or_digest), self.endpoint.name
+                response, b"", self._where(tag_or_digest), self.endpoint.name
             )
             if problem.transient:
                 raise problem
@@ -103,12 +104,12 @@ class DistributionApi:
     def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> ManifestResponse:
         """Fetch a document; what is returned has not been verified."""
         response = self._send("GET", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
-        self._check(response, self._what(tag_or_digest))
+        self._check(response, self._where(tag_or_digest))
         raw = response.read(MAX_DOCUMENT)
         if len(raw) > MAX_DOCUMENT:
-            what = self._what(tag_or_digest)
-            raise InvalidDocument(f"{what}: the manifest is over {MAX_DOCUMENT >> 20} MiB")
-        refuse_page(response, raw, self._what(tag_or_digest), "a manifest")
+            message = f"the manifest is over {MAX_DOCUMENT >> 20} MiB"
+            raise InvalidDocument(message).within(*self._where(tag_or_digest))
+        refuse_page(response, raw, self._where(tag_or_digest), "a manifest")
         return ManifestResponse(
             raw, mediatype.essence(response.header("Content-Type")), response.is_framed
         )
@@ -134,8 +135,8 @@ class DistributionApi:
         response = self._send("GET", f"blobs/{digest}", cancel, headers=headers)
         if is_small:
             response.expect_document()
-        what = f"{self._name}: blob {digest}"
-        return _opened(response, digest, what, self.endpoint.name, sizes, offset, stop)
+        where = (self._name, f"blob {digest}")
+        return _opened(response, digest, where, self.endpoint.name, sizes, offset, stop)
 
     def get_tags(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
         """Fetch a page of the tag list; return it and the target of the next one, if any.
@@ -144,9 +145,9 @@ class DistributionApi:
         """
         path = f"/v2/{self._path}/tags/list"
         response = self._get_list(path, target, cancel)
-        self._check(response, self._name)
+        self._check(response, (self._name,))
         tags = read_tags(response.read(MAX_TAG_PAGE), response, self._name)
-        return tags, next_page(response, path, f"{self._name}: the tag list")
+        return tags, next_page(response, path, (self._name, "the tag list"))
 
     def get_referrers(
         self, digest: Digest, cancel: CancelToken, target: str = ""
@@ -162,16 +163,16 @@ class DistributionApi:
         if response.status in _NO_API or (response.status == _OK and kind not in _GENERIC):
             response.drain()
             return None
-        what = f"{self._name}: referrers of {digest}"
-        self._check(response, what)
+        where = (self._name, f"referrers of {digest}")
+        self._check(response, where)
         raw = response.read(MAX_DOCUMENT)
         if len(raw) > MAX_DOCUMENT:
-            raise InvalidDocument(f"{what}: the list is over {MAX_DOCUMENT >> 20} MiB")
-        index = read_referrers(raw, kind, response, what)
+            raise InvalidDocument(f"the list is over {MAX_DOCUMENT >> 20} MiB").within(*where)
+        index = read_referrers(raw, kind, response, where)
         if index is None:
             return None
         is_filtered = "artifacttype" in response.header("OCI-Filters-Applied").lower()
-        return ReferrersPage(index, len(raw), next_page(response, path, what), is_filtered)
+        return ReferrersPage(index, len(raw), next_page(response, path, where), is_filtered)
 
     def _get_list(
         self, path: str, target: str, cancel: CancelToken, *, accept: str = ""
@@ -200,11 +201,11 @@ class DistributionApi:
         )
         return self._session.send(self.endpoint, call, cancel)
 
-    def _check(self, response: HttpResponse, what: str) -> None:
-        _check(response, what, self.endpoint.name)
+    def _check(self, response: HttpResponse, where: Places) -> None:
+        _check(response, where, self.endpoint.name)
 
-    def _what(self, tag_or_digest: str) -> str:
-        return f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
+    def _where(self, tag_or_digest: str) -> Places:
+        return (f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}",)
 
 
 def open_url(
@@ -230,7 +231,7 @@ def open_url(
     path = quote(path, safe=VISIBLE, errors="replace")  # as UTF-8, which documents are in
     call = Call("GET", path, "", headers=_range(offset, stop), verified=True)
     response = session.send_anonymous(endpoint, call, cancel)
-    return _opened(response, digest, public_url(url), host, sizes, offset, stop)
+    return _opened(response, digest, (public_url(url),), host, sizes, offset, stop)
 
 
 def _range(offset: int, stop: int | None) -> dict[str, str]:
@@ -239,15 +240,15 @@ def _range(offset: int, stop: int | None) -> dict[str, str]:
     return {"Range": f"bytes={offset}-"} if offset else {}
 
 
-def _check(response: HttpResponse, what: str, host: str) -> None:
+def _check(response: HttpResponse, where: Places, host: str) -> None:
     if response.status not in {_OK, _PARTIAL}:
-        raise error_for_response(response, response.read_secret(MAX_ERROR), what, host)
+        raise error_for_response(response, response.read_secret(MAX_ERROR), where, host)
 
 
 def _opened(
     response: HttpResponse,
     digest: Digest,
-    what: str,
+    where: Places,
     host: str,
     sizes: BlobSizes,
     offset: int,
@@ -258,12 +259,12 @@ def _opened(
     if ranged and response.status == _UNSATISFIABLE:
         response.close()  # its body is not read: some say a length that is not true
         raise RangeRefused
-    _check(response, what, host)
+    _check(response, where, host)
     if response.status != _PARTIAL and stop is None:
         length = _length(response)
         if length in sizes.known:  # pages have the blob's size by chance alone
             return Opened(response, 0, length)
-        return Opened(PageWatch(response, digest, what), 0, length)
+        return Opened(PageWatch(response, digest, where), 0, length)
     partial = response.header("Content-Range") if response.status == _PARTIAL else ""
     found = re.fullmatch(_CONTENT_RANGE, partial.strip())
     start, end = (int(found.group(1)), int(found.group(2)) + 1) if found else (-1, 0)

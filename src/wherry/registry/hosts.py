@@ -225,23 +225,21 @@ def _searched(settings: RegistriesConf, text: str) -> Iterator[NameCandidate]:
     names = [f"{host}/{text}" for host in hosts]
     if len(names) > 1 and settings.short_names == "enforcing":
         raise WherryError(
-            f"{text}: {len(names)} registries may have it, and short-name-mode is enforcing "
+            f"{len(names)} registries may have it, and short-name-mode is enforcing "
             f"in {settings.short_names_file}",
             hint=f"name one of them: {' '.join(names)}",
-        )
+        ).within(text)
     for host, name in zip(hosts, names, strict=True):
         if is_short(name):
             raise WherryError(
-                f"{settings.search_file}: unqualified-search-registries: {host!r} is no host "
-                "(it has no dot and no port)"
-            )
+                f"unqualified-search-registries: {host!r} is no host (it has no dot and no port)"
+            ).within(settings.search_file)
         yield NameCandidate(name, f"{settings.search_file} searches there")
 
 
 def _blocked(reference: Reference, table: RegistryTable) -> Denied:
-    return Denied(
-        f"{reference.familiar}: {table.prefix} is blocked in {table.file}", host=reference.domain
-    )
+    message = f"{table.prefix} is blocked in {table.file}"
+    return Denied(message, host=reference.domain).within(reference.familiar)
 
 
 def _renamed(reference: Reference, table: RegistryTable, location: str) -> Reference:
@@ -256,8 +254,8 @@ def _renamed(reference: Reference, table: RegistryTable, location: str) -> Refer
     except InvalidReference as error:
         why = error.message
     raise WherryError(
-        f"{table.file}: {location!r} in the place of {table.prefix!r} makes no name ({why})"
-    )
+        f"{location!r} in the place of {table.prefix!r} makes no name ({why})"
+    ).within(table.file)
 
 
 def is_loopback(host: str) -> bool:

@@ -108,25 +108,23 @@ def _read(file: Path) -> dict[str, dict[str, Any]] | None:
 def _check_table(file: Path, name: str, table: object) -> None:
     """Refuse what is no table of known keys with values of the right kind."""
     if not isinstance(table, dict):
-        raise WherryError(
-            f"{file}: {name}: stands outside of a table",
-            hint='write ["HOST"] or ["HOST:PORT"] above it',
-        )
+        hint = 'write ["HOST"] or ["HOST:PORT"] above it'
+        raise WherryError("stands outside of a table", hint=hint).within(file, name)
     for key, value in table.items():
         if isinstance(value, dict):
             raise WherryError(
-                f"{file}: [{name}.{key}] is no host",
+                f"[{name}.{key}] is no host",
                 hint=f'the name of a host needs quotation marks: ["{name}.{key}"]',
-            )
+            ).within(file)
         where = f'["{name}"] {key}'
         if key not in _KEYS:
             _refuse_key(file, where, key)
         kind, expected = _KEYS[key]
         if type(value) is not kind:
             given = _KINDS.get(type(value), "a date or time")
-            raise WherryError(f"{file}: {where}: is {given}, expected {expected}")
+            raise WherryError(f"is {given}, expected {expected}").within(file, where)
         if kind is str and value not in {ALLOW, DENY}:
-            raise WherryError(f"{file}: {where}: is {value!r}, expected {expected}")
+            raise WherryError(f"is {value!r}, expected {expected}").within(file, where)
 
 
 def _refuse_key(file: Path, where: str, key: str) -> NoReturn:
@@ -135,7 +133,7 @@ def _refuse_key(file: Path, where: str, key: str) -> NoReturn:
         hint = f"write {key} into a [[registry]] table of registries.conf"
     elif key.replace("_", "-") in _KEYS:
         hint = f"write {key.replace('_', '-')}"
-    raise WherryError(f"{file}: {where}: unknown key", hint=hint)
+    raise WherryError("unknown key", hint=hint).within(file, where)
 
 
 def _host(file: Path, name: str) -> str:

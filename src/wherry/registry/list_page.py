@@ -14,6 +14,7 @@ from wherry.registry.pager import MAX_LISTED
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
+    from wherry.errors import Places
     from wherry.registry.http.response import HttpResponse
 
 MAX_TAG = 128  # characters (OCI distribution spec 1.1, Pulling manifests)
@@ -27,8 +28,11 @@ def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
         InvalidDocument: The page has too many tags.
         RegistryError: The page is not a tag list.
     """
-    refuse_page(response, raw, name, "a tag list")
-    check_values(raw, f"{name}: the tag list", MAX_LISTED)
+    refuse_page(response, raw, (name,), "a tag list")
+    try:
+        check_values(raw, "the tag list", MAX_LISTED)
+    except InvalidDocument as error:
+        raise error.within(name) from None
     try:
         content = json.loads(raw, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
@@ -37,7 +41,8 @@ def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
     if tags is None:
         return []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise _unreadable(f"{name}: the tag list", response, transient=not response.is_framed)
+        problem = _unreadable("the tag list", response, transient=not response.is_framed)
+        raise problem.within(name)
     return tags
 
 
@@ -49,7 +54,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_referrers(raw: bytes, media_type: str, response: HttpResponse, what: str) -> Index | None:
+def read_referrers(
+    raw: bytes, media_type: str, response: HttpResponse, where: Places
+) -> Index | None:
     """Return the index on a page; None if a generic media type holds another document.
 
     Raises:
@@ -61,7 +68,7 @@ def read_referrers(raw: bytes, media_type: str, response: HttpResponse, what: st
     except WherryError as error:
         is_truncated = not response.is_framed and raw.lstrip().startswith(b"{")
         if media_type in _JSON:
-            refuse_page(response, raw, what, "a list of referrers")
+            refuse_page(response, raw, where, "a list of referrers")
         if media_type == mediatype.OCI_INDEX or is_truncated:
             error.transient = error.transient or not response.is_framed
             raise
@@ -69,16 +76,17 @@ def read_referrers(raw: bytes, media_type: str, response: HttpResponse, what: st
     if isinstance(document, Index):
         return document
     if media_type == mediatype.OCI_INDEX:
-        raise InvalidDocument(f"{what}: the list is no index")
+        raise InvalidDocument("the list is no index").within(*where)
     return None
 
 
-def next_page(response: HttpResponse, path: str, what: str) -> str | None:
+def next_page(response: HttpResponse, path: str, where: Places) -> str | None:
     """Return the target of the page that follows in the list at ``path``."""
     try:
         return next_target(response.headers("Link"), response.request.url, path)
     except ValueError:
-        raise _unreadable(f"{what}: the Link header to its next page", response) from None
+        error = _unreadable("the Link header to its next page", response)
+        raise error.within(*where) from None
 
 
 def _unreadable(what: str, response: HttpResponse, *, transient: bool = False) -> RegistryError:

@@ -66,7 +66,7 @@ class ManifestReader:
         try:
             served = api.get_manifest(tag, self._cancel)
         except NotFound as error:
-            if "NAME_UNKNOWN" not in error.message:  # else there is no repository to list
+            if "NAME_UNKNOWN" not in error.codes:  # else there is no repository to list
                 name = self.reference.familiar_name
                 error.hint = error.hint or f"`wherry tags {name}` lists the tags that there are"
             raise

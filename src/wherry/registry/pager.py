@@ -10,6 +10,8 @@ from wherry.errors import Denied, NetworkError, NotFound, RegistryError, Unautho
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from wherry.errors import Places
+
 MAX_LISTED = 500_000  # entries of all pages
 MAX_BLANK = 100  # empty pages in a row; some registries filter page by page
 MAX_PAGES = 200  # pages of a list, plus one for each `_LEAST_PAGE` distinct entries
@@ -31,14 +33,21 @@ class Page(NamedTuple, Generic[K, V]):
 class Pager(Generic[K, V]):
     """Reads the pages of one list; ``fetch`` returns the page at a target.
 
+    Errors call the list ``what`` at the place ``where``.
+
     ``last`` is the page that was read last, ``target`` its target. ``is_complete`` says that no
     page follows a page without a link.
     """
 
     def __init__(
-        self, fetch: Callable[[str], Page[K, V]], what: str, seconds: float = MAX_SECONDS
+        self,
+        fetch: Callable[[str], Page[K, V]],
+        where: Places,
+        what: str,
+        seconds: float = MAX_SECONDS,
     ) -> None:
         self._fetch = fetch
+        self._where = where
         self._what = what
         self._seconds_left = seconds
         self._fetched: set[str] = set()
@@ -104,8 +113,11 @@ class Pager(Generic[K, V]):
         fresh = {key: value for key, value in entries.items() if key not in self._seen}
         self._seen.update(fresh)
         if len(self._seen) > MAX_LISTED:
-            raise Unsupported(f"{self._what} has over {MAX_LISTED:,} entries")
+            message = f"{self._what} has over {MAX_LISTED:,} entries"
+            raise Unsupported(message).within(*self._where)
         return fresh
 
     def _endless(self, problem: str) -> RegistryError:
-        return RegistryError(f"{self._what} {problem}", status=200, method="GET", url=self.target)
+        message = f"{self._what} {problem}"
+        error = RegistryError(message, status=200, method="GET", url=self.target)
+        return error.within(*self._where)

@@ -34,7 +34,7 @@ def list_referrers(
 ) -> list[Descriptor]:
     """Return the referrers of a document; an empty ``artifact_type`` means all of them."""
     endpoint = ListEndpoint(endpoints)
-    what = f"{manifests.reference.name}@{digest}: the list of referrers"
+    where = f"{manifests.reference.name}@{digest}"
     size, is_filtered = 0, True
 
     def fetch(target: str) -> Page[Digest, Descriptor]:
@@ -42,7 +42,7 @@ def list_referrers(
         page = endpoint.ask(lambda api: api.get_referrers(digest, cancel, target))
         if page is None:
             if size:
-                raise NotFound(f"{what}: the next page is not found")
+                raise NotFound("the next page of the list of referrers is not found").within(where)
             is_filtered = False
             tagged = _tagged_referrers(manifests, endpoints, digest)
             return Page({each.digest: each for each in tagged}, None)
@@ -53,7 +53,8 @@ def list_referrers(
         return Page({each.digest: each for each in page.index.manifests}, page.following)
 
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-    found = [entry for page in Pager(fetch, what).read(query) for entry in page.values()]
+    pager = Pager(fetch, (where,), "the list of referrers")
+    found = [entry for page in pager.read(query) for entry in page.values()]
     if not artifact_type:
         return found
     # Registries need not apply the filter, and some leave out the artifact types.

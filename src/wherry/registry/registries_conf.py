@@ -161,14 +161,14 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         if isinstance(error, NotADirectoryError) and not directory.exists():
             return []  # a directory above it is none, as below /dev/null
-        raise WherryError(f"{directory}: {error.strerror}") from error
+        raise WherryError(str(error.strerror)).within(directory) from error
     return sorted(found, key=lambda entry: entry.name)
 
 
 def _required(by: str, file: Path, *, aliases: bool, main: bool) -> RegistriesConf:
     raw = toml_files.read(file)
     if raw is None:
-        raise WherryError(f"{file}: no such file", hint=f"{by} names it")
+        raise WherryError("no such file", hint=f"{by} names it").within(file)
     said = f"read: {by} names it" if main else f"read last: {by} names it"
     return _parsed(raw, file, said, aliases=aliases, main=main)
 

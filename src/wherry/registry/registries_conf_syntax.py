@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wherry.errors import InvalidDocument, InvalidReference
+from wherry.errors import InvalidDocument, InvalidReference, WherryError
 from wherry.model._fields import Fields
 from wherry.model.reference import Reference, is_short
 from wherry.registry import toml_files
@@ -201,7 +201,10 @@ def _proxy(fields: Fields, file: Path) -> ProxyAddress | None:
         return None
     if "://" not in text:
         fields.fail("proxy", "is no address with a scheme, as http://HOST:PORT")
-    proxy = parse_proxy(text, f"{file}: {fields.at('proxy')}")
+    try:
+        proxy = parse_proxy(text, fields.at("proxy"))
+    except WherryError as error:
+        raise error.within(file) from None
     scheme = "socks5h" if proxy.is_socks else proxy.scheme
     return proxy.replace(scheme=scheme, variable=str(file))
 

@@ -171,10 +171,10 @@ class Requester:
         else:
             response.close()
         raise NetworkError(
-            f"{endpoint.name}: it redirects in a circle or to no usable address",
+            "it redirects in a circle or to no usable address",
             host=endpoint.name,
             transient=False,
-        )
+        ).within(endpoint.name)
 
     def tls(self, endpoint: Endpoint, url: str) -> TlsSettings:
         """Return how to meet an address that ``endpoint`` sends us to.
@@ -197,12 +197,12 @@ def is_from_endpoint(response: HttpResponse, endpoint: Endpoint, state: HostStat
 
 def _leaves_tls(endpoint: Endpoint, there: str) -> NetworkError:
     return NetworkError(
-        f"{endpoint.name}: redirects from https to plain http ({public_url(there)}), where no "
+        f"redirects from https to plain http ({public_url(there)}), where no "
         "digest verifies the answer",
         host=endpoint.name,
         transient=False,
         hint="to follow it all the same: --insecure",
-    )
+    ).within(endpoint.name)
 
 
 def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:

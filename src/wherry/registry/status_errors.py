@@ -15,6 +15,7 @@ from wherry.errors import Denied, NotFound, RateLimited, RegistryError, Unauthor
 from wherry.registry.web_page import is_markup, is_page, title
 
 if TYPE_CHECKING:
+    from wherry.errors import Places
     from wherry.registry.http.request import HttpRequest
     from wherry.registry.http.response import HttpResponse
 
@@ -27,39 +28,39 @@ _SHOWN = 300  # characters of a registry's words that an error quotes
 
 
 def error_for_response(
-    response: HttpResponse, body: bytes, what: str, host: str, *, scope: str = ""
+    response: HttpResponse, body: bytes, where: Places, host: str, *, scope: str = ""
 ) -> WherryError:
-    """Make the exception for an answer that is not success; ``what`` was asked for."""
-    _, said = _read_errors(body)
+    """Make the error for an unsuccessful response of ``host`` to the request for ``where``."""
+    codes, said = _read_errors(body)
     status = response.status
     said = _without_secrets(said, response.request)
     text = f"{status} {said}" if said else str(status)
     match status:
         case 401:
-            return Unauthorized(f"{what}: access denied ({text})", host=host, scope=scope)
+            return Unauthorized(f"access denied ({text})", host=host, scope=scope).within(*where)
         case 403:
-            return Denied(f"{what}: access denied ({text})", host=host)
+            return Denied(f"access denied ({text})", host=host).within(*where)
         case 404:
             page = body and is_page(response.header("Content-Type"), body)
             hint = f"{host} answered by a web page: is it a registry?" if page else ""
-            return NotFound(f"{what}: not found ({text})", hint=hint)
+            return NotFound(f"not found ({text})", codes=codes, hint=hint).within(*where)
         case 429:
             return RateLimited(
-                f"{what}: {host} asks to slow down ({text})",
+                f"{host} asks to slow down ({text})",
                 host=host,
                 retry_after=retry_after(response.header("Retry-After")),
-            )
+            ).within(*where)
         case _:
-            return unexpected_status_error(response, body, what)
+            return unexpected_status_error(response, body, where)
 
 
-def unexpected_status_error(response: HttpResponse, body: bytes, what: str) -> RegistryError:
-    """Make the exception for a status that says nothing about ``what`` was asked for."""
+def unexpected_status_error(response: HttpResponse, body: bytes, where: Places) -> RegistryError:
+    """Make the error for a status that says nothing about what was requested."""
     codes, said = _read_errors(body)
     said = _without_secrets(said, response.request)
     text = f"{response.status} {said}" if said else str(response.status)
     return RegistryError(
-        f"{what}: {response.request.method} {response.url} was answered by {text}",
+        f"{response.request.method} {response.url} was answered by {text}",
         status=response.status,
         method=response.request.method,
         url=response.url,
@@ -67,7 +68,7 @@ def unexpected_status_error(response: HttpResponse, body: bytes, what: str) -> R
         retry_after=retry_after(response.header("Retry-After")),
         transient=response.status in _TRANSIENT,
         hint=_PORTAL if response.status == _LOGIN_REQUIRED else "",
-    )
+    ).within(*where)
 
 
 def _read_errors(body: bytes) -> tuple[list[str], str]:

@@ -50,7 +50,6 @@ def _tag_pages(
     request asks for the tags after its last one.
     """
     endpoint = ListEndpoint(endpoints)
-    what = f"{name}: the tag list"
     size = 0
 
     def fetch(target: str) -> Page[str, None]:
@@ -58,11 +57,11 @@ def _tag_pages(
         found, following = endpoint.ask(lambda api: api.get_tags(cancel, target))
         size += sum(map(len, found))
         if size > MAX_TAGS:
-            raise Unsupported(f"{what} has over {MAX_TAGS:,} characters")
+            raise Unsupported(f"the tag list has over {MAX_TAGS:,} characters").within(name)
         # One character over the limit is enough to make a tag invalid.
         return Page(dict.fromkeys(tag[: MAX_TAG + 1] for tag in found), following)
 
-    pager = Pager(fetch, what)
+    pager = Pager(fetch, (name,), "the tag list")
     yield from pager.read("")
     while (guess := _next_target(pager)) is not None:
         yield from pager.read(guess, is_guess=True)

@@ -24,7 +24,7 @@ def read(file: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise WherryError(f"{file}: {error.strerror}") from error
+        raise WherryError(str(error.strerror)).within(file) from error
 
 
 def parse(raw: bytes, file: Path) -> dict[str, Any]:
@@ -35,12 +35,12 @@ def parse(raw: bytes, file: Path) -> dict[str, Any]:
     import tomllib
 
     if len(raw) > MAX_FILE:
-        raise WherryError(f"{file}: over {MAX_FILE >> 20} MiB")
+        raise WherryError(f"over {MAX_FILE >> 20} MiB").within(file)
     if max(map(len, raw.split(b"\n"))) > MAX_LINE:
-        raise WherryError(f"{file}: a line of over {MAX_LINE >> 10} KiB")
+        raise WherryError(f"a line of over {MAX_LINE >> 10} KiB").within(file)
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))  # editors on Windows write a mark
     except UnicodeDecodeError:
-        raise WherryError(f"{file}: not valid TOML (not UTF-8)") from None
+        raise WherryError("not valid TOML (not UTF-8)").within(file) from None
     except (ValueError, RecursionError) as error:
-        raise WherryError(f"{file}: not valid TOML ({error})") from None
+        raise WherryError(f"not valid TOML ({error})").within(file) from None

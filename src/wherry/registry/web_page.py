@@ -10,6 +10,7 @@ from wherry.model.mediatype import essence
 
 if TYPE_CHECKING:
     from wherry.content.protocols import Stream
+    from wherry.errors import Places
     from wherry.model.digest import Digest
     from wherry.registry.http.response import HttpResponse
 
@@ -50,24 +51,24 @@ def is_page(media_type: str, body: bytes) -> bool:
     return start == b"<" or (essence(media_type) in _TYPES and start not in {b"{", b"["})
 
 
-def refuse_page(response: HttpResponse, body: bytes, what: str, wanted: str) -> None:
+def refuse_page(response: HttpResponse, body: bytes, where: Places, wanted: str) -> None:
     """Raise `NetworkError` for a page in the place of ``wanted`` (with its article)."""
     if is_page(response.header("Content-Type"), body):
-        raise _page(response, body, what, wanted)
+        raise _page(response, body, where, wanted)
 
 
-def _page(response: HttpResponse, body: bytes, what: str, wanted: str) -> NetworkError:
+def _page(response: HttpResponse, body: bytes, where: Places, wanted: str) -> NetworkError:
     from wherry.registry.status_errors import one_line
 
     said = one_line(title(body))
     host = response.url.partition("://")[2].partition("/")[0]
     return NetworkError(
-        f"{what}: {host} sent a web page, not {wanted}" + (f" ({said})" if said else ""),
+        f"{host} sent a web page, not {wanted}" + (f" ({said})" if said else ""),
         host=host,
         transient=False,
         hint="the login page of a network, or a proxy, may have answered for the registry:\n"
         f"open {response.url} in a browser",
-    )
+    ).within(*where)
 
 
 class PageWatch:
@@ -77,11 +78,11 @@ class PageWatch:
     are pages.
     """
 
-    def __init__(self, response: HttpResponse, digest: Digest, what: str) -> None:
+    def __init__(self, response: HttpResponse, digest: Digest, where: Places) -> None:
         self._stream: Stream = response
         self._response = response
         self._digest = digest
-        self._what = what
+        self._where = where
         self._begun = False
         self._ahead = b""
 
@@ -102,7 +103,7 @@ class PageWatch:
         while len(data) <= MAX_PAGE and (more := self._stream.read1(size)):
             data += more
         if len(data) <= MAX_PAGE and not self._digest.matches(data):
-            raise _page(self._response, data, self._what, "the blob")
+            raise _page(self._response, data, self._where, "the blob")
         return data
 
     def close(self) -> None:

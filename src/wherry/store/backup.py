@@ -209,7 +209,7 @@ def _read_row(row: bytes) -> SavedName | None:
 
 
 def _damaged(path: str, reason: str) -> StoreError:
-    return StoreError(f"{path}: the copy of the names {reason}", hint=_WITHOUT)
+    return StoreError(f"the copy of the names {reason}", hint=_WITHOUT).within(path)
 
 
 def _saved(name: object, root: object, manifest: object, kept: object) -> SavedName:

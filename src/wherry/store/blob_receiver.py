@@ -54,9 +54,9 @@ class BlobReceiver:
             raise ValueError("the operation has not begun")
         if not self._lease.is_ours:
             raise StoreError(
-                f"{self.db.path}: this operation is that of the process which forked this one",
+                "this operation is that of the process which forked this one",
                 hint="begin it anew after the fork",
-            )
+            ).within(self.db.path)
         return self._lease.name
 
     @property
@@ -69,7 +69,8 @@ class BlobReceiver:
             self._lease = Lease(self._files.root)
         if not self.db.is_current:  # somebody made it anew; nothing is held in this one
             self._lease.end()
-            raise StoreError(f"{self.db.path}: the store's database was replaced", hint="try again")
+            message = "the store's database was replaced"
+            raise StoreError(message, hint="try again").within(self.db.path)
         return self
 
     def __exit__(

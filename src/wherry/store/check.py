@@ -67,9 +67,9 @@ def check(
         for (line,) in connection.execute("PRAGMA quick_check"):
             if line != "ok":
                 raise StoreError(
-                    f"{db.path}: {line}",
+                    f"{line}",
                     hint=REBUILD,
-                )
+                ).within(db.path)
     blob_hasher = _BlobHasher(files, cancel, on_progress)
     blob_hasher.run()
     with db.snapshot() as connection:
@@ -189,7 +189,7 @@ class _BlobHasher:
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
         except StoreError as error:  # a link, or anything else but a file
-            message = error.message
+            message = str(error)
         if not message and hasher.hexdigest() != expected:
             message = f"its content is {algorithm}:{hasher.hexdigest()}"
         with self._lock:

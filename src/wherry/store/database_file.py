@@ -90,7 +90,7 @@ class DatabaseFile:
         if opened != str(self.path) or before != self.identity():
             raise unsafe(str(self.path), f"was replaced while it was opened (by {opened})")
         if not self.root.is_at(self.root.path):
-            raise StoreError(f"{self.root.path}: the store was moved away", hint="try again")
+            raise StoreError("the store was moved away", hint="try again").within(self.root.path)
 
     def open_error(self) -> StoreError | None:
         """Return the reason why a file cannot be opened, which SQLite does not report."""
@@ -103,9 +103,9 @@ class DatabaseFile:
             except OSError as error:
                 denied = isinstance(error, PermissionError)
                 return StoreError(
-                    f"{path}: the store's database cannot be opened: {error.strerror or error}",
+                    f"the store's database cannot be opened: {error.strerror or error}",
                     hint=_NO_ACCESS if denied else REBUILD,
-                )
+                ).within(path)
         return None
 
 
@@ -121,10 +121,10 @@ def check_logs(root: Directory, name: str) -> os.stat_result | None:
         if found is not None and found.st_nlink > 1:
             path = root.where(f"{name}{suffix}")
             raise StoreError(
-                f"{path}: has more than one hard link, which a store does not have",
+                "has more than one hard link, which a store does not have",
                 hint=f"replace it by a copy of its own: cp -p {path} {path}.own\n"
                 f"mv {path}.own {path}",
-            )
+            ).within(path)
     return found
 
 
@@ -160,7 +160,7 @@ def exclusive(root: Directory, name: str) -> Iterator[None]:
         time.sleep(_PAUSE_SECONDS)
         waited += _PAUSE_SECONDS
         if waited > TIMEOUT_SECONDS:
-            raise StoreError(f"{root.where(lock)}: another process holds it for too long")
+            raise StoreError("another process holds it for too long").within(root.where(lock))
     try:
         yield
     finally:

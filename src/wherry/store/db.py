@@ -143,7 +143,8 @@ class Database:
         with self.read() as connection:
             busy, left, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy or left > 0:
-            raise StoreError(f"{self.path}: the log cannot be emptied, another process reads it")
+            message = "the log cannot be emptied, another process reads it"
+            raise StoreError(message).within(self.path)
 
     def close(self) -> None:
         """Close all connections; threads may only be waiting for a transaction."""
@@ -285,6 +286,6 @@ class Database:
 
     def _forked_error(self) -> StoreError:
         return StoreError(
-            f"{self.path}: this process was forked while a thread was reading the database",
+            "this process was forked while a thread was reading the database",
             hint="fork when no loop over the store is under way, or use `spawn` or `forkserver`",
-        )
+        ).within(self.path)

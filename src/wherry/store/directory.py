@@ -246,17 +246,17 @@ def check_mode(directory: Directory) -> None:
     mode = directory.status.st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise StoreError(
-            f"{directory.path}: every user can write to this directory of the store",
+            "every user can write to this directory of the store",
             hint=f"chmod o-w {directory.path}\nor choose a new directory inside of it with --store",
-        )
+        ).within(directory.path)
 
 
 def unsafe(path: str, fact: str) -> StoreError:
     """Return the error for an entry of a store that wherry did not create."""
     return StoreError(
-        f"{path}: {fact}, which a store does not have",
+        f"{fact}, which a store does not have",
         hint="wherry did not make it: see where it leads and whose it is (ls -l), and remove it",
-    )
+    ).within(path)
 
 
 def kind_of(found: os.stat_result) -> str:

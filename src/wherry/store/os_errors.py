@@ -30,7 +30,7 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or path
-        message = f"{where}: {error.strerror or error}"
+        message = error.strerror or str(error)
         if error.errno in _NO_SPACE:
-            raise StoreFull(message, hint=FULL) from error
-        raise StoreError(message, hint=_HINTS.get(error.errno or 0, "")) from error
+            raise StoreFull(message, hint=FULL).within(where) from error
+        raise StoreError(message, hint=_HINTS.get(error.errno or 0, "")).within(where) from error

@@ -198,8 +198,8 @@ class ReadableStore:
 
 def _damaged(digest: Digest, actual: Digest) -> IntegrityError:
     return IntegrityError(
-        f"{digest}: the store's copy is damaged",
+        "the store's copy is damaged",
         expected=str(digest),
         actual=str(actual),
         hint="`wherry fsck --repair` fetches it again",
-    )
+    ).within(digest)

@@ -65,9 +65,9 @@ def rebuild(files: BlobFiles, name: str) -> RebuildReport:
         # The other way round an operation could begin between the look and the move.
         if leases.living(root):
             raise StoreError(
-                f"{root.path}: another process is adding to the store",
+                "another process is adding to the store",
                 hint="try again when it is done",
-            )
+            ).within(root.path)
         _remove(root, new)
         try:
             found, written = _make(root, new, files, old)
@@ -100,15 +100,15 @@ def _check(root: Directory, new: str, written: _Rows) -> None:
     """Raise `StoreError` unless the file alone holds what was written to the database."""
     log = root.check(f"{new}-wal")
     if log is not None and log.st_size:
-        raise StoreError(f"{root.where(new)}: the log was not emptied into the new database")
+        raise StoreError("the log was not emptied into the new database").within(root.where(new))
     db = Database(root, new, read_only=True)
     try:
         with db.read() as connection:
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if answer != "ok":
-                raise StoreError(f"{db.path}: the new database is damaged ({answer})")
+                raise StoreError(f"the new database is damaged ({answer})").within(db.path)
             if _rows(connection) != written:
-                raise StoreError(f"{db.path}: the new database lacks what was written to it")
+                raise StoreError("the new database lacks what was written to it").within(db.path)
     finally:
         db.close()
 
@@ -227,9 +227,9 @@ class _Rebuild:
         except OSError as error:
             path = self._files.root.where(f"blobs/{own.replace(':', '/')}")
             raise StoreError(
-                f"{path}: {error.strerror or error}",
+                f"{error.strerror or error}",
                 hint="the old database is left as it was; remove this file to do without it",
-            ) from error
+            ).within(path) from error
 
     def _add(
         self,

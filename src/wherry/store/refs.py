@@ -45,7 +45,7 @@ def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
 
 def not_there(reference: Reference) -> NotFound:
     """Make the error for a name that the store does not have."""
-    return NotFound(f"{reference.familiar}: no such image in the store", hint=LOOK)
+    return NotFound("no such image in the store", hint=LOOK).within(reference.familiar)
 
 
 def set_ref(

@@ -70,18 +70,18 @@ def names_of(
     if len(repositories) > 1 and not force:
         names = ", ".join(name.familiar for name in found if name.tag is not None)
         raise StoreError(
-            f"{records[0].id.short}: several repositories name this image: {names}",
+            f"several repositories name this image: {names}",
             hint="remove it by its names, or all of them with --force",
-        )
+        ).within(records[0].id.short)
     roots = {str(manifest) for manifest in manifests}
     for name in found:
         ref = refs.find(connection, name)
         roots |= {str(ref.root)} if ref is not None else set()
     if not found and (holder := _holder(connection, roots)):
         raise StoreError(
-            f"{records[0].id.short}: is one of several platforms of {holder}",
+            f"is one of several platforms of {holder}",
             hint=f"remove them all: wherry rm {holder}",
-        )
+        ).within(records[0].id.short)
     return RemovalPlan(found, roots)
 
 

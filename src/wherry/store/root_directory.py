@@ -31,9 +31,9 @@ def open_store(path: str) -> Directory:
         opened = Directory(real, os.open(real, DIRECTORY_FLAGS))
     except NotADirectoryError:
         raise StoreError(
-            f"{path}: {kind_of(os.stat(real))}, a store is a directory",  # noqa: PTH116 - a string
+            f"{kind_of(os.stat(real))}, a store is a directory",  # noqa: PTH116 - a string
             hint="choose another place with --store or WHERRY_STORE",
-        ) from None
+        ).within(path) from None
     # The rule of Linux's protected_symlinks (proc_sys_fs(5)): a third user may change where the
     # link leads.
     owners = {os.geteuid(), opened.status.st_uid, 0}
@@ -61,7 +61,7 @@ def _make_directory(path: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, DIRECTORY_MODE)  # noqa: PTH102 - as above
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - as above
-        raise StoreError(f"{path}: is a link to {os.readlink(path)}, which is not there")  # noqa: PTH115 - as above
+        raise StoreError(f"is a link to {os.readlink(path)}, which is not there").within(path)  # noqa: PTH115 - as above
     try:
         _fsync_directory(parent)
     except OSError:

@@ -70,5 +70,5 @@ VERSION = len(STEPS)  # the file has it as user_version
 
 def too_new_error(path: Path, found: int) -> StoreError:
     """Return the error for a database of a version that this wherry does not know."""
-    message = f"{path}: the store has version {found}, this wherry knows up to {VERSION}"
-    return StoreError(message, hint="use a newer wherry, or another --store")
+    message = f"the store has version {found}, this wherry knows up to {VERSION}"
+    return StoreError(message, hint="use a newer wherry, or another --store").within(path)

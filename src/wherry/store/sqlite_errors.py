@@ -23,12 +23,12 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
     if code in _NO_ROOM:
         is_write = code == sqlite3.SQLITE_IOERR_WRITE  # the disk may have another fault
         said = str(error) if is_write else "no space left on device"
-        return StoreFull(f"{path}: {said}", hint=FULL)
+        return StoreFull(said, hint=FULL).within(path)
     # The class DatabaseError itself means damage; all other errors have a class derived from it.
     hint = REBUILD if type(error) is sqlite3.DatabaseError else ""
     if _primary(code) == sqlite3.SQLITE_READONLY:
         hint = "the owner of the store can write to it"
-    return StoreError(f"{path}: {error}", hint=hint)
+    return StoreError(str(error), hint=hint).within(path)
 
 
 def is_busy(error: sqlite3.Error) -> bool:

@@ -85,9 +85,9 @@ class StoreHandle:
             root = self._root()
             if root is None or not _is_writable(root):
                 raise StoreError(
-                    f"{self.path}: the store cannot be written",
+                    "the store cannot be written",
                     hint="choose another place with --store or WHERRY_STORE",
-                )
+                ).within(self.path)
 
     def writable_database(self) -> Database:
         """Return the database for writing, and create the store if there is none.
@@ -99,7 +99,7 @@ class StoreHandle:
         self.check_writable()
         db = self.database()
         if db is not None and db.read_only:
-            raise StoreFull(f"{self.path}: no space left on device", hint=FULL)
+            raise StoreFull("no space left on device", hint=FULL).within(self.path)
         with self._lock, translated(self.path):
             if db is None:
                 db = self._db = self._db or Database(self._files.root, DATABASE)
@@ -132,9 +132,9 @@ class StoreHandle:
                 pass
         if not _has_database(root):
             raise StoreError(
-                f"{self.path / DATABASE}: the store's database is gone",
+                "the store's database is gone",
                 hint=REBUILD,
-            )
+            ).within(self.path / DATABASE)
 
 
 def _is_writable(root: Directory) -> bool:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import ALTERED
 from wherry.content.protocols import Blob, Opened, skip
-from wherry.content.retry import tell_attempts
 from wherry.errors import IntegrityError, NetworkError, WherryError
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Resuming:
                 self._failures += 1
                 pause = self._policy.pause(self._failures, error)
                 if pause is None or pause > self._patience:
-                    tell_attempts(error, self._failures)
+                    error.attempts = self._failures
                     raise
                 self._patience -= pause
                 self._on_retry(pause, error)

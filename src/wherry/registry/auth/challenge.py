@@ -207,7 +207,7 @@ def parse_token(raw: bytes, host: str) -> Token:
     """Read a token server's answer; raises `NetworkError` if it is none."""
     token = _token_of(raw)
     if token is None:
-        raise NetworkError(f"{host}: its token server's answer is no token", host=host)
+        raise NetworkError("its token server's answer is no token", host=host).within(host)
     return token
 
 

@@ -88,7 +88,7 @@ def save(files: Sequence[Path], default: Path, key: CredentialKey, credentials: 
     def change(content: dict[str, Any]) -> bool:
         auths = content.setdefault("auths", {})
         if not isinstance(auths, dict):
-            raise WherryError(f"{default}: auths is no object", hint="mend or remove it")
+            raise WherryError("auths is no object", hint="mend or remove it").within(default)
         name = HUB_URL if default.name == "config.json" and str(key) == _HUB else str(key)
         pair = utf8(f"{credentials.username}:{credentials.password}")
         auths[name] = {"auth": base64.b64encode(pair).decode("ascii")}
@@ -195,9 +195,9 @@ def _rewrite(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
         if target.exists() and not target.is_file():  # which a new file would replace
             found = kind_of(target.stat().st_mode) or "is a directory"
             raise WherryError(
-                f"{file}: {found}, credentials are kept in a file",
+                f"{found}, credentials are kept in a file",
                 hint="name another file with --authfile",
-            )
+            ).within(file)
         make_directory(target.parent, 0o700)
         with _locked(target.parent):
             content = parse_file(target, strict=True) or {}
@@ -211,8 +211,8 @@ def _rewrite(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise WherryError(
-            f"{file}: cannot be written ({reason})", hint="name another file with --authfile"
-        ) from None
+            f"cannot be written ({reason})", hint="name another file with --authfile"
+        ).within(file) from None
     return True
 
 

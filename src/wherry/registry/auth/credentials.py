@@ -214,8 +214,7 @@ def _ask(helper: CredentialHelper, where: str, cancel: CancelToken) -> Credentia
     try:
         found = credential_helpers.get(helper.name, helper.server, cancel)
     except credential_helpers.HelperFailure as error:
-        said = error.message.removeprefix(f"docker-credential-{helper.name}: ")
-        return CredentialLookup(place, said, failed=True)
+        return CredentialLookup(place, error.message, failed=True)
     return CredentialLookup(place, f"{'has' if found else 'nothing for'} {helper.server}", found)
 
 
@@ -244,16 +243,16 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
-        raise UnreadableAuthFile(f"{file}: {error.strerror}") from error
+        raise UnreadableAuthFile(str(error.strerror)).within(file) from error
     except OSError as error:
-        raise WherryError(f"{file}: {error.strerror}") from error
+        raise WherryError(str(error.strerror)).within(file) from error
     try:
         check_values(raw, str(file))
         content = read_json(raw, strict=strict) if raw.strip() else {}
     except (ValueError, RecursionError):
         content = raw
     if isinstance(content, bytes) or (strict and not isinstance(content, dict)):
-        raise WherryError(f"{file}: not valid JSON", hint="mend or remove it")
+        raise WherryError("not valid JSON", hint="mend or remove it").within(file)
     return content if isinstance(content, dict) else {}
 
 
@@ -314,9 +313,8 @@ def _base64(text: str, file: Path, key: str) -> bytes:
         padding = "=" * (-len(unpadded) % 4)
         return base64.b64decode(unpadded + padding, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise WherryError(
-            f"{file}: the entry for {key} cannot be decoded", hint="log in again"
-        ) from None
+        message = f"the entry for {key} cannot be decoded"
+        raise WherryError(message, hint="log in again").within(file) from None
 
 
 def _text(entry: Mapping[str, Any], key: str) -> Secret:

@@ -122,7 +122,8 @@ class AuthorizedCall:
             self._state.challenges, self._state.peer = challenges, response.peer
             return
         if response.status >= _BAD_REQUEST:
-            problem = error_for_response(response, body, self._endpoint.name, self._endpoint.name)
+            name = self._endpoint.name
+            problem = error_for_response(response, body, (name,), name)
             if problem.transient:
                 raise problem
         self._state.is_open = True
@@ -160,12 +161,12 @@ class AuthorizedCall:
             if again.status != UNAUTHORIZED:
                 return response  # it is HEAD that is refused
         name, repository = self._endpoint.name, self._call.repository
-        what = f"{name}/{repository}" if repository else name
-        error = error_for_response(response, body, what, name, scope=self._call.scope)
+        where = (f"{name}/{repository}" if repository else name,)
+        error = error_for_response(response, body, where, name, scope=self._call.scope)
         problem = self._attempts.problem
         schemes = _schemes(self._state.challenges)
         if problem is not None:
-            error.message += f"; {problem.message.removeprefix(f'{name}: ')}"
+            error.message += f"; {problem.text_within(name)}"
         elif schemes and not schemes & _KNOWN:
             wanted = ", ".join(scheme.capitalize() for scheme in sorted(schemes))
             error.hint = (

@@ -11,4 +11,4 @@ class HelperFailure(WherryError):
 
 def helper_failure(name: str, message: str) -> HelperFailure:
     """Return the error of a helper."""
-    return HelperFailure(f"docker-credential-{name}: {message}")
+    return HelperFailure(message).within(f"docker-credential-{name}")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _OK, _BAD_REQUEST = 200, 400
 _ABOUT_CREDENTIALS = {401, 403, 429}
+_TOKEN_SERVER = "its token server"  # noqa: S105 - no secret
 _NOT_SENT = "no credentials were sent there"
 
 
@@ -114,15 +115,16 @@ class TokenSource:
         wanted = make_token_request(challenge, scopes, credentials)
         response, withheld = self._ask(context, wanted, cancel)
         raw = response.read_secret(MAX_TOKEN)
-        what = f"{name}: its token server"
+        where = (name, _TOKEN_SERVER)
         if response.status in _ABOUT_CREDENTIALS:
-            raise error_for_response(response, raw, what, name, scope=" ".join(scopes))
+            raise error_for_response(response, raw, where, name, scope=" ".join(scopes))
         if response.status == _BAD_REQUEST and refuses_grant(raw):
-            refusal = unexpected_status_error(response, raw, what)
-            raise Unauthorized(refusal.message, host=name, scope=" ".join(scopes))
+            refusal = unexpected_status_error(response, raw, where)
+            error = Unauthorized(refusal.message, host=name, scope=" ".join(scopes))
+            raise error.within(*where)
         if not _OK <= response.status < _OK + 100:
-            raise unexpected_status_error(response, raw, what)
-        refuse_page(response, raw, what, "a token")
+            raise unexpected_status_error(response, raw, where)
+        refuse_page(response, raw, where, "a token")
         try:
             return replace(parse_token(raw, name), withheld=withheld)
         except WherryError as error:
@@ -164,10 +166,10 @@ class TokenSource:
                 withheld = problem.error
             wanted = following
         raise NetworkError(
-            f"{name}: its token server redirects in a circle or to no usable address",
+            "its token server redirects in a circle or to no usable address",
             host=name,
             transient=False,
-        )
+        ).within(name)
 
     def _send(
         self, context: ChallengeContext, wanted: TokenRequest, cancel: CancelToken
@@ -194,8 +196,7 @@ class TokenSource:
         except PrivateHost:
             raise _private(context, wanted.url) from None
         except NetworkError as error:
-            error.within(f"{context.endpoint.name}: its token server")
-            raise
+            raise error.within(context.endpoint.name, _TOKEN_SERVER) from error.__cause__
 
 
 def _trusts_private(context: ChallengeContext) -> bool:
@@ -219,5 +220,6 @@ def _private(context: ChallengeContext, url: str) -> UnsafeRealm:
 
 def _withheld(context: ChallengeContext, problem: str, hint: str) -> UnsafeRealm:
     name = context.endpoint.name
-    said = f"{name}: its token server {problem}"
-    return UnsafeRealm(Unauthorized(said, host=name, scope=context.scope, hint=hint))
+    said = f"{_TOKEN_SERVER} {problem}"
+    error = Unauthorized(said, host=name, scope=context.scope, hint=hint)
+    return UnsafeRealm(error.within(name))

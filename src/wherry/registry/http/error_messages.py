@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from wherry.errors import NetworkError, WherryError
@@ -35,17 +35,37 @@ _NO_NAMES = "the name server did not answer: is the network up? (/etc/resolv.con
 _PLAIN = "if it is meant to speak plain http: --insecure, or insecure = true in registries.conf"
 
 
+class _Peer(NamedTuple):
+    """The host of a request, or the proxy on the way to it if the proxy failed."""
+
+    host: str
+    proxy: ProxyAddress | None = None
+
+    def error(
+        self,
+        message: str,
+        kind: type[NetworkError] = NetworkError,
+        *,
+        transient: bool = True,
+        hint: str = "",
+    ) -> NetworkError:
+        """Make an error at this peer; without a hint, a proxy's setting is named."""
+        error = kind(message, host=self.host, transient=transient, hint=hint or self.proxy_hint)
+        return error.within(self.host, "" if self.proxy is None else f"the proxy {self.proxy}")
+
+    @property
+    def proxy_hint(self) -> str:
+        """The hint that names the proxy's setting; empty if the peer is the host."""
+        return _variable_hint(self.proxy) if self.proxy is not None and self.proxy.variable else ""
+
+
 def network_error(
     error: BaseException, request: HttpRequest, cancel: CancelToken, proxy: ProxyAddress | None
 ) -> WherryError:
     """Return the `NetworkError` for an error; raise `Cancelled` if a cancellation caused it."""
     cancel.check()
     found = _translate(error, request, proxy)
-    # Problems with certificates have hints of their own.
-    plain = found.hint in {"", _SPELLED, _NO_NAMES, _PLAIN}
-    if proxy is not None and isinstance(error, ProxyFailure) and proxy.variable and plain:
-        found.hint = _variable_hint(proxy)
-    elif proxy is not None and proxy.variable and not found.hint:
+    if proxy is not None and proxy.variable and not found.hint:
         found.hint = f"the connection goes through the proxy {proxy}; {_variable_hint(proxy)}"
     return found
 
@@ -59,40 +79,37 @@ def _variable_hint(proxy: ProxyAddress) -> str:
 def _translate(
     error: BaseException, request: HttpRequest, proxy: ProxyAddress | None
 ) -> WherryError:
-    host = urlsplit(request.url).netloc.rpartition("@")[2]
+    peer = _Peer(urlsplit(request.url).netloc.rpartition("@")[2])
     if proxy is not None:
-        refusal = _proxy_refusal(error, request, host, proxy)
+        refusal = _proxy_refusal(error, request, peer.host, proxy)
         if refusal is not None:
             return refusal
         if isinstance(error, ProxyFailure):
-            host = f"{host}: the proxy {proxy}"
+            peer = peer._replace(proxy=proxy)
             error = error.__cause__ or error
     is_connected = not isinstance(error, ConnectFailure)
     if not is_connected:
         error = error.__cause__ or error
     match error:
         case http.client.InvalidURL() | socket.gaierror():
-            return _unknown_host(error, host, proxy)
+            return _unknown_host(error, peer, proxy)
         case PrivatePeer():
-            return PrivateHost(
-                f"{host}: has the private address {error}", host=host, transient=False
-            )
+            return peer.error(f"has the private address {error}", PrivateHost, transient=False)
         case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
-            return _tls_failure(error, host)
+            return _tls_failure(error, peer)
         case TimeoutError() | LimitExceeded():
-            return _limit_exceeded(error, host)
+            return _limit_exceeded(error, peer)
         case _ if not is_connected:
-            return _not_connected(error, request, host, proxy)
+            return _not_connected(error, request, peer, proxy)
         case _:
-            return NetworkError(f"{host}: the connection was cut off ({_reason(error)})", host=host)
+            return peer.error(f"the connection was cut off ({_reason(error)})")
 
 
-def _limit_exceeded(error: TimeoutError | LimitExceeded, host: str) -> NetworkError:
+def _limit_exceeded(error: TimeoutError | LimitExceeded, peer: _Peer) -> NetworkError:
     if not isinstance(error, SlowResponse | LimitExceeded):
-        return NetworkError(f"{host}: no answer within the time-out", host=host)
-    transient = isinstance(error, SlowBlob)
+        return peer.error("no answer within the time-out")
     hint = "--timeout SECONDS allows for more" if isinstance(error, SlowResponse) else ""
-    return NetworkError(f"{host}: {error}", host=host, transient=transient, hint=hint)
+    return peer.error(str(error), transient=isinstance(error, SlowBlob), hint=hint)
 
 
 def was_dropped(error: NetworkError) -> bool:
@@ -117,17 +134,16 @@ def spoke_tls(error: NetworkError) -> bool:
 
 
 def _unknown_host(
-    error: http.client.InvalidURL | socket.gaierror, host: str, proxy: ProxyAddress | None
+    error: http.client.InvalidURL | socket.gaierror, peer: _Peer, proxy: ProxyAddress | None
 ) -> NetworkError:
     if isinstance(error, http.client.InvalidURL):
-        return NetworkError(f"{host}: is no name of a host", host=host, transient=False)
+        return peer.error("is no name of a host", transient=False)
     if error.errno == socket.EAI_AGAIN:
-        said = f"{host}: its name cannot be looked up now"
-        return NetworkError(said, host=host, hint=_NO_NAMES)
-    hint = _SPELLED
-    if proxy is not None and proxy.scheme == "socks5" and str(proxy) not in host:
+        return peer.error("its name cannot be looked up now", hint=peer.proxy_hint or _NO_NAMES)
+    hint = peer.proxy_hint or _SPELLED
+    if peer.proxy is None and proxy is not None and proxy.scheme == "socks5":
         hint = "this machine looked the name up; with socks5h:// the proxy does"
-    return NetworkError(f"{host}: no such host", host=host, transient=False, hint=hint)
+    return peer.error("no such host", transient=False, hint=hint)
 
 
 def _proxy_refusal(
@@ -146,19 +162,19 @@ def _proxy_refusal(
 
 
 def _not_connected(
-    error: BaseException, request: HttpRequest, host: str, proxy: ProxyAddress | None
+    error: BaseException, request: HttpRequest, peer: _Peer, proxy: ProxyAddress | None
 ) -> NetworkError:
     # A registry in plain http has port 80 open and port 443 closed.
     is_closed = proxy is None and isinstance(error, ConnectionRefusedError)
     kind = TlsUnavailable if is_closed and request.url.startswith("https:") else NetworkError
     reason = _reason(error)
-    return kind(f"{host}: {reason[:1].lower()}{reason[1:]}", host=host)
+    return peer.error(f"{reason[:1].lower()}{reason[1:]}", kind)
 
 
 def _socks_refusal(
     error: SocksRefusal, request: HttpRequest, host: str, proxy: ProxyAddress
 ) -> NetworkError:
-    hint = ""
+    hint = _variable_hint(proxy) if proxy.variable else ""
     if error.asks_for_password:
         hint = (
             f"the variable may hold a name and password: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
@@ -168,12 +184,11 @@ def _socks_refusal(
     # A registry in plain http has port 80 open and port 443 closed.
     is_closed = error.refused_by_host and request.url.startswith("https:")
     return (TlsUnavailable if is_closed else NetworkError)(
-        f"{host}: the proxy {proxy} does not connect us ({error.reason[:1].lower()}"
-        f"{error.reason[1:]})",
+        f"the proxy {proxy} does not connect us ({error.reason[:1].lower()}{error.reason[1:]})",
         host=host,
         transient=error.transient,
         hint=hint,
-    )
+    ).within(host)
 
 
 def _tunnel_refusal(proxy: ProxyAddress, host: str, status: int) -> NetworkError:
@@ -182,16 +197,16 @@ def _tunnel_refusal(proxy: ProxyAddress, host: str, status: int) -> NetworkError
         name = proxy.variable or "HTTPS_PROXY"
         hint = f"{name} may hold a name and password: http://USER:PASSWORD@HOST:PORT"
     return NetworkError(
-        f"{host}: the proxy {proxy} does not connect us ({status})",
+        f"the proxy {proxy} does not connect us ({status})",
         host=host,
         transient=status >= _SERVER_ERROR,
         hint=hint,
-    )
+    ).within(host)
 
 
-def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
+def _tls_failure(error: ssl.SSLError, peer: _Peer) -> NetworkError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _certificate_failure(error, host)
+        return _certificate_failure(error, peer)
     reason = error.reason or ""
     if reason in {
         "WRONG_VERSION_NUMBER",
@@ -199,21 +214,18 @@ def _tls_failure(error: ssl.SSLError, host: str) -> NetworkError:
         "UNKNOWN_PROTOCOL",
         "RECORD_LAYER_FAILURE",
     }:
-        return TlsUnavailable(
-            f"{host}: does not speak TLS", host=host, transient=False, hint=_PLAIN
-        )
+        hint = peer.proxy_hint or _PLAIN
+        return peer.error("does not speak TLS", TlsUnavailable, transient=False, hint=hint)
     is_required = "CERTIFICATE_REQUIRED" in reason
-    return NetworkError(
-        f"{host}: TLS failed ({reason or error})",
-        host=host,
+    hint = f"it asks for a certificate: NAME.cert and NAME.key in certs.d/{peer.host}"
+    return peer.error(
+        f"TLS failed ({reason or error})",
         transient=not is_required,
-        hint=f"it asks for a certificate: NAME.cert and NAME.key in certs.d/{host}"
-        if is_required
-        else "",
+        hint=hint if is_required else "",
     )
 
 
-def _certificate_failure(cause: ssl.SSLCertVerificationError, host: str) -> NetworkError:
+def _certificate_failure(cause: ssl.SSLCertVerificationError, peer: _Peer) -> NetworkError:
     """Return the error for a certificate with another name, an invalid date or no trust."""
     problem = cause.verify_message.rstrip(".")
     if cause.verify_code in _NAME_MISMATCH:
@@ -226,12 +238,12 @@ def _certificate_failure(cause: ssl.SSLCertVerificationError, host: str) -> Netw
         said = f"its certificate is not trusted ({problem})"
         hint = (
             "name its authority in SSL_CERT_FILE"
-            if " " in host  # it is the proxy
+            if peer.proxy is not None
             else "put its authority's certificate into "
-            f"~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE; "
+            f"~/.config/containers/certs.d/{peer.host}/ca.crt, or name it in SSL_CERT_FILE; "
             "use --insecure if you must"
         )
-    return NetworkError(f"{host}: {said}", host=host, transient=False, hint=hint)
+    return peer.error(said, transient=False, hint=hint)
 
 
 def _reason(error: BaseException) -> str:

@@ -133,13 +133,13 @@ def parse_proxy(setting: str, variable: str) -> ProxyAddress:
     """
     proxy = _split(setting, variable)
     if proxy is None:
-        raise WherryError(f"{variable}: not an address", hint="it should read http://HOST:PORT")
+        raise WherryError("not an address", hint="it should read http://HOST:PORT").within(variable)
     if proxy.scheme not in _PORTS:
         raise WherryError(
-            f"{variable}: {proxy.scheme} proxies are not supported",
+            f"{proxy.scheme} proxies are not supported",
             hint="name an http, https, socks5 or socks5h proxy there, "
             "or except the host in NO_PROXY",
-        )
+        ).within(variable)
     if proxy.is_socks:
         _check_socks(proxy, variable)
     return proxy
@@ -163,11 +163,10 @@ def _check_socks(proxy: ProxyAddress, variable: str) -> None:
     """Raise `WherryError` for credentials that cannot be sent (RFC 1929, 2)."""
     pair = (proxy.user, proxy.password)
     if any(pair) and not all(pair):
-        raise WherryError(
-            f"{variable}: a SOCKS5 proxy takes a user name and a password, or neither"
-        )
+        message = "a SOCKS5 proxy takes a user name and a password, or neither"
+        raise WherryError(message).within(variable)
     if not all(text.isascii() and len(text) <= _MAX_SOCKS for text in pair):
         raise WherryError(
-            f"{variable}: user name and password of a SOCKS5 proxy have at most {_MAX_SOCKS} "
+            f"user name and password of a SOCKS5 proxy have at most {_MAX_SOCKS} "
             "ASCII characters each"
-        )
+        ).within(variable)

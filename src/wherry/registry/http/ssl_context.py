@@ -11,6 +11,7 @@ from wherry.content.small_file import check_regular
 from wherry.errors import WherryError
 
 if TYPE_CHECKING:
+    from wherry.errors import Places
     from wherry.registry.certs_d import CaBundle, TlsSettings
 
 _MAX_AUTHORITIES = 64 * 2**20  # bytes of a file of certificates
@@ -30,21 +31,21 @@ def make_context(tls: TlsSettings, bundle: CaBundle | None) -> ssl.SSLContext:
     if tls.verify:
         _load_default_authorities(context, bundle)
         for path in tls.authorities:
-            _load_authorities(context, path, str(path))
+            _load_authorities(context, path, (str(path),))
     else:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     for certificate, key in tls.pairs:
         for path in (certificate, key):
-            _check(path, str(path))
+            _check(path, path)
         try:
             # Without a password, OpenSSL would ask for a passphrase on the terminal.
             context.load_cert_chain(certificate, key, password=lambda: b"")
         except (OSError, ValueError) as error:
             raise WherryError(
-                f"{certificate}: cannot be used with its key ({_problem(error)})",
+                f"cannot be used with its key ({_problem(error)})",
                 hint="both are PEM files, the key without a passphrase",
-            ) from None
+            ).within(certificate) from None
     return context
 
 
@@ -53,33 +54,33 @@ def _load_default_authorities(context: ssl.SSLContext, bundle: CaBundle | None) 
     if bundle is None:
         context.load_default_certs()
         return
-    what = f"{bundle.variable}: {bundle.path}"
+    where = (bundle.variable, str(bundle.path))
     if bundle.variable == "SSL_CERT_DIR":  # a list separated by colons
         directories = [Path(each) for each in str(bundle.path).split(":")]
         if not any(map(Path.is_dir, directories)):
-            raise WherryError(f"{what}: no such directory")
+            raise WherryError("no such directory").within(*where)
         for directory in filter(Path.is_dir, directories):
             _check_hashed(directory)
         context.load_default_certs()
         return
     if not bundle.path.exists():
-        raise WherryError(f"{what}: no such file")
+        raise WherryError("no such file").within(*where)
     if bundle.variable != "SSL_CERT_FILE":
-        _load_authorities(context, bundle.path, what)
+        _load_authorities(context, bundle.path, where)
         return
     if not bundle.path.is_dir():
-        _check(bundle.path, what)
+        _check(bundle.path, *where)
     context.load_default_certs()
     if not context.cert_store_stats()["x509"]:  # OpenSSL ignores a bad file silently
-        _load_authorities(context, bundle.path, what, file=True)
+        _load_authorities(context, bundle.path, where, file=True)
 
 
 def _load_authorities(
-    context: ssl.SSLContext, path: Path, what: str, *, file: bool = False
+    context: ssl.SSLContext, path: Path, where: Places, *, file: bool = False
 ) -> None:
     """Load authorities from a file or directory; with ``file`` it must be a file."""
     if not path.is_dir():
-        _check(path, what)
+        _check(path, *where)
     try:
         if path.is_dir() and not file:
             _check_hashed(path)
@@ -88,26 +89,25 @@ def _load_authorities(
             context.load_verify_locations(cafile=path)
     except OSError as error:
         raise WherryError(
-            f"{what}: no authorities can be read from it ({_problem(error)})",
+            f"no authorities can be read from it ({_problem(error)})",
             hint="it should hold certificates in PEM",
-        ) from None
+        ).within(*where) from None
 
 
-def _check(path: Path, what: str) -> None:
+def _check(path: Path, *where: object) -> None:
     """Raise `WherryError` for a FIFO, device or huge file, on which OpenSSL would block."""
     try:
         check_regular(path, _MAX_AUTHORITIES)
     except OSError as error:
-        raise WherryError(
-            f"{what}: {error.strerror}", hint="it should hold certificates in PEM"
-        ) from None
+        hint = "it should hold certificates in PEM"
+        raise WherryError(str(error.strerror), hint=hint).within(*where) from None
 
 
 def _check_hashed(directory: Path) -> None:
     """Check the files of a directory that OpenSSL finds by the hash of a subject name."""
     for path in directory.iterdir():
         if re.fullmatch(r"[0-9a-f]{8}\.r?[0-9]+", path.name) and path.exists():
-            _check(path, str(path))
+            _check(path, path)
 
 
 def _problem(error: Exception) -> str:
