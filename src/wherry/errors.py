@@ -1,4 +1,4 @@
-"""Every exception that wherry raises.
+"""Exceptions that wherry raises.
 
 ::
 
@@ -21,8 +21,9 @@
     │   └── StoreFull        there is no space left to write to
     └── Cancelled            the operation was told to stop
 
-The class says what a caller can do about it; the fields carry the facts. No field and no
-message holds a credential.
+The class says what a caller can do about the error, and the fields hold the facts. No field and
+no message contains a credential. Rooms derive a few classes of their own from these, which are
+not part of the interface: callers see the class in the tree that they are derived from.
 """
 
 from __future__ import annotations

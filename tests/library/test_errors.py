@@ -7,17 +7,17 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import wherry
 from wherry import errors
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from wherry.cli import exit_codes
 
 SAMPLES = {"str": "some text", "int": 7, "float": 1.5, "bool": True, "Sequence[str]": ("a", "b")}
 
@@ -74,6 +74,62 @@ def test_the_walk_finds_the_exceptions() -> None:
     public = {kind for kind in classes if issubclass(kind, wherry.WherryError)}
     assert public <= set(EXCEPTIONS)
     assert len(EXCEPTIONS) > len(public)
+
+
+def test_the_tree_in_the_docstring_lists_every_class() -> None:
+    lines = re.findall(r"^    ([│ ]*)(?:[├└]── )?(\w+)", errors.__doc__ or "", re.MULTILINE)
+    parents: list[str] = []
+    found = {}
+    for indent, name in lines:
+        del parents[len(indent) // 4 + 1 if parents else 0 :]
+        found[name] = parents[-1] if parents else "Exception"
+        parents.append(name)
+    classes = {kind for kind in EXCEPTIONS if kind.__module__ == "wherry.errors"}
+    assert found == {kind.__name__: kind.__mro__[1].__name__ for kind in classes}
+    assert found.keys() <= set(wherry.__all__)
+
+
+def test_classes_of_other_modules_are_internal() -> None:
+    others = {kind for kind in EXCEPTIONS if kind.__module__ != "wherry.errors"}
+    assert {kind.__name__ for kind in others}.isdisjoint(wherry.__all__)
+
+
+def test_every_error_has_an_exit_code() -> None:
+    page = Path(__file__).parents[2] / "docs" / "command.md"
+    documented = set(map(int, re.findall(r"^\| (\d+) \| ", page.read_text(), re.MULTILINE)))
+    codes = {code for _, code in exit_codes.BY_ERROR}
+    assert documented == codes | {exit_codes.DONE}
+    for kind in EXCEPTIONS:
+        error = sample(kind)
+        if isinstance(error, wherry.WherryError):
+            assert exit_codes.exit_code(error) in codes
+
+
+def test_places_are_joined_from_the_outside_in() -> None:
+    error = wherry.InvalidDocument("is missing", path="layers[0].digest")
+    error.within("/a/layout/index.json").within("/a/layout").within("alpine")
+    assert error.where == ("alpine", "/a/layout", "index.json", "layers[0].digest")
+    assert str(error) == "alpine: /a/layout: index.json: layers[0].digest: is missing"
+    assert error.message == "is missing"
+    assert error.is_within("alpine")
+    assert not error.is_within("/a/layout")
+    assert error.text_within("alpine") == "/a/layout: index.json: layers[0].digest: is missing"
+    assert error.text_within("/a/layout") == str(error)
+
+
+def test_a_place_is_named_once() -> None:
+    error = wherry.StoreError("no space left").within("a.tar").within("oci-archive", "a.tar")
+    assert str(error) == "oci-archive: a.tar: no space left"
+    assert str(wherry.NotFound("gone").within("docker.io/library/alpine:3", "")) == (
+        "docker.io/library/alpine:3: gone"
+    )
+    assert wherry.NotFound("gone").within("docker.io/library/alpine:3").is_within("docker.io")
+
+
+def test_attempts_are_told() -> None:
+    error = wherry.NetworkError("no answer", host="h").within("h")
+    error.attempts = 5
+    assert str(error) == "h: no answer; tried 5 times"
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS)

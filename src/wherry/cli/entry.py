@@ -20,11 +20,12 @@ def main() -> NoReturn:
         run()
     except KeyboardInterrupt:  # before `wherry.cli.main` handles signals
         from wherry.cli import messages
+        from wherry.cli.exit_codes import INTERRUPTED
 
         messages.begin(sys.argv[1:])
-        messages.tell_error("interrupted", [], 130)
-        messages.end(130)
-        os._exit(130)
+        messages.tell_error("interrupted", [], INTERRUPTED)
+        messages.end(INTERRUPTED)
+        os._exit(INTERRUPTED)
 
 
 def _open_streams() -> None:

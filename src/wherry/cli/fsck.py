@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherry.cli import render
+from wherry.cli.exit_codes import DONE, FAILED, INTEGRITY
 from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
-from wherry.cli.outcome import DONE, FAILED, INTEGRITY
 from wherry.cli.printable import drawing, printable
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wherry.cli.exit_codes import DONE
 from wherry.cli.main import global_options, open_input
 from wherry.cli.options import plain_client, schema1_option
-from wherry.cli.outcome import DONE, report_error
+from wherry.cli.outcome import report_error
 from wherry.cli.param_types import NonEmptyPath
 
 if TYPE_CHECKING:

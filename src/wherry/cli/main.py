@@ -13,9 +13,8 @@ import click
 
 from wherry import __version__, errors
 from wherry.cli import messages, signals
+from wherry.cli.exit_codes import DONE, INTERRUPTED
 from wherry.cli.outcome import (
-    DONE,
-    INTERRUPTED,
     exit_now,
     finish_output,
     report_error,

@@ -13,27 +13,12 @@ import click
 
 from wherry import errors
 from wherry.cli import messages
+from wherry.cli.exit_codes import FAILED, INTERRUPTED, USAGE, exit_code
 from wherry.cli.printable import OutputError, printable
 from wherry.cli.render import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-DONE, FAILED, USAGE, INTEGRITY, INTERRUPTED = 0, 1, 2, 5, 130
-
-# The first class that matches decides.
-_EXIT_CODES: tuple[tuple[type[errors.WherryError], int], ...] = (
-    (errors.InvalidReference, USAGE),
-    (errors.InvalidDigest, USAGE),
-    (errors.NotFound, 3),
-    (errors.Unauthorized, 4),
-    (errors.Denied, 4),
-    (errors.IntegrityError, INTEGRITY),
-    (errors.NetworkError, 6),
-    (errors.RateLimited, 6),
-    (errors.Cancelled, INTERRUPTED),
-    (errors.WherryError, FAILED),
-)
 
 
 def report_usage_error(error: click.ClickException, arguments: Sequence[str]) -> int:
@@ -60,7 +45,7 @@ def report_error(error: errors.WherryError, *, debug: bool, reference: str = "")
     """Report an error and return its exit code."""
     if debug:
         messages.tell_traceback(error)
-    code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+    code = exit_code(error)
     message, hints = describe_error(error)
     if isinstance(error, errors.NetworkError) and (kept := _kept_bytes()):
         hints.append(kept)

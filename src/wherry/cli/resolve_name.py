@@ -6,10 +6,11 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wherry.cli.exit_codes import DONE
 from wherry.cli.main import global_options
 from wherry.cli.messages import say
 from wherry.cli.options import make_client, print_event, store_for_address
-from wherry.cli.outcome import DONE, report_error
+from wherry.cli.outcome import report_error
 from wherry.errors import Cancelled, Denied, NotFound, PlatformMismatch, Unauthorized, WherryError
 from wherry.model.address import Where
 from wherry.model.record import Record

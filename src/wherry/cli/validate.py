@@ -10,9 +10,9 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import addresses
+from wherry.cli.exit_codes import DONE, INTEGRITY
 from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
-from wherry.cli.outcome import DONE, INTEGRITY
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import call_first_found
 
