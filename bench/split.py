@@ -53,7 +53,15 @@ def main() -> None:
 def _pull(registry: Distribution, wherry: Path, arguments: tuple[str, ...]) -> Sample:
     with TcpProxy(registry.port, link=_LINK) as proxy, clean_place() as place:
         reference = f"{proxy.host}/bench/split:latest"
-        command = [wherry, "--store", place / "store", "pull", "-q", *arguments, reference]
+        command: list[str | Path] = [
+            wherry,
+            "--store",
+            place / "store",
+            "pull",
+            "-q",
+            *arguments,
+            reference,
+        ]
         return run(command, log=place / "output", env=environ(place))
 
 

@@ -108,7 +108,7 @@ def _gc(wherry: Path, place: Path, runs: int) -> None:
     """Collect nothing, and then half of everything, each time in a fresh copy of the store."""
     model, store, files = place / "model", place / "store", place / "files"
     gone = _fill_store(model)
-    find = ["find", model / "blobs", "-type", "f"]
+    find: list[str | Path] = ["find", model / "blobs", "-type", "f"]
     found = _race(
         {"find": find, "wherry gc, nothing to do": [wherry, "--store", model, "gc"]}, place, runs
     )

@@ -67,7 +67,7 @@ def _sources(keep: Path, commit: str) -> Path | None:
     """Return a directory with the project as it was; None where git does not have it."""
     sources = keep / "before" / "sources"
     archive = keep / "before.tar"
-    command = ["git", "-C", _ROOT, "archive", "-o", archive, commit]
+    command: list[str | Path] = ["git", "-C", _ROOT, "archive", "-o", archive, commit]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         return None
     shutil.rmtree(sources, ignore_errors=True)
@@ -83,10 +83,17 @@ def _race(
     """Pull with each in turn, after one pull that is not counted."""
     samples: dict[str, list[Sample]] = {name: [] for name in wherrys}
     for turn in range(runs + 1):
-        order = list(wherrys) if turn % 2 else list(reversed(wherrys))
+        order = list(wherrys) if turn % 2 else list(wherrys)[::-1]
         for name in order:
             with clean_place() as place:
-                command = [wherrys[name], "--store", place / "store", "pull", "-q", reference]
+                command: list[str | Path] = [
+                    wherrys[name],
+                    "--store",
+                    place / "store",
+                    "pull",
+                    "-q",
+                    reference,
+                ]
                 sample = run(command, log=place / "output", env=environ(place))
             if turn:
                 samples[name].append(sample)

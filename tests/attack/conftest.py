@@ -30,7 +30,7 @@ class Row:
 
     def add(self, report: pytest.TestReport) -> None:
         """Count one finished test."""
-        tries = sum(int(value) for name, value in report.user_properties if name == TRIES) or 1
+        tries = sum(int(str(value)) for name, value in report.user_properties if name == TRIES) or 1
         if report.skipped:
             self.skipped += 1
             return

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from odd_values import odd
 
 import bad_schema1
 from bad_images import (
@@ -25,6 +24,7 @@ from bad_images import (
     with_schema1,
     with_v1,
 )
+from odd_values import odd
 from wherry import Client
 from wherry.errors import WherryError
 from wherry.testing import FakeRegistry
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from wherry import Store
 
 FORMS = ("bare", "in an index", "in an index of an index")
-PULLED = ({"platform": "linux/amd64"}, {"all_platforms": True})
-LOADED = ({"platform": "linux/amd64"}, {})
+PULLED: tuple[dict[str, Any], ...] = ({"platform": "linux/amd64"}, {"all_platforms": True})
+LOADED: tuple[dict[str, Any], ...] = ({"platform": "linux/amd64"}, {})
 
 
 def formed(image: BadImage, form: str) -> BadImage:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from failing import Fault, Stage
 from shim import KILL, Shim, build, read_log
-from worlds import APP, COMMANDS, NEW
-
 from wherry.testing import FakeRegistry
+from worlds import APP, COMMANDS, NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +186,8 @@ def rebuilt(world: World, *, env: dict[str, str] | None = None) -> list[str]:
     assert world.names() == names != {}
     assert os.path.samestat(copy.lstat(), before)
     assert list(world.store.glob("wherry.db.new*")) == []
-    return done.stderr.splitlines()
+    lines: list[str] = done.stderr.splitlines()
+    return lines
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ESTALE])

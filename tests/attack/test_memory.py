@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 from cryptography.hazmat.primitives.asymmetric import ec
-from peak import MOST, run
 
+from peak import MOST, run
 from wherry.content.decoder_memory import DecoderMemory, Reservation
 from wherry.errors import IntegrityError, Unsupported
 from wherry.model import gojson

@@ -10,10 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from peak import run
 
+from peak import run
 from wherry.store import backup
-from wherry.store.directory import open_store
+from wherry.store.root_directory import open_store
 from wherry.testing.images import document, sha256
 
 if TYPE_CHECKING:

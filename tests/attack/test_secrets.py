@@ -300,7 +300,8 @@ def test_no_frame_of_a_proxy_that_refuses(
     known = (USER, "other" if wrong == "password" else PASSWORD)
     kind = HttpProxy if scheme == "http" else SocksProxy
     with kind({}, credentials=known) as proxy:
-        host = proxy.url.rpartition("@")[2].rpartition("/")[2] if scheme == "http" else proxy.host
+        host = proxy.host if isinstance(proxy, SocksProxy) else proxy.url.rpartition("/")[2]
+        host = host.rpartition("@")[2]
         address = f"{scheme}://{USER}:{quote(ASCII, safe='')}@{host}"
         monkeypatch.setenv("HTTPS_PROXY", address)
         with library.Client(store=store, retries=1) as client:

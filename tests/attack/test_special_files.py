@@ -46,9 +46,14 @@ def make_huge(at: Path) -> None:
         file.truncate(2**40)
 
 
+def make_link_to_fifo(at: Path) -> None:
+    os.mkfifo(f"{at}.pipe")
+    at.symlink_to(f"{at}.pipe")
+
+
 KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "FIFO": (os.mkfifo, "is a FIFO"),
-    "link to a FIFO": (lambda at: (os.mkfifo(f"{at}.pipe"), at.symlink_to(f"{at}.pipe")), "FIFO"),
+    "link to a FIFO": (make_link_to_fifo, "FIFO"),
     "socket": (make_socket, "is a socket"),
     "/dev/zero": (lambda at: at.symlink_to("/dev/zero"), "is a device"),
     "/dev/urandom": (lambda at: at.symlink_to("/dev/urandom"), "is a device"),

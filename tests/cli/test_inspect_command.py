@@ -249,8 +249,8 @@ class TestBlob:
         assert digest in done.stderr
         assert list((tmp_path / "out").iterdir()) == []
         piped = [sys.executable, "-m", "wherry", "blob", name, digest]
-        done = subprocess.run(piped, capture_output=True, env=wherry.environment, check=False)
-        assert (done.returncode, len(done.stdout)) == (5, 500_000)
+        streamed = subprocess.run(piped, capture_output=True, env=wherry.environment, check=False)
+        assert (streamed.returncode, len(streamed.stdout)) == (5, 500_000)
 
     def test_a_device_is_written_to_and_stays(self, wherry: Wherry, name: str) -> None:
         assert wherry("blob", "-o", os.devnull, name, IMAGE.layers[0].digest).returncode == 0

@@ -3,7 +3,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Never
 
 import pytest
 
@@ -98,16 +97,22 @@ def test_a_waker_that_was_taken_back_is_not_called() -> None:
     assert calls == [2]
 
 
-def test_a_waker_is_taken_back_when_its_block_fails() -> Never:
-    token, calls = CancelToken(), []
-    with pytest.raises(ZeroDivisionError), token.waking(lambda: calls.append(1)):
+def test_a_waker_is_taken_back_when_its_block_fails() -> None:
+    token = CancelToken()
+    calls: list[int] = []
+
+    def fail() -> None:
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), token.waking(lambda: calls.append(1)):
+        fail()
     token.cancel()
     assert not calls
 
 
 def test_a_waker_may_use_the_token() -> None:
-    token, calls = CancelToken(), []
+    token = CancelToken()
+    calls: list[str] = []
 
     def wake() -> None:
         assert token.cancelled
@@ -123,7 +128,8 @@ def test_a_waker_may_use_the_token() -> None:
 def test_no_waker_is_lost_between_threads() -> None:
     """Registered before or after the cancel: each waker is called exactly once."""
     for _ in range(50):
-        token, calls = CancelToken(), []
+        token = CancelToken()
+        calls: list[int] = []
         barrier = threading.Barrier(5)
 
         def register(

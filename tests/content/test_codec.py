@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import bz2
 import gzip
 import hashlib
@@ -8,7 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
@@ -19,6 +21,11 @@ from wherry.content.codec import decompress, detect
 from wherry.content.decoder_memory import MAX_DECODER
 from wherry.errors import IntegrityError
 from wherry.testing import compress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Buffer
 
 QUICK = settings(max_examples=60, deadline=None)
 FORMS = ["gzip", "zstd", "none", "bzip2", "xz"]
@@ -37,9 +44,10 @@ class Dribble(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        count = min(len(buffer), len(self._data), self._random.randint(1, self._most))
-        buffer[:count] = self._data[:count]
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        count = min(len(view), len(self._data), self._random.randint(1, self._most))
+        view[:count] = self._data[:count]
         self._data = self._data[count:]
         return count
 
@@ -53,11 +61,12 @@ class Failing(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Buffer) -> int:
         if not self._data:
             raise OSError(5, "Input/output error")
-        count = min(len(buffer), len(self._data))
-        buffer[:count] = self._data[:count]
+        view = memoryview(buffer)
+        count = min(len(view), len(self._data))
+        view[:count] = self._data[:count]
         self._data = self._data[count:]
         return count
 
@@ -135,10 +144,10 @@ def test_a_gzip_header_with_all_fields_may_be_cut_anywhere(cut: int) -> None:
     packed = head + gzip.compress(b"content", mtime=0)[10:]
 
     class Cut(Dribble):
-        def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-            first = len(packed) - len(self._data)
-            count = min(len(buffer), len(self._data), cut - first if first < cut else len(packed))
-            buffer[:count] = self._data[:count]
+        def readinto(self, buffer: Buffer) -> int:
+            view, first = memoryview(buffer), len(packed) - len(self._data)
+            count = min(len(view), len(self._data), cut - first if first < cut else len(packed))
+            view[:count] = self._data[:count]
             self._data = self._data[count:]
             return count
 
@@ -320,12 +329,13 @@ BOMB = 64 * 2**20
 
 def bomb(form: str) -> bytes:
     """Return ``BOMB`` zeros, compressed in little memory."""
-    packer = {
+    packers: dict[str, Callable[[], Any]] = {
         "gzip": lambda: zlib.compressobj(9, zlib.DEFLATED, 31),
         "zstd": lambda: zstandard.ZstdCompressor(level=3).compressobj(),
         "bzip2": lambda: bz2.BZ2Compressor(9),
         "xz": lambda: lzma.LZMACompressor(preset=0),
-    }[form]()
+    }
+    packer = packers[form]()
     zeros = bytes(1 << 20)
     return b"".join([*(packer.compress(zeros) for _ in range(BOMB >> 20)), packer.flush()])
 

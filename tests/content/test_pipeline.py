@@ -110,7 +110,8 @@ def run(
 @pytest.mark.parametrize("step", [977, 1 << 20])
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_a_blob_arrives(part: Part, step: int, algorithm: str) -> None:
-    source, told = Source(PACKED, step=step), []
+    source = Source(PACKED, step=step)
+    told: list[int] = []
     found = run(part, source, describe(PACKED, algorithm), on_bytes=told.append)
     assert found == Received(len(PACKED))
     assert part.path.read_bytes() == PACKED

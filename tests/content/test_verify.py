@@ -1,7 +1,9 @@
+from __future__ import annotations
+
 import hashlib
 import io
 import random
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +16,11 @@ from wherry.model.config import ImageConfig, parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.testing import build_image, compress, sha256, tar_layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Buffer
 
 FORMS = ["gzip", "zstd", "none", "bzip2", "xz"]
 CONTENT = random.Random(2).randbytes(700_000) + b"text " * 100_000  # noqa: S311 - has to repeat
@@ -52,10 +59,11 @@ def test_a_layer_without_end_is_given_up_at_the_limit(form: str) -> None:
         def readable(self) -> bool:
             return True
 
-        def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        def readinto(self, buffer: Buffer) -> int:
             at = self.given % len(self.member)
-            count = min(len(buffer), len(self.member) - at)
-            buffer[:count] = self.member[at : at + count]
+            view = memoryview(buffer)
+            count = min(len(view), len(self.member) - at)
+            view[:count] = self.member[at : at + count]
             self.given += count
             assert self.given < 2**22, "it reads on and on"
             return count
@@ -93,12 +101,13 @@ def test_a_cancelled_one_stops_between_two_steps() -> None:
         def readable(self) -> bool:
             return True
 
-        def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        def readinto(self, buffer: Buffer) -> int:
             self.reads += 1
             if self.reads == 5:
                 token.cancel()
-            buffer[:] = bytes(len(buffer))
-            return len(buffer)
+            view = memoryview(buffer)
+            view[:] = bytes(len(view))
+            return len(view)
 
     source = Endless()
     with pytest.raises(Cancelled):
@@ -220,12 +229,13 @@ def test_the_hash_is_of_all_steps_in_order() -> None:
         def readable(self) -> bool:
             return True
 
-        def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        def readinto(self, buffer: Buffer) -> int:
             if not self._left:
                 return 0
             piece = self._left.pop(0)
-            count = min(len(buffer), len(piece))
-            buffer[:count] = piece[:count]
+            view = memoryview(buffer)
+            count = min(len(view), len(piece))
+            view[:count] = piece[:count]
             if count < len(piece):
                 self._left.insert(0, piece[count:])
             return count

@@ -13,7 +13,6 @@ import subjects
 from by_proxy import HEAD, LINK, LOST
 from checking import problems
 from rows import Row, Run
-
 from wherry import Cancelled, CancelToken, Client, Store
 from wherry.testing import Delay, FakeRegistry, Fault, Link, Stall, TcpProxy
 

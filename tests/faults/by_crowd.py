@@ -19,7 +19,6 @@ from by_fake import Watching, check_requests
 from by_proxy import HEAD, LOST
 from checking import problems
 from rows import Row, Run
-
 from wherry.testing import Link, TcpProxy, random_cuts
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from by_fake import Watching, check_requests
 from by_proxy import HEAD, LINK
 from checking import problems
 from rows import Row, Run
-
 from wherry.testing import TcpProxy
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ import subjects
 from checking import part_path, part_size, problems
 from kinds import KINDS, Kind, Subject
 from rows import Row, Run
-
 from wherry import Client, Store
 from wherry.testing import Action, FakeRegistry
 
@@ -119,7 +118,8 @@ def _run(kind: Kind, seed: int, setting: Setting) -> Run:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         store = Store(directory / "store")
         left = _leave_part(store.path, kind, subject)
-        places, asked = [], []
+        places: list[Watching] = []
+        asked: list[Asked] = []
         # The same ones everywhere: so many times in all, wherever the requests go.
         faults = list(kind.faults(subject))
         for _ in range(1 + setting.mirrors):

@@ -18,7 +18,6 @@ from by_proxy import HEAD, LINK, LOST
 from by_split import SEGMENT, WINDOW
 from checking import blob_path, part_size, problems
 from rows import Row, Run
-
 from wherry.testing import Distribution, TcpProxy, find_binary
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import subjects
 from checking import problems
 from rows import Row, Run
-
 from wherry import Client, Store
 from wherry.testing import Distribution, Link, TcpProxy, find_binary, make_certificate
 
@@ -61,17 +60,12 @@ def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
             registry.push("app", subjects.large(), "t")
         found = {trouble: Row(trouble.name) for trouble in TROUBLES if only in trouble.name}
         runs = [
-            workers.submit(
-                lambda which, number: found[which].add(
-                    _run(secure if which.tls else plain, which, number)
-                ),
-                *which,
-            )
+            (row, workers.submit(_run, secure if trouble.tls else plain, trouble, number))
             for number in range(seed, seed + (_LONG if long else _SHORT))
-            for which in ((trouble, number) for trouble in found)
+            for trouble, row in found.items()
         ]
-        for run in runs:
-            run.result()
+        for row, run in runs:
+            row.add(run.result())
     return list(found.values())
 
 

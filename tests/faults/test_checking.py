@@ -7,9 +7,9 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+
 import subjects
 from checking import blob_path, part_path, problems
-
 from wherry.store.locks import lock_file
 from wherry.store.root_directory import open_store
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from mutation import mutated
 from seeds import seeds
 from targets import TARGETS
-
 from wherry.errors import WherryError
 
 if TYPE_CHECKING:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import targets
-
 from wherry import Client
 from wherry.testing import build_image, build_schema1, compress, tar_layer
 from wherry.testing.archives import docker_files, flat_files, layout_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _CONFIG_DIGEST = hashlib.sha256(targets.SMALL_CONFIG).hexdigest().encode()
 _IMAGE = build_image([tar_layer({"a": b"1"})], labels={"a": "b"}, env=["A=b"])
@@ -182,7 +181,7 @@ def _trees() -> list[bytes]:
 def seeds(target: str) -> Sequence[bytes]:
     """Return the valid inputs of a target."""
     pair = base64.b64encode(b"u:p").decode()
-    parts = {
+    inputs: dict[str, list[bytes] | Callable[[], list[bytes]]] = {
         "references": [b"alpine", b"127.0.0.1:5000/a/b_c:t.1@" + _DIGEST.encode(), b"[::1]:5/a"],
         "addresses": [b"docker://a/b:c", b"oci:dir:name", b"docker-archive:a.tar:@1", b"store:x"],
         "platforms": [b"linux/arm/v7,windows(10.0.17763)/amd64", b"linux(+a+b)/arm64", b"x"],
@@ -273,5 +272,6 @@ def seeds(target: str) -> Sequence[bytes]:
                 ]
             )
         ],
-    }.get(target, _SERVED)
-    return parts if isinstance(parts, list) else parts()
+    }
+    found = inputs.get(target, _SERVED)
+    return found() if callable(found) else found

@@ -472,7 +472,7 @@ def streams(data: bytes) -> None:
     """Load an archive that comes through a pipe."""
     shutil.rmtree(home().path / "store", ignore_errors=True)
     with Client(store=home().path / "store") as client:
-        client.load(io.BufferedReader(io.BytesIO(data)))  # type: ignore[arg-type]
+        client.load(io.BufferedReader(io.BytesIO(data)))
 
 
 SMALL_CONFIG = (

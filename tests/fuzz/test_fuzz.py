@@ -8,9 +8,12 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-import fuzzing
 import pytest
+
+import fuzzing
 import targets
+from seeds import seeds
+from wherry.errors import WherryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +31,7 @@ def _home() -> Iterator[None]:
 
 @pytest.mark.parametrize("target", targets.TARGETS)
 def test_nothing_but_errors_of_the_project(target: str) -> None:
-    known = len(fuzzing.seeds(target)) + len(fuzzing.corpus(target))
+    known = len(seeds(target)) + len(fuzzing.corpus(target))
     for data in itertools.islice(fuzzing.inputs(target, SEED), known + TRIES[target]):
         found = fuzzing.attempt(target, data)
         assert found is None, f"{data[:2000]!r}\n{found.problem}"
@@ -41,11 +44,11 @@ FAILING = {"signatures", "certificates", "proxies", "socks_proxies", "tls"}
 @pytest.mark.parametrize("target", sorted(targets.TARGETS.keys() - FAILING))
 def test_valid_inputs_are_read(target: str) -> None:
     """A target that refuses everything at the door finds nothing."""
-    assert any(_is_accepted(target, data) for data in fuzzing.seeds(target))
+    assert any(_is_accepted(target, data) for data in seeds(target))
 
 
 def _is_accepted(target: str, data: bytes) -> bool:
     try:
         return targets.TARGETS[target](data) is not False
-    except targets.WherryError:
+    except WherryError:
         return False

@@ -7,10 +7,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from walking import functions_of
 
 import wherry
 from running_threads import begun_since, running
+from walking import functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +137,9 @@ def test_good_values_of_every_kind_are_taken(tmp_path: Path) -> None:
     class Text(str):
         __slots__ = ()
 
+    listed: Any = ["me", "secret"]  # as JSON has pairs
     client = wherry.Client(
-        store=Text(tmp_path / "store"), credentials=["me", "secret"], jobs=2, timeout=1, split=None
+        store=Text(tmp_path / "store"), credentials=listed, jobs=2, timeout=1, split=None
     )
     store = client.store
     assert store.images(Text("a*"), labels={"a": None}, dangling=None) == []

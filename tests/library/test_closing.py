@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from walking import functions_of
 
 import wherry
+from walking import functions_of
 from wherry.testing import (
     Delay,
     FakeRegistry,
@@ -212,6 +212,6 @@ def test_the_interpreter_ends(
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1000), path="/blobs/", times=100))
     program = PROGRAM.format(daemon=daemon, end=end)
-    command = [sys.executable, "-c", program, f"{fake.host}/app:t", tmp_path / "store"]
+    command = [sys.executable, "-c", program, f"{fake.host}/app:t", str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, said, "")

@@ -180,7 +180,7 @@ def test_a_worker_process_says_why_it_failed(tmp_path: Path, method: str) -> Non
     script = tmp_path / "workers.py"
     directory = str(importlib.import_module(__name__).__file__).rpartition("/")[0]
     script.write_text(WORKER.format(directory=directory))
-    command = [sys.executable, script, method]
+    command = [sys.executable, str(script), method]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == [kind.__name__ for kind in EXCEPTIONS]

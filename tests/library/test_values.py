@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from walking import public
 
 import wherry
+from walking import public
 from wherry import types
 from wherry.model.record import Record
 from wherry.testing import (
@@ -127,7 +127,7 @@ def test_a_worker_process_reads_the_image_that_it_is_given(
     store = client.pull(f"{fake.host}/team/one:1.0").store
     script = tmp_path / "workers.py"
     script.write_text(WORKER)
-    command = [sys.executable, script, method, store.path]
+    command = [sys.executable, str(script), method, str(store.path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == (f"1 of <Store {store.path}>\n", "")
 

@@ -137,7 +137,7 @@ def test_what_does_not_parse(change: str, says: str) -> None:
 
 
 def test_the_settings_of_a_parent() -> None:
-    parent = {
+    parent: dict[str, Any] = {
         "Env": ["PATH=/bin", "A=1"],
         "Cmd": ["old"],
         "Entrypoint": None,

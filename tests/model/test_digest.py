@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -120,13 +121,14 @@ def test_a_digest_is_a_string_in_json() -> None:
 
 def test_a_digest_is_no_pair() -> None:
     digest = Digest.parse(SHA256)
-    assert digest != ("sha256", digest.hex)
+    pair: Any = ("sha256", digest.hex)
+    assert digest != pair
     assert not isinstance(digest, tuple)
     assert len(digest) == len(SHA256)
     with pytest.raises(ValueError, match="too many values"):
         _, _ = digest
     with pytest.raises(TypeError):
-        _ = digest < ("sha256", digest.hex)
+        _ = digest < pair
 
 
 @QUICK

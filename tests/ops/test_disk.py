@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -287,10 +287,16 @@ def test_what_helps_on_a_disk_without_any_room(
     assert not (place / reserve.FILE).exists()
     (tmp_path / "tar").write_bytes(tar_layer({"b": b"b"}))
     fill(place, 0)
-    for command in (("tag", name, "mine"), ("untag", name), ("import", str(tmp_path / "tar"), "x")):
-        assert "nothing was" in failed(wherry, *command, says="no space left")
-    for command in (("gc",), ("rm", name)):
-        assert "128 KB" in failed(wherry, *command, says="no space left")
+    changes: list[tuple[str, ...]] = [
+        ("tag", name, "mine"),
+        ("untag", name),
+        ("import", str(tmp_path / "tar"), "x"),
+    ]
+    for change in changes:
+        assert "nothing was" in failed(wherry, *change, says="no space left")
+    removals: list[tuple[str, ...]] = [("gc",), ("rm", name)]
+    for removal in removals:
+        assert "128 KB" in failed(wherry, *removal, says="no space left")
     assert name.removesuffix(":t") in wherry("images").stdout
     (place / "ballast").unlink()
     assert wherry("rm", name).returncode == 0
@@ -393,9 +399,12 @@ def test_a_store_on_another_file_system_than_the_rest(
 )
 def test_what_the_system_says_is_said_with_what_to_do(
     number: int, hint: str, tmp_path: Path
-) -> Never:
-    with pytest.raises(StoreError) as caught, translated(tmp_path):
+) -> None:
+    def fail() -> None:
         raise OSError(number, os.strerror(number), str(tmp_path / "f"))
+
+    with pytest.raises(StoreError) as caught, translated(tmp_path):
+        fail()
     assert isinstance(caught.value, StoreFull) == (hint == "make room")
     assert str(tmp_path / "f") in str(caught.value)
     assert os.strerror(number) in caught.value.message

@@ -64,12 +64,12 @@ def loader(client: Client, tmp_path: Path, how: str) -> Callable[..., list[wherr
         shutil.rmtree(tmp_path / "directory", ignore_errors=True)
         data = tar_layer(dict(files))
         (tmp_path / "a.tar").write_bytes(data)
-        source = {
+        sources: dict[str, Callable[[], Path | io.BytesIO]] = {
             "directory": lambda: write_files(tmp_path / "directory", files),
             "file": lambda: tmp_path / "a.tar",
             "stream": lambda: io.BytesIO(data),
-        }[how]()
-        return client.load(source, **options)  # type: ignore[arg-type]
+        }
+        return client.load(sources[how](), **options)  # type: ignore[arg-type]
 
     return load
 

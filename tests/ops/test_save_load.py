@@ -15,7 +15,7 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -855,7 +855,8 @@ def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, ho
         tail = compress(b"!" * 2**20, how) if early else b""
         data = compress(tar_layer(chosen).rstrip(b"\0"), how) if early else tar_layer(chosen)
         path.write_bytes(data + tail)
-        for source in [io.BytesIO(data + tail), *([] if early and how == "none" else [path])]:
+        sources: list[io.BytesIO | Path] = [io.BytesIO(data + tail)]
+        for source in sources + ([] if early and how == "none" else [path]):
             events: list[wherry.Event] = []
             with pytest.raises(StoreError, match="is no image archive") as caught:
                 client.load(source, on_event=events.append)
@@ -868,12 +869,13 @@ def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, ho
 def test_links_of_a_file_system_are_no_attack(
     client: Client, tmp_path: Path, *, piped: bool
 ) -> None:
-    for files, error in (
+    cases: list[tuple[dict[str, Any], type[WherryError]]] = [
         ({"etc/passwd": b"", "etc/mtab": link("/proc/mounts")}, StoreError),
         ({"etc/passwd": b"", "0/layer.tar": link("/etc/passwd")}, UnsafeArchive),
         ({"oci-layout": b"{}", "etc/mtab": link("/proc/mounts")}, UnsafeArchive),
         ({"etc/passwd": b"", "../passwd": b""}, UnsafeArchive),
-    ):
+    ]
+    for files, error in cases:
         data = tar_layer(files)
         (tmp_path / "file").write_bytes(data)
         with pytest.raises(error, match="no image archive" if error is StoreError else "outside"):
@@ -1085,7 +1087,7 @@ def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str) -> N
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb", 0) as file, pytest.raises(StoreError, match="gone before its"):
-        client.save(name, file)  # type: ignore[arg-type]
+        client.save(name, file)
 
 
 def interrupted(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
@@ -1177,7 +1179,9 @@ def test_a_tag_beside_a_digest_is_no_name(
     (saved,) = client.save(name, tmp_path / "saved.tar")
     assert saved.names == ()
     with tarfile.open(tmp_path / "saved.tar") as tar:
-        assert b'"RepoTags":null' in tar.extractfile("manifest.json").read()
+        manifest = tar.extractfile("manifest.json")
+        assert manifest is not None
+        assert b'"RepoTags":null' in manifest.read()
 
 
 def test_an_archive_mends_an_image_without_its_manifest(client: Client, tmp_path: Path) -> None:

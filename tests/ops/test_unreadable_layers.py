@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -59,9 +59,10 @@ def test_one_image_of_an_index_keeps_the_others_from_being_downloaded(
         (arm64, {"os": "linux", "architecture": "arm64"}),
     ]
     fake.add_image("app", build_index(entries), "t")
+    options: dict[str, Any]
     for options in ({"all_platforms": True}, {"platform": "linux/amd64,linux/arm64"}):
         with pytest.raises(Unsupported, match="is encrypted"):
-            client.pull(f"{fake.host}/app:t", **options)  # type: ignore[arg-type]
+            client.pull(f"{fake.host}/app:t", **options)
     assert (blobs(fake), store.images()) == ([], [])
     assert str(client.pull(f"{fake.host}/app:t", platform="linux/amd64").id) == PLAIN.id
 

@@ -163,7 +163,7 @@ def test_layers_are_held_to_the_limits(limits: Limits, where: str) -> None:
     blobs = {layer.digest: layer.data for layer in GOOD.layers}
 
     def opening(blob: Descriptor, _: object) -> Opened:
-        return Opened(io.BufferedReader(io.BytesIO(blobs[blob.digest])), 0)  # type: ignore[arg-type]
+        return Opened(io.BufferedReader(io.BytesIO(blobs[blob.digest])), 0)
 
     check = BlobCheck(opening, CancelToken(), lambda _, at, __: found.append(at), limits)
     layers = [Descriptor(each.media_type, Digest(each.digest)) for each in GOOD.layers]

@@ -153,7 +153,7 @@ def test_the_engine_saves_the_trees_that_the_vectors_say(engine: Engine) -> None
 def saved(client: wherry.Client, fake: FakeRegistry, tmp_path: Path) -> bytes:
     """Return an archive of an image that has all that configs and layers can have."""
     layers = [*LAYERS, LAYERS[0]]
-    history = [
+    history: list[dict[str, object]] = [
         {"created": "2024-01-02T03:04:05.600Z", "created_by": f"step {number} <&>"}
         for number in range(3)
     ]
@@ -255,7 +255,8 @@ def test_what_the_engine_saves_is_loaded(
     (name,) = [name for name in image.names if "@" not in name]
     _, theirs = engine.ask("GET", f"/images/{name}/get")
     (tmp_path / "theirs.tar").write_bytes(theirs)
-    for number, source in enumerate((tmp_path / "theirs.tar", io.BytesIO(theirs))):
+    sources: list[Path | io.BytesIO] = [tmp_path / "theirs.tar", io.BytesIO(theirs)]
+    for number, source in enumerate(sources):
         other = wherry.Store(tmp_path / f"other{number}")
         (loaded,) = client.load(source, store=other)
         assert (loaded.id, loaded.names) == (image.id, (name,))

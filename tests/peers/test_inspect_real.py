@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from test_crosscheck import FLAT, INDEXES, layer, make_by_podman, make_by_umoci
 
 import wherry
+from peer_images import FLAT, INDEXES, layer, make_by_podman, make_by_umoci
 from wherry.cli.main import cli
 from wherry.testing import (
     BuiltImage,

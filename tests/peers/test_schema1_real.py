@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TARS = [tar_layer({f"f{number}": b"x%d" % number * 500}) for number in range(3)]
-HISTORY = [
+HISTORY: list[dict[str, object]] = [
     {"created": "2024-01-02T03:04:05.1200Z", "created_by": "ADD <x> & y"},
     {"created": "2024-01-02T03:04:05Z", "created_by": "ENV", "empty_layer": True},
     {"created": "2024-01-02T03:04:05+02:00", "created_by": "b \u2028", "comment": "hi"},

@@ -4,6 +4,7 @@ import base64
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def trusted(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
 
 
-def pull(store: Store, name: str, **options: bool) -> str:
+def pull(store: Store, name: str, **options: Any) -> str:
     with Client(store=store, retries=1, **options) as client:
         return str(client.pull(name).id)
 

@@ -31,7 +31,8 @@ DOCKER = build_image(TARS, style="docker", compression=["gzip", "none"])
 def get(url: str, **headers: str) -> bytes:
     headers = {"Accept": "*/*"} | headers
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:  # noqa: S310
-        return answer.read()
+        body: bytes = answer.read()
+        return body
 
 
 def manifest(registry: Distribution, name: str, reference: str, kind: str, **more: str) -> bytes:
@@ -98,7 +99,8 @@ def test_htpasswd(tmp_path: Path) -> None:
 class TestTokens:
     def ask(self, server: TokenServer, **query: str) -> dict[str, str]:
         query["service"] = server.service
-        return json.loads(get(f"{server.realm}?{urlencode(query)}"))
+        found: dict[str, str] = json.loads(get(f"{server.realm}?{urlencode(query)}"))
+        return found
 
     def test_the_registry_accepts_the_tokens(self, tmp_path: Path) -> None:
         scope = "repository:pub:pull"

@@ -75,7 +75,8 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 
 def error_code(body: bytes) -> str:
-    return json.loads(body)["errors"][0]["code"]
+    code: str = json.loads(body)["errors"][0]["code"]
+    return code
 
 
 class TestContent:
@@ -174,6 +175,7 @@ class TestContent:
 class TestRedirects:
     def test_blobs_come_from_a_second_server(self) -> None:
         with FakeRegistry(redirect_blobs_to=True) as registry:
+            assert registry.storage is not None
             digest = registry.add_blob(DATA)
             response, _ = ask(registry.host, f"/v2/a/blobs/{digest}")
             assert response.status == 307

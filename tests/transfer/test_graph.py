@@ -36,8 +36,10 @@ class Documents:
             return
         self._known[piece.digest] = parse(piece.data, piece.media_type)
         if isinstance(root, BuiltIndex):
-            for child in (*root.images, *root.indexes):
-                self._add(child)
+            for image in root.images:
+                self._add(image)
+            for index in root.indexes:
+                self._add(index)
 
     def fetch(self, digest: Digest) -> Document:
         self.fetched.append(str(digest))

@@ -90,7 +90,7 @@ def test_the_leader_is_first_and_the_others_in_their_order() -> None:
     """SPEC: "largest first": whoever calls has ordered them."""
     order: list[int] = []
 
-    def numbered(number: int) -> Callable[[CancelToken], object]:
+    def numbered(number: int) -> Callable[[CancelToken], None]:
         return lambda _: order.append(number)
 
     run_tasks(numbered(0), [numbered(n) for n in range(1, 9)], jobs=1, cancel=CancelToken())
@@ -263,7 +263,7 @@ def test_a_failure_does_not_cancel_the_callers_token() -> None:
     assert not cancel.cancelled
 
 
-def busy(times: int, then: Callable[[], None]) -> Callable[[CancelToken], object]:
+def busy(times: int, then: Callable[[], None]) -> Callable[[CancelToken], None]:
     """Make a task that finds its blob held by somebody else so many times."""
     left = [times]
 

@@ -12,7 +12,6 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from checking import DATABASE, blob_path
-
 from wherry.testing import build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:

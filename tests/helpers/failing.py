@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shim import Call, Shim
-    from worlds import Command, World
-
     from wherry.testing import FakeRegistry
+    from worlds import Command, World
 
 FINDINGS = 5  # the exit code of a check that has found something, and printed it
 # What a rebuild leaves beside the new database, and what a log's index is called.

@@ -32,7 +32,7 @@ def build(directory: Path) -> Path:
             pytest.fail(f"{REQUIRED} is 1, but there is no gcc", pytrace=False)
         pytest.skip("there is no gcc")
     library = directory / "fail_calls.so"
-    command = [compiler, "-shared", "-fPIC", "-O2", "-Wall", "-o", library, SOURCE]
+    command = [compiler, "-shared", "-fPIC", "-O2", "-Wall", "-o", str(library), str(SOURCE)]
     subprocess.run([*command, "-ldl", "-pthread"], check=True)
     return library
 
@@ -71,7 +71,9 @@ class Shim:
 def read_log(log: Path) -> list[Call]:
     """Return the calls that were made, in order."""
     lines = log.read_text().splitlines() if log.exists() else []
-    found = [
-        (*line.removesuffix(" FAILS").split(" ", 1), line.endswith(" FAILS")) for line in lines
-    ]
-    return [Call(*call) for call in found]
+    return [_parse_call(line) for line in lines]
+
+
+def _parse_call(line: str) -> Call:
+    kind, path = line.removesuffix(" FAILS").split(" ", 1)
+    return Call(kind, path, line.endswith(" FAILS"))

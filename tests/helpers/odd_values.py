@@ -41,11 +41,13 @@ def paths(document: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 def changed(document: Any, path: tuple[str | int, ...], value: Any) -> bytes:
     """Return a document with another value at a place."""
     made = copy.deepcopy(document)
-    inside = made
+    inside: Any = made
     for key in path[:-1]:
         inside = inside[key]
     if value is not MISSING:
         inside[path[-1]] = value
-    elif isinstance(inside, list) or path[-1] in inside:
-        del inside[path[-1]]
+    elif isinstance(inside, list):
+        inside.pop(int(path[-1]))
+    else:
+        inside.pop(path[-1], None)
     return json.dumps(made).encode()

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import bad_schema1
-from wherry.testing import build_image, build_index, compress, document, sha256, tar_layer
+from wherry.testing import (
+    build_image,
+    build_index,
+    build_schema1,
+    compress,
+    document,
+    sha256,
+    tar_layer,
+)
 from wherry.testing.images import BuiltImage, BuiltIndex, Piece
 from wherry.testing.schema1 import UNSIGNED
 
@@ -45,8 +53,8 @@ class BadImage:
         for digest, piece in self.documents.items():
             registry.add_manifest("app", piece.data, piece.media_type, digest=digest)
         registry.blobs.update(self.blobs)
-        digest = self.digest or None
-        registry.add_manifest("app", self.root.data, self.root.media_type, "t", digest=digest)
+        root = self.root
+        registry.add_manifest("app", root.data, root.media_type, "t", digest=self.digest or None)
         return f"{registry.host}/app:t"
 
     def write_layout(self, directory: Path) -> str:
@@ -206,17 +214,17 @@ def schema1(fault: str) -> BadImage:
 
 def schema1_with(*, signatures: bool = True, **v1: object) -> BadImage:
     """Return a schema1 image with other values in its topmost version 1 JSON, signed anew."""
-    built = bad_schema1.build_schema1(bad_schema1.LAYERS, keys=[bad_schema1.KEY], top=v1)
-    raw = built.manifest.data
-    if not signatures:  # the payload is another than the one that was signed
+    built = build_schema1(bad_schema1.LAYERS, keys=[bad_schema1.KEY], top=v1)
+    raw, payload = built.manifest.data, built.payload
+    if not signatures:  # change the payload after it is signed
         raw = raw.replace(b'"tag": "latest"', b'"tag": "latesu"')
-    payload = built.payload.replace(*([b'"latest"', b'"latesu"'] if not signatures else [b"", b""]))
+        payload = payload.replace(b'"latest"', b'"latesu"')
     blobs = {sha256(layer): layer for layer in built.layers}
     return BadImage(Piece(built.manifest.media_type, raw), {}, blobs, sha256(payload))
 
 
 def schema1_layer(data: bytes) -> BadImage:
-    built = bad_schema1.build_schema1([data], keys=[bad_schema1.KEY])
+    built = build_schema1([data], keys=[bad_schema1.KEY])
     return BadImage(built.manifest, {}, {sha256(data): data}, built.digest)
 
 
