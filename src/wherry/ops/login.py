@@ -110,6 +110,6 @@ def _raise_first(removal: CredentialRemoval) -> None:
     lines = [first.hint] if first.hint else []
     lines += [str(other) for other in others if str(other) != str(first)]
     if removal.gone:
-        lines.append(f"all the same, credentials were taken from {', '.join(removal.gone)}")
+        lines.append(f"credentials were still removed from {', '.join(removal.gone)}")
     first.hint = "\n".join(lines)
     raise first
