@@ -1,4 +1,4 @@
-"""Saves images to archives and loads them, with wherry and with its peers: part of `make bench`."""
+"""Measure save and load, compared with other tools; part of `make bench`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RATIOS = (
 
 
 class Inputs(NamedTuple):
-    """What the commands read: an image in a store and in a layout, and an archive of it."""
+    """Inputs of the commands: an image in a store and in a layout, and an archive of it."""
 
     store: Path
     layout: Path
@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
 
 
 def _inputs(image: str, keep: Path, place: Path, wherry: Path) -> Inputs:
-    """Fetch the image once, for wherry and for its peers."""
+    """Fetch the image once for all tools."""
     inputs = Inputs(place / "store", place / "layout", place / "archive.tar")
     with Distribution(keep / "registry") as registry:
         built = provide(SHAPES[image], registry)
@@ -88,7 +88,7 @@ def _inputs(image: str, keep: Path, place: Path, wherry: Path) -> Inputs:
 
 
 def _commands(wherry: Path, inputs: Inputs) -> Mapping[str, Callable[[Path], Command]]:
-    """Return the contenders; each gets a clean place to write to."""
+    """Return the contenders; each writes to an empty directory."""
     save: Command = [wherry, "--store", inputs.store, "save", "-q"]
     skopeo, podman = find_binary("skopeo"), find_binary("podman")
     piped = f"{' '.join(map(str, save))} {_NAME} | cat > /dev/null"
@@ -119,7 +119,7 @@ def _commands(wherry: Path, inputs: Inputs) -> Mapping[str, Callable[[Path], Com
 
 
 def _race(commands: Mapping[str, Callable[[Path], Command]], runs: int) -> dict[str, Figures | str]:
-    """Run all in turn, so that what changes on the machine changes for all."""
+    """Run all in turn, so that changes of the machine affect all of them."""
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
     failed: dict[str, str] = {}
     for _ in range(runs):

@@ -1,4 +1,4 @@
-"""Builds images out of the files of this machine and pushes them to the registry, once."""
+"""Build images from files of this machine and push them to the registry once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SHAPES", "Built", "Shape", "provide"]
 
-_VERSION = 1  # of what this module makes of a shape: raise it to have images built anew
+_VERSION = 1  # version of the images; increase it to rebuild them
 _MTIME = 1704164645
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -35,7 +35,7 @@ _KB, _MB = 10**3, 10**6
 
 @dataclass(frozen=True)
 class Shape:
-    """What an image is to look like: the compressed size of each layer, the files in them."""
+    """Shape of an image: the compressed size of each layer, and the size of its files."""
 
     name: str
     layers: tuple[int, ...]
@@ -55,7 +55,7 @@ SHAPES = {
             file_mean=10 * _KB,
             file_limit=200 * _KB,
         ),
-        # The level is for the sake of those who wait for the layer to be built.
+        # A low level, so that building takes less time.
         Shape("big", (1000 * _MB,), file_limit=32 * _MB, level=1),
     )
 }
@@ -63,7 +63,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Built:
-    """What an image came out as: number of layers and files, bytes raw and compressed."""
+    """A built image: number of layers and files, bytes raw and compressed."""
 
     layers: int = 0
     files: int = 0
@@ -82,13 +82,13 @@ class _File(NamedTuple):
 
 
 class _LayerFile:
-    """Compresses what is written to it into a file, and hashes both sides."""
+    """A file that compresses what is written to it, and hashes both forms."""
 
     def __init__(self, path: Path, level: int) -> None:
         self.path = path
         self.raw = self.compressed = 0
         self._diff, self._blob = hashlib.sha256(), hashlib.sha256()
-        self._packer = zlib.compressobj(level, zlib.DEFLATED, 31)  # 31: as gzip, without a time
+        self._packer = zlib.compressobj(level, zlib.DEFLATED, 31)  # 31: gzip format without a time
         self._file = path.open("wb")
 
     def write(self, data: bytes) -> int:
@@ -118,7 +118,7 @@ class _LayerFile:
 
 
 def provide(shape: Shape, registry: Distribution) -> Built:
-    """Have the image ``bench/NAME:latest`` in the registry; does nothing where it is there."""
+    """Push the image ``bench/NAME:latest``, unless the registry has it."""
     note = registry.root / f"{shape.name}.json"
     wanted = json.loads(json.dumps({"version": _VERSION, **asdict(shape)}))
     if note.exists():
@@ -131,7 +131,7 @@ def provide(shape: Shape, registry: Distribution) -> Built:
 
 
 def _build(shape: Shape, registry: Distribution) -> Built:
-    """Build and push layer by layer, so that one layer at a time lies on the disk twice."""
+    """Build and push one layer after the other, to save disk space."""
     pusher = registry.pusher(f"bench/{shape.name}")
     files = _endless(_found(shape), shape)
     descriptors, diff_ids, built = [], [], Built()
@@ -158,7 +158,7 @@ def _build(shape: Shape, registry: Distribution) -> Built:
 def _fill(layer: _LayerFile, files: Iterator[tuple[str, _File]], size: int) -> int:
     """Write files until the layer is large enough; return how many."""
     count = 0
-    # The type stubs ask for a whole file object; tarfile tells and writes, no more.
+    # The type stubs require a whole file object; tarfile uses only `tell` and `write`.
     with tarfile.open(fileobj=layer, mode="w", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
         while layer.compressed < size:
             prefix, file = next(files)
@@ -172,9 +172,10 @@ def _fill(layer: _LayerFile, files: Iterator[tuple[str, _File]], size: int) -> i
 
 
 def _endless(found: list[_File], shape: Shape) -> Iterator[tuple[str, _File]]:
-    """Yield files of about the wanted mean size, and where they are all used up, once more.
+    """Yield files of about the wanted mean size; repeat them if there are too few.
 
-    Repeated files come under another directory; gzip looks back over 32 KiB and does not notice.
+    Repeated files have another directory. gzip looks back only 32 KiB, so they do not compress
+    better.
     """
     taken = size = turn = 0
     while found:
@@ -192,7 +193,7 @@ def _endless(found: list[_File], shape: Shape) -> Iterator[tuple[str, _File]]:
 
 
 def _found(shape: Shape) -> list[_File]:
-    """Return the files of installed packages in an order that mixes them, the same each time."""
+    """Return the files of installed packages in a reproducible mixed order."""
     roots = ["/usr/lib", "/usr/share", "/usr/bin", "/usr/local", *_python_directories()]
     files = {file.path: file for root in roots for file in _regular_files(root, shape.file_limit)}
     return sorted(files.values(), key=lambda file: (zlib.crc32(file.path.encode()), file.path))
@@ -203,7 +204,7 @@ def _python_directories() -> Iterable[str]:
 
 
 def _regular_files(root: str, limit: int) -> Iterator[_File]:
-    """Yield readable files with something in them; no caches, which come and go."""
+    """Yield readable files that are neither empty nor caches."""
     for directory, below, names in os.walk(root):
         below[:] = sorted(name for name in below if name != "__pycache__")
         for name in sorted(names):

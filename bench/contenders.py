@@ -1,4 +1,4 @@
-"""The commands that are measured against each other, each with a clean place to work in."""
+"""Commands to compare, each with an empty working directory."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = [
 
 PEERS = ("docker-registry", "skopeo", "podman")
 _BLOB_CACHE = "containers/cache/blob-info-cache-v1.boltdb"
-_TMPFS = Path("/dev/shm")  # noqa: S108 - the file system is what matters, names come from tempfile
+_TMPFS = Path("/dev/shm")  # noqa: S108 - chosen for its file system; tempfile makes the names
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to pull: `command` takes the reference and the place, and returns what to run."""
+    """A tool that pulls; `command` maps a reference and a directory to a command line."""
 
     name: str
     program: str | None
@@ -43,12 +43,12 @@ class Contender:
 
     @property
     def installed(self) -> bool:
-        """Tell whether its program is there."""
+        """Return whether its program is installed."""
         return self.program is not None and Path(self.program).exists()
 
 
 def all_contenders(wherry: Path, driver: str) -> list[Contender]:
-    """Return every contender; those with a program of None are not installed."""
+    """Return all contenders; if `program` is None, it is not installed."""
     return [*_wherrys(str(wherry)), *_skopeos(), _podman(driver)]
 
 
@@ -97,7 +97,7 @@ def _podman(driver: str) -> Contender:
 
 
 def podman_places(place: Path, driver: str) -> list[str | Path]:
-    """Return options that give podman a storage of its own."""
+    """Return options that give podman its own storage."""
     return [
         *("--root", place / "root", "--runroot", place / "run", "--tmpdir", place / "state"),
         *("--storage-driver", driver),
@@ -105,7 +105,7 @@ def podman_places(place: Path, driver: str) -> list[str | Path]:
 
 
 def podman_driver() -> str:
-    """Return `overlay` where podman can use it on the place of the stores, else `vfs`."""
+    """Return `overlay` if podman can use it on that file system, else `vfs`."""
     podman = find_binary("podman")
     if podman is None:
         return "none"
@@ -116,7 +116,7 @@ def podman_driver() -> str:
 
 
 def environ(place: Path) -> Mapping[str, str]:
-    """Return an environment without anybody's settings, all temporary files in `place`."""
+    """Return an environment without user settings, with temporary files in `place`."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
@@ -130,9 +130,9 @@ def environ(place: Path) -> Mapping[str, str]:
 
 @contextmanager
 def clean_place() -> Iterator[Path]:
-    """Yield an empty directory in memory, where there is one, and forget what peers remember."""
+    """Yield an empty directory, in memory if possible, and clear the caches of the tools."""
     if os.geteuid() == 0:
-        # For root the place of this cache cannot be set; for others it follows XDG_DATA_HOME.
+        # Root cannot move this cache; for other users it is below XDG_DATA_HOME.
         Path("/var/lib", _BLOB_CACHE).unlink(missing_ok=True)
     place = Path(tempfile.mkdtemp(prefix="bench-", dir=_TMPFS if _TMPFS.is_dir() else None))
     try:
@@ -142,17 +142,17 @@ def clean_place() -> Iterator[Path]:
 
 
 def stores_on() -> str:
-    """Say where the stores are."""
+    """Return a description of the file system of the stores."""
     if _TMPFS.is_dir():
         return str(_TMPFS)
     return f"{tempfile.gettempdir()} (there is no {_TMPFS}: figures include a disk)"
 
 
 def _remove(place: Path) -> None:
-    """Remove a place; podman leaves its storage mounted upon itself where a pull failed."""
+    """Remove a directory. After a failed pull, podman leaves its storage mounted."""
     mounted = place / "root" / "overlay"
     umount = find_binary("umount")
     if umount is not None and mounted.is_dir():
-        # is_mount() does not see a directory mounted on itself: it is an error where it is not.
+        # is_mount() does not detect a bind mount on itself, so umount may fail without harm.
         subprocess.run([umount, "--lazy", mounted], capture_output=True, check=False)
     shutil.rmtree(place)

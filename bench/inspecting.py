@@ -1,6 +1,6 @@
-"""Inspects images with wherry and with skopeo, and prints what each costs: `make bench`.
+"""Compare wherry and skopeo when they inspect images; part of `make bench`.
 
-Not `inspect.py`: programs of this directory would take it for the standard library's.
+The name is not `inspect.py`, which would hide the module of the standard library.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _provide(registry: Distribution) -> None:
-    """Have the tagged images in the registry, each with a config of its own."""
+    """Push the tagged images, each with its own config."""
     note = registry.root / "inspected.json"
     if note.exists():
         return
@@ -95,7 +95,7 @@ def _provide(registry: Distribution) -> None:
 def _starts(
     programs: Path, skopeo: str, reference: str, log: Path, env: Mapping[str, str]
 ) -> dict[str, float]:
-    """Measure the commands as processes, in turn."""
+    """Measure the commands as processes in turn."""
     theirs: list[str | Path] = [skopeo, "inspect", "--tls-verify=false", f"docker://{reference}"]
     commands: dict[str, list[str | Path]] = {
         "python -c pass": [programs / "python", "-c", "pass"],
@@ -113,7 +113,7 @@ def _starts(
 
 
 def _warm(programs: Path, few: str, many: str, env: Mapping[str, str]) -> dict[str, float]:
-    """Measure calls of the library in a process of the environment's interpreter."""
+    """Measure calls of the library in another process."""
     done = subprocess.run(
         [programs / "python", "-I", _WARM, few, str(_FEW), many],
         env=dict(env), stdout=subprocess.PIPE, check=True,
@@ -123,7 +123,7 @@ def _warm(programs: Path, few: str, many: str, env: Mapping[str, str]) -> dict[s
 
 
 def _in_parallel(skopeo: str, name: str, env: Mapping[str, str], *options: str) -> float:
-    """Return the seconds that skopeo takes for all tags, which it is told."""
+    """Return the seconds that skopeo takes for all tags, given their names."""
 
     def inspect(number: int) -> None:
         reference = f"docker://{name}:v{number:03}"

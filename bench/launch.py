@@ -1,7 +1,7 @@
-"""Runs one command and prints what it cost; a process of its own, with few imports.
+"""Run one command and print its time and memory.
 
-Linux counts the memory of a process from before `exec` into its peak: whoever starts the command
-must be smaller than the command.
+This is a separate process with few imports. Linux includes the memory before `exec` in the peak of
+a process, so the launcher must be smaller than the command.
 """
 
 import json
@@ -13,7 +13,7 @@ _ROWS, _COLUMNS = 50, 120
 
 
 def _spawn(command: list[str], log: str) -> int:
-    """Start with nothing to read and everything written to `log`."""
+    """Start the command with empty input and its output in `log`."""
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
@@ -23,7 +23,7 @@ def _spawn(command: list[str], log: str) -> int:
 
 
 def _on_terminal(command: list[str], log: str) -> int:
-    """Start on a pseudo-terminal and copy what is drawn to `log` until the command closes it."""
+    """Start the command on a pseudo-terminal and copy its output to `log`."""
     import fcntl
     import pty
     import struct
@@ -38,7 +38,7 @@ def _on_terminal(command: list[str], log: str) -> int:
         while True:
             try:
                 drawn = os.read(master, 65536)
-            except OSError:  # EIO: the other side is closed
+            except OSError:  # EIO: the command has closed the terminal
                 break
             if not drawn:
                 break
@@ -47,7 +47,7 @@ def _on_terminal(command: list[str], log: str) -> int:
 
 
 def main() -> None:
-    """Arguments: `pipe` or `terminal`, the file for the output, the command."""
+    """Run with arguments: `pipe` or `terminal`, the output file, the command."""
     how, log, *command = sys.argv[1:]
     start = time.perf_counter()
     pid = _on_terminal(command, log) if how == "terminal" else _spawn(command, log)

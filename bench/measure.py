@@ -1,4 +1,4 @@
-"""Measures commands: wall time, processor time with children, peak memory."""
+"""Measure commands: wall time, CPU time including children, peak memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 
 
 class CommandError(Exception):
-    """A command that ended with another status than 0; the text is the end of its output."""
+    """A command failed; the text is the end of its output."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run cost: seconds, seconds, bytes."""
+    """One run: wall time and CPU time in seconds, peak memory in bytes."""
 
     wall: float
     cpu: float
@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """What several runs of one command cost: medians, and the largest peak."""
+    """Several runs of one command: median times, and the largest peak."""
 
     wall: float
     cpu: float
@@ -45,7 +45,7 @@ class Figures:
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Figures:
-        """Sum up; `spread` is the slowest run over the fastest."""
+        """Summarize samples; `spread` is the slowest run divided by the fastest."""
         walls = [sample.wall for sample in samples]
         return cls(
             wall=statistics.median(walls),
@@ -64,10 +64,10 @@ def run(
     env: Mapping[str, str],
     terminal: bool = False,
 ) -> Sample:
-    """Run a command to its end and return what it cost; its output goes to `log`.
+    """Run a command and return its sample; its output goes to `log`.
 
     `peak` is the largest resident size of the command or of any child it waited for.  Raises
-    CommandError where the command fails.
+    CommandError if the command fails.
     """
     how = "terminal" if terminal else "pipe"
     launcher = [sys.executable, "-I", "-S", str(_LAUNCH), how, str(log)]

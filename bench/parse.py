@@ -1,4 +1,4 @@
-"""Times what is done in process with documents, beside `json.loads` on the same bytes."""
+"""Compare parsing of documents with `json.loads` on the same bytes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def index() -> bytes:
-    """Make an index whose entries are for as many variants, the one wanted last."""
+    """Make an index with an entry for each variant, the wanted one last."""
     entries = [
         {
             "mediaType": _MANIFEST,

@@ -1,4 +1,4 @@
-"""Pulls images with wherry and with its peers, and prints what each costs: `make bench`."""
+"""Compare wherry with other tools when they pull images; part of `make bench`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 _KEEP = Path(__file__).resolve().parent.parent / ".bench"
 _CORES = 2
-_STARTS = 21  # a start takes hundredths of a second: more runs than for pulls
+_STARTS = 21  # a start takes hundredths of a second, so there are more runs
 
 
 def main() -> None:
     options = _options()
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
-    os.sched_setaffinity(0, cores)  # registry and contenders inherit it
+    os.sched_setaffinity(0, cores)  # the registry and the contenders inherit this
     options.keep.mkdir(parents=True, exist_ok=True)
     driver = podman_driver()
     programs = environment(options.keep)
@@ -39,7 +39,7 @@ def main() -> None:
     contenders = all_contenders(programs / "wherry", driver)
     results = Results()
     for name in options.images:
-        # A registry for each image: it ends by itself after half an hour.
+        # One registry for each image, since it stops after half an hour.
         with Distribution(options.keep / "registry") as registry:
             built = provide(SHAPES[name], registry)
             reference = f"{registry.host}/bench/{name}:latest"
@@ -78,7 +78,7 @@ def _known(name: str) -> str:
 
 
 def _print_setting(programs: Path, driver: str, cores: int) -> None:
-    """Print what the figures depend on."""
+    """Print the conditions of the measurement."""
     wherry = _first_line([str(programs / "wherry"), "--version"])
     print(f"{wherry} on Python {platform.python_version()}, {(programs / 'python').resolve()}")
     for name in PEERS:
@@ -97,8 +97,8 @@ def _first_line(command: Sequence[str]) -> str:
 
 
 def _fill_page_cache(directory: Path) -> None:
-    """Read what the registry serves, so that the first contender does not pay for the disk."""
-    os.sync()  # nor for what building the images left to be written
+    """Read the files of the registry, so that the first contender need not."""
+    os.sync()  # and write out what building the images has left
     buffer = bytearray(1 << 20)
     for path in directory.rglob("data"):
         if path.is_file():
@@ -110,7 +110,7 @@ def _fill_page_cache(directory: Path) -> None:
 def _race(
     registry: Distribution, reference: str, contenders: Sequence[Contender], runs: int
 ) -> dict[str, Figures | str]:
-    """Run the contenders in turn, so that what changes on the machine changes for all."""
+    """Run the contenders in turn, so that changes of the machine affect all."""
     samples: dict[str, list[Sample]] = {each.name: [] for each in contenders}
     failed = {each.name: "not installed" for each in contenders if not each.installed}
     for turn in range(runs):
@@ -138,7 +138,7 @@ def _one_pull(registry: Distribution, reference: str, contender: Contender) -> S
 
 
 def _up_to_date(registry: Distribution, reference: str, wherry: Path) -> Figures | str:
-    """Pull twice into one store and return the figures of the second time."""
+    """Pull twice into one store and return the figures of the second pull."""
     with clean_place() as place:
         command: list[str | Path] = [wherry, "--store", place / "store", "pull", "-q", reference]
         log, env = place / "output", environ(place)
@@ -148,13 +148,13 @@ def _up_to_date(registry: Distribution, reference: str, wherry: Path) -> Figures
             cost = run(command, log=log, env=env)
         except CommandError as error:
             return f"failed: {error}"
-    # A request for /v2/ is how a client asks what authentication is wanted.
+    # Clients request /v2/ to learn which authentication is required.
     asked = [path for _, path, _ in registry.requests() if path != "/v2/"]
     return Figures.of([Sample(cost.wall, cost.cpu, cost.peak, len(asked))])
 
 
 def _starts(programs: Path) -> dict[str, Figures]:
-    """Measure the start of the command and of its interpreter, in turn."""
+    """Measure the start of the command and of its interpreter in turn."""
     commands: dict[str, list[str | Path]] = {
         "python -c pass": [programs / "python", "-c", "pass"],
         "wherry --version": [programs / "wherry", "--version"],

@@ -1,4 +1,4 @@
-"""Prints the figures side by side, their ratios, and which targets are met."""
+"""Print figures side by side, their ratios, and which targets are met."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ _RATIOS = (
     ("big", _UNVERIFIED, _LAYOUT, 0.5),
 )
 _PEAK = 80 * _MB
-_GROWTH = 1.05  # of the peak from five layers to one large one: "none", and what runs differ by
+_GROWTH = 1.05  # in the peak from five layers to one large one; only noise between runs
 _START = 6.0
 _UP_TO_DATE_REQUESTS = 1
 
 
 @dataclass
 class Results:
-    """All that was measured; a text stands where a contender has no figures, and says why."""
+    """All figures; a contender without figures has a text with the reason."""
 
     pulls: dict[str, dict[str, Figures | str]] = field(default_factory=dict)
     up_to_date: dict[str, Figures | str] = field(default_factory=dict)
     start: dict[str, Figures] = field(default_factory=dict)
 
     def figures(self, image: str, contender: str) -> Figures | None:
-        """Return the figures of one contender with one image, if there are any."""
+        """Return the figures of a contender for an image, if there are any."""
         found = self.pulls.get(image, {}).get(contender)
         return None if isinstance(found, str) else found
 
 
 class Verdict(NamedTuple):
-    """A figure and the largest that it may be."""
+    """A figure and its upper limit."""
 
     what: str
     value: float
@@ -66,7 +66,7 @@ class Verdict(NamedTuple):
 
 
 def print_image(name: str, built: Built, rows: dict[str, Figures | str]) -> None:
-    """Print the contenders with one image, and how many times as long as wherry each takes."""
+    """Print the contenders for one image, with their times relative to wherry."""
     print(f"\n{name}: {built}")
     head = ("wall s", "CPU s", "peak MB", "requests", "x wherry", "slowest/fastest")
     print(f"  {'':<26}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
@@ -84,14 +84,14 @@ def print_image(name: str, built: Built, rows: dict[str, Figures | str]) -> None
 
 
 def print_targets(results: Results) -> None:
-    """Print every target that these figures say something about."""
+    """Print each target for which there are figures."""
     print("\ntargets (ratios of median wall times unless another unit is given)")
     verdicts = [*_ratios(results), *_peaks(results), *_requests(results), *_starts(results)]
     print_verdicts(verdicts)
 
 
 def print_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Print figures with their limits, and how many are within them."""
+    """Print figures with their limits, and how many meet them."""
     for verdict in verdicts:
         print(verdict)
     missed = sum(verdict.value > verdict.limit for verdict in verdicts)

@@ -1,4 +1,4 @@
-"""Times a large blob over a long link, by one connection and by several: part of `make bench`."""
+"""Measure a large blob over a long link with one and several connections."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main() -> None:
     print("a blob of 200 MB, 50 ms round trip, 20 MB/s for each connection; medians")
     samples: dict[str, list[Sample]] = {way: [] for way in _WAYS}
     with Distribution(keep / "split") as registry:
-        noise = random.Random(4).randbytes(_SIZE)  # noqa: S311 - what no link can compress
+        noise = random.Random(4).randbytes(_SIZE)  # noqa: S311 - content that does not compress
         image = build_image([tar_layer({"noise": noise})], compression="none")
         registry.push("bench/split", image, "latest")
         for _ in range(options.runs):

@@ -1,4 +1,4 @@
-"""Measures what is done with a store alone, beside tools that do the same with its files.
+"""Compare operations on a store with other tools on its files.
 
 ``images`` of 10,000 references against the start of the command; ``gc`` of 100,000 blobs against
 ``find`` over them, and ``rm`` of those that go; ``fsck`` of 2 GB against ``openssl dgst`` on all
@@ -31,7 +31,7 @@ _CORES = 2
 _REFERENCES = 10_000
 _IMAGES, _LAYERS = 10_000, 8  # with config and manifest: 100,000 blobs
 _FILES, _FILE_SIZE = 60, 34 * _MB
-_PEAK_GROWTH = 1.2  # of the memory of `fsck` from small to large
+_PEAK_GROWTH = 1.2  # ratio of the memory of `fsck` for a large and a small store
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _images(wherry: Path, place: Path, runs: int) -> None:
-    """List as many references as pulls leave (half of them digests), and as many tags."""
+    """List many names, half of them digests as after pulls, and as many tags."""
     pulled, tags = place / "pulled", place / "tags"
     _fill_database(
         pulled, [(number, digest) for number in range(_REFERENCES // 2) for digest in (False, True)]
@@ -105,7 +105,7 @@ def _digest(kind: str, number: int) -> str:
 
 
 def _gc(wherry: Path, place: Path, runs: int) -> None:
-    """Collect nothing, and then half of everything, each time in a fresh copy of the store."""
+    """Run gc with nothing to remove, then with half of the store, in fresh copies."""
     model, store, files = place / "model", place / "store", place / "files"
     gone = _fill_store(model)
     find: list[str | Path] = ["find", model / "blobs", "-type", "f"]
@@ -130,7 +130,7 @@ def _gc(wherry: Path, place: Path, runs: int) -> None:
 
 
 def _fill_store(path: Path) -> list[str]:
-    """Make a store of small blobs, all named; return the files of every other image."""
+    """Make a store of small named images; return the files of every other image."""
     store = LocalStore(path)
     blobs = path / "blobs" / "sha256"
     gone = []
@@ -170,13 +170,13 @@ def _forget_half(path: Path) -> None:
 
 
 def _fsck(wherry: Path, place: Path, runs: int) -> None:
-    """Hash 2 GB that are in memory, and a tenth of it to see whether memory grows."""
+    """Hash 2 GB in memory, and a tenth of it to see whether memory grows."""
     large, small = place / "large", place / "small"
     for store, size in ((large, _FILE_SIZE), (small, _FILE_SIZE // 10)):
         _fill_database(store, [])
         blobs = store / "blobs" / "sha256"
         blobs.mkdir(parents=True)
-        source = random.Random(1)  # noqa: S311 - content that has to repeat, not secrets
+        source = random.Random(1)  # noqa: S311 - reproducible content, not secrets
         for _ in range(_FILES):
             data = source.randbytes(size)
             (blobs / hashlib.sha256(data).hexdigest()).write_bytes(data)
@@ -200,7 +200,7 @@ def _fsck(wherry: Path, place: Path, runs: int) -> None:
 
 
 def _race(commands: Mapping[str, Command], place: Path, runs: int) -> dict[str, Figures]:
-    """Run commands in turn, so that what changes on the machine changes for all."""
+    """Run commands in turn, so that changes of the machine affect all."""
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
     for _ in range(runs):
         for name, command in commands.items():

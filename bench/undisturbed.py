@@ -1,4 +1,4 @@
-"""Times pulls that nothing disturbs, by wherry as it was and as it is: `make bench`."""
+"""Compare undisturbed pulls with those of an earlier commit; part of `make bench`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parent.parent
 _KEEP = _ROOT / ".bench"
-_BEFORE = "1e3784b"  # the last one before transfers learned to survive everything
-_LIMIT = 1.05  # of the median wall time before
+_BEFORE = "1e3784b"  # the last commit before transfers were made robust
+_LIMIT = 1.05  # ratio to the median wall time of the earlier commit
 _IMAGES = ("small", "five", "many")
 
 
@@ -64,7 +64,7 @@ def _options() -> argparse.Namespace:
 
 
 def _sources(keep: Path, commit: str) -> Path | None:
-    """Return a directory with the project as it was; None where git does not have it."""
+    """Return a directory with the earlier commit; None if git does not have it."""
     sources = keep / "before" / "sources"
     archive = keep / "before.tar"
     command: list[str | Path] = ["git", "-C", _ROOT, "archive", "-o", archive, commit]
@@ -80,7 +80,7 @@ def _sources(keep: Path, commit: str) -> Path | None:
 def _race(
     registry: Distribution, reference: str, wherrys: Mapping[str, Path], runs: int
 ) -> dict[str, Figures]:
-    """Pull with each in turn, after one pull that is not counted."""
+    """Pull with each in turn, after one pull that does not count."""
     samples: dict[str, list[Sample]] = {name: [] for name in wherrys}
     for turn in range(runs + 1):
         order = list(wherrys) if turn % 2 else list(wherrys)[::-1]

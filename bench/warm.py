@@ -1,8 +1,8 @@
-"""Inspects with the library and prints seconds as JSON; a process of its own.
+"""Inspect images with the library in this process and print the seconds as JSON.
 
-Arguments: a repository of few tags, how many, a repository of many tags. `call` is the median of
-calls that list the tags too, for images that the client has not seen; `loop` is all of the many
-tags, the list included, in one thread; `threads` is the same in two.
+Arguments: a repository with few tags, their number, a repository with many tags. `call` is the
+median of calls that also list the tags, for images that the client has not seen. `loop` is the time
+for all of the many tags in one thread, including the list; `threads` is the same in two threads.
 """
 
 import json

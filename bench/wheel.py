@@ -1,4 +1,4 @@
-"""Installs wherry from its wheel into an environment of its own, as a user has it."""
+"""Install wherry from its wheel into a new environment, as a user does."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def environment(keep: Path, root: Path = _ROOT) -> Path:
-    """Return the directory of programs of an environment with wherry as it is in `root`.
+    """Return the program directory of an environment with wherry from `root`.
 
-    What is there from an earlier run is used again while the sources have not changed.
+    An environment from an earlier run is used again if the sources have not changed.
     """
     home, wheels = keep / "environment", keep / "wheel"
     programs = home / "bin"
@@ -36,7 +36,7 @@ def environment(keep: Path, root: Path = _ROOT) -> Path:
 
 
 def _check(python: Path) -> None:
-    """Make sure that no launcher script stands between the command and the interpreter."""
+    """Check that the command runs the interpreter without a launcher script."""
     with python.resolve().open("rb") as file:
         if file.read(4) != b"\x7fELF":
             raise RuntimeError(f"{python.resolve()} is a launcher, not an interpreter")

@@ -1,7 +1,7 @@
-"""A tour of wherry on a registry of its own: pull, look, pull again, refuse what is broken.
+"""A tour of wherry: pull an image, look at it, pull it again, and refuse a damaged layer.
 
-Needs nothing but the environment that it runs in; the registry is `wherry.testing.FakeRegistry`
-in this process, the image is made from files of this machine.
+The registry is a `wherry.testing.FakeRegistry` in this process, and the image is made from files
+of this machine, so the tour needs no network.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _BOLD, _PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
 
 def main() -> None:
-    """Walk through; exits with 1 if something does not behave as it says."""
+    """Run all steps; exit with 1 if one of them fails."""
     with tempfile.TemporaryDirectory(prefix="wherry-demo-") as directory:
-        tell("wherry: container images from Python, with no daemon and no root")
+        tell("wherry: container images from Python, without a daemon or root")
         image = make_image()
         with FakeRegistry() as registry:
             registry.add_image("demo/tour", image, "1.0")
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 class Tour:
-    """The steps, each of which checks what it shows."""
+    """The steps of the tour. Each one checks what it shows."""
 
     def __init__(self, registry: FakeRegistry, image: BuiltImage, directory: Path) -> None:
         self.registry = registry
@@ -55,7 +55,7 @@ class Tour:
         tell("That is the tour. Next: wherry pull --help, README.md")
 
     def first_pull(self) -> None:
-        tell("1. Pull it: every blob is hashed as it arrives, every layer unpacked and compared")
+        tell("1. Pull it: every blob is hashed, every layer is decompressed and verified")
         started = time.monotonic()
         result = self.wherry("pull", self.name)
         check(result.returncode == 0, "the pull works")
@@ -63,12 +63,12 @@ class Tour:
         say(f"   {len(self.registry.requests)} requests, {time.monotonic() - started:.1f} s")
 
     def look(self) -> None:
-        tell("2. Look at what is in the store")
+        tell("2. List and show the images in the store")
         self.wherry("images")
         self.wherry("show", self.name)
 
     def second_pull(self) -> None:
-        tell("3. Pull it again: one request, nothing fetched")
+        tell("3. Pull it again: one request, no download")
         self.registry.clear()
         result = self.wherry("pull", self.name)
         methods = [request.method for request in self.registry.requests]
@@ -76,7 +76,7 @@ class Tour:
         check("up to date" in result.stderr and methods == ["HEAD"], "the image is up to date")
 
     def from_python(self) -> None:
-        tell("4. The same from Python")
+        tell("4. Do the same in Python")
         store = wherry.Store(self.directory / "store")
         say(">>> image = store.get(name)")
         image = store.get(self.name)
@@ -89,7 +89,7 @@ class Tour:
         store.close()
 
     def corrupted(self) -> None:
-        tell("5. A proxy flips one byte of one layer: refused, and nothing of the image is named")
+        tell("5. A proxy changes one byte of a layer: the pull fails, and the image gets no name")
         layer = max(self.image.layers, key=lambda piece: piece.size)
         self.registry.inject(Fault(Corrupt(at=layer.size // 2), path=layer.digest))
         other = self.directory / "other-store"
@@ -102,7 +102,7 @@ class Tour:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command, show what it prints, and return it."""
         say(f"{_BOLD}$ wherry {shlex.join(arguments)}{_PLAIN}")
-        result = subprocess.run(  # noqa: S603 - this very installation's command
+        result = subprocess.run(  # noqa: S603 - the command of this installation
             [sys.executable, "-m", "wherry", *arguments],
             env=self.environment | {"WHERRY_STORE": str(store or self.directory / "store")},
             capture_output=True,
@@ -123,8 +123,8 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def make_image() -> BuiltImage:
-    """Make an image of three layers from what is installed here."""
-    tell("0. Make an image from files of this machine")
+    """Build an image with three layers from installed files."""
+    tell("0. Build an image from files of this machine")
     library = Path(sysconfig.get_path("stdlib"))
     packages = Path(sysconfig.get_path("purelib"))
     script = b"#!/bin/sh\nexec /opt/python/bin/python3 -m this\n"
@@ -140,7 +140,7 @@ def make_image() -> BuiltImage:
 
 
 def files(root: Path, prefix: str, skip: str = "") -> Iterable[tuple[str, bytes]]:
-    """Yield files below a directory, in order, until there are enough."""
+    """Yield files below a directory in order, up to the wanted size."""
     left = LAYER_BYTES
     for path in sorted(root.rglob("*")):
         if not path.is_file() or path.is_symlink() or (skip and skip in path.parts):
@@ -161,8 +161,8 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def check(holds: bool, claim: str) -> None:  # noqa: FBT001 - what is claimed
-    """Show that a claim holds, or end the tour."""
+def check(holds: bool, claim: str) -> None:  # noqa: FBT001 - the result of the check
+    """Print the claim if it holds, else end the tour."""
     say(f"   {'ok' if holds else 'FAILED'}: {claim}")
     if not holds:
         sys.exit(1)

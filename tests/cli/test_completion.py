@@ -1,4 +1,4 @@
-"""What shells are offered, by click's protocol and by bash itself."""
+"""Shell completion, by the protocol of click and in bash."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def names(client: library.Client, store: library.Store) -> tuple[str, ...]:
 
 
 def offered(wherry: Wherry, *words: str, shell: str = "bash", **env: str) -> list[str]:
-    """Return what is offered for the last word, which may be empty."""
+    """Return the completions of the last word."""
     shown = {"COMP_WORDS": " ".join(["wherry", *words]), "COMP_CWORD": str(len(words))}
     done = wherry(env=shown | {"_WHERRY_COMPLETE": f"{shell}_complete"} | env)
     assert (done.returncode, done.stderr) == (0, "")
     return [line.removeprefix("plain,") for line in done.stdout.split()]
 
 
-def test_names_that_begin_like_the_word(wherry: Wherry, names: tuple[str, ...]) -> None:
+def test_names_with_the_prefix(wherry: Wherry, names: tuple[str, ...]) -> None:
     assert offered(wherry, "rm", "") == list(names)
     assert offered(wherry, "rm", "alpine:3") == ["alpine:3.20"]
     assert offered(wherry, "rm", "localhost:5000/a") == ["localhost:5000/acme/app:1.4.2"]
@@ -70,7 +70,7 @@ def test_names_of_the_store(wherry: Wherry, names: tuple[str, ...], words: list[
 @pytest.mark.parametrize(
     "command", ["inspect", "digest", "manifest", "config", "blob", "referrers", "validate"]
 )
-def test_where_a_bare_name_means_a_registry(
+def test_store_names_for_arguments_that_mean_a_registry(
     wherry: Wherry, names: tuple[str, ...], command: str
 ) -> None:
     assert names
@@ -79,7 +79,7 @@ def test_where_a_bare_name_means_a_registry(
     assert offered(wherry, command, "store:al") == ["store:alpine:3.20", "store:alpine:edge"]
 
 
-def test_names_by_digest_once_there_is_an_at_sign(wherry: Wherry, store: library.Store) -> None:
+def test_names_with_a_digest_after_an_at_sign(wherry: Wherry, store: library.Store) -> None:
     with library.Client(store=store) as client:
         image = client.import_(io.BytesIO(tar_layer({"a": b"x"})), "app:1")
     by_digest = f"other@{image.digest}"
@@ -101,7 +101,7 @@ def test_another_store(
 
 
 @pytest.mark.parametrize("state", ["a file", "damaged", "of a newer version"])
-def test_what_is_wrong_is_not_told(
+def test_errors_are_not_printed(
     wherry: Wherry, names: tuple[str, ...], store: library.Store, state: str
 ) -> None:
     assert names
@@ -110,13 +110,13 @@ def test_what_is_wrong_is_not_told(
         database.write_bytes(b"no database at all")
     elif state == "of a newer version":
         raw = bytearray(database.read_bytes())
-        raw[60:64] = (999).to_bytes(4, "big")  # user_version, as SQLite's format has it
+        raw[60:64] = (999).to_bytes(4, "big")  # user_version in SQLite's file format
         database.write_bytes(raw)
     path = database if state == "a file" else store.path
     assert offered(wherry, "rm", "al", WHERRY_STORE=str(path)) == []
 
 
-def test_a_command_that_there_is_not(wherry: Wherry) -> None:
+def test_an_unknown_command(wherry: Wherry) -> None:
     assert offered(wherry, "nosuch", "al") == []
 
 
@@ -142,7 +142,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture
 def bash(wherry: Wherry, tmp_path: Path) -> Callable[..., list[str]]:
-    """Return what bash offers for a line, given as it is and in the words that bash makes of it."""
+    """Return the completions in bash for a line, and for the words that bash splits it into."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "wherry").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m wherry "$@"\n')
@@ -169,7 +169,7 @@ def test_bash_splits_words_at_colons(
 ) -> None:
     assert bash("wherry rm ", "wherry", "rm", "") == list(names)
     assert bash("wherry rm al", "wherry", "rm", "al") == ["alpine:3.20", "alpine:edge"]
-    # Of what begins with the word, bash wants what follows its last colon.
+    # bash expects only the part of each completion after the last colon.
     assert bash("wherry rm alpine:", "wherry", "rm", "alpine", ":") == ["3.20", "edge"]
     assert bash("wherry rm alpine:3", "wherry", "rm", "alpine", ":", "3") == ["3.20"]
     host = ("wherry", "rm", "localhost", ":", "5000/a")

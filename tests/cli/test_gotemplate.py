@@ -1,4 +1,4 @@
-"""Templates: what Go's ``text/template`` prints; skopeo itself is asked in tests/peers."""
+"""Templates print what Go's ``text/template`` prints. tests/peers compares with skopeo."""
 
 import pytest
 from hypothesis import given
@@ -116,7 +116,7 @@ def test_a_template_prints_what_go_does(template: str, expected: str | None) -> 
         ("0001-01-01T00:00:00Z", "0001-01-01 00:00:00 +0000 UTC"),
     ],
 )
-def test_times_are_printed_as_go_does(time: str, expected: str) -> None:
+def test_times_are_printed_as_in_go(time: str, expected: str) -> None:
     assert render("{{.}}", Time(time)) == expected
 
 
@@ -154,9 +154,7 @@ def test_times_are_printed_as_go_does(time: str, expected: str) -> None:
         ("{{if 1}}" * 99, 402, "nested deeper"),
     ],
 )
-def test_a_bad_template_is_refused_at_its_place(
-    template: str, at: int | None, message: str
-) -> None:
+def test_an_error_has_its_position(template: str, at: int | None, message: str) -> None:
     with pytest.raises(TemplateError) as caught:
         render(template, VALUE)
     assert message in str(caught.value)
@@ -164,7 +162,7 @@ def test_a_bad_template_is_refused_at_its_place(
 
 
 @given(st.text(alphabet='{}()|.$ -"`\\aNjs:=,1/*end range if', max_size=40))
-def test_any_text_is_a_template_or_refused(text: str) -> None:
+def test_any_text_is_a_template_or_an_error(text: str) -> None:
     try:
         render(text, VALUE)
     except TemplateError as error:

@@ -1,4 +1,4 @@
-"""Words of other tools lead to the right command and option, or to none."""
+"""Commands and options of other tools lead to the right advice, or to none."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: s
         ["tags", "a", "b"],
     ],
 )
-def test_no_advice_is_better_than_a_wrong_one(wherry: Wherry, arguments: list[str]) -> None:
+def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> None:
     assert len(said(wherry, *arguments)) == 1
 
 
@@ -134,14 +134,14 @@ def test_a_command_of_another_tool(wherry: Wherry, arguments: list[str], command
     assert command in line
 
 
-def test_version_and_help_are_words_as_well(wherry: Wherry) -> None:
+def test_version_and_help_as_commands(wherry: Wherry) -> None:
     assert wherry("version").stdout == wherry("--version").stdout
     assert wherry("help").stdout == wherry("--help").stdout
     assert wherry("-v", "help", "pull").stdout == wherry("pull", "--help").stdout
     assert wherry("help", "help").stdout == wherry("--help").stdout
 
 
-# What hints name exists
+# Hints name only existing commands and options
 
 
 def commands() -> Iterator[click.Command]:
@@ -152,7 +152,7 @@ def commands() -> Iterator[click.Command]:
         yield command
 
 
-def test_hints_name_commands_and_options_that_there_are() -> None:
+def test_hints_name_existing_commands_and_options() -> None:
     source = importlib.import_module("inspect").getsource(hints)
     known = {command.name for command in commands()}
     assert set(re.findall(r"`wherry ([a-z][a-z-]*)", source)) <= known
@@ -162,7 +162,7 @@ def test_hints_name_commands_and_options_that_there_are() -> None:
     assert set(hints.SECOND.values()) <= known
 
 
-def test_no_word_of_another_tool_is_one_of_ours() -> None:
+def test_commands_in_hints_do_not_exist_in_wherry() -> None:
     known = {command.name for command in commands()} | {"help", "version"}
     words = {word for group in hints.COMMANDS for word in group.split()}
     assert not known & (words | hints.GROUPS)

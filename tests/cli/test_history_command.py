@@ -1,4 +1,4 @@
-"""``wherry history`` of images of the store."""
+"""``wherry history`` of images in the store."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ IMAGE = build_image(
 )
 
 
-def test_history_as_people_read_it(
-    wherry: Wherry, client: library.Client, fake: FakeRegistry
-) -> None:
+def test_history_as_a_table(wherry: Wherry, client: library.Client, fake: FakeRegistry) -> None:
     fake.add_image("team/app", IMAGE, "t")
     name = f"{fake.host}/team/app:t"
     client.pull(name)
@@ -45,7 +43,7 @@ def test_history_as_people_read_it(
     assert "2024-01-03T03:04:05Z" in full
 
 
-def test_history_for_programs(wherry: Wherry, client: library.Client, fake: FakeRegistry) -> None:
+def test_history_as_json(wherry: Wherry, client: library.Client, fake: FakeRegistry) -> None:
     fake.add_image("team/app", IMAGE, "t")
     image = client.pull(f"{fake.host}/team/app:t")
     steps = json.loads(wherry("history", "--json", image.id.short).stdout)
@@ -60,14 +58,12 @@ def test_history_for_programs(wherry: Wherry, client: library.Client, fake: Fake
     assert [step["size"] for step in steps] == [IMAGE.layers[1].size, None, IMAGE.layers[0].size]
 
 
-def test_history_of_what_is_not_there(wherry: Wherry) -> None:
+def test_history_of_a_missing_image(wherry: Wherry) -> None:
     done = wherry("history", "store:nothing")
     assert (done.returncode, done.stdout) == (3, "")
 
 
-def test_a_beginning_that_several_ids_have_is_not_looked_for_elsewhere(
-    wherry: Wherry, fake: FakeRegistry
-) -> None:
+def test_an_ambiguous_id_is_not_looked_up_in_a_registry(wherry: Wherry, fake: FakeRegistry) -> None:
     seen: dict[str, BuiltImage] = {}
     layer = tar_layer({"a": b"1"})
     for number in range(5000):

@@ -1,4 +1,4 @@
-"""``wherry inspect`` and the small commands beside it, as people and scripts meet them."""
+"""``wherry inspect``, ``tags``, ``blob`` and ``referrers``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def name(fake: FakeRegistry) -> str:
 
 
 class TestInspect:
-    def test_it_prints_json_and_nothing_else(self, wherry: Wherry, name: str) -> None:
+    def test_it_prints_only_json(self, wherry: Wherry, name: str) -> None:
         done = wherry("inspect", name)
         assert (done.returncode, done.stderr) == (0, "")
         found = json.loads(done.stdout)
@@ -67,7 +67,7 @@ class TestInspect:
         assert "\\u003c1\\u003e\\u001b" in done.stdout
         assert not Path(wherry.environment["WHERRY_STORE"]).exists()
 
-    def test_bytes_are_printed_as_they_are(self, wherry: Wherry, name: str) -> None:
+    def test_raw_bytes_are_unchanged(self, wherry: Wherry, name: str) -> None:
         assert wherry("inspect", "--raw", name).stdout.encode() == INDEX.index.data
         arm = ("--platform", "linux/arm64", name)
         assert wherry("inspect", "--raw", *arm).stdout.encode() == ARM.manifest.data
@@ -99,7 +99,7 @@ class TestInspect:
     @pytest.mark.parametrize(
         ("form", "column"), [("x {{.Nope}}", 4), ("{{.Name", 0), ("a\\n {{nope}}", 3)]
     )
-    def test_a_bad_template_is_shown_with_its_place(
+    def test_an_invalid_template_is_shown_with_a_caret(
         self, wherry: Wherry, name: str, form: str, column: int
     ) -> None:
         done = wherry("inspect", "--format", form, name)
@@ -116,7 +116,7 @@ class TestInspect:
             ("--all-platforms", "--platform", "linux/arm64"),
         ],
     )
-    def test_options_that_exclude_each_other(
+    def test_options_that_cannot_be_combined(
         self, wherry: Wherry, name: str, options: tuple[str, ...]
     ) -> None:
         assert wherry("inspect", *options, name).returncode == 2
@@ -134,14 +134,14 @@ class TestInspect:
         ("command", "code"),
         [("inspect", 3), ("digest", 3), ("manifest", 3), ("config", 3), ("tags", 3)],
     )
-    def test_what_is_not_there(
+    def test_a_missing_name(
         self, wherry: Wherry, fake: FakeRegistry, command: str, code: int
     ) -> None:
         done = wherry(command, f"{fake.host}/nothing")
         assert (done.returncode, done.stdout) == (code, "")
         assert len(done.stderr.splitlines()) == 1
 
-    def test_a_retry_is_told_once_though_two_requests_are_under_way(self, wherry: Wherry) -> None:
+    def test_a_retry_of_two_requests_is_reported_once(self, wherry: Wherry) -> None:
         done = wherry("inspect", "--retries=3", f"127.0.0.1:{refused_port()}/app")
         assert done.returncode == 6
         *retries, last = done.stderr.splitlines()
@@ -150,7 +150,7 @@ class TestInspect:
         assert all(line.startswith("Retrying in ") for line in retries)
 
     @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
-    def test_a_retry_of_one_request_alone_is_told(
+    def test_a_retry_of_one_request_is_reported(
         self, wherry: Wherry, name: str, fake: FakeRegistry, path: str
     ) -> None:
         fake.inject(Fault(HangUp(), path=path, times=2))
@@ -159,7 +159,7 @@ class TestInspect:
         assert [line[:12] for line in done.stderr.splitlines()] == ["Retrying in "] * 2
 
     @pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
-    def test_interrupted_it_ends_at_once(
+    def test_an_interrupt_ends_it_at_once(
         self, wherry: Wherry, name: str, fake: FakeRegistry, path: str
     ) -> None:
         fault = fake.inject(Fault(Stall(after=5, seconds=60), path=path))
@@ -170,7 +170,7 @@ class TestInspect:
         out, said = process.communicate(timeout=20)
         assert (process.returncode, out, said) == (130, "", "wherry: interrupted\n")
 
-    def test_a_terminal_is_not_steered(self, wherry: Wherry, name: str) -> None:
+    def test_control_characters_are_replaced_on_a_terminal(self, wherry: Wherry, name: str) -> None:
         master, slave = pty.openpty()
         form = '{{index .Labels "a.b"}}'
         subprocess.run(
@@ -199,14 +199,14 @@ class TestTags:
             assert caught.value.position == len(name)
         assert fake.requests == []
 
-    def test_one_a_line(self, wherry: Wherry, name: str) -> None:
+    def test_one_tag_per_line(self, wherry: Wherry, name: str) -> None:
         assert wherry("tags", name).stdout == "1.10.0\n1.9.0\nlatest\n"
         assert wherry("tags", "--sort", "version", name).stdout == "latest\n1.9.0\n1.10.0\n"
         assert wherry("tags", "--filter", ">=1.10", name).stdout == "1.10.0\n"
         assert json.loads(wherry("tags", "--json", "--filter", r"^1\.9", name).stdout) == ["1.9.0"]
         assert wherry("tags", "--filter", "none", name).stdout == ""
 
-    def test_a_bad_filter_is_shown_with_its_place(self, wherry: Wherry, name: str) -> None:
+    def test_an_invalid_filter_is_shown_with_a_caret(self, wherry: Wherry, name: str) -> None:
         done = wherry("tags", "--filter", "semver:>=x", name)
         assert done.returncode == 0  # ``x`` is any version
         done = wherry("tags", "--filter", "semver:>=y", name)
@@ -214,7 +214,7 @@ class TestTags:
         assert done.stderr.splitlines()[1:] == ["  semver:>=y", "           ^"]
 
     @pytest.mark.parametrize("address", ["store:app", "oci:layout"])
-    def test_other_places_have_none(self, wherry: Wherry, address: str) -> None:
+    def test_other_addresses_have_no_tags(self, wherry: Wherry, address: str) -> None:
         assert wherry("tags", address).returncode == 2
 
 
@@ -256,7 +256,7 @@ class TestBlob:
         assert wherry("blob", "-o", os.devnull, name, IMAGE.layers[0].digest).returncode == 0
         assert Path(os.devnull).is_char_device()
 
-    def test_what_is_no_blob(self, wherry: Wherry, name: str, tmp_path: Path) -> None:
+    def test_a_digest_that_is_not_a_blob(self, wherry: Wherry, name: str, tmp_path: Path) -> None:
         assert wherry("blob", name).returncode == 2
         assert wherry("blob", name, "sha256:1").returncode == 2
         assert wherry("blob", name, sha256(b"nothing")).returncode == 3

@@ -1,4 +1,4 @@
-"""wherry login and wherry logout."""
+"""``wherry login``, and credentials that a client uses."""
 
 import base64
 import contextlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from auth_files import entry, written
 
 import wherry as library
 from wherry.testing import (
@@ -46,36 +47,14 @@ def guarded_once() -> Iterator[FakeRegistry]:
         yield registry
 
 
-@pytest.fixture
-def auth_file(environment: dict[str, str]) -> Path:
-    """The file that login writes where nobody says otherwise: podman's."""
-    return Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
-
-
-@pytest.fixture
-def helper(helper_program: Callable[..., Path], environment: dict[str, str]) -> Path:
-    """Where the helper called "box" keeps things."""
-    directory = helper_program("box")
-    environment["PATH"] = os.environ["PATH"]
-    return directory / "box"
-
-
 def login(wherry: Run, host: str, *options: str, password: str = PASSWORD) -> Any:
     return wherry("login", "-u", "me", "--password-stdin", *options, host, given=password + "\n")
 
 
-def entry(user: str, password: str) -> dict[str, str]:
-    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
-
-
-def written(path: Path, content: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def test_what_is_good_is_kept_and_used(wherry: Run, guarded: FakeRegistry, auth_file: Path) -> None:
-    """SPEC: "`login` checks before it saves, file mode 0600; `--password-stdin`"."""
+def test_accepted_credentials_are_stored_and_used(
+    wherry: Run, guarded: FakeRegistry, auth_file: Path
+) -> None:
+    """They are checked first, and the file gets mode 0600 (docs/configuration.md, "login")."""
     assert wherry("pull", "-q", f"{guarded.host}/app:t").returncode == 4
     done = login(wherry, guarded.host)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -87,7 +66,9 @@ def test_what_is_good_is_kept_and_used(wherry: Run, guarded: FakeRegistry, auth_
     assert wherry("pull", "-q", f"{guarded.host}/app:t").stdout == f"{IMAGE.id}\n"
 
 
-def test_what_is_not_good_is_not_kept(wherry: Run, guarded: FakeRegistry, auth_file: Path) -> None:
+def test_refused_credentials_are_not_stored(
+    wherry: Run, guarded: FakeRegistry, auth_file: Path
+) -> None:
     done = login(wherry, guarded.host, password="wrong")
     assert (done.returncode, done.stdout) == (4, "")
     first, *hints = done.stderr.splitlines()
@@ -98,10 +79,10 @@ def test_what_is_not_good_is_not_kept(wherry: Run, guarded: FakeRegistry, auth_f
     assert not auth_file.exists()
 
 
-def test_what_else_is_in_the_file_stays(
+def test_other_content_of_the_file_stays(
     wherry: Run, guarded_once: FakeRegistry, auth_file: Path
 ) -> None:
-    """SPEC and issue 5: "writes auth.json 0600 atomically and keeps what it does not know"."""
+    """Login replaces the file as a whole, with mode 0600, and keeps unknown content."""
     before = {
         "unknown": [1, {"x": None}],
         "auths": {"other": {"auth": "eDp5", "email": "x@y"}, guarded_once.host: {"auth": "bw=="}},
@@ -115,7 +96,7 @@ def test_what_else_is_in_the_file_stays(
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"auths": 5}', "\xff"])
-def test_a_file_that_is_broken_is_left_as_it_is(
+def test_an_invalid_file_is_not_changed(
     wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, content: str
 ) -> None:
     file = written(tmp_path / "broken.json", content)
@@ -126,9 +107,7 @@ def test_a_file_that_is_broken_is_left_as_it_is(
     assert [path.name for path in tmp_path.iterdir() if "broken" in path.name] == ["broken.json"]
 
 
-def test_a_place_that_cannot_be_written(
-    wherry: Run, guarded_once: FakeRegistry, tmp_path: Path
-) -> None:
+def test_an_unwritable_file(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path) -> None:
     written(tmp_path / "file", "x")
     done = login(wherry, guarded_once.host, f"--authfile={tmp_path}/file/auth.json")
     assert done.returncode == 1
@@ -137,7 +116,7 @@ def test_a_place_that_cannot_be_written(
     assert any("--authfile" in hint for hint in hints)
 
 
-def test_where_it_is_kept(
+def test_the_file_for_credentials(
     wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
 ) -> None:
     host = guarded_once.host
@@ -170,7 +149,7 @@ def test_a_path_of_a_host(wherry: Run, guarded_once: FakeRegistry, auth_file: Pa
 
 
 @pytest.mark.parametrize("key", ["credHelpers", "credsStore"])
-def test_a_helper_that_is_configured_keeps_them(
+def test_a_configured_helper_stores_credentials(
     wherry: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
     auth_file: Path, key: str,
 ) -> None:  # fmt: skip
@@ -189,11 +168,11 @@ def test_a_helper_that_is_configured_keeps_them(
     assert "docker-credential-box" in done.stderr
 
 
-def test_an_entry_that_goes_before_a_helper_is_renewed(
+def test_an_entry_with_precedence_over_a_helper_is_updated(
     wherry: Run, guarded_once: FakeRegistry, helper: Path, environment: dict[str, str],
     auth_file: Path,
 ) -> None:  # fmt: skip
-    """What login keeps has to be what the next command finds."""
+    """The next command must find the credentials that login has stored."""
     written(Path(environment["HOME"]) / ".docker" / "config.json", {"credsStore": "box"})
     written(auth_file, {"auths": {guarded_once.host: entry("me", "old")}})
     assert login(wherry, guarded_once.host).returncode == 0
@@ -204,10 +183,10 @@ def test_an_entry_that_goes_before_a_helper_is_renewed(
 def test_a_helper_that_fails_is_an_error(
     wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
 ) -> None:
-    content = {"credHelpers": {guarded_once.host: "nobody"}}
+    content = {"credHelpers": {guarded_once.host: "missing"}}
     done = login(wherry, guarded_once.host, f"--authfile={written(tmp_path / 'a.json', content)}")
     assert done.returncode == 1
-    assert "docker-credential-nobody: there is no such program" in done.stderr
+    assert "docker-credential-missing: there is no such program" in done.stderr
     assert not auth_file.exists()
 
 
@@ -226,30 +205,30 @@ def test_a_helper_that_fails_is_an_error(
         ["logout", "no host"],
     ],
 )
-def test_wrong_usage(wherry: Run, arguments: list[str]) -> None:
+def test_usage_errors(wherry: Run, arguments: list[str]) -> None:
     done = wherry(*arguments, given="pw")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("wherry: ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_variable_that_makes_no_sense(wherry: Run) -> None:
+def test_an_invalid_variable(wherry: Run) -> None:
     for arguments in (["logout"], ["login", "-u", "me", "--password-stdin", "h.example"], ["load"]):
         done = wherry(*arguments, given="pw", env={"WHERRY_JOBS": "many"})
         assert done.returncode == 2
         assert done.stderr.startswith("wherry: WHERRY_JOBS is 'many': that is no whole number")
 
 
-def test_a_registry_that_does_not_answer(wherry: Run, auth_file: Path) -> None:
+def test_a_registry_that_does_not_respond(wherry: Run, auth_file: Path) -> None:
     done = login(wherry, "no-such-host.invalid")
     assert done.returncode == 6
     assert not auth_file.exists()
 
 
-def test_on_a_terminal_the_password_is_asked_for_without_echo(
+def test_the_password_prompt_has_no_echo(
     environment: dict[str, str], guarded_once: FakeRegistry, auth_file: Path
 ) -> None:
-    """Issue 5: "prompts without echo"."""
+    """The terminal must not show the password."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "wherry", "login", guarded_once.host],
@@ -277,8 +256,8 @@ def test_on_a_terminal_the_password_is_asked_for_without_echo(
     assert json.loads(auth_file.read_text())["auths"][guarded_once.host] == entry("me", PASSWORD)
 
 
-def test_many_at_once_lose_nothing(client: library.Client, auth_file: Path) -> None:
-    """Each rewrites the whole file."""
+def test_concurrent_logins_lose_nothing(client: library.Client, auth_file: Path) -> None:
+    """Each login rewrites the whole file."""
     with FakeRegistry() as registry:
         hosts = [f"{registry.host}/n{number}" for number in range(12)]
         threads = [threading.Thread(target=client.login, args=(host, "me", "x")) for host in hosts]
@@ -289,7 +268,7 @@ def test_many_at_once_lose_nothing(client: library.Client, auth_file: Path) -> N
     assert set(json.loads(auth_file.read_text())["auths"]) == set(hosts)
 
 
-def test_a_client_that_was_refused_looks_again(
+def test_a_refused_client_reads_credentials_again(
     client: library.Client, guarded: FakeRegistry, auth_file: Path
 ) -> None:
     with pytest.raises(library.Unauthorized, match="401"):
@@ -302,7 +281,9 @@ def test_a_client_that_was_refused_looks_again(
     assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
 
 
-def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeRegistry) -> None:
+def test_a_client_uses_credentials_that_it_has_stored(
+    client: library.Client, guarded: FakeRegistry
+) -> None:
     with pytest.raises(library.Unauthorized):
         client.pull(f"{guarded.host}/app:t")
     with pytest.raises(library.Unauthorized):
@@ -311,18 +292,18 @@ def test_a_client_uses_what_it_has_kept(client: library.Client, guarded: FakeReg
     assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
     assert str(client.digest(f"{guarded.host}/app:t")) == IMAGE.digest
     assert client.logout(guarded.host).gone
-    with pytest.raises(library.Unauthorized):  # no token of before is used any more
+    with pytest.raises(library.Unauthorized):  # the client uses no earlier token
         client.digest(f"{guarded.host}/app:t")
     with pytest.raises(library.NotFound, match="not logged in"):
         client.logout(guarded.host)
 
 
 @pytest.mark.parametrize("status", [0, 1], ids=["old", "failing"])
-def test_a_helper_whose_answer_was_refused_is_asked_once_more(
+def test_a_helper_is_asked_again_after_a_refusal(
     wherry: Run, guarded: FakeRegistry, tmp_path: Path, environment: dict[str, str],
     helper_program: Callable[..., Path], status: int,
 ) -> None:  # fmt: skip
-    """Helpers of clouds give passwords for some hours; a client may live longer."""
+    """Helpers of cloud providers return passwords that are valid for hours."""
     there = helper_program(
         "cloud",
         f"""#!/bin/sh
@@ -340,7 +321,7 @@ def test_a_helper_whose_answer_was_refused_is_asked_once_more(
     if status == 0:
         assert done.stdout == f"{IMAGE.id}\n", done.stderr
         assert len((there / "asked").read_text()) == 2
-    else:  # nothing of it was refused, so it is not asked again
+    else:  # it was not refused, so the helper is not asked again
         assert done.returncode == 4
         assert done.stderr.splitlines()[-1] == "  docker-credential-cloud: it failed (exit code 1)"
 
@@ -348,7 +329,7 @@ def test_a_helper_whose_answer_was_refused_is_asked_once_more(
 def test_a_password_in_latin_1(
     environment: dict[str, str], wherry: Run, auth_file: Path, guarded: FakeRegistry
 ) -> None:
-    """It is kept and sent as the bytes that it is."""
+    """Its bytes are stored and sent unchanged."""
     guarded.grants.users = {"me": "p\udce4ss"}
     done = subprocess.run(
         [sys.executable, "-m", "wherry", "login", "-u", "me", "--password-stdin", guarded.host],
@@ -364,7 +345,7 @@ def test_a_password_in_latin_1(
 
 
 def test_a_name_in_latin_1(wherry: Run, auth_file: Path) -> None:
-    """Its bytes are part of a token request too, and `why` shows it."""
+    """Its bytes are also sent in token requests, and `why` shows the name."""
     with FakeRegistry(users={"m\udce9": "x"}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
         auth = base64.b64encode(b"m\xe9:x").decode()
@@ -376,7 +357,7 @@ def test_a_name_in_latin_1(wherry: Run, auth_file: Path) -> None:
             assert done.returncode == 0, done.stderr
 
 
-def test_why_says_which_entry_was_passed_over(wherry: Run, auth_file: Path) -> None:
+def test_why_reports_a_skipped_entry(wherry: Run, auth_file: Path) -> None:
     written(auth_file, {"auths": {"h.example": {"auth": base64.b64encode(b"secret").decode()}}})
     done = wherry("why", "--offline", "h.example/app")
     assert done.returncode == 0
@@ -388,7 +369,7 @@ def test_why_says_which_entry_was_passed_over(wherry: Run, auth_file: Path) -> N
     assert "secret" not in done.stdout
 
 
-# Registries whose `/v2/` says little
+# Registries whose `/v2/` does not check credentials
 
 
 PLAIN = "secret"
@@ -397,14 +378,14 @@ OPEN = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 @pytest.fixture
 def half_open() -> Iterator[FakeRegistry]:
-    """A registry whose `/v2/` is open, but checks a password that is sent all the same."""
+    """A registry with an open `/v2/` that still checks passwords."""
     with LeavingOpen(users={"me": PLAIN}) as registry:
         registry.add_image("app", IMAGE, "t")
         yield registry
 
 
 class LeavingOpen(FakeRegistry):
-    """Answers 200 to strangers at `/v2/`."""
+    """A registry that answers 200 to anonymous requests for `/v2/`."""
 
     def answer(self, request: IncomingRequest) -> Reply:
         if request.path == "/v2/" and "authorization" not in request.headers:
@@ -414,10 +395,10 @@ class LeavingOpen(FakeRegistry):
     open: Mapping[str, str] = OPEN
 
 
-def test_a_password_is_sent_where_none_is_asked_for(
+def test_a_password_is_sent_without_a_challenge(
     wherry: Run, half_open: FakeRegistry, auth_file: Path
 ) -> None:
-    """SPEC: "`login` checks before it saves"."""
+    """A registry may check a password that it did not ask for."""
     done = login(wherry, half_open.host, password="wrong")
     assert done.returncode == 4
     assert "401" in done.stderr
@@ -433,10 +414,10 @@ def test_a_password_is_sent_where_none_is_asked_for(
     assert kept == f"Stored credentials for {half_open.host} as me; kept in {auth_file}"
 
 
-def test_nothing_is_learnt_where_any_password_is_taken(
+def test_a_registry_that_accepts_any_password(
     wherry: Run, distribution: Distribution, auth_file: Path
 ) -> None:
-    """A real registry without access control ignores what it is sent."""
+    """A real registry without access control ignores credentials."""
     done = login(wherry, distribution.host, password="any")
     assert done.returncode == 0
     assert "answers without a password too" in done.stderr
@@ -445,7 +426,7 @@ def test_nothing_is_learnt_where_any_password_is_taken(
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_strangers_may_not_even_see_the_root(wherry: Run, auth_file: Path, status: int) -> None:
+def test_a_registry_that_hides_its_root(wherry: Run, auth_file: Path, status: int) -> None:
     class Hiding(FakeRegistry):
         def answer(self, request: IncomingRequest) -> Reply:
             if "authorization" not in request.headers:
@@ -460,7 +441,9 @@ def test_strangers_may_not_even_see_the_root(wherry: Run, auth_file: Path, statu
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_a_challenge_beside_200_is_answered(wherry: Run, auth_file: Path, *, tokens: bool) -> None:
+def test_a_challenge_with_status_200_is_answered(
+    wherry: Run, auth_file: Path, *, tokens: bool
+) -> None:
     with LeavingOpen(users={"me": PLAIN}, tokens=tokens) as registry:
         way = f'Bearer realm="{registry.url}/token",service="s"' if tokens else 'Basic realm="r"'
         registry.open = {"WWW-Authenticate": way}
@@ -473,8 +456,8 @@ def test_a_challenge_beside_200_is_answered(wherry: Run, auth_file: Path, *, tok
     assert any(header.startswith("Bearer" if tokens else "Basic") for header in sent)
 
 
-def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_path: Path) -> None:
-    """A token server that ignores a wrong password, in front of a real registry."""
+def test_a_token_server_that_ignores_passwords(wherry: Run, tmp_path: Path) -> None:
+    """A token server ignores a wrong password, in front of a real registry."""
 
     class Careless(TokenServer):
         def answer(self, request: IncomingRequest) -> Reply:
@@ -489,7 +472,7 @@ def test_a_token_for_strangers_says_nothing_about_a_password(wherry: Run, tmp_pa
 
 
 @pytest.mark.parametrize("fault", [FixedReply(404), FixedReply(500), FixedReply(403)])
-def test_a_token_server_that_fails_keeps_nothing(
+def test_nothing_is_stored_after_a_token_server_error(
     wherry: Run, auth_file: Path, fault: FixedReply
 ) -> None:
     with FakeRegistry(users={"me": PLAIN}, tokens=True) as registry:
@@ -510,7 +493,7 @@ def test_a_password_does_not_follow_a_redirect_to_another_host(wherry: Run) -> N
     assert all("authorization" not in request.headers for request in other.requests)
 
 
-def test_a_web_page_is_no_registry(wherry: Run, auth_file: Path) -> None:
+def test_a_web_page_is_not_a_registry(wherry: Run, auth_file: Path) -> None:
     with FakeRegistry() as registry:
         page = FixedReply(200, {"Content-Type": "text/html"}, b"<html><title>Shop</title></html>")
         registry.inject(Fault(page))
@@ -518,121 +501,3 @@ def test_a_web_page_is_no_registry(wherry: Run, auth_file: Path) -> None:
     assert done.returncode == 6
     assert "web page" in done.stderr
     assert not auth_file.exists()
-
-
-# Logout
-
-
-def test_logout_takes_every_name_of_docker_hub(wherry: Run, auth_file: Path) -> None:
-    names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io"]
-    written(auth_file, {"auths": {name: entry("me", "x") for name in [*names, "other.io"]}})
-    done = wherry("logout")
-    assert done.returncode == 0
-    assert done.stderr == f"Logged out of docker.io: removed from {auth_file}\n"
-    assert set(json.loads(auth_file.read_text())["auths"]) == {"other.io"}
-
-
-def test_logout_where_nobody_is_logged_in(wherry: Run, auth_file: Path) -> None:
-    done = wherry("logout", "h.example")
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "wherry: h.example: not logged in\n"
-    assert not auth_file.parent.exists()
-
-
-def test_logout_says_where_there_still_are_some(
-    wherry: Run, environment: dict[str, str], auth_file: Path
-) -> None:
-    docker = Path(environment["HOME"]) / ".docker" / "config.json"
-    written(docker, {"auths": {"h.example": entry("me", "x")}})
-    written(auth_file, {"auths": {"h.example": entry("me", "x")}})
-    done = wherry("logout", "h.example")
-    assert done.returncode == 0
-    assert f"removed from {auth_file}" in done.stderr
-    assert f"still in {docker}" in done.stderr
-    assert "h.example" in json.loads(docker.read_text())["auths"]
-    assert wherry("logout", f"--authfile={docker}", "h.example").returncode == 0
-    assert json.loads(docker.read_text())["auths"] == {}
-
-
-def test_logout_of_all(wherry: Run, auth_file: Path, helper: Path) -> None:
-    helper.mkdir()
-    (helper / "helped.example").write_text("{}")
-    content = {
-        "auths": {"h.example": entry("me", "x"), "https://i.example/v1/": {}},
-        "credHelpers": {"helped.example": "box"},
-        "more": 1,
-    }
-    written(auth_file, content)
-    done = wherry("logout", "--all")
-    assert done.returncode == 0
-    assert done.stderr == "Logged out of h.example, helped.example, i.example\n"
-    assert json.loads(auth_file.read_text()) == content | {"auths": {}}
-    assert list(helper.iterdir()) == []
-    assert wherry("logout", "--all").returncode == 1
-
-
-HAS_NOTHING = [
-    "credentials not found in native keychain",
-    "Error: no credentials for h.example",
-    "The specified item could not be found in the keychain.",
-]
-
-
-@pytest.mark.parametrize("words", HAS_NOTHING)
-@pytest.mark.parametrize("key", ["credHelpers", "credsStore"])
-def test_logout_where_the_helper_has_nothing(
-    wherry: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
-    words: str, key: str,
-) -> None:  # fmt: skip
-    """Docker's helpers fail then; the entry of the file goes all the same."""
-    helper_program("empty", f"#!/bin/sh\ncat >/dev/null\necho '{words}'\nexit 1")
-    environment["PATH"] = os.environ["PATH"]
-    docker = Path(environment["HOME"]) / ".docker" / "config.json"
-    written(docker, {key: {"h.example": "empty"} if key == "credHelpers" else "empty"})
-    written(auth_file, {"auths": {"h.example": entry("me", "x"), "other": {}}})
-    done = wherry("logout", "h.example")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"Logged out of h.example: removed from {auth_file}\n"
-    assert json.loads(auth_file.read_text())["auths"] == {"other": {}}
-    done = wherry("logout", "h.example")
-    assert (done.returncode, done.stderr) == (3, "wherry: h.example: not logged in\n")
-
-
-@pytest.mark.parametrize(
-    ("program", "words"),
-    [
-        (None, "docker-credential-bad: there is no such program in PATH"),
-        ("#!/bin/sh\necho keyring is locked; exit 1", "it failed (keyring is locked)"),
-        ("#!/bin/sh\nexit 3", "it failed (exit code 3)"),
-    ],
-)
-@pytest.mark.parametrize("options", [["h.example"], ["--all"]])
-def test_logout_where_the_helper_fails(
-    wherry: Run, auth_file: Path, environment: dict[str, str], helper_program: Callable[..., Path],
-    program: str | None, words: str, options: list[str],
-) -> None:  # fmt: skip
-    """The entry goes, and the exit code tells that the helper may still have credentials."""
-    if program is not None:
-        helper_program("bad", program)
-    environment["PATH"] = os.environ["PATH"]
-    helpers = {"credHelpers": {"h.example": "bad"}}
-    written(auth_file, {"auths": {"h.example": entry("me", "x")}, **helpers})
-    done = wherry("logout", *options)
-    assert (done.returncode, done.stdout) == (1, "")
-    first, *hints = done.stderr.splitlines()
-    assert words in first
-    taken = "h.example" if options == ["--all"] else str(auth_file)
-    assert hints == [f"  credentials were still removed from {taken}"]
-    assert json.loads(auth_file.read_text()) == {"auths": {}, **helpers}
-
-
-def test_logout_where_another_file_is_broken(
-    wherry: Run, auth_file: Path, environment: dict[str, str]
-) -> None:
-    docker = written(Path(environment["HOME"]) / ".docker" / "config.json", "{")
-    written(auth_file, {"auths": {"h.example": entry("me", "x")}})
-    done = wherry("logout", "h.example")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"wherry: {docker}: not valid JSON\n")
-    assert f"removed from {auth_file}" in done.stderr
-    assert json.loads(auth_file.read_text()) == {"auths": {}}

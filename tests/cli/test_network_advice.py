@@ -1,4 +1,4 @@
-"""What to try where a host cannot be reached: proxies, names, plain http; and full disks."""
+"""Hints for hosts that cannot be reached: proxies, names, plain HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_proxy_for_plain_http_that_is_down(wherry: Wherry) -> None:
     assert "_PROXY names this proxy" in hint
 
 
-def test_a_proxy_whose_name_is_not_known(wherry: Wherry) -> None:
+def test_a_proxy_with_an_unknown_name(wherry: Wherry) -> None:
     env = {"HTTPS_PROXY": "http://no-such-proxy.invalid:3128"}
     said, hint = advice(wherry, "registry.example/a:t", env=env)
     assert said.startswith("registry.example: the proxy http://no-such-proxy.invalid:3128: ")
@@ -51,7 +51,7 @@ def test_a_proxy_whose_name_is_not_known(wherry: Wherry) -> None:
 
 @pytest.fixture
 def refusing_proxy() -> Iterator[str]:
-    """A proxy that connects to nothing."""
+    """A proxy that refuses every connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
 
@@ -74,7 +74,7 @@ def test_a_proxy_that_does_not_connect(wherry: Wherry, refusing_proxy: str) -> N
     assert hint.startswith("  HTTPS_PROXY names this proxy")
 
 
-def test_a_name_that_there_is_not(wherry: Wherry) -> None:
+def test_an_unknown_host(wherry: Wherry) -> None:
     said, hint = advice(wherry, "no-such-host.invalid/a:t")
     assert said in {
         "no-such-host.invalid: no such host",
@@ -83,8 +83,8 @@ def test_a_name_that_there_is_not(wherry: Wherry) -> None:
     assert "is the network up?" in hint
 
 
-def test_plain_http_where_https_is_spoken(wherry: Wherry, fake: FakeRegistry) -> None:
-    # Not by a name of this machine, which is spoken to in plain http.
+def test_a_plain_http_server_without_tls(wherry: Wherry, fake: FakeRegistry) -> None:
+    # Not a name of this machine, for which wherry uses plain HTTP.
     port = fake.host.rpartition(":")[2]
     name = f"0.0.0.0:{port}/app:t"
     said, hint = advice(wherry, name)

@@ -1,4 +1,4 @@
-"""Progress in words and figures: rates, totals and time left, after resuming too."""
+"""Rates, totals and time left, also after a resume."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def tally(*steps: tuple[Status, int]) -> Tally:
     found.update(Event(Status.RESOLVED, "x"))
     for status, current in steps:
         found.update(Event(status, "x", LAYER, current, 1000))
-    time.sleep(0.002)  # for a rate, time has to pass
+    time.sleep(0.002)  # a rate needs some elapsed time
     return found
 
 
-def test_what_an_earlier_pull_has_left_is_no_rate() -> None:
+def test_bytes_of_an_earlier_pull_do_not_count_for_the_rate() -> None:
     found = tally((Status.PULLING, 0), (Status.DOWNLOADING, 600))
     assert (found.current, found.total, found.rate(), found.left()) == (600, 1000, 0.0, None)
     assert found.summary() == "0/1 layers, 0.6/1.0 kB"
 
 
-def test_what_was_there_is_no_rate() -> None:
+def test_existing_layers_do_not_count_for_the_rate() -> None:
     found = tally((Status.PULLING, 0), (Status.EXISTS, 1000))
     assert (found.current, found.ended, found.left()) == (1000, 1, None)
 
 
 @pytest.mark.parametrize("status", [Status.DOWNLOADING, Status.WAITING])
-def test_what_arrives_is_a_rate(status: Status) -> None:
+def test_bytes_that_arrive_count_for_the_rate(status: Status) -> None:
     found = tally((Status.PULLING, 0), (status, 600), (status, 800))
     assert found.current == 800
     rate, left = found.rate(), found.left()
@@ -54,7 +54,7 @@ def test_what_arrives_is_a_rate(status: Status) -> None:
     assert " left" in found.summary()
 
 
-def test_a_pause_keeps_what_has_arrived() -> None:
+def test_a_retry_keeps_the_bytes_that_have_arrived() -> None:
     found = tally(
         (Status.DOWNLOADING, 0),
         (Status.DOWNLOADING, 500),
@@ -65,7 +65,7 @@ def test_a_pause_keeps_what_has_arrived() -> None:
     assert found.current == 500
 
 
-def test_starting_over_is_no_negative_rate() -> None:
+def test_a_restart_gives_no_negative_rate() -> None:
     found = tally(
         (Status.DOWNLOADING, 900),
         (Status.DOWNLOADING, 0),
@@ -80,8 +80,8 @@ def summaries(stderr: str) -> list[dict[str, float]]:
     return [event for event in events if event["status"] == "summary"]
 
 
-def test_summaries_for_programs(wherry: Wherry, fake: FakeRegistry, store: library.Store) -> None:
-    """The rate is that of what arrives, with what an earlier pull has left as without it."""
+def test_summaries_in_json(wherry: Wherry, fake: FakeRegistry, store: library.Store) -> None:
+    """The rate counts only bytes that arrive, with or without an earlier pull."""
     fake.add_image("app", IMAGE, "t")
     part = store.path / "ingest" / f"{PIECE.digest.replace(':', '-')}.part"
     part.parent.mkdir(parents=True)
@@ -110,7 +110,7 @@ def test_summaries_for_programs(wherry: Wherry, fake: FakeRegistry, store: libra
     assert first["current"] == 1_500_000
 
 
-def test_a_log_says_once_what_is_waited_for(wherry: Wherry, fake: FakeRegistry) -> None:
+def test_a_log_reports_waiting_once(wherry: Wherry, fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Stall(after=1_000_000), path=PIECE.digest, times=1))
     first = wherry.start("pull", "-q", f"{fake.host}/app:t")
@@ -129,7 +129,7 @@ def test_a_log_says_once_what_is_waited_for(wherry: Wherry, fake: FakeRegistry) 
     assert errors.startswith(f"{PIECE.digest[7:19]}  Pull complete")
 
 
-def test_validate_says_why_nothing_moves(wherry: Wherry, fake: FakeRegistry) -> None:
+def test_validate_reports_retries(wherry: Wherry, fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=2))
     done = wherry("validate", f"{fake.host}/app:t")
@@ -142,7 +142,7 @@ def test_validate_says_why_nothing_moves(wherry: Wherry, fake: FakeRegistry) -> 
 
 
 @pytest.mark.parametrize("form", ["plain", "tty", "json", "auto"])
-def test_nothing_of_it_is_a_result(wherry: Wherry, fake: FakeRegistry, form: str) -> None:
+def test_progress_does_not_go_to_stdout(wherry: Wherry, fake: FakeRegistry, form: str) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(Cut(after=1_000_000), path=PIECE.digest, times=1))
     done = wherry("pull", f"--progress={form}", f"{fake.host}/app:t")

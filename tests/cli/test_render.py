@@ -24,7 +24,7 @@ QUICK = settings(max_examples=200, deadline=None)
 
 
 def describe(error: WherryError) -> str:
-    """Return an error as it is shown."""
+    """Return an error as the command shows it."""
     message, lines = describe_error(error)
     return "\n".join([f"wherry: {message}", *(f"  {line}" for line in lines)])
 
@@ -62,7 +62,7 @@ def test_sizes_at_the_edge_of_a_digit(count: int, expected: str) -> None:
 @QUICK
 @given(st.integers(1000, 10**17))
 def test_every_size_has_three_significant_digits(count: int) -> None:
-    """``size``: "bytes with three significant digits"; and it is close to the truth."""
+    """The text is close to the number."""
     shown = size(count)
     assert re.fullmatch(r"(\d\.\d\d|\d\d\.\d|\d\d\d) [kMGTP]B", shown)
     number, unit = shown.split()
@@ -72,7 +72,7 @@ def test_every_size_has_three_significant_digits(count: int) -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 499, 500, 501, 1200])
 def test_tables_of_any_length(number: int) -> None:
-    """Lines come some at a time; the header is one of them, and widths are those of all."""
+    """Lines come in batches. All batches have the same column widths."""
     cells = [f"{n}" for n in range(number)]
     width = max(5, *map(len, cells), 0)
     shown = "".join(columns({"COUNT": cells, "X": [""] * number}))
@@ -165,8 +165,8 @@ def test_ages(created: str, expected: str) -> None:
         ),
     )
 )
-def test_any_time_has_an_age(created: str) -> None:
-    """A config's `created` is text as somebody wrote it (OCI image spec, config.md)."""
+def test_any_text_has_an_age(created: str) -> None:
+    """The `created` of a config may be any text."""
     assert re.fullmatch(
         r"-|just now|\d+ (year|month|week|day|hour|minute)s? ago", age(created, NOW)
     )
@@ -183,8 +183,8 @@ def test_a_table_has_columns() -> None:
     assert table(["NAME", "ID"], []) == "NAME  ID"
 
 
-def test_an_error_is_one_line_and_below_it_what_to_try() -> None:
-    """SPEC: "one line on stderr saying what, where, and below it what to try"."""
+def test_an_error_is_one_line_with_hints_below() -> None:
+    """docs/command.md, "Output and errors"."""
     assert describe(NotFound("no image x")) == "wherry: no image x"
     hinted = NotFound("no image x", hint="try a\nor b")
     assert describe(hinted) == "wherry: no image x\n  try a\n  or b"
@@ -197,7 +197,7 @@ def test_an_error_is_one_line_and_below_it_what_to_try() -> None:
     ("text", "character"), [("ghcr.io/o/Repo:tag", "R"), ("a b", " "), ("a:t\tx", "\t")]
 )
 def test_the_caret_is_under_the_offending_character(text: str, character: str) -> None:
-    """SPEC: "Refused, with a caret under the offending character"."""
+    """docs/command.md, "Output and errors"."""
     with pytest.raises(InvalidReference) as caught:
         Reference.parse(text)
     _, quoted, caret = describe(caught.value).splitlines()[:3]
@@ -217,8 +217,8 @@ def test_the_caret_is_under_the_offending_character(text: str, character: str) -
         "me:s3cret@shadow.example/x",
     ],
 )
-def test_a_password_in_a_name_is_not_shown(text: str) -> None:
-    """SPEC: "Credentials go to the host that they are for and to nobody else"."""
+def test_a_password_in_a_name_is_masked(text: str) -> None:
+    """docs/security.md, "Where secrets go"."""
     shown = describe(InvalidReference("no", text=text, position=len(text)))
     assert "s3cret" not in shown
     assert shown.splitlines()[2].index("^") == len(shown.splitlines()[1])
@@ -228,14 +228,14 @@ def test_a_password_in_a_name_is_not_shown(text: str) -> None:
     "text",
     ["h.example:5000/x@sha256:AB", "h.example:5000/x@nodigest", "oci:/home/me@h.example/x:a b"],
 )
-def test_what_holds_no_password_is_shown_as_it_is(text: str) -> None:
+def test_a_name_without_a_password_is_not_changed(text: str) -> None:
     assert describe(InvalidReference("no", text=text, position=0)).splitlines()[1] == f"  {text}"
 
 
 @QUICK
 @given(st.text(max_size=30))
 def test_any_bad_reference_is_shown_without_control_characters(text: str) -> None:
-    """SPEC: "errors are one line on stderr …, and below it what to try"."""
+    """docs/security.md, "What terminals see"."""
     try:
         Reference.parse(text)
     except InvalidReference as error:
@@ -251,7 +251,7 @@ EVIL = "\x1b[2Jx\r\ny\x07\x9b31m\u2028"
 
 
 def evil_errors() -> list[WherryError]:
-    """Return errors whose words come from documents that somebody else wrote."""
+    """Return errors with text from untrusted documents."""
     image = build_image([])
     key = document({"schemaVersion": 2})[:-1] + b',"\\u001b[2J\\nx":1,"\\u001b[2J\\nx":1}'
     found: list[WherryError] = []
@@ -294,13 +294,13 @@ def evil_errors() -> list[WherryError]:
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_what_others_wrote_cannot_drive_the_terminal(number: int) -> None:
-    """SPEC: "errors are one line on stderr saying what, where, and below it what to try"."""
+def test_control_characters_in_errors_are_replaced(number: int) -> None:
+    """docs/security.md, "What terminals see"."""
     lines = describe(evil_errors()[number]).split("\n")
     assert all(line.isprintable() for line in lines)
 
 
-def test_an_error_whose_words_have_line_breaks_is_one_line_still() -> None:
+def test_an_error_with_line_breaks_is_one_line() -> None:
     error = InvalidDocument("two\nlines", path="a\nb")
     error.within("x\ny")
     assert len(describe(error).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The commands that change the store: tag, untag, rm, gc."""
+"""Commands that change the store: tag, untag, rm, gc."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_tag_and_untag(wherry: Wherry, name: str) -> None:
     assert wherry("show", name).returncode == 0
 
 
-def test_rm_by_name_says_what_went(wherry: Wherry, name: str) -> None:
+def test_rm_by_name_prints_what_was_removed(wherry: Wherry, name: str) -> None:
     done = wherry("rm", name)
     assert (done.returncode, done.stderr) == (0, "")
     repository = name.removesuffix(":t")
@@ -62,7 +62,7 @@ def test_rm_by_name_says_what_went(wherry: Wherry, name: str) -> None:
     assert ids(wherry) == [SECOND.id]
 
 
-def test_rm_by_the_beginning_of_an_id(wherry: Wherry, name: str) -> None:
+def test_rm_by_an_id_prefix(wherry: Wherry, name: str) -> None:
     wherry("tag", name, "mine")
     refused = wherry("rm", FIRST.id[7:15])
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -74,7 +74,7 @@ def test_rm_by_the_beginning_of_an_id(wherry: Wherry, name: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["rm", "untag"])
-def test_what_is_not_there(wherry: Wherry, name: str, command: str) -> None:
+def test_a_missing_name(wherry: Wherry, name: str, command: str) -> None:
     done = wherry(command, "nothing/like/it")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("wherry: nothing/like/it")
@@ -89,7 +89,7 @@ def test_what_is_not_there(wherry: Wherry, name: str, command: str) -> None:
         *(["tag", "none", "x"], ["images", "-f", "before=none"], ["images", "-f", "since=none"]),
     ],
 )
-def test_nobody_is_told_to_pull_what_should_go(
+def test_no_hint_to_pull_a_name_that_should_be_removed(
     wherry: Wherry, name: str, arguments: list[str]
 ) -> None:
     done = wherry(*arguments)
@@ -103,9 +103,7 @@ def test_nobody_is_told_to_pull_what_should_go(
 
 
 @pytest.mark.parametrize("command", ["rm", "untag"])
-def test_what_is_not_there_keeps_nothing_else_from_going(
-    wherry: Wherry, name: str, command: str
-) -> None:
+def test_commands_continue_after_a_missing_name(wherry: Wherry, name: str, command: str) -> None:
     second = f"{name.removesuffix(':t')}:u"
     done = wherry(command, name, "nothing/like/it", "Upper", second)
     assert done.returncode == 3
@@ -116,9 +114,7 @@ def test_what_is_not_there_keeps_nothing_else_from_going(
     assert wherry("images", "-q", f"{name.removesuffix(':t')}:*").stdout == ""
 
 
-def test_an_address_of_another_place_is_known_before_anything_goes(
-    wherry: Wherry, name: str
-) -> None:
+def test_another_address_is_refused_before_anything_is_removed(wherry: Wherry, name: str) -> None:
     done = wherry("rm", name, "oci:x")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("wherry: oci:x: only images of the store can be removed\n")
@@ -135,7 +131,7 @@ def test_an_address_of_another_place_is_known_before_anything_goes(
 @pytest.mark.parametrize(
     "arguments", [["tag", "x"], ["tag", "oci:x", "y"], ["rm"], ["rm", "dir:x"]]
 )
-def test_wrong_usage(wherry: Wherry, arguments: list[str]) -> None:
+def test_usage_errors(wherry: Wherry, arguments: list[str]) -> None:
     done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal: what is drawn while it lasts, and what stays."""
+"""Progress on a terminal: the rows that are redrawn, and the lines that stay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import Wherry
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-SLOW = 4_000_000  # bytes a second, so that there is something to draw
+SLOW = 4_000_000  # bytes per second: slow enough to be drawn
 
 
 def image(seed: int) -> BuiltImage:
@@ -23,9 +23,7 @@ def image(seed: int) -> BuiltImage:
     return build_image(layers, compression="none")
 
 
-def test_results_stay_and_nothing_is_drawn_over_them(
-    fake: FakeRegistry, environment: dict[str, str]
-) -> None:
+def test_results_are_not_overwritten(fake: FakeRegistry, environment: dict[str, str]) -> None:
     one, two = image(1), image(2)
     fake.add_image("one", one, "t")
     fake.add_image("two", two, "t")
@@ -38,12 +36,12 @@ def test_results_stay_and_nothing_is_drawn_over_them(
     assert "0 B/s" not in written
     lines = written.split("\r\n")
     for built in (one, two):
-        assert built.id in lines  # a line of its own, with nothing before or behind it
+        assert built.id in lines  # on a line of its own
     behind = written[written.index(two.id) :]
     assert not ESCAPE.search(behind)
 
 
-def test_a_layer_that_somebody_else_fetches_is_drawn(
+def test_a_layer_that_another_process_fetches_is_drawn(
     fake: FakeRegistry, environment: dict[str, str], wherry: Wherry
 ) -> None:
     built = image(3)
@@ -56,7 +54,7 @@ def test_a_layer_that_somebody_else_fetches_is_drawn(
 
     def look(written: str) -> None:
         if drawn.search(ESCAPE.sub("", written)):
-            first.kill()  # so that the one who waits goes on
+            first.kill()  # so that the waiting pull continues
 
     written, code = on_a_terminal(environment, "pull", f"{fake.host}/app:t", look=look)
     assert first.wait(20) < 0
@@ -65,12 +63,12 @@ def test_a_layer_that_somebody_else_fetches_is_drawn(
     assert written.split("\r\n")[-2] == built.id
 
 
-def test_a_short_pull_is_not_drawn_at_all(
+def test_a_short_pull_is_not_drawn(
     fake: FakeRegistry, environment: dict[str, str], tmp_path: Path
 ) -> None:
     built = build_image([tar_layer({"a": b""})])
     fake.add_image("app", built, "t")
-    for attempt in range(5):  # on a busy machine a pull may not be short
+    for attempt in range(5):  # a pull takes longer on a busy machine
         store = str(tmp_path / str(attempt))
         written, code = on_a_terminal(environment, "--store", store, "pull", f"{fake.host}/app:t")
         assert code == 0

@@ -1,4 +1,4 @@
-"""wherry why, and names without a registry on the command line."""
+"""``wherry why``, and short names on the command line."""
 
 import base64
 import json
@@ -52,13 +52,11 @@ def settings(environment: dict[str, str]) -> Path:
     return Path(environment["XDG_CONFIG_HOME"]) / "containers"
 
 
-def test_everything_that_decides_is_shown_and_no_secret(
+def test_all_settings_are_shown_without_secrets(
     wherry: Run, environment: dict[str, str], settings: Path, tmp_path: Path,
     helper_program: Callable[..., Path],
 ) -> None:  # fmt: skip
-    """SPEC: "`why REF` prints every file consulted, what matched, endpoints in order, scope,
-    proxy, certificates; never a secret".
-    """
+    """docs/command.md, "why"."""
     authority, certificate, key = make_certificate(tmp_path / "tls")
     _, mine, my_key = make_client_certificate(tmp_path / "tls")
     assert certificate != key
@@ -128,7 +126,7 @@ def test_everything_that_decides_is_shown_and_no_secret(
         assert entry("inner-user")["auth"] not in shown
 
 
-def test_settings_of_a_host_are_shown_with_the_file_that_they_are_from(
+def test_settings_of_a_host_are_shown_with_their_file(
     wherry: Run, environment: dict[str, str]
 ) -> None:
     file = written(
@@ -159,8 +157,8 @@ def test_settings_of_a_host_are_shown_with_the_file_that_they_are_from(
     }
 
 
-def test_what_the_registry_says(wherry: Run, fake: FakeRegistry) -> None:
-    """SPEC: "`RateLimit-*` headers are shown by `-v`, and by `wherry why`"."""
+def test_the_response_of_the_registry(wherry: Run, fake: FakeRegistry) -> None:
+    """Both `-v` and `why` show the `RateLimit-*` headers."""
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(SetHeader("RateLimit-Limit", "100;w=21600")))
     fake.inject(Fault(SetHeader("RateLimit-Remaining", "76;w=21600")))
@@ -183,7 +181,7 @@ def test_what_the_registry_says(wherry: Run, fake: FakeRegistry) -> None:
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-def test_whose_access_is_denied(wherry: Run, *, tokens: bool) -> None:
+def test_the_user_whose_access_is_denied(wherry: Run, *, tokens: bool) -> None:
     with FakeRegistry(users={"me": SECRET}, tokens=tokens) as registry:
         registry.add_image("app", IMAGE, "t")
         (found,) = why(wherry, f"{registry.host}/app:t", "--creds", f"me:{SECRET}")
@@ -198,8 +196,8 @@ def test_whose_access_is_denied(wherry: Run, *, tokens: bool) -> None:
         assert "wrong-one" not in json.dumps(found)
 
 
-def test_a_host_that_does_not_answer(wherry: Run) -> None:
-    """SPEC and issue 5: "works offline too"."""
+def test_a_host_that_does_not_respond(wherry: Run) -> None:
+    """`--offline` sends no request."""
     (found,) = why(wherry, f"127.0.0.1:{refused_port()}/app")
     assert "refused" in found["endpoints"][0]["answer"]["error"]
     with SilentPort() as port:
@@ -207,7 +205,7 @@ def test_a_host_that_does_not_answer(wherry: Run) -> None:
         assert "no answer" in found["endpoints"][0]["answer"]["error"]
 
 
-def test_a_name_that_is_blocked(wherry: Run, settings: Path) -> None:
+def test_a_blocked_name(wherry: Run, settings: Path) -> None:
     conf = settings / "registries.conf"
     written(conf, '[[registry]]\nlocation = "bad.example"\nblocked = true\n')
     (found,) = why(wherry, "bad.example/app")
@@ -219,14 +217,14 @@ def test_a_name_that_is_blocked(wherry: Run, settings: Path) -> None:
     assert "is blocked in" in done.stderr
 
 
-def test_a_file_that_is_wrong_is_named(wherry: Run, settings: Path) -> None:
+def test_an_invalid_file_is_named(wherry: Run, settings: Path) -> None:
     written(settings / "registries.conf", "registry = [")
     done = wherry("why", "--offline", "h.example/app")
     assert (done.returncode, done.stdout) == (1, "")
     assert "registries.conf: not valid TOML" in done.stderr
 
 
-def test_what_a_registry_says_does_not_steer_the_terminal(wherry: Run, fake: FakeRegistry) -> None:
+def test_control_characters_from_a_registry_are_replaced(wherry: Run, fake: FakeRegistry) -> None:
     said = {"errors": [{"code": "DENIED\x1b[31m", "message": "no\x1b]0;x\x07\nsecond line"}]}
     fake.inject(Fault(FixedReply(429, {"RateLimit-Limit": "1"}, json.dumps(said).encode())))
     done = wherry("why", f"{fake.host}/app")
@@ -234,13 +232,11 @@ def test_what_a_registry_says_does_not_steer_the_terminal(wherry: Run, fake: Fak
     assert all(c.isprintable() or c == "\n" for c in done.stdout)
 
 
-# Names without a registry
+# Short names
 
 
 def test_short_names(wherry: Run, settings: Path) -> None:
-    """SPEC: "bare names on the command line go through an alias, then the search list if one
-    is configured, else docker.io".
-    """
+    """An alias, else the search list, else Docker Hub (docs/configuration.md, "Registries")."""
     (found,) = why(wherry, "--offline", "no-alias/app:1")
     assert found["reference"] == "docker.io/no-alias/app:1"
     conf = written(
@@ -285,7 +281,7 @@ def test_registries_are_searched_in_order(wherry: Run, settings: Path, fake: Fak
     ["inspect", "inspect --raw", "tags", "digest", "manifest", "config", "history", "referrers",
      "validate", f"blob - {IMAGE.config.digest}"],
 )  # fmt: skip
-def test_every_command_takes_short_names(
+def test_every_command_accepts_short_names(
     wherry: Run, settings: Path, fake: FakeRegistry, command: str
 ) -> None:
     fake.add_image("team/app", IMAGE, "latest")
@@ -307,7 +303,7 @@ def test_every_command_takes_short_names(
 def test_a_registry_that_fails_ends_the_search(
     wherry: Run, settings: Path, fake: FakeRegistry
 ) -> None:
-    """Else whoever can disturb the first could have another image taken in its place."""
+    """Otherwise blocking the first registry would select an image of the next one."""
     fake.add_image("app", IMAGE, "t")
     search(settings, f"127.0.0.1:{refused_port()}", fake.host)
     done = wherry("pull", "-q", "--retries=1", "app:t")
@@ -315,12 +311,12 @@ def test_a_registry_that_fails_ends_the_search(
     assert fake.requests == []
 
 
-def test_programs_complete_names_to_docker_hub(
+def test_short_names_in_python_mean_docker_hub(
     wherry: Run, settings: Path, fake: FakeRegistry
 ) -> None:
     search(settings, fake.host)
     fake.add_image("app", IMAGE, "t")
-    with HttpProxy({}) as proxy:  # which says who was to be asked
+    with HttpProxy({}) as proxy:  # the message names the registry
         env = {"HTTPS_PROXY": proxy.url}
         done = wherry("pull", "-q", "--retries=1", "docker://app:t", env=env)
     assert done.returncode == 6
@@ -328,8 +324,8 @@ def test_programs_complete_names_to_docker_hub(
     assert fake.requests == []
 
 
-def test_registries_conf_can_be_named(wherry: Run, tmp_path: Path, settings: Path) -> None:
-    """SPEC: "`CONTAINERS_REGISTRIES_CONF`, `--registries-conf`"."""
+def test_another_registries_conf(wherry: Run, tmp_path: Path, settings: Path) -> None:
+    """By `CONTAINERS_REGISTRIES_CONF` and `--registries-conf`."""
     written(settings / "registries.conf", "registry = [")
     files = [written(tmp_path / f"{name}.conf", f'[[registry]]\nlocation="{name}.example"\n')
              for name in ("variable", "option")]  # fmt: skip

@@ -1,4 +1,4 @@
-"""How to transfer: options, and the variables that stand in for them."""
+"""Transfer options and their variables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_rates(text: str, rate: float) -> None:
     assert parse_rate(text) == rate
 
 
-def test_what_a_registry_says_does_not_steer_the_terminal(
+def test_control_characters_from_a_registry_are_replaced(
     wherry: Wherry, fake: FakeRegistry, name: str
 ) -> None:
     fake.inject(Fault(SetHeader("RateLimit-Remaining", "\x1b]0;me\x07 5"), path="/manifests/"))
@@ -56,16 +56,16 @@ def test_what_a_registry_says_does_not_steer_the_terminal(
 
 
 @pytest.mark.parametrize("text", ["", "fast", "M", "-1", "1i", "1.M", "1 0", "1e6", "10Mbit", "٣"])
-def test_what_is_no_rate(text: str) -> None:
+def test_invalid_rates(text: str) -> None:
     with pytest.raises(ValueError, match="no rate"):
         parse_rate(text)
 
 
-def test_nothing_said_is_the_usual() -> None:
+def test_defaults_of_transfer_options() -> None:
     assert transfer_settings({"WHERRY_JOBS": "", "JOBS": "3"}) == TransferSettings()
 
 
-def test_variables_say_how_to_transfer() -> None:
+def test_variables_of_transfer_options() -> None:
     found = transfer_settings(
         {
             "WHERRY_JOBS": "3",
@@ -96,41 +96,41 @@ def test_variables_say_how_to_transfer() -> None:
         ("WHERRY_INSECURE", "perhaps"),
     ],
 )
-def test_a_variable_that_makes_no_sense_is_wrong_usage(
-    wherry: Wherry, variable: str, text: str
-) -> None:
+def test_an_invalid_variable_is_a_usage_error(wherry: Wherry, variable: str, text: str) -> None:
     done = wherry("pull", "alpine", env={variable: text})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"wherry: {variable} is '{text}': ")
 
 
-def test_an_option_outranks_its_variable(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
+def test_an_option_takes_precedence_over_its_variable(
+    wherry: Wherry, name: str, fake: FakeRegistry
+) -> None:
     fault = fake.inject(Fault(FixedReply(503), path="/blobs/", times=5))
     assert wherry("pull", "-q", "--retries=1", name, env={"WHERRY_RETRIES": "9"}).returncode == 1
     fault.times = 0
     assert wherry("pull", "-q", name, env={"WHERRY_RETRIES": "1"}).returncode == 0
 
 
-def test_attempts_by_variable(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
+def test_the_variable_for_attempts(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
     fault = fake.inject(Fault(FixedReply(503), path="/manifests/"))
     assert wherry("pull", "-q", name, env={"WHERRY_RETRIES": "2"}).returncode == 1
     assert fault.count == 2
 
 
-def test_the_time_out_by_variable(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
+def test_the_variable_for_the_timeout(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
     fault = fake.inject(Fault(Stall(after=1000), path=IMAGE.layers[0].digest, times=1))
     assert wherry("pull", "-q", name, env={"WHERRY_TIMEOUT": "1.5"}).returncode == 0
     assert fault.count == 1
 
 
 @pytest.mark.parametrize("option", [["--limit-rate=400K"], []])
-def test_a_limit_holds_for_all_that_is_read(wherry: Wherry, name: str, option: list[str]) -> None:
+def test_a_rate_limit_applies_to_all_commands(wherry: Wherry, name: str, option: list[str]) -> None:
     started = time.monotonic()
     done = wherry("pull", "-q", *option, name, env={} if option else {"WHERRY_LIMIT_RATE": "400K"})
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started >= 0.8
 
 
-def test_a_limited_pull_is_not_taken_for_a_stalled_one(name: str, store: library.Store) -> None:
+def test_a_limited_pull_does_not_count_as_stalled(name: str, store: library.Store) -> None:
     with library.Client(store=store, limit_rate=200_000, timeout=1.5, retries=1) as client:
         assert str(client.pull(name).id) == IMAGE.id

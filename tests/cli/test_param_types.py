@@ -1,4 +1,4 @@
-"""Paths that are empty, as ``"$DIR"`` is where nobody has set it; and the current directory."""
+"""Empty paths, such as ``"$DIR"`` if it is not set, and the current directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TAR = tar_layer({"a": b"a"})
         (("logout", "--authfile", ""), "--authfile"),
     ],
 )
-def test_an_empty_path_is_wrong_usage(
+def test_an_empty_path_is_a_usage_error(
     wherry: Wherry,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -73,7 +73,7 @@ def test_an_empty_path_in_python(
         call(client)
 
 
-def test_an_empty_variable_is_none(
+def test_an_empty_variable_is_not_set(
     wherry: Wherry, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "tar").write_bytes(TAR)
@@ -83,9 +83,7 @@ def test_an_empty_variable_is_none(
     assert environment["XDG_DATA_HOME"] == str(tmp_path / "home" / "data")
 
 
-def test_the_current_directory_may_be_a_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_current_directory_as_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with library.Client(store=library.Store(".")) as client:

@@ -1,4 +1,4 @@
-"""``images --format`` and ``show --format``, with the fields that docker has."""
+"""``images --format`` and ``show --format``, with docker's fields."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def name(client: library.Client, fake: FakeRegistry) -> str:
     return f"{fake.host}/team/app:1.4"
 
 
-def test_each_field_of_a_line(wherry: Wherry, name: str) -> None:
+def test_each_field_of_images(wherry: Wherry, name: str) -> None:
     form = "{{.Repository}}|{{.Tag}}|{{.ID}}|{{.Digest}}|{{.CreatedAt}}|{{.Size}}"
     done = wherry("images", "--format", form, name)
     size = wherry("images", name).stdout.splitlines()[1].split("ago")[1].replace(" ", "")
@@ -50,13 +50,13 @@ def test_each_field_of_a_line(wherry: Wherry, name: str) -> None:
     assert wherry("images", "--format", "{{.CreatedSince}}", name).stdout.endswith(" ago\n")
 
 
-def test_times_that_say_nothing(wherry: Wherry, name: str) -> None:
+def test_meaningless_times(wherry: Wherry, name: str) -> None:
     assert name
     done = wherry("images", "--format", "{{.CreatedSince}} {{.CreatedAt}}", "**/bare")
     assert done.stdout == "N/A N/A\n"
 
 
-def test_names_are_familiar_and_none_is_none(wherry: Wherry, name: str) -> None:
+def test_short_names_and_missing_names(wherry: Wherry, name: str) -> None:
     assert wherry("tag", name, "alpine:3.20").returncode == 0
     lines = wherry("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.splitlines()
     assert "alpine:3.20" in lines
@@ -65,7 +65,7 @@ def test_names_are_familiar_and_none_is_none(wherry: Wherry, name: str) -> None:
     assert done.stdout.splitlines()[0].endswith(":<none>")
 
 
-def test_lines_as_json(wherry: Wherry, name: str) -> None:
+def test_rows_as_json(wherry: Wherry, name: str) -> None:
     first = wherry("images", "--format", "json").stdout
     assert first == wherry("images", "--format", "{{json .}}").stdout
     found = [json.loads(line) for line in first.splitlines()]
@@ -85,7 +85,7 @@ def test_a_table(wherry: Wherry, name: str) -> None:
     assert empty.stdout == "SIZE\n"
 
 
-def test_templates_that_do_more(wherry: Wherry, name: str) -> None:
+def test_templates_with_actions(wherry: Wherry, name: str) -> None:
     form = '{{if eq .Tag "1.4"}}{{upper .Tag}}-{{len .ID}}{{"\\n"}}{{end}}'
     assert wherry("images", "--format", form, name).stdout.strip() == "1.4-12"
     assert (
@@ -101,7 +101,7 @@ def test_templates_that_do_more(wherry: Wherry, name: str) -> None:
         ("table {{.Foo}}", "there is no field Foo"),
     ],
 )
-def test_templates_that_are_wrong(wherry: Wherry, name: str, form: str, said: str) -> None:
+def test_invalid_templates(wherry: Wherry, name: str, form: str, said: str) -> None:
     done = wherry("images", "--format", form)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("wherry: invalid template: ")
@@ -111,7 +111,7 @@ def test_templates_that_are_wrong(wherry: Wherry, name: str, form: str, said: st
 
 
 @pytest.mark.parametrize("other", [["-q"], ["--json"]])
-def test_one_form_at_a_time(wherry: Wherry, name: str, other: list[str]) -> None:
+def test_format_excludes_other_forms(wherry: Wherry, name: str, other: list[str]) -> None:
     assert wherry("images", "--format", "{{.ID}}", *other).returncode == 2
     if other == ["--json"]:
         assert wherry("show", "--format", "{{.Id}}", *other, name).returncode == 2
@@ -159,15 +159,13 @@ def test_an_image_as_json(wherry: Wherry, name: str) -> None:
     assert "Variant" not in found
 
 
-def test_several_images_and_one_that_is_not_there(
-    wherry: Wherry, name: str, fake: FakeRegistry
-) -> None:
+def test_several_images_and_a_missing_one(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
     done = wherry("show", "-f", "{{.Id}}", name, "nosuch", f"{fake.host}/bare:t")
     assert (done.returncode, done.stdout) == (3, f"{IMAGE.id}\n{BARE.id}\n")
 
 
 @pytest.mark.peer("podman")
-def test_podman_fills_in_the_same(
+def test_podman_prints_the_same(
     wherry: Wherry, name: str, podman: Callable[..., str], tmp_path: Path
 ) -> None:
     archive = tmp_path / "image.tar"

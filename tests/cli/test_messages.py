@@ -1,4 +1,4 @@
-"""`--progress json`: all of stderr is objects, and the last one tells how the command ended."""
+"""``--progress json``: stderr has only objects, and the last one has the outcome."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def name(fake: FakeRegistry) -> str:
 
 
 def objects(stderr: str) -> list[dict[str, Any]]:
-    """Read every line as an object; each has a status and a reference."""
+    """Parse every line as an object with a status and a reference."""
     found = [json.loads(line) for line in stderr.splitlines()]
     assert all({"status", "reference"} <= each.keys() for each in found)
     assert not [each for each in found[:-1] if each["status"] in {"success", "failure"}]
@@ -47,7 +47,7 @@ def objects(stderr: str) -> list[dict[str, Any]]:
 
 
 def ended(wherry: Wherry, code: int, *arguments: str, **options: Any) -> list[dict[str, Any]]:
-    """Run `pull --progress json` and return what it told before its end."""
+    """Run `pull --progress json` and return all objects but the last."""
     done = wherry("pull", "--progress", "json", *arguments, **options)
     *rest, last = objects(done.stderr)
     assert done.returncode == last["code"] == code
@@ -93,8 +93,8 @@ def test_several_names(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
         ([], "MissingParameter"),
     ],
 )
-def test_wrong_usage(wherry: Wherry, arguments: list[str], kind: str) -> None:
-    if arguments == ["--progress"]:  # given twice, the second time without a value
+def test_usage_errors(wherry: Wherry, arguments: list[str], kind: str) -> None:
+    if arguments == ["--progress"]:  # the option twice, the second time without a value
         done = wherry("pull", "--progress=json", "--progress")
         assert done.returncode == 2
         return
@@ -103,7 +103,7 @@ def test_wrong_usage(wherry: Wherry, arguments: list[str], kind: str) -> None:
     assert not error["message"].startswith("wherry:")
 
 
-def test_both_ways_to_write_the_option(wherry: Wherry) -> None:
+def test_both_forms_of_the_option(wherry: Wherry) -> None:
     for words in (["--progress=json"], ["--progress=plain", "--progress", "json"]):
         assert objects(wherry("pull", *words, "Alpine").stderr)[-1]["code"] == 2
     for words in (["--progress=json", "--progress=plain"], ["--", "--progress=json"]):
@@ -122,7 +122,7 @@ def test_warnings_retries_and_requests(wherry: Wherry, fake: FakeRegistry) -> No
     assert request["message"].startswith("> HEAD http")
 
 
-def test_a_search_that_goes_on(
+def test_a_search_that_continues(
     wherry: Wherry, fake: FakeRegistry, name: str, tmp_path: Path
 ) -> None:
     with FakeRegistry() as empty:
@@ -133,7 +133,7 @@ def test_a_search_that_goes_on(
     assert (rest[0]["status"], rest[-1]["reference"]) == ("warning", name)
 
 
-def test_a_host_that_is_not_there(wherry: Wherry) -> None:
+def test_an_unreachable_host(wherry: Wherry) -> None:
     rest = ended(wherry, 6, "--retries=2", f"127.0.0.1:{refused_port()}/app:t")
     assert [each["status"] for each in rest] == ["retrying", "error"]
 
@@ -145,13 +145,13 @@ def test_a_traceback(wherry: Wherry, name: str) -> None:
     assert debug["message"].startswith("Traceback")
 
 
-def test_a_store_that_cannot_be_used(wherry: Wherry, name: str, tmp_path: Path) -> None:
+def test_an_unusable_store(wherry: Wherry, name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = wherry("--store", str(tmp_path / "file"), "pull", "--progress=json", name)
     assert done.returncode == objects(done.stderr)[-1]["code"] != 0
 
 
-def test_a_result_that_cannot_be_written(wherry: Wherry, name: str) -> None:
+def test_an_output_error(wherry: Wherry, name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "wherry", "pull", "--progress=json", name],
         stdout=open("/dev/full", "w"),  # noqa: PTH123, SIM115 - closed with the test
@@ -186,13 +186,13 @@ def test_interrupted(
     assert (last["status"], last["code"], process.returncode) == ("failure", 130, 130)
 
 
-def test_interrupted_at_any_moment(wherry: Wherry, name: str) -> None:
-    """However early or late: what there is are objects, and the end is told once."""
+def test_an_interrupt_at_any_moment(wherry: Wherry, name: str) -> None:
+    """All lines are objects, and only the last one has the outcome."""
     for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
         process = wherry.start("pull", "--progress=json", name)
         time.sleep(pause)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=10)
         if process.returncode == -signal.SIGINT or "KeyboardInterrupt" in stderr:
-            continue  # Python had not begun to run the command
+            continue  # Python had not started the command yet
         assert objects(stderr)[-1]["code"] == process.returncode
