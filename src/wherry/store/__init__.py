@@ -1,4 +1,4 @@
-"""The local store: blobs in files, what must change together in one database."""
+"""The local store: blobs in files; names, documents and leases in one database."""
 
 from wherry.store.local_store import LocalStore
 

@@ -1,4 +1,4 @@
-"""A blob of a store, open for reading."""
+"""Stored blobs that are open for reading."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class BlobFile(io.FileIO):
-    """A file whose reads raise `StoreError` where the disk fails."""
+    """A file whose methods raise `StoreError` instead of `OSError`."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         super().__init__(descriptor)
         self._path = path
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        """Read into ``buffer`` once; return the number of bytes, 0 at the end."""
         with translated(self._path):
             return super().readinto(buffer)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to ``size`` bytes, or all."""
+        """Read up to ``size`` bytes, or all with None or -1."""
         with translated(self._path):
             return super().read(-1 if size is None else size)
 
     def readall(self) -> bytes:
-        """Read all that is left."""
+        """Read the rest of the file."""
         with translated(self._path):
             return super().readall()
 

@@ -1,4 +1,4 @@
-"""What is known of blobs besides their bytes: a row each, by digest."""
+"""Rows of blobs: their sizes and, for layers, their DiffIDs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 
 class BlobInfo(Record):
-    """A layer's DiffID and its size in bytes without compression, where they are known.
+    """Facts about a blob that its bytes do not show directly.
 
-    ``size`` is that of the blob when it was stored, in bytes.
+    Attributes:
+        diff_id: The DiffID of a layer, if it is known.
+        raw_size: Bytes of a layer without compression, if they are known.
+        size: Bytes of the blob when it was stored.
     """
 
     diff_id: Digest | None = None
@@ -23,7 +26,7 @@ class BlobInfo(Record):
 
 
 def find(connection: sqlite3.Connection, digest: Digest) -> BlobInfo | None:
-    """Return what is known of a blob; None where it has no row."""
+    """Return what is known of a blob, or None if it has no row."""
     row = connection.execute(
         "SELECT diff_id, raw_size, size FROM blobs WHERE digest = ?", (str(digest),)
     ).fetchone()
@@ -36,7 +39,7 @@ def find(connection: sqlite3.Connection, digest: Digest) -> BlobInfo | None:
 
 
 def record(connection: sqlite3.Connection, digest: Digest, size: int, facts: BlobInfo) -> None:
-    """Note a blob of ``size`` bytes; what is known already stays. Idempotent."""
+    """Record a blob of ``size`` bytes, and add to what is known of it. Idempotent."""
     connection.execute(
         "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
         " diff_id = coalesce(excluded.diff_id, diff_id),"

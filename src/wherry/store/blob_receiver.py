@@ -1,4 +1,4 @@
-"""Blobs on their way into a store, under a lease: found there, or received and verified."""
+"""The receiving side of a store: blobs are found or received, and kept under a lease."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 class BlobReceiver:
-    """A lease on a store, and the ways to put blobs into it.
+    """Stores blobs under a lease, which keeps them from garbage collection.
 
-    The lease is a lock on a file, so it dies with the process. Blobs under it are not
-    collected. Use as a context manager; methods may be called from any thread.
+    The lease is a lock on a file, so it ends with the process. Use the object as a context
+    manager. Methods may be called from any thread.
     """
 
     def __init__(self, files: BlobFiles, db: Database, limits: Limits) -> None:
@@ -49,7 +49,7 @@ class BlobReceiver:
 
     @property
     def name(self) -> str:
-        """The name of the lease, as it stands in the database."""
+        """The name of the lease in the database."""
         if self._lease is None:
             raise ValueError("the operation has not begun")
         if not self._lease.is_ours:
@@ -61,13 +61,13 @@ class BlobReceiver:
 
     @property
     def image_limit(self) -> int:
-        """Bytes that the layers of one image may have together."""
+        """The most bytes that the layers of one image may have together."""
         return self._limits.image
 
     def __enter__(self) -> Self:
         with translated(self.db.path):
             self._lease = Lease(self._files.root)
-        if not self.db.is_current:  # somebody made it anew; nothing is held in this one
+        if not self.db.is_current:  # rebuilt by another process: a lease in this file is void
             self._lease.end()
             message = "the store's database was replaced"
             raise StoreError(message, hint="try again").within(self.db.path)
@@ -82,7 +82,8 @@ class BlobReceiver:
         if self._lease is None or not self._lease.is_ours:
             return
         try:
-            # After a failure nobody waits for the database: a dead lease frees its rows too.
+            # A failure should be reported without a wait for the database. The rows of a dead
+            # lease are removed by the next collection.
             if error is None:
                 with contextlib.suppress(StoreError), self.db.write(durable=False) as connection:
                     leases.release(connection, self._lease.name)
@@ -91,10 +92,10 @@ class BlobReceiver:
                 self._lease.end()
             self._lease = None
 
-    # What is there
+    # Finding blobs
 
     def hold(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Return which of ``digests`` are stored; they stay until the lease ends."""
+        """Return those of ``digests`` that are stored, and keep them until the lease ends."""
         with self.db.write(durable=False) as connection:
             return {digest for digest in digests if self._hold(connection, digest)}
 
@@ -103,7 +104,7 @@ class BlobReceiver:
         return all((self._facts(digest) or BlobInfo()).diff_id is not None for digest in digests)
 
     def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether a blob is stored; if so it stays until the lease ends."""
+        """Tell whether a blob is stored, and keep it until the lease ends."""
         return bool(self.hold([descriptor.digest]))
 
     def _hold(self, connection: sqlite3.Connection, digest: Digest) -> bool:
@@ -114,21 +115,26 @@ class BlobReceiver:
         return True
 
     def find(self, descriptor: Descriptor, *, follow: bool, cancel: CancelToken) -> Receipt | None:
-        """Return the receipt of a blob that is stored, computing its DiffID if need be.
+        """Return the receipt of a stored blob, or None.
 
-        Its size is that of the file, whatever the descriptor says. A file that is damaged as its
-        size shows is removed: the blob is not there.
+        The receipt has the size of the file, which may differ from the descriptor's. A file
+        whose size shows that it is damaged is removed.
+
+        Args:
+            descriptor: The blob to look for.
+            follow: Whether to compute the DiffID if it is not known.
+            cancel: Ends that computation.
         """
         digest = descriptor.digest
-        # A look without a transaction first: mostly there is nothing, and blobs only go away
-        # inside of one.
+        # Look without a transaction first: most blobs are not stored, and a blob can only
+        # disappear inside a transaction.
         if not self._files.exists(digest) or not self.has(descriptor):
             return None
         size = self._files.size(digest)
         known = self._facts(digest)
         stored = None if known is None else known.size
         if (descriptor.size if stored is None else stored) not in {None, size}:
-            # A file that was cut off is put again; a good one shows that the size is wrong.
+            # Only a damaged file is removed. An intact one shows that the size was wrong.
             self.remove_damaged(digest)
             if not self._files.exists(digest):
                 return None
@@ -138,13 +144,13 @@ class BlobReceiver:
             with self._files.open(str(digest)) as file:
                 diff_id, raw_size = follow_diff_id(file, limit, cancel)
             found = found.replace(diff_id=diff_id, raw_size=raw_size)
-        if found != known:  # no row: it was left by a process that was killed just then
+        if found != known:  # a process that was killed may have left a file without a row
             with self.db.write(durable=False) as connection:
                 blob_info.record(connection, digest, size, found)
         return Receipt(descriptor._replace(size=size), found.diff_id, found.raw_size, existed=True)
 
     def remove_damaged(self, digest: Digest) -> None:
-        """Remove a file that is not what its name says: the blob is not there, and can be put."""
+        """Remove a file that does not match its digest, so that the blob can be stored again."""
         from wherry.store.check import remove_damaged
 
         with translated(self.db.path):
@@ -154,7 +160,7 @@ class BlobReceiver:
         with self.db.read() as connection:
             return blob_info.find(connection, digest)
 
-    # Adding to it
+    # Storing blobs
 
     def put(
         self,
@@ -164,12 +170,20 @@ class BlobReceiver:
         cancel: CancelToken,
         on_bytes: Callable[[int], None],
     ) -> Receipt:
-        """Store a blob unless it is there; ``follow`` computes its DiffID. Idempotent.
+        """Store a blob unless it is stored already. Idempotent.
 
-        On return its size and digest are exact, it is on the disk and visible. After a
-        failure nothing is visible; what arrived stays as a part, unless it is wrong. Raises
-        `Busy` while somebody else is writing the same blob, and `IntegrityError` where an exact
-        blob has another size than its descriptor says.
+        On return the blob is verified, visible and flushed to the disk. After a failure nothing
+        is visible. What arrived stays in a part file, unless its content is wrong.
+
+        Args:
+            blob: The descriptor, and a function that opens the content.
+            follow: Whether to compute the DiffID.
+            cancel: Ends the transfer.
+            on_bytes: Called with the number of bytes that have arrived.
+
+        Raises:
+            Busy: Another thread or process is writing the same blob.
+            IntegrityError: The content does not match the descriptor.
         """
         digest = blob.descriptor.digest
         name = part_name(digest)
@@ -182,7 +196,7 @@ class BlobReceiver:
             if part is None:
                 raise Busy(_size(self._files.ingest, name))
             with contextlib.closing(part):
-                # Somebody may have finished it before the lock was ours.
+                # Another writer may have finished before this one got the lock.
                 found = self.find(blob.descriptor, follow=follow, cancel=cancel)
                 if found is not None:
                     part.discard()
@@ -212,7 +226,7 @@ class BlobReceiver:
                     )
                     break
                 except IntegrityError:
-                    # Of what came in pieces one may be wrong: once more from zero.
+                    # A resumed or joined download may mix two versions: try once from zero.
                     part.restart()
                     if again or not (resumed or blob.joined()):
                         raise
@@ -227,20 +241,20 @@ class BlobReceiver:
                 part.discard()
             raise
         part.seal()
-        # After COMMIT: the name may be lost, and a row without it is harmless.
+        # After COMMIT. If the name is lost in a power failure, the row does no harm.
         self._files.sync(digest.algorithm)
         return Receipt(blob.descriptor._replace(size=got.size), got.diff_id, got.raw_size)
 
     def put_unknown(self, source: Raw, cancel: CancelToken) -> Receipt:
-        """Store what ``source`` holds, whatever that is; its digest is computed on the way.
+        """Store the content of ``source`` and compute its digest while reading.
 
-        For layers of archives that are read once. Raises what `put` does, but for `Busy`.
+        For layers of archives that can be read only once. Raises what `put` does, except `Busy`.
         """
-        name = part_name(Digest.of(os.urandom(16)))  # no other process writes it
+        name = part_name(Digest.of(os.urandom(16)))  # random: no other process writes it
         with translated(self.db.path):
             self._files.prepare(Digest.of(b""))
             part = open_part(self._files.ingest, name)
-            assert part is not None  # noqa: S101 - nobody else knows the name
+            assert part is not None  # noqa: S101 - no other process knows the name
             with contextlib.closing(part):
                 try:
                     digest, got = receive_unknown(part, source, self._limits, cancel)
@@ -264,7 +278,7 @@ class BlobReceiver:
         return Receipt(descriptor, got.diff_id, got.raw_size)
 
     def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:
-        """Store a small blob that is at hand, in place of a damaged file too. Idempotent."""
+        """Store a small blob from memory, replacing a damaged file. Idempotent."""
         if self._differs(descriptor.digest, raw):
             self.remove_damaged(descriptor.digest)
         blob = blob_of(descriptor, raw)
@@ -277,7 +291,7 @@ class BlobReceiver:
                 return
 
     def _differs(self, digest: Digest, raw: bytes) -> bool:
-        """Tell whether a file is there that is not ``raw``, or that cannot be read."""
+        """Tell whether there is a file that differs from ``raw`` or cannot be read."""
         try:
             with self._files.open(str(digest)) as file:
                 return file.read(len(raw) + 1) != raw
@@ -288,7 +302,7 @@ class BlobReceiver:
 
 
 def _checked(found: Receipt, blob: Blob) -> Receipt:
-    """Refuse a stored blob of another size than an exact one has to have."""
+    """Return ``found``; raise `IntegrityError` if an exact blob has another size."""
     if blob.exact and found.descriptor.size != blob.descriptor.size:
         raise wrong_size_error(blob.descriptor, f"{found.descriptor.size:,}")
     return found

@@ -1,4 +1,4 @@
-"""Checking a store: every file against its name, every name against the files."""
+"""Check a store: hash every blob, and look for the blobs that names need."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from wherry.store.db import Database
 
 _BUFFER = 1024 * 1024  # bytes that each thread reads at a time
-# A bad sector, and what file systems say of their own checksums; all else is not the file's fault.
+# A bad sector, or a file system's checksum that does not match. Other errors do not mean that the
+# file is damaged.
 _BAD_DISK = {errno.EIO, errno.EBADMSG, errno.EUCLEAN}
 
 
 class StoreProblem(NamedTuple):
-    """Something that is wrong with a store.
+    """A fault of a store.
 
-    ``kind`` is ``damaged`` or ``missing`` for a blob, ``database`` for what is wrong with that.
-    ``names`` are the names of the images concerned, as people write them; none for what `gc`
-    would remove.
+    Attributes:
+        kind: ``damaged`` or ``missing`` for a blob, ``database`` for a fault of the database.
+        digest: The blob, or the manifest of an image that the database does not know.
+        message: What is wrong, in words.
+        names: The short names of the images concerned; empty for a blob that `gc` would remove.
     """
 
     kind: str
@@ -43,7 +46,13 @@ class StoreProblem(NamedTuple):
 
 
 class CheckReport(Record):
-    """What is wrong, and how much was looked at: blobs and their bytes."""
+    """The result of a check.
+
+    Attributes:
+        problems: The faults, ordered by digest.
+        blobs: The number of blobs that were hashed.
+        size: Their bytes together.
+    """
 
     problems: list[StoreProblem]
     blobs: int
@@ -56,12 +65,15 @@ def check(
     cancel: CancelToken,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Hash every blob, on all cores, and compare what names need with what is there.
+    """Hash every blob, on all cores, and compare what names need with what is stored.
 
-    ``on_progress`` is told the bytes that were read and those that there are, often, from
+    Other operations may run at the same time: blobs that they remove are not reported.
+    ``on_progress`` gets the bytes read so far and the bytes of all blobs. It is called from
     several threads, one at a time.
-    Others may be at work meanwhile: what they remove is not missing. Raises `StoreError` where
-    the database cannot be read, and `Cancelled`.
+
+    Raises:
+        StoreError: The database is damaged or cannot be read.
+        Cancelled: ``cancel`` was set.
     """
     with db.read() as connection:
         for (line,) in connection.execute("PRAGMA quick_check"):
@@ -75,7 +87,7 @@ def check(
     with db.snapshot() as connection:
         missing = _missing(connection, files)
     if missing and not db.read_only:
-        with db.write() as connection:  # nobody removes anything now
+        with db.write() as connection:  # the lock keeps other processes from removing blobs
             missing = _missing(connection, files)
     found = [(digest, "damaged", message) for digest, message in blob_hasher.damaged.items()]
     found += [(digest, "missing", "the file is not there") for digest in missing]
@@ -90,7 +102,7 @@ def check(
 
 
 def _missing(connection: sqlite3.Connection, files: BlobFiles) -> list[str]:
-    """Return what names need and nobody has."""
+    """Return the digests that names need and that are not stored."""
     rows = connection.execute("SELECT root, manifest FROM refs").fetchall()
     below = closure(connection, {digest for row in rows for digest in row})
     optional = {
@@ -129,7 +141,7 @@ def _unknown(connection: sqlite3.Connection) -> list[StoreProblem]:
 
 
 class _BlobHasher:
-    """All blobs on their way through some threads, the largest first."""
+    """Hashes all blobs in threads, the largest first."""
 
     def __init__(
         self,
@@ -185,10 +197,10 @@ class _BlobHasher:
                     hasher.update(buffer[:count])
                     self._tell(count)
         except FileNotFoundError:
-            return  # somebody has removed it since
+            return  # another process removed it
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
-        except StoreError as error:  # a link, or anything else but a file
+        except StoreError as error:  # a link, or anything that is not a file
             message = str(error)
         if not message and hasher.hexdigest() != expected:
             message = f"its content is {algorithm}:{hasher.hexdigest()}"
@@ -205,10 +217,13 @@ class _BlobHasher:
 
 
 def remove_damaged(db: Database, files: BlobFiles, digests: Collection[str]) -> None:
-    """Remove files that are not what their names say, and only these; others may be at work.
+    """Remove those files among ``digests`` that do not match their digests.
 
-    What is known of a blob stays: it is true of its digest, and it will be back. Raises
-    `OSError` where a file cannot be looked at for reasons that are not its own.
+    Other operations may run at the same time. The facts about a blob stay: they are true of its
+    digest, and hold again when the blob comes back.
+
+    Raises:
+        OSError: A file cannot be read for a reason that does not mean damage.
     """
     for digest in digests:
         try:
@@ -216,7 +231,7 @@ def remove_damaged(db: Database, files: BlobFiles, digests: Collection[str]) -> 
             if _is_good(files, digest):
                 continue
             with db.write():
-                # The same file still? Somebody may have mended it in the meantime.
+                # Another process may have repaired the file in the meantime.
                 if files.identity(digest) == before:
                     files.unlink([digest])
         except FileNotFoundError:
@@ -234,6 +249,6 @@ def _is_good(files: BlobFiles, digest: str) -> bool:
         if error.errno in _BAD_DISK:
             return False
         raise
-    except StoreError:  # a link, or anything else but a file
+    except StoreError:  # a link, or anything that is not a file
         return False
     return hasher.hexdigest() == expected

@@ -1,4 +1,4 @@
-"""What a collection is about to remove: in which order, and how files go."""
+"""The garbage of a collection: the order in which it is removed, and the threads that unlink."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
     from wherry.store.blobs import BlobFiles
 
-_UNLINKERS = 2  # threads: half of the time is the system's, which works in parallel
+_UNLINKERS = 2  # threads; half of the time is spent in the kernel, which works in parallel
 
 
 class Garbage:
-    """Documents to be forgotten and files to be unlinked, taken from the end.
+    """Documents whose rows are to be deleted and files to be unlinked, in order of digest.
 
-    With ``children``, what documents lead to, a file is given out as soon as the last one is
-    taken that leads to it; without, all documents are to be taken first. In order, so that a
-    batch concerns few pages of the database.
+    The order keeps a batch on few pages of the database. ``children`` returns what a document
+    lists. With it, a file becomes available as soon as the last document that lists it has been
+    taken. Without it, the caller has to take all documents before the files.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Garbage:
         self.files = free
 
     def take_files(self, most: int) -> list[str]:
-        """Take some of the files that nothing speaks of."""
+        """Take at most ``most`` files that no document in the garbage lists."""
         return _take(self.files, most)
 
     def take_documents(self, most: int) -> list[str]:
-        """Take some documents, which are to be forgotten; their files may go then."""
+        """Take at most ``most`` documents; files that only they listed become available."""
         batch = _take(self.documents, most)
         freed = [file for document in batch for file in self._behind.pop(document, ())]
         if freed:
@@ -64,7 +64,7 @@ def _take(some: list[str], most: int) -> list[str]:
 
 
 class Unlinker:
-    """Removes files in threads of its own, between `allow` and the end of `join`."""
+    """Removes files in threads, between `allow` and the end of `join`."""
 
     def __init__(self, files: BlobFiles, digests: Sequence[str]) -> None:
         self._files = files
@@ -81,18 +81,18 @@ class Unlinker:
         try:
             if self._allowed:
                 self._files.unlink(digests)
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised by `join`
             self._failed.append(error)
 
     def allow(self) -> None:
-        """Begin; an interrupt before all threads are there leaves them with nothing to do."""
+        """Start to remove; an interrupt before all threads have started removes nothing."""
         for thread in self._threads:
             thread.start()
         self._allowed = True
         self._go.set()
 
     def join(self) -> None:
-        """Wait, whatever interrupts: the threads must not outlive the transaction."""
+        """Wait for the threads despite interrupts: they must not outlive the transaction."""
         try:
             self._go.set()
             for thread in self._threads if self._allowed else ():

@@ -1,4 +1,4 @@
-"""The graph of a store: which blobs names and leases hold."""
+"""The graph of a store: which blobs its names and leases keep."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ def reachable(
     *,
     dead: Collection[str] = (),
 ) -> set[str]:
-    """Return all that a name or a lease holds, digests as text; leases in ``dead`` hold nothing.
+    """Return the digests that names and leases keep, as text.
 
-    Names by digest that only came along with a tag hold nothing by themselves, unless ``only``
-    is about to be removed: then all names hold, and all documents but those and what leads to
-    them. Edges are followed whether they were wanted or not: what an index lists and the store
-    has belongs to it.
+    A name by digest that was added together with a tag keeps nothing by itself. Edges are
+    followed whether they were wanted or not: what an index lists and the store has belongs to
+    the index.
+
+    Args:
+        connection: A connection to the database.
+        edges: All edges of the database.
+        only: The candidates of a collection that leaves all else alone. Then every name keeps
+            its image, and so does every document, except the candidates that no name keeps and
+            the documents that lead to them.
+        dead: Leases that keep nothing.
     """
     named = connection.execute("SELECT root, manifest, kept FROM refs").fetchall()
     roots = {root for root, _, kept in named if kept or only is not None}
@@ -41,22 +48,22 @@ class Edges:
     """All edges of a store, in memory."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        # One string for each document: a tenth of the rows, and of the time that they take.
+        # One string for each document takes a tenth of the rows, and of the time.
         self._children: dict[str, str] = dict(
             connection.execute("SELECT parent, group_concat(child, ' ') FROM edges GROUP BY parent")
         )
-        # Schema1 is named by its payload, and kept by another digest.
+        # Registries serve a signed schema1 manifest under the digest of its payload.
         self._names = dict(
             connection.execute("SELECT known_as, digest FROM documents WHERE known_as <> digest")
         )
 
     def children(self, digest: str) -> list[str]:
-        """Return what a document points at, by both digests of what has two."""
+        """Return what a document lists; a schema1 manifest appears with both its digests."""
         found = self._children.get(digest, "").split()
         return found + [self._names[child] for child in found if child in self._names]
 
     def below(self, roots: Iterable[str]) -> set[str]:
-        """Return ``roots`` and all that they lead to, there or not."""
+        """Return ``roots`` and all that they lead to, stored or not."""
         found = set(roots)
         todo = list(found)
         while todo:
@@ -64,7 +71,7 @@ class Edges:
             children = self.children(digest)
             if digest in self._names:
                 children.append(self._names[digest])
-            # Most children are layers, which lead to nothing.
+            # Most children are layers, which list nothing.
             todo += [
                 child
                 for child in children
@@ -75,12 +82,12 @@ class Edges:
 
 
 def closure(connection: sqlite3.Connection, roots: Iterable[str]) -> set[str]:
-    """Return ``roots`` and all that they lead to, there or not."""
+    """Return ``roots`` and all that they lead to, stored or not."""
     return Edges(connection).below(roots)
 
 
 def parents(connection: sqlite3.Connection) -> dict[str, list[str]]:
-    """Return the documents that lead to each digest."""
+    """Return the documents that list each digest."""
     found: dict[str, list[str]] = {}
     for parent, child in connection.execute("SELECT parent, child FROM edges"):
         found.setdefault(child, []).append(parent)
@@ -92,7 +99,7 @@ def parents(connection: sqlite3.Connection) -> dict[str, list[str]]:
 
 
 def above(parents: Mapping[str, Sequence[str]], digests: Iterable[str]) -> set[str]:
-    """Return ``digests`` and all documents that lead to them, by both of their digests."""
+    """Return ``digests`` and all documents that lead to them, with both digests of each."""
     found = set(digests)
     todo = list(found)
     while todo:
@@ -109,7 +116,7 @@ def is_known(connection: sqlite3.Connection, digest: str) -> bool:
 
 
 def needed(connection: sqlite3.Connection, root: str, manifest: str) -> set[str]:
-    """Return what an image of one platform consists of: its documents, config and layers."""
+    """Return the documents, config and layers that one image of a root consists of."""
     found = set()
     for name in {root, manifest}:
         row = connection.execute(

@@ -1,4 +1,4 @@
-"""Lists of a store's names and images: plain rows, since there may be many."""
+"""Lists of names and images, as plain rows because there may be many."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-_ROWS = 500
+_BATCH = 500  # rows that are read at once
 
 
 class ImageRow(NamedTuple):
-    """All that is known of an image without looking into it: plain text, since there may be many.
+    """One line of a list of images; digests are text.
 
-    Without a name, ``name`` is empty.
+    Attributes:
+        name: The full name, or an empty string for an image without one.
+        root: The digest of the document that the name stands for.
+        manifest: The digest of the image's manifest.
+        id: The digest of its config.
+        platform: The platform that the config states.
+        created: The time that the config states.
+        size: Bytes of config and layers as they are stored.
     """
 
     name: str
@@ -29,13 +36,13 @@ class ImageRow(NamedTuple):
     size: int
 
 
-def image_of(listed: ImageRow) -> ImageRecord:
-    """Return the image of a line."""
-    return record_of(listed[2:])
+def image_of(row: ImageRow) -> ImageRecord:
+    """Return the image of a row."""
+    return record_of(row[2:])
 
 
-# Of a name by digest: that no tag stands for the same document, in its repository where it was
-# asked for, in any if it came along with a tag.
+# A name by digest is shown if no tag stands for the same document: no tag of its repository if
+# the user asked for the digest, no tag at all if it was added together with a tag.
 _ALONE = """name IN (
     SELECT name FROM refs WHERE instr(name, '@') AND NOT EXISTS (
         SELECT 1 FROM refs AS tag WHERE tag.root = refs.root AND instr(tag.name, '@') = 0 AND (
@@ -51,18 +58,23 @@ _SHOWN = {True: _TAGGED, False: _ALONE, None: f"{_TAGGED} OR {_ALONE}"}
 def list_images(
     connection: sqlite3.Connection, columns: Sequence[str], *, tagged: bool | None, unnamed: bool
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield each name with its image, in the names' order, some hundred rows at a time.
+    """Yield each name with its image, ordered by name, in batches of rows.
 
-    ``columns`` are some of the fields of `ImageRow`; ``tagged``: names with a tag, or without.
-    A name by digest is left out where a tag of its repository stands for the same document, and
-    if it came along with a tag, where any does. ``unnamed`` images follow, the newest first.
+    A name by digest is left out if a tag of its repository stands for the same document. If it
+    was added together with a tag, any such tag hides it.
+
+    Args:
+        connection: A connection to the database.
+        columns: Fields of `ImageRow` that each row has.
+        tagged: Only names with a tag, or only names without one; None for all.
+        unnamed: Whether images without a name follow, the newest first.
     """
     rows = connection.execute(
         f"SELECT {', '.join(columns)} FROM refs JOIN images USING (manifest)"  # noqa: S608 - constants
         f" WHERE {_SHOWN[tagged]} ORDER BY name"
     )
-    while some := rows.fetchmany(_ROWS):
-        yield some
+    while batch := rows.fetchmany(_BATCH):
+        yield batch
     if unnamed:
         yield _unnamed(connection, columns)
 
@@ -78,5 +90,5 @@ def _unnamed(connection: sqlite3.Connection, columns: Sequence[str]) -> list[tup
     if not rows:
         return []
     roots = [root for (root,) in connection.execute("SELECT DISTINCT root FROM refs")]
-    named = closure(connection, roots)  # other platforms of an index have no name of their own
+    named = closure(connection, roots)  # other platforms of an index have no name in `refs`
     return [row[1:] for row in rows if row[0] not in named]

@@ -1,4 +1,4 @@
-"""What the file system says, as errors of the store."""
+"""Translation of the file system's errors to those of the store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HINTS = {
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what the file system says into `StoreError`."""
+    """Raise `StoreError` or `StoreFull` for an `OSError` in the block."""
     try:
         yield
     except OSError as error:

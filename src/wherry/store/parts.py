@@ -1,7 +1,7 @@
-"""Part files: blobs that are still arriving.
+"""Part files: blobs that have not arrived completely.
 
-A part file is a contiguous prefix of its blob, append-only and never preallocated; its size
-is the progress. Whoever holds its lock writes it.
+A part file is a contiguous prefix of its blob. It only grows at its end and is never
+preallocated, so its size is the progress. Only the holder of its lock writes to it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 
 def open_part(directory: Directory, name: str) -> Part | None:
-    """Lock a part file, or make it; None while another thread or process holds it.
+    """Open or create a part file and lock it.
 
-    Raises `StoreError` for a file that has another name as well: appending would change that.
+    Returns:
+        The part file, or None while another thread or process has locked it.
+
+    Raises:
+        StoreError: The file has another hard link, which appending would change too.
     """
     lock = lock_file(directory, name)
     if lock is None:
@@ -38,9 +42,9 @@ def open_part(directory: Directory, name: str) -> Part | None:
 
 
 class Part:
-    """A locked part file; one writer, any number of followers in the same process.
+    """A locked part file with one writer, and followers in the same process.
 
-    It is the parent's in a forked child, where nothing can be done with it.
+    A forked child cannot use the part file of its parent.
     """
 
     def __init__(self, directory: Directory, name: str, lock: FileLock) -> None:
@@ -54,16 +58,19 @@ class Part:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return Path(self._directory.where(self.name))
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """The number of bytes in the file."""
         return self._size
 
     def append(self, data: Buffer) -> None:
-        """Write ``data`` at the end and tell the followers; what fits counts, if not all does."""
+        """Write ``data`` at the end and wake the followers.
+
+        If the disk becomes full, `size` includes the bytes that fit.
+        """
         view = memoryview(data).cast("B")
         at = self._size
         try:
@@ -77,29 +84,29 @@ class Part:
                 self._grown.notify_all()
 
     def restart(self) -> None:
-        """Drop all that is there and begin anew; nobody may be following."""
+        """Empty the file and start again; no thread may be following it."""
         os.ftruncate(self._lock.descriptor, 0)
         self._size = 0
         self._finished = self._poisoned = False
 
     def finish(self) -> None:
-        """Tell the followers that all has arrived."""
+        """Tell the followers that the blob is complete."""
         with self._grown:
             self._finished = True
             self._grown.notify_all()
 
     def poison(self) -> None:
-        """Make the followers fail: the rest will not arrive."""
+        """Make the followers fail, because the rest will not arrive."""
         with self._grown:
             self._poisoned = True
             self._grown.notify_all()
 
     def follow(self) -> io.RawIOBase:
-        """Read from the beginning, waiting for what is not there yet."""
+        """Return a stream from the first byte, which waits for bytes that have not arrived."""
         return _PartFollower(self)
 
     def read_at(self, buffer: Buffer, offset: int) -> int:
-        """Wait for bytes at ``offset`` and read them; 0 at the end of a finished part."""
+        """Wait for bytes at ``offset`` and read them; return 0 at the end of a complete blob."""
         with self._grown:
             while offset >= self._size and not self._finished and not self._poisoned:
                 self._grown.wait()
@@ -110,10 +117,10 @@ class Part:
         return os.preadv(self._lock.descriptor, [view], offset) if available else 0
 
     def sync(self) -> None:
-        """Make the content survive a loss of power; where that fails, throw it away.
+        """Flush the content to the disk; discard it if that fails.
 
-        The system may report lost pages once: after a failure a second fsync can succeed
-        without them (fsync(2), "Errors").
+        The kernel may report lost pages only once: after a failure, a second fsync can succeed
+        although they are lost (fsync(2), "Errors").
         """
         try:
             os.fsync(self._lock.descriptor)
@@ -122,11 +129,11 @@ class Part:
             raise
 
     def seal(self) -> None:
-        """Make the file read-only, once it has its name (a part must stay writable)."""
+        """Make the published file read-only; before that, a resumed part must be writable."""
         os.fchmod(self._lock.descriptor, 0o444)
 
     def discard(self) -> None:
-        """Remove the file, or empty it where it cannot be removed; the lock is still held."""
+        """Remove the file, or empty it if that fails; the lock stays held."""
         if not self._lock.held:
             return
         try:
@@ -135,7 +142,7 @@ class Part:
             self.restart()
 
     def close(self) -> None:
-        """Let go of the lock; the file stays unless it was published or discarded."""
+        """Release the lock; the file stays unless it was published or discarded."""
         self._lock.release()
 
 

@@ -1,4 +1,4 @@
-"""References of a store: names, each pinned on a root document."""
+"""Rows of names: each is pinned on a root document."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ LOOK = "`wherry images` lists what there is"
 
 
 class Ref(Record):
-    """A name, the document it stands for, and the manifest in it that was pulled last."""
+    """A name of the store.
+
+    Attributes:
+        reference: The name.
+        root: The digest of the document that it stands for: an index or a manifest.
+        manifest: The digest of the manifest below ``root`` that was pulled last.
+    """
 
     reference: Reference
     root: Digest
@@ -26,7 +32,7 @@ class Ref(Record):
 
 
 def read_name(text: str) -> Reference:
-    """Read a name as the database has it: in full, with a tag or a digest."""
+    """Parse a name from the database: in full, with a tag or a digest."""
     name, at, digest = text.partition("@")
     tag = None
     if not at:
@@ -36,7 +42,7 @@ def read_name(text: str) -> Reference:
 
 
 def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
-    """Look a name up."""
+    """Look up a name."""
     row = connection.execute(
         "SELECT root, manifest FROM refs WHERE name = ?", (str(reference),)
     ).fetchone()
@@ -44,7 +50,7 @@ def find(connection: sqlite3.Connection, reference: Reference) -> Ref | None:
 
 
 def not_there(reference: Reference) -> NotFound:
-    """Make the error for a name that the store does not have."""
+    """Return the error for a name that the store does not have."""
     return NotFound("no such image in the store", hint=LOOK).within(reference.familiar)
 
 
@@ -56,10 +62,10 @@ def set_ref(
     *,
     kept: bool = True,
 ) -> bool:
-    """Pin a name on a root, moving it if it stood elsewhere; tell whether anything changed.
+    """Pin a name on a root, or move it there; tell whether anything changed. Idempotent.
 
-    A name that is not ``kept`` holds nothing by itself: a digest that came along with a tag.
-    One that was asked for once stays so. Idempotent.
+    A name without ``kept`` is a digest that was added together with a tag; it keeps no image by
+    itself. A name that was kept once stays kept.
     """
     wanted = (str(root), str(manifest), int(kept))
     before = connection.execute(
@@ -77,14 +83,14 @@ def set_ref(
 
 
 def remove(connection: sqlite3.Connection, references: Iterable[Reference]) -> None:
-    """Drop names. Idempotent."""
+    """Remove names. Idempotent."""
     connection.executemany(
         "DELETE FROM refs WHERE name = ?", [(str(reference),) for reference in references]
     )
 
 
 def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> bool:
-    """Drop the names that hold nothing by themselves and whose root is not ``held``."""
+    """Remove the names that keep nothing by themselves and whose root is not ``held``."""
     rows = connection.execute("SELECT name, root FROM refs WHERE NOT kept").fetchall()
     gone = [(name,) for name, root in rows if root not in held]
     connection.executemany("DELETE FROM refs WHERE name = ?", gone)
@@ -94,9 +100,9 @@ def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> bool:
 def loose_names(
     connection: sqlite3.Connection, reference: Reference, root: Digest
 ) -> list[Reference]:
-    """List the names by digest that came along with a tag and stay behind when it goes.
+    """Return the names by digest that were added with a tag and go with it.
 
-    None as long as another tag of the repository is pinned on ``root``.
+    The list is empty as long as another tag of the repository is pinned on ``root``.
     """
     rows = connection.execute(
         "SELECT name, kept FROM refs WHERE root = ? ORDER BY name", (str(root),)
@@ -113,7 +119,7 @@ def loose_names(
 
 
 def names_of(connection: sqlite3.Connection, manifest: Digest) -> list[Reference]:
-    """List the names of one image, in order."""
+    """Return the names of one image, in order."""
     rows = connection.execute(
         "SELECT name FROM refs WHERE manifest = ? ORDER BY name", (str(manifest),)
     )
@@ -121,7 +127,7 @@ def names_of(connection: sqlite3.Connection, manifest: Digest) -> list[Reference
 
 
 def root_of(connection: sqlite3.Connection, manifest: Digest) -> Digest | None:
-    """Return what the latest name of an image stands for."""
+    """Return the root of the latest name of an image."""
     row = connection.execute(
         "SELECT root FROM refs WHERE manifest = ? ORDER BY kept DESC, updated DESC, name LIMIT 1",
         (str(manifest),),

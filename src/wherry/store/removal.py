@@ -1,4 +1,4 @@
-"""Removing images: which names go, and what only they held."""
+"""Remove images: their names, and the blobs that only these kept."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 
 
 class RemovalPlan(Record):
-    """The names that are to go, and the digests (as text) that they stand for."""
+    """The names to remove, and the digests (as text) that they stand for."""
 
     names: list[Reference]
     roots: set[str]
 
 
 class RemovalReport(Record):
-    """The names that are gone, and what is gone with them."""
+    """The result of a removal.
+
+    Attributes:
+        names: The names that were removed.
+        collected: The blobs that were removed with them.
+    """
 
     names: list[Reference]
     collected: wherry.types.GarbageReport
@@ -38,7 +43,7 @@ class RemovalReport(Record):
 def remove(
     ingest: Ingest, collector: Collector, choose: Callable[[sqlite3.Connection], RemovalPlan]
 ) -> RemovalReport:
-    """Drop the names that ``choose`` finds, and of what is below them all that nothing holds."""
+    """Remove the names that ``choose`` returns, and what only they kept."""
 
     def drop() -> tuple[list[Reference], set[str]]:
         with ingest.db.write() as connection:
@@ -52,7 +57,11 @@ def remove(
 
 
 def names_with(connection: sqlite3.Connection, reference: Reference) -> RemovalPlan:
-    """Choose a name, and the digest that came along with it if it is the last tag to have it."""
+    """Choose a name, and the digest that was added with it unless another tag has that too.
+
+    Raises:
+        NotFound: The store does not have the name.
+    """
     ref = refs.find(connection, reference)
     if ref is None:
         raise refs.not_there(reference)
@@ -63,7 +72,12 @@ def names_with(connection: sqlite3.Connection, reference: Reference) -> RemovalP
 def names_of(
     connection: sqlite3.Connection, records: Sequence[ImageRecord], *, force: bool
 ) -> RemovalPlan:
-    """Choose all names of an image; ``records`` are its manifests, of one id."""
+    """Choose all names of an image; ``records`` are its manifests, which have one id.
+
+    Raises:
+        StoreError: Several repositories name the image and ``force`` is false, or the image is
+            one platform of an index.
+    """
     manifests = {record.manifest for record in records}
     found = [name for manifest in sorted(manifests) for name in refs.names_of(connection, manifest)]
     repositories = {name.name for name in found}
@@ -86,7 +100,7 @@ def names_of(
 
 
 def _holder(connection: sqlite3.Connection, roots: set[str]) -> str:
-    """Return a name that leads to one of ``roots`` by way of an index, or an empty string."""
+    """Return a name whose index leads to one of ``roots``, or an empty string."""
     over = above(parents(connection), roots)
     rows = connection.execute("SELECT name, root FROM refs WHERE kept ORDER BY name")
     return next((refs.read_name(name).familiar for name, root in rows if root in over), "")

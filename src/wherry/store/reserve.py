@@ -1,4 +1,8 @@
-"""Room that is kept for when there is none: what removes from a full disk needs some to begin."""
+"""A file that reserves disk space, so that images can be removed from a full disk.
+
+The database needs space for its log even in order to remove rows. The reserve is deleted to make
+that space, and written again afterwards.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,13 @@ T = TypeVar("T")
 
 FILE = "wherry.reserve"
 SIZE = 128 * 1024  # bytes: the log of the database, its index, and some steps of a collection
-_PLENTY = 4 * 2**20  # bytes that have to be free before any are laid by
-# What is said where even that has not been enough.
+_PLENTY = 4 * 2**20  # bytes that must be free before the reserve is written
+# The hint if the reserve was not enough.
 NEEDED = "removing takes 128 KB for the database: make room for it elsewhere on this disk first"
 
 
 def lay(root: Directory) -> None:
-    """Keep some room, unless that is done or the disk has little. Idempotent."""
+    """Write the reserve unless it exists or the disk is nearly full. Idempotent."""
     with contextlib.suppress(OSError):
         with contextlib.suppress(FileNotFoundError):
             if root.stat(FILE).st_size >= SIZE:
@@ -34,13 +38,13 @@ def lay(root: Directory) -> None:
             return
         descriptor = root.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            os.write(descriptor, os.urandom(SIZE))  # some file systems take zeros for nothing
+            os.write(descriptor, os.urandom(SIZE))  # some file systems do not store zeros
         finally:
             os.close(descriptor)
 
 
 def give_up(root: Directory) -> bool:
-    """Give the room back; tell whether there was any."""
+    """Delete the reserve; tell whether there was one."""
     try:
         os.unlink(FILE, dir_fd=root.fd)
     except OSError:
@@ -49,7 +53,7 @@ def give_up(root: Directory) -> bool:
 
 
 def with_room(root: Directory, call: Callable[[], T]) -> T:
-    """Call, and where there is no room, once more with what was kept."""
+    """Call a function; on a full disk, delete the reserve and call it again."""
     try:
         return call()
     except StoreFull:
@@ -60,7 +64,7 @@ def with_room(root: Directory, call: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def advised(hint: str) -> Iterator[None]:
-    """Say what helps where there is no room: not all that needs some is a download."""
+    """Replace the hint of a `StoreFull`, whose default is meant for downloads."""
     try:
         yield
     except StoreFull as error:

@@ -1,4 +1,4 @@
-"""What a store takes on the disk, and how much of it nothing holds."""
+"""The disk space of a store, and how much of it a collection would free."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
 
 class Usage(NamedTuple):
-    """Counts, and sizes in bytes.
+    """Counts and sizes of a store; sizes are in bytes.
 
-    ``named`` counts the images that a tag, or a digest that was asked for, leads to;
-    ``reclaimable`` is what `gc` would remove now. ``layers`` are blobs that are neither
-    documents nor configs of images; ``parts`` are downloads under way or broken off.
+    Attributes:
+        images: The number of complete images.
+        named: Those of them that a tag, or a digest that the user asked for, leads to.
+        blobs: The number of blobs.
+        size: Their bytes together.
+        reclaimable: Bytes that `gc` would remove now.
+        layers: The number of blobs that are neither documents nor configs of images.
+        layers_size: Their bytes together.
+        parts: The number of downloads that are running or were interrupted.
+        parts_size: Their bytes together.
+        database: Bytes of the database and the files beside it.
     """
 
     images: int = 0
@@ -38,12 +46,12 @@ class Usage(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Bytes of blobs, parts and database together."""
         return self.size + self.parts_size + self.database
 
 
 def usage(db: Database, files: BlobFiles) -> Usage:
-    """Measure a store; others may be at work meanwhile."""
+    """Measure a store; other operations may run at the same time."""
     sizes = {digest: files.size_of(digest) for digest in files.all()}
     with db.snapshot() as connection:
         held = reachable(connection, Edges(connection), dead=leases.dead(connection, files.root))
@@ -73,7 +81,7 @@ def _is_database(name: str) -> bool:
 
 
 def _sizes(directory: Directory, names: Iterable[str]) -> list[int]:
-    """Return the sizes of files; of links their own, which is next to nothing."""
+    """Return the sizes of files; of a link its own, not that of its target."""
     found = []
     for name in names:
         with contextlib.suppress(FileNotFoundError):
