@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from command_images import IMAGE
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from auth_files import entry, written
 
 import wherry as library
+from auth_files import entry, written
 from wherry.testing import (
     Distribution,
     FakeRegistry,

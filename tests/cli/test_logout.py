@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from auth_files import entry, written
 
+from auth_files import entry, written
 from wherry.testing import (
     build_image,
     tar_layer,

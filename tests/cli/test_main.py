@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from command_images import IMAGE
 
 import wherry as library
+from command_images import IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from command_images import IMAGE, OTHER
 
+from command_images import IMAGE, OTHER
 from wherry.testing import (
     Corrupt,
     FakeRegistry,

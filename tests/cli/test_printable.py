@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 from command_images import TARS
-
 from wherry.testing import (
     FakeRegistry,
     Fault,

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from command_images import IMAGE, TARS
 
+from command_images import IMAGE, TARS
 from wherry.testing import (
     Cut,
     FakeRegistry,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 import pytest
-from command_images import IMAGE
 
+from command_images import IMAGE
 from wherry.testing import (
     Corrupt,
     FakeRegistry,

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from command_images import IMAGE, TARS, size_of
 
+from command_images import IMAGE, TARS, size_of
 from wherry.testing import (
     BuiltImage,
     FakeRegistry,
