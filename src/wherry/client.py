@@ -173,7 +173,8 @@ class Client:
         """
         from wherry.image import Image
         from wherry.image_store import local_store
-        from wherry.ops.pull import PullOptions, pull
+        from wherry.ops.pull import pull
+        from wherry.ops.pull_options import PullOptions
 
         context, target = self._context, self._context.store_for(store)
         options = PullOptions.build(
@@ -216,7 +217,8 @@ class Client:
         """
         from wherry.image import Image
         from wherry.image_store import local_store
-        from wherry.ops.pull import PullOptions, pull_all_tags
+        from wherry.ops.pull import pull_all_tags
+        from wherry.ops.pull_options import PullOptions
 
         context, target = self._context, self._context.store_for(store)
         options = PullOptions.build(
@@ -642,7 +644,7 @@ class Client:
             The problems that are gone, and those that are left with the reasons.
         """
         from wherry.image_store import local_store
-        from wherry.ops.pull import PullOptions
+        from wherry.ops.pull_options import PullOptions
         from wherry.ops.repair import repair
 
         context, target = self._context, self._context.store_for(store)

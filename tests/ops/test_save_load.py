@@ -734,7 +734,7 @@ def test_what_cannot_be_saved(
 ) -> None:
     fake.add_image("other", OTHER, "v1")
     client.pull(f"{fake.host}/other:v1")
-    with pytest.raises(Unsupported, match="holds one image"):
+    with pytest.raises(Unsupported, match="holds only one image"):
         client.save([name, f"{fake.host}/other:v1"], tmp_path / "x", format="dir")
     with (tmp_path / "file").open("wb") as file, pytest.raises(Unsupported, match="directory"):
         client.save(name, file, format="oci")
@@ -802,9 +802,9 @@ def test_the_image_that_has_none_for_a_platform_is_named(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--format", "dir", "-o", "x", "a", "b"], "a flat directory holds one image"),
-        (["--format", "oci", "a"], "oci is a directory and cannot go to a pipe: use -o DIR"),
-        (["--format", "dir", "a"], "dir is a directory and cannot go to a pipe: use -o DIR"),
+        (["--format", "dir", "-o", "x", "a", "b"], "a flat directory holds only one image"),
+        (["--format", "oci", "a"], "--format oci writes a directory, not a stream: use -o DIR"),
+        (["--format", "dir", "a"], "--format dir writes a directory, not a stream: use -o DIR"),
     ],
 )
 def test_what_a_format_is_not_for_is_wrong_usage(

@@ -43,7 +43,7 @@ class PipeOutput:
             StoreError: The reader has closed the pipe.
         """
         if self._file.isatty():
-            message = "an archive is nothing for a terminal"
+            message = "cannot write an archive to a terminal"
             raise Unsupported(message, hint="use -o FILE, or a pipe")
         write_stream(self._file, entries, cancel)
 

@@ -1,4 +1,4 @@
-"""The content of one image on its way into the store: there already, or fetched and checked."""
+"""Put images of a source into the store, unless they are there already."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 
 class TargetPlatform(Record):
-    """The platform that an image is for; ``strict`` if somebody asked for it by name."""
+    """The platform that an image has to be for; ``strict`` if the caller named it."""
 
     platform: Platform
     strict: bool = False
 
 
 class StoredImage(Record):
-    """A complete image and its manifest, the one that was made where it is schema1."""
+    """A complete image in the store, and its manifest (converted, if the image is schema1)."""
 
     record: ImageRecord
     platform: Platform
@@ -54,14 +54,14 @@ class StoredImage(Record):
 
 
 class Schema1Refused(Unsupported):
-    """The image has docker's schema1 format, which the caller or hosts.toml refuses."""
+    """The image has docker's schema1 format, and the caller or hosts.toml refuses it."""
 
 
 class ImagePuller:
-    """Brings images of one repository or archive into a store, under one lease.
+    """Put images of one source into the store, under one lease.
 
-    ``schema1`` is whether that format is accepted, ``allow`` or ``deny``; if it is None, the
-    settings of the registry decide.
+    ``schema1`` accepts that format (``allow``) or refuses it (``deny``); if it is None, the
+    settings of the source decide.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class ImagePuller:
         self._configs: dict[Digest, bytes] = {}
 
     def refusal(self, wanted: TargetPlatform, chosen: Selection) -> PlatformMismatch | None:
-        """Read an image's config ahead of its layers; return an error for another platform.
+        """Return the error for an image for another platform, or None.
 
-        So a refusal leaves nothing in the store.
+        The config is read before the layers, so a refused image leaves nothing in the store.
         """
         raw = b"" if chosen.config is None else self._config_ahead(chosen.config)
         error = mismatch(chosen, stated_platform(chosen, raw), wanted.platform)
@@ -101,7 +101,7 @@ class ImagePuller:
         return error
 
     def _config_ahead(self, descriptor: Descriptor) -> bytes:
-        """Return a config from the store, or fetched and kept for the copy that follows."""
+        """Read a config from the store or source, and keep it for the copy that follows."""
         with contextlib.suppress(NotFound, IntegrityError):
             return self._configs.get(descriptor.digest) or self._store.read(descriptor.digest)
         try:
@@ -114,10 +114,10 @@ class ImagePuller:
         return raw
 
     def obtain(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
-        """Return the image of a selection, from the store or fetched; all of it is leased.
+        """Return an image of the store, fetched if need be; the lease holds all of it.
 
-        Without ``wanted`` an image for any platform will do. One that was asked for by name
-        is checked before layers are fetched.
+        Without ``wanted`` the image may be for any platform. A ``strict`` platform is checked
+        before layers are fetched.
         """
         check_layers(selection)
         self._warn_once(problems(selection))
@@ -127,9 +127,9 @@ class ImagePuller:
                 raise error
         if not isinstance(selection.manifest, Manifest):
             self._check_schema1(selection, selection.manifest, wanted)
-        content = self.present(selection, wanted)
-        if content is not None:
-            return content
+        image = self.present(selection, wanted)
+        if image is not None:
+            return image
         try:
             return self._fetch(selection, wanted)
         except IntegrityError as error:
@@ -140,7 +140,7 @@ class ImagePuller:
             raise error.within(self._source.label) from error.__cause__
 
     def _warn_once(self, messages: Iterable[str]) -> None:
-        """Warn of each fault once, though several platforms share an index."""
+        """Warn of each fault once, even if several images share an index."""
         for message in messages:
             if message not in self._warned:
                 self._warned.add(message)
@@ -157,9 +157,9 @@ class ImagePuller:
         self._check_platform(chosen, top, wanted)
 
     def _check_schema1_accepted(self) -> None:
-        """Raise `Schema1Refused` where the caller, or else the registry's settings, say so."""
+        """Raise `Schema1Refused` if the caller, or else the source's settings, say so."""
         if self._source.verified:
-            return  # it was accepted when it came into the store
+            return  # the format was accepted when the image was pulled
         if (self._schema1 or self._source.schema1) == "deny":
             raise Schema1Refused(
                 "the image has docker's deprecated schema1 format, which is refused"
@@ -168,7 +168,7 @@ class ImagePuller:
             )
 
     def present(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage | None:
-        """Return the image if it is complete already, and hold on to all of it."""
+        """Return the image if it is complete in the store; the lease holds all of it."""
         manifest: Digest | None = selection.digest
         if not isinstance(selection.manifest, Manifest):
             manifest = self._store.derived(selection.digest)
@@ -179,9 +179,9 @@ class ImagePuller:
         if not self._ingest.hold({*blobs, record.manifest}).issuperset({*blobs, record.manifest}):
             return None
         if self._store.image(record.manifest) is None:
-            return None  # collected before we held it; its files were about to go
+            return None  # it was collected before the lease held it
         if self._options.verify_layers and not self._ingest.all_followed(blobs[1:]):
-            return None  # it came without verification; nothing but that is missing
+            return None  # it was pulled without verification
         try:
             platform = parse_config(self._store.read(record.id)).platform
             document = self._store.document(record.manifest)
@@ -192,7 +192,7 @@ class ImagePuller:
         return StoredImage(record, platform, document.raw, document.media_type, blobs)
 
     def _remove(self, damaged: IntegrityError) -> None:
-        """Remove a damaged file of the store, so that it is put again, if it is elsewhere."""
+        """Remove a damaged file of the store, so that it is fetched again."""
         if self._source.verified:
             raise damaged  # a store cannot replace its own files
         self._ingest.remove_damaged(Digest.parse(damaged.expected))
@@ -200,24 +200,24 @@ class ImagePuller:
     def _fetch(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
         if isinstance(selection.manifest, Manifest):
             config, receipts = self._copy(selection, self._options, wanted)
-            assert config is not None  # noqa: S101 - these manifests have one
+            assert config is not None  # noqa: S101 - a `Manifest` has a config
             self._check_odd_diff_ids(config, receipts)
-            return _content(selection.manifest, selection.digest, config, receipts)
+            return _stored_image(selection.manifest, selection.digest, config, receipts)
         from wherry.ops.schema1 import convert
 
-        # The DiffIDs are not there to be compared but to make the config with.
+        # The config is made from the DiffIDs, so they have to be computed.
         _, receipts = self._copy(selection, self._options.replace(verify_layers=True), wanted)
         manifest, config = convert(selection.manifest, receipts)
         self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
-        return _content(manifest, digest_of(manifest), config, receipts)
+        return _stored_image(manifest, digest_of(manifest), config, receipts)
 
     def _copy(
         self, selection: Selection, options: CopyOptions, wanted: TargetPlatform | None
     ) -> tuple[ImageConfig | None, list[Receipt]]:
         if selection.config is not None and self._store.holds(selection.config.digest):
-            try:  # another image may have it, or this one had it before it was incomplete
+            try:  # another image may have the same config
                 self._store.read(selection.config.digest)
-            except NotFound:  # collected since
+            except NotFound:  # it was collected meanwhile
                 pass
             except IntegrityError as error:
                 self._remove(error)
@@ -241,7 +241,7 @@ class ImagePuller:
         return copy.run(check, self._cancel)
 
     def _check_odd_diff_ids(self, config: ImageConfig, receipts: list[Receipt]) -> None:
-        """Compare DiffIDs that are not sha256, which is what is computed on the way."""
+        """Compare DiffIDs that are not sha256; only sha256 is computed during the transfer."""
         for diff_id, receipt in zip(config.diff_ids, receipts, strict=True):
             if self._options.verify_layers and diff_id.algorithm != "sha256":
                 digest = receipt.descriptor.digest
@@ -251,7 +251,7 @@ class ImagePuller:
     def _check_platform(
         self, chosen: Selection, platform: Platform, wanted: TargetPlatform | None
     ) -> None:
-        """Refuse an image for another system; another architecture only if one was named."""
+        """Refuse an image for another OS, and for another architecture if one was named."""
         error = None if wanted is None else mismatch(chosen, platform, wanted.platform)
         if wanted is None or error is None:
             return
@@ -260,10 +260,10 @@ class ImagePuller:
             raise error
         self._emitter.warn(error.message)
 
-    def add_documents(self, selection: Selection, content: StoredImage) -> None:
-        """Store an image's documents, children before parents."""
-        record = content.record
-        self._add(content.manifest, content.media_type, record.manifest, content.blobs)
+    def add_documents(self, selection: Selection, image: StoredImage) -> None:
+        """Store the documents of an image, children before parents."""
+        record = image.record
+        self._add(image.manifest, image.media_type, record.manifest, image.blobs)
         if not isinstance(selection.manifest, Manifest):
             found = selection.manifest
             self._add(found.raw, found.media_type, selection.digest, [record.manifest])
@@ -287,7 +287,7 @@ class ImagePuller:
         self._ingest.put_document(descriptor, raw, edges, self._cancel, known_as)
 
 
-def _content(
+def _stored_image(
     manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
 ) -> StoredImage:
     sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}

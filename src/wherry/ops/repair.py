@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
-    from wherry.ops.pull import PullOptions
+    from wherry.ops.pull_options import PullOptions
     from wherry.registry.session import Session
     from wherry.store import LocalStore
     from wherry.store.images import ImageRecord

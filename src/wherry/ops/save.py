@@ -93,5 +93,5 @@ def _output(target: Path | BinaryIO, form: Format) -> ArchiveOutput:
     if isinstance(target, Path):
         return DirectoryOutput(target) if form in DIRECTORIES else FileOutput(target)
     if form in DIRECTORIES:
-        raise Unsupported(f"{form} is a directory and cannot go to a pipe")
+        raise Unsupported(f"{form} is a directory, and cannot be written to a stream")
     return PipeOutput(target)

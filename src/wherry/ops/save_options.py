@@ -57,16 +57,16 @@ class SaveOptions(Record):
     def check(self, count: int) -> None:
         """Raise `Unsupported` if the format cannot hold ``count`` images."""
         if self.format == "dir" and count * max(1, len(self.platforms)) > 1:
-            raise Unsupported("a flat directory holds one image", hint="use --format oci")
+            raise Unsupported("a flat directory holds only one image", hint="use --format oci")
         if self.format == "docker" and len(self.platforms) > 1:
             raise Unsupported(
                 "a docker archive holds one platform of an image",
                 hint="use --format oci or oci-archive",
             )
         if self.name and count > 1:
-            raise Unsupported(f"there are {count} images, a name is for one")
+            raise Unsupported(f"a name needs exactly one image, not {count}")
         if self.name and self.format == "dir":
-            raise Unsupported("a flat directory has no room for a name", hint="use --format oci")
+            raise Unsupported("a flat directory cannot hold a name", hint="use --format oci")
 
     def names(
         self, own: Reference | None, platform: Platform | None
