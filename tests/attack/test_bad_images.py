@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from bad_images import BadImage
     from wherry import Store
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 FORMS = ("bare", "in an index", "in an index of an index")
 PULLED: tuple[dict[str, Any], ...] = ({"platform": "linux/amd64"}, {"all_platforms": True})
 LOADED: tuple[dict[str, Any], ...] = ({"platform": "linux/amd64"}, {})
@@ -72,9 +74,8 @@ def refusals(
 
 
 @pytest.fixture
-def once(store: Store, environment: dict[str, str]) -> Iterator[Client]:
+def once(store: Store) -> Iterator[Client]:
     """A client that tries nothing twice."""
-    assert environment
     with Client(store=store, retries=1) as client:
         yield client
 

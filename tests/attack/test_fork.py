@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from wherry.testing import BuiltImage
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 TAGS = 20
 CHILDREN = 8
 NAME = "attack/fork"
@@ -85,9 +87,8 @@ def serving(tls: tuple[Path, Path] | None = None) -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def plain(environment: dict[str, str]) -> Iterator[FakeRegistry]:
+def plain() -> Iterator[FakeRegistry]:
     """Serve images over plain http, where it does not matter to the attack."""
-    assert environment
     with serving() as served:
         yield served
 
@@ -96,11 +97,9 @@ def plain(environment: dict[str, str]) -> Iterator[FakeRegistry]:
 def registry(
     request: pytest.FixtureRequest,
     tmp_path: Path,
-    environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[FakeRegistry]:
     """Serve images over plain http, and over TLS."""
-    assert environment
     files = None
     if request.param == "https":
         authority, certificate, key = make_certificate(tmp_path)

@@ -78,10 +78,12 @@ def hostile(answer: str, serve: Callable[..., RawServer]) -> str:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("request_", REQUESTS)
+@pytest.mark.usefixtures("environment")
 def test_the_library_raises_its_own_error(
-    hostile: str, request_: str, store: Store, environment: dict[str, str]
+    hostile: str,
+    request_: str,
+    store: Store,
 ) -> None:
-    assert environment
     with Client(store=store, retries=1) as client, pytest.raises(WherryError) as caught:
         REQUESTS[request_](client, hostile)
     assert len(str(caught.value)) < 2000

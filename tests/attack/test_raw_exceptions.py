@@ -130,11 +130,11 @@ CALLS: dict[str, Callable[[Client, str], object]] = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.usefixtures("environment")
 def test_answers(
     name: str,
     serve: Callable[..., RawServer],
     store: Store,
-    environment: dict[str, str],
     record_property: Callable[[str, object], None],
 ) -> None:
     answers: list[bytes] = []
@@ -145,7 +145,6 @@ def test_answers(
             peer.sock.sendall(data.replace(b"HOST", host.encode()))
 
     host = serve(talk).host
-    assert environment
     record_property("tries", len(CALLS))
     for call in CALLS.values():
         answers[:] = SCRIPTS[name]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Call = Callable[[library.Client, str], object]
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 IMAGE = build_image([tar_layer({"a": b"1"})])
 CALLS: dict[str, tuple[str, Call]] = {
     "a manifest by tag": ("/manifests/t", lambda it, name: it.pull(f"{name}:t")),
@@ -57,10 +59,7 @@ def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegi
 
 
 @pytest.fixture
-def asking(
-    store: library.Store, environment: dict[str, str], tmp_path: Path
-) -> Iterator[library.Client]:
-    assert environment
+def asking(store: library.Store, tmp_path: Path) -> Iterator[library.Client]:
     with library.Client(store=store, authfile=tmp_path / "auth.json", retries=2) as made:
         yield made
 

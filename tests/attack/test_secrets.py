@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from wherry.testing.faults import Action
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 USER = "robot"
 PASSWORD = "geheim/+&=ß%41 x"
 REFRESH = "refresh-geheim/+&=x"
@@ -178,9 +180,8 @@ CASES = [
 
 
 @pytest.fixture
-def known(store: library.Store, environment: dict[str, str], tmp_path: Path) -> Any:
+def known(store: library.Store, tmp_path: Path) -> Any:
     """Make a client that knows the secrets for a host, and waits for nothing."""
-    assert environment
     authfile = tmp_path / "auth.json"
 
     def make(host: str, kind: str) -> library.Client:
@@ -313,11 +314,8 @@ def test_no_frame_of_a_proxy_that_refuses(
 
 
 @pytest.mark.parametrize("action", [FixedReply(403), FixedReply(500), HangUp(), Cut(5), Corrupt(1)])
-def test_no_frame_of_a_signed_redirect(
-    store: library.Store, environment: dict[str, str], action: Action
-) -> None:
+def test_no_frame_of_a_signed_redirect(store: library.Store, action: Action) -> None:
     """Whoever has the address of object storage may read until its signature expires."""
-    assert environment
     with FakeRegistry() as storage, FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         storage.add_image("app", IMAGE, "t")

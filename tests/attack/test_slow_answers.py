@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Answers = Callable[[str], Iterable[bytes]]
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 READ = 0.75  # seconds without a byte; a head has twice, a document four times as long
 STEP = 0.02  # seconds between two pieces of an answer that drips
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -80,9 +82,8 @@ def transport() -> Iterator[Transport]:
 
 
 @pytest.fixture
-def quick(store: library.Store, environment: dict[str, str]) -> Iterator[library.Client]:
+def quick(store: library.Store) -> Iterator[library.Client]:
     """A client that waits no longer than the transport of these tests."""
-    assert environment
     with library.Client(store=store, timeout=READ, retries=2) as made:
         yield made
 

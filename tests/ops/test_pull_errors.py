@@ -726,10 +726,10 @@ def test_a_wrong_content_range_is_not_appended(
     assert None in requests[2:]  # it had to be fetched without a range
 
 
+@pytest.mark.usefixtures("environment")
 def test_a_range_that_cannot_be_satisfied_starts_over(
-    fake: FakeRegistry, name: str, environment: dict[str, str], store: library.Store
+    fake: FakeRegistry, name: str, store: library.Store
 ) -> None:
-    assert environment
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
     # The length is a lie, as Distribution tells it: a client that reads the body waits for ever.
     fake.inject(Fault(ContentLength(LAYER.size), path=BLOB, skip=1, times=1))

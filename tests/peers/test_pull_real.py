@@ -631,6 +631,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
         yield registry
 
 
+@pytest.mark.usefixtures("environment")
 class TestRedirects:
     @pytest.fixture
     def registry(self, behind: Distribution) -> Distribution:
@@ -640,8 +641,7 @@ class TestRedirects:
         return behind
 
     @pytest.fixture
-    def user(self, store: library.Store, environment: dict[str, str]) -> Iterator[Client]:
-        assert environment
+    def user(self, store: library.Store) -> Iterator[Client]:
         with Client(store=store, credentials=("me", PASSWORD)) as client:
             yield client
 

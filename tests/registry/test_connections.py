@@ -20,6 +20,8 @@ from wherry.testing import (
     tar_layer,
 )
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
 NAME = "registry.test:4443"
 
@@ -33,11 +35,9 @@ def secure(certificates: tuple[Path, Path, Path]) -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def trusted(
-    environment: dict[str, str],
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert environment
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
 
 
@@ -61,14 +61,12 @@ def certs_d(environment: dict[str, str], host: str, **files: Path) -> Path:
 @pytest.mark.usefixtures("trusted")
 def test_https_goes_through_a_tunnel(
     behind: str,
-    environment: dict[str, str],
     store: Store,
     secure: FakeRegistry,
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; the registry's certificate is checked as without one."""
-    assert environment
     tls = certificates[1:] if behind == "https" else None
     with HttpProxy({NAME: secure.host}, tls=tls) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
@@ -78,9 +76,8 @@ def test_https_goes_through_a_tunnel(
 
 
 def test_a_certificate_behind_a_proxy_is_checked(
-    environment: dict[str, str], store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert environment
     with HttpProxy({NAME: secure.host}) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         with pytest.raises(NetworkError, match=r"registry\.test:4443: its certificate"):
@@ -90,9 +87,8 @@ def test_a_certificate_behind_a_proxy_is_checked(
 
 
 def test_plain_http_is_asked_for_by_whole_addresses(
-    environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert environment
     fake.add_image("app", IMAGE, "t")
     with HttpProxy({"registry.test:5000": fake.host}) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
@@ -106,10 +102,9 @@ def test_plain_http_is_asked_for_by_whole_addresses(
 
 
 def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
-    environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SPEC: "`--insecure`: https without verification first, http only if …"; port 80 alone."""
-    assert environment
     fake.add_image("app", IMAGE, "t")
     host = f"0.0.0.0:{refused_port()}"  # this machine, but one that proxies are asked for
     with HttpProxy({host: fake.host}) as proxy:
@@ -123,9 +118,8 @@ def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
 
 
 def test_who_needs_no_proxy_gets_none(
-    environment: dict[str, str], store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert environment
     fake.add_image("app", IMAGE, "t")
     with HttpProxy({}) as proxy:
         for name in ("HTTP_PROXY", "HTTPS_PROXY"):
@@ -139,9 +133,8 @@ def test_who_needs_no_proxy_gets_none(
 
 @pytest.mark.usefixtures("trusted")
 def test_a_proxy_with_a_password(
-    environment: dict[str, str], store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert environment
     with HttpProxy({NAME: secure.host}, credentials=("me", "p@ss:w€rd")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss%3Aw%E2%82%ACrd@{proxy.host}")
         assert pull(store, f"{NAME}/app:t") == IMAGE.id
@@ -155,10 +148,7 @@ def test_a_proxy_with_a_password(
     assert not caught.value.transient
 
 
-def test_a_proxy_that_is_not_there_is_named(
-    environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert environment
+def test_a_proxy_that_is_not_there_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     port = refused_port()
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret-pw@127.0.0.1:{port}")
     with pytest.raises(
@@ -169,10 +159,7 @@ def test_a_proxy_that_is_not_there_is_named(
     assert "refused" in str(caught.value)
 
 
-def test_a_proxy_that_cannot_be_used(
-    environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert environment
+def test_a_proxy_that_cannot_be_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks4://me:secret-pw@127.0.0.1:1")
     with pytest.raises(WherryError, match="HTTPS_PROXY: socks4") as caught:
         pull(store, "h.test/app:t")
@@ -247,9 +234,8 @@ def subject_hash(certificate: Path) -> str:
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_a_file_of_authorities_that_is_not_there_is_named(
-    variable: str, environment: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
+    variable: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert environment
     monkeypatch.setenv(variable, "/no/such/file")
     with pytest.raises(WherryError, match=f"{variable}: /no/such/file: no such file"):
         pull(store, "h.invalid/app:t")
@@ -271,12 +257,10 @@ def test_a_file_that_holds_no_authority_is_named(
 def test_a_variable_whose_file_holds_no_authority_is_named(
     variable: str,
     content: bytes,
-    environment: dict[str, str],
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert environment
     (tmp_path / "bad").write_bytes(content)
     monkeypatch.setenv(variable, str(tmp_path / "bad"))
     with pytest.raises(WherryError, match=f"{variable}: {tmp_path}/bad: no authorities") as caught:
@@ -290,12 +274,10 @@ def test_a_variable_whose_file_holds_no_authority_is_named(
 def test_a_file_is_no_directory_of_authorities(
     variable: str,
     said: str,
-    environment: dict[str, str],
     store: Store,
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert environment
     place = certificates[0] if variable == "SSL_CERT_DIR" else certificates[0].parent
     monkeypatch.setenv(variable, str(place))
     with pytest.raises(WherryError, match=f"{variable}: {place}: {said}"):
@@ -309,12 +291,10 @@ def test_a_file_is_no_directory_of_authorities(
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
     host: str,
-    environment: dict[str, str],
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert environment
     authority, *pair = make_certificate(tmp_path / "other", ["registry.test"])
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     with FakeRegistry(tls=(pair[0], pair[1])) as registry:
@@ -327,9 +307,8 @@ def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
 
 
 def test_an_expired_certificate_is_not_for_want_of_an_authority(
-    environment: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert environment
     authority, *pair = make_certificate(tmp_path / "old", expired=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     with (

@@ -30,16 +30,13 @@ from wherry.testing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
 PASSWORD = "topsecret-password"
 BASIC = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 WAYS: list[Any] = ["artifactory", "harbor", "keppel"]
 Way = Literal["artifactory", "harbor", "keppel"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_the_machine(environment: dict[str, str]) -> None:
-    assert environment
 
 
 def registry_of(way: Way | None, *, tokens: bool, **more: Any) -> FakeRegistry:

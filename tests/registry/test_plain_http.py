@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     Files = tuple[Path, Path, Path]
     Serve = Callable[..., Any]
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
 ALERT = bytes.fromhex("15030100020246")  # TLS: fatal, protocol version
 DROPS = ["reset", "closed", "alert"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_the_machine(environment: dict[str, str]) -> None:
-    assert environment
 
 
 def pass_on(source: socket.socket, target: socket.socket) -> None:

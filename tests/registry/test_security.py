@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
 PIECES = [
     ("manifests", IMAGE.digest),
@@ -36,11 +38,6 @@ PIECES = [
 PASSWORD = "topsecret-password"
 BASIC = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 NAME = "registry.test:4443"
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_the_machine(environment: dict[str, str]) -> None:
-    assert environment
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     Files = tuple[Path, Path, Path]
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
 PASSWORD = "topsecret-password"
 BASIC = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
@@ -36,11 +38,6 @@ REFRESH = "topsecret-refresh"
 QUERY = "service=s&scope=repository:app:pull"
 NAME = "registry.test:4443"
 REDIRECTS = [301, 302, 303, 307, 308]
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_the_machine(environment: dict[str, str]) -> None:
-    assert environment
 
 
 @pytest.fixture

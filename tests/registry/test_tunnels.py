@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Files = tuple[Path, Path, Path]
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 NAME = "registry.test:4443"
 BLOB = bytes(range(256)) * 12_000  # 3 MB
 IMAGE = build_image([tar_layer(pseudo_random_files(8, 4_000_000, 3))])
@@ -48,10 +50,9 @@ def within(way: Callable[[str], Any]) -> Iterator[Any]:
 
 @pytest.fixture
 def behind(
-    environment: dict[str, str], certificates: Files, monkeypatch: pytest.MonkeyPatch
+    certificates: Files, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[FakeRegistry, HttpProxy]]:
     """A registry with an image behind a proxy in https, for a client to find."""
-    assert environment
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with (
         FakeRegistry(tls=certificates[1:]) as registry,

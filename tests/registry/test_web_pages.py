@@ -231,10 +231,8 @@ def test_a_network_that_wants_a_login(fake: FakeRegistry, client: Client, name: 
 
 
 @pytest.mark.parametrize("call", ["pull", "inspect", "tags"])
-def test_an_error_after_retries_says_how_many(
-    store: Store, fake: FakeRegistry, environment: dict[str, str], call: str
-) -> None:
-    assert environment
+@pytest.mark.usefixtures("environment")
+def test_an_error_after_retries_says_how_many(store: Store, fake: FakeRegistry, call: str) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(answer(b"", status=503)))
     client = Client(store=store, retries=2)

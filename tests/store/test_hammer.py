@@ -234,10 +234,8 @@ def start(path: Path, repository: str, seed: int, seconds: float) -> subprocess.
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seconds", [5, pytest.param(300, marks=pytest.mark.long)])
-def test_everything_at_once(
-    tmp_path: Path, fake: FakeRegistry, environment: dict[str, str], seconds: float
-) -> None:
-    assert environment
+@pytest.mark.usefixtures("environment")
+def test_everything_at_once(tmp_path: Path, fake: FakeRegistry, seconds: float) -> None:
     repository = fill(fake)
     path = tmp_path / "store"
     checker = Checker(path)

@@ -220,10 +220,10 @@ def test_a_database_that_only_its_owner_may_write_can_be_read(
 
 
 @as_root
+@pytest.mark.usefixtures("environment")
 def test_what_root_makes_in_a_store_belongs_to_its_owner(
-    fake: FakeRegistry, environment: dict[str, str]
+    fake: FakeRegistry,
 ) -> None:
-    assert environment
     fake.add_image("team/app", IMAGE, "t")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "store"

@@ -51,14 +51,14 @@ def image_of(blobs: Sequence[bytes]) -> BuiltImage:
     return build_image(blobs, compression="none")
 
 
+@pytest.mark.usefixtures("environment")
 class InDirectory:
     """Sources that need a directory of their own."""
 
     path: Path
 
     @pytest.fixture(autouse=True)
-    def _in_directory(self, tmp_path: Path, environment: dict[str, str]) -> None:
-        assert environment
+    def _in_directory(self, tmp_path: Path) -> None:
         self.path = tmp_path / "source"
 
 
