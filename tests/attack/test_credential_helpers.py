@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled
 from wherry.registry.auth import credential_helpers
@@ -135,13 +135,9 @@ def lives(file: Path) -> bool:
     return state.rpartition(")")[2].split()[0] != "Z"
 
 
-def gone(*files: Path) -> bool:
-    """Wait for processes to go."""
-    for _ in range(200):
-        if not any(lives(file) for file in files):
-            return True
-        time.sleep(0.05)
-    return False
+def wait_for_end(*files: Path) -> None:
+    """Wait until the processes whose ids are in `files` have ended."""
+    wait_for(lambda: not any(lives(file) for file in files))
 
 
 HANGING = {
@@ -178,7 +174,7 @@ def test_a_helper_is_killed_with_its_children_when_it_takes_too_long(
     helper_program("slow", text)
     with pytest.raises(credential_helpers.HelperFailure, match="took longer than it may"):
         credential_helpers.get("slow", "h.example", CancelToken(), 1.5)
-    assert gone(own, child)
+    wait_for_end(own, child)
 
 
 @pytest.mark.parametrize("how", HANGING)
@@ -190,14 +186,13 @@ def test_a_helper_is_killed_with_its_children_when_the_caller_cancels(
     token = CancelToken()
 
     def cancel() -> None:
-        while not own.exists():
-            time.sleep(0.02)
+        wait_for(own.exists)
         token.cancel()
 
     threading.Thread(target=cancel, daemon=True).start()
     with pytest.raises(Cancelled):
         credential_helpers.get("slow", "h.example", token)
-    assert gone(own, child)
+    wait_for_end(own, child)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -226,16 +221,13 @@ def test_a_helper_is_killed_with_its_children_when_wherry_is_interrupted(
             process.stdin.flush()
             process.stdin.close()
             process.stdin = None
-            for _ in range(400):
-                if own.exists():
-                    break
-                time.sleep(0.05)
+            wait_for(own.exists)
             process.send_signal(sent)
             _, said = process.communicate(timeout=20)
         finally:
             process.kill()
     assert process.returncode == 130, said
-    assert gone(own, child)
+    wait_for_end(own, child)
 
 
 def test_a_helper_that_never_reads_a_large_secret(helper_program: Callable[..., Path]) -> None:

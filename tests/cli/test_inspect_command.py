@@ -8,12 +8,12 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from waiting import wait_for
 from wherry.errors import InvalidReference
 from wherry.testing import (
     Corrupt,
@@ -164,8 +164,7 @@ class TestInspect:
     ) -> None:
         fault = fake.inject(Fault(Stall(after=5, seconds=60), path=path))
         process = wherry.start("inspect", name)
-        while not fault.count:
-            time.sleep(0.01)
+        wait_for(lambda: fault.count)
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=20)
         assert (process.returncode, out, said) == (130, "", "wherry: interrupted\n")

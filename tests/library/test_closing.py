@@ -7,12 +7,12 @@ import inspect
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import wherry
+from waiting import wait_for
 from walking import functions_of
 from wherry.testing import (
     Delay,
@@ -57,8 +57,7 @@ def test_closing_ends_a_call_of_another_thread(
     client = wherry.Client(store=tmp_path / "store", timeout=LONG)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(begin, client, f"{fake.host}/app:t", call, tmp_path)
-        while not fake.requests:
-            time.sleep(0.01)
+        wait_for(lambda: fake.requests)
         client.close()
         with pytest.raises(wherry.Cancelled):
             answer.result(PATIENCE)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 import wherry
+from waiting import wait_for
 from wherry.errors import (
     Denied,
     IntegrityError,
@@ -279,8 +279,7 @@ class TestInspect:
         token = wherry.CancelToken()
 
         def cancel() -> None:
-            while not fault.count:
-                time.sleep(0.01)
+            wait_for(lambda: fault.count)
             token.cancel()
 
         stopper = threading.Thread(target=cancel)

@@ -16,6 +16,7 @@ import pytest
 
 import wherry as library
 from bad_images import BAD_IMAGES
+from waiting import wait_for
 from wherry import (
     Cancelled,
     CancelToken,
@@ -137,13 +138,6 @@ def blob_path(store: library.Store, digest: str) -> Path:
 def part_size(store: library.Store, digest: str) -> int:
     part = store.path / "ingest" / f"{digest.replace(':', '-')}.part"
     return part.stat().st_size if part.exists() else -1
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
 
 
 class Watch:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry as library
+from waiting import wait_for
 from wherry import Cancelled, CancelToken, Event, Status
 from wherry.image_store import local_store
 from wherry.testing import (
@@ -46,13 +47,6 @@ if TYPE_CHECKING:
 PATIENCE = 20.0
 IMAGE = build_image([tar_layer(pseudo_random_files(21, 1_200_000, 2))])
 LAYER = IMAGE.layers[0]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ import base64
 import contextlib
 import json
 import os
-import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from waiting import wait_for_server
 from wherry.testing import (
     Distribution,
     FakeRegistry,
@@ -122,10 +121,7 @@ def nginx(root: Path, target: str, tls: tuple[Path, Path], client_ca: Path) -> I
     )
     try:
         address, _, port = host.partition(":")
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection((address, int(port)), 1):
-                break
-            time.sleep(0.05)
+        wait_for_server(address, int(port))
         yield host
     finally:
         process.terminate()

@@ -14,13 +14,13 @@ import os
 import socket
 import subprocess
 import tarfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import wherry
+from waiting import wait_for
 from wherry.testing import build_image, tar_layer
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     command += ["--pidfile", f"{place}/pid"]
     with (place / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            for _ in range(150):
-                if sock.exists():
-                    break
-                time.sleep(0.2)
+            wait_for(sock.exists, 30)
             yield Engine(sock)
         finally:
             process.terminate()

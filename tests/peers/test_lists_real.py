@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from waiting import wait_for_server
 from wherry.testing import Distribution, build_image, find_binary, refused_port, tar_layer
 
 if TYPE_CHECKING:
@@ -52,10 +51,7 @@ def nginx(root: Path, target: str, link: str) -> Iterator[str]:
     process = subprocess.Popen(command, start_new_session=True)
     try:
         address, _, port = host.partition(":")
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection((address, int(port)), 1):
-                break
-            time.sleep(0.05)
+        wait_for_server(address, int(port))
         yield host
     finally:
         process.terminate()

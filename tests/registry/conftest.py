@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -26,20 +25,6 @@ if TYPE_CHECKING:
     Files = tuple[Path, Path, Path]
 
 BEHIND = "registry.test:4443"  # what proxies call the registry
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], object]], None]:
-    """Wait for what another thread does; fails if it does not."""
-
-    def wait(happened: Callable[[], object]) -> None:
-        for _ in range(4000):
-            if happened():
-                return
-            time.sleep(0.005)
-        pytest.fail("it did not happen")
-
-    return wait
 
 
 # Ways to a registry

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from waiting import wait_for, wait_for_server
 from wherry import Client, Denied, NetworkError, NotFound, Store, Unauthorized
 from wherry.testing import (
     Distribution,
@@ -196,14 +195,14 @@ def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to count descriptors in")
-def test_a_failure_on_the_way_leaves_nothing_open(store: Store, until: Callable[..., None]) -> None:
+def test_a_failure_on_the_way_leaves_nothing_open(store: Store) -> None:
     """The 404 that is doubted is still to be read while `/v2/` is asked."""
     with registry_of("harbor", tokens=False) as registry:
         registry.inject(Fault(HangUp(), path="/v2/$"))
         before = len(list(Path("/proc/self/fd").iterdir()))
         with client(store) as asking, pytest.raises(NetworkError) as caught:
             asking.manifest(f"{registry.host}/app:t")
-        until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
+        wait_for(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
     assert caught.value.host  # the error keeps alive what was not closed
 
 
@@ -317,10 +316,7 @@ def hidden(request: pytest.FixtureRequest, tmp_path: Path, guarded: Distribution
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx"
     server = subprocess.Popen([program, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")])
     try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.05)
+        wait_for_server("127.0.0.1", port)
         yield f"127.0.0.1:{port}"
     finally:
         server.terminate()

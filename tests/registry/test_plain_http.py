@@ -6,11 +6,11 @@ import contextlib
 import socket
 import subprocess
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from waiting import wait_for_server
 from wherry import Client, NetworkError, Store
 from wherry.testing import FakeRegistry, Fault, HangUp, build_image, find_binary, tar_layer
 
@@ -197,10 +197,7 @@ def test_a_real_tls_server_is_met_in_https(store: Store, certificates: Files) ->
         stdin=subprocess.DEVNULL,
     )
     try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.05)
+        wait_for_server("127.0.0.1", port)
         with (
             Client(store=store, retries=1) as asking,
             pytest.raises(NetworkError, match="certificate is not trusted"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.http.proxies import ProxySettings
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from wherry.registry.http.response import HttpResponse
 
-    Until = Callable[[Callable[[], object]], None]
 
 BODY = b"x" * 100_000
 
@@ -100,7 +100,7 @@ def test_an_operation_that_is_over_cannot_end_the_connection_of_another(
 
 @pytest.mark.parametrize("header", ["close", "Close", "x, close"])
 def test_a_server_that_says_close_is_asked_nothing_more(
-    serve: Callable[..., Any], transport: Transport, header: str, until: Until
+    serve: Callable[..., Any], transport: Transport, header: str
 ) -> None:
     """RFC 9112, 9.6; even if it leaves the connection open."""
     asked, after = [], []
@@ -113,7 +113,7 @@ def test_a_server_that_says_close_is_asked_nothing_more(
     server = serve(talk)
     for _ in range(3):
         assert send(transport, server.host).read(10) == b"{}"
-    until(lambda: len(after) == 3)
+    wait_for(lambda: len(after) == 3)
     assert len(asked) == server.connections == 3
     assert not any(after)
 
@@ -200,7 +200,7 @@ def test_more_than_an_answer_is_not_the_answer_to_another_request(
 
 
 def test_no_more_connections_are_kept_than_there_may_be(
-    serve: Callable[..., Any], transport: Transport, until: Until
+    serve: Callable[..., Any], transport: Transport
 ) -> None:
     ended = []
 
@@ -213,7 +213,7 @@ def test_no_more_connections_are_kept_than_there_may_be(
     responses = [send(transport, server.host) for _ in range(5)]
     assert server.connections == 5
     assert [response.read(10) for response in responses] == [b"{}"] * 5
-    until(lambda: len(ended) == 3)  # of five, two are kept
+    wait_for(lambda: len(ended) == 3)  # of five, two are kept
     responses = [send(transport, server.host) for _ in range(3)]
     assert server.connections == 6
     for response in responses:
@@ -221,7 +221,7 @@ def test_no_more_connections_are_kept_than_there_may_be(
 
 
 def test_closing_a_transport_closes_what_is_idle_now_and_the_rest_afterwards(
-    serve: Callable[..., Any], transport: Transport, until: Until
+    serve: Callable[..., Any], transport: Transport
 ) -> None:
     ended = []
 
@@ -234,8 +234,8 @@ def test_closing_a_transport_closes_what_is_idle_now_and_the_rest_afterwards(
     busy, idle = send(transport, server.host), send(transport, server.host)
     idle.read(1 << 20)
     transport.close()
-    until(lambda: ended == [2])
+    wait_for(lambda: ended == [2])
     assert busy.read(1 << 20) == BODY
-    until(lambda: ended == [2, 1])
+    wait_for(lambda: ended == [2, 1])
     assert send(transport, server.host).read(1 << 20) == BODY  # a closed one can be used on
     assert server.connections == 3

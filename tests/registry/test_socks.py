@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from waiting import wait_for, wait_for_server
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError, WherryError
 from wherry.registry.http.connect_errors import PrivateHost, TlsUnavailable
@@ -72,10 +72,7 @@ def microsocks(log: Path, *options: str) -> Iterator[str]:
             stderr=stream,
         )  # fmt: skip
     try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.02)
+        wait_for_server("127.0.0.1", port)
         yield f"127.0.0.1:{port}"
     finally:
         process.kill()
@@ -407,15 +404,13 @@ def descriptors() -> int:
 
 
 @pytest.mark.timeout(20)
-def test_waiting_for_a_silent_proxy_can_be_cancelled(
-    patient: Callable[..., Transport], until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_waiting_for_a_silent_proxy_can_be_cancelled(patient: Callable[..., Transport]) -> None:
     with SilentPort() as port:
         transport = patient(ProxySettings(other=f"socks5h://{port.host}"))
         cancel = CancelToken()
 
         def stop() -> None:
-            until(lambda: port.received)
+            wait_for(lambda: port.received)
             cancel.cancel()
 
         thread = threading.Thread(target=stop)
@@ -424,7 +419,7 @@ def test_waiting_for_a_silent_proxy_can_be_cancelled(
         with pytest.raises(Cancelled):
             transport.send(HttpRequest("GET", "https://h.test/"), cancel)
         thread.join()
-        until(lambda: descriptors() <= before)
+        wait_for(lambda: descriptors() <= before)
 
 
 def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
 from wherry.registry.certs_d import TlsSettings
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from wherry.registry.http.response import Exchange, HttpResponse
 
     Files = tuple[Path, Path, Path]
-    Until = Callable[[Callable[[], object]], None]
 
 WAYS = ["plain", "tls", "tunnel", "within", "socks"]
 BLOB = b"x" * 300_000
@@ -97,12 +97,12 @@ def test_a_connection_takes_in_half_a_megabyte_from_the_beginning(
 
 
 @contextlib.contextmanager
-def cancelled_once(until: Until, blocked: Callable[[], object]) -> Iterator[CancelToken]:
+def cancelled_once(blocked: Callable[[], object]) -> Iterator[CancelToken]:
     """Cancel from another thread what the block waits for."""
     cancel = CancelToken()
 
     def watch() -> None:
-        until(blocked)
+        wait_for(blocked)
         time.sleep(0.05)  # by now it waits
         cancel.cancel()
 
@@ -118,21 +118,21 @@ def cancelled_once(until: Until, blocked: Callable[[], object]) -> Iterator[Canc
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", ["direct", "proxy", "tunnel", "within"])
 def test_waiting_for_a_tls_handshake_can_be_cancelled(
-    patient: Callable[..., Transport], certificates: Files, until: Until, kind: str
+    patient: Callable[..., Transport], certificates: Files, kind: str
 ) -> None:
     tls = certificates[1:] if kind == "within" else None
     with SilentPort() as port, HttpProxy({"h.test:443": port.host}, tls=tls) as proxy:
         proxies = {"direct": "", "proxy": f"https://{port.host}"}.get(kind, proxy.url)
         url = f"https://{port.host}/" if kind == "direct" else "https://h.test/"
         transport = patient(ProxySettings(https=proxies))
-        with cancelled_once(until, lambda: port.received) as cancel:
+        with cancelled_once(lambda: port.received) as cancel:
             transport.send(HttpRequest("GET", url), cancel)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_waiting_for_the_answer_to_connect_can_be_cancelled(
-    serve: Callable[..., Any], patient: Callable[..., Transport], until: Until, *, tls: bool
+    serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
 ) -> None:
     asked: list[bytes] = []
 
@@ -142,7 +142,7 @@ def test_waiting_for_the_answer_to_connect_can_be_cancelled(
 
     proxy = serve(talk, tls=tls)
     transport = patient(ProxySettings(https=f"{'https' if tls else 'http'}://{proxy.host}"))
-    with cancelled_once(until, lambda: asked) as cancel:
+    with cancelled_once(lambda: asked) as cancel:
         transport.send(HttpRequest("GET", "https://h.test/"), cancel)
 
 
@@ -150,13 +150,13 @@ def test_waiting_for_the_answer_to_connect_can_be_cancelled(
 @pytest.mark.parametrize("kept", [False, True], ids=["new connection", "kept connection"])
 @pytest.mark.parametrize("kind", WAYS)
 def test_waiting_for_an_answer_can_be_cancelled(
-    way: Callable[[str], Any], until: Until, kind: str, *, kept: bool
+    way: Callable[[str], Any], kind: str, *, kept: bool
 ) -> None:
     with way(kind) as to:
         for _ in range(kept):
             to.send().read(10)
         fault = to.registry.inject(Fault(Delay(3600)))
-        with cancelled_once(until, lambda: fault.count) as cancel:
+        with cancelled_once(lambda: fault.count) as cancel:
             to.send(cancel=cancel)
         assert to.registry.connections == 1
 
@@ -169,32 +169,28 @@ def test_waiting_for_an_answer_can_be_cancelled(
 )
 @pytest.mark.parametrize("kind", WAYS)
 def test_waiting_for_a_body_can_be_cancelled(
-    way: Callable[[str], Any], until: Until, kind: str, ends: list[Any]
+    way: Callable[[str], Any], kind: str, ends: list[Any]
 ) -> None:
     with way(kind) as to:
         path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
         for action in (Stall(after=200_000), *ends):
             to.registry.inject(Fault(action))
         answered = to.registry.requests
-        with cancelled_once(
-            until, lambda: answered and answered[0].bytes_sent == 200_000
-        ) as cancel:
+        with cancelled_once(lambda: answered and answered[0].bytes_sent == 200_000) as cancel:
             to.send(path=path, cancel=cancel).read(len(BLOB))
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", WAYS)
 def test_waiting_for_a_body_that_only_closing_ends_can_be_cancelled(
-    way: Callable[[str], Any], until: Until, kind: str
+    way: Callable[[str], Any], kind: str
 ) -> None:
     with way(kind) as to:
         path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
         for action in (Stall(after=200_000), ContentLength(None)):
             to.registry.inject(Fault(action))
         answered = to.registry.requests
-        with cancelled_once(
-            until, lambda: answered and answered[0].bytes_sent == 200_000
-        ) as cancel:
+        with cancelled_once(lambda: answered and answered[0].bytes_sent == 200_000) as cancel:
             to.send(path=path, cancel=cancel).read(len(BLOB))
 
 
@@ -206,14 +202,14 @@ def descriptors() -> int:
 
 
 @contextlib.contextmanager
-def nothing_left_open(until: Until) -> Iterator[None]:
+def nothing_left_open() -> Iterator[None]:
     """Have no more descriptors after the block; servers may take a moment to close theirs.
 
     What the block caught is to be kept meanwhile: with it goes what was forgotten to be closed.
     """
     before = descriptors()
     yield
-    until(lambda: descriptors() <= before)
+    wait_for(lambda: descriptors() <= before)
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to count them in")
@@ -222,13 +218,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to
 @linux
 @pytest.mark.parametrize("kind", ["http", "https", "proxy", "https proxy"])
 def test_a_refused_connection_leaves_nothing_open(
-    patient: Callable[..., Transport], until: Until, kind: str
+    patient: Callable[..., Transport], kind: str
 ) -> None:
     gone = f"127.0.0.1:{refused_port()}"
     proxies = {"proxy": f"http://{gone}", "https proxy": f"https://{gone}"}.get(kind, "")
     url = "https://h.test/" if proxies else f"{kind}://{gone}/"
     transport = patient(ProxySettings(https=proxies))
-    with nothing_left_open(until), pytest.raises(NetworkError, match="refused") as caught:
+    with nothing_left_open(), pytest.raises(NetworkError, match="refused") as caught:
         transport.send(HttpRequest("GET", url), CancelToken())
     assert caught.value.transient
 
@@ -240,14 +236,13 @@ def test_a_handshake_that_fails_leaves_nothing_open(
     serve: Callable[..., Any],
     patient: Callable[..., Transport],
     certificates: Files,
-    until: Until,
     kind: str,
     talks: str,
 ) -> None:
     other = make_certificate(certificates[0].parent / "other", ["other.test"])[1:]
     little = serve(lambda peer: talks == "hangs up" or peer.answer())
     with (
-        nothing_left_open(until),
+        nothing_left_open(),
         FakeRegistry(tls=other) as registry,
         HttpProxy(
             {"h.test:443": registry.host if talks == "distrusted" else little.host},
@@ -266,10 +261,10 @@ def test_a_handshake_that_fails_leaves_nothing_open(
 @linux
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_a_refused_tunnel_leaves_nothing_open(
-    patient: Callable[..., Transport], certificates: Files, until: Until, *, tls: bool
+    patient: Callable[..., Transport], certificates: Files, *, tls: bool
 ) -> None:
     with (
-        nothing_left_open(until),
+        nothing_left_open(),
         HttpProxy({}, tls=certificates[1:] if tls else None) as proxy,
     ):
         transport = patient(ProxySettings(https=proxy.url))
@@ -282,9 +277,9 @@ def test_a_refused_tunnel_leaves_nothing_open(
 @pytest.mark.parametrize("action", [CutHead(5), CutHead(60), HangUp(), HangUp(reset=True)])
 @pytest.mark.parametrize("kind", WAYS)
 def test_an_answer_that_is_cut_leaves_nothing_open(
-    way: Callable[[str], Any], until: Until, kind: str, action: Any
+    way: Callable[[str], Any], kind: str, action: Any
 ) -> None:
-    with nothing_left_open(until), way(kind) as to:
+    with nothing_left_open(), way(kind) as to:
         to.registry.inject(Fault(action))
         with pytest.raises(NetworkError, match="cut off") as caught:
             to.send()
@@ -295,9 +290,9 @@ def test_an_answer_that_is_cut_leaves_nothing_open(
 @pytest.mark.parametrize("ends", [None, Chunked(), SetHeader("Connection", "close")])
 @pytest.mark.parametrize("kind", WAYS)
 def test_an_answer_that_is_given_up_leaves_nothing_open(
-    way: Callable[[str], Any], until: Until, kind: str, ends: Any
+    way: Callable[[str], Any], kind: str, ends: Any
 ) -> None:
-    with nothing_left_open(until), way(kind) as to:
+    with nothing_left_open(), way(kind) as to:
         path = f"/v2/app/blobs/{to.registry.add_blob(BLOB)}"
         if ends is not None:
             to.registry.inject(Fault(ends))

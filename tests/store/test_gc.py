@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import blob_of
 from wherry.errors import InvalidReference, NotFound, StoreError
@@ -547,8 +548,7 @@ def test_a_document_that_comes_during_a_collection_does_not_outlive_its_layers(
     with local_store(store).ingest() as ingest, ingest.db.write() as connection:
         collecting = threading.Thread(target=store.gc)
         collecting.start()
-        while len(list((store.path / "leases").iterdir())) < 2:
-            time.sleep(0.01)
+        wait_for(lambda: len(list((store.path / "leases").iterdir())) == 2)
         time.sleep(0.3)  # it lists files now, and then waits for this transaction
         (store.path / "blobs" / "sha256" / manifest.hex).write_bytes(FIRST.manifest.data)
         connection.execute("INSERT INTO documents VALUES (?, ?, 'x')", [FIRST.digest] * 2)

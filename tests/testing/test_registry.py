@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from waiting import wait_for
 from wherry.testing import (
     Action,
     Chunked,
@@ -399,8 +400,7 @@ class TestFaults:
         registry.inject(Fault(action))
         connection = http.client.HTTPConnection(registry.host, timeout=10)
         connection.request("GET", path)
-        while not registry.requests:
-            time.sleep(0.01)
+        wait_for(lambda: registry.requests)
         registry.close()  # the test's time-out comes long before the faults' ends
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             connection.getresponse().read()
@@ -424,8 +424,7 @@ class TestPorts:
             assert port.received.startswith(b"GET / HTTP/1.1")
             connection = http.client.HTTPConnection(port.host, timeout=10)
             connection.connect()
-            while port.connections < 2:
-                time.sleep(0.01)
+            wait_for(lambda: port.connections == 2)
         assert connection.sock.recv(1) == b""
         connection.close()
 

@@ -3,12 +3,13 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
 
+from waiting import wait_for
 from wherry.testing import (
     FakeRegistry,
     Link,
@@ -51,13 +52,6 @@ def fetch(proxy: TcpProxy, registry: FakeRegistry) -> bytes:
     """Return all that comes, with the head of the answer."""
     with connect(proxy, blob_request(registry)) as connection:
         return read_all(connection)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
 
 
 def test_everything_passes_and_is_counted(registry: FakeRegistry) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 import wherry as library
 from running_threads import begun_since, running
+from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.events import Event, Status
 from wherry.errors import Cancelled
@@ -27,9 +27,6 @@ from wherry.testing import (
 )
 from wherry.transfer.event_queue import Relay
 from wherry.transfer.progress import INTERVAL
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PATIENCE = 20.0
 ONE, TWO = Digest.of(b"1"), Digest.of(b"2")
@@ -118,10 +115,7 @@ def test_a_listener_that_blocks_holds_up_nothing(
     name, listener = f"{fake.host}/app:t", Busy()
     pulling = threading.Thread(target=lambda: client.pull(name, on_event=listener))
     pulling.start()
-    deadline = time.monotonic() + PATIENCE
-    while not store.images():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(store.images)
     assert listener.begun.wait(PATIENCE)  # it is woken some hundredths of a second later
     assert len(listener.heard) == 1
     assert pulling.is_alive()
@@ -161,13 +155,6 @@ def test_a_listener_may_cancel(fake: FakeRegistry, client: library.Client) -> No
 
 
 # One fetches, the other one watches
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: library.Store) -> None:

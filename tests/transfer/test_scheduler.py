@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from running_threads import begun_since, running
+from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import Busy
 from wherry.errors import Cancelled, NetworkError, NotFound, WherryError
@@ -37,10 +38,7 @@ def await_event(event: threading.Event) -> None:
 def no_thread_is_left() -> object:
     before = running()
     yield
-    deadline = time.monotonic() + 5
-    while begun_since(before) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert not begun_since(before)
+    wait_for(lambda: not begun_since(before), 5)
 
 
 class Crowd:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wherry as library
+from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.retry import RetryPolicy
 from wherry.errors import Cancelled, NetworkError, NotFound, WherryError
@@ -39,7 +40,7 @@ from wherry.transfer.parallel_download import USUAL, Splitter
 from wherry.transfer.segments import SEGMENT, WINDOW, Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 NOISE = random.Random(11).randbytes(8 * SEGMENT - 700_000)  # noqa: S311 - not a secret
@@ -53,10 +54,7 @@ PATIENCE = 20.0  # seconds after which a test that waits has failed
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     yield
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and _splitting():
-        time.sleep(0.01)
-    assert not _splitting()
+    wait_for(lambda: not _splitting(), 5)
 
 
 def _splitting() -> list[str]:
@@ -82,13 +80,6 @@ def ranges(fake: FakeRegistry) -> list[tuple[int, int] | None]:
 
 def part(store: library.Store) -> Path:
     return store.path / "ingest" / f"{LAYER.digest.replace(':', '-')}.part"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def is_whole(store: library.Store) -> bool:
