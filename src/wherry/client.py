@@ -21,7 +21,7 @@ from wherry.model.reference import Reference
 from wherry.parameters import RULES
 
 if TYPE_CHECKING:
-    from wherry.content.protocols import Raw
+    from wherry.content.protocols import RawStream
 
 Listener: TypeAlias = Callable[[Event], None] | None
 
@@ -778,8 +778,8 @@ def pull(
         )
 
 
-def _readable(source: str | os.PathLike[str] | BinaryIO) -> Path | Raw:
-    return Path(source) if isinstance(source, str | os.PathLike) else cast("Raw", source)
+def _readable(source: str | os.PathLike[str] | BinaryIO) -> Path | RawStream:
+    return Path(source) if isinstance(source, str | os.PathLike) else cast("RawStream", source)
 
 
 def _address(given: str | wherry.Image) -> Address:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Document as Document
     from wherry.model.manifest import Index as Index
     from wherry.model.manifest import Manifest as Manifest
-    from wherry.model.problem import Problem as _DocumentProblem
-    from wherry.model.schema1 import Layer1 as Layer1
+    from wherry.model.problem import DocumentFault as _DocumentProblem
     from wherry.model.schema1 import Schema1 as Schema1
+    from wherry.model.schema1 import Schema1Layer as Schema1Layer
     from wherry.model.schema1 import Signature as Signature
     from wherry.ops.history import HistoryStep as HistoryStep
     from wherry.ops.login import LogoutResult as LogoutResult
@@ -74,7 +74,7 @@ _HOMES = {
     "ImageConfig": "wherry.model.config",
     "ImageRecord": "wherry.store.images",
     "Index": "wherry.model.manifest",
-    "Layer1": "wherry.model.schema1",
+    "Schema1Layer": "wherry.model.schema1",
     "Limits": "wherry.content.pipeline",
     "LogoutResult": "wherry.ops.login",
     "Lookup": "wherry.ops.why",

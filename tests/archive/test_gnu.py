@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry
-from wherry.archive.gnu import Converted
-from wherry.archive.tar_stream import Unpacked
+from wherry.archive.gnu import ConvertedTar
+from wherry.archive.tar_stream import TarStream
 from wherry.content.cancel import CancelToken
 from wherry.errors import IntegrityError, Unsupported
 from wherry.testing import compress, sha256, tar_layer
@@ -224,7 +224,7 @@ def test_maps_that_are_damaged(tree: Path, options: list[str]) -> None:
             if block[257:262] == b"ustar":
                 block[148:156] = b" " * 8
                 changed[start + 148 : start + 156] = b"%06o\0 " % sum(block)
-        source = Converted(Unpacked(io.BytesIO(bytes(changed)), CancelToken()), limit)
+        source = ConvertedTar(TarStream(io.BytesIO(bytes(changed)), CancelToken()), limit)
         buffer, total = bytearray(65536), 0
         try:
             while count := source.readinto(buffer):

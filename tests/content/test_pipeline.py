@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from running_threads import begun_since, running
 from wherry.content.cancel import CancelToken
-from wherry.content.pipeline import SMALL, Limits, Received, receive
+from wherry.content.pipeline import SMALL, BlobFacts, Limits, receive
 from wherry.content.protocols import Blob, Opened
 from wherry.content.verify import RawLimit
 from wherry.errors import Cancelled, IntegrityError, NetworkError, WherryError
@@ -92,7 +92,7 @@ def run(
     limits: Limits | None = None,
     cancel: CancelToken | None = None,
     on_bytes: Callable[[int], None] = lambda _: None,
-) -> Received:
+) -> BlobFacts:
     before = running()
     try:
         return receive(
@@ -113,7 +113,7 @@ def test_a_blob_arrives(part: Part, step: int, algorithm: str) -> None:
     source = Source(PACKED, step=step)
     told: list[int] = []
     found = run(part, source, describe(PACKED, algorithm), on_bytes=told.append)
-    assert found == Received(len(PACKED))
+    assert found == BlobFacts(len(PACKED))
     assert part.path.read_bytes() == PACKED
     assert told == sorted(told)
     assert told[-1] == len(PACKED)
@@ -126,7 +126,7 @@ def test_a_layer_is_followed(part: Part, content: bytes, form: str) -> None:
     packed = compress(content, form)
     assert (len(packed) > SMALL) == (content is CONTENT)
     found = run(part, Source(packed, step=10_000), describe(packed), follow=True)
-    assert found == Received(len(packed), Digest.of(content), len(content))
+    assert found == BlobFacts(len(packed), Digest.of(content), len(content))
 
 
 @pytest.mark.parametrize("follow", [False, True])
@@ -183,7 +183,7 @@ def test_a_wrong_size_does_not_matter_where_the_digest_holds(
 ) -> None:
     part.append(PACKED[:there])
     found = run(part, Source(PACKED), describe(PACKED)._replace(size=size), follow=follow)
-    assert found == Received(len(PACKED), *((Digest.of(CONTENT), len(CONTENT)) if follow else ()))
+    assert found == BlobFacts(len(PACKED), *((Digest.of(CONTENT), len(CONTENT)) if follow else ()))
     assert part.path.read_bytes() == PACKED
 
 
@@ -232,7 +232,7 @@ def test_a_source_that_begins_before_the_offset_is_read_from_the_offset(part: Pa
 def test_an_empty_blob_needs_no_request(part: Part) -> None:
     source = Source(b"")
     found = run(part, source, describe(b""), follow=True)
-    assert found == Received(0, Digest.of(b""), 0)
+    assert found == BlobFacts(0, Digest.of(b""), 0)
     assert source.offsets == []
 
 
@@ -273,7 +273,7 @@ def test_trailing_data_is_refused_and_not_written(part: Part, more: int, step: i
 def test_a_blob_of_no_known_size_is_taken_to_its_end(part: Part) -> None:
     descriptor = Descriptor("x", Digest.of(PACKED))
     found = run(part, Source(PACKED), descriptor, follow=True)
-    assert found == Received(len(PACKED), Digest.of(CONTENT), len(CONTENT))
+    assert found == BlobFacts(len(PACKED), Digest.of(CONTENT), len(CONTENT))
 
 
 def test_a_blob_of_no_known_size_is_bounded(part: Part) -> None:
@@ -423,7 +423,7 @@ def test_a_blob_arrives_whatever_happens_on_the_way(
             assert packed.startswith(path.read_bytes())
             assert path.stat().st_size == part.size
         else:
-            assert found == Received(len(packed), Digest.of(b"plain" + content), len(content) + 5)
+            assert found == BlobFacts(len(packed), Digest.of(b"plain" + content), len(content) + 5)
         finally:
             part.close()
     assert path.read_bytes() == packed

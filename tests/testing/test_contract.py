@@ -9,7 +9,7 @@ import pytest
 
 from wherry.archive.dir import FlatDirectory
 from wherry.archive.docker import DockerArchive
-from wherry.archive.files import Directory, TarFiles
+from wherry.archive.files import DirectoryFiles, TarFiles
 from wherry.archive.oci import OciLayout
 from wherry.content.cancel import CancelToken
 from wherry.content.events import ignore
@@ -86,7 +86,7 @@ class TestOciLayout(InDirectory, SourceContract):
     def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
         image = image_of(blobs)
         write_files(self.path, layout_files({"app:1": image}))
-        with contextlib.closing(Directory(str(self.path))) as files:
+        with contextlib.closing(DirectoryFiles(str(self.path))) as files:
             yield OciLayout(files), Digest.parse(image.digest)
 
 
@@ -113,7 +113,7 @@ class TestFlatDirectory(InDirectory, SourceContract):
     def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
         image = image_of(blobs)
         write_files(self.path, flat_files(image))
-        with contextlib.closing(Directory(str(self.path))) as files:
+        with contextlib.closing(DirectoryFiles(str(self.path))) as files:
             yield FlatDirectory(files), Digest.parse(image.digest)
 
 

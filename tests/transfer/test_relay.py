@@ -25,7 +25,7 @@ from wherry.testing import (
     pseudo_random_files,
     tar_layer,
 )
-from wherry.transfer.event_queue import Relay
+from wherry.transfer.event_queue import EventQueue
 from wherry.transfer.progress import INTERVAL
 
 PATIENCE = 20.0
@@ -56,7 +56,7 @@ class Busy:
 
 def test_events_are_heard_in_order_before_the_relay_is_closed() -> None:
     heard: list[Event] = []
-    relay = Relay(heard.append)
+    relay = EventQueue(heard.append)
     events = [Event(Status.COMPLETE, "x", ONE, n) for n in range(500)]
     for event in events:
         relay(event)
@@ -66,7 +66,7 @@ def test_events_are_heard_in_order_before_the_relay_is_closed() -> None:
 
 def test_a_busy_listener_hears_the_latest_bytes_of_each_layer() -> None:
     listener = Busy()
-    relay = Relay(listener)
+    relay = EventQueue(listener)
     relay(Event(Status.RESOLVED, "x"))
     assert listener.begun.wait(PATIENCE)
     for current in range(50):
@@ -89,7 +89,7 @@ def test_a_busy_listener_hears_the_latest_bytes_of_each_layer() -> None:
 
 def test_a_listener_that_never_returns_ends_with_the_cancel() -> None:
     listener, token = Busy(), CancelToken()
-    relay = Relay(listener)
+    relay = EventQueue(listener)
     relay(moving(ONE, 1))
     threading.Timer(0.1, token.cancel).start()
     relay.close(token)
@@ -99,7 +99,7 @@ def test_a_listener_that_never_returns_ends_with_the_cancel() -> None:
 
 def test_a_relay_that_carried_nothing_has_no_thread() -> None:
     before = running()
-    relay = Relay(lambda _: None)
+    relay = EventQueue(lambda _: None)
     assert not begun_since(before)
     relay.close(CancelToken())
 

@@ -36,8 +36,8 @@ from wherry.testing import (
     build_image,
     tar_layer,
 )
-from wherry.transfer.parallel_download import USUAL, Splitter
-from wherry.transfer.segments import SEGMENT, WINDOW, Segments
+from wherry.transfer.parallel_download import USUAL, ParallelDownloads
+from wherry.transfer.segments import SEGMENT, WINDOW, SegmentedStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,7 +224,7 @@ class Places:
             on_retry=lambda *_: None,
         )
 
-    def read(self, splitter: Splitter) -> bytes:
+    def read(self, splitter: ParallelDownloads) -> bytes:
         descriptor = Descriptor("", Digest.parse(LAYER.digest), LAYER.size)
         blob = splitter.blob(descriptor, FAST, self.token, lambda *_: None)
         content = bytearray()
@@ -242,7 +242,7 @@ def test_segments_come_from_all_mirrors(fake: FakeRegistry) -> None:
         for each in (fake, other):
             each.add_image("app", IMAGE, "t")
         places = Places([fake, other])
-        assert places.read(Splitter(places.repository, 2)) == LAYER.data
+        assert places.read(ParallelDownloads(places.repository, 2)) == LAYER.data
         places.session.close()
         assert sorted([*ranges(fake), *ranges(other)]) == pieces()  # type: ignore[type-var]
         assert ranges(fake)
@@ -255,7 +255,7 @@ def test_a_mirror_without_ranges_leaves_the_segments_to_the_others(fake: FakeReg
             each.add_image("app", IMAGE, "t")
         fake.inject(Fault(IgnoreRange()))
         places = Places([fake, other])
-        assert places.read(Splitter(places.repository, 2)) == LAYER.data
+        assert places.read(ParallelDownloads(places.repository, 2)) == LAYER.data
         places.session.close()
         assert sorted(ranges(other)) == pieces()  # type: ignore[type-var]
 
@@ -264,7 +264,7 @@ def test_a_slow_connection_is_helped_by_others(fake: FakeRegistry, name: str) ->
     assert name
     fake.inject(Fault(Trickle(4e6), path=BLOB, times=1))
     places = Places([fake])
-    splitter = Splitter(places.repository, large=2 * SEGMENT)
+    splitter = ParallelDownloads(places.repository, large=2 * SEGMENT)
     assert places.read(splitter) == LAYER.data
     places.session.close()
     asked = ranges(fake)
@@ -277,7 +277,7 @@ def test_a_slow_connection_is_helped_by_others(fake: FakeRegistry, name: str) ->
 def test_a_connection_that_is_fast_enough_stays_alone(fake: FakeRegistry, name: str) -> None:
     assert name
     places = Places([fake])
-    assert places.read(Splitter(places.repository, large=2 * SEGMENT)) == LAYER.data
+    assert places.read(ParallelDownloads(places.repository, large=2 * SEGMENT)) == LAYER.data
     places.session.close()
     assert ranges(fake) == [None]
 
@@ -286,7 +286,7 @@ def test_several_blobs_at_a_time_need_no_help(fake: FakeRegistry, name: str) -> 
     assert name
     fake.inject(Fault(Trickle(12e6), path=BLOB))
     places = Places([fake])
-    splitter = Splitter(places.repository, large=5 * SEGMENT)
+    splitter = ParallelDownloads(places.repository, large=5 * SEGMENT)
     found: list[bytes] = []
     threads = [threading.Thread(target=lambda: found.append(places.read(splitter))) for _ in "12"]
     for thread in threads:
@@ -303,7 +303,7 @@ def test_help_that_is_refused_is_not_needed(fake: FakeRegistry, name: str) -> No
     fake.inject(Fault(Trickle(8e6), path=BLOB, times=1))
     fault = fake.inject(Fault(FixedReply(503), path=BLOB, skip=1))
     places = Places([fake])
-    assert places.read(Splitter(places.repository, large=2 * SEGMENT)) == LAYER.data
+    assert places.read(ParallelDownloads(places.repository, large=2 * SEGMENT)) == LAYER.data
     places.session.close()
     assert 0 < fault.count <= USUAL  # nobody waits for what is not needed
     assert ranges(fake)[0] is None
@@ -364,7 +364,7 @@ def test_what_is_read_is_in_order_whatever_comes_first(
     start = min(start, len(content))
     fails_at = random.Random(seed).randrange(start, len(content) + 1) if failing else None  # noqa: S311
     place = Pieces(content, seed, fails_at)
-    stream = Segments(place.fetch, start, len(content), connections, CancelToken())
+    stream = SegmentedStream(place.fetch, start, len(content), connections, CancelToken())
     got = bytearray()
     try:
         while data := stream.read1(300_000):

@@ -9,7 +9,7 @@ from wherry.content.local_source import LocalSource
 
 if TYPE_CHECKING:
     from wherry.archive.files import Files
-    from wherry.archive.select_image import Held
+    from wherry.archive.select_image import ListedImage
     from wherry.model.address import Address
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
@@ -30,7 +30,7 @@ class Archive(LocalSource):
         self._files = files
 
     @abc.abstractmethod
-    def images(self) -> list[Held]:
+    def images(self) -> list[ListedImage]:
         """Return the images, with their names."""
 
     @abc.abstractmethod

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wherry.archive.files import Files
     from wherry.archive.tar import UnsafeLink
-    from wherry.content.protocols import Raw
+    from wherry.content.protocols import RawStream
     from wherry.errors import WherryError
 
 KNOWN = (
@@ -27,7 +27,7 @@ MARKS = {"manifest.json", "index.json", "oci-layout", "repositories"}
 _PART = re.compile(r"(blobs/\w+/|sha256[:-])?[0-9a-f]{64}.*|([^/]+/)?[^/]+\.(tar(\.\w+)?|tgz)")
 
 
-def called(source: Path | Raw) -> str:
+def called(source: Path | RawStream) -> str:
     """Say what errors call an archive: by its path, where a stream has one too."""
     if isinstance(source, os.PathLike):
         return str(source)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wherry.archive.archive import Archive
 from wherry.archive.detect import no_archive
 from wherry.archive.files import has, read, read_document
-from wherry.archive.select_image import Held
+from wherry.archive.select_image import ListedImage
 from wherry.errors import WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import digest_of, parse
@@ -36,10 +36,10 @@ class FlatDirectory(Archive):
             raise error.within(files.path) from None
         self._digest = digest_of(self._document)
 
-    def images(self) -> list[Held]:
+    def images(self) -> list[ListedImage]:
         """Return the image; it has no name."""
         raw = self._document.raw
-        return [Held((), Descriptor(self._document.media_type, self._digest, len(raw)))]
+        return [ListedImage((), Descriptor(self._document.media_type, self._digest, len(raw)))]
 
     def resolve(self, _address: Address) -> Descriptor:
         """Return the one image's root."""

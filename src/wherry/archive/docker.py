@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.archive.archive import Archive
 from wherry.archive.files import read
-from wherry.archive.select_image import ABORTING, Held, choose, same_name
+from wherry.archive.select_image import ABORTING, ListedImage, choose, same_name
 from wherry.content.codec import decompress, detect
-from wherry.content.protocols import Counted, Opened, Readable, opened_bytes
+from wherry.content.protocols import CountingReader, Opened, StreamReader, opened_bytes
 from wherry.content.read_blob import DAMAGED
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported, WherryError
@@ -35,7 +35,7 @@ _MAX_DEPTH = 8
 _CHUNK = 256 * 1024
 
 
-class Item(NamedTuple):
+class ManifestItem(NamedTuple):
     """An entry of ``manifest.json``: names of files, layers bottom first; names of the image.
 
     ``fault`` says why the entry cannot be read.
@@ -47,7 +47,7 @@ class Item(NamedTuple):
     fault: InvalidDocument | None = None
 
 
-def parse_items(raw: bytes) -> list[Item]:
+def parse_items(raw: bytes) -> list[ManifestItem]:
     """Read ``manifest.json``; raises `InvalidDocument` with the path of the offending field.
 
     An entry that breaks the rules is returned with its fault. Go's encoder writes ``null`` for
@@ -61,7 +61,7 @@ def parse_items(raw: bytes) -> list[Item]:
     return found
 
 
-def _item(value: object, path: str) -> Item:
+def _item(value: object, path: str) -> ManifestItem:
     names: tuple[str, ...] = ()
     try:
         entry = as_object(value, path)
@@ -72,8 +72,8 @@ def _item(value: object, path: str) -> Item:
         if "" in layers:
             entry.fail(f"Layers[{layers.index('')}]", "is empty, expected a file's name")
     except InvalidDocument as error:
-        return Item(path, names=names, fault=error)
-    return Item(config, layers, names)
+        return ManifestItem(path, names=names, fault=error)
+    return ManifestItem(config, layers, names)
 
 
 def check_layers(count: int) -> None:
@@ -97,7 +97,7 @@ class DockerArchive(Archive):
         self._cancel = cancel
         self._true = true
         self._blobs: dict[Digest, str] = {}
-        self._configs: dict[Digest, Item] = {}  # read or made again when they are wanted
+        self._configs: dict[Digest, ManifestItem] = {}  # read or made again when they are wanted
         self._sizes: dict[str, int] = {}  # of layers, without compression
         self._packed: set[str] = set()
         self._hashed: dict[str, str] = {}  # of layers without compression, where need be
@@ -107,17 +107,17 @@ class DockerArchive(Archive):
         except WherryError as error:
             raise error.within(files.path) from None
 
-    def _read_items(self) -> list[Item]:
+    def _read_items(self) -> list[ManifestItem]:
         return parse_items(read(self._files, MANIFEST))
 
-    def _config(self, item: Item) -> bytes:
+    def _config(self, item: ManifestItem) -> bytes:
         return read(self._files, item.config)
 
-    def images(self) -> list[Held]:
+    def images(self) -> list[ListedImage]:
         """Return all images with their names."""
-        return [Held(item.names, self._found(item), item.config) for item in self._items]
+        return [ListedImage(item.names, self._found(item), item.config) for item in self._items]
 
-    def _found(self, item: Item) -> Descriptor | WherryError:
+    def _found(self, item: ManifestItem) -> Descriptor | WherryError:
         try:
             return self._root(item)
         except ABORTING:
@@ -141,7 +141,7 @@ class DockerArchive(Archive):
             return self._config(self._configs[self._manifests[root.digest].config.digest])
         return self._config(item)
 
-    def _meant(self, address: Address) -> Item | None:
+    def _meant(self, address: Address) -> ManifestItem | None:
         """Find the entry that is meant; None where none or several may be."""
         if address.position is not None:
             if address.position >= len(self._items):
@@ -174,10 +174,10 @@ class DockerArchive(Archive):
         if name is None:
             raise NotFound(f"there is no {descriptor.digest} in it").within(self._files.path)
         if name in self._packed:
-            return Opened(_Plain(self._files.open(name).stream, cancel), 0, descriptor.size)
+            return Opened(_LayerStream(self._files.open(name).stream, cancel), 0, descriptor.size)
         return self._files.open(name, offset)
 
-    def _root(self, item: Item) -> Descriptor:
+    def _root(self, item: ManifestItem) -> Descriptor:
         """Make the manifest of an image and remember where its blobs are."""
         if item.fault is not None:
             raise item.fault.within(self._files.path)
@@ -189,7 +189,7 @@ class DockerArchive(Archive):
         self._manifests[root.digest] = manifest
         return root
 
-    def _manifest(self, item: Item) -> Manifest:
+    def _manifest(self, item: ManifestItem) -> Manifest:
         raw = self._config(item)
         config = Descriptor.of(raw, mediatype.DOCKER_CONFIG)
         diff_ids = parse_config(raw).diff_ids
@@ -248,7 +248,7 @@ class DockerArchive(Archive):
 
     def _plain(self, name: str) -> Iterator[bytes]:
         """Yield a layer's content without its compression."""
-        stream = _Plain(self._files.open(name).stream, self._cancel)
+        stream = _LayerStream(self._files.open(name).stream, self._cancel)
         try:
             while data := stream.read1(_CHUNK):
                 self._cancel.check()
@@ -262,12 +262,12 @@ class DockerArchive(Archive):
             stream.close()
 
 
-class _Plain:
+class _LayerStream:
     """A compressed stream's content as a stream, bounded as layers are."""
 
     def __init__(self, stream: Stream, cancel: CancelToken) -> None:
         self._stream = stream
-        self._arrived = Counted(Readable(stream))
+        self._arrived = CountingReader(StreamReader(stream))
         self._plain = decompress(self._arrived, cancel.check)
         self._total = 0
 

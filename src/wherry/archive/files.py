@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from wherry.archive.detect import no_archive, outside
 from wherry.archive.members import Members, find
-from wherry.archive.tar import MAX_HOPS, NoTar, UnsafeLink, linked, members, normal
+from wherry.archive.tar import MAX_HOPS, NotATar, UnsafeLink, linked, members, normal
 from wherry.content.codec import decompress, detect
-from wherry.content.protocols import Counted, Opened
+from wherry.content.protocols import CountingReader, Opened
 from wherry.content.read_blob import DAMAGED
 from wherry.content.small_file import is_null, kind_of
 from wherry.content.verify import RawLimit
@@ -112,7 +112,7 @@ def has(files: Files, name: str) -> bool:
     return True
 
 
-class Directory:
+class DirectoryFiles:
     """The files below a directory. Links are followed as long as they stay inside of it."""
 
     ended = True
@@ -147,7 +147,7 @@ class Directory:
     def open(self, name: str, offset: int = 0) -> Opened:
         """Open a file at ``offset``; raises as `size` does."""
         descriptor = self._descriptor(name)
-        source = _Range(self.path, descriptor, offset)
+        source = _FileRange(self.path, descriptor, offset)
         return Opened(source, offset, os.fstat(descriptor).st_size)
 
     def close(self) -> None:
@@ -217,7 +217,7 @@ class TarFiles:
                     os.close(self._file)
                     self._file = spooled
                 self._members, self.ended = _index(path, self._file, cancel)
-            except NoTar:
+            except NotATar:
                 raise no_archive(path) from None
             except IntegrityError as error:
                 raise error.within(path) from None
@@ -242,7 +242,7 @@ class TarFiles:
         """Open a file at ``offset``; raises as `size` does."""
         member = self._find(name)
         begin = member.offset or 0
-        source = _Range(self.path, os.dup(self._file), begin + offset, begin + member.size)
+        source = _FileRange(self.path, os.dup(self._file), begin + offset, begin + member.size)
         return Opened(source, offset, member.size)
 
     def close(self) -> None:
@@ -257,11 +257,11 @@ class TarFiles:
 def _index(path: str, file: int, cancel: CancelToken) -> tuple[dict[str, Member], bool]:
     """Find all files and links of a tar, and whether it has the marker of its end."""
     found = Members()
-    source = _Seekable(file)
+    source = _SeekableTar(file)
 
     def digest(member: Member) -> str:
         begin = member.offset or 0
-        stream = _Range(path, os.dup(file), begin, begin + member.size)
+        stream = _FileRange(path, os.dup(file), begin, begin + member.size)
         with contextlib.closing(stream):
             hasher = hashlib.sha256()
             while data := stream.read1(_CHUNK):
@@ -279,7 +279,7 @@ def _index(path: str, file: int, cancel: CancelToken) -> tuple[dict[str, Member]
     return found.found, source.ended
 
 
-class _Seekable:
+class _SeekableTar:
     """A tar in a file, for `members`."""
 
     def __init__(self, file: int) -> None:
@@ -303,7 +303,7 @@ class _Seekable:
         self.position = position
 
 
-class _Range:
+class _FileRange:
     """The bytes of a file from ``start`` to ``end``, as a stream; closes the descriptor."""
 
     def __init__(self, path: str, descriptor: int, start: int, end: int | None = None) -> None:
@@ -335,7 +335,7 @@ def _spool(file: int, cancel: CancelToken) -> int:
     total = 0
     with os.fdopen(os.dup(file), "rb", buffering=0) as source, _temporary() as target:
         source.seek(0)
-        arrived = Counted(source)
+        arrived = CountingReader(source)
         stream = decompress(arrived, cancel.check)
         while count := stream.readinto(buffer):
             cancel.check()

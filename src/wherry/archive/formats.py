@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wherry.model.reference import Reference
 
 
-class PlainLayer(NamedTuple):
+class UncompressedLayer(NamedTuple):
     """A layer without compression: its size in bytes, and how to write it."""
 
     size: int
@@ -31,11 +31,11 @@ class DockerImage(NamedTuple):
     config: bytes
     config_digest: Digest
     diff_ids: Sequence[Digest]
-    layers: Sequence[PlainLayer]
+    layers: Sequence[UncompressedLayer]
     names: Sequence[Reference]
 
 
-class Root(NamedTuple):
+class LayoutRoot(NamedTuple):
     """A root of a layout and its names; one that has none is found by its digest.
 
     ``names`` are what the layout calls it, each with the whole name, if it is one.
@@ -47,7 +47,7 @@ class Root(NamedTuple):
     original: Digest | None = None
 
 
-class Content(NamedTuple):
+class LayoutBlob(NamedTuple):
     """A blob as it is: a document's bytes, or how to copy it."""
 
     descriptor: Descriptor
@@ -89,7 +89,9 @@ def docker_entries(images: Sequence[DockerImage]) -> Iterator[Entry]:
         yield Entry(REPOSITORIES, _json(ordered))
 
 
-def _legacy_layer(v1_id: str, raw: bytes, layer: PlainLayer, known: str | None) -> Iterator[Entry]:
+def _legacy_layer(
+    v1_id: str, raw: bytes, layer: UncompressedLayer, known: str | None
+) -> Iterator[Entry]:
     yield Entry(f"{v1_id}/")
     yield Entry(f"{v1_id}/VERSION", b"1.0")
     yield Entry(f"{v1_id}/json", raw)
@@ -99,7 +101,7 @@ def _legacy_layer(v1_id: str, raw: bytes, layer: PlainLayer, known: str | None) 
         yield Entry(f"{v1_id}/layer.tar", link=f"../{known}")
 
 
-def layout_entries(roots: Sequence[Root], contents: Iterable[Content]) -> Iterator[Entry]:
+def layout_entries(roots: Sequence[LayoutRoot], contents: Iterable[LayoutBlob]) -> Iterator[Entry]:
     """Yield an OCI layout, ``index.json`` last (OCI image spec, image-layout.md).
 
     A name stands whole in both annotations that tools look for.
@@ -116,7 +118,7 @@ def layout_entries(roots: Sequence[Root], contents: Iterable[Content]) -> Iterat
     yield Entry(INDEX, index_json(roots))
 
 
-def index_json(roots: Sequence[Root]) -> bytes:
+def index_json(roots: Sequence[LayoutRoot]) -> bytes:
     """Make the ``index.json`` of a layout: one entry for each name."""
     manifests = []
     for descriptor, names, original in roots:
@@ -137,7 +139,7 @@ def _annotations(name: str, whole: Reference | None) -> dict[str, str]:
     return ({} if whole is None else {IMAGE_NAME: str(whole)}) | {REF_NAME: name}
 
 
-def flat_entries(root: Digest, contents: Iterable[Content]) -> Iterator[Entry]:
+def flat_entries(root: Digest, contents: Iterable[LayoutBlob]) -> Iterator[Entry]:
     """Yield skopeo's flat directory of one image, or of one index with what it lists."""
     yield Entry("version", b"Directory Transport Version: 1.1\n")
     last: list[Entry] = []
@@ -151,7 +153,7 @@ def flat_entries(root: Digest, contents: Iterable[Content]) -> Iterator[Entry]:
     yield from last
 
 
-def _entry(name: str, content: Content) -> Entry:
+def _entry(name: str, content: LayoutBlob) -> Entry:
     return Entry(name, content.data, content.descriptor.size or 0, content.copy)
 
 

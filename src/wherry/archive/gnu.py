@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from wherry.archive.tar import Header, Source
+    from wherry.archive.tar import Header, TarSource
 
 DUMP_DIRECTORY, CONTINUED, LABEL = b"D", b"M", b"V"
 _PLAIN = {
@@ -82,10 +82,10 @@ class Extent(NamedTuple):
     size: int
 
 
-class Converted:
+class ConvertedTar:
     """A tar with its members converted, as a stream; ``limit`` bounds its files in bytes."""
 
-    def __init__(self, source: Source, limit: int) -> None:
+    def __init__(self, source: TarSource, limit: int) -> None:
         self._chunks = _converted(source, limit)
         self._rest = memoryview(b"")
 
@@ -103,10 +103,10 @@ class Converted:
         return count
 
 
-class _Recorder:
+class _RecordingSource:
     """A source that keeps what `headers` reads of it; content is read past it."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TarSource) -> None:
         self._source = source
         self.ended = False
         self.raw = bytearray()
@@ -131,7 +131,7 @@ class _Recorder:
             pass
 
 
-class _Parts(NamedTuple):
+class _MemberHeaders(NamedTuple):
     """The headers of one member: extended ones (block and content), the main one, its map."""
 
     extended: list[tuple[bytes, bytes]]
@@ -139,7 +139,7 @@ class _Parts(NamedTuple):
     rest: bytes
 
 
-def _parts(raw: bytes) -> _Parts:
+def _parts(raw: bytes) -> _MemberHeaders:
     extended = []
     at = 0
     while raw[at:][_TYPE] in EXTENDED | {tarfile.XGLTYPE}:
@@ -147,11 +147,11 @@ def _parts(raw: bytes) -> _Parts:
         size = number(block[_SIZE])
         extended.append((block, raw[at + BLOCK : at + BLOCK + size]))
         at += BLOCK + _padded(size)
-    return _Parts(extended, raw[at : at + BLOCK], raw[at + BLOCK :])
+    return _MemberHeaders(extended, raw[at : at + BLOCK], raw[at + BLOCK :])
 
 
-def _converted(source: Source, limit: int) -> Iterator[bytes]:
-    recorder = _Recorder(source)
+def _converted(source: TarSource, limit: int) -> Iterator[bytes]:
+    recorder = _RecordingSource(source)
     for header in headers(recorder):
         raw, recorder.raw = bytes(recorder.raw), bytearray()
         what = conversion(header)
@@ -183,7 +183,7 @@ def _converted(source: Source, limit: int) -> Iterator[bytes]:
     yield bytes(2 * BLOCK)
 
 
-def _content(source: Source, end: int) -> Iterator[bytes]:
+def _content(source: TarSource, end: int) -> Iterator[bytes]:
     while source.position < end:
         data = source.read(min(_CHUNK, end - source.position))
         if not data:
@@ -194,7 +194,9 @@ def _content(source: Source, end: int) -> Iterator[bytes]:
 # Headers
 
 
-def _headers(parts: _Parts, kind: bytes, size: int, drop: bytes = b"", name: str = "") -> bytes:
+def _headers(
+    parts: _MemberHeaders, kind: bytes, size: int, drop: bytes = b"", name: str = ""
+) -> bytes:
     """Write a member's headers anew; ``drop`` begins the names of PAX records to leave out."""
     found = bytearray()
     named = name == ""
@@ -258,7 +260,7 @@ def _padded(size: int) -> int:
 class _SparseFile:
     """A sparse file of any of GNU tar's formats: the old one, and 0.0, 0.1 and 1.0 of PAX."""
 
-    def __init__(self, header: Header, parts: _Parts, source: Source) -> None:
+    def __init__(self, header: Header, parts: _MemberHeaders, source: TarSource) -> None:
         self._parts = parts
         self._source = source
         self._end = header.offset + header.size
@@ -345,7 +347,7 @@ class _SparseFile:
         yield from _zeros(_padded(self.size) - at)
 
 
-def _old_map(parts: _Parts) -> list[Extent]:
+def _old_map(parts: _MemberHeaders) -> list[Extent]:
     """Read the map of the old format: four extents in the header, more in blocks behind it."""
     fields = [parts.main[_OLD_MAP:_OLD_MORE]]
     fields += [parts.rest[at : at + _MORE] for at in range(0, len(parts.rest), BLOCK)]

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from wherry.archive.detect import check_ended, no_archive
-from wherry.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, Item, check_layers
+from wherry.archive.docker import MANIFEST, REPOSITORIES, DockerArchive, ManifestItem, check_layers
 from wherry.archive.files import MAX_DOCUMENTS, has, read
 from wherry.errors import InvalidDocument, NotFound
 from wherry.model import v1
@@ -52,7 +52,7 @@ def is_docker_archive(files: Files) -> bool:
 class LegacyArchive(DockerArchive):
     """An archive of the old generation; an item's config is the topmost layer's id."""
 
-    def _read_items(self) -> list[Item]:
+    def _read_items(self) -> list[ManifestItem]:
         self._raws: dict[str, bytes] = {}
         self._parents: dict[str, str] = {}
         self._diff_ids: dict[str, Digest] = {}
@@ -63,13 +63,13 @@ class LegacyArchive(DockerArchive):
         for v1_id in sorted(ids):
             self._load(v1_id)
         heads = set(ids) - set(self._parents.values()) - set(names)
-        items: list[Item] = []
+        items: list[ManifestItem] = []
         count = 0
         for top in [*names, *sorted(heads)]:
             layers = tuple(f"{v1_id}/layer.tar" for v1_id in self._chain(top))
             count += len(layers)
             check_layers(count)
-            items.append(Item(top, layers, names.get(top, ())))
+            items.append(ManifestItem(top, layers, names.get(top, ())))
         return items
 
     def _names(self) -> dict[str, tuple[str, ...]]:
@@ -124,7 +124,7 @@ class LegacyArchive(DockerArchive):
             found.append(parent)
         return found[::-1]
 
-    def _config(self, item: Item) -> bytes:
+    def _config(self, item: ManifestItem) -> bytes:
         """Make the config that engines since 1.10 make of the chain."""
         ids = [name.partition("/")[0] for name in item.layers]
         diff_ids = [self._diff_id(self._files.real(name)) for name in item.layers]

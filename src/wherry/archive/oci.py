@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wherry.archive.archive import Archive
 from wherry.archive.detect import check_ended, no_archive
 from wherry.archive.files import has, read, read_document
-from wherry.archive.select_image import Held, choose, same_name
+from wherry.archive.select_image import ListedImage, choose, same_name
 from wherry.content.budget import Budget
 from wherry.errors import (
     IntegrityError,
@@ -51,7 +51,7 @@ class OciLayout(Archive):
 
     def __init__(self, files: Files) -> None:
         super().__init__(files)
-        self._faults: list[Held] = []
+        self._faults: list[ListedImage] = []
         self._index = self._read_index()
         self._own = Descriptor.of(self._index.raw, self._index.media_type)
         self._types = {entry.digest: entry.media_type for entry in self._index.manifests}
@@ -92,10 +92,10 @@ class OciLayout(Archive):
             try:
                 found.append(read_descriptor(as_object(entry, at)))
             except InvalidDocument as error:
-                self._faults.append(Held(_noted(entry), error.within(INDEX), at))
+                self._faults.append(ListedImage(_noted(entry), error.within(INDEX), at))
         return index.replace(raw=raw, manifests=tuple(found))
 
-    def images(self) -> list[Held]:
+    def images(self) -> list[ListedImage]:
         """Return what ``index.json`` lists, each root once; unreadable entries come last.
 
         Attestations are left out, and so is what is of an unknown type (see `others`).
@@ -107,7 +107,7 @@ class OciLayout(Archive):
                 found = names.setdefault(entry.digest, {})
                 found |= dict.fromkeys(_names(entry.annotations))
                 roots.setdefault(entry.digest, entry)
-        whole = [Held(tuple(names[digest]), roots[digest]) for digest in roots]
+        whole = [ListedImage(tuple(names[digest]), roots[digest]) for digest in roots]
         return [*whole, *self._faults]
 
     def others(self) -> list[Descriptor]:
@@ -187,7 +187,7 @@ class OciLayout(Archive):
                 yield held.root._replace(artifact_type=kind, annotations=document.annotations)
 
 
-def _is_platform(held: Held) -> bool:
+def _is_platform(held: ListedImage) -> bool:
     """Tell whether an entry of ``index.json`` is one platform of an image without a name."""
     found = held.found
     return isinstance(found, Descriptor) and found.platform is not None and not held.names

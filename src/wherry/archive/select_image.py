@@ -23,7 +23,7 @@ _SHOWN = 50  # names in an error
 ABORTING = (Cancelled, StoreError, UnsafeArchive)
 
 
-class Held(NamedTuple):
+class ListedImage(NamedTuple):
     """An image that an archive lists: its names there, and its root or why that is unreadable.
 
     ``label`` is what errors call an image without names.
@@ -56,7 +56,9 @@ class Held(NamedTuple):
         return self.label or f"@{self.root.digest}"
 
 
-def choose(path: str, held: Sequence[Held], wanted: str, fits: Callable[[Held], bool]) -> Held:
+def choose(
+    path: str, held: Sequence[ListedImage], wanted: str, fits: Callable[[ListedImage], bool]
+) -> ListedImage:
     """Return the one image that ``fits``; ``wanted`` is how errors call it.
 
     Raises `NotFound`, also where several different ones do.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Protocol
 
-    class Source(Protocol):
+    class TarSource(Protocol):
         """Where a tar comes from: a file, or a stream that is read once."""
 
         @property
@@ -79,16 +79,16 @@ class UnsafeLink(UnsafeArchive):
     """A symbolic link that leads outside; in a tar of a file system nothing of note."""
 
 
-class NoTar(IntegrityError):
+class NotATar(IntegrityError):
     """What does not even begin like a tar."""
 
 
-def members(source: Source) -> Iterator[Member]:
+def members(source: TarSource) -> Iterator[Member]:
     """Yield the members of a tar under their normal names, in their order.
 
     While a file is being looked at, ``source`` stands at its first byte; what the caller
     does not read is skipped. Raises `IntegrityError` for what is damaged, cut off or has too
-    many members (`NoTar` where it begins like none), and `UnsafeArchive` for names and links
+    many members (`NotATar` where it begins like none), and `UnsafeArchive` for names and links
     that lead outside.
     """
     room = MAX_NAMES
@@ -102,7 +102,7 @@ def members(source: Source) -> Iterator[Member]:
         yield member
 
 
-def headers(source: Source) -> Iterator[Header]:
+def headers(source: TarSource) -> Iterator[Header]:
     """Yield the headers of a tar, whatever they name; raises `IntegrityError`.
 
     Content is skipped as far as the caller does not read it. Behind the last one,
@@ -126,7 +126,7 @@ def headers(source: Source) -> Iterator[Header]:
         source.skip_to(start + -(-size // BLOCK) * BLOCK)
 
 
-def _header(source: Source) -> tarfile.TarInfo | None:
+def _header(source: TarSource) -> tarfile.TarInfo | None:
     """Read one header; None at the terminator, and where the source ends between members."""
     at = source.position
     block = source.read(BLOCK)
@@ -151,7 +151,7 @@ def _header(source: Source) -> tarfile.TarInfo | None:
     return header
 
 
-def _extension(source: Source, header: tarfile.TarInfo) -> dict[str, str]:
+def _extension(source: TarSource, header: tarfile.TarInfo) -> dict[str, str]:
     """Read an extended header; return what it says about the next member's name and size."""
     if header.size > MAX_EXTENDED:
         raise _damaged(f"an extended header of {header.size:,} bytes")
@@ -252,7 +252,7 @@ def _shown(name: str) -> str:
 def _damaged(message: str, block: bytes = b"", at: int = -1) -> IntegrityError:
     """Make the error for a tar that is damaged, at a header ``block`` if that is known."""
     if at == 0 and not block.startswith(_MAGIC, _MAGIC_AT):
-        return NoTar("is no tar", expected="a tar archive", actual=message)
+        return NotATar("is no tar", expected="a tar archive", actual=message)
     return IntegrityError(
         f"the archive is damaged: {message}", expected="a tar archive", actual=message
     )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from wherry.archive.detect import IMPORT, MARKS, is_part, no_archive, outside
 from wherry.archive.files import MAX_DOCUMENTS
 from wherry.archive.members import Members, find
-from wherry.archive.tar import NoTar, UnsafeLink, members
+from wherry.archive.tar import NotATar, UnsafeLink, members
 from wherry.content.codec import decompress
-from wherry.content.protocols import Counted, opened_bytes
+from wherry.content.protocols import CountingReader, opened_bytes
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, Unsupported, WherryError
 from wherry.model._fields import MAX_DOCUMENT
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from wherry.archive.tar import Member
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Opened, Raw
+    from wherry.content.protocols import Opened, RawStream
 
     class MemberSink(Protocol):
         """Keeps what is no document until the archive has been read."""
 
-        def put(self, source: Raw, name: str, size: int) -> Digest:
+        def put(self, source: RawStream, name: str, size: int) -> Digest:
             """Read ``source`` to its end and return the sha256 of what it holds."""
             ...
 
@@ -50,7 +50,7 @@ _CHUNK = 256 * 1024
 class StreamedFiles:
     """The files of a tar that has been read; ``path`` is what errors call it."""
 
-    def __init__(self, path: str, source: Raw, sink: MemberSink, cancel: CancelToken) -> None:
+    def __init__(self, path: str, source: RawStream, sink: MemberSink, cancel: CancelToken) -> None:
         self.path = path
         self._sink = sink
         # By the offsets of members; a name may stand twice.
@@ -60,7 +60,7 @@ class StreamedFiles:
         self._room = MAX_DOCUMENTS
         self._marked = False  # an archive for sure
         self._others = 0
-        reader = Unpacked(source, cancel)
+        reader = TarStream(source, cancel)
         found = Members()
         self._members = found.found
         try:
@@ -71,7 +71,7 @@ class StreamedFiles:
             found.check(path, self._known)
             self.ended = reader.ended
             reader.drain()
-        except NoTar:
+        except NotATar:
             raise no_archive(path) from None
         except UnsafeLink as error:
             raise outside(path, self._members, error) from None
@@ -80,7 +80,7 @@ class StreamedFiles:
         if not reader.arrived:
             raise no_archive(path, "is empty")
 
-    def _take(self, member: Member, offset: int, reader: Unpacked) -> None:
+    def _take(self, member: Member, offset: int, reader: TarStream) -> None:
         head = reader.read(min(_HEAD, member.size))
         json = head.lstrip()[:1] in {b"{", b"["}
         text = json or member.size <= _HEAD
@@ -96,9 +96,9 @@ class StreamedFiles:
                 self._documents[offset] = data
                 self._room -= member.size
         elif wanted:
-            self._keep(member, offset, _Content(head, reader, member.size))
+            self._keep(member, offset, _MemberStream(head, reader, member.size))
 
-    def _keep(self, member: Member, offset: int, content: _Content) -> None:
+    def _keep(self, member: Member, offset: int, content: _MemberStream) -> None:
         """Keep a member; one that is damaged concerns the images that need it."""
         try:
             self._digests[offset] = self._sink.put(content, member.name, member.size)
@@ -155,11 +155,11 @@ def _offset(member: Member) -> int:
     return -1 if member.offset is None else member.offset
 
 
-class Unpacked:
+class TarStream:
     """A stream without its compression, bounded as layers are; also a source for `members`."""
 
-    def __init__(self, source: Raw, cancel: CancelToken) -> None:
-        self._arrived = Counted(source)
+    def __init__(self, source: RawStream, cancel: CancelToken) -> None:
+        self._arrived = CountingReader(source)
         self._plain = decompress(self._arrived, cancel.check)
         self._cancel = cancel
         self.position = 0
@@ -211,10 +211,10 @@ class Unpacked:
             pass
 
 
-class _Content:
+class _MemberStream:
     """The content of one member, the first bytes of which were looked at."""
 
-    def __init__(self, head: bytes, reader: Unpacked, size: int) -> None:
+    def __init__(self, head: bytes, reader: TarStream, size: int) -> None:
         self._head = head
         self._reader = reader
         self._left = size - len(head)

@@ -83,7 +83,7 @@ def tar_tasks(file: int, entries: Sequence[Entry]) -> Iterator[Task]:
         _write_at(file, memoryview(small), position)
         position += len(small)
         if entry.copy is not None:
-            yield Task(entry.size, _Filling(file, position, entry))
+            yield Task(entry.size, _MemberWriter(file, position, entry))
             position += entry.size
         position += _padding(position)
     os.ftruncate(file, position + _ending(position))
@@ -110,7 +110,7 @@ def directory_tasks(root: Path, entries: Sequence[Entry]) -> Iterator[Task]:
                 file.flush()
                 os.fsync(file.fileno())
         else:
-            yield Task(entry.size, _FilePart(path, entry))
+            yield Task(entry.size, _FileWriter(path, entry))
 
 
 def _write_at(file: int, data: memoryview, position: int) -> None:
@@ -119,7 +119,7 @@ def _write_at(file: int, data: memoryview, position: int) -> None:
         position, data = position + count, data[count:]
 
 
-class _Filling:
+class _MemberWriter:
     """Writes the content of one member at its place."""
 
     def __init__(self, file: int, position: int, entry: Entry) -> None:
@@ -138,7 +138,7 @@ class _Filling:
         self._at += len(data)
 
 
-class _FilePart:
+class _FileWriter:
     """Writes one file."""
 
     def __init__(self, path: Path, entry: Entry) -> None:
@@ -147,7 +147,7 @@ class _FilePart:
 
     def __call__(self, cancel: CancelToken) -> None:
         with self._path.open("xb", buffering=0) as file:
-            _Filling(file.fileno(), 0, self._entry)(cancel)
+            _MemberWriter(file.fileno(), 0, self._entry)(cancel)
             os.fsync(file.fileno())
 
 
@@ -174,7 +174,7 @@ def write_stream(file: BinaryIO, entries: Sequence[Entry], cancel: CancelToken) 
 
     Raises `StoreError` where nobody reads it any more.
     """
-    with cancel.child() as token, _Ahead(entries, token) as ahead:
+    with cancel.child() as token, _ReadAhead(entries, token) as ahead:
         position = 0
         for entry in entries:
             small = _header(entry) + (entry.data or b"")
@@ -208,7 +208,7 @@ def _translated() -> Iterator[None]:
         raise StoreError("whoever was reading the archive is gone before its end") from None
 
 
-class _Ahead:
+class _ReadAhead:
     """Two threads that make members ready in order, so many chunks ahead of their turn.
 
     A member whose turn it is may always put one chunk more, so nobody waits for ever.

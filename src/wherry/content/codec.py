@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from wherry.content.protocols import Raw
+    from wherry.content.protocols import RawStream
 
     _Errors = tuple[type[Exception], ...]
 
@@ -39,24 +39,24 @@ def detect(head: bytes) -> str | None:
     return None
 
 
-def decompress(source: Raw, check: Callable[[], None] = lambda: None) -> Decompressed:
+def decompress(source: RawStream, check: Callable[[], None] = lambda: None) -> DecompressedStream:
     """Read ``source`` decompressed, whatever it is compressed with, or as it is.
 
     The result's ``readinto`` raises `IntegrityError` for a stream that is damaged. Where the
     decoder takes much memory it waits until that is free (`content.decoder_memory`), calls
     ``check`` meanwhile, and raises `Unsupported` if it waits in vain.
     """
-    return Decompressed(source, check)
+    return DecompressedStream(source, check)
 
 
-class Decompressed:
+class DecompressedStream:
     """A stream of decompressed bytes; ``compression`` is its name, None for plain bytes."""
 
-    def __init__(self, source: Raw, check: Callable[[], None]) -> None:
-        replay = Replay(source)
+    def __init__(self, source: RawStream, check: Callable[[], None]) -> None:
+        replay = PeekedSource(source)
         self.compression = detect(replay.head)
         self._reservation = Reservation(SHARED, check)
-        self._raw: Raw | None
+        self._raw: RawStream | None
         self._raw, self._errors = _open(replay, self.compression, self._reservation)
 
     def readinto(self, buffer: Buffer) -> int:
@@ -85,14 +85,16 @@ class Decompressed:
         self._reservation.release()
 
 
-def _open(replay: Replay, compression: str | None, reservation: Reservation) -> tuple[Raw, _Errors]:
+def _open(
+    replay: PeekedSource, compression: str | None, reservation: Reservation
+) -> tuple[RawStream, _Errors]:
     """Return the decompressed stream and the exceptions by which it says that it is damaged."""
     match compression:
         case "gzip":
             from isal import igzip, isal_zlib
 
             stream = igzip.IGzipFile(fileobj=replay, mode="rb")  # type: ignore[no-untyped-call]
-            return cast("Raw", stream), (
+            return cast("RawStream", stream), (
                 EOFError,
                 OSError,
                 OverflowError,  # a name in the header that is longer than the library's buffer
@@ -101,23 +103,23 @@ def _open(replay: Replay, compression: str | None, reservation: Reservation) -> 
         case "zstd":
             from wherry.content import zstd
 
-            return zstd.Zstd(replay, reservation.grow), zstd.ERRORS
+            return zstd.ZstdStream(replay, reservation.grow), zstd.ERRORS
         case "bzip2":
-            from wherry.content.xz_bzip2 import Bzip2
+            from wherry.content.xz_bzip2 import Bzip2Stream
 
-            return Bzip2(replay, reservation), (EOFError, OSError)
+            return Bzip2Stream(replay, reservation), (EOFError, OSError)
         case "xz":
-            from wherry.content.xz_bzip2 import XZ_ERRORS, Xz
+            from wherry.content.xz_bzip2 import XZ_ERRORS, XzStream
 
-            return Xz(replay, reservation), XZ_ERRORS
+            return XzStream(replay, reservation), XZ_ERRORS
         case _:
             return replay, ()
 
 
-class Replay(io.RawIOBase):
+class PeekedSource(io.RawIOBase):
     """A source whose first bytes, ``head``, were looked at and are given out again."""
 
-    def __init__(self, source: Raw) -> None:
+    def __init__(self, source: RawStream) -> None:
         self._source = source
         self.head = self._peek()
         self._left = self.head

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Blob, Growing, Raw
+    from wherry.content.protocols import Blob, GrowingBlob, RawStream
     from wherry.model.descriptor import Descriptor
 
 CHUNK = 512 * 1024  # bytes a step at most; at 8 KiB all takes twice as long, 128 cost a tenth more
@@ -43,7 +43,7 @@ class Limits(Record):
     image: int = 256 * 2**30
 
 
-class Received(Record):
+class BlobFacts(Record):
     """Facts about a blob that has arrived: bytes, and what its layer is decompressed."""
 
     size: int
@@ -52,14 +52,14 @@ class Received(Record):
 
 
 def receive(
-    part: Growing,
+    part: GrowingBlob,
     blob: Blob,
     *,
     follow: bool,
     limits: Limits,
     cancel: CancelToken,
     on_bytes: Callable[[int], None],
-) -> Received:
+) -> BlobFacts:
     """Bring ``part`` to the whole of ``blob`` and verify it; ``follow`` computes the DiffID.
 
     The digest decides where a blob ends, unless the blob is exact: its size may be wrong.
@@ -71,8 +71,8 @@ def receive(
     most = size if blob.exact and size is not None else limits.blob
     if part.size > most:
         part.restart()
-    behind = _Behind(part, blob.descriptor.digest, limits.raw, cancel)
-    follower = _Follower(behind) if follow and (size is None or size > SMALL) else None
+    behind = _PartReader(part, blob.descriptor.digest, limits.raw, cancel)
+    follower = _DiffIdThread(behind) if follow and (size is None or size > SMALL) else None
     try:
         _fill(part, blob, most, cancel, on_bytes)
         part.finish()
@@ -84,12 +84,12 @@ def receive(
             follower.join()
     if follower is not None:
         return behind.received(follower.result())
-    return behind.received(behind.facts()) if follow else Received(part.size)
+    return behind.received(behind.facts()) if follow else BlobFacts(part.size)
 
 
 def receive_unknown(
-    part: Growing, source: Raw, limits: Limits, cancel: CancelToken
-) -> tuple[Digest, Received]:
+    part: GrowingBlob, source: RawStream, limits: Limits, cancel: CancelToken
+) -> tuple[Digest, BlobFacts]:
     """Write ``source`` to its end into an empty part; return its sha256 and what it is.
 
     Raises `IntegrityError` for compressed content that is damaged or holds too much.
@@ -109,12 +109,12 @@ def receive_unknown(
     finally:
         hasher.stop()
     part.finish()
-    behind = _Behind(part, digest, limits.raw, cancel)
+    behind = _PartReader(part, digest, limits.raw, cancel)
     return digest, behind.received(behind.facts())
 
 
 def _fill(
-    part: Growing, blob: Blob, most: int, cancel: CancelToken, on_bytes: Callable[[int], None]
+    part: GrowingBlob, blob: Blob, most: int, cancel: CancelToken, on_bytes: Callable[[int], None]
 ) -> None:
     """Append what is missing and check the digest of the whole."""
     descriptor = blob.descriptor
@@ -137,7 +137,7 @@ def _fill(
     raise mismatch(descriptor.digest, hasher.hexdigest(), hint=ALTERED)
 
 
-def _hash_prefix(part: Growing, hasher: hashlib._Hash, cancel: CancelToken) -> None:
+def _hash_prefix(part: GrowingBlob, hasher: hashlib._Hash, cancel: CancelToken) -> None:
     left = part.size
     if not left:
         return
@@ -153,7 +153,7 @@ def _hash_prefix(part: Growing, hasher: hashlib._Hash, cancel: CancelToken) -> N
 
 
 def _append(
-    part: Growing,
+    part: GrowingBlob,
     blob: Blob,
     hasher: hashlib._Hash,
     is_whole: Callable[[], bool],
@@ -214,13 +214,13 @@ def _too_large(blob: Blob, most: int) -> IntegrityError:
     )
 
 
-class _Behind(Record):
+class _PartReader(Record):
     """What is read behind the writer: a part, the digest it is to have, and the raw limit.
 
     The limit depends on the bytes that have arrived, whatever the blob's descriptor says.
     """
 
-    part: Growing
+    part: GrowingBlob
     digest: Digest
     limit: RawLimit
     cancel: CancelToken
@@ -240,10 +240,10 @@ class _Behind(Record):
 
         return follow_growing(source, lambda: self.limit.of(self.part.size), check)
 
-    def received(self, facts: tuple[Digest, int] | None) -> Received:
+    def received(self, facts: tuple[Digest, int] | None) -> BlobFacts:
         """Return what is known when all has arrived."""
         size = self.part.size
-        return Received(size, *(facts or (self.digest, size)))
+        return BlobFacts(size, *(facts or (self.digest, size)))
 
     def _is_packed(self) -> bool:
         head, source = b"", self.part.follow()
@@ -252,15 +252,15 @@ class _Behind(Record):
         return detect(head) is not None
 
 
-def _some(source: Raw, count: int) -> bytes:
+def _some(source: RawStream, count: int) -> bytes:
     buffer = bytearray(count)
     return bytes(buffer[: source.readinto(buffer) or 0])
 
 
-class _Follower:
+class _DiffIdThread:
     """The second thread: computes the DiffID of a part that is still growing."""
 
-    def __init__(self, behind: _Behind) -> None:
+    def __init__(self, behind: _PartReader) -> None:
         self._behind = behind
         self._result: tuple[Digest, int] | None = None
         self._error: BaseException | None = None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
             """Give up what has not been read."""
             ...
 
-    class Raw(Protocol):
+    class RawStream(Protocol):
         """A readable file that fills a buffer of the caller's."""
 
         def readinto(self, buffer: Buffer, /) -> int | None:
@@ -141,7 +141,7 @@ if TYPE_CHECKING:
             """
             ...
 
-    class Growing(Protocol):
+    class GrowingBlob(Protocol):
         """A blob that is being written: append-only, its size is the progress."""
 
         @property
@@ -165,7 +165,7 @@ if TYPE_CHECKING:
             """Make the followers fail: the rest will not arrive."""
             ...
 
-        def follow(self) -> Raw:
+        def follow(self) -> RawStream:
             """Read from the beginning, behind the writer."""
             ...
 
@@ -191,7 +191,7 @@ def skip(stream: Stream, count: int) -> int:
     return count
 
 
-class Readable(io.RawIOBase):
+class StreamReader(io.RawIOBase):
     """A stream as a readable file, for decoders; closing it leaves the stream open."""
 
     def __init__(self, stream: Stream) -> None:
@@ -209,10 +209,10 @@ class Readable(io.RawIOBase):
         return len(data)
 
 
-class Counted(io.RawIOBase):
+class CountingReader(io.RawIOBase):
     """A source that counts the bytes that have been read of it: ``size``."""
 
-    def __init__(self, source: Raw) -> None:
+    def __init__(self, source: RawStream) -> None:
         self._source = source
         self.size = 0
 
@@ -241,7 +241,7 @@ class Blob(Record):
     exact: bool = False
 
 
-class _Bytes:
+class _BytesStream:
     """A stream over bytes at hand."""
 
     def __init__(self, left: bytes) -> None:
@@ -257,7 +257,7 @@ class _Bytes:
 
 def opened_bytes(raw: bytes, offset: int) -> Opened:
     """Open bytes at hand."""
-    return Opened(_Bytes(raw[offset:]), offset, len(raw))
+    return Opened(_BytesStream(raw[offset:]), offset, len(raw))
 
 
 def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Raw, Receipt
+    from wherry.content.protocols import RawStream, Receipt
     from wherry.model.config import ImageConfig
 
 _BUFFER = 256 * 1024
@@ -41,7 +41,7 @@ class RawLimit(Record):
         return max(self.least, self.ratio * compressed)
 
 
-def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest, int]:
+def follow_diff_id(source: RawStream, limit: int, cancel: CancelToken) -> tuple[Digest, int]:
     """Decompress ``source`` to its end and return its DiffID and size in bytes.
 
     Raises `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
@@ -50,7 +50,7 @@ def follow_diff_id(source: Raw, limit: int, cancel: CancelToken) -> tuple[Digest
 
 
 def follow_growing(
-    source: Raw,
+    source: RawStream,
     limit: Callable[[], int],
     check: Callable[[], None],
     algorithm: str = "sha256",
@@ -80,7 +80,7 @@ def follow_growing(
         hasher.stop()
 
 
-class _Spare(threading.local):
+class _SpareBuffer(threading.local):
     """One buffer for each thread: fresh ones cost a small layer more than hashing it."""
 
     _kept: bytearray | None = None
@@ -93,7 +93,7 @@ class _Spare(threading.local):
         self._kept = buffer
 
 
-_spare = _Spare()
+_spare = _SpareBuffer()
 
 
 class Hasher:

@@ -13,7 +13,7 @@ from wherry.content.decoder_memory import MAX_DECODER
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from wherry.content.codec import Replay
+    from wherry.content.codec import PeekedSource
     from wherry.content.decoder_memory import Reservation
 
 XZ_ERRORS = (EOFError, lzma.LZMAError)
@@ -26,10 +26,10 @@ _LZMA2 = b"\x21\x01"  # the filter's id, and the size of its properties
 _LARGEST_DICTIONARY = 40  # as the properties have it; it stands for 4 GiB
 
 
-class _Stepwise(abc.ABC, io.RawIOBase):
+class _DecoderStream(abc.ABC, io.RawIOBase):
     """Streams of one format; each one has a decoder of its own."""
 
-    def __init__(self, source: Replay, reservation: Reservation) -> None:
+    def __init__(self, source: PeekedSource, reservation: Reservation) -> None:
         self._source = source
         self._reservation = reservation
         self._input = b""
@@ -75,7 +75,7 @@ class _Stepwise(abc.ABC, io.RawIOBase):
         self._reservation.release()
 
 
-class Bzip2(_Stepwise):
+class Bzip2Stream(_DecoderStream):
     """The content of bzip2 streams."""
 
     def _make(self) -> bz2.BZ2Decompressor:
@@ -83,7 +83,7 @@ class Bzip2(_Stepwise):
         return bz2.BZ2Decompressor()
 
 
-class Xz(_Stepwise):
+class XzStream(_DecoderStream):
     """The content of xz streams; the blocks of one may not ask for more than the first."""
 
     def _make(self) -> lzma.LZMADecompressor:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from wherry.content.protocols import Raw
+    from wherry.content.protocols import RawStream
 
 ERRORS = (EOFError, zstandard.ZstdError)
 _STEP = 256 * 1024
@@ -29,11 +29,11 @@ _CHECKSUM = 4
 _RLE = 1  # the type of a block that is one byte, repeated
 
 
-class Zstd:
+class ZstdStream:
     """A zstd stream's content; ``reserve`` is told how many bytes a frame's decoder takes."""
 
-    def __init__(self, source: Raw, reserve: Callable[[int], None]) -> None:
-        self._frames = _Frames(source, reserve)
+    def __init__(self, source: RawStream, reserve: Callable[[int], None]) -> None:
+        self._frames = _FrameParser(source, reserve)
         self._reader = zstandard.ZstdDecompressor(max_window_size=MAX_DECODER).stream_reader(
             cast("BinaryIO", self._frames), read_size=_STEP, read_across_frames=True
         )
@@ -49,13 +49,13 @@ class Zstd:
         return count
 
 
-class _Frames(io.RawIOBase):
+class _FrameParser(io.RawIOBase):
     """A source that is parsed into frames and blocks while the decoder reads it.
 
     Format: RFC 8878, 3.1. What breaks it is left for the decoder to refuse.
     """
 
-    def __init__(self, source: Raw, reserve: Callable[[int], None]) -> None:
+    def __init__(self, source: RawStream, reserve: Callable[[int], None]) -> None:
         self._source = source
         self._reserve = reserve
         self._skip = 0  # bytes up to the next header

@@ -97,13 +97,13 @@ class OutOfRange:
         self.text = text
 
 
-class _Refused(str):
+class _RefusedValue(str):
     """Stands in the tree for what was refused while reading, until its path is known."""
 
     __slots__ = ()
 
 
-class _Twice(dict[str, Any]):
+class _RepeatedKey(dict[str, Any]):
     """An object that has a key twice."""
 
     __slots__ = ("key",)
@@ -114,7 +114,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    twice = _Twice(found)
+    twice = _RepeatedKey(found)
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
@@ -124,8 +124,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return twice
 
 
-def _no_constant(name: str) -> _Refused:
-    return _Refused(f"{name} is not a JSON number")
+def _no_constant(name: str) -> _RefusedValue:
+    return _RefusedValue(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float | OutOfRange:
@@ -153,7 +153,7 @@ def _check_tree(root: Any, max_depth: int) -> None:
             if kind is str:
                 if not child.isascii():
                     _check_text(child, (link, key))
-            elif kind is dict or kind is list or kind is _Twice:
+            elif kind is dict or kind is list or kind is _RepeatedKey:
                 inner = (link, key)
                 if len(within) == max_depth:
                     raise InvalidDocument(
@@ -161,7 +161,7 @@ def _check_tree(root: Any, max_depth: int) -> None:
                     )
                 within.append((inner, _children(child, inner)))
                 break
-            elif kind is _Refused:
+            elif kind is _RefusedValue:
                 raise InvalidDocument(str(child), path=_path((link, key)))
         else:
             within.pop()
@@ -171,7 +171,7 @@ def _children(value: Any, link: _Link | None) -> Iterator[tuple[str | int, Any]]
     """Return what is in an array or object, the keys of the latter checked."""
     if isinstance(value, list):
         return iter(enumerate(value))
-    if isinstance(value, _Twice):
+    if isinstance(value, _RepeatedKey):
         raise InvalidDocument("the key appears twice", path=_path((link, value.key)))
     for key in value:
         _check_text(key, link)

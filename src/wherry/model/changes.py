@@ -39,13 +39,13 @@ def changed(config: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]
 
     Raises `InvalidReference` for one that does not parse.
     """
-    run = _Run({key: value for key, value in config.items() if value is not None})
+    run = _RunInstruction({key: value for key, value in config.items() if value is not None})
     for change in changes:
         run.apply(change)
     return dict(sorted(run.fields.items()))
 
 
-class _Run:
+class _RunInstruction:
     """The settings that containers of an image run with, while changes are made."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
@@ -177,18 +177,18 @@ class _Run:
         self.fields["Healthcheck"] = {"Test": test} | _health_options(options)
 
 
-_INSTRUCTIONS: dict[str, Callable[[_Run, str], None]] = {
-    "CMD": _Run._cmd,  # noqa: SLF001 - a table of its own methods
-    "ENTRYPOINT": _Run._entrypoint,  # noqa: SLF001
-    "ENV": _Run._env,  # noqa: SLF001
-    "EXPOSE": _Run._expose,  # noqa: SLF001
-    "HEALTHCHECK": _Run._healthcheck,  # noqa: SLF001
-    "LABEL": _Run._label,  # noqa: SLF001
-    "ONBUILD": _Run._onbuild,  # noqa: SLF001
-    "STOPSIGNAL": _Run._stop_signal,  # noqa: SLF001
-    "USER": _Run._user,  # noqa: SLF001
-    "VOLUME": _Run._volume,  # noqa: SLF001
-    "WORKDIR": _Run._workdir,  # noqa: SLF001
+_INSTRUCTIONS: dict[str, Callable[[_RunInstruction, str], None]] = {
+    "CMD": _RunInstruction._cmd,  # noqa: SLF001 - a table of its own methods
+    "ENTRYPOINT": _RunInstruction._entrypoint,  # noqa: SLF001
+    "ENV": _RunInstruction._env,  # noqa: SLF001
+    "EXPOSE": _RunInstruction._expose,  # noqa: SLF001
+    "HEALTHCHECK": _RunInstruction._healthcheck,  # noqa: SLF001
+    "LABEL": _RunInstruction._label,  # noqa: SLF001
+    "ONBUILD": _RunInstruction._onbuild,  # noqa: SLF001
+    "STOPSIGNAL": _RunInstruction._stop_signal,  # noqa: SLF001
+    "USER": _RunInstruction._user,  # noqa: SLF001
+    "VOLUME": _RunInstruction._volume,  # noqa: SLF001
+    "WORKDIR": _RunInstruction._workdir,  # noqa: SLF001
 }
 
 

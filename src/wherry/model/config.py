@@ -8,7 +8,7 @@ from wherry.errors import InvalidDigest, InvalidDocument
 from wherry.model._fields import Fields, load_object
 from wherry.model.digest import Digest
 from wherry.model.platform import Platform
-from wherry.model.problem import Problem
+from wherry.model.problem import DocumentFault
 from wherry.model.record import Record
 from wherry.model.tolerant import TolerantFields
 
@@ -52,7 +52,7 @@ class ImageConfig(Record):
     diff_ids: tuple[Digest, ...]
     history: tuple[History, ...]
     os_features: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DocumentFault, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.raw)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.model.digest import Digest
 from wherry.model.platform import Platform
-from wherry.model.problem import Problem
+from wherry.model.problem import DocumentFault
 
 if TYPE_CHECKING:
     from wherry.model._fields import Fields
@@ -71,14 +71,14 @@ def read_layer(fields: Fields) -> Descriptor:
     return _read(fields, size if size is not None and size > 0 else None)
 
 
-def size_problem(fields: Fields) -> Problem | None:
+def size_problem(fields: Fields) -> DocumentFault | None:
     """Return what is wrong with a layer's size that counts as unknown."""
     size = fields.integer("size")
     if size is None:
-        return Problem(fields.at("size"), "is missing, expected a size in bytes")
+        return DocumentFault(fields.at("size"), "is missing, expected a size in bytes")
     if size > 0 or (size == 0 and fields.digest("digest").matches(b"")):
         return None
-    return Problem(fields.at("size"), f"is {size}, expected a size in bytes")
+    return DocumentFault(fields.at("size"), f"is {size}, expected a size in bytes")
 
 
 def _read(fields: Fields, size: int | None) -> Descriptor:

@@ -31,7 +31,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 
 
-class Raw(str):
+class RawJson(str):
     """JSON text that stands for itself wherever a value may stand."""
 
     __slots__ = ()
@@ -40,11 +40,11 @@ class Raw(str):
 def encode(value: Any) -> str:
     """Write a value as ``json.Marshal`` does; keys of a dict stay in their order.
 
-    A dict stands for a struct or for a map whose keys the caller has sorted; a `Raw` is
+    A dict stands for a struct or for a map whose keys the caller has sorted; a `RawJson` is
     written as it is.
     """
     match value:
-        case Raw():
+        case RawJson():
             return str(value)
         case str():
             return quote(value)
@@ -88,7 +88,7 @@ def sorted_map(value: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(value.items(), key=lambda item: item[0].encode("utf-8")))
 
 
-def compact(text: str) -> Raw:
+def compact(text: str) -> RawJson:
     """Write a raw value as Go does: without space, the characters above escaped."""
 
     def token(match: re.Match[str]) -> str:
@@ -97,13 +97,13 @@ def compact(text: str) -> Raw:
             return ""
         return found.translate(_HTML_ESCAPES) if _HTML.search(found) else found
 
-    return Raw(_TOKENS.sub(token, text))
+    return RawJson(_TOKENS.sub(token, text))
 
 
-def raw_fields(raw: bytes) -> dict[str, Raw]:
+def raw_fields(raw: bytes) -> dict[str, RawJson]:
     """Split an object that is known to be valid into its values, each compacted."""
     text = raw.decode("utf-8")
-    fields: dict[str, Raw] = {}
+    fields: dict[str, RawJson] = {}
     at = _skip(text, 0)
     if not text.startswith("{", at):
         raise InvalidDocument("expected an object")

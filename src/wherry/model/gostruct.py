@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from wherry.errors import InvalidDocument
 from wherry.model import gotime
 from wherry.model.gojson import sorted_map
-from wherry.model.problem import Problem, note
+from wherry.model.problem import DocumentFault, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def decode(
     source: dict[str, Any],
     path: str = "",
     into: dict[str, Any] | None = None,
-    problems: list[Problem] | None = None,
+    problems: list[DocumentFault] | None = None,
 ) -> dict[str, Any]:
     """Fill a struct from an object: keys match without regard to case, unknown ones do not.
 
@@ -95,7 +95,11 @@ def _fold(text: str) -> str:
 
 
 def _set(
-    field: Field, value: Any, path: str, values: dict[str, Any], problems: list[Problem] | None
+    field: Field,
+    value: Any,
+    path: str,
+    values: dict[str, Any],
+    problems: list[DocumentFault] | None,
 ) -> None:
     if value is None:
         # To what can be nil it is nil; to the rest it is nothing.
@@ -138,7 +142,7 @@ def _value(kind: Kind, value: Any, path: str, before: Any) -> Any:  # noqa: C901
     return _fail(path, f"expected {kind.value}")
 
 
-def _without_others(field: Field, value: Any, path: str, problems: list[Problem]) -> Any:
+def _without_others(field: Field, value: Any, path: str, problems: list[DocumentFault]) -> Any:
     """Take what is no string out of a map, or out of an environment; report it."""
     if field.kind is Kind.MAP and isinstance(value, dict):
         wrong = (f"{path}.{key}" for key, item in value.items() if not _is_text(item))
@@ -158,7 +162,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _structs(
-    struct: Struct, value: Any, path: str, problems: list[Problem] | None
+    struct: Struct, value: Any, path: str, problems: list[DocumentFault] | None
 ) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         _fail(path, "expected an array")

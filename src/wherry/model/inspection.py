@@ -13,7 +13,7 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.gostruct import Field, Kind, decode, encode
 from wherry.model.manifest import Manifest
-from wherry.model.problem import Problem
+from wherry.model.problem import DocumentFault
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Inspection(Record):
     os: str
     layers: tuple[Descriptor, ...]
     raw_env: tuple[str, ...] | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DocumentFault, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Inspection {self.name}@{self.digest} {self.os}/{self.architecture}>"
@@ -166,7 +166,7 @@ def inspection(
 
     Raises `InvalidDocument` for a schema1 manifest where Go's decoder would.
     """
-    problems: list[Problem] = []
+    problems: list[DocumentFault] = []
     if isinstance(manifest, Manifest):
         found = _facts(config, problems, docker=".docker." in manifest.media_type)
         layers, tag = manifest.layers, ""
@@ -206,7 +206,7 @@ def schema1_config(manifest: Schema1) -> bytes:
     return v1.config_from_v1(manifest.layers[0].v1_json, [], history)
 
 
-def _facts(raw: bytes, problems: list[Problem] | None, *, docker: bool) -> dict[str, Any]:
+def _facts(raw: bytes, problems: list[DocumentFault] | None, *, docker: bool) -> dict[str, Any]:
     """Read a config as docker's struct, or as OCI's and what docker adds to it."""
     source = v1.load(raw, _CONFIG)
     if docker:

@@ -11,7 +11,7 @@ from wherry.model import mediatype
 from wherry.model._fields import Fields, load_object
 from wherry.model.descriptor import Descriptor, read_descriptor, read_layer, size_problem
 from wherry.model.digest import Digest, mismatch
-from wherry.model.problem import Problem
+from wherry.model.problem import DocumentFault
 from wherry.model.record import Record
 
 MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
@@ -33,7 +33,7 @@ class Manifest(Record):
     artifact_type: str = ""
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = {}
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DocumentFault, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.raw)
@@ -68,7 +68,7 @@ class Index(Record):
     artifact_type: str = ""
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = {}
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DocumentFault, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.raw)
@@ -161,7 +161,7 @@ def parse(raw: bytes, media_type: str) -> Document:
     the path of the offending field, and `Unsupported`.
     """
     fields = load_object(raw, "the manifest", max_depth=MAX_DEPTH)
-    problems: list[Problem] = []
+    problems: list[DocumentFault] = []
     kind, stated = _kind(fields, mediatype.essence(media_type), problems)
     if kind in mediatype.SCHEMA1:
         from wherry.model.schema1 import parse_schema1
@@ -197,7 +197,7 @@ def parse(raw: bytes, media_type: str) -> Document:
     )
 
 
-def _check_version(fields: Fields, problems: list[Problem], *, stated: bool) -> None:
+def _check_version(fields: Fields, problems: list[DocumentFault], *, stated: bool) -> None:
     """Check ``schemaVersion``; 0, 1 and none are problems where a type says what it is."""
     version = fields.integer("schemaVersion")
     if version == _VERSION:
@@ -205,21 +205,23 @@ def _check_version(fields: Fields, problems: list[Problem], *, stated: bool) -> 
     if not (stated and version in {None, 0, 1}):
         fields.fail("schemaVersion", f"expected {_VERSION}")
     found = "is missing" if version is None else f"is {version}"
-    problems.append(Problem("schemaVersion", f"{found}, expected {_VERSION}"))
+    problems.append(DocumentFault("schemaVersion", f"{found}, expected {_VERSION}"))
 
 
-def _config_problems(config: str, artifact_type: str) -> Iterator[Problem]:
+def _config_problems(config: str, artifact_type: str) -> Iterator[DocumentFault]:
     """Report types that leave an image's manifest an image all the same."""
     if not mediatype.is_image_config(config):
         return
     if config.lower() not in {mediatype.OCI_CONFIG, mediatype.DOCKER_CONFIG}:
-        yield Problem("config.mediaType", f"is {config}, taken as an image config", error=False)
+        yield DocumentFault(
+            "config.mediaType", f"is {config}, taken as an image config", error=False
+        )
     if artifact_type:
         message = f"is {artifact_type}, but the config is an image's"
-        yield Problem("artifactType", message, error=False)
+        yield DocumentFault("artifactType", message, error=False)
 
 
-def _kind(fields: Fields, served: str, problems: list[Problem]) -> tuple[str, bool]:
+def _kind(fields: Fields, served: str, problems: list[DocumentFault]) -> tuple[str, bool]:
     """Decide a document's type, and tell whether a type states it or the body alone.
 
     The body, its own type and the served type must be of one kind. Its own type wins.
@@ -234,7 +236,7 @@ def _kind(fields: Fields, served: str, problems: list[Problem]) -> tuple[str, bo
         message = f"is {stated}, but the document was served as {served}"
         if mediatype.kind_of(stated) != mediatype.kind_of(served):
             fields.fail("mediaType", message)
-        problems.append(Problem("mediaType", message))
+        problems.append(DocumentFault("mediaType", message))
     if not known:
         _check_generic(stated, served)
     present = [key for key in ("manifests", "layers", "fsLayers") if key in fields.value]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 MAX_PROBLEMS = 100  # of one document that are reported
 
 
-class Problem(NamedTuple):
+class DocumentFault(NamedTuple):
     """A fault at the field ``path`` of a document that does not prevent its use.
 
     ``error`` is false for what is unusual but breaks no rule of the format.
@@ -21,9 +21,9 @@ class Problem(NamedTuple):
         return f"{self.path} {self.message}"
 
 
-def note(problems: list[Problem], path: str, message: str) -> None:
+def note(problems: list[DocumentFault], path: str, message: str) -> None:
     """Add a fault to the problems of a document, which are at most `MAX_PROBLEMS`."""
     if len(problems) < MAX_PROBLEMS:
-        problems.append(Problem(path, message))
+        problems.append(DocumentFault(path, message))
     elif len(problems) == MAX_PROBLEMS:
-        problems.append(Problem("more fields", "could not be read"))
+        problems.append(DocumentFault("more fields", "could not be read"))

@@ -32,7 +32,7 @@ _MIN_RSA_BITS, _MAX_RSA_BITS = 1024, 16384
 
 
 @dataclass(frozen=True, slots=True)
-class Layer1:
+class Schema1Layer:
     """One step of the chain: its blob, its version 1 JSON, and whether it made a layer."""
 
     blob_sum: Digest
@@ -69,7 +69,7 @@ class Schema1:
     name: str
     tag: str
     architecture: str
-    layers: tuple[Layer1, ...]
+    layers: tuple[Schema1Layer, ...]
     signatures: tuple[Signature, ...]
 
     def __hash__(self) -> int:
@@ -129,7 +129,7 @@ def parse_schema1(fields: Fields, raw: bytes, media_type: str) -> Schema1:
 # The chain
 
 
-def _layers(fields: Fields) -> list[Layer1]:
+def _layers(fields: Fields) -> list[Schema1Layer]:
     blobs, history = fields.objects("fsLayers"), fields.objects("history")
     if not blobs:
         fields.fail("fsLayers", "is empty, expected at least one layer")
@@ -138,7 +138,7 @@ def _layers(fields: Fields) -> list[Layer1]:
     return [_layer(blob, entry) for blob, entry in zip(blobs, history, strict=True)]
 
 
-def _layer(blob: Fields, entry: Fields) -> Layer1:
+def _layer(blob: Fields, entry: Fields) -> Schema1Layer:
     text = blob.text("blobSum")
     if text.startswith("tarsum"):
         raise Unsupported("layers named by tarsum are not supported").within(blob.at("blobSum"))
@@ -155,16 +155,16 @@ def _layer(blob: Fields, entry: Fields) -> Layer1:
     except InvalidDocument as error:
         where = f"{path}.{error.path}" if error.path else path
         raise InvalidDocument(error.message, path=where) from None
-    return Layer1(digest, raw, found["id"], found.get("parent", ""), throwaway)
+    return Schema1Layer(digest, raw, found["id"], found.get("parent", ""), throwaway)
 
 
-def _chain(layers: list[Layer1]) -> tuple[Layer1, ...]:
+def _chain(layers: list[Schema1Layer]) -> tuple[Schema1Layer, ...]:
     """Check that each layer's parent is the next one, and take out adjacent repetitions."""
     if layers[-1].parent:
         raise InvalidDocument(
             "the base layer has a parent", path=f"history[{len(layers) - 1}].v1Compatibility.parent"
         )
-    kept: list[Layer1] = []
+    kept: list[Schema1Layer] = []
     seen: set[str] = set()
     for place in range(len(layers) - 1, -1, -1):
         layer, path = layers[place], f"history[{place}].v1Compatibility"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from wherry.errors import InvalidDocument
 from wherry.model import gotime
 from wherry.model._fields import Fields
-from wherry.model.problem import Problem, note
+from wherry.model.problem import DocumentFault, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,9 @@ class TolerantFields:
     ``problems`` is shared with the objects inside of it.
     """
 
-    def __init__(self, fields: Fields, problems: list[Problem] | None = None) -> None:
+    def __init__(self, fields: Fields, problems: list[DocumentFault] | None = None) -> None:
         self._fields = fields
-        self.problems: list[Problem] = [] if problems is None else problems
+        self.problems: list[DocumentFault] = [] if problems is None else problems
 
     def _read(self, read: Callable[[str], T], key: str, default: T) -> T:
         try:

@@ -36,7 +36,7 @@ class ArchiveEntries:
         """Return the entries for ``images``, in the order in which they are written."""
         if form == "docker":
             return formats.docker_entries([self._docker_image(each) for each in images])
-        contents: dict[Digest, formats.Content] = {}
+        contents: dict[Digest, formats.LayoutBlob] = {}
         for each in images:
             for content in self._contents(each, each.root.digest, each.document):
                 contents.setdefault(content.descriptor.digest, content)
@@ -47,9 +47,9 @@ class ArchiveEntries:
             converted = to_oci(each.document, Budget().limited(each.fetch))
             found = [Descriptor.of(document.raw, document.media_type) for document in converted]
             for descriptor, document in zip(found, converted, strict=True):
-                contents[descriptor.digest] = formats.Content(descriptor, document.raw)
+                contents[descriptor.digest] = formats.LayoutBlob(descriptor, document.raw)
             original = each.root.digest if found else None
-            roots.append(formats.Root([each.root, *found][-1], each.names, original))
+            roots.append(formats.LayoutRoot([each.root, *found][-1], each.names, original))
         return formats.layout_entries(roots, contents.values())
 
     def _docker_image(self, chosen: ImageToSave) -> formats.DockerImage:
@@ -63,14 +63,14 @@ class ArchiveEntries:
                 size = find_raw_size(source, layer, self._cancel)
             verified = known == diff_id
             writer = LayerWriter(source, layer, diff_id, size, self._progress, verified=verified)
-            layers.append(formats.PlainLayer(size, writer))
+            layers.append(formats.UncompressedLayer(size, writer))
         return formats.DockerImage(
             config.raw, manifest.config.digest, config.diff_ids, layers, chosen.references
         )
 
     def _contents(
         self, chosen: ImageToSave, digest: Digest, document: Document
-    ) -> Iterator[formats.Content]:
+    ) -> Iterator[formats.LayoutBlob]:
         """Yield a document and all below it, leaves first."""
         source = chosen.image.source
         if isinstance(document, Index):
@@ -79,6 +79,6 @@ class ArchiveEntries:
         elif isinstance(document, Manifest):
             layers = [find_size(source, layer, self._cancel) for layer in document.layers]
             for blob in (*layers, document.config):
-                yield formats.Content(blob, copy=BlobWriter(source, blob, self._progress))
+                yield formats.LayoutBlob(blob, copy=BlobWriter(source, blob, self._progress))
         descriptor = Descriptor(document.media_type, digest, len(document.raw))
-        yield formats.Content(descriptor, data=document.raw)
+        yield formats.LayoutBlob(descriptor, data=document.raw)

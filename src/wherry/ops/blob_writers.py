@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.codec import decompress, detect
 from wherry.content.events import Status
-from wherry.content.protocols import Counted, RangeRefused, Readable
+from wherry.content.protocols import CountingReader, RangeRefused, StreamReader
 from wherry.content.read_blob import read_blob
 from wherry.content.verify import RawLimit, follow_growing
 from wherry.errors import IntegrityError, WherryError
@@ -122,12 +122,12 @@ class LayerWriter:
                 _blaming(self._source, self._layer, cancel),
                 _within(f"layer {self._layer.digest}"),
             ):
-                self._copy(Readable(stream), write, cancel)
+                self._copy(StreamReader(stream), write, cancel)
         finally:
             stream.close()
         self._progress.done(self._layer.digest, self._size)
 
-    def _copy(self, source: Readable, write: Write, cancel: CancelToken) -> None:
+    def _copy(self, source: StreamReader, write: Write, cancel: CancelToken) -> None:
         plain = decompress(source, cancel.check)
         checked = self._verified and plain.compression in _CHECKSUMMED
         hasher = None if checked else self._diff_id.hasher()
@@ -198,7 +198,7 @@ def find_raw_size(source: Source, layer: Descriptor, cancel: CancelToken) -> int
     stream = source.open(layer, 0, cancel).stream
     try:
         with _blaming(source, layer, cancel), _within(f"layer {layer.digest}"):
-            counted = Counted(Readable(stream))
+            counted = CountingReader(StreamReader(stream))
             limit = RawLimit()
             return follow_growing(counted, lambda: limit.of(counted.size), cancel.check)[1]
     finally:

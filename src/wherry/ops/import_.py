@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.archive.detect import called
 from wherry.archive.files import open_stream
-from wherry.archive.gnu import Converted, conversion
-from wherry.archive.tar import NoTar, headers
-from wherry.archive.tar_stream import Unpacked
-from wherry.content.codec import Replay, detect
+from wherry.archive.gnu import ConvertedTar, conversion
+from wherry.archive.tar import NotATar, headers
+from wherry.archive.tar_stream import TarStream
+from wherry.content.codec import PeekedSource, detect
 from wherry.content.events import Status
 from wherry.content.verify import RawLimit
 from wherry.errors import (
@@ -46,7 +46,7 @@ from wherry.transfer.progress import Emitter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wherry.content.protocols import Raw, Receipt
+    from wherry.content.protocols import RawStream, Receipt
     from wherry.model.reference import Reference
     from wherry.model.transfer_settings import TransferSettings
     from wherry.ops.open_source import Access, SourceImage
@@ -121,7 +121,7 @@ class ImportOptions(Record):
 
 def import_layer(
     store: LocalStore,
-    source: Path | Raw,
+    source: Path | RawStream,
     reference: Reference | None,
     options: ImportOptions,
     access: Access,
@@ -198,16 +198,16 @@ class _Import:
             digest, document = image.shown, image.source.document(image.shown)
         return select(digest, document, self._options.platform, image.source.document)
 
-    def layer(self, stream: Raw) -> Receipt | None:
+    def layer(self, stream: RawStream) -> Receipt | None:
         """Store the layer; None where there is nothing."""
-        replay = Replay(stream)
+        replay = PeekedSource(stream)
         if not replay.head:
             return None
         compression = detect(replay.head)
-        kept: Raw = replay if compression in _KEPT else Unpacked(replay, self._cancel)
+        kept: RawStream = replay if compression in _KEPT else TarStream(replay, self._cancel)
         receipt = self._ingest.put_unknown(kept, self._cancel)
         with self._store.open(receipt.descriptor.digest) as file:
-            found = _conversions(Unpacked(file, self._cancel))
+            found = _conversions(TarStream(file, self._cancel))
         return self._convert(receipt, found) if found else receipt
 
     def _convert(self, layer: Receipt, found: Counter[str]) -> Receipt:
@@ -216,7 +216,7 @@ class _Import:
         self._emitter.warn(f"converted for other tools, which changes the layer's digest: {what}")
         limit = RawLimit().of(layer.descriptor.size or 0)
         with self._store.open(layer.descriptor.digest) as file:
-            converted = Converted(Unpacked(file, self._cancel), limit)
+            converted = ConvertedTar(TarStream(file, self._cancel), limit)
             return self._ingest.put_unknown(converted, self._cancel)
 
     def image(self, layer: Receipt | None) -> ImageRecord:
@@ -315,11 +315,11 @@ def _compare(config: bytes, diff_ids: list[Digest]) -> None:
         )
 
 
-def _conversions(layer: Unpacked) -> Counter[str]:
+def _conversions(layer: TarStream) -> Counter[str]:
     """Read a layer as a tar, so that nothing else becomes one; count what is to be converted."""
     found = Counter(filter(None, map(conversion, headers(layer))))
     if not layer.position:
-        raise NoTar("is empty, no tar", expected="a tar", actual="nothing")
+        raise NotATar("is empty, no tar", expected="a tar", actual="nothing")
     return found
 
 
@@ -327,19 +327,19 @@ def _conversions(layer: Unpacked) -> Counter[str]:
 
 
 @contextlib.contextmanager
-def _opened(source: Path | Raw, epoch: int | None) -> Iterator[Raw]:
+def _opened(source: Path | RawStream, epoch: int | None) -> Iterator[RawStream]:
     """Open what comes in; what is wrong with it is told with its name."""
     try:
         with _stream(source, epoch) as stream:
             yield stream
-    except NoTar as error:
+    except NotATar as error:
         raise StoreError(f"{error.message}").within(called(source)) from None
     except (IntegrityError, Unsupported) as error:
         raise error.within(called(source)) from error.__cause__
 
 
 @contextlib.contextmanager
-def _stream(source: Path | Raw, epoch: int | None) -> Iterator[Raw]:
+def _stream(source: Path | RawStream, epoch: int | None) -> Iterator[RawStream]:
     if not isinstance(source, Path):
         yield source
     elif source.is_dir():

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from wherry.archive.archive import Archive
     from wherry.archive.files import Files
-    from wherry.archive.select_image import Held
+    from wherry.archive.select_image import ListedImage
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Raw
+    from wherry.content.protocols import RawStream
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.model.transfer_settings import TransferSettings
@@ -93,7 +93,7 @@ class LoadResult(Record):
 
 def load(
     store: LocalStore,
-    source: Path | Raw,
+    source: Path | RawStream,
     options: LoadOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
@@ -147,7 +147,7 @@ class _Load:
         self._path = files.path
         self._room = MAX_DOCUMENTS
         self._several = False
-        self._failures: list[tuple[Held, WherryError]] = []
+        self._failures: list[tuple[ListedImage, WherryError]] = []
         self._emitter = Emitter(listener, files.path)
         self._artifacts = ArtifactPuller(
             store,
@@ -172,7 +172,7 @@ class _Load:
 
     def read(
         self,
-    ) -> tuple[list[tuple[Held, list[tuple[Selection, StoredImage]]]], list[WherryError]]:
+    ) -> tuple[list[tuple[ListedImage, list[tuple[Selection, StoredImage]]]], list[WherryError]]:
         """Bring in every image that can be read; return the errors of the others."""
         images = self._archive.images()
         self._pass_over_others()
@@ -197,7 +197,7 @@ class _Load:
             what = f"{entry.digest} is {entry.media_type[:200]}, not an image"
             self._emitter.warn(f"{what}; passed over")
 
-    def _real_failures(self, loaded: list[Held]) -> list[WherryError]:
+    def _real_failures(self, loaded: list[ListedImage]) -> list[WherryError]:
         """Leave out other platforms of images that were loaded for the one asked for."""
         names = {name for held in loaded for name in held.names or ("",)}
         return [
@@ -206,7 +206,7 @@ class _Load:
             if not (isinstance(error, PlatformMismatch) and names & set(held.names or ("",)))
         ]
 
-    def _image(self, held: Held) -> list[tuple[Selection, StoredImage]]:
+    def _image(self, held: ListedImage) -> list[tuple[Selection, StoredImage]]:
         """Bring in an image, or as many platforms of an index as can be read."""
         try:
             root = self._root(held)
@@ -233,7 +233,7 @@ class _Load:
         self._artifacts.obtain(selection for selection, _ in found)
         return found
 
-    def _fail(self, held: Held, error: WherryError) -> None:
+    def _fail(self, held: ListedImage, error: WherryError) -> None:
         """Note why an image was not loaded; raises where the archive was cut off."""
         if isinstance(error, NotFound) and not isinstance(error, PlatformMismatch):
             check_ended(self._files)
@@ -268,7 +268,7 @@ class _Load:
             message = f"its documents have more than {MAX_DOCUMENTS >> 20} MiB"
             raise InvalidDocument(message).within(self._path)
 
-    def _root(self, held: Held) -> Digest:
+    def _root(self, held: ListedImage) -> Digest:
         """Return an image's root; where it was converted for the layout, what it was before."""
         return self._archive.original(held.root) or held.root.digest
 
@@ -294,7 +294,7 @@ class _Load:
             if isinstance(found, Manifest):
                 yield Selection((), record.manifest, found)
 
-    def name(self, held: Held, found: list[tuple[Selection, StoredImage]]) -> LoadResult:
+    def name(self, held: ListedImage, found: list[tuple[Selection, StoredImage]]) -> LoadResult:
         """Store an image's documents and give it its names."""
         for selection, content in found:
             self._content.add_documents(selection, content)
@@ -313,7 +313,7 @@ class _Load:
     def _is_tag(self, name: str) -> bool:
         return self._archive.bare_tags and not {"/", ":"} & set(name)
 
-    def _unnamed(self, held: Held, image_id: Digest) -> str:
+    def _unnamed(self, held: ListedImage, image_id: Digest) -> str:
         """Say why an image has no name, and how it is given one."""
         tags = [name for name in held.names if self._is_tag(name)]
         tag = f":{tags[0]}" if tags else ""
@@ -325,7 +325,7 @@ class _Load:
         rank = self._options.host.rank(platform)
         return 1000 if rank is None else rank
 
-    def _references(self, held: Held) -> Iterator[Reference]:
+    def _references(self, held: ListedImage) -> Iterator[Reference]:
         """Yield an image's names; in layouts a tag alone is none."""
         seen = set()
         for name in held.names:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wherry.archive.detect import IMPORT, called, check_ended, no_archive
 from wherry.archive.dir import FlatDirectory
 from wherry.archive.docker import MANIFEST
-from wherry.archive.files import Directory, TarFiles, has, open_stream, read, translated
+from wherry.archive.files import DirectoryFiles, TarFiles, has, open_stream, read, translated
 from wherry.archive.legacy import docker_archive, is_docker_archive
 from wherry.archive.oci import INDEX, MARK, OciLayout
 from wherry.archive.tar_stream import StreamedFiles
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wherry.archive.archive import Archive
     from wherry.archive.files import Files
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Opened, Raw
+    from wherry.content.protocols import Opened, RawStream
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
 
@@ -47,7 +47,7 @@ _WORDS = {
 
 
 @contextlib.contextmanager
-def opened(source: Path | Raw, sink: IngestSink, cancel: CancelToken) -> Iterator[Files]:
+def opened(source: Path | RawStream, sink: IngestSink, cancel: CancelToken) -> Iterator[Files]:
     """Open an archive: where it lies, or as a stream."""
     if not isinstance(source, Path):
         yield StreamedFiles(called(source), source, sink, cancel)
@@ -56,7 +56,7 @@ def opened(source: Path | Raw, sink: IngestSink, cancel: CancelToken) -> Iterato
     with translated(path):
         status = os.stat(path)  # noqa: PTH116 - a string
     if stat.S_ISDIR(status.st_mode):
-        with contextlib.closing(Directory(path)) as directory:
+        with contextlib.closing(DirectoryFiles(path)) as directory:
             yield directory
         return
     with translated(path), open_stream(path) as file:
@@ -115,7 +115,7 @@ class IngestSink:
         self._emitter = emitter
         self._cancel = cancel
 
-    def put(self, source: Raw, name: str, size: int) -> Digest:
+    def put(self, source: RawStream, name: str, size: int) -> Digest:
         """Store a member; it is called by the id in its name until its digest is known."""
         named = _ID.search(name)
         key = Digest(f"sha256:{named.group()}") if named else Digest.of(name.encode())
@@ -133,7 +133,7 @@ class IngestSink:
 class _ProgressReader:
     """A member on its way, reported now and then."""
 
-    def __init__(self, source: Raw, key: Digest, size: int, emitter: Emitter) -> None:
+    def __init__(self, source: RawStream, key: Digest, size: int, emitter: Emitter) -> None:
         self._source = source
         self._key = key
         self._size = size

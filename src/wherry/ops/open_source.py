@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from wherry.archive.archive import Archive
     from wherry.archive.docker import DockerArchive
-    from wherry.archive.files import Directory, TarFiles
+    from wherry.archive.files import DirectoryFiles, TarFiles
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
     from wherry.content.protocols import Source
@@ -189,13 +189,13 @@ def open_repository(reference: Reference, access: Access) -> Repository:
 def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
     """Open an archive or layout; raises `NotFound`, `UnsafeArchive`, `InvalidDocument`."""
     from wherry.archive.dir import FlatDirectory
-    from wherry.archive.files import Directory, TarFiles
+    from wherry.archive.files import DirectoryFiles, TarFiles
     from wherry.archive.legacy import docker_archive
     from wherry.archive.oci import OciLayout
 
-    files: Directory | TarFiles
+    files: DirectoryFiles | TarFiles
     if address.where in {Where.OCI, Where.DIR}:
-        files = Directory(address.path)
+        files = DirectoryFiles(address.path)
     else:
         files = TarFiles(address.path, cancel)
     with contextlib.closing(files):

@@ -21,7 +21,7 @@ from wherry.ops.artifact_puller import ArtifactPuller
 from wherry.ops.image_puller import ImagePuller, Schema1Refused, StoredImage, TargetPlatform
 from wherry.ops.open_source import repository
 from wherry.ops.pull_options import PullOptions, PullResult
-from wherry.transfer.event_queue import Relay
+from wherry.transfer.event_queue import EventQueue
 from wherry.transfer.graph import Selection, check_layers, select, select_all
 from wherry.transfer.progress import Emitter
 
@@ -62,7 +62,7 @@ class RepositoryPull:
         self._cancel = cancel
         store.check_writable()  # fail before a request is sent
         # A slow listener must not delay the transfer.
-        self._relay = None if listener is ignore else Relay(listener)
+        self._relay = None if listener is ignore else EventQueue(listener)
         self._emitter = Emitter(self._relay or ignore, reference.familiar)
         with self._listening():
             self._repository = repository(

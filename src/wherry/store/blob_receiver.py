@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Raw
+    from wherry.content.protocols import RawStream
     from wherry.store.blobs import BlobFiles
     from wherry.store.db import Database
     from wherry.store.directory import Directory
@@ -245,7 +245,7 @@ class BlobReceiver:
         self._files.sync(digest.algorithm)
         return Receipt(blob.descriptor._replace(size=got.size), got.diff_id, got.raw_size)
 
-    def put_unknown(self, source: Raw, cancel: CancelToken) -> Receipt:
+    def put_unknown(self, source: RawStream, cancel: CancelToken) -> Receipt:
         """Store the content of ``source`` and compute its digest while reading.
 
         For layers of archives that can be read only once. Raises what `put` does, except `Busy`.

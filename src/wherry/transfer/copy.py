@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.transfer_settings import TransferSettings
-    from wherry.transfer.parallel_download import Splitter
+    from wherry.transfer.parallel_download import ParallelDownloads
     from wherry.transfer.progress import LayerProgress
     from wherry.transfer.resume import OnRetry
 
@@ -87,11 +87,11 @@ class ImageCopy:
         self._read = read
         self._options = options
         self._progress = progress
-        self._splitter: Splitter | None = None
+        self._splitter: ParallelDownloads | None = None
         if source.ranges and any((layer.size or 0) >= SPLITTABLE for layer in layers):
-            from wherry.transfer.parallel_download import Splitter
+            from wherry.transfer.parallel_download import ParallelDownloads
 
-            self._splitter = Splitter(source, options.split)
+            self._splitter = ParallelDownloads(source, options.split)
         self._config: ImageConfig | None = None
         self._receipts: dict[Digest, Receipt] = {}
         self._size = ImageSize(sink.image_limit)

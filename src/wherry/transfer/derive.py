@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wherry.model.schema1 import Schema1
 
 
-class Derived(NamedTuple):
+class DerivedImage(NamedTuple):
     """A config, whose digest is the image id, and a schema2 manifest over it."""
 
     config: bytes
@@ -30,7 +30,7 @@ class Derived(NamedTuple):
         return f"<Derived {self.manifest.config.digest}>"
 
 
-def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
+def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> DerivedImage:
     """Make what docker makes of a schema1 image; ``layers`` run from the bottom up.
 
     The config, and so the image id, is docker's byte for byte (SPEC: "schema1"); the
@@ -42,7 +42,7 @@ def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> Derived:
     config = v1.config_from_v1(steps[-1].v1_json, diff_ids, history)
     entries = [layer.descriptor._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
     descriptor = Descriptor.of(config, mediatype.DOCKER_CONFIG)
-    return Derived(config, docker_manifest(descriptor, entries))
+    return DerivedImage(config, docker_manifest(descriptor, entries))
 
 
 def imported_config(

@@ -22,7 +22,7 @@ _PAUSE = 0.02  # seconds between two wakings of the thread; each one holds up th
 _MOVING = {Status.DOWNLOADING, Status.WAITING}
 
 
-class Relay:
+class EventQueue:
     """Takes events and returns at once; the listener hears them in order, one at a time.
 
     While the listener is busy, the bytes of a layer that it has not heard of yet are replaced
@@ -37,7 +37,7 @@ class Relay:
         self._closed = False
         self._idle = False
         self._thread: threading.Thread | None = None
-        fork.watch(self, Relay._after_fork)
+        fork.watch(self, EventQueue._after_fork)
 
     def _after_fork(self) -> None:
         """End in a child, also where the listener forked it: the parent's listener hears on."""

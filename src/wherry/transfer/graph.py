@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wherry.model.digest import Digest
     from wherry.model.platform import Platform
-    from wherry.model.problem import Problem
+    from wherry.model.problem import DocumentFault
     from wherry.model.schema1 import Schema1
 
 MAX_NESTING = 8  # indexes within each other
@@ -94,7 +94,7 @@ def _entry_problems(entry: Descriptor, document: Document) -> Iterator[str]:
         )
 
 
-def config_problems(config: Digest, found: Sequence[Problem]) -> Iterator[str]:
+def config_problems(config: Digest, found: Sequence[DocumentFault]) -> Iterator[str]:
     """Yield the faults of a config that do not prevent the use of its image."""
     return (f"config {config.short}…: {problem}" for problem in found)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from wherry.content.pipeline import wrong_size_error
 from wherry.content.protocols import Blob, Opened, RangeRefused
 from wherry.errors import IntegrityError, WherryError
-from wherry.transfer.resume import Resuming
-from wherry.transfer.segments import SEGMENT, Segments
+from wherry.transfer.resume import ResumingStream
+from wherry.transfer.segments import SEGMENT, SegmentedStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ _LOOK = 1.5  # seconds over which a connection is watched
 _FAST = 100e6  # bytes a second: a connection that brings as much is left alone
 
 
-class Splitter:
+class ParallelDownloads:
     """Opens the blobs of one operation, at most one at a time over several connections.
 
     ``connections`` is how many; None: `USUAL`, for a blob that is the only one under way and
@@ -62,10 +62,12 @@ class Splitter:
         on_retry: OnRetry,
     ) -> Blob:
         """Make a blob whose stream resumes after failures, over as many connections as help."""
-        streams: list[_Adaptive] = []
+        streams: list[_AdaptiveStream] = []
 
         def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
-            streams[:] = [_Adaptive(self, descriptor, offset, policy, cancel, on_retry, is_whole)]
+            streams[:] = [
+                _AdaptiveStream(self, descriptor, offset, policy, cancel, on_retry, is_whole)
+            ]
             return Opened(streams[0], offset)
 
         return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
@@ -78,9 +80,9 @@ class Splitter:
         policy: RetryPolicy,
         cancel: CancelToken,
         tell: OnRetry,
-    ) -> Resuming:
+    ) -> ResumingStream:
         """Open a blob from ``start`` to its end."""
-        return Resuming(
+        return ResumingStream(
             lambda at: self._source.open(blob, at, cancel),
             start,
             blob.size,
@@ -92,14 +94,14 @@ class Splitter:
 
     def several(
         self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
-    ) -> Segments:
+    ) -> SegmentedStream:
         """Open a blob over several connections, from ``start`` to where it should end."""
         # Of help that nobody asked for it is found out first whether it is welcome.
         tried = start + (0 if self._asked else self._connections * SEGMENT)
 
         def fetch(at: int, stop: int, token: CancelToken) -> Stream:
             attempts = 1 if at < tried else policy.attempts
-            return Resuming(
+            return ResumingStream(
                 lambda position: self._piece(blob, position, stop, token),
                 at,
                 stop,
@@ -109,7 +111,7 @@ class Splitter:
             )
 
         assert blob.size is not None  # noqa: S101 - `begin` has looked
-        return Segments(fetch, start, blob.size, self._connections, cancel)
+        return SegmentedStream(fetch, start, blob.size, self._connections, cancel)
 
     def _piece(self, blob: Descriptor, start: int, stop: int, token: CancelToken) -> Opened:
         """Open a piece; raises `IntegrityError` if the server says that the size is wrong."""
@@ -131,7 +133,7 @@ class Splitter:
         with self._lock:
             self._open -= 1
 
-    def begin(self, descriptor: Descriptor, position: int, watch: _Watch) -> bool:
+    def begin(self, descriptor: Descriptor, position: int, watch: _RateWatch) -> bool:
         """Tell whether a blob is to be split from ``position`` on; the only one until `end`."""
         if self._refused or descriptor.size is None:
             return False
@@ -164,7 +166,7 @@ class Splitter:
             self._splitting = False
 
 
-class _Watch:
+class _RateWatch:
     """Whether one connection's rate is the link's: its first seconds tell."""
 
     def __init__(self, connections: int = USUAL) -> None:
@@ -192,12 +194,12 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-class _Adaptive:
+class _AdaptiveStream:
     """A blob's stream that goes from one connection to several, where that helps."""
 
     def __init__(
         self,
-        splitter: Splitter,
+        splitter: ParallelDownloads,
         descriptor: Descriptor,
         offset: int,
         policy: RetryPolicy,
@@ -210,9 +212,9 @@ class _Adaptive:
         self._position = offset
         self._how = (policy, cancel, on_retry)
         self._is_whole = is_whole
-        self._watch = _Watch()
-        self._one: Resuming | None = None
-        self._several: Segments | None = None
+        self._watch = _RateWatch()
+        self._one: ResumingStream | None = None
+        self._several: SegmentedStream | None = None
         self._from = offset
         self.joined = False
         splitter.opened()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.events import Event, Status
 from wherry.content.log import Callback
-from wherry.transfer.event_queue import Relay
+from wherry.transfer.event_queue import EventQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,13 @@ INTERVAL = 0.1  # seconds between two reports of one layer's bytes
 class Emitter:
     """Calls a listener, one event at a time; what it raises is logged and stops nothing.
 
-    Where a slow listener must not hold up what is going on, it is called through a `Relay`.
+    Where a slow listener must not hold up what is going on, it is called through a `EventQueue`.
     """
 
     def __init__(self, listener: Callable[[Event], None], reference: str) -> None:
-        self._listener = listener if isinstance(listener, Relay) else Callback("on_event", listener)
+        self._listener = (
+            listener if isinstance(listener, EventQueue) else Callback("on_event", listener)
+        )
         self._reference = reference
         self._lock = threading.Lock()
 

@@ -30,10 +30,10 @@ def resuming(
     on_retry: OnRetry,
 ) -> Blob:
     """Make a blob whose stream opens its source again, where it stood, after a failure."""
-    streams: list[Resuming] = []
+    streams: list[ResumingStream] = []
 
     def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
-        stream = Resuming(
+        stream = ResumingStream(
             lambda position: source.open(descriptor, position, cancel),
             offset,
             descriptor.size,
@@ -48,7 +48,7 @@ def resuming(
     return Blob(descriptor, open_at, lambda: any(stream.joined for stream in streams))
 
 
-class Resuming:
+class ResumingStream:
     """A stream from ``start`` to ``stop`` (None: to the end) over one connection after another.
 
     With ``is_whole``, which compares the digest of the bytes read so far, ``stop`` is where the

@@ -33,7 +33,7 @@ def run_tasks(
     A task that does not stop when ``cancel`` tells it to is left behind after `GRACE` seconds.
     """
     with cancel.child() as everything, everything.child() as rest:
-        work = _Work(leader, tasks, everything, rest)
+        work = _TaskQueue(leader, tasks, everything, rest)
         workers = [
             threading.Thread(target=work.run, name=f"wherry-{number}", daemon=True)
             for number in range(min(jobs, len(tasks) + bool(leader)))
@@ -53,7 +53,7 @@ def run_tasks(
     cancel.check()
 
 
-class _Work:
+class _TaskQueue:
     """What the workers share."""
 
     def __init__(

@@ -28,7 +28,7 @@ class _Segment(NamedTuple):
     chunks: collections.deque[bytes]
 
 
-class Segments:
+class SegmentedStream:
     """The stream of a blob's rest from ``start``, fetched over several connections.
 
     A connection that is about to have its segment lets another one ask for the next, so that
@@ -124,7 +124,7 @@ class Segments:
 
     def _fill(self, segment: _Segment) -> None:
         stream = self._fetch(segment.start, segment.stop, self._token)
-        pace = _Pace()
+        pace = _RequestPace()
         at, making_way = segment.start, False
         try:
             while at < segment.stop and (data := stream.read1(min(_CHUNK, segment.stop - at))):
@@ -146,7 +146,7 @@ class Segments:
                     self._changed.notify_all()
 
 
-class _Pace:
+class _RequestPace:
     """How many bytes come in the time that a request takes to be answered, by one answer."""
 
     def __init__(self) -> None:
