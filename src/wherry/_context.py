@@ -181,7 +181,8 @@ class Context:
     def _make_session(self, only: Credentials | None = None) -> Session:
         """Make a session; with ``only`` it knows no other credentials."""
         from wherry.content.retry import RetryPolicy
-        from wherry.registry.auth.credentials import Credentials, CredentialStore
+        from wherry.registry.auth.credential_store import CredentialStore
+        from wherry.registry.auth.credentials import Credentials
         from wherry.registry.certs_d import CaBundle
         from wherry.registry.hosts import Hosts
         from wherry.registry.http.deadlines import Timeouts

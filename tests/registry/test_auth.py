@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from wherry.errors import NetworkError, WherryError
 from wherry.registry.auth.challenge import (
     DEFAULT_LIFE,
-    LEAST_LIFE,
     MAX_TOKEN,
+    MIN_LIFE,
     SLACK,
     Challenge,
     make_token_request,
@@ -263,9 +263,9 @@ def test_passwords_of_any_text_are_sent_as_utf_8() -> None:
         ({"token": "", "access_token": "def"}, "def", DEFAULT_LIFE),
         ({"token": "abc", "expires_in": 300}, "abc", 300),
         ({"token": "abc", "expires_in": 300.5}, "abc", 300.5),
-        ({"token": "abc", "expires_in": 1}, "abc", LEAST_LIFE),
-        ({"token": "abc", "expires_in": 0}, "abc", LEAST_LIFE),
-        ({"token": "abc", "expires_in": -5}, "abc", LEAST_LIFE),
+        ({"token": "abc", "expires_in": 1}, "abc", MIN_LIFE),
+        ({"token": "abc", "expires_in": 0}, "abc", MIN_LIFE),
+        ({"token": "abc", "expires_in": -5}, "abc", MIN_LIFE),
         ({"token": "abc", "expires_in": "300"}, "abc", DEFAULT_LIFE),
         ({"token": "abc", "expires_in": True}, "abc", DEFAULT_LIFE),
         ({"token": "abc", "expires_in": None}, "abc", DEFAULT_LIFE),
@@ -342,4 +342,4 @@ def test_any_answer_is_a_token_or_an_error_of_ours(raw: bytes) -> None:
         assert token.value.isascii()
         assert token.value.isprintable()
         assert " " not in token.value
-        assert LEAST_LIFE - SLACK <= token.life < 2**31
+        assert MIN_LIFE - SLACK <= token.life < 2**31

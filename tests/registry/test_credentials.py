@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import wherry
 from wherry.errors import WherryError
-from wherry.registry.auth.credentials import Credentials, CredentialStore
+from wherry.registry.auth.credential_store import CredentialStore
+from wherry.registry.auth.credentials import Credentials
 
 
 def entry(user: str, password: str = "pw", **extra: str) -> dict[str, str]:  # noqa: S107 - of no account
@@ -240,9 +241,9 @@ def test_an_entry_without_a_name_and_a_password_is_passed_over(
     second = written(tmp_path / "second.json", {"h": entry("second")})
     store = CredentialStore((first, second))
     assert user(store, "h", "a/b") == "second"
-    places = [(look.place, look.failed) for look in store.trail("h", "a/b")]
+    places = [(look.place, look.failed) for look in store.look_up("h", "a/b")]
     assert places == [(str(first), True), (str(second), False)]
-    outcome = store.trail("h", "a/b")[0].outcome
+    outcome = store.look_up("h", "a/b")[0].outcome
     assert outcome.startswith("entry h/a is passed over: ")
     assert words in outcome
     assert "name" not in outcome.replace("user name", "")
@@ -336,12 +337,12 @@ import os, sys
 from pathlib import Path
 from wherry.errors import WherryError
 from wherry.registry.auth import credential_helpers
-from wherry.registry.auth.credentials import CredentialStore
+from wherry.registry.auth.credential_store import CredentialStore
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)  # may not see the interpreter any more
 closed, mine = map(Path, sys.argv[1:])
 store = CredentialStore([closed, mine])
-print(store.find("h", "p").username, [place.outcome for place in store.trail("h", "p")])
+print(store.find("h", "p").username, [place.outcome for place in store.look_up("h", "p")])
 try:
     CredentialStore([closed]).find("h", "p")
 except WherryError as error:

@@ -13,7 +13,8 @@ import pytest
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, WherryError
 from wherry.registry.auth import credential_helpers
-from wherry.registry.auth.credentials import Credentials, CredentialStore
+from wherry.registry.auth.credential_store import CredentialStore
+from wherry.registry.auth.credentials import Credentials
 
 Install = Callable[..., Path]
 
@@ -266,7 +267,7 @@ def test_a_helper_that_fails_is_passed_over_and_remembered(
     second = written(tmp_path / "auth.json", {"auths": {"h.example": entry("second")}})
     store = CredentialStore([first, second])
     assert user(store) == "second"
-    (failed,) = [place for place in store.trail("h.example", "o/r") if place.failed]
+    (failed,) = [place for place in store.look_up("h.example", "o/r") if place.failed]
     assert "keyring is locked" in failed.outcome
     assert user(CredentialStore([first])) is None
 
@@ -323,7 +324,7 @@ def test_the_trail_says_where_it_looked_and_holds_no_secret(
     credential_helpers.store("box", "h.example", Credentials("helper", "topsecret"))
     file = written(tmp_path / "config.json", {"credsStore": "box"})
     store = CredentialStore([tmp_path / "none.json", file], Credentials("fixed", "topsecret"))
-    trail = store.trail("h.example", "o/r", own=False)
+    trail = store.look_up("h.example", "o/r", own=False)
     assert [place.place for place in trail] == [
         "--creds", str(tmp_path / "none.json"), f"docker-credential-box ({file})"
     ]  # fmt: skip
@@ -335,8 +336,8 @@ def test_helpers_are_called_only_for_those_who_name_them(tmp_path: Path) -> None
     file = written(tmp_path / "config.json", {"credHelpers": {"h.example": "no-such-helper"}})
     store = CredentialStore([file])
     assert user(store, "other.example") is None
-    assert not any(place.failed for place in store.trail("other.example", "o/r"))
+    assert not any(place.failed for place in store.look_up("other.example", "o/r"))
     assert user(store) is None
-    (failed,) = [place for place in store.trail("h.example", "o/r") if place.failed]
+    (failed,) = [place for place in store.look_up("h.example", "o/r") if place.failed]
     assert "no such program" in failed.outcome
     assert not isinstance(failed, WherryError)

@@ -23,7 +23,7 @@ def test_a_key_is_kept_once() -> None:
 
 
 def test_each_thing_takes_room_of_its_own() -> None:
-    kept: LruCache[int, int] = LruCache(1000, each=100)
+    kept: LruCache[int, int] = LruCache(1000, overhead=100)
     for number in range(20):
         kept.put(number, number, 0)
     assert [kept.get(number) for number in (9, 10)] == [None, 10]

@@ -20,7 +20,7 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
 from wherry.ops.open_source import repository
-from wherry.registry.auth.credentials import CredentialStore
+from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.session import Session
 from wherry.store import LocalStore

@@ -9,8 +9,8 @@ from wherry.errors import NotFound, WherryError
 from wherry.model.record import Record
 from wherry.registry.auth import credential_writer
 from wherry.registry.auth.challenge import is_anonymous
+from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.auth.credential_writer import CredentialKey
-from wherry.registry.auth.credentials import CredentialStore
 from wherry.registry.http.request import public_url
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import MAX_ERROR, error_for_response
@@ -56,7 +56,7 @@ def login(
     """
     key = CredentialKey.parse(text)
     endpoint = session.hosts.login(key.host)
-    response = session.send(endpoint, Call("GET", "/v2/", "", unasked=True), cancel)
+    response = session.send(endpoint, Call("GET", "/v2/", "", preemptive=True), cancel)
     body = response.read_secret(MAX_ERROR)
     where = (key.host, "login")
     if response.status != _OK:
@@ -83,11 +83,11 @@ def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LogoutResult:
     key = CredentialKey.parse(text)
     removal = credential_writer.remove(files.files, files.written, key)
     _raise_first(removal)
-    trail = CredentialStore(files.files).trail(key.host, key.path, cancel=cancel)
-    left = trail[-1].place if trail and trail[-1].credentials is not None else ""
-    if not removal.gone and not left:
+    lookups = CredentialStore(files.files).look_up(key.host, key.path, cancel=cancel)
+    left = lookups[-1].place if lookups and lookups[-1].credentials is not None else ""
+    if not removal.removed and not left:
         raise NotFound("not logged in").within(key)
-    return LogoutResult(removal.gone, left)
+    return LogoutResult(removal.removed, left)
 
 
 def logout_everywhere(files: AuthFiles) -> list[str]:
@@ -97,9 +97,9 @@ def logout_everywhere(files: AuthFiles) -> list[str]:
     """
     removal = credential_writer.remove_all(files.written)
     _raise_first(removal)
-    if not removal.gone:
+    if not removal.removed:
         raise WherryError("holds no credentials").within(files.written)
-    return removal.gone
+    return removal.removed
 
 
 def _raise_first(removal: CredentialRemoval) -> None:
@@ -109,7 +109,7 @@ def _raise_first(removal: CredentialRemoval) -> None:
     first, *others = removal.failures
     lines = [first.hint] if first.hint else []
     lines += [str(other) for other in others if str(other) != str(first)]
-    if removal.gone:
-        lines.append(f"credentials were still removed from {', '.join(removal.gone)}")
+    if removal.removed:
+        lines.append(f"credentials were still removed from {', '.join(removal.removed)}")
     first.hint = "\n".join(lines)
     raise first

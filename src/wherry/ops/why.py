@@ -14,7 +14,7 @@ from wherry.registry.requester import Call
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
-    from wherry.registry.auth.credentials import CredentialLookup
+    from wherry.registry.auth.credential_store import CredentialLookup
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.proxies import ProxySettings
     from wherry.registry.session import Session
@@ -132,7 +132,9 @@ def _place(
     session: Session, endpoint: Endpoint, cancel: CancelToken, *, mirror: bool
 ) -> EndpointReport:
     certificates = session.hosts.certificates(endpoint.name)
-    trail = session.credentials.trail(endpoint.name, endpoint.path, own=endpoint.own, cancel=cancel)
+    lookups = session.credentials.look_up(
+        endpoint.name, endpoint.path, own=endpoint.own, cancel=cancel
+    )
     call = Call("HEAD", "", endpoint.path)
     return EndpointReport(
         tuple(f"{scheme}://{endpoint.host}/v2/{endpoint.path}" for scheme in endpoint.schemes),
@@ -144,8 +146,8 @@ def _place(
         tuple(Lookup(str(file), said) for file, said in session.hosts.explain_host(endpoint.name)),
         endpoint.settings,
         _proxy(endpoint, session.proxies),
-        _whose(trail),
-        tuple(Lookup(place.place, place.outcome) for place in trail),
+        _whose(lookups),
+        tuple(Lookup(place.place, place.outcome) for place in lookups),
         call.scope,
     )
 
@@ -171,8 +173,8 @@ def _proxy(endpoint: Endpoint, proxies: ProxySettings) -> str:
     return "" if found is None else str(found)
 
 
-def _whose(trail: Sequence[CredentialLookup]) -> str:
-    found = trail[-1].credentials if trail else None
+def _whose(lookups: Sequence[CredentialLookup]) -> str:
+    found = lookups[-1].credentials if lookups else None
     if found is None:
         return ""
     return "an identity token" if found.identity_token else found.username
@@ -192,7 +194,11 @@ def _ask(
         raise
     except WherryError as error:
         status = 401 if isinstance(error, Unauthorized) else None
-        return EndpointResponse(status, asks_for=session.asks_for(endpoint), error=str(error))
+        return EndpointResponse(
+            status, asks_for=session.describe_challenges(endpoint), error=str(error)
+        )
     response.drain()
     limits = {name: response.header(name) for name in _LIMITS if response.header(name)}
-    return EndpointResponse(response.status, response.url, session.asks_for(endpoint), limits)
+    return EndpointResponse(
+        response.status, response.url, session.describe_challenges(endpoint), limits
+    )

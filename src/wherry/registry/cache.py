@@ -1,4 +1,4 @@
-"""What is kept for later calls: so many bytes of it, what was used longest ago goes first."""
+"""A cache that is bounded in bytes and evicts the least recently used entries."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """A bounded memory. Thread-safe.
+    """A cache of at most ``limit`` bytes. Thread-safe.
 
-    ``limit`` is in bytes, as those who put things in count them, and ``each`` for every thing;
-    what is larger than a quarter of it is not kept, for it would drive out too much else.
+    Callers state the size of each value; ``overhead`` is added for every entry. A value over a
+    quarter of the limit is not cached, because it would evict too many others.
     """
 
-    def __init__(self, limit: int, each: int = 0) -> None:
+    def __init__(self, limit: int, overhead: int = 0) -> None:
         self._limit = limit
-        self._each = each
+        self._overhead = overhead
         self._lock = threading.Lock()
-        self._found: collections.OrderedDict[K, tuple[V, int]] = collections.OrderedDict()
+        self._entries: collections.OrderedDict[K, tuple[V, int]] = collections.OrderedDict()
         self.size = 0
 
     def get(self, key: K) -> V | None:
-        """Return what is kept under ``key``, and keep it for longer."""
+        """Return the value under ``key`` and mark it as recently used; None if there is none."""
         with self._lock:
-            if key not in self._found:
+            if key not in self._entries:
                 return None
-            self._found.move_to_end(key)
-            return self._found[key][0]
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Keep ``value``, which takes ``size`` bytes."""
-        size += self._each
+        """Cache ``value``, which takes ``size`` bytes."""
+        size += self._overhead
         if size > self._limit // 4:
             return
         with self._lock:
-            if key in self._found:
-                self.size -= self._found.pop(key)[1]
-            self._found[key] = (value, size)
+            if key in self._entries:
+                self.size -= self._entries.pop(key)[1]
+            self._entries[key] = (value, size)
             self.size += size
             while self.size > self._limit:
-                _, (_, freed) = self._found.popitem(last=False)
+                _, (_, freed) = self._entries.popitem(last=False)
                 self.size -= freed

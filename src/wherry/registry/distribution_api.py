@@ -197,7 +197,7 @@ class DistributionApi:
             f"/v2/{self._path}/{path}",
             self._path,
             headers=(headers or {}) | ({"Accept": accept} if accept else {}),
-            verified=":" in path,  # it names a digest: tags have no colon
+            is_verified=":" in path,  # a digest; tags have no colon
         )
         return self._session.send(self.endpoint, call, cancel)
 
@@ -229,7 +229,7 @@ def open_url(
     endpoint = session.hosts.host(host).replace(host=host, schemes=(parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     path = quote(path, safe=VISIBLE, errors="replace")  # as UTF-8, which documents are in
-    call = Call("GET", path, "", headers=_range(offset, stop), verified=True)
+    call = Call("GET", path, "", headers=_range(offset, stop), is_verified=True)
     response = session.send_anonymous(endpoint, call, cancel)
     return _opened(response, digest, (public_url(url),), host, sizes, offset, stop)
 

@@ -1,4 +1,4 @@
-"""One call to one endpoint: by the scheme that works, and behind redirects."""
+"""Sending one call to an endpoint: choosing http or https, and following redirects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from wherry.errors import NetworkError
 from wherry.model.record import Record
 from wherry.registry.certs_d import TlsSettings
 from wherry.registry.http.connect_errors import TlsUnavailable
-from wherry.registry.http.redirect import MAX_REDIRECTS, REDIRECT_STATUSES, origin, redirect_target
+from wherry.registry.http.redirect import (
+    MAX_REDIRECTS,
+    REDIRECT_STATUSES,
+    leaves_tls,
+    origin,
+    redirect_target,
+)
 from wherry.registry.http.request import HttpRequest, public_url
 from wherry.registry.status_errors import MAX_ERROR
 
@@ -26,11 +32,12 @@ _BAD_REQUEST = 400
 
 
 class Call(Record):
-    """A request to a registry, before its address and credentials are settled.
+    """A request to a registry before its URL is settled.
 
-    ``path`` begins with ``/v2/``; ``repository`` and ``actions`` make up the token's scope.
-    ``unasked``: credentials are sent even if the registry does not ask for any. ``verified``: a
-    digest verifies what is served, whichever way it came.
+    ``path`` begins with ``/v2/``. ``repository`` and ``actions`` make up the token's scope. With
+    ``preemptive`` credentials are sent even without a challenge (RFC 7617, 2.2).
+    ``is_verified`` says that a digest verifies the response, whatever host serves it.
+    ``authorization`` is the value of the header.
     """
 
     method: str
@@ -38,22 +45,29 @@ class Call(Record):
     repository: str
     actions: str = "pull"
     headers: Mapping[str, str] = MappingProxyType({})
-    unasked: bool = False
-    verified: bool = False
+    preemptive: bool = False
+    is_verified: bool = False
+    authorization: str | None = None
 
     @property
     def scope(self) -> str:
-        """What a token has to be good for (distribution spec, token scopes); "" for nothing."""
+        """The scope that a token needs (distribution, Token Scope Documentation), or ""."""
         if not self.repository:
             return ""
         return f"repository:{self.repository}:{self.actions}"
 
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers, including ``Authorization``."""
+        headers = dict(self.headers)
+        return headers | ({"Authorization": self.authorization} if self.authorization else {})
+
 
 class HostState:
-    """What is known of a host: the scheme that works, and how it asks for credentials.
+    """What a session has learned about a host.
 
-    ``peer`` is the address that the ``challenges`` came from. ``is_open``: ``/v2/`` has been
-    asked for a challenge, and has none.
+    ``scheme`` is the one that works, ``challenges`` are those that the host sent, ``peer`` is
+    the address that they came from. ``is_open`` says that ``/v2/`` sends no challenge.
     """
 
     def __init__(self) -> None:
@@ -64,77 +78,65 @@ class HostState:
 
 
 class Requester:
-    """Sends calls with the authorization that they are given. Thread-safe."""
+    """Sends calls with the authorization that they have. Thread-safe."""
 
     def __init__(self, transport: Transport, hosts: Hosts) -> None:
         self.transport = transport
         self._hosts = hosts
 
-    def ask(
-        self,
-        endpoint: Endpoint,
-        state: HostState,
-        call: Call,
-        authorization: str | None,
-        cancel: CancelToken,
+    def send(
+        self, endpoint: Endpoint, state: HostState, call: Call, cancel: CancelToken
     ) -> HttpResponse:
         """Send a call and follow redirects; see `is_from_endpoint`."""
-        response = self._send(endpoint, state, call, authorization, cancel)
-        return self._follow(endpoint, call, response, cancel)
+        response = self._send_by_scheme(endpoint, state, call, cancel)
+        return self._follow_redirects(endpoint, call, response, cancel)
 
-    def _send(
-        self,
-        endpoint: Endpoint,
-        state: HostState,
-        call: Call,
-        authorization: str | None,
-        cancel: CancelToken,
+    def _send_by_scheme(
+        self, endpoint: Endpoint, state: HostState, call: Call, cancel: CancelToken
     ) -> HttpResponse:
-        """Send by the scheme that is known to work, or try the endpoint's in order."""
+        """Send by the scheme that is known to work, or try the endpoint's schemes in order."""
         known = state.scheme if state.scheme in endpoint.schemes else None
         schemes = (known,) if known else endpoint.schemes
         dropped: NetworkError | None = None
-        for place, scheme in enumerate(schemes):
+        for scheme in schemes:
             request = HttpRequest(
                 call.method,
                 f"{scheme}://{endpoint.host}{call.path}",
-                _with(call.headers, authorization),
+                call.all_headers,
                 tls=endpoint.tls,
                 proxy=endpoint.proxy,
             )
-            last = place == len(schemes) - 1
+            is_last = scheme == schemes[-1]
             try:
                 response = self.transport.send(request, cancel)
             except NetworkError as error:
                 from wherry.registry.http.error_messages import spoke_tls, was_dropped
 
                 if dropped is not None and not spoke_tls(error):
-                    raise dropped from None  # it does not speak TLS either
-                if not last and scheme == "http" and was_dropped(error):
+                    raise dropped from None  # the server does not speak TLS either
+                if not is_last and scheme == "http" and was_dropped(error):
                     dropped = error
-                elif last or not isinstance(error, TlsUnavailable):
+                elif is_last or not isinstance(error, TlsUnavailable):
                     raise
                 continue
-            if not last and self._wants_tls(endpoint, response, cancel):
+            if not is_last and self._wants_tls(endpoint, response, cancel):
                 continue
             state.scheme = scheme
             return response
         raise AssertionError("an endpoint has at least one scheme")
 
     def _wants_tls(self, endpoint: Endpoint, response: HttpResponse, cancel: CancelToken) -> bool:
-        """Return whether a plain request was answered by "speak TLS".
+        """Return whether a server responded to plain http by asking for TLS.
 
-        nginx, Tomcat and servers in Go answer 400 with such words, others redirect to the same
-        host.
-        The answer to a HEAD has no words: then the registry is asked once more for some.
+        nginx, Tomcat and servers in Go send a 400 whose text says so. Others redirect to https
+        on the same host. A response to HEAD has no text, so a GET of ``/v2/`` follows it.
         """
         if not response.request.url.startswith("http:"):
             return False
         if response.status in REDIRECT_STATUSES:
-            there = urlsplit(
-                redirect_target(response.request.url, response.header("Location")) or ""
-            )
-            return there.scheme == "https" and there.netloc == endpoint.host
+            location = response.header("Location")
+            target = urlsplit(redirect_target(response.request.url, location) or "")
+            return target.scheme == "https" and target.netloc == endpoint.host
         if response.status != _BAD_REQUEST or _is_json(response):
             return False
         if response.request.method == "HEAD":
@@ -147,26 +149,31 @@ class Requester:
         body = response.read(MAX_ERROR)
         return any(word in body for word in (b"HTTPS", b"TLS", b"SSL"))
 
-    def _follow(
+    def _follow_redirects(
         self, endpoint: Endpoint, call: Call, response: HttpResponse, cancel: CancelToken
     ) -> HttpResponse:
-        """Follow redirects; credentials stay behind where scheme, host or port change."""
-        authorization = response.request.headers.get("Authorization")
-        is_protected = endpoint.tls.verify and origin(response.request.url)[0] == "https"
+        """Follow redirects; drop the credentials where scheme, host or port change."""
+        is_protected = endpoint.tls.verify and not call.is_verified
+        url = response.request.url
         for _ in range(MAX_REDIRECTS):
             if response.status not in REDIRECT_STATUSES or not response.header("Location"):
                 return response
             here = response.request.url
             response.drain()
-            there = redirect_target(here, response.header("Location"))
-            if there is None:
+            target = redirect_target(here, response.header("Location"))
+            if target is None:
                 break
-            if is_protected and not call.verified and origin(there)[0] == "http":
-                raise _leaves_tls(endpoint, there)
-            authorization = authorization if origin(there) == origin(here) else None
-            headers = _with(call.headers, authorization)
-            tls = self.tls(endpoint, there)
-            request = HttpRequest(call.method, there, headers, tls=tls, proxy=endpoint.proxy)
+            if is_protected and leaves_tls(url, target):
+                raise _leaves_tls_error(endpoint, target)
+            if origin(target) != origin(here):
+                call = call.replace(authorization=None)
+            request = HttpRequest(
+                call.method,
+                target,
+                call.all_headers,
+                tls=self.tls(endpoint, target),
+                proxy=endpoint.proxy,
+            )
             response = self.transport.send(request, cancel)
         else:
             response.close()
@@ -177,10 +184,10 @@ class Requester:
         ).within(endpoint.name)
 
     def tls(self, endpoint: Endpoint, url: str) -> TlsSettings:
-        """Return how to meet an address that ``endpoint`` sends us to.
+        """Return the TLS settings for a URL that ``endpoint`` refers to.
 
-        What vouches for the endpoint may vouch for it too; certificates of ours that the
-        endpoint may ask for are for nobody else.
+        The endpoint's authorities are trusted for it as well. Client certificates for the
+        endpoint are not shown to other hosts.
         """
         host = urlsplit(url).netloc.rpartition("@")[2]
         if host == endpoint.host:
@@ -191,22 +198,18 @@ class Requester:
 
 
 def is_from_endpoint(response: HttpResponse, endpoint: Endpoint, state: HostState) -> bool:
-    """Return whether a response is the endpoint's own, and not of a host it redirects to."""
+    """Return whether the endpoint itself responded, and not a host that it redirects to."""
     return origin(response.request.url) == origin(f"{state.scheme}://{endpoint.host}")
 
 
-def _leaves_tls(endpoint: Endpoint, there: str) -> NetworkError:
+def _leaves_tls_error(endpoint: Endpoint, target: str) -> NetworkError:
     return NetworkError(
-        f"redirects from https to plain http ({public_url(there)}), where no "
+        f"redirects from https to plain http ({public_url(target)}), where no "
         "digest verifies the answer",
         host=endpoint.name,
         transient=False,
         hint="to follow it all the same: --insecure",
     ).within(endpoint.name)
-
-
-def _with(headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:
-    return dict(headers) | ({"Authorization": authorization} if authorization else {})
 
 
 def _is_json(response: HttpResponse) -> bool:

@@ -1,4 +1,4 @@
-"""What all requests of one client share: connections, tokens, schemes, parsed documents."""
+"""What all requests of a client share: connections, tokens, schemes, cached documents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wherry.content.retry import RetryPolicy
 from wherry.errors import Unauthorized
 from wherry.registry.auth.access_denied import denial_hint
-from wherry.registry.auth.credentials import CredentialStore
+from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.cache import LruCache
 from wherry.registry.hosts import Hosts
 from wherry.registry.http.proxies import ProxySettings
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.deadlines import Timeouts
 
-# Bytes as served of what is kept, bounded for each kind. Parsed documents take a few times that.
-KEPT_DOCUMENTS = 8 * 2**20
-KEPT_CONFIGS = 8 * 2**20
-KEPT_NAMES = 2**20
-_REFUSED = {401, 403, 404}  # or hidden from strangers
+# Limits of the caches, in bytes as served. Parsed documents take a few times that.
+CACHED_DOCUMENTS = 8 * 2**20
+CACHED_CONFIGS = 8 * 2**20
+CACHED_NAMES = 2**20
+_REFUSALS = {401, 403, 404}  # some registries hide private repositories behind 403 or 404
 
 
 class Session:
     """Sends calls with the right scheme and credentials. Thread-safe.
 
-    What was fetched and verified is kept: ``documents`` parsed, ``configs`` as bytes, and under
-    ``names`` what tags stood for when they were last asked for.
+    It caches verified content: parsed ``documents``, ``configs`` as bytes, and in ``names`` the
+    digest that each tag had when it was last resolved.
     """
 
     def __init__(
@@ -71,38 +71,41 @@ class Session:
         self._requester = Requester(transport, self.hosts)
         self._lock = threading.Lock()
         self._hosts: dict[str, HostState] = collections.defaultdict(HostState)
-        self._identity: Authenticator | None = None
-        self.documents: LruCache[Digest, Document] = LruCache(KEPT_DOCUMENTS, each=2048)
-        self.configs: LruCache[Digest, bytes] = LruCache(KEPT_CONFIGS, each=256)
-        self.names: LruCache[str, Digest] = LruCache(KEPT_NAMES, each=256)
+        self._authenticator: Authenticator | None = None
+        self.documents: LruCache[Digest, Document] = LruCache(CACHED_DOCUMENTS, overhead=2048)
+        self.configs: LruCache[Digest, bytes] = LruCache(CACHED_CONFIGS, overhead=256)
+        self.names: LruCache[str, Digest] = LruCache(CACHED_NAMES, overhead=256)
 
     def close(self) -> None:
-        """Close idle connections; tokens and documents are kept."""
+        """Close idle connections; tokens and documents stay in memory."""
         self._requester.transport.close()
 
     def forget(self) -> None:
-        """Forget who we are, credentials and tokens: somebody has logged in or out."""
+        """Forget credentials and tokens, as after a login or logout."""
         self.credentials.forget()
         with self._lock:
-            self._identity = None
-
-    # Calls
+            self._authenticator = None
 
     def send(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
-        """Send a call and return the answer, of whatever status but 401 and redirects.
+        """Send a call, authorized if the registry asks for it, and follow redirects.
 
-        401 is returned for a HEAD where the same by GET is not refused. 403 and 404 are
-        returned after the call was sent with credentials, if there are any.
+        Everything is one attempt, requests for tokens included. Apart from redirects, responses
+        of every status are returned:
 
-        Raises `Unauthorized`, `NetworkError` and `Cancelled`. Makes no second attempt at
-        what failed; asking for a token and following a redirect are part of the first.
+        - 401 only for a HEAD, if the same request by GET is not refused.
+        - 403 and 404 only after the call was sent with credentials, if there are any.
+
+        Raises:
+            Unauthorized: The registry refused the credentials, or wants some.
+            NetworkError: There is no valid response.
+            Cancelled: ``cancel`` was cancelled.
         """
         state = self._host(endpoint)
         try:
             return self._send(endpoint, state, call, cancel)
         except Unauthorized as error:
             error.hint = error.hint or denial_hint(self.credentials, endpoint, call.repository)
-            self.credentials.forget()  # by the next call there may be others
+            self.credentials.forget()  # a helper may have others by the next call
             raise
 
     def _send(
@@ -110,38 +113,38 @@ class Session:
     ) -> HttpResponse:
         first = None
         if not state.challenges:
-            first = self._requester.ask(endpoint, state, call, None, cancel)
-            if first.status not in _REFUSED and not call.unasked:
+            first = self._requester.send(endpoint, state, call, cancel)
+            if first.status not in _REFUSALS and not call.preemptive:
                 return first
         from wherry.registry.auth.flow import AuthorizedCall
 
-        identity = self._known_identity()
-        asking = AuthorizedCall(self._requester, identity, endpoint, state, call, cancel)
-        return asking.send(first)
+        authenticator = self._get_authenticator()
+        flow = AuthorizedCall(self._requester, authenticator, endpoint, state, call, cancel)
+        return flow.send(first)
 
-    def asks_for(self, endpoint: Endpoint) -> str:
-        """Say how an endpoint, once asked, wanted to know who is asking; "" if it did not."""
+    def describe_challenges(self, endpoint: Endpoint) -> str:
+        """Return what the endpoint has challenged calls for; "" if it sent no challenge."""
         from wherry.registry.auth.challenge import describe_challenges
 
         return describe_challenges(self._host(endpoint).challenges)
 
     def is_open(self, endpoint: Endpoint) -> bool:
-        """Return whether ``/v2/`` of an endpoint, once asked, answers without credentials."""
+        """Return whether ``/v2/`` of the endpoint is known to need no credentials."""
         return self._host(endpoint).is_open
 
     def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
-        """Send a request that is nobody's in particular, and follow redirects."""
-        # With a state of its own: an address in a manifest must not teach how to ask a registry.
-        return self._requester.ask(endpoint, HostState(), call, None, cancel)
+        """Send a call without credentials and follow redirects."""
+        # With its own state: the URL of a foreign layer must not change how a registry is asked.
+        return self._requester.send(endpoint, HostState(), call, cancel)
 
     def _host(self, endpoint: Endpoint) -> HostState:
         with self._lock:
             return self._hosts[endpoint.host]
 
-    def _known_identity(self) -> Authenticator:
+    def _get_authenticator(self) -> Authenticator:
         from wherry.registry.auth.authenticator import Authenticator
 
         with self._lock:
-            if self._identity is None:
-                self._identity = Authenticator(self.credentials, self._requester)
-            return self._identity
+            if self._authenticator is None:
+                self._authenticator = Authenticator(self.credentials, self._requester)
+            return self._authenticator

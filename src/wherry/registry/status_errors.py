@@ -1,4 +1,4 @@
-"""What a registry's refusals mean: from status and error codes to exceptions."""
+"""Exceptions for error responses, by status and by the registry's error document."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import base64
 import contextlib
 import email.utils
 import json
-import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, quote_plus
 
 from wherry.errors import Denied, NotFound, RateLimited, RegistryError, Unauthorized, WherryError
-from wherry.registry.web_page import is_markup, is_page, title
+from wherry.registry.server_text import is_markup, is_page, one_line, plain_text, title
 
 if TYPE_CHECKING:
     from wherry.errors import Places
@@ -21,16 +20,23 @@ if TYPE_CHECKING:
 
 MAX_ERROR = 64 * 1024  # bytes of an error's body that are read
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_LOGIN_REQUIRED = 511  # RFC 6585, 6: a portal answers for the registry
+_LOGIN_REQUIRED = 511  # a captive portal responded instead of the registry (RFC 6585, 6)
 _PORTAL = "the network wants a login first: open any page in a browser"
-_WORDS = ("details", "message", "error_description", "detail", "error", "title")
-_SHOWN = 300  # characters of a registry's words that an error quotes
+_MESSAGE_KEYS = ("details", "message", "error_description", "detail", "error", "title")
 
 
 def error_for_response(
     response: HttpResponse, body: bytes, where: Places, host: str, *, scope: str = ""
 ) -> WherryError:
-    """Make the error for an unsuccessful response of ``host`` to the request for ``where``."""
+    """Return the exception for a response that is not a success.
+
+    Args:
+        response: The response, its body already read.
+        body: The first `MAX_ERROR` bytes of the body.
+        where: What the request was for, as messages name it.
+        host: The registry's name.
+        scope: The token scope that the request needs.
+    """
     codes, said = _read_errors(body)
     status = response.status
     said = _without_secrets(said, response.request)
@@ -55,7 +61,7 @@ def error_for_response(
 
 
 def unexpected_status_error(response: HttpResponse, body: bytes, where: Places) -> RegistryError:
-    """Make the error for a status that says nothing about what was requested."""
+    """Return the exception for a status that has no exception of its own."""
     codes, said = _read_errors(body)
     said = _without_secrets(said, response.request)
     text = f"{response.status} {said}" if said else str(response.status)
@@ -72,16 +78,20 @@ def unexpected_status_error(response: HttpResponse, body: bytes, where: Places) 
 
 
 def _read_errors(body: bytes) -> tuple[list[str], str]:
-    """Return the codes of a registry's error document and its first message, for one line."""
+    """Return the error codes of a body and a line with the first code and message.
+
+    The format is that of the OCI distribution spec 1.1, Error Codes; others are read as far as
+    possible.
+    """
     try:
         found: Any = json.loads(body)
     except (ValueError, RecursionError):
-        return [], one_line(title(body) if is_markup(body) else _plain_text(body))
+        return [], one_line(title(body) if is_markup(body) else plain_text(body))
     if not isinstance(found, dict):
         return [], one_line(found)
     errors = found.get("errors")
     if not isinstance(errors, list):
-        said = [one_line(found.get(key)) for key in _WORDS]
+        said = [one_line(found.get(key)) for key in _MESSAGE_KEYS]
         return [], next(filter(None, said), "")
     errors = [entry for entry in errors if isinstance(entry, dict)]
     codes = [one_line(entry.get("code")) for entry in errors]
@@ -90,32 +100,12 @@ def _read_errors(body: bytes) -> tuple[list[str], str]:
     return codes, ": ".join(said)
 
 
-def _plain_text(body: bytes) -> str:
-    """Return a body that is text, without the status before it; nothing for other bytes."""
-    text = body[: 4 * _SHOWN].decode(errors="replace")
-    if text.lstrip()[:1] in {"{", "["}:  # JSON, broken
-        return ""
-    odd = sum(
-        c == "\N{REPLACEMENT CHARACTER}" or not (c.isprintable() or c.isspace()) for c in text
-    )
-    return "" if odd > len(text) // 10 else re.sub(r"^\s*\d{3}\s+", "", text)
-
-
-def one_line(text: Any) -> str:
-    """Reduce what a server said to printable characters of one line."""
-    if not isinstance(text, str):
-        return ""
-    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _SHOWN])
-    line = " ".join(printable.split())
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
-
-
 def _quote_all(text: str) -> str:
     return quote(text, safe="")
 
 
 def _without_secrets(said: str, request: HttpRequest) -> str:
-    """Take out what the server repeats of the credentials that it was sent."""
+    """Mask the request's credentials in what the server said."""
     secrets = [request.headers.get("Authorization", "").rpartition(" ")[2]]
     with contextlib.suppress(ValueError):
         pair = base64.b64decode(secrets[0], validate=True).decode(errors="replace")
@@ -129,7 +119,7 @@ def _without_secrets(said: str, request: HttpRequest) -> str:
 
 
 def retry_after(value: str) -> float | None:
-    """Read ``Retry-After`` in either form (RFC 9110, 10.2.3) as seconds from now."""
+    """Return the seconds that a ``Retry-After`` header asks for (RFC 9110, 10.2.3)."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])

@@ -1,12 +1,11 @@
-"""Web pages that stand where a registry's answer should be: portals, logins, proxies."""
+"""Web pages in place of a registry's response, as captive portals and proxies send them."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from wherry.errors import NetworkError
-from wherry.model.mediatype import essence
+from wherry.registry.server_text import is_markup, is_page, one_line, title
 
 if TYPE_CHECKING:
     from wherry.content.protocols import Stream
@@ -14,52 +13,16 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.registry.http.response import HttpResponse
 
-MAX_PAGE = 2**20  # bytes of what begins as a page that are compared with a blob's digest
-_TYPES = {"text/html", "application/xhtml+xml"}
-_BLANK = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"  # byte order marks, UTF-16's zeros and white space
-_TITLE = re.compile(rb"<title[^>]*>\s*(?:\d{3}\s+)?([^<]*)</title>", re.IGNORECASE)
-_SAID = re.compile(rb"<message[^>]*>([^<]*)</message>", re.IGNORECASE)  # object storage's errors
-_LOOKED_AT = 16 * 1024
-
-
-def title(body: bytes) -> str:
-    """Return a page's title without the status in it, or the message of an XML error."""
-    start = body[:_LOOKED_AT].replace(b"\0", b"")
-    found = _TITLE.search(start) or _SAID.search(start)
-    if found is None:
-        return ""
-    import html
-
-    text = found.group(1).decode(errors="replace")
-    try:
-        return html.unescape(text)
-    except ValueError:  # a character's number of thousands of digits
-        return text
-
-
-def is_markup(body: bytes) -> bool:
-    """Tell HTML and XML, by the first character, from JSON, tars and compressed data."""
-    return body[:_LOOKED_AT].lstrip(_BLANK)[:1] == b"<"
-
-
-def is_page(media_type: str, body: bytes) -> bool:
-    """Tell whether a page was served for a document, by its type or its beginning.
-
-    A proxy may serve JSON under a page's type: that is a document all the same.
-    """
-    start = body[:_LOOKED_AT].lstrip(_BLANK)[:1]
-    return start == b"<" or (essence(media_type) in _TYPES and start not in {b"{", b"["})
+MAX_PAGE = 2**20  # bytes of a possible page that are compared with a blob's digest
 
 
 def refuse_page(response: HttpResponse, body: bytes, where: Places, wanted: str) -> None:
-    """Raise `NetworkError` for a page in the place of ``wanted`` (with its article)."""
+    """Raise `NetworkError` if the body is a page and not ``wanted`` (a noun with its article)."""
     if is_page(response.header("Content-Type"), body):
-        raise _page(response, body, where, wanted)
+        raise _page_error(response, body, where, wanted)
 
 
-def _page(response: HttpResponse, body: bytes, where: Places, wanted: str) -> NetworkError:
-    from wherry.registry.status_errors import one_line
-
+def _page_error(response: HttpResponse, body: bytes, where: Places, wanted: str) -> NetworkError:
     said = one_line(title(body))
     host = response.url.partition("://")[2].partition("/")[0]
     return NetworkError(
@@ -72,10 +35,9 @@ def _page(response: HttpResponse, body: bytes, where: Places, wanted: str) -> Ne
 
 
 class PageWatch:
-    """A blob's stream that raises `NetworkError` for a page in the place of the blob.
+    """A blob's stream that raises `NetworkError` if a web page comes instead of the blob.
 
-    What begins as a page is taken for one only if it does not match the digest: some blobs
-    are pages.
+    Some blobs are web pages, so a page is an error only if it does not match the digest.
     """
 
     def __init__(self, response: HttpResponse, digest: Digest, where: Places) -> None:
@@ -83,29 +45,29 @@ class PageWatch:
         self._response = response
         self._digest = digest
         self._where = where
-        self._begun = False
+        self._has_begun = False
         self._ahead = b""
 
     def read1(self, size: int, /) -> bytes:
-        """Return what is there, as `HttpResponse.read1` does."""
-        if not self._begun:
-            self._begun = True
-            self._ahead = self._look(size)
+        """Return the available bytes, as `HttpResponse.read1` does."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._ahead = self._read_start(size)
         if self._ahead:
             data, self._ahead = self._ahead[:size], self._ahead[size:]
             return data
         return self._stream.read1(size)
 
-    def _look(self, size: int) -> bytes:
+    def _read_start(self, size: int) -> bytes:
         data = self._stream.read1(size)
         if not is_markup(data):
             return data
         while len(data) <= MAX_PAGE and (more := self._stream.read1(size)):
             data += more
         if len(data) <= MAX_PAGE and not self._digest.matches(data):
-            raise _page(self._response, data, self._where, "the blob")
+            raise _page_error(self._response, data, self._where, "the blob")
         return data
 
     def close(self) -> None:
-        """Give up what has not been read."""
+        """Close the stream, whether or not it has been read to its end."""
         self._stream.close()

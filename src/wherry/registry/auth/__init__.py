@@ -1,1 +1,1 @@
-"""Authentication: challenges, tokens, credentials and the helpers that keep them."""
+"""Authentication: challenges, tokens, credentials and credential helpers."""

@@ -1,4 +1,4 @@
-"""A registry's question who is asking, and what to tell people whom it refused."""
+"""Hints for errors that say access is denied."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
-    from wherry.registry.auth.credentials import CredentialStore
+    from wherry.registry.auth.credential_store import CredentialStore
     from wherry.registry.hosts import Endpoint
 
 
 def denial_hint(store: CredentialStore, endpoint: Endpoint, repository: str) -> str:
-    """Say what to do about a refusal: whose credentials it was, or that there were none."""
+    """Return which credentials did not suffice, or that none were found, and what to try."""
     host = endpoint.name
-    trail = store.trail(host, repository, own=endpoint.own)
+    lookups = store.look_up(host, repository, own=endpoint.own)
     lines = []
-    if trail and trail[-1].credentials is not None:
-        where = trail[-1].place
-        if where == "--creds":
+    if lookups and lookups[-1].credentials is not None:
+        place = lookups[-1].place
+        if place == "--creds":
             lines = ["the credentials that were given are not good for this"]
         else:
-            lines = [f"the credentials of {where} are not good for this; `wherry login {host}`"]
+            lines = [f"the credentials of {place} are not good for this; `wherry login {host}`"]
     elif repository:
         name = Reference(host, repository).familiar_name
         lines = [
@@ -30,5 +30,5 @@ def denial_hint(store: CredentialStore, endpoint: Endpoint, repository: str) -> 
                 f"or `wherry why {name}` to see where they were looked for"
             )
         ]
-    lines += [f"{look.place.partition(' ')[0]}: {look.outcome}" for look in trail if look.failed]
+    lines += [f"{each.place.partition(' ')[0]}: {each.outcome}" for each in lookups if each.failed]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Authentication as registries ask for it: challenges, tokens and rules, without any I/O."""
+"""Challenges, token requests and tokens, as protocol logic without I/O."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from wherry.errors import NetworkError
 from wherry.model.record import Record
 from wherry.model.secret import Secret, SecretBytes
+from wherry.registry.auth.credentials import utf8
 from wherry.registry.http.redirect import KEEP_METHOD, origin
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from wherry.registry.hosts import Endpoint
 
 CLIENT_ID = "wherry"
-MAX_TOKEN = 64 * 1024  # bytes of a token server's answer
-DEFAULT_LIFE = 60.0  # seconds, where a token server does not say (distribution, token spec)
-LEAST_LIFE = 60.0  # seconds; less is taken as this (as above)
-SLACK = 5.0  # seconds before its end that a token counts as expired
+MAX_TOKEN = 64 * 1024  # bytes of a token server's response
+# Seconds that a token is valid if the token server does not say, and at least (distribution,
+# Token Authentication Specification).
+DEFAULT_LIFE = 60.0
+MIN_LIFE = 60.0
+SLACK = 5.0  # seconds before its expiry that a token is no longer used
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SEPARATOR = re.compile(r"[\s,]*")
@@ -36,22 +39,22 @@ _TOKEN68 = re.compile(r"\s+[A-Za-z0-9._~+/-]+=*\s*(?=,|$)")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One challenge of a ``WWW-Authenticate`` header; names are in lower case."""
+    """A challenge of a ``WWW-Authenticate`` header; its names are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> str:
-        """Return a parameter or an empty string."""
+        """Return a parameter, or an empty string if it is missing."""
         return self.parameters.get(name, "")
 
 
 class ChallengeContext(Record):
-    """What an answer has to fit: an endpoint at ``address``, a repository and scope there.
+    """The endpoint, repository and scope that challenges are about.
 
-    ``peer`` is the address that was connected to, "" if a proxy did; ``challenges`` are the
-    ``WWW-Authenticate`` headers; ``repository`` and ``scope`` are "" where it is about the host
-    alone.
+    ``address`` is the endpoint's scheme and host. ``peer`` is its IP address, "" behind a proxy.
+    ``challenges`` are the ``WWW-Authenticate`` headers. ``repository`` and ``scope`` are "" for
+    a call about the registry itself.
     """
 
     endpoint: Endpoint
@@ -64,7 +67,7 @@ class ChallengeContext(Record):
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """How to ask a token server: GET, or POST where there is a ``body``."""
+    """A request to a token server: POST if there is a ``body``, or else GET."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -72,34 +75,34 @@ class TokenRequest:
 
     @property
     def is_secret(self) -> bool:
-        """Whether it carries credentials: a password, or an identity token."""
+        """Whether the request has credentials: a password or an identity token."""
         return self.body is not None or "Authorization" in self.headers
 
-    def redirected(self, status: int, there: str) -> TokenRequest:
-        """Return the request that follows a redirect, as clients in Go send it.
+    def redirected(self, status: int, target: str) -> TokenRequest:
+        """Return the request that follows a redirect, as net/http in Go makes it.
 
-        A POST becomes a GET without its body, except after 307 and 308. Credentials in a
-        header stay within one scheme, host and port; `is_secret` tells whether a body has any.
+        A POST becomes a GET without a body, except after 307 and 308. An ``Authorization``
+        header is dropped if scheme, host or port change.
         """
         headers = dict(self.headers)
-        if origin(there) != origin(self.url):
+        if origin(target) != origin(self.url):
             headers.pop("Authorization", None)
         if self.body is None or status in KEEP_METHOD:
-            return TokenRequest(there, headers, self.body)
+            return TokenRequest(target, headers, self.body)
         headers.pop("Content-Type", None)
-        return TokenRequest(there, headers)
+        return TokenRequest(target, headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token and for how many seconds from now it may be used.
+    """A bearer token, and the seconds from now that it is valid.
 
-    ``withheld`` is why it was issued to a stranger although there are credentials.
+    ``credentials_error`` is why an anonymous token was fetched although there are credentials.
     """
 
     value: str = field(repr=False)
     life: float = DEFAULT_LIFE
-    withheld: Unauthorized | None = None
+    credentials_error: Unauthorized | None = None
 
     @property
     def header(self) -> Secret:
@@ -108,10 +111,10 @@ class Token:
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Read all challenges of all ``WWW-Authenticate`` headers (RFC 9110, 11.6.1).
+    """Parse all challenges of all ``WWW-Authenticate`` headers (RFC 9110, 11.6.1).
 
-    Several challenges may stand in one header, and commas separate both challenges and their
-    parameters. What cannot be read ends its header; it is no error.
+    A header may hold several challenges; commas separate challenges as well as parameters. A
+    syntax error ends the header silently.
     """
     return [challenge for header in headers for challenge in _parse_header(header)]
 
@@ -139,7 +142,7 @@ def _parameter(header: str, at: int) -> tuple[str, str, int] | None:
     if quoted := _QUOTED.match(header, equals.end()):
         value = re.sub(r"\\(.)", r"\1", quoted.group(1))
         return name.group().lower(), value, quoted.end()
-    # Some registries leave the quotes out, of addresses too: up to the next comma or space.
+    # Some registries omit the quotes, even around URLs: read to the next comma or space.
     bare = re.compile(r'[^\s,"]*').match(header, equals.end())
     return (name.group().lower(), bare.group(), bare.end()) if bare else None
 
@@ -152,7 +155,7 @@ def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
 def select_challenges(
     challenges: Sequence[Challenge], credentials: Credentials | None
 ) -> list[Challenge]:
-    """Return the challenges that can be answered, in order: tokens first, then a password."""
+    """Return the challenges that can be answered: tokens first, then a password."""
     found = [one for one in challenges if one.scheme == "bearer" and one.get("realm")]
     if credentials is not None and credentials.username:
         found += [one for one in challenges if one.scheme == "basic"][:1]
@@ -160,7 +163,7 @@ def select_challenges(
 
 
 def describe_challenges(headers: Iterable[str]) -> str:
-    """Say what challenges ask for: ``Bearer from https://auth.docker.io/token``; "" for none."""
+    """Describe challenges, as in ``Bearer from https://auth.docker.io/token``; "" for none."""
     found = []
     for challenge in parse_challenges(headers):
         realm = challenge.get("realm").partition("?")[0] if challenge.scheme == "bearer" else ""
@@ -173,7 +176,7 @@ def describe_challenges(headers: Iterable[str]) -> str:
 def make_token_request(
     challenge: Challenge, scopes: Sequence[str], credentials: Credentials | None
 ) -> TokenRequest:
-    """Make the request for a token (distribution spec, token and oauth2 authentication)."""
+    """Make a token request (distribution, Token Authentication and OAuth2 specifications)."""
     realm, service = challenge.get("realm"), challenge.get("service")
     if credentials is not None and credentials.identity_token:
         form = {
@@ -197,14 +200,16 @@ def make_token_request(
 
 
 def _form(fields: Iterable[tuple[str, str]]) -> str:
-    """Encode form fields; bytes of credentials that are not UTF-8 stay as they are."""
-    from wherry.registry.auth.credentials import utf8
-
+    """Encode form fields; bytes of credentials that are not UTF-8 are kept."""
     return urlencode([(name, utf8(value)) for name, value in fields])
 
 
 def parse_token(raw: bytes, host: str) -> Token:
-    """Read a token server's answer; raises `NetworkError` if it is none."""
+    """Parse a token server's response.
+
+    Raises:
+        NetworkError: It holds no token.
+    """
     token = _token_of(raw)
     if token is None:
         raise NetworkError("its token server's answer is no token", host=host).within(host)
@@ -219,17 +224,17 @@ def _token_of(raw: bytes) -> Token | None:
     if len(raw) > MAX_TOKEN or not isinstance(found, dict):
         return None
     value = found.get("token") or found.get("access_token")
-    # It goes into a header: anything but visible ASCII would break out of it.
+    # In a header, characters other than visible ASCII could start another header.
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
         return None
     life = found.get("expires_in")
     if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 2**31:
         life = DEFAULT_LIFE
-    return Token(value, max(float(life), LEAST_LIFE) - SLACK)
+    return Token(value, max(float(life), MIN_LIFE) - SLACK)
 
 
 def refuses_grant(raw: bytes) -> bool:
-    """Return whether a 400 means that an identity token is refused (RFC 6749, 5.2)."""
+    """Return whether a 400 says that an identity token is refused (RFC 6749, 5.2)."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
@@ -239,10 +244,10 @@ def refuses_grant(raw: bytes) -> bool:
 
 
 def is_anonymous(token: str) -> bool:
-    """Return whether a token says that it was issued to a stranger: a JWT with an empty ``sub``.
+    """Return whether a token is a JWT for an unauthenticated client, with an empty ``sub``.
 
-    Some token servers issue such a one for a wrong password (distribution, "Token Authentication
-    Implementation": ``sub`` is empty if the client was not authenticated).
+    Some token servers issue one for a wrong password (distribution, Token Authentication
+    Implementation: ``sub`` is empty if the client was not authenticated).
     """
     parts = token.split(".")
     if len(parts) != len(("header", "claims", "signature")):

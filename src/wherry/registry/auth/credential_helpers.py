@@ -1,7 +1,7 @@
-"""Programs that keep credentials: ``docker-credential-NAME``, as docker and podman call them.
+"""The protocol of credential helpers (github.com/docker/docker-credential-helpers).
 
-The protocol is that of github.com/docker/docker-credential-helpers: an action as the only
-argument, the server or an object on stdin, the answer or an error on stdout.
+A helper is the program ``docker-credential-NAME``. It gets an action as its only argument and a
+server or a JSON object on stdin. It writes its reply or an error to stdout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.content.cancel import CancelToken
 from wherry.model.secret import Secret, SecretBytes
-from wherry.registry.auth.credentials import TOKEN_USER, Credentials, read_json, utf8, whole
+from wherry.registry.auth.credential_files import read_json
+from wherry.registry.auth.credentials import Credentials, replace_surrogates, utf8
 from wherry.registry.auth.helper_failure import HelperFailure, helper_failure
 
 if TYPE_CHECKING:
@@ -20,21 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["PATIENCE", "HelperFailure", "erase", "get", "store"]
 
-PATIENCE = 60.0  # seconds that a helper may take; it may ask the user to unlock a keyring
-# How helpers say that they have nothing for a server; each keyring has its own words.
-_THING = (
+PATIENCE = 60.0  # seconds for a helper, which may ask the user to unlock a keyring
+TOKEN_USER = "<token>"  # noqa: S105 - the user name that marks an identity token
+# How helpers say that they have no credentials for a server; each keyring has its own words.
+_NOUNS = (
     r"(?<!docker-)credentials?|entry|item|element|login|account"
     r"|password(?! (store|manager))|secret(?! (service|key))"
 )
-_NOT_THERE = re.compile(
-    rf"\b(no|missing|unknown) (such |matching )?({_THING})\b"
-    # but neither "command not found" nor "executable file not found"
-    rf"|\b({_THING})\b.{{0,200}}(?<!command )(?<!file )"
+_NOT_FOUND = re.compile(
+    rf"\b(no|missing|unknown) (such |matching )?({_NOUNS})\b"
+    # but not "command not found" or "executable file not found"
+    rf"|\b({_NOUNS})\b.{{0,200}}(?<!command )(?<!file )"
     r"\b(not|never|couldn't|doesn't|didn't) (be )?(found|find|exist|stored|present|known|there)\b"
     r"|\bnot logged in\b|\bnot in the (password store|keyring|keychain)\b",
     re.IGNORECASE,
 )
-# Causes that helpers name, and how they are shown.
+# Causes in the words of helpers, and as error messages show them.
 _CAUSES = {
     r"\b(keyring|keychain|collection|wallet|vault|store)\b.{0,40}\blocked\b": "keyring is locked",
     r"\bpass(word store)?\b.{0,20}\bnot initiali[sz]ed\b": "pass is not set up",
@@ -48,16 +50,17 @@ _CAUSES = {
 def get(
     name: str, server: str, cancel: CancelToken, patience: float = PATIENCE
 ) -> Credentials | None:
-    """Ask a helper for a server's credentials; None where it has none.
+    """Ask a helper for the credentials of a server; return None if it has none.
 
-    Raises `HelperFailure`, also where it takes longer than ``patience`` seconds.
+    Raises:
+        HelperFailure: The helper failed, or took longer than ``patience`` seconds.
     """
-    done = _run(name, "get", utf8(server), cancel, patience)
-    if done.status != 0:
-        if _has_nothing(done):
+    result = _run(name, "get", utf8(server), cancel, patience)
+    if result.status != 0:
+        if _has_nothing(result):
             return None
-        raise _failed(name, done)
-    found = _read(done.answer)
+        raise _failed(name, result)
+    found = _parse(result.output)
     if found is None:
         raise helper_failure(name, "its answer cannot be read")
     user, secret = found
@@ -66,70 +69,75 @@ def get(
     return Credentials(user, secret) if user or secret else None
 
 
-def _read(answer: bytes) -> tuple[str, Secret] | None:
-    """Return the user and the secret of an answer; None if it cannot be read."""
+def _parse(output: bytes) -> tuple[str, Secret] | None:
+    """Return the user and the secret in a helper's output; None if it cannot be parsed."""
     try:
-        found: Any = read_json(answer)
+        found: Any = read_json(output)
         user, secret = found["Username"], found["Secret"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if not (isinstance(user, str) and isinstance(secret, str)):
         return None
-    return whole(user), Secret(whole(secret))
+    return replace_surrogates(user), Secret(replace_surrogates(secret))
 
 
 def store(name: str, server: str, credentials: Credentials) -> None:
-    """Give credentials to a helper, in place of what it has for the server."""
+    """Store credentials in a helper; they replace those that it has for the server.
+
+    Raises:
+        HelperFailure: The helper failed, or the credentials are not UTF-8.
+    """
     user, secret = credentials.username, credentials.password
     if credentials.identity_token:
         user, secret = TOKEN_USER, credentials.identity_token
-    given = {"ServerURL": server, "Username": user, "Secret": secret}
-    raw = _utf8(given)
+    entry = {"ServerURL": server, "Username": user, "Secret": secret}
+    raw = _encode(entry)
     if raw is None:
         raise helper_failure(name, "it takes names and passwords in UTF-8 only")
-    done = _run(name, "store", raw, CancelToken())
-    if done.status != 0:
-        raise _failed(name, done)
+    result = _run(name, "store", raw, CancelToken())
+    if result.status != 0:
+        raise _failed(name, result)
 
 
-def _utf8(given: dict[str, str]) -> SecretBytes | None:
-    """Return an object as JSON; None if there are other bytes than UTF-8 in it."""
+def _encode(entry: dict[str, str]) -> SecretBytes | None:
+    """Encode an object as JSON; return None if its text is not UTF-8."""
     try:
-        return SecretBytes(json.dumps(given, ensure_ascii=False).encode())
-    except UnicodeEncodeError:  # which holds the text
+        return SecretBytes(json.dumps(entry, ensure_ascii=False).encode())
+    except UnicodeEncodeError:  # it must not escape, since it holds the text
         return None
 
 
 def erase(name: str, server: str) -> bool:
-    """Make a helper forget a server; False if it has nothing for it.
+    """Erase a server's credentials from a helper; return False if it had none.
 
-    Raises `HelperFailure`.
+    Raises:
+        HelperFailure: The helper failed and still has the credentials.
     """
-    done = _run(name, "erase", utf8(server), CancelToken())
-    # Some fail to erase what they do not have, in words of their own.
-    failed = done.status != 0 and not _has_nothing(done)
+    result = _run(name, "erase", utf8(server), CancelToken())
+    # Some helpers fail if there is nothing to erase, in words that are not recognised.
+    failed = result.status != 0 and not _has_nothing(result)
     if failed and get(name, server, CancelToken()) is not None:
-        raise _failed(name, done)
-    return done.status == 0
+        raise _failed(name, result)
+    return result.status == 0
 
 
-def _failed(name: str, done: HelperResult) -> HelperFailure:
-    """Return the error of a helper that has failed, in words of ours.
+def _failed(name: str, result: HelperResult) -> HelperFailure:
+    """Return the error of a failed helper without quoting it.
 
-    What a helper says may hold the secret that it was given or has found, in any encoding.
+    The output may hold the secret, in any encoding.
     """
-    said = _said(done)
+    said = _output_text(result)
     causes = (ours for theirs, ours in _CAUSES.items() if re.search(theirs, said, re.IGNORECASE))
-    return helper_failure(name, f"it failed ({next(causes, f'exit code {done.status}')})")
+    return helper_failure(name, f"it failed ({next(causes, f'exit code {result.status}')})")
 
 
-def _has_nothing(done: HelperResult) -> bool:
-    """Tell whether a helper says that it has nothing for the server."""
-    return _NOT_THERE.search(_said(done)) is not None
+def _has_nothing(result: HelperResult) -> bool:
+    """Return whether a helper says that it has no credentials for the server."""
+    return _NOT_FOUND.search(_output_text(result)) is not None
 
 
-def _said(done: HelperResult) -> str:
-    return (done.answer + b"\n" + done.errors).decode(errors="replace")
+def _output_text(result: HelperResult) -> str:
+    return (result.output + b"\n" + result.errors).decode(errors="replace")
 
 
 def _run(

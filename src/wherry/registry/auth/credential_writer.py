@@ -1,4 +1,4 @@
-"""Keeping credentials: entries of files, written whole or not at all, and helpers."""
+"""Storing and removing credentials, in files that are replaced atomically and in helpers."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ from wherry.content.small_file import kind_of
 from wherry.errors import InvalidReference, WherryError
 from wherry.model.reference import Reference
 from wherry.registry.auth import credential_helpers
-from wherry.registry.auth.credentials import (
+from wherry.registry.auth.credential_files import (
     HUB_URL,
     UnreadableAuthFile,
     bare_host,
-    helper_for,
+    find_helper,
     names_of,
     parse_file,
-    utf8,
 )
+from wherry.registry.auth.credentials import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from wherry.registry.auth.credentials import CredentialHelper, Credentials
+    from wherry.registry.auth.credential_files import CredentialHelper
+    from wherry.registry.auth.credentials import Credentials
 
 _HUB = "docker.io"
 
 
 class CredentialKey(NamedTuple):
-    """What credentials are for: a host, or the repositories below a ``path`` of it."""
+    """The scope of stored credentials: a host, or the repositories below ``path`` on it."""
 
     host: str
     path: str = ""
 
     @classmethod
     def parse(cls, text: str) -> CredentialKey:
-        """Read ``HOST[/PATH]``; a scheme and ``/v1/`` are taken off, as docker has them.
+        """Parse ``HOST[/PATH]``; a scheme and ``/v1/``, as in docker's keys, are dropped.
 
-        Raises `InvalidReference`.
+        Raises:
+            InvalidReference: ``text`` is not a registry, or not a repository on one.
         """
         name = text.partition("://")[2] if "://" in text else text
         host, _, path = name.rstrip("/").partition("/")
@@ -71,18 +73,21 @@ class CredentialKey(NamedTuple):
 
 
 def save(files: Sequence[Path], default: Path, key: CredentialKey, credentials: Credentials) -> str:
-    """Keep credentials where they will be found, and return where that is; idempotent.
+    """Store credentials where look-ups find them, and return that place. This is idempotent.
 
-    A helper is given them, if the files name one for the host before any of them has an entry;
-    else they become an entry of ``default``, which is written with mode 0600 and keeps what else
-    is in it. Raises `WherryError`; then nothing has changed.
+    If the files name a helper for the host before any of them has an entry, the helper stores
+    them. Otherwise they become an entry of ``default``, which has mode 0600. Its other content
+    stays.
+
+    Raises:
+        WherryError: The credentials cannot be stored. Nothing has changed.
     """
     for file in files:
-        helper = _helper(file, key)
+        helper = _find_helper(file, key)
         if helper is not None:
             credential_helpers.store(helper.name, helper.server, credentials)
             return f"docker-credential-{helper.name}, which {file} names"
-        if _own(_look(file), key):
+        if _own_keys(_read(file), key):
             break
 
     def change(content: dict[str, Any]) -> bool:
@@ -99,54 +104,58 @@ def save(files: Sequence[Path], default: Path, key: CredentialKey, credentials: 
 
 
 class CredentialRemoval(NamedTuple):
-    """From where credentials were removed, and what failed on the way."""
+    """The places that credentials were removed from, and the failures."""
 
-    gone: list[str]
+    removed: list[str]
     failures: list[WherryError]
 
 
 def remove(files: Sequence[Path], default: Path, key: CredentialKey) -> CredentialRemoval:
-    """Forget credentials where `save` keeps them; idempotent.
+    """Remove credentials from where `save` stores them. This is idempotent.
 
-    A file or helper that fails keeps no other one from being asked.
+    A file or helper that fails does not stop the removal from the others.
     """
-    gone: list[str] = []
+    removed: list[str] = []
     failures: list[WherryError] = []
     for file in files:
         try:
-            helper = _helper(file, key)
+            helper = _find_helper(file, key)
             if helper is not None and credential_helpers.erase(helper.name, helper.server):
-                gone.append(f"docker-credential-{helper.name}")
+                removed.append(f"docker-credential-{helper.name}")
         except WherryError as error:
             failures.append(error)
 
     def change(content: dict[str, Any]) -> bool:
-        found = _own(content, key)
+        found = _own_keys(content, key)
         for name in found:
             del content["auths"][name]
         return bool(found)
 
     try:
         if default.exists() and _rewrite(default, change):
-            gone.append(str(default))
+            removed.append(str(default))
     except WherryError as error:
         failures.append(error)
-    return CredentialRemoval(gone, failures)
+    return CredentialRemoval(removed, failures)
 
 
 def remove_all(default: Path) -> CredentialRemoval:
-    """Forget all entries of ``default``, and what its helpers for hosts keep.
+    """Remove all entries of ``default`` and of the helpers that it names for hosts.
 
-    ``gone`` holds hosts. Raises `WherryError` if the file cannot be read or written.
+    Returns:
+        The hosts, in ``removed``, and the failures of helpers.
+
+    Raises:
+        WherryError: The file cannot be read or written.
     """
     content = parse_file(default) or {}
     listed = content.get("credHelpers")
-    gone: list[str] = []
+    removed: list[str] = []
     failures: list[WherryError] = []
     for server, name in listed.items() if isinstance(listed, dict) else ():
         try:
             if isinstance(name, str) and name and credential_helpers.erase(name, server):
-                gone.append(server)
+                removed.append(server)
         except WherryError as error:
             failures.append(error)
 
@@ -154,30 +163,30 @@ def remove_all(default: Path) -> CredentialRemoval:
         auths = content.get("auths")
         if not isinstance(auths, dict) or not auths:
             return False
-        gone.extend(bare_host(name) for name in auths)
+        removed.extend(bare_host(name) for name in auths)
         content["auths"] = {}
         return True
 
     if content:
         _rewrite(default, change)
-    return CredentialRemoval(sorted(set(gone)), failures)
+    return CredentialRemoval(sorted(set(removed)), failures)
 
 
-def _helper(file: Path, key: CredentialKey) -> CredentialHelper | None:
-    """Return the helper that a file names; helpers know hosts, no paths."""
-    return None if key.path else helper_for(_look(file), file, key.host)
+def _find_helper(file: Path, key: CredentialKey) -> CredentialHelper | None:
+    """Return the helper that a file names for a host; helpers do not know paths."""
+    return None if key.path else find_helper(_read(file), file, key.host)
 
 
-def _look(file: Path) -> dict[str, Any]:
-    """Return what a file says to us: nothing, if it is not there or not ours to read."""
+def _read(file: Path) -> dict[str, Any]:
+    """Return a file's content; nothing if it does not exist or cannot be read."""
     try:
         return parse_file(file) or {}
     except UnreadableAuthFile:
         return {}
 
 
-def _own(content: dict[str, Any], key: CredentialKey) -> list[str]:
-    """Return the names under which a file has an entry for exactly this."""
+def _own_keys(content: dict[str, Any], key: CredentialKey) -> list[str]:
+    """Return the keys of a file's entries for exactly this host and path."""
     auths = content.get("auths")
     if not isinstance(auths, dict):
         return []
@@ -186,13 +195,13 @@ def _own(content: dict[str, Any], key: CredentialKey) -> list[str]:
 
 
 def _rewrite(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
-    """Change a file's content; whoever reads it sees all of that or nothing.
+    """Change a file's content atomically; return whether ``change`` changed anything.
 
-    ``change`` returns whether it has changed anything. A symbolic link stays one.
+    A symbolic link stays a link.
     """
     try:
         target = file.resolve()
-        if target.exists() and not target.is_file():  # which a new file would replace
+        if target.exists() and not target.is_file():  # a new file would replace it
             found = kind_of(target.stat().st_mode) or "is a directory"
             raise WherryError(
                 f"{found}, credentials are kept in a file",
@@ -218,7 +227,7 @@ def _rewrite(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Keep others of us from changing a file there at the same time."""
+    """Keep other processes of wherry from changing files in a directory."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

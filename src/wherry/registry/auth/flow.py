@@ -1,7 +1,4 @@
-"""One call to one endpoint, sent again with the authorization that the registry asks for.
-
-Loaded with the first registry that refuses something.
-"""
+"""Sending a call until the registry accepts its authorization; loaded on the first refusal."""
 
 from __future__ import annotations
 
@@ -23,39 +20,41 @@ if TYPE_CHECKING:
     from wherry.registry.requester import HostState, Requester
 
 UNAUTHORIZED = 401
-HIDING = frozenset({403, 404})  # what registries answer to strangers instead of 401
-# For a registry that names no challenge: the password by RFC 7617, without being asked for it.
-UNASKED = ("Basic",)
+HIDING = frozenset({403, 404})  # some registries send these to anonymous clients instead of 401
+# The challenge of a registry that sends none: credentials go preemptively (RFC 7617, 2.2).
+PREEMPTIVE = ("Basic",)
 _BAD_REQUEST, _NOT_FOUND = 400, 404
-_KNOWN = {"basic", "bearer"}
+_SUPPORTED_SCHEMES = {"basic", "bearer"}
 
 
 class AuthorizedCall:
-    """A call, and what has been tried to have it answered. Used once, by one thread."""
+    """A call, and the authorizations that have been tried for it. One thread uses it once."""
 
     def __init__(
         self,
         requester: Requester,
-        identity: Authenticator,
+        authenticator: Authenticator,
         endpoint: Endpoint,
         state: HostState,
         call: Call,
         cancel: CancelToken,
     ) -> None:
         self._requester = requester
-        self._identity = identity
+        self._authenticator = authenticator
         self._endpoint = endpoint
         self._state = state
         self._call = call
         self._cancel = cancel
-        self._attempts = AuthAttempts(identity, cancel)
+        self._attempts = AuthAttempts(authenticator, cancel)
 
     def send(self, first: HttpResponse | None = None) -> HttpResponse:
-        """Return the answer; ``first`` is the one to the same call without authorization.
+        """Return the response; ``first`` is that to the call without authorization, if sent.
 
-        Raises `Unauthorized` for 401, except for a HEAD where the same by GET is not refused.
+        Raises:
+            Unauthorized: The status is 401. For a HEAD it is returned instead if the same
+                request by GET is not refused.
         """
-        response = first or self._ask(self._initial())
+        response = first or self._send(self._first_authorization())
         try:
             while is_from_endpoint(response, self._endpoint, self._state):
                 body = response.read_secret(MAX_ERROR) if response.status == UNAUTHORIZED else b""
@@ -64,14 +63,14 @@ class AuthorizedCall:
                 if fresh is None:
                     return self._conclude(response, body)
                 response.drain()
-                response = self._ask(fresh)
+                response = self._send(fresh)
         except BaseException:
             response.close()
             raise
         return response
 
-    def _initial(self) -> Authorization | None:
-        """Return an authorization for a host that has asked for one before."""
+    def _first_authorization(self) -> Authorization | None:
+        """Return an authorization for a host that has sent challenges before."""
         if not self._state.challenges:
             return None
         fresh = self._attempts.next(self._context(self._state.challenges))
@@ -81,44 +80,46 @@ class AuthorizedCall:
         return fresh
 
     def _challenges(self, response: HttpResponse) -> Sequence[str]:
-        """Return the challenges to answer before a response is believed; () for none.
+        """Return the challenges to answer before a response is final; () for none.
 
-        Some registries tell strangers that what is private does not exist. Their challenge is
-        at ``/v2/``. It is asked for once for a host, and only if there are credentials for it.
+        Some registries hide private repositories from anonymous clients and send a challenge
+        only at ``/v2/``. It is requested once for a host, if there are credentials for it.
         """
         own = response.headers("WWW-Authenticate")
-        if self._asks(response, own):
+        if self._is_challenge(response, own):
             self._state.challenges, self._state.peer = own, response.peer
             return own
-        hiding = response.status == UNAUTHORIZED or response.status in HIDING
-        wanted = hiding or (self._call.unasked and response.status < _BAD_REQUEST)
-        if not wanted or self._has_sent() or not self._has_credentials():
+        is_refusal = response.status == UNAUTHORIZED or response.status in HIDING
+        may_help = is_refusal or (self._call.preemptive and response.status < _BAD_REQUEST)
+        if not may_help or self._has_sent() or not self._has_credentials():
             return ()
-        if self._call.unasked:
-            self._state.is_open = not hiding
-            return own or UNASKED
+        if self._call.preemptive:
+            self._state.is_open = not is_refusal
+            return own or PREEMPTIVE
         if not self._state.challenges and not self._state.is_open:
             self._probe()
         return self._state.challenges
 
-    def _asks(self, response: HttpResponse, own: Sequence[str]) -> bool:
-        """Return whether a response asks for an authorization by challenges of its own."""
+    def _is_challenge(self, response: HttpResponse, own: Sequence[str]) -> bool:
+        """Return whether a response asks for an authorization by its own challenges."""
         if response.status == UNAUTHORIZED:
             return bool(own)
-        final = response.status == _NOT_FOUND and self._has_sent()
-        return response.status in HIDING and not final and bool(_schemes(own) & _KNOWN)
+        is_final = response.status == _NOT_FOUND and self._has_sent()
+        is_supported = bool(_schemes(own) & _SUPPORTED_SCHEMES)
+        return response.status in HIDING and not is_final and is_supported
 
     def _has_sent(self) -> bool:
+        """Return whether credentials are behind the last authorization."""
         return self._attempts.last is not None and self._attempts.last.secret
 
     def _probe(self) -> None:
-        """Ask ``/v2/`` how the registry wants to be asked."""
+        """Request ``/v2/`` without credentials to get the registry's challenge."""
         call = Call("GET", "/v2/", "")
-        response = self._ask(None, call)
+        response = self._send(None, call)
         body = response.read_secret(MAX_ERROR)
         challenges = response.headers("WWW-Authenticate")
-        own = is_from_endpoint(response, self._endpoint, self._state)
-        if own and challenges and response.status >= _BAD_REQUEST:
+        is_own = is_from_endpoint(response, self._endpoint, self._state)
+        if is_own and challenges and response.status >= _BAD_REQUEST:
             self._state.challenges, self._state.peer = challenges, response.peer
             return
         if response.status >= _BAD_REQUEST:
@@ -129,37 +130,36 @@ class AuthorizedCall:
         self._state.is_open = True
 
     def _conclude(self, response: HttpResponse, body: bytes) -> HttpResponse:
-        """Return a response that no authorization helps any more, or raise what it means."""
-        problem, sent = self._attempts.problem, self._has_sent()
+        """Return a response that no other authorization improves, or raise its error."""
+        problem, has_sent = self._attempts.problem, self._has_sent()
         if response.status == UNAUTHORIZED:
-            other = "basic" in _schemes(self._state.challenges)
-            if problem is not None and not sent and (problem.transient or not other):
+            has_other = "basic" in _schemes(self._state.challenges)
+            if problem is not None and not has_sent and (problem.transient or not has_other):
                 raise problem
-            return self._refused(response, body)
-        hiding = response.status in HIDING
-        if not sent and (hiding or self._call.unasked) and self._has_credentials():
+            return self._raise_refusal(response, body)
+        is_hiding = response.status in HIDING
+        if not has_sent and (is_hiding or self._call.preemptive) and self._has_credentials():
             if problem is not None:
-                raise problem  # the credentials were not sent, so this may not be the truth
-            if hiding and self._state.is_open:
-                return self._unasked(response)
-        if problem is not None and sent and response.status < _BAD_REQUEST:
-            self._keep_password()
+                raise problem  # without credentials the response may be untrue
+            if is_hiding and self._state.is_open:
+                return self._try_preemptively(response)
+        if problem is not None and has_sent and response.status < _BAD_REQUEST:
+            self._prefer_password()
         return response
 
-    def _keep_password(self) -> None:
-        """Send the password at once from now on, if a token server failed and it was taken."""
+    def _prefer_password(self) -> None:
+        """Send the password at once from now on if it worked after a token server failed."""
         last = self._attempts.last
         if last is not None and last.header.startswith("Basic "):
-            self._state.challenges = UNASKED
+            self._state.challenges = PREEMPTIVE
 
-    def _refused(self, response: HttpResponse, body: bytes) -> HttpResponse:
-        """Raise `Unauthorized`; a HEAD is sent as GET first, because its answer has no words."""
+    def _raise_refusal(self, response: HttpResponse, body: bytes) -> HttpResponse:
+        """Raise `Unauthorized`; repeat a HEAD as GET first, since its response has no body."""
         if self._call.method == "HEAD":
-            asked = self._call.replace(method="GET")
-            again = self._ask(self._attempts.last, asked)
+            again = self._send(self._attempts.last, self._call.replace(method="GET"))
             body = again.read_secret(MAX_ERROR)
             if again.status != UNAUTHORIZED:
-                return response  # it is HEAD that is refused
+                return response  # the registry refuses only HEAD
         name, repository = self._endpoint.name, self._call.repository
         where = (f"{name}/{repository}" if repository else name,)
         error = error_for_response(response, body, where, name, scope=self._call.scope)
@@ -167,43 +167,39 @@ class AuthorizedCall:
         schemes = _schemes(self._state.challenges)
         if problem is not None:
             error.message += f"; {problem.text_within(name)}"
-        elif schemes and not schemes & _KNOWN:
+        elif schemes and not schemes & _SUPPORTED_SCHEMES:
             wanted = ", ".join(scheme.capitalize() for scheme in sorted(schemes))
             error.hint = (
                 f"{name} asks for {wanted}, wherry answers Basic and Bearer: no password was sent"
             )
         raise error
 
-    def _unasked(self, response: HttpResponse) -> HttpResponse:
-        """Send the password to a registry that asks for none, and take the better answer."""
-        fresh = self._attempts.next(self._context(UNASKED))
+    def _try_preemptively(self, response: HttpResponse) -> HttpResponse:
+        """Send the password to a registry without challenges; return the better response."""
+        fresh = self._attempts.next(self._context(PREEMPTIVE))
         if fresh is None:
             return response
-        again = self._ask(fresh)
+        again = self._send(fresh)
         if again.status == UNAUTHORIZED or again.status in HIDING:
             again.drain()
             return response
         response.drain()
         if again.status < _BAD_REQUEST:
-            self._state.challenges = UNASKED
+            self._state.challenges = PREEMPTIVE
         return again
 
     def _has_credentials(self) -> bool:
         try:
-            return self._identity.find(self._context(()), self._cancel) is not None
+            return self._authenticator.find(self._context(()), self._cancel) is not None
         except Cancelled:
             raise
-        except WherryError:  # a file that cannot be read: nothing has asked for it yet
+        except WherryError:  # an unreadable file, which the registry has not asked for yet
             return False
 
-    def _ask(self, authorization: Authorization | None, call: Call | None = None) -> HttpResponse:
-        return self._requester.ask(
-            self._endpoint,
-            self._state,
-            call or self._call,
-            authorization.header if authorization is not None else None,
-            self._cancel,
-        )
+    def _send(self, authorization: Authorization | None, call: Call | None = None) -> HttpResponse:
+        header = authorization.header if authorization is not None else None
+        call = (call or self._call).replace(authorization=header)
+        return self._requester.send(self._endpoint, self._state, call, self._cancel)
 
     def _context(self, challenges: Sequence[str]) -> ChallengeContext:
         endpoint, state = self._endpoint, self._state

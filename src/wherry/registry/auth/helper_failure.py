@@ -6,9 +6,9 @@ from wherry.errors import WherryError
 
 
 class HelperFailure(WherryError):
-    """A credential helper is not there, fails, takes too long or makes no sense."""
+    """A credential helper is missing, fails, takes too long or writes an invalid reply."""
 
 
 def helper_failure(name: str, message: str) -> HelperFailure:
-    """Return the error of a helper."""
+    """Return the error for the helper ``name``."""
     return HelperFailure(message).within(f"docker-credential-{name}")

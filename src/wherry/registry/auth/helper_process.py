@@ -1,7 +1,7 @@
-"""Running a credential helper: one question, one answer, and nothing left of it afterwards.
+"""Running a credential helper, within limits of time and output.
 
-A helper runs in a session of its own, so that it can be killed together with the processes it
-has started. It gets no signal of the terminal then: an interrupt reaches wherry, which kills it.
+A helper runs in its own process session, so that it can be killed together with its children.
+Signals of the terminal do not reach it there; after an interrupt, wherry kills it.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
 
-MAX_ANSWER = 64 * 1024  # bytes
-MAX_ERRORS = 16 * 2**20  # bytes on stderr, of which the first MAX_ANSWER are kept
+MAX_OUTPUT = 64 * 1024  # bytes
+MAX_ERRORS = 16 * 2**20  # bytes on stderr, of which the first MAX_OUTPUT are kept
 _MISSING = "there is no such program in PATH"
-_LOOK = 0.05  # seconds between two looks at whether the caller cancels
-_REST = 0.2  # seconds to read what a helper has written before it ended
-_PIECE = 64 * 1024  # bytes
+_POLL = 0.05  # seconds between checks for a cancellation
+_GRACE = 0.2  # seconds to read the remaining output after a helper has ended
+_CHUNK = 64 * 1024  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class HelperResult(NamedTuple):
-    """How a helper ended: its exit code, and what it wrote to stdout and to stderr."""
+    """A helper's exit code, and what it wrote to stdout and stderr."""
 
     status: int
-    answer: bytes
+    output: bytes
     errors: bytes
 
 
-def run(name: str, action: str, given: bytes, cancel: CancelToken, patience: float) -> HelperResult:
-    """Run a helper with ``given`` on stdin for at most ``patience`` seconds.
+def run(name: str, action: str, sent: bytes, cancel: CancelToken, patience: float) -> HelperResult:
+    """Run a helper with ``sent`` on stdin for at most ``patience`` seconds.
 
     Raises:
-        HelperFailed: it cannot be started, takes too long or writes too much.
-        Cancelled: ``cancel`` was cancelled. The helper is killed then, with its children.
+        HelperFailure: The helper cannot be started, takes too long or writes too much.
+        Cancelled: ``cancel`` was cancelled; the helper and its children have been killed.
     """
     if not _NAME.fullmatch(name):
         raise HelperFailure(f"{name!r} is no name of a credential helper")
     with _started(name, action) as process:
-        return _Conversation(name, process, given, patience).run(cancel)
+        return _HelperIo(name, process, sent, patience).run(cancel)
 
 
 @contextlib.contextmanager
 def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a helper; kill it and its children where the block ends before it does."""
+    """Start a helper; kill it and its children if the block ends first."""
     program = f"docker-credential-{name}"
     try:
         process = subprocess.Popen(  # noqa: S603 - the program that the user's file names
@@ -63,7 +63,7 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
             executable=_find(program) or program,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,  # searched for known words and never shown
+            stderr=subprocess.PIPE,  # searched for known causes, never shown
             bufsize=0,
             start_new_session=True,
         )
@@ -80,7 +80,7 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_REST)
+                process.wait(_GRACE)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
@@ -97,71 +97,71 @@ def _find(program: str, mode: int = os.F_OK | os.X_OK) -> str | None:
     return shutil.which(program, mode=mode)
 
 
-class _Conversation:
-    """Writes what a helper is given, and reads what it says, as far as either goes on."""
+class _HelperIo:
+    """Writes a helper's input and reads its output at the same time."""
 
     def __init__(
-        self, name: str, process: subprocess.Popen[bytes], given: bytes, patience: float
+        self, name: str, process: subprocess.Popen[bytes], sent: bytes, patience: float
     ) -> None:
         if process.stdin is None or process.stdout is None or process.stderr is None:
-            raise AssertionError("all of them are pipes")
+            raise AssertionError("the process has pipes")
         self._name = name
         self._process = process
-        self._left = memoryview(given)
+        self._left = memoryview(sent)
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
-        self._answer = bytearray()
+        self._output = bytearray()
         self._errors = bytearray()
         self._error_bytes = 0
-        self._ends = time.monotonic() + patience
+        self._deadline = time.monotonic() + patience
 
     def run(self, cancel: CancelToken) -> HelperResult:
-        """Go on until the helper has ended, or raise what `run` does."""
+        """Run until the helper has ended; raises as `run` does."""
         with selectors.DefaultSelector() as selector:
             os.set_blocking(self._stdin.fileno(), False)
             selector.register(self._stdin, selectors.EVENT_WRITE)
             for stream in (self._stdout, self._stderr):
                 selector.register(stream, selectors.EVENT_READ)
-            rest_ends: float | None = None
+            grace_ends: float | None = None
             while True:
                 cancel.check()
                 now = time.monotonic()
-                # A child of the helper may keep a pipe open, and may even write to it.
-                if rest_ends is None and self._process.poll() is not None:
-                    rest_ends = now + _REST
+                # A child of the helper may keep a pipe open and write to it.
+                if grace_ends is None and self._process.poll() is not None:
+                    grace_ends = now + _GRACE
                 ready = self._select(selector)
-                ended = rest_ends is not None
-                if ended and (not ready or now > (rest_ends or 0)):
+                has_ended = grace_ends is not None
+                if has_ended and (not ready or now > (grace_ends or 0)):
                     break
-                if now > self._ends:
+                if now > self._deadline:
                     raise helper_failure(self._name, "it took longer than it may")
                 for key in ready:
                     self._step(selector, key)
         return HelperResult(
-            self._process.returncode, SecretBytes(self._answer), SecretBytes(self._errors)
+            self._process.returncode, SecretBytes(self._output), SecretBytes(self._errors)
         )
 
     @staticmethod
     def _select(selector: selectors.BaseSelector) -> list[selectors.SelectorKey]:
-        """Wait a little for pipes; there may be none left while the helper goes on."""
+        """Wait briefly for pipes; all may be closed while the helper still runs."""
         if not selector.get_map():
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
             return []
-        return [key for key, _ in selector.select(_LOOK)]
+        return [key for key, _ in selector.select(_POLL)]
 
     def _step(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
         if key.fileobj is self._stdin:
-            is_over = self._write()
+            is_done = self._write()
         else:
-            data = SecretBytes(os.read(key.fd, _PIECE))
-            self._take(data, is_answer=key.fileobj is self._stdout)
-            is_over = not data
-        if is_over:
+            data = SecretBytes(os.read(key.fd, _CHUNK))
+            self._keep(data, is_output=key.fileobj is self._stdout)
+            is_done = not data
+        if is_done:
             selector.unregister(key.fileobj)
             if key.fileobj is self._stdin:
                 self._stdin.close()
 
     def _write(self) -> bool:
-        """Write what the pipe takes; tell whether nothing is left, or the helper reads no more."""
+        """Write what the pipe accepts; return whether there is nothing more to write."""
         try:
             self._left = self._left[os.write(self._stdin.fileno(), self._left) :]
         except BlockingIOError:
@@ -170,13 +170,13 @@ class _Conversation:
             return True
         return not self._left
 
-    def _take(self, data: bytes, *, is_answer: bool) -> None:
-        if is_answer:
-            self._answer += data
-            if len(self._answer) > MAX_ANSWER:
+    def _keep(self, data: bytes, *, is_output: bool) -> None:
+        if is_output:
+            self._output += data
+            if len(self._output) > MAX_OUTPUT:
                 raise helper_failure(self._name, "its answer is too long")
             return
-        self._errors += data[: MAX_ANSWER - len(self._errors)]
+        self._errors += data[: MAX_OUTPUT - len(self._errors)]
         self._error_bytes += len(data)
         if self._error_bytes > MAX_ERRORS and self._process.returncode is None:
             raise helper_failure(self._name, "it writes too much to stderr")

@@ -1,7 +1,4 @@
-"""Tokens of one client: fetched when asked for, once for each host and scope, kept until old.
-
-Loaded with the first registry that asks for credentials.
-"""
+"""Fetching bearer tokens, and caching them until they expire; loaded with the first challenge."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ _NOT_SENT = "no credentials were sent there"
 
 
 class UnsafeRealm(Exception):
-    """A token server was not asked: it cannot be, or credentials must not go there."""
+    """The realm cannot be requested, or credentials must not be sent to it; see ``error``."""
 
     def __init__(self, error: Unauthorized) -> None:
         super().__init__(str(error))
@@ -54,7 +51,7 @@ class UnsafeRealm(Exception):
 
 
 class TokenSource:
-    """Fetches and keeps tokens. Thread-safe."""
+    """Fetches and caches tokens. Thread-safe."""
 
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
@@ -70,11 +67,15 @@ class TokenSource:
         refused: str | None,
         cancel: CancelToken,
     ) -> Token:
-        """Return a token whose header is not ``refused``.
+        """Return a token whose header is not ``refused``, from the cache if there is one.
 
-        However many threads ask at once, a token is fetched once. The scope that a challenge
-        names is asked for too, if a token without it was refused. Raises `Unauthorized` where
-        the token server refuses, `UnsafeRealm` where credentials must not go there.
+        Several threads that need the same token fetch it once. If the registry refused a token,
+        the next one also has the scope that the challenge names.
+
+        Raises:
+            Unauthorized: The token server refused the credentials.
+            UnsafeRealm: Credentials must not be sent to the token server.
+            WherryError: The token server failed.
         """
         scopes = context.scope.split()
         if refused is not None:
@@ -84,13 +85,13 @@ class TokenSource:
             lock = self._locks.setdefault(key, threading.Lock())
         while not lock.acquire(timeout=0.05):
             cancel.check()  # another thread is fetching the token, which may take long
-        kept = (*key, challenge.get("realm"))
+        cached = (*key, challenge.get("realm"))
         try:
-            token, expires = self._tokens.get(kept, (None, 0.0))
+            token, expires = self._tokens.get(cached, (None, 0.0))
             if token is not None and token.header != refused and time.monotonic() < expires:
                 return token
             token = self._fetch(context, challenge, scopes, credentials, cancel)
-            self._tokens[kept] = (token, time.monotonic() + token.life)
+            self._tokens[cached] = (token, time.monotonic() + token.life)
             return token
         finally:
             lock.release()
@@ -103,17 +104,16 @@ class TokenSource:
         credentials: Credentials | None,
         cancel: CancelToken,
     ) -> Token:
+        """Fetch a token in one attempt; the retries of the call that needs it include this."""
         name = context.endpoint.name
         if not is_http_url(challenge.get("realm")):
-            raise _withheld(
+            raise _unsafe_realm(
                 context,
                 "is not an http or https address; it was not asked",
                 "the registry has to name one like https://HOST/token in WWW-Authenticate",
             )
-
-        # Once: the caller tries again for what the token is wanted for, and tells of it.
-        wanted = make_token_request(challenge, scopes, credentials)
-        response, withheld = self._ask(context, wanted, cancel)
+        request = make_token_request(challenge, scopes, credentials)
+        response, credentials_error = self._request(context, request, cancel)
         raw = response.read_secret(MAX_TOKEN)
         where = (name, _TOKEN_SERVER)
         if response.status in _ABOUT_CREDENTIALS:
@@ -126,45 +126,46 @@ class TokenSource:
             raise unexpected_status_error(response, raw, where)
         refuse_page(response, raw, where, "a token")
         try:
-            return replace(parse_token(raw, name), withheld=withheld)
+            return replace(parse_token(raw, name), credentials_error=credentials_error)
         except WherryError as error:
             error.transient = error.transient or not response.is_framed
             raise
 
-    def _ask(
-        self, context: ChallengeContext, wanted: TokenRequest, cancel: CancelToken
+    def _request(
+        self, context: ChallengeContext, request: TokenRequest, cancel: CancelToken
     ) -> tuple[HttpResponse, Unauthorized | None]:
-        """Send a request for a token and follow redirects.
+        """Send a token request and follow redirects.
 
-        Credentials are left behind where they must not go. Returns the reason, or None.
+        Returns:
+            The response, and the reason if credentials were dropped at a redirect.
         """
         name = context.endpoint.name
-        withheld: Unauthorized | None = None
+        credentials_error: Unauthorized | None = None
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(context, wanted, cancel)
+            response = self._send(context, request, cancel)
             if response.status not in REDIRECT_STATUSES or not response.header("Location"):
-                return response, withheld
+                return response, credentials_error
             response.drain()
-            there = redirect_target(wanted.url, response.header("Location"))
-            if there is None:
+            target = redirect_target(request.url, response.header("Location"))
+            if target is None:
                 break
-            if context.endpoint.tls.verify and leaves_tls(wanted.url, there):
-                raise _withheld(
+            if context.endpoint.tls.verify and leaves_tls(request.url, target):
+                raise _unsafe_realm(
                     context,
-                    f"redirects from https to plain http ({public_url(there)}); it was not asked",
+                    f"redirects from https to plain http ({public_url(target)}); it was not asked",
                     "to ask it all the same: --insecure",
                 )
-            following = wanted.redirected(response.status, there)
-            problem = _withheld(
+            following = request.redirected(response.status, target)
+            problem = _unsafe_realm(
                 context,
-                f"redirects by {response.status} to {public_url(there)}; {_NOT_SENT}",
+                f"redirects by {response.status} to {public_url(target)}; {_NOT_SENT}",
                 "the registry has to name that address in WWW-Authenticate itself",
             )
-            if following.body is not None and origin(there) != origin(wanted.url):
+            if following.body is not None and origin(target) != origin(request.url):
                 raise problem
-            if wanted.is_secret and not following.is_secret:
-                withheld = problem.error
-            wanted = following
+            if request.is_secret and not following.is_secret:
+                credentials_error = problem.error
+            request = following
         raise NetworkError(
             "its token server redirects in a circle or to no usable address",
             host=name,
@@ -172,45 +173,45 @@ class TokenSource:
         ).within(name)
 
     def _send(
-        self, context: ChallengeContext, wanted: TokenRequest, cancel: CancelToken
+        self, context: ChallengeContext, request: TokenRequest, cancel: CancelToken
     ) -> HttpResponse:
-        """Send one request, with credentials only where they may travel."""
-        secret = wanted.is_secret and context.endpoint.tls.verify
-        if secret and leaves_tls(context.address, wanted.url):
-            said = f"leaves TLS ({public_url(wanted.url)}); {_NOT_SENT}"
-            raise _withheld(context, said, "to send them all the same: --insecure")
-        public_only = secret and not _trusts_private(context)
-        if public_only and is_private(urlsplit(wanted.url).hostname or ""):
-            raise _private(context, wanted.url)
-        request = HttpRequest(
-            "GET" if wanted.body is None else "POST",
-            wanted.url,
-            wanted.headers,
-            wanted.body,
-            self._requester.tls(context.endpoint, wanted.url),
+        """Send one token request; raise `UnsafeRealm` if credentials must not go there."""
+        is_secret = request.is_secret and context.endpoint.tls.verify
+        if is_secret and leaves_tls(context.address, request.url):
+            said = f"leaves TLS ({public_url(request.url)}); {_NOT_SENT}"
+            raise _unsafe_realm(context, said, "to send them all the same: --insecure")
+        public_only = is_secret and not _trusts_private(context)
+        if public_only and is_private(urlsplit(request.url).hostname or ""):
+            raise _private_realm(context, request.url)
+        http_request = HttpRequest(
+            "GET" if request.body is None else "POST",
+            request.url,
+            request.headers,
+            request.body,
+            self._requester.tls(context.endpoint, request.url),
             public_only,
             context.endpoint.proxy,
         )
         try:
-            return self._requester.transport.send(request, cancel)
+            return self._requester.transport.send(http_request, cancel)
         except PrivateHost:
-            raise _private(context, wanted.url) from None
+            raise _private_realm(context, request.url) from None
         except NetworkError as error:
             raise error.within(context.endpoint.name, _TOKEN_SERVER) from error.__cause__
 
 
 def _trusts_private(context: ChallengeContext) -> bool:
-    """Return whether a registry may have credentials sent to a private address.
+    """Return whether credentials may be sent to a private address.
 
-    A company's registry and its token server often both have one, behind public names. Where a
-    proxy connected to the registry, its name is all there is to judge.
+    A company's registry and its token server often both have private addresses and public
+    names. If a proxy connected to the registry, only the registry's name is known.
     """
     peer = context.peer or urlsplit(context.address).hostname or ""
     return context.endpoint.settings.private_realm or is_private(peer)
 
 
-def _private(context: ChallengeContext, url: str) -> UnsafeRealm:
-    return _withheld(
+def _private_realm(context: ChallengeContext, url: str) -> UnsafeRealm:
+    return _unsafe_realm(
         context,
         f"is in a private network, and the registry is not ({public_url(url)}); {_NOT_SENT}",
         "to send them all the same: private-realm = true in hosts.toml, "
@@ -218,7 +219,7 @@ def _private(context: ChallengeContext, url: str) -> UnsafeRealm:
     )
 
 
-def _withheld(context: ChallengeContext, problem: str, hint: str) -> UnsafeRealm:
+def _unsafe_realm(context: ChallengeContext, problem: str, hint: str) -> UnsafeRealm:
     name = context.endpoint.name
     said = f"{_TOKEN_SERVER} {problem}"
     error = Unauthorized(said, host=name, scope=context.scope, hint=hint)
