@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     )
 
 COMMANDS = (
-    *("df", "fsck", "gc", "history", "images", "import", "load", "pull", "rm", "save", "show"),
-    *("tag", "untag"),
+    *("pull", "inspect", "tags", "digest", "manifest", "config", "blob", "referrers", "history"),
+    *("validate", "images", "show", "tag", "untag", "rm", "df", "gc", "fsck", "save", "load"),
+    *("import", "login", "logout", "why"),
 )
 
 
@@ -52,8 +53,9 @@ def test_help_on_a_high_screen_describes_each_command(wherry: Wherry) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_examples(wherry: Wherry, command: str) -> None:
-    done = wherry(command, "--help")
+    done = wherry(command, "--help", env={"COLUMNS": "80"})
     assert (done.returncode, done.stderr) == (0, "")
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
     _, found, examples = done.stdout.partition("Examples:\n")
     assert found
     shown = [line.strip() for line in examples.splitlines() if line.strip()]
