@@ -1,7 +1,8 @@
-"""A copy of a store's names beside its database: small, and whole at any moment.
+"""A copy of a store's names, in a file beside its database.
 
-Blobs say what images there are; what they are called stands in the database alone. The copy
-is what `rebuild` takes the names from when the database is lost.
+Images can be found again from the blobs, but their names are only in the database. If that is
+lost, `wherry.store.rebuild` takes the names from this copy. The file is replaced as a whole, so
+it is complete at any moment.
 """
 
 from __future__ import annotations
@@ -29,18 +30,19 @@ if TYPE_CHECKING:
 
 FILE = "names.json"
 _NEW = "names.new"
-MANY = 1000  # names from which on the copy is not written at each change
-INTERVAL = 60.0  # seconds between two copies of that many names
-MAX_SIZE = 256 * 2**20  # bytes of a copy that is read
+MANY = 1000  # names; a store with more does not write the copy at each change
+INTERVAL = 60.0  # seconds between two copies of so many names
+MAX_SIZE = 256 * 2**20  # bytes; a larger copy is not read
 MAX_ROW = 4 * 2**20  # bytes; the longest name is that of an archive's manifest.json
-_MAX_DAMAGED = 1000  # bytes of a damaged row; a longer one may be several
+_MAX_DAMAGED = 1000  # bytes of a damaged row; a longer one may be several rows
 _CHUNK = 2**18  # bytes that are read at once
 _BATCH = 1000  # names that are written at once
-_COMMAS = 3  # in a row: neither names nor digests have any
+_COMMAS = 3  # in a row; neither names nor digests contain commas
 _START = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"names"\s*:\s*\[')
 _END = re.compile(rb"\]\s*\}\s*\Z")
-_BETWEEN = b" \t\r\n,}"  # what stands between two rows, and behind the last one
-# The first two are no bounds of a row: an IPv6 address, and one that the next chunk may complete.
+_BETWEEN = b" \t\r\n,}"  # bytes between two rows, and after the last one
+# The first two alternatives are not the bounds of a row: an IPv6 address, and the beginning of one
+# that the next chunk may complete.
 _BRACKET = re.compile(
     rb"\[[0-9A-Fa-f]*:[0-9A-Fa-f:]*\]"
     rb"|\[[0-9A-Fa-f:]*\Z"
@@ -53,7 +55,7 @@ _WITHOUT = (
 
 
 class SavedName(Record):
-    """A name, what it stands for, and whether it holds that by itself."""
+    """A name of the copy: its root, its manifest, and whether it keeps them by itself."""
 
     reference: Reference
     root: Digest
@@ -62,14 +64,14 @@ class SavedName(Record):
 
 
 class DamagedRow(Record):
-    """A row of the copy that cannot be read, as it stands there."""
+    """A row of the copy that cannot be read, as text."""
 
     text: str
 
 
 def save(db: Database, directory: Directory) -> None:
-    """Copy the names after a change, unless they are many and were copied a moment ago."""
-    with exclusive(directory, FILE):  # the process that writes last has read last
+    """Copy the names after a change; many names are copied only once in `INTERVAL` seconds."""
+    with exclusive(directory, FILE):  # so the process that writes last has read last
         if _age(directory) < INTERVAL and _has_many(db):
             return
         with contextlib.closing(_texts(db)) as texts:
@@ -77,14 +79,14 @@ def save(db: Database, directory: Directory) -> None:
 
 
 def names(connection: sqlite3.Connection) -> Iterator[SavedName]:
-    """Yield the names of a database that may be damaged, as far as they can be read."""
+    """Yield the readable names of a database that may be damaged."""
     for row in connection.execute("SELECT name, root, manifest, kept FROM refs"):
         with contextlib.suppress(ValueError, TypeError, WherryError):
             yield _saved(*row)
 
 
 def is_behind(db: Database, directory: Directory) -> bool:
-    """Tell whether names have been set since the copy was written."""
+    """Tell whether names have changed since the copy was written."""
     try:
         written = directory.stat(FILE).st_mtime
     except FileNotFoundError:
@@ -95,7 +97,7 @@ def is_behind(db: Database, directory: Directory) -> bool:
 
 
 def _age(directory: Directory) -> float:
-    """Return the seconds since the copy was written; a time in the future is long ago."""
+    """Return the seconds since the copy was written; a time in the future counts as long ago."""
     try:
         passed = time.time() - directory.stat(FILE).st_mtime
     except FileNotFoundError:
@@ -139,12 +141,12 @@ def _write(directory: Directory, texts: Iterable[str]) -> None:
 def load(directory: Directory) -> Iterator[SavedName | DamagedRow]:
     """Yield the names of the copy, and at most one row that cannot be read.
 
-    Nothing where there is no copy. One damaged row does not matter to the others. The copy is
-    read in chunks, so memory does not grow with it. The caller gives up what it has been given
-    if this raises: else names would be lost without a word.
+    Yields nothing if there is no copy. The copy is read in chunks, so memory does not grow with
+    it. If this raises, the caller must discard the names that it got: names would be lost
+    silently.
 
     Raises:
-        StoreError: the copy cannot be read, is too large, is cut off, or is damaged in more
+        StoreError: The copy cannot be read, is too large, is cut off, or is damaged in more
             than one row.
     """
     path = directory.where(FILE)
@@ -167,7 +169,7 @@ def load(directory: Directory) -> Iterator[SavedName | DamagedRow]:
 
 
 def _rows(file: BinaryIO, path: str) -> Iterator[bytes]:
-    """Yield what stands in brackets, without them."""
+    """Yield the content of each pair of brackets."""
     size = os.fstat(file.fileno()).st_size
     if size > MAX_SIZE:
         raise _damaged(path, f"has more than {MAX_SIZE:,} bytes")
@@ -188,7 +190,7 @@ def _rows(file: BinaryIO, path: str) -> Iterator[bytes]:
 
 
 def _split(text: bytes) -> tuple[list[bytes], bytes]:
-    """Return the rows of a text that are complete, and the text behind them."""
+    """Return the complete rows of a text, and the text after them."""
     rows, at = [], 0
     for bracket in _BRACKET.finditer(text):
         if bracket.lastindex:
@@ -199,7 +201,8 @@ def _split(text: bytes) -> tuple[list[bytes], bytes]:
 
 
 def _read_row(row: bytes) -> SavedName | None:
-    """Return the name of a row, None if it is damaged; counting first bounds what JSON takes."""
+    """Return the name of a row, or None if it is damaged."""
+    # The count bounds the memory that the JSON parser takes.
     if row.count(b",") != _COMMAS:
         return None
     try:

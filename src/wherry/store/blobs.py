@@ -1,4 +1,4 @@
-"""The files of a store: ``blobs/<algorithm>/<hex>`` and parts on their way there."""
+"""The blob files of a store, ``blobs/<algorithm>/<hex>``, and the part files in ``ingest``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _NAMES = {name: re.compile(f"[0-9a-f]{{{length}}}") for name, length in HEX_LENG
 
 
 class BlobFiles:
-    """The directories of a store at one path; a file that has a blob's name is whole.
+    """The directories of the store at a path; a file with the name of a blob is complete.
 
-    They are opened when they are first used, and stay the same ones: see `is_current`. Digests
-    as text come from the database, which another user may have written: each is checked before
-    it becomes a file's name.
+    Each directory is opened on its first use and stays open: see `is_current`. Digests as text
+    come from the database, which another user may have written. Each is checked before it is
+    used as a file name.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,21 +41,21 @@ class BlobFiles:
 
     @property
     def root(self) -> Directory:
-        """The store's own directory; raises `FileNotFoundError` and what `open_store` does."""
+        """The store's own directory; raises `FileNotFoundError` and `StoreError`."""
         if self._root is None:
             self._root = open_store(self._path)
         return self._root
 
     @property
     def is_current(self) -> bool:
-        """Whether the directories are still those at the path, as far as they were opened."""
+        """Whether the open directories are still those at the path."""
         return self._root is None or (
             self._root.is_unchanged(self._path)
             and all(directory.is_linked for directory in list(self._opened.values()))
         )
 
     def _directory(self, algorithm: str) -> Directory:
-        """Return where the blobs of one algorithm are; raises `FileNotFoundError`."""
+        """Return the directory of one algorithm's blobs; raises `FileNotFoundError`."""
         opened = self._opened.get(algorithm)
         if opened is None:
             opened = self.root.child("blobs").child(algorithm)
@@ -64,14 +64,14 @@ class BlobFiles:
 
     @property
     def ingest(self) -> Directory:
-        """Where parts are; raises `FileNotFoundError`."""
+        """The directory of the part files; raises `FileNotFoundError`."""
         opened = self._opened.get("ingest")
         if opened is None:
             opened = self._opened["ingest"] = self.root.child("ingest")
         return opened
 
     def _status(self, algorithm: str, name: str) -> os.stat_result:
-        """Look at a blob; raises `FileNotFoundError` for everything but a file."""
+        """Return a blob's status; raises `FileNotFoundError` unless it is a regular file."""
         directory = self._directory(algorithm)
         found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
@@ -79,7 +79,7 @@ class BlobFiles:
         return found
 
     def exists(self, digest: Digest) -> bool:
-        """Tell whether a blob is there."""
+        """Tell whether a blob is stored."""
         try:
             self._status(digest.algorithm, digest.hex)
         except OSError:
@@ -91,7 +91,7 @@ class BlobFiles:
         return self._status(digest.algorithm, digest.hex).st_size
 
     def all(self) -> set[str]:
-        """Return the digests of all blobs that are there, as text."""
+        """Return the digests of all stored blobs, as text."""
         found: set[str] = set()
         for algorithm in _NAMES:
             try:
@@ -103,7 +103,7 @@ class BlobFiles:
         return found
 
     def has(self, digest: str) -> bool:
-        """Tell whether a blob is there; the digest is text, as in `all`."""
+        """Tell whether a blob is stored; the digest is text, as in `all`."""
         try:
             self._status(*_split(digest))
         except OSError:
@@ -127,13 +127,13 @@ class BlobFiles:
         return self._directory(algorithm).open(name)
 
     def identity(self, digest: str) -> tuple[int, ...]:
-        """Return what tells a file from another one put in its place."""
+        """Return values that change if another file takes the place of a blob."""
         algorithm, name = _split(digest)
         found = self._directory(algorithm).stat(name)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def unlink(self, digests: Collection[str]) -> None:
-        """Remove blobs as far as they are there; the digests are text, as in `all`."""
+        """Remove those blobs that are stored; the digests are text, as in `all`."""
         for algorithm in _NAMES:
             prefix = f"{algorithm}:"
             start = len(prefix)
@@ -143,7 +143,7 @@ class BlobFiles:
                     _unlink(self._directory(algorithm), _blob_names(algorithm, names))
 
     def parts(self) -> list[str]:
-        """Return the names of all parts, in order; nothing else in their directory is ours."""
+        """Return the names of all part files, in order; other names are ignored."""
         try:
             listed = self.ingest.names()
         except FileNotFoundError:
@@ -157,27 +157,27 @@ class BlobFiles:
         ingest = self.root.child("ingest", make=True)
         blobs = self.root.child("blobs", make=True).child(digest.algorithm, make=True)
         if blobs.device != ingest.device:
-            # Before anything is fetched that could not be renamed in the end.
+            # Raised before a download that could not be renamed in the end.
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), blobs.path)
         self._opened.setdefault("ingest", ingest)
         self._opened.setdefault(digest.algorithm, blobs)
 
     def publish(self, part: str, digest: Digest) -> None:
-        """Give the part its name; it is on the disk already."""
+        """Rename a part file, whose content is flushed to the disk, to the blob."""
         self.ingest.rename(part, digest.hex, self._directory(digest.algorithm))
 
     def sync(self, algorithm: str) -> None:
-        """Make the names of blobs survive a loss of power."""
+        """Flush the names of blobs to the disk."""
         self._directory(algorithm).sync()
 
 
 def part_name(digest: Digest) -> str:
-    """Return the name under which a blob grows until it is whole."""
+    """Return the name of a blob's part file."""
     return f"{digest.algorithm}-{digest.hex}.part"
 
 
 def _split(digest: str) -> tuple[str, str]:
-    """Return algorithm and name; raises `FileNotFoundError` for what no blob is called."""
+    """Return algorithm and file name; raises `FileNotFoundError` for an invalid digest."""
     algorithm, _, name = digest.partition(":")
     names = _NAMES.get(algorithm)
     if names is None or names.fullmatch(name) is None:
@@ -186,10 +186,10 @@ def _split(digest: str) -> tuple[str, str]:
 
 
 def _blob_names(algorithm: str, names: list[str]) -> list[str]:
-    """Return the names that a blob can have.
+    """Return those of ``names`` that are the hex digits of a digest.
 
-    All are checked at once, which takes a sixth of the time of a match each: `gc` checks every
-    file. The matches find the good ones where there are others.
+    `gc` checks the name of every file. One check of all names together takes a sixth of the time
+    of a match for each. Only if that fails are the names matched one by one.
     """
     digits = "".join(names).encode("ascii", "replace")
     if {*map(len, names)} <= {HEX_LENGTHS[algorithm]} and not digits.translate(None, _HEX):

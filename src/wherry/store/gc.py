@@ -1,12 +1,12 @@
-"""Garbage collection: what no name and no operation holds goes, whoever else is at work.
+"""Garbage collection: remove what no name and no running operation keeps.
 
-A mark is worth what the database says, so marking and unlinking happen in one transaction:
-nobody can lease or name a blob between the two. To let others in, a transaction takes a batch
-of blobs at most; the next one marks anew if anybody has written in the meantime.
+Marking and unlinking happen in one write transaction, so that no other process can lease or name
+a blob between the two. A transaction removes one batch of blobs, to let other writers in. The
+next one marks again if another connection has written in the meantime.
 
-Files do not come back when a transaction does: who is killed in one must leave nothing that
-speaks of what he has unlinked. So names and documents are forgotten first, in transactions of
-their own, and then files go.
+A rollback does not bring back unlinked files. A process that is killed must not leave rows of
+files that it has unlinked. So the rows of names and documents are deleted first, in transactions
+of their own, and the files after that.
 """
 
 from __future__ import annotations
@@ -34,10 +34,15 @@ _BLOB_KEYS = (("blobs", "digest"), ("provenance", "digest"))
 
 
 class GarbageReport(Record):
-    """What was removed, or would be: digests of blobs as text, and the bytes that they took.
+    """What a collection removed, or would remove.
 
-    ``images`` are the ids of the images that they made up, ``documents`` the manifests and
-    indexes among them; ``parts`` counts downloads that nobody goes on with.
+    Attributes:
+        digests: The digests of the blobs, as text.
+        size: Bytes of the blobs together.
+        images: The ids of the images that the blobs belonged to.
+        documents: The manifests and indexes among the blobs.
+        parts: The number of interrupted downloads.
+        part_size: Their bytes together.
     """
 
     digests: list[str]
@@ -49,7 +54,7 @@ class GarbageReport(Record):
 
     @property
     def layers(self) -> list[str]:
-        """What is neither a document nor the config of an image."""
+        """The blobs that are neither documents nor configs of images."""
         others = self.documents.union(self.images)
         return [digest for digest in self.digests if digest not in others]
 
@@ -66,9 +71,9 @@ def _delete(
 
 
 def _documents(connection: sqlite3.Connection) -> set[str]:
-    """Return all documents, those too that have come since somebody looked for candidates.
+    """Return all documents, including those added since the candidates were chosen.
 
-    None that nothing holds may stay: its layers go.
+    A document that nothing keeps must not stay, because its layers are removed.
     """
     return {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
 
@@ -80,17 +85,17 @@ class Collector:
         self.root = files.root
         self._files = files
         self._db = db
-        self.renamed = False  # whether names have gone
+        self.renamed = False  # whether names were removed
         self._digests: list[str] = []
         self._images: list[str] = []
         self._documents: set[str] = set()
         self._size = 0
 
     def collect(self, only: Collection[str] | None = None) -> GarbageReport:
-        """Remove what nothing holds, of ``only`` these digests or of everything.
+        """Remove what nothing keeps, among all blobs or among ``only`` these digests.
 
-        In the latter case names go too that held nothing by themselves and whose image is gone;
-        in the former other images without a name stay whole, they wait for the latter.
+        A collection of all blobs also removes the names that keep nothing by themselves and
+        whose image is gone. With ``only``, other images without a name stay complete.
         """
         candidates = self._everything() if only is None else set(only)
         garbage, seen, most = Garbage((), ()), None, BATCH
@@ -99,14 +104,14 @@ class Collector:
             removed: list[str] = []
             try:
                 with self._db.write() as connection:
-                    # Of this connection: a fork makes another one, which counts anew.
+                    # The counter belongs to the connection, which a fork replaces.
                     version = (
                         connection,
                         connection.execute("PRAGMA data_version").fetchone()[0],
                     )
                     dropped = False
-                    if version != seen:  # somebody else has written since the last mark
-                        # Which files wait for which documents matters where room is scarce.
+                    if version != seen:  # another connection has written since the last mark
+                        # On a full disk, files have to go as soon as their documents do.
                         dropped, garbage = self._mark(connection, candidates, only, most < BATCH)
                         seen = version
                     if not dropped:
@@ -114,7 +119,7 @@ class Collector:
             except StoreFull:
                 if most == 1 and not reserve.give_up(self.root):
                     raise
-                # The log of the database grows by what is removed; once more, in small steps.
+                # The database's log grows with each removal: try again in smaller steps.
                 seen, most, removed = None, max(1, most // 30), []
                 del self._digests[counted[0] :]
                 self._size = counted[1]
@@ -132,7 +137,7 @@ class Collector:
         only: Collection[str] | None,
         in_turns: bool,  # noqa: FBT001 - handed on
     ) -> tuple[bool, Garbage]:
-        """Find the garbage; return whether names were dropped too, which has to be committed."""
+        """Find the garbage; also return whether names were removed, which needs a commit."""
         for lease in leases.dead(connection, self.root):
             leases.release(connection, lease)
         edges = Edges(connection)
@@ -145,10 +150,10 @@ class Collector:
         return dropped, Garbage(documents, candidates - held, children)
 
     def _step(self, connection: sqlite3.Connection, garbage: Garbage, most: int) -> list[str]:
-        """Unlink some files, which are returned, or forget some documents.
+        """Unlink some files and return them, or delete the rows of some documents.
 
-        All documents first, so that files go in the order of all of them; files first where the
-        room that they give back is wanted.
+        Usually all documents come first, so that the files go in the order of their digests. On
+        a full disk files come first, because they free space.
         """
         if garbage.documents and (most == BATCH or not garbage.files):
             self._forget(connection, garbage.take_documents(most))
@@ -158,7 +163,7 @@ class Collector:
         return batch
 
     def plan(self) -> GarbageReport:
-        """Return what `collect` would remove of everything; nothing is changed."""
+        """Return what `collect` would remove among all blobs; changes nothing."""
         candidates = self._everything()
         with self._db.snapshot() as connection:
             edges = Edges(connection)
@@ -172,7 +177,7 @@ class Collector:
         return self._collected()
 
     def _everything(self) -> set[str]:
-        """Return all that could be collected: files, and rows whose files are gone."""
+        """Return all candidates: files, and rows whose files are gone."""
         found = self._files.all()
         with self._db.read() as connection:
             (rows,) = connection.execute("SELECT count(*) FROM blobs").fetchone()
@@ -190,7 +195,7 @@ class Collector:
         self._documents.update(batch)
 
     def _forget(self, connection: sqlite3.Connection, batch: list[str]) -> None:
-        """Drop what the database says of documents."""
+        """Delete the rows of documents."""
         self._account_documents(connection, batch)
         _delete(connection, _DOCUMENT_KEYS, batch)
 
@@ -205,20 +210,20 @@ class Collector:
         self._digests += batch
 
     def _remove(self, connection: sqlite3.Connection, batch: list[str]) -> None:
-        """Unlink the files of blobs, and drop what is known of them."""
+        """Unlink the files of blobs and delete their rows."""
         self._account(connection, batch)
-        unlinking = Unlinker(self._files, batch)
+        unlinker = Unlinker(self._files, batch)
         try:
-            unlinking.allow()
+            unlinker.allow()
             _delete(connection, _BLOB_KEYS, batch)
         finally:
-            unlinking.join()
+            unlinker.join()
 
 
 def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
-    """Remove downloads that were broken off; return how many, and their bytes.
+    """Remove interrupted downloads; return their number and their bytes.
 
-    They stay while anybody adds to the store: a pull may be about to go on with them.
+    They stay while any operation adds to the store: a pull may be about to resume one.
     """
     count = size = 0
     parts = files.parts()

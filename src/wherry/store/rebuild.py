@@ -1,8 +1,8 @@
-"""A database made anew from the blobs, for a store whose own is lost or damaged.
+"""Rebuild a lost or damaged database from the blobs and the copy of the names.
 
-What images there are stands in the blobs, what they are called in the copy of the names that
-the store keeps. What else the database knew is learned again as it is needed: DiffIDs are
-computed when somebody asks, and where blobs came from is told by the names by digest.
+The blobs contain the documents and configs, and so the images. Their names come from
+`wherry.store.backup`. DiffIDs are computed again when they are needed. The names by digest tell
+from which repositories the blobs came.
 """
 
 from __future__ import annotations
@@ -39,10 +39,14 @@ _TABLES = ("blobs", "documents", "edges", "images", "refs", "provenance")
 
 
 class RebuildReport(Record):
-    """What is back: images, names; and the names whose images are not whole, as people write.
+    """The result of a rebuild.
 
-    ``unreadable`` is what is damaged in the copy of the names, as it stands there. ``lost`` has
-    at most 10,000 names; ``more_lost`` counts those that it leaves out.
+    Attributes:
+        images: The number of complete images.
+        names: The number of names.
+        lost: The short names whose images are not complete, at most 10,000.
+        unreadable: Damaged rows of the copy of the names, as text.
+        more_lost: The number of lost names that ``lost`` leaves out.
     """
 
     images: int
@@ -53,16 +57,19 @@ class RebuildReport(Record):
 
 
 def rebuild(files: BlobFiles, name: str) -> RebuildReport:
-    """Make the database anew; what is there is kept beside it, as ``….damaged``.
+    """Build a new database; the old one is kept beside it, as ``….damaged``.
 
-    The new file is written, closed, read again and compared before it takes its place. Raises
-    `StoreError` while anybody is adding to the store, for a database of a newer version, for a
-    copy of the names or a document that cannot be read, and where the new file cannot be
-    written; and leaves all as it was.
+    The new file is written, closed, read again and compared before it takes its place. A failure
+    changes nothing.
+
+    Raises:
+        StoreError: Another process is adding to the store, the database has a newer version,
+            the copy of the names or a document cannot be read, or the new file cannot be
+            written.
     """
     root, new = files.root, f"{name}.new"
     with exclusive(root, name), _set_aside(root, name) as old:
-        # The other way round an operation could begin between the look and the move.
+        # After the move: before it, an operation could begin between the check and the move.
         if leases.living(root):
             raise StoreError(
                 "another process is adding to the store",
@@ -84,7 +91,7 @@ def rebuild(files: BlobFiles, name: str) -> RebuildReport:
 
 
 def _make(root: Directory, new: str, files: BlobFiles, old: str) -> tuple[RebuildReport, _Rows]:
-    """Write a new database, without a log beside it; return what is back, and its rows."""
+    """Write a new database and empty its log; return the report and a summary of its rows."""
     db = Database(root, new, locked=True)
     try:
         found = _Rebuild(db, files).run(old)
@@ -97,7 +104,7 @@ def _make(root: Directory, new: str, files: BlobFiles, old: str) -> tuple[Rebuil
 
 
 def _check(root: Directory, new: str, written: _Rows) -> None:
-    """Raise `StoreError` unless the file alone holds what was written to the database."""
+    """Raise `StoreError` unless the file, without its log, has the rows that were written."""
     log = root.check(f"{new}-wal")
     if log is not None and log.st_size:
         raise StoreError("the log was not emptied into the new database").within(root.where(new))
@@ -114,7 +121,7 @@ def _check(root: Directory, new: str, written: _Rows) -> None:
 
 
 def _rows(connection: sqlite3.Connection) -> _Rows:
-    """Return the number of rows of each table, and a hash over them."""
+    """Return the number of rows and their hash for each table."""
     found = {}
     for table in _TABLES:
         count, hasher = 0, hashlib.sha256()
@@ -127,17 +134,17 @@ def _rows(connection: sqlite3.Connection) -> _Rows:
 
 @contextlib.contextmanager
 def _set_aside(root: Directory, name: str) -> Iterator[str]:
-    """Move the database and its logs out of the way, and back if the block fails.
+    """Move the database and its logs aside during the block, and back if the block fails.
 
-    Yields the name that they have meanwhile. What an earlier rebuild kept stays until the block
-    has succeeded.
+    Yields their name during the block. The database that an earlier rebuild kept is replaced
+    only after the block has succeeded.
     """
     check_replaceable(root, name)
     kept, aside = f"{name}.damaged", f"{name}.aside"
     if root.exists(aside):  # an earlier attempt was killed
         _move(root, aside, kept if root.exists(name) else name)
     there = [suffix for suffix in ("", *_LOGS) if root.exists(name + suffix)]
-    old = aside if "" in there else kept  # logs alone belong to what is kept
+    old = aside if "" in there else kept  # logs without a database belong to the kept one
     moved: list[str] = []
     try:
         for suffix in there:
@@ -145,7 +152,7 @@ def _set_aside(root: Directory, name: str) -> Iterator[str]:
             moved.append(suffix)
         yield old
     except BaseException:
-        # The file last: a process that is killed in between must not leave it without its log.
+        # The file last: a process killed here must not leave the database without its log.
         for suffix in reversed(moved):
             root.rename(old + suffix, name + suffix)
         raise
@@ -154,10 +161,10 @@ def _set_aside(root: Directory, name: str) -> Iterator[str]:
 
 
 def _move(root: Directory, name: str, new: str) -> None:
-    """Give a database another name, with its logs; what has that name goes.
+    """Rename a database and its logs, and replace those that have the new name.
 
-    If a process is killed in between, the next one goes on: as long as there is a file of the
-    new name, the logs beside it are its own, and after that they are those of the moved one.
+    The next process can continue after one that was killed here. While a database has the new
+    name, the logs beside it are its own. After it is removed, they belong to the moved one.
     """
     if root.exists(new):
         for suffix in (*_LOGS, ""):
@@ -173,6 +180,8 @@ def _remove(root: Directory, name: str) -> None:
 
 
 class _Rebuild:
+    """Fills a new database from the blobs."""
+
     def __init__(self, db: Database, files: BlobFiles) -> None:
         self._db = db
         self._files = files
@@ -214,9 +223,10 @@ class _Rebuild:
                     yield own, parse(raw, "")
 
     def _read(self, own: str, only: bytes = b"") -> bytes:
-        """Read a document or config; nothing if it is gone or begins with anything but ``only``.
+        """Read a document or config; return b"" if it is gone or does not begin with ``only``.
 
-        Raises `StoreError` where it cannot be read: an image would be lost without a word.
+        Raises:
+            StoreError: The file cannot be read. To skip it would silently lose an image.
         """
         try:
             with self._files.open(own) as file:
@@ -242,7 +252,7 @@ class _Rebuild:
         connection.execute(
             "INSERT INTO documents VALUES (?, ?, ?)", (own, known_as, document.media_type)
         )
-        # What an index lists and is there was wanted once; the rest may never have been.
+        # A stored child of an index was wanted once. The others may never have been wanted.
         connection.executemany(
             "INSERT OR IGNORE INTO edges VALUES (?, ?, ?)",
             [
@@ -281,7 +291,7 @@ class _Rebuild:
         own: str,
         signed: Schema1,
     ) -> None:
-        """Find the manifest that was made of a schema1 document: a name says so, or its layers."""
+        """Find the manifest that was converted from a schema1 one, by a name or by its layers."""
         known_as = digest_of(signed)
         layers = tuple(
             str(layer.blob_sum) for layer in reversed(signed.layers) if not layer.throwaway

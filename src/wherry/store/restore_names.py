@@ -1,6 +1,6 @@
-"""Names that go back into a rebuilt database, from their copy and from the old database.
+"""Restore names to a rebuilt database, from their copy and from the old database.
 
-All of them go through the table of names itself: memory does not grow with their number.
+The names are merged in the table itself, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -21,26 +21,31 @@ if TYPE_CHECKING:
 
     from wherry.store.directory import Directory
 
-MAX_LOST = 10_000  # lost names that are listed; the others are counted
-MAX_LOST_TEXT = 4 * 2**20  # characters of all that are listed
-_CACHE = 32 * 2**10  # KiB that SQLite keeps of the database; names come in any order
+MAX_LOST = 10_000  # lost names that are listed; the rest is counted
+MAX_LOST_TEXT = 4 * 2**20  # characters of all listed names together
+_CACHE = 32 * 2**10  # KiB of SQLite's page cache; the names come in any order
 _LOST = (
     "manifest NOT IN (SELECT manifest FROM images) OR root NOT IN (SELECT known_as FROM documents)"
 )
 
 
 class LostNames(Record):
-    """Names whose images are not whole, as people write them, and how many more there are."""
+    """The short names whose images are not complete, and the number of those left out."""
 
     listed: tuple[str, ...]
     more: int
 
 
 def put_names(connection: sqlite3.Connection, root: Directory, old: str) -> list[str]:
-    """Put the names of the copy into the table, with those that only the old database has.
+    """Insert the names of the copy, and those that only the old database has.
 
-    The copy may be behind. Where they differ, a database that is whole is right. Returns the
-    damaged rows of the copy; raises `StoreError` if it cannot be read.
+    The copy may be outdated. Where the two differ, an undamaged database is right.
+
+    Returns:
+        The damaged rows of the copy, as text.
+
+    Raises:
+        StoreError: The copy cannot be read.
     """
     damaged: list[str] = []
     connection.execute(f"PRAGMA cache_size=-{_CACHE}")
@@ -54,7 +59,7 @@ def put_names(connection: sqlite3.Connection, root: Directory, old: str) -> list
 
 
 def take_lost(connection: sqlite3.Connection) -> LostNames:
-    """Remove the names whose images are not whole."""
+    """Remove the names whose images are not complete."""
     listed: list[str] = []
     count = size = 0
     for (text,) in connection.execute(f"SELECT name FROM refs WHERE {_LOST} ORDER BY name"):  # noqa: S608 - a constant
@@ -67,7 +72,7 @@ def take_lost(connection: sqlite3.Connection) -> LostNames:
 
 
 def add_provenance(connection: sqlite3.Connection) -> None:
-    """Note where blobs came from: a name by digest belongs to an image that was pulled."""
+    """Record where blobs came from: an image with a name by digest was pulled from there."""
     connection.execute(
         "INSERT OR REPLACE INTO provenance"
         " SELECT edges.child, substr(refs.name, 1, instr(refs.name, '@') - 1), ?"
@@ -85,7 +90,7 @@ def manifests_of(connection: sqlite3.Connection, root: str) -> Iterator[str]:
 
 
 def _put(connection: sqlite3.Connection, otherwise: str, names: Iterable[SavedName]) -> None:
-    """Insert names; ``otherwise`` says what happens to one that is there already."""
+    """Insert names; ``otherwise`` is SQLite's action for a name that is already there."""
     now = int(time.time())
     columns = "name, root, manifest, kept, updated"
     connection.executemany(
@@ -98,7 +103,7 @@ def _put(connection: sqlite3.Connection, otherwise: str, names: Iterable[SavedNa
 
 
 def _copied(root: Directory, damaged: list[str]) -> Iterator[SavedName]:
-    """Yield the names of the copy; its damaged rows go to ``damaged``."""
+    """Yield the names of the copy, and append its damaged rows to ``damaged``."""
     for row in backup.load(root):
         if isinstance(row, DamagedRow):
             damaged.append(row.text)
@@ -119,6 +124,6 @@ def _is_whole(db: Database) -> bool:
 
 
 def _known(db: Database) -> Iterator[SavedName]:
-    """Yield the names of the old database as far as it can be read."""
+    """Yield the readable names of the old database."""
     with contextlib.suppress(StoreError), db.read() as connection:
         yield from backup.names(connection)
