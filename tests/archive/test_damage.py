@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry
-from wherry.archive.files import TarFiles
+from wherry.archive.tar_files import TarFiles
 from wherry.content.cancel import CancelToken
 from wherry.errors import IntegrityError, InvalidDocument, Unsupported, WherryError
 from wherry.testing import (

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.archive.dir import FlatDirectory
+from wherry.archive.directory_files import DirectoryFiles
 from wherry.archive.docker import DockerArchive
-from wherry.archive.files import DirectoryFiles, TarFiles
 from wherry.archive.oci import OciLayout
+from wherry.archive.tar_files import TarFiles
 from wherry.content.cancel import CancelToken
 from wherry.content.events import ignore
 from wherry.content.protocols import blob_of

@@ -1,4 +1,4 @@
-"""What an archive is known by, and what is said of what is none, or not all of one."""
+"""Recognition of image archives by the names of their files."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ KNOWN = (
 )
 IMPORT = f"{KNOWN};\n`wherry import` makes an image of other files"
 MARKS = {"manifest.json", "index.json", "oci-layout", "repositories"}
-# What tools call the files that these lead to: by an id, or as tars, at most in a directory.
+# Names that tools give to configs, blobs and layers: a digest or id, or a tar that is at most one
+# directory deep.
 _PART = re.compile(r"(blobs/\w+/|sha256[:-])?[0-9a-f]{64}.*|([^/]+/)?[^/]+\.(tar(\.\w+)?|tgz)")
 
 
 def called(source: Path | RawStream) -> str:
-    """Say what errors call an archive: by its path, where a stream has one too."""
+    """Return the name of an archive for errors: its path, if it has one."""
     if isinstance(source, os.PathLike):
         return str(source)
     name = getattr(source, "name", "")
-    if name in (0, "<stdin>"):  # as `open` and `sys.stdin` have it
+    if name in (0, "<stdin>"):  # set by `open` and by `sys.stdin`
         return "stdin"
     return name if name and isinstance(name, str) else "the stream"
 
@@ -40,24 +41,27 @@ def called(source: Path | RawStream) -> str:
 def no_archive(
     path: str, message: str = "is no image archive or layout that wherry knows", hint: str = KNOWN
 ) -> StoreError:
-    """Make the error for what is no archive, damaged or not."""
-    return StoreError(f"{message}", hint=hint).within(path)
+    """Make the error for a file or directory that is not an archive or layout."""
+    return StoreError(message, hint=hint).within(path)
 
 
 def is_part(name: str) -> bool:
-    """Tell whether a file of a tar may be part of an archive, by its name."""
+    """Tell whether the name of a file suggests that it is part of an image archive."""
     return name in MARKS or _PART.fullmatch(name) is not None
 
 
-def outside(path: str, found: Iterable[str], error: UnsafeLink) -> WherryError:
-    """Return the error for a link that leads outside: in a tar of a file system many do."""
-    if any(map(is_part, (*found, error.member))):
+def outside(path: str, names: Iterable[str], error: UnsafeLink) -> WherryError:
+    """Return the error for a link that points outside of a tar with the files ``names``.
+
+    Many links do in a tar of a file system, which is not an unsafe archive but no archive.
+    """
+    if any(map(is_part, (*names, error.member))):
         return error.within(path)
     return no_archive(path, hint=IMPORT)
 
 
 def check_ended(files: Files) -> None:
-    """Raise `IntegrityError` for a tar without its end: what is missing may have been there."""
+    """Raise `IntegrityError` if a missing file may have been in the lost end of a tar."""
     if not files.ended:
         raise IntegrityError(
             "the archive is cut off: the marker of its end is missing",

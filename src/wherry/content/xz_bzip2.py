@@ -13,7 +13,6 @@ from wherry.content.decoder_memory import MAX_DECODER
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from wherry.content.codec import PeekedSource
     from wherry.content.decoder_memory import Reservation
 
 XZ_ERRORS = (EOFError, lzma.LZMAError)
@@ -29,7 +28,7 @@ _LARGEST_DICTIONARY = 40  # as the properties have it; it stands for 4 GiB
 class _DecoderStream(abc.ABC, io.RawIOBase):
     """Streams of one format; each one has a decoder of its own."""
 
-    def __init__(self, source: PeekedSource, reservation: Reservation) -> None:
+    def __init__(self, source: io.RawIOBase, reservation: Reservation) -> None:
         self._source = source
         self._reservation = reservation
         self._input = b""

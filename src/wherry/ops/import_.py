@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wherry.archive.detect import called
-from wherry.archive.files import open_stream
 from wherry.archive.gnu import ConvertedTar, conversion
+from wherry.archive.os_files import open_stream
 from wherry.archive.tar import NotATar, headers
 from wherry.archive.tar_stream import TarStream
 from wherry.content.codec import PeekedSource, detect

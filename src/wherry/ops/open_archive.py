@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 from wherry.archive.detect import IMPORT, called, check_ended, no_archive
 from wherry.archive.dir import FlatDirectory
+from wherry.archive.directory_files import DirectoryFiles
 from wherry.archive.docker import MANIFEST
-from wherry.archive.files import DirectoryFiles, TarFiles, has, open_stream, read, translated
+from wherry.archive.files import has, read
 from wherry.archive.legacy import docker_archive, is_docker_archive
 from wherry.archive.oci import INDEX, MARK, OciLayout
+from wherry.archive.os_files import open_stream, translated
+from wherry.archive.tar_files import TarFiles
 from wherry.archive.tar_stream import StreamedFiles
 from wherry.content.codec import LONGEST_MAGIC, detect
 from wherry.content.events import Event, Status

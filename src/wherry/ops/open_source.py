@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wherry.archive.archive import Archive
+    from wherry.archive.directory_files import DirectoryFiles
     from wherry.archive.docker import DockerArchive
-    from wherry.archive.files import DirectoryFiles, TarFiles
+    from wherry.archive.tar_files import TarFiles
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
     from wherry.content.protocols import Source
@@ -189,9 +190,10 @@ def open_repository(reference: Reference, access: Access) -> Repository:
 def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
     """Open an archive or layout; raises `NotFound`, `UnsafeArchive`, `InvalidDocument`."""
     from wherry.archive.dir import FlatDirectory
-    from wherry.archive.files import DirectoryFiles, TarFiles
+    from wherry.archive.directory_files import DirectoryFiles
     from wherry.archive.legacy import docker_archive
     from wherry.archive.oci import OciLayout
+    from wherry.archive.tar_files import TarFiles
 
     files: DirectoryFiles | TarFiles
     if address.where in {Where.OCI, Where.DIR}:
@@ -211,8 +213,8 @@ def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
 @contextlib.contextmanager
 def open_docker_archive(address: Address, cancel: CancelToken) -> Iterator[DockerArchive]:
     """Open an archive whose images need not be readable; raises as `open_archive` does."""
-    from wherry.archive.files import TarFiles
     from wherry.archive.legacy import docker_archive
+    from wherry.archive.tar_files import TarFiles
 
     with contextlib.closing(TarFiles(address.path, cancel)) as files:
         yield docker_archive(files, cancel)
