@@ -41,12 +41,14 @@ if TYPE_CHECKING:
     )
     from wherry.image import Image, Layer
     from wherry.image_store import Store
+    from wherry.model.address import Address
     from wherry.model.digest import Digest
     from wherry.model.inspection import Inspection
     from wherry.model.platform import Platform
     from wherry.model.reference import Reference
 
 __all__ = [
+    "Address",
     "Ambiguous",
     "CancelToken",
     "Cancelled",
@@ -88,6 +90,7 @@ _HOMES = (
     "wherry.model.digest",
     "wherry.model.platform",
     "wherry.model.reference",
+    "wherry.model.address",
     "wherry.image",
     "wherry.image_store",
     "wherry.client",

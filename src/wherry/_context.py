@@ -19,6 +19,7 @@ from wherry.model.arguments import checked
 from wherry.parameters import RULES
 
 if TYPE_CHECKING:
+    from wherry.model.address import Address
     from wherry.model.transfer_settings import TransferSettings
     from wherry.ops.login import AuthFiles
     from wherry.ops.open_source import Access
@@ -138,11 +139,11 @@ class Context:
 
         by_name = {str(image.record.manifest): image for image in images}
 
-        def stored(name: str) -> tuple[LocalStore, wherry.Digest, wherry.Digest]:
-            if (image := by_name.get(name)) is not None:
+        def stored(address: Address) -> tuple[LocalStore, wherry.Digest, wherry.Digest]:
+            if (image := by_name.get(address.name)) is not None:
                 return local_store(image.store), image.digest, image.record.manifest
             local = local_store(self.store_for(store))
-            found = find_image(local, name)
+            found = find_image(local, address)
             return local, found.root, found.record.manifest
 
         return Access(self.session, stored, on_event or ignore, self.token(cancel))

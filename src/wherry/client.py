@@ -23,6 +23,7 @@ from wherry.parameters import RULES
 if TYPE_CHECKING:
     from wherry.content.protocols import RawStream
 
+ImageOrAddress: TypeAlias = str | Address | wherry.Image
 Listener: TypeAlias = Callable[[Event], None] | None
 
 
@@ -146,7 +147,7 @@ class Client:
     @public_call
     def pull(
         self,
-        reference: str,
+        reference: str | Reference,
         *,
         store: wherry.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
@@ -185,7 +186,7 @@ class Client:
             verify_layers=verify_layers,
             verify_signatures=verify_signatures,
         )
-        name = Reference.parse(reference.removeprefix("docker://"))
+        name = _reference(reference)
         token, listener = context.token(cancel), on_event or ignore
         pulled = pull(context.session(), local_store(target), name, options, token, listener)
         return Image(target, pulled.root, pulled.image)
@@ -193,7 +194,7 @@ class Client:
     @public_call
     def pull_all_tags(
         self,
-        name: str,
+        name: str | Reference,
         *,
         store: wherry.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
@@ -229,7 +230,7 @@ class Client:
             verify_layers=verify_layers,
             verify_signatures=verify_signatures,
         )
-        repository = Reference.parse_name(name.removeprefix("docker://"))
+        repository = _repository(name)
         token, listener = context.token(cancel), on_event or ignore
         local = local_store(target)
         found = pull_all_tags(context.session(), local, repository, options, token, listener)
@@ -240,7 +241,7 @@ class Client:
     @public_call
     def inspect(
         self,
-        address: str,
+        address: str | Address,
         *,
         platform: str | Platform | None = None,
         tags: bool = False,
@@ -260,12 +261,12 @@ class Client:
 
         access = self._context.access(store, on_event, cancel)
         wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return inspect(Address.parse(address), access, wanted, tags=tags)
+        return inspect(_address(address), access, wanted, tags=tags)
 
     @public_call
     def platforms(
         self,
-        address: str,
+        address: str | Address,
         *,
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
@@ -275,14 +276,14 @@ class Client:
         from wherry.ops.platforms import platforms
 
         access = self._context.access(store, on_event, cancel)
-        return platforms(Address.parse(address), access, self._context.settings.jobs)
+        return platforms(_address(address), access, self._context.settings.jobs)
 
     @public_call
     def tags(
         self,
-        name: str,
+        name: str | Reference,
         *,
-        matching: str = "",
+        matching: str | None = None,
         order: wherry.types.Order = "registry",
         on_event: Listener = None,
         cancel: CancelToken | None = None,
@@ -298,13 +299,13 @@ class Client:
         from wherry.ops.tags import list_tags
 
         access = self._context.access(None, on_event, cancel)
-        repository = Reference.parse_name(name.removeprefix("docker://"))
-        return list_tags(repository, access, matching, order)
+        repository = _repository(name)
+        return list_tags(repository, access, matching or "", order)
 
     @public_call
     def digest(
         self,
-        address: str,
+        address: str | Address,
         *,
         platform: str | Platform | None = None,
         store: wherry.types.StoreOrPath | None = None,
@@ -316,12 +317,12 @@ class Client:
 
         access = self._context.access(store, on_event, cancel)
         wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return digest(Address.parse(address), access, wanted)
+        return digest(_address(address), access, wanted)
 
     @public_call
     def manifest(
         self,
-        address: str,
+        address: str | Address,
         *,
         platform: str | Platform | None = None,
         store: wherry.types.StoreOrPath | None = None,
@@ -336,12 +337,12 @@ class Client:
 
         access = self._context.access(store, on_event, cancel)
         wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return document(Address.parse(address), access, wanted)[1]
+        return document(_address(address), access, wanted)[1]
 
     @public_call
     def config(
         self,
-        address: str,
+        address: str | Address,
         *,
         platform: str | Platform | None = None,
         store: wherry.types.StoreOrPath | None = None,
@@ -357,12 +358,12 @@ class Client:
 
         access = self._context.access(store, on_event, cancel)
         wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return config(Address.parse(address), access, wanted)
+        return config(_address(address), access, wanted)
 
     @public_call
     def raw_config(
         self,
-        address: str,
+        address: str | Address,
         *,
         platform: str | Platform | None = None,
         store: wherry.types.StoreOrPath | None = None,
@@ -377,12 +378,12 @@ class Client:
 
         access = self._context.access(store, on_event, cancel)
         wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return raw_config(Address.parse(address), access, wanted)
+        return raw_config(_address(address), access, wanted)
 
     @public_call
     def history(
         self,
-        address: str,
+        address: str | Address,
         *,
         platform: str | Platform | None = None,
         store: wherry.types.StoreOrPath | None = None,
@@ -397,14 +398,14 @@ class Client:
 
         access = self._context.access(store, on_event, cancel)
         wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return steps(Address.parse(address, bare=Where.ANY), access, wanted)
+        return steps(_address(address, Where.ANY), access, wanted)
 
     @public_call
     def referrers(
         self,
-        address: str,
+        address: str | Address,
         *,
-        artifact_type: str = "",
+        artifact_type: str | None = None,
         platform: str | Platform | None = None,
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
@@ -421,13 +422,13 @@ class Client:
 
         access = self._context.access(store, on_event, cancel)
         wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return referrers(Address.parse(address), access, wanted, artifact_type)
+        return referrers(_address(address), access, wanted, artifact_type or "")
 
     @public_call
     def blob(
         self,
-        address: str,
-        digest: str | wherry.Digest = "",
+        address: str | Address,
+        digest: str | wherry.Digest | None = None,
         *,
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
@@ -448,7 +449,7 @@ class Client:
         context = self._context
         access = context.access(store, on_event, cancel)
         raw = open_blob(
-            Address.parse(address),
+            _address(address),
             str(digest),
             access,
             lambda: local_store(context.store_for(store)),
@@ -460,7 +461,7 @@ class Client:
     @public_call
     def save(
         self,
-        names: str | wherry.Image | Sequence[str | wherry.Image],
+        names: ImageOrAddress | Sequence[ImageOrAddress],
         output: str | os.PathLike[str] | BinaryIO,
         *,
         format: wherry.types.Format = "docker",  # noqa: A002 - what it is called everywhere
@@ -492,11 +493,11 @@ class Client:
         from wherry.ops.save_options import SaveOptions
 
         options = SaveOptions.build(host_platform(), self._context.platform(platform), format, name)
-        given = [names] if isinstance(names, str | Image) else names
+        given = [names] if isinstance(names, str | Address | Image) else names
         images = [each for each in given if isinstance(each, Image)]
         target = Path(output) if isinstance(output, str | os.PathLike) else output
         access = self._context.access(store, on_event, cancel, images)
-        return save([_address(each) for each in given], target, options, access)
+        return save([_stored_address(each) for each in given], target, options, access)
 
     @public_call
     def load(
@@ -542,13 +543,13 @@ class Client:
     def import_(
         self,
         source: str | os.PathLike[str] | BinaryIO,
-        reference: str | None = None,
+        reference: str | Reference | None = None,
         *,
         config: bytes | None = None,
-        parent: str | None = None,
+        parent: str | Address | None = None,
         platform: str | Platform | None = None,
         changes: Sequence[str] = (),
-        message: str = "",
+        message: str | None = None,
         created: int | None = None,
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
@@ -591,10 +592,10 @@ class Client:
             config=config,
             parent=parent,
             changes=changes,
-            message=message,
+            message=message or "",
             epoch=creation_time(created),
         )
-        name = None if reference is None else Reference.parse_new(reference)
+        name = None if reference is None else _new_name(reference)
         access = context.access(store, on_event, cancel)
         local = local_store(target)
         record = import_layer(local, _readable(source), name, options, access)
@@ -605,7 +606,7 @@ class Client:
     @public_call
     def validate(
         self,
-        address: str,
+        address: str | Address,
         *,
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
@@ -622,7 +623,7 @@ class Client:
         from wherry.ops.validate import validate_image
 
         access = self._context.access(store, on_event, cancel)
-        return validate_image(Address.parse(address), access, self._context.settings.retries)
+        return validate_image(_address(address), access, self._context.settings.retries)
 
     @public_call
     def repair(
@@ -719,7 +720,7 @@ class Client:
             return logout_everywhere(files)
 
     @public_call
-    def name_candidates(self, name: str) -> tuple[wherry.types.NameCandidate, ...]:
+    def name_candidates(self, name: str | Address) -> tuple[wherry.types.NameCandidate, ...]:
         """Return what a name on the command line stands for, in the order to try.
 
         The short names and search lists of registries.conf apply here. All other calls
@@ -727,11 +728,11 @@ class Client:
         """
         from wherry.ops.name_candidates import name_candidates
 
-        return name_candidates(name, self._context.session)
+        return name_candidates(_address(name), self._context.session)
 
     @public_call
     def why(
-        self, name: str, *, offline: bool = False, cancel: CancelToken | None = None
+        self, name: str | Address, *, offline: bool = False, cancel: CancelToken | None = None
     ) -> list[wherry.types.NameReport]:
         """Explain where each of `name_candidates` is looked for; the answer has no secrets.
 
@@ -744,14 +745,15 @@ class Client:
 
         session, token = self._context.session(), self._context.token(cancel)
         return [
-            why(session, candidate.name, candidate.source, token, offline=offline)
-            for candidate in name_candidates(name, self._context.session)
+            why(session, reference, candidate.source, token, offline=offline)
+            for candidate in name_candidates(_address(name), self._context.session)
+            if (reference := candidate.address.reference) is not None
         ]
 
 
 @checked(RULES)
 def pull(
-    reference: str,
+    reference: str | Reference,
     *,
     store: wherry.types.StoreOrPath | None = None,
     platform: str | Platform | None = None,
@@ -782,9 +784,29 @@ def _readable(source: str | os.PathLike[str] | BinaryIO) -> Path | RawStream:
     return Path(source) if isinstance(source, str | os.PathLike) else cast("RawStream", source)
 
 
-def _address(given: str | wherry.Image) -> Address:
-    if isinstance(given, str):
-        return Address.parse(given, bare=Where.STORE)
+def _reference(given: str | Reference) -> Reference:
+    if isinstance(given, Reference):
+        return given
+    return Reference.parse(given.removeprefix("docker://"))
+
+
+def _repository(given: str | Reference) -> Reference:
+    if isinstance(given, Reference):
+        return given.as_name()
+    return Reference.parse_name(given.removeprefix("docker://"))
+
+
+def _new_name(given: str | Reference) -> Reference:
+    return given.as_new() if isinstance(given, Reference) else Reference.parse_new(given)
+
+
+def _address(given: str | Address, bare: Where = Where.REGISTRY) -> Address:
+    return given if isinstance(given, Address) else Address.parse(given, bare)
+
+
+def _stored_address(given: str | Address | wherry.Image) -> Address:
+    if isinstance(given, str | Address):
+        return _address(given, Where.STORE)
     return Address(Where.STORE, name=str(given.record.manifest))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import io
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,21 @@ from wherry.store import LocalStore
 class Image:
     """An image of a store: complete, verified, on the disk.
 
-    ``root`` is the digest of what its name stands for, an index or the manifest itself.
+    Two images are equal if their stores, digests and manifests are. An image can be pickled:
+    by its store and digests, without its documents.
+
+    Attributes:
+        store: The store that the image is in.
+        digest: The digest to pull the image by again: of the index or manifest that its name
+            stands for, as the registry gave it.
+        record: What the store knows of the image, such as the digest of its manifest.
     """
 
-    def __init__(self, store: wherry.Store, root: Digest, record: wherry.types.ImageRecord) -> None:
+    def __init__(
+        self, store: wherry.Store, digest: Digest, record: wherry.types.ImageRecord
+    ) -> None:
         self.store = store
-        self.root = root
+        self.digest = digest
         self.record = record
 
     def __eq__(self, other: object) -> bool:
@@ -40,7 +50,7 @@ class Image:
 
     @property
     def _identity(self) -> tuple[wherry.Store, Digest, wherry.types.ImageRecord]:
-        return self.store, self.root, self.record
+        return self.store, self.digest, self.record
 
     def __repr__(self) -> str:
         return f"<Image {self.id.short} {self.record.platform}>"
@@ -51,19 +61,19 @@ class Image:
         return self.record.id
 
     @property
-    def digest(self) -> Digest:
-        """The digest to pull it by again, as the registry gave it."""
-        return self.root
-
-    @property
     def size(self) -> int:
         """Bytes of config and layers as they are stored (layers compressed)."""
         return self.record.size
 
     @property
-    def created(self) -> str:
-        """When it was made, as RFC 3339 text, or an empty string."""
-        return self.record.created
+    def created(self) -> datetime.datetime | None:
+        """When the image was made; None if its config says nothing that is a time.
+
+        ``config.created`` is the text, with all digits of a second.
+        """
+        from wherry.model import gotime
+
+        return gotime.parse(self.record.created)
 
     @property
     def platform(self) -> wherry.Platform:
@@ -92,15 +102,20 @@ class Image:
         return found
 
     @functools.cached_property
-    def platforms(self) -> tuple[str, ...]:
-        """The platforms of its index that are in the store, complete."""
+    def platforms(self) -> tuple[wherry.Platform, ...]:
+        """The platforms of its index whose images are in the store, complete."""
+        from wherry.model.config import parse_config
         from wherry.model.manifest import Index
 
-        found = [self.record.platform]
-        document = self._local.document(self.root)
+        found = [self.platform]
+        document = self._local.document(self.digest)
         if isinstance(document, Index):
             records = (self._local.image(entry.digest) for entry in document.manifests)
-            found += [record.platform for record in records if record is not None]
+            found += [
+                parse_config(self._local.read(record.id)).platform.normalized()
+                for record in records
+                if record is not None and record.id != self.id
+            ]
         return tuple(dict.fromkeys(found))
 
     @functools.cached_property

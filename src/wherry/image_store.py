@@ -10,6 +10,7 @@ from typing import Self, TypeAlias
 
 import wherry
 from wherry.image import Image
+from wherry.model.address import Address, ImageName
 from wherry.model.arguments import checked
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
@@ -82,8 +83,8 @@ class Store:
         *patterns: str,
         dangling: bool | None = None,
         labels: Mapping[str, str | None] | None = None,
-        before: str | Digest | None = None,
-        since: str | Digest | None = None,
+        before: ImageName | None = None,
+        since: ImageName | None = None,
     ) -> list[Image]:
         """Return the images of the store, each once, in the order of their names.
 
@@ -108,7 +109,7 @@ class Store:
         return [Image(self, Digest.parse(row.root), image_of(row)) for row in found.values()]
 
     @checked(RULES)
-    def get(self, name: str | Digest) -> Image:
+    def get(self, name: ImageName) -> Image:
         """Return an image.
 
         Args:
@@ -126,7 +127,7 @@ class Store:
         return Image(self, found.root, found.record)
 
     @checked(RULES)
-    def tag(self, image: str | Digest, name: str) -> Image:
+    def tag(self, image: ImageName, name: str | Reference) -> Image:
         """Give an image one more name, or move the name to it. Idempotent.
 
         Args:
@@ -139,26 +140,25 @@ class Store:
         """
         from wherry.ops.find_image import find_known_image
 
-        reference = Reference.parse_new(name)
+        reference = name.as_new() if isinstance(name, Reference) else Reference.parse_new(name)
         found = find_known_image(self._local, image)
         self._local.pin(reference, found.root, found.record.manifest)
         return Image(self, found.root, found.record)
 
     @checked(RULES)
-    def untag(self, name: str) -> None:
+    def untag(self, name: str | Reference | Address) -> None:
         """Remove a name; the image stays until `gc`.
 
         Raises:
             NotFound: The store has no such name.
             InvalidReference: ``name`` does not parse.
         """
-        from wherry.ops.find_image import without_scheme
+        from wherry.ops.find_image import remove_name
 
-        text = without_scheme(self._local, name)
-        self._local.unpin(Reference.parse(text).with_default_tag())
+        remove_name(self._local, name)
 
     @checked(RULES)
-    def remove(self, image: str | Digest, *, force: bool = False) -> wherry.types.RemovalReport:
+    def remove(self, image: ImageName, *, force: bool = False) -> wherry.types.RemovalReport:
         """Remove a name, and with its last name the image.
 
         Args:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import wherry
+from wherry.model.address import Address
 from wherry.model.arguments import CALLABLE, FLAG, INTEGER, NUMBER, TEXT, Rule, choice, instance
 from wherry.model.platform import Platform
+from wherry.model.reference import Reference
 
 
 def _is_given(value: Any) -> bool:
@@ -24,7 +26,12 @@ def _is_store(value: object) -> bool:
 
 
 def _is_image(value: object) -> bool:
-    return TEXT.fits(value) or isinstance(value, wherry.Image)
+    return TEXT.fits(value) or isinstance(value, wherry.Image | Address)
+
+
+_ADDRESS = instance("a str or a wherry.Address", str, Address)
+_REFERENCE = instance("a str or a wherry.Reference", str, Reference)
+_NAME = instance("a str, a wherry.Reference or a wherry.Address", str, Reference, Address)
 
 
 def _is_list(value: object) -> bool:
@@ -44,11 +51,11 @@ def _is_label(item: tuple[object, object]) -> bool:
 
 
 RULES = {
-    "address": TEXT,
+    "address": _ADDRESS,
     "all_platforms": FLAG,
     "artifact_type": TEXT,
     "authfile": _PATH,
-    "before": TEXT,
+    "before": _NAME,
     "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
     "changes": Rule(
         "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
@@ -64,7 +71,7 @@ RULES = {
     "force": FLAG,
     "foreign": FLAG,
     "format": choice("docker", "oci-archive", "oci", "dir"),
-    "image": TEXT,
+    "image": _NAME,
     "insecure": FLAG,
     "jobs": INTEGER,
     "labels": Rule(
@@ -76,9 +83,9 @@ RULES = {
     "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
     "matching": TEXT,
     "message": TEXT,
-    "name": TEXT,
+    "name": _NAME,
     "names": Rule(
-        "a str, a wherry.Image or a list of at least one of these",
+        "a str, a wherry.Address, a wherry.Image or a list of at least one of these",
         lambda value: _is_image(value) or _is_list(value),
         lambda value: _is_image(value) or (len(value) > 0 and all(map(_is_image, value))),
     ),
@@ -95,7 +102,7 @@ RULES = {
         _is_given,
         quoted=True,
     ),
-    "parent": TEXT,
+    "parent": _ADDRESS,
     "password": TEXT.replace(secret=True),
     "path": _PATH,
     "patterns": TEXT,
@@ -108,12 +115,12 @@ RULES = {
             or all(isinstance(each, wherry.types.StoreProblem) for each in value)
         ),
     ),
-    "reference": TEXT,
+    "reference": _REFERENCE,
     "registries_conf": _PATH,
     "registry": TEXT,
     "retries": INTEGER,
     "schema1": choice("allow", "deny"),
-    "since": TEXT,
+    "since": _NAME,
     "source": Rule(
         "a path or a binary file to read",
         lambda value: _is_file(value, "read"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wherry.content.pipeline import Limits as Limits
     from wherry.content.verify import RawLimit as RawLimit
     from wherry.image_store import StoreOrPath as StoreOrPath
+    from wherry.model.address import Where as Where
     from wherry.model.config import History as History
     from wherry.model.config import ImageConfig as ImageConfig
     from wherry.model.descriptor import Descriptor as Descriptor
@@ -94,6 +95,7 @@ _HOMES = {
     "StoreProblem": "wherry.store.check",
     "TarFile": "tarfile",
     "Usage": "wherry.store.usage",
+    "Where": "wherry.model.address",
     "ValidationReport": "wherry.ops.validate",
 }
 

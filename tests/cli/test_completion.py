@@ -83,7 +83,7 @@ def test_names_with_a_digest_after_an_at_sign(wherry: Wherry, store: library.Sto
     with library.Client(store=store) as client:
         image = client.import_(io.BytesIO(tar_layer({"a": b"x"})), "app:1")
     by_digest = f"other@{image.digest}"
-    local_store(store).pin(library.Reference.parse(by_digest), image.root, image.record.manifest)
+    local_store(store).pin(library.Reference.parse(by_digest), image.digest, image.record.manifest)
     store.close()
     assert offered(wherry, "rm", "other") == []
     assert offered(wherry, "rm", "other@") == [by_digest]

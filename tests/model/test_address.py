@@ -30,8 +30,12 @@ def test_registries(text: str, reference: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("store:alpine", Address(Where.STORE, "alpine")),
-        ("store:0f5c1c1b9a7e", Address(Where.STORE, "0f5c1c1b9a7e")),
+        ("store:alpine", Address(Where.STORE, "alpine", given=Reference.parse("alpine"))),
+        (
+            "store:0f5c1c1b9a7e",
+            Address(Where.STORE, "0f5c1c1b9a7e", given=Reference.parse("0f5c1c1b9a7e")),
+        ),
+        (f"store:{'0' * 64}", Address(Where.STORE, "0" * 64)),
         ("oci:a/b", Address(Where.OCI, path="a/b")),
         ("oci:/a/b:1.0", Address(Where.OCI, "1.0", "/a/b")),
         ("oci:a:x.io/y:1", Address(Where.OCI, "x.io/y:1", "a")),
@@ -46,7 +50,7 @@ def test_registries(text: str, reference: str) -> None:
         ("docker-archive:a.tar:@2", Address(Where.DOCKER_ARCHIVE, path="a.tar", position=2)),
         (
             "docker-archive:a.tar:app",
-            Address(Where.DOCKER_ARCHIVE, "app", "a.tar", Reference.parse("app:latest")),
+            Address(Where.DOCKER_ARCHIVE, "app", "a.tar", Reference.parse("app")),
         ),
         ("dir:a", Address(Where.DIR, path="a")),
         ("dir:a:b", Address(Where.DIR, path="a:b")),
@@ -59,8 +63,11 @@ def test_other_places(text: str, expected: Address) -> None:
 
 
 def test_a_bare_name_means_what_the_command_says() -> None:
-    assert Address.parse("a:1", bare=Where.STORE) == Address(Where.STORE, "a:1")
-    assert Address.parse("a:1", bare=Where.ANY) == Address(Where.ANY, "a:1")
+    given = Reference.parse("a:1")
+    assert Address.parse("a:1", bare=Where.STORE) == Address(Where.STORE, "a:1", given=given)
+    assert Address.parse("a:1", bare=Where.ANY) == Address(
+        Where.ANY, "a:1", given=given, short=True
+    )
     assert Address.parse("docker://a:1", bare=Where.STORE).where is Where.REGISTRY
     assert Address.parse("dir:a", bare=Where.ANY).where is Where.DIR
 

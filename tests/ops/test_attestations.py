@@ -149,7 +149,10 @@ def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store) ->
     fake.add_image("app", INDEX, "t")
     client.pull(f"{fake.host}/app:t", all_platforms=True)
     assert {str(image.id) for image in store.images()} <= {AMD.id, ARM.id}
-    assert store.get(f"{fake.host}/app:t").platforms == ("linux/amd64", "linux/arm64")
+    assert tuple(map(str, store.get(f"{fake.host}/app:t").platforms)) == (
+        "linux/amd64",
+        "linux/arm64",
+    )
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import Denied, WherryError
+from wherry.model.address import Address
 from wherry.model.reference import Reference
 from wherry.registry.hosts import Hosts
 from wherry.registry.http.proxies import ProxyAddress
@@ -347,30 +348,30 @@ def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path) -> None:
 
 def test_a_slash_behind_a_host_to_search_does_not_matter(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["a.example/", "b.example:5000"]')
-    names = [meaning.name for meaning in found.name_candidates("app")]
+    names = [str(each.address.given) for each in found.name_candidates(Address.parse("app"))]
     assert names == ["a.example/app", "b.example:5000/app"]
 
 
 def test_a_single_word_to_search_does_not_become_a_path_at_docker_hub(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["team"]')
     with pytest.raises(WherryError, match=r"registries\.conf: .*'team' is no host"):
-        found.name_candidates("app")
+        found.name_candidates(Address.parse("app"))
 
 
 @pytest.mark.parametrize("mode", ["permissive", "disabled"])
 def test_short_names_are_searched_without_a_question(tmp_path: Path, mode: str) -> None:
     text = f'short-name-mode="{mode}"\nunqualified-search-registries=["a.example","b.example"]'
-    assert len(hosts(tmp_path, text).name_candidates("app")) == 2
+    assert len(hosts(tmp_path, text).name_candidates(Address.parse("app"))) == 2
 
 
 def test_enforcing_refuses_a_choice_among_registries(tmp_path: Path) -> None:
     """podman asks on a terminal and fails without one."""
     text = 'short-name-mode="enforcing"\nunqualified-search-registries=["a.example"'
-    assert len(hosts(tmp_path, f"{text}]").name_candidates("app")) == 1
+    assert len(hosts(tmp_path, f"{text}]").name_candidates(Address.parse("app"))) == 1
     found = hosts(tmp_path, f'{text}, "b.example"]\n[aliases]\n"known"="c.example/known"')
-    assert len(found.name_candidates("known")) == 1
+    assert len(found.name_candidates(Address.parse("known"))) == 1
     with pytest.raises(WherryError, match="short-name-mode is enforcing") as caught:
-        found.name_candidates("app:1")
+        found.name_candidates(Address.parse("app:1"))
     assert caught.value.hint == "name one of them: a.example/app:1 b.example/app:1"
 
 
@@ -502,7 +503,9 @@ def test_later_files_add_and_replace(tree: Tree) -> None:
     assert (found.search, found.search_file) == ((), last)
     assert found.helpers == ("two", "three")
     assert (found.short_names, found.short_names_file) == ("permissive", last)
-    assert [meaning.name for meaning in Hosts(tree.files).name_candidates("y")] == ["y"]
+    assert [
+        each.address.name for each in Hosts(tree.files).name_candidates(Address.parse("y"))
+    ] == ["y"]
     tree.put("etc/registries.conf.d/3.conf", "credential-helpers=[]\n")
     assert tree.load().helpers is None  # the usual one
 

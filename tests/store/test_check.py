@@ -604,7 +604,7 @@ def test_no_name_for_what_is_removed_to_be_mended(
         local_store(store).remove_damaged([str(layer)])
         with pytest.raises(NotFound, match=str(layer)):
             ingest.commit(
-                [image.record], image.record.manifest, image.root, [Reference.parse("mine:1")]
+                [image.record], image.record.manifest, image.digest, [Reference.parse("mine:1")]
             )
     assert "docker.io/library/mine:1" not in image.names
 
@@ -701,7 +701,7 @@ def test_pull_and_load_put_a_damaged_document_again(
     digest = {
         "config": str(image.id),
         "manifest": str(image.record.manifest),
-        "index": str(image.root),
+        "index": str(image.digest),
     }[which]
     before = file_of(store, digest).read_bytes()
     spoil(store, digest)

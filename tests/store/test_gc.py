@@ -83,7 +83,7 @@ def test_an_image_that_was_collected_gets_no_name_while_somebody_stores_it_again
         manifest = Descriptor("", Digest.parse(FIRST.digest), len(FIRST.manifest.data))
         ingest.put_bytes(manifest, FIRST.manifest.data, CancelToken())
         with pytest.raises(NotFound, match="is missing from the image"):
-            local_store(store).pin(Reference.parse("mine:1"), found.root, found.record.manifest)
+            local_store(store).pin(Reference.parse("mine:1"), found.digest, found.record.manifest)
     assert not names(store)
 
 
@@ -326,7 +326,7 @@ def test_an_image_that_is_being_read_stays_to_the_end(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     image = client.pull(f"{host}:1")
-    with local_store(store).held(image.root):
+    with local_store(store).held(image.digest):
         store.remove(f"{host}:1")
         store.gc()
         assert all_of(FIRST) <= blobs(store)
@@ -489,9 +489,9 @@ def test_no_name_for_an_index_that_was_collected_beside_its_image(
     store.gc()
     with local_store(store).ingest() as ingest:
         raw = index.index.data
-        ingest.put_bytes(Descriptor("", found.root, len(raw)), raw, CancelToken())
+        ingest.put_bytes(Descriptor("", found.digest, len(raw)), raw, CancelToken())
         with pytest.raises(NotFound, match="is missing from the image"):
-            local_store(store).pin(Reference.parse("mine:1"), found.root, found.record.manifest)
+            local_store(store).pin(Reference.parse("mine:1"), found.digest, found.record.manifest)
 
 
 COLLECTING = """

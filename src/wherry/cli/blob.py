@@ -13,7 +13,7 @@ from wherry.cli.completion import addresses
 from wherry.cli.main import global_options
 from wherry.cli.options import make_client, print_event, registry_options, store_for_address
 from wherry.cli.outcome import sync_output
-from wherry.cli.param_types import NonEmptyPath
+from wherry.cli.param_types import AddressType, NonEmptyPath
 from wherry.cli.resolve_name import call_first_found
 from wherry.content.output import whole_file
 from wherry.errors import StoreError
@@ -21,6 +21,8 @@ from wherry.errors import StoreError
 if TYPE_CHECKING:
     import io
     from collections.abc import Iterator
+
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -32,7 +34,7 @@ _CHUNK = 256 * 1024
 
 
 @click.command("blob", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS[@DIGEST]", shell_complete=addresses)
+@click.argument("address", type=AddressType(), metavar="ADDRESS[@DIGEST]", shell_complete=addresses)
 @click.argument("digest", metavar="[DIGEST]", default="")
 @click.option(
     "-o",
@@ -44,7 +46,7 @@ _CHUNK = 256 * 1024
 @registry_options
 @click.pass_context
 def command(
-    ctx: click.Context, /, address: str, digest: str, output: Path | None, **registry: Any
+    ctx: click.Context, /, address: Address, digest: str, output: Path | None, **registry: Any
 ) -> None:
     """Print a layer, a config or any other blob, and verify its digest.
 
@@ -59,8 +61,10 @@ def command(
     store = store_for_address(chosen, address)
     with make_client(chosen, store, registry) as client, contextlib.ExitStack() as stack:
 
-        def open_blob(name: str) -> io.BufferedReader:
-            return stack.enter_context(client.blob(name, digest, store=store, on_event=print_event))
+        def open_blob(found: Address) -> io.BufferedReader:
+            return stack.enter_context(
+                client.blob(found, digest, store=store, on_event=print_event)
+            )
 
         source = call_first_found(client, address, open_blob)
         to_file = None if output is None else stack.enter_context(_open_output(output))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.model.reference import Reference
+from wherry.model.reference import familiar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,8 +88,8 @@ def _matching(ctx: click.Context, incomplete: str) -> Iterator[str]:
     for name in dict.fromkeys(line[0] for line in lines(store, Filters())):
         if not name or ("@" in name and "@" not in begun):
             continue
-        familiar = Reference.parse(name).familiar
-        found = familiar if familiar.startswith(begun) else name
+        short = familiar(name)
+        found = short if short.startswith(begun) else name
         if found.startswith(begun):
             yield prefix + found
     store.close()

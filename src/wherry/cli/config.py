@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
+from wherry.cli.param_types import AddressType
 from wherry.cli.resolve_name import address_client
+
+if TYPE_CHECKING:
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -19,7 +23,7 @@ Examples:
 
 
 @click.command("config", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.argument("address", type=AddressType(), metavar="ADDRESS", shell_complete=addresses)
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]]",
@@ -27,7 +31,7 @@ Examples:
 )
 @registry_options
 @click.pass_context
-def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
+def command(ctx: click.Context, /, address: Address, platform: str | None, **registry: Any) -> None:
     """Print the config of an image, byte for byte. Its digest is the image id.
 
     A schema1 image has no config, so one is made from its history. It has no DiffIDs, because

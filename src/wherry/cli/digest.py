@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
+from wherry.cli.param_types import AddressType
 from wherry.cli.resolve_name import address_client
+
+if TYPE_CHECKING:
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -19,7 +23,7 @@ Examples:
 
 
 @click.command("digest", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.argument("address", type=AddressType(), metavar="ADDRESS", shell_complete=addresses)
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]]",
@@ -27,7 +31,7 @@ Examples:
 )
 @registry_options
 @click.pass_context
-def command(ctx: click.Context, /, address: str, platform: str | None, **registry: Any) -> None:
+def command(ctx: click.Context, /, address: Address, platform: str | None, **registry: Any) -> None:
     """Print the digest that a name resolves to. A tag takes one small request."""
     with address_client(ctx, address, registry) as ask:
         found = ask(ask.client.digest, platform=platform)

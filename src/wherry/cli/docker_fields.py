@@ -10,7 +10,7 @@ from wherry.cli.gotemplate import Struct
 from wherry.cli.inspect_template import go_struct
 from wherry.model import v1
 from wherry.model.gostruct import encode
-from wherry.model.reference import Reference, familiar_name, split_name
+from wherry.model.reference import familiar, familiar_name, split_name
 
 if TYPE_CHECKING:
     from wherry.image import Image
@@ -57,13 +57,13 @@ def image(shown: Image) -> Struct:
     config = go_struct(v1.RUN_20_10, encode(v1.RUN_20_10, document.get("config") or {}))
     layers = {"Type": "layers", "Layers": [str(digest) for digest in shown.config.diff_ids]}
     root = Struct(layers, layers)
-    names = [Reference.parse(name).familiar for name in shown.names]
+    names = [familiar(name) for name in shown.names]
     fields = {
         "Id": str(shown.id),
         "RepoTags": [name for name in names if "@" not in name],
         "RepoDigests": [name for name in names if "@" in name],
         "Comment": document.get("comment", ""),
-        "Created": shown.created,
+        "Created": shown.config.created,
         "DockerVersion": document.get("docker_version", ""),
         "Author": shown.config.author,
         "Config": config,

@@ -10,13 +10,14 @@ import click
 from wherry.cli import render
 from wherry.cli.completion import image_names
 from wherry.cli.options import registry_options
+from wherry.cli.param_types import AddressType
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import address_client
-from wherry.model.address import Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wherry.model.address import Address
     from wherry.ops.history import HistoryStep
 
 EXAMPLES = """\b
@@ -30,7 +31,9 @@ _COMMAND_SHOWN = 45  # characters of a build step, as in docker
 
 
 @click.command("history", epilog=EXAMPLES)
-@click.argument("address", metavar="NAME|ID|ADDRESS", shell_complete=image_names)
+@click.argument(
+    "address", type=AddressType(""), metavar="NAME|ID|ADDRESS", shell_complete=image_names
+)
 @click.option(
     "--platform",
     metavar="OS[/ARCH[/VARIANT]]",
@@ -45,7 +48,7 @@ _COMMAND_SHOWN = 45  # characters of a build step, as in docker
 def command(
     ctx: click.Context,
     /,
-    address: str,
+    address: Address,
     platform: str | None,
     no_trunc: bool,
     as_json: bool,
@@ -55,7 +58,7 @@ def command(
 
     A bare name is looked up in the store first, then in the registry.
     """
-    with address_client(ctx, address, registry, Where.ANY) as ask:
+    with address_client(ctx, address, registry) as ask:
         steps = ask(ask.client.history, platform=platform)
     click.echo(as_text(steps, full=no_trunc) if not as_json else as_objects(steps))
 

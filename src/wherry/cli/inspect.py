@@ -9,6 +9,7 @@ import click
 from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
+from wherry.cli.param_types import AddressType
 from wherry.cli.resolve_name import address_client
 from wherry.model import gojson
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wherry.cli.inspect_template import FormatTemplate
+    from wherry.model.address import Address
     from wherry.model.digest import Digest
     from wherry.ops.platforms import PlatformImage
 
@@ -30,7 +32,7 @@ Examples:
 
 
 @click.command("inspect", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.argument("address", type=AddressType(), metavar="ADDRESS", shell_complete=addresses)
 @click.option("--raw", is_flag=True, help="Print the manifest, index or config, byte for byte.")
 @click.option("--config", is_flag=True, help="Show the config of the image.")
 @click.option("-f", "--format", "template", metavar="TEMPLATE", help="Print with a Go template.")
@@ -46,7 +48,7 @@ Examples:
 def command(
     ctx: click.Context,
     /,
-    address: str,
+    address: Address,
     raw: bool,
     config: bool,
     template: str | None,

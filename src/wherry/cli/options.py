@@ -12,7 +12,7 @@ from wherry.cli.messages import say
 from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
 from wherry.config import parse_rate
-from wherry.model.address import Address, Where
+from wherry.model.address import Where
 from wherry.model.transfer_settings import MAX_SPLIT, SCHEMA1_CHOICES
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.client import Client
     from wherry.content.events import Event
     from wherry.image_store import Store
+    from wherry.model.address import Address
     from wherry.registry.http.response import Exchange
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -158,12 +159,9 @@ def print_event(event: Event) -> None:
         say(event_line(event) or "")
 
 
-def store_for_address(
-    chosen: GlobalOptions, address: str, bare: Where = Where.REGISTRY
-) -> Store | None:
-    """Open the store if an address may mean it; ``bare`` is the place of a bare name."""
-    meant = Address.parse(address, bare).where in {Where.STORE, Where.ANY}
-    return chosen.store() if meant else None
+def store_for_address(chosen: GlobalOptions, address: Address) -> Store | None:
+    """Open the store if an address may mean it."""
+    return chosen.store() if address.where in {Where.STORE, Where.ANY} else None
 
 
 MAX_PASSWORD = 64 * 1024  # bytes

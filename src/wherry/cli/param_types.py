@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.types import StringParamType
+
+if TYPE_CHECKING:
+    from wherry.model.address import Address
+
+    AddressParamType = click.ParamType[Address]
+else:
+    AddressParamType = click.ParamType  # older versions of click have no type parameters
 
 
 class NonEmptyPath(click.Path):
@@ -28,34 +34,56 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class RegistryName(StringParamType):
-    """The name of a repository in a registry, with or without ``docker://``."""
+class AddressType(AddressParamType):
+    """An address, parsed where a name without a place means the place ``bare``."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse addresses of other places; return a name as it was typed."""
+    name = "address"
+
+    def __init__(self, bare: str = "docker") -> None:
+        self._bare = bare
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Parse an address; its errors are those of other commands' names."""
         from wherry.model.address import Address, Where  # not needed for `wherry --version`
 
-        text = super().convert(value, param, ctx)
-        if Address.parse(text).where is not Where.REGISTRY:
-            raise click.UsageError(f"{text}: expected the name of a repository in a registry", ctx)
-        return text
+        del param, ctx
+        return value if isinstance(value, Address) else Address.parse(value, Where(self._bare))
 
 
-class StoreName(StringParamType):
+class RegistryName(AddressType):
+    """The name of a repository in a registry, with or without ``docker://``."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Refuse addresses of other places."""
+        from wherry.model.address import Where
+
+        address = super().convert(value, param, ctx)
+        if address.where is not Where.REGISTRY:
+            raise click.UsageError(f"{value}: expected the name of a repository in a registry", ctx)
+        return address
+
+
+class StoreName(AddressType):
     """A name, id or digest of an image in the store, with or without ``store:``.
 
     ``done`` completes the message for other addresses: "only images of the store can be …".
     """
 
     def __init__(self, done: str) -> None:
+        super().__init__("store")
         self.done = done
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Remove ``store:``; refuse addresses of other places."""
-        from wherry.model.address import Address, Where  # not needed for `wherry --version`
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Refuse addresses of other places."""
+        from wherry.model.address import Where
 
-        text = super().convert(value, param, ctx)
-        address = Address.parse(text, bare=Where.STORE)
+        address = super().convert(value, param, ctx)
         if address.where is not Where.STORE:
-            raise click.UsageError(f"{text}: only images of the store can be {self.done}", ctx)
-        return address.name
+            raise click.UsageError(f"{value}: only images of the store can be {self.done}", ctx)
+        return address

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from wherry.client import Client
     from wherry.image import Image
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -58,7 +59,7 @@ Examples:
 def command(
     ctx: click.Context,
     /,
-    names: tuple[str, ...],
+    names: tuple[Address, ...],
     all_tags: bool,
     platform: str | None,
     all_platforms: bool,
@@ -75,11 +76,9 @@ def command(
     image ids. If a name fails, the others are still pulled.
     """
     from wherry.cli.progress import progress_display
-    from wherry.model.reference import Reference
 
     chosen = global_options(ctx)
-    references = [Reference.parse(name.removeprefix("docker://")) for name in names]
-    if all_tags and not all(reference.is_name_only for reference in references):
+    if all_tags and not all(name.given and name.given.is_name_only for name in names):
         raise click.UsageError("--all-tags needs names without a tag or digest", ctx)
     if all_platforms and platform:
         raise click.UsageError("--all-platforms cannot be combined with --platform", ctx)
@@ -87,7 +86,7 @@ def command(
     store = chosen.store()
     client = make_client(chosen, store, registry, foreign=foreign)
 
-    def pull(name: str) -> None:
+    def pull(name: Address) -> None:
         with contextlib.closing(progress_display(form, quiet=quiet)) as shown:
             call = functools.partial(
                 _pull(client, all_tags=all_tags),
@@ -101,11 +100,11 @@ def command(
                 sys.stdout.write(f"{image.id}\n")
                 sys.stdout.flush()
 
-    events = {
-        name: (reference if all_tags else reference.with_default_tag()).familiar
-        for name, reference in zip(names, references, strict=True)
-    }
-    code = call_for_each(ctx, names, pull, events.__getitem__)
+    def called(name: Address) -> str:
+        reference = name.given if all_tags else name.reference
+        return name.name if reference is None else reference.familiar
+
+    code = call_for_each(ctx, names, pull, called)
     client.close()
     store.close()
     return code
@@ -113,5 +112,5 @@ def command(
 
 def _pull(client: Client, *, all_tags: bool) -> Callable[..., list[Image]]:
     if all_tags:
-        return client.pull_all_tags
-    return lambda *args, **kwargs: [client.pull(*args, **kwargs)]
+        return lambda found, **options: client.pull_all_tags(found.given, **options)
+    return lambda found, **options: [client.pull(found.given, **options)]

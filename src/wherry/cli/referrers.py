@@ -10,10 +10,12 @@ import click
 from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.options import registry_options
+from wherry.cli.param_types import AddressType
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import address_client
 
 if TYPE_CHECKING:
+    from wherry.model.address import Address
     from wherry.model.descriptor import Descriptor
 
 EXAMPLES = """\b
@@ -25,7 +27,7 @@ Examples:
 
 
 @click.command("referrers", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.argument("address", type=AddressType(), metavar="ADDRESS", shell_complete=addresses)
 @click.option(
     "--artifact-type", default="", metavar="TYPE", help="List only referrers of this type."
 )
@@ -40,7 +42,7 @@ Examples:
 def command(
     ctx: click.Context,
     /,
-    address: str,
+    address: Address,
     artifact_type: str,
     platform: str | None,
     as_json: bool,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wherry.cli.exit_codes import DONE
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
     from wherry.client import Client
     from wherry.image_store import Store
+    from wherry.model.address import Address
 
 T = TypeVar("T")
 
 
 def call_first_found(
-    client: Client, name: str, call: Callable[[str], T], kept: Store | None = None
+    client: Client, address: Address, call: Callable[[Address], T], kept: Store | None = None
 ) -> T:
     """Call with each meaning of a name until a registry has the image.
 
@@ -36,26 +38,26 @@ def call_first_found(
     After any other error the image might be there, and an image of the same name in the next
     registry would be the wrong one.
     """
-    if kept is not None and not name.startswith("store:"):
+    if kept is not None and address.where is Where.ANY:
         with contextlib.suppress(NotFound):
-            kept.get(name)
-            return call(name)
-    *before, last = client.name_candidates(name)
-    for meaning in before:
+            kept.get(address)
+            return call(address)
+    *before, last = client.name_candidates(address)
+    for candidate in before:
         try:
-            return call(meaning.name)
+            return call(candidate.address)
         except PlatformMismatch:
             raise
         except (NotFound, Unauthorized, Denied) as error:
             say(f"wherry: {error}; trying the next registry", "warning")
-    return call(last.name)
+    return call(last.address)
 
 
 def call_for_each(
     ctx: click.Context,
-    names: Sequence[str],
-    call: Callable[[str], object],
-    called: Callable[[str], str] = str,
+    names: Sequence[Address],
+    call: Callable[[Address], object],
+    called: Callable[[Address], str] = operator.attrgetter("name"),
 ) -> int:
     """Call with each name, even after an error.
 
@@ -78,7 +80,7 @@ class AddressClient(Record):
     """A client with the address that a command reads."""
 
     client: Client
-    address: str
+    address: Address
     store: Store | None
     kept: Store | None
 
@@ -90,10 +92,9 @@ class AddressClient(Record):
 
 @contextlib.contextmanager
 def address_client(
-    ctx: click.Context, address: str, registry: Mapping[str, Any], bare: Where = Where.REGISTRY
+    ctx: click.Context, address: Address, registry: Mapping[str, Any]
 ) -> Iterator[AddressClient]:
-    """Make a client from a command's options; ``bare`` is as in `store_for_address`."""
-    chosen = global_options(ctx)
-    store = store_for_address(chosen, address, bare)
-    with make_client(chosen, store, registry) as client:
-        yield AddressClient(client, address, store, store if bare is Where.ANY else None)
+    """Make a client from a command's options."""
+    store = store_for_address(global_options(ctx), address)
+    with make_client(global_options(ctx), store, registry) as client:
+        yield AddressClient(client, address, store, store if address.where is Where.ANY else None)

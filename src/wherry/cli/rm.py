@@ -12,6 +12,7 @@ from wherry.cli.param_types import StoreName
 from wherry.cli.resolve_name import call_for_each
 
 if TYPE_CHECKING:
+    from wherry.model.address import Address
     from wherry.store.removal import RemovalReport
 
 EXAMPLES = """\b
@@ -35,7 +36,7 @@ Examples:
     "-f", "--force", is_flag=True, help="Remove an id even if several repositories name it."
 )
 @click.pass_context
-def command(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
+def command(ctx: click.Context, images: tuple[Address, ...], force: bool) -> int:
     """Remove names, and images with their last name.
 
     Layers that other images use stay. An id removes all names of its image. The digest of a

@@ -15,12 +15,13 @@ from wherry.cli.main import global_options
 from wherry.cli.param_types import StoreName
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import call_for_each
-from wherry.model.reference import Reference
+from wherry.model.reference import familiar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wherry.image import Image
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -53,7 +54,9 @@ _COMMAND_SHOWN = 60  # characters of the build step of a layer
     help="Print with a Go template that has the fields of `docker inspect`.",
 )
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, template: str | None) -> int:
+def command(
+    ctx: click.Context, names: tuple[Address, ...], as_json: bool, template: str | None
+) -> int:
     """Show images in the store: names, platform, settings and layers.
 
     If an image is not there, the others are still shown.
@@ -95,8 +98,8 @@ def _object(image: Image) -> dict[str, Any]:
         "digest": str(image.digest),
         "names": list(image.names),
         "platform": str(image.platform),
-        "platforms": list(image.platforms),
-        "created": image.created or None,
+        "platforms": _platforms(image),
+        "created": image.config.created or None,
         "size": image.size,
         "manifest": {
             "mediaType": image.manifest.media_type,
@@ -117,14 +120,22 @@ def _object(image: Image) -> dict[str, Any]:
     }
 
 
+def _platforms(image: Image) -> list[str]:
+    return list(dict.fromkeys(map(str, image.platforms)))
+
+
+def _created(text: str) -> str:
+    return f"{text}  ({render.age(text)})" if text else ""
+
+
 def _lines(image: Image) -> Iterator[str]:
     config = image.config
     rows = [
         ("id", [str(image.id)]),
         ("digest", [str(image.digest)]),
-        ("names", [Reference.parse(name).familiar for name in image.names if "@" not in name]),
-        ("platform", [", ".join(image.platforms)]),
-        ("created", [f"{image.created}  ({render.age(image.created)})" if image.created else ""]),
+        ("names", [familiar(name) for name in image.names if "@" not in name]),
+        ("platform", [", ".join(_platforms(image))]),
+        ("created", [_created(image.config.created)]),
         ("author", [config.author]),
         ("size", [f"{render.size(image.size)} in {render.count(len(image.layers), 'layer')}"]),
         ("user", [config.user]),

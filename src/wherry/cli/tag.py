@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from wherry.cli.completion import image_names
 from wherry.cli.main import global_options
 from wherry.cli.param_types import StoreName
+
+if TYPE_CHECKING:
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -26,12 +31,12 @@ Examples:
     shell_complete=image_names,
 )
 @click.pass_context
-def command(ctx: click.Context, image: str, names: tuple[str, ...]) -> None:
+def command(ctx: click.Context, image: Address, names: tuple[Address, ...]) -> None:
     """Add names to an image in the store.
 
     A name that another image has is moved to this one.
     """
     store = global_options(ctx).store()
     for name in names:
-        store.tag(image, name)
+        store.tag(image, name.given or name.name)
     store.close()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +12,9 @@ from wherry.cli.options import make_client, print_event, registry_options
 from wherry.cli.param_types import RegistryName
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import call_first_found
-from wherry.model.reference import Reference
+
+if TYPE_CHECKING:
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -26,9 +27,7 @@ Examples:
 
 @click.command("tags", epilog=EXAMPLES)
 @click.argument("name", type=RegistryName(), metavar="NAME")
-@click.option(
-    "--filter", "matching", default="", metavar="REGEX|RANGE", help="List only tags that match."
-)
+@click.option("--filter", "matching", metavar="REGEX|RANGE", help="List only tags that match.")
 @click.option(
     "--sort",
     "order",
@@ -41,7 +40,13 @@ Examples:
 @registry_options
 @click.pass_context
 def command(
-    ctx: click.Context, /, name: str, matching: str, order: Any, as_json: bool, **registry: Any
+    ctx: click.Context,
+    /,
+    name: Address,
+    matching: str | None,
+    order: Any,
+    as_json: bool,
+    **registry: Any,
 ) -> None:
     """List the tags of a repository.
 
@@ -49,10 +54,14 @@ def command(
     semver:1.x, semver:1.2 - 1.4.
     """
     with make_client(global_options(ctx), None, registry) as client:
-        call = functools.partial(client.tags, matching=matching, order=order, on_event=print_event)
-        if not Reference.parse(name.removeprefix("docker://")).is_name_only:
-            raise click.UsageError(f"{name}: expected a name without a tag or digest", ctx)
-        found = call_first_found(client, name, call)
+
+        def list_tags(found: Address) -> list[str]:
+            repository = found.given or found.name
+            return client.tags(repository, matching=matching, order=order, on_event=print_event)
+
+        if name.given is None or not name.given.is_name_only:
+            raise click.UsageError(f"{name.name}: expected a name without a tag or digest", ctx)
+        found = call_first_found(client, name, list_tags)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,12 @@ from wherry.cli.completion import addresses
 from wherry.cli.exit_codes import DONE, INTEGRITY
 from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
+from wherry.cli.param_types import AddressType
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import call_first_found
+
+if TYPE_CHECKING:
+    from wherry.model.address import Address
 
 EXAMPLES = """\b
 Examples:
@@ -26,11 +30,11 @@ Examples:
 
 
 @click.command("validate", epilog=EXAMPLES)
-@click.argument("address", metavar="ADDRESS", shell_complete=addresses)
+@click.argument("address", type=AddressType(), metavar="ADDRESS", shell_complete=addresses)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @registry_options
 @click.pass_context
-def command(ctx: click.Context, /, address: str, as_json: bool, **registry: Any) -> int:
+def command(ctx: click.Context, /, address: Address, as_json: bool, **registry: Any) -> int:
     """Check a whole image: documents, digests, sizes, DiffIDs, and history.
 
     Reads all platforms of an index and stores nothing. Prints every finding. The exit code is 5

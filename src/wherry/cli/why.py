@@ -16,6 +16,7 @@ from wherry.cli.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from wherry.model.address import Address
     from wherry.ops.why import EndpointReport, EndpointResponse, Lookup, NameReport
 
 EXAMPLES = """\b
@@ -34,7 +35,7 @@ _LABEL = 15  # columns
 @registry_options
 @click.pass_context
 def command(
-    ctx: click.Context, /, name: str, offline: bool, as_json: bool, **registry: Any
+    ctx: click.Context, /, name: Address, offline: bool, as_json: bool, **registry: Any
 ) -> None:
     """Explain how a name is resolved.
 

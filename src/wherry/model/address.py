@@ -1,18 +1,20 @@
-"""Addresses: where an image is and what it is called there (SPEC: "Addresses")."""
+"""Addresses: where an image is, and its name there (docs/command.md, "Addresses")."""
 
 from __future__ import annotations
 
 import enum
 import re
+from typing import TypeAlias
 
 from wherry.errors import InvalidDigest, InvalidReference
+from wherry.model.arguments import TEXT, checked
 from wherry.model.digest import Digest
 from wherry.model.record import Record
-from wherry.model.reference import Reference
+from wherry.model.reference import Reference, is_short
 
 
 class Where(enum.StrEnum):
-    """The places that images are in; the value is what an address begins with."""
+    """A place of images; the value is what an address begins with."""
 
     REGISTRY = "docker"
     STORE = "store"
@@ -20,7 +22,7 @@ class Where(enum.StrEnum):
     OCI_ARCHIVE = "oci-archive"
     DOCKER_ARCHIVE = "docker-archive"
     DIR = "dir"
-    ANY = ""  # the store, and else the registry: what a bare name may mean
+    ANY = ""  # the store, or the registry if the store has no such image
 
 
 _SCHEME = re.compile(r"(store|oci|oci-archive|docker-archive|dir):")
@@ -28,33 +30,59 @@ _POSITION = re.compile(r"@([0-9]{1,9})")
 
 
 class Address(Record):
-    """An image in one of the places; made by `parse`.
+    """An image at a place; made by `parse` or `of`.
 
-    ``path`` is the file or directory of an archive or layout. ``name`` is what the image is
-    called in the store (a reference, an id, a beginning of one) or in an archive, "" where
-    there is but one. ``reference`` is it as a reference, where it has to be one: in a
-    registry (with ``latest`` where it has neither tag nor digest) and in docker archives.
-    ``digest`` and ``position`` (from 0) stand for it in archives.
+    Attributes:
+        where: The place.
+        name: The name there as it was written. In a store it is a reference, an id or the
+            prefix of one; it is empty for an archive without a name in the address.
+        path: The file or directory of an archive or layout.
+        given: ``name`` as a reference, without a default tag; None where it is none.
+        digest: The digest of an image in an archive.
+        position: The position of an image in an archive, from 0.
+        short: The name has no registry and no place, so registries.conf may complete it.
     """
 
     where: Where
     name: str = ""
     path: str = ""
-    reference: Reference | None = None
+    given: Reference | None = None
     digest: Digest | None = None
     position: int | None = None
+    short: bool = False
+
+    @property
+    def reference(self) -> Reference | None:
+        """``given`` with the tag ``latest`` by default; None in a store, which has ids too."""
+        if self.given is None or self.where in {Where.STORE, Where.ANY}:
+            return None
+        return self.given.with_default_tag()
 
     @classmethod
-    def parse(cls, text: str, bare: Where = Where.REGISTRY) -> Address:
-        """Read an address; ``bare`` is where a name without a place is looked for.
+    def of(cls, reference: Reference) -> Address:
+        """Return the address of a name in a registry."""
+        return cls(Where.REGISTRY, name=str(reference), given=reference)
 
-        Raises `InvalidReference`, which knows the offending character's position.
+    @classmethod
+    @checked({"text": TEXT})
+    def parse(cls, text: str, bare: Where = Where.REGISTRY) -> Address:
+        """Parse an address.
+
+        Args:
+            text: ``docker://NAME``, ``store:NAME``, ``oci:PATH[:NAME]`` and so on, or a name
+                without a place.
+            bare: Where to look for a name without a place.
+
+        Raises:
+            InvalidReference: The text is no address; the error has the position.
         """
         if text.startswith("docker://"):
             return _in_registry(text, len("docker://"))
         scheme = _SCHEME.match(text)
         if scheme is None:
-            return _in_registry(text, 0) if bare is Where.REGISTRY else _named(text, 0, bare)
+            found = _in_registry(text, 0) if bare is Where.REGISTRY else _named(text, 0, bare)
+            may_be_short = bare in {Where.REGISTRY, Where.ANY} and found.given is not None
+            return found.replace(short=True) if may_be_short and is_short(text) else found
         where, start = Where(scheme.group(1)), scheme.end()
         if where is Where.STORE:
             return _named(text, start, where)
@@ -76,14 +104,17 @@ class Address(Record):
 
 
 def _in_registry(text: str, start: int) -> Address:
-    reference = _reference(text, start)
-    return Address(Where.REGISTRY, name=text[start:], reference=reference)
+    return Address(Where.REGISTRY, name=text[start:], given=_reference(text, start))
 
 
 def _named(text: str, start: int, where: Where) -> Address:
     if start == len(text):
         raise _error("the image's name is missing", text, start)
-    return Address(where, name=text[start:])
+    try:
+        given = Reference.parse(text[start:])
+    except InvalidReference:  # an id, or an error that the look-up of the name raises
+        given = None
+    return Address(where, name=text[start:], given=given)
 
 
 def _archived(text: str, start: int, where: Where) -> Address:
@@ -114,12 +145,12 @@ def _in_docker_archive(text: str, path: str, at: int) -> Address:
         if position is None:
             raise _error("a position is a number from 0 on", text, at + 1)
         return Address(Where.DOCKER_ARCHIVE, path=path, position=int(position.group(1)))
-    return Address(Where.DOCKER_ARCHIVE, name=name, path=path, reference=_reference(text, at))
+    return Address(Where.DOCKER_ARCHIVE, name=name, path=path, given=_reference(text, at))
 
 
 def _reference(text: str, start: int) -> Reference:
     try:
-        return Reference.parse(text[start:]).with_default_tag()
+        return Reference.parse(text[start:])
     except InvalidReference as error:
         error.text, error.position = text, start + error.position
         raise
@@ -127,3 +158,7 @@ def _reference(text: str, start: int) -> Reference:
 
 def _error(message: str, text: str, position: int) -> InvalidReference:
     return InvalidReference(f"invalid address: {message}", text=text, position=position)
+
+
+# What an image of a store is found by.
+ImageName: TypeAlias = str | Digest | Reference | Address

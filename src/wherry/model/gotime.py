@@ -36,6 +36,20 @@ def normalized(text: str) -> str | None:
     return (f"{moment}.{digits}" if digits else moment) + _zone(zone)
 
 
+def parse(text: str) -> datetime.datetime | None:
+    """Return the moment that Go reads in a text; None if Go or Python refuses it.
+
+    Python keeps six digits of a second.
+    """
+    written = normalized(text)
+    if written is None:
+        return None
+    try:
+        return datetime.datetime.fromisoformat(written)
+    except ValueError:  # the year 0, or an offset of more than a day
+        return None
+
+
 def _zone(zone: str) -> str:
     """Return an offset as written again: of any number of minutes, those of an hour over 59 too."""
     if zone == "Z":

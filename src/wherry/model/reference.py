@@ -53,24 +53,57 @@ class Reference(NamedTuple):
     @classmethod
     @checked({"text": TEXT})
     def parse_name(cls, text: str) -> Reference:
-        """Read the name of a repository, without tag and digest; otherwise as `parse`."""
-        found = cls.parse(text)
-        if not found.is_name_only:
-            at = len(text) - len(str(found)) + len(found.name)
-            message = "invalid reference: only a name with neither tag nor digest is meant here"
-            raise InvalidReference(message, text=text, position=at)
-        return found
+        """Parse the name of a repository, without tag and digest.
+
+        Raises:
+            InvalidReference: The text is not such a name; the error has the position.
+        """
+        return cls.parse(text).as_name(text)
 
     @classmethod
     @checked({"text": TEXT})
     def parse_new(cls, text: str) -> Reference:
-        """Read a name that an image is to get: ``latest`` where it has no tag, never a digest.
+        """Parse a name to give to an image: ``latest`` where it has no tag, never a digest.
 
-        A digest says what content it stands for, so nobody can give it to other content.
-        Raises `InvalidReference`.
+        Raises:
+            InvalidReference: The text is not such a name; the error has the position.
         """
-        found = cls.parse(text).with_default_tag()
+        return cls.parse(text).as_new(text)
+
+    @classmethod
+    def complete(
+        cls, domain: str, path: str, tag: str | None = None, digest: Digest | None = None
+    ) -> Reference:
+        """Return a reference in full form, for parts that are valid: docker.io has ``library/``."""
+        if domain == "index.docker.io":
+            domain = DEFAULT_DOMAIN
+        if domain == DEFAULT_DOMAIN and "/" not in path:
+            path = f"library/{path}"
+        return cls(domain, path, tag, digest)
+
+    def as_name(self, text: str | None = None) -> Reference:
+        """Return the reference if it has neither tag nor digest.
+
+        Raises:
+            InvalidReference: It has; the error quotes ``text``, as the reference was written.
+        """
+        if not self.is_name_only:
+            text = text or str(self)
+            message = "invalid reference: only a name with neither tag nor digest is meant here"
+            at = len(text) - len(str(self)) + len(self.name)
+            raise InvalidReference(message, text=text, position=at)
+        return self
+
+    def as_new(self, text: str | None = None) -> Reference:
+        """Return the reference as a name to give to an image, with ``latest`` by default.
+
+        Raises:
+            InvalidReference: It has a digest, which belongs to one content; the error quotes
+                ``text``, as the reference was written.
+        """
+        found = self.with_default_tag()
         if found.digest is not None:
+            text = text or str(self)
             message = "a digest is not a name that can be given"
             raise InvalidReference(message, text=text, position=text.index("@"))
         return found
@@ -162,6 +195,12 @@ def familiar_name(repository: str) -> str:
     return Reference(domain, path).familiar_name
 
 
+def familiar(name: str) -> str:
+    """Return a name in full form, with a tag or digest, as people write it."""
+    repository, _ = split_name(name)
+    return familiar_name(repository) + name[len(repository) :]
+
+
 class _Parser:
     """One reading of one text; positions are indices into it."""
 
@@ -174,24 +213,20 @@ class _Parser:
             raise self.error("it is empty", 0)
         domain = self.domain()
         start = self.at
-        path = written = self.path(domain)
+        path = self.path(domain)
         tag = self.tag()
         digest = self.digest()
         if self.at < len(self.text):
             raise self.unexpected()
         if domain is None and tag is None and digest is None and _reads_as_identifier(path):
             raise self.error("64 hex digits are an image id, not a repository name", start)
-        domain = domain or DEFAULT_DOMAIN
-        if domain == "index.docker.io":
-            domain = DEFAULT_DOMAIN
-        if domain == DEFAULT_DOMAIN and "/" not in path:
-            path = f"library/{path}"
-        if len(path) > MAX_PATH:
-            added = len(path) - len(written)
+        found = Reference.complete(domain or DEFAULT_DOMAIN, path, tag, digest)
+        if len(found.path) > MAX_PATH:
+            added = len(found.path) - len(path)
             raise self.error(
                 f"the repository path is over {MAX_PATH} characters", start + MAX_PATH - added
             )
-        return Reference(domain, path, tag, digest)
+        return found
 
     def domain(self) -> str | None:
         first, _, _ = self.text.partition("/")

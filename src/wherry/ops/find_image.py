@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING
 
 from wherry.errors import Ambiguous, InvalidDigest, InvalidReference, NotFound
+from wherry.model.address import Address, Where
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.store.refs import LOOK
 
 if TYPE_CHECKING:
+    from wherry.model.address import ImageName
     from wherry.store import LocalStore
     from wherry.store.images import ImageRecord
     from wherry.store.removal import RemovalReport
@@ -31,7 +32,7 @@ class StoredImage(Record):
     record: ImageRecord
 
 
-def find_image(store: LocalStore, name: str | Digest) -> StoredImage:
+def find_image(store: LocalStore, name: ImageName) -> StoredImage:
     """Find an image by reference, image id, unique prefix of an id, or manifest's digest.
 
     Raises:
@@ -39,16 +40,13 @@ def find_image(store: LocalStore, name: str | Digest) -> StoredImage:
         Ambiguous: Several images have ids with this prefix.
         InvalidReference: The name can be none of these.
     """
-    text = without_scheme(store, str(name))
+    text, reference = _read_name(store, name)
     whole = re.fullmatch(_ID, text)
     if whole is not None:
         return _by_manifest(store, text) or _by_id(store, whole.group(1), text)
-    try:
-        ref = store.find(Reference.parse(text).with_default_tag())
-    except InvalidReference:
-        if not re.fullmatch(_ID_PREFIX, text):
-            raise
-        ref = None
+    if reference is None:
+        reference = Reference.parse(text)  # which raises the error
+    ref = store.find(reference.with_default_tag())
     if ref is not None and (record := store.image(ref.manifest)) is not None:
         return StoredImage(ref.root, record)
     if re.fullmatch(_ID_PREFIX, text):
@@ -60,7 +58,7 @@ def find_image(store: LocalStore, name: str | Digest) -> StoredImage:
     raise _not_found(text)
 
 
-def find_known_image(store: LocalStore, name: str | Digest) -> StoredImage:
+def find_known_image(store: LocalStore, name: ImageName) -> StoredImage:
     """Find an image as `find_image` does; the hint of an error is not to pull it."""
     try:
         return find_image(store, name)
@@ -71,7 +69,7 @@ def find_known_image(store: LocalStore, name: str | Digest) -> StoredImage:
         raise
 
 
-def remove_image(store: LocalStore, name: str | Digest, *, force: bool) -> RemovalReport:
+def remove_image(store: LocalStore, name: ImageName, *, force: bool) -> RemovalReport:
     """Remove a name, and with its last name the image; an id stands for all names.
 
     Raises:
@@ -79,30 +77,55 @@ def remove_image(store: LocalStore, name: str | Digest, *, force: bool) -> Remov
         StoreError: ``name`` is an id, several repositories name its image, and ``force`` is
             false.
     """
-    found = find_known_image(store, name)
-    text = without_scheme(store, str(name))
-    reference = stored_name(store, text)
-    if reference is not None:
-        return store.remove_name(reference)
+    text, reference = _read_name(store, name)
+    found = find_known_image(store, Address(Where.STORE, text, given=reference))
+    if reference is not None and _is_stored(store, text, reference):
+        return store.remove_name(reference.with_default_tag())
     if text == str(found.record.manifest):  # not other manifests of the same id
         return store.remove_images([found.record], force=force)
     return store.remove_images(store.images_by_id(found.record.id.hex), force=force)
 
 
-def without_scheme(store: LocalStore, text: str) -> str:
-    """Remove ``store:`` unless it begins a name of the store, such as ``store:1.0``."""
-    found = text.removeprefix("store:")
-    return text if found == text or stored_name(store, text) is not None else found
+def remove_name(store: LocalStore, name: ImageName) -> None:
+    """Remove a name; its image stays.
+
+    Raises:
+        NotFound: The store has no such name.
+        InvalidReference: The text is no name.
+    """
+    text, reference = _read_name(store, name)
+    store.unpin((reference or Reference.parse(text)).with_default_tag())
 
 
-def stored_name(store: LocalStore, text: str) -> Reference | None:
-    """Return a text as a reference if the store has that name, else None."""
-    if re.fullmatch(_ID, text) or re.fullmatch(_LONG_PREFIX, text):
+def _read_name(store: LocalStore, name: ImageName) -> tuple[str, Reference | None]:
+    """Return a name without ``store:``, and as a reference if it is one.
+
+    ``store:`` stays if it begins a name of the store, such as ``store:1.0``.
+    """
+    if isinstance(name, Address):
+        return name.name, name.given
+    if isinstance(name, Reference):
+        return str(name), name
+    text = str(name)
+    reference = _parse(text)
+    bare = text.removeprefix("store:")
+    if bare == text or (reference is not None and _is_stored(store, text, reference)):
+        return text, reference
+    return bare, _parse(bare)
+
+
+def _parse(text: str) -> Reference | None:
+    try:
+        return Reference.parse(text)
+    except InvalidReference:
         return None
-    with contextlib.suppress(InvalidReference):
-        reference = Reference.parse(text).with_default_tag()
-        return None if store.find(reference) is None else reference
-    return None
+
+
+def _is_stored(store: LocalStore, text: str, reference: Reference) -> bool:
+    """Tell whether a name that does not look like an id is in the store."""
+    if re.fullmatch(_ID, text) or re.fullmatch(_LONG_PREFIX, text):
+        return False
+    return store.find(reference.with_default_tag()) is not None
 
 
 def _by_manifest(store: LocalStore, text: str) -> StoredImage | None:

@@ -12,7 +12,6 @@ from wherry.content.events import Status
 from wherry.errors import Denied, NotFound, RegistryError, Unauthorized
 from wherry.model.address import Where
 from wherry.model.inspection import inspection
-from wherry.model.reference import Reference
 from wherry.ops.documents import choose, read_config
 from wherry.ops.open_source import open_image, open_repository
 from wherry.transfer.graph import config_problems, problems
@@ -139,7 +138,7 @@ def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Ad
     reference = address.reference
     if address.where is not Where.REGISTRY or reference is None:
         return None
-    if not Reference.parse(address.name).is_name_only:
+    if address.given is None or not address.given.is_name_only:
         return None
     try:
         tags = listed()
@@ -151,4 +150,4 @@ def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Ad
         return None
     if not tags:
         raise NotFound("the repository has no tags").within(reference.familiar_name)
-    return address.replace(reference=reference.with_tag(tags[0]))
+    return address.replace(given=reference.with_tag(tags[0]))

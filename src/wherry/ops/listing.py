@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
+    from wherry.model.address import ImageName
     from wherry.store import LocalStore
 
     Line: TypeAlias = tuple[str, str, str, int]
@@ -46,8 +47,8 @@ class Filters(Record):
         *,
         dangling: bool | None = None,
         labels: Mapping[str, str | None] | None = None,
-        before: str | Digest | None = None,
-        since: str | Digest | None = None,
+        before: ImageName | None = None,
+        since: ImageName | None = None,
     ) -> Filters:
         """Make the filters that the arguments of a call ask for.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from wherry.errors import (
     Ambiguous,
     InvalidDocument,
-    InvalidReference,
     NotFound,
     PlatformMismatch,
     Unsupported,
@@ -45,7 +44,7 @@ class Access(Record):
     """
 
     session: Callable[[], Session]
-    stored: Callable[[str], tuple[LocalStore, Digest, Digest]]
+    stored: Callable[[Address], tuple[LocalStore, Digest, Digest]]
     listener: Callable[[Event], None]
     cancel: CancelToken
 
@@ -133,9 +132,9 @@ def _opened(address: Address, access: Access) -> Iterator[SourceImage]:
             assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
             yield _from_registry(address.reference, access)
         case Where.STORE:
-            yield _from_store(address.name, access)
+            yield _from_store(address, access)
         case Where.ANY:
-            yield _from_anywhere(address.name, access)
+            yield _from_anywhere(address, access)
         case _:
             with open_archive(address, access.cancel) as archive:
                 digest = archive.resolve(address).digest
@@ -143,30 +142,25 @@ def _opened(address: Address, access: Access) -> Iterator[SourceImage]:
                 yield SourceImage(archive, digest, document, named=address.reference)
 
 
-def _from_anywhere(name: str, access: Access) -> SourceImage:
-    """Look in the store, and where it has no such image, in the registry."""
+def _from_anywhere(address: Address, access: Access) -> SourceImage:
+    """Look in the store, and if it has no such image, in the registry."""
     try:
-        return _from_store(name, access)
+        return _from_store(address, access)
     except Ambiguous:
         raise
-    except NotFound as missing:
-        try:
-            reference = Reference.parse(name).with_default_tag()
-        except InvalidReference:  # an id, or the beginning of one
-            raise missing from None
-    return _from_registry(reference, access)
+    except NotFound:
+        if address.given is None:  # an id
+            raise
+    return _from_registry(address.given.with_default_tag(), access)
 
 
-def _from_store(name: str, access: Access) -> SourceImage:
+def _from_store(address: Address, access: Access) -> SourceImage:
     from wherry.store.source import StoreSource
 
-    store, root, shown = access.stored(name)
+    store, root, shown = access.stored(address)
     source = StoreSource(store)
-    try:
-        reference = Reference.parse(name).with_default_tag()
-    except InvalidReference:  # an id, or the beginning of one
-        reference = None
-    if reference is not None and store.find(reference) is None:
+    reference = None if address.given is None else address.given.with_default_tag()
+    if reference is not None and store.find(reference) is None:  # an id or the prefix of one
         reference = None
     document = source.document(root)
     return SourceImage(

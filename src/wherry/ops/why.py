@@ -86,7 +86,7 @@ class NameReport(NamedTuple):
 
 def why(
     session: Session,
-    name: str,
+    reference: Reference,
     source: str,
     cancel: CancelToken,
     *,
@@ -96,7 +96,7 @@ def why(
 
     Raises `InvalidReference`, and `WherryError` for a file that is wrong.
     """
-    reference = Reference.parse(name).with_default_tag()
+    reference = reference.with_default_tag()
     settings = session.hosts.settings(aliases=True)
     table = settings.find(reference.name)
     places: tuple[EndpointReport, ...] = ()

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.errors import Denied, InvalidReference, WherryError
+from wherry.model.address import Address
 from wherry.model.record import Record
 from wherry.model.reference import Reference, is_short
 from wherry.registry import hosts_toml
@@ -15,7 +16,7 @@ from wherry.registry.certs_d import HostCertificates, TlsSettings, find_certific
 from wherry.registry.hosts_toml import HostSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from wherry.registry.hosts_toml import HostsFile
@@ -51,9 +52,9 @@ class Endpoint(Record):
 
 
 class NameCandidate(Record):
-    """What a name may stand for, and by whose word."""
+    """An address that a name may stand for, and the reason: the file that says so."""
 
-    name: str
+    address: Address
     source: str
 
 
@@ -94,24 +95,34 @@ class Hosts:
                 self._settings[aliases] = found
             return found
 
-    def name_candidates(self, text: str) -> tuple[NameCandidate, ...]:
-        """Return what a name on the command line stands for, in the order to try.
+    def name_candidates(self, address: Address) -> tuple[NameCandidate, ...]:
+        """Return what a name without a registry stands for, in the order to try.
 
-        One without a registry goes through an alias, else the hosts that are to be searched,
-        else to Docker Hub (containers-registries.conf(5), "Short-Name Aliasing"). Raises
-        `InvalidReference`.
+        An alias decides, then the hosts to search, then Docker Hub
+        (containers-registries.conf(5), "Short-Name Aliasing").
+
+        Raises:
+            WherryError: A file of registries.conf is wrong, or short names are enforced.
         """
-        Reference.parse(text)
-        if not is_short(text):
-            return (NameCandidate(text, "as it is written"),)
+        given = address.given
+        if given is None or not address.short:
+            return (NameCandidate(address, "as it is written"),)
         settings = self.settings(aliases=True)
-        name = re.split(r"[:@]", text, maxsplit=1)[0]
-        alias, file = settings.aliases.get(name, ("", None))
+        path = re.split(r"[:@]", address.name, maxsplit=1)[0]
+        alias, file = settings.aliases.get(path, ("", None))
         if alias:
-            return (NameCandidate(alias + text[len(name) :], f"a short name in {file}"),)
-        if settings.search:
-            return tuple(_searched(settings, text))
-        return (NameCandidate(text, "names without a registry are Docker Hub's"),)
+            full = Reference.parse(alias)._replace(tag=given.tag, digest=given.digest)
+            return (NameCandidate(_as(address, full), f"a short name in {file}"),)
+        if not settings.search:
+            return (NameCandidate(address, "names without a registry are Docker Hub's"),)
+        _check_search(settings, address.name)
+        return tuple(
+            NameCandidate(
+                _as(address, Reference.complete(host, path, given.tag, given.digest)),
+                f"{settings.search_file} searches there",
+            )
+            for host in settings.search
+        )
 
     def endpoints(
         self,
@@ -219,22 +230,27 @@ class Hosts:
         return found
 
 
-def _searched(settings: RegistriesConf, text: str) -> Iterator[NameCandidate]:
-    """Put each host of the search list before a short name; raises `WherryError`."""
+def _as(address: Address, reference: Reference) -> Address:
+    """Return an address of the same place by its full name."""
+    return address.replace(name=str(reference), given=reference, short=False)
+
+
+def _check_search(settings: RegistriesConf, text: str) -> None:
+    """Raise `WherryError` if the search list has no host, or several where one is enforced."""
     hosts = settings.search or ()
     names = [f"{host}/{text}" for host in hosts]
     if len(names) > 1 and settings.short_names == "enforcing":
         raise WherryError(
-            f"{len(names)} registries may have it, and short-name-mode is enforcing "
+            f"{text}: {len(names)} registries may have it, and short-name-mode is enforcing "
             f"in {settings.short_names_file}",
             hint=f"name one of them: {' '.join(names)}",
-        ).within(text)
+        )
     for host, name in zip(hosts, names, strict=True):
         if is_short(name):
             raise WherryError(
-                f"unqualified-search-registries: {host!r} is no host (it has no dot and no port)"
-            ).within(settings.search_file)
-        yield NameCandidate(name, f"{settings.search_file} searches there")
+                f"{settings.search_file}: unqualified-search-registries: {host!r} is no host "
+                "(it has no dot and no port)"
+            )
 
 
 def _blocked(reference: Reference, table: RegistryTable) -> Denied:
