@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import wherry
 from wherry._calls import CallsUnderWay
-from wherry.config import Config, default_platform
+from wherry.config import Config, default_platform, host_platform
 from wherry.content import fork
 from wherry.content.events import ignore
 from wherry.model.arguments import checked
@@ -21,6 +21,7 @@ from wherry.parameters import RULES
 if TYPE_CHECKING:
     from wherry.model.address import Address
     from wherry.model.transfer_settings import TransferSettings
+    from wherry.ops.documents import PlatformChoice
     from wherry.ops.login import AuthFiles
     from wherry.ops.open_source import Access
     from wherry.registry.auth.credentials import Credentials
@@ -147,6 +148,19 @@ class Context:
             return local, found.root, found.record.manifest
 
         return Access(self.session, stored, on_event or ignore, self.token(cancel))
+
+    def reading(
+        self,
+        store: wherry.types.StoreOrPath | None,
+        platform: str | wherry.Platform | None,
+        on_event: Callable[[wherry.Event], None] | None,
+        cancel: wherry.CancelToken | None,
+    ) -> tuple[Access, PlatformChoice]:
+        """Return what reading the documents of an image takes."""
+        from wherry.ops.documents import PlatformChoice
+
+        wanted = PlatformChoice.build(host_platform(), self.platform(platform))
+        return self.access(store, on_event, cancel), wanted
 
     # Registries
 

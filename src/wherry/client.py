@@ -7,10 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, Self, TypeAlias, cast
+from typing import BinaryIO, Literal, NoReturn, Self, TypeAlias
 
 import wherry
 from wherry._context import Context, public_call
+from wherry._values import (
+    as_address,
+    as_new_name,
+    as_reference,
+    as_repository,
+    as_source,
+    as_stored_address,
+)
 from wherry.config import creation_time, host_platform, transfer_settings
 from wherry.content.cancel import CancelToken
 from wherry.content.events import Event, ignore
@@ -20,10 +28,6 @@ from wherry.model.platform import Platform
 from wherry.model.reference import Reference
 from wherry.parameters import RULES
 
-if TYPE_CHECKING:
-    from wherry.content.protocols import RawStream
-
-ImageOrAddress: TypeAlias = str | Address | wherry.Image
 Listener: TypeAlias = Callable[[Event], None] | None
 
 
@@ -186,7 +190,7 @@ class Client:
             verify_layers=verify_layers,
             verify_signatures=verify_signatures,
         )
-        name = _reference(reference)
+        name = as_reference(reference)
         token, listener = context.token(cancel), on_event or ignore
         pulled = pull(context.session(), local_store(target), name, options, token, listener)
         return Image(target, pulled.root, pulled.image)
@@ -230,7 +234,7 @@ class Client:
             verify_layers=verify_layers,
             verify_signatures=verify_signatures,
         )
-        repository = _repository(name)
+        repository = as_repository(name)
         token, listener = context.token(cancel), on_event or ignore
         local = local_store(target)
         found = pull_all_tags(context.session(), local, repository, options, token, listener)
@@ -256,12 +260,10 @@ class Client:
                 repository's first tag where there is no ``latest``.
             tags: List the repository's tags as well, at the same time.
         """
-        from wherry.ops.documents import PlatformChoice
         from wherry.ops.inspect import inspect
 
-        access = self._context.access(store, on_event, cancel)
-        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return inspect(_address(address), access, wanted, tags=tags)
+        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        return inspect(as_address(address), access, wanted, tags=tags)
 
     @public_call
     def platforms(
@@ -276,7 +278,7 @@ class Client:
         from wherry.ops.platforms import platforms
 
         access = self._context.access(store, on_event, cancel)
-        return platforms(_address(address), access, self._context.settings.jobs)
+        return platforms(as_address(address), access, self._context.settings.jobs)
 
     @public_call
     def tags(
@@ -299,7 +301,7 @@ class Client:
         from wherry.ops.tags import list_tags
 
         access = self._context.access(None, on_event, cancel)
-        repository = _repository(name)
+        repository = as_repository(name)
         return list_tags(repository, access, matching or "", order)
 
     @public_call
@@ -313,11 +315,10 @@ class Client:
         cancel: CancelToken | None = None,
     ) -> wherry.Digest:
         """Return the digest that a name stands for, or with ``platform`` its image's."""
-        from wherry.ops.documents import PlatformChoice, digest
+        from wherry.ops.documents import digest
 
-        access = self._context.access(store, on_event, cancel)
-        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return digest(_address(address), access, wanted)
+        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        return digest(as_address(address), access, wanted)
 
     @public_call
     def manifest(
@@ -333,11 +334,10 @@ class Client:
 
         With ``platform`` it is the manifest of the image for that platform.
         """
-        from wherry.ops.documents import PlatformChoice, document
+        from wherry.ops.documents import document
 
-        access = self._context.access(store, on_event, cancel)
-        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return document(_address(address), access, wanted)[1]
+        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        return document(as_address(address), access, wanted)[1]
 
     @public_call
     def config(
@@ -354,11 +354,10 @@ class Client:
         A schema1 image has no config. One is made for it, without the DiffIDs: computing
         them takes the layers.
         """
-        from wherry.ops.documents import PlatformChoice, config
+        from wherry.ops.documents import config
 
-        access = self._context.access(store, on_event, cancel)
-        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return config(_address(address), access, wanted)
+        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        return config(as_address(address), access, wanted)
 
     @public_call
     def raw_config(
@@ -374,11 +373,10 @@ class Client:
 
         For a schema1 image they are made as `config` makes them.
         """
-        from wherry.ops.documents import PlatformChoice, raw_config
+        from wherry.ops.documents import raw_config
 
-        access = self._context.access(store, on_event, cancel)
-        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return raw_config(_address(address), access, wanted)
+        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        return raw_config(as_address(address), access, wanted)
 
     @public_call
     def history(
@@ -394,11 +392,10 @@ class Client:
 
         A name without a place is looked for in the store, then in the registry.
         """
-        from wherry.ops.documents import PlatformChoice, steps
+        from wherry.ops.documents import steps
 
-        access = self._context.access(store, on_event, cancel)
-        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return steps(_address(address, Where.ANY), access, wanted)
+        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        return steps(as_address(address, Where.ANY), access, wanted)
 
     @public_call
     def referrers(
@@ -417,12 +414,10 @@ class Client:
             address: The image.
             artifact_type: The media type of the referrers; all of them by default.
         """
-        from wherry.ops.documents import PlatformChoice
         from wherry.ops.referrers import referrers
 
-        access = self._context.access(store, on_event, cancel)
-        wanted = PlatformChoice.build(host_platform(), self._context.platform(platform))
-        return referrers(_address(address), access, wanted, artifact_type or "")
+        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        return referrers(as_address(address), access, wanted, artifact_type or "")
 
     @public_call
     def blob(
@@ -449,7 +444,7 @@ class Client:
         context = self._context
         access = context.access(store, on_event, cancel)
         raw = open_blob(
-            _address(address),
+            as_address(address),
             str(digest),
             access,
             lambda: local_store(context.store_for(store)),
@@ -461,7 +456,7 @@ class Client:
     @public_call
     def save(
         self,
-        names: ImageOrAddress | Sequence[ImageOrAddress],
+        names: str | Address | wherry.Image | Sequence[str | Address | wherry.Image],
         output: str | os.PathLike[str] | BinaryIO,
         *,
         format: wherry.types.Format = "docker",  # noqa: A002 - what it is called everywhere
@@ -497,7 +492,7 @@ class Client:
         images = [each for each in given if isinstance(each, Image)]
         target = Path(output) if isinstance(output, str | os.PathLike) else output
         access = self._context.access(store, on_event, cancel, images)
-        return save([_stored_address(each) for each in given], target, options, access)
+        return save([as_stored_address(each) for each in given], target, options, access)
 
     @public_call
     def load(
@@ -532,7 +527,7 @@ class Client:
         asked = context.platform(platform)
         options = LoadOptions.build(context.settings, host_platform(), asked, name)
         token, listener = context.token(cancel), on_event or ignore
-        loaded, failures = load(local_store(target), _readable(source), options, token, listener)
+        loaded, failures = load(local_store(target), as_source(source), options, token, listener)
         for error in failures:
             if on_failure is None:
                 raise error
@@ -595,10 +590,10 @@ class Client:
             message=message or "",
             epoch=creation_time(created),
         )
-        name = None if reference is None else _new_name(reference)
+        name = None if reference is None else as_new_name(reference)
         access = context.access(store, on_event, cancel)
         local = local_store(target)
-        record = import_layer(local, _readable(source), name, options, access)
+        record = import_layer(local, as_source(source), name, options, access)
         return Image(target, record.manifest, record)
 
     # Checking and repairing
@@ -623,7 +618,7 @@ class Client:
         from wherry.ops.validate import validate_image
 
         access = self._context.access(store, on_event, cancel)
-        return validate_image(_address(address), access, self._context.settings.retries)
+        return validate_image(as_address(address), access, self._context.settings.retries)
 
     @public_call
     def repair(
@@ -728,7 +723,7 @@ class Client:
         """
         from wherry.ops.name_candidates import name_candidates
 
-        return name_candidates(_address(name), self._context.session)
+        return name_candidates(as_address(name), self._context.session)
 
     @public_call
     def why(
@@ -746,7 +741,7 @@ class Client:
         session, token = self._context.session(), self._context.token(cancel)
         return [
             why(session, reference, candidate.source, token, offline=offline)
-            for candidate in name_candidates(_address(name), self._context.session)
+            for candidate in name_candidates(as_address(name), self._context.session)
             if (reference := candidate.address.reference) is not None
         ]
 
@@ -778,36 +773,6 @@ def pull(
             on_event=on_event,
             cancel=cancel,
         )
-
-
-def _readable(source: str | os.PathLike[str] | BinaryIO) -> Path | RawStream:
-    return Path(source) if isinstance(source, str | os.PathLike) else cast("RawStream", source)
-
-
-def _reference(given: str | Reference) -> Reference:
-    if isinstance(given, Reference):
-        return given
-    return Reference.parse(given.removeprefix("docker://"))
-
-
-def _repository(given: str | Reference) -> Reference:
-    if isinstance(given, Reference):
-        return given.as_name()
-    return Reference.parse_name(given.removeprefix("docker://"))
-
-
-def _new_name(given: str | Reference) -> Reference:
-    return given.as_new() if isinstance(given, Reference) else Reference.parse_new(given)
-
-
-def _address(given: str | Address, bare: Where = Where.REGISTRY) -> Address:
-    return given if isinstance(given, Address) else Address.parse(given, bare)
-
-
-def _stored_address(given: str | Address | wherry.Image) -> Address:
-    if isinstance(given, str | Address):
-        return _address(given, Where.STORE)
-    return Address(Where.STORE, name=str(given.record.manifest))
 
 
 def _ignore(_warning: str) -> None:

@@ -7,11 +7,14 @@ import datetime
 import functools
 import io
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import wherry
 from wherry.model.digest import Digest
 from wherry.model.record import Record
-from wherry.store import LocalStore
+
+if TYPE_CHECKING:
+    from wherry.store import LocalStore
 
 
 class Image:

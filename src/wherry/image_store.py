@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import wherry
+from wherry._values import as_new_name
 from wherry.image import Image
 from wherry.model.address import Address, ImageName
 from wherry.model.arguments import checked
@@ -140,7 +141,7 @@ class Store:
         """
         from wherry.ops.find_image import find_known_image
 
-        reference = name.as_new() if isinstance(name, Reference) else Reference.parse_new(name)
+        reference = as_new_name(name)
         found = find_known_image(self._local, image)
         self._local.pin(reference, found.root, found.record.manifest)
         return Image(self, found.root, found.record)

@@ -60,7 +60,7 @@ CALLS = {
 
 def run(log: Path, *arguments: str) -> list[str]:
     """Run the command and return the lines of its log."""
-    command = [sys.executable, "-c", PROGRAM, log, *arguments]
+    command = [sys.executable, "-c", PROGRAM, str(log), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
     return log.read_text().splitlines()

@@ -1,0 +1,50 @@
+"""Values that public calls take: parsed from text, or as they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import wherry
+from wherry.model.address import Address, Where
+from wherry.model.reference import Reference
+
+if TYPE_CHECKING:
+    from wherry.content.protocols import RawStream
+
+
+def as_reference(given: str | Reference) -> Reference:
+    """Return a reference, parsed from text with or without ``docker://``."""
+    if isinstance(given, Reference):
+        return given
+    return Reference.parse(given.removeprefix("docker://"))
+
+
+def as_repository(given: str | Reference) -> Reference:
+    """Return a reference that has neither tag nor digest."""
+    if isinstance(given, Reference):
+        return given.as_name()
+    return Reference.parse_name(given.removeprefix("docker://"))
+
+
+def as_new_name(given: str | Reference) -> Reference:
+    """Return a name to give to an image: with ``latest`` by default, never with a digest."""
+    return given.as_new() if isinstance(given, Reference) else Reference.parse_new(given)
+
+
+def as_address(given: str | Address, bare: Where = Where.REGISTRY) -> Address:
+    """Return an address; ``bare`` is the place of a name that has none."""
+    return given if isinstance(given, Address) else Address.parse(given, bare)
+
+
+def as_stored_address(given: str | Address | wherry.Image) -> Address:
+    """Return the address of an image, which is in the store where the text names no place."""
+    if isinstance(given, str | Address):
+        return as_address(given, Where.STORE)
+    return Address(Where.STORE, name=str(given.record.manifest))
+
+
+def as_source(given: str | os.PathLike[str] | BinaryIO) -> Path | RawStream:
+    """Return a path, or a file as what reads of it take."""
+    return Path(given) if isinstance(given, str | os.PathLike) else cast("RawStream", given)
