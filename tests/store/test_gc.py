@@ -529,7 +529,8 @@ def test_nothing_speaks_of_what_a_killed_collection_has_removed(
     assert len(before - blobs(store)) in {removed - 1, removed}  # two threads are at it
     assert not names(store)
     assert not store.images()
-    assert client.pull(name, platform="linux/amd64")tuple(map(str, .platforms)) == ("linux/amd64",)
+    pulled = client.pull(name, platform="linux/amd64")
+    assert list(map(str, pulled.platforms)) == ["linux/amd64"]
     assert not store.check().problems
     store.gc()
     # What the index lists and is still there belongs to it.
