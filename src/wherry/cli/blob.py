@@ -57,9 +57,9 @@ def command(
         raise click.UsageError(
             "cannot write a blob to a terminal: use a pipe, or --output FILE", ctx
         )
-    chosen = global_options(ctx)
-    store = store_for_address(chosen, address)
-    with make_client(chosen, store, registry) as client, contextlib.ExitStack() as stack:
+    options = global_options(ctx)
+    store = store_for_address(options, address)
+    with make_client(options, store, registry) as client, contextlib.ExitStack() as stack:
 
         def open_blob(found: Address) -> io.BufferedReader:
             return stack.enter_context(

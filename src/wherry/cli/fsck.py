@@ -51,8 +51,8 @@ def command(
     """
     if rebuild and (repair or as_json):
         raise click.UsageError("--rebuild cannot be combined with --repair or --json", ctx)
-    chosen = global_options(ctx)
-    store = chosen.store()
+    options = global_options(ctx)
+    store = options.store()
     if rebuild:
         return _rebuild(store)
     shown = _CheckProgress()
@@ -62,7 +62,7 @@ def command(
         shown.close()
     mended: RepairReport | None = None
     if repair and checked.problems:
-        mended = _repair(chosen, store, checked.problems, registry)
+        mended = _repair(options, store, checked.problems, registry)
     store.close()
     click.echo(_as_json(checked, mended) if as_json else "\n".join(_lines(checked, mended)))
     left = checked.problems if mended is None else mended.left
@@ -118,17 +118,17 @@ def _rebuild(store: Store) -> int:
 
 
 def _repair(
-    chosen: GlobalOptions,
+    options: GlobalOptions,
     store: Store,
     problems: Sequence[StoreProblem],
     registry: dict[str, Any],
 ) -> RepairReport:
     from wherry.cli.progress import progress_display
 
-    form = "plain" if chosen.verbose or not sys.stderr.isatty() else "auto"
+    form = "plain" if options.verbose or not sys.stderr.isatty() else "auto"
     shown = progress_display(form, quiet=False)
     try:
-        with make_client(chosen, store, registry) as client:
+        with make_client(options, store, registry) as client:
             return client.repair(problems, on_event=shown)
     finally:
         shown.close()

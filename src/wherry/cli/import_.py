@@ -81,9 +81,9 @@ def command(
             "--config is stored unchanged: leave out --change and --message", ctx
         )
     created = _created()
-    chosen = global_options(ctx)
-    store = chosen.store()
-    with make_client(chosen, store, registry) as client, open_input(source) as content:
+    options = global_options(ctx)
+    store = options.store()
+    with make_client(options, store, registry) as client, open_input(source) as content:
         image = client.import_(
             content,
             reference,

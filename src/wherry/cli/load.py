@@ -74,8 +74,8 @@ def command(
             "cannot read an archive from a terminal: use -i FILE, or a pipe", ctx
         )
     shown = progress_display("auto", quiet=quiet)
-    chosen = global_options(ctx)
-    store = chosen.store()
+    options = global_options(ctx)
+    store = options.store()
     failures: list[WherryError] = []
     try:
         with plain_client(store=store, schema1=schema1) as client, open_input(source) as archive:
@@ -91,5 +91,5 @@ def command(
     for image_id in dict.fromkeys(image.id for image in found):
         click.echo(str(image_id))
     store.close()
-    codes = [report_error(error, debug=chosen.debug) for error in failures]
+    codes = [report_error(error, debug=options.debug) for error in failures]
     return codes[0] if codes else DONE

@@ -127,13 +127,13 @@ def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
 
 
 def make_client(
-    chosen: GlobalOptions, store: Store | None, registry: Mapping[str, Any], **more: Any
+    options: GlobalOptions, store: Store | None, registry: Mapping[str, Any], **more: Any
 ) -> Client:
     """Make a client from the shared options and more arguments of `Client`."""
     return plain_client(
         store=store,
         credentials=_credentials(registry["creds"]),
-        on_request=print_request if chosen.verbose else None,
+        on_request=print_request if options.verbose else None,
         **{name: registry[name] for name in _SHARED if name in registry},
         **more,
     )
@@ -159,9 +159,9 @@ def print_event(event: Event) -> None:
         say(event_line(event) or "")
 
 
-def store_for_address(chosen: GlobalOptions, address: Address) -> Store | None:
+def store_for_address(options: GlobalOptions, address: Address) -> Store | None:
     """Open the store if an address may mean it."""
-    return chosen.store() if address.where in {Where.STORE, Where.ANY} else None
+    return options.store() if address.where in {Where.STORE, Where.ANY} else None
 
 
 MAX_PASSWORD = 64 * 1024  # bytes

@@ -44,7 +44,7 @@ def kept_bytes() -> str:
     if not _tally.current or any(each.status in _LOCAL for each in _tally.layers.values()):
         return ""
     amount = sizes(_tally.current, _tally.total).replace("/", " of ")
-    return f"{amount} are kept, the next pull goes on from there"
+    return f"{amount} are kept, the next pull resumes from there"
 
 
 class WarningDisplay:

@@ -77,14 +77,14 @@ def command(
     """
     from wherry.cli.progress import progress_display
 
-    chosen = global_options(ctx)
+    options = global_options(ctx)
     if all_tags and not all(name.given and name.given.is_name_only for name in names):
         raise click.UsageError("--all-tags needs names without a tag or digest", ctx)
     if all_platforms and platform:
         raise click.UsageError("--all-platforms cannot be combined with --platform", ctx)
-    form = "plain" if chosen.verbose and progress == "auto" else progress
-    store = chosen.store()
-    client = make_client(chosen, store, registry, foreign=foreign)
+    form = "plain" if options.verbose and progress == "auto" else progress
+    store = options.store()
+    client = make_client(options, store, registry, foreign=foreign)
 
     def pull(name: Address) -> None:
         with contextlib.closing(progress_display(form, quiet=quiet)) as shown:

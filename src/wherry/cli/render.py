@@ -44,7 +44,7 @@ _AGES = (
     (_HOUR, "hour"),
     (60, "minute"),
 )
-_NUL_YEAR = 1970  # reproducible builds set all times to this year or earlier
+_EPOCH_YEAR = 1970  # reproducible builds set all times to this year or earlier
 
 
 def size(count: float) -> str:
@@ -84,7 +84,7 @@ def age(created: str, now: datetime.datetime | None = None) -> str:
         moment = datetime.datetime.fromisoformat(created)
     except ValueError:
         return "-"
-    if moment.year <= _NUL_YEAR:
+    if moment.year <= _EPOCH_YEAR:
         return "-"
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)

@@ -95,6 +95,7 @@ def address_client(
     ctx: click.Context, address: Address, registry: Mapping[str, Any]
 ) -> Iterator[AddressClient]:
     """Make a client from a command's options."""
-    store = store_for_address(global_options(ctx), address)
-    with make_client(global_options(ctx), store, registry) as client:
+    options = global_options(ctx)
+    store = store_for_address(options, address)
+    with make_client(options, store, registry) as client:
         yield AddressClient(client, address, store, store if address.where is Where.ANY else None)

@@ -89,11 +89,11 @@ def command(
         raise click.UsageError(f"--format {form} writes a directory, not a stream: use -o DIR", ctx)
     if output == "-" and os.isatty(sys.stdout.fileno()):
         raise click.UsageError("cannot write an archive to a terminal: use -o FILE, or a pipe", ctx)
-    chosen = global_options(ctx)
+    options = global_options(ctx)
     shown = progress_display("auto", quiet=quiet)
-    store = chosen.store()
+    store = options.store()
     try:
-        with make_client(chosen, store, registry) as client, _open_output(output) as target:
+        with make_client(options, store, registry) as client, _open_output(output) as target:
             client.save(
                 addresses,
                 target,

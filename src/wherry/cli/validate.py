@@ -42,9 +42,9 @@ def command(ctx: click.Context, /, address: Address, as_json: bool, **registry: 
     """
     from wherry.cli.progress import NoticeDisplay
 
-    chosen = global_options(ctx)
-    store = chosen.store()
-    with make_client(chosen, store, registry) as client:
+    options = global_options(ctx)
+    store = options.store()
+    with make_client(options, store, registry) as client:
         report = call_first_found(
             client, address, functools.partial(client.validate, on_event=NoticeDisplay())
         )

@@ -43,9 +43,9 @@ def command(
     Unless --offline is given, the registry is asked too, with a request that does not count against
     its rate limit.
     """
-    chosen = global_options(ctx)
+    options = global_options(ctx)
     registry["retries"] = registry["retries"] or 1  # a diagnosis should answer quickly
-    with make_client(chosen, None, registry) as client:
+    with make_client(options, None, registry) as client:
         found = client.why(name, offline=offline)
     if as_json:
         sys.stdout.write(json.dumps([_object(each) for each in found], indent=2) + "\n")
