@@ -29,7 +29,7 @@ Examples:
   wherry fsck --repair
   wherry fsck --rebuild && wherry fsck --repair
 """
-_SHOWN = 400  # characters of a damaged entry; enough for a name and two digests
+_ENTRY_SHOWN = 400  # characters of a damaged entry; enough for a name and two digests
 _DELAY = 0.5  # seconds before the first drawing
 _INTERVAL = 0.2  # seconds between two drawings
 _HEARTBEAT = 10.0  # seconds between two lines of a log
@@ -44,7 +44,7 @@ _HEARTBEAT = 10.0  # seconds between two lines of a log
 def command(
     ctx: click.Context, /, repair: bool, rebuild: bool, as_json: bool, **registry: Any
 ) -> int:
-    """Check every blob in the store against its digest, and that no image is incomplete.
+    """Check that all blobs match their digests, and that all images are complete.
 
     Prints each problem. The exit code is 5 if there is a problem, or if one is left after
     --repair.
@@ -55,17 +55,17 @@ def command(
     store = options.store()
     if rebuild:
         return _rebuild(store)
-    shown = _CheckProgress()
+    progress = _CheckProgress()
     try:
-        checked = store.check(on_progress=shown)
+        checked = store.check(on_progress=progress)
     finally:
-        shown.close()
-    mended: RepairReport | None = None
+        progress.close()
+    repaired: RepairReport | None = None
     if repair and checked.problems:
-        mended = _repair(options, store, checked.problems, registry)
+        repaired = _repair(options, store, checked.problems, registry)
     store.close()
-    click.echo(_as_json(checked, mended) if as_json else "\n".join(_lines(checked, mended)))
-    left = checked.problems if mended is None else mended.left
+    click.echo(_as_json(checked, repaired) if as_json else "\n".join(_lines(checked, repaired)))
+    left = checked.problems if repaired is None else repaired.left
     return INTEGRITY if left else DONE
 
 
@@ -107,7 +107,7 @@ def _rebuild(store: Store) -> int:
         click.echo(f"lost: {more}: names.json lists them until a name changes", err=True)
     for row in found.unreadable:
         said = "lost: a damaged entry of names.json; pull or tag its image again"
-        click.echo(f"{said}: {printable(row[:_SHOWN])}", err=True)
+        click.echo(f"{said}: {printable(row[:_ENTRY_SHOWN])}", err=True)
     images, names = render.count(found.images, "image"), render.count(found.names, "name")
     click.echo(f"Rebuilt: {images}, {names}")
     if found.images and not found.names:
@@ -126,26 +126,26 @@ def _repair(
     from wherry.cli.progress import progress_display
 
     form = "plain" if options.verbose or not sys.stderr.isatty() else "auto"
-    shown = progress_display(form, quiet=False)
+    display = progress_display(form, quiet=False)
     try:
         with make_client(options, store, registry) as client:
-            return client.repair(problems, on_event=shown)
+            return client.repair(problems, on_event=display)
     finally:
-        shown.close()
+        display.close()
 
 
-def _lines(checked: CheckReport, mended: RepairReport | None) -> list[str]:
-    reasons = {} if mended is None else dict(mended.left)
+def _lines(checked: CheckReport, repaired: RepairReport | None) -> list[str]:
+    reasons = {} if repaired is None else dict(repaired.left)
     lines = []
     for problem in checked.problems:
         names = f" ({', '.join(problem.names)})" if problem.names else " (in no named image)"
         lines.append(f"{problem.kind}: {problem.digest}: {problem.message}{names}")
-        if mended is not None:
+        if repaired is not None:
             lines.append(f"  {reasons.get(problem, 'repaired')}")
-    looked = f"{render.count(checked.blobs, 'blob')}, {render.size(checked.size)}"
-    left = len(checked.problems) if mended is None else len(mended.left)
-    lines.append(f"{looked}: {render.count(left, 'problem') if left else 'good'}")
-    if mended is None:
+    total = f"{render.count(checked.blobs, 'blob')}, {render.size(checked.size)}"
+    left = len(checked.problems) if repaired is None else len(repaired.left)
+    lines.append(f"{total}: {render.count(left, 'problem') if left else 'good'}")
+    if repaired is None:
         lines += _advice(checked.problems)
     return [printable(line) for line in lines]
 
@@ -158,15 +158,15 @@ def _advice(problems: Sequence[StoreProblem]) -> Iterator[str]:
         yield "  `wherry gc` removes content that is in no named image"
 
 
-def _as_json(checked: CheckReport, mended: RepairReport | None) -> str:
-    reasons = {} if mended is None else dict(mended.left)
+def _as_json(checked: CheckReport, repaired: RepairReport | None) -> str:
+    reasons = {} if repaired is None else dict(repaired.left)
     problems = [
         {
             "kind": problem.kind,
             "digest": problem.digest,
             "message": problem.message,
             "names": list(problem.names),
-            "mended": mended is not None and problem not in reasons,
+            "mended": repaired is not None and problem not in reasons,
             "reason": reasons.get(problem),
         }
         for problem in checked.problems

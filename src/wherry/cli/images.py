@@ -36,7 +36,7 @@ Examples:
   wherry images --json | jq -r '.[].id'
 """
 _HEX = slice(len("sha256:"), len("sha256:") + 12)
-_LINES = 500
+_BATCH = 500
 _FILTERS = ("reference", "dangling", "label", "before", "since")
 
 
@@ -84,21 +84,21 @@ def command(
     from wherry.ops.listing import Filters, listing
 
     store = global_options(ctx).local_store()
-    patterns, wanted = _wanted(pattern, filters)
-    chosen = Filters.build(store, patterns, **wanted)
+    patterns, wanted = _parse_filters(pattern, filters)
+    selected = Filters.build(store, patterns, **wanted)
     if as_json:
         import json
 
-        click.echo(json.dumps([_object(row) for row in listing(store, chosen)], indent=2))
+        click.echo(json.dumps([_object(row) for row in listing(store, selected)], indent=2))
     elif template not in {None, "table"}:
-        _fill(str(template), listing(store, chosen))
+        _fill(str(template), listing(store, selected))
     elif quiet:
-        ids = dict.fromkeys(_ids(store, chosen))
+        ids = dict.fromkeys(_ids(store, selected))
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
     else:
         table = _digests if digests else _table
         # `click.echo` would search all of the text for colours.
-        sys.stdout.writelines(render.columns(table(store, chosen)))
+        sys.stdout.writelines(render.columns(table(store, selected)))
     store.close()
 
 
@@ -111,11 +111,11 @@ def _fill(template: str, rows: Iterator[ImageRow]) -> None:
     lines = (form.fill(docker_fields.row(listed)) for listed in rows)
     if template.startswith("table "):
         render.write_filled(docker_fields.table([form.fill(docker_fields.TITLES), *lines]))
-    while some := list(itertools.islice(lines, _LINES)):
+    while some := list(itertools.islice(lines, _BATCH)):
         render.write_filled("".join(some))
 
 
-def _wanted(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def _parse_filters(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Parse filters in docker's syntax; only patterns and labels may be given twice."""
     patterns = [] if pattern is None else [pattern]
     wanted: dict[str, Any] = {}
@@ -188,9 +188,8 @@ def _columns(lines: Iterator[Line]) -> Columns:
     now = datetime.datetime.now(datetime.UTC)
     age = functools.cache(lambda created: render.age(created, now))
     shown: Columns = {"NAME": [], "TAG": [], "ID": [], "CREATED": [], "SIZE": []}
-    while some := list(
-        itertools.islice(lines, _LINES)
-    ):  # ids and times are needed only in short form
+    # In batches, since only the short form of ids and times has to stay in memory.
+    while some := list(itertools.islice(lines, _BATCH)):
         names, ids, created, sizes = zip(*some, strict=True)
         repositories, tags = zip(*map(split_name, names), strict=True)
         shown["NAME"] += map(_repository, repositories)

@@ -73,7 +73,7 @@ def command(
         raise click.UsageError(
             "cannot read an archive from a terminal: use -i FILE, or a pipe", ctx
         )
-    shown = progress_display("auto", quiet=quiet)
+    display = progress_display("auto", quiet=quiet)
     options = global_options(ctx)
     store = options.store()
     failures: list[WherryError] = []
@@ -84,10 +84,10 @@ def command(
                 platform=platform,
                 name=name,
                 on_failure=failures.append,
-                on_event=shown,
+                on_event=display,
             )
     finally:
-        shown.close()
+        display.close()
     for image_id in dict.fromkeys(image.id for image in found):
         click.echo(str(image_id))
     store.close()

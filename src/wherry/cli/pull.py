@@ -87,14 +87,14 @@ def command(
     client = make_client(options, store, registry, foreign=foreign)
 
     def pull(name: Address) -> None:
-        with contextlib.closing(progress_display(form, quiet=quiet)) as shown:
+        with contextlib.closing(progress_display(form, quiet=quiet)) as display:
             call = functools.partial(
                 _pull(client, all_tags=all_tags),
                 platform=platform,
                 all_platforms=all_platforms,
                 verify_layers=not no_verify_layers,
                 verify_signatures=not no_verify_signatures,
-                on_event=shown,
+                on_event=display,
             )
             for image in call_first_found(client, name, call):
                 sys.stdout.write(f"{image.id}\n")

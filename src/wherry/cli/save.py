@@ -90,7 +90,7 @@ def command(
     if output == "-" and os.isatty(sys.stdout.fileno()):
         raise click.UsageError("cannot write an archive to a terminal: use -o FILE, or a pipe", ctx)
     options = global_options(ctx)
-    shown = progress_display("auto", quiet=quiet)
+    display = progress_display("auto", quiet=quiet)
     store = options.store()
     try:
         with make_client(options, store, registry) as client, _open_output(output) as target:
@@ -100,12 +100,12 @@ def command(
                 format=form,
                 platform=platform,
                 name=name,
-                on_event=shown,
+                on_event=display,
             )
             if output == "-":
                 sync_output()
     finally:
-        shown.close()
+        display.close()
     store.close()
 
 

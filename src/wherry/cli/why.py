@@ -55,99 +55,99 @@ def command(
         sys.stdout.write(("\n" if number else "") + text + "\n")
 
 
-def _lines(why: NameReport) -> Iterator[str]:
-    yield f"{why.reference}"
-    yield _row("resolved by", why.source)
-    yield from _looks("registries.conf", why.registries)
-    if why.matched is not None:
-        yield _row("prefix", f"{why.matched[0]}, in {why.matched[1]}")
-    elif why.registries:
+def _lines(report: NameReport) -> Iterator[str]:
+    yield str(report.reference)
+    yield _row("resolved by", report.source)
+    yield from _lookup_rows("registries.conf", report.registries)
+    if report.matched is not None:
+        yield _row("prefix", f"{report.matched[0]}, in {report.matched[1]}")
+    elif report.registries:
         yield _row("prefix", "none matches")
-    for warning in why.warnings:
+    for warning in report.warnings:
         yield _row("warning", warning)
-    if why.error:
-        yield _row("error", why.error)
-    for number, place in enumerate(why.endpoints, 1):
+    if report.error:
+        yield _row("error", report.error)
+    for number, endpoint in enumerate(report.endpoints, 1):
         yield ""
-        yield from _place_lines(number, place)
-        yield _row("trusted", _trusted(why, place))
-        if place.answer is not None:
-            yield from _answer_lines(place.answer)
+        yield from _endpoint_lines(number, endpoint)
+        yield _row("trusted", _trusted(report, endpoint))
+        if endpoint.answer is not None:
+            yield from _response_lines(endpoint.answer)
 
 
-def _place_lines(number: int, place: EndpointReport) -> Iterator[str]:
-    first, *others = place.addresses
-    yield f"{number}. {first}" + ("  (a mirror)" if place.mirror else "")
+def _endpoint_lines(number: int, endpoint: EndpointReport) -> Iterator[str]:
+    first, *others = endpoint.addresses
+    yield f"{number}. {first}" + ("  (a mirror)" if endpoint.mirror else "")
     for other in others:
         yield f"   else {other}"
-    yield from _looks("certs.d", place.certificates)
-    for certificate, key in place.pairs:
+    yield from _lookup_rows("certs.d", endpoint.certificates)
+    for certificate, key in endpoint.pairs:
         yield _row("client cert", f"{certificate} with {key}")
-    yield from _looks("hosts.toml", place.hosts_toml)
-    yield _row("proxy", place.proxy or "none")
-    yield from _looks("credentials", place.lookups)
-    yield _row("user", place.credentials or "anonymous")
-    yield _row("scope", place.scope)
+    yield from _lookup_rows("hosts.toml", endpoint.hosts_toml)
+    yield _row("proxy", endpoint.proxy or "none")
+    yield from _lookup_rows("credentials", endpoint.lookups)
+    yield _row("user", endpoint.credentials or "anonymous")
+    yield _row("scope", endpoint.scope)
 
 
-def _trusted(why: NameReport, place: EndpointReport) -> str:
-    if not place.verify:
+def _trusted(report: NameReport, endpoint: EndpointReport) -> str:
+    if not endpoint.verify:
         return "any certificate (insecure)"
-    own = [str(path) for path in place.authorities]
-    return ", ".join([*own, why.trust or "the system's authorities"])
+    own = [str(path) for path in endpoint.authorities]
+    return ", ".join([*own, report.trust or "the system's authorities"])
 
 
-def _answer_lines(answer: EndpointResponse) -> Iterator[str]:
-    if answer.error:
-        yield _row("answer", answer.error)
+def _response_lines(response: EndpointResponse) -> Iterator[str]:
+    if response.error:
+        yield _row("response", response.error)
     else:
-        yield _row("answer", f"{answer.status} to HEAD {answer.url}")
-    if answer.asks_for:
-        yield _row("challenge", answer.asks_for)
-    for name, value in answer.rate_limit.items():
+        yield _row("response", f"{response.status} to HEAD {response.url}")
+    if response.asks_for:
+        yield _row("challenge", response.asks_for)
+    for name, value in response.rate_limit.items():
         yield _row("", f"{name}: {value}")
 
 
-def _looks(label: str, looks: Sequence[Lookup]) -> Iterator[str]:
-    for number, look in enumerate(looks):
-        yield _row("" if number else label, f"{look.place}: {look.outcome}")
+def _lookup_rows(label: str, lookups: Sequence[Lookup]) -> Iterator[str]:
+    for number, lookup in enumerate(lookups):
+        yield _row("" if number else label, f"{lookup.place}: {lookup.outcome}")
 
 
 def _row(label: str, text: str) -> str:
     return f"   {label.ljust(_LABEL)}  {text}".rstrip()
 
 
-def _object(why: NameReport) -> dict[str, Any]:
+def _object(report: NameReport) -> dict[str, Any]:
     return {
-        "reference": str(why.reference),
-        "source": why.source,
-        "registries_conf": [look._asdict() for look in why.registries],
-        "prefix": None if why.matched is None else why.matched[0],
-        "prefix_file": None if why.matched is None else str(why.matched[1]),
-        "warnings": list(why.warnings),
-        "error": why.error or None,
-        "trust": why.trust or None,
-        "endpoints": [_endpoint(place) for place in why.endpoints],
+        "reference": str(report.reference),
+        "source": report.source,
+        "registries_conf": [lookup._asdict() for lookup in report.registries],
+        "prefix": None if report.matched is None else report.matched[0],
+        "prefix_file": None if report.matched is None else str(report.matched[1]),
+        "warnings": list(report.warnings),
+        "error": report.error or None,
+        "trust": report.trust or None,
+        "endpoints": [_endpoint(endpoint) for endpoint in report.endpoints],
     }
 
 
-def _endpoint(place: EndpointReport) -> dict[str, Any]:
+def _endpoint(endpoint: EndpointReport) -> dict[str, Any]:
     return {
-        "addresses": list(place.addresses),
-        "mirror": place.mirror,
-        "verify": place.verify,
-        "certs_d": [look._asdict() for look in place.certificates],
-        "authorities": [str(path) for path in place.authorities],
-        "client_certificates": [str(certificate) for certificate, _ in place.pairs],
-        "hosts_toml": [look._asdict() for look in place.hosts_toml],
+        "addresses": list(endpoint.addresses),
+        "mirror": endpoint.mirror,
+        "verify": endpoint.verify,
+        "certs_d": [lookup._asdict() for lookup in endpoint.certificates],
+        "authorities": [str(path) for path in endpoint.authorities],
+        "client_certificates": [str(certificate) for certificate, _ in endpoint.pairs],
+        "hosts_toml": [lookup._asdict() for lookup in endpoint.hosts_toml],
         "settings": {
-            "private_realm": place.settings.private_realm,
-            "schema1": place.settings.schema1 or None,
-            "legacy": place.settings.legacy,
+            "private_realm": endpoint.settings.private_realm,
+            "schema1": endpoint.settings.schema1 or None,
+            "legacy": endpoint.settings.legacy,
         },
-        "proxy": place.proxy or None,
-        "credentials": place.credentials or None,
-        "looked": [look._asdict() for look in place.lookups],
-        "scope": place.scope,
-        "answer": None if place.answer is None else place.answer._asdict(),
+        "proxy": endpoint.proxy or None,
+        "credentials": endpoint.credentials or None,
+        "looked": [lookup._asdict() for lookup in endpoint.lookups],
+        "scope": endpoint.scope,
+        "answer": None if endpoint.answer is None else endpoint.answer._asdict(),
     }
