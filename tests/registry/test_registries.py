@@ -11,7 +11,8 @@ from wherry.model.address import Address
 from wherry.model.reference import Reference
 from wherry.registry.hosts import Hosts
 from wherry.registry.http.proxies import ProxyAddress
-from wherry.registry.registries_conf import RegistriesConf, RegistriesFiles, load
+from wherry.registry.registries_conf import RegistriesConf, RegistriesFiles
+from wherry.registry.registries_conf_files import load
 
 DIGEST = "sha256:" + "0" * 64
 

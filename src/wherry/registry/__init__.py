@@ -1,1 +1,1 @@
-"""Registries: the protocol, authentication, and where to find them."""
+"""Registries: configuration, authentication, the protocol, and repositories to read."""

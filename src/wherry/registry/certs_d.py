@@ -1,4 +1,4 @@
-"""Certificates for a host: `certs.d` of podman and docker, and what to trust."""
+"""TLS settings, and the certificates of hosts in ``certs.d`` (containers-certs.d(5))."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 
 class TlsSettings(Record):
-    """How to meet a host in TLS.
+    """The TLS settings for a host.
 
-    ``verify``: its certificate has to be good, by the ``authorities`` here or the usual ones.
-    ``pairs``: certificates, with their keys, that the host may ask for.
+    Attributes:
+        verify: Whether the host's certificate has to be valid.
+        authorities: Authorities that are trusted beside the default ones.
+        pairs: Client certificates with their keys, which the host may ask for.
     """
 
     verify: bool = True
@@ -25,14 +27,14 @@ class TlsSettings(Record):
 
 
 class CaBundle(Record):
-    """A file or directory of authorities that a variable of the environment names."""
+    """A file or directory of authorities, and the environment variable that names it."""
 
     variable: str
     path: Path
 
 
 class HostCertificates(Record):
-    """What a host's ``directory`` holds; None where it has none."""
+    """The files in a host's ``directory``, which is None if there is none."""
 
     directory: Path | None = None
     authorities: tuple[Path, ...] = ()
@@ -40,11 +42,14 @@ class HostCertificates(Record):
 
 
 def find_certificates(roots: Sequence[Path], host: str) -> HostCertificates:
-    """Return the files for ``host[:port]`` (containers-certs.d(5)).
+    """Return the certificates for ``host[:port]`` (containers-certs.d(5)).
 
-    The first root with a directory of that name counts: ``*.crt`` are authorities, each
-    ``*.cert`` goes with a ``*.key`` of the same name. A directory that may not be read is passed
-    over. Raises `WherryError` where one of a pair is missing.
+    The first root with a directory of that name counts. There, ``*.crt`` are authorities, and
+    each ``*.cert`` has a ``*.key`` of the same name. A directory without read permission is
+    skipped.
+
+    Raises:
+        WherryError: One file of a pair is missing.
     """
     if "/" in host or host in {"", ".", ".."}:
         return HostCertificates()
@@ -53,7 +58,7 @@ def find_certificates(roots: Sequence[Path], host: str) -> HostCertificates:
         try:
             names = sorted(path.name for path in directory.iterdir())
         except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
-            continue  # `ValueError`: a path has no NUL in it
+            continue  # `ValueError`: the name contains NUL
         except OSError as error:
             raise WherryError(str(error.strerror)).within(directory) from error
         authorities = tuple(directory / name for name in names if name.endswith(".crt"))
@@ -65,9 +70,9 @@ def _pairs(directory: Path, names: set[str]) -> tuple[tuple[Path, Path], ...]:
     stems = {name.removesuffix(".cert") for name in names if name.endswith(".cert")}
     keys = {name.removesuffix(".key") for name in names if name.endswith(".key")}
     for stem in sorted(stems ^ keys):
-        there, missing = (".cert", ".key") if stem in stems else (".key", ".cert")
+        existing, missing = (".cert", ".key") if stem in stems else (".key", ".cert")
         raise WherryError(
-            f"{directory / stem}{there}: there is no {stem}{missing} beside it",
+            f"{directory / stem}{existing}: there is no {stem}{missing} beside it",
             hint="a client certificate is NAME.cert with NAME.key; authorities end in .crt",
         )
     return tuple((directory / f"{stem}.cert", directory / f"{stem}.key") for stem in sorted(stems))

@@ -1,4 +1,4 @@
-"""From a reference to the endpoints to try, in order."""
+"""From a name to the hosts that may serve it: endpoints, mirrors, short names."""
 
 from __future__ import annotations
 
@@ -28,17 +28,23 @@ if TYPE_CHECKING:
         RegistryTable,
     )
 
-# Where the registry behind a name of Docker Hub really is.
+# The hosts of registries whose names in references differ.
 _ENDPOINTS = {"docker.io": "registry-1.docker.io"}
 
 
 class Endpoint(Record):
-    """A repository at one address; ``schemes`` are tried in order, the next one where allowed.
+    """A repository on one host, and how to connect to it.
 
-    ``name`` is how people and files of credentials call the host, ``path`` the repository
-    there. ``own`` is whether it is the host that the reference names: credentials that the
-    caller gives are for that one alone. ``settings`` are the host's in hosts.toml.
-    ``proxy`` is the one that registries.conf names for it.
+    Attributes:
+        name: The host in references and in files of credentials.
+        host: The host to connect to, with the port if it is not the default.
+        path: The repository on that host; "" for the host itself.
+        schemes: ``http`` and ``https`` in the order to try.
+        tls: The TLS settings.
+        own: Whether the reference names this host; if not, it is a mirror, which does not get
+            the caller's credentials.
+        settings: The host's settings in hosts.toml.
+        proxy: The proxy that registries.conf names for it.
     """
 
     name: str
@@ -59,11 +65,13 @@ class NameCandidate(Record):
 
 
 class Hosts:
-    """What files say about hosts, read when it is first asked for. Thread-safe.
+    """The configuration of hosts, read from files on first use. Thread-safe.
 
-    ``registries`` are the places of registries.conf, ``certificates`` the roots of ``certs.d``.
-    ``host_files`` are the hosts.toml files, the one that decides first. ``insecure`` holds for
-    all hosts.
+    Args:
+        registries: The paths of registries.conf.
+        certificates: The root directories of ``certs.d``.
+        host_files: The hosts.toml files; earlier ones take precedence.
+        insecure: Whether all hosts may have invalid certificates or speak plain http.
     """
 
     def __init__(
@@ -85,24 +93,30 @@ class Hosts:
         self._settings: dict[bool, RegistriesConf] = {}
 
     def settings(self, *, aliases: bool = False) -> RegistriesConf:
-        """Return what registries.conf says; raises `WherryError` for a file that is wrong."""
+        """Return the content of registries.conf; without ``aliases``, these may be missing.
+
+        Raises:
+            WherryError: A file is invalid.
+        """
         with self._lock:
             found = self._settings.get(True) or self._settings.get(aliases)
             if found is None:
-                from wherry.registry.registries_conf import RegistriesFiles, load
+                from wherry.registry.registries_conf import RegistriesFiles
+                from wherry.registry.registries_conf_files import load
 
                 found = load(self._files or RegistriesFiles(), aliases=aliases)
                 self._settings[aliases] = found
             return found
 
     def name_candidates(self, address: Address) -> tuple[NameCandidate, ...]:
-        """Return what a name without a registry stands for, in the order to try.
+        """Return the addresses that a short name may stand for, in the order to try.
 
-        An alias decides, then the hosts to search, then Docker Hub
-        (containers-registries.conf(5), "Short-Name Aliasing").
+        The name is resolved by its alias, or else by the registries to search, or else as a
+        name of Docker Hub (containers-registries.conf(5), Short-Name Aliasing).
 
         Raises:
-            WherryError: A file of registries.conf is wrong, or short names are enforced.
+            WherryError: Several registries may have the image and ``short-name-mode`` is
+                ``enforcing``, or a file is invalid.
         """
         given = address.given
         if given is None or not address.short:
@@ -130,9 +144,15 @@ class Hosts:
         *,
         warn: Callable[[str], None] | None = None,
     ) -> tuple[Endpoint, ...]:
-        """Return where to look for a repository: mirrors first, its own registry last.
+        """Return the endpoints of a repository: mirrors first, its own registry last.
 
-        Raises `Denied` where registries.conf blocks it, `WherryError` where a file is wrong.
+        Args:
+            reference: The repository, with the tag or digest to pull.
+            warn: Called once for each warning about the files.
+
+        Raises:
+            Denied: registries.conf blocks the repository.
+            WherryError: A file is invalid.
         """
         settings = self.settings()
         found = self._endpoints(reference, settings)
@@ -153,30 +173,34 @@ class Hosts:
         if table is None:
             return (self._endpoint(reference, reference, insecure=False),)
         if table.blocked:
-            raise _blocked(reference, table)
+            raise _blocked_error(reference, table)
         unwanted = "digest-only" if reference.digest is None else "tag-only"
         found = [
-            self._moved(reference, table, mirror)
+            self._relocate(reference, table, mirror)
             for mirror in table.mirrors
             if mirror.pulls != unwanted
         ]
-        registry = self._moved(reference, table, table)
+        registry = self._relocate(reference, table, table)
         if registry is None:
-            raise _blocked(reference, settings.find(table.location) or table)
+            raise _blocked_error(reference, settings.find(table.location) or table)
         return (*(mirror for mirror in found if mirror is not None), registry)
 
-    def _moved(
+    def _relocate(
         self, reference: Reference, table: RegistryTable, to: Mirror | RegistryTable
     ) -> Endpoint | None:
-        """Put a location in the place of the prefix; None where the location is blocked."""
-        there = _renamed(reference, table, to.location) if to.location else reference
+        """Replace the table's prefix by a location; None if registries.conf blocks the result."""
+        there = _replace_prefix(reference, table, to.location) if to.location else reference
         its = self.settings().find(there.name)
         if its is not None and its.blocked:
             return None
         return self._endpoint(there, reference, insecure=to.insecure).replace(proxy=to.proxy)
 
     def login(self, name: str) -> Endpoint:
-        """Return how to speak to a host itself; raises `Denied` where it is blocked."""
+        """Return the endpoint of a host for a login.
+
+        Raises:
+            Denied: registries.conf blocks the host.
+        """
         table = self.settings().find(name)
         if table is not None and table.blocked:
             raise Denied(f"{name} is blocked in {table.file}", host=name)
@@ -189,10 +213,10 @@ class Hosts:
         return self.host(there.domain, insecure=insecure).replace(path=there.path, own=own)
 
     def host(self, name: str, *, insecure: bool = False) -> Endpoint:
-        """Return how to speak to a host, whatever is asked for there.
+        """Return the endpoint of a host, without a repository.
 
-        Plain http: on this machine unless it has certificates, and where that is allowed and
-        the peer does not speak TLS.
+        Plain http is tried first on this machine if there are no certificates for it, and
+        second if the host is insecure.
         """
         host = _ENDPOINTS.get(name, name)
         found = self.certificates(name)
@@ -209,12 +233,12 @@ class Hosts:
         """Return the settings of ``host[:port]`` in hosts.toml.
 
         Raises:
-            WherryError: The file is wrong.
+            WherryError: A file is invalid.
         """
         return hosts_toml.settings_of(self._hosts_files(), name)
 
     def explain_host(self, name: str) -> list[tuple[Path, str]]:
-        """Return each hosts.toml and what it says about ``host[:port]``."""
+        """Return the path of each hosts.toml and what it sets for ``host[:port]``."""
         return list(hosts_toml.explain(self._hosts_files(), name))
 
     def _hosts_files(self) -> tuple[HostsFile, ...]:
@@ -223,7 +247,7 @@ class Hosts:
         return self._read_host_files
 
     def certificates(self, name: str) -> HostCertificates:
-        """Return the certificates that there are for ``host[:port]``, looked for once."""
+        """Return the certificates for ``host[:port]`` in ``certs.d``, which are read once."""
         found = self._certificates.get(name)
         if found is None:
             found = self._certificates[name] = find_certificates(self.certificate_roots, name)
@@ -231,12 +255,12 @@ class Hosts:
 
 
 def _as(address: Address, reference: Reference) -> Address:
-    """Return an address of the same place by its full name."""
+    """Return the address with a full name in the place of a short one."""
     return address.replace(name=str(reference), given=reference, short=False)
 
 
 def _check_search(settings: RegistriesConf, text: str) -> None:
-    """Raise `WherryError` if the search list has no host, or several where one is enforced."""
+    """Raise `WherryError` for an invalid host to search, or an ambiguous name if enforcing."""
     hosts = settings.search or ()
     names = [f"{host}/{text}" for host in hosts]
     if len(names) > 1 and settings.short_names == "enforcing":
@@ -253,13 +277,13 @@ def _check_search(settings: RegistriesConf, text: str) -> None:
             )
 
 
-def _blocked(reference: Reference, table: RegistryTable) -> Denied:
+def _blocked_error(reference: Reference, table: RegistryTable) -> Denied:
     message = f"{table.prefix} is blocked in {table.file}"
     return Denied(message, host=reference.domain).within(reference.familiar)
 
 
-def _renamed(reference: Reference, table: RegistryTable, location: str) -> Reference:
-    """Put a location in the place of a table's prefix; raises `WherryError` if that is no name."""
+def _replace_prefix(reference: Reference, table: RegistryTable, location: str) -> Reference:
+    """Replace a table's prefix by a location; raise `WherryError` if that is not a name."""
     name = str(reference)
     moved = location + name[table.match(reference.name) or 0 :]
     why = "its host has no dot and no port"
@@ -275,7 +299,7 @@ def _renamed(reference: Reference, table: RegistryTable, location: str) -> Refer
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether ``host[:port]`` is this machine."""
+    """Return whether ``host[:port]`` is this machine."""
     name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
     name = name.strip("[]")
     if name == "localhost":

@@ -1,4 +1,4 @@
-"""hosts.toml: settings for one registry host that the files of other tools cannot express."""
+"""hosts.toml: settings of registry hosts that the files of other tools do not have."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ _KINDS = {
 class HostSettings(Record):
     """The settings of one host.
 
-    ``private_realm``: the host may name a token server in a private network. ``schema1`` is
-    ``allow``, ``deny`` or, if no file has the key, an empty string. ``legacy``: the host may be
-    asked by the v1 protocol.
+    Attributes:
+        private_realm: Whether the host may name a token server in a private network.
+        schema1: ``allow``, ``deny``, or an empty string if no file has the key.
+        legacy: Whether the v1 protocol may be used with the host.
     """
 
     private_realm: bool = False
@@ -46,19 +47,23 @@ class HostSettings(Record):
 
 
 class HostsFile(Record):
-    """A hosts.toml that was looked for; ``tables`` is None if it does not exist."""
+    """A path of hosts.toml and its tables; ``tables`` is None if the file does not exist."""
 
     path: Path
     tables: dict[str, dict[str, Any]] | None = None
 
 
 def load(files: Sequence[Path]) -> tuple[HostsFile, ...]:
-    """Read the files that exist; raises `WherryError` that names file, table and key."""
+    """Read the files that exist.
+
+    Raises:
+        WherryError: A file is invalid; the error names the file, the table and the key.
+    """
     return tuple(HostsFile(file, _read(file)) for file in files)
 
 
 def settings_of(files: Sequence[HostsFile], host: str) -> HostSettings:
-    """Return the settings of ``host[:port]``: for each key, the first file that has it decides."""
+    """Return the settings of ``host[:port]``; the first file with a key takes precedence."""
     merged: dict[str, Any] = {}
     for file in files:
         merged = _table(file, host) | merged
@@ -66,7 +71,7 @@ def settings_of(files: Sequence[HostsFile], host: str) -> HostSettings:
 
 
 def explain(files: Sequence[HostsFile], host: str) -> Iterator[tuple[Path, str]]:
-    """Yield each file and what it says about a host, for people."""
+    """Yield the path of each file and a description of what it sets for a host."""
     decided: set[str] = set()
     for file in files:
         table = _table(file, host)
@@ -75,11 +80,11 @@ def explain(files: Sequence[HostsFile], host: str) -> Iterator[tuple[Path, str]]
         elif not table:
             yield file.path, f"no settings for {host}"
         else:
-            yield file.path, ", ".join(_row(key, table[key], decided) for key in table)
+            yield file.path, ", ".join(_describe(key, table[key], decided) for key in table)
         decided |= table.keys()
 
 
-def _row(key: str, value: object, decided: set[str]) -> str:
+def _describe(key: str, value: object, decided: set[str]) -> str:
     shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
     note = " (an earlier file decides)" if key in decided else ""
     if key == "legacy" and value and not note:
@@ -106,7 +111,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def _check_table(file: Path, name: str, table: object) -> None:
-    """Refuse what is no table of known keys with values of the right kind."""
+    """Raise `WherryError` unless ``table`` has known keys and values of the right type."""
     if not isinstance(table, dict):
         hint = 'write ["HOST"] or ["HOST:PORT"] above it'
         raise WherryError("stands outside of a table", hint=hint).within(file, name)
@@ -118,7 +123,7 @@ def _check_table(file: Path, name: str, table: object) -> None:
             ).within(file)
         where = f'["{name}"] {key}'
         if key not in _KEYS:
-            _refuse_key(file, where, key)
+            _reject_key(file, where, key)
         kind, expected = _KEYS[key]
         if type(value) is not kind:
             given = _KINDS.get(type(value), "a date or time")
@@ -127,7 +132,7 @@ def _check_table(file: Path, name: str, table: object) -> None:
             raise WherryError(f"is {value!r}, expected {expected}").within(file, where)
 
 
-def _refuse_key(file: Path, where: str, key: str) -> NoReturn:
+def _reject_key(file: Path, where: str, key: str) -> NoReturn:
     hint = f"known keys: {', '.join(_KEYS)}"
     if key in _REGISTRIES_CONF:
         hint = f"write {key} into a [[registry]] table of registries.conf"
@@ -137,12 +142,12 @@ def _refuse_key(file: Path, where: str, key: str) -> NoReturn:
 
 
 def _host(file: Path, name: str) -> str:
-    """Return the host of a table as references have it, in lower case."""
+    """Return the host of a table in the form that references have, in lower case."""
     try:
         domain = Reference.parse(f"{name}/repository").domain
     except InvalidReference:
         domain = ""
-    # Without a dot or a port the name would be a part of a path at Docker Hub.
+    # A name without a dot or a port is part of a path on Docker Hub.
     if not domain or name not in {domain, "index.docker.io"}:
         raise WherryError(
             f'{file}: ["{name}"] is no host',

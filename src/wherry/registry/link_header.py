@@ -1,4 +1,4 @@
-"""Web links: the ``Link`` headers by which a list leads to its next page (RFC 8288)."""
+"""Parsing ``Link`` headers, which lead to the next page of a list (RFC 8288)."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _BARE = re.compile(r"=\s*([^;,\"<>]*)")
 
 
 def next_target(headers: Iterable[str], url: str, path: str) -> str | None:
-    """Return what to ask for after the page at ``url``, or None if it is the last one.
+    """Return the target of the page after the one at ``url``; None if there is none.
 
-    Whatever host the link names, its page is asked of the same endpoint: proxies change
-    addresses on the way. Where it names the same list, ``path`` is kept, for the same reason.
+    The page is requested from the same endpoint, whatever host the link names, because reverse
+    proxies change URLs. If the link names the same list, ``path`` is kept for the same reason.
 
     Args:
         headers: Every ``Link`` header of the page.
-        url: The address that the page came from.
-        path: The path of the list, as it is asked for at the endpoint.
+        url: The URL of the page.
+        path: The path of the list at the endpoint.
 
     Returns:
         A path with the link's query.
 
     Raises:
-        ValueError: A header cannot be parsed, and no other one leads to a next page.
+        ValueError: A header cannot be parsed, and no other header has a link to a next page.
     """
     problem: ValueError | None = None
     for header in headers:
         try:
             for target, parameters in _links(header):
-                if _leads_on(parameters, url):
+                if _is_next(parameters, url):
                     return _at_endpoint(urlsplit(urljoin(url, target)), url, path)
         except ValueError as error:
             problem = error
@@ -50,7 +50,7 @@ def next_target(headers: Iterable[str], url: str, path: str) -> str | None:
 
 
 def _links(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield target and parameters of each link; of two of one name the first counts."""
+    """Yield the target and parameters of each link; the first of equal names counts."""
     at = 0
     while not _END.match(header, at):
         target = _TARGET.match(header, at)
@@ -71,10 +71,10 @@ def _links(header: str) -> Iterator[tuple[str, dict[str, str]]]:
         yield target[1].strip(), parameters
 
 
-def _leads_on(parameters: dict[str, str], url: str) -> bool:
-    """Tell whether a link is one from this page to the next (RFC 8288, 3.2 and 3.3)."""
+def _is_next(parameters: dict[str, str], url: str) -> bool:
+    """Return whether a link leads from this page to the next (RFC 8288, 3.2 and 3.3)."""
     context = urldefrag(urljoin(url, parameters.get("anchor", "")))[0]
-    # Some servers write single quotes, which are no quotes but part of the value.
+    # Some servers write single quotes, which the syntax treats as part of the value.
     relations = parameters.get("rel", "").strip("'").lower().split()
     return "next" in relations and context == urldefrag(url)[0]
 

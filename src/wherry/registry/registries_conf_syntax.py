@@ -1,4 +1,4 @@
-"""The syntax of one registries.conf file, versions 1 and 2. Loaded if a file says something."""
+"""Parsing one registries.conf file of version 1 or 2; loaded for files with content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PULLS = ("all", "digest-only", "tag-only")
 _MODES = ("permissive", "enforcing", "disabled")
-# Keys of version 2 (containers-registries.conf(5)), of a file, a [[registry]] and a mirror.
+# Keys of version 2 (containers-registries.conf(5)): of a file, a [[registry]] and a mirror.
 _KEYS = {
     *("registry", "unqualified-search-registries", "aliases", "credential-helpers"),
     *("short-name-mode", "additional-layer-store-auth-helper"),
@@ -29,18 +29,19 @@ _TABLE_KEYS = _MIRROR_KEYS | {"prefix", "blocked", "mirror", "mirror-by-digest-o
 
 
 def parse(raw: bytes, file: Path, *, main: bool) -> RegistriesConf:
-    """Read a file; only a ``main`` file may have version 1.
+    """Parse a file; only a ``main`` file may have version 1.
 
-    Raises `WherryError` that names the file and the key.
+    Raises:
+        WherryError: The file is invalid; the error names the file and the key.
     """
     content = toml_files.parse(raw, file)
     try:
-        return _settings(content, file, main=main)
+        return _parse_content(content, file, main=main)
     except InvalidDocument as error:
         raise error.within(str(file)) from None
 
 
-def _settings(content: dict[str, Any], file: Path, *, main: bool) -> RegistriesConf:
+def _parse_content(content: dict[str, Any], file: Path, *, main: bool) -> RegistriesConf:
     fields = Fields(content)
     newer = {"registry", "unqualified-search-registries", "aliases"} & content.keys()
     if "registries" in content:
@@ -53,7 +54,7 @@ def _settings(content: dict[str, Any], file: Path, *, main: bool) -> RegistriesC
     tables = [_table(entry, file) for entry in entries]
     _check_conflicts(entries, tables)
     unique: dict[str, RegistryTable] = {}
-    for table in tables:  # of one prefix the first counts
+    for table in tables:  # the first of several with the same prefix counts
         unique.setdefault(table.prefix, table)
     searched = "unqualified-search-registries" in content
     helpers = "credential-helpers" in content
@@ -68,12 +69,12 @@ def _settings(content: dict[str, Any], file: Path, *, main: bool) -> RegistriesC
         short_names=mode,
         short_names_file=file if mode else None,
         aliases=_aliases(fields, file),
-        warnings=tuple(f"{file}: {path}: unknown key, no effect" for path in _unknown(fields)),
+        warnings=tuple(f"{file}: {path}: unknown key, no effect" for path in _unknown_keys(fields)),
     )
 
 
-def _unknown(fields: Fields) -> Iterator[str]:
-    """Yield the paths of keys that mean nothing here: misspelt ones, say."""
+def _unknown_keys(fields: Fields) -> Iterator[str]:
+    """Yield the paths of unknown keys, such as misspelt ones."""
     levels = [(fields, _KEYS)]
     for table in fields.objects("registry"):
         levels.append((table, _TABLE_KEYS))
@@ -83,7 +84,7 @@ def _unknown(fields: Fields) -> Iterator[str]:
 
 
 def _check_conflicts(entries: Sequence[Fields], tables: Sequence[RegistryTable]) -> None:
-    """Refuse tables of one prefix, or of one location, that disagree on security."""
+    """Reject tables with the same prefix or location that disagree on security."""
     seen: dict[tuple[str, str], RegistryTable] = {}
     for fields, table in zip(entries, tables, strict=True):
         keys = [("prefix", table.prefix)]
@@ -97,7 +98,7 @@ def _check_conflicts(entries: Sequence[Fields], tables: Sequence[RegistryTable])
 
 
 def _search(fields: Fields, key: str) -> tuple[str, ...]:
-    """Read a list of ``host[:port]``; a slash at the end does not matter."""
+    """Parse a list of ``host[:port]``; a trailing slash is ignored."""
     found = []
     for place, text in enumerate(fields.texts(key)):
         host = text.rstrip("/")
@@ -113,7 +114,7 @@ def _search(fields: Fields, key: str) -> tuple[str, ...]:
 
 
 def _aliases(fields: Fields, file: Path) -> dict[str, tuple[str, Path]]:
-    """Read short names; an empty value takes back what an earlier file says."""
+    """Parse short names; an empty value removes an alias of an earlier file."""
     found = fields.text_map("aliases")
     for name, value in found.items():
         if not _is_name_only(name) or not is_short(name):
@@ -131,7 +132,7 @@ def _is_name_only(text: str) -> bool:
 
 
 def _version_1(fields: Fields, file: Path) -> RegistriesConf:
-    """Read ``[registries.search]``, ``.insecure`` and ``.block``, each with ``registries``."""
+    """Parse ``[registries.search]``, ``.insecure`` and ``.block``, each with ``registries``."""
     search, insecure, block = (
         fields.object(key) or Fields({}, fields, key) for key in ("search", "insecure", "block")
     )
@@ -195,7 +196,7 @@ def _mirror(fields: Fields, file: Path, *, by_digest: bool) -> Mirror:
 
 
 def _proxy(fields: Fields, file: Path) -> ProxyAddress | None:
-    """Read the address of a proxy; both kinds of SOCKS5 look names up themselves here."""
+    """Parse the address of a proxy; here a SOCKS5 proxy always looks names up itself."""
     text = fields.text("proxy")
     if not text:
         return None
@@ -210,7 +211,7 @@ def _proxy(fields: Fields, file: Path) -> ProxyAddress | None:
 
 
 def _location(fields: Fields, key: str, text: str) -> str:
-    """Check ``host[:port][/path]``."""
+    """Return ``host[:port][/path]`` without trailing slashes."""
     if "://" in text:
         fields.fail(key, f"is {text!r}, expected a name without a scheme")
     return text.rstrip("/")

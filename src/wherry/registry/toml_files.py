@@ -1,4 +1,4 @@
-"""Read TOML files of settings: bounded, and with errors that name the file."""
+"""Reading TOML files within limits, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FILE = 2**20  # bytes of a file that is parsed
-MAX_LINE = 16 * 1024  # bytes of a line; the parser takes time with the square of a key's parts
+MAX_LINE = 16 * 1024  # bytes of a line; parsing a dotted key takes quadratic time
 
 
 def read(file: Path) -> bytes | None:
-    """Return the bytes of a file, None if it does not exist.
+    """Return the bytes of a file; None if it does not exist.
 
-    Raises `WherryError` if it cannot be read, is a socket or a device, or has over 4 MiB.
+    Raises:
+        WherryError: The file cannot be read, is a socket or device, or has over 4 MiB.
     """
     try:
         return read_small(file)
@@ -28,9 +29,10 @@ def read(file: Path) -> bytes | None:
 
 
 def parse(raw: bytes, file: Path) -> dict[str, Any]:
-    """Parse TOML of at most 1 MiB. Loads the parser when it is first called.
+    """Parse TOML of at most 1 MiB; the first call loads the parser.
 
-    Raises `WherryError` with the line.
+    Raises:
+        WherryError: The content is invalid; the error names the file and the line.
     """
     import tomllib
 
@@ -39,7 +41,7 @@ def parse(raw: bytes, file: Path) -> dict[str, Any]:
     if max(map(len, raw.split(b"\n"))) > MAX_LINE:
         raise WherryError(f"a line of over {MAX_LINE >> 10} KiB").within(file)
     try:
-        return tomllib.loads(raw.decode("utf-8-sig"))  # editors on Windows write a mark
+        return tomllib.loads(raw.decode("utf-8-sig"))  # editors on Windows write a byte order mark
     except UnicodeDecodeError:
         raise WherryError("not valid TOML (not UTF-8)").within(file) from None
     except (ValueError, RecursionError) as error:
