@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from wherry.testing._contract_helpers import contents
 from wherry.testing._messages import RequestRecord
 from wherry.testing.archives import docker_files, flat_files, layout_files, write_files
 from wherry.testing.certs import make_certificate, make_client_certificate
-from wherry.testing.contract import SinkContract, SourceContract, contents
 from wherry.testing.distribution import Distribution, find_binary
 from wherry.testing.faults import (
     Action,
@@ -50,7 +50,9 @@ from wherry.testing.schema1 import (
     schema1_of,
     v1_id,
 )
+from wherry.testing.sink_contract import SinkContract
 from wherry.testing.socks_proxy import SocksProxy
+from wherry.testing.source_contract import SourceContract
 from wherry.testing.tcp_proxy import Link, ProxyConnection, TcpProxy, random_cuts
 from wherry.testing.tokens import TokenServer
 

@@ -1,42 +1,51 @@
-"""An HTTP proxy, the kind that `HTTPS_PROXY` names: tunnels by CONNECT, and whole addresses."""
+"""An HTTP proxy, as ``HTTPS_PROXY`` names one: it serves CONNECT and absolute addresses."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import selectors
 import socket
-import socketserver
 import ssl
-import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+from wherry.testing._proxy_server import IDLE_SECONDS, ProxyServer, relay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
 
 __all__ = ["HttpProxy", "Tunnel"]
 
 _MAX_HEAD = 64 * 1024  # bytes of a request's line and headers
-_PATIENCE = 60.0  # seconds without a byte after which a connection is given up
 
 
 class Tunnel(NamedTuple):
-    """One request to the proxy: CONNECT or another method, and where it leads."""
+    """One request to a proxy.
+
+    Attributes:
+        method: ``CONNECT`` or another method.
+        target: The ``name:port`` of CONNECT, or the whole address.
+    """
 
     method: str
     target: str
 
 
-class HttpProxy:
-    """A proxy on 127.0.0.1 that knows no hosts but those of `hosts`; a context manager.
+class HttpProxy(ProxyServer):
+    """An HTTP proxy on 127.0.0.1; use it as a context manager.
 
-    `hosts` maps ``name:port`` to the ``address:port`` to connect to, so that tests can use names
-    that nobody else resolves (this machine's own are never asked for through a proxy).
-    `credentials` (user, password) are asked for with 407; `tls` is (certificate, key) of a proxy
-    that is itself spoken to in TLS. `requests` lists what came, in order.
+    The proxy connects only to the addresses in ``hosts``, so tests can use host names that no
+    resolver knows. (Clients do not use a proxy for the names of the local machine.)
+
+    Args:
+        hosts: Maps each ``name:port`` that clients may ask for to the ``address:port`` to connect
+            to. The proxy answers 502 to any other name.
+        credentials: User and password for basic authentication. The proxy answers 407 to a
+            request that lacks them (RFC 9110, section 11.7).
+        tls: Files of a certificate and its key, for a proxy that clients speak to in TLS.
+
+    Attributes:
+        requests: The requests in the order of their arrival.
     """
 
     def __init__(
@@ -57,34 +66,15 @@ class HttpProxy:
             self._scheme = "https"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
-        self._server = _Server(self, context)
-
-    @property
-    def host(self) -> str:
-        """Address and port: ``127.0.0.1:PORT``."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(context)
 
     @property
     def url(self) -> str:
-        """What the variable should hold, without credentials."""
+        """The value for a variable such as ``HTTPS_PROXY``, without credentials."""
         return f"{self._scheme}://{self.host}"
 
-    def __enter__(self) -> Self:
-        serve = self._server.serve_forever
-        threading.Thread(target=serve, args=(0.02,), name="http-proxy", daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
     def serve(self, client: socket.socket) -> None:
-        """Answer one connection's request and hand on bytes until either side ends."""
+        """Answer the request of one connection and relay bytes until either side closes."""
         head = _read_head(client)
         if head is None:
             return
@@ -99,36 +89,17 @@ class HttpProxy:
         if not port:
             client.sendall(_answer("502 Bad Gateway"))
             return
-        with socket.create_connection((address, int(port)), _PATIENCE) as server:
+        with socket.create_connection((address, int(port)), IDLE_SECONDS) as server:
             if method == "CONNECT":
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n" + rest)
             else:
                 server.sendall(_forwarded(method, target, headers) + rest)
-                _hand_on_head(server, client)
+                _pass_head(server, client)
             relay(client, server)
 
 
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, owner: HttpProxy, tls: ssl.SSLContext | None) -> None:
-        self._owner = owner
-        self._tls = tls
-        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
-
-    def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002 - the base's
-        client: socket.socket = request
-        client.settimeout(_PATIENCE)
-        with contextlib.suppress(OSError):
-            if self._tls is not None:
-                client = self._tls.wrap_socket(client, server_side=True)
-            self._owner.serve(client)
-            client.close()
-
-
 def _read_head(client: socket.socket) -> tuple[str, dict[str, str], bytes] | None:
-    """Return a request's line, its headers in lower case, and what came after them."""
+    """Return a request line, the headers by lower-case name, and the bytes after the head."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = client.recv(_MAX_HEAD)
@@ -142,7 +113,7 @@ def _read_head(client: socket.socket) -> tuple[str, dict[str, str], bytes] | Non
 
 
 def _forwarded(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Return a request as the server gets it: a path, one request for each connection."""
+    """Return the head for the server: with a path only, and ``Connection: close``."""
     parts = urlsplit(target)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     lines = [f"{method} {path} HTTP/1.1", "Connection: close"]
@@ -151,8 +122,8 @@ def _forwarded(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _hand_on_head(server: socket.socket, client: socket.socket) -> None:
-    """Hand on an answer's beginning, and say in it that the connection serves no other request."""
+def _pass_head(server: socket.socket, client: socket.socket) -> None:
+    """Pass on the beginning of a response, with ``Connection: close`` added to it."""
     data = b""
     while b"\r\n" not in data and (more := server.recv(_MAX_HEAD)):
         data += more
@@ -163,20 +134,3 @@ def _hand_on_head(server: socket.socket, client: socket.socket) -> None:
 def _answer(status: str) -> bytes:
     authenticate = 'Proxy-Authenticate: Basic realm="proxy"\r\n' if status.startswith("407") else ""
     return f"HTTP/1.1 {status}\r\n{authenticate}Content-Length: 0\r\n\r\n".encode()
-
-
-def relay(client: socket.socket, server: socket.socket) -> None:
-    """Hand on what comes from either side until one ends; one thread, as TLS sockets want it."""
-    other = {client: server, server: client}
-    with selectors.DefaultSelector() as selector:
-        for end in other:
-            selector.register(end, selectors.EVENT_READ, end)
-        while ready := selector.select(_PATIENCE):
-            for key, _ in ready:
-                side: socket.socket = key.data
-                data = side.recv(64 * 1024)
-                while isinstance(side, ssl.SSLSocket) and data and side.pending():
-                    data += side.recv(side.pending())
-                if not data:
-                    return
-                other[side].sendall(data)
