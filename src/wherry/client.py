@@ -521,7 +521,8 @@ class Client:
         """
         from wherry.image import Image
         from wherry.image_store import local_store
-        from wherry.ops.load import LoadOptions, load
+        from wherry.ops.load import load
+        from wherry.ops.load_options import LoadOptions
 
         context, target = self._context, self._context.store_for(store)
         asked = context.platform(platform)

@@ -354,7 +354,7 @@ def test_a_tag_alone_is_no_name(client: Client, wherry: Wherry, tmp_path: Path) 
     (loaded,) = client.load(layout, on_event=lambda event: told.append(event.message))
     assert loaded.names == ()
     advice = f"to give it one: wherry tag {loaded.id.hex[:12]} NAME"
-    called = f"without a name (the archive has but a tag, v1; {advice}:v1)"
+    called = f"without a name (the archive has only a tag, v1; {advice}:v1)"
     assert told[-1].endswith(called)
     done = wherry("load", "-i", str(layout))
     assert called in done.stderr

@@ -1,4 +1,4 @@
-"""What an index lists besides images: attestations and other artifacts, brought along whole."""
+"""Put the artifacts of indexes into the store: attestations and the like."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class ArtifactPuller:
-    """Brings the artifacts of indexes into a store, so that these can be copied whole.
+    """Put the artifacts that indexes list into the store, so that an index can be copied whole.
 
-    ``fetch`` returns a document. A companion that cannot be had costs no image: a warning
-    names it. In a ``sparse`` source it may be missing without one.
+    ``fetch`` returns a document. An artifact that cannot be fetched causes a warning, not an
+    error. A ``sparse`` source may lack artifacts; those cause no warning.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class ArtifactPuller:
         self._sparse = sparse
 
     def obtain(self, selections: Iterable[Selection]) -> None:
-        """Bring in what the indexes above ``selections`` list besides images."""
+        """Fetch the artifacts that the indexes above ``selections`` list."""
         for digest, index in {d: i for each in selections for d, i in each.indexes}.items():
-            children = [(child, True) for child in self._obtained(index)]
+            children = [(child, True) for child in self._fetch_artifacts(index)]
             if children:
                 root = Descriptor(index.media_type, digest, len(index.raw))
                 self._ingest.put_document(root, index.raw, children, self._cancel)
 
-    def _obtained(self, index: Index) -> Iterator[Digest]:
+    def _fetch_artifacts(self, index: Index) -> Iterator[Digest]:
         for entry in index.manifests:
             if entry.media_type.lower() not in mediatype.MANIFESTS:
                 continue
@@ -80,7 +80,7 @@ class ArtifactPuller:
                     self._emitter.warn(f"{entry.digest.short}… of the index: {error}; passed over")
 
     def _copy(self, digest: Digest, manifest: Manifest) -> None:
-        """Store an artifact: its blobs, whatever they are, and then its manifest."""
+        """Store the blobs of an artifact, then its manifest."""
         blobs = {blob.digest: blob for blob in (manifest.config, *manifest.layers)}
         ImageCopy(
             None,

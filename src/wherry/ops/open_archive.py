@@ -1,4 +1,4 @@
-"""Archives on their way in: opened where they lie, or read once as they come."""
+"""Open archives to load: files and directories in place, streams while they arrive."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from wherry.store.ingest import Ingest
 
 _ID = re.compile(r"[0-9a-f]{64}")
-# What happens to a layer is called otherwise where it comes from an archive.
+# The status of a layer that comes from an archive.
 _WORDS = {
     Status.DOWNLOADING: Status.LOADING,
     Status.VERIFYING: Status.LOADING,
@@ -50,8 +50,10 @@ _WORDS = {
 
 
 @contextlib.contextmanager
-def opened(source: Path | RawStream, sink: IngestSink, cancel: CancelToken) -> Iterator[Files]:
-    """Open an archive: where it lies, or as a stream."""
+def open_files(
+    source: Path | RawStream, sink: StoreMemberSink, cancel: CancelToken
+) -> Iterator[Files]:
+    """Open the files of an archive; a stream and a compressed file are read once, in order."""
     if not isinstance(source, Path):
         yield StreamedFiles(called(source), source, sink, cancel)
         return
@@ -71,11 +73,11 @@ def opened(source: Path | RawStream, sink: IngestSink, cancel: CancelToken) -> I
         yield tar
 
 
-def formats(files: Files, cancel: CancelToken) -> list[Callable[[], Archive]]:
-    """Return how an archive can be read, the best way first.
+def list_formats(files: Files, cancel: CancelToken) -> list[Callable[[], Archive]]:
+    """Return the formats in which an archive can be read, the best one first.
 
-    Engines since 25 write a layout that is a docker archive too. Some of them list nothing in
-    its ``index.json``.
+    Docker since 25 writes a layout that is a docker archive too. Some versions write an
+    ``index.json`` that lists nothing.
     """
     if not (has(files, MARK) and has(files, INDEX)):
         if _begins(files, MANIFEST, b"{"):
@@ -94,21 +96,21 @@ def _begins(files: Files, name: str, text: bytes) -> bool:
 
 
 class EventTranslator:
-    """Calls things by the words of archives."""
+    """Pass on events, with the status words for archives."""
 
     def __init__(self, listener: Callable[[Event], None], *, streamed: bool) -> None:
         self._listener = listener
         self._streamed = streamed
 
     def __call__(self, event: Event) -> None:
-        """Hand an event on."""
+        """Pass on an event."""
         if self._streamed and event.status in {Status.PULLING, Status.EXISTS}:
-            return  # they were told of when they came
+            return  # the layers were reported as they arrived
         self._listener(event._replace(status=_WORDS.get(event.status, event.status)))
 
 
-class IngestSink:
-    """Puts what comes out of a stream into the store; the lease holds it until it is named."""
+class StoreMemberSink:
+    """Put the members of a streamed archive into the store, under the lease of the load."""
 
     def __init__(
         self, store: LocalStore, ingest: Ingest, emitter: Emitter, cancel: CancelToken
@@ -119,7 +121,7 @@ class IngestSink:
         self._cancel = cancel
 
     def put(self, source: RawStream, name: str, size: int) -> Digest:
-        """Store a member; it is called by the id in its name until its digest is known."""
+        """Store a member; events name it by the id in its file name."""
         named = _ID.search(name)
         key = Digest(f"sha256:{named.group()}") if named else Digest.of(name.encode())
         receipt = self._ingest.put_unknown(
@@ -129,12 +131,12 @@ class IngestSink:
         return receipt.descriptor.digest
 
     def open(self, digest: Digest, size: int, offset: int) -> Opened:
-        """Open what was stored."""
+        """Open a member that was stored."""
         return self._source.open(Descriptor("", digest, size), offset, self._cancel)
 
 
 class _ProgressReader:
-    """A member on its way, reported now and then."""
+    """Read a member and report its progress."""
 
     def __init__(self, source: RawStream, key: Digest, size: int, emitter: Emitter) -> None:
         self._source = source

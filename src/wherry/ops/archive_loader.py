@@ -1,0 +1,267 @@
+"""Load the images of an opened archive into the local store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.archive.detect import check_ended
+from wherry.archive.files import MAX_DOCUMENTS
+from wherry.archive.select_image import ABORTING
+from wherry.content.events import Event, Status
+from wherry.content.retry import RetryPolicy
+from wherry.errors import (
+    IntegrityError,
+    InvalidDocument,
+    InvalidReference,
+    NotFound,
+    PlatformMismatch,
+    Unsupported,
+    WherryError,
+)
+from wherry.model.manifest import Index, Manifest
+from wherry.model.reference import Reference
+from wherry.ops.artifact_puller import ArtifactPuller
+from wherry.ops.image_puller import ImagePuller, StoredImage, TargetPlatform
+from wherry.ops.load_options import LoadResult
+from wherry.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
+from wherry.transfer.progress import Emitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wherry.archive.archive import Archive
+    from wherry.archive.files import Files
+    from wherry.archive.select_image import ListedImage
+    from wherry.content.cancel import CancelToken
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
+    from wherry.model.platform import Platform
+    from wherry.ops.load_options import LoadOptions
+    from wherry.store import LocalStore
+    from wherry.store.ingest import Ingest
+
+
+class ArchiveLoader:
+    """Load the images of one archive that can be read, and collect the errors of the others."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        ingest: Ingest,
+        archive: Archive,
+        files: Files,
+        options: LoadOptions,
+        cancel: CancelToken,
+        listener: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._archive = archive
+        self._options = options
+        self._files = files
+        self._path = files.path
+        self._room = MAX_DOCUMENTS
+        self._several = False
+        self._failures: list[tuple[ListedImage, WherryError]] = []
+        self._emitter = Emitter(listener, files.path)
+        self._artifacts = ArtifactPuller(
+            store,
+            ingest,
+            archive,
+            archive.document,
+            self._emitter,
+            options.copy.replace(policy=RetryPolicy(attempts=1)),
+            cancel,
+            sparse=files.ended,
+        )
+        self._images = ImagePuller(
+            store,
+            ingest,
+            self._archive,
+            self._emitter,
+            options.copy,
+            cancel,
+            verify_signatures=True,
+            schema1=options.schema1,
+        )
+
+    def load(self) -> tuple[list[LoadResult], list[WherryError]]:
+        """Load every image that can be read; return the errors of the others.
+
+        The images get their names when all of them are in the store.
+        """
+        images = self._archive.images()
+        self._warn_of_others()
+        if not images:
+            raise NotFound("there is no image in it").within(self._path)
+        self._several = len(images) > 1
+        if self._options.name is not None and self._several:
+            raise Unsupported(
+                f"there are {len(images)} images in it, a name is for one",
+                hint="load it without a name, and use `wherry tag`",
+            ).within(self._path)
+        found = []
+        for held in images:
+            loaded = self._load_image(held)
+            if loaded:
+                found.append((held, loaded))
+                self._check_room(loaded)
+        failures = self._real_failures([held for held, _ in found])
+        return [self._name(held, loaded) for held, loaded in found], failures
+
+    def _warn_of_others(self) -> None:
+        for entry in self._archive.others():
+            what = f"{entry.digest} is {entry.media_type[:200]}, not an image"
+            self._emitter.warn(f"{what}; passed over")
+
+    def _real_failures(self, loaded: list[ListedImage]) -> list[WherryError]:
+        """Leave out other platforms of images that were loaded for the named platform."""
+        names = {name for held in loaded for name in held.names or ("",)}
+        return [
+            error
+            for held, error in self._failures
+            if not (isinstance(error, PlatformMismatch) and names & set(held.names or ("",)))
+        ]
+
+    def _load_image(self, held: ListedImage) -> list[tuple[Selection, StoredImage]]:
+        """Load an image, or the images of an index that can be read."""
+        try:
+            root = self._root(held)
+            document = self._archive.document(root)
+            if self._options.platform is not None:
+                return [self._for_platform(root, document, self._options.platform)]
+            # A layout may lack images of an index, unless the archive was cut off.
+            whole = self._files.ended
+            selections = select_all(root, document, self._archive.document, sparse=whole)
+        except ABORTING:
+            raise
+        except WherryError as error:
+            self._fail(held, error)
+            return []
+        found = []
+        for selection in selections:
+            try:
+                found.append(self._obtain(selection))
+            except ABORTING:
+                raise
+            except WherryError as error:
+                named = _platform(selection)
+                self._fail(held, error.within(named) if named else error)
+        self._artifacts.obtain(selection for selection, _ in found)
+        return found
+
+    def _fail(self, held: ListedImage, error: WherryError) -> None:
+        """Note why an image was not loaded; raises `IntegrityError` if the archive is cut off."""
+        if isinstance(error, NotFound) and not isinstance(error, PlatformMismatch):
+            check_ended(self._files)
+        if self._several:
+            error = error.within(str(held))
+        self._failures.append((held, error.within(self._path)))
+
+    def _for_platform(
+        self, root: Digest, document: Document, platform: Platform
+    ) -> tuple[Selection, StoredImage]:
+        """Load the best image for a platform that can be read."""
+        if not isinstance(document, Index):
+            return self._obtain(select(root, document, platform, self._archive.document))
+        failure: WherryError | None = None
+        for selection in select_each(root, document, platform, self._archive.document):
+            try:
+                return self._obtain(selection)
+            except ABORTING:
+                raise
+            except WherryError as error:
+                failure = failure or error
+        if failure is None:
+            for entry in candidates(document, platform):
+                self._archive.document(entry.digest)  # raises `NotFound` if it is missing
+        raise failure or no_match(document, platform)
+
+    def _check_room(self, added: list[tuple[Selection, StoredImage]]) -> None:
+        """Bound the documents that are kept in memory until the names are set."""
+        self._room -= sum(len(image.manifest) for _, image in added)
+        self._room -= sum(len(index.raw) for _, index in added[0][0].indexes)
+        if self._room < 0:
+            message = f"its documents have more than {MAX_DOCUMENTS >> 20} MiB"
+            raise InvalidDocument(message).within(self._path)
+
+    def _root(self, held: ListedImage) -> Digest:
+        """Return the root of an image, as it was before it was converted for the layout."""
+        return self._archive.original(held.root) or held.root.digest
+
+    def _obtain(self, selection: Selection) -> tuple[Selection, StoredImage]:
+        """Load an image, unless the store has it, maybe with another manifest."""
+        platform = self._options.platform
+        wanted = None if platform is None else TargetPlatform(platform, strict=True)
+        if self._archive.makes_manifests:
+            for known in self._known(selection.manifest):
+                image = self._images.present(known, wanted)
+                if image is not None:
+                    return known, image
+        return selection, self._images.obtain(selection, wanted)
+
+    def _known(self, manifest: object) -> Iterator[Selection]:
+        """Yield images of the store with the same id; their layers need not be read."""
+        assert isinstance(manifest, Manifest)  # noqa: S101 - docker archives have no indexes
+        for record in self._store.images_by_id(manifest.config.digest.hex):
+            try:
+                found = self._store.document(record.manifest)
+            except (NotFound, IntegrityError):
+                continue  # it was collected meanwhile, or is damaged
+            if isinstance(found, Manifest):
+                yield Selection((), record.manifest, found)
+
+    def _name(self, held: ListedImage, found: list[tuple[Selection, StoredImage]]) -> LoadResult:
+        """Store the documents of an image and set its names."""
+        for selection, image in found:
+            self._images.add_documents(selection, image)
+        shown, primary = min(found, key=lambda each: self._preference(each[1].platform))
+        given = self._options.name
+        names = tuple(self._references(held)) if given is None else (given,)
+        self._ingest.commit(
+            [image.record for _, image in found], primary.record.manifest, shown.root, names
+        )
+        called = ", ".join(name.familiar for name in names) or self._unnamed(
+            held, primary.record.id
+        )
+        self._emitter.emit(Status.DONE, message=f"Loaded image {called}")
+        return LoadResult(shown.root, primary.record, names)
+
+    def _is_tag(self, name: str) -> bool:
+        return self._archive.bare_tags and not {"/", ":"} & set(name)
+
+    def _unnamed(self, held: ListedImage, image_id: Digest) -> str:
+        """Return a text for an image without a name, with advice how to name it."""
+        tags = [name for name in held.names if self._is_tag(name)]
+        tag = f":{tags[0]}" if tags else ""
+        why = f"the archive has only a tag, {', '.join(tags)}; " if tags else ""
+        advice = f"to give it one: wherry tag {image_id.hex[:12]} NAME{tag}"
+        return f"{image_id}, without a name ({why}{advice})"
+
+    def _preference(self, platform: Platform) -> int:
+        rank = self._options.host.rank(platform)
+        return 1000 if rank is None else rank
+
+    def _references(self, held: ListedImage) -> Iterator[Reference]:
+        """Yield the names of an image; a tag alone in a layout is not a name."""
+        seen = set()
+        for name in held.names:
+            if self._is_tag(name):
+                continue
+            try:
+                reference = Reference.parse(name).with_default_tag()
+            except InvalidReference as error:
+                self._emitter.warn(f"{name}: {error}; passed over")
+                continue
+            if reference not in seen and reference.digest is None:
+                seen.add(reference)
+                yield reference
+
+
+def _platform(selection: Selection) -> str:
+    """Return the platform that an index states for an image, or an empty text."""
+    for _, index in selection.indexes[-1:]:
+        for entry in index.manifests:
+            if entry.digest == selection.digest and entry.platform is not None:
+                return str(entry.platform)
+    return ""
