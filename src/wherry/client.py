@@ -576,7 +576,8 @@ class Client:
         """
         from wherry.image import Image
         from wherry.image_store import local_store
-        from wherry.ops.import_ import ImportOptions, import_layer
+        from wherry.ops.import_ import import_layer
+        from wherry.ops.import_options import ImportOptions
 
         context, target = self._context, self._context.store_for(store)
         if config is None or parent is not None:

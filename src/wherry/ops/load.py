@@ -47,13 +47,11 @@ def load(
         emitter = Emitter(listener, called(source))
         sink = StoreMemberSink(store, ingest, emitter, cancel)
         with open_files(source, sink, cancel) as files:
-            translator = EventTranslator(listener, streamed=isinstance(files, StreamedFiles))
+            translate = EventTranslator(listener, streamed=isinstance(files, StreamedFiles))
             *others, last = list_formats(files, cancel)
             for make in others:
                 try:
-                    loader = ArchiveLoader(
-                        store, ingest, make(), files, options, cancel, translator
-                    )
+                    loader = ArchiveLoader(store, ingest, make(), files, options, cancel, translate)
                     results, failures = loader.load()
                     if results:
                         return results, failures
@@ -64,4 +62,4 @@ def load(
                 for failure in failures:
                     problem = failure.text_within(called(source))
                     emitter.warn(f"{problem}; {MANIFEST} is read instead of {INDEX}")
-            return ArchiveLoader(store, ingest, last(), files, options, cancel, translator).load()
+            return ArchiveLoader(store, ingest, last(), files, options, cancel, translate).load()

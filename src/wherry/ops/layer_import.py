@@ -1,0 +1,166 @@
+"""The layer of an imported image, and the documents of the image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from wherry.archive.gnu import ConvertedTar, conversion
+from wherry.archive.tar import NotATar, headers
+from wherry.archive.tar_stream import TarStream
+from wherry.content.codec import PeekedSource, detect
+from wherry.content.verify import RawLimit
+from wherry.errors import PlatformMismatch
+from wherry.model import mediatype
+from wherry.model.address import Where
+from wherry.model.config import parse_config
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import Index, Manifest, docker_manifest, oci_manifest, parse
+from wherry.ops.image_puller import ImagePuller, StoredImage, TargetPlatform
+from wherry.ops.import_config import change_settings, make_config
+from wherry.ops.open_source import open_image
+from wherry.store.images import ImageRecord
+from wherry.transfer.copy import CopyOptions
+from wherry.transfer.graph import select
+
+if TYPE_CHECKING:
+    from wherry.content.protocols import RawStream, Receipt
+    from wherry.model.address import Address
+    from wherry.ops.import_options import ImportOptions
+    from wherry.ops.open_source import Access, SourceImage
+    from wherry.store import LocalStore
+    from wherry.store.ingest import Ingest
+    from wherry.transfer.graph import Selection
+    from wherry.transfer.progress import Emitter
+
+_KEPT = {None, "gzip", "zstd"}  # compressions that layers may have; others are unpacked
+
+
+class LayerImport:
+    """Store a layer, and make the documents of its image."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        ingest: Ingest,
+        options: ImportOptions,
+        access: Access,
+        emitter: Emitter,
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._options = options
+        self._cancel = access.cancel
+        self._emitter = emitter
+        self._parent: tuple[StoredImage, Manifest] | None = None
+        if options.parent is not None:
+            self._parent = self._obtain(options.parent, access, emitter)
+        self._parent_config = (
+            None if self._parent is None else store.read(self._parent[0].record.id)
+        )
+        self._settings = change_settings(self._parent_config, options.changes)
+
+    def _obtain(
+        self, address: Address, access: Access, emitter: Emitter
+    ) -> tuple[StoredImage, Manifest]:
+        """Bring the parent into the store, wherever it is."""
+        with open_image(address, access) as image:
+            puller = ImagePuller(
+                self._store,
+                self._ingest,
+                image.source,
+                emitter,
+                CopyOptions(),
+                access.cancel,
+                verify_signatures=True,
+                schema1=self._options.schema1,
+            )
+            options = self._options
+            try:
+                wanted = TargetPlatform(options.platform, strict=True) if options.strict else None
+                parent = puller.obtain(self._select(image), wanted)
+            except PlatformMismatch as error:
+                name = address.name if address.where is Where.STORE else str(address)
+                raise error.within(name) from None
+            manifest = parse(parent.manifest, parent.media_type)
+            assert isinstance(manifest, Manifest)  # noqa: S101 - schema1 has been converted
+            return parent, manifest
+
+    def _select(self, image: SourceImage) -> Selection:
+        """Select the parent: for the platform, or the image that a name of the store shows."""
+        digest, document = image.digest, image.document
+        if image.shown is not None and not (self._options.strict and isinstance(document, Index)):
+            digest, document = image.shown, image.source.document(image.shown)
+        return select(digest, document, self._options.platform, image.source.document)
+
+    def layer(self, stream: RawStream) -> Receipt | None:
+        """Store the layer; return None for an empty source."""
+        replay = PeekedSource(stream)
+        if not replay.head:
+            return None
+        compression = detect(replay.head)
+        kept: RawStream = replay if compression in _KEPT else TarStream(replay, self._cancel)
+        receipt = self._ingest.put_unknown(kept, self._cancel)
+        with self._store.open(receipt.descriptor.digest) as file:
+            found = _conversions(TarStream(file, self._cancel))
+        return self._convert(receipt, found) if found else receipt
+
+    def _convert(self, layer: Receipt, found: Counter[str]) -> Receipt:
+        """Store the layer again, with members that container engines can unpack."""
+        what = ", ".join(f"{what} ({count})" for what, count in found.items())
+        self._emitter.warn(f"converted for other tools, which changes the layer's digest: {what}")
+        limit = RawLimit().of(layer.descriptor.size or 0)
+        with self._store.open(layer.descriptor.digest) as file:
+            converted = ConvertedTar(TarStream(file, self._cancel), limit)
+            return self._ingest.put_unknown(converted, self._cancel)
+
+    def image(self, layer: Receipt | None) -> ImageRecord:
+        """Make the config and the manifest, and store them."""
+        diff_id = None if layer is None else layer.diff_id
+        config = make_config(self._parent_config, diff_id, self._settings, self._options)
+        blobs = self._keep_given(config)
+        parsed = parse_config(config)
+        below = None if self._parent is None else self._parent[1]
+        docker = below is not None and below.media_type == mediatype.DOCKER_MANIFEST
+        layers = [] if below is None else list(below.layers)
+        if layer is not None:
+            kind = mediatype.layer_type(self._compression(layer), docker=docker)
+            layers.append(Descriptor(kind, layer.descriptor.digest, layer.descriptor.size))
+        kind = mediatype.DOCKER_CONFIG if docker else mediatype.OCI_CONFIG
+        descriptor = Descriptor.of(config, kind)
+        make = docker_manifest if docker else oci_manifest
+        manifest = make(descriptor, layers)
+        self._ingest.put_bytes(descriptor, config, self._cancel)
+        digest = Digest.of(manifest.raw)
+        wanted = [(each, True) for each in [descriptor.digest, *blobs, *(x.digest for x in layers)]]
+        root = Descriptor(manifest.media_type, digest, len(manifest.raw))
+        self._ingest.put_document(root, manifest.raw, wanted, self._cancel)
+        return ImageRecord(
+            manifest=digest,
+            id=descriptor.digest,
+            platform=str(parsed.platform.normalized()),
+            created=parsed.created,
+            size=sum({each.digest: each.size or 0 for each in layers}.values()) + len(config),
+        )
+
+    def _compression(self, layer: Receipt) -> str | None:
+        with self._store.open(layer.descriptor.digest) as file:
+            return detect(file.read(8))
+
+    def _keep_given(self, config: bytes) -> list[Digest]:
+        """Store the JSON that the caller gave, if the config was made from it."""
+        given = self._options.config
+        if given is None or given == config:
+            return []
+        kept = Descriptor.of(given, "application/json")
+        self._ingest.put_bytes(kept, given, self._cancel)
+        return [kept.digest]
+
+
+def _conversions(layer: TarStream) -> Counter[str]:
+    """Count the members to convert; raises `NotATar` for a layer that is not a tar."""
+    found = Counter(filter(None, map(conversion, headers(layer))))
+    if not layer.position:
+        raise NotATar("is empty, no tar", expected="a tar", actual="nothing")
+    return found
