@@ -21,7 +21,7 @@ from wherry.errors import (
 from wherry.model.manifest import Index, Manifest
 from wherry.model.reference import Reference
 from wherry.ops.artifact_puller import ArtifactPuller
-from wherry.ops.image_puller import ImagePuller, StoredImage, TargetPlatform
+from wherry.ops.image_puller import ImagePuller, PulledImage, TargetPlatform
 from wherry.ops.load_options import LoadResult
 from wherry.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
 from wherry.transfer.progress import Emitter
@@ -123,7 +123,7 @@ class ArchiveLoader:
             if not (isinstance(error, PlatformMismatch) and names & set(held.names or ("",)))
         ]
 
-    def _load_image(self, held: ListedImage) -> list[tuple[Selection, StoredImage]]:
+    def _load_image(self, held: ListedImage) -> list[tuple[Selection, PulledImage]]:
         """Load an image, or the images of an index that can be read."""
         try:
             root = self._root(held)
@@ -160,7 +160,7 @@ class ArchiveLoader:
 
     def _for_platform(
         self, root: Digest, document: Document, platform: Platform
-    ) -> tuple[Selection, StoredImage]:
+    ) -> tuple[Selection, PulledImage]:
         """Load the best image for a platform that can be read."""
         if not isinstance(document, Index):
             return self._obtain(select(root, document, platform, self._archive.document))
@@ -177,7 +177,7 @@ class ArchiveLoader:
                 self._archive.document(entry.digest)  # raises `NotFound` if it is missing
         raise failure or no_match(document, platform)
 
-    def _check_room(self, added: list[tuple[Selection, StoredImage]]) -> None:
+    def _check_room(self, added: list[tuple[Selection, PulledImage]]) -> None:
         """Bound the documents that are kept in memory until the names are set."""
         self._room -= sum(len(image.manifest) for _, image in added)
         self._room -= sum(len(index.raw) for _, index in added[0][0].indexes)
@@ -189,7 +189,7 @@ class ArchiveLoader:
         """Return the root of an image, as it was before it was converted for the layout."""
         return self._archive.original(held.root) or held.root.digest
 
-    def _obtain(self, selection: Selection) -> tuple[Selection, StoredImage]:
+    def _obtain(self, selection: Selection) -> tuple[Selection, PulledImage]:
         """Load an image, unless the store has it, maybe with another manifest."""
         platform = self._options.platform
         wanted = None if platform is None else TargetPlatform(platform, strict=True)
@@ -211,7 +211,7 @@ class ArchiveLoader:
             if isinstance(found, Manifest):
                 yield Selection((), record.manifest, found)
 
-    def _name(self, held: ListedImage, found: list[tuple[Selection, StoredImage]]) -> LoadResult:
+    def _name(self, held: ListedImage, found: list[tuple[Selection, PulledImage]]) -> LoadResult:
         """Store the documents of an image and set its names."""
         for selection, image in found:
             self._images.add_documents(selection, image)

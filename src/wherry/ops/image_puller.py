@@ -43,7 +43,7 @@ class TargetPlatform(Record):
     strict: bool = False
 
 
-class StoredImage(Record):
+class PulledImage(Record):
     """A complete image in the store, and its manifest (converted, if the image is schema1)."""
 
     record: ImageRecord
@@ -113,7 +113,7 @@ class ImagePuller:
         self._configs[descriptor.digest] = raw
         return raw
 
-    def obtain(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
+    def obtain(self, selection: Selection, wanted: TargetPlatform | None) -> PulledImage:
         """Return an image of the store, fetched if need be; the lease holds all of it.
 
         Without ``wanted`` the image may be for any platform. A ``strict`` platform is checked
@@ -167,7 +167,7 @@ class ImagePuller:
                 hint="`--schema1 allow` accepts it; a current engine pushes it in a newer format",
             )
 
-    def present(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage | None:
+    def present(self, selection: Selection, wanted: TargetPlatform | None) -> PulledImage | None:
         """Return the image if it is complete in the store; the lease holds all of it."""
         manifest: Digest | None = selection.digest
         if not isinstance(selection.manifest, Manifest):
@@ -189,7 +189,7 @@ class ImagePuller:
             self._remove(error)
             return None
         self._check_platform(selection, platform, wanted)
-        return StoredImage(record, platform, document.raw, document.media_type, blobs)
+        return PulledImage(record, platform, document.raw, document.media_type, blobs)
 
     def _remove(self, damaged: IntegrityError) -> None:
         """Remove a damaged file of the store, so that it is fetched again."""
@@ -197,7 +197,7 @@ class ImagePuller:
             raise damaged  # a store cannot replace its own files
         self._ingest.remove_damaged(Digest.parse(damaged.expected))
 
-    def _fetch(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
+    def _fetch(self, selection: Selection, wanted: TargetPlatform | None) -> PulledImage:
         if isinstance(selection.manifest, Manifest):
             config, receipts = self._copy(selection, self._options, wanted)
             assert config is not None  # noqa: S101 - a `Manifest` has a config
@@ -260,7 +260,7 @@ class ImagePuller:
             raise error
         self._emitter.warn(error.message)
 
-    def add_documents(self, selection: Selection, image: StoredImage) -> None:
+    def add_documents(self, selection: Selection, image: PulledImage) -> None:
         """Store the documents of an image, children before parents."""
         record = image.record
         self._add(image.manifest, image.media_type, record.manifest, image.blobs)
@@ -289,7 +289,7 @@ class ImagePuller:
 
 def _stored_image(
     manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
-) -> StoredImage:
+) -> PulledImage:
     sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
     record = ImageRecord(
         manifest=digest,
@@ -299,4 +299,4 @@ def _stored_image(
         size=sum(sizes.values()) + len(config.raw),
     )
     blobs = [record.id, *sizes]
-    return StoredImage(record, config.platform, manifest.raw, manifest.media_type, blobs)
+    return PulledImage(record, config.platform, manifest.raw, manifest.media_type, blobs)

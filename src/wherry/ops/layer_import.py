@@ -17,7 +17,7 @@ from wherry.model.config import parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, docker_manifest, oci_manifest, parse
-from wherry.ops.image_puller import ImagePuller, StoredImage, TargetPlatform
+from wherry.ops.image_puller import ImagePuller, PulledImage, TargetPlatform
 from wherry.ops.import_config import change_settings, make_config
 from wherry.ops.open_source import open_image
 from wherry.store.images import ImageRecord
@@ -53,7 +53,7 @@ class LayerImport:
         self._options = options
         self._cancel = access.cancel
         self._emitter = emitter
-        self._parent: tuple[StoredImage, Manifest] | None = None
+        self._parent: tuple[PulledImage, Manifest] | None = None
         if options.parent is not None:
             self._parent = self._obtain(options.parent, access, emitter)
         self._parent_config = (
@@ -63,7 +63,7 @@ class LayerImport:
 
     def _obtain(
         self, address: Address, access: Access, emitter: Emitter
-    ) -> tuple[StoredImage, Manifest]:
+    ) -> tuple[PulledImage, Manifest]:
         """Bring the parent into the store, wherever it is."""
         with open_image(address, access) as image:
             puller = ImagePuller(

@@ -18,7 +18,7 @@ from wherry.errors import (
 )
 from wherry.model.digest import Digest
 from wherry.ops.artifact_puller import ArtifactPuller
-from wherry.ops.image_puller import ImagePuller, Schema1Refused, StoredImage, TargetPlatform
+from wherry.ops.image_puller import ImagePuller, PulledImage, Schema1Refused, TargetPlatform
 from wherry.ops.open_source import repository
 from wherry.ops.pull_options import PullOptions, PullResult
 from wherry.transfer.event_queue import EventQueue
@@ -242,7 +242,7 @@ class RepositoryPull:
     # Names
 
     def _name(
-        self, reference: Reference, root: Digest, found: list[StoredImage], before: set[Digest]
+        self, reference: Reference, root: Digest, found: list[PulledImage], before: set[Digest]
     ) -> PullResult:
         """Pin the names on the root, all at once."""
         primary = min(found, key=self._preference)
@@ -259,7 +259,7 @@ class RepositoryPull:
         updated = not before.issuperset(image.record.id for image in found)
         return PullResult(reference, root, primary.record, updated)
 
-    def _preference(self, image: StoredImage) -> int:
+    def _preference(self, image: PulledImage) -> int:
         """Rank an image for the one that a name shows; this machine's platform comes first."""
         rank = self._options.host.rank(image.platform)
         return 1000 if rank is None else rank
