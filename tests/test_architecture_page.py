@@ -17,11 +17,15 @@ def test_paths_in_the_page_exist() -> None:
     assert {path for path in paths if not any((d / path).exists() for d in (ROOT, SOURCE))} == set()
 
 
-def test_modules_in_the_page_exist() -> None:
+def test_names_in_the_page_exist() -> None:
     rooms = "|".join(path.parent.name for path in SOURCE.glob("*/__init__.py"))
-    names = set(re.findall(rf"`((?:{rooms})(?:\.[a-z_0-9]+)+)[.A-Za-z]*`", TEXT))
+    names = set(re.findall(rf"`((?:{rooms})(?:\.[a-z_0-9]+)+)((?:\.[A-Z]\w*)?)[.a-z]*`", TEXT))
     assert names
-    for name in names:
-        path = SOURCE / name.replace(".", "/")
-        # The last part may be a function.
-        assert path.with_suffix(".py").exists() or path.parent.with_suffix(".py").exists(), name
+    for name, class_name in names:
+        parts = name.split(".")
+        path = SOURCE.joinpath(*parts).with_suffix(".py")
+        if not path.exists():  # the last part is a function
+            path = SOURCE.joinpath(*parts[:-1]).with_suffix(".py")
+            assert f"def {parts[-1]}" in path.read_text(), name
+        if class_name:
+            assert re.search(rf"^class {class_name[1:]}\b", path.read_text(), re.MULTILINE), name
