@@ -81,7 +81,7 @@ class Print(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A ``if``, ``with`` or ``range`` block.
+    """An ``if``, ``with`` or ``range`` block.
 
     ``otherwise`` are the nodes after ``else``. The keyword ``set`` stands for an assignment.
     """
@@ -113,12 +113,12 @@ class _TemplateParser:
         self._variables = {"$"}
 
     def parse(self) -> tuple[Node, ...]:
-        nodes, ending = self._nodes()
+        nodes, ending = self._parse_nodes()
         if ending:
             raise TemplateError(f"{ending} without if, with or range", self._tokens[0].at)
         return nodes
 
-    def _nodes(self) -> tuple[tuple[Node, ...], str]:
+    def _parse_nodes(self) -> tuple[tuple[Node, ...], str]:
         """Read up to ``else``, ``end`` or the end of the text, and return which it was."""
         nodes: list[Node] = []
         while True:
@@ -127,16 +127,16 @@ class _TemplateParser:
                 nodes.append(Text(text))
             if self._at >= len(self._text):
                 return tuple(nodes), ""
-            if not self._action():
+            if not self._read_action():
                 continue
             word = self._tokens[0].text
             if word in {"else", "end"}:
                 return tuple(nodes), word
             if word in {"if", "with", "range"}:
                 self._next = 1
-                nodes.append(self._block(word))
+                nodes.append(self._parse_block(word))
             else:
-                pipeline = self._whole_pipeline()
+                pipeline = self._parse_whole_pipeline()
                 if not pipeline.variables:
                     nodes.append(Print(pipeline))
                 else:  # an assignment prints nothing
@@ -155,7 +155,7 @@ class _TemplateParser:
         self._at = len(self._text) if found is None else found.end()
         return text
 
-    def _action(self) -> bool:
+    def _read_action(self) -> bool:
         """Read the tokens of an action; return False for a comment."""
         comment = _COMMENT.match(self._text, self._at)
         if comment is not None:
@@ -183,20 +183,20 @@ class _TemplateParser:
         self._tokens, self._next = tokens, 0
         return True
 
-    def _block(self, keyword: str) -> Block:
+    def _parse_block(self, keyword: str) -> Block:
         start = self._tokens[0].at
         self._nest(start)
         known = set(self._variables)
-        pipeline = self._whole_pipeline(loop=keyword == "range")
-        body, ending = self._nodes()
+        pipeline = self._parse_whole_pipeline(loop=keyword == "range")
+        body, ending = self._parse_nodes()
         otherwise: tuple[Node, ...] = ()
         if ending == "else" and len(self._tokens) > 1:
             if self._tokens[1].text != keyword or keyword == "range":
                 raise TemplateError("unexpected word after else", self._tokens[1].at)
             self._next = 2
-            otherwise, ending = (self._block(keyword),), "end"
+            otherwise, ending = (self._parse_block(keyword),), "end"
         elif ending == "else":
-            otherwise, ending = self._nodes()
+            otherwise, ending = self._parse_nodes()
         if ending != "end":
             raise TemplateError(f"{keyword} has no end", start)
         self._variables = known
@@ -208,11 +208,11 @@ class _TemplateParser:
         if self._depth > MAX_DEPTH:
             raise TemplateError(f"nested deeper than {MAX_DEPTH}", at)
 
-    def _whole_pipeline(self, *, loop: bool = False) -> Pipeline:
+    def _parse_whole_pipeline(self, *, loop: bool = False) -> Pipeline:
         variables, declares = self._variables_before(2 if loop else 1)
-        pipeline = self._pipeline(variables)
+        pipeline = self._parse_pipeline(variables)
         if self._next < len(self._tokens):
-            self._unexpected()
+            self._fail()
         self._variables.update(variables)
         return pipeline._replace(declares=declares)
 
@@ -238,25 +238,25 @@ class _TemplateParser:
                 at = self._tokens[self._next + 2 * place].at
                 raise TemplateError(f"{name} is not defined", at)
 
-    def _pipeline(self, variables: tuple[str, ...] = (), *, inner: bool = False) -> Pipeline:
+    def _parse_pipeline(self, variables: tuple[str, ...] = (), *, inner: bool = False) -> Pipeline:
         commands: list[tuple[Operand, ...]] = []
         operands: list[Operand] = []
         while True:
             token = self._tokens[self._next] if self._next < len(self._tokens) else None
             if token is None or token.text in {"|", ")"}:
                 if not operands:
-                    self._unexpected()
+                    self._fail()
                 commands.append(tuple(operands))
                 operands = []
                 if token is None or token.text == ")":
                     if inner and token is None:
-                        self._unexpected()
+                        self._fail()
                     return Pipeline(variables, tuple(commands))
                 self._next += 1
             else:
-                operands.append(self._operand(token))
+                operands.append(self._parse_operand(token))
 
-    def _operand(self, token: _Lexeme) -> Operand:
+    def _parse_operand(self, token: _Lexeme) -> Operand:
         self._next += 1
         match token.kind:
             case "string":
@@ -270,25 +270,25 @@ class _TemplateParser:
             case "variable":
                 if token.text not in self._variables:
                     raise TemplateError(f"{token.text} is not defined", token.at)
-                return Chain(token.text, self._fields(), token.at)
+                return Chain(token.text, self._read_fields(), token.at)
             case "field":
-                return Chain(".", (token.text[1:], *self._fields()), token.at)
+                return Chain(".", (token.text[1:], *self._read_fields()), token.at)
             case "dot":
                 return Chain(".", (), token.at)
             case _:
-                return self._parenthesis(token)
+                return self._parse_parenthesis(token)
 
-    def _parenthesis(self, token: _Lexeme) -> Chain:
+    def _parse_parenthesis(self, token: _Lexeme) -> Chain:
         if token.text != "(":
             self._next -= 1
-            self._unexpected()
+            self._fail()
         self._nest(token.at)
-        pipeline = self._pipeline(inner=True)
+        pipeline = self._parse_pipeline(inner=True)
         self._next += 1
         self._depth -= 1
-        return Chain(pipeline, self._fields(), token.at)
+        return Chain(pipeline, self._read_fields(), token.at)
 
-    def _fields(self) -> tuple[str, ...]:
+    def _read_fields(self) -> tuple[str, ...]:
         found = []
         for token in self._tokens[self._next :]:
             if token.kind != "field" or token.spaced:
@@ -297,7 +297,7 @@ class _TemplateParser:
         self._next += len(found)
         return tuple(found)
 
-    def _unexpected(self) -> NoReturn:
+    def _fail(self) -> NoReturn:
         if self._next < len(self._tokens):
             token = self._tokens[self._next]
             raise TemplateError(f"{token.text!r} is not expected here", token.at)
