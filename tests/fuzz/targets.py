@@ -240,7 +240,7 @@ def command(*arguments: str, **variables: str) -> bool:
         contextlib.redirect_stderr(err),
         _environment(**variables),
     ):
-        messages.begin(arguments)
+        messages.configure(arguments)
         try:
             result = run_command(list(arguments))
             code = result if isinstance(result, int) else 0

@@ -22,9 +22,9 @@ def main() -> NoReturn:
         from wherry.cli import messages
         from wherry.cli.exit_codes import INTERRUPTED
 
-        messages.begin(sys.argv[1:])
-        messages.tell_error("interrupted", [], INTERRUPTED)
-        messages.end(INTERRUPTED)
+        messages.configure(sys.argv[1:])
+        messages.write_error("interrupted", [], INTERRUPTED)
+        messages.write_outcome(INTERRUPTED)
         os._exit(INTERRUPTED)
 
 

@@ -13,7 +13,7 @@ from wherry.cli import render
 from wherry.cli.exit_codes import DONE, FAILED, INTEGRITY
 from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
-from wherry.cli.printable import drawing, printable
+from wherry.cli.printable import drawing_stream, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ class _CheckProgress:
             return
         text = f"{render.sizes(done, total)} checked"
         self._next = now + (_INTERVAL if self._terminal else _HEARTBEAT)
-        stream = drawing(sys.stderr)
+        stream = drawing_stream(sys.stderr)
         stream.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
         stream.flush()
         self._drawn = self._terminal
@@ -91,7 +91,7 @@ class _CheckProgress:
     def close(self) -> None:
         """Erase the line."""
         if self._drawn:
-            stream = drawing(sys.stderr)
+            stream = drawing_stream(sys.stderr)
             stream.write("\r\x1b[K")
             stream.flush()
 

@@ -110,9 +110,9 @@ def _fill(template: str, rows: Iterator[ImageRow]) -> None:
     form = FormatTemplate("{{json .}}" if template == "json" else template)
     lines = (form.fill(docker_fields.row(listed)) for listed in rows)
     if template.startswith("table "):
-        render.write_filled(docker_fields.table([form.fill(docker_fields.TITLES), *lines]))
+        render.write_text(docker_fields.table([form.fill(docker_fields.TITLES), *lines]))
     while some := list(itertools.islice(lines, _BATCH)):
-        render.write_filled("".join(some))
+        render.write_text("".join(some))
 
 
 def _parse_filters(pattern: str | None, filters: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -100,7 +100,7 @@ def _print(document: dict[str, Any], text: str | None) -> None:
     if text is None:
         render.write_bytes((gojson.indented(document) + "\n").encode())
     else:
-        render.write_filled(text)
+        render.write_text(text)
 
 
 def _all(root: Digest, images: Sequence[PlatformImage]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wherry.cli.main import global_options
-from wherry.cli.messages import say
+from wherry.cli.messages import write_line
 from wherry.cli.options import MAX_PASSWORD, ask_password, plain_client, print_request
 from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
@@ -66,9 +66,9 @@ def command(
         warnings: list[str] = []
         where = client.login(registry, username, password, on_warning=warnings.append)
     for warning in warnings:
-        say(f"Warning: {warning}")
+        write_line(f"Warning: {warning}")
     done = "Stored credentials for" if warnings else "Logged in to"
-    say(f"{done} {registry} as {username}; kept in {where}")
+    write_line(f"{done} {registry} as {username}; kept in {where}")
 
 
 def _read() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wherry.cli.messages import say
+from wherry.cli.messages import write_line
 from wherry.cli.options import plain_client
 from wherry.cli.param_types import NonEmptyPath
 
@@ -39,12 +39,12 @@ def command(
         raise click.UsageError("--all cannot be combined with a registry", ctx)
     with plain_client(authfile=authfile) as client:
         if everywhere:
-            say(f"Logged out of {', '.join(client.logout_everywhere())}")
+            write_line(f"Logged out of {', '.join(client.logout_everywhere())}")
             return
         registry = registry or "docker.io"
         done = client.logout(registry)
     for place in done.gone:
-        say(f"Logged out of {registry}: removed from {place}")
+        write_line(f"Logged out of {registry}: removed from {place}")
     if done.left:
-        say(f"Credentials for {registry} are still in {done.left}")
-        say("  another program stored them there: use it to remove them")
+        write_line(f"Credentials for {registry} are still in {done.left}")
+        write_line("  another program stored them there: use it to remove them")

@@ -219,7 +219,7 @@ def _run(args: list[str]) -> Any:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with the code for its outcome."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    messages.begin(args)
+    messages.configure(args)
     signals.handle_sigterm()
     if not _COMMANDS.keys().isdisjoint(args):  # help and the version start no thread
         signals.watch(lambda: exit_now(report_interrupt()), INTERRUPTED)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wherry.cli.messages import say
+from wherry.cli.messages import write_line
 from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
 from wherry.config import parse_rate
@@ -156,7 +156,7 @@ def print_event(event: Event) -> None:
     if event.status in {Status.WARNING, Status.RETRYING}:
         from wherry.cli.event_lines import event_line
 
-        say(event_line(event) or "")
+        write_line(event_line(event) or "")
 
 
 def store_for_address(options: GlobalOptions, address: Address) -> Store | None:
@@ -199,4 +199,4 @@ def print_request(exchange: Exchange) -> None:
     """Print a request with the status of its response."""
     limit = f"  ({exchange.rate_limit} requests left)" if exchange.rate_limit else ""
     text = f"> {exchange.method} {exchange.url} {exchange.status} "
-    say(f"{text}{exchange.seconds * 1000:.0f} ms{limit}", "request")
+    write_line(f"{text}{exchange.seconds * 1000:.0f} ms{limit}", "request")

@@ -26,7 +26,7 @@ def report_usage_error(error: click.ClickException, arguments: Sequence[str]) ->
     context: click.Context | None = getattr(error, "ctx", None)
     message = error.format_message()
     if message.startswith("Usage:"):  # no arguments: click has made the help text
-        messages.say_lines(message)
+        messages.write_lines(message)
         return USAGE
     from wherry.cli import hints
 
@@ -37,27 +37,27 @@ def report_usage_error(error: click.ClickException, arguments: Sequence[str]) ->
         found = hints.for_argument(context, arguments)
     if context is not None and context.command_path:
         found.append(f"see `{context.command_path} --help`")
-    messages.tell_error(message, found, USAGE, kind=type(error).__name__)
+    messages.write_error(message, found, USAGE, kind=type(error).__name__)
     return USAGE
 
 
 def report_error(error: errors.WherryError, *, debug: bool, reference: str = "") -> int:
     """Report an error and return its exit code."""
     if debug:
-        messages.tell_traceback(error)
+        messages.write_traceback(error)
     code = exit_code(error)
     message, hints = describe_error(error)
     if isinstance(error, errors.NetworkError) and (kept := _kept_bytes()):
         hints.append(kept)
     kind = type(error).__name__
-    messages.tell_error(message, hints, code, kind=kind, reference=printable(reference))
+    messages.write_error(message, hints, code, kind=kind, reference=printable(reference))
     return code
 
 
 def report_unexpected(error: Exception, *, debug: bool) -> int:
     """Report that output or a file cannot be used, or a defect of wherry."""
     if debug:
-        messages.tell_traceback(error)
+        messages.write_traceback(error)
     hints: list[str] = []
     if isinstance(error, OutputError):
         closed = error.errno == errno.EBADF  # `entry` replaces a closed stdout by such a stream
@@ -71,7 +71,7 @@ def report_unexpected(error: Exception, *, debug: bool) -> int:
     else:
         message = f"internal error: {type(error).__name__}: {error}"
         hints = ["please report this, with the output of --debug"]
-    messages.tell_error(message, hints, FAILED, kind=type(error).__name__)
+    messages.write_error(message, hints, FAILED, kind=type(error).__name__)
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
@@ -107,7 +107,7 @@ def sync_output() -> None:
 def report_interrupt() -> int:
     """Report an interrupt, and how much of a download the next pull can use."""
     kept = _kept_bytes()
-    messages.tell_error(f"interrupted; {kept}" if kept else "interrupted", [], INTERRUPTED)
+    messages.write_error(f"interrupted; {kept}" if kept else "interrupted", [], INTERRUPTED)
     return INTERRUPTED
 
 
@@ -122,7 +122,7 @@ def exit_now(code: int) -> NoReturn:
     A thread may be in a DNS lookup that cannot be interrupted, and the clean-up takes longer
     than many commands.
     """
-    messages.end(code)
+    messages.write_outcome(code)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -112,11 +112,11 @@ def install() -> None:
     on text that it cannot encode.
     """
     codecs.register_error(ERRORS, _encode_rest)
-    sys.stdout = _guarded(sys.stdout, StandardOutput)
-    sys.stderr = _guarded(sys.stderr, _StandardError)
+    sys.stdout = _wrapped(sys.stdout, StandardOutput)
+    sys.stderr = _wrapped(sys.stderr, _StandardError)
 
 
-def drawing(stream: TextIO) -> TextIO:
+def drawing_stream(stream: TextIO) -> TextIO:
     """Return the stream for the command's own control sequences.
 
     The caller passes text from other sources through `printable` before drawing it.
@@ -125,7 +125,7 @@ def drawing(stream: TextIO) -> TextIO:
     return below.terminal if isinstance(below, Screen) else stream
 
 
-def _guarded(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
+def _wrapped(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     raw = kind(stream.fileno(), "wb", closefd=False)

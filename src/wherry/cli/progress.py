@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wherry.cli import messages
 from wherry.cli.event_lines import event_line
-from wherry.cli.printable import drawing
+from wherry.cli.printable import drawing_stream
 from wherry.cli.render import sizes
 from wherry.cli.tally import Tally
 from wherry.content.events import Event, Status
@@ -131,7 +131,7 @@ class JsonDisplay:
             self._reference = event.reference
             if event.status is Status.WARNING or not self._quiet:
                 status = event.status.name.lower()
-                messages.write(status, event.reference, **self._described(event))
+                messages.write_object(status, event.reference, **self._described(event))
 
     def _described(self, event: Event) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -151,7 +151,7 @@ class JsonDisplay:
                 if self._closed.is_set() or _tally.ended == len(_tally.layers):
                     continue
                 rate, left = _tally.rate(), _tally.left()
-                messages.write(
+                messages.write_object(
                     "summary",
                     self._reference,
                     current=_tally.current,
@@ -181,5 +181,5 @@ def progress_display(form: str, *, quiet: bool) -> ProgressDisplay:
     if form == "tty" or (form == "auto" and sys.stderr.isatty()):
         from wherry.cli.terminal import TerminalDisplay
 
-        return TerminalDisplay(drawing(sys.stderr), _tally)
+        return TerminalDisplay(drawing_stream(sys.stderr), _tally)
     return LogDisplay(sys.stderr)

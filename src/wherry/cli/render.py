@@ -136,7 +136,7 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def write_filled(text: str) -> None:
+def write_text(text: str) -> None:
     """Write the output of a template to stdout."""
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wherry.cli.exit_codes import DONE
 from wherry.cli.main import global_options
-from wherry.cli.messages import say
+from wherry.cli.messages import write_line
 from wherry.cli.options import make_client, print_event, store_for_address
 from wherry.cli.outcome import report_error
 from wherry.errors import Cancelled, Denied, NotFound, PlatformMismatch, Unauthorized, WherryError
@@ -49,7 +49,7 @@ def call_first_found(
         except PlatformMismatch:
             raise
         except (NotFound, Unauthorized, Denied) as error:
-            say(f"wherry: {error}; trying the next registry", "warning")
+            write_line(f"wherry: {error}; trying the next registry", "warning")
     return call(last.address)
 
 

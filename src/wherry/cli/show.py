@@ -68,7 +68,7 @@ def command(
     text = _filled(template) if template is not None else functools.partial(_text, as_json=as_json)
     code = call_for_each(ctx, names, lambda name: texts.append(text(store.get(name))))
     if template is not None:
-        render.write_filled("".join(texts))
+        render.write_text("".join(texts))
     elif texts:
         click.echo(("\n" if as_json else "\n\n").join(texts))
     store.close()

@@ -209,14 +209,14 @@ class _TemplateParser:
             raise TemplateError(f"nested deeper than {MAX_DEPTH}", at)
 
     def _parse_whole_pipeline(self, *, loop: bool = False) -> Pipeline:
-        variables, declares = self._variables_before(2 if loop else 1)
+        variables, declares = self._parse_variables(2 if loop else 1)
         pipeline = self._parse_pipeline(variables)
         if self._next < len(self._tokens):
             self._fail()
         self._variables.update(variables)
         return pipeline._replace(declares=declares)
 
-    def _variables_before(self, most: int) -> tuple[tuple[str, ...], bool]:
+    def _parse_variables(self, most: int) -> tuple[tuple[str, ...], bool]:
         """Read ``$x :=``, ``$x =`` or two variables; return them and whether they are new."""
         texts = [token.text for token in self._tokens[self._next :]]
         for count in range(1, most + 1):
