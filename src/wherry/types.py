@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Document as Document
     from wherry.model.manifest import Index as Index
     from wherry.model.manifest import Manifest as Manifest
-    from wherry.model.problem import DocumentFault as _DocumentProblem
+    from wherry.model.problem import DocumentFault as DocumentFault
     from wherry.model.schema1 import Schema1 as Schema1
     from wherry.model.schema1 import Schema1Layer as Schema1Layer
     from wherry.model.schema1 import Signature as Signature
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from wherry.store.removal import RemovalReport as RemovalReport
     from wherry.store.usage import Usage as Usage
 
-    DocumentProblem: TypeAlias = _DocumentProblem
     Hash: TypeAlias = _Hash
 
 # The module of each type, and its name there if that is another one.
@@ -61,7 +60,7 @@ _HOMES = {
     "CheckReport": "wherry.store.check",
     "Descriptor": "wherry.model.descriptor",
     "Document": "wherry.model.manifest",
-    "DocumentProblem": "wherry.model.problem:Problem",
+    "DocumentFault": "wherry.model.problem",
     "EndpointReport": "wherry.ops.why",
     "EndpointResponse": "wherry.ops.why",
     "Exchange": "wherry.registry.http.response",

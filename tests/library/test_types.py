@@ -64,3 +64,34 @@ def test_a_type_checker_sees_misspelt_names(tmp_path: Path) -> None:
     found = checked(TYPOS, tmp_path)
     assert [line.partition(":")[0] for line in found if "error:" in line] == list("456789")
     assert 'Module has no attribute "pul"' in found[0]
+
+
+CALLS = """
+client, store, reference = wherry.Client(), wherry.Store("s"), wherry.Reference.parse("alpine")
+reveal_type(wherry.pull(reference))
+reveal_type(client.pull("alpine").layers[0])
+reveal_type(client.inspect(wherry.Address.parse("alpine")))
+reveal_type(client.history("alpine")[0].digest)
+reveal_type(store.images()[0].created)
+reveal_type(store.images()[0].platforms[0].normalized().variant)
+reveal_type(store.gc())
+"""
+REVEALED = [
+    "wherry.image.Image",
+    "wherry.image.Layer",
+    "wherry.model.inspection.Inspection",
+    "wherry.model.digest.Digest | None",
+    "datetime.datetime | None",
+    "str",
+    "wherry.store.gc.GarbageReport",
+]
+
+
+def test_a_type_checker_sees_every_public_name(tmp_path: Path) -> None:
+    names = [f"wherry.{name}" for name in wherry.__all__ if name != "pull"]
+    names += [f"wherry.types.{name}" for name in vars(types)["_HOMES"]]
+    uses = [f"def use{n}(it: {name}) -> {name}: return it" for n, name in enumerate(names)]
+    found = checked("\n".join(["import wherry", *uses, CALLS]), tmp_path)
+    assert [line for line in found if "error:" in line] == []
+    revealed = [line.partition('Revealed type is "')[2].rstrip('"') for line in found]
+    assert [kind.replace("builtins.", "") for kind in revealed if kind] == REVEALED

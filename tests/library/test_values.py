@@ -82,7 +82,7 @@ WITHOUT_A_SAMPLE = {
     # What takes a damaged or lost store to be made; plain records and tuples as the others.
     types.StoreProblem,
     types.RebuildReport,
-    types.DocumentProblem,
+    types.DocumentFault,
     types.Finding,
 }
 STAYS = {wherry.Client, wherry.CancelToken}  # in its process; see test_errors

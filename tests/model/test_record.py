@@ -1,11 +1,17 @@
 """Records: values that do not change, told apart by what is in them."""
 
 import copy
+import importlib
+import inspect
 import pickle
+import pkgutil
+import pydoc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import wherry
 from wherry.model.record import Record
 
 
@@ -88,3 +94,54 @@ def test_records_can_be_shown_copied_and_pickled() -> None:
     assert repr(box) == "Box(width=1, height=2, label='x')"
     assert copy.copy(box) == copy.deepcopy(box) == box
     assert pickle.loads(pickle.dumps(box)) == box  # noqa: S301 - our own
+
+
+def records() -> Iterator[type[Record]]:
+    """Yield every record of wherry."""
+    for module in pkgutil.walk_packages(wherry.__path__, "wherry."):
+        if module.name != "wherry.__main__":
+            importlib.import_module(module.name)
+    left = [Record]
+    while left:
+        for kind in left.pop().__subclasses__():
+            left.append(kind)
+            if kind.__module__.startswith("wherry."):
+                yield kind
+
+
+def test_every_record_shows_its_fields_in_its_signature() -> None:
+    kinds = set(records())
+    assert wherry.Layer in kinds
+    assert len(kinds) > 50
+    for kind in kinds:
+        annotations: dict[str, Any] = {}
+        for base in reversed(kind.__mro__):
+            if issubclass(base, Record) and base is not Record:
+                annotations |= inspect.get_annotations(base)
+        signature = inspect.signature(kind)
+        assert {name: each.annotation for name, each in signature.parameters.items()} == annotations
+        for name, parameter in signature.parameters.items():
+            assert parameter.default is getattr(kind, name, parameter.empty), (kind, name)
+
+
+def test_a_signature_binds_what_makes_a_record() -> None:
+    signature = inspect.signature(Chest)
+    assert str(signature) == (
+        "(width: int, height: int = 5, label: str = '', lock: str = 'none') -> None"
+    )
+    bound = signature.bind(1, label="x")
+    assert Chest(*bound.args, **bound.kwargs) == Chest(1, label="x")
+    with pytest.raises(TypeError, match="missing a required argument: 'width'"):
+        signature.bind(label="x")
+
+
+def test_help_shows_the_fields() -> None:
+    assert "class Box(wherry.model.record.Record)\n |  Box(width: int, height: int = 2" in (
+        pydoc.plain(pydoc.render_doc(Box))
+    )
+
+
+def test_copy_replaces_fields_too() -> None:
+    # Python 3.13 has it.
+    replace = getattr(copy, "replace", lambda box, **changes: box.__replace__(**changes))
+    assert replace(Box(1), label="x") == Box(1).replace(label="x") == Box(1, label="x")

@@ -1,25 +1,55 @@
-"""A few named values that do not change: a frozen dataclass that costs nothing to define."""
+"""Immutable values with named fields: frozen dataclasses that cost nothing to define."""
 
 from __future__ import annotations
 
-from typing import Any, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, Self, dataclass_transform
+
+if TYPE_CHECKING:
+    from inspect import Signature
+
+
+class _SignatureOfFields:
+    """Compute the signature of a record when `inspect` asks for it."""
+
+    def __get__(self, record: Record | None, kind: type[Record]) -> Signature:
+        if record is not None:
+            raise AttributeError("a record cannot be called")
+        from inspect import Parameter, Signature, get_annotations
+
+        annotations: dict[str, Any] = {}
+        for base in reversed(kind.__mro__):
+            annotations |= get_annotations(base)
+        parameters = [
+            Parameter(
+                name,
+                Parameter.POSITIONAL_OR_KEYWORD,
+                default=kind._defaults.get(name, Parameter.empty),  # noqa: SLF001 - of the class below
+                annotation=annotations[name],
+            )
+            for name in kind._fields
+        ]
+        return Signature(parameters, return_annotation=None)
 
 
 @dataclass_transform(frozen_default=True)
 class Record:
-    """Base of options, settings and outcomes: annotated fields, with defaults or without.
+    """The base of options, settings and results.
 
-    Nothing is generated, so that defining one costs next to nothing (docs/decisions/0004);
-    making one costs three times what a named tuple does, which is for what is made by the
-    thousand. Every annotation is a field, those of the class that it derives from first.
+    Every annotation is a field, with a default or without. Fields of a base class come first.
+    Records of one class are equal if their fields are.
+
+    No code is generated, so a subclass costs next to nothing to define. An instance costs three
+    times what a named tuple does; use a named tuple for what is made by the thousand
+    (docs/decisions/0004-named-tuples-and-records.md).
     """
 
     _fields: tuple[str, ...] = ()
     _names: frozenset[str] = frozenset()
     _defaults: dict[str, Any] = {}  # noqa: RUF012 - each class has its own
+    __signature__ = _SignatureOfFields()
 
     def __init_subclass__(cls) -> None:
-        """Take note of the fields."""
+        """Collect the fields."""
         own = cls.__dict__
         cls._fields = tuple(dict.fromkeys((*cls._fields, *cls.__annotations__)))
         cls.__match_args__ = cls._fields  # type: ignore[attr-defined,misc] # as type checkers think
@@ -27,7 +57,11 @@ class Record:
         cls._defaults = cls._defaults | {name: own[name] for name in cls._fields if name in own}
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        """Set the fields by position or name; raises `TypeError` if one is missing or unknown."""
+        """Set the fields by position or name.
+
+        Raises:
+            TypeError: A field is missing, unknown or given twice.
+        """
         fields = self.__dict__
         placed = dict(zip(self._fields, values, strict=False))
         fields.update(self._defaults, **placed, **named)
@@ -35,8 +69,14 @@ class Record:
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with other values in some fields."""
+        """Return a copy with other values in some fields.
+
+        Raises:
+            TypeError: There is no such field.
+        """
         return type(self)(**self.__dict__ | changes)
+
+    __replace__ = replace  # of `copy.replace`, which Python 3.13 has
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wherry.errors import NetworkError, Unauthorized, WherryError
 from wherry.registry.auth.challenge import (
     MAX_TOKEN,
+    Token,
     make_token_request,
     parse_token,
     refuses_grant,
@@ -31,7 +31,7 @@ from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
-    from wherry.registry.auth.challenge import Challenge, ChallengeContext, Token, TokenRequest
+    from wherry.registry.auth.challenge import Challenge, ChallengeContext, TokenRequest
     from wherry.registry.auth.credentials import Credentials
     from wherry.registry.http.response import HttpResponse
     from wherry.registry.requester import Requester
@@ -126,7 +126,8 @@ class TokenSource:
             raise unexpected_status_error(response, raw, where)
         refuse_page(response, raw, where, "a token")
         try:
-            return replace(parse_token(raw, name), credentials_error=credentials_error)
+            token = parse_token(raw, name)
+            return Token(token.value, token.life, credentials_error)
         except WherryError as error:
             error.transient = error.transient or not response.is_framed
             raise
