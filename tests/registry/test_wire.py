@@ -11,7 +11,8 @@ import pytest
 from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NetworkError
 from wherry.model.digest import Digest
-from wherry.registry.distribution_api import BlobSizes, open_url
+from wherry.registry.blob_response import BlobSizes
+from wherry.registry.distribution_api import open_url
 from wherry.registry.http.connection import Route
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.http.operation import Operation

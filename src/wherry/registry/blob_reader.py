@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from wherry.content.protocols import RangeRefused
 from wherry.content.read_blob import read_verified
 from wherry.errors import Cancelled, Denied, NetworkError, NotFound, Unauthorized, WherryError
-from wherry.registry.distribution_api import BlobSizes, open_url
+from wherry.registry.blob_response import BlobSizes
+from wherry.registry.distribution_api import open_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable

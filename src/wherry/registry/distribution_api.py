@@ -1,40 +1,40 @@
-"""The distribution protocol, version 2: one method is one endpoint (OCI distribution spec)."""
+"""The OCI distribution API: one method for each endpoint (OCI distribution spec 1.1)."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from wherry.content.protocols import Opened, RangeRefused
 from wherry.errors import InvalidDigest, InvalidDocument, Unsupported, WherryError
 from wherry.model import mediatype
 from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.digest import Digest
 from wherry.model.record import Record
+from wherry.registry.blob_response import check_status, open_response, range_header
 from wherry.registry.http.redirect import is_http_url
 from wherry.registry.http.request import VISIBLE, public_url
 from wherry.registry.list_page import next_page, read_referrers, read_tags
 from wherry.registry.requester import Call
-from wherry.registry.status_errors import MAX_ERROR, error_for_response
-from wherry.registry.web_page import PageWatch, refuse_page
+from wherry.registry.status_errors import error_for_response
+from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Opened
     from wherry.errors import Places
     from wherry.model.manifest import Index
+    from wherry.registry.blob_response import BlobSizes
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.response import HttpResponse
     from wherry.registry.session import Session
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
-_OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
+_OK = 200
 _NO_API = {404, 405, 501}
 _GENERIC = {mediatype.OCI_INDEX, "application/json", "application/octet-stream", "text/plain", ""}
-_CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
@@ -47,7 +47,7 @@ class ManifestResponse(Record):
 
     @contextlib.contextmanager
     def transient_if_truncated(self) -> Iterator[None]:
-        """Mark what fails within as worth another attempt if some of it may be missing."""
+        """Mark errors in the block as transient if the document may be truncated."""
         try:
             yield
         except WherryError as error:
@@ -56,7 +56,7 @@ class ManifestResponse(Record):
 
 
 class ReferrersPage(Record):
-    """A page of referrers; ``is_filtered`` if the registry has applied the filter itself."""
+    """A page of referrers; ``is_filtered`` says that the registry applied the filter."""
 
     index: Index
     size: int
@@ -64,23 +64,8 @@ class ReferrersPage(Record):
     is_filtered: bool
 
 
-class BlobSizes(Record):
-    """A blob's size in bytes: ``stated`` by its descriptor, and ``served`` by the first answer.
-
-    The stated one may be wrong, so an answer is only compared with it beside a served one.
-    """
-
-    stated: int | None = None
-    served: int | None = None
-
-    @property
-    def known(self) -> set[int]:
-        """The sizes that the blob may have."""
-        return {size for size in (self.stated, self.served) if size is not None}
-
-
 class DistributionApi:
-    """One repository of one registry. Each call is one attempt; nothing is retried."""
+    """One repository at one endpoint. Each call is one attempt; nothing is retried."""
 
     def __init__(self, session: Session, endpoint: Endpoint) -> None:
         self._session = session
@@ -89,7 +74,7 @@ class DistributionApi:
         self._name = f"{endpoint.name}/{endpoint.path}"
 
     def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
-        """Ask what a tag stands for, by its word alone; None if it does not say by HEAD."""
+        """Return the digest that the registry states for a tag; None if it states none for HEAD."""
         response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
         response.drain()
         if response.status != _OK:
@@ -102,7 +87,7 @@ class DistributionApi:
         return _digest(response.header("Docker-Content-Digest"))
 
     def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> ManifestResponse:
-        """Fetch a document; what is returned has not been verified."""
+        """Fetch a document without verifying it."""
         response = self._send("GET", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
         self._check(response, self._where(tag_or_digest))
         raw = response.read(MAX_DOCUMENT)
@@ -124,22 +109,23 @@ class DistributionApi:
         *,
         is_small: bool = False,
     ) -> Opened:
-        """Open a blob at ``offset``, up to ``stop`` or, if that is less, its end.
+        """Open a blob at ``offset``, up to ``stop`` or its end.
 
-        ``small``: it is read into memory, and has to arrive at the pace of a document.
-        Without ``stop`` the answer may begin at 0 where the registry ignores the offset.
-        Raises `RangeRefused` if it sends another range or none, or, without ``stop``, the rest
-        of a blob of another size than ``sizes`` allow.
+        Without ``stop`` the content may start at 0, if the registry ignores the offset. With
+        ``is_small`` it has to arrive as fast as a document.
+
+        Raises:
+            RangeRefused: The registry sent another range, or ``sizes`` exclude the blob's size.
         """
-        headers = _range(offset, stop)
+        headers = range_header(offset, stop)
         response = self._send("GET", f"blobs/{digest}", cancel, headers=headers)
         if is_small:
             response.expect_document()
         where = (self._name, f"blob {digest}")
-        return _opened(response, digest, where, self.endpoint.name, sizes, offset, stop)
+        return open_response(response, digest, where, self.endpoint.name, sizes, offset, stop)
 
     def get_tags(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
-        """Fetch a page of the tag list; return it and the target of the next one, if any.
+        """Fetch a page of the tag list; return it and the target of the next page, if any.
 
         A ``target`` is a path on this endpoint with a query, or a query that begins with "?".
         """
@@ -152,15 +138,16 @@ class DistributionApi:
     def get_referrers(
         self, digest: Digest, cancel: CancelToken, target: str = ""
     ) -> ReferrersPage | None:
-        """Fetch a page of what refers to a document; ``target`` as for `tags`.
+        """Fetch a page of a document's referrers; ``target`` is as for `get_tags`.
 
-        Returns None if the registry has no such API (OCI distribution spec, "Listing
-        Referrers"); some registries answer with a web page then, or with another document.
+        Returns:
+            The page, or None if the registry has no referrers API (OCI distribution spec 1.1,
+            Listing Referrers). Some such registries send a web page or another document.
         """
         path = f"/v2/{self._path}/referrers/{digest}"
         response = self._get_list(path, target, cancel, accept=mediatype.OCI_INDEX)
-        kind = mediatype.essence(response.header("Content-Type"))
-        if response.status in _NO_API or (response.status == _OK and kind not in _GENERIC):
+        media_type = mediatype.essence(response.header("Content-Type"))
+        if response.status in _NO_API or (response.status == _OK and media_type not in _GENERIC):
             response.drain()
             return None
         where = (self._name, f"referrers of {digest}")
@@ -168,7 +155,7 @@ class DistributionApi:
         raw = response.read(MAX_DOCUMENT)
         if len(raw) > MAX_DOCUMENT:
             raise InvalidDocument(f"the list is over {MAX_DOCUMENT >> 20} MiB").within(*where)
-        index = read_referrers(raw, kind, response, where)
+        index = read_referrers(raw, media_type, response, where)
         if index is None:
             return None
         is_filtered = "artifacttype" in response.header("OCI-Filters-Applied").lower()
@@ -202,7 +189,7 @@ class DistributionApi:
         return self._session.send(self.endpoint, call, cancel)
 
     def _check(self, response: HttpResponse, where: Places) -> None:
-        _check(response, where, self.endpoint.name)
+        check_status(response, where, self.endpoint.name)
 
     def _where(self, tag_or_digest: str) -> Places:
         return (f"{self._name}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}",)
@@ -217,10 +204,13 @@ def open_url(
     cancel: CancelToken,
     stop: int | None = None,
 ) -> Opened:
-    """Open what a foreign layer's address points at; no credentials go there.
+    """Open a foreign layer at one of its URLs, as `DistributionApi.get_blob` does.
 
-    Otherwise as `DistributionApi.get_blob`. Raises `Unsupported` for addresses that are not http
-    or https, and `RangeRefused`.
+    No credentials are sent.
+
+    Raises:
+        Unsupported: The URL is not an http or https URL.
+        RangeRefused: The server sent another range.
     """
     if not is_http_url(url):
         raise Unsupported(f"{url[:200]!r} is not an address that layers can be fetched from")
@@ -228,63 +218,10 @@ def open_url(
     host = parts.netloc.rpartition("@")[2]
     endpoint = session.hosts.host(host).replace(host=host, schemes=(parts.scheme,))
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    path = quote(path, safe=VISIBLE, errors="replace")  # as UTF-8, which documents are in
-    call = Call("GET", path, "", headers=_range(offset, stop), is_verified=True)
+    path = quote(path, safe=VISIBLE, errors="replace")  # as UTF-8, the encoding of documents
+    call = Call("GET", path, "", headers=range_header(offset, stop), is_verified=True)
     response = session.send_anonymous(endpoint, call, cancel)
-    return _opened(response, digest, (public_url(url),), host, sizes, offset, stop)
-
-
-def _range(offset: int, stop: int | None) -> dict[str, str]:
-    if stop is not None:
-        return {"Range": f"bytes={offset}-{stop - 1}"}
-    return {"Range": f"bytes={offset}-"} if offset else {}
-
-
-def _check(response: HttpResponse, where: Places, host: str) -> None:
-    if response.status not in {_OK, _PARTIAL}:
-        raise error_for_response(response, response.read_secret(MAX_ERROR), where, host)
-
-
-def _opened(
-    response: HttpResponse,
-    digest: Digest,
-    where: Places,
-    host: str,
-    sizes: BlobSizes,
-    offset: int,
-    stop: int | None,
-) -> Opened:
-    """Take an answer to a request from ``offset`` on, up to ``stop``, for what it is."""
-    ranged = offset > 0 or stop is not None
-    if ranged and response.status == _UNSATISFIABLE:
-        response.close()  # its body is not read: some say a length that is not true
-        raise RangeRefused
-    _check(response, where, host)
-    if response.status != _PARTIAL and stop is None:
-        length = _length(response)
-        if length in sizes.known:  # pages have the blob's size by chance alone
-            return Opened(response, 0, length)
-        return Opened(PageWatch(response, digest, where), 0, length)
-    partial = response.header("Content-Range") if response.status == _PARTIAL else ""
-    found = re.fullmatch(_CONTENT_RANGE, partial.strip())
-    start, end = (int(found.group(1)), int(found.group(2)) + 1) if found else (-1, 0)
-    total = None if found is None or found.group(3) == "*" else int(found.group(3))
-    if start == offset and end == _range_end(total, stop, end):
-        size = end if total is None and stop is None else total
-        if stop is not None or sizes.served is None or size in sizes.known:
-            return Opened(response, offset, size)
-    response.close()
-    raise RangeRefused
-
-
-def _range_end(total: int | None, stop: int | None, end: int) -> int:
-    """Return where a range has to end that goes up to ``stop``, or to the end of the blob.
-
-    That is the ``end`` given where the answer does not say how large the blob is.
-    """
-    if stop is None:
-        return end if total is None else total
-    return stop if total is None else min(stop, total)
+    return open_response(response, digest, (public_url(url),), host, sizes, offset, stop)
 
 
 def _digest(text: str) -> Digest | None:
@@ -292,8 +229,3 @@ def _digest(text: str) -> Digest | None:
         return Digest.parse(text.strip())
     except InvalidDigest:
         return None
-
-
-def _length(response: HttpResponse) -> int | None:
-    length = response.header("Content-Length")
-    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
