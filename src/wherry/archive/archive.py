@@ -1,4 +1,4 @@
-"""What archives and layouts of all formats share: they list images by name."""
+"""The base class of archives and layouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Skopeo's flat directories: ``manifest.json``, ``version``, one file for each blob."""
+"""Skopeo's flat directories: ``manifest.json``, ``version`` and a file for each blob."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANIFEST, VERSION = "manifest.json", "version"
 
 
 class FlatDirectory(Archive):
-    """One image, or one index with the images that it lists."""
+    """A directory with one image, or with one index and its images."""
 
     def __init__(self, files: Files) -> None:
         super().__init__(files)
@@ -42,18 +42,18 @@ class FlatDirectory(Archive):
         return [ListedImage((), Descriptor(self._document.media_type, self._digest, len(raw)))]
 
     def resolve(self, _address: Address) -> Descriptor:
-        """Return the one image's root."""
+        """Return the root of the only image."""
         return self.images()[0].root
 
     def document(self, digest: Digest) -> Document:
-        """Return a document, hashed; raises `NotFound` and `IntegrityError`."""
+        """Return a verified document; raises `NotFound` and `IntegrityError`."""
         if digest == self._digest:
             return self._document
         return read_document(self._files, f"{digest.hex}.{MANIFEST}", digest, "")
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``; raises `NotFound`."""
-        # Directories of version 1.0 give layers an ending.
+        # In directories of version 1.0, the names of layers end with .tar.
         old = f"{descriptor.digest.hex}.tar"
         name = old if has(self._files, old) else descriptor.digest.hex
         return self._files.open(name, offset)

@@ -1,4 +1,4 @@
-"""Archives as ``docker save`` writes them since 1.10: ``manifest.json`` and what it lists."""
+"""Archives of ``docker save`` since engine 1.10, with a ``manifest.json``."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _CHUNK = 256 * 1024
 
 
 class ManifestItem(NamedTuple):
-    """An entry of ``manifest.json``: names of files, layers bottom first; names of the image.
+    """An entry of ``manifest.json``: the files of an image, layers bottom first, and its names.
 
-    ``fault`` says why the entry cannot be read.
+    ``fault`` is the error of an entry that cannot be read.
     """
 
     config: str
@@ -48,10 +48,12 @@ class ManifestItem(NamedTuple):
 
 
 def parse_items(raw: bytes) -> list[ManifestItem]:
-    """Read ``manifest.json``; raises `InvalidDocument` with the path of the offending field.
+    """Parse ``manifest.json``; an invalid entry is returned with its fault.
 
-    An entry that breaks the rules is returned with its fault. Go's encoder writes ``null`` for
-    an empty list.
+    Lists may be ``null``, which Go's encoder writes for an empty slice.
+
+    Raises:
+        InvalidDocument: The document is not an array, or has too many entries or layers.
     """
     entries = load_array(raw, MANIFEST, max_depth=_MAX_DEPTH)
     if len(entries) > MAX_IMAGES:
@@ -77,17 +79,18 @@ def _item(value: object, path: str) -> ManifestItem:
 
 
 def check_layers(count: int) -> None:
-    """Refuse images of an archive that have more layers together than anybody needs."""
+    """Raise `InvalidDocument` if the images of an archive have too many layers together."""
     if count > MAX_LAYERS:
         raise InvalidDocument(f"its images have more than {MAX_LAYERS:,} layers together")
 
 
 class DockerArchive(Archive):
-    """An archive to read from. It has no manifests: they are made, as skopeo makes them.
+    """An archive of ``docker save``. It has no manifests; they are generated as in skopeo.
 
-    Layers are given out as they are without compression, under their DiffIDs, whatever the
-    archive has them in. Skopeo calls them compressed all the same; its bytes are kept, so that
-    digests agree, unless the manifests are to be ``true``. The descriptors say what is true.
+    Layers are read uncompressed and named by their DiffIDs, even if the archive compresses them.
+    Skopeo's manifests give the media type of compressed layers all the same. By default the
+    bytes of the manifests are the same as skopeo's, so that the digests agree; with ``true``
+    they have the true types. The parsed descriptors always have the true types.
     """
 
     makes_manifests = True
@@ -97,10 +100,10 @@ class DockerArchive(Archive):
         self._cancel = cancel
         self._true = true
         self._blobs: dict[Digest, str] = {}
-        self._configs: dict[Digest, ManifestItem] = {}  # read or made again when they are wanted
-        self._sizes: dict[str, int] = {}  # of layers, without compression
+        self._configs: dict[Digest, ManifestItem] = {}  # whose configs are read again
+        self._sizes: dict[str, int] = {}  # of uncompressed layers
         self._packed: set[str] = set()
-        self._hashed: dict[str, str] = {}  # of layers without compression, where need be
+        self._hashed: dict[str, str] = {}  # sha256 of uncompressed layers
         self._manifests: dict[Digest, Manifest] = {}
         try:
             self._items = self._read_items()
@@ -126,7 +129,7 @@ class DockerArchive(Archive):
             return error
 
     def resolve(self, address: Address) -> Descriptor:
-        """Find the image that is meant; raises `NotFound`, and says what there is."""
+        """Return the root of an image; raises `NotFound`, with the names in the archive."""
         item = self._meant(address)
         if item is not None:
             return self._root(item)
@@ -134,7 +137,7 @@ class DockerArchive(Archive):
         return choose(self._files.path, self.images(), address.name, lambda _: unnamed).root
 
     def config(self, address: Address) -> bytes:
-        """Return the config of the image that is meant, as it is; raises as `resolve` does."""
+        """Return the bytes of an image's config; raises as `resolve` does."""
         item = self._meant(address)
         if item is None or item.fault is not None:
             root = self.resolve(address)
@@ -142,7 +145,7 @@ class DockerArchive(Archive):
         return self._config(item)
 
     def _meant(self, address: Address) -> ManifestItem | None:
-        """Find the entry that is meant; None where none or several may be."""
+        """Return the entry of an image; None if no entry or several may be meant."""
         if address.position is not None:
             if address.position >= len(self._items):
                 raise NotFound(
@@ -159,14 +162,14 @@ class DockerArchive(Archive):
         return None
 
     def document(self, digest: Digest) -> Document:
-        """Return a manifest that `resolve` or `images` named."""
+        """Return a manifest whose digest `resolve` or `images` has returned."""
         found = self._manifests.get(digest)
         if found is None:
             raise NotFound(f"there is no manifest {digest} in it").within(self._files.path)
         return found
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
-        """Open a config, or a layer without its compression (then from the beginning)."""
+        """Open a config or an uncompressed layer; a layer may start at 0 instead."""
         item = self._configs.get(descriptor.digest)
         if item is not None:
             return opened_bytes(self._config(item), offset)
@@ -178,7 +181,7 @@ class DockerArchive(Archive):
         return self._files.open(name, offset)
 
     def _root(self, item: ManifestItem) -> Descriptor:
-        """Make the manifest of an image and remember where its blobs are."""
+        """Generate the manifest of an image and record the files of its blobs."""
         if item.fault is not None:
             raise item.fault.within(self._files.path)
         try:
@@ -202,7 +205,7 @@ class DockerArchive(Archive):
         self._configs[config.digest] = item
         layers = []
         for called, diff_id in zip(item.layers, diff_ids, strict=True):
-            name = self._files.real(called)  # many links may lead to one large layer
+            name = self._files.real(called)  # many links may point to one layer
             size = self._raw_size(name)
             self._remember(diff_id, name)
             layers.append(Descriptor(mediatype.DOCKER_PLAIN_LAYER, diff_id, size))
@@ -212,13 +215,13 @@ class DockerArchive(Archive):
         return docker_manifest(config, untrue).replace(layers=tuple(layers))
 
     def _remember(self, diff_id: Digest, name: str) -> None:
-        """Note which file has a layer; of two that are to have it, one that really has it."""
+        """Record the file of a layer; of two such files, prefer one with the right digest."""
         known = self._blobs.setdefault(diff_id, name)
         if known != name and not self._is(known, diff_id):
             self._blobs[diff_id] = name
 
     def _is(self, name: str, diff_id: Digest) -> bool:
-        """Tell whether a file has a layer's content."""
+        """Tell whether a file has the DiffID."""
         if name not in self._hashed:
             hasher = diff_id.hasher()
             for data in self._plain(name):
@@ -227,7 +230,7 @@ class DockerArchive(Archive):
         return self._hashed[name] == diff_id.hex
 
     def _raw_size(self, name: str) -> int:
-        """Return a layer's size without compression, which may take reading it."""
+        """Return the size of an uncompressed layer, which may require decompressing it."""
         if name not in self._sizes:
             size = self._files.size(name)
             if self._is_packed(name):
@@ -247,7 +250,7 @@ class DockerArchive(Archive):
         return sum(map(len, self._plain(name)))
 
     def _plain(self, name: str) -> Iterator[bytes]:
-        """Yield a layer's content without its compression."""
+        """Yield the uncompressed content of a layer."""
         stream = _LayerStream(self._files.open(name).stream, self._cancel)
         try:
             while data := stream.read1(_CHUNK):
@@ -263,7 +266,7 @@ class DockerArchive(Archive):
 
 
 class _LayerStream:
-    """A compressed stream's content as a stream, bounded as layers are."""
+    """A decompressed layer as a stream, with the size limit of layers."""
 
     def __init__(self, stream: Stream, cancel: CancelToken) -> None:
         self._stream = stream

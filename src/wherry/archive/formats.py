@@ -1,4 +1,4 @@
-"""What stands in an archive of each format, member by member; pure."""
+"""The members of an archive in each format. This module writes nothing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class UncompressedLayer(NamedTuple):
-    """A layer without compression: its size in bytes, and how to write it."""
+    """An uncompressed layer: its size in bytes, and a function that writes it."""
 
     size: int
     copy: Copy
 
 
 class DockerImage(NamedTuple):
-    """An image for `docker load`; layers bottom first, as many as DiffIDs."""
+    """An image for `docker load`; layers bottom first, one for each DiffID."""
 
     config: bytes
     config_digest: Digest
@@ -36,10 +36,10 @@ class DockerImage(NamedTuple):
 
 
 class LayoutRoot(NamedTuple):
-    """A root of a layout and its names; one that has none is found by its digest.
+    """A root of a layout; one without names is found by its digest.
 
-    ``names`` are what the layout calls it, each with the whole name, if it is one.
-    ``original`` is the document that it was converted from, and that is in the layout too.
+    ``names`` maps each name in the layout to the full reference, or to None for a bare tag.
+    ``original`` is the document in the layout that the root was converted from.
     """
 
     descriptor: Descriptor
@@ -48,7 +48,7 @@ class LayoutRoot(NamedTuple):
 
 
 class LayoutBlob(NamedTuple):
-    """A blob as it is: a document's bytes, or how to copy it."""
+    """A blob: the bytes of a document, or a function that copies the blob."""
 
     descriptor: Descriptor
     data: bytes | None = None
@@ -56,11 +56,12 @@ class LayoutBlob(NamedTuple):
 
 
 def docker_entries(images: Sequence[DockerImage]) -> Iterator[Entry]:
-    """Yield what engines of all times read: ``manifest.json``, and the tree of those before.
+    """Yield the members that all engines read: ``manifest.json``, and the layout before 1.10.
 
-    Each layer has a directory by its version 1 id; one that was there before under another
-    id is a link. The documents that lead to everything else come last. Names stand in full,
-    since podman takes short ones for images of this machine; old engines want them short.
+    Each layer has a directory named by its version 1 id. A layer that another directory already
+    has is a link to it. The documents that name everything else come last. ``manifest.json`` has
+    full names, since podman takes short names for local images; ``repositories`` has short
+    names for old engines.
     """
     seen: set[str] = set()
     places: dict[Digest, str] = {}
@@ -102,9 +103,9 @@ def _legacy_layer(
 
 
 def layout_entries(roots: Sequence[LayoutRoot], contents: Iterable[LayoutBlob]) -> Iterator[Entry]:
-    """Yield an OCI layout, ``index.json`` last (OCI image spec, image-layout.md).
+    """Yield the files of an OCI layout, ``index.json`` last.
 
-    A name stands whole in both annotations that tools look for.
+    Source: OCI image spec, image-layout.md.
     """
     yield Entry(MARK, b'{"imageLayoutVersion":"1.0.0"}')
     directories: set[str] = set()
@@ -119,7 +120,7 @@ def layout_entries(roots: Sequence[LayoutRoot], contents: Iterable[LayoutBlob]) 
 
 
 def index_json(roots: Sequence[LayoutRoot]) -> bytes:
-    """Make the ``index.json`` of a layout: one entry for each name."""
+    """Make the ``index.json`` of a layout, with one entry for each name."""
     manifests = []
     for descriptor, names, original in roots:
         entry: dict[str, Any] = {
@@ -140,7 +141,7 @@ def _annotations(name: str, whole: Reference | None) -> dict[str, str]:
 
 
 def flat_entries(root: Digest, contents: Iterable[LayoutBlob]) -> Iterator[Entry]:
-    """Yield skopeo's flat directory of one image, or of one index with what it lists."""
+    """Yield the files of skopeo's flat directory, with one image or one index."""
     yield Entry("version", b"Directory Transport Version: 1.1\n")
     last: list[Entry] = []
     for content in contents:

@@ -1,8 +1,8 @@
 """Archives of engines before 1.10: ``repositories``, and a directory for each layer.
 
-A directory is named by the layer's version 1 id and holds ``VERSION``, ``json`` and
-``layer.tar``; the JSON names the parent. Configs and DiffIDs are not there and are made as
-for schema1 (SPEC: "Archives").
+A directory has the layer's version 1 id as its name and contains ``VERSION``, ``json`` and
+``layer.tar``. The JSON names the parent. These archives have no configs and DiffIDs; they are
+generated as for schema1 images (image specification 1.0 of Docker, ``image/spec/v1.md``).
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ _JSON = re.compile(r"([0-9a-f]{64})/json")
 
 
 def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> DockerArchive:
-    """Open a docker archive of either generation; raises `StoreError` for what is none.
+    """Open a docker archive of either format.
 
-    Newer ones have the tree of the old generation too, as another image: one that was cut off
-    before its `MANIFEST` is not read by that. Raises `IntegrityError` then.
+    Archives with a `MANIFEST` also contain the directories of the old format, as another image.
+    So the old format is not read from an archive that may be cut off before its `MANIFEST`.
+
+    Raises:
+        IntegrityError: The archive is cut off and has no `MANIFEST`.
+        StoreError: This is not a docker archive.
     """
     if has(files, MANIFEST):
         return DockerArchive(files, cancel, true=true)
@@ -43,14 +47,14 @@ def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> 
 
 
 def is_docker_archive(files: Files) -> bool:
-    """Tell whether there is anything of a docker archive, of either generation."""
+    """Tell whether there is a file of a docker archive of either format."""
     if has(files, MANIFEST) or has(files, REPOSITORIES):
         return True
     return any(_JSON.fullmatch(name) for name in files.names())
 
 
 class LegacyArchive(DockerArchive):
-    """An archive of the old generation; an item's config is the topmost layer's id."""
+    """An archive of the old format; the config of an item is the id of its top layer."""
 
     def _read_items(self) -> list[ManifestItem]:
         self._raws: dict[str, bytes] = {}
@@ -73,7 +77,7 @@ class LegacyArchive(DockerArchive):
         return items
 
     def _names(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of images by their ids."""
+        """Return the names of images by the ids of their top layers."""
         if not has(self._files, REPOSITORIES):
             return {}
         raw = read(self._files, REPOSITORIES)
@@ -87,7 +91,7 @@ class LegacyArchive(DockerArchive):
         return found
 
     def _load(self, v1_id: str) -> None:
-        """Read a layer's JSON and check that it is the one that its directory is named by."""
+        """Read the JSON of a layer and check that it has the id in the directory's name."""
         if v1_id in self._raws:
             return
         path = f"{v1_id}/json"
@@ -104,7 +108,7 @@ class LegacyArchive(DockerArchive):
         self._raws[v1_id] = raw
 
     def _chain(self, top: str) -> list[str]:
-        """Return an image's ids, bottom first; raises where parents miss or go in circles."""
+        """Return the ids of an image, bottom first; raises for a missing or circular parent."""
         found = [top]
         seen = {top}
         self._load(top)
@@ -125,7 +129,7 @@ class LegacyArchive(DockerArchive):
         return found[::-1]
 
     def _config(self, item: ManifestItem) -> bytes:
-        """Make the config that engines since 1.10 make of the chain."""
+        """Generate the config as engines since 1.10 do from the chain of layers."""
         ids = [name.partition("/")[0] for name in item.layers]
         diff_ids = [self._diff_id(self._files.real(name)) for name in item.layers]
         history = [self._step(v1_id) for v1_id in ids]
@@ -150,7 +154,7 @@ class LegacyArchive(DockerArchive):
 
 
 def _parent(raw: bytes, v1_id: str) -> str:
-    """Return the parent that a layer's JSON names; the JSON must be that of ``v1_id``."""
+    """Return the parent in the JSON of the layer ``v1_id``; empty if it has none."""
     image = v1.image(raw)
     found = v1.validate_id(image.get("id", ""))
     if found != v1_id:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Members:
-    """The files and links of a tar by name.
+    """Collects the files and links of a tar.
 
-    A name may stand twice if both mean the same bytes: programs that append to a tar leave the
-    older member in it. Different bytes would be read differently by different readers.
+    A name may appear twice with the same content, because programs that append to a tar leave
+    the older member in it. With different content, programs would disagree about the file.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Members:
         self._again: list[Member] = []
 
     def add(self, member: Member) -> None:
-        """Remember a file or link; directories and devices are none."""
+        """Add a file or link; directories and devices are ignored."""
         if member.offset is None and member.link is None:
             return
         first = self.found.setdefault(member.name, member)
@@ -33,9 +33,9 @@ class Members:
             self._again.append(member)
 
     def check(self, path: str, digest: Callable[[Member], object]) -> None:
-        """Raise `UnsafeArchive` for a name that means two things.
+        """Raise `UnsafeArchive` for a name that appears with different content.
 
-        ``digest`` returns what tells the content of a file apart, or None if it is not known.
+        ``digest`` returns the digest of a file's content, or None if it is unknown.
         """
         digests: dict[int | None, object] = {}
 
@@ -61,7 +61,7 @@ def _twice(member: Member) -> UnsafeArchive:
 
 
 def find(path: str, found: Mapping[str, Member], name: str) -> Member:
-    """Find a file in a tar by name, through links; raises `NotFound` and `UnsafeArchive`."""
+    """Find a file of a tar by name and follow links; raises `NotFound`, `UnsafeArchive`."""
     at = normal(name)
     for _ in range(MAX_HOPS):
         member = found.get(at)

@@ -1,4 +1,4 @@
-"""OCI image layouts, as directories and in tars (OCI image spec, image-layout.md)."""
+"""OCI image layouts in directories and tars (OCI image spec, image-layout.md)."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 MARK, INDEX = "oci-layout", "index.json"
 REF_NAME = "org.opencontainers.image.ref.name"
-IMAGE_NAME = "io.containerd.image.name"  # the whole name; containerd and docker write it
-ORIGINAL = "wherry.original"  # the digest of what an entry's document was converted from
+IMAGE_NAME = "io.containerd.image.name"  # the full name; written by containerd and docker
+ORIGINAL = "wherry.original"  # digest of the document that an entry was converted from
 _MAX_DEPTH = 8
 
 
 class OciLayout(Archive):
-    """A layout to read from: documents, blobs, and what ``index.json`` says about names."""
+    """An OCI layout: its documents, its blobs, and the names in ``index.json``."""
 
     bare_tags = True
 
@@ -73,9 +73,9 @@ class OciLayout(Archive):
             raise error.within(path) from None
 
     def _parse_index(self, raw: bytes) -> Index:
-        """Read ``index.json``; an entry that breaks the rules does not keep others from use.
+        """Parse ``index.json``; invalid entries become faults, the others stay usable.
 
-        Engines write ``null`` where a layout lists nothing.
+        Engines write ``null`` instead of an empty list.
         """
         fields = load_object(raw, INDEX, max_depth=_MAX_DEPTH)
         entries = fields.array("manifests")
@@ -92,13 +92,13 @@ class OciLayout(Archive):
             try:
                 found.append(read_descriptor(as_object(entry, at)))
             except InvalidDocument as error:
-                self._faults.append(ListedImage(_noted(entry), error.within(INDEX), at))
+                self._faults.append(ListedImage(_names_of(entry), error.within(INDEX), at))
         return index.replace(raw=raw, manifests=tuple(found))
 
     def images(self) -> list[ListedImage]:
-        """Return what ``index.json`` lists, each root once; unreadable entries come last.
+        """Return the images in ``index.json``, each root once; unreadable entries last.
 
-        Attestations are left out, and so is what is of an unknown type (see `others`).
+        Attestations and entries of unknown types are left out (see `others`).
         """
         names: dict[Digest, dict[str, None]] = {}
         roots: dict[Digest, Descriptor] = {}
@@ -113,15 +113,15 @@ class OciLayout(Archive):
     def others(self) -> list[Descriptor]:
         """Return the entries of unknown types.
 
-        They are no error (OCI image spec, image-layout.md, "index.json").
+        They are not errors (OCI image spec, image-layout.md, "index.json").
         """
         return [entry for entry in self._index.manifests if not _is_document(entry)]
 
     def original(self, root: Descriptor) -> Digest | None:
-        """Return the document that a root says it was converted from, if it really was.
+        """Return the document that a root was converted from; None if there is none.
 
-        Converting it again has to give the root: whoever reads the one sees the same image
-        as who reads the other.
+        The annotation counts only if converting the document gives this root. Then both are the
+        same image.
         """
         try:
             digest = Digest.parse(root.annotations.get(ORIGINAL, ""))
@@ -131,20 +131,20 @@ class OciLayout(Archive):
         return digest if made and root.digest.matches(made[-1].raw) else None
 
     def resolve(self, address: Address) -> Descriptor:
-        """Find the image that is meant; raises `NotFound`, and says what there is.
+        """Return the root of an image; raises `NotFound`, with the names in the layout.
 
-        Where nothing is asked for, it is the only one; an ``index.json`` that lists platforms
-        without names is an image itself. A name stands as it is there, or for a whole name,
-        ``latest`` being understood, or else for the tag of one.
+        Without a name it is the only image. An ``index.json`` that lists only platforms without
+        names is itself the image. A name matches, in this order: the same name; a full name
+        with the default tag ``latest``; the tag of a full name.
         """
-        held, digest, name = self.images(), address.digest, address.name
+        images, digest, name = self.images(), address.digest, address.name
         if digest is not None:
             entries = self._index.manifests
             return next((x for x in entries if x.digest == digest), Descriptor("", digest))
         if not name:
-            if len(held) > 1 and all(_is_platform(each) for each in held):
+            if len(images) > 1 and all(_is_platform(image) for image in images):
                 return self._own
-            return choose(self._files.path, held, "", lambda _: True).root
+            return choose(self._files.path, images, "", lambda _: True).root
         try:
             whole = Reference.parse(name).with_default_tag()
         except InvalidReference:
@@ -152,14 +152,16 @@ class OciLayout(Archive):
         for same in (
             lambda found: found == name,
             lambda found: same_name(found, whole),
-            lambda found: found.rpartition("/")[2].endswith(f":{name}"),  # a whole name's tag
+            lambda found: found.rpartition("/")[2].endswith(f":{name}"),  # the tag of a full name
         ):
-            if any(map(same, (found for each in held for found in each.names))):
+            if any(map(same, (found for image in images for found in image.names))):
                 break
-        return choose(self._files.path, held, name, lambda each: any(map(same, each.names))).root
+        return choose(
+            self._files.path, images, name, lambda image: any(map(same, image.names))
+        ).root
 
     def document(self, digest: Digest) -> Document:
-        """Return a document, hashed; raises `NotFound` and `IntegrityError`."""
+        """Return a verified document; raises `NotFound` and `IntegrityError`."""
         if digest == self._own.digest:
             return self._index
         return read_document(self._files, _file(digest), digest, self._types.get(digest, ""))
@@ -174,23 +176,23 @@ class OciLayout(Archive):
         return [entry for entry in found if artifact_type in {"", entry.artifact_type}]
 
     def _referrers(self, subject: Digest) -> Iterator[Descriptor]:
-        for held in self.images():
-            if not held.is_readable:
+        for images in self.images():
+            if not images.is_readable:
                 continue
-            document = self.document(held.root.digest)
+            document = self.document(images.root.digest)
             if not isinstance(document, Manifest | Index) or document.subject is None:
                 continue
             if document.subject.digest == subject:
                 kind = document.artifact_type
                 if isinstance(document, Manifest):
                     kind = kind or document.config.media_type
-                yield held.root._replace(artifact_type=kind, annotations=document.annotations)
+                yield images.root._replace(artifact_type=kind, annotations=document.annotations)
 
 
-def _is_platform(held: ListedImage) -> bool:
-    """Tell whether an entry of ``index.json`` is one platform of an image without a name."""
-    found = held.found
-    return isinstance(found, Descriptor) and found.platform is not None and not held.names
+def _is_platform(image: ListedImage) -> bool:
+    """Tell whether an entry of ``index.json`` has a platform and no name."""
+    found = image.found
+    return isinstance(found, Descriptor) and found.platform is not None and not image.names
 
 
 def _names(annotations: Mapping[str, str]) -> tuple[str, ...]:
@@ -198,8 +200,8 @@ def _names(annotations: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in found if name)
 
 
-def _noted(entry: object) -> tuple[str, ...]:
-    """Return the names of an entry that breaks the rules elsewhere."""
+def _names_of(entry: object) -> tuple[str, ...]:
+    """Return the names of an invalid entry, if its annotations are valid."""
     with contextlib.suppress(InvalidDocument):
         return _names(as_object(entry, "").text_map("annotations"))
     return ()

@@ -1,4 +1,4 @@
-"""Which image of an archive is meant, where there may be several."""
+"""Selection of one image of an archive."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SHOWN = 50  # names in an error
-# Errors that concern a whole archive, and not one image of it.
+# Errors that concern a whole archive and not just one of its images.
 ABORTING = (Cancelled, StoreError, UnsafeArchive)
 
 
 class ListedImage(NamedTuple):
-    """An image that an archive lists: its names there, and its root or why that is unreadable.
+    """An image that an archive lists.
 
-    ``label`` is what errors call an image without names.
+    ``found`` is its root, or the error that reading the root raised. ``label`` names an image
+    without names in errors.
     """
 
     names: tuple[str, ...]
@@ -35,19 +36,19 @@ class ListedImage(NamedTuple):
 
     @property
     def root(self) -> Descriptor:
-        """The root; raises the error that reading the image led to."""
+        """The root; raises the error that reading it raised."""
         if isinstance(self.found, Descriptor):
             return self.found
         raise self.found
 
     @property
     def is_readable(self) -> bool:
-        """Whether there is a root."""
+        """Whether the root could be read."""
         return isinstance(self.found, Descriptor)
 
     @property
     def identity(self) -> object:
-        """What tells different images apart, readable or not."""
+        """A value that is equal for equal images."""
         return self.found.digest if isinstance(self.found, Descriptor) else self.found
 
     def __str__(self) -> str:
@@ -57,19 +58,20 @@ class ListedImage(NamedTuple):
 
 
 def choose(
-    path: str, held: Sequence[ListedImage], wanted: str, fits: Callable[[ListedImage], bool]
+    path: str, images: Sequence[ListedImage], wanted: str, fits: Callable[[ListedImage], bool]
 ) -> ListedImage:
-    """Return the one image that ``fits``; ``wanted`` is how errors call it.
+    """Return the image that ``fits``; ``wanted`` names it in errors.
 
-    Raises `NotFound`, also where several different ones do.
+    Raises:
+        NotFound: No image fits, or several different ones do.
     """
-    found = [each for each in held if fits(each)]
-    if len({each.identity for each in found}) == 1:
+    found = [image for image in images if fits(image)]
+    if len({image.identity for image in found}) == 1:
         return found[0]
-    names = [name for each in held for name in each.names or (str(each),)]
+    names = [name for image in images for name in image.names or (str(image),)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     hint = f"it has: {' '.join(names[:_SHOWN])}{more}" if names else ""
-    if not held:
+    if not images:
         raise NotFound("there is no image in it").within(path)
     if not found:
         raise NotFound(f"there is no image {wanted} in it", hint=hint).within(path)
@@ -78,7 +80,7 @@ def choose(
 
 
 def same_name(left: str, right: Reference | None) -> bool:
-    """Tell whether a name in an archive means a reference, ``latest`` being understood."""
+    """Tell whether a name means a reference; the default tag is ``latest``."""
     try:
         return Reference.parse(left).with_default_tag() == right
     except InvalidReference:

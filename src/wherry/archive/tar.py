@@ -1,7 +1,7 @@
-"""Tar archives, header by header: what is in them and where, in one pass.
+"""Reading the headers of tar archives in one pass.
 
-`tarfile` decodes the single headers; what it leaves unbounded (extended headers of any
-size, names that climb) is bounded here.
+`tarfile` decodes each header. This module limits what `tarfile` does not: the size of extended
+headers, the number of members, and names that lead outside of the archive.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class TarSource(Protocol):
-        """Where a tar comes from: a file, or a stream that is read once."""
+        """A tar in a file, or in a stream that is read once."""
 
         @property
         def position(self) -> int:
-            """Bytes from the beginning."""
+            """The number of bytes before the next one."""
             ...
 
         def read(self, count: int, /) -> bytes:
             """Read ``count`` bytes, fewer only at the end."""
             ...
 
-        ended: bool  # whether the marker of a tar's end has come
+        ended: bool  # whether the end-of-archive marker has been read
 
         def skip_to(self, position: int, /) -> None:
-            """Go forward; raises `IntegrityError` where the source ends before that."""
+            """Move forward; raises `IntegrityError` if the source ends before ``position``."""
             ...
 
 
 BLOCK = 512
 _NOTHING = bytes(BLOCK)
-_MAGIC, _MAGIC_AT = b"ustar", 257  # all that has been written since 1988 has it
+_MAGIC, _MAGIC_AT = b"ustar", 257  # in every tar since POSIX.1-1988
 MAX_MEMBERS = 200_000
-MAX_EXTENDED = 2**20  # bytes of one extended header, as PAX and GNU tar write them
+MAX_EXTENDED = 2**20  # bytes of one extended header of PAX or GNU tar
 MAX_NAMES = 32 * 2**20  # bytes of all names and links together
-MAX_HOPS = 16  # links that lead to links
+MAX_HOPS = 16  # links to links
 
-_ODD = "backslashreplace"  # what becomes of names that are no UTF-8: no JSON can mean them
+_ODD = "backslashreplace"  # for names that are not UTF-8: no JSON document can contain them
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
-SPARSE = "GNU.sparse"  # stands for all records that begin so
-SOLARIS = "Solaris"  # stands for an extended header of its own type
-VOLUME = "GNU.volume."  # begins the names of records of volumes
-_DIGITS = 20  # of a number that is too long
+SPARSE = "GNU.sparse"  # stands for all records whose names start with this
+SOLARIS = "Solaris"  # stands for an extended header of Solaris' type
+VOLUME = "GNU.volume."  # prefix of the records of multi-volume archives
+_DIGITS = 20  # a number with this many digits is too long
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 EXTENDED = {*_LONG, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
 
 
 class Member(NamedTuple):
-    """One member: a file of ``size`` bytes at ``offset``, or a link to another member.
+    """A member: a file of ``size`` bytes at ``offset``, or a link to another member.
 
-    ``link`` is the normal name of what a link leads to. What is neither (directories,
-    devices) has no offset and no link.
+    ``link`` is the normal name of the target. Other members, such as directories and devices,
+    have neither offset nor link.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Member(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A member's header, what extended ones before it say, and where its content is."""
+    """A member's header, its extended headers, and the place of its content."""
 
     info: tarfile.TarInfo
     extended: dict[str, str]
@@ -76,20 +76,23 @@ class Header(NamedTuple):
 
 
 class UnsafeLink(UnsafeArchive):
-    """A symbolic link that leads outside; in a tar of a file system nothing of note."""
+    """A symbolic link that points outside, as many links in a tar of a file system do."""
 
 
 class NotATar(IntegrityError):
-    """What does not even begin like a tar."""
+    """A file or stream that does not start with a tar header."""
 
 
 def members(source: TarSource) -> Iterator[Member]:
-    """Yield the members of a tar under their normal names, in their order.
+    """Yield the members of a tar in their order, with normal names.
 
-    While a file is being looked at, ``source`` stands at its first byte; what the caller
-    does not read is skipped. Raises `IntegrityError` for what is damaged, cut off or has too
-    many members (`NotATar` where it begins like none), and `UnsafeArchive` for names and links
-    that lead outside.
+    When a file is yielded, ``source`` is at its first byte. The bytes that the caller does not
+    read are skipped.
+
+    Raises:
+        NotATar: The source does not start with a tar header.
+        IntegrityError: The tar is damaged, is cut off, or has too many members.
+        UnsafeArchive: A name or a link leads outside of the archive.
     """
     room = MAX_NAMES
     for count, header in enumerate(headers(source), 1):
@@ -103,11 +106,11 @@ def members(source: TarSource) -> Iterator[Member]:
 
 
 def headers(source: TarSource) -> Iterator[Header]:
-    """Yield the headers of a tar, whatever they name; raises `IntegrityError`.
+    """Yield the headers of a tar without checking the names; raises `IntegrityError`.
 
-    Content is skipped as far as the caller does not read it. Behind the last one,
-    ``source.ended`` tells whether the tar says that it was the last; one that was cut off
-    between two members does not say so.
+    The content that the caller does not read is skipped. After the last header, ``source.ended``
+    tells whether the tar has its end-of-archive marker. A tar that was cut off between two
+    members has none.
     """
     extended: dict[str, str] = {}
     while (info := _header(source)) is not None:
@@ -127,7 +130,7 @@ def headers(source: TarSource) -> Iterator[Header]:
 
 
 def _header(source: TarSource) -> tarfile.TarInfo | None:
-    """Read one header; None at the terminator, and where the source ends between members."""
+    """Read one header; None at the end-of-archive marker or at the end of the source."""
     at = source.position
     block = source.read(BLOCK)
     if not block or block == _NOTHING:
@@ -141,7 +144,7 @@ def _header(source: TarSource) -> tarfile.TarInfo | None:
         raise _damaged(f"no tar header at byte {at:,} ({error})", block, at) from None
     if header.size < 0:
         raise _damaged(f"a size below 0 at byte {at:,}")
-    # A map of holes, as GNU tar writes it, goes on as long as each block says so.
+    # Each block of the map of a sparse file of GNU tar tells whether another one follows.
     more = header.type == tarfile.GNUTYPE_SPARSE and block[482]
     while more:
         block = source.read(BLOCK)
@@ -152,7 +155,7 @@ def _header(source: TarSource) -> tarfile.TarInfo | None:
 
 
 def _extension(source: TarSource, header: tarfile.TarInfo) -> dict[str, str]:
-    """Read an extended header; return what it says about the next member's name and size."""
+    """Read an extended header and return its records about the next member."""
     if header.size > MAX_EXTENDED:
         raise _damaged(f"an extended header of {header.size:,} bytes")
     data = source.read(header.size)
@@ -164,7 +167,7 @@ def _extension(source: TarSource, header: tarfile.TarInfo) -> dict[str, str]:
 
 
 def _records(data: bytes) -> dict[str, str]:
-    """Read the PAX records that say where the next member is, and what kind of file it is."""
+    """Return the PAX records about the name, size and kind of the next member."""
     found: dict[str, str] = {}
     for key, value in records(data):
         if key in {b"path", b"linkpath", b"size"} or key.startswith(VOLUME.encode()):
@@ -175,7 +178,7 @@ def _records(data: bytes) -> dict[str, str]:
 
 
 def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield PAX records: length of the whole, space, key, ``=``, value, line feed."""
+    """Yield the keys and values of PAX records: ``LENGTH KEY=VALUE``, line feed."""
     at = 0
     while at < len(data) and data[at] != 0:
         space = data.find(b" ", at, at + _DIGITS)
@@ -189,7 +192,7 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def number(field: bytes) -> int:
-    """Read a number of a header: octal digits, or what GNU tar writes for larger ones."""
+    """Decode a number of a header: octal digits, or binary as GNU tar writes large ones."""
     if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
     text = field.partition(b"\0")[0].strip()
@@ -199,7 +202,7 @@ def number(field: bytes) -> int:
 
 
 def _size(info: tarfile.TarInfo, extended: dict[str, str]) -> int:
-    """Return how many bytes of content follow a header."""
+    """Return the number of content bytes after a header."""
     size = info.size
     if "size" in extended:
         text = extended["size"]
@@ -224,7 +227,7 @@ def _member(header: Header) -> Member:
 
 
 def normal(name: str) -> str:
-    """Return a member's name without ``./`` and the like; refuse one that leads outside."""
+    """Normalize a member's name; raises `UnsafeArchive` if it leads outside."""
     found = posixpath.normpath(name) if name else "."
     if found.startswith(("/", "../")) or found == ".." or "\0" in found:
         raise UnsafeArchive("the name leads outside of the archive", member=_shown(name))
@@ -232,7 +235,7 @@ def normal(name: str) -> str:
 
 
 def linked(name: str, target: str) -> str:
-    """Return the name that a symbolic link leads to; refuse one that leads outside."""
+    """Return the name that a symbolic link points to; raises `UnsafeLink` if it is outside."""
     try:
         return normal(posixpath.join(posixpath.dirname(name), target))
     except UnsafeArchive:
@@ -250,7 +253,7 @@ def _shown(name: str) -> str:
 
 
 def _damaged(message: str, block: bytes = b"", at: int = -1) -> IntegrityError:
-    """Make the error for a tar that is damaged, at a header ``block`` if that is known."""
+    """Make the error for a damaged tar; ``block`` is the bad header, ``at`` its place."""
     if at == 0 and not block.startswith(_MAGIC, _MAGIC_AT):
         return NotATar("is no tar", expected="a tar archive", actual=message)
     return IntegrityError(

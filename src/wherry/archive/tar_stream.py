@@ -1,8 +1,8 @@
-"""The files of a tar that comes once, from front to back: a pipe, or a compressed archive.
+"""The files of a tar that is read once, from front to back, as from a pipe.
 
-What leads to layers often stands behind them, so what may be one is kept as it comes:
-documents in memory, the rest wherever the caller puts it. A tar of ordinary files is given
-up after some of them.
+The documents that name the layers often come after the layers. So every file that may be a layer
+is kept while the tar is read. Documents are kept in memory, and the caller stores the rest.
+A tar without the names of an image archive is refused after a few files.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ if TYPE_CHECKING:
     from wherry.content.protocols import Opened, RawStream
 
     class MemberSink(Protocol):
-        """Keeps what is no document until the archive has been read."""
+        """Stores files until the archive has been read."""
 
         def put(self, source: RawStream, name: str, size: int) -> Digest:
-            """Read ``source`` to its end and return the sha256 of what it holds."""
+            """Store ``source`` up to its end and return its sha256."""
             ...
 
         def open(self, digest: Digest, size: int, offset: int) -> Opened:
-            """Open what was kept."""
+            """Open a stored file."""
             ...
 
 
 _HEAD = 8
-_ENOUGH = 10  # files that are nothing of an archive
+_ENOUGH = 10  # files whose names belong to no image archive
 _CHUNK = 256 * 1024
 
 
 class StreamedFiles:
-    """The files of a tar that has been read; ``path`` is what errors call it."""
+    """The files of a tar that has been read; ``path`` names it in errors."""
 
     def __init__(self, path: str, source: RawStream, sink: MemberSink, cancel: CancelToken) -> None:
         self.path = path
         self._sink = sink
-        # By the offsets of members; a name may stand twice.
+        # By the offsets of members: a name may appear twice.
         self._documents: dict[int, bytes] = {}
         self._digests: dict[int, Digest] = {}
         self._faults: dict[int, WherryError] = {}
         self._room = MAX_DOCUMENTS
-        self._marked = False  # an archive for sure
+        self._marked = False  # whether a file has the name of an archive's own documents
         self._others = 0
         reader = TarStream(source, cancel)
         found = Members()
@@ -99,7 +99,7 @@ class StreamedFiles:
             self._keep(member, offset, _MemberStream(head, reader, member.size))
 
     def _keep(self, member: Member, offset: int, content: _MemberStream) -> None:
-        """Keep a member; one that is damaged concerns the images that need it."""
+        """Store a member; damage to it matters only to the images that need it."""
         try:
             self._digests[offset] = self._sink.put(content, member.name, member.size)
         except IntegrityError as error:
@@ -116,11 +116,11 @@ class StreamedFiles:
         return find(self.path, self._members, name).size
 
     def real(self, name: str) -> str:
-        """Return the name of the file that a link leads to."""
+        """Return the name of the file that a link points to."""
         return find(self.path, self._members, name).name
 
     def digest(self, name: str) -> Digest | None:
-        """Return the sha256 of a file, which was computed on the way."""
+        """Return the sha256 of a file, which was computed while the tar was read."""
         member = find(self.path, self._members, name)
         return self._known(member) or self._kept(member)
 
@@ -148,7 +148,7 @@ class StreamedFiles:
         return digest
 
     def close(self) -> None:
-        """Do nothing: what was kept is the caller's."""
+        """Do nothing: the stored files belong to the caller."""
 
 
 def _offset(member: Member) -> int:
@@ -156,7 +156,7 @@ def _offset(member: Member) -> int:
 
 
 class TarStream:
-    """A stream without its compression, bounded as layers are; also a source for `members`."""
+    """A decompressed stream with the size limit of layers; also a source for `members`."""
 
     def __init__(self, source: RawStream, cancel: CancelToken) -> None:
         self._arrived = CountingReader(source)
@@ -167,11 +167,11 @@ class TarStream:
 
     @property
     def arrived(self) -> int:
-        """Bytes of the stream that have been read, compressed or not."""
+        """The number of bytes that have been read from the stream, before decompression."""
         return self._arrived.size
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one step goes; raises `IntegrityError` beyond the bound."""
+        """Read the next bytes into ``buffer``; raises `IntegrityError` over the size limit."""
         self._cancel.check()
         count = self._plain.readinto(buffer)
         self.position += count
@@ -186,7 +186,7 @@ class TarStream:
         return count
 
     def read(self, count: int) -> bytes:
-        """Read ``count`` bytes, fewer only at the end."""
+        """Return the next ``count`` bytes, fewer at the end."""
         found = bytearray(count)
         view, filled = memoryview(found), 0
         while filled < count and (some := self.readinto(view[filled:])):
@@ -194,7 +194,7 @@ class TarStream:
         return bytes(view[:filled])
 
     def skip_to(self, position: int) -> None:
-        """Go forward; raises `IntegrityError` where the stream ends before that."""
+        """Move forward; raises `IntegrityError` if the stream ends before ``position``."""
         buffer = memoryview(bytearray(_CHUNK))
         while self.position < position:
             if not self.readinto(buffer[: position - self.position]):
@@ -205,14 +205,14 @@ class TarStream:
                 )
 
     def drain(self) -> None:
-        """Read what follows the terminator, so that whoever writes can end in peace."""
+        """Read to the end, so that the writer of a pipe does not fail."""
         buffer = bytearray(_CHUNK)
         while self.readinto(buffer):
             pass
 
 
 class _MemberStream:
-    """The content of one member, the first bytes of which were looked at."""
+    """The content of one member, whose first bytes have been read already."""
 
     def __init__(self, head: bytes, reader: TarStream, size: int) -> None:
         self._head = head

@@ -1,7 +1,7 @@
-"""Writing archives and layouts: what goes into them, and into a file, a pipe or a directory.
+"""Writing archives and layouts to a file, a pipe or a directory.
 
-The size of every member is known before anything is written, so members of a tar in a file
-have their places and are filled in by several threads; a pipe gets them in their order.
+The size of every member is known before anything is written. So the members of a tar in a file
+have known places, and several threads write them. A pipe gets them in their order.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     Write: TypeAlias = Callable[[memoryview], None]
     Copy: TypeAlias = Callable[[Write, CancelToken], None]
 
-_RECORD = 20 * BLOCK  # tars end with two empty blocks, filled up to a record
-_AHEAD = 96  # chunks of the members behind the one that a pipe is getting
+_RECORD = 20 * BLOCK  # a tar ends with two empty blocks and padding to a whole record
+_AHEAD = 96  # chunks that are read ahead of the member that a pipe is getting
 CHUNK = 256 * 1024
 
 
 class Entry(NamedTuple):
-    """A member: ``data``, or ``size`` bytes that ``copy`` writes, a ``link``, or a directory.
+    """A member: ``data``, ``size`` bytes that ``copy`` writes, a ``link``, or a directory.
 
-    ``copy`` is called once; it writes buffers that it may fill again as soon as the call
-    returns, and raises `IntegrityError` for content that is not what it should be.
+    ``copy`` is called once with a function that writes a buffer. It may reuse the buffer after
+    each call, and raises `IntegrityError` for wrong content.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Entry(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A part of the writing that can be done beside others; ``size`` is in bytes."""
+    """A part of the writing that can run in parallel; ``size`` is in bytes."""
 
     size: int
     run: Callable[[CancelToken], None]
 
 
 def _header(entry: Entry) -> bytes:
-    """Make the header of a member: no times, no owners, so the same images make the same tar."""
+    """Make a header without times and owners, so that the same images make the same tar."""
     info = tarfile.TarInfo(entry.name)
     info.mode = 0o644
     if entry.link:
@@ -71,12 +71,12 @@ def _padding(size: int) -> int:
 
 
 def _ending(position: int) -> int:
-    """Return how many zero bytes end a tar."""
+    """Return the number of zero bytes at the end of a tar."""
     return 2 * BLOCK + -(position + 2 * BLOCK) % _RECORD
 
 
 def tar_tasks(file: int, entries: Sequence[Entry]) -> Iterator[Task]:
-    """Lay a tar out in an empty file; the tasks fill it in."""
+    """Write headers and documents to an empty file; yield tasks that write the rest."""
     position = 0
     for entry in entries:
         small = _header(entry) + (entry.data or b"")
@@ -90,14 +90,14 @@ def tar_tasks(file: int, entries: Sequence[Entry]) -> Iterator[Task]:
 
 
 def _make_directory(path: Path) -> None:
-    """Make a directory and those above it, which may be too many for pathlib's recursion."""
+    """Make a directory and its parents, which may be too many for pathlib's recursion."""
     missing = itertools.takewhile(lambda each: not each.is_dir(), (path, *path.parents))
     for each in reversed(list(missing)):
         each.mkdir(exist_ok=True)
 
 
 def directory_tasks(root: Path, entries: Sequence[Entry]) -> Iterator[Task]:
-    """Write files below a directory; the tasks write those that are to be copied."""
+    """Write documents below a directory; yield tasks that write the other files."""
     for entry in entries:
         path = root / entry.name
         if entry.name.endswith("/"):
@@ -120,7 +120,7 @@ def _write_at(file: int, data: memoryview, position: int) -> None:
 
 
 class _MemberWriter:
-    """Writes the content of one member at its place."""
+    """Writes the content of a member at its place in a file."""
 
     def __init__(self, file: int, position: int, entry: Entry) -> None:
         self._file = file
@@ -128,7 +128,7 @@ class _MemberWriter:
         self._start = self._at = position
 
     def __call__(self, cancel: CancelToken) -> None:
-        assert self._entry.copy is not None  # noqa: S101 - what it was made for
+        assert self._entry.copy is not None  # noqa: S101 - only such entries get a writer
         self._entry.copy(self._write, cancel)
         _check_size(self._entry, self._at - self._start)
 
@@ -139,7 +139,7 @@ class _MemberWriter:
 
 
 class _FileWriter:
-    """Writes one file."""
+    """Writes a file of a directory."""
 
     def __init__(self, path: Path, entry: Entry) -> None:
         self._path = path
@@ -170,9 +170,10 @@ def _wrong_size(entry: Entry, actual: str) -> IntegrityError:
 
 
 def write_stream(file: BinaryIO, entries: Sequence[Entry], cancel: CancelToken) -> None:
-    """Write a tar to a pipe or the like; while it drains, the next members are made ready.
+    """Write a tar to a pipe or another stream, and read the next members meanwhile.
 
-    Raises `StoreError` where nobody reads it any more.
+    Raises:
+        StoreError: The reader has closed the pipe.
     """
     with cancel.child() as token, _ReadAhead(entries, token) as ahead:
         position = 0
@@ -205,13 +206,14 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise StoreError("whoever was reading the archive is gone before its end") from None
+        raise StoreError("the reader of the archive closed the pipe before the end") from None
 
 
 class _ReadAhead:
-    """Two threads that make members ready in order, so many chunks ahead of their turn.
+    """Reads members in order with two threads, at most `_AHEAD` chunks ahead.
 
-    A member whose turn it is may always put one chunk more, so nobody waits for ever.
+    The member whose turn it is may always add one chunk. Otherwise chunks of later members
+    could fill the buffer and block it for ever.
     """
 
     def __init__(self, entries: Sequence[Entry], cancel: CancelToken) -> None:
@@ -242,7 +244,7 @@ class _ReadAhead:
             thread.join()
 
     def chunks(self, entry: Entry) -> Iterator[memoryview]:
-        """Yield a member's content as it gets ready."""
+        """Yield the content of a member as it arrives."""
         key = id(entry)
         with self._changed:
             self._turn = key
@@ -271,14 +273,14 @@ class _ReadAhead:
                 self._ready[id(entry)] = collections.deque()
             try:
                 self._copy(entry)
-            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            except BaseException as error:  # noqa: BLE001 - raised again in `_next`
                 with self._changed:
                     self._error = self._error or error
                     self._changed.notify_all()
                 return
 
     def _copy(self, entry: Entry) -> None:
-        assert entry.copy is not None  # noqa: S101 - none other is waiting
+        assert entry.copy is not None  # noqa: S101 - `_waiting` has no others
         key, written = id(entry), 0
 
         def write(data: memoryview) -> None:
