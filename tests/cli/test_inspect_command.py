@@ -1,4 +1,4 @@
-"""``wherry inspect``, ``tags``, ``blob`` and ``referrers``."""
+"""``wherry inspect``, ``history`` of a registry, and layouts."""
 
 from __future__ import annotations
 
@@ -13,37 +13,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from index_images import ARM, IMAGE, INDEX
 from waiting import wait_for
-from wherry.errors import InvalidReference
 from wherry.testing import (
-    Corrupt,
-    Cut,
     FakeRegistry,
     Fault,
     FixedReply,
     HangUp,
     Stall,
     build_image,
-    build_index,
     layout_files,
     refused_port,
-    sha256,
-    tar_layer,
     write_files,
 )
 
 if TYPE_CHECKING:
     from conftest import Wherry
-    from wherry import Client
-
-IMAGE = build_image([tar_layer({"a": b"1"})], labels={"a.b": "<1>\x1b[31m"}, env=["A=b"])
-ARM = build_image([tar_layer({"a": b"2"})], architecture="arm64")
-INDEX = build_index(
-    [
-        (IMAGE, {"os": "linux", "architecture": "amd64"}),
-        (ARM, {"os": "linux", "architecture": "arm64"}),
-    ]
-)
 
 
 @pytest.fixture
@@ -179,114 +164,6 @@ class TestInspect:
         os.close(slave)
         assert os.read(master, 1000).decode() == "<1>\N{REPLACEMENT CHARACTER}[31m\r\n"
         os.close(master)
-
-
-class TestTags:
-    @pytest.mark.parametrize("more", [":latest", f"@{INDEX.digest}", f":1@{INDEX.digest}"])
-    def test_a_tag_or_digest_is_refused(
-        self, wherry: Wherry, name: str, fake: FakeRegistry, client: Client, more: str
-    ) -> None:
-        done = wherry("tags", name + more)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == (
-            f"wherry: {name}{more}: expected a name without a tag or digest\n"
-            "  see `wherry tags --help`\n"
-        )
-        for call in (client.tags, client.pull_all_tags):
-            with pytest.raises(InvalidReference, match="neither tag nor digest") as caught:
-                call(name + more)
-            assert caught.value.position == len(name)
-        assert fake.requests == []
-
-    def test_one_tag_per_line(self, wherry: Wherry, name: str) -> None:
-        assert wherry("tags", name).stdout == "1.10.0\n1.9.0\nlatest\n"
-        assert wherry("tags", "--sort", "version", name).stdout == "latest\n1.9.0\n1.10.0\n"
-        assert wherry("tags", "--filter", ">=1.10", name).stdout == "1.10.0\n"
-        assert json.loads(wherry("tags", "--json", "--filter", r"^1\.9", name).stdout) == ["1.9.0"]
-        assert wherry("tags", "--filter", "none", name).stdout == ""
-
-    def test_an_invalid_filter_is_shown_with_a_caret(self, wherry: Wherry, name: str) -> None:
-        done = wherry("tags", "--filter", "semver:>=x", name)
-        assert done.returncode == 0  # ``x`` is any version
-        done = wherry("tags", "--filter", "semver:>=y", name)
-        assert done.returncode == 2
-        assert done.stderr.splitlines()[1:] == ["  semver:>=y", "           ^"]
-
-    @pytest.mark.parametrize("address", ["store:app", "oci:layout"])
-    def test_other_addresses_have_no_tags(self, wherry: Wherry, address: str) -> None:
-        assert wherry("tags", address).returncode == 2
-
-
-class TestBlob:
-    def test_to_a_pipe_and_to_a_file(
-        self, wherry: Wherry, name: str, fake: FakeRegistry, tmp_path: Path
-    ) -> None:
-        data = bytes(range(256)) * 2000
-        digest = fake.add_blob(data)
-        fake.inject(Fault(Cut(after=100_000), path="/blobs/", times=1))
-        done = subprocess.run(
-            [sys.executable, "-m", "wherry", "blob", f"{name}@{digest}"],
-            capture_output=True, env=wherry.environment, timeout=30, check=True,
-        )  # fmt: skip
-        assert done.stdout == data
-        target = tmp_path / "layer"
-        target.write_bytes(b"before")
-        assert wherry("blob", "-o", str(target), name, digest).returncode == 0
-        assert target.read_bytes() == data
-        (tmp_path / "plain").touch()  # with the mode that the umask leaves
-        assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-    def test_a_damaged_blob_leaves_no_file(
-        self, wherry: Wherry, name: str, fake: FakeRegistry, tmp_path: Path
-    ) -> None:
-        digest = fake.add_blob(b"x" * 500_000)
-        fake.inject(Fault(Corrupt(400_000), path="/blobs/"))
-        (tmp_path / "out").mkdir()
-        target = tmp_path / "out" / "layer"
-        done = wherry("blob", "-o", str(target), name, digest)
-        assert done.returncode == 5
-        assert digest in done.stderr
-        assert list((tmp_path / "out").iterdir()) == []
-        piped = [sys.executable, "-m", "wherry", "blob", name, digest]
-        streamed = subprocess.run(piped, capture_output=True, env=wherry.environment, check=False)
-        assert (streamed.returncode, len(streamed.stdout)) == (5, 500_000)
-
-    def test_a_device_is_written_to_and_stays(self, wherry: Wherry, name: str) -> None:
-        assert wherry("blob", "-o", os.devnull, name, IMAGE.layers[0].digest).returncode == 0
-        assert Path(os.devnull).is_char_device()
-
-    def test_a_digest_that_is_not_a_blob(self, wherry: Wherry, name: str, tmp_path: Path) -> None:
-        assert wherry("blob", name).returncode == 2
-        assert wherry("blob", name, "sha256:1").returncode == 2
-        assert wherry("blob", name, sha256(b"nothing")).returncode == 3
-        nowhere = str(tmp_path / "no" / "layer")
-        done = wherry("blob", "-o", nowhere, name, IMAGE.layers[0].digest)
-        assert done.returncode == 1
-        assert nowhere in done.stderr
-
-
-class TestReferrers:
-    def test_a_table_and_json(self, wherry: Wherry) -> None:
-        with FakeRegistry(referrers=True) as fake:
-            fake.add_image("app", IMAGE, "t")
-            extra = {
-                "artifactType": "application/vnd.example.sbom",
-                "subject": IMAGE.manifest.descriptor(),
-                "annotations": {"a": "b"},
-            }
-            artifact = build_image([], manifest_extra=extra)
-            fake.add_image("app", artifact)
-            done = wherry("referrers", f"{fake.host}/app:t")
-            header, row = done.stdout.splitlines()
-            assert header.split() == ["ARTIFACT", "TYPE", "DIGEST", "SIZE"]
-            assert row.split()[:2] == ["application/vnd.example.sbom", artifact.digest]
-            (entry,) = json.loads(wherry("referrers", "--json", f"{fake.host}/app:t").stdout)
-            assert entry == artifact.manifest.descriptor() | {
-                "artifactType": "application/vnd.example.sbom",
-                "annotations": {"a": "b"},
-            }
-            none = wherry("referrers", "--artifact-type", "x/y", "--json", f"{fake.host}/app:t")
-            assert json.loads(none.stdout) == []
 
 
 def test_history_of_a_remote_image(wherry: Wherry, name: str) -> None:
