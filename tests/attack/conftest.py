@@ -1,7 +1,7 @@
-"""Print a table of the attacks: one row a module, named by the first line of its docstring.
+"""Print a table of the attacks, one row for each module.
 
-A test counts as one try. A test that makes many tries says how many:
-`record_property("tries", 300)`.
+The first line of a module's docstring names its row. A test counts as one try, unless it records
+more: `record_property("tries", 300)`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TRIES = "tries"
 
 @dataclass
 class Row:
-    """Tries of one kind of attack: all, those that were held, and tests that did not run."""
+    """Tries of one kind of attack: all, those without harm, and tests that did not run."""
 
     tries: int = 0
     held: int = 0
@@ -46,7 +46,7 @@ def kind_of(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note the kind of each test in its reports, which travel between processes."""
+    """Add the kind of each test to its reports, which worker processes send back."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.user_properties.append((KIND, kind_of(item)))
@@ -64,7 +64,7 @@ def rows_of(reports: Iterable[object]) -> dict[str, Row]:
 
 
 def is_result(report: pytest.TestReport) -> bool:
-    """Whether this report decides about its test: a call, or a set-up that prevented it."""
+    """Return whether this report decides its test: a call, or a failed set-up."""
     return report.when == "call" or (report.when == "setup" and not report.passed)
 
 

@@ -1,4 +1,4 @@
-"""Bad images: what pull refuses, validate reports."""
+"""Bad images: `pull` and `load` refuse them, and `validate` reports them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LOADED: tuple[dict[str, Any], ...] = ({"platform": "linux/amd64"}, {})
 
 
 def formed(image: BadImage, form: str) -> BadImage:
-    """Return an image as it is, or below indexes that list it."""
+    """Return an image, or an index that leads to it."""
     for _ in range(FORMS.index(form)):
         image = image.within()
     return image
@@ -75,7 +75,7 @@ def refusals(
 
 @pytest.fixture
 def once(store: Store) -> Iterator[Client]:
-    """A client that tries nothing twice."""
+    """A client without retries."""
     with Client(store=store, retries=1) as client:
         yield client
 

@@ -1,4 +1,4 @@
-"""Credential helpers: programs that tell secrets, write without end, hang or leave children."""
+"""Credential helpers that print secrets, write without end, hang or leave children."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from conftest import Wherry
 
 SECRET = 'geheim "&\\ %41/+?é'
-# How a program may write a secret that it was given.
+# Forms in which a program may write a secret.
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
@@ -45,8 +45,8 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "half": lambda secret: secret[: len(secret) // 2],
 }
 
-# A helper in Python: `{body}` runs with `action` and what was given. The second line is a command
-# to the shell and a text to Python: a path with a space cannot stand behind `#!`.
+# A helper in Python: `{body}` runs with `action` and the input. The second line is a command to
+# the shell and a string to Python, since a path with a space cannot follow `#!`.
 PROGRAM = """#!/bin/sh
 "exec" "{python}" "-IS" "$0" "$@"
 import os, signal, subprocess, sys, time
@@ -60,7 +60,7 @@ def program(body: str) -> str:
 
 
 def telling(text: str, stream: str) -> str:
-    """Return a helper that writes ``text`` and fails, whatever it is asked."""
+    """Return a helper that writes ``text`` and fails for every action."""
     data = text.encode("utf-8", "surrogateescape")
     return program(f"sys.stdin.read()\nsys.{stream}.buffer.write({data!r})\nsys.exit(1)")
 
@@ -123,11 +123,11 @@ def test_a_helper_is_named_by_a_plain_name(helper_program: Callable[..., Path], 
         credential_helpers.get(name, "h.example", CancelToken())
 
 
-# Helpers that hold up
+# Helpers that hang
 
 
 def lives(file: Path) -> bool:
-    """Tell whether the process lives whose number a helper has written."""
+    """Return whether the process whose id a helper has written is running."""
     try:
         state = Path(f"/proc/{file.read_text()}/stat").read_text()
     except FileNotFoundError:
@@ -152,7 +152,7 @@ HANGING = {
 
 
 def hanging(tmp_path: Path, body: str) -> tuple[str, Path, Path]:
-    """Return a helper that notes its number and a child's, and then runs ``body``."""
+    """Return a helper that writes its process id and a child's, and then runs ``body``."""
     own, child = tmp_path / "own", tmp_path / "child"
     return (
         program(

@@ -1,7 +1,7 @@
-"""Success that is not durable: system calls that fail, and processes that are killed.
+"""Durability of success, when system calls fail and processes are killed.
 
-A command that exits with 0 has done its work; one that does not has lost nothing, has left
-nothing half-written, and says in one line what failed. The next run does the work.
+A command that exits with 0 has done its work. A command that fails has lost nothing, leaves no
+half-written file, and names the failure in one line. The next run does the work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from failing import Fault, Stage
+from failing_calls import Fault, Stage
 from shim import KILL, Shim, build, read_log
 from wherry.testing import FakeRegistry
 from worlds import APP, COMMANDS, NEW
@@ -40,20 +40,20 @@ NAMES_COPY = "names.json"
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
-    """The library that fails system calls."""
+    """The library that makes system calls fail."""
     return Shim(build(tmp_path_factory.mktemp("shim")))
 
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[FakeRegistry]:
-    """A registry for all worlds."""
+    """A registry that all worlds use."""
     with FakeRegistry() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory, shim: Shim, registry: FakeRegistry) -> Stage:
-    """Worlds for all commands."""
+    """A world for each command."""
     return Stage(tmp_path_factory.mktemp("stage"), registry, shim)
 
 
@@ -61,7 +61,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, shim: Shim, registry: FakeRe
 
 
 def sampled(name: str, count: int, most: int) -> list[int]:
-    """Choose some numbers of calls, the same ones each time."""
+    """Choose some call numbers, the same ones in each run."""
     numbers = list(range(1, count + 1))
     return random.Random(name).sample(numbers, min(most, count))  # noqa: S311 - no secret
 
@@ -115,11 +115,11 @@ def test_a_save_that_is_killed(stage: Stage, command: str) -> None:
         assert stage.attempt(COMMANDS[command], Fault("all", number, KILL)) == []
 
 
-# fsync before a name, and the directory after it
+# fsync before a rename, and fsync of the directory after it
 
 
 def unsafe_names(calls: list[Call]) -> list[str]:
-    """List the names that were given to files before these were on the disk, or not synced."""
+    """Return files that were renamed before an fsync, or whose directory was not synced."""
     synced: set[str] = set()
     waiting: dict[str, str] = {}
     found = []
@@ -140,7 +140,7 @@ def unsafe_names(calls: list[Call]) -> list[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_directories_are_synced_after_files_got_their_names(stage: Stage, command: str) -> None:
     _, calls = stage.traced(COMMANDS[command], f"{SYNC},{WRITE},rename,link,mkdir")
-    # A new directory that is there already, and what a rebuild sets aside, need no sync.
+    # An existing directory and the files that a rebuild sets aside need no sync.
     assert [name for name in unsafe_names(calls) if ".damaged" not in name] == []
 
 
@@ -151,7 +151,7 @@ def test_directories_are_synced_after_files_got_their_names(stage: Stage, comman
 def test_a_part_whose_fsync_failed_is_downloaded_anew(
     stage: Stage, registry: FakeRegistry, shim: Shim, *, unlink: bool
 ) -> None:
-    """A second fsync succeeds though pages are lost: none may be tried."""
+    """After a failed fsync, a second one succeeds although pages are lost."""
     command = COMMANDS["pull"]
     world = stage.world(command).copy(stage.path / "part")
     calls = "fsync,unlink" if unlink else "fsync"
@@ -178,7 +178,7 @@ def test_a_part_whose_fsync_failed_is_downloaded_anew(
 
 
 def rebuilt(world: World, *, env: dict[str, str] | None = None) -> list[str]:
-    """Rebuild, which must fail and leave database and names; return the lines that say why."""
+    """Run a rebuild that fails and keeps database and names; return its error lines."""
     names, copy = world.names(), world.store / NAMES_COPY
     before = copy.lstat()
     done = world.run("fsck", "--rebuild", env=env)
@@ -232,7 +232,7 @@ def test_a_copy_of_the_names_that_is_damaged(
         assert not database.exists()
         (world.path / "aside").rename(database)
     assert NAMES_COPY in rebuilt(world)[0]
-    copy.unlink()  # only this means that there is no copy
+    copy.unlink()  # only a missing file means that there is no copy
     if lost:
         database.unlink()
     done = world.run("fsck", "--rebuild")
@@ -241,7 +241,7 @@ def test_a_copy_of_the_names_that_is_damaged(
 
 
 def test_names_that_only_the_database_has(stage: Stage, shim: Shim) -> None:
-    """The copy is behind: its disk failed when the name was set, which went well otherwise."""
+    """The copy lacks a name: writing it failed after the database had stored the name."""
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     environment = shim.environment(world.store / "names.new", "fsync", 1)
     world.must("untag", "mine:1")
@@ -275,7 +275,7 @@ def test_a_rebuild_on_a_disk_that_fails_for_good(stage: Stage, calls: str, numbe
 
 @pytest.mark.timeout(300)
 def test_a_rebuild_that_is_killed_at_any_name(stage: Stage) -> None:
-    """What an earlier rebuild kept goes last, and logs stay beside their database."""
+    """The files of an earlier rebuild are removed last; logs stay beside their database."""
     command = COMMANDS["rebuild"]
     count = len(stage.count(command, "rename,unlink"))
     for number in range(1, count + 1):
@@ -319,7 +319,7 @@ def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim
     assert str(manifest) in told
 
 
-# What a killed writer leaves
+# Files of a killed writer
 
 
 @pytest.mark.parametrize("command", ["save-docker", "save-oci", "blob", "login"])
@@ -327,7 +327,7 @@ def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim
 def test_the_next_writer_removes_what_a_killed_one_left(
     stage: Stage, shim: Shim, command: str, *, unnamed: bool
 ) -> None:
-    """Without files that have no name (`O_TMPFILE`), as some file systems are, too."""
+    """Also without unnamed files (`O_TMPFILE`), which some file systems do not support."""
     chosen = COMMANDS[command]
     world = stage.world(chosen).copy(stage.path / "killed")
     environment = shim.environment(world.path, "fsync", 1, KILL)
@@ -345,7 +345,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(
 
 
 def test_the_file_of_a_writer_at_work_stays(stage: Stage, shim: Shim) -> None:
-    """Two saves into one directory, at the same time, where files need names."""
+    """Two concurrent saves into one directory, without unnamed files."""
     world = stage.world(COMMANDS["save-docker"]).copy(stage.path / "killed")
     command = ["-m", "wherry", "save", "-q", "-o", "one.tar", world.name("app")]
     environment = world.environment({"FAIL_UNNAMED": "1"} | shim.environment(world.path))
@@ -423,7 +423,7 @@ def run_to(
     stdout: int,
     env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command with this standard output; `app` stands for the name of the image."""
+    """Run the command with this standard output; replace `app` by the image's name."""
     named = [each.replace("app", world.name("app")) for each in arguments]
     return subprocess.run(
         [sys.executable, "-m", "wherry", *named],
@@ -449,14 +449,14 @@ def test_an_output_that_is_full(stage: Stage, arguments: tuple[str, ...]) -> Non
 def test_a_directory_that_can_be_written_and_not_read(stage: Stage) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    with tempfile.TemporaryDirectory() as place:  # other users cannot enter pytest's
+    with tempfile.TemporaryDirectory() as place:  # other users cannot enter pytest's directory
         Path(place).chmod(0o755)
         world = stage.world(COMMANDS["tag"]).copy(Path(place, "shut"))
         save_into_a_shut_box(world)
 
 
 def save_into_a_shut_box(world: World) -> None:
-    """Save as another user into a directory that only takes files."""
+    """Save as another user into a directory with write permission alone."""
     for path in (world.path, *world.path.rglob("*")):
         os.chown(path, 65534, 65534)
     box = world.path / "box"

@@ -1,4 +1,4 @@
-"""Forked children: what a child inherits of its parent's connections, locks and database."""
+"""Forked children that use the connections, locks and database of their parent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TAGS = 20
 CHILDREN = 8
 NAME = "attack/fork"
 
-# What each program below begins with: the registry, the store, and forks that cannot hang.
+# The start of each program below: the registry, the store, and forks that cannot hang.
 PRELUDE = """
 import multiprocessing, os, signal, sys, threading, time
 import wherry
@@ -70,7 +70,7 @@ def slow_blobs(bytes_per_second: float) -> Fault:
 
 
 def image(number: int, size: int = 0) -> BuiltImage:
-    """Build a small image; with ``size``, one with a second layer of so many bytes."""
+    """Build a small image; ``size`` adds a second layer of so many bytes."""
     layers = [tar_layer({"name": b"%d" % number})]
     if size:
         layers.append(tar_layer(pseudo_random_files(number, size, 2)))
@@ -88,7 +88,7 @@ def serving(tls: tuple[Path, Path] | None = None) -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def plain() -> Iterator[FakeRegistry]:
-    """Serve images over plain http, where it does not matter to the attack."""
+    """Serve images over plain http, for attacks that do not depend on TLS."""
     with serving() as served:
         yield served
 
@@ -361,7 +361,7 @@ def test_a_token_cancelled_in_a_child_stops_nothing_in_its_parent(
     """
     attack(registry, program)
     blobs = [each for each in registry.requests if "/blobs/" in each.path]
-    assert len(blobs) <= 3  # nothing was asked for twice
+    assert len(blobs) <= 3  # nothing was requested twice
 
 
 def test_a_child_forked_in_a_callback_ends_what_its_parent_has_begun(
@@ -500,7 +500,7 @@ def test_a_fork_waits_for_other_threads_to_end_their_reading(
 def test_a_thread_in_the_database_may_lock_files_while_a_fork_waits(
     on_a_store: Callable[[str], str],
 ) -> None:
-    """As gc does, which looks whose leases are left over."""
+    """As gc does when it looks for the leases of ended processes."""
     program = """
     from wherry.store.locks import FileLock
 
@@ -561,10 +561,10 @@ def test_names_set_by_children_and_threads_at_once(on_a_store: Callable[[str], s
 
     failed = []
 
-    def name(who):
+    def name(writer):
         try:
             for number in range(20):
-                store.tag(f"{NAME}:t{number % 3}", f"made/by:{who}-{number}")
+                store.tag(f"{NAME}:t{number % 3}", f"made/by:{writer}-{number}")
         except BaseException as error:
             failed.append(error)
         return not failed

@@ -1,4 +1,4 @@
-"""Answers that are no HTTP, or HTTP with hostile parts."""
+"""Responses that are not HTTP, or HTTP with hostile parts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ REQUESTS: dict[str, Callable[[Client, str], object]] = {
 
 @pytest.fixture
 def hostile(answer: str, serve: Callable[..., RawServer]) -> str:
-    """Host and port of a server that gives one answer to every request."""
+    """Host and port of a server that answers every request alike."""
 
     def talk(peer: Peer) -> None:
         if peer.head():

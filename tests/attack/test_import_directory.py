@@ -1,4 +1,4 @@
-"""Directories that change while they are imported: nothing from elsewhere gets into the image."""
+"""Directories that change while they are imported; no outside file enters the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Wherry
 
 SECRET = b"root:$y$j9T$secret-of-the-victim:19000:0:::\n"
-LARGE = 4 * 2**20  # bytes, more than a pipe holds: the packer waits in this file
+LARGE = 4 * 2**20  # bytes: more than a pipe holds, so the packer waits in this file
 ROUNDS = 150  # imports while names are swapped
 
 SWAPPING = """
@@ -63,7 +63,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def pack(root: Path, meanwhile: Callable[[], object] = lambda: None) -> bytes:
-    """Pack a directory; `meanwhile` is called when the first bytes have come."""
+    """Pack a directory; call `meanwhile` after the first bytes."""
     found, buffer = bytearray(), bytearray(16 * 1024)
     with DirectoryTar(root) as packing:
         while count := packing.readinto(buffer):
@@ -85,7 +85,7 @@ def swapped(tree: Path, elsewhere: Path) -> Iterator[None]:
 
 
 def test_names_that_are_swapped_all_the_time(tree: Path, swapped: None) -> None:
-    """A hard link that was there when it was listed is a file of the directory like any other."""
+    """A hard link that exists when the directory is listed is one of its files."""
     assert swapped is None
     refusals: list[str] = []
     for _ in range(ROUNDS):
@@ -124,7 +124,7 @@ def test_a_file_that_changes_while_it_is_read(tree: Path, change: str) -> None:
 def test_a_name_that_becomes_a_link_is_packed_as_a_link(
     tree: Path, elsewhere: Path, target: str
 ) -> None:
-    """It was listed by its name, and is looked at when its turn comes."""
+    """The packer lists names first, and opens each file later."""
     (tree / "a-large-file").write_bytes(bytes(LARGE))
 
     def swap() -> None:
@@ -138,7 +138,7 @@ def test_a_name_that_becomes_a_link_is_packed_as_a_link(
 
 
 def test_a_directory_that_is_moved_away_on_the_way_down(tree: Path, elsewhere: Path) -> None:
-    """The way back up from more levels than are kept open leads by ".."."""
+    """Above the levels that are kept open, the packer returns by ".."."""
     top = tree / "b"
     deepest = top
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""Sizes that are claimed: bombs, and bounds that a document tries to lift."""
+"""Decompression bombs, and documents that claim wrong sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 2**20
-RAW = 64 * MIB  # bytes of the bomb's content, which is 4 GiB in earnest
+RAW = 64 * MIB  # bytes of the bomb's content; a real one has gigabytes
 LIMITS = Limits(RawLimit(least=8 * MIB, ratio=10))
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker."
@@ -35,7 +35,7 @@ def bomb(form: str) -> bytes:
 
 
 def manifest(style: str, layers: Sequence[tuple[str, object]], config: bytes) -> bytes:
-    """Return a manifest whose layers have the sizes that are claimed."""
+    """Return a manifest that claims these sizes for its layers."""
     kinds = {
         "oci": (f"{OCI}manifest.v1+json", f"{OCI}config.v1+json", f"{OCI}layer.v1.tar"),
         "docker": (
@@ -118,7 +118,7 @@ def test_a_bomb_is_refused_whatever_size_is_claimed(
 def test_a_bomb_in_schema1_is_refused(
     tmp_path: Path, fake: FakeRegistry, form: str, verify: bool
 ) -> None:
-    """Schema1 gives no sizes; its layers are decompressed to make the config."""
+    """Schema1 has no sizes; wherry decompresses the layers to make the config."""
     layer = bomb(form)
     built = build_schema1([layer], name="app", tag="t")
     fake.add_blob(layer)
@@ -177,7 +177,7 @@ def test_layers_are_bounded_together_as_they_are_decompressed(
 def test_layers_within_the_limit_are_pulled(tmp_path: Path, fake: FakeRegistry) -> None:
     layer = gzip.compress(bytes(RAW))
     name = put(fake, "oci", [layer, layer], [len(layer)] * 2)
-    store = library.Store(tmp_path / "enough", limits=Limits(image=RAW))  # one blob, two places
+    store = library.Store(tmp_path / "enough", limits=Limits(image=RAW))  # one blob, listed twice
     with library.Client(store=store) as client:
         client.pull(name)
     store.close()
@@ -185,7 +185,7 @@ def test_layers_within_the_limit_are_pulled(tmp_path: Path, fake: FakeRegistry) 
 
 @pytest.mark.parametrize("claim", [2**50, 5])
 def test_validate_is_not_misled_by_a_size(tmp_path: Path, fake: FakeRegistry, claim: int) -> None:
-    """131 KB of zstd that hold more than 1 GiB, where the manifest claims a petabyte."""
+    """131 KB of zstd decompress to more than 1 GiB, and the manifest claims a petabyte."""
     compressor = zstandard.ZstdCompressor().compressobj()
     layer = b"".join(compressor.compress(bytes(64 * MIB)) for _ in range(17)) + compressor.flush()
     name = put(fake, "oci", [layer], [claim])
@@ -199,7 +199,7 @@ def test_validate_is_not_misled_by_a_size(tmp_path: Path, fake: FakeRegistry, cl
 
 @pytest.mark.parametrize("command", ["save", "load"])
 def test_a_layer_of_an_archive_is_bounded_by_what_is_read(tmp_path: Path, command: str) -> None:
-    """A file may be sparse: its size is a claim too."""
+    """A file may be sparse, so its size is only a claim."""
     compressor = zstandard.ZstdCompressor().compressobj()
     layer = b"".join(compressor.compress(bytes(64 * MIB)) for _ in range(17)) + compressor.flush()
     path = tmp_path / "archive.tar"

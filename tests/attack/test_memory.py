@@ -1,4 +1,4 @@
-"""Memory: documents, lists, layers and archives that ask for much of it."""
+"""Documents, lists, layers and archives that need much memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from peak import MOST, run
+from peak_memory import MOST, run
 from wherry.content.decoder_memory import DecoderMemory, Reservation
 from wherry.errors import IntegrityError, Unsupported
 from wherry.model import gojson
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 2**20
-FULL = 4 * MIB - 600  # bytes of a document that is nearly as long as documents may be
+FULL = 4 * MIB - 600  # bytes of a document just below the limit
 OCI = "application/vnd.oci.image."
 MANIFEST, INDEX = f"{OCI}manifest.v1+json", f"{OCI}index.v1+json"
 
@@ -39,7 +39,7 @@ MANIFEST, INDEX = f"{OCI}manifest.v1+json", f"{OCI}index.v1+json"
 
 @functools.cache
 def zstd(size: int, window_log: int, number: int = 0) -> bytes:
-    """Return a small frame that asks for a window of ``2**window_log`` and fills it."""
+    """Return a small frame that needs a window of ``2**window_log`` bytes and fills it."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         1, window_log=window_log, write_content_size=0
     )
@@ -51,7 +51,7 @@ def zstd(size: int, window_log: int, number: int = 0) -> bytes:
 
 @functools.cache
 def growing(size: int) -> bytes:
-    """Return frames of which each asks for more than the one before."""
+    """Return frames with growing windows."""
     return b"".join(zstd(min(size, 2**log + MIB), log) for log in (20, 23, 25, 27))
 
 
@@ -64,7 +64,7 @@ def xz(size: int, dictionary: int, number: int = 0) -> bytes:
     return b"".join([*parts, compressor.flush()])
 
 
-# A small frame or stream of its own makes each layer another one.
+# A small frame or stream of its own makes each layer different.
 LAYERS: dict[str, Callable[[int], bytes]] = {
     "zstd, windows of 128 MiB": lambda number: zstd(0, 27, number) + zstd(140 * MIB, 27),
     "zstd, windows of 32 MiB": lambda number: zstd(0, 25, number) + zstd(40 * MIB, 25),
@@ -77,7 +77,7 @@ LAYERS: dict[str, Callable[[int], bytes]] = {
 def add_image(
     fake: FakeRegistry, layers: list[bytes], config: bytes | None = None, tag: str = "t"
 ) -> str:
-    """Put an image into a registry, whatever its config says; return its name."""
+    """Add an image with any config to a registry; return its name."""
     if config is None:
         rootfs = {"type": "layers", "diff_ids": [sha256(each) for each in layers]}
         config = document({"os": "linux", "architecture": "amd64", "rootfs": rootfs})
@@ -96,7 +96,7 @@ def add_image(
 def test_layers_that_ask_for_memory(
     environment: dict[str, str], fake: FakeRegistry, form: str
 ) -> None:
-    """Six at a time: all are decompressed, and then the DiffIDs are wrong."""
+    """Six layers at a time are decompressed before the wrong DiffIDs are found."""
     name = add_image(fake, [LAYERS[form](number) for number in range(6)])
     outcome = run(environment, "pull", name)
     assert outcome.code == 5
@@ -116,7 +116,7 @@ def test_a_window_over_the_limit_is_refused(
 
 
 def test_a_budget_waits_and_then_refuses() -> None:
-    """The reason names what is asked for and what is in use."""
+    """The error names the memory needed and the memory in use."""
     memory = DecoderMemory(limit_bytes=10 * MIB, patience_seconds=0.2)
     checks: list[None] = []
     holder = Reservation(memory, lambda: None)
@@ -147,7 +147,7 @@ def numbered(value: bytes, count: int) -> bytes:
     return b"{%s}" % b",".join(b'"%d":%s' % (number, value) for number in range(count))
 
 
-# Made when they are needed: together they take 200 MB.
+# Built on demand: together they take 200 MB.
 CONFIGS: dict[str, Callable[[], bytes]] = {
     "a million steps of history": lambda: repeated(b"history", b"{}", FULL // 3),
     "190,000 steps of history": lambda: repeated(b"history", b"{}", 190_000),
@@ -288,7 +288,7 @@ def test_manifests(environment: dict[str, str], fake: FakeRegistry, name: str) -
 def test_an_index_of_large_manifests(
     environment: dict[str, str], fake: FakeRegistry, command: list[str]
 ) -> None:
-    """The first form of them took 700 MB for 60 manifests."""
+    """Parsed manifests once took 700 MB for 60 of them."""
     entries = []
     for number in range(30):
         raw = manifest(layers=[ENTRY | {"annotations": {str(number): ""}}] * 10_000)
@@ -308,8 +308,8 @@ def test_an_index_of_large_manifests(
 # Lists
 
 
-class Listing(FakeRegistry):
-    """A registry whose tag list has pages of what ``entry`` makes of a number."""
+class ListRegistry(FakeRegistry):
+    """A registry with a paged tag list; ``entry`` makes the tag of a number."""
 
     def __init__(self, entry: Callable[[int], str], each: int) -> None:
         super().__init__()
@@ -337,7 +337,7 @@ LISTS: dict[str, tuple[Callable[[int], str], int]] = {
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("order", ["registry", pytest.param("version", marks=pytest.mark.long)])
 def test_tag_lists(environment: dict[str, str], name: str, order: str) -> None:
-    with Listing(*LISTS[name]) as fake:
+    with ListRegistry(*LISTS[name]) as fake:
         outcome = run(environment, "tags", "--sort", order, f"{fake.host}/app")
     assert outcome.code == 1
     assert "internal error" not in outcome.stderr
@@ -372,7 +372,7 @@ def test_archives(environment: dict[str, str], tmp_path: Path, name: str, packed
     assert outcome.peak < MOST
 
 
-# Expressions take time and memory in proportion to a text
+# Time and memory of regular expressions are proportional to the text
 
 
 @pytest.mark.parametrize(

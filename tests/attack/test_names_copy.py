@@ -1,4 +1,4 @@
-"""The copy of a store's names: large ones, and ones that another user wrote."""
+"""Copies of a store's names that are large, or written by another user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from peak import run
+from peak_memory import run
 from wherry.store import backup
 from wherry.store.root_directory import open_store
 from wherry.testing.images import document, sha256
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from peak import Outcome
+    from peak_memory import Outcome
 
 MIB = 2**20
-MOST = 90  # MiB that a rebuild may take, whatever the copy holds
+MOST = 90  # MiB that a rebuild may take, for any copy
 MANY = 200_000  # names
 OCI = "application/vnd.oci.image."
 CONFIG = document(
@@ -48,7 +48,7 @@ START, END = b'{"version":1,"names":[', b"]}"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Path]:
-    """Make a store that has lost its database and its names; the image is there."""
+    """Make a store with an image, but without database and names."""
     path = tmp_path / "rebuilt"
     blobs = path / "blobs/sha256"
     blobs.mkdir(parents=True)
@@ -59,12 +59,12 @@ def store(tmp_path: Path) -> Iterator[Path]:
 
 
 def row(name: str, root: str = ROOT) -> bytes:
-    """Return a row as it is written."""
+    """Return a row in the form of the file."""
     return json.dumps([name, root, root, 1], separators=(",", ":")).encode()
 
 
 def number(count: int, root: str = ROOT) -> bytes:
-    """Return rows of names with numbers."""
+    """Return rows of numbered names."""
     names = (f"registry.example/team/app{at // 10:07}:1.{at % 10}" for at in range(count))
     return b",".join(row(name, root) for name in names)
 
@@ -103,7 +103,7 @@ def test_200_000_names_come_back_and_are_copied_again(
     before = json.loads((store / "names.json").read_bytes())["names"]
     outcome = rebuild(environment, store)
     assert (outcome.code, outcome.stdout) == (0, b"Rebuilt: 1 image, 200000 names\n")
-    os.utime(store / "names.json", (0, 0))  # many names are copied once a minute
+    os.utime(store / "names.json", (0, 0))  # a store with many names copies them once a minute
     tagged = run(environment, "--store", str(store), "tag", before[0][0], "registry.example/a:1")
     assert tagged.code == 0
     assert tagged.peak < MOST
@@ -123,7 +123,7 @@ def test_200_000_names_that_are_lost(environment: dict[str, str], store: Path) -
 
 @pytest.mark.long
 def test_the_largest_copy_that_is_read(environment: dict[str, str], store: Path) -> None:
-    """A name that stands there a million times means what the last row says."""
+    """Of a million rows for one name, the last one counts."""
     again = row("registry.example/app:t", OTHER) + b","
     last = row("registry.example/app:t") + END
     write(store, START, again * ((256 * MIB - len(START + last)) // len(again)), last)
@@ -131,7 +131,7 @@ def test_the_largest_copy_that_is_read(environment: dict[str, str], store: Path)
     assert (outcome.code, outcome.stdout) == (0, b"Rebuilt: 1 image, 1 name\n")
 
 
-# Copies that no store wrote
+# Copies that wherry does not write
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "one text": (lambda: b'["' + b"a" * (100 * MIB), "has a row of more than 4,194,304 bytes"),
@@ -198,7 +198,7 @@ def test_many_names_and_then_nothing(environment: dict[str, str], store: Path) -
 
 
 def test_lost_names_that_are_long(environment: dict[str, str], store: Path) -> None:
-    """Names are listed up to 4 Mi characters together."""
+    """The list of lost names ends after 4 Mi characters."""
     hosts = (f"{at}.{'a' * MIB}.example/app:t" for at in range(20))
     write(store, START, b",".join(row(host, OTHER) for host in hosts), END)
     outcome = rebuild(environment, store)
@@ -210,7 +210,7 @@ def test_lost_names_that_are_long(environment: dict[str, str], store: Path) -> N
 
 
 def test_rows_that_two_chunks_share(store: Path, record_property: Callable[..., None]) -> None:
-    """A chunk has 256 KiB; names of IPv6 registries have brackets inside of them."""
+    """A chunk has 256 KiB; names of IPv6 registries contain brackets."""
     names = ["[::1]:5000/app:t", "[2001:db8::1]/app:t", "registry.example/app:t"]
     rows = b",".join(row(name) for name in names)
     for part in range(0, len(rows) + 1, 3):
@@ -223,7 +223,7 @@ def test_rows_that_two_chunks_share(store: Path, record_property: Callable[..., 
 
 
 def test_the_form_with_spaces(environment: dict[str, str], store: Path) -> None:
-    """As `json.dump` writes it with an indent."""
+    """`json.dump` with an indent writes this form."""
     names = [["registry.example/app:t", ROOT, ROOT, 1], ["[::1]/app:t", ROOT, ROOT, 0]]
     write(store, json.dumps({"version": 1, "names": names}, indent=2).encode(), b"\n")
     outcome = rebuild(environment, store)

@@ -1,8 +1,8 @@
-"""Planted stores: links, FIFOs and devices in a store lead no command out of it.
+"""Planted links, FIFOs and devices in a store that lead no command out of it.
 
-The store belongs to another user, who prepares it for root; run by an ordinary user, the tests
-prepare the user's own store. The short form runs one command for each thing in each place, the
-long form runs all of them.
+Another user owns the store and prepares it for root. An ordinary user who runs the tests prepares
+the user's own store. The short form runs one command for each kind of file in each place, the long
+form runs all commands.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ IMAGE = build_image([LAYER])
 OTHER = build_image([tar_layer({"other": b"layer"})])
 FOUND = 5  # the exit code of fsck for damaged blobs
 PART = f"sha256-{hashlib.sha256(LAYER).hexdigest()}.part"
-LOOSE = hashlib.sha256(b"loose").hexdigest()  # a blob that nothing holds
+LOOSE = hashlib.sha256(b"loose").hexdigest()  # a blob without a reference
 LEASE = "1" * 32
 
 DIRECTORIES = ("ingest", "leases", "blobs", "blobs/sha256", "blobs/sha512")
@@ -78,7 +78,7 @@ COMMANDS = {
 
 
 class Outside:
-    """What is not of the store: victims, and the place where a dangling link leads."""
+    """Files outside of the store: victims, and the target of a dangling link."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -146,7 +146,7 @@ def registry() -> Iterator[FakeRegistry]:
 
 @pytest.fixture(scope="module")
 def template(registry: FakeRegistry, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place with a store in which each command has something to do, and its input."""
+    """A directory with a store and input on which each command has an effect."""
     place = tmp_path_factory.mktemp("template")
     store = library.Store(place / "store")
     with library.Client(store=store) as client:
@@ -169,7 +169,7 @@ def place(template: Path, tmp_path: Path) -> Path:
 
 
 def give_away(store: Path) -> None:
-    """Have the store belong to another user, as far as it is made of files and directories."""
+    """Give the files and directories of the store to another user."""
     for path in (store, *store.rglob("*")):
         if (not path.is_symlink() and path.stat().st_nlink == 1) or path.is_dir():
             os.chown(path, STRANGER, STRANGER)
@@ -200,7 +200,7 @@ def run(
     assert "Traceback" not in result.stderr
     assert "please report" not in result.stderr
     assert "secret-of-the-victim" not in result.stdout + result.stderr
-    reported = result.returncode == FOUND or "lost: " in result.stderr  # what fsck has found
+    reported = result.returncode == FOUND or "lost: " in result.stderr  # a finding of fsck
     if result.returncode and not (command.startswith("fsck") and reported):
         lines = result.stderr.splitlines()
         assert len([line for line in lines if line.startswith("wherry: ")]) == 1
@@ -270,7 +270,7 @@ def test_a_link_is_named_in_one_line(
 def test_a_hard_link_of_the_databases_logs_is_named(
     wherry: Wherry, place: Path, registry: FakeRegistry, log: str, command: str
 ) -> None:
-    """Whose file it is does not matter: SQLite would write into it."""
+    """The file's owner does not matter: SQLite would write into it."""
     outside = Outside(place / "outside")
     (place / "store" / f"wherry.db{log}").hardlink_to(outside.empty)
     before = outside.state()
@@ -280,14 +280,14 @@ def test_a_hard_link_of_the_databases_logs_is_named(
     assert outside.state() == before
     _, _, hint = result.stderr.partition("cp -p")
     assert hint
-    subprocess.run(["sh", "-c", f"cp -p{hint}"], check=True)  # what it says helps
+    subprocess.run(["sh", "-c", f"cp -p{hint}"], check=True)  # the advice works
     assert run(wherry, place, registry, command).returncode == 0
 
 
 def test_names_that_are_not_of_the_store_are_left_alone(
     wherry: Wherry, place: Path, registry: FakeRegistry
 ) -> None:
-    """Sweeps go by the forms of names: another user's files in there are not the store's."""
+    """Sweeps match forms of names, so they keep files of another user."""
     store = place / "store"
     strange = [
         *(store / "ingest" / name for name in ("notes", "sha256-0.part", f"{PART}.bak")),
@@ -311,7 +311,7 @@ def test_names_that_are_not_of_the_store_are_left_alone(
 def test_digests_of_the_database_lead_nowhere(
     wherry: Wherry, place: Path, registry: FakeRegistry, row: str, command: str
 ) -> None:
-    """Another user has written the database too."""
+    """Another user has also written the database."""
     outside = Outside(place / "outside")
     digest = row.format(outside=outside.place)
     connection = sqlite3.connect(place / "store" / "wherry.db")
@@ -329,7 +329,7 @@ def test_digests_of_the_database_lead_nowhere(
 def test_digests_of_the_database_remove_no_other_names(
     wherry: Wherry, place: Path, registry: FakeRegistry
 ) -> None:
-    """Names are checked many at once: none passes because of those beside it."""
+    """A sweep checks many names at once; a valid name does not let others pass."""
     blobs = place / "store" / "blobs" / "sha256"
     (blobs / ("a" * 64)).mkdir()
     nested = f"{'a' * 64}/{'b' * 64}"
@@ -351,7 +351,7 @@ def test_digests_of_the_database_remove_no_other_names(
 def test_a_journal_that_names_another_file_is_refused(
     wherry: Wherry, place: Path, registry: FakeRegistry
 ) -> None:
-    """SQLite removes the file that a super-journal's name stands for, once it is rolled back."""
+    """After a rollback SQLite removes the file that a super-journal names."""
     outside = Outside(place / "outside")
     name = os.fsencode(outside.file)
     journal = bytearray(b"\xd9\xd5\x05\xf9 \xa1c\xd7" + bytes(20))
@@ -381,7 +381,7 @@ def test_a_store_that_every_user_can_write_to_is_refused(
 
 
 def test_new_directories_are_not_for_every_user(tmp_path: Path) -> None:
-    """Whatever the umask is."""
+    """The umask makes no difference."""
     code = (
         "import io, os, sys, wherry; os.umask(0);"
         "wherry.Client(store=sys.argv[1]).import_(io.BytesIO(), 'empty')"
@@ -449,13 +449,13 @@ def test_a_store_that_is_moved_away_while_it_is_open(place: Path, registry: Fake
 
 
 def test_a_store_that_is_moved_away_while_it_is_written_to(place: Path) -> None:
-    """What has begun goes on in the directory that it has begun in, or says what has happened."""
+    """A running operation continues in the moved directory, or names the move."""
     outside = Outside(place / "outside")
     store = LocalStore(place / "store")
     before = outside.state()
     errors: list[StoreError] = []
 
-    def in_a_thread_of_its_own() -> None:  # which opens the database for itself
+    def in_a_thread_of_its_own() -> None:  # a thread opens the database for itself
         try:
             assert ingest.all_followed([library.Digest.of(LAYER)])
         except StoreError as error:
@@ -481,7 +481,7 @@ def ingest_of(store: LocalStore) -> Ingest:
 def test_names_that_are_swapped_all_the_time(
     wherry: Wherry, place: Path, registry: FakeRegistry
 ) -> None:
-    """Another user swaps directories and files for links while root works."""
+    """Another user replaces directories and files by links while root works."""
     outside = Outside(place / "outside")
     store = place / "store"
     give_away(store)

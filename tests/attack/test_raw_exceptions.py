@@ -1,6 +1,6 @@
-"""Raw exceptions: inputs that a library answers by an error of its own.
+"""Inputs for which a library raises its own exception.
 
-Each one has to end in an error of the project.
+Each of them must end in an error of wherry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wherry import Store
 
 DIGEST = "sha256:" + "a" * 64
-DIGITS = "9" * 5000  # more than `int` takes
+DIGITS = "9" * 5000  # more than `int` accepts
 HOSTS = {
     "NUL": b"a\0b",
     "NUL in localhost": b"localhost\0:1",
@@ -229,7 +229,7 @@ def test_layers(name: str, client: Client, fake: FakeRegistry) -> None:
         client.pull(f"{fake.host}/app:t")
 
 
-# What cannot be written is named
+# Files that cannot be written
 
 
 @pytest.mark.parametrize("target", ["/dev/full", "/", "/dev/null/x"])

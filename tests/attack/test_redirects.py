@@ -1,4 +1,4 @@
-"""Redirects from https to plain http: followed only where a digest verifies what is served."""
+"""Redirects from https to plain http, followed only if a digest verifies the content."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TARGETS = {
 
 @pytest.fixture
 def plain() -> Iterator[FakeRegistry]:
-    """A server in plain http that has all, and whose answers anyone on the way may change."""
+    """A plain-http server with all content; its responses could be altered on the way."""
     with FakeRegistry(referrers=True) as fake:
         fake.add_image("app", IMAGE, "t")
         yield fake
@@ -65,7 +65,7 @@ def asking(store: library.Store, tmp_path: Path) -> Iterator[library.Client]:
 
 
 def redirect(there: FakeRegistry, path: str) -> Fault:
-    """Send what is asked for at a path to the same path of another server."""
+    """Redirect requests for a path to the same path of another server."""
 
     return Fault(FixedReply(307, {"Location": there.url + TARGETS[path]}), path=path)
 
@@ -86,7 +86,7 @@ def test_what_no_digest_verifies(
 def test_a_way_back_to_tls_changes_nothing(
     secure: FakeRegistry, plain: FakeRegistry, asking: library.Client
 ) -> None:
-    """The redirect in plain http may lead to any server that has some certificate."""
+    """The plain-http redirect may lead to any server with a certificate."""
     plain.inject(Fault(FixedReply(307, {"Location": f"{secure.url}/v2/app/manifests/t2"})))
     secure.inject(redirect(plain, "/manifests/t"))
     with pytest.raises(NetworkError, match="redirects from https to plain http"):
@@ -106,7 +106,7 @@ def test_a_token(secure: FakeRegistry, plain: FakeRegistry, asking: library.Clie
 def test_what_a_digest_verifies(
     secure: FakeRegistry, plain: FakeRegistry, asking: library.Client
 ) -> None:
-    """Object storage in plain http is in use, and cannot change what a digest names."""
+    """Some registries use object storage in plain http; the digest verifies its content."""
     digests = (IMAGE.digest, *(blob.digest for blob in IMAGE.blobs()))
     for kind, digest in zip(("manifests", "blobs", "blobs"), digests, strict=True):
         target = f"/v2/app/{kind}/{digest}"

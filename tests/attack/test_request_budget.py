@@ -1,4 +1,4 @@
-"""Requests without end: trees of indexes, pages of lists, challenges, pauses."""
+"""Endless requests through trees of indexes, pages of lists, challenges and pauses."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ IMAGE = build_image([tar_layer({"a": b"1"})])
 WIDTH, DEPTH = 7, 5  # 19,608 documents
 
 
-class Tree(FakeRegistry):
-    """Serves a tree of indexes without any image; each one has `pad` bytes to no purpose."""
+class TreeRegistry(FakeRegistry):
+    """Serve a tree of indexes without images; each index has `pad` useless bytes."""
 
     def __init__(self, width: int = WIDTH, depth: int = DEPTH, pad: int = 0) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Tree(FakeRegistry):
         self.root = self._index("", depth)
 
     def _index(self, path: str, depth: int) -> str:
-        """Make the tree below a path, and return its root's digest."""
+        """Make the tree below a path and return the digest of its root."""
         below = [
             self._index(f"{path}/{each}", depth - 1) for each in range(self._width * bool(depth))
         ]
@@ -75,8 +75,8 @@ class Tree(FakeRegistry):
 
 @pytest.fixture(scope="module")
 def tree() -> Any:
-    """19,608 documents."""
-    with Tree() as fake:
+    """A tree of 19,608 documents."""
+    with TreeRegistry() as fake:
         yield fake
 
 
@@ -96,7 +96,7 @@ CALLS: dict[str, tuple[int, Callable[[library.Client, str], object]]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_tree_of_indexes(tree: Tree, client: library.Client, call: str) -> None:
+def test_a_tree_of_indexes(tree: TreeRegistry, client: library.Client, call: str) -> None:
     most, ask = CALLS[call]
     tree.requests.clear()
     with pytest.raises(BudgetExceeded, match=r"it leads to over [0-9,]+ documents") as error:
@@ -105,7 +105,7 @@ def test_a_tree_of_indexes(tree: Tree, client: library.Client, call: str) -> Non
     assert most <= len(tree.requests) <= most + WIDTH + 3
 
 
-def test_the_command_says_what_was_bounded(tree: Tree, wherry: Any) -> None:
+def test_the_command_says_what_was_bounded(tree: TreeRegistry, wherry: Any) -> None:
     done = wherry("inspect", f"{tree.host}/app:t")
     assert done.returncode == 1
     assert "it leads to over 256 documents, which are not followed" in done.stderr
@@ -113,7 +113,7 @@ def test_the_command_says_what_was_bounded(tree: Tree, wherry: Any) -> None:
 
 
 def test_a_flat_index_of_a_thousand_images() -> None:
-    """As many as a walk allows for: no index that is in use has more than a hundred."""
+    """A walk allows a thousand images; real indexes have at most a hundred."""
     images = [
         build_image([], architecture="amd64", config_extra={"author": str(number)})
         for number in range(MAX_DOCUMENTS)
@@ -133,16 +133,16 @@ def test_a_flat_index_of_a_thousand_images() -> None:
 
 
 def test_documents_that_are_large_together(client: library.Client) -> None:
-    """9 of them have over 32 MiB."""
-    with Tree(width=40, depth=1, pad=4_180_000) as fake:
+    """Nine of the documents exceed 32 MiB together."""
+    with TreeRegistry(width=40, depth=1, pad=4_180_000) as fake:
         with pytest.raises(BudgetExceeded, match="its documents have over 32 MiB together"):
             client.pull(f"{fake.host}/app:t", all_platforms=True)
         assert len(fake.requests) < 12
 
 
 def test_documents_that_are_slow_together(client: library.Client) -> None:
-    """Each is within all bounds, and all of them take longer than the walk may."""
-    with Tree(width=40, depth=1) as fake:
+    """Each document is within all limits, but together they exceed the time of a walk."""
+    with TreeRegistry(width=40, depth=1) as fake:
         root = client.manifest(f"{fake.host}/app:t")
         fake.inject(Fault(Delay(0.05), path="/manifests/"))
         fetch = Budget(seconds=0.3).limited(
@@ -155,7 +155,7 @@ def test_documents_that_are_slow_together(client: library.Client) -> None:
 
 @pytest.mark.parametrize("kind", [INDEX, LIST])
 def test_an_index_that_lists_another_one_many_times(wherry: Any, tmp_path: Path, kind: str) -> None:
-    """Nine documents, and 7**8 ways through them."""
+    """There are 7**8 paths through nine documents."""
     layout = tmp_path / "layout"
     (layout / "blobs" / "sha256").mkdir(parents=True)
     (layout / "oci-layout").write_bytes(b'{"imageLayoutVersion":"1.0.0"}')
@@ -193,8 +193,8 @@ def test_an_index_that_lists_another_one_many_times(wherry: Any, tmp_path: Path,
 # Lists
 
 
-class Listing(FakeRegistry):
-    """Serves lists without end: each page leads to another one that was not asked for before."""
+class ListRegistry(FakeRegistry):
+    """Serve endless lists: each page links to a new one."""
 
     def __init__(self, entries: Callable[[int], list[str]]) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ PAGES: dict[str, Callable[[int], list[str]]] = {
 @pytest.mark.parametrize("pages", PAGES)
 @pytest.mark.parametrize("what", ["tags", "referrers"])
 def test_lists_of_a_million_pages(client: library.Client, pages: str, what: str) -> None:
-    with Listing(PAGES[pages]) as fake:
+    with ListRegistry(PAGES[pages]) as fake:
         name = f"{fake.host}/app" if what == "tags" else f"{fake.host}/app@{IMAGE.digest}"
         with pytest.raises(RegistryError, match="page") as error:
             getattr(client, what)(name)
@@ -243,24 +243,24 @@ def test_lists_of_a_million_pages(client: library.Client, pages: str, what: str)
 
 
 def test_a_list_of_pages_of_ten(client: library.Client) -> None:
-    """A thousand pages, which is far more than two hundred: each one has entries enough."""
+    """Each of the thousand pages has enough entries, so the limit of 200 does not apply."""
 
     def page(number: int) -> list[str]:
         return [f"t{number}-{each}" for each in range(10 if number < 1000 else 0)]
 
-    class Ending(Listing):
+    class FiniteRegistry(ListRegistry):
         def answer(self, request: IncomingRequest) -> Reply:
             reply = super().answer(request)
             if b"t999-9" in bytes(reply.body):
                 del reply.headers["Link"]
             return reply
 
-    with Ending(page) as fake:
+    with FiniteRegistry(page) as fake:
         assert len(client.tags(f"{fake.host}/app")) == 10_000
 
 
 def test_a_list_of_slow_pages() -> None:
-    """Each page is within all bounds, and all of them take longer than the list may."""
+    """Each page is within all limits, but together they exceed the time of a list."""
 
     def ask(target: str) -> Page[str, None]:
         time.sleep(0.02)
@@ -272,7 +272,7 @@ def test_a_list_of_slow_pages() -> None:
 
 
 def test_referrers_whose_types_only_their_documents_tell(client: library.Client) -> None:
-    """An entry without a type costs a request where the registry has not applied the filter."""
+    """An entry without a type costs a request if the registry does not filter."""
     entries = [
         {"mediaType": MANIFEST, "digest": sha256(f"{each}".encode()), "size": 1}
         for each in range(5000)
@@ -313,7 +313,7 @@ def test_a_thousand_token_servers(client: library.Client, status: int) -> None:
     with Asking() as fake:
         with pytest.raises(WherryError):
             client.inspect(f"{fake.host}/app:t")
-        # five attempts of two requests, each with ten token servers
+        # five attempts with two requests each, and ten token servers for each request
         assert len(fake.requests) <= 5 * 2 * (10 + 2)
 
 
@@ -340,7 +340,7 @@ def test_pauses_that_no_one_waits_for(
 
 
 def test_a_blob_in_a_thousand_pieces(fake: FakeRegistry) -> None:
-    """Each connection brings enough to count as progress, so no attempt is the last one."""
+    """Each connection makes progress, so the attempts are not used up."""
     blob = bytes(range(256)) * 128 * 1000
     digest = Digest.parse(fake.add_blob(blob))
     fake.inject(Fault(Cut(40_000), path="/blobs/"))

@@ -1,4 +1,4 @@
-"""Where secrets may go: no frame of an error shows one, and no peer gets what is not its own."""
+"""Secrets stay out of the frames of errors and away from other peers."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ USER = "robot"
 PASSWORD = "geheim/+&=ß%41 x"
 REFRESH = "refresh-geheim/+&=x"
 TOKEN = "token-geheim-0123456789"
-ASCII = "geheim-ascii/+&="  # for SOCKS5, which takes no other
+ASCII = "geheim-ascii/+&="  # SOCKS5 accepts no other characters
 SECRETS = (PASSWORD, REFRESH, TOKEN, ASCII)
 IMAGE = build_image([tar_layer({"a": bytes(range(256)) * 64})])
 
 
 def forms() -> set[str]:
-    """Return each secret in all forms in which it travels or is kept."""
+    """Return each secret in all its encoded forms."""
     found = set()
     for secret in SECRETS:
         raw = secret.encode()
@@ -59,7 +59,7 @@ def forms() -> set[str]:
 
 
 def locals_of(error: BaseException) -> Iterator[tuple[str, str, str]]:
-    """Yield function, name and `repr` of each local of an error and of those that led to it."""
+    """Yield function, name and `repr` of each local in an error's traceback and its causes."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -86,7 +86,7 @@ def raised(call: Callable[..., object], *arguments: Any, **named: Any) -> Wherry
 
 
 def check_hidden(error: BaseException) -> None:
-    """Fail for a secret in any local, and for a traceback without any."""
+    """Fail if a local shows a secret, or if the traceback has no locals."""
     every = list(locals_of(error))
     assert len(every) > 5
     wanted = forms()
@@ -105,8 +105,8 @@ def test_the_search_finds_what_is_shown() -> None:
         check_hidden(error.value)
 
 
-class Echo(FakeRegistry):
-    """A registry that issues one token, and repeats in its errors what it was sent."""
+class EchoRegistry(FakeRegistry):
+    """A registry that issues one token and repeats requests in its errors."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def echo(request: IncomingRequest) -> bytes:
     return json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
 
 
-FAILURES: dict[str, Callable[[Echo], object]] = {
+FAILURES: dict[str, Callable[[EchoRegistry], object]] = {
     "400": lambda it: setattr(it, "status", 400),
     "401": lambda it: setattr(it, "status", 401),
     "403": lambda it: setattr(it, "status", 403),
@@ -170,7 +170,7 @@ FAILURES: dict[str, Callable[[Echo], object]] = {
 
 
 KINDS = ("password", "token", "refresh token")
-# With a password alone no token server is asked.
+# With only a password, no token server is used.
 CASES = [
     (kind, failure)
     for kind in KINDS
@@ -181,7 +181,7 @@ CASES = [
 
 @pytest.fixture
 def known(store: library.Store, tmp_path: Path) -> Any:
-    """Make a client that knows the secrets for a host, and waits for nothing."""
+    """Return a function that makes clients with the secrets for a host, without pauses."""
     authfile = tmp_path / "auth.json"
 
     def make(host: str, kind: str) -> library.Client:
@@ -195,7 +195,7 @@ def known(store: library.Store, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize(("kind", "failure"), CASES)
 def test_no_frame_of_a_failing_pull(kind: str, known: Any, failure: str) -> None:
-    with Echo(kind) as fake:
+    with EchoRegistry(kind) as fake:
         FAILURES[failure](fake)
         with known(fake.host, kind) as client, pytest.raises(WherryError) as error:
             client.pull(f"{fake.host}/app:t")
@@ -217,7 +217,7 @@ def test_no_frame_of_a_failing_pull(kind: str, known: Any, failure: str) -> None
 def test_no_frame_of_a_file_that_cannot_be_read(
     store: library.Store, tmp_path: Path, content: str
 ) -> None:
-    with Echo("password") as fake:
+    with EchoRegistry("password") as fake:
         authfile = tmp_path / "auth.json"
         authfile.write_text(content.replace("HOST", fake.host))
         with (
@@ -229,7 +229,7 @@ def test_no_frame_of_a_file_that_cannot_be_read(
 
 
 def test_no_frame_of_a_login(store: library.Store, tmp_path: Path) -> None:
-    with Echo("password") as fake:
+    with EchoRegistry("password") as fake:
         fake.status = 403
         with library.Client(store=store, authfile=tmp_path / "a.json") as client:
             for call in (
@@ -243,7 +243,7 @@ def test_no_frame_of_a_login(store: library.Store, tmp_path: Path) -> None:
 def test_no_frame_of_a_login_that_cannot_be_kept(store: library.Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        Echo("password") as fake,
+        EchoRegistry("password") as fake,
         library.Client(store=store, authfile=tmp_path / "file" / "a.json") as client,
         pytest.raises(WherryError) as error,
     ):
@@ -252,7 +252,7 @@ def test_no_frame_of_a_login_that_cannot_be_kept(store: library.Store, tmp_path:
 
 
 def test_no_frame_of_a_client_with_credentials(store: library.Store) -> None:
-    with Echo("password") as fake:
+    with EchoRegistry("password") as fake:
         fake.status = 500
         with library.Client(store=store, credentials=(USER, PASSWORD), retries=1) as client:
             check_hidden(raised(client.pull, f"{fake.host}/app:t"))
@@ -282,7 +282,7 @@ def test_no_frame_of_a_failing_helper(
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{helper.parent}:/usr/bin:/bin")
     authfile = tmp_path / "auth.json"
-    with Echo("password") as fake:
+    with EchoRegistry("password") as fake:
         authfile.write_text(json.dumps({"credHelpers": {fake.host: "bad"}}))
         with library.Client(store=store, authfile=authfile) as client:
             check_hidden(raised(client.pull, f"{fake.host}/app:t"))
@@ -315,7 +315,7 @@ def test_no_frame_of_a_proxy_that_refuses(
 
 @pytest.mark.parametrize("action", [FixedReply(403), FixedReply(500), HangUp(), Cut(5), Corrupt(1)])
 def test_no_frame_of_a_signed_redirect(store: library.Store, action: Action) -> None:
-    """Whoever has the address of object storage may read until its signature expires."""
+    """A signed URL of object storage gives access until its signature expires."""
     with FakeRegistry() as storage, FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         storage.add_image("app", IMAGE, "t")
@@ -334,9 +334,9 @@ def test_no_frame_of_a_signed_redirect(store: library.Store, action: Action) -> 
 def test_a_mirror_that_asks_gets_nothing_of_the_registry(
     store: library.Store, tmp_path: Path, kind: str, given: str
 ) -> None:
-    """What is for the registry alone is not for its mirrors, whatever they ask for."""
+    """A mirror gets no credentials of the registry, whatever its challenge says."""
     conf, authfile = tmp_path / "registries.conf", tmp_path / "auth.json"
-    with Echo(kind) as mirror, Echo("password") as registry:
+    with EchoRegistry(kind) as mirror, EchoRegistry("password") as registry:
         conf.write_text(
             f'[[registry]]\nlocation = "{registry.host}"\n'
             f'[[registry.mirror]]\nlocation = "{mirror.host}"\n'
@@ -355,7 +355,7 @@ def test_a_mirror_that_asks_gets_nothing_of_the_registry(
     assert mirror.requests
     sent = [str(request) for request in mirror.requests]
     assert not any(form in text for text in sent for form in forms() - {TOKEN})
-    # A mirror that issues tokens to strangers serves all; the other one gives way.
+    # A mirror with anonymous tokens serves the pull; otherwise the registry does.
     assert any("authorization" in each.headers for each in registry.requests) is (
         kind == "password"
     )

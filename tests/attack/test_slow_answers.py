@@ -1,4 +1,4 @@
-"""Slow and endless answers: a bound of the client ends each of them, in one clear line."""
+"""Slow and endless responses, which a limit of the client ends with one clear line."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("environment")
 
-READ = 0.75  # seconds without a byte; a head has twice, a document four times as long
-STEP = 0.02  # seconds between two pieces of an answer that drips
+READ = 0.75  # seconds without a byte; limits: twice that for a head, four times for a document
+STEP = 0.02  # seconds between two pieces of a slow response
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 IMAGE = build_image([tar_layer({"a": b"1"})])
 
 
-class Hostile(socketserver.ThreadingTCPServer):
-    """Answers each request with the pieces that a function of its target yields."""
+class HostileServer(socketserver.ThreadingTCPServer):
+    """A server that answers with the pieces that a function of the target yields."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -61,12 +61,12 @@ class Hostile(socketserver.ThreadingTCPServer):
 
 
 @pytest.fixture
-def hostile() -> Iterator[Callable[[Answers], Hostile]]:
-    """Start a server that answers as it is told, until the test ends."""
+def hostile() -> Iterator[Callable[[Answers], HostileServer]]:
+    """Return a function that starts a server, which runs until the test ends."""
     with contextlib.ExitStack() as end:
 
-        def start(answers: Answers) -> Hostile:
-            server = end.enter_context(Hostile(answers))
+        def start(answers: Answers) -> HostileServer:
+            server = end.enter_context(HostileServer(answers))
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             end.callback(server.shutdown)
             return server
@@ -83,13 +83,13 @@ def transport() -> Iterator[Transport]:
 
 @pytest.fixture
 def quick(store: library.Store) -> Iterator[library.Client]:
-    """A client that waits no longer than the transport of these tests."""
+    """A client with the timeouts of the transport of these tests."""
     with library.Client(store=store, timeout=READ, retries=2) as made:
         yield made
 
 
 def drip(*pieces: bytes) -> Iterator[bytes]:
-    """Send bytes one by one, and the last piece for ever."""
+    """Yield bytes one by one, and then the last piece without end."""
     for piece in itertools.chain(pieces[:-1], itertools.repeat(pieces[-1])):
         for each in piece:
             time.sleep(STEP)
@@ -97,7 +97,7 @@ def drip(*pieces: bytes) -> Iterator[bytes]:
 
 
 def endless(start: bytes, piece: bytes) -> Iterator[bytes]:
-    """Send a piece for ever, as fast as the client reads."""
+    """Yield a piece without end, as fast as the client reads."""
     return itertools.chain([start], itertools.repeat(piece))
 
 
@@ -119,7 +119,9 @@ HEADS = {
 
 
 @pytest.mark.parametrize("attack", HEADS)
-def test_heads(hostile: Callable[[Answers], Hostile], transport: Transport, attack: str) -> None:
+def test_heads(
+    hostile: Callable[[Answers], HostileServer], transport: Transport, attack: str
+) -> None:
     server = hostile(lambda _: HEADS[attack]())
     with pytest.raises(NetworkError) as error:
         transport.send(HttpRequest("GET", f"http://{server.host}/"), CancelToken())
@@ -143,7 +145,7 @@ BODIES = {
 
 @pytest.mark.parametrize("attack", BODIES)
 def test_documents(
-    hostile: Callable[[Answers], Hostile], transport: Transport, attack: str
+    hostile: Callable[[Answers], HostileServer], transport: Transport, attack: str
 ) -> None:
     server = hostile(lambda _: BODIES[attack]())
     with pytest.raises(NetworkError) as error:
@@ -161,7 +163,7 @@ def reply(raw: bytes, *fields: str, status: str = "200 OK") -> bytes:
 
 
 def honest(target: str) -> bytes:
-    """Return a registry's answer: the manifest for any tag, and the image's blobs."""
+    """Return the response of a registry: the manifest for any tag, or a blob of the image."""
     if "/manifests/" in target:
         kind, raw = IMAGE.manifest.media_type, IMAGE.manifest.data
         return reply(raw, f"Content-Type: {kind}", f"Docker-Content-Digest: {IMAGE.digest}")
@@ -170,7 +172,7 @@ def honest(target: str) -> bytes:
 
 
 def slowly(answer: bytes) -> Iterator[bytes]:
-    """Send the head at once, and the body byte by byte."""
+    """Yield the head at once, and the body byte by byte."""
     head, blank, body = answer.partition(b"\r\n\r\n")
     return itertools.chain([head + blank], drip(body, b""))
 
@@ -190,7 +192,7 @@ PLACES: dict[str, tuple[str, Callable[[library.Client, str], object]]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_each_answer_of_a_registry(
-    hostile: Callable[[Answers], Hostile], quick: library.Client, place: str
+    hostile: Callable[[Answers], HostileServer], quick: library.Client, place: str
 ) -> None:
     part, call = PLACES[place]
 
@@ -209,7 +211,7 @@ def test_each_answer_of_a_registry(
 
 
 def test_a_redirect_with_a_slow_body(
-    hostile: Callable[[Answers], Hostile], quick: library.Client
+    hostile: Callable[[Answers], HostileServer], quick: library.Client
 ) -> None:
     def answers(target: str) -> Iterable[bytes]:
         if "old" in target:
@@ -221,7 +223,7 @@ def test_a_redirect_with_a_slow_body(
 
 
 def test_the_command_says_what_was_bounded(
-    hostile: Callable[[Answers], Hostile], wherry: Any
+    hostile: Callable[[Answers], HostileServer], wherry: Any
 ) -> None:
     server = hostile(lambda _: HEADS["slow interim answers"]())
     done = wherry("inspect", f"{server.host}/app:t", "--timeout", str(READ))
@@ -242,16 +244,16 @@ PROXIES: dict[str, tuple[str, Callable[[], Iterable[bytes]]]] = {
 
 
 @pytest.mark.parametrize("attack", PROXIES)
-def test_proxies(hostile: Callable[[Answers], Hostile], attack: str) -> None:
+def test_proxies(hostile: Callable[[Answers], HostileServer], attack: str) -> None:
     scheme, pieces = PROXIES[attack]
 
     def answers(_: str) -> Iterable[bytes]:
         return pieces()
 
-    server = Talking(answers) if scheme == "socks5h" else hostile(answers)
+    server = EagerServer(answers) if scheme == "socks5h" else hostile(answers)
     proxies = ProxySettings(https=f"{scheme}://{server.host}")
     with contextlib.ExitStack() as end:
-        if isinstance(server, Talking):
+        if isinstance(server, EagerServer):
             end.enter_context(server)
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             end.callback(server.shutdown)
@@ -262,8 +264,8 @@ def test_proxies(hostile: Callable[[Answers], Hostile], attack: str) -> None:
     assert "the proxy" in str(error.value)
 
 
-class Talking(Hostile):
-    """Sends its pieces without having read anything."""
+class EagerServer(HostileServer):
+    """A server that sends its pieces without reading a request."""
 
     def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002
         with contextlib.suppress(OSError):
@@ -273,10 +275,10 @@ class Talking(Hostile):
 
 @pytest.mark.parametrize("within", [False, True], ids=["tls", "tls within tls"])
 def test_a_slow_handshake(tmp_path: Path, *, within: bool) -> None:
-    """A record of TLS that says 16 KB, and arrives byte by byte."""
+    """A TLS record of 16 KB arrives byte by byte."""
     authority, *pair = make_certificate(tmp_path / "tls", ["127.0.0.1"])
     with contextlib.ExitStack() as end:
-        server = end.enter_context(Talking(lambda _: drip(b"\x16\3\3\x40\0\2", b"\0")))
+        server = end.enter_context(EagerServer(lambda _: drip(b"\x16\3\3\x40\0\2", b"\0")))
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         end.callback(server.shutdown)
         proxies = ProxySettings()
@@ -300,9 +302,9 @@ def test_a_slow_handshake(tmp_path: Path, *, within: bool) -> None:
 
 
 def test_an_honest_server_may_be_slow(
-    hostile: Callable[[Answers], Hostile], quick: library.Client
+    hostile: Callable[[Answers], HostileServer], quick: library.Client
 ) -> None:
-    """10 KB a second are ten times what a blob needs, though it takes far longer than a head."""
+    """10 KB/s is ten times the minimum for a blob, which takes far longer than a head."""
     large = build_image([tar_layer({"a": bytes(range(256)) * 240})], compression="none")
 
     def pieces(blob: bytes) -> Iterator[bytes]:
@@ -324,7 +326,7 @@ def test_an_honest_server_may_be_slow(
 
 
 def test_interim_answers_extensions_and_trailers_are_allowed(
-    hostile: Callable[[Answers], Hostile], transport: Transport
+    hostile: Callable[[Answers], HostileServer], transport: Transport
 ) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 5
     extension = b";chunk-signature=" + b"0" * 64
@@ -336,7 +338,7 @@ def test_interim_answers_extensions_and_trailers_are_allowed(
 
 
 def test_tiny_chunks_are_allowed(
-    hostile: Callable[[Answers], Hostile], transport: Transport
+    hostile: Callable[[Answers], HostileServer], transport: Transport
 ) -> None:
     server = hostile(lambda _: [CHUNKED + b"0001\r\ny\r\n" * 100_000 + b"0\r\n\r\n"])
     request = HttpRequest("GET", f"http://{server.host}/")

@@ -1,4 +1,4 @@
-"""Special files: FIFOs, sockets, devices and huge files in place of settings and archives."""
+"""FIFOs, sockets, devices and huge files in place of settings and archives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LAYER = tar_layer({"a": b"file"})
 IMAGE = build_image([LAYER])
-SECONDS = 60.0  # after which a command counts as one that waits for ever
+SECONDS = 60.0  # a command that takes longer counts as hanging
 USAGE = 2
 
 
@@ -64,10 +64,10 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-# How archives say it, whose links may not lead out; and what leaves a server untrusted.
+# Other messages: archives refuse links that lead out, and a server stays untrusted.
 OTHERWISE = "no regular file|outside of the archive|is none, or a link|is no image|not trusted"
 CERTS = "home/config/containers/certs.d/{tls}"
-# What reads which file: words of a command, variables, and where the file is.
+# Readers of files: arguments of a command, variables, and the path of the file.
 Place = tuple[tuple[str, ...], dict[str, str], str]
 PLACES: dict[str, Place] = {
     "--authfile": (("pull", "--authfile", "{file}", "{name}"), {}, "auth"),
@@ -108,11 +108,11 @@ PLACES: dict[str, Place] = {
         f"layout/blobs/sha256/{IMAGE.config.digest[7:]}",
     ),
 }
-# Only regular files count among drop-ins (containers-registries.conf.d(5)).
+# Drop-ins are regular files only (containers-registries.conf.d(5)).
 PASSED_OVER = {("a drop-in", kind) for kind in KINDS if kind != "huge file"}
-# These wait for a writer, as all programs do that are given a FIFO in place of a stream.
+# These wait for a writer, as other programs do with a FIFO for a stream.
 STREAMS = {"load", "import"}
-# What is no error there: an archive may be huge, and a directory is read as one.
+# These are valid: an archive may be huge, and a directory may be an archive.
 FINE = PASSED_OVER | {("load", "huge file"), ("import", "huge file"), ("import", "directory")}
 
 
@@ -153,7 +153,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeRegistry]:
         yield fake
 
 
-# Each kind in every other place, and every other kind in each place; the long form runs all.
+# The short form runs every other pair of kind and place, the long form all of them.
 PAIRS = [
     pytest.param(place, kind, marks=[pytest.mark.long] if (row + column) % 2 else [])
     for row, place in enumerate(PLACES)
@@ -197,10 +197,12 @@ def test_a_special_file_is_told(
     if result.returncode != USAGE:
         (line,) = [line for line in told.splitlines() if line.startswith("wherry: ")]
         assert re.search(f"{expected}|{OTHERWISE}", line)
-    assert stat.S_ISREG(os.lstat(file).st_mode) == (kind == "huge file")  # nothing replaces it
+    assert stat.S_ISREG(os.lstat(file).st_mode) == (
+        kind == "huge file"
+    )  # no command replaces the file
 
 
-# What is no fault: a pipe in place of a file, as shells make for `<(...)`, and /dev/null.
+# Valid special files: pipes, which shells make for `<(...)`, and /dev/null.
 
 
 def in_shell(environment: dict[str, str], line: str) -> subprocess.CompletedProcess[str]:
@@ -225,7 +227,7 @@ def auth(registry: FakeRegistry, tmp_path: Path) -> Path:
 def test_credentials_through_a_pipe(
     environment: dict[str, str], registry: FakeRegistry, auth: Path, delay: str
 ) -> None:
-    """It is read once, and both repositories are asked for."""
+    """The pipe is read once, for two repositories."""
     names = f"{registry.host}/app:t {registry.host}/other:t"
     result = in_shell(environment, f"wherry pull --authfile <({delay}cat {auth}) {names}")
     assert result.returncode == 0, result.stderr
@@ -258,7 +260,7 @@ def test_dev_null_is_an_empty_file(
     env = environment | {"CONTAINERS_REGISTRIES_CONF": "/dev/null"}
     result = in_shell(env, f"wherry pull {option} {registry.host}/app:t")
     assert "/dev/null:" not in result.stderr
-    assert result.returncode == 4  # the registry wants credentials
+    assert result.returncode == 4  # the registry requires credentials
 
 
 def test_login_leaves_dev_null_a_device(

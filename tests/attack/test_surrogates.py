@@ -1,4 +1,4 @@
-"""Halves of characters in JSON, arguments and files, which no encoding has."""
+"""Lone surrogates in JSON, arguments and files, which UTF-8 cannot encode."""
 
 from __future__ import annotations
 

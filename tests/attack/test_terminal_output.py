@@ -1,6 +1,6 @@
-"""Text that steers a terminal: control, bidirectional and invisible characters.
+"""Text with control, bidirectional and invisible characters for a terminal.
 
-Each command runs with all streams on a pseudo-terminal.
+Each command runs with all its streams on a pseudo-terminal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
 
-# C0, DEL, C1 (a CSI and an OSC of one byte), direction, width of nothing, line separators.
+# C0, DEL, C1 (one-byte CSI and OSC), direction, zero width, line separators.
 EVIL = (
     "\x1b[2J\x1b]0;title\x07\x08\r\x00\x7f\x9b31m\x9d0;x\x9c"
     "\u202e\u2066\u061c\u200e\u200b\u200d\u2060\ufeff\u00ad\ufe0f\u3164\u034f\u2028\u2029\x85"
@@ -42,7 +42,7 @@ IMAGE = build_image(
 
 
 def harmful(text: str) -> set[str]:
-    """Return the characters of a terminal's text that are neither shown nor line breaks."""
+    """Return the characters of terminal output that are neither printable nor line breaks."""
     rest = text.replace("\r\n", "\n").replace("\n", "").replace("\t", "")
     return {c for c in rest if printable(c) != c}
 
@@ -87,7 +87,7 @@ def test_what_an_image_says(
     assert written
     assert harmful(written) == set()
     forged = [line for line in written.splitlines() if line.startswith("sha256:forged")]
-    assert not forged or "--format" in arguments  # where a template prints lines as they are
+    assert not forged or "--format" in arguments  # a template prints line breaks unchanged
 
 
 ASKED = [
@@ -206,7 +206,7 @@ def test_files_of_the_configuration(
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_each_stream_is_filtered_by_itself(stream: str, environment: dict[str, str]) -> None:
-    """The other stream is a pipe, and gets the bytes."""
+    """The other stream is a pipe and gets the bytes unchanged."""
     program = (
         "import sys; from wherry.cli.printable import install; install(); "
         f"print({EVIL!r}); print({EVIL!r}, file=sys.stderr); sys.stdout.buffer.write(b'\\x1b');"
@@ -245,7 +245,7 @@ def test_pipes_get_the_bytes(
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_names_of_files_that_are_no_text(encoding: str, environment: dict[str, str]) -> None:
-    """An encoding that lacks a character makes no command fail."""
+    """No command fails because the encoding lacks a character."""
     program = (
         "import sys; from wherry.cli.printable import install; install(); "
         "sys.stdout.write('a\\udcff\\ud800…\\n')"

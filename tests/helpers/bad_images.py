@@ -1,6 +1,6 @@
-"""All images that a pull has to refuse for what they are, each under a name.
+"""Invalid images by name, which a pull refuses.
 
-A new bad image belongs here: the tests of `pull`, `load` and `validate` take all of them.
+The tests of `pull`, `load` and `validate` use all of them. Add new ones here.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ GZIP, ZSTD = compress(TARS[0], "gzip"), compress(TARS[0], "zstd")
 
 @dataclass(frozen=True)
 class BadImage:
-    """A root document, and what stands below it, by the digest that it is served under."""
+    """A root document, and the documents and blobs below it by their digests."""
 
     root: Piece
     documents: Mapping[str, Piece] = field(default_factory=dict)
     blobs: Mapping[str, bytes] = field(default_factory=dict)
-    digest: str = ""  # what the root is known by, if not the sha256 of its bytes
+    digest: str = ""  # digest of the root, if not the sha256 of its bytes
 
     def serve(self, registry: FakeRegistry) -> str:
-        """Put it into a registry; return its reference."""
+        """Add the image to a registry; return its reference."""
         for digest, piece in self.documents.items():
             registry.add_manifest("app", piece.data, piece.media_type, digest=digest)
         registry.blobs.update(self.blobs)
@@ -58,7 +58,7 @@ class BadImage:
         return f"{registry.host}/app:t"
 
     def write_layout(self, directory: Path) -> str:
-        """Write it as an OCI layout; return its address."""
+        """Write the image as an OCI layout; return its address."""
         digest = self.digest or self.root.digest
         files = {digest: self.root.data, **self.blobs}
         files |= {name: piece.data for name, piece in self.documents.items()}
@@ -74,7 +74,7 @@ class BadImage:
         return f"oci:{directory}"
 
     def write_flat(self, directory: Path) -> str:
-        """Write it as a flat directory; return its address."""
+        """Write the image as a flat directory; return its address."""
         directory.mkdir(parents=True)
         (directory / "version").write_text("Directory Transport Version: 1.1\n")
         (directory / "manifest.json").write_bytes(self.root.data)
@@ -85,7 +85,7 @@ class BadImage:
         return f"dir:{directory}"
 
     def docker_files(self) -> dict[str, bytes] | None:
-        """Return the files of a docker archive with its config and layers, where it has some."""
+        """Return the files of a docker archive with the image's config and layers."""
         try:
             manifest = json.loads(self.root.data)
             config = self.blobs[manifest["config"]["digest"]]
@@ -98,7 +98,7 @@ class BadImage:
         return files | {"manifest.json": document([entry])}
 
     def within(self, platform: Mapping[str, str] | None = AMD64, **entry: object) -> BadImage:
-        """Return an index that lists it; ``entry`` is laid over its descriptor."""
+        """Return an index that lists the image; ``entry`` changes its descriptor."""
         digest = self.digest or self.root.digest
         listed = self.root.descriptor() | {"digest": digest, "platform": platform} | entry
         index = document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [listed]})
@@ -112,7 +112,7 @@ def bad(
     missing: tuple[str, ...] = (),
     served: Mapping[str, bytes] | None = None,
 ) -> BadImage:
-    """Return an image as it was built, without some pieces, or with other bytes in them."""
+    """Return the good image without some blobs, or with other bytes in them."""
     images = list(image.every_image()) if isinstance(image, BuiltIndex) else [image]
     root = image.index if isinstance(image, BuiltIndex) else image.manifest
     blobs = {piece.digest: piece.data for each in images for piece in each.blobs()}
@@ -147,7 +147,7 @@ def with_config(data: bytes) -> BadImage:
 
 
 def with_layer(data: bytes, media_type: str = LAYER) -> BadImage:
-    """Return an image of one layer: these bytes, under their digest, said to be ``TARS[0]``."""
+    """Return an image of one layer with these bytes; its DiffID is that of ``TARS[0]``."""
     return bad(
         build_image(
             [data],
@@ -159,7 +159,7 @@ def with_layer(data: bytes, media_type: str = LAYER) -> BadImage:
 
 
 def with_layers(**keys: object) -> BadImage:
-    """Return an image whose last layer has other values in its descriptor."""
+    """Return an image with other values in the descriptor of its last layer."""
     first, *_, last = (layer.descriptor() for layer in GOOD.layers)
     middle = GOOD.layers[1].descriptor()
     return changed(layers=[first, middle, last | keys])
@@ -174,7 +174,7 @@ def flipped(data: bytes, place: int = 40) -> bytes:
 
 
 def nested(depth: int) -> BadImage:
-    """Return indexes within each other, and the good image in the innermost."""
+    """Return nested indexes with the good image in the innermost one."""
     found = bad()
     for _ in range(depth):
         found = found.within()
@@ -193,7 +193,7 @@ def twice(**keys: object) -> BadImage:
 
 
 def deep_again() -> BadImage:
-    """Return an index in which the way to the image for amd64 is too long, another is not."""
+    """Return an index in which the image for amd64 is nested too deep, and another is not."""
     levels = [bad()]
     for _ in range(7):
         levels.append(levels[-1].within())
@@ -251,7 +251,7 @@ def artifact(config: str, layer: str, **more: object) -> BadImage:
 
 
 def documents() -> Iterator[tuple[str, BadImage]]:
-    """Yield root documents that break rules."""
+    """Yield invalid root documents."""
     entry = GOOD.config.descriptor()
     yield "two kinds", changed(manifests=[])
     yield "two kinds, schema1", changed(fsLayers=[])
@@ -283,7 +283,7 @@ def documents() -> Iterator[tuple[str, BadImage]]:
 
 
 def contents() -> Iterator[tuple[str, BadImage]]:
-    """Yield blobs that are missing, damaged, or other than their descriptors say."""
+    """Yield blobs that are missing, damaged, or contradict their descriptors."""
     layer, config = GOOD.layers[1], GOOD.config
     yield "no config in the place", bad(missing=(config.digest,))
     yield "no layer in the place", bad(missing=(layer.digest,))
@@ -326,7 +326,7 @@ def contents() -> Iterator[tuple[str, BadImage]]:
 
 
 def configs() -> Iterator[tuple[str, BadImage]]:
-    """Yield configs that break rules, or do not fit the layers."""
+    """Yield invalid configs, and configs that do not match the layers."""
     yield "no rootfs", config_with(rootfs=None)
     yield "a rootfs that is a list", config_with(rootfs=[])
     yield "a config that is not JSON", with_config(b"no JSON")
@@ -349,7 +349,7 @@ def configs() -> Iterator[tuple[str, BadImage]]:
 
 
 def artifacts() -> Iterator[tuple[str, BadImage]]:
-    """Yield what is no image."""
+    """Yield artifacts that are not images."""
     helm = "application/vnd.cncf.helm."
     config = OCI + "config.v1+json"
     yield "a helm chart", artifact(helm + "config.v1+json", helm + "chart.content.v1.tar+gzip")
@@ -363,7 +363,7 @@ def artifacts() -> Iterator[tuple[str, BadImage]]:
 
 
 def indexes() -> Iterator[tuple[str, BadImage]]:
-    """Yield indexes with entries that are wrong."""
+    """Yield indexes with invalid entries."""
     good = bad()
     windows = build_image(TARS, os="windows")
     yield "an empty index", bad(build_index([]))
@@ -399,7 +399,7 @@ def indexes() -> Iterator[tuple[str, BadImage]]:
 
 
 def with_manifest(data: bytes) -> BadImage:
-    """Return an index that lists the good image, whose manifest is these bytes."""
+    """Return an index that lists the good image with these bytes as its manifest."""
     return raw_root(data).within()
 
 
@@ -418,7 +418,7 @@ def with_schema1(data: bytes) -> BadImage:
 
 
 def schema1s() -> Iterator[tuple[str, BadImage]]:
-    """Yield images of docker's oldest format that break rules."""
+    """Yield invalid schema1 images."""
     for fault in bad_schema1.FAULTS:
         yield f"schema1: {fault}", schema1(fault)
     yield "schema1: a signature of another payload", schema1_with(signatures=False)

@@ -1,4 +1,4 @@
-"""Signed schema1 manifests that are wrong, each by one fault."""
+"""Signed schema1 manifests with one fault each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Change = dict[str, Any]
 
 
 def entry(place: int, **changes: Any) -> Callable[[Change], None]:
-    """Return what changes the version 1 JSON at `place`, from the top; None removes a key."""
+    """Return a change of the version 1 JSON at `place`, from the top; None removes a key."""
 
     def change(document: Change) -> None:
         held = document["history"][place]
@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[Callable[[Change], object], str]] = {
 
 
 def faulty(fault: str, *, signed: bool = True) -> tuple[bytes, bytes]:
-    """Return a payload with a fault, and the document that it stands in."""
+    """Return a payload with a fault, and the document that contains it."""
     document = json.loads(GOOD.payload)
     FAULTS[fault][0](document)
     payload = json.dumps(document, indent=3).encode()

@@ -1,4 +1,4 @@
-"""Every field of a JSON document with every odd value, one at a time."""
+"""JSON documents with an unusual value in one field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = ("fsLayers", "manifests", "layers", "config", "artifactType", "subject", 
 
 
 def odd(document: Any) -> Iterator[tuple[str, bytes]]:
-    """Yield the document with one field changed, removed or added, and what was done."""
+    """Yield a description and the document with one field changed, removed or added."""
     for path in paths(document):
         for value in VALUES:
             yield f"{path} = {value!r}", changed(document, path, value)
@@ -30,7 +30,7 @@ def odd(document: Any) -> Iterator[tuple[str, bytes]]:
 
 
 def paths(document: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the way to each value below a document."""
+    """Yield the path to each value of a document."""
     if isinstance(document, dict | list):
         places = document.items() if isinstance(document, dict) else enumerate(document)
         for key, value in places:
@@ -39,7 +39,7 @@ def paths(document: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 
 
 def changed(document: Any, path: tuple[str | int, ...], value: Any) -> bytes:
-    """Return a document with another value at a place."""
+    """Return a document with another value at a path."""
     made = copy.deepcopy(document)
     inside: Any = made
     for key in path[:-1]:

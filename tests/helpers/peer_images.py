@@ -1,4 +1,4 @@
-"""Images that several tests compare with peers: built here, by umoci and by podman."""
+"""Images for comparisons with peers, built here, by umoci and by podman."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FLAT = {
 
 
 def platforms(style: str) -> BuiltIndex:
-    """An index of images that differ in content, with two entries that are no images."""
+    """Return an index of different images; an OCI index has an attestation too."""
     entries: list[tuple[BuiltImage | BuiltIndex, Mapping[str, object] | None]] = []
     wanted = [("arm", "v6"), ("arm64", "v8"), ("amd64", ""), ("arm", "v7"), ("386", "")]
     for seed, (architecture, variant) in enumerate(wanted):
@@ -68,7 +68,7 @@ INDEXES = {"oci-index": platforms("oci"), "manifest-list": platforms("docker")}
 
 
 def make_by_umoci(request: pytest.FixtureRequest, name: str, directory: Path) -> None:
-    """Two layers: one inserted, one that umoci finds by comparing file systems."""
+    """Push an image of two layers: one inserted, one from a comparison of file systems."""
     umoci: Peer = request.getfixturevalue("umoci")
     skopeo: Peer = request.getfixturevalue("skopeo")
     layout, tree, bundle = directory / "layout", directory / "tree", directory / "bundle"

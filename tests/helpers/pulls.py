@@ -1,4 +1,4 @@
-"""Images that tests pull, and checks of what a pull leaves in the store."""
+"""Images that tests pull, and checks of the store after a pull."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHORT = LAYER.digest[: len("sha256:") + 12]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The names of a store and what they stand for; its parts; operations under way."""
+    """The names, part files and leases of a store."""
 
     names: tuple[tuple[str, str, str], ...] = ()
     parts: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Snapshot:
 
 
 def snapshot(store: library.Store) -> Snapshot:
-    """Look at a store; every blob in it is what its name says."""
+    """Return a snapshot of a store, and check each blob against its digest."""
     for file in (store.path / "blobs").glob("*/*"):
         assert hashlib.new(file.parent.name, file.read_bytes()).hexdigest() == file.name
     return Snapshot(
@@ -61,7 +61,7 @@ def part_size(store: library.Store, digest: str) -> int:
 
 
 class Watch:
-    """Collects events."""
+    """Collect the events of a pull."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -84,7 +84,7 @@ def blob_requests(fake: FakeRegistry, digest: str) -> list[str | None]:
 
 
 def whole(store: library.Store, name: str, image: BuiltImage) -> None:
-    """Check that an image is in a store to the last byte, and no part of it is left."""
+    """Check that an image is completely in a store, and no part file is left."""
     found = store.get(name)
     assert (str(found.id), str(found.digest)) == (image.id, image.digest)
     for piece in (image.manifest, *image.blobs()):

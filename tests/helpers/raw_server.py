@@ -1,4 +1,4 @@
-"""A server that sends exactly the bytes that a test gives it."""
+"""A server that sends exactly the bytes of a test."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ TLS_HELLO = b"\x16"  # the first byte of a TLS handshake (RFC 8446, 5.1)
 
 
 class Peer:
-    """The server's end of a connection, the `number`-th of its server."""
+    """The server's end of connection `number`."""
 
     def __init__(self, sock: socket.socket, number: int) -> None:
         self.sock = sock
         self.number = number
 
     def head(self) -> bytes:
-        """Read a request's head and not a byte more.
+        """Read the head of a request, and no byte after it.
 
-        Return nothing if the client has hung up, or greets in TLS a server that has none.
+        Return an empty head if the client has closed the connection, or starts TLS with a
+        plain-http server.
         """
         data = b""
         while not data.endswith(b"\r\n\r\n") and (more := self.sock.recv(1)):
@@ -51,7 +52,7 @@ class Peer:
         status: str = "200 OK",
         length: int | None = None,
     ) -> None:
-        """Answer with a body of known length, or one that is said to have another."""
+        """Send a response; `length` may differ from the length of the body."""
         size = len(body) if length is None else length
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {size}", *headers, "", ""]
         self.sock.sendall("\r\n".join(lines).encode("latin-1") + body)
@@ -63,7 +64,7 @@ class Peer:
 
 
 class RawServer(socketserver.ThreadingTCPServer):
-    """Hands each connection to a function of the test; knows no HTTP."""
+    """A server without HTTP that passes each connection to a function."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -97,7 +98,7 @@ class RawServer(socketserver.ThreadingTCPServer):
 
 
 class Script:
-    """Answers one request after another by these bytes, over one connection or several.
+    """Answer one request after another with these bytes, over any number of connections.
 
     `heads` are the requests, `left` counts the connections that the client has ended.
     """
@@ -109,7 +110,7 @@ class Script:
         self._answers = list(answers)
 
     def talk(self, peer: Peer) -> None:
-        """Speak on one connection until the client ends it."""
+        """Serve one connection until the client closes it."""
         try:
             while head := peer.head():
                 self.heads.append(head)
@@ -120,13 +121,13 @@ class Script:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Files:
-    """An authority, and a certificate with its key for all names that the tests use."""
+    """An authority, and a certificate and key for all hosts of the tests."""
     return make_certificate(tmp_path / "tls", ["127.0.0.1", "localhost", "registry.test"])
 
 
 @pytest.fixture
 def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., RawServer]]:
-    """Start a raw server; its connections are closed when the test's function returns."""
+    """Return a function that starts a raw server; the server closes each connection at its end."""
     with contextlib.ExitStack() as end:
 
         def start(talk: Talk, *, host: str = "127.0.0.1", tls: bool = False) -> RawServer:
@@ -144,7 +145,7 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., RawServer]]:
 
 @pytest.fixture
 def scripted(serve: Callable[..., RawServer]) -> Callable[..., Script]:
-    """Start a server that follows a script, until the test ends."""
+    """Return a function that starts a scripted server, which runs until the test ends."""
 
     def start(*answers: bytes) -> Script:
         script = Script(*answers)

@@ -1,4 +1,4 @@
-"""Pulls that fail: what the registry serves, and the error and message that follow."""
+"""Failing pulls: the content of the registry, and the expected error."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CREDENTIALS = {"me": "pass word"}
 
 @dataclass
 class Place:
-    """Where a case puts what is to be pulled; `reference` and `arguments` may be changed."""
+    """The set-up of a case, which may change `reference` and `arguments`."""
 
     registry: FakeRegistry
     stack: ExitStack
@@ -79,14 +79,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Case:
-    """What is served, which error and exit code it makes, and what the message has to hold."""
+    """A set-up, and the error, exit code and message that it leads to."""
 
     name: str
     setup: Callable[[Place], object]
     kind: type[WherryError]
     code: int
     says: str  # a regular expression
-    hint: str = ""  # as well
+    hint: str = ""  # a regular expression
 
 
 def bad(name: str) -> Callable[[Place], object]:
@@ -168,7 +168,7 @@ def missing(*pieces: str) -> Callable[[Place], object]:
 
 
 def config_after_the_layer(place: Place) -> None:
-    """The layer fails at once, the config fails later: the config's failure is the one told."""
+    """The layer fails before the config, but the error is that of the config."""
     missing("config", "layer")(place)
     place.registry.inject(Fault(Delay(0.4), path=BIG.config.digest))
 
@@ -194,7 +194,7 @@ INDEX = build_index(
 MISMATCH = "layers from manifest don't match image configuration"
 
 CASES = [
-    # Not there, not to be reached
+    # Missing images, unreachable hosts
     Case("unknown-tag", unknown_tag, NotFound, 3, r"app:nightly: .*not found"),
     Case("unknown-digest", unknown_digest, NotFound, 3, r"app@sha256:[0-9a-f]{64}: .*not found"),
     Case(
@@ -209,7 +209,7 @@ CASES = [
     Case("silent-tls", silent_tls, NetworkError, 6, r"127\.0\.0\.1:\d+: no answer"),
     Case("hangs-up", inject(HangUp()), NetworkError, 6, r"127\.0\.0\.1:\d+: the connection"),
     Case("certificate", untrusted, NetworkError, 6, "certificate", "SSL_CERT_FILE"),
-    # Not allowed
+    # Access denied
     Case("no-credentials", lambda place: place.other(users=CREDENTIALS), Unauthorized, 4,
          r"/app: access denied \(401 UNAUTHORIZED: authentication required", "wherry login"),
     Case("bad-password", bad_password, Unauthorized, 4,
@@ -220,7 +220,7 @@ CASES = [
         Denied, 4, r"403 DENIED: not for you"),
     Case("too-many-requests", inject(FixedReply(429), "/manifests/"), RateLimited, 6, "slow down"),
     Case("server-error", inject(FixedReply(500), "/manifests/"), RegistryError, 1, "500"),
-    # No image
+    # Not an image
     Case("helm", bad("a helm chart"), Unsupported, 1, "helm chart"),
     Case("plugin", bad("a docker plugin"), Unsupported, 1, "docker plugin"),
     Case("cosign", bad("a signature"), Unsupported, 1, "cosign signature"),
@@ -228,7 +228,7 @@ CASES = [
     Case("artifact-type", bad("an artifact type"), Unsupported, 1, "text/x-poem"),
     Case("foreign-layer",
          absent_foreign, NotFound, 3, "blob"),
-    # Documents that break the rules
+    # Invalid documents
     Case("two-kinds", bad("two kinds"), InvalidDocument, 1, "one kind"),
     Case("two-kinds-schema1", bad("two kinds, schema1"), InvalidDocument, 1, "one kind"),
     Case("type-disagrees", lambda place: place.serve_document(BIG.manifest.data, OCI_INDEX),
@@ -242,7 +242,7 @@ CASES = [
     Case("negative-size", bad("a config of negative size"), InvalidDocument, 1, r"config\.size"),
     Case("bad-digest", bad("a bad digest"), InvalidDocument, 1, r"layers\[2\]\.digest"),
     Case("no-config", bad("no config"), InvalidDocument, 1, "config"),
-    # Content that is not what was announced
+    # Content that differs from its descriptor
     Case("manifest-digest", manifest_for_a_digest, IntegrityError, 5,
          r"app@sha256:[0-9a-f]{64}: .*does not match its digest \(got sha256:", "nothing was"),
     Case("manifest-digest-by-tag", inject(Replace(GOOD.manifest.data), "/manifests/sha256:", "GET"),

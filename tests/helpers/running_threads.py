@@ -1,4 +1,4 @@
-"""Which threads a test leaves behind; those of earlier tests may end at any moment."""
+"""Threads that a test leaves behind; threads of earlier tests may end at any time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 def running() -> set[threading.Thread]:
-    """Return the threads that run now."""
+    """Return the running threads."""
     return set(threading.enumerate())
 
 

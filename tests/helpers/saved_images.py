@@ -1,4 +1,4 @@
-"""Images that tests save and load, and what an archive or directory holds."""
+"""Images that tests save and load, and readers of archives and directories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library of `fail_calls.c`: it fails chosen system calls of a process that loads it."""
+"""The library of `fail_calls.c`, which makes system calls of a process fail."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 SOURCE = Path(__file__).with_name("fail_calls.c")
 REQUIRED = "WHERRY_REQUIRE_PEERS"
-KILL = 0  # instead of the number of an error
+KILL = 0  # kill the process instead of returning an error
 
 
 class Call(NamedTuple):
-    """A system call as it was made: its kind, the path that it is about, and its end."""
+    """A system call: its kind, its path, and whether it failed."""
 
     kind: str
     path: str
@@ -25,7 +25,7 @@ class Call(NamedTuple):
 
 
 def build(directory: Path) -> Path:
-    """Compile the library; skip the test that is running where there is no compiler."""
+    """Compile the library; skip the running test if there is no compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         if os.environ.get(REQUIRED) == "1":
@@ -38,7 +38,7 @@ def build(directory: Path) -> Path:
 
 
 class Shim:
-    """Makes environments in which calls on files below `below` fail."""
+    """Make environments in which system calls fail."""
 
     def __init__(self, library: Path) -> None:
         self._library = library
@@ -53,7 +53,16 @@ class Shim:
         lasting: bool = False,
         log: Path | None = None,
     ) -> dict[str, str]:
-        """Fail the call of this number among `calls` (names with commas); 0 fails none."""
+        """Return an environment in which a call on a file below `below` fails.
+
+        Args:
+            below: The directory of the files.
+            calls: The kinds of calls that count, separated by commas.
+            number: The number of the call that fails; 0 for none.
+            error: The error number, or `KILL`.
+            lasting: Whether all later calls fail too.
+            log: A file for the calls that are made.
+        """
         found = {
             "LD_PRELOAD": str(self._library),
             "FAIL_BELOW": str(below),
@@ -69,7 +78,7 @@ class Shim:
 
 
 def read_log(log: Path) -> list[Call]:
-    """Return the calls that were made, in order."""
+    """Return the logged calls in order."""
     lines = log.read_text().splitlines() if log.exists() else []
     return [_parse_call(line) for line in lines]
 

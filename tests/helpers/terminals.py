@@ -1,4 +1,4 @@
-"""The command on a terminal of its own."""
+"""Run the command on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def on_a_terminal(
     look: Callable[[str], object] = lambda _: None,
     typed: bytes = b"",
 ) -> tuple[str, int]:
-    """Run the command with all its streams on one terminal; return what it wrote and its code.
+    """Run the command with all its streams on one terminal; return its output and exit code.
 
-    `look` is shown all that has been written, again and again; `typed` is there from the start.
+    `look` is called with all output so far after each read; `typed` is typed at the start.
     """
     pid, terminal = pty.fork()
     if pid == 0:

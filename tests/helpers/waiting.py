@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does."""
+"""Wait for other threads, processes and servers."""
 
 from __future__ import annotations
 

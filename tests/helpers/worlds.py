@@ -1,4 +1,4 @@
-"""Directories in which commands are run under faults, and what has to hold afterwards."""
+"""Directories in which commands run under faults, and checks of the result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSWORD = "correct horse"
 
 
 class World:
-    """A store and files around it, made once and copied for each run."""
+    """A directory with a store and files, made once and copied for each run."""
 
     def __init__(self, path: Path, registry: FakeRegistry, store: str = "store") -> None:
         self.path = path
@@ -42,7 +42,7 @@ class World:
         return f"{self.registry.host}/{repository}:1"
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return what the command finds in its environment."""
+        """Return the environment of the command."""
         return {
             "HOME": str(self.path),
             "WHERRY_STORE": str(self.store),
@@ -67,19 +67,19 @@ class World:
         )
 
     def must(self, *arguments: str) -> None:
-        """Run the command, which has to succeed."""
+        """Run the command and check that it succeeds."""
         done = self.run(*arguments)
         assert done.returncode == 0, done.stderr
 
     def copy(self, path: Path) -> World:
-        """Copy it, as it is now."""
+        """Return a copy of this world at `path`."""
         if path.exists():
             shutil.rmtree(path)
         shutil.copytree(self.path, path, symlinks=True)
         return World(path, self.registry, str(self.store.relative_to(self.path)))
 
     def contents(self) -> dict[str, bytes]:
-        """Return all that may be in the store, by digest."""
+        """Return all blobs that the store may contain, by digest."""
         return {
             digest: data
             for image in (APP, NEW, OLD, GIVEN)
@@ -87,13 +87,13 @@ class World:
         }
 
     def names(self) -> dict[str, str]:
-        """Return the names of the store with their manifests, read with SQLite alone."""
+        """Return the names of the store with their manifests, read with SQLite only."""
         if not (self.store / DATABASE).exists():
             return {}
         connection = sqlite3.connect(self.store / DATABASE, timeout=30)
         try:
             return dict(connection.execute("SELECT name, manifest FROM refs"))
-        except sqlite3.OperationalError:  # no such table: its maker has failed
+        except sqlite3.OperationalError:  # no such table: creating the database failed
             return {}
         finally:
             connection.close()
@@ -107,7 +107,7 @@ def blobs_of(image: BuiltImage) -> dict[str, bytes]:
 
 
 def make(path: Path, registry: FakeRegistry) -> World:
-    """Make the world that all runs begin with."""
+    """Make the initial world of all runs."""
     path.mkdir()
     world = World(path, registry)
     for repository, image in (("app", APP), ("new", NEW), ("old", OLD), ("given", GIVEN)):
@@ -126,9 +126,9 @@ def make(path: Path, registry: FakeRegistry) -> World:
 
 
 class Command(NamedTuple):
-    """What is run, and how it is told that it has done its work.
+    """A command, its preparation, and the check of its result.
 
-    `done` returns what is missing for its success; `gone` are the names that it may remove.
+    `done` returns what is missing from the result; `gone` are the names that it may remove.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Command(NamedTuple):
 
 
 def has_names(*wanted: str) -> Callable[[World], Sequence[str]]:
-    """Look for names in the database."""
+    """Return a check that the database has names."""
 
     def look(world: World) -> list[str]:
         found = world.names()
@@ -151,7 +151,7 @@ def has_names(*wanted: str) -> Callable[[World], Sequence[str]]:
 
 
 def lacks_names(*unwanted: str) -> Callable[[World], Sequence[str]]:
-    """Look for names that must be gone."""
+    """Return a check that the database lacks names."""
 
     def look(world: World) -> list[str]:
         found = world.names()
@@ -167,7 +167,7 @@ def _full(world: World, name: str) -> str:
 
 
 def lacks_blobs(*unwanted: str) -> Callable[[World], Sequence[str]]:
-    """Look for blobs that must be gone."""
+    """Return a check that the store lacks blobs."""
 
     def look(world: World) -> list[str]:
         return [f"there still is {d}" for d in unwanted if blob_path(world.store, d).exists()]
@@ -176,7 +176,7 @@ def lacks_blobs(*unwanted: str) -> Callable[[World], Sequence[str]]:
 
 
 def has_output(name: str) -> Callable[[World], Sequence[str]]:
-    """Compare an output with the one of a run without faults, which lies in the template."""
+    """Compare the output with that of a run without faults."""
 
     def look(world: World) -> list[str]:
         good = tree(world.path / f"{name}.expected")
@@ -194,20 +194,20 @@ def tree(path: Path) -> dict[str, str]:
 
 
 def has_login(world: World) -> list[str]:
-    """Look for the new entry of auth.json, and for the one of before."""
+    """Check that auth.json has the new entry and still has the old one."""
     auths = json.loads((world.path / "auth.json").read_text())["auths"]
     lacking = {"kept.example", world.registry.host} - auths.keys()
     return [f"auth.json has no {name}" for name in sorted(lacking)]
 
 
 def lacks_login(world: World) -> list[str]:
-    """Look for the entry that must be gone, and for the one of before."""
+    """Check that auth.json lacks the removed entry and still has the old one."""
     found = sorted(json.loads((world.path / "auth.json").read_text())["auths"])
     return [] if found == ["kept.example"] else [f"auth.json has {found}"]
 
 
 def nothing(_world: World) -> list[str]:
-    """Ask for no result."""
+    """Check nothing."""
     return []
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wherry
+from public_api import functions_of
 from running_threads import begun_since, running
-from walking import functions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wherry
+from public_api import functions_of
 from waiting import wait_for
-from walking import functions_of
 from wherry.testing import (
     Delay,
     FakeRegistry,

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import wherry
-from walking import public
+from public_api import public
 from wherry import types
 
 PROJECT = Path(__file__).parents[2]
 
 
 def test_all_annotations_can_be_read_when_a_program_runs() -> None:
-    """`walking.public` reads the annotations of all that it finds."""
+    """`public_api.public` reads the annotations of all that it finds."""
     found = {item.__name__ for item in public()}
     assert set(wherry.__all__) <= found
     assert {"ImageConfig", "ValidationReport", "RemovalReport", "Exchange", "HostSettings"} <= found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wherry
-from walking import public
+from public_api import public
 from wherry import types
 from wherry.model.record import Record
 from wherry.testing import (

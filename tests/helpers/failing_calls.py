@@ -1,4 +1,4 @@
-"""Runs a command while one of its system calls fails, and judges what is left."""
+"""Run commands while a system call fails, and check the result."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from wherry.testing import FakeRegistry
     from worlds import Command, World
 
-FINDINGS = 5  # the exit code of a check that has found something, and printed it
-# What a rebuild leaves beside the new database, and what a log's index is called.
+FINDINGS = 5  # exit code of a check that has printed findings
+# Files that a rebuild keeps beside the new database.
 _KEPT = {f"left over: wherry.db.damaged{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
 
 
@@ -39,7 +39,7 @@ class Fault(NamedTuple):
 
 
 class Stage:
-    """Makes a world for each command once, and copies of it for each try."""
+    """Make a world for each command once, and copy it for each try."""
 
     def __init__(self, path: Path, registry: FakeRegistry, shim: Shim) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class Stage:
         self._made: dict[str, World] = {}
 
     def world(self, command: Command) -> World:
-        """Return the world that a command begins with; its expected output lies in it."""
+        """Return the initial world of a command, with its expected output."""
         if command.name not in self._made:
             world = self._base.copy(self.path / command.name)
             command.prepare(world)
@@ -62,11 +62,11 @@ class Stage:
         return self._made[command.name]
 
     def count(self, command: Command, calls: str) -> list[Call]:
-        """Return the calls of a run in which none fails."""
+        """Return the calls of a run without a fault."""
         return self.traced(command, calls)[1]
 
     def traced(self, command: Command, calls: str = "all") -> tuple[World, list[Call]]:
-        """Run a command in which no call fails; return its world, and the calls."""
+        """Run a command without a fault; return its world and the calls."""
         world = self.world(command).copy(self.path / "traced")
         log = self.path / "log"
         log.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ class Stage:
         return world, read_log(log)
 
     def attempt(self, command: Command, fault: Fault) -> list[str]:
-        """Run a command with a fault, and once more without; return what is wrong."""
+        """Run a command with a fault, then again without; return the problems."""
         world = self.world(command).copy(self.path / "tried")
         names = world.names()
         environment = self._shim.environment(
@@ -114,7 +114,7 @@ def _judge(
         ]
         if output.exists() and tree(output) not in good:
             found.append("the output is half-written")
-    if killed:  # what it was about to tidy up is looked at after the next run
+    if killed:  # the next run removes what a killed process leaves
         return found
     if done.returncode != 0:
         found += _left_over(world, template)
@@ -123,7 +123,7 @@ def _judge(
 
 
 def _unclear(stderr: str) -> list[str]:
-    """Look for one line that says what failed; what follows it are hints."""
+    """Check for one line that names the failure; hints may follow it."""
     lines = [line for line in stderr.splitlines() if not line.startswith(("  ", "lost: "))]
     told = [line for line in lines if line.startswith("wherry: ")]
     if len(told) != 1 or "internal error" in stderr or "Traceback" in stderr:
@@ -132,7 +132,7 @@ def _unclear(stderr: str) -> list[str]:
 
 
 def _left_over(world: World, template: World) -> list[str]:
-    """Look for files that a failed run has left outside of the store."""
+    """Return files that a failed run has left outside of the store."""
     before = {path.name for path in template.path.iterdir()}
     return [
         f"left over: {path.name}"
@@ -151,12 +151,12 @@ def _wrong(world: World, names: dict[str, str]) -> list[str]:
     if not world.store.exists():
         return []
     found = problems(world.store, world.contents(), names)
-    # `import` makes documents of its own, whose parts may stay as those of any blob.
+    # `import` makes documents, whose part files may stay like those of any blob.
     return [each for each in found if each not in _KEPT and not each.endswith(".part")]
 
 
 def _again(world: World, command: Command, names: dict[str, str]) -> Sequence[str]:
-    """Run the command without a fault, unless it has done its work."""
+    """Run the command without a fault, unless its work is done."""
     try:
         if not command.done(world):
             return []

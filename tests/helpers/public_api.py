@@ -1,4 +1,4 @@
-"""Walks over everything public: names of wherry, their methods, and the types of these."""
+"""Walk over the public names of wherry, their methods, and the types of these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def classes_in(hint: Any) -> Iterator[type]:
-    """Yield the classes of wherry that a type is made of."""
+    """Yield the classes of wherry in a type."""
     if inspect.isclass(hint) and hint.__module__.startswith("wherry."):
         yield hint
     for argument in typing.get_args(hint):
@@ -23,7 +23,7 @@ def classes_in(hint: Any) -> Iterator[type]:
 
 
 def functions_of(kind: type) -> Iterator[Callable[..., Any]]:
-    """Yield the public methods and properties of a class, and how it is made, as functions."""
+    """Yield the public methods, properties and constructors of a class as functions."""
     for name in dir(kind):
         if name.startswith("_") and name != "__init__":
             continue
@@ -38,7 +38,7 @@ def functions_of(kind: type) -> Iterator[Callable[..., Any]]:
 
 
 def public() -> Iterator[Any]:
-    """Yield each public class and function, also the classes that calls take and return."""
+    """Yield each public class and function, and the classes of their parameters and results."""
     seen: set[Any] = set()
     left = [getattr(wherry, name) for name in wherry.__all__]
     while left:

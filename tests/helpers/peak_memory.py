@@ -1,4 +1,4 @@
-"""Run the command and measure the most memory that its process took."""
+"""Run the command and measure the peak memory of its process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST = 300  # MiB that the process may take, whatever comes in
+MOST = 300  # MiB: the limit of the process for any input
 
-# A process of its own between the tests and the command: `ru_maxrss` of a child counts the
-# memory of the process that it was forked from (getrusage(2)).
+# A small process starts the command, since `ru_maxrss` of a child includes the memory of the
+# process that forked it (getrusage(2)).
 _LAUNCHER = """
 import json, os, sys
 pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "wherry", *sys.argv[1:]], os.environ)
@@ -23,7 +23,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss]), file=sys
 
 
 class Outcome(NamedTuple):
-    """The exit code, the peak of the resident set in MiB, and what was printed."""
+    """The exit code, the peak of the resident set in MiB, and the output."""
 
     code: int
     peak: int
