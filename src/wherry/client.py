@@ -445,7 +445,7 @@ class Client:
         access = context.access(store, on_event, cancel)
         raw = open_blob(
             as_address(address),
-            str(digest),
+            "" if digest is None else str(digest),
             access,
             lambda: local_store(context.store_for(store)),
         )

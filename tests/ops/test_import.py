@@ -428,7 +428,7 @@ def test_a_date_makes_the_same_image_each_time(
     assert ids[0] == ids[1]
     image = client.store.get("mine:0")
     assert image.config.created == "2023-11-14T22:13:20Z"
-    assert config_of(image)["history"][0]["created"] == image.created
+    assert config_of(image)["history"][0]["created"] == image.config.created
     with image.layers[0].open_tar() as tar:
         assert {member.name: member.mtime for member in tar} == {
             "old": 1_000_000,
