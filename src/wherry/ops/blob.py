@@ -1,4 +1,4 @@
-"""One blob, read from where it is and verified on the way."""
+"""Read one blob from any source, and verify it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class VerifiedBlob(io.RawIOBase):
-    """A blob's bytes; the read that would be the last raises `IntegrityError` if they are wrong.
+    """A blob as a readable file; the read at the end raises `IntegrityError` if it is altered.
 
-    ``size`` is in bytes, None where the place does not say; ``archive`` the path of one.
-    ``hasher`` is a new one, which this updates, for callers that look at it too.
+    ``size`` is in bytes, or None if the source does not state it. ``archive`` is the path of an
+    archive. ``hasher`` is a new hasher that the caller reads too.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class VerifiedBlob(io.RawIOBase):
         self.size = size
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one step goes; 0 at the verified end."""
+        """Fill ``buffer`` with what one read returns; return 0 at the verified end."""
         view = memoryview(buffer).cast("B")
         data = self._stream.read1(len(view))
         self._left -= len(data)
@@ -77,7 +77,7 @@ class VerifiedBlob(io.RawIOBase):
         return error.within(self._archive) if self._archive else error
 
     def close(self) -> None:
-        """Close the place as well."""
+        """Close the blob and its source."""
         if not self.closed:
             self._stream.close()
             self._closing.close()
@@ -87,10 +87,14 @@ class VerifiedBlob(io.RawIOBase):
 def open_blob(
     address: Address, digest: str, access: Access, store: Callable[[], LocalStore]
 ) -> VerifiedBlob:
-    """Open a blob by ``digest``, or by the one in its address; reading resumes after a cut.
+    """Open a blob by ``digest``, or by the digest in its address.
 
-    ``store`` is what a ``store:`` address means. Raises `InvalidReference` where no digest is
-    given, `NotFound` and what places do.
+    Reading resumes after a broken connection. ``store`` returns the store of ``store:`` addresses.
+
+    Raises:
+        InvalidReference: No digest is given.
+        NotFound: There is no such blob.
+        WherryError: The source cannot be read.
     """
     descriptor = Descriptor("", Digest.parse(digest) if digest else _named(address))
     if address.where is Where.REGISTRY:
@@ -102,7 +106,7 @@ def open_blob(
             opened = StoreSource(store()).open(descriptor, 0, access.cancel)
         else:
             archive = stack.enter_context(open_archive(address, access.cancel))
-            archive.images()  # which learns what a docker archive's files are called
+            archive.images()  # so that a docker archive knows which files are its blobs
             opened = archive.open(descriptor, 0, access.cancel)
         return VerifiedBlob(
             opened.stream, descriptor.digest, opened.total, stack.pop_all(), address.path
@@ -128,8 +132,8 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
     emitter = Emitter(access.listener, address.reference.familiar)
     policy, cancel = access.session().policy, access.cancel
     source = _SizeProbe(open_repository(address.reference, access))
-    # The first answer tells the size; without it a cut connection looks like the blob's end.
-    size = run(policy, cancel, lambda: source.look(descriptor, cancel), emitter.retrying)
+    # Without the size, a connection that is cut looks like the end of the blob.
+    size = run(policy, cancel, lambda: source.find_size(descriptor, cancel), emitter.retrying)
     sized = descriptor._replace(size=size)
     digest = descriptor.digest
     hasher = digest.hasher()
@@ -139,18 +143,18 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
 
 
 class _SizeProbe:
-    """A repository whose first answer is looked at before it is read."""
+    """Open a blob of a repository, and learn its size before it is read."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._first: Opened | None = None
 
-    def look(self, descriptor: Descriptor, cancel: CancelToken) -> int | None:
-        """Open a blob and return its size, if the registry says one."""
+    def find_size(self, descriptor: Descriptor, cancel: CancelToken) -> int | None:
+        """Open a blob and return its size, if the registry states one."""
         self._first = self._repository.open(descriptor, 0, cancel)
         return self._first.total
 
     def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
-        """Open a blob, for the first time as it was opened before."""
+        """Open a blob; the first call returns the stream that `find_size` opened."""
         first, self._first = self._first, None
         return first or self._repository.open(descriptor, offset, cancel)

@@ -1,4 +1,4 @@
-"""Inspect: what an image's documents say, with nothing fetched but them (SPEC: "Inspect")."""
+"""Inspect an image by its documents; no layer is fetched."""
 
 from __future__ import annotations
 
@@ -28,52 +28,56 @@ if TYPE_CHECKING:
     from wherry.ops.open_source import Access, SourceImage
 
 _OK = 200
-_SILENT = (Denied, NotFound, Unauthorized)  # a registry that does not tell its tags
+_SILENT = (Denied, NotFound, Unauthorized)  # the registry does not list its tags
 
 
 class _SharedListener:
-    """Tells a listener once of what befalls several requests at the same time.
+    """Pass on events of concurrent requests, and the same retry once.
 
-    The n-th retry for the same reason is one event, whichever of them comes to it first.
+    The n-th retries of all requests for the same reason are one event.
     """
 
     def __init__(self, listener: Callable[[Event], None]) -> None:
         self._listener = listener
-        self._told: Counter[str] = Counter()
+        self._passed_on: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def heard_by(self) -> Callable[[Event], None]:
-        """Return the listener of one of the requests."""
-        heard: Counter[str] = Counter()
+    def for_request(self) -> Callable[[Event], None]:
+        """Return the listener for one request."""
+        retries: Counter[str] = Counter()
 
         def listen(event: Event) -> None:
             if event.status is Status.RETRYING:
-                heard[event.message] += 1
+                retries[event.message] += 1
                 with self._lock:
-                    if heard[event.message] <= self._told[event.message]:
+                    if retries[event.message] <= self._passed_on[event.message]:
                         return
-                    self._told[event.message] += 1
+                    self._passed_on[event.message] += 1
             self._listener(event)
 
         return listen
 
 
 def inspect(address: Address, access: Access, wanted: PlatformChoice, *, tags: bool) -> Inspection:
-    """Return what is known of an image from its documents.
+    """Inspect an image.
 
-    ``tags`` asks for the repository's tags as well, at the same time; where they are denied or
-    missing there is a warning. A name with neither tag nor digest means ``latest``, and where
-    there is none, the first tag. Raises what `open_image` and `select` do.
+    With ``tags``, the tags of the repository are fetched at the same time; a warning tells that
+    they are missing or denied. A name with neither tag nor digest means ``latest``, or the first
+    tag if there is no ``latest``.
+
+    Raises:
+        PlatformMismatch: There is no image for the platform.
+        WherryError: The image cannot be read; see `open_image`.
     """
-    once = _SharedListener(access.listener)
-    access = access.replace(listener=once.heard_by())
-    with _tags(address, access.replace(listener=once.heard_by()), wanted=tags) as listed:
+    shared = _SharedListener(access.listener)
+    access = access.replace(listener=shared.for_request())
+    with _tags(address, access.replace(listener=shared.for_request()), wanted=tags) as listed:
         with _open_some(address, access, listed) as image:
             chosen = choose(image, wanted)
             for problem in problems(chosen):
                 Emitter(access.listener, address.name).warn(problem)
             config = read_config(image, chosen)
-        # As skopeo does it, a docker archive's image is called what the address calls it.
+        # Like skopeo, name the image of a docker archive as the address does.
         name = address.reference.name if address.reference is not None else ""
         found = _allowed(listed, access, address) if tags else ()
     inspected = inspection(name, image.digest, chosen.manifest, config, found)
@@ -87,7 +91,7 @@ def inspect(address: Address, access: Access, wanted: PlatformChoice, *, tags: b
 def _tags(
     address: Address, access: Access, *, wanted: bool
 ) -> Iterator[Callable[[], tuple[str, ...]]]:
-    """Yield what returns the tags of a repository, from a list fetched meanwhile if ``wanted``."""
+    """Yield a function that returns the tags; with ``wanted`` they are fetched meanwhile."""
     reference = address.reference
     if reference is None or address.where is not Where.REGISTRY:
         yield lambda: ()
@@ -106,7 +110,7 @@ def _tags(
 def _allowed(
     listed: Callable[[], tuple[str, ...]], access: Access, address: Address
 ) -> tuple[str, ...] | None:
-    """Return the tags; with a warning None if the registry denies them or its list is broken."""
+    """Return the tags; warn and return None if the registry denies them or its list is broken."""
     try:
         return listed()
     except (*_SILENT, RegistryError) as error:
@@ -120,7 +124,7 @@ def _allowed(
 def _open_some(
     address: Address, access: Access, listed: Callable[[], tuple[str, ...]]
 ) -> Iterator[SourceImage]:
-    """Open an image; where ``latest`` is only understood and not there, by the first tag."""
+    """Open an image; open the first tag if the name has no tag and ``latest`` is missing."""
     with contextlib.ExitStack() as stack:
         try:
             image = stack.enter_context(open_image(address, access))

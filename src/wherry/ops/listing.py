@@ -1,4 +1,4 @@
-"""Listing: which images of a store to show, and by which names."""
+"""Filter the images of a store, by name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SHOWN = ("name", "id", "created", "size")
 
 
 class Filters(Record):
-    """What is to be listed; all that is given must hold.
+    """Which images to list; an image has to pass all filters.
 
-    ``patterns`` are for names, with ``*``, ``?`` and ``[…]`` within a path's part and ``**``
-    across them; one that matches is enough. ``labels`` are names with values, or with None
-    for any value. ``before`` and ``since`` are times of creation, themselves excluded.
+    ``patterns`` match names: ``*``, ``?`` and ``[…]`` match within a component of the path,
+    ``**`` matches across components. One matching pattern is enough. ``labels`` are names with
+    values, or with None for any value. ``before`` and ``since`` are creation times, exclusive.
     """
 
     patterns: Sequence[str] = ()
@@ -69,9 +69,9 @@ class Filters(Record):
 
 
 def listing(store: LocalStore, filters: Filters) -> Iterator[ImageRow]:
-    """Yield names with their images, and after them the images that have none.
+    """Yield names with their images, then the images without names.
 
-    A name by digest is shown only where its repository has no tag for the same image.
+    A name by digest is listed only if its repository has no tag for the same image.
     """
     found: Iterator[ImageRow] = map(ImageRow._make, _rows(store, filters, ImageRow._fields))
     for test in _tests(store, filters):
@@ -80,7 +80,7 @@ def listing(store: LocalStore, filters: Filters) -> Iterator[ImageRow]:
 
 
 def lines(store: LocalStore, filters: Filters) -> Iterator[Line]:
-    """Yield what people want to see of a `listing`: as it is there, if that is all of it."""
+    """Yield the name, id, creation time and size of each row of a `listing`."""
     if filters.replace(dangling=None) == Filters():
         return _rows(store, filters, _SHOWN)
     return ((row.name, row.id, row.created, row.size) for row in listing(store, filters))
@@ -94,7 +94,7 @@ def _rows(store: LocalStore, filters: Filters, columns: Sequence[str]) -> Iterat
 
 
 def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[ImageRow], bool]]:
-    """Yield what each row has to pass, what costs least first."""
+    """Yield the tests that each row has to pass, the cheapest first."""
     if filters.patterns:
         expressions = [_expression(pattern) for pattern in filters.patterns]
         yield lambda row: any(_matches(expression, row.name) for expression in expressions)
@@ -109,7 +109,7 @@ def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[ImageRow],
 
 
 def _matches(expression: re.Pattern[str], name: str) -> bool:
-    """Compare a pattern with all ways to write a name."""
+    """Compare a pattern with all spellings of a name."""
     repository, tag = split_name(name)
     familiar = familiar_name(repository)
     names = {repository, familiar}
@@ -134,7 +134,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def _moment(created: str) -> datetime.datetime:
-    """Return a time that can be compared; what says none counts as the oldest."""
+    """Parse a creation time; a text that is not a time counts as the oldest."""
     try:
         found = datetime.datetime.fromisoformat(created)
     except ValueError:
@@ -147,7 +147,7 @@ def _has_labels(store: LocalStore, image_id: str, wanted: Sequence[tuple[str, st
 
     try:
         labels = parse_config(store.read(Digest.parse(image_id))).labels
-    except WherryError:  # collected since, or damaged: not what was looked for
+    except WherryError:  # the image was collected meanwhile, or its config is damaged
         return False
     return all(
         name in labels if value is None else labels.get(name) == value for name, value in wanted

@@ -1,4 +1,4 @@
-"""Where images are read from: registries, the store and archives behind one face."""
+"""Open images in registries, the store and archives as one kind of source."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class Access(Record):
-    """What it may take to open an address; ``session`` and ``stored`` are called if need be.
+    """What opening an address takes; ``session`` and ``stored`` are called if they are needed.
 
-    ``stored`` finds an image of a store by name or id: the store, the root that the name
-    stands for, and the manifest that it shows.
+    ``stored`` finds an image of a store by name or id. It returns the store, the root that the
+    name stands for, and the manifest that the name shows.
     """
 
     session: Callable[[], Session]
@@ -67,10 +67,10 @@ class SourceImage(Record):
     named: Reference | None = None
 
     def holds(self, manifest: Digest) -> bool:
-        """Tell whether the image or artifact of a manifest is all there.
+        """Tell whether an image or artifact is complete.
 
-        A store knows its images, and of an artifact all blobs have to be there. Elsewhere
-        what has its manifest counts as whole.
+        A store knows its images. Of an artifact, all blobs have to be in the store. In other
+        sources a manifest that is there counts as complete.
         """
         if self.store is not None and self.store.image(manifest) is not None:
             return True
@@ -88,11 +88,11 @@ class SourceImage(Record):
         )
 
     def derived(self, manifest: Digest) -> Digest | None:
-        """Return the manifest that a store has made from a schema1 one."""
+        """Return the manifest that a store has made from a schema1 manifest."""
         return None if self.store is None else self.store.derived(manifest)
 
     def facts(self, layer: Digest) -> tuple[Digest | None, int | None]:
-        """Return a layer's DiffID and its size without compression, where a store has them."""
+        """Return a layer's DiffID and uncompressed size in bytes, if a store has them."""
         if self.store is None:
             return None, None
         found = self.store.facts(layer)
@@ -103,9 +103,15 @@ class SourceImage(Record):
 def open_image(address: Address, access: Access) -> Iterator[SourceImage]:
     """Open an image wherever it is and read its root document.
 
-    Raises `NotFound`, `UnsafeArchive`, `InvalidDocument`, `IntegrityError`, `StoreError` and
-    what registries answer. What the block raises because there is no image, or none for a
-    platform, is told what was looked at.
+    Errors of the block name the image if it is missing or not for the platform.
+
+    Raises:
+        NotFound: There is no such image.
+        UnsafeArchive: The archive has links that lead outside.
+        InvalidDocument: A document breaks the rules.
+        IntegrityError: A document does not match its digest.
+        StoreError: The store or archive cannot be read.
+        WherryError: The registry does not serve the image.
     """
     try:
         with _opened(address, access) as image:
@@ -114,12 +120,11 @@ def open_image(address: Address, access: Access) -> Iterator[SourceImage]:
         repository = "" if address.reference is None else address.reference.name
         names = (address.name, address.path, str(address), repository)
         if not any(name and error.is_within(name) for name in names):
-            error.within(_called(address))
+            error.within(_familiar_name(address))
         raise
 
 
-def _called(address: Address) -> str:
-    """Return what people call an image."""
+def _familiar_name(address: Address) -> str:
     if address.where is Where.REGISTRY and address.reference is not None:
         return address.reference.familiar
     return str(address)
@@ -175,14 +180,14 @@ def _from_registry(reference: Reference, access: Access) -> SourceImage:
 
 
 def open_repository(reference: Reference, access: Access) -> Repository:
-    """Return the repository of a reference; nothing is asked for yet."""
+    """Return the repository of a reference; sends no request."""
     emitter = Emitter(access.listener, reference.familiar)
     return repository(access.session(), reference, emitter, access.cancel)
 
 
 @contextlib.contextmanager
 def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
-    """Open an archive or layout; raises `NotFound`, `UnsafeArchive`, `InvalidDocument`."""
+    """Open an archive or layout; raises `NotFound`, `UnsafeArchive` and `InvalidDocument`."""
     from wherry.archive.dir import FlatDirectory
     from wherry.archive.directory_files import DirectoryFiles
     from wherry.archive.legacy import docker_archive
@@ -206,7 +211,7 @@ def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
 
 @contextlib.contextmanager
 def open_docker_archive(address: Address, cancel: CancelToken) -> Iterator[DockerArchive]:
-    """Open an archive whose images need not be readable; raises as `open_archive` does."""
+    """Open a docker archive, whose images need not be readable; raises as `open_archive`."""
     from wherry.archive.legacy import docker_archive
     from wherry.archive.tar_files import TarFiles
 
@@ -222,9 +227,9 @@ def repository(
     *,
     foreign: bool = False,
 ) -> Repository:
-    """Return a repository that tells ``emitter`` of warnings and retries.
+    """Return a repository that reports warnings and retries to ``emitter``.
 
-    ``foreign`` allows the addresses that layers name.
+    ``foreign`` allows layers to be fetched from the URLs that a manifest names.
     """
     return Repository(
         session,

@@ -1,4 +1,4 @@
-"""Tags of a repository: those that were asked for, in the order that was asked for."""
+"""Select and sort the tags of a repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Order = Literal["registry", "name", "version"]
 
 _RANGE = "semver:"
-_ONLY_IN_RANGES = ("<", ">", "=", "!", "~")  # no tag begins with them
+_ONLY_IN_RANGES = ("<", ">", "=", "!", "~")  # tags do not begin with these
 
 
 def list_tags(
@@ -37,10 +37,15 @@ def list_tags(
 def select_tags(tags: Iterable[str], wanted: str = "", order: Order = "registry") -> list[str]:
     """Return the tags that ``wanted`` matches, in an order.
 
-    ``wanted`` is a regular expression, looked for anywhere in the tag, or a range of versions:
-    behind ``semver:``, and without it where it begins with a sign of comparison. By
-    ``version``, what is no version comes first, by name, and the newest version last. Raises
-    `InvalidReference`, which knows the offending place.
+    Args:
+        tags: All tags, in the order of the registry.
+        wanted: A regular expression, searched for anywhere in the tag, or a range of versions.
+            A range begins with ``semver:`` or with a comparison sign.
+        order: With ``version``, tags that are not versions come first, sorted by name, and the
+            newest version comes last.
+
+    Raises:
+        InvalidReference: ``wanted`` does not parse; the error has the position.
     """
     matches = matcher(wanted)
     found = [tag for tag in tags if matches(tag)]
@@ -51,7 +56,7 @@ def select_tags(tags: Iterable[str], wanted: str = "", order: Order = "registry"
 
 
 def matcher(wanted: str) -> Callable[[str], bool]:
-    """Return what tells whether a tag is wanted; raises `InvalidReference`."""
+    """Return a function that tells whether a tag is wanted; raises `InvalidReference`."""
     if wanted.startswith((_RANGE, *_ONLY_IN_RANGES)):
         versions = _range(wanted)
 
