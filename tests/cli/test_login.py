@@ -291,7 +291,7 @@ def test_a_client_uses_credentials_that_it_has_stored(
     client.login(f"https://{guarded.host}/v1/", "me", PASSWORD)
     assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
     assert str(client.digest(f"{guarded.host}/app:t")) == IMAGE.digest
-    assert client.logout(guarded.host).gone
+    assert client.logout(guarded.host).removed
     with pytest.raises(library.Unauthorized):  # the client uses no earlier token
         client.digest(f"{guarded.host}/app:t")
     with pytest.raises(library.NotFound, match="not logged in"):

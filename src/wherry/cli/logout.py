@@ -43,7 +43,7 @@ def command(
             return
         registry = registry or "docker.io"
         done = client.logout(registry)
-    for place in done.gone:
+    for place in done.removed:
         write_line(f"Logged out of {registry}: removed from {place}")
     if done.left:
         write_line(f"Credentials for {registry} are still in {done.left}")

@@ -1,4 +1,4 @@
-"""The blobs of an image: read once, and compared with the descriptors that point at them."""
+"""Check the blobs of an image against the descriptors that name them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _ENDINGS = {"gzip": ("gzip",), "zstd": ("zstd",), None: (".tar",)}
 
 
 class _LayerFacts(NamedTuple):
-    """What was found when a layer was read: its size, its first bytes, DiffID and raw size.
+    """The properties of a layer that was read.
 
-    ``diff_id`` is None if the layer is damaged, ``size`` if it cannot be read.
+    ``head`` holds its first bytes. ``diff_id`` is None for a damaged layer, ``size`` for an
+    unreadable layer. ``raw_size`` is the uncompressed size in bytes.
     """
 
     size: int | None = None
@@ -40,9 +41,10 @@ class _LayerFacts(NamedTuple):
 
 
 class BlobCheck:
-    """Reads blobs by ``opening`` them, and tells ``report`` what is wrong with them.
+    """Read each blob once, and pass what is wrong to ``report``.
 
-    ``layers`` counts the layers that were read, ``size`` the bytes of all blobs.
+    ``opening`` opens a blob. ``layers`` is the number of layers that were read, ``size`` the
+    number of bytes of all blobs.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class BlobCheck:
         return len(self._facts)
 
     def config(self, blob: Descriptor, at: str) -> bytes | None:
-        """Return a config; None if it is wrong, which is reported."""
+        """Return a config; report an altered or unreadable config and return None."""
         if (blob.size or 0) > MAX_DOCUMENT:
             self._error(f"{at}.size", f"is over {MAX_DOCUMENT >> 20} MiB")
             return None
@@ -85,10 +87,10 @@ class BlobCheck:
         return bytes(raw)
 
     def layer(self, blob: Descriptor, at: str, algorithm: str = "sha256") -> Receipt | None:
-        """Check a layer; return its DiffID, by ``algorithm``, unless the layer is wrong.
+        """Check a layer; return its receipt, or None for an altered or unreadable layer.
 
-        Each descriptor of a layer is compared with it. What is wrong with the layer itself is
-        reported once.
+        The DiffID is computed with ``algorithm``. Each descriptor of a layer is compared with
+        it. Faults of the layer itself are reported once.
         """
         known = self._facts.setdefault(blob.digest, {})
         first = next(iter(known.values()), None)
@@ -103,7 +105,7 @@ class BlobCheck:
         return Receipt(blob._replace(size=facts.size), facts.diff_id, facts.raw_size)
 
     def image(self, receipts: Sequence[Receipt | None], at: str) -> None:
-        """Compare the layers of one image together with their limit."""
+        """Compare the total size of the layers of one image with the limit."""
         layers = {found.descriptor.digest: found for found in receipts if found is not None}
         arrived = sum(found.descriptor.size or 0 for found in layers.values())
         raw = sum(found.raw_size or 0 for found in layers.values())
@@ -139,7 +141,7 @@ class BlobCheck:
         *,
         again: bool = False,
     ) -> bool:
-        """Read a blob through ``consume``; report what is wrong, unless it is read ``again``."""
+        """Read a blob through ``consume``; report faults unless it is read ``again``."""
         try:
             problem = self._consume(source, blob, consume)
         except Cancelled:
@@ -158,7 +160,7 @@ class BlobCheck:
     def _consume(
         self, source: _HashingReader, blob: Descriptor, consume: Callable[[_HashingReader], None]
     ) -> str:
-        """Read a blob to its end; return what ``consume`` says is wrong with it."""
+        """Read a blob to its end; return the error of ``consume``, or an empty text."""
         opened = self._open(blob, source.is_whole)
         source.stream = opened.stream
         problem = ""
@@ -176,7 +178,7 @@ class BlobCheck:
         return problem
 
     def _check_form(self, facts: _LayerFacts, blob: Descriptor, at: str) -> None:
-        """Compare how a layer is packed with what its type says."""
+        """Compare the compression of a layer with its media type."""
         kind = blob.media_type.lower()
         if (reason := mediatype.unreadable_layer(kind)) is not None:
             self._error(f"{at}.mediaType", f"is {blob.media_type}: the layer {reason}")
@@ -202,7 +204,7 @@ def _wrong_size(blob: Descriptor, size: int) -> str:
 
 
 class _HashingReader(io.RawIOBase):
-    """A blob's bytes as they pass, hashed and counted, ``limit`` of them at most."""
+    """Read at most ``limit`` bytes of a blob, and hash and count them."""
 
     stream: Stream
 

@@ -1,4 +1,4 @@
-"""Packing: a directory as a tar that a thread writes while it is read."""
+"""Stream the content of a directory as a tar."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class DirectoryTar:
-    """A directory's content as a tar; use it in a ``with`` statement.
+    """A tar of a directory, written by a thread while it is read. Use in a ``with`` statement.
 
-    Names are sorted and owners numbers, so that the same content makes the same tar. Times
-    later than ``epoch``, in seconds since 1970, become that. No link is followed, and each file
-    is the one that was listed: another user may write to the directory meanwhile.
+    Names are sorted and owners are numbers, so the same content makes the same tar. Times later
+    than ``epoch``, in seconds since 1970, become ``epoch``. Links are not followed, and files
+    that another process replaces meanwhile raise an error (see `tree`).
     """
 
     def __init__(self, root: Path, epoch: int | None = None) -> None:
@@ -43,7 +43,7 @@ class DirectoryTar:
         self._thread.join()
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one read goes; 0 at the end, when all was packed."""
+        """Fill ``buffer`` with what one read returns; return 0 when the tar is complete."""
         count = self._reader.readinto(buffer)
         if not count:
             self._thread.join()
@@ -68,14 +68,14 @@ class DirectoryTar:
             ):
                 for entry in entries(self._root):
                     self._add(tar, entry)
-                    tar.members = []  # type: ignore[attr-defined] # it keeps all that it has seen
+                    tar.members = []  # type: ignore[attr-defined] # or it keeps all members in memory
         except BrokenPipeError:
-            pass  # the reader has seen enough
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            pass  # the reader has stopped
+        except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
             self._error = error
 
     def _add(self, tar: tarfile.TarFile, entry: TreeEntry) -> None:
-        if entry.is_socket:  # no tar can hold one
+        if entry.is_socket:  # a tar cannot hold sockets
             return
         key = entry.status.st_dev, entry.status.st_ino
         if not entry.is_file:

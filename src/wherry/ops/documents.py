@@ -1,4 +1,4 @@
-"""Reading images where they are: the documents and the config for a platform."""
+"""Read the documents and the config of an image at its source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PlatformChoice(Record):
-    """The platform that was asked for, if any was, and the one that is meant otherwise."""
+    """The platform that the caller named, if any, and the default platform."""
 
     platform: Platform | None
     default: Platform
@@ -44,11 +44,14 @@ class PlatformChoice(Record):
 
 
 def choose(image: SourceImage, wanted: PlatformChoice, *, artifacts: bool = False) -> Selection:
-    """Return the image for a platform; of a store's index, the one that its name shows.
+    """Select the image for a platform; without one, the image that a name of the store shows.
 
-    The config is read only if a platform was asked for. Raises `PlatformMismatch` where it
-    is for another one, as `pull` does, and `Unsupported` for what is no image, unless
-    ``artifacts`` will do.
+    The config is read only if the caller named a platform. With ``artifacts`` the result may be
+    an artifact.
+
+    Raises:
+        PlatformMismatch: There is no image for the platform.
+        Unsupported: The document is an artifact.
     """
     source = image.source
     if wanted.platform is None and image.shown is not None and isinstance(image.document, Index):
@@ -72,14 +75,14 @@ def choose(image: SourceImage, wanted: PlatformChoice, *, artifacts: bool = Fals
 
 
 def read_config(image: SourceImage, chosen: Selection) -> bytes:
-    """Return a config's bytes, empty for schema1, which has none."""
+    """Return the bytes of a config; empty for schema1, which has no config."""
     if chosen.config is None:
         return b""
     return read_blob(image.source, chosen.config)
 
 
 def parsed_config(image: SourceImage, chosen: Selection) -> ImageConfig:
-    """Return a config; for schema1 it is made, without DiffIDs."""
+    """Return a config; a schema1 image gets one, without DiffIDs."""
     from wherry.model.config import parse_config
 
     if not isinstance(chosen.manifest, Manifest):
@@ -90,15 +93,15 @@ def parsed_config(image: SourceImage, chosen: Selection) -> ImageConfig:
 
 
 def config(address: Address, access: Access, wanted: PlatformChoice) -> ImageConfig:
-    """Return an image's config; for schema1 it is made, without DiffIDs."""
+    """Return the config of an image; a schema1 image gets one, without DiffIDs."""
     with open_image(address, access) as image:
         return parsed_config(image, choose(image, wanted))
 
 
 def raw_config(address: Address, access: Access, wanted: PlatformChoice) -> bytes:
-    """Return the bytes of a config, an artifact's too; for schema1 it is made.
+    """Return the bytes of the config of an image or artifact; a schema1 image gets one.
 
-    Nothing is read from them unless a platform was asked for.
+    The bytes are not parsed unless the caller named a platform.
     """
     if address.where is Where.DOCKER_ARCHIVE and wanted.platform is None:
         with open_docker_archive(address, access.cancel) as archive:
@@ -114,7 +117,7 @@ def raw_config(address: Address, access: Access, wanted: PlatformChoice) -> byte
 
 
 def document(address: Address, access: Access, wanted: PlatformChoice) -> tuple[Digest, Document]:
-    """Return the document that a name stands for, or its manifest for a platform if one is."""
+    """Return the document that a name stands for; for a named platform, its manifest."""
     with open_image(address, access) as image:
         if wanted.platform is None:
             return image.digest, image.document
@@ -123,7 +126,7 @@ def document(address: Address, access: Access, wanted: PlatformChoice) -> tuple[
 
 
 def digest(address: Address, access: Access, wanted: PlatformChoice) -> Digest:
-    """Return the digest that a name stands for; of a tag by a request without a body."""
+    """Return the digest that a name stands for; a tag is resolved with HEAD."""
     reference = address.reference
     plain = address.where is Where.REGISTRY and wanted.platform is None
     if not plain or reference is None or reference.digest is not None:
@@ -132,7 +135,7 @@ def digest(address: Address, access: Access, wanted: PlatformChoice) -> Digest:
 
 
 def steps(address: Address, access: Access, wanted: PlatformChoice) -> list[HistoryStep]:
-    """Return the steps that made an image, the last one first, with their layers."""
+    """Return the history of an image, the last step first, with the layers."""
     from wherry.ops.history import history
 
     with open_image(address, access) as image:

@@ -1,4 +1,4 @@
-"""History: the steps that made an image, each with the layer that it left."""
+"""The history of an image: its steps, with their layers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 
 class HistoryStep(NamedTuple):
-    """One step; ``digest``, ``diff_id`` and ``size`` are its layer's, None where it left none.
+    """One step of the history of an image.
 
-    ``size`` is in bytes as registries and stores hold the layer, compressed.
+    Attributes:
+        created: The time of the step, as the config states it.
+        created_by: The command.
+        author: The author of the step.
+        comment: A comment.
+        digest: The digest of the step's layer; None for a step without a layer.
+        diff_id: The DiffID of the layer, or None.
+        size: The size of the compressed layer in bytes, or None.
     """
 
     created: str
@@ -30,10 +37,14 @@ class HistoryStep(NamedTuple):
 
 
 def history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[HistoryStep]:
-    """Return the steps of an image, the last one first; ``layers`` run from the bottom up.
+    """Return the steps of an image, the last one first.
 
-    Layers that the config's history does not account for come last in it, as steps of which
-    nothing is known; so the list always holds every layer.
+    Layers without an entry in the config's history become steps without details, so the list
+    holds every layer. They count as the last steps.
+
+    Args:
+        config: The config.
+        layers: The layers of the manifest, the lowest one first.
     """
     left = list(zip_longest(layers, config.diff_ids[: len(layers)]))[::-1]
     steps = [

@@ -1,4 +1,4 @@
-"""Log in: credentials tried on their registry, and kept where they will be found."""
+"""Verify credentials with their registry, and save or remove them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,21 @@ _OK = 200
 
 
 class AuthFiles(Record):
-    """The files to look at, in order, and the one to write."""
+    """The files to read credentials from, in order, and the file to write."""
 
     files: tuple[Path, ...]
     written: Path
 
 
 class LogoutResult(Record):
-    """``gone``: from where credentials were taken; ``left``: a place that still has some."""
+    """The outcome of a logout.
 
-    gone: list[str]
+    Attributes:
+        removed: The files and helpers from which credentials were removed.
+        left: A file or helper that still has credentials for the registry, or empty.
+    """
+
+    removed: list[str]
     left: str = ""
 
 
@@ -49,10 +54,16 @@ def login(
     cancel: CancelToken,
     warn: Callable[[str], None],
 ) -> str:
-    """Try credentials on ``HOST[/PATH]``, keep them, and return where; idempotent.
+    """Verify credentials for ``HOST[/PATH]`` and save them; idempotent.
 
-    ``session`` knows no other credentials than these. ``warn`` is told if the registry does not
-    verify them. Raises `Unauthorized` if it refuses them; then nothing is kept.
+    ``session`` has only these credentials. ``warn`` gets a text if the registry does not verify
+    them.
+
+    Returns:
+        The file or helper that the credentials were saved to.
+
+    Raises:
+        Unauthorized: The registry refuses them; nothing is saved.
     """
     key = CredentialKey.parse(text)
     endpoint = session.hosts.login(key.host)
@@ -75,10 +86,11 @@ def login(
 
 
 def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LogoutResult:
-    """Forget the credentials for ``HOST[/PATH]`` where `login` keeps them.
+    """Remove the credentials for ``HOST[/PATH]`` from where `login` saves them.
 
-    Raises `NotFound` if there are none, there and elsewhere. Raises `WherryError` if a file or
-    helper fails; its hint tells from where credentials were taken all the same.
+    Raises:
+        NotFound: There are no credentials for the registry.
+        WherryError: A file or helper fails; the hint lists where credentials were removed.
     """
     key = CredentialKey.parse(text)
     removal = credential_writer.remove(files.files, files.written, key)
@@ -91,7 +103,7 @@ def logout(text: str, files: AuthFiles, cancel: CancelToken) -> LogoutResult:
 
 
 def logout_everywhere(files: AuthFiles) -> list[str]:
-    """Forget all credentials of the file that `login` writes; return for which hosts.
+    """Remove all credentials from the file that `login` writes; return their hosts.
 
     Raises `WherryError` as `logout` does.
     """
@@ -103,7 +115,7 @@ def logout_everywhere(files: AuthFiles) -> list[str]:
 
 
 def _raise_first(removal: CredentialRemoval) -> None:
-    """Raise the first failure; its hint tells of the others and of what was removed."""
+    """Raise the first failure; its hint lists the others and what was removed."""
     if not removal.failures:
         return
     first, *others = removal.failures

@@ -1,4 +1,4 @@
-"""The part of an index that a place holds, as an index of its own where it is not all."""
+"""The part of an index that a source holds, as an index of its own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class PartialIndex:
-    """An index whose every entry is held: ``root`` as it is, or without what is missing.
+    """An index with the entries that the source holds, as ``root``.
 
-    ``missing`` counts the entries that were left out. Documents that had to be written anew
-    are found by `document` beside those of the place.
+    If entries are missing, ``root`` is a new index and ``missing`` is their number. `document`
+    returns the new indexes, besides the documents of the source.
     """
 
     def __init__(self, image: SourceImage, digest: Digest, index: Index) -> None:
@@ -57,12 +57,12 @@ class PartialIndex:
             return digest, index
         document = json.loads(index.raw) | {"manifests": kept}
         made = parse(gojson.encode(document).encode("utf-8"), index.media_type)
-        assert isinstance(made, Index)  # noqa: S101 - its type says so
+        assert isinstance(made, Index)  # noqa: S101 - by its media type
         self._made[digest_of(made)] = made
         return digest_of(made), made
 
     def _child(self, entry: Descriptor) -> Document | None:
-        """Return a document that an index lists, if that is there and all that it needs."""
+        """Return a document that an index lists, if it and its blobs are there."""
         kind = entry.media_type.lower()
         if not mediatype.may_be_image(kind):
             return None
@@ -75,6 +75,6 @@ class PartialIndex:
 
 
 def _is_image(entry: Descriptor) -> bool:
-    """Tell whether an entry may be an image, going by the entry alone."""
+    """Tell whether an entry may be an image, by the entry alone."""
     known = mediatype.may_be_image(entry.media_type)
     return known and not entry.is_attestation and not entry.artifact_type

@@ -1,4 +1,4 @@
-"""Whether an image is for the platform that was asked for: the config decides."""
+"""Compare the platform of an image, by its config, with the platform wanted."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 
 def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMismatch | None:
-    """Return the error for an image that is for another platform; None for one that fits.
+    """Return the error for an image that is for another platform, or None.
 
-    ``found`` is what the image's config says. An empty OS there is the host's, an empty
-    architecture fits all. A config without a variant has the one that the index states for the
-    image.
+    ``found`` is the platform that the config states. An empty OS means the host's OS, an empty
+    architecture fits any. A config without a variant has the variant that the index states.
     """
     if fits(chosen.listed, found, wanted):
         return None
@@ -32,7 +31,7 @@ def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMi
 
 
 def fits(listed: Iterable[Platform], found: Platform, wanted: Platform) -> bool:
-    """Tell whether an image is for a platform, by its config and how indexes list it.
+    """Tell whether an image is for a platform, by its config and its entries in indexes.
 
     The rules are those of `mismatch`.
     """
@@ -45,12 +44,12 @@ def fits(listed: Iterable[Platform], found: Platform, wanted: Platform) -> bool:
 
 
 def _states(entry: Platform, mine: Platform, wanted: Platform) -> bool:
-    """Tell whether an index entry fits and names the architecture that the config names."""
+    """Tell whether an index entry fits and has the architecture of the config."""
     return entry.normalized().architecture == mine.architecture and wanted.rank(entry) is not None
 
 
 def stated_platform(chosen: Selection, config: bytes) -> Platform:
-    """Return what an image's config says that it is for; schema1 has its own in the topmost v1."""
+    """Return the platform that a config states, or the topmost layer of a schema1 image."""
     if isinstance(chosen.manifest, Manifest):
         return read_platform(config)
     from wherry.ops.schema1 import stated_platform as stated_by_schema1

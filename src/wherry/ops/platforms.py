@@ -1,4 +1,4 @@
-"""The images of an index, one for each platform, with their sizes."""
+"""List the images of an index, with their platforms and sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
 
 class PlatformImage(Record):
-    """One image of an index; ``size`` is in bytes of config and layers, as transferred."""
+    """One image of an index.
+
+    Attributes:
+        platform: The platform that the index states, else the platform of the config.
+        digest: The digest of the manifest.
+        media_type: The media type of the manifest.
+        size: The bytes of the config and the compressed layers, or None for schema1.
+        layers: The descriptors of the layers, the lowest one first.
+    """
 
     platform: Platform
     digest: Digest
@@ -38,9 +46,10 @@ class PlatformImage(Record):
 def platforms(
     address: Address, access: Access, jobs: int = 6
 ) -> tuple[Digest, list[PlatformImage]]:
-    """Return the root's digest and all images below it, with their sizes.
+    """Return the digest of the root and the images below it.
 
-    A ``sparse`` source tells of those that it holds. ``jobs`` documents are fetched at a time.
+    A ``sparse`` source lists the images that it holds. ``jobs`` is the number of documents to
+    fetch at a time.
     """
     with open_image(address, access) as image:
         found = _images(image, access, jobs)
@@ -50,7 +59,7 @@ def platforms(
 def _images(image: SourceImage, access: Access, jobs: int) -> list[Selection]:
     source, document = image.source, image.document
     if source.remote and isinstance(document, Index):
-        # What has been fetched is kept, so the search below finds it without asking.
+        # The session caches documents: the search below finds them without requests.
         wanted = dict.fromkeys(entry.digest for entry in listed(document))
         Budget().check(len(wanted))
         tasks = [functools.partial(_fetch, source, digest) for digest in wanted]

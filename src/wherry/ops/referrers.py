@@ -1,4 +1,4 @@
-"""What refers to an image: signatures, SBOMs and the like (OCI distribution spec, referrers)."""
+"""List the referrers of an image (OCI distribution spec 1.1, Listing Referrers)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def referrers(
     address: Address, access: Access, wanted: PlatformChoice, artifact_type: str = ""
 ) -> list[Descriptor]:
-    """Return what refers to an image: signatures, SBOMs and the like.
+    """Return the referrers of an image: signatures, SBOMs and other artifacts.
 
-    A registry is asked; a layout is searched for documents with this subject. Other sources
-    hold no referrers.
+    A layout is searched for documents whose subject is the image. The store and archives of
+    other formats have no referrers.
     """
     with open_image(address, access) as image:
         root = image.digest

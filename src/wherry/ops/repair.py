@@ -1,4 +1,4 @@
-"""Repair: what is damaged in a store is fetched again from where it came."""
+"""Repair a store: fetch damaged and missing blobs from the registries they came from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 class RepairReport(Record):
-    """The problems that are gone, and those that are left, each with the reason."""
+    """The outcome of a repair.
+
+    Attributes:
+        mended: The problems that are gone.
+        left: The problems that remain, each with the reason.
+    """
 
     mended: list[StoreProblem]
     left: list[tuple[StoreProblem, str]]
@@ -38,10 +43,14 @@ def repair(
     cancel: CancelToken,
     listener: Callable[[Event], None],
 ) -> RepairReport:
-    """Remove files that are damaged, and pull again what names need of them and of the missing.
+    """Remove damaged files, and fetch those that names need.
 
-    An image is asked for by its digest, at the repositories that pulls noted for its blobs;
-    no name is set. What no name needs is only removed. Raises `StoreError` and `Cancelled`.
+    Images are pulled by digest from the repositories that earlier pulls noted; no name is set.
+    Damaged files that no name needs are only removed.
+
+    Raises:
+        StoreError: The store cannot be written.
+        Cancelled: The repair was cancelled.
     """
     run = _Repair(session, store, options, cancel, listener)
     return run.run(list(problems))
@@ -58,8 +67,8 @@ class _Repair:
     ) -> None:
         self._session = session
         self._store = store
-        # Bytes are held to their digests; whether to accept schema1, and these signatures, was
-        # decided when the image was pulled.
+        # The digests are verified. The format and the signatures were accepted when the image
+        # was pulled.
         self._options = options.replace(
             names=False, strict=False, verify_signatures=False, schema1="allow"
         )
@@ -87,15 +96,15 @@ class _Repair:
         return RepairReport(mended, left)
 
     def _platforms(self, record: ImageRecord) -> tuple[Platform, ...]:
-        """Return the platform to pull for a record; none, which means all, if it names none."""
+        """Return the platform of an image, or an empty tuple, which means all platforms."""
         try:
             return (Platform.parse(record.platform, self._options.host),)
         except InvalidReference:
             return ()
 
     def _fetch(self, root: Digest, record: ImageRecord) -> str:
-        """Pull an image at the repositories that it came from; return why it failed, or ""."""
-        reason = "it came from no registry that is known of; pull or load the image again"
+        """Pull an image from the repositories that it came from; return the reason of a failure."""
+        reason = "it came from no known registry; pull or load the image again"
         options = self._options.replace(platforms=self._platforms(record))
         for repository in self._store.sources(record.manifest):
             reference = Reference.parse(f"{repository}@{root}")

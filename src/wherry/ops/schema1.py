@@ -1,4 +1,4 @@
-"""What pulling a schema1 image takes besides: signatures, and documents to be made."""
+"""Verify and convert images in docker's schema1 format."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def check(manifest: Schema1, *, verify: bool) -> tuple[Platform, str]:
-    """Return the platform that the topmost layer names, and what to tell people.
+    """Return the platform of the topmost layer, and a warning for the user.
 
-    Raises `IntegrityError` for signatures that do not match, if they are to be verified.
+    With ``verify``, raises `IntegrityError` for a signature that does not match.
     """
     message = "docker schema1 is a deprecated format"
     if verify and manifest.signatures:
@@ -31,13 +31,13 @@ def check(manifest: Schema1, *, verify: bool) -> tuple[Platform, str]:
 
 
 def stated_platform(manifest: Schema1) -> Platform:
-    """Return the platform that the topmost layer names."""
+    """Return the platform of the topmost layer."""
     top = v1.image(manifest.layers[0].v1_json)
     names = (top.get(name, "") for name in ("os", "architecture", "variant"))
     return Platform(*names)
 
 
 def convert(manifest: Schema1, layers: Sequence[Receipt]) -> tuple[Manifest, ImageConfig]:
-    """Make the manifest and the config that docker would make."""
+    """Return the manifest and the config that docker makes of the image."""
     made = from_schema1(manifest, layers)
     return made.manifest, parse_config(made.config)

@@ -1,8 +1,8 @@
-"""The tree below a directory, by descriptors: what is read is what was listed.
+"""Walk the tree below a directory, safe from other processes that change it.
 
-Names are looked up relative to an open directory, links are never followed, and what is opened
-is compared with what was listed (device, inode, type). So a process that replaces names
-meanwhile makes the walk fail, and leads it to no other file.
+Names are opened relative to an open directory, and links are not followed. Each opened file is
+compared with the listed file (device, inode, type). So a process that replaces names makes the
+walk fail, and cannot lead it to another file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_OPEN = 64  # directories that are kept open; those above are found again by ".."
+_OPEN = 64  # directories that are kept open; the others are opened again by ".."
 _GONE = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESTALE}
 _TYPES = {
     stat.S_IFDIR: tarfile.DIRTYPE,
@@ -33,11 +33,11 @@ _TYPES = {
 
 
 class TreeChanged(Exception):
-    """A name stands for something else than it did; the argument is its path in the tree."""
+    """A file has changed during the walk; the argument is its path in the tree."""
 
 
 class TreeEntry(NamedTuple):
-    """One name of the tree. ``target`` is what a symbolic link says."""
+    """One name of the tree; ``target`` is the target of a symbolic link."""
 
     path: str
     name: str
@@ -47,7 +47,7 @@ class TreeEntry(NamedTuple):
 
     @property
     def type(self) -> bytes:
-        """The type in a tar of everything but files and sockets."""
+        """The tar type of a directory, link, FIFO or device."""
         return _TYPES[stat.S_IFMT(self.status.st_mode)]
 
     @property
@@ -67,14 +67,14 @@ class TreeEntry(NamedTuple):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-        """Open a file, with its status; raises `TreeChanged` if it is changed in the block too."""
+        """Open a file, with its status; raises `TreeChanged` if it changes during the block."""
         with os.fdopen(_open(self.name, _FILE, self.directory, self.path), "rb") as content:
             before = os.fstat(content.fileno())
             _compare(before, self.status, self.path)
             try:
                 yield content, before
             except OSError as error:
-                if error.errno is None:  # `tarfile` says that the file has ended too soon
+                if error.errno is None:  # `tarfile` raises this if the file ends too soon
                     raise TreeChanged(self.path) from None
                 raise
             after = os.fstat(content.fileno())
@@ -83,7 +83,7 @@ class TreeEntry(NamedTuple):
 
 
 class _OpenDirectory:
-    """A directory on the way down, and the names in it that are still to come."""
+    """A directory on the path of the walk, and the names in it that are left."""
 
     def __init__(self, descriptor: int, path: str) -> None:
         self.descriptor: int | None = descriptor
@@ -97,16 +97,16 @@ class _OpenDirectory:
             self.descriptor = None
 
     def reopen(self, below: int) -> None:
-        """Open the directory again, as that above ``below``."""
+        """Open the directory again, as the parent of ``below``."""
         if self.descriptor is None:
             self.descriptor = _open("..", _DIRECTORY, below, self.path)
             _compare(os.fstat(self.descriptor), self.status, self.path)
 
 
 def entries(root: Path) -> Iterator[TreeEntry]:
-    """Yield all that is below a directory, in order, however deep; raises `TreeChanged`.
+    """Yield all entries below a directory, in order, at any depth; raises `TreeChanged`.
 
-    An entry can be opened until the next one is asked for.
+    An entry can be opened until the next one is requested.
     """
     levels = [_OpenDirectory(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), "")]
     try:
@@ -122,7 +122,7 @@ def entries(root: Path) -> Iterator[TreeEntry]:
                 finally:
                     level.close()
                 continue
-            entry = _look(level.names.pop(), at, level.path)
+            entry = _list(level.names.pop(), at, level.path)
             yield entry
             if stat.S_ISDIR(entry.status.st_mode):
                 levels.append(_enter(entry))
@@ -133,15 +133,15 @@ def entries(root: Path) -> Iterator[TreeEntry]:
             level.close()
 
 
-def _look(name: str, directory: int, above: str) -> TreeEntry:
+def _list(name: str, directory: int, above: str) -> TreeEntry:
     path = f"{above}/{name}" if above else name
-    with _told(path):
+    with _translated(path):
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         is_link = stat.S_ISLNK(status.st_mode)
         try:
             target = os.readlink(name, dir_fd=directory) if is_link else ""
         except OSError as error:
-            if error.errno == errno.EINVAL:  # it is no link any more
+            if error.errno == errno.EINVAL:  # it is not a link any more
                 raise TreeChanged(path) from None
             raise
     return TreeEntry(path, name, directory, status, target)
@@ -158,12 +158,12 @@ def _enter(entry: TreeEntry) -> _OpenDirectory:
 
 
 def _open(name: str, flags: int, directory: int, path: str) -> int:
-    with _told(path):
+    with _translated(path):
         return os.open(name, flags, dir_fd=directory)
 
 
 @contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
+def _translated(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Validate: every document and blob of an image against what points at it."""
+"""Check every document and blob of an image against the descriptors that name it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """Something that is wrong (``error``) or odd, and at which place of which document."""
+    """An error or a warning about an image.
+
+    Attributes:
+        error: Whether it is an error.
+        where: The path of the field, such as ``manifests[0] > layers[1].size``.
+        message: The finding.
+    """
 
     error: bool
     where: str
@@ -45,7 +51,15 @@ class Finding(NamedTuple):
 
 
 class ValidationReport(Record):
-    """All findings, and how much was looked at: documents, blobs and their bytes."""
+    """The findings about an image.
+
+    Attributes:
+        root: The digest of the manifest or index.
+        findings: The errors and warnings.
+        documents: The number of documents that were checked.
+        blobs: The number of layers that were checked.
+        size: The bytes of all blobs that were read.
+    """
 
     root: Digest
     findings: list[Finding]
@@ -55,7 +69,7 @@ class ValidationReport(Record):
 
 
 def validate_image(address: Address, access: Access, retries: int) -> ValidationReport:
-    """Open an image wherever it is and check all of it; see `validate`."""
+    """Open an image wherever it is and check it; see `validate`."""
     called = address.name if address.where is Where.REGISTRY else str(address)
     retrying = Emitter(access.listener, called).retrying
     with open_image(address, access) as image:
@@ -65,15 +79,18 @@ def validate_image(address: Address, access: Access, retries: int) -> Validation
 def validate(
     image: SourceImage, policy: RetryPolicy, cancel: CancelToken, on_retry: OnRetry
 ) -> ValidationReport:
-    """Check a whole image: documents, digests, sizes, DiffIDs, history against layers.
+    """Check an image: documents, digests, sizes, DiffIDs, and the history against the layers.
 
-    All platforms of an index are checked, each blob once; what is wrong is reported and the
-    rest is looked at all the same. What `pull` refuses is reported. Raises `Cancelled`, and
-    `BudgetExceeded` where indexes lead to too many documents.
+    All platforms of an index are checked, each blob once. An error does not end the check.
+    Whatever `pull` refuses is an error.
+
+    Raises:
+        Cancelled: The check was cancelled.
+        BudgetExceeded: The indexes list too many documents.
     """
 
     def open_blob(blob: Descriptor, is_whole: Callable[[], bool]) -> Opened:
-        # Without its size: where the blob ends is what is to be found out.
+        # Without the size, because the check is to find out where the blob ends.
         sizeless = blob._replace(size=None)
         return resuming(image.source, sizeless, policy, cancel, on_retry).open(0, is_whole)
 
@@ -89,11 +106,12 @@ def validate(
 
 
 class _DocumentFacts(NamedTuple):
-    """What is known of a document that was checked, for other entries that list it.
+    """The properties of a checked document, for other entries that list it.
 
-    ``height`` counts the indexes below it and itself. ``platform`` is what its config says;
-    None for an index and for what is no image. ``offers`` are the platforms that an index
-    lists, None for an entry without one. ``is_empty`` if there is no image in it.
+    ``height`` is the number of nested indexes, the document included. ``platform`` is the
+    platform of the config; None for an index and an artifact. ``offers`` are the platforms that
+    an index lists, with None for an entry without a platform. ``is_empty`` tells that there is
+    no image below it.
     """
 
     media_type: str
@@ -177,7 +195,7 @@ class _Validation:
         return known._replace(height=height, offers=tuple(offers), is_empty=is_empty)
 
     def _child(self, entry: Descriptor, at: str, depth: int) -> _DocumentFacts | None:
-        """Check the document of an entry, once; None where it cannot be read."""
+        """Check the document of an entry once; return None if it cannot be read."""
         known = self._known.get(entry.digest)
         if known is not None:
             if depth + known.height > MAX_NESTING:
@@ -204,7 +222,7 @@ class _Validation:
             self._error(f"{at}.mediaType", f"is {entry.media_type}, it is {child.media_type}")
 
     def _check_platform(self, entry: Descriptor, child: _DocumentFacts, at: str) -> None:
-        """Compare the platform that an entry states with what it leads to."""
+        """Compare the platform of an entry with the platform of its image."""
         listed_as = entry.platform
         if entry.is_attestation or not _is_stated(listed_as):
             return
@@ -300,7 +318,7 @@ def _too_deep() -> str:
 
 
 def _may_hold(wanted: Platform, offer: Platform | None) -> bool:
-    """Tell whether an entry of an index may lead to an image for a platform."""
+    """Tell whether an index entry may hold an image for a platform."""
     return not _is_stated(offer) or wanted.rank(offer) is not None
 
 

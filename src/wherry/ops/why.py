@@ -1,4 +1,4 @@
-"""Why a name leads where it leads: files, endpoints, certificates, proxies, credentials."""
+"""Explain where a name leads: files, endpoints, certificates, proxies and credentials."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ _LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Docker-
 
 
 class Lookup(NamedTuple):
-    """A file or directory that was looked at, and what became of it."""
+    """A file, directory or helper that was consulted, and the outcome."""
 
     place: str
     outcome: str
 
 
 class EndpointResponse(NamedTuple):
-    """What an endpoint says when it is asked for the name; ``error`` where that was nothing.
+    """The response of an endpoint to a HEAD request for the manifest.
 
-    ``asks_for`` is how it wants to know who is asking: ``Bearer, from https://…``.
-    ``rate_limit`` holds its ``RateLimit-*`` headers.
+    Attributes:
+        status: The status; None without a response.
+        url: The URL that responded, after redirects.
+        asks_for: The challenge of the endpoint, such as ``Bearer, from https://…``, or empty.
+        rate_limit: The ``RateLimit-*`` headers.
+        error: The error, or empty.
     """
 
     status: int | None = None
@@ -44,11 +48,22 @@ class EndpointResponse(NamedTuple):
 
 
 class EndpointReport(NamedTuple):
-    """One endpoint, in the order in which they are tried.
+    """One endpoint of a name: a mirror, or the registry.
 
-    ``addresses`` are tried in order too. ``credentials`` is whose are sent: a user's name, "an
-    identity token", or "" for nobody's; ``lookups`` are where they were looked for.
-    ``hosts_toml`` are the files with settings for the host, which are ``settings``.
+    Attributes:
+        addresses: The URLs of the repository, in the order in which they are tried.
+        mirror: Whether the endpoint is a mirror.
+        verify: Whether certificates are verified.
+        certificates: The directories of ``certs.d`` that were consulted.
+        authorities: The files of certificate authorities for this host.
+        pairs: The client certificates, each with its key.
+        hosts_toml: The files with settings for the host.
+        settings: The settings of these files.
+        proxy: The proxy, and the variable or file that names it; empty without a proxy.
+        credentials: The user's name, or "an identity token"; empty without credentials.
+        lookups: Where credentials were looked up.
+        scope: The scope of the token.
+        answer: The response to a HEAD request; None offline.
     """
 
     addresses: tuple[str, ...]
@@ -67,11 +82,17 @@ class EndpointReport(NamedTuple):
 
 
 class NameReport(NamedTuple):
-    """All that decides where ``reference`` is looked for; holds no secret.
+    """What decides where a reference is looked for; holds no secrets.
 
-    ``source`` is by whose word the name means that reference. ``matched`` is the prefix of
-    registries.conf that holds for it and the file that it is in. ``trust`` is the variable that
-    names authorities, "" for the system's. Where a file blocks the name, ``error`` says so.
+    Attributes:
+        reference: The reference that the name stands for.
+        source: Why the name stands for this reference: a rule, or a file.
+        registries: The files of registries.conf that were consulted.
+        warnings: Warnings about these files.
+        matched: The prefix in registries.conf that applies, and its file; None without one.
+        trust: The variable that names certificate authorities; empty for the system's.
+        endpoints: The endpoints, in the order in which they are tried.
+        error: The error if a file blocks the name, or empty.
     """
 
     reference: Reference
@@ -92,25 +113,29 @@ def why(
     *,
     offline: bool,
 ) -> NameReport:
-    """Explain a name, which by ``source`` is what was meant; with ``offline`` nobody is asked.
+    """Explain a name; ``source`` tells why it stands for the reference.
 
-    Raises `InvalidReference`, and `WherryError` for a file that is wrong.
+    With ``offline`` no request is sent.
+
+    Raises:
+        WherryError: A configuration file is wrong.
     """
     reference = reference.with_default_tag()
     settings = session.hosts.settings(aliases=True)
     table = settings.find(reference.name)
-    places: tuple[EndpointReport, ...] = ()
+    reports: tuple[EndpointReport, ...] = ()
     error = ""
     try:
         endpoints = session.hosts.endpoints(reference)
-        places = tuple(
-            _place(session, endpoint, cancel, mirror=endpoint != endpoints[-1])
+        reports = tuple(
+            _report(session, endpoint, cancel, mirror=endpoint != endpoints[-1])
             for endpoint in endpoints
         )
         if not offline:
-            asked = [_ask(session, endpoint, reference, cancel) for endpoint in endpoints]
-            places = tuple(
-                place._replace(answer=answer) for place, answer in zip(places, asked, strict=True)
+            responses = [_ask(session, endpoint, reference, cancel) for endpoint in endpoints]
+            reports = tuple(
+                report._replace(answer=response)
+                for report, response in zip(reports, responses, strict=True)
             )
     except Denied as denied:
         error = str(denied)
@@ -123,12 +148,12 @@ def why(
         ""
         if session.ca_bundle is None
         else f"{session.ca_bundle.variable}={session.ca_bundle.path}",
-        places,
+        reports,
         error,
     )
 
 
-def _place(
+def _report(
     session: Session, endpoint: Endpoint, cancel: CancelToken, *, mirror: bool
 ) -> EndpointReport:
     certificates = session.hosts.certificates(endpoint.name)
@@ -146,8 +171,8 @@ def _place(
         tuple(Lookup(str(file), said) for file, said in session.hosts.explain_host(endpoint.name)),
         endpoint.settings,
         _proxy(endpoint, session.proxies),
-        _whose(lookups),
-        tuple(Lookup(place.place, place.outcome) for place in lookups),
+        _user(lookups),
+        tuple(Lookup(lookup.place, lookup.outcome) for lookup in lookups),
         call.scope,
     )
 
@@ -173,7 +198,7 @@ def _proxy(endpoint: Endpoint, proxies: ProxySettings) -> str:
     return "" if found is None else str(found)
 
 
-def _whose(lookups: Sequence[CredentialLookup]) -> str:
+def _user(lookups: Sequence[CredentialLookup]) -> str:
     found = lookups[-1].credentials if lookups else None
     if found is None:
         return ""
@@ -183,10 +208,10 @@ def _whose(lookups: Sequence[CredentialLookup]) -> str:
 def _ask(
     session: Session, endpoint: Endpoint, reference: Reference, cancel: CancelToken
 ) -> EndpointResponse:
-    """Ask for the manifest by HEAD, which counts against no limit."""
+    """Request the manifest with HEAD, which does not count against rate limits."""
     wanted = reference.digest or reference.tag
     path = f"/v2/{endpoint.path}/manifests/{wanted}"
-    # A registry has no manifest of a type that nobody says they take.
+    # Registries respond 404 for a manifest of a type that the client does not accept.
     call = Call("HEAD", path, endpoint.path, headers={"Accept": ", ".join(mediatype.ACCEPT)})
     try:
         response = session.send(endpoint, call, cancel)
