@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wherry.testing.faults import Action
+    from wherry.testing.fault_actions import Action
 
 pytestmark = pytest.mark.usefixtures("environment")
 

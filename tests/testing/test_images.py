@@ -12,7 +12,8 @@ from wherry.testing import (
     sha256,
     tar_layer,
 )
-from wherry.testing.images import COMPRESSIONS, BuiltImage, Style
+from wherry.testing.images import BuiltImage, Style
+from wherry.testing.layers import COMPRESSIONS
 
 
 def test_the_same_arguments_give_the_same_bytes() -> None:

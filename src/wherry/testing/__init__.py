@@ -1,4 +1,13 @@
-"""What tests of and with wherry need: images to order, registries that fail to order."""
+"""Tools for tests: image builders, registries and proxies with faults, contract tests.
+
+>>> from wherry.testing import Cut, FakeRegistry, Fault, build_image, tar_layer
+>>> with FakeRegistry() as registry:
+...     image = build_image([tar_layer({"etc/motd": b"hello"})])
+...     digest = registry.add_image("acme/app", image, "1")
+...     fault = registry.inject(Fault(Cut(after=1000), path="/blobs/", times=1))
+
+All servers listen on 127.0.0.1 alone, on free ports, and end with their ``with`` block.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +16,7 @@ from wherry.testing._messages import RequestRecord
 from wherry.testing.archives import docker_files, flat_files, layout_files, write_files
 from wherry.testing.certs import make_certificate, make_client_certificate
 from wherry.testing.distribution import Distribution, find_binary
-from wherry.testing.faults import (
+from wherry.testing.fault_actions import (
     Action,
     Chunked,
     ContentLength,
@@ -17,7 +26,6 @@ from wherry.testing.faults import (
     CutHead,
     Delay,
     DropHeader,
-    Fault,
     FixedReply,
     HangUp,
     IgnoreRange,
@@ -26,6 +34,7 @@ from wherry.testing.faults import (
     Stall,
     Trickle,
 )
+from wherry.testing.faults import Fault
 from wherry.testing.http_proxy import HttpProxy, Tunnel
 from wherry.testing.images import (
     BuiltImage,
@@ -33,12 +42,10 @@ from wherry.testing.images import (
     Piece,
     build_image,
     build_index,
-    compress,
     document,
-    pseudo_random_files,
     sha256,
-    tar_layer,
 )
+from wherry.testing.layers import compress, pseudo_random_files, tar_layer
 from wherry.testing.ports import SilentPort, refused_port
 from wherry.testing.registry import FakeRegistry
 from wherry.testing.schema1 import (

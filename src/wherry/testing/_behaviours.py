@@ -1,4 +1,4 @@
-"""Ways in which registries differ from the distribution spec, by the names of the registries."""
+"""Deviations of known registries from the OCI distribution spec."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ __all__ = ["BEHAVIOURS", "Behaviour"]
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a registry does otherwise.
+    """The deviations of one registry.
 
-    `to_strangers` is the status, without a challenge, of what a stranger may not see; ``/v2/``
-    keeps its 401.  A stranger sends no credentials, or a token that was issued without any.
-    `names_digests` is whether manifests come with ``Docker-Content-Digest``.
+    Attributes:
+        to_strangers: The status, without a challenge, for what an anonymous client may not see.
+            ``/v2/`` still answers 401. A client is anonymous without credentials, and with a
+            token that was issued without any.
+        names_digests: Whether manifests have ``Docker-Content-Digest``.
     """
 
     to_strangers: int = 401
     names_digests: bool = True
 
     def shape(self, request: IncomingRequest, reply: Reply) -> Reply:
-        """Return the reply that this registry gives in the place of the spec's."""
+        """Return the reply of this registry; ``reply`` is the one that the spec asks for."""
         if self._hides(request, reply):
             code = {403: "DENIED", 404: "NAME_UNKNOWN"}[self.to_strangers]
             return error_reply(self.to_strangers, code)

@@ -1,4 +1,4 @@
-"""Serves the files under a directory, as the object storage behind a registry does."""
+"""A file server in the place of the object storage behind a registry."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["FileServer"]
 
 
 class FileServer(HttpServer):
-    """Answers GET and HEAD, with ``Range``, for the files under `root`."""
+    """Serves the files below ``root`` to GET and HEAD, with ``Range``."""
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
 
     def answer(self, request: IncomingRequest) -> Reply:
-        """Answer with a file."""
+        """Return the reply with a file."""
         file = (self.root / unquote(request.path).lstrip("/")).resolve()
         if not file.is_relative_to(self.root.resolve()) or not file.is_file():
             return error_reply(404, "NOT_FOUND")

@@ -1,4 +1,4 @@
-"""The token endpoint of the Docker and OAuth2 token specifications, without the tokens' making.
+"""The token endpoint of a registry, except for the tokens themselves.
 
 Sources: Distribution's "Token Authentication Specification" and "OAuth2 Token Authentication".
 """
@@ -24,9 +24,9 @@ Access = frozenset[tuple[str, str, str]]  # (type, name, action)
 
 
 def basic_credentials(header: str | None) -> tuple[str, str] | None:
-    """Return user and password of an ``Authorization: Basic`` header; None for anything else.
+    """Return user and password of an ``Authorization: Basic`` header, or None.
 
-    Bytes that are not UTF-8 are surrogates (PEP 383).
+    Bytes that are not UTF-8 become surrogates (PEP 383).
     """
     scheme, _, value = (header or "").partition(" ")
     if scheme.lower() != "basic":
@@ -40,7 +40,7 @@ def basic_credentials(header: str | None) -> tuple[str, str] | None:
 
 
 def parse_scopes(scopes: Iterable[str]) -> Access:
-    """Return the accesses that scopes ask for; what is not ``type:name:actions`` is left out."""
+    """Return the accesses that scopes ask for; ignores text other than ``type:name:actions``."""
     wanted = set()
     for scope in " ".join(scopes).split():
         kind, _, rest = scope.partition(":")
@@ -52,10 +52,18 @@ def parse_scopes(scopes: Iterable[str]) -> Access:
 
 @dataclass
 class Grants:
-    """Who gets which token: answers the requests to a token endpoint.
+    """Answers the requests to a token endpoint.
 
-    Users get what they ask for; anybody else gets ``pull`` on what is public, which may be
-    nothing.  `mint` makes a token for a user ("" for nobody), a service and an access.
+    A user gets the access that the request asks for. An anonymous client gets ``pull`` on the
+    public repositories.
+
+    Attributes:
+        mint: Makes a token for a user ("" for an anonymous client), a service and an access.
+        users: Passwords by user name; None gives every client what it asks for.
+        public: The public repositories, or True for all.
+        refresh_tokens: User names by refresh token.
+        expires_in: Lifetime of a token in seconds; None leaves it out of the response.
+        issued: The number of tokens that were issued.
     """
 
     mint: Callable[[str, str, Access], str]
@@ -67,7 +75,7 @@ class Grants:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def allowed(self, user: str, wanted: Access) -> Access:
-        """Return the part of `wanted` that `user` may have."""
+        """Return the part of ``wanted`` that ``user`` may have."""
         if user or self.users is None:
             return wanted
         return frozenset(
@@ -77,7 +85,7 @@ class Grants:
         )
 
     def known(self, credentials: tuple[str, str] | None) -> bool:
-        """Tell whether user and password are right."""
+        """Tell whether user and password are correct."""
         return (
             credentials is not None
             and self.users is not None
@@ -85,7 +93,7 @@ class Grants:
         )
 
     def answer(self, request: IncomingRequest) -> Reply:
-        """Answer a GET or an OAuth2 POST."""
+        """Return the reply to a GET or an OAuth2 POST."""
         if request.method == "GET":
             return self._by_get(request)
         if request.method == "POST":
@@ -102,7 +110,7 @@ class Grants:
         answer = {"token": token, "access_token": token} | self._times()
         if request.value("offline_token") == "true" and user:
             answer["refresh_token"] = self._refresh_token(user)
-        return json_reply(200, answer | {"scope": _written(access)})
+        return json_reply(200, answer | {"scope": _scope_text(access)})
 
     def _by_post(self, request: IncomingRequest) -> Reply:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
@@ -119,7 +127,7 @@ class Grants:
         if user is None:
             return json_reply(401, {"error": "invalid_grant", "error_description": "not known"})
         token, access = self._issue(user, form.get("service"), [form.get("scope", "")])
-        answer = {"access_token": token, "scope": _written(access)} | self._times()
+        answer = {"access_token": token, "scope": _scope_text(access)} | self._times()
         return json_reply(200, answer | ({"refresh_token": refresh} if refresh else {}))
 
     def _issue(self, user: str, service: str | None, scopes: list[str]) -> tuple[str, Access]:
@@ -141,8 +149,8 @@ class Grants:
             return token
 
 
-def _written(access: Access) -> str:
-    """Return an access as a scope string, sorted."""
+def _scope_text(access: Access) -> str:
+    """Return an access as a sorted scope string."""
     actions: dict[tuple[str, str], list[str]] = {}
     for kind, name, action in sorted(access):
         actions.setdefault((kind, name), []).append(action)

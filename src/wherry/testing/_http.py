@@ -1,4 +1,4 @@
-"""The HTTP server under every server of this package: records, faults, TLS, prompt closing."""
+"""The HTTP server under the servers of this package, with recorded requests, faults and TLS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _TLS_HANDSHAKE = b"\x16"
-# What servers written in Go, as nearly all registries are, say to plain http on a port with TLS.
+# The response of Go's net/http, which nearly all registries use, to plain HTTP on a TLS port.
 _WANTS_TLS = (
     b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
@@ -27,10 +27,18 @@ _WANTS_TLS = (
 
 
 class HttpServer:
-    """A server on 127.0.0.1 whose answers subclasses give; use it as a context manager.
+    """A server on 127.0.0.1; use it as a context manager. Subclasses implement `answer`.
 
-    `requests` lists what came, in order of arrival; `connections` counts accepted connections;
-    `peak` is the largest number of requests that were being answered at the same time.
+    Args:
+        tls: Files of a certificate chain and its key; None serves plain HTTP.
+        client_ca: File of an authority; clients must then show a certificate that it signed.
+
+    Attributes:
+        requests: The requests in the order of their arrival.
+        faults: The faults that `inject` added.
+        connections: The number of accepted connections.
+        peak: The largest number of requests that were answered at the same time.
+        closing: Set when the server begins to close.
     """
 
     def __init__(
@@ -56,40 +64,44 @@ class HttpServer:
 
     @property
     def host(self) -> str:
-        """Address and port, as in a reference: ``127.0.0.1:PORT``."""
+        """Address and port, as they appear in a reference: ``127.0.0.1:PORT``."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        """The root of the server, without a slash at the end."""
+        """The address of the server, without a trailing slash."""
         return f"{'https' if self._server.tls else 'http'}://{self.host}"
 
     def inject(self, fault: Fault) -> Fault:
-        """Make something go wrong from now on; returns the fault, whose `count` can be watched."""
+        """Add a fault for the requests from now on.
+
+        Returns:
+            The fault itself. Its ``count`` is the number of times that it fired.
+        """
         with self._lock:
             self.faults.append(fault)
         return fault
 
     def clear(self) -> None:
-        """Forget the recorded requests, the faults and the counters; the content stays."""
+        """Remove the recorded requests and the faults, and reset the counters."""
         with self._lock:
             self.requests.clear()
             self.faults.clear()
             self.connections = self.peak = 0
 
     def answer(self, request: IncomingRequest) -> Reply:
-        """Return the answer to a request; called from several threads."""
+        """Return the reply to a request; called from several threads."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Serve from a thread of its own; `__enter__` does this."""
+        """Start to serve in a thread; `__enter__` calls this."""
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="fake-server", daemon=True
         )
         self._thread.start()
 
     def close(self) -> None:
-        """Close the port and every connection; answers under way end where they are."""
+        """Close the port and every connection; responses in progress end early."""
         self.closing.set()
         if self._thread is not None:
             self._server.shutdown()
@@ -110,7 +122,7 @@ class HttpServer:
         self.close()
 
     def respond(self, request: IncomingRequest, record: RequestRecord) -> Reply:
-        """Record a request, answer it, and lay the faults over the answer."""
+        """Record a request, and return its reply with the faults applied."""
         with self._lock:
             self.requests.append(record)
             self._busy += 1
@@ -125,19 +137,19 @@ class HttpServer:
         return reply
 
     def done(self) -> None:
-        """Note that a request has its answer."""
+        """Record the end of a response."""
         with self._lock:
             self._busy -= 1
 
     def next_connection(self) -> int:
-        """Count a connection and return its number."""
+        """Count a connection; return its number, from 1."""
         with self._lock:
             self.connections += 1
             return self.connections
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Reads requests from one connection and sends what the server's owner answers."""
+    """Reads requests from one connection and sends the replies of the server."""
 
     head_limit: int | None = None
     protocol_version = "HTTP/1.1"
@@ -149,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.number = self.server.owner.next_connection()
 
     def __getattr__(self, name: str) -> Any:
-        # http.server looks for do_GET, do_HEAD, ...: every method is served alike.
+        # http.server calls do_GET, do_HEAD and so on: every method is served alike.
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
@@ -164,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "fake"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Keep quiet: the requests are recorded."""
+        """Log nothing: the requests are recorded."""
 
     def _serve(self) -> None:
         owner = self.server.owner
@@ -185,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _TrackingServer(ThreadingHTTPServer):
-    """Accepts; knows its connections and their threads, so that closing is prompt."""
+    """Accepts connections and keeps track of them, so that it can close at once."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -197,12 +209,12 @@ class _TrackingServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def server_bind(self) -> None:
-        # Not HTTPServer's: that one asks the resolver for the name of the address.
+        # HTTPServer's method would ask the resolver for the name of the address.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        # Runs in the connection's own thread: a slow handshake holds up nobody else.
+        # Runs in the connection's own thread, so a slow handshake does not delay the others.
         thread = threading.current_thread()
         connection: socket.socket = request
         self._open[thread] = connection
@@ -223,20 +235,20 @@ class _TrackingServer(ThreadingHTTPServer):
     def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket | None:
         first = connection.recv(1, socket.MSG_PEEK)
         if first and first != _TLS_HANDSHAKE:
-            connection.recv(65536)  # closing with unread bytes would reset the connection
+            connection.recv(65536)  # to close with unread bytes would reset the connection
             connection.sendall(_WANTS_TLS)
         if first != _TLS_HANDSHAKE:
             return None
         return tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that go away, or refuse a certificate, are what tests are about.
+        # Tests cause these on purpose: clients that disconnect or refuse a certificate.
         error = sys.exc_info()[1]
         if not isinstance(error, OSError | ValueError):
             super().handle_error(request, client_address)
 
     def drop_connections(self) -> None:
-        """Wake every thread that waits for its client, and wait for it to end."""
+        """Shut down every connection and wait for its thread to end."""
         waiting = list(self._open.items())
         for _, connection in waiting:
             shut(connection)

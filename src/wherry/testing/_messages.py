@@ -1,4 +1,4 @@
-"""What the servers of this package receive and send, before it is put on the wire."""
+"""Requests and replies of the servers of this package."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 @dataclass
 class RequestRecord:
-    """One request that a server got, and how far its answer came.
+    """A request that a server received, and how much of the response was sent.
 
-    `path` includes the query; the names in `headers` are in lower case; `status` is 0 until there
-    is an answer, and stays 0 where the connection was closed without one; `bytes_sent` counts body
-    bytes handed to the operating system; `connection` numbers the connections of a server from 1.
+    Attributes:
+        method: The method.
+        path: The path with the query.
+        headers: The headers by lower-case name.
+        body: The body.
+        status: The status of the response; 0 if none was sent.
+        bytes_sent: Body bytes of the response that were handed to the operating system.
+        connection: The number of the connection at the server, from 1.
     """
 
     method: str
@@ -36,7 +41,7 @@ class RequestRecord:
 
 @dataclass
 class IncomingRequest:
-    """A request as the code that answers it sees it."""
+    """A request that a server is about to answer."""
 
     method: str
     path: str
@@ -60,7 +65,7 @@ class IncomingRequest:
 
 @dataclass
 class Reply:
-    """An answer, and the ways in which sending it is to go wrong."""
+    """A response, and the faults of sending it."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -68,7 +73,7 @@ class Reply:
     start: int = 0
     stop: int | None = None
 
-    # The faults: positions count bytes of this answer's body (or head), from 0.
+    # Faults; positions count bytes of this response's body or head, from 0.
     hang_up: bool = False
     delay: float = 0
     length: int | str | None = None
@@ -91,18 +96,18 @@ class Reply:
         return stop - self.start
 
     def set(self, name: str, value: str) -> None:
-        """Set a header, replacing it however its name was written."""
+        """Set a header; replaces one whose name differs in case."""
         self.drop(name)
         self.headers[name] = value
 
     def drop(self, name: str) -> None:
-        """Remove a header, however its name is written."""
+        """Remove a header, whatever the case of its name."""
         for key in [key for key in self.headers if key.lower() == name.lower()]:
             del self.headers[key]
 
 
 def json_reply(status: int, value: object, headers: Mapping[str, str] | None = None) -> Reply:
-    """Return an answer with a JSON body."""
+    """Return a reply with a JSON body."""
     body = json.dumps(value).encode()
     return Reply(status, {"Content-Type": "application/json", **(headers or {})}, body)
 
@@ -115,13 +120,13 @@ def error_reply(
     detail: object = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Return an error in the shape of the distribution spec, "Error Codes"."""
+    """Return an error as in the OCI distribution spec, "Error Codes"."""
     error = {"code": code, "message": message or code.lower().replace("_", " "), "detail": detail}
     return json_reply(status, {"errors": [error]}, headers)
 
 
 def narrow(reply: Reply, request: IncomingRequest) -> Reply:
-    """Return the part of a whole answer that ``Range`` asks for: RFC 9110, section 14."""
+    """Return the part of a whole reply that ``Range`` asks for (RFC 9110, section 14)."""
     wanted = _RANGE.fullmatch(request.headers.get("range", ""))
     if wanted is None or request.method == "HEAD" or wanted[0] == "bytes=-":
         return reply

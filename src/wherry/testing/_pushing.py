@@ -1,4 +1,4 @@
-"""Uploads to a registry with nothing but the standard library's HTTP client."""
+"""Uploads to a registry through the standard library's HTTP client alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ __all__ = ["Pusher"]
 class Pusher:
     """Uploads blobs and documents to one repository.
 
-    `connect` opens a connection; `token` or else `credentials` (user, password) go with each
-    request.  Every upload raises RuntimeError with the answer where the registry refuses it.
+    Every upload raises `RuntimeError` with the registry's response if the registry refuses it.
+
+    Args:
+        connect: Opens a connection to the registry.
+        name: The repository.
+        credentials: User and password, sent with each request unless there is a token.
+        token: A bearer token, sent with each request.
     """
 
     def __init__(
@@ -42,7 +47,7 @@ class Pusher:
             self._headers["Authorization"] = f"Basic {pair}"
 
     def push_image(self, image: BuiltImage | BuiltIndex, *tags: str) -> str:
-        """Upload an image, or an index with all that it lists, and return its digest."""
+        """Upload an image, or an index with its images, and return its digest."""
         if isinstance(image, BuiltIndex):
             for child in image.images:
                 self.push_image(child)
@@ -54,7 +59,7 @@ class Pusher:
         return self._push_document(image.manifest, *tags)
 
     def push_blob(self, data: bytes | Path, digest: str | None = None) -> str:
-        """Upload a blob in one piece, from memory or from a file, and return its digest."""
+        """Upload a blob in one request, from memory or a file, and return its digest."""
         if digest is None:
             digest = _digest(data)
         status, headers, body = self._ask("POST", f"/v2/{self._name}/blobs/uploads/", b"")
@@ -68,7 +73,7 @@ class Pusher:
         return digest
 
     def push_manifest(self, raw: bytes, media_type: str, *tags: str) -> str:
-        """Upload a document, by each of its tags or else by its digest, and return its digest."""
+        """Upload a document under each tag, or under its digest; return its digest."""
         digest = sha256(raw)
         for reference in tags or (digest,):
             path = f"/v2/{self._name}/manifests/{reference}"

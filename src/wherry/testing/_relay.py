@@ -1,4 +1,4 @@
-"""One connection through a proxy: what comes in is sent on, paced, delayed, counted, cut."""
+"""The relay of one connection through a TCP proxy, with limits, delays and cuts."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PIECE = 64 * 1024  # bytes that are read at once: a few milliseconds of a fast link
-_STEP = 0.01  # seconds of sending that one piece is worth at most, on a slow link
-_LEAST = 512  # bytes of a piece, however slow the link
-_BURST = 0.02  # seconds of sending that a late timer may make up for
-_AHEAD = 4 * 1024 * 1024  # bytes on their way at most, where no rate says how many
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: end by RST, drop what was not sent
+_STEP = 0.01  # seconds; the most that one piece takes to send on a slow link
+_LEAST = 512  # bytes; the smallest piece
+_BURST = 0.02  # seconds of sending that a late timer may catch up on
+_AHEAD = 4 * 1024 * 1024  # bytes in flight at most, if no rate bounds them
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close by RST and drop unsent bytes
 
 
 @dataclass(frozen=True)
 class Link:
-    """What the way between clients and server is like.
+    """The properties of a simulated network link.
 
-    `rate` bounds what each connection carries to its client, `shared_rate` what all of them do
-    together, both in bytes a second (None: unbounded); what clients send is not slowed down.
-    `round_trip` is in seconds: half of it is added each way, and a new connection costs one more.
-    `send_buffer` is SO_SNDBUF towards clients, in bytes: a small one keeps what is counted as
-    sent close to what the client got (None: the system's, which may be megabytes).
+    Attributes:
+        rate: Bytes a second that each connection carries to its client; None for no limit.
+            Bytes from clients are not limited.
+        shared_rate: Bytes a second that all connections carry to clients together; None for no
+            limit.
+        round_trip: Seconds. Half of it delays the bytes in each direction, and a new connection
+            takes one more.
+        send_buffer: SO_SNDBUF towards clients, in bytes. A small one keeps the count of sent
+            bytes close to what the client received. None keeps the system's, which may be
+            megabytes.
     """
 
     rate: float | None = None
@@ -44,14 +49,21 @@ class Link:
 
     @property
     def pieces_ahead(self) -> int:
-        """How many pieces may be on their way: what the link holds, and one more."""
+        """The number of pieces in flight at most: what the link holds, and one more."""
         held = _AHEAD if self.rate is None else self.rate * self.round_trip / 2
         return 1 + (int(min(held, _AHEAD) / self.piece) if self.round_trip else 0)
 
 
 @dataclass
 class ProxyConnection:
-    """One connection: bytes sent to the client, bytes received from it, was it cut, is it over."""
+    """A connection through a proxy.
+
+    Attributes:
+        sent: Bytes sent to the client.
+        received: Bytes received from the client.
+        cut: Whether the proxy cut the connection.
+        closed: Whether the connection has ended.
+    """
 
     sent: int = 0
     received: int = 0
@@ -60,14 +72,14 @@ class ProxyConnection:
 
 
 class Pacer:
-    """Tells when bytes may leave so that they come at a rate; a late timer is made up for."""
+    """Computes when bytes may leave so that they keep to a rate."""
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
         self._free = 0.0
 
     def due(self, size: int, now: float) -> float:
-        """Return the time when `size` more bytes have left, and count them."""
+        """Return the time when ``size`` more bytes may have left."""
         if self.rate is None:
             return now
         self._free = max(self._free, now - _BURST) + size / self.rate
@@ -75,7 +87,7 @@ class Pacer:
 
 
 class ConnectionRelay:
-    """Carries one connection both ways until it ends or is cut."""
+    """Relays one connection in both directions until it ends or is cut."""
 
     def __init__(
         self,
@@ -96,7 +108,7 @@ class ConnectionRelay:
         self._reset = reset
 
     async def run(self, port: int) -> None:
-        """Connect to the server and carry bytes; closes the client's socket at the end."""
+        """Connect to the server and relay bytes; closes the client's socket at the end."""
         loop = asyncio.get_running_loop()
         server = socket.socket()
         for each in (self._client, server):
@@ -106,12 +118,12 @@ class ConnectionRelay:
             self._client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._link.send_buffer)
         try:
             await loop.sock_connect(server, ("127.0.0.1", port))
-            await asyncio.sleep(self._link.round_trip)  # what shaking hands would have cost
+            await asyncio.sleep(self._link.round_trip)  # the time of a TCP handshake
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry(self._client, server, self._note_received))
                 both.create_task(self._carry(server, self._client, self._pace))
         except* (OSError, _ConnectionCut):
-            pass  # that one side has gone is what proxies live with
+            pass  # either side may close at any time
         finally:
             server.close()
             if self._reset and self.count.cut:
@@ -122,7 +134,7 @@ class ConnectionRelay:
     async def _carry(
         self, source: socket.socket, sink: socket.socket, due: Callable[[int, float], float]
     ) -> None:
-        """Carry one direction to its end; `due` tells when so many bytes may go on."""
+        """Relay one direction to its end; ``due`` returns when bytes may be sent on."""
         loop = asyncio.get_running_loop()
         way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(self._link.pieces_ahead)
         async with asyncio.TaskGroup() as both:
@@ -145,7 +157,7 @@ class ConnectionRelay:
                 return
             if sink is self._client:
                 data = self._until_cut(data)
-                # Counted first: a client that has the bytes finds them counted.
+                # Counted first, so that a client never has bytes that are not counted.
                 self.count.sent += len(data)
             await loop.sock_sendall(sink, data)
             if self._left == 0:
@@ -168,4 +180,4 @@ class ConnectionRelay:
 
 
 class _ConnectionCut(Exception):
-    """The connection has carried all that it may."""
+    """The connection has carried as many bytes as it may."""

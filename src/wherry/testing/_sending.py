@@ -1,4 +1,4 @@
-"""Puts a reply on the wire, with everything that is to go wrong on the way."""
+"""Sends replies over a connection, with their faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TICK = 0.02  # seconds between two pieces of a trickle
 def send_reply(
     handler: BaseHTTPRequestHandler, reply: Reply, record: RequestRecord, closing: threading.Event
 ) -> None:
-    """Send a reply, and note in the record how far it came."""
+    """Send a reply, and record how many bytes were sent."""
     if (reply.delay and closing.wait(reply.delay)) or reply.hang_up:
         hang_up(handler, reset=reply.reset)
         return
@@ -38,7 +38,7 @@ def send_reply(
         return
     for piece in _paced(reply, closing):
         data = b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if reply.chunked else piece
-        # Counted first: a client that has the bytes finds them counted.
+        # Counted first, so that a client never has bytes that are not counted.
         record.bytes_sent += len(piece)
         try:
             handler.connection.sendall(data)
@@ -53,24 +53,24 @@ def send_reply(
 
 
 def hang_up(handler: BaseHTTPRequestHandler, *, reset: bool = False) -> None:
-    """Close the connection of a handler without a farewell."""
+    """Close the connection of a handler, without TLS's closing message."""
     handler.close_connection = True
     shut(handler.connection, reset=reset)
 
 
 def shut(connection: socket.socket, *, reset: bool = False) -> None:
-    """End a connection in both directions, under TLS too, whoever is blocked in it.
+    """Shut down a connection in both directions, which wakes a thread that is blocked in it.
 
-    With `reset` it ends by RST, and bytes that were not sent yet are lost.
+    With ``reset`` it ends by RST, and unsent bytes are lost.
     """
     with contextlib.suppress(OSError):
         if reset:
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            # Closed here and now: whoever closes it later would send FIN first.
+            # Closed at once: a later close would send FIN first.
             os.close(connection.detach())
         else:
-            # The base's method: that of a TLS socket first drops the state another thread uses.
+            # The method of a TLS socket would first drop state that another thread uses.
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
@@ -84,13 +84,13 @@ def _send_head(handler: BaseHTTPRequestHandler, reply: Reply, *, bodyless: bool)
         length = reply.size if reply.length is None else reply.length
         handler.send_header("Content-Length", str(length))
     if (reply.no_length or reply.length is not None) and not reply.chunked and not bodyless:
-        # Nothing else could tell the client where a body without a true length ends.
+        # The end of the connection is the only sign of where such a body ends.
         handler.send_header("Connection", "close")
     handler.end_headers()
 
 
 def _paced(reply: Reply, closing: threading.Event) -> Iterator[bytes | memoryview]:
-    """Yield the body as it is to be sent, waiting where the reply says so."""
+    """Yield the body in pieces, and wait where the reply asks for it."""
     end = reply.size if reply.cut_after is None else min(reply.size, reply.cut_after)
     stop_at = reply.stall_after
     step = _CHUNK if reply.rate is None else max(1, int(reply.rate * _TICK))
@@ -116,7 +116,10 @@ def _paced(reply: Reply, closing: threading.Event) -> Iterator[bytes | memoryvie
 
 
 def _pieces(reply: Reply, end: int, step: int) -> Iterator[tuple[int, bytes | memoryview]]:
-    """Yield the first `end` body bytes by pieces with their positions, one byte inverted if so."""
+    """Yield the first ``end`` body bytes in pieces with their positions.
+
+    The byte at ``flip_at`` is inverted.
+    """
     for position, piece in _read(reply, end, step):
         at = -1 if reply.flip_at is None else reply.flip_at - position
         if 0 <= at < len(piece):

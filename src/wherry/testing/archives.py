@@ -1,4 +1,4 @@
-"""The files of archives and layouts, by name; `tar_layer` makes tars of them."""
+"""The files of archives and layouts by name; `tar_layer` packs them into a tar."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 
 
 def layout_files(images: Mapping[str, BuiltImage | BuiltIndex]) -> dict[str, bytes]:
-    """Return an OCI layout of images by name; an empty name is left out."""
+    """Return the files of an OCI layout (OCI image spec 1.1, Image Layout).
+
+    Args:
+        images: Images or indexes by their reference names; an entry with an empty name has no
+            ``org.opencontainers.image.ref.name``.
+
+    Returns:
+        The content of each file by its path in the layout.
+    """
     files: dict[str, bytes] = {"oci-layout": document({"imageLayoutVersion": "1.0.0"})}
     entries = []
     for name, image in images.items():
@@ -32,7 +40,14 @@ def layout_files(images: Mapping[str, BuiltImage | BuiltIndex]) -> dict[str, byt
 
 
 def flat_files(image: BuiltImage | BuiltIndex) -> dict[str, bytes]:
-    """Return a directory as skopeo writes it."""
+    """Return the files of a directory as skopeo's ``dir:`` transport writes it.
+
+    Args:
+        image: An image, or an index with its images.
+
+    Returns:
+        The content of each file by its name.
+    """
     files = {"version": b"Directory Transport Version: 1.1\n"}
     root = image.index if isinstance(image, BuiltIndex) else image.manifest
     documents = [child.manifest for child in image.images] if isinstance(image, BuiltIndex) else []
@@ -46,7 +61,16 @@ def flat_files(image: BuiltImage | BuiltIndex) -> dict[str, bytes]:
 def docker_files(
     image: BuiltImage, layers: Sequence[bytes], names: Sequence[str] = ()
 ) -> dict[str, bytes]:
-    """Return what `docker save` writes: the config, ``layers`` as given, ``manifest.json``."""
+    """Return the files of an archive as ``docker save`` wrote it before Docker 25.
+
+    Args:
+        image: The image; only its config is used.
+        layers: The content of each layer file, usually an uncompressed tar.
+        names: The names in ``RepoTags``.
+
+    Returns:
+        The content of each file by its path in the archive.
+    """
     config = image.config.digest.partition(":")[2] + ".json"
     paths = [f"{number}/layer.tar" for number in range(len(layers))]
     entry = {"Config": config, "RepoTags": list(names), "Layers": paths}
@@ -58,7 +82,12 @@ def docker_files(
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files below a directory, which is returned."""
+    """Write files below a directory, and return the directory.
+
+    Args:
+        directory: The directory; it and its parents are made if need be.
+        files: The content of each file by its path below the directory.
+    """
     for name, data in files.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(data)

@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, and what it vouches for."""
+"""Certificates for tests, signed by an authority of their own."""
 
 from __future__ import annotations
 
@@ -21,31 +21,42 @@ _AUTHORITY = "ca"
 def make_certificate(
     directory: Path, hosts: Sequence[str] = ("127.0.0.1", "localhost"), *, expired: bool = False
 ) -> tuple[Path, Path, Path]:
-    """Make a server certificate for `hosts` and return (authority, certificate, key) files.
+    """Make a server certificate and its authority.
 
-    The authority is made too, or taken from `directory` where it has made one before. An
-    `expired` certificate was good until an hour ago.
+    Args:
+        directory: Where the files are written. A second call uses the authority that the first
+            one made there.
+        hosts: Host names and IP addresses that the certificate is valid for.
+        expired: Whether the certificate expired an hour ago.
+
+    Returns:
+        The files of the authority, the certificate and the key.
     """
-    return _vouched(directory, "server", hosts, expired=expired)
+    return _signed(directory, "server", hosts, expired=expired)
 
 
 def make_client_certificate(directory: Path, name: str = "client") -> tuple[Path, Path, Path]:
-    """Make a client certificate and return (authority, certificate, key) files.
+    """Make a client certificate, signed by the authority of `make_certificate`.
 
-    The authority is the one that `make_certificate` uses in the same directory.
+    Args:
+        directory: Where the files are written.
+        name: The common name, and the name of the files.
+
+    Returns:
+        The files of the authority, the certificate and the key.
     """
-    return _vouched(directory, name, ())
+    return _signed(directory, name, ())
 
 
 def self_signed(name: str) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
-    """Return a new authority for `name`: a certificate that vouches for itself, and its key."""
+    """Return a new authority: a self-signed certificate for ``name``, and its key."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
     return _certificate(name, key, None, ()), key
 
 
-def _vouched(
+def _signed(
     directory: Path, name: str, hosts: Sequence[str], *, expired: bool = False
 ) -> tuple[Path, Path, Path]:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -99,7 +110,7 @@ def _certificate(
     *,
     expired: bool = False,
 ) -> x509.Certificate:
-    """Make a certificate, signed by `issuer` or, as an authority, by itself."""
+    """Make a certificate that ``issuer`` signs; without one it is a self-signed authority."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -133,7 +144,8 @@ def _certificate(
 
 
 def _key_usage(*, authority: bool) -> x509.KeyUsage:
-    # Python 3.13 verifies strictly (RFC 5280): an authority has to say that it signs.
+    # Python 3.13 verifies strictly (RFC 5280, section 4.2.1.3): an authority must assert
+    # keyCertSign.
     from cryptography import x509
 
     return x509.KeyUsage(

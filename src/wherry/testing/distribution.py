@@ -1,4 +1,4 @@
-"""Runs the real registry, Distribution's ``docker-registry``, for as long as a test needs it."""
+"""Run the CNCF Distribution registry, ``docker-registry``, for a test."""
 
 from __future__ import annotations
 
@@ -29,23 +29,44 @@ if TYPE_CHECKING:
 
 __all__ = ["Distribution", "find_binary"]
 
-_LIFETIME = 1800  # seconds after which a forgotten registry ends by itself
-_START = 15.0  # seconds that a registry may take to answer
+_LIFETIME = 1800  # seconds after which the registry is stopped in any case
+_START = 15.0  # seconds that the registry may take to answer
 _ACCESS = re.compile(r'^\S+ - \S+ \[[^]]*\] "(\S+) (\S+) HTTP/[\d.]+" (\d{3}) ', re.MULTILINE)
 
 
 def find_binary(name: str) -> str | None:
-    """Return the path of a program in PATH, /usr/bin or /usr/sbin; None where there is none."""
+    """Return the path of a program.
+
+    Args:
+        name: The name of the program, looked up in ``PATH``, ``/usr/bin`` and ``/usr/sbin``.
+
+    Returns:
+        The path, or None if the program is not installed.
+    """
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin"])
     return shutil.which(name, path=path)
 
 
 class Distribution:
-    """A ``docker-registry`` on a free port of 127.0.0.1, its files under `root`; a context manager.
+    """A ``docker-registry`` on a free port of 127.0.0.1; use it as a context manager.
 
-    `htpasswd` maps users to passwords for basic authentication, `tokens` is a running token
-    server, `tls` is (certificate, key), `schema1` allows signed schema1 manifests, and `redirect`
-    sends clients to `storage`, a server of its own, for blobs.  Deleting is allowed.
+    Deleting is allowed. Entering raises `FileNotFoundError` if the program is not installed, and
+    `RuntimeError` if it does not start.
+
+    Args:
+        root: A directory for the files of the registry.
+        htpasswd: Passwords by user name, for basic authentication.
+        tokens: A running token server, for bearer authentication.
+        tls: Files of the certificate and its key.
+        schema1: Whether the registry accepts signed schema1 manifests.
+        redirect: Whether the registry redirects clients to ``storage`` for blobs.
+        binary: The path of the program; by default `find_binary` looks for it.
+
+    Attributes:
+        root: The directory of the files.
+        port: The port on 127.0.0.1.
+        log_file: The log of the registry.
+        storage: The file server for blobs, if there are redirects.
     """
 
     def __init__(
@@ -73,12 +94,12 @@ class Distribution:
 
     @property
     def host(self) -> str:
-        """Address and port, as in a reference: ``127.0.0.1:PORT``."""
+        """Address and port, as they appear in a reference: ``127.0.0.1:PORT``."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        """The root of the server, without a slash at the end."""
+        """The address of the registry, without a trailing slash."""
         return f"{'https' if self._tls else 'http'}://{self.host}"
 
     def __enter__(self) -> Self:
@@ -104,7 +125,7 @@ class Distribution:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the registry; doing so twice is no error."""
+        """Stop the registry. Idempotent."""
         atexit.unregister(self.stop)
         process, self._process = self._process, None
         if process is not None:
@@ -113,17 +134,20 @@ class Distribution:
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
-                # A session of its own: the group is the registry and the watch over its lifetime.
+                # The process group has the registry and `timeout` alone, see start_new_session.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if self.storage is not None:
             self.storage.close()
 
     def requests(self) -> list[tuple[str, str, int]]:
-        """Return (method, path with query, status) of the answered requests, in that order.
+        """Return the requests since the last `clear`, in the order of their responses.
 
-        Read from the access log, which the registry writes when an answer is complete: this waits
-        until the log has not grown for a moment.  Requests from before `clear` are left out.
+        The registry writes its access log when a response is complete. This method waits until
+        the log has not grown for 50 ms.
+
+        Returns:
+            Method, path with query, and status of each request.
         """
         log, before = self._log(), None
         while log != before:
@@ -133,7 +157,7 @@ class Distribution:
         return [(method, path, int(status)) for method, path, status in found]
 
     def clear(self) -> None:
-        """Forget the requests so far."""
+        """Ignore the requests so far in `requests`."""
         self.requests()
         self._log_start = len(self._log())
 
@@ -144,14 +168,30 @@ class Distribution:
         *tags: str,
         credentials: tuple[str, str] | None = None,
     ) -> str:
-        """Upload an image, or an index with all that it lists, and return the root's digest.
+        """Upload an image, or an index with its images.
 
-        Without `credentials` the registry's own means are used: its first user, or a token.
+        Args:
+            name: The repository.
+            image: The image or index.
+            tags: Tags for its root; without any it is pushed by digest.
+            credentials: User and password; by default the first user of ``htpasswd``, or a token
+                from the token server.
+
+        Returns:
+            The digest of the root.
+
+        Raises:
+            RuntimeError: The registry refuses an upload.
         """
         return self.pusher(name, credentials).push_image(image, *tags)
 
     def pusher(self, name: str, credentials: tuple[str, str] | None = None) -> Pusher:
-        """Return what uploads single blobs and documents to a repository."""
+        """Return an object that uploads single blobs and documents.
+
+        Args:
+            name: The repository.
+            credentials: User and password, as in `push`.
+        """
         if credentials is None and self._htpasswd:
             credentials = next(iter(self._htpasswd.items()))
         token = None
@@ -162,12 +202,12 @@ class Distribution:
     def _connection(self) -> HTTPConnection:
         if self._tls is None:
             return HTTPConnection("127.0.0.1", self.port, timeout=60)
-        # Which certificate it shows is what other tests look at.
+        # Tests of the client check certificates; this connection only has to reach the registry.
         context = ssl._create_unverified_context()  # noqa: S323, SLF001
         return HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
 
     def _start(self, binary: str) -> bool:
-        """Start on a free port; False where the registry ended, as when the port was taken."""
+        """Start on a free port; return False if the registry ended, as when the port is taken."""
         self.port = refused_port()
         config = self.root / "config.yml"
         config.write_text(json.dumps(self._config(), indent=1))  # JSON is YAML too
@@ -187,7 +227,7 @@ class Distribution:
             )
         deadline = time.monotonic() + _START
         while self._process.poll() is None and time.monotonic() < deadline:
-            # Another server may have taken the port: an answer alone does not mean this one.
+            # Another server may have taken the port, so a response alone proves nothing.
             if f"listening on {self.host}" in self._log()[before:] and self._answers():
                 self.clear()
                 return True

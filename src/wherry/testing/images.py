@@ -1,40 +1,30 @@
-"""Deterministic images in memory: the same arguments give the same bytes and digests."""
+"""Builders of images in memory; the same arguments give the same bytes and digests."""
 
 from __future__ import annotations
 
-import bz2
-import copy
-import gzip
 import hashlib
-import io
 import json
-import lzma
-import random
-import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+
+from wherry.testing.layers import compress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
-    "COMPRESSIONS",
     "BuiltImage",
     "BuiltIndex",
     "Piece",
     "Style",
     "build_image",
     "build_index",
-    "compress",
     "document",
-    "pseudo_random_files",
     "sha256",
-    "tar_layer",
 ]
 
 Style = Literal["oci", "docker"]
-COMPRESSIONS = ("gzip", "zstd", "none", "bzip2", "xz")
 
 _OCI = "application/vnd.oci.image."
 _DOCKER = "application/vnd.docker."
@@ -52,22 +42,26 @@ _CONFIG_TYPES = {
 }
 _LAYER_TYPES = {"oci": _OCI + "layer.v1.tar", "docker": _DOCKER + "image.rootfs.diff.tar"}
 _LAYER_JOINS = {"oci": "+", "docker": "."}
-_MTIME = 1704164645  # 2024-01-02T03:04:05Z, the default of `created` below
 
 
 def sha256(data: bytes) -> str:
-    """Return the digest of `data` as ``sha256:<hex>``."""
+    """Return the digest of ``data`` as ``sha256:<hex>``."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def document(value: object) -> bytes:
-    """Return `value` as compact JSON, its keys in the order given."""
+    """Return ``value`` as compact JSON; keys keep their order."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One blob or document of an image, with the media type a descriptor gives it."""
+    """One blob or document of an image.
+
+    Attributes:
+        media_type: The media type that a descriptor states.
+        data: The bytes.
+    """
 
     media_type: str
     data: bytes
@@ -83,13 +77,20 @@ class Piece:
         return len(self.data)
 
     def descriptor(self) -> dict[str, Any]:
-        """Return the OCI descriptor of this piece as a new dictionary."""
+        """Return the OCI descriptor as a new dictionary."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """One image: its documents, its layers as they are stored, and their DiffIDs."""
+    """An image of one platform.
+
+    Attributes:
+        manifest: The manifest.
+        config: The config.
+        layers: The layers, compressed as they are stored.
+        diff_ids: The DiffIDs that the config states.
+    """
 
     manifest: Piece
     config: Piece
@@ -114,7 +115,13 @@ class BuiltImage:
 
 @dataclass(frozen=True)
 class BuiltIndex:
-    """An index with the images it lists, and the indexes nested in it."""
+    """An index with its images.
+
+    Attributes:
+        index: The document.
+        images: The images that it lists.
+        indexes: The indexes that it lists.
+    """
 
     index: Piece
     images: tuple[BuiltImage, ...]
@@ -130,50 +137,6 @@ class BuiltIndex:
         yield from self.images
         for nested in self.indexes:
             yield from nested.every_image()
-
-
-def tar_layer(files: Mapping[str, bytes | tarfile.TarInfo | None]) -> bytes:
-    """Return a tar of `files` in the order given, with fixed owners and times.
-
-    A value of None makes a directory; a `tarfile.TarInfo` is written as it is (links, devices,
-    odd modes) under the key's name.  Parents are not added.
-    """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, content in files.items():
-            if isinstance(content, tarfile.TarInfo):
-                member = copy.copy(content)  # `TarInfo.replace` came with Python 3.11.4
-                member.name = name
-                archive.addfile(member)
-                continue
-            member = tarfile.TarInfo(name)
-            member.mtime = _MTIME
-            if content is None:
-                member.type, member.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(member)
-            else:
-                member.mode, member.size = 0o644, len(content)
-                archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def compress(data: bytes, how: str) -> bytes:
-    """Return `data` compressed: `how` is one of `COMPRESSIONS` ("none" returns it as it is)."""
-    match how:
-        case "none":
-            return data
-        case "gzip":
-            return gzip.compress(data, compresslevel=4, mtime=0)
-        case "zstd":
-            import zstandard
-
-            return zstandard.ZstdCompressor(level=3).compress(data)
-        case "bzip2":
-            return bz2.compress(data, 1)
-        case "xz":
-            return lzma.compress(data, preset=0)
-        case _:
-            raise ValueError(f"unknown compression {how!r}; known are {', '.join(COMPRESSIONS)}")
 
 
 def build_image(
@@ -196,11 +159,26 @@ def build_image(
     config_extra: Mapping[str, object] | None = None,
     diff_ids: Sequence[str] | None = None,
 ) -> BuiltImage:
-    """Build an image of the uncompressed layers `tars`.
+    """Build an image of one platform.
 
-    `compression` is one name for all layers or one for each.  `history` is by default one entry a
-    layer.  `manifest_extra` and `config_extra` are laid over the top-level keys of the documents;
-    a value of None removes the key.  `diff_ids` replaces the true ones, to build images that lie.
+    Args:
+        tars: The uncompressed layers, the lowest first (see `tar_layer`).
+        style: The media types of the documents.
+        compression: One name for all layers, or one for each (see `compress`).
+        os: The operating system in the config.
+        architecture: The architecture in the config.
+        variant: The variant in the config.
+        env: The environment, as ``NAME=value``.
+        entrypoint: The entrypoint.
+        cmd: The command.
+        labels: The labels.
+        history: The history of the config; by default one entry for each layer.
+        created: The time in the config (RFC 3339).
+        config_media_type: The media type of the config, instead of that of the style.
+        layer_media_types: The media type of each layer, instead of that of the style.
+        manifest_extra: Top-level keys that are set in the manifest; None removes a key.
+        config_extra: Top-level keys that are set in the config; None removes a key.
+        diff_ids: DiffIDs for the config instead of the true ones, to build an invalid image.
     """
     hows = [compression] * len(tars) if isinstance(compression, str) else list(compression)
     types = layer_media_types or [_layer_type(style, how) for how in hows]
@@ -245,10 +223,13 @@ def build_index(
     extra: Mapping[str, object] | None = None,
     entry_extra: Mapping[str, object] | None = None,
 ) -> BuiltIndex:
-    """Build an index (a manifest list for docker) of images, or of indexes, with their platforms.
+    """Build an OCI index, or a manifest list of Docker.
 
-    The mapping of an entry is its platform object as it is to be written; None leaves it out.
-    `extra` is laid over the index, `entry_extra` over every descriptor in it; None removes a key.
+    Args:
+        entries: The images or indexes, each with its platform object; None leaves that out.
+        style: The media types of the documents.
+        extra: Top-level keys that are set in the index; None removes a key.
+        entry_extra: Keys that are set in each descriptor; None removes a key.
     """
     descriptors = []
     for child, platform in entries:
@@ -261,31 +242,6 @@ def build_index(
         tuple(child for child, _ in entries if isinstance(child, BuiltImage)),
         tuple(child for child, _ in entries if isinstance(child, BuiltIndex)),
     )
-
-
-def pseudo_random_files(seed: int, total_bytes: int, count: int) -> dict[str, bytes]:
-    """Return `count` files of together `total_bytes`, which compress to a bit over half.
-
-    The same arguments give the same content.  Made at several hundred megabytes a second.
-    """
-    source = random.Random(seed)  # noqa: S311 - content that has to repeat, not secrets
-    base, rest = divmod(total_bytes, count)
-    words = b"".join(b"%08x the same words again and again\n" % seed for _ in range(100))
-    files = {}
-    for number in range(count):
-        size = base + (1 if number < rest else 0)
-        noise = source.randbytes(size // 2)
-        text = (words * (size // len(words) + 1))[: size - len(noise)]
-        files[f"data/{number:05}.bin"] = _interleaved(noise, text)
-    return files
-
-
-def _interleaved(left: bytes, right: bytes, step: int = 4096) -> bytes:
-    """Mix two strings block by block, so that every part of the result compresses alike."""
-    blocks = []
-    for start in range(0, max(len(left), len(right)), step):
-        blocks += [left[start : start + step], right[start : start + step]]
-    return b"".join(blocks)
 
 
 def _layer_type(style: Style, how: str) -> str:

@@ -1,4 +1,4 @@
-"""Ports that do not answer: one that keeps silent, one that refuses."""
+"""Ports without a server: one that never answers, and one that refuses connections."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ __all__ = ["SilentPort", "refused_port"]
 
 
 class SilentPort:
-    """Accepts connections on 127.0.0.1, reads what comes and never answers; a context manager.
+    """Accepts connections on 127.0.0.1 and never answers; use it as a context manager.
 
-    `connections` counts what was accepted, `received` is all that came.
+    Attributes:
+        connections: The number of accepted connections.
+        received: All bytes received.
     """
 
     def __init__(self) -> None:
@@ -33,7 +35,7 @@ class SilentPort:
 
     @property
     def host(self) -> str:
-        """Address and port: ``127.0.0.1:PORT``."""
+        """Address and port, as they appear in a reference: ``127.0.0.1:PORT``."""
         return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
@@ -49,7 +51,7 @@ class SilentPort:
         with self._lock:
             for connection in (self._listener, *self._open):
                 with contextlib.suppress(OSError):
-                    # Closing alone would not wake the thread that is blocked in it.
+                    # `close` alone would not wake a thread that is blocked in the socket.
                     connection.shutdown(socket.SHUT_RDWR)
             self._listener.close()
 
@@ -72,7 +74,7 @@ class SilentPort:
 
 
 def refused_port() -> int:
-    """Return a port of 127.0.0.1 where nothing listens, so that connecting is refused."""
+    """Return a port of 127.0.0.1 on which no server listens, so that it refuses connections."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
-"""A registry in memory: the read side of the OCI distribution spec, with faults on request.
+"""A registry in memory: the pull side of the OCI distribution spec, with faults on request.
 
-It serves what was put into it and nothing else, records every request, and does wrong only what
-`FakeRegistry.inject` was told to.
+It serves only what was added to it, records every request, and follows the spec except for the
+faults that `FakeRegistry.inject` adds.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import hashlib
 import json
 import re
 import secrets
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from wherry.testing._behaviours import BEHAVIOURS, Behaviour
-from wherry.testing._grants import Access, Grants, basic_credentials
+from wherry.testing._challenges import IssuedTokens, basic_refusal, token_refusal
+from wherry.testing._grants import Access, Grants
 from wherry.testing._http import HttpServer
 from wherry.testing._messages import IncomingRequest, Reply, error_reply, json_reply, narrow
 from wherry.testing.images import BuiltImage, BuiltIndex, sha256
@@ -38,18 +38,30 @@ _INDEX = "application/vnd.oci.image.index.v1+json"
 class FakeRegistry(HttpServer):
     """A registry on 127.0.0.1; use it as a context manager.
 
-    `users` alone means basic authentication; `tokens` means bearer tokens from the registry's own
-    ``/token``, for users by password or by one of `refresh_tokens` (token to user), for anybody to
-    pull from the `public` repositories (True: all), and for anybody everything without `users`.
-    `expires_in` is in seconds; None leaves it out of the answer, and tokens live for 60.
-    `redirect_blobs_to` sends clients to another registry's `url` for blobs (which must have them),
-    or, with True, to `storage`, a second server with the same blobs.  `redirect_uses` is how often
-    an address that was given out works there: later it answers 403, as object storage does when a
-    signature has expired.  `page_size` bounds the pages of lists.  `tls` names a certificate chain
-    and a key; `client_ca` asks clients for one too.  `behaviour` names a registry whose ways are
-    taken on: ``harbor`` and ``artifactory`` answer 404 to strangers, ``keppel`` 403.
+    Args:
+        users: Passwords by user name. Without ``tokens`` they mean basic authentication.
+        tokens: Whether clients need a bearer token from ``/token`` of the registry. A user gets
+            the access that it asks for; without ``users`` every client does.
+        public: The repositories for which anonymous clients get a pull token, or True for all.
+        refresh_tokens: User names by refresh token, accepted in a POST to ``/token``.
+        expires_in: Lifetime of a token in seconds. None leaves it out of the response; the
+            tokens then live for 60 seconds, the default of Distribution's specification.
+        redirect_blobs_to: The ``url`` of another registry that has the blobs; clients are
+            redirected there. True redirects to ``storage``, a second server.
+        redirect_uses: How often the address of a redirect works. After that ``storage`` answers
+            403, as object storage does when a signature has expired.
+        page_size: The most entries on a page of a list.
+        referrers: Whether the registry has the referrers API.
+        tls: Files of a certificate chain and its key; None serves plain HTTP.
+        client_ca: File of an authority; clients must then show a certificate that it signed.
+        behaviour: A registry whose deviations from the spec are taken over: ``harbor`` and
+            ``artifactory`` answer 404 to anonymous clients, ``keppel`` 403.
 
-    `blobs` may be changed at will: digest to bytes, or to a path for what is too big for memory.
+    Attributes:
+        blobs: The blobs by digest, as bytes or as the path of a file; may be changed.
+        manifests: By repository: the bytes and media type of each manifest by digest.
+        tags: By repository: the digest of each tag.
+        storage: The second server for blobs, if there is one.
     """
 
     def __init__(
@@ -77,7 +89,7 @@ class FakeRegistry(HttpServer):
         self.referrers = referrers
         self.service = "fake-registry"
         self._by_token = tokens
-        self._valid: dict[str, tuple[Access, float]] = {}
+        self._issued = IssuedTokens()
         refresh = dict(refresh_tokens or {})
         self.grants = Grants(self._mint, users, public, refresh, expires_in)
         self._redirect = redirect_blobs_to
@@ -89,21 +101,29 @@ class FakeRegistry(HttpServer):
             self.storage.blobs = self.blobs
 
     def start(self) -> None:
-        """Serve, and the storage too."""
+        """Start to serve, including the storage."""
         super().start()
         if self.storage is not None:
             self.storage.start()
 
     def close(self) -> None:
-        """Close the port and every connection; answers under way end where they are."""
+        """Close the port and every connection; responses in progress end early."""
         super().close()
         if self.storage is not None:
             self.storage.close()
 
-    # What the registry holds.
+    # Content
 
     def add_blob(self, data: bytes | Path, *, algorithm: str = "sha256") -> str:
-        """Add a blob and return its digest; a path is served from the file."""
+        """Add a blob.
+
+        Args:
+            data: The content, or the path of a file with it.
+            algorithm: ``sha256`` or ``sha512``.
+
+        Returns:
+            The digest of the blob.
+        """
         if isinstance(data, Path):
             with data.open("rb") as file:
                 value = hashlib.file_digest(file, algorithm).hexdigest()
@@ -120,9 +140,18 @@ class FakeRegistry(HttpServer):
         *tags: str,
         digest: str | None = None,
     ) -> str:
-        """Add a document to a repository, tag it, and return the digest it is served under.
+        """Add a manifest or index to a repository.
 
-        `digest` replaces the sha256 of the bytes, for signed schema1 and for sha512.
+        Args:
+            name: The repository.
+            raw: The bytes.
+            media_type: The media type.
+            tags: Tags for the document.
+            digest: The digest to serve the document under, instead of the sha256 of the bytes:
+                for signed schema1 and for sha512.
+
+        Returns:
+            The digest under which the document is served.
         """
         digest = digest or sha256(raw)
         self.manifests.setdefault(name, {})[digest] = (raw, media_type)
@@ -131,7 +160,16 @@ class FakeRegistry(HttpServer):
         return digest
 
     def add_image(self, name: str, image: BuiltImage | BuiltIndex, *tags: str) -> str:
-        """Add an image, or an index with all that it lists, and return the root's digest."""
+        """Add an image, or an index with its images, to a repository.
+
+        Args:
+            name: The repository.
+            image: The image or index.
+            tags: Tags for its root.
+
+        Returns:
+            The digest of the root.
+        """
         if isinstance(image, BuiltIndex):
             for child in image.images:
                 self.add_image(name, child)
@@ -145,55 +183,32 @@ class FakeRegistry(HttpServer):
     def _add_document(self, name: str, piece: Piece, *tags: str) -> str:
         return self.add_manifest(name, piece.data, piece.media_type, *tags)
 
-    # Tokens.
+    # Tokens
 
     @property
     def tokens_issued(self) -> int:
-        """How many tokens the registry has issued."""
+        """The number of tokens that the registry has issued."""
         return self.grants.issued
 
     def revoke_tokens(self) -> None:
-        """Take back every token issued so far."""
-        self._valid.clear()
+        """Make every token issued so far invalid."""
+        self._issued.revoke()
 
     def _mint(self, _user: str, _service: str, access: Access) -> str:
-        token = secrets.token_urlsafe(24)
-        life = 60 if self.grants.expires_in is None else self.grants.expires_in
-        self._valid[token] = (access, time.monotonic() + life)
-        return token
+        return self._issued.issue(access, self.grants.expires_in)
 
     def _refusal(self, request: IncomingRequest, wanted: Access) -> Reply | None:
-        """Return the 401 for a request that may not have `wanted`; None for one that may."""
+        """Return the 401 for a request without the access ``wanted``, or None."""
         header = request.headers.get("authorization")
         if self._by_token:
-            return self._token_refusal(header, wanted)
-        if self.grants.users is None or self.grants.known(basic_credentials(header)):
-            return None
-        challenge = {"WWW-Authenticate": f'Basic realm="{self.service}"'}
-        return error_reply(401, "UNAUTHORIZED", "authentication required", headers=challenge)
+            realm = f"{self.url}/token"
+            return token_refusal(header, wanted, self._issued, realm, self.service)
+        return basic_refusal(header, self.grants, self.service)
 
-    def _token_refusal(self, header: str | None, wanted: Access) -> Reply | None:
-        scheme, _, token = (header or "").partition(" ")
-        problem = ""
-        if scheme.lower() == "bearer":
-            access, until = self._valid.get(token, (frozenset[tuple[str, str, str]](), 0.0))
-            if time.monotonic() >= until:
-                problem = "invalid_token"
-            elif wanted <= access:
-                return None
-            else:
-                problem = "insufficient_scope"
-        scopes = " ".join(sorted(":".join(entry) for entry in wanted))
-        challenge = f'Bearer realm="{self.url}/token",service="{self.service}"'
-        challenge += f',scope="{scopes}"' if scopes else ""
-        challenge += f',error="{problem}"' if problem else ""
-        headers = {"WWW-Authenticate": challenge}
-        return error_reply(401, "UNAUTHORIZED", "authentication required", headers=headers)
-
-    # Answers.
+    # Replies
 
     def answer(self, request: IncomingRequest) -> Reply:
-        """Answer one request as the distribution spec says."""
+        """Return the reply that the OCI distribution spec asks for."""
         if request.path == "/token" and self._by_token:
             return self.grants.answer(request)
         if request.method not in {"GET", "HEAD"}:
@@ -232,7 +247,7 @@ class FakeRegistry(HttpServer):
         )
 
     def _referrers(self, request: IncomingRequest, name: str, subject: str) -> Reply:
-        """Answer with an index of the documents that name `subject` as theirs."""
+        """Return an index of the documents whose subject is ``subject``."""
         if not self.referrers:
             return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
         found = []
@@ -264,12 +279,12 @@ class FakeRegistry(HttpServer):
         target = self.storage.url if self.storage is not None else self._redirect
         if not isinstance(target, str) or digest not in self.blobs:
             return None
-        # As object storage does it: the right to read is in the query.
+        # As in signed addresses of object storage: the query grants access.
         url = f"{target}/storage/{digest}?X-Signature={secrets.token_hex(8)}"
         return Reply(307, {"Location": url, "Docker-Content-Digest": digest})
 
     def _stored(self, request: IncomingRequest, digest: str) -> Reply:
-        """Answer for the storage, where an address is good for so many requests."""
+        """Return the reply of the storage, where an address works a limited number of times."""
         signature = request.value("X-Signature") or ""
         with self._lock:
             used = self._signatures[signature] = self._signatures.get(signature, 0) + 1
@@ -292,7 +307,7 @@ class FakeRegistry(HttpServer):
     def _page(
         self, request: IncomingRequest, key: str, names: list[str], more: Mapping[str, str]
     ) -> Reply:
-        """Answer with the part of a list that `n` and `last` ask for."""
+        """Return the page of a list that ``n`` and ``last`` ask for."""
         last, limit = request.value("last"), request.value("n")
         if limit is not None and not limit.isdigit():
             return error_reply(400, "PAGINATION_NUMBER_INVALID")

@@ -1,4 +1,4 @@
-"""Builds schema1 manifests, signed with any of the six algorithms or not at all."""
+"""Builders of schema1 manifests: unsigned, or signed with one of six algorithms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ _RSA_BITS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Schema1Entry:
-    """One entry of a schema1 image: a compressed layer and its version 1 JSON."""
+    """One entry of a schema1 manifest.
+
+    Attributes:
+        layer: The compressed layer.
+        v1: The image JSON of version 1, which ``v1Compatibility`` holds as text.
+    """
 
     layer: bytes
     v1: Mapping[str, object]
@@ -36,7 +41,13 @@ class Schema1Entry:
 
 @dataclass(frozen=True, slots=True)
 class BuiltSchema1:
-    """A schema1 manifest and its blobs; ``digest`` is that of the payload."""
+    """A schema1 manifest and its blobs.
+
+    Attributes:
+        manifest: The manifest with its signatures.
+        payload: The manifest without its signatures.
+        layers: The compressed layers, the lowest first.
+    """
 
     manifest: Piece
     payload: bytes
@@ -44,12 +55,12 @@ class BuiltSchema1:
 
     @property
     def digest(self) -> str:
-        """The digest that registries know it by."""
+        """The digest under which registries serve the manifest: that of the payload."""
         return sha256(self.payload)
 
 
 def v1_id(number: int) -> str:
-    """Return a version 1 id, the same one for the same number."""
+    """Return an image id of version 1; the same number gives the same id."""
     return hashlib.sha256(f"layer {number}".encode()).hexdigest()
 
 
@@ -62,13 +73,18 @@ def build_schema1(
     top: Mapping[str, object] | None = None,
     each: Mapping[str, object] | None = None,
 ) -> BuiltSchema1:
-    """Build an image of ``layers`` (compressed, bottom first), chained by ids.
+    """Build a schema1 manifest whose entries are chained by their ids.
 
-    ``top`` is laid over the topmost version 1 JSON, ``each`` over all of them; a value of
-    None removes a key. ``keys`` are (algorithm, private key) pairs; without any the manifest
-    is an unsigned one.
+    Args:
+        layers: The compressed layers, the lowest first.
+        name: The repository in the manifest.
+        tag: The tag in the manifest.
+        keys: Algorithms of `ALGORITHMS` and private keys to sign with; without any the manifest
+            is unsigned.
+        top: Keys that are set in the version 1 JSON of the topmost layer; None removes a key.
+        each: Keys that are set in all version 1 JSON; None removes a key.
     """
-    steps = []
+    entries = []
     for number, layer in enumerate(layers):
         v1: dict[str, object] = {
             "id": v1_id(number),
@@ -82,34 +98,41 @@ def build_schema1(
         v1 |= each or {}
         if number == len(layers) - 1:
             v1 |= top or {}
-        steps.append(Schema1Entry(layer, {k: v for k, v in v1.items() if v is not None}))
-    return schema1_of(steps, name=name, tag=tag, keys=keys)
+        entries.append(Schema1Entry(layer, {k: v for k, v in v1.items() if v is not None}))
+    return schema1_of(entries, name=name, tag=tag, keys=keys)
 
 
 def schema1_of(
-    steps: Sequence[Schema1Entry],
+    entries: Sequence[Schema1Entry],
     *,
     name: str = "test/image",
     tag: str = "latest",
     keys: Sequence[tuple[str, PrivateKey]] = (),
 ) -> BuiltSchema1:
-    """Build a manifest of ``steps``, bottom first, whatever they say."""
+    """Build a schema1 manifest of given entries, which may be inconsistent.
+
+    Args:
+        entries: The entries, the lowest layer first.
+        name: The repository in the manifest.
+        tag: The tag in the manifest.
+        keys: Algorithms and private keys to sign with, as in `build_schema1`.
+    """
     document = {
         "schemaVersion": 1,
         "name": name,
         "tag": tag,
         "architecture": "amd64",
-        "fsLayers": [{"blobSum": sha256(step.layer)} for step in reversed(steps)],
-        "history": [{"v1Compatibility": json.dumps(dict(step.v1))} for step in reversed(steps)],
+        "fsLayers": [{"blobSum": sha256(entry.layer)} for entry in reversed(entries)],
+        "history": [{"v1Compatibility": json.dumps(dict(entry.v1))} for entry in reversed(entries)],
     }
     payload = json.dumps(document, indent=3).encode()
     raw = sign(payload, keys) if keys else payload
     media_type = SIGNED if keys else UNSIGNED
-    return BuiltSchema1(Piece(media_type, raw), payload, tuple(step.layer for step in steps))
+    return BuiltSchema1(Piece(media_type, raw), payload, tuple(entry.layer for entry in entries))
 
 
 def make_key(algorithm: str) -> PrivateKey:
-    """Make a key for one of `ALGORITHMS`."""
+    """Return a new private key for one of `ALGORITHMS`."""
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     if algorithm in _CURVES:
@@ -118,7 +141,7 @@ def make_key(algorithm: str) -> PrivateKey:
 
 
 def sign(payload: bytes, keys: Sequence[tuple[str, PrivateKey]]) -> bytes:
-    """Put signatures into a document of the form that libtrust calls pretty."""
+    """Add signatures to a manifest, in the "pretty" form of Docker's libtrust."""
     cut = payload.rindex(b"\n}")
     tail = payload[cut:]
     protected = _encoded(json.dumps({"formatLength": cut, "formatTail": _encoded(tail)}).encode())

@@ -1,6 +1,6 @@
-"""A TCP proxy in front of a real server: a slow link, a long one, one that breaks.
+"""A TCP proxy that simulates a slow, distant or broken link in front of a server.
 
-It knows nothing of what passes through, so TLS and any protocol work::
+The proxy does not interpret the bytes, so TLS and all protocols work::
 
     with Distribution(root) as registry, TcpProxy(registry.port, link=Link(rate=20e6)) as proxy:
         client.pull(f"{proxy.host}/app:1")
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Link", "ProxyConnection", "TcpProxy", "random_cuts"]
 
-_LIFETIME = 1800.0  # seconds after which a forgotten proxy ends by itself
-_ANSWER = 5.0  # seconds that the loop's thread may take to do what it is told
+_LIFETIME = 1800.0  # seconds after which the proxy ends in any case
+_ANSWER = 5.0  # seconds that the loop's thread may take for an action
 
 
 def random_cuts(seed: int, least: int, most: int) -> Iterator[int]:
-    """Yield numbers between `least` and `most` without end, the same ones for the same seed."""
+    """Yield random numbers of bytes without end, for the ``cuts`` of a `TcpProxy`.
+
+    Args:
+        seed: The same seed gives the same numbers.
+        least: The smallest number.
+        most: The largest number.
+    """
     chance = random.Random(seed)  # noqa: S311 - cuts that have to repeat, not secrets
     while True:
         yield chance.randint(least, most)
@@ -38,13 +44,19 @@ def random_cuts(seed: int, least: int, most: int) -> Iterator[int]:
 class TcpProxy:
     """Forwards a free port of 127.0.0.1 to another port there; use it as a context manager.
 
-    `cuts` has one number for each connection in turn: the bytes to the client after which it is
-    cut (None: it is not); when they are used up, no more are cut.  With `reset` connections are
-    cut by RST, which the client may notice before it has read all that came, else by FIN.
-    After `lifetime` seconds the proxy ends by itself.
+    ``link``, ``cuts`` and ``reset`` may be assigned at any time; new connections use them.
 
-    `link`, `cuts` and `reset` may be exchanged at any time, for connections made afterwards.
-    `connections` has a `ProxyConnection` for each, in the order of arrival.
+    Args:
+        port: The port of the server.
+        link: The properties of the link; by default it is as fast as the machine.
+        cuts: For each connection in turn, the number of bytes to the client after which it is
+            cut, or None. When they are used up, no connection is cut.
+        reset: Whether connections are cut by RST instead of FIN. A client that receives RST may
+            lose bytes that it has not read.
+        lifetime: Seconds after which the proxy ends in any case.
+
+    Attributes:
+        connections: The connections in the order of their arrival.
     """
 
     def __init__(
@@ -80,12 +92,12 @@ class TcpProxy:
 
     @property
     def host(self) -> str:
-        """Address and port, as in a reference: ``127.0.0.1:PORT``."""
+        """Address and port, as they appear in a reference: ``127.0.0.1:PORT``."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def sent(self) -> int:
-        """Bytes handed to the operating system for clients, heads of answers included."""
+        """Bytes handed to the operating system for clients, including response headers."""
         return sum(connection.sent for connection in self.connections)
 
     @property
@@ -94,15 +106,15 @@ class TcpProxy:
         return sum(connection.received for connection in self.connections)
 
     def clear(self) -> None:
-        """Forget the connections that are over; those that are open stay counted."""
+        """Remove the closed connections from ``connections``."""
         self._call(self._forget)
 
     def cut(self) -> None:
-        """Cut all connections that are open; new ones are taken as before."""
+        """Cut all open connections; new ones are still accepted."""
         self._call(self._cut_all)
 
     def stall(self) -> None:
-        """Let nothing through in either direction until `resume`; connections stay open."""
+        """Hold all bytes in both directions until `resume`; connections stay open."""
         self._call(self._flowing.clear)
 
     def resume(self) -> None:
@@ -122,8 +134,8 @@ class TcpProxy:
         self.close()
 
     def close(self) -> None:
-        """Close the port and every connection; doing so twice is no error."""
-        with contextlib.suppress(RuntimeError):  # its lifetime is over
+        """Close the port and every connection. Idempotent."""
+        with contextlib.suppress(RuntimeError):  # the loop ended with its lifetime
             self._loop.call_soon_threadsafe(self._stop)
         if self._thread.ident is None:
             self._loop.close()
@@ -132,7 +144,7 @@ class TcpProxy:
             self._thread.join()
 
     def _call(self, action: Callable[[], object]) -> None:
-        """Have something done in the loop's thread, and wait until it is."""
+        """Run an action in the loop's thread, and wait until it is done."""
         done = threading.Event()
 
         def act() -> None:
@@ -142,7 +154,7 @@ class TcpProxy:
         self._loop.call_soon_threadsafe(act)
         done.wait(_ANSWER)
 
-    # What follows runs in the thread of the loop.
+    # The methods below run in the thread of the loop.
 
     def _run(self) -> None:
         with contextlib.closing(self._loop), contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""A token server whose tokens a real registry accepts (Distribution, ``auth: token``)."""
+"""A token server for a real registry (CNCF Distribution, ``auth: token``)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,21 @@ __all__ = ["TokenServer"]
 
 
 class TokenServer(HttpServer):
-    """Issues JWTs at `realm`, an address on 127.0.0.1; use it as a context manager.
+    """A token server on 127.0.0.1 that issues JWTs; use it as a context manager.
 
-    `users` (name to password) get what they ask for, anybody may pull the `public` repositories
-    (True: all).  `refresh_tokens` (token to user) are taken by POST.  `expires_in` is in seconds.
-    A registry needs `realm`, `service`, `issuer` and `certificate_file`.
+    A registry is configured with ``realm``, ``service``, ``issuer`` and ``certificate_file``.
+
+    Args:
+        users: Passwords by user name. A user gets the access that it asks for.
+        public: The repositories that anonymous clients may pull, or True for all.
+        refresh_tokens: User names by refresh token, accepted in a POST.
+        expires_in: Lifetime of a token in seconds.
+        service: The name of the registry in the tokens.
+        issuer: The issuer in the tokens.
+        tls: Files of a certificate and its key.
+
+    Attributes:
+        certificate_file: The certificate of the key that signs the tokens.
     """
 
     def __init__(
@@ -57,7 +67,7 @@ class TokenServer(HttpServer):
 
     @property
     def issued(self) -> int:
-        """How many tokens were issued over HTTP."""
+        """The number of tokens that were issued over HTTP."""
         return self.grants.issued
 
     def close(self) -> None:
@@ -66,13 +76,19 @@ class TokenServer(HttpServer):
         self._directory.cleanup()
 
     def answer(self, request: IncomingRequest) -> Reply:
-        """Answer a request to the token endpoint."""
+        """Return the reply to a request to the token endpoint."""
         if request.path != "/token":
             return error_reply(404, "NOT_FOUND")
         return self.grants.answer(request)
 
     def token_for(self, *scopes: str, user: str = "", expires_in: int | None = None) -> str:
-        """Return a token for `scopes` without asking who wants it."""
+        """Return a token without a request.
+
+        Args:
+            scopes: The access of the token, as ``repository:app:pull,push``.
+            user: The user that the token names.
+            expires_in: Lifetime in seconds; by default that of the server.
+        """
         return self._signed(user, self.service, parse_scopes(scopes), expires_in)
 
     def _make_key(self) -> None:
@@ -86,7 +102,7 @@ class TokenServer(HttpServer):
         return self._signed(user, service, access, None)
 
     def _signed(self, user: str, service: str, access: Access, expires_in: int | None) -> str:
-        """Return a JWT as the Distribution documents' "Token Authentication" wants it."""
+        """Return a JWT as in Distribution's "Token Authentication Implementation"."""
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature

@@ -1,0 +1,290 @@
+"""The actions of faults: what goes wrong with a request or its reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wherry.testing._messages import IncomingRequest, Reply
+
+__all__ = [
+    "Action",
+    "Chunked",
+    "ContentLength",
+    "ContentRange",
+    "Corrupt",
+    "Cut",
+    "CutHead",
+    "Delay",
+    "DropHeader",
+    "FixedReply",
+    "HangUp",
+    "IgnoreRange",
+    "Replace",
+    "SetHeader",
+    "Stall",
+    "Trickle",
+]
+
+
+class Action:
+    """A change of a request before it is answered, or of a reply before it is sent.
+
+    Positions (``after``, ``at``) count the body bytes of one reply, not those of the blob.
+    """
+
+    rank: ClassVar[int] = 2  # actions that replace a body come before those that change it
+    answers: ClassVar[bool] = False  # True if the action needs no reply from the server
+
+    def kind(self) -> object:
+        """Return a key; only one fault with the same key fires for a request."""
+        return type(self)
+
+    def bend(self, request: IncomingRequest) -> None:
+        """Change the request."""
+
+    def shape(self, reply: Reply) -> None:
+        """Change the reply."""
+
+
+@dataclass(frozen=True)
+class FixedReply(Action):
+    """Reply the same to every request.
+
+    Attributes:
+        status: The status.
+        headers: The headers; ``Content-Length`` is added.
+        body: The body.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    rank: ClassVar[int] = 0
+    answers: ClassVar[bool] = True
+
+    def shape(self, reply: Reply) -> None:
+        """Replace the reply."""
+        reply.status, reply.headers, reply.body = self.status, dict(self.headers), self.body
+        reply.start, reply.stop = 0, None
+
+
+@dataclass(frozen=True)
+class HangUp(Action):
+    """Read the request, then close the connection without a reply.
+
+    Attributes:
+        reset: Whether to close by RST instead of FIN.
+    """
+
+    reset: bool = False
+    answers: ClassVar[bool] = True
+
+    def shape(self, reply: Reply) -> None:
+        """Mark the reply as not to be sent."""
+        reply.hang_up, reply.reset = True, self.reset
+
+
+@dataclass(frozen=True)
+class Replace(Action):
+    """Send another body, with its own ``Content-Length`` and the other headers unchanged.
+
+    Attributes:
+        data: The body.
+    """
+
+    data: bytes
+    rank: ClassVar[int] = 1
+
+    def shape(self, reply: Reply) -> None:
+        """Replace the body."""
+        reply.body, reply.start, reply.stop = self.data, 0, None
+
+
+@dataclass(frozen=True)
+class Cut(Action):
+    """Close the connection in the middle of the body.
+
+    Attributes:
+        after: The number of body bytes that are sent.
+        reset: Whether to close by RST instead of FIN. A client that receives RST may lose bytes
+            that were sent, so only FIN gives exact numbers.
+    """
+
+    after: int = 0
+    reset: bool = False
+
+    def shape(self, reply: Reply) -> None:
+        """Set where to cut."""
+        reply.cut_after, reply.reset = self.after, self.reset
+
+
+@dataclass(frozen=True)
+class CutHead(Action):
+    """Close the connection in the middle of the head.
+
+    Attributes:
+        after: The number of bytes of status line and headers that are sent.
+    """
+
+    after: int = 0
+
+    def shape(self, reply: Reply) -> None:
+        """Set where to cut."""
+        reply.head_cut_after = self.after
+
+
+@dataclass(frozen=True)
+class Stall(Action):
+    """Pause in the middle of the body.
+
+    Attributes:
+        after: The number of body bytes before the pause.
+        seconds: The length of the pause.
+    """
+
+    after: int = 0
+    seconds: float = 3600.0
+
+    def shape(self, reply: Reply) -> None:
+        """Set the pause."""
+        reply.stall_after, reply.stall_seconds = self.after, self.seconds
+
+
+@dataclass(frozen=True)
+class Delay(Action):
+    """Wait before the status line.
+
+    Attributes:
+        seconds: How long to wait.
+    """
+
+    seconds: float
+
+    def shape(self, reply: Reply) -> None:
+        """Set the time to wait."""
+        reply.delay = self.seconds
+
+
+@dataclass(frozen=True)
+class Trickle(Action):
+    """Send the body slowly.
+
+    Attributes:
+        bytes_per_second: The rate.
+    """
+
+    bytes_per_second: float
+
+    def shape(self, reply: Reply) -> None:
+        """Set the rate."""
+        reply.rate = self.bytes_per_second
+
+
+@dataclass(frozen=True)
+class Corrupt(Action):
+    """Invert one byte of the body.
+
+    Attributes:
+        at: The position of the byte, from 0.
+    """
+
+    at: int = 0
+
+    def shape(self, reply: Reply) -> None:
+        """Set which byte to invert."""
+        reply.flip_at = self.at
+
+
+@dataclass(frozen=True)
+class IgnoreRange(Action):
+    """Reply as if the request had no ``Range``."""
+
+    def bend(self, request: IncomingRequest) -> None:
+        """Remove the header."""
+        request.headers.pop("range", None)
+
+
+@dataclass(frozen=True)
+class ContentRange(Action):
+    """Change ``Content-Range`` of a reply with status 206.
+
+    Attributes:
+        value: The value of the header; None removes it.
+    """
+
+    value: str | None
+
+    def shape(self, reply: Reply) -> None:
+        """Change the header."""
+        if reply.status == 206:
+            reply.drop("content-range")
+            if self.value is not None:
+                reply.set("Content-Range", self.value)
+
+
+@dataclass(frozen=True)
+class ContentLength(Action):
+    """Change ``Content-Length``, and close the connection after the true body.
+
+    Attributes:
+        value: The value of the header; None removes it.
+    """
+
+    value: int | str | None
+
+    def shape(self, reply: Reply) -> None:
+        """Set the length to send."""
+        reply.length, reply.no_length = self.value, self.value is None
+
+
+@dataclass(frozen=True)
+class Chunked(Action):
+    """Send the body with ``Transfer-Encoding: chunked`` and no ``Content-Length``."""
+
+    def shape(self, reply: Reply) -> None:
+        """Set the encoding."""
+        reply.chunked = True
+
+
+@dataclass(frozen=True)
+class SetHeader(Action):
+    """Set a header of the reply.
+
+    Attributes:
+        name: The name of the header.
+        value: Its value.
+    """
+
+    name: str
+    value: str
+
+    def kind(self) -> object:
+        """Return the header's name: each header may have its own fault."""
+        return ("header", self.name.lower())
+
+    def shape(self, reply: Reply) -> None:
+        """Set the header."""
+        reply.set(self.name, self.value)
+
+
+@dataclass(frozen=True)
+class DropHeader(Action):
+    """Remove a header from the reply; for Content-Length see `ContentLength`.
+
+    Attributes:
+        name: The name of the header.
+    """
+
+    name: str
+
+    def kind(self) -> object:
+        """Return the header's name: each header may have its own fault."""
+        return ("header", self.name.lower())
+
+    def shape(self, reply: Reply) -> None:
+        """Drop the header."""
+        reply.drop(self.name)
