@@ -125,7 +125,7 @@ class StrictResponse(http.client.HTTPResponse):
                 self.headers = None
                 self._read_head(head)
         finally:
-            if self.fp is not None:  # None if the connection ended before a response
+            if self.fp is not None:  # None after an invalid status line
                 self.fp = file
         if self.status in _BODILESS:
             self.chunked = False

@@ -1,0 +1,183 @@
+"""Pulls through HTTP proxies: tunnels, plain http, passwords, and proxies that fail."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wherry import Client, NetworkError, Store, WherryError
+from wherry.testing import (
+    FakeRegistry,
+    HttpProxy,
+    Tunnel,
+    build_image,
+    refused_port,
+    tar_layer,
+)
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
+NAME = "registry.test:4443"
+
+
+@pytest.fixture
+def secure(certificates: tuple[Path, Path, Path]) -> Iterator[FakeRegistry]:
+    with FakeRegistry(tls=certificates[1:]) as registry:
+        registry.add_image("app", IMAGE, "t")
+        yield registry
+
+
+@pytest.fixture
+def trusted(
+    certificates: tuple[Path, Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
+
+
+def pull(store: Store, name: str, **options: Any) -> str:
+    with Client(store=store, retries=1, **options) as client:
+        return str(client.pull(name).id)
+
+
+def certs_d(environment: dict[str, str], host: str, **files: Path) -> Path:
+    directory = Path(environment["XDG_CONFIG_HOME"]) / "containers" / "certs.d" / host
+    directory.mkdir(parents=True)
+    for name, file in files.items():
+        (directory / name.replace("_", ".")).write_bytes(file.read_bytes())
+    return directory
+
+
+@pytest.mark.parametrize("behind", ["http", "https"])
+@pytest.mark.usefixtures("trusted")
+def test_https_goes_through_a_tunnel(
+    behind: str,
+    store: Store,
+    secure: FakeRegistry,
+    certificates: tuple[Path, Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; the registry's certificate is checked as without one."""
+    tls = certificates[1:] if behind == "https" else None
+    with HttpProxy({NAME: secure.host}, tls=tls) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert pull(store, f"{NAME}/app:t") == IMAGE.id
+    assert set(proxy.requests) == {Tunnel("CONNECT", NAME)}
+    assert len(proxy.requests) == secure.connections  # a tunnel is used again and again
+
+
+def test_a_certificate_behind_a_proxy_is_checked(
+    store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HttpProxy({NAME: secure.host}) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        with pytest.raises(NetworkError, match=r"registry\.test:4443: its certificate"):
+            pull(store, f"{NAME}/app:t")
+        assert secure.requests == []
+        assert pull(store, f"{NAME}/app:t", insecure=True) == IMAGE.id
+
+
+def test_plain_http_is_asked_for_by_whole_addresses(
+    store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.add_image("app", IMAGE, "t")
+    with HttpProxy({"registry.test:5000": fake.host}) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert pull(store, "registry.test:5000/app:t", insecure=True) == IMAGE.id
+    tunnel, *plain = proxy.requests  # first in TLS, which the registry does not speak
+    assert tunnel == Tunnel("CONNECT", "registry.test:5000")
+    assert plain[0] == Tunnel("HEAD", "http://registry.test:5000/v2/app/manifests/t")
+    assert len(plain) == len(fake.requests)
+    assert all("proxy-authorization" not in request.headers for request in fake.requests)
+
+
+def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
+    store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SPEC: "`--insecure`: https without verification first, http only if …"; port 80 alone."""
+    fake.add_image("app", IMAGE, "t")
+    host = f"0.0.0.0:{refused_port()}"  # this machine, but one that proxies are asked for
+    with HttpProxy({host: fake.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert pull(store, f"{host}/app:t", insecure=True) == IMAGE.id
+        fake.clear()
+        with pytest.raises(NetworkError, match="connection refused") as caught:
+            pull(store, f"{host}/app:t")
+        assert caught.value.transient
+        assert fake.requests == []
+
+
+def test_who_needs_no_proxy_gets_none(
+    store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.add_image("app", IMAGE, "t")
+    with HttpProxy({}) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        assert pull(store, f"{fake.host}/app:t") == IMAGE.id
+        monkeypatch.setenv("NO_PROXY", ".invalid")
+        with pytest.raises(NetworkError, match="no such host"):
+            pull(store, "registry.invalid/app:t")
+    assert proxy.requests == []
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_proxy_with_a_password(
+    store: Store, secure: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HttpProxy({NAME: secure.host}, credentials=("me", "p@ss:w€rd")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss%3Aw%E2%82%ACrd@{proxy.host}")
+        assert pull(store, f"{NAME}/app:t") == IMAGE.id
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:wrong-pw@{proxy.host}")
+        with pytest.raises(NetworkError, match="407") as caught:
+            pull(store, f"{NAME}/app:t")
+    shown = str(caught.value) + caught.value.hint + repr(caught.value)
+    assert "wrong-pw" not in shown
+    assert base64.b64encode(b"me:wrong-pw").decode() not in shown
+    assert proxy.host in shown
+    assert not caught.value.transient
+
+
+def test_a_proxy_that_is_not_there_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = refused_port()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret-pw@127.0.0.1:{port}")
+    with pytest.raises(
+        NetworkError, match=rf"h\.test: the proxy http://127\.0\.0\.1:{port}"
+    ) as caught:
+        pull(store, "h.test/app:t")
+    assert "secret-pw" not in str(caught.value)
+    assert "refused" in str(caught.value)
+
+
+def test_a_proxy_that_cannot_be_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks4://me:secret-pw@127.0.0.1:1")
+    with pytest.raises(WherryError, match="HTTPS_PROXY: socks4") as caught:
+        pull(store, "h.test/app:t")
+    assert "secret-pw" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_belongs_to_the_host_is_not_for_the_proxy(
+    scheme: str,
+    environment: dict[str, str],
+    store: Store,
+    secure: FakeRegistry,
+    certificates: tuple[Path, Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An authority that vouches for the host alone vouches for no proxy."""
+    certs_d(environment, NAME, ca_crt=certificates[0])
+    with HttpProxy(
+        {NAME: secure.host}, tls=certificates[1:] if scheme == "https" else None
+    ) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        if scheme == "http":
+            assert pull(store, f"{NAME}/app:t") == IMAGE.id
+            return
+        with pytest.raises(NetworkError, match=rf"the proxy {proxy.url}: its certificate"):
+            pull(store, f"{NAME}/app:t")
+    assert secure.requests == []
