@@ -1,4 +1,4 @@
-"""Indexes that list more than images: pulled, saved and loaded whole, or without the rest."""
+"""Pull, save and load indexes that list artifacts besides images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ UNKNOWN = {"os": "unknown", "architecture": "unknown"}
 
 
 def artifact(config: Piece, *layers: Piece) -> BuiltImage:
-    """Build a manifest whose blobs are no image's."""
+    """Build a manifest that is not an image."""
     fields = {"config": config.descriptor(), "layers": [layer.descriptor() for layer in layers]}
     kind = AMD.manifest.media_type
     raw = document({"schemaVersion": 2, "mediaType": kind, **fields})
@@ -50,7 +50,7 @@ def artifact(config: Piece, *layers: Piece) -> BuiltImage:
 
 
 def attestation(number: int) -> BuiltImage:
-    """Build what BuildKit attaches to an image (attestation-storage.md)."""
+    """Build an attestation of an image (BuildKit, attestation-storage.md)."""
     statement = Piece("application/vnd.in-toto+json", b'{"_type":"statement %d"}' % number)
     config = {
         **UNKNOWN,
@@ -101,7 +101,7 @@ def files_of(place: Path) -> dict[str, bytes]:
 
 
 def complete(layout: Path, digest: str) -> int:
-    """Check that all that a document of a layout lists is in it; count the documents."""
+    """Check that a layout holds all that a document lists; count the documents."""
     raw = (layout / "blobs" / digest.replace(":", "/")).read_bytes()
     assert sha256(raw) == digest
     value = json.loads(raw)
@@ -159,7 +159,7 @@ def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store) ->
 def test_what_is_not_there_is_not_listed(
     fake: FakeRegistry, client: Client, tmp_path: Path, form: Format
 ) -> None:
-    """All images were pulled one by one, so the attestations are missing."""
+    """The images were pulled one by one, so the attestations are missing."""
     fake.add_image("app", INDEX, "t")
     name = f"{fake.host}/app:t"
     client.pull(name, platform="linux/amd64,linux/arm64")

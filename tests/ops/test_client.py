@@ -1,4 +1,4 @@
-"""What a client and a store take from programs, and what they show of themselves."""
+"""The arguments of clients and stores, their lifetime and their representation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The platform that a variable names, in the command and in the library."""
+"""The default platform from a variable, in the command and the library."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_archives_by_variable(wherry: Wherry, name: str, tmp_path: Path) -> None
 
 
 def test_a_variable_counts_as_given(wherry: Wherry, fake: FakeRegistry, name: str) -> None:
-    """As with the option, another architecture is an error; without it, a warning."""
+    """Another architecture is an error with the variable or option, else a warning."""
     assert name
     done = wherry("pull", "-q", f"{fake.host}/single:t", env=DOCKERS)
     assert done.returncode == 3

@@ -1,4 +1,4 @@
-"""Stores on disks that are full, read-only, somebody else's, or several: what is said and left."""
+"""Stores on full and read-only disks, of another user, and on several file systems."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEPT = {".part", ".db", ".db-wal", ".db-shm", ".lock", ".reserve"}
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount file systems in memory; left out where that is not allowed."""
+    """Mount file systems in memory; skip the test if that is not allowed."""
     mounted: list[Path] = []
 
     def make(name: str, size: str) -> Path:
@@ -55,7 +55,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def read_only(place: Path) -> None:
-    """Mount it anew; a thread that has just done its work may still be closing its file."""
+    """Remount; a thread that has just ended may still be closing its file."""
     command = ["mount", "-o", "remount,ro", str(place)]
     for _ in range(50):
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
@@ -71,7 +71,7 @@ def name(fake: FakeRegistry) -> str:
 
 
 def failed(wherry: Wherry, *arguments: str, says: str) -> str:
-    """Run the command, which fails with one clear line, and return its hint."""
+    """Run a command that fails with one line, and return its hint."""
     done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     first, *hints = done.stderr.splitlines()
@@ -82,7 +82,7 @@ def failed(wherry: Wherry, *arguments: str, says: str) -> str:
 
 
 def leftovers(store: Path) -> list[str]:
-    """Return what is in a store beside blobs, parts and the database."""
+    """Return the files of a store besides blobs, parts and the database."""
     return [
         str(path.relative_to(store))
         for path in store.rglob("*")
@@ -102,14 +102,14 @@ def test_a_full_disk(
 ) -> None:
     store.close()
     place = mount("store", "1m")
-    # Of blob and database either may be the one for which there is no room.
+    # Either the blob or the database may find no room.
     hint = failed(wherry, "pull", "-q", name, says=str(place))
     assert "make room" in hint
     part = place / "ingest" / f"{LAYER.digest.replace(':', '-')}.part"
     kept = part.stat().st_size if part.exists() else 0
     assert kept > 0
     assert leftovers(place) == []
-    # Nobody else is asked after that, and it is not tried again.
+    # No mirror is asked after that, and there is no retry.
     assert asked(fake) == [None]
     subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
     done = wherry("pull", "-q", name)
@@ -120,7 +120,7 @@ def test_a_full_disk(
 def fill(place: Path, free: int) -> None:
     """Leave ``free`` bytes of a file system."""
     with (place / "ballast").open("wb", buffering=0) as file:
-        for _ in range(3):  # what others have just let go of may come back late
+        for _ in range(3):  # space that was freed may return late
             with contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(4096))
@@ -151,7 +151,7 @@ def many_images(store: library.Store, count: int) -> None:
 def test_a_disk_that_is_nearly_full_is_collected(
     mount: Callable[..., Path], store: library.Store, free: int, kind: str
 ) -> None:
-    """The log of the database grows by what is removed; it must find its room step by step."""
+    """The database's log grows with each removal, so space is freed step by step."""
     place = mount("store", "20m")
     many_images(store, 600)
     if kind == "blobs":
@@ -203,7 +203,7 @@ def test_a_broken_download_on_a_disk_that_cannot_be_written(
 
 @pytest.mark.timeout(20)
 def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path) -> None:
-    """The registry is asked meanwhile; nobody needs its answer then."""
+    """The request to the registry runs at the same time, and is abandoned."""
     store = tmp_path / "store"
     store.mkdir()
     (store / "wherry.db").write_bytes(b"no database" * 1000)
@@ -262,8 +262,8 @@ def test_a_disk_without_any_room_is_collected(
     assert BIG.id in done.stdout
     for digest in (BIG.id, LAYER.digest):
         assert not (place / "blobs" / "sha256" / digest.removeprefix("sha256:")).exists()
-    # There is no plenty of room yet, so none is kept anew; later there is. (A page that the
-    # system gives back late may be all that was needed: then it is the one of before.)
+    # There is too little room for a new reserve; later there is enough. (A page that the
+    # system frees late may have been enough: then the old reserve is still there.)
     with contextlib.suppress(FileNotFoundError):
         assert os.path.samestat((place / reserve.FILE).stat(), laid)
     (place / "ballast").unlink()
@@ -317,7 +317,7 @@ def test_a_disk_that_is_full_from_the_start(
 def test_a_disk_that_fills_up_while_names_are_set(
     wherry: Wherry, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
 ) -> None:
-    """Whatever there is room for and whatever not: no name points at what is missing."""
+    """No name points at a missing blob, wherever the space ends."""
     store.close()
     fake.add_image("small", SMALL, "t")
     name = f"{fake.host}/small:t"
@@ -365,19 +365,19 @@ def test_a_store_of_two_file_systems_is_refused(
     part: str,
 ) -> None:
     with local_store(store).ingest():
-        pass  # there is a database; without one it would be told of that
+        pass  # so that there is a database
     store.close()
     place = mount(f"store/{part}", "20m")
     hint = failed(wherry, "pull", "-q", name, says="ross-device link")
     assert "one file system" in hint
-    assert asked(fake) == []  # it is known before anything is fetched
+    assert asked(fake) == []  # the error comes before any request
     assert not list((place.parent / "blobs").rglob("sha256/*"))
 
 
 def test_a_store_on_another_file_system_than_the_rest(
     wherry: Wherry, name: str, mount: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Nothing goes through TMPDIR or the home directory on its way."""
+    """No data goes through TMPDIR or the home directory."""
     place = mount("elsewhere", "20m")
     nowhere = str(tmp_path / "nowhere")
     done = wherry("--store", str(place / "s"), "pull", "-q", name, env={"TMPDIR": nowhere})

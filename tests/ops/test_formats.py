@@ -1,4 +1,4 @@
-"""What the OCI specification 1.1 and docker's history allow in an image (SPEC: section 1)."""
+"""Images of all forms that the OCI image spec 1.1 and older formats of docker allow."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def push_foreign(fake: FakeRegistry, url: str) -> str:
 def test_foreign_layers_come_from_the_registry_without_a_flag(
     fake: FakeRegistry, client: Client
 ) -> None:
-    """As docker and skopeo: the registry need not hold them, but is asked first."""
+    """Like docker and skopeo, ask the registry before the URLs of the manifest."""
     built, _ = foreign("")
     with FakeRegistry() as elsewhere:
         name = push_foreign(fake, f"{elsewhere.url}/x")
@@ -305,13 +305,13 @@ def test_diff_ids_make_the_config_even_if_layers_are_not_to_be_verified(
     assert image.id == other.id
 
 
-# What must not be believed
+# Content that must not be trusted
 
 
 def test_a_document_around_a_good_payload_cannot_stand_for_it(
     fake: FakeRegistry, client: Client, store: Store
 ) -> None:
-    """A digest names one document, whatever signatures a body brings along."""
+    """A digest names one document, whatever signatures the body has."""
     good, evil = build_image(TARS[:1]), build_image(TARS)
     fake.add_image("honest", good, "t")
     fake.add_image("evil", evil)

@@ -1,4 +1,4 @@
-"""The steps that made an image, and which layers they left."""
+"""The history of an image, and the layers of its steps."""
 
 from __future__ import annotations
 

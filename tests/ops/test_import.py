@@ -1,4 +1,4 @@
-"""Import: a tar or directory as a layer, with the metadata given."""
+"""Import a tar or a directory as a layer, with metadata."""
 
 from __future__ import annotations
 
@@ -464,7 +464,7 @@ def test_a_time_that_is_none(client: Client) -> None:
 
 def test_a_warning_names_what_is_imported_without_a_name(wherry: Wherry, tmp_path: Path) -> None:
     member = tarfile.TarInfo("volume")
-    member.type = b"V"  # GNU tar's volume label, which engines do not unpack
+    member.type = b"V"  # a volume label of GNU tar, which container engines do not unpack
     (tmp_path / "in.tar").write_bytes(tar_layer({"a": b"1", "label": member}))
     done = wherry("import", str(tmp_path / "in.tar"))
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Inspect and what goes with it: which requests, which answers, what is kept."""
+"""Inspect, digest, tags and referrers: requests, results and caches."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ INDEX = build_index(
 
 
 def asked(fake: FakeRegistry) -> list[tuple[str, str]]:
-    """Return the requests so far, without the parts that depend on digests."""
+    """Return the requests so far, without digests."""
     found = [(each.method, each.path.split("/v2/")[1]) for each in fake.requests]
     return [(method, path.partition("sha256:")[0].partition("?")[0]) for method, path in found]
 
@@ -130,7 +130,7 @@ class TestRequests:
         assert asked(fake) == [("GET", "app/manifests/"), ("GET", "app/blobs/")]
 
     def test_many_tags_need_one_token_few_connections_and_a_request_for_each_document(self) -> None:
-        """500 tags: issue "Inspect without downloading", point 3."""
+        """500 tags over few connections."""
         configs, count = 50, 500
         images = [build_image([], labels={"n": str(number)}) for number in range(configs)]
         with (
@@ -150,7 +150,7 @@ class TestRequests:
             ]
             assert len({each.digest for each in found}) == count
             assert fake.grants.issued == 1
-            assert fake.connections <= 10  # those of the pool, and no more
+            assert fake.connections <= 10  # the connections of the pool
             kinds = [each.path.split("/")[3] for each in fake.requests if "/v2/" in each.path]
             # Threads that ask for the same config at the same time may both fetch it.
             assert kinds.count("manifests") == count
@@ -261,7 +261,7 @@ class TestInspect:
         fake.inject(Fault(fault, path="/blobs/"))
         with pytest.raises(IntegrityError, match="does not match its digest"):
             client.inspect(f"{fake.host}/app:t")
-        assert len(asked(fake)) == 2  # what is wrong is not asked for again
+        assert len(asked(fake)) == 2  # an altered document is not requested again
 
     def test_a_config_that_is_cut_off_is_asked_for_again(
         self, fake: FakeRegistry, client: Client
@@ -308,7 +308,7 @@ class TestInspect:
 
 
 class TestStore:
-    """What was pulled is shown as the registry shows it, but for its name and tags."""
+    """The store shows a pulled image like the registry, except for its name and tags."""
 
     def test_documents_are_those_of_the_registry(self, fake: FakeRegistry, client: Client) -> None:
         fake.add_image("app", INDEX, "t")
@@ -420,7 +420,7 @@ SBOM, SIGNATURE = "application/vnd.example.sbom", "application/vnd.example.signa
 
 @pytest.fixture(params=[True, False], ids=["api", "tag"])
 def referred(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
-    """A registry with two artifacts that refer to `IMAGE`, found by the API or by a tag."""
+    """A registry with two referrers of `IMAGE`, listed by the API or under a tag."""
     with FakeRegistry(referrers=request.param) as fake:
         fake.add_image("app", IMAGE, "t")
         entries = []
@@ -466,7 +466,7 @@ class TestReferrers:
 
 
 class Endless(FakeRegistry):
-    """A registry whose lists have always another page."""
+    """A registry whose lists never end."""
 
     def answer(self, request: IncomingRequest) -> Reply:
         if "/tags/" not in request.path:
@@ -488,7 +488,7 @@ def test_a_list_without_an_end_is_given_up(client: Client) -> None:
 def test_where_head_alone_is_refused_the_tag_is_asked_for_by_get(
     client: Client, fake: FakeRegistry
 ) -> None:
-    """SPEC: "HEAD refused or without a digest: GET by tag and hash the body"."""
+    """A tag is resolved with GET, and the body is hashed, if HEAD is refused."""
     fake.add_image("app", IMAGE, "t")
     for status in (401, 403, 405):
         fake.clear()
@@ -497,7 +497,7 @@ def test_where_head_alone_is_refused_the_tag_is_asked_for_by_get(
 
 
 class Paged(FakeRegistry):
-    """A registry whose lists come in the pages that `page` makes of their numbers."""
+    """A registry whose lists have pages, which `page` makes from their numbers."""
 
     def __init__(self, page: Callable[[int], dict[str, object]], last: int | None = None) -> None:
         super().__init__(referrers=True)
@@ -514,7 +514,7 @@ class Paged(FakeRegistry):
 
 
 def test_pages_with_nothing_on_them_end_no_list(client: Client) -> None:
-    """OCI distribution spec, "Listing Tags": a page may hold fewer than were asked for."""
+    """A page may hold fewer entries than requested (OCI distribution spec, Listing Tags)."""
     entry = IMAGE.manifest.descriptor()
     with Paged(lambda number: {"tags": ["t"] if number == 2 else []}, last=2) as fake:
         assert client.tags(f"{fake.host}/app") == ["t"]
@@ -538,7 +538,7 @@ def test_nothing_but_empty_pages_is_no_whole_list(client: Client) -> None:
     [
         ("x" * 129, "x" * 80),
         ("", ""),
-        (f"sha256:{'0' * 64}", f"sha256:{'0' * 64}"),  # as some versions of Artifactory list it
+        (f"sha256:{'0' * 64}", f"sha256:{'0' * 64}"),  # as in lists of some versions of Artifactory
         (".a", ".a"),
         ("a/b", "a/b"),
         ("\u202e\x1b[2Ja", "\\u202e\\x1b[2Ja"),
@@ -546,7 +546,7 @@ def test_nothing_but_empty_pages_is_no_whole_list(client: Client) -> None:
     ],
 )
 def test_what_is_no_tag_is_left_out(client: Client, odd: str, shown: str) -> None:
-    """OCI distribution spec, "Pulling manifests": the grammar of tags."""
+    """The grammar of tags is in the OCI distribution spec, Pulling manifests."""
     warnings: list[str] = []
     with Paged(lambda _: {"tags": ["t", odd, "u", "/"]}, last=0) as fake:
         found = client.tags(

@@ -56,7 +56,7 @@ def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, ho
     few = dict(list(files.items())[:5])
     for number, (chosen, early) in enumerate([(few, False), (files, True)]):
         path = tmp_path / f"file{number}"
-        # What comes behind the first files is not looked at: it is no tar any more.
+        # Bytes behind the first files are not read: they are not a tar.
         tail = compress(b"!" * 2**20, how) if early else b""
         data = compress(tar_layer(chosen).rstrip(b"\0"), how) if early else tar_layer(chosen)
         path.write_bytes(data + tail)

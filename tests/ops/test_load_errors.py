@@ -73,7 +73,7 @@ def test_what_is_wrong_with_an_archive_is_said_and_nothing_is_named(
     with pytest.raises(error):
         client.load(source)
     assert client.store.images() == []
-    # Other layers that were on their way may have been stopped; what there is of them is good.
+    # Other layers may have been stopped; their part files hold good bytes.
     stopped = {f"sha256-{sha256(tar)[7:]}.part" for tar in TARS[1:]}
     assert {path.name for path in (tmp_path / "store" / "ingest").glob("*")} <= stopped
 
@@ -95,7 +95,7 @@ def test_an_archive_cut_off_between_two_members(
     client: Client, name: str, tmp_path: Path, stores: Iterator[Store], how: str
 ) -> None:
     client.save(name, tmp_path / "saved")
-    # The document that leads to all others last, as skopeo writes it: before it stands
+    # skopeo writes the top document last: before it stands
     # the whole tree for old engines, which is another image.
     files = contents(tmp_path / "saved")
     files["manifest.json"] = files.pop("manifest.json")
@@ -176,7 +176,7 @@ def changed(data: bytes) -> bytes:
 
 
 def readers(client: Client, place: str, tmp_path: Path) -> dict[str, Callable[[Listener], object]]:
-    """Return all that reads the blobs of an archive or layout."""
+    """Return the calls that read the blobs of an archive or layout."""
     path, output = Path(place.partition(":")[2]), tmp_path / "output"
     saving: dict[str, Callable[[Listener], object]] = {
         f"save {form}": lambda told, form=form: client.save(  # type: ignore[misc]
@@ -191,7 +191,7 @@ def readers(client: Client, place: str, tmp_path: Path) -> dict[str, Callable[[L
 
 
 def check_blamed(read: Callable[[Listener], object], path: str, says: str = "") -> None:
-    """Read what is damaged; the archive is blamed, and was asked no second time."""
+    """Read damaged content; the error names the archive, and there is no retry."""
     events: list[wherry.Event] = []
     with pytest.raises(IntegrityError) as caught:
         read(events.append)
@@ -209,7 +209,7 @@ def check_blamed(read: Callable[[Listener], object], path: str, says: str = "") 
         (kind, piece)
         for kind in ("oci-archive", "oci", "dir")
         for piece in (IMAGE.layers[1], IMAGE.config, IMAGE.manifest)
-        # Nothing says what the root of a flat directory has to be.
+        # Nothing states the digest of the root of a flat directory.
         if (kind, piece) != ("dir", IMAGE.manifest)
     ],
 )

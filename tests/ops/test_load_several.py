@@ -1,4 +1,4 @@
-"""Load: archives of several images, of which some cannot be read, and of two formats at once."""
+"""Load archives of several images, with unreadable images, and of two formats at once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def without(files: dict[str, bytes], *digests: str) -> dict[str, bytes]:
 
 
 def loader(client: Client, tmp_path: Path, how: str) -> Callable[..., list[wherry.Image]]:
-    """Return what loads files as a directory, as a tar in a file, or as a stream."""
+    """Return a function that loads files as a directory, a tar in a file, or a stream."""
 
     def load(files: dict[str, bytes], **options: object) -> list[wherry.Image]:
         shutil.rmtree(tmp_path / "directory", ignore_errors=True)
@@ -85,7 +85,7 @@ def load(
 
 
 def both() -> dict[str, bytes]:
-    """Return what engines since 25 write: a layout whose blobs manifest.json names as well."""
+    """Return a layout that is a docker archive too, as docker writes it since 25."""
     files = layout_files({"app:1": IMAGE})
     entry = {
         "Config": path_of(IMAGE.config.digest),
@@ -180,7 +180,7 @@ def test_a_manifest_json_that_is_null(load: Callable[..., list[wherry.Image]]) -
 
 
 def broken_in(case: str) -> tuple[dict[str, bytes], type[WherryError], str]:
-    """Return a layout of two good images and a broken one between, and what is said of it."""
+    """Return a layout of two good images with a broken image between, and its error."""
     child, error, says = {
         "chart": (CHART, Unsupported, "bad:1: this is a helm chart, not an image"),
         "signature": (SIGNATURE, Unsupported, "bad:1: this is a cosign signature, not an image"),
@@ -262,7 +262,7 @@ def test_where_nothing_can_be_loaded(wherry: Wherry, tmp_path: Path) -> None:
 def test_an_entry_of_an_unknown_type_is_no_error(
     load: Callable[..., list[wherry.Image]],
 ) -> None:
-    """OCI image spec, image-layout.md: such an entry must not generate an error."""
+    """Such an entry must not generate an error (OCI image spec, image-layout.md)."""
     files = layout_files({"app:1": IMAGE})
     index = json.loads(files["index.json"])
     index["manifests"].append(OTHER.config.descriptor() | {"mediaType": "application/xml"})
@@ -306,7 +306,7 @@ def test_a_platform_of_an_index_that_is_not_whole(
 
 
 def test_a_platform_whose_manifest_is_missing(load: Callable[..., list[wherry.Image]]) -> None:
-    """As a layout is that `skopeo copy` wrote for one platform of an index."""
+    """`skopeo copy` writes such a layout for one platform of an index."""
     index = build_index([(IMAGE, AMD64), (ARM, ARM64)])
     files = without(layout_files({"app:1": index}), ARM.digest)
     with pytest.raises(NotFound, match=path_of(ARM.digest)) as caught:

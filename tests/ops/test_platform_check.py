@@ -1,4 +1,4 @@
-"""A platform that was asked for by name: the image's config has to be for it."""
+"""The config of an image has to be for the platform that the caller named."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_single_image_is_checked_wherever_it_is(
         getattr(client, call)(where, platform="linux/arm64")
     assert str(caught.value).startswith(f"{where}: ")
     assert (caught.value.wanted, caught.value.available) == ("linux/arm64", ("linux/amd64",))
-    getattr(client, call)(where, platform="linux/amd64/v2")  # which runs plain amd64 too
+    getattr(client, call)(where, platform="linux/amd64/v2")  # this platform runs plain amd64 too
 
 
 @pytest.mark.parametrize("command", CALLS)
@@ -118,7 +118,7 @@ def test_a_config_without_a_variant_has_that_of_the_index(
 def test_of_entries_without_a_platform_the_configs_decide(
     fake: FakeRegistry, client: Client, call: str
 ) -> None:
-    """As in containerd: each image that an index lists without a platform is looked at."""
+    """Like containerd, read the config of each entry without a platform."""
     fake.add_image("app", build_index([(AMD64, None), (ARM64, None)]), "t")
     for platform, image in (("linux/arm64", ARM64), ("linux/amd64", AMD64)):
         found = getattr(client, call)(f"{fake.host}/app:t", platform=platform)
@@ -143,7 +143,7 @@ def test_the_config_is_read_for_a_platform_alone(
 
 
 def left(store: Store) -> list[str]:
-    """Return what a store holds of blobs and downloads, by name."""
+    """Return the names of the blobs and part files of a store."""
     return [
         file.name
         for directory in ("blobs", "ingest")

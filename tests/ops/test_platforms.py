@@ -1,4 +1,4 @@
-"""Indexes: one platform, several, all of them, one more later (SPEC: "Index")."""
+"""Pull one, several or all platforms of an index, and another one later."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_platform_that_is_pulled_later_joins_the_others(
     client.pull(name, platform="linux/arm64")
     again = store.get(name)
     assert set(map(str, again.platforms)) == {"linux/amd64", "linux/arm64"}
-    assert str(again.id) == IMAGES["arm64"].id  # the one that was asked for last
+    assert str(again.id) == IMAGES["arm64"].id  # the platform of the last pull
     assert str(store.get(IMAGES["amd64"].id).id) == IMAGES["amd64"].id
 
 
@@ -147,7 +147,7 @@ def test_all_tags_pass_over_what_has_no_image_for_this_machine(
     warnings = [event.message for event in heard if event.status is Status.WARNING]
     assert [text[:3] for text in warnings] == ["a: ", "c: ", "z: "]
     assert all(text.endswith("; passed over") for text in warnings)
-    assert f"{repository}:" not in "".join(warnings)  # the event says what it is about
+    assert f"{repository}:" not in "".join(warnings)  # the event names its digest
     assert heard[-1].status is Status.DONE
 
 

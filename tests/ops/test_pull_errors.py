@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 
 def check_parts(store: library.Store, registry: FakeRegistry) -> None:
-    """Check that each part is a beginning of its blob, and remove it.
+    """Check that each part file is a prefix of its blob, and remove it.
 
-    A config that fails stops the layers where they are: what has arrived of them is kept.
+    A config that fails stops the layers; the bytes that have arrived stay.
     """
     for part in (store.path / "ingest").glob("*"):
         data, blob = part.read_bytes(), registry.blobs[part.stem.replace("-", ":", 1)]
@@ -72,7 +72,7 @@ def place(fake: FakeRegistry, tmp_path: Path) -> Place:
 
 
 def one_line_and_hints(text: str) -> tuple[str, list[str]]:
-    """Check the form in which errors are told; return the line and what stands below it."""
+    """Check the form of an error; return its line and the hints below it."""
     first, *hints = text.splitlines()
     assert first.startswith("wherry: ")
     assert all(hint.startswith("  ") for hint in hints), text
@@ -83,7 +83,7 @@ def one_line_and_hints(text: str) -> tuple[str, list[str]]:
 def test_bad_input_raises_its_error_and_leaves_the_store_as_it_was(
     case: Case, place: Place, client: Client, store: library.Store
 ) -> None:
-    # The tag stood for something good before: it must go on to do so.
+    # The tag stood for a good image before, and has to stay.
     place.registry.add_image("app", GOOD, "t")
     client.pull(place.reference)
     place.registry.clear()
@@ -127,7 +127,7 @@ def test_bad_input_exits_with_its_code_and_one_line(
     first, hints = one_line_and_hints(done.stderr)
     assert re.search(case.says, first)
     assert re.search(case.hint, " ".join(hints))
-    # What was asked for, or where it was asked for, is named.
+    # The error names the image or the registry.
     host, _, rest = place.reference.partition("/")
     assert host in first or rest in first
     check_parts(store, place.registry)

@@ -71,7 +71,7 @@ def test_a_cut_is_resumed_at_the_byte(
 
 
 def test_cut_after_cut(fake: FakeRegistry, name: str, store: library.Store) -> None:
-    # More cuts in all than attempts in a row: each attempt got further than the one before.
+    # There are more cuts than attempts, but each attempt makes progress.
     for _ in range(7):
         fake.inject(Fault(Cut(after=50_000), path=BLOB, times=1))
     with Client(store=store, retries=2) as patient:
@@ -139,7 +139,7 @@ def test_a_wrong_content_range_is_not_appended(
     whole(store, name, BIG)
     requests = blob_requests(fake, LAYER.digest)
     assert requests[:2] == [None, "bytes=100000-"]
-    assert None in requests[2:]  # it had to be fetched without a range
+    assert None in requests[2:]  # it was fetched without a range
 
 
 @pytest.mark.usefixtures("environment")
@@ -147,7 +147,7 @@ def test_a_range_that_cannot_be_satisfied_starts_over(
     fake: FakeRegistry, name: str, store: library.Store
 ) -> None:
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
-    # The length is a lie, as Distribution tells it: a client that reads the body waits for ever.
+    # The length is wrong, as in responses of Distribution: reading the body takes forever.
     fake.inject(Fault(ContentLength(LAYER.size), path=BLOB, skip=1, times=1))
     fake.inject(Fault(Stall(after=5), path=BLOB, skip=1, times=1))
     fake.inject(Fault(FixedReply(416, body=b"lies and more lies"), path=BLOB, skip=1, times=1))
@@ -328,7 +328,7 @@ def test_a_registry_that_does_not_know_its_own_digest(
 def test_a_registry_whose_head_lies_is_believed_by_its_bytes(
     fake: FakeRegistry, name: str, client: Client
 ) -> None:
-    """SPEC: "one fall-back by tag"; what comes then is named by its own digest."""
+    """The manifest is fetched by tag instead, and named by its own digest."""
     events: list[Event] = []
     fake.add_image("app", GOOD)
     fake.inject(Fault(FixedReply(404), path=f"/manifests/{BIG.digest}"))
@@ -361,7 +361,7 @@ def test_a_token_that_ends_halfway_is_replaced(store: library.Store) -> None:
 
 
 def test_a_slow_registry_is_no_silent_one(fake: FakeRegistry, store: library.Store) -> None:
-    # Every byte starts the time-out anew. All of it takes twice as long.
+    # Every byte restarts the timeout. The whole body takes twice as long.
     slow = build_image([tar_layer({"a": bytes(range(256)) * 4})], compression="none")
     fake.add_image("app", slow, "t")
     fake.inject(Fault(Trickle(slow.layers[0].size / 2 / TIMEOUT), path=slow.layers[0].digest))

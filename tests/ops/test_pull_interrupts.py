@@ -58,7 +58,7 @@ class Running:
         self.thread.start()
 
     def cancel(self) -> None:
-        """Cancel, and wait for the pull to end; the faults of these tests last longer."""
+        """Cancel, and wait for the end of the pull; the faults of these tests last longer."""
         assert self.thread is not None
         self.token.cancel()
         self.thread.join(20)
@@ -192,7 +192,7 @@ def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
     told = done.stderr[done.stderr.index("wherry: ") :].splitlines()
     assert re.fullmatch(r"  [\d.]+ of [\d.]+ [kM]B are kept, the next pull goes on .*", told[1])
     assert part_size(store, LAYER.digest) == 500_000
-    # What is not there has nothing that could be kept.
+    # A missing blob leaves no part file.
     assert [line for line in told[2:] if "kept" in line] == []
     assert told[-2].startswith(f"wherry: {fake.host}/small:no: not found")
 

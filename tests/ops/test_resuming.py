@@ -1,4 +1,4 @@
-"""Going on where an earlier pull stood, for blobs of which nobody says how long they are."""
+"""Resume pulls of blobs whose size is unknown."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def is_whole(store: library.Store) -> bool:
 def test_a_complete_part_needs_no_request(
     fake: FakeRegistry, name: str, client: library.Client, store: library.Store, part: Path
 ) -> None:
-    """SPEC: "A part of exactly the blob's size is verified without a request": the digest tells."""
+    """A part file of the blob's size is verified by its digest, without a request."""
     part.write_bytes(LAYER)
     client.pull(name)
     assert asked(fake) == []
@@ -117,12 +117,12 @@ def test_a_registry_that_fails_for_good_leaves_the_part(
     assert part.read_bytes() == LAYER[:1000]
 
 
-# One policy, applied once
+# Retries
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, attempts: int) -> None:
-    """Retries within retries would multiply, and nobody would hear of the inner ones."""
+    """Nested retries would multiply, and the inner retries would not be reported."""
     pauses: list[float] = []
 
     def hear(event: Event) -> None:
@@ -138,13 +138,13 @@ def test_a_token_is_part_of_the_attempt_that_needs_it(store: library.Store, atte
 
 
 def test_retry_after_may_be_a_date(fake: FakeRegistry, name: str, client: Client) -> None:
-    """RFC 9110, 10.2.3: a number of seconds, or a date."""
+    """Retry-After is a number of seconds or a date (RFC 9110, 10.2.3)."""
     later = email.utils.formatdate(time.time() + 2, usegmt=True)
     fake.inject(Fault(FixedReply(503, {"Retry-After": later}), path=DIGEST, times=1))
     heard: list[Event] = []
     client.pull(name, on_event=heard.append)
     (pause,) = [event.seconds for event in heard if event.status is Status.RETRYING]
-    assert 0.3 < pause <= 2  # longer than the first pause that would be taken without it
+    assert 0.3 < pause <= 2  # longer than the first pause without the header
 
 
 def test_a_registry_that_breaks_after_each_piece_is_not_given_up(

@@ -164,14 +164,14 @@ def test_a_reader_that_goes_away_makes_a_failure(client: Client, name: str) -> N
 
 
 def replaced(files: Mapping[str, bytes], *blobs: tuple[str, bytes]) -> dict[str, bytes]:
-    """Put other blobs in a layout, in the place of those with these digests."""
+    """Replace the blobs of a layout that have these digests."""
     return {**files, **{f"blobs/sha256/{digest[7:]}": data for digest, data in blobs}}
 
 
 def test_a_layer_of_a_layout_has_to_be_the_one_that_the_config_means(
     client: Client, tmp_path: Path
 ) -> None:
-    """Its bytes are those that its digest says: nothing has damaged the layout."""
+    """The bytes match the digest, so the layout is not damaged."""
     image = build_image(TARS[:1], diff_ids=[sha256(b"x")])
     layout = write_files(tmp_path / "layout", layout_files({"v1": image}))
     with pytest.raises(IntegrityError, match="does not match its DiffID") as caught:

@@ -158,7 +158,7 @@ def test_a_pipe_gets_the_same_bytes_as_a_file(
 def test_more_layers_than_are_made_ready_ahead(
     fake: FakeRegistry, client: Client, tmp_path: Path, stores: Iterator[Store]
 ) -> None:
-    """Each layer is larger than the room for what comes behind the one that is written."""
+    """Each layer is larger than the buffer for the layers behind it."""
     layers = [tar_layer({"f": bytes([number]) * 30_000_000}) for number in range(4)]
     fake.add_image("big", build_image(layers), "v1")
     client.pull(f"{fake.host}/big:v1")
@@ -269,7 +269,7 @@ def test_docker_documents_come_back_as_they_were(
     form: Format,
     image: BuiltImage | BuiltIndex,
 ) -> None:
-    """Layouts hold them converted, for tools that know no others, and as they are."""
+    """Layouts hold the documents as they are, and converted for other tools."""
     fake.add_image("app", image, "v1")
     client.pull(f"{fake.host}/app:v1", all_platforms=True)
     client.save(f"{fake.host}/app:v1", tmp_path / "saved", format=form)
@@ -338,7 +338,7 @@ def test_archives_are_loaded_however_they_are_compressed(
 def test_an_archive_that_is_a_layout_too_is_read_as_one(
     client: Client, tmp_path: Path, stores: Iterator[Store], *, piped: bool
 ) -> None:
-    """Engines since 25 write both."""
+    """Docker since 25 writes both."""
     files = {**docker_files(IMAGE, TARS, ["x:1"]), **layout_files({"localhost/app:1": IMAGE})}
     data = tar_layer(files)
     (tmp_path / "archive").write_bytes(data)
@@ -387,7 +387,7 @@ def test_a_tag_beside_a_digest_is_no_name(
 
 
 def test_an_archive_mends_an_image_without_its_manifest(client: Client, tmp_path: Path) -> None:
-    """Such as one that is being collected while it is loaded."""
+    """The image may be collected while it is loaded."""
     path = tmp_path / "archive"
     path.write_bytes(tar_layer(docker_files(OTHER, [*TARS[:2], TARS[0]], ["app:1"])))
     (image,) = client.load(path)

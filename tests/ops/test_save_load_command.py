@@ -126,7 +126,7 @@ def test_a_save_that_is_interrupted(
         env=environment,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.read(512)  # it has begun, and fills the pipe
+        assert process.stdout.read(512)  # the save has begun and fills the pipe
         assert interrupted(process) == (130, b"wherry: interrupted\n")
 
 
@@ -143,7 +143,7 @@ def test_a_load_that_is_interrupted(
     ) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write(data[:-12_000])  # the last layer's end is missing
+        process.stdin.write(data[:-12_000])  # the end of the last layer is missing
         process.stdin.flush()
         assert b"Load complete" in process.stderr.readline()
         process.send_signal(signal.SIGINT)

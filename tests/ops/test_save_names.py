@@ -1,4 +1,4 @@
-"""What images are called in archives, and several platforms in one layout."""
+"""Names of images in archives, and several platforms in one layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed schema1 manifests that are wrong: the digest holds, and the error names the fault."""
+"""Faulty signed schema1 manifests: the digest matches, and the error names the fault."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check(error: WherryError, fault: str) -> None:
-    """Check that an error is about the fault, and about nothing else."""
+    """Check that an error is about the fault alone."""
     assert isinstance(error, InvalidDocument | Unsupported)
     assert FAULTS[fault][1] in str(error)
     assert "digest" not in str(error).replace("sha256 digest", "")
@@ -81,7 +81,7 @@ def test_a_directory_that_holds_it(client: Client, tmp_path: Path, fault: str, p
 
 
 def reheaded(built: BuiltSchema1, **changes: Any) -> bytes:
-    """Change what the first signature says that it is over."""
+    """Change the protected header of the first signature."""
     document = json.loads(built.manifest.data)
     held = document["signatures"][0]
     protected = json.loads(base64.urlsafe_b64decode(held["protected"] + "=="))
@@ -108,7 +108,7 @@ def reheaded(built: BuiltSchema1, **changes: Any) -> bytes:
 def test_signatures_that_do_not_tell_the_payload(
     client: Client, fake: FakeRegistry, raw: bytes, by: str
 ) -> None:
-    """Without the payload there is no digest to compare; that is the fault."""
+    """Without the payload there is no digest to compare."""
     digest = fake.add_manifest("app", raw, SIGNED, "t", digest=GOOD.digest)
     with pytest.raises(IntegrityError, match="signatures cannot be read") as caught:
         client.pull(f"{fake.host}/app{':t' if by == 'tag' else f'@{digest}'}")
@@ -120,7 +120,7 @@ def test_signatures_that_do_not_tell_the_payload(
 def test_another_document_than_was_asked_for(
     client: Client, fake: FakeRegistry, fault: str
 ) -> None:
-    """Its faults are of no account: it is not what the digest names."""
+    """Its faults do not matter, because its digest does not match."""
     payload, raw = faulty(fault)
     fake.add_manifest("app", raw, SIGNED, digest=GOOD.digest)
     with pytest.raises(IntegrityError, match="does not match its digest") as caught:

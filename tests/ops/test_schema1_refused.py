@@ -1,4 +1,4 @@
-"""Refusing docker's schema1 format: by option, by variable, and by the settings of a host."""
+"""Refuse docker's schema1 format by option, by variable, and by the settings of a host."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_wrong_values_are_wrong_usage(wherry: Wherry, fake: FakeRegistry) -> Non
 def test_what_is_in_the_store_already_is_refused_too(
     client: library.Client, store: library.Store, fake: FakeRegistry
 ) -> None:
-    """A second pull says what the first one would have said."""
+    """The second pull raises the same error as a first pull."""
     name = push(fake, build_schema1(LAYERS))
     client.pull(name)
     denying = library.Client(store=store, schema1="deny")
@@ -154,7 +154,7 @@ def test_all_tags_pass_over_what_is_refused(wherry: Wherry, fake: FakeRegistry) 
 
 
 def test_reading_shows_what_there_is(wherry: Wherry, fake: FakeRegistry) -> None:
-    """Only what takes an image into the store is concerned."""
+    """Only calls that put an image into the store refuse it."""
     name = push(fake, build_schema1(LAYERS))
     env = {"WHERRY_SCHEMA1": "deny"}
     for command in ("manifest", "digest", "inspect", "config", "history"):
@@ -164,7 +164,7 @@ def test_reading_shows_what_there_is(wherry: Wherry, fake: FakeRegistry) -> None
 
 @pytest.fixture
 def flat(tmp_path: Path, fake: FakeRegistry) -> Callable[[], Path]:
-    """Make a flat directory, as skopeo writes it, that holds a schema1 image."""
+    """Make a flat directory with a schema1 image, as skopeo writes it."""
 
     def make() -> Path:
         built = build_schema1(LAYERS)
@@ -185,7 +185,7 @@ def flat(tmp_path: Path, fake: FakeRegistry) -> Callable[[], Path]:
 def test_load_obeys_the_option_and_the_variable(
     wherry: Wherry, environment: dict[str, str], flat: Callable[[], Path]
 ) -> None:
-    """A directory is no registry: settings of hosts do not count."""
+    """The settings of hosts do not apply to a directory."""
     directory = flat()
     set_host(environment, "docker.io", "deny")
     for done in (

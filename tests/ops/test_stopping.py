@@ -1,7 +1,7 @@
-"""Stopping, whatever the thread is blocked in, by token and by signal.
+"""Stop pulls by token and by signal, whatever the thread is blocked in.
 
-Each obstacle lasts far longer than `PATIENCE`: a pull that ends was stopped by the cancel. How
-long that takes is not asserted, since it depends on what else the machine does.
+Each obstacle lasts far longer than `PATIENCE`, so a pull that ends was cancelled. The time
+that takes is not asserted, because it depends on the load of the machine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ LAYER = IMAGE.layers[0]
 
 @pytest.fixture
 def full_backlog() -> Iterator[str]:
-    """A host whose queue of connections is full: connecting to it gets no answer."""
+    """A host whose queue of connections is full: connecting to it blocks."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -69,7 +69,7 @@ def full_backlog() -> Iterator[str]:
 
 
 def zeros() -> BuiltImage:
-    """Make an image of 60 MB to download and 60 GB to decompress: a minute's work."""
+    """Make an image of 60 MB that decompresses to 60 GB, which takes a minute."""
     packed = gzip.compress(bytes(10_000_000), 6, mtime=0) * 6000
     return build_image([packed], compression="none", diff_ids=["sha256:" + "0" * 64])
 
@@ -108,7 +108,7 @@ def name(fake: FakeRegistry) -> str:
 
 
 def connecting(host: str) -> int:
-    """Return how many connections to a host have had no answer to their SYN (Linux)."""
+    """Return the number of connections to a host in the state SYN-SENT (Linux)."""
     port = int(host.partition(":")[2])
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows)
@@ -124,7 +124,7 @@ def test_while_connecting(client: library.Client, full_backlog: str) -> None:
 def test_while_shaking_hands(store: library.Store) -> None:
     with SilentPort() as port, library.Client(store=store, insecure=True) as client:
         pull = Pull(client, f"{port.host}/app:t")
-        wait_for(lambda: port.received)  # the client's greeting, which gets no answer
+        wait_for(lambda: port.received)  # the client hello, which gets no response
         pull.stops()
 
 
@@ -159,7 +159,7 @@ def test_while_another_process_holds_the_database(
         pull = Pull(client, name)
         wait_for(lambda: any(event.status is Status.VERIFYING for event in pull.events))
         time.sleep(0.1)
-        pull.stops()  # and leaves behind the thread that waits
+        pull.stops()  # the thread that waits stays behind
 
 
 def test_a_signal_handler_may_cancel_what_its_own_thread_is_doing(
@@ -185,7 +185,7 @@ def test_a_signal_handler_may_cancel_what_its_own_thread_is_doing(
 
 
 def interrupted(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
-    """Send a signal; return the last line, when the process has ended."""
+    """Send a signal, wait for the process, and return its last line."""
     process.send_signal(number)
     output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (130, "")
@@ -271,7 +271,7 @@ def has_open(pid: int, name: str) -> bool:
 def test_a_signal_while_another_process_holds_the_database(
     wherry: Wherry, store: library.Store, name: str, number: int
 ) -> None:
-    """The main thread is in SQLite then, and hears of no signal for half a minute."""
+    """The main thread is in SQLite, which ignores signals for half a minute."""
     assert wherry("pull", name).returncode == 0
     with closing(sqlite3.connect(store.path / "wherry.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -287,7 +287,7 @@ def test_a_signal_while_another_process_holds_the_database(
 def test_a_signal_while_nobody_reads_what_is_said(
     wherry: Wherry, fake: FakeRegistry, name: str, form: str
 ) -> None:
-    """A full pipe holds up whoever writes to it, the words of farewell included."""
+    """Writing to a full pipe blocks, and so does writing the last message."""
     fake.inject(Fault(Stall(after=100_000), path=LAYER.digest))
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

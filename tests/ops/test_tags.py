@@ -1,4 +1,4 @@
-"""Which tags, in which order."""
+"""Select and sort tags."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every peer pulls is pulled here too, with a warning, and `validate` reports it."""
+"""Pull faulty images that all other tools pull, with a warning that `validate` repeats."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_wrong_size_of_a_layer(
     assert image.size == sum(piece.size for piece in BIG.blobs())
     assert findings(client, name) == ["layers[0].size"]
     assert store.check().problems == []
-    # A second time nothing is fetched, and what the store has can be saved and loaded.
+    # The second pull fetches nothing, and the image can be saved and loaded.
     fake.requests.clear()
     client.pull(name)
     assert not [each for each in fake.requests if "/blobs/" in each.path]
@@ -220,7 +220,7 @@ def test_a_broken_download_of_a_wrong_size_goes_on_where_it_stood(
 def test_a_part_beside_a_wrong_size(
     fake: FakeRegistry, client: Client, store: Store, change: Any, there: int
 ) -> None:
-    """A part of the stated size is not the blob, one of another may be."""
+    """A part file of the stated size is not the blob; one of another size may be."""
     layer = BIG.layers[0]
     part = store.path / "ingest" / f"{layer.digest.replace(':', '-')}.part"
     part.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Layers that are encrypted or no tars are told before anything is downloaded."""
+"""Images with encrypted layers, or layers that are not tars, fail before a download."""
 
 from __future__ import annotations
 

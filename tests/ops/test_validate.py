@@ -1,4 +1,4 @@
-"""``validate`` finds each kind of damage, names its place, and goes on."""
+"""`validate` finds each kind of damage, names its field, and continues."""
 
 from __future__ import annotations
 
