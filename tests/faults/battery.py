@@ -1,11 +1,11 @@
-"""The fault battery: everything that can happen to a pull, and what was left of it.
+"""The fault battery: pulls under faults, and checks of the store after them.
 
     make faults                     # a minute
     make faults ARGS=--long         # half an hour
     make faults ARGS="--only kill --seed 7"
 
-Prints a table (runs tried, faults that hit, runs survived, bytes fetched more than once) and
-exits with 1 if anything was lost.
+It prints a table (runs, faults, runs survived, bytes fetched more than once), and exits with 1 if
+anything is lost.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def isolate(home: str) -> None:
-    """Have nobody's settings change what happens."""
+    """Hide the settings of this machine's user."""
     for name in _SETTINGS:
         os.environ.pop(name, None)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):

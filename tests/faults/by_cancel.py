@@ -1,4 +1,4 @@
-"""Pulls that are cancelled from within the program, alone and beside others."""
+"""Cancelled pulls, alone and beside another pull of the same image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHORT, _LONG = 6, 100
-_HANGS = 5.0  # seconds; it should be one, but the machine may have other things to do
+_HANGS = 5.0  # seconds; one should do, but the machine may be busy
 _SLOW = Link(rate=8e6, round_trip=0.02, send_buffer=64 * 1024)
 
 
@@ -36,7 +36,7 @@ def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
 
 
 class _Pull:
-    """A pull in a thread; `outcome` is what it raised."""
+    """A pull in a thread; `outcome` is its exception."""
 
     def __init__(self, name: str, store: Store) -> None:
         self.outcome: Exception | None = None
@@ -54,20 +54,20 @@ class _Pull:
             self.outcome = error
 
     def cancel(self, run: Run) -> None:
-        """Cancel it, and note how long it takes to stop."""
+        """Cancel the pull, and record how long it takes to stop."""
         asked = time.monotonic()
         self._token.cancel()
         self.wait(run, _HANGS)
         run.slowest = time.monotonic() - asked
 
     def wait(self, run: Run, seconds: float = 60) -> None:
-        """Wait for its end."""
+        """Wait for the end of the pull."""
         self._thread.join(seconds)
         run.expect(not self._thread.is_alive(), f"it hangs for {seconds:.0f} seconds")
 
 
 def _alone(seed: int) -> Run:
-    """Cancel a pull wherever it is: in the body, before a head, in a stall, in a pause."""
+    """Cancel a pull in the body, before a head, in a stall, or in a pause."""
     run, chance, image = Run(seed), random.Random(seed), subjects.large()
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,
@@ -98,7 +98,7 @@ def _alone(seed: int) -> Run:
 
 
 def _beside(seed: int) -> Run:
-    """Cancel one of two pulls of the same image: the other takes over where it stood."""
+    """Cancel one of two pulls of an image; the other resumes its download."""
     run, chance, image = Run(seed), random.Random(seed), subjects.large()
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,

@@ -1,4 +1,4 @@
-"""Four processes that pull overlapping images into one store at the same time."""
+"""Four concurrent processes that pull overlapping images into one store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import processes
 import subjects
-from by_fake import Watching, check_requests
+from by_fake import ObservingRegistry, check_requests
 from by_proxy import HEAD, LOST
 from checking import problems
 from rows import Row, Run
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wherry.testing import BuiltImage
 
 _SHORT, _LONG = 1, 25
-# Slow enough for all to be at work at the same time.
+# Slow enough for all processes to overlap.
 _LINK = Link(shared_rate=5e6, send_buffer=64 * 1024)
 _CROWD = 4
 _IMAGES = 6
@@ -36,7 +36,7 @@ _IMAGES = 6
 
 @dataclass(frozen=True)
 class Mode:
-    """How many processes are killed, whether others remove things, how far connections get."""
+    """How many processes are killed, whether gc and untag run, where connections break."""
 
     name: str
     kills: int = 0
@@ -54,7 +54,7 @@ MODES = (
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Let crowds loose on one store after another."""
+    """Run several processes on one store after another."""
     found = []
     for mode in MODES:
         if only in mode.name:
@@ -71,7 +71,7 @@ def _run(mode: Mode, seed: int) -> Run:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         store = directory / "store"
-        registry = stack.enter_context(Watching(store))
+        registry = stack.enter_context(ObservingRegistry(store))
         for number, image in enumerate(images):
             registry.add_image(f"app{number}", image, "t")
         proxy = stack.enter_context(TcpProxy(registry.port, link=_LINK))
@@ -84,7 +84,7 @@ def _run(mode: Mode, seed: int) -> Run:
         run.fetched = max(run.needed, proxy.sent - heads)
         _check_requests(run, mode, registry)
         if mode.kills and mode.collecting:
-            # What was untagged after it was pulled is not there; it has to come back.
+            # An image may have been untagged after its pull; it must come back.
             run.problems += problems(store, subjects.contents(*images), {})
             run.expect(processes.run(store, "pull", "-q", *names)[0] == 0, "a last pull fails")
         _check_end(run, store, names)
@@ -92,7 +92,7 @@ def _run(mode: Mode, seed: int) -> Run:
 
 
 class _Crowd:
-    """The processes, and those who disturb them."""
+    """The processes that pull, and the threads that disturb them."""
 
     def __init__(
         self, run: Run, mode: Mode, store: Path, names: Sequence[str], chance: random.Random
@@ -106,7 +106,7 @@ class _Crowd:
         self._done = threading.Event()
 
     def pull(self) -> None:
-        """Have every process pull everything, each in an order of its own, to the end."""
+        """Let every process pull all images, each in its own order, until it succeeds."""
         disturbing = [threading.Thread(target=self._collect)] if self._mode.collecting else []
         for thread in disturbing:
             thread.start()
@@ -131,7 +131,7 @@ class _Crowd:
         return processes.start(self._store, "pull", "-q", *names)
 
     def _collect(self) -> None:
-        """Collect garbage, and where things are killed take names away as well."""
+        """Collect garbage; if processes are killed, remove names as well."""
         chance = random.Random(self._chance.random())
         while not self._done.is_set():
             process = processes.start(self._store, "gc")
@@ -144,11 +144,11 @@ class _Crowd:
                 processes.run(self._store, "untag", chance.choice(self._names))
 
 
-def _check_requests(run: Run, mode: Mode, registry: Watching) -> None:
-    """See how often each blob was asked for: once, and once more for each who died of it."""
+def _check_requests(run: Run, mode: Mode, registry: ObservingRegistry) -> None:
+    """Check that each blob is requested once, and once more for each killed process."""
     more = run.fetched - run.needed
     if mode.collecting and mode.kills:
-        return  # what was collected is fetched again
+        return  # a collected blob is fetched again
     check_requests(run, registry.asked)
     run.expect(more <= LOST * run.faults, f"{more:,} bytes came twice")
     asked = Counter(each.digest for each in registry.asked)

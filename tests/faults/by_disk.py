@@ -1,4 +1,4 @@
-"""Pulls for which there is no room: no file may grow beyond a limit, which is another each time."""
+"""Pulls without enough disk space: files may not grow beyond a varying limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import processes
 import subjects
-from by_fake import Watching, check_requests
+from by_fake import ObservingRegistry, check_requests
 from by_proxy import HEAD, LINK
 from checking import problems
 from rows import Row, Run
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _SHORT, _LONG = 2, 60
 _FAILED = 1
-_TRIES = 4  # with a limit, before there is room
+_TRIES = 4  # with a limit, before a run without one
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Pull where there is too little room, several times, and then where there is enough."""
+    """Pull several times with too little space, and then with enough."""
     row = Row("no room")
     if only in row.name:
         for number in range(seed, seed + (_LONG if long else _SHORT)):
@@ -38,7 +38,7 @@ def _run(seed: int) -> Run:
     run.needed = subjects.blob_bytes(image)
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as directory,
-        Watching(Path(directory) / "store") as registry,
+        ObservingRegistry(Path(directory) / "store") as registry,
         TcpProxy(registry.port, link=LINK) as proxy,
     ):
         registry.add_image("app", image, "t")

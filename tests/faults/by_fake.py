@@ -1,4 +1,4 @@
-"""Pulls from a registry that does wrong what it is told to, kind by kind."""
+"""Pulls from the fake registry with each kind of fault."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from wherry.testing._messages import IncomingRequest, Reply, RequestRecord
 
 _SHORT, _LONG = 2, 60  # runs of each kind
-_HOST = "registry.example"  # where the registry is stands in a registries.conf
+_HOST = "registry.example"  # a registries.conf maps this name to the registry
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is pulled, and how: seconds without a byte, connections for one blob.
+    """The image and the options of the pulls.
 
-    `window` is how many bytes ahead of the part's end may be asked for, `span` how many one answer
-    has at most (None: any number).  `at_once` is how many pulls there are, which mostly wait.
-    `mirrors` stand before the registry, and go wrong with it.
+    `window` is how many bytes beyond the end of the part a request may begin, `span` the most bytes
+    of one response (None: no limit). `at_once` is the number of concurrent pulls. The `mirrors` of
+    the registry have the same faults.
     """
 
     image: BuiltImage
@@ -50,14 +50,14 @@ class Setting:
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Try every kind of fault with several seeds, and return what came of it."""
+    """Run every kind of fault with several seeds."""
     chosen = {kind: Row(kind.name) for kind in KINDS if only in kind.name}
     seeds = range(seed, seed + (_LONG if long else _SHORT))
     return pulls(chosen, seeds, Setting(subjects.small()))
 
 
 def pulls(kinds: Mapping[Kind, Row], seeds: Iterable[int], setting: Setting) -> Sequence[Row]:
-    """Pull with each kind of trouble and each seed; returns the rows."""
+    """Pull with each kind of fault and each seed; return the rows."""
 
     def one(kind: Kind, seed: int) -> None:
         kinds[kind].add(_run(kind, seed, setting))
@@ -70,8 +70,8 @@ def pulls(kinds: Mapping[Kind, Row], seeds: Iterable[int], setting: Setting) -> 
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request for a blob, and the size that its part had when the request came."""
+class BlobRequest:
+    """A request for a blob, and the size of its part file at that time."""
 
     digest: str
     start: int
@@ -79,26 +79,28 @@ class Asked:
     record: RequestRecord
 
 
-class Watching(FakeRegistry):
-    """A registry that looks into the store of its client at each request for a blob."""
+class ObservingRegistry(FakeRegistry):
+    """A registry that reads the size of the client's part file at each request for a blob."""
 
-    def __init__(self, store: Path, asked: list[Asked] | None = None, **options: object) -> None:
+    def __init__(
+        self, store: Path, asked: list[BlobRequest] | None = None, **options: object
+    ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
         self._store = store
         self.asked = [] if asked is None else asked
 
     def respond(self, request: IncomingRequest, record: RequestRecord) -> Reply:
-        """Note how large the part is, then answer."""
+        """Record the size of the part file, then answer."""
         digest = request.path.rpartition("/")[2]
         if "/blobs/" in request.path and request.method == "GET":
             found = _RANGE.fullmatch(request.headers.get("range", ""))
             start = int(found[1]) if found else 0
-            self.asked.append(Asked(digest, start, part_size(self._store, digest), record))
+            self.asked.append(BlobRequest(digest, start, part_size(self._store, digest), record))
         return super().respond(request, record)
 
 
 class _Revoke(Action):
-    """Take all tokens back before the request is looked at."""
+    """Revoke all tokens before the request is checked."""
 
     def __init__(self, registry: FakeRegistry) -> None:
         self._registry = registry
@@ -118,12 +120,12 @@ def _run(kind: Kind, seed: int, setting: Setting) -> Run:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         store = Store(directory / "store")
         left = _leave_part(store.path, kind, subject)
-        places: list[Watching] = []
-        asked: list[Asked] = []
-        # The same ones everywhere: so many times in all, wherever the requests go.
+        places: list[ObservingRegistry] = []
+        asked: list[BlobRequest] = []
+        # All registries share the faults, so that each fault counts requests to any of them.
         faults = list(kind.faults(subject))
         for _ in range(1 + setting.mirrors):
-            place = Watching(store.path, asked, tokens=kind.tokens, **options)
+            place = ObservingRegistry(store.path, asked, tokens=kind.tokens, **options)
             places.append(stack.enter_context(place))
             place.add_image("app", image, "t")
             for fault in faults:
@@ -144,7 +146,7 @@ def _run(kind: Kind, seed: int, setting: Setting) -> Run:
 
 
 def _leave_part(store: Path, kind: Kind, subject: Subject) -> bytes:
-    """Put what an earlier pull might have left, and return it."""
+    """Write a part file as an earlier pull may have left it; return its content."""
     if kind.part is None:
         return b""
     data = kind.part(subject)
@@ -155,7 +157,7 @@ def _leave_part(store: Path, kind: Kind, subject: Subject) -> bytes:
 
 
 def _configured(directory: Path, places: Sequence[FakeRegistry]) -> Path:
-    """Write a registries.conf by which the last place is the registry, the others its mirrors."""
+    """Write a registries.conf: the last place is the registry, the others are its mirrors."""
     lines = ["[[registry]]", f'prefix = "{_HOST}"', f'location = "{places[-1].host}"']
     for mirror in places[:-1]:
         lines += ["[[registry.mirror]]", f'location = "{mirror.host}"']
@@ -165,7 +167,7 @@ def _configured(directory: Path, places: Sequence[FakeRegistry]) -> Path:
 
 
 def _pull(run: Run, kind: Kind, store: Store, setting: Setting, conf: Path) -> None:
-    """Pull until the image is there, which is at once unless the kind says otherwise."""
+    """Pull until the image is complete; once, unless the kind expects an error."""
     image, name = setting.image, f"{_HOST}/app:t"
     contents, names = subjects.contents(image), {name: image.digest}
     with Client(
@@ -179,7 +181,7 @@ def _pull(run: Run, kind: Kind, store: Store, setting: Setting, conf: Path) -> N
             run.problems += problems(store.path, contents, {})
             client.pull(name)
         else:
-            # What came in pieces may be fetched once more.
+            # Blobs of several segments may be fetched once more.
             may_be = kind.ends is None or setting.split is not None
             run.expect(may_be, "the pull succeeded, which cannot be")
     run.problems += problems(store.path, contents, names)
@@ -187,10 +189,10 @@ def _pull(run: Run, kind: Kind, store: Store, setting: Setting, conf: Path) -> N
     run.expect(not list((store.path / "leases").iterdir()), "a lease was left over")
 
 
-def check_requests(run: Run, asked: Sequence[Asked], window: int = 0) -> None:
-    """Each request begins where the part ends; only who was refused a range may ask for all.
+def check_requests(run: Run, asked: Sequence[BlobRequest], window: int = 0) -> None:
+    """Check that each request begins at the end of the part file.
 
-    With a window it may begin so many bytes behind that.
+    It may begin at 0 after a refused range, and up to `window` bytes beyond the end.
     """
     refused: set[str] = set()
     for each in asked:
@@ -200,7 +202,7 @@ def check_requests(run: Run, asked: Sequence[Asked], window: int = 0) -> None:
         run.expect(fine, what)
         refused.discard(each.digest)
         if (each.start or window) and each.record.status in {_PARTIAL, _UNSATISFIABLE}:
-            # Whether the range was the right one is what the kind of fault is about.
+            # This kind of fault is about wrong ranges.
             refused.add(each.digest)
 
 

@@ -1,4 +1,4 @@
-"""A pull that is killed at random moments, and begun again until it is done."""
+"""Pulls that are killed at random times, and repeated until they succeed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import processes
 import subjects
-from by_fake import Watching, check_requests
+from by_fake import ObservingRegistry, check_requests
 from by_proxy import HEAD, LINK, LOST
 from by_split import SEGMENT, WINDOW
 from checking import blob_path, part_size, problems
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 _SHORT, _LONG = 3, 210  # kills of each row
 _INTERRUPTED = 130
-_STARTING = 0.6  # seconds in which a process does the first of what it has to do
+_STARTING = 0.6  # seconds in which a process starts to pull
 
 
 @dataclass(frozen=True)
 class Way:
-    """What is pulled with which options, from which registry; how it is ended.
+    """The image, options and registry of a pull, and the signal that ends it.
 
-    `window` is how many bytes may arrive out of their order, and are lost with the process.
+    A killed process loses up to `window` bytes that have arrived out of order.
     """
 
     name: str
@@ -72,19 +72,19 @@ def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
 
 
 def _run(seed: int, way: Way) -> Run:
-    """Bring one image into a store, through any number of kills."""
+    """Pull one image into a store in spite of any number of kills."""
     run = Run(seed)
     image = way.image()
     run.needed = subjects.blob_bytes(image)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         store = directory / "store"
-        registry: Distribution | Watching
+        registry: Distribution | ObservingRegistry
         if way.real:
             registry = stack.enter_context(Distribution(directory / "registry"))
             registry.push("app", image, "t")
         else:
-            registry = stack.enter_context(Watching(store))
+            registry = stack.enter_context(ObservingRegistry(store))
             registry.add_image("app", image, "t")
         proxy = stack.enter_context(TcpProxy(registry.port, link=LINK))
         tries = _until_done(run, random.Random(seed), proxy, store, way)
@@ -92,7 +92,7 @@ def _run(seed: int, way: Way) -> Run:
         run.fetched = max(run.needed, proxy.sent - HEAD * requests * tries)
         more = run.fetched - run.needed
         run.expect(more <= (LOST + way.window) * run.faults, f"{more:,} bytes came twice")
-        if isinstance(registry, Watching):
+        if isinstance(registry, ObservingRegistry):
             check_requests(run, registry.asked, way.window)
         _check_end(run, store, f"{proxy.host}/app:t", image)
     return run
@@ -105,7 +105,7 @@ def _until_done(
     store: Path,
     way: Way,
 ) -> int:
-    """Pull and kill until a pull gets to its end; returns how many were begun."""
+    """Pull and kill until a pull succeeds; return the number of pulls."""
     contents = subjects.contents(way.image())
     tries = 0
     while not run.problems:
@@ -124,7 +124,7 @@ def _until_done(
         else:
             run.slowest = max(run.slowest, time.monotonic() - asked)
             fine = code == _INTERRUPTED and "interrupted" in errors
-            # Before that the interpreter may be starting, and end in its own way.
+            # An interpreter that is still starting ends in its own way.
             fine = fine or (len(proxy.connections) == connections and code in {1, -chosen})
             run.expect(fine, f"{chosen.name}: exit code {code}: {errors}")
         if store.exists():
@@ -133,7 +133,7 @@ def _until_done(
 
 
 def _left(store: Path, image: BuiltImage) -> int:
-    """Return how many bytes are still to come."""
+    """Return how many bytes are missing."""
     blobs = {blob.digest: blob.size for blob in image.blobs()}
     return sum(
         size - part_size(store, digest)
@@ -145,7 +145,7 @@ def _left(store: Path, image: BuiltImage) -> int:
 def _wait_for_a_moment(
     chance: random.Random, proxy: TcpProxy, left: int, process: subprocess.Popen[str]
 ) -> None:
-    """Wait for some time, or for some of the bytes that are to come, or for nearly all."""
+    """Wait for a time, for some of the missing bytes, or for nearly all of them."""
     if chance.random() < 0.3:
         time.sleep(chance.uniform(0, 2 * _STARTING))
         return
@@ -157,7 +157,7 @@ def _wait_for_a_moment(
 
 
 def _check_end(run: Run, store: Path, name: str, image: BuiltImage) -> None:
-    """See that all is there, and that a collection leaves nothing of the dead."""
+    """Check that the image is complete, and that gc removes what killed processes left."""
     contents, names = subjects.contents(image), {name: image.digest}
     run.problems += problems(store, contents, names)
     code, errors = processes.run(store, "gc")

@@ -1,4 +1,4 @@
-"""Pulls from a registry with two mirrors, all three of which do wrong."""
+"""Pulls from a registry with two mirrors, all with faults."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rows import Row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHORT, _LONG = 1, 15  # runs of each kind; in the short form of every third
+_SHORT, _LONG = 1, 15  # runs of each kind; the short form has every third kind
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Try the kinds of faults of one registry, at three places."""
+    """Run each kind of fault at a registry and two mirrors."""
     kinds = [kind for kind in KINDS if only in kind.name]
     if not long:
         kinds = kinds[seed % 3 :: 3]

@@ -1,4 +1,4 @@
-"""Pulls from a real registry over connections that break, stall and are slow."""
+"""Pulls from a real registry over slow connections that break and stall."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 LINK = Link(shared_rate=40e6, send_buffer=64 * 1024)
-HEAD = 2_000  # bytes of an answer that are no blob's: its head, or a document
-LOST = 2**20  # bytes that may be on their way when a connection ends without a farewell
+HEAD = 2_000  # bytes of a response that belong to no blob: its head, or a document
+LOST = 2**20  # bytes that may be in flight when a connection is reset
 _SHORT, _LONG = 1, 40
-_AT_ONCE = 4  # pulls that mostly wait
-_TIMEOUT = 0.5  # seconds without a byte, where there are stalls
-_LENIENT = 10.0  # the same elsewhere: a machine that is busy is no fault
-_PATIENCE = 12  # attempts: some cuts come before anything got through
+_AT_ONCE = 4  # concurrent pulls, which mostly wait
+_TIMEOUT = 0.5  # seconds without a byte, in runs with stalls
+_LENIENT = 10.0  # seconds in other runs: a busy machine is not a fault
+_PATIENCE = 12  # attempts: some cuts come before the first byte
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What a network does: at its connections' bytes (`cuts`), or while time passes (`during`).
+    """Faults of a network, at byte counts (`cuts`) or at times (`during`).
 
-    `lossy` if bytes that were sent may not arrive.
+    With `lossy`, sent bytes may be lost.
     """
 
     name: str
@@ -96,7 +96,7 @@ def _run(registry: Distribution, trouble: Trouble, seed: int) -> Run:
 
 
 def _pull(run: Run, trouble: Trouble, chance: random.Random, proxy: TcpProxy, store: Store) -> int:
-    """Pull while the trouble goes on; returns how often it stalled."""
+    """Pull while the faults go on; return the number of stalls."""
     image = subjects.large()
     name, done, stalls = f"{proxy.host}/app:t", threading.Event(), 0
     pulling = threading.Thread(target=_to_the_end, args=(run, name, store, trouble, done))
@@ -116,7 +116,7 @@ def _to_the_end(run: Run, name: str, store: Store, trouble: Trouble, done: threa
             timeout=trouble.timeout,
             retries=_PATIENCE,
             on_request=run.answered,
-            insecure=trouble.tls,  # whose certificate it is does not matter here
+            insecure=trouble.tls,  # certificates are not tested here
         ) as client:
             client.pull(name)
     except Exception as error:
@@ -126,13 +126,13 @@ def _to_the_end(run: Run, name: str, store: Store, trouble: Trouble, done: threa
 
 
 def _cuts(chance: random.Random) -> Iterator[int]:
-    """Cut every connection, some before anything has come."""
+    """Cut every connection, some before the first byte."""
     while True:
         yield chance.randrange(2_000) if chance.random() < 0.25 else chance.randrange(3_000_000)
 
 
 def _stalls(proxy: TcpProxy, chance: random.Random, done: threading.Event) -> int:
-    """Stop all connections for a while, and again; returns how often it was for too long."""
+    """Stop all connections repeatedly; return how often it exceeded the timeout."""
     count = 0
     while not done.wait(chance.uniform(0.02, 0.3)):
         pause = chance.choice([chance.uniform(0, 0.3), 2 * _TIMEOUT])
@@ -140,11 +140,11 @@ def _stalls(proxy: TcpProxy, chance: random.Random, done: threading.Event) -> in
         done.wait(pause)
         proxy.resume()
         count += pause > _TIMEOUT
-    return max(1, count) * 6  # as many connections as there are
+    return max(1, count) * 6  # as many as there are connections
 
 
 def _breaks(proxy: TcpProxy, chance: random.Random, done: threading.Event) -> int:
-    """Cut all connections at once, time and again."""
+    """Cut all connections at once, repeatedly."""
     while not done.wait(chance.uniform(0.02, 0.4)):
         proxy.cut()
     return 0

@@ -1,4 +1,4 @@
-"""Pulls of one large blob over several connections, from a registry that does wrong."""
+"""Pulls of one large blob over several connections, from a registry with faults."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SEGMENT = 4 * 2**20  # bytes of one request (docs/decisions/0005-split.md)
-WINDOW = 6 * SEGMENT  # bytes that may be under way out of their order
+WINDOW = 6 * SEGMENT  # bytes that may arrive out of order
 CONNECTIONS = 4
 _SIZE = 9 * SEGMENT + 12_345
-_TIMEOUT = 2.0  # seconds without a byte: all this hashing takes its time
-_SHORT, _LONG = 1, 6  # runs of each kind; in the short form of every fourth
+_TIMEOUT = 2.0  # seconds without a byte: hashing slows this process down
+_SHORT, _LONG = 1, 6  # runs of each kind; the short form has every fourth kind
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Try the kinds of faults of one registry, on four connections, and with mirrors."""
+    """Run each kind of fault on four connections, also with mirrors."""
     kinds = [kind for kind in KINDS if only in kind.name and "documents" not in kind.name]
     if not long:
         kinds = kinds[seed % 4 :: 4]

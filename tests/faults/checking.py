@@ -1,6 +1,6 @@
-"""Looks at a store from outside, with hashlib, json and sqlite3 alone: is it whole?
+"""Check a store from outside, with hashlib, json and sqlite3.
 
-What the battery believes must not rest on the code that it tests: nothing of wherry is used here.
+The check must not rely on the code under test, so it imports nothing of wherry.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _FILES = {
     "leases",
 }
 _BESIDE = {f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal"}
-_UNFINISHED = {"names.new"}  # of a process that was killed; the next one writes it anew
+_UNFINISHED = {"names.new"}  # left by a killed process; the next one replaces it
 _BLOCK = 1 << 20
 
 
 def blob_path(store: Path, digest: str) -> Path:
-    """Return where a blob is, once it is whole."""
+    """Return the path of a complete blob."""
     return store / "blobs" / digest.replace(":", "/", 1)
 
 
 def part_path(store: Path, digest: str) -> Path:
-    """Return where a blob grows."""
+    """Return the path of a part file."""
     return store / "ingest" / f"{digest.replace(':', '-', 1)}.part"
 
 
 def part_size(store: Path, digest: str) -> int:
-    """Return the bytes that a part has; 0 where there is none."""
+    """Return the size of a part file in bytes; 0 if there is none."""
     try:
         return part_path(store, digest).stat().st_size
     except FileNotFoundError:
@@ -53,10 +53,10 @@ def part_size(store: Path, digest: str) -> int:
 def problems(
     store: Path, contents: Mapping[str, bytes], names: Mapping[str, str], *, busy: bool = False
 ) -> list[str]:
-    """List what is wrong with a store.
+    """List the problems of a store.
 
-    `contents` is all that may be in it, by digest; `names` are the manifests that its names have
-    to stand for (other names are not looked at).  `busy` if a process may be at work in it.
+    `contents` are all blobs that it may have, by digest. `names` are the expected manifests of
+    names; other names are not checked. With `busy`, a process may be using the store.
     """
     return [
         *_strange_files(store, _FILES | _BESIDE | (set() if names else _UNFINISHED)),
@@ -86,7 +86,7 @@ def _wrong_blobs(store: Path) -> Iterator[str]:
 
 
 def _wrong_parts(store: Path, contents: Mapping[str, bytes]) -> Iterator[str]:
-    """Look at the parts: nothing else is beside them, and each is the beginning of a blob."""
+    """Report unexpected files, and part files that differ from their blobs."""
     for file in (store / "ingest").glob("*"):
         whole = contents.get(file.name.removesuffix(".part").replace("-", ":", 1))
         if file.suffix != ".part" or whole is None:
@@ -96,7 +96,7 @@ def _wrong_parts(store: Path, contents: Mapping[str, bytes]) -> Iterator[str]:
 
 
 def _dangling(store: Path) -> Iterator[str]:
-    """Look for references to what is not there, in the database and in the documents."""
+    """Report references to missing blobs, in the database and in the documents."""
     if not _made(store):
         return
     with _opened(store) as connection:
@@ -113,7 +113,7 @@ def _dangling(store: Path) -> Iterator[str]:
 
 
 def _missing(store: Path, digest: str, what: str, connection: sqlite3.Connection) -> Iterator[str]:
-    """Look for a document by the digest that registries call it."""
+    """Report a missing document by the digest that the registry uses for it."""
     row = connection.execute("SELECT digest FROM documents WHERE known_as = ?", (digest,))
     (own,) = row.fetchone() or (digest,)
     if not blob_path(store, own).exists():
@@ -144,19 +144,19 @@ def _wrong_names(store: Path, names: Mapping[str, str]) -> Iterator[str]:
 
 
 def _held(store: Path) -> Iterator[str]:
-    """Look for leases that somebody holds, though nobody is at work."""
+    """Report leases that a process still locks."""
     for file in (store / "leases").glob("*"):
         descriptor = os.open(file, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield f"lease {file.name[:8]} is held by nobody that is known"
+            yield f"lease {file.name[:8]} is held by no known process"
         finally:
             os.close(descriptor)
 
 
 def _made(store: Path) -> bool:
-    """Tell whether there is a database; its maker may have been killed before it was one."""
+    """Return whether there is a database; a killed process may have left an empty file."""
     if not (store / DATABASE).exists():
         return False
     with _opened(store) as connection:

@@ -1,4 +1,4 @@
-"""Every kind of fault that a registry can be told to make, at random places of random blobs."""
+"""Kinds of faults of the fake registry, at random offsets of random blobs."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ JUNK = bytes(range(251))
 
 @dataclass(frozen=True)
 class Subject:
-    """The blob that something happens to, and the dice that say what.
+    """The blob of a fault, and the random numbers of the run.
 
-    `span` is how many bytes an answer for it has at most.
+    A response for the blob has at most `span` bytes.
     """
 
     blob: Piece
@@ -52,43 +52,43 @@ class Subject:
 
     @property
     def path(self) -> str:
-        """Requests for the blob, at the registry or at its storage."""
+        """The path of requests for the blob, at the registry or its storage."""
         return f"/{self.blob.digest}"
 
     def at(self) -> int:
-        """Return a random place in an answer, often near its ends."""
+        """Return a random offset in a response, often near its ends."""
         last = self.span - 1
         near = self.chance.choice([0, 1, 17, last - 17, last - 1, last])
         return max(0, min(last, self.chance.choice([near, self.chance.randint(0, last)])))
 
     def fault(self, action: Action, times: int = 1, skip: int = 0) -> Fault:
-        """Make something happen to the blob."""
+        """Return a fault of requests for the blob."""
         return Fault(action, path=self.path, times=times, skip=skip, method="GET")
 
     def cut(self) -> Fault:
-        """Cut the first answer in its middle, so that the next request is for the rest."""
+        """Cut the first response in the middle, so that the next request has a range."""
         return self.fault(Cut(after=self.chance.randint(1, self.span - 1)))
 
 
 @dataclass(frozen=True)
 class Shorten(Action):
-    """Send the first bytes of the answer alone, and say that this is all."""
+    """Send only the first bytes of the response, with their length."""
 
     size: int
 
     def shape(self, reply: Reply) -> None:
-        """Set where to stop."""
+        """Set the number of bytes."""
         reply.stop = reply.start + min(self.size, reply.size)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of trouble.
+    """A kind of fault.
 
-    `faults` makes what goes wrong, `part` what an earlier pull has left of the blob; `ends` is the
-    error that the pull has to end with (None: it has to succeed).  `exact` if not one byte may be
-    sent twice.  `redirects` if blobs come from storage, at addresses that are good for so many
-    requests; `tokens` if the registry wants some, which it takes back.
+    `faults` makes the faults, `part` the part file of an earlier pull. `ends` is the expected error
+    of the pull (None: it succeeds). With `exact`, no byte may be sent twice. `redirects` sends
+    requests for blobs to storage, at URLs that are valid for so many requests. `tokens` requires
+    tokens and revokes them.
     """
 
     name: str
@@ -107,7 +107,7 @@ def _one(make: Callable[[Subject], Action], times: int = 1) -> Callable[[Subject
 def _after_cut(
     *make: Callable[[Subject], Action], times: int = 1
 ) -> Callable[[Subject], Sequence[Fault]]:
-    """Cut the first answer; what is made happens to the next ones."""
+    """Return a cut, and faults with the actions of `make` for the next requests."""
     return lambda subject: [
         subject.cut(),
         *(subject.fault(each(subject), times, skip=1) for each in make),
@@ -125,7 +125,7 @@ def _damaged(subject: Subject) -> bytes:
 
 
 def _content_range(start: int, end: int, total: int) -> Callable[[Subject], Action]:
-    """Say a range that differs by so many bytes from the right one: of the part's size."""
+    """Return an action that sends a Content-Range shifted by these numbers of bytes."""
 
     def make(subject: Subject) -> Action:
         size = subject.blob.size
@@ -142,13 +142,13 @@ def _retry_after(subject: Subject) -> Action:
 
 
 def _length_lies(subject: Subject) -> Sequence[Fault]:
-    """Say a length that is not true; the body is the true one."""
+    """Return a fault that sends a wrong Content-Length and the right body."""
     value = subject.chance.choice([subject.at(), subject.blob.size + 1, 10**12])
     return [subject.fault(ContentLength(value))]
 
 
 def _unsatisfiable(subject: Subject) -> Sequence[Fault]:
-    """Answer 416 to what could be satisfied, with a length that is a lie, as Distribution does."""
+    """Return a fault that answers 416 for valid ranges, with faults in that response."""
     return [
         subject.fault(FixedReply(416, body=b"a lie")),
         subject.fault(ContentLength(subject.blob.size)),
@@ -161,7 +161,7 @@ def _bad_redirect(_: Subject) -> Action:
 
 
 def _several(subject: Subject) -> Sequence[Fault]:
-    """Make three of the other things happen, one after the other."""
+    """Return faults of three other kinds, one after the other."""
     chosen = subject.chance.sample(_COMBINED, 3)
     return [
         Fault(fault.action, path=fault.path, times=1, skip=number, method="GET")
@@ -175,7 +175,7 @@ def _status(*codes: int) -> Callable[[Subject], Action]:
 
 
 def _documents(make: Callable[[Subject], Action]) -> Callable[[Subject], Sequence[Fault]]:
-    """Make something happen to the requests for names and documents."""
+    """Return a fault of requests for manifests."""
     return lambda subject: [
         Fault(make(subject), path="/manifests/", times=subject.chance.randint(1, 3))
     ]
@@ -189,7 +189,7 @@ _COMBINED = [
     Kind("408, 425", _one(_status(408, 425), 4), exact=True),
     Kind("429 and 503 with Retry-After", _one(_retry_after, 2), exact=True),
     Kind("stalled in the body", _one(lambda s: Stall(after=s.at())), exact=True),
-    Kind("redirected to where nobody is", _one(_bad_redirect, 2), exact=True),
+    Kind("redirected to a closed port", _one(_bad_redirect, 2), exact=True),
 ]
 
 KINDS = [

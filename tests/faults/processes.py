@@ -1,4 +1,4 @@
-"""The command as processes that are let run, killed and asked to stop."""
+"""Run the command in processes that may be limited and stopped."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 runpy.run_module("wherry", run_name="__main__", alter_sys=True)
 """
-LONGEST = 60.0  # seconds after which a process is taken to hang
+LONGEST = 60.0  # seconds; a process that takes longer hangs
 
 
 def start(store: Path, *arguments: str, room: int | None = None) -> subprocess.Popen[str]:
-    """Start the command on a store and return at once; `room` is the size that files may have."""
+    """Start the command on a store; `room` limits the size of files in bytes."""
     how = ["-m", "wherry"] if room is None else ["-c", _LIMITED, str(room)]
     return subprocess.Popen(
         [sys.executable, *how, "--store", str(store), *arguments],
@@ -31,7 +31,7 @@ def start(store: Path, *arguments: str, room: int | None = None) -> subprocess.P
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for the end; returns the exit code, and what was said on stderr."""
+    """Wait for the end of a process; return its exit code and stderr."""
     try:
         _, errors = process.communicate(timeout=LONGEST)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What the battery counts, and the table that it prints."""
+"""Counts of the battery, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHOWN = 10  # problems of each kind
+_SHOWN = 10  # problems shown for each kind
 _WIDTHS = (44, 6, 6, 9, 12, 12, 9)
 _HEAD = ("what went wrong", "tried", "faults", "survived", "needed kB", "refetched kB", "seconds")
 
 
 @dataclass
 class Row:
-    """One kind of trouble: runs tried, faults that hit, runs survived; bytes needed and fetched."""
+    """Counts for one kind of fault: runs, faults, survived runs, bytes needed and fetched."""
 
     name: str
     tried: int = 0
@@ -31,7 +31,7 @@ class Row:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, run: Run) -> None:
-        """Count a run; from any thread."""
+        """Count a run; callable from any thread."""
         with self._lock:
             self.tried += 1
             self.faults += run.faults
@@ -43,7 +43,7 @@ class Row:
             self.problems += [f"{self.name}, seed {run.seed}: {text}" for text in run.problems]
 
     def cells(self) -> tuple[str, ...]:
-        """Return what stands in the table."""
+        """Return the cells of the row."""
         refetched = max(0, self.fetched - self.needed)
         return (
             self.name,
@@ -55,9 +55,9 @@ class Row:
 
 @dataclass
 class Run:
-    """One time through; `seed` is what makes it happen again.
+    """One run, which its `seed` reproduces.
 
-    `slowest` is the longest time in seconds from asking to stop to the end.
+    `slowest` is the longest time in seconds between a cancel and the end.
     """
 
     seed: int
@@ -70,17 +70,17 @@ class Run:
     started: float = field(default_factory=time.monotonic)
 
     def answered(self, _: object) -> None:
-        """Count an answer to a request."""
+        """Count a response."""
         self.answers += 1
 
     def expect(self, holds: bool, problem: str) -> None:
-        """Note a problem unless a condition holds."""
+        """Record a problem unless a condition holds."""
         if not holds:
             self.problems.append(problem)
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """Print the rows with their sums, and below them each problem."""
+    """Print the rows with their sums, and below them the problems."""
     total = Row("all")
     for row in rows:
         for name in ("tried", "faults", "survived", "needed", "fetched", "seconds"):

@@ -1,4 +1,4 @@
-"""The images that the battery pulls: made once, the same in each run."""
+"""Images that the battery pulls, made once and the same in each run."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _MB = 10**6
 
 @functools.cache
 def tar(seed: int, size: int) -> bytes:
-    """Return a layer's tar; packed it has a bit over half the bytes."""
+    """Return the tar of a layer, which compresses to a little over half its size."""
     return tar_layer(pseudo_random_files(seed, size, 4))
 
 
 @functools.cache
 def small() -> BuiltImage:
-    """Return an image of 1.2 MB: four layers, each packed in another way."""
+    """Return an image of 1.2 MB with four layers, each with another compression."""
     tars = [tar(1, 1_400_000), tar(2, 400_000), tar(3, 100_000), tar(4, 200)]
     return build_image(tars, compression=["gzip", "zstd", "none", "gzip"])
 
 
 @functools.cache
 def large() -> BuiltImage:
-    """Return an image of some 24 MB in five layers."""
+    """Return an image of about 24 MB with five layers."""
     sizes = [20 * _MB, 12 * _MB, 6 * _MB, 2 * _MB, 50_000]
     return build_image([tar(10 + number, size) for number, size in enumerate(sizes)])
 
 
 @functools.cache
 def one_blob(size: int) -> BuiltImage:
-    """Return an image of one layer that does not get smaller by packing."""
+    """Return an image of one layer that does not compress."""
     return build_image(
         [tar_layer({"noise": random.Random(size).randbytes(size)})], compression="none"
     )
@@ -46,7 +46,7 @@ def one_blob(size: int) -> BuiltImage:
 
 @functools.cache
 def overlapping(count: int) -> Sequence[BuiltImage]:
-    """Return images of four layers each, of which neighbours share three."""
+    """Return images of four layers each, where neighbours share three layers."""
     tars = [tar(30 + number, 600_000 + 400_000 * (number % 4)) for number in range(count)]
     tars.append(tar(99, 3_000))
     return [
@@ -56,7 +56,7 @@ def overlapping(count: int) -> Sequence[BuiltImage]:
 
 
 def contents(*images: BuiltImage) -> Mapping[str, bytes]:
-    """Return all that the images are made of, by digest."""
+    """Return all blobs and documents of the images by digest."""
     pieces = [piece for image in images for piece in (*image.blobs(), image.manifest)]
     return {piece.digest: piece.data for piece in pieces}
 

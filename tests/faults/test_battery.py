@@ -1,4 +1,4 @@
-"""The short form of the fault battery, a section at a time; `make faults` prints its table."""
+"""Run the short form of the fault battery; `make faults` prints its table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from battery import SECTIONS
 
 
-@pytest.mark.timeout(300)  # a busy machine takes two minutes for the kills
+@pytest.mark.timeout(300)  # the kills take two minutes on a busy machine
 @pytest.mark.parametrize(
     "section",
     [

@@ -1,4 +1,4 @@
-"""The battery's judge finds what it is there to find."""
+"""The battery's check of a store finds each kind of damage."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a strange blob": (lambda store: (store / "blobs" / "x").touch(), "left over: blobs/x"),
     "a lease that is held": (
         lambda store: lock_file(open_store(f"{store}/leases"), "0123"),
-        "is held by nobody",
+        "is held by no known process",
     ),
 }
 

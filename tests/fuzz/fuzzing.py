@@ -1,4 +1,4 @@
-"""One target and one input after the other, and what counts as a finding."""
+"""Try inputs on a target, and decide which results are findings."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CORPUS = Path(__file__).parent / "corpus"
-SLOW = 10.0  # seconds that no input may take
+SLOW = 10.0  # seconds; an input that takes longer is a finding
 
 
 class Found(NamedTuple):
-    """An input and what it led to."""
+    """An input and its problem."""
 
     data: bytes
     problem: str
-    place: str  # the innermost line of the project, by which findings are told apart
+    place: str  # the innermost line of the project, which identifies a finding
 
 
 def attempt(target: str, data: bytes) -> Found | None:
-    """Give an input to a target; return what is wrong."""
+    """Run a target on an input; return a finding, if any."""
     started = time.monotonic()
     try:
         TARGETS[target](data)
@@ -48,7 +48,7 @@ def attempt(target: str, data: bytes) -> Found | None:
 
 
 def corpus(target: str) -> dict[str, bytes]:
-    """Return the inputs that were findings once, by the names of their files."""
+    """Return the inputs of earlier findings by file name."""
     return {path.name: path.read_bytes() for path in sorted((CORPUS / target).glob("*"))}
 
 

@@ -1,4 +1,4 @@
-"""Mutations of inputs: bytes, numbers, text and nesting that parsers trip over."""
+"""Mutate inputs: bytes, numbers, text and nesting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TOKENS = (
 
 
 def mutated(data: bytes, others: Sequence[bytes], dice: random.Random) -> bytes:
-    """Return ``data`` after some mutations; ``others`` are inputs to take pieces from."""
+    """Return ``data`` after some mutations; pieces may come from ``others``."""
     for _ in range(dice.choice((1, 1, 1, 2, 3, 6))):
         data = dice.choice(_MUTATIONS)(data, others, dice)
     return data[:MAX_INPUT]

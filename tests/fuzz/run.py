@@ -12,7 +12,7 @@ import targets
 
 
 def main() -> int:
-    """Print findings as they come, keep their inputs in the corpus, and count tries."""
+    """Print findings, keep their inputs in the corpus, and count tries."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="for each target (10)")
     parser.add_argument("--target", action="append", choices=targets.TARGETS, help="only this one")
@@ -33,7 +33,7 @@ def _fuzz(target: str, seconds: float, seed: int) -> int:
         if time.monotonic() > end:
             break
         tries += 1
-        faulthandler.dump_traceback_later(60, exit=True)  # an input that never ends
+        faulthandler.dump_traceback_later(60, exit=True)  # for an input that never ends
         found = fuzzing.attempt(target, data)
         faulthandler.cancel_dump_traceback_later()
         if found is None or found.place in places:

@@ -1,4 +1,4 @@
-"""Valid inputs of each target, which mutations begin with."""
+"""Valid inputs of each target, from which mutations start."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ _CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 
 
 def _script(**parts: bytes) -> bytes:
-    """Return an input of a server: answers by texts of the requests that they are for."""
+    """Return an input of a server: responses by a text of their requests."""
     texts = {"manifest": b"/manifests/", "blob": b"/blobs/", "tags": b"/tags/", "token": b"/token"}
     texts |= {"referrers": b"/referrers/", "moved": b"/other", "known": b"Authorization: Bearer"}
     return targets.BREAK.join(

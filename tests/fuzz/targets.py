@@ -1,7 +1,7 @@
-"""What is fuzzed: parsers by themselves, and commands over files, variables and servers.
+"""Fuzz targets: parsers, and commands that read files, variables and servers.
 
-A target takes bytes. It may raise `WherryError`; the command may end with a code of its table.
-Anything else is a finding.
+A target takes bytes. It may raise `WherryError`, and a command may end with a documented exit
+code. Any other result is a finding.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _BEGINNINGS = (
 )
 READING = {"images", "show", "history", "inspect", "manifest", "config", "blob", "validate", "df"}
 READING |= {"why", "tag", "untag", "rm", "tags", "digest", "referrers", "--help", "-v", "--debug"}
-SPOKEN = b"not HTTP"  # in the text of a part that goes to other protocols
+SPOKEN = b"not HTTP"  # marks a part for other protocols
 CODES = {0, 1, 2, 3, 4, 5, 6}
-VERBOSE = bool(os.environ.get("FUZZ_VERBOSE"))  # to see what becomes of an input
+VERBOSE = bool(os.environ.get("FUZZ_VERBOSE"))  # print the result of each input
 _PLATFORM = Platform("linux", "amd64", "")
-BREAK = b"\n=====\n"  # between the answers of a server, and between the parts of an input
+BREAK = b"\n=====\n"  # between the responses of a server, and between the parts of an input
 VARIABLES = (
     *("WHERRY_PLATFORM", "WHERRY_TIMEOUT", "WHERRY_JOBS", "WHERRY_RETRIES", "WHERRY_SPLIT"),
     *("WHERRY_LIMIT_RATE", "WHERRY_INSECURE", "WHERRY_SCHEMA1", "DOCKER_DEFAULT_PLATFORM"),
@@ -59,7 +59,7 @@ VARIABLES = (
 
 
 class Finding(Exception):
-    """A command that ended in another way than a command may."""
+    """A command ended in a way that is not documented."""
 
 
 def _text(data: bytes) -> str:
@@ -70,7 +70,7 @@ def _text(data: bytes) -> str:
 
 
 def references(data: bytes) -> None:
-    """Read a reference and what stands for one on a command line."""
+    """Read a reference, also as an argument of the command line."""
     Reference.parse(_text(data))
 
 
@@ -103,7 +103,7 @@ def manifests(data: bytes) -> None:
 
 
 def signatures(data: bytes) -> None:
-    """Verify signatures of a schema1 document, as they are."""
+    """Verify the signatures of a schema1 document."""
     found = schema1.Signature("ES256", {}, (_text(data),), b"1" * 64, "e30")
     schema1.verify_signatures(_Signed(found))  # type: ignore[arg-type]
 
@@ -125,7 +125,7 @@ def changes(data: bytes) -> None:
 
 
 def challenges(data: bytes) -> None:
-    """Read WWW-Authenticate headers, and ask for a token by them."""
+    """Read WWW-Authenticate headers, and build the token request."""
     header = data.decode("latin-1")
     auth.describe_challenges([header])
     for challenge in auth.parse_challenges([header]):
@@ -133,7 +133,7 @@ def challenges(data: bytes) -> None:
 
 
 def tokens(data: bytes) -> None:
-    """Read the answer of a token server."""
+    """Read the response of a token server."""
     auth.refuses_grant(data)
     auth.parse_token(data, "fuzz.example")
 
@@ -147,7 +147,7 @@ def link_headers(data: bytes) -> None:
 
 
 def templates(data: bytes) -> None:
-    """Fill in a Go template."""
+    """Evaluate a Go template."""
     FormatTemplate(_text(data)).config(_inspected())
 
 
@@ -157,11 +157,11 @@ def _inspected() -> Any:
     return inspection("fuzz.example/app", Digest.of(SMALL_MANIFEST), manifest, SMALL_CONFIG, ("t",))
 
 
-# Commands over files
+# Commands that read files
 
 
 class Home:
-    """A directory with all that the command reads, made once for each process."""
+    """A directory with all files that the command reads, one for each process."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="fuzz-", dir=_memory()))
@@ -186,7 +186,7 @@ class Home:
         return path
 
     def close(self) -> None:
-        """Remove it."""
+        """Remove the directory."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -205,7 +205,7 @@ def home() -> Home:
 
 
 def close() -> None:
-    """Remove what the targets have made."""
+    """Remove the files of the targets."""
     while _homes:
         _homes.pop().close()
 
@@ -263,7 +263,7 @@ def command(*arguments: str, **variables: str) -> bool:
 
 
 def auth_files(data: bytes) -> bool:
-    """Read auth.json, and change it."""
+    """Read auth.json, and change it by `logout`."""
     path = str(home().put("auth.json", data))
     command("why", "--offline", "fuzz.example/app", REGISTRY_AUTH_FILE=path)
     command("logout", "--authfile", path, "fuzz.example")
@@ -298,7 +298,7 @@ def certificates(data: bytes) -> bool:
 
 
 def helpers(data: bytes) -> bool:
-    """Read the answer of a credential helper."""
+    """Read the output of a credential helper."""
     answer = home().put("answer", data)
     program = home().put(
         "programs/docker-credential-fuzz", b"#!/bin/sh\ncat '%b'\n" % bytes(answer)
@@ -311,7 +311,7 @@ def helpers(data: bytes) -> bool:
 
 
 def variables(data: bytes) -> bool:
-    """Read the environment: `NAME=VALUE`, one a line."""
+    """Read environment variables from lines of `NAME=VALUE`."""
     given: dict[str, str] = {}
     for line in _text(data.replace(b"\0", b"")).split("\n"):
         name, _, value = line.partition("=")
@@ -322,7 +322,7 @@ def variables(data: bytes) -> bool:
 
 
 def names_copies(data: bytes) -> bool:
-    """Rebuild a store by its copy of the names."""
+    """Rebuild a store from its copy of the names."""
     store = home().path / "rebuilt"
     shutil.rmtree(store, ignore_errors=True)
     blobs = store / "blobs/sha256"
@@ -335,7 +335,7 @@ def names_copies(data: bytes) -> bool:
 
 
 def archives(data: bytes) -> bool:
-    """Load an archive, and look into it in each of the ways."""
+    """Load an archive, and inspect it in each format."""
     path = home().put("archive", data)
     shutil.rmtree(home().path / "store", ignore_errors=True)
     loaded = command("load", "-q", "-i", str(path))
@@ -346,7 +346,7 @@ def archives(data: bytes) -> bool:
 
 
 def imports(data: bytes) -> bool:
-    """Make an image of a tar."""
+    """Import a tar as an image."""
     shutil.rmtree(home().path / "store", ignore_errors=True)
     return command("import", str(home().put("tree.tar", data)), "fuzz/tree:1")
 
@@ -381,14 +381,14 @@ def layouts(data: bytes) -> bool:
     return inspected
 
 
-# Commands over a server
+# Commands that read servers
 
 
 class Server:
-    """Answers requests by the parts of an input.
+    """A server that answers requests by the parts of an input.
 
-    A part is a line, and the answer to requests whose head has that text in it. The first one
-    that fits is taken, or else the last one.
+    A part is a line and the response to requests whose head contains that line. The first matching
+    part answers, or else the last one.
     """
 
     def __init__(self) -> None:
@@ -398,7 +398,7 @@ class Server:
         threading.Thread(target=self._serve, name="fuzz-server", daemon=True).start()
 
     def script(self, data: bytes) -> None:
-        """Take the parts; the last one is the answer to what is no HTTP as well."""
+        """Set the parts; the last one also answers other protocols."""
         self._parts = []
         self._others = data.rpartition(SPOKEN + b"\n")[2] if SPOKEN in data else b""
         for part in data.replace(b"HOST", self.host.encode()).split(BREAK):
@@ -417,7 +417,7 @@ class Server:
             while b"\r\n\r\n" not in head:
                 data = connection.recv(65536)
                 head += data
-                if head[:1] in {b"\x05", b"\x16"}:  # it speaks SOCKS or TLS
+                if head[:1] in {b"\x05", b"\x16"}:  # SOCKS or TLS
                     connection.sendall(self._others)
                     return
                 if not data:
@@ -453,7 +453,7 @@ def _against_server(*arguments: str, **variables: str) -> Callable[[bytes], bool
 
 
 def arguments(data: bytes) -> bool:
-    """Run a command that changes no file outside of the store: its arguments, one a line."""
+    """Run a command with one argument per line that changes no file outside of the store."""
     words = _text(data.replace(b"\0", b"")).split("\n")
     name, *rest = words if words[0] in READING else ["images", *words]
     return command(name, *rest)
@@ -469,7 +469,7 @@ def databases(data: bytes) -> bool:
 
 
 def streams(data: bytes) -> None:
-    """Load an archive that comes through a pipe."""
+    """Load an archive from a pipe."""
     shutil.rmtree(home().path / "store", ignore_errors=True)
     with Client(store=home().path / "store") as client:
         client.load(io.BufferedReader(io.BytesIO(data)))
@@ -488,7 +488,7 @@ SMALL_MANIFEST = (
     % (hashlib.sha256(SMALL_CONFIG).hexdigest().encode(), len(SMALL_CONFIG))
 )
 
-# Thousands a second, and then some ten to a hundred a second.
+# Thousands of inputs a second for parsers, ten to a hundred for commands.
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "references": references,
     "addresses": addresses,

@@ -1,6 +1,6 @@
-"""Each target with its valid inputs, its corpus, and some mutations that are always the same.
+"""Run each target on its valid inputs, its corpus, and fixed mutations.
 
-`make fuzz` tries others for as long as wanted.
+`make fuzz` tries other mutations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRIES = dict.fromkeys(targets.PARSERS, 400) | dict.fromkeys(targets.COMMANDS, 25
 
 @pytest.fixture(scope="module", autouse=True)
 def _home() -> Iterator[None]:
-    """Remove what the targets make."""
+    """Remove the files of the targets after the tests."""
     yield
     targets.close()
 
@@ -37,13 +37,13 @@ def test_nothing_but_errors_of_the_project(target: str) -> None:
         assert found is None, f"{data[:2000]!r}\n{found.problem}"
 
 
-# What no valid input ends well for: keys that sign nothing, and peers behind which is no registry.
+# Targets whose valid inputs fail too: keys without signatures, and peers without a registry.
 FAILING = {"signatures", "certificates", "proxies", "socks_proxies", "tls"}
 
 
 @pytest.mark.parametrize("target", sorted(targets.TARGETS.keys() - FAILING))
 def test_valid_inputs_are_read(target: str) -> None:
-    """A target that refuses everything at the door finds nothing."""
+    """A target that refuses all inputs would find nothing."""
     assert any(_is_accepted(target, data) for data in seeds(target))
 
 
