@@ -1,4 +1,4 @@
-"""Something that is done beside something else, in a thread of its own."""
+"""Running a call in the background, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
 
 T = TypeVar("T")
-GRACE = 0.2  # seconds for what is cancelled to stop what it has started
+GRACE = 0.2  # seconds that a cancelled call has to stop
 
 
 @contextlib.contextmanager
 def beside(cancel: CancelToken, call: Callable[[CancelToken], T]) -> Iterator[Callable[[], T]]:
-    """Run ``call`` while the block runs; yields what waits for its result.
+    """Run ``call`` during the block; yields a function that waits for its result.
 
-    Waiting raises what ``call`` raised. When the block ends, ``call`` is cancelled: what nobody
-    waited for is not wanted.
+    That function raises what ``call`` raised. At the end of the block ``call`` is cancelled.
     """
     answer: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             answer.put((call(token), None))
-        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+        except BaseException as error:  # noqa: BLE001 - raised again in `wait`
             answer.put((None, error))
 
     def wait() -> T:
@@ -36,7 +35,7 @@ def beside(cancel: CancelToken, call: Callable[[CancelToken], T]) -> Iterator[Ca
         answer.put((found, error))
         if error is not None:
             raise error
-        return found  # type: ignore[return-value] # without an error there is one
+        return found  # type: ignore[return-value] # there is no error, so there is a result
 
     with cancel.child() as token:
         thread = threading.Thread(target=run, name="wherry-beside", daemon=True)

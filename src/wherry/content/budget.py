@@ -1,4 +1,4 @@
-"""What one walk over the documents of an image may cost, however they lead to each other."""
+"""Limits for a walk over the documents of an image."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Document
 
 MAX_DOCUMENTS = 1000
-MAX_SIZE = 32 * 2**20  # bytes of all documents; parsed they take up to five times that
+MAX_SIZE = 32 * 2**20  # bytes of all documents; parsed documents take up to five times that
 MAX_SECONDS = 3600.0
 
 
 class BudgetExceeded(Unsupported):
-    """A walk was ended by its budget."""
+    """A walk over documents exceeded its budget."""
 
 
 class Budget:
-    """Counts the documents of one walk, their bytes, and the seconds that fetching them takes."""
+    """Limits the documents of one walk, their bytes, and the seconds to fetch them."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Budget:
         self._seconds, self._seconds_left = seconds, seconds
 
     def limited(self, fetch: Callable[[Digest], Document]) -> Callable[[Digest], Document]:
-        """Return ``fetch`` within this budget; it raises `BudgetExceeded` before the next one."""
+        """Return ``fetch`` with this budget; it raises `BudgetExceeded` before it fetches."""
 
         def fetch_within(digest: Digest) -> Document:
             self.check()
@@ -48,7 +48,7 @@ class Budget:
         return fetch_within
 
     def check(self, documents: int = 1) -> None:
-        """Raise `BudgetExceeded` if there is no room for so many documents more."""
+        """Raise `BudgetExceeded` if the budget has no room for more ``documents``."""
         if documents > self._documents_left:
             raise BudgetExceeded(
                 f"it leads to over {self._documents:,} documents, which are not followed"
@@ -59,7 +59,7 @@ class Budget:
             raise BudgetExceeded(f"its documents take over {self._seconds:g} seconds together")
 
     def spend(self, size: int, seconds: float = 0.0) -> None:
-        """Count one document."""
+        """Count a document of ``size`` bytes."""
         self._documents_left -= 1
         self._size_left -= size
         self._seconds_left -= seconds

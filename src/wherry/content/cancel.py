@@ -1,4 +1,4 @@
-"""Telling an operation to stop, and waking what it is blocked in."""
+"""Cancelling operations, and waking the calls that they block in."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from wherry.errors import Cancelled
 
 
 class CancelToken:
-    """Set once, from any thread or signal handler; children follow their parent only.
+    """Tells an operation to stop; any thread or signal handler may set it, once.
 
-    Nothing here takes a lock that another call of the same thread could be holding, so a
-    handler may `cancel` whatever it interrupted. What keeps the wakers in order is that
-    setting, reading and popping a dict's entry are single steps: whoever pops a waker calls it.
+    Cancelling a token cancels its children, and not its parent.
+
+    No method takes a lock that another call in the same thread may hold. So a signal handler may
+    call `cancel`, whatever it interrupted. Setting, reading and popping an item of a dict are
+    atomic, so exactly one call pops a waker and calls it.
     """
 
     def __init__(self) -> None:
@@ -24,42 +26,42 @@ class CancelToken:
         self._wakers: dict[object, Callable[[], None]] = {}
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled or copied: cancelling one would not reach the other."""
+        """Raise `TypeError`: cancelling a copy would not reach the original."""
         raise TypeError("a wherry.CancelToken cannot be pickled or copied: it stays in its process")
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether the token was cancelled."""
         return self._cancelled
 
     def cancel(self) -> None:
-        """Ask to stop. Idempotent; never blocks on what is being stopped."""
+        """Cancel the operation. Idempotent; does not wait for the operation to stop."""
         self._cancelled = True
         for key in list(self._wakers):
             self._wake(key)
 
     def abandon(self) -> None:
-        """Count as cancelled in a forked child, where what would be woken is the parent's."""
+        """Become cancelled in a forked child, without waking calls of the parent."""
         self._cancelled = True
         self._wakers = {}
 
     def check(self) -> None:
-        """Raise `Cancelled` if somebody asked to stop."""
+        """Raise `Cancelled` if the token was cancelled."""
         if self.cancelled:
             raise Cancelled
 
     def sleep(self, seconds: float) -> None:
-        """Wait; raises `Cancelled` as soon as somebody asks to stop."""
+        """Wait for ``seconds``; raises `Cancelled` as soon as the token is cancelled."""
         self.check()
         woken = threading.Lock()
-        woken.acquire()  # released by whoever cancels, or never
+        woken.acquire()  # released by `cancel`, or never
         with self.waking(woken.release):
             woken.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
         self.check()
 
     @contextlib.contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call ``wake`` if the token is cancelled while the block runs."""
+        """Call ``wake`` if the token is cancelled during the block."""
         forget = self.on_cancel(wake)
         try:
             yield
@@ -67,10 +69,10 @@ class CancelToken:
             forget()
 
     def on_cancel(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Register ``wake``, called at once if it is too late; returns how to take it back."""
+        """Call ``wake`` on `cancel`, or now if cancelled; returns a function that undoes this."""
         key = object()
         self._wakers[key] = wake
-        if self._cancelled:  # perhaps after `cancel` had looked for the last time
+        if self._cancelled:  # perhaps after `cancel` has called the other wakers
             self._wake(key)
         return lambda: self._forget(key)
 
@@ -84,7 +86,7 @@ class CancelToken:
 
     @contextlib.contextmanager
     def child(self) -> Iterator[CancelToken]:
-        """Yield a token that is cancelled with this one, and can be by itself."""
+        """Yield a token that is cancelled with this one, or alone."""
         token = CancelToken()
         fork.watch(token, CancelToken.abandon)
         with self.waking(token.cancel):
@@ -92,9 +94,9 @@ class CancelToken:
 
 
 class JoinedToken(CancelToken):
-    """A token that is cancelled with any of its parents, and can be by itself.
+    """A token that is cancelled with any of its parents, or alone.
 
-    It registers nothing with its parents but while something waits, so it needs no clean-up.
+    It registers with its parents only while a call waits, so it needs no clean-up.
     """
 
     def __init__(self, *parents: CancelToken) -> None:
@@ -113,13 +115,13 @@ class JoinedToken(CancelToken):
         return False
 
     def on_cancel(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Register ``wake`` with this token and its parents; it is called once at most."""
+        """Register ``wake`` with this token and its parents; it is called at most once."""
         left = [wake]
 
         def once() -> None:
             try:
                 found = left.pop()
-            except IndexError:  # another of the tokens has been cancelled too
+            except IndexError:  # another token was cancelled first
                 return
             found()
 

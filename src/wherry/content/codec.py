@@ -1,4 +1,4 @@
-"""Decompression by magic bytes, in steps of bounded size."""
+"""Decompression in steps of limited size, by the magic bytes of the format."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ LONGEST_MAGIC = 6
 
 
 def detect(head: bytes) -> str | None:
-    """Name the compression that ``head``, the first 6 bytes, belongs to; None: there is none.
+    """Return the compression by the first 6 bytes; None if there is none.
 
-    A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2).
+    A zstd stream may start with a skippable frame (RFC 8878, 3.1.2).
     """
     for magic, name in _MAGIC:
         if head.startswith(magic):
@@ -40,17 +40,17 @@ def detect(head: bytes) -> str | None:
 
 
 def decompress(source: RawStream, check: Callable[[], None] = lambda: None) -> DecompressedStream:
-    """Read ``source`` decompressed, whatever it is compressed with, or as it is.
+    """Return the decompressed content of ``source``, or its content if it is not compressed.
 
-    The result's ``readinto`` raises `IntegrityError` for a stream that is damaged. Where the
-    decoder takes much memory it waits until that is free (`content.decoder_memory`), calls
-    ``check`` meanwhile, and raises `Unsupported` if it waits in vain.
+    ``readinto`` of the result may have to wait for memory (`wherry.content.decoder_memory`), and
+    calls ``check`` meanwhile. It raises `IntegrityError` for a damaged stream, and `Unsupported`
+    if no memory becomes free.
     """
     return DecompressedStream(source, check)
 
 
 class DecompressedStream:
-    """A stream of decompressed bytes; ``compression`` is its name, None for plain bytes."""
+    """A stream of decompressed bytes; ``compression`` is None for uncompressed bytes."""
 
     def __init__(self, source: RawStream, check: Callable[[], None]) -> None:
         replay = PeekedSource(source)
@@ -60,7 +60,7 @@ class DecompressedStream:
         self._raw, self._errors = _open(replay, self.compression, self._reservation)
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one step goes; 0 at the end."""
+        """Read the next bytes into ``buffer``; returns their number, 0 at the end."""
         if self._raw is None:
             return 0
         SHARED.steps += 1
@@ -69,7 +69,7 @@ class DecompressedStream:
         except self._errors as error:
             self._end()
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's fault, not the stream's
+                raise  # the disk failed, the stream is not damaged
             raise IntegrityError(
                 f"not a valid {self.compression} stream: {error}",
                 expected=f"a valid {self.compression} stream",
@@ -80,7 +80,7 @@ class DecompressedStream:
         return count
 
     def _end(self) -> None:
-        """Give back the decoder's memory."""
+        """Release the memory of the decoder."""
         self._raw = None
         self._reservation.release()
 
@@ -88,7 +88,7 @@ class DecompressedStream:
 def _open(
     replay: PeekedSource, compression: str | None, reservation: Reservation
 ) -> tuple[RawStream, _Errors]:
-    """Return the decompressed stream and the exceptions by which it says that it is damaged."""
+    """Return the decompressed stream, and the exceptions it raises for damage."""
     match compression:
         case "gzip":
             from isal import igzip, isal_zlib
@@ -97,7 +97,7 @@ def _open(
             return cast("RawStream", stream), (
                 EOFError,
                 OSError,
-                OverflowError,  # a name in the header that is longer than the library's buffer
+                OverflowError,  # a name in the header is longer than the library's buffer
                 cast("type[Exception]", isal_zlib.error),
             )
         case "zstd":
@@ -117,7 +117,7 @@ def _open(
 
 
 class PeekedSource(io.RawIOBase):
-    """A source whose first bytes, ``head``, were looked at and are given out again."""
+    """A source whose first bytes, ``head``, have been read and are read again."""
 
     def __init__(self, source: RawStream) -> None:
         self._source = source
@@ -135,11 +135,11 @@ class PeekedSource(io.RawIOBase):
         return bytes(head[:filled])
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one step goes; 0 at the end."""
+        """Read the next bytes into ``buffer``; returns their number, 0 at the end."""
         if not self._left:
             return self._source.readinto(buffer) or 0
         view = memoryview(buffer).cast("B")

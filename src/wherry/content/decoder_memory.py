@@ -1,8 +1,8 @@
-"""Memory for decompression: one budget that all decoders of the process share.
+"""A memory budget that all decoders of the process share.
 
-The stream says how much memory its decoder needs: the window of a zstd frame (RFC 8878,
-3.1.1.1.2), the dictionary of an xz block. Six small layers that ask for the largest window
-would take 800 MB at once.
+A stream determines the memory of its decoder, by the window of a zstd frame (RFC 8878,
+3.1.1.1.2) or the dictionary of an xz block. Six small layers with the largest window would take
+800 MB at once.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_DECODER = 2**27  # bytes of window or dictionary that one stream may ask for (128 MiB)
-BUDGET = 200 * 2**20  # bytes for all decoders: one of the largest, and some of usual size
-PATIENCE = 120.0  # seconds without a step of any decoder, after which waiting is no use
-_POLL = 0.1  # seconds between two looks at whether to go on waiting
+BUDGET = 200 * 2**20  # bytes for all decoders: one with the largest window and some others
+PATIENCE = 120.0  # seconds without a step of any decoder, after which waiting ends
+_POLL = 0.1  # seconds between checks for cancellation and steps
 
 
 class DecoderMemory:
-    """A budget in bytes. Thread-safe; a forked child begins with an empty one.
+    """A budget in bytes. Thread-safe; in a forked child nothing is reserved.
 
-    ``steps`` counts the steps of all decoders: while it grows, memory will become free.
+    ``steps`` counts the steps of all decoders. While it grows, memory will become free.
     """
 
     def __init__(self, limit_bytes: int = BUDGET, patience_seconds: float = PATIENCE) -> None:
@@ -43,14 +43,16 @@ class DecoderMemory:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes that are reserved."""
+        """The number of reserved bytes."""
         return self._used
 
     def take(self, count: int, check: Callable[[], None]) -> None:
-        """Reserve ``count`` bytes, waiting until they are free.
+        """Reserve ``count`` bytes, and wait until they are free.
 
-        ``check`` is called while waiting and may raise. Raises `Unsupported` if the decoders
-        that hold the memory make no step for too long.
+        ``check`` is called while waiting and may raise.
+
+        Raises:
+            Unsupported: The decoders that hold the memory make no step for too long.
         """
         with self._freed:
             steps, since = self.steps, time.monotonic()
@@ -78,7 +80,7 @@ class DecoderMemory:
 
 
 class Reservation:
-    """What one decoder holds of a budget; it ends with `release`, or with the object."""
+    """The part of a budget that one decoder holds until `release` or its own end."""
 
     def __init__(self, memory: DecoderMemory, check: Callable[[], None]) -> None:
         self._memory = memory
@@ -87,10 +89,11 @@ class Reservation:
         self._process = os.getpid()
 
     def grow(self, count: int) -> None:
-        """Hold at least ``count`` bytes.
+        """Reserve more, so that at least ``count`` bytes are held.
 
-        Raises `IntegrityError` for more than any stream may ask for, and what
-        `DecoderMemory.take` raises.
+        Raises:
+            IntegrityError: ``count`` is over the limit for one stream.
+            Unsupported: As `DecoderMemory.take` does.
         """
         if count > MAX_DECODER:
             raise IntegrityError(
@@ -104,7 +107,7 @@ class Reservation:
             self._held = count
 
     def release(self) -> None:
-        """Give back all that is held."""
+        """Release all memory; idempotent."""
         held, self._held = self._held, 0
         if held and self._process == os.getpid():
             self._memory.give_back(held)

@@ -1,4 +1,4 @@
-"""What an operation tells while it runs."""
+"""Events about the progress of an operation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wherry.model.digest import Digest
 
 
 class Status(enum.StrEnum):
-    """The words that engines use, those of archives, and four for what is no layer."""
+    """The kind of an event. The values are the words that engines print, and more."""
 
     RESOLVED = "Pulling from"
     WAITING = "Waiting"
@@ -30,11 +30,16 @@ class Status(enum.StrEnum):
 
 
 class Event(NamedTuple):
-    """One step of an operation on ``reference`` (in familiar form).
+    """A step of an operation.
 
-    ``digest`` names the layer concerned, or the manifest for DIGEST. ``current`` and ``total``
-    are bytes of it; ``total`` is None where the format does not say. ``message`` is text for
-    people; ``seconds`` is the pause of a RETRYING.
+    Attributes:
+        status: The kind of event.
+        reference: The image, in its familiar form (`alpine:3`).
+        digest: The layer; for DIGEST, the manifest.
+        current: Bytes of the layer so far.
+        total: Bytes of the layer; None if they are unknown.
+        message: Text for people.
+        seconds: The pause before the next attempt, for RETRYING.
     """
 
     status: Status
@@ -47,4 +52,4 @@ class Event(NamedTuple):
 
 
 def ignore(_event: Event) -> None:
-    """Listen to nothing."""
+    """Ignore an event: the default listener."""

@@ -1,8 +1,9 @@
-"""What a forked child drops of its parent's: sockets, file locks, locks of threads.
+"""Support for `os.fork`: a child drops its parent's sockets, file locks and thread locks.
 
-A child gets a copy of the parent's memory and shares its open files, but none of its other
-threads. A socket that both use gives each the other's answers; a file lock lives until both have
-closed it; a lock that another thread held at that moment is never released in the child.
+A child has a copy of its parent's memory and shares its open files, but has none of its other
+threads. On a shared socket, each process would read responses for the other. A file lock lasts
+until both processes have closed the file. A lock that another thread held during the fork is
+never released in the child.
 """
 
 from __future__ import annotations
@@ -19,40 +20,37 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE = 5.0  # seconds that a fork waits for imports
-_PAUSE = 0.001  # seconds between two looks
+_PATIENCE = 5.0  # seconds that a fork waits for imports in other threads
+_PAUSE = 0.001  # seconds between two checks
 
 
 class Lock(Protocol):
-    """A lock of `threading`."""
+    """The interface of locks of `threading`."""
 
     def acquire(self) -> bool:
-        """Wait for it."""
+        """Acquire the lock, and wait for it."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
 
 
 _held: list[Lock] = []
-_forking = threading.local()  # `locks`: what the forking thread holds over its fork
+_forking = threading.local()  # `locks`: the locks that the thread holds during its fork
 _watched: dict[int, tuple[weakref.ref[Any], Callable[[Any], None]]] = {}
 
 
 def watch(thing: T, drop: Callable[[T], None]) -> None:
-    """Call ``drop(thing)`` in each child that is forked while ``thing`` is in use.
-
-    Nothing else runs in the child before it.
-    """
+    """Call ``drop(thing)`` first in each child that is forked while ``thing`` exists."""
     key = id(thing)
-    # Setting and removing an item are single steps: no lock could be left held by a fork.
+    # Setting and removing an item are atomic, so this needs no lock.
     _watched[key] = weakref.ref(thing, lambda _: _watched.pop(key, None)), drop
 
 
 def hold(lock: Lock) -> None:
-    """Hold a lock of the process over each fork, so that no other thread has it in the child.
+    """Hold a lock during each fork, so that no other thread holds it in the child.
 
-    It is reentrant, since a destructor may run at any moment. A thread that holds it must not
-    wait for what hooks of `register` hold.
+    The lock must be reentrant, since a destructor may run at any time. A thread that holds it
+    must not wait for a hook of `register`.
     """
     _held.append(lock)
 
@@ -62,11 +60,11 @@ def register(
     after_in_parent: Callable[[], None],
     after_in_child: Callable[[], None],
 ) -> None:
-    """Add hooks, of which ``before`` runs while no lock of `hold` is taken yet.
+    """Add hooks; ``before`` runs before the locks of `hold` are acquired.
 
-    It may wait for other threads, which may need these locks to go on.
+    It may wait for other threads, which may need these locks.
     """
-    # Hooks before a fork run in reverse order: those of this module run last.
+    # Hooks before a fork run in reverse order, so those of this module run last.
     os.register_at_fork(
         before=before, after_in_parent=after_in_parent, after_in_child=after_in_child
     )
@@ -75,7 +73,7 @@ def register(
 def _others_import() -> bool:
     """Tell whether another thread is importing a module.
 
-    Python has no public way to tell; without these names nothing is waited for.
+    Python has no public function for this. Without these private names the result is False.
     """
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
     owners = {getattr(found(), "owner", None) for found in list(locks.values())}
@@ -83,14 +81,13 @@ def _others_import() -> bool:
 
 
 def _before_fork() -> None:
-    """Take the locks that are held over forks, and wait for imports.
+    """Acquire the locks of `hold`, and wait for imports in other threads.
 
-    Many imports happen at the first call and so in threads.
-
-    Python keeps a lock for each module that is being imported, and a child would wait for ever
-    for a module that a thread of its parent has begun to import.
+    Python holds a lock for each module during its import. A child would wait for ever for a
+    module that another thread of its parent was importing. Many imports here happen late, and
+    so in threads.
     """
-    _forking.locks = list(_held)  # a thread may add one before the fork is over
+    _forking.locks = list(_held)  # another thread may add one during the fork
     for lock in _forking.locks:
         lock.acquire()
     ends = time.monotonic() + _PATIENCE
@@ -104,7 +101,7 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    # The latest first: what holds a thing is older than the thing.
+    # The latest first: an owner is older than what it owns.
     for found, drop in reversed(list(_watched.values())):
         thing = found()
         if thing is not None:

@@ -1,4 +1,4 @@
-"""What the sources on this machine share: the local store, archives and layouts."""
+"""The base class of sources on this machine: the local store, archives and layouts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LocalSource(abc.ABC):
     def open_range(
         self, _descriptor: Descriptor, _start: int, _stop: int, _cancel: CancelToken
     ) -> Opened:
-        """Refuse: reading a file over several connections gains nothing."""
+        """Raise `RangeRefused`: reading a file in parallel gains nothing."""
         raise RangeRefused
 
     def read(self, descriptor: Descriptor) -> bytes:

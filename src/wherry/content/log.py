@@ -1,4 +1,4 @@
-"""The log "wherry": failures of the caller's own functions."""
+"""The logger "wherry", for exceptions of the caller's own functions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class Callback(Generic[T]):
-    """A function of the caller's: its failures stop nothing, and the first one is logged.
+    """A function of the caller, whose exceptions do not stop an operation.
 
-    ``name`` is that of the parameter, for the message.
+    The first exception is logged. ``name`` is the name of the parameter, for the message.
     """
 
     def __init__(self, name: str, function: Callable[[T], object]) -> None:
@@ -23,13 +23,13 @@ class Callback(Generic[T]):
         """Call the function."""
         try:
             self._function(argument)
-        except Exception as error:  # noqa: BLE001 - any failure is the caller's affair
+        except Exception as error:  # noqa: BLE001 - the caller's code may raise anything
             self.note(error)
 
     def note(self, error: BaseException) -> None:
-        """Log a failure unless there was one before.
+        """Log the first exception.
 
-        Where no logging is set up, the standard library prints it to stderr.
+        If the program has not configured logging, the standard library prints it to stderr.
         """
         if self._failed:
             return

@@ -1,8 +1,8 @@
-"""Files and directories outside of a store that get their names when they are whole.
+"""Atomic files and directories outside of a store: they get their names when complete.
 
-What is being written has no name where the file system allows that (``O_TMPFILE``), else a
-hidden one. It is locked with ``flock``, and the lock dies with its process: the next writer in
-the same directory removes what a killed one has left.
+A file that is being written has no name if the file system allows that (``O_TMPFILE``), and
+otherwise a hidden name. It is locked with ``flock``. The lock ends with its process, so the next
+writer in the directory finds and removes the files of killed writers.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: int = 0o666) -> Iterator[int]:
-    """Yield a descriptor to write to; after the block the file is on the disk under its name.
+    """Yield a descriptor to write to; after the block the file is synced and has its name.
 
-    A file that was there is replaced. If the block or the disk fails, nothing has changed.
-    Raises `OSError`.
+    It replaces another file of that name. If the block or the disk fails, nothing has changed.
+
+    Raises:
+        OSError: The file system fails.
     """
     with _opened(path.parent) as directory:
         file, staged = _open_unnamed(directory, mode), ""
@@ -52,10 +54,12 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[int]:
 
 @contextlib.contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """Yield a directory to fill; after the block it is on the disk under the name of ``path``.
+    """Yield a directory to fill; after the block it is synced and has the name of ``path``.
 
-    The block syncs the files that it writes. An empty directory that was there is replaced.
-    Raises `OSError`.
+    The block must sync the files that it writes. An empty directory of that name is replaced.
+
+    Raises:
+        OSError: The file system fails.
     """
     with _opened(path.parent) as directory:
         lock, staged = _make_named(directory)
@@ -74,7 +78,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
 
 
 def make_directory(path: Path, mode: int = 0o777) -> None:
-    """Make a directory and those above it; their names survive a loss of power. Idempotent."""
+    """Make a directory and its parents, and sync their names to the disk. Idempotent."""
     missing = list(itertools.takewhile(lambda each: not each.is_dir(), (path, *path.parents)))
     for each in reversed(missing):  # no recursion: a path may have 2,000 parts
         _make_directory(each, mode)
@@ -89,13 +93,13 @@ def _make_directory(path: Path, mode: int) -> None:
     try:
         fsync_directory(path.parent)
     except OSError:
-        with contextlib.suppress(OSError):  # else the next attempt takes it for one that lasts
+        with contextlib.suppress(OSError):  # or the next attempt would not sync it
             path.rmdir()
         raise
 
 
 def fsync_directory(path: str | os.PathLike[str]) -> None:
-    """Make the names in a directory survive a loss of power."""
+    """Sync the names in a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _sync(descriptor)
@@ -107,19 +111,19 @@ def _sync(directory: int) -> None:
     try:
         os.fsync(directory)
     except OSError as error:
-        if error.errno == errno.EBADF:  # one that may be written and not read
+        if error.errno == errno.EBADF:  # the directory can be written and not read
             os.sync()
-        elif error.errno != errno.EINVAL:  # directories cannot be synced there (fsync(2))
+        elif error.errno != errno.EINVAL:  # the file system cannot sync directories (fsync(2))
             raise
 
 
 @contextlib.contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    """Open a directory, and rid it of what killed writers have left."""
+    """Open a directory and remove the files of killed writers."""
     flags = os.O_DIRECTORY | os.O_CLOEXEC
     try:
         descriptor = os.open(directory, os.O_RDONLY | flags)
-    except PermissionError:  # it may be one that can be written all the same
+    except PermissionError:  # it may still be writable
         descriptor = os.open(directory, os.O_PATH | flags)
     try:
         for name in _left_over(descriptor):
@@ -133,12 +137,12 @@ def _left_over(directory: int) -> list[str]:
     try:
         with os.scandir(directory) as entries:
             return [entry.name for entry in entries if _FORM.fullmatch(entry.name)]
-    except OSError:  # cannot be listed
+    except OSError:  # the directory cannot be listed
         return []
 
 
 def _remove_abandoned(directory: int, name: str) -> None:
-    """Remove a staged file or directory of this user's whose lock is free."""
+    """Remove a staged file or directory of this user if its lock is free."""
     with contextlib.suppress(OSError):
         found = os.open(name, _LOOK, dir_fd=directory)
         try:
@@ -155,16 +159,16 @@ def _remove_abandoned(directory: int, name: str) -> None:
 
 
 def _remove_tree(name: str, directory: int) -> None:
-    import shutil  # takes as long to load as all else here
+    import shutil  # slow to import
 
     shutil.rmtree(name, ignore_errors=True, dir_fd=directory)
 
 
 def _open_unnamed(directory: int, mode: int) -> int | None:
-    """Open a file without a name; None where the file system has none that can get one."""
+    """Open a file without a name; None if the file system cannot link it later."""
     try:
         file = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=directory)
-    except OSError:  # each file system has its own number for it
+    except OSError:  # file systems report this with various numbers
         return None
     with contextlib.suppress(OSError):
         if os.path.samestat(os.stat(_link_to(file)), os.fstat(file)):  # noqa: PTH116 - a string
@@ -179,10 +183,10 @@ def _link_to(file: int) -> str:
 
 
 def _link(file: int, directory: int, name: str) -> str:
-    """Give an unnamed file its name; return a staged name instead if that one is taken."""
+    """Give an unnamed file its name; return a staged name if the name is taken."""
     for staged in ("", _new_name()):
         with contextlib.suppress(FileExistsError):
-            # A directory for the source makes Python call linkat, which follows the link.
+            # With `src_dir_fd`, Python calls linkat, which follows the link.
             os.link(_link_to(file), staged or name, src_dir_fd=directory, dst_dir_fd=directory)
             return staged
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
@@ -195,7 +199,7 @@ def _open_named(directory: int, mode: int) -> tuple[int, str]:
         file = os.open(name, flags, mode, dir_fd=directory)
         if _lock(file) and _is_at(file, directory, name):
             return file, name
-        os.close(file)  # a sweeper was faster
+        os.close(file)  # another process has removed it
 
 
 def _make_named(directory: int) -> tuple[int, str]:
@@ -213,7 +217,10 @@ def _new_name() -> str:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a staged file; False if a sweeper holds it. No sweeper locks where this fails."""
+    """Lock a staged file; False if another process that removes it has the lock.
+
+    If the file system has no locks, no process removes staged files.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

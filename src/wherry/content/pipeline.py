@@ -1,9 +1,9 @@
-"""The loop that receives a blob: write and hash in front, decompress and verify behind.
+"""Receiving a blob: write and hash it, and compute its DiffID from the part file.
 
-Three threads at most. The caller's reads, appends to the part file and hashes; a follower
-reads what is in the file, from its beginning, and decompresses; a third hashes what comes
-out. The follower never holds up the link, and resuming needs no replay for it, since it
-reads the file in any case (docs/architecture.md, "Write first, verify behind").
+At most three threads work on a blob. The calling thread reads, appends to the part file and
+hashes. A second thread reads the part file from its start and decompresses it. A third hashes the
+decompressed content. So decompression never slows the download, and a resumed download needs no
+special case (docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ if TYPE_CHECKING:
     from wherry.content.protocols import Blob, GrowingBlob, RawStream
     from wherry.model.descriptor import Descriptor
 
-CHUNK = 512 * 1024  # bytes a step at most; at 8 KiB all takes twice as long, 128 cost a tenth more
+CHUNK = 512 * 1024  # most bytes of a step; 8 KiB take twice as long, 128 KiB a tenth longer
 ALTERED = "nothing of it was stored; a proxy on the way may be altering downloads"
-SMALL = 1024 * 1024  # bytes of a blob that is followed afterwards: threads cost more
+SMALL = 1024 * 1024  # bytes; for a smaller blob a thread takes longer than it saves
 
 
 class Limits(Record):
-    """Bounds in bytes, of what has arrived, whatever descriptors say.
+    """Size limits in bytes for received content, whatever its descriptors say.
 
-    ``raw`` bounds a layer decompressed, ``blob`` every blob, ``image`` the layers of one image
-    together: as they arrive, and decompressed.
+    Attributes:
+        raw: For a decompressed layer.
+        blob: For each blob.
+        image: For the layers of one image together, compressed and decompressed.
     """
 
     raw: RawLimit = RawLimit()
@@ -44,7 +46,7 @@ class Limits(Record):
 
 
 class BlobFacts(Record):
-    """Facts about a blob that has arrived: bytes, and what its layer is decompressed."""
+    """The size of a received blob, and the DiffID and size of its decompressed layer."""
 
     size: int
     diff_id: Digest | None = None
@@ -60,12 +62,22 @@ def receive(
     cancel: CancelToken,
     on_bytes: Callable[[int], None],
 ) -> BlobFacts:
-    """Bring ``part`` to the whole of ``blob`` and verify it; ``follow`` computes the DiffID.
+    """Append the rest of ``blob`` to ``part`` and verify the blob.
 
-    The digest decides where a blob ends, unless the blob is exact: its size may be wrong.
-    ``on_bytes`` is told the bytes that are there, often. Raises `IntegrityError` if digest or
-    compression are wrong, or the size of an exact blob; the part is then good for nothing.
-    After any other error what the part holds is a prefix worth keeping.
+    The digest decides where a blob ends, because the size in a descriptor may be wrong. For an
+    exact blob, the size decides.
+
+    Args:
+        part: The part file; it may have the first bytes of the blob.
+        blob: The blob.
+        follow: Whether to compute the DiffID.
+        limits: Size limits.
+        cancel: Stops the call.
+        on_bytes: Called often with the number of bytes in the part file.
+
+    Raises:
+        IntegrityError: The digest, the compression or the size of an exact blob is wrong. The
+            part file is useless. After any other error it is a valid prefix of the blob.
     """
     size = blob.descriptor.size
     most = size if blob.exact and size is not None else limits.blob
@@ -90,9 +102,10 @@ def receive(
 def receive_unknown(
     part: GrowingBlob, source: RawStream, limits: Limits, cancel: CancelToken
 ) -> tuple[Digest, BlobFacts]:
-    """Write ``source`` to its end into an empty part; return its sha256 and what it is.
+    """Write ``source`` to an empty part file; return its sha256 and its sizes.
 
-    Raises `IntegrityError` for compressed content that is damaged or holds too much.
+    Raises:
+        IntegrityError: The content is compressed, and damaged or too large.
     """
     hasher = Hasher()
     try:
@@ -116,7 +129,7 @@ def receive_unknown(
 def _fill(
     part: GrowingBlob, blob: Blob, most: int, cancel: CancelToken, on_bytes: Callable[[int], None]
 ) -> None:
-    """Append what is missing and check the digest of the whole."""
+    """Append the missing bytes and check the digest of the blob."""
     descriptor = blob.descriptor
     hasher = descriptor.digest.hasher()
 
@@ -161,7 +174,7 @@ def _append(
     cancel: CancelToken,
     on_bytes: Callable[[int], None],
 ) -> None:
-    """Append to the end of the stream, but no byte to a blob that is whole at its stated size."""
+    """Append bytes up to the end of the stream or of the blob."""
     size = blob.descriptor.size
     opened = blob.open(part.size, is_whole)
     try:
@@ -169,8 +182,8 @@ def _append(
             return
         while True:
             cancel.check()
-            # A read ends at the stated size, to compare the digest there. Beyond it, one byte
-            # more than is due, so that trailing data does not go unseen.
+            # The first reads end at the stated size, where the digest is compared. Later ones
+            # ask for one byte more than the limit, to find data after the end.
             stated = size is not None and part.size < min(size, most)
             due = size - part.size if stated and size is not None else most - part.size + 1
             data = opened.stream.read1(min(CHUNK, due))
@@ -190,9 +203,9 @@ def _append(
 def wrong_size_error(
     descriptor: Descriptor, actual: str, *, altered: bool = False
 ) -> IntegrityError:
-    """Make the error for a blob of another size than its descriptor says.
+    """Make the error for a blob whose size differs from its descriptor.
 
-    The bytes are ``altered`` unless their digest is right.
+    The content is ``altered`` unless its digest matches.
     """
     return IntegrityError(
         f"it has {actual} bytes, expected {descriptor.size:,}",
@@ -215,9 +228,10 @@ def _too_large(blob: Blob, most: int) -> IntegrityError:
 
 
 class _PartReader(Record):
-    """What is read behind the writer: a part, the digest it is to have, and the raw limit.
+    """Reads a part file and computes the DiffID of its layer.
 
-    The limit depends on the bytes that have arrived, whatever the blob's descriptor says.
+    ``digest`` is the digest of the complete blob. The size limit depends on the bytes that have
+    arrived, whatever the descriptor says.
     """
 
     part: GrowingBlob
@@ -226,9 +240,9 @@ class _PartReader(Record):
     cancel: CancelToken
 
     def facts(self) -> tuple[Digest, int] | None:
-        """Return the DiffID and the size in bytes; None for plain content.
+        """Return the DiffID and the decompressed size in bytes.
 
-        That has its digest for a DiffID, which the writer computes.
+        None for uncompressed content: its DiffID is its digest, which the writer computes.
         """
         if self.digest.algorithm == "sha256" and not self._is_packed():
             return None
@@ -241,7 +255,7 @@ class _PartReader(Record):
         return follow_growing(source, lambda: self.limit.of(self.part.size), check)
 
     def received(self, facts: tuple[Digest, int] | None) -> BlobFacts:
-        """Return what is known when all has arrived."""
+        """Return the facts about the complete blob."""
         size = self.part.size
         return BlobFacts(size, *(facts or (self.digest, size)))
 
@@ -258,7 +272,7 @@ def _some(source: RawStream, count: int) -> bytes:
 
 
 class _DiffIdThread:
-    """The second thread: computes the DiffID of a part that is still growing."""
+    """A thread that computes the DiffID while the part file grows."""
 
     def __init__(self, behind: _PartReader) -> None:
         self._behind = behind
@@ -271,8 +285,8 @@ class _DiffIdThread:
     def _run(self) -> None:
         try:
             self._result = self._behind.facts()
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            # The writer goes on: if the digest is wrong as well, that is the error to show.
+        except BaseException as error:  # noqa: BLE001 - raised again in `result`
+            # The writer continues: if the digest is wrong too, that is the error to report.
             self._error = error
             self._failed_at = self._behind.part.size
 
@@ -282,6 +296,6 @@ class _DiffIdThread:
     def result(self) -> tuple[Digest, int] | None:
         if self._error is not None:
             if self._failed_at < self._behind.part.size:
-                return self._behind.facts()  # a limit that was passed then may not be now
+                return self._behind.facts()  # the limit may be higher now
             raise self._error
         return self._result

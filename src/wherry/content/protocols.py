@@ -1,4 +1,4 @@
-"""The few types and protocols through which content moves."""
+"""Protocols and types of sources, sinks and streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
 
-    # For the type checker alone: making protocols takes as long as a request.
+    # Only for type checkers: creating protocol classes takes as long as a request.
 
     class Stream(Protocol):
         """Bytes that arrive in order; ``read1`` returns what is there, ``b""`` at the end."""
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
             ...
 
         def close(self) -> None:
-            """Give up what has not been read."""
+            """Close the stream and discard the bytes that have not been read."""
             ...
 
     class RawStream(Protocol):
-        """A readable file that fills a buffer of the caller's."""
+        """A file that reads into a buffer of the caller, like `io.RawIOBase`."""
 
         def readinto(self, buffer: Buffer, /) -> int | None:
-            """Fill ``buffer`` as far as possible; 0 at the end."""
+            """Read the next bytes into ``buffer``; returns their number, 0 at the end."""
             ...
 
     class BlobSource(Protocol):
@@ -142,38 +142,38 @@ if TYPE_CHECKING:
             ...
 
     class GrowingBlob(Protocol):
-        """A blob that is being written: append-only, its size is the progress."""
+        """A blob that is being written by appending; its size is the progress."""
 
         @property
         def size(self) -> int:
-            """Bytes that are there."""
+            """Bytes that have been written."""
             ...
 
         def append(self, data: Buffer, /) -> None:
-            """Write at the end and tell the followers."""
+            """Append bytes and wake the readers that follow."""
             ...
 
         def restart(self) -> None:
-            """Drop all that is there; before anybody follows."""
+            """Discard all bytes; only before the first call of `follow`."""
             ...
 
         def finish(self) -> None:
-            """Tell the followers that all has arrived."""
+            """Tell the readers that the blob is complete."""
             ...
 
         def poison(self) -> None:
-            """Make the followers fail: the rest will not arrive."""
+            """Make the readers fail, because the rest will not arrive."""
             ...
 
         def follow(self) -> RawStream:
-            """Read from the beginning, behind the writer."""
+            """Return a reader from the start, which waits for the writer."""
             ...
 
 
 class Opened(Record):
-    """A stream that begins at ``start`` of a blob of ``total`` bytes (None: not said).
+    """A stream from ``start`` of a blob of ``total`` bytes; None if the size is unknown.
 
-    ``start`` may be less than what was asked for; whoever reads discards the difference.
+    ``start`` may be lower than the requested offset. The reader skips the difference.
     """
 
     stream: Stream
@@ -182,7 +182,7 @@ class Opened(Record):
 
 
 def skip(stream: Stream, count: int) -> int:
-    """Read ``count`` bytes and forget them; return how many were not there."""
+    """Skip ``count`` bytes; return how many of them the stream did not have."""
     while count > 0:
         data = stream.read1(min(count, 256 * 1024))
         if not data:
@@ -192,17 +192,17 @@ def skip(stream: Stream, count: int) -> int:
 
 
 class StreamReader(io.RawIOBase):
-    """A stream as a readable file, for decoders; closing it leaves the stream open."""
+    """A stream as a file for decoders; closing it leaves the stream open."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        """Read the next bytes into ``buffer``; returns their number, 0 at the end."""
         view = memoryview(buffer).cast("B")
         data = self._stream.read1(len(view))
         view[: len(data)] = data
@@ -210,29 +210,32 @@ class StreamReader(io.RawIOBase):
 
 
 class CountingReader(io.RawIOBase):
-    """A source that counts the bytes that have been read of it: ``size``."""
+    """A file that counts the bytes that have been read from it, as ``size``."""
 
     def __init__(self, source: RawStream) -> None:
         self._source = source
         self.size = 0
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one read goes; 0 at the end."""
+        """Read the next bytes into ``buffer``; returns their number, 0 at the end."""
         count = self._source.readinto(buffer) or 0
         self.size += count
         return count
 
 
 class Blob(Record):
-    """Content that can be opened again at any offset, so that reading can resume.
+    """A blob that can be opened again at any offset, so that reading can resume.
 
-    ``open`` takes the offset and a function that tells whether the digest of the bytes read so
-    far is the blob's: the size may be wrong. ``joined`` tells whether what was read last came
-    in several pieces, at different times. An ``exact`` blob has to have the descriptor's size.
+    Attributes:
+        descriptor: Its digest, and its size, which may be wrong.
+        open: Takes the offset, and a function that tells whether the bytes read so far have the
+            digest of the blob.
+        joined: Tells whether the last stream came in several pieces, at different times.
+        exact: Whether the blob has to have the descriptor's size.
     """
 
     descriptor: Descriptor
@@ -242,7 +245,7 @@ class Blob(Record):
 
 
 class _BytesStream:
-    """A stream over bytes at hand."""
+    """A stream of bytes in memory."""
 
     def __init__(self, left: bytes) -> None:
         self._left = left
@@ -256,19 +259,19 @@ class _BytesStream:
 
 
 def opened_bytes(raw: bytes, offset: int) -> Opened:
-    """Open bytes at hand."""
+    """Open bytes in memory at ``offset``."""
     return Opened(_BytesStream(raw[offset:]), offset, len(raw))
 
 
 def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:
-    """Make a blob of bytes at hand."""
+    """Make a blob from bytes in memory."""
     return Blob(descriptor, lambda offset, _: opened_bytes(raw, offset))
 
 
 class Receipt(Record):
-    """What is known of a blob that is stored, its size included; ``existed`` if it was before.
+    """A stored blob; its descriptor has the true size. ``existed`` if it was stored before.
 
-    ``diff_id`` and ``raw_size`` (bytes, decompressed) are None where nobody looked.
+    ``diff_id`` and ``raw_size`` (bytes after decompression) are None if they were not computed.
     """
 
     descriptor: Descriptor
@@ -278,7 +281,7 @@ class Receipt(Record):
 
 
 class RangeRefused(Exception):
-    """A place will not send the part of a blob that it was asked for."""
+    """A source did not send the requested range of a blob."""
 
 
 class Busy(Exception):

@@ -1,4 +1,4 @@
-"""A limit on bytes a second that all connections of a client share."""
+"""A rate limit that all connections of a client share."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
 
-STEP = 0.1  # seconds' worth of bytes that one read takes, so that all get their turn
-_LEAST = 1024  # bytes of a step however low the rate is
+STEP = 0.1  # seconds: one read takes the bytes of this time, so that all get their turn
+_LEAST = 1024  # bytes of a step, however low the rate is
 
 
 class RateLimit:
-    """A token bucket of ``rate`` bytes a second that holds a tenth of a second. Thread-safe.
+    """A token bucket of ``rate`` bytes a second, which holds a tenth of a second. Thread-safe.
 
-    Bytes are paid for after they were read: who reads waits until its share is due, and the
-    next one's is due after that.
+    A reader takes its bytes after it has read them, and waits until they are due. The bytes of
+    the next reader are due after that.
     """
 
     def __init__(self, rate: float) -> None:
@@ -27,7 +27,7 @@ class RateLimit:
 
     @property
     def step(self) -> int:
-        """Bytes to ask for at a time."""
+        """The number of bytes to read at a time."""
         return max(_LEAST, int(self._rate * STEP))
 
     def take(self, count: int, cancel: CancelToken) -> None:

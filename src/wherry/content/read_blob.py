@@ -1,4 +1,4 @@
-"""Small blobs: read whole into memory, bounded and verified."""
+"""Reading and verifying blobs, with a size limit for those in memory."""
 
 from __future__ import annotations
 
@@ -45,9 +45,15 @@ def verify_blob(source: BlobSource, descriptor: Descriptor, cancel: CancelToken)
 def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> bytes:
     """Read a blob of at most 4 MiB to its end and close the stream.
 
-    ``host`` is who sends it, for errors; none means an archive. Raises `InvalidDocument` for one
-    that is larger or says so, `NetworkError` where what a host sends ends too soon, and
-    `IntegrityError`.
+    Args:
+        opened: The blob, from its start.
+        descriptor: Its digest and size in bytes.
+        host: The server that sends it; empty for an archive.
+
+    Raises:
+        InvalidDocument: The blob is larger, or its descriptor says so.
+        NetworkError: The host ended the response too early.
+        IntegrityError: The digest or the size does not match.
     """
     try:
         size = descriptor.size
@@ -60,7 +66,7 @@ def read_verified(opened: Opened, descriptor: Descriptor, host: str = "") -> byt
     finally:
         opened.stream.close()
     raw = b"".join(chunks)
-    whole = opened.total in {None, size}  # else the place has something shorter
+    whole = opened.total in {None, size}  # otherwise the source has a shorter blob
     if host and size is not None and len(raw) < size and whole:
         raise NetworkError(f"the blob ended after {len(raw):,} bytes", host=host).within(host)
     if len(raw) > MAX_DOCUMENT:

@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait before."""
+"""Retries: after which errors, how often, and with which pauses."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OBEYED = 300.0  # seconds; a registry that asks for a longer pause is an error
+OBEYED = 300.0  # seconds; if a registry asks for a longer pause, the request fails
 
 
 class RetryPolicy(Record):
-    """``attempts`` in all; pauses of ``first`` seconds, doubled each time up to ``longest``.
+    """How often and when a failed request is repeated.
 
-    ``jitter`` is the share of a pause that is drawn by chance, so that many clients do not
-    come back at the same moment. ``patience`` bounds all pauses of one blob together, in
-    seconds, however often it goes on in between.
+    Attributes:
+        attempts: Attempts in all.
+        first: Seconds of the first pause; each further pause is twice as long.
+        longest: The most seconds of a pause.
+        jitter: The random share of a pause, so that clients do not return all at once.
+        patience: The most seconds of all pauses for one blob together.
     """
 
     attempts: int = 5
@@ -33,19 +36,19 @@ class RetryPolicy(Record):
     patience: float = 3600.0
 
     def pause(self, failures: int, error: WherryError) -> float | None:
-        """Return the seconds to wait after the ``failures``-th failure; None: give up."""
+        """Return the seconds to wait after so many ``failures``; None to give up."""
         if failures >= self.attempts or not error.transient:
             return None
         wished = retry_after(error)
         if wished is not None:
             return wished if wished <= OBEYED else None
-        doublings = min(failures - 1, 64)  # beyond that any pause is the longest
+        doublings = min(failures - 1, 64)  # more doublings would overflow
         pause = min(self.first * 2.0**doublings, self.longest)
         return pause * (1 - self.jitter * random.random())  # noqa: S311 - not a secret
 
 
 def retry_after(error: WherryError) -> float | None:
-    """Return the pause in seconds that a registry asked for."""
+    """Return the pause in seconds that the registry asked for, if it did."""
     return error.retry_after if isinstance(error, RateLimited | RegistryError) else None
 
 
@@ -55,7 +58,7 @@ def run(
     call: Callable[[], T],
     on_retry: Callable[[float, WherryError], None] | None = None,
 ) -> T:
-    """Call until it succeeds, fails for good or the attempts are used up."""
+    """Repeat ``call`` until it succeeds, fails for good, or has no attempts left."""
     failures = 0
     while True:
         cancel.check()

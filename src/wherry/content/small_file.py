@@ -1,7 +1,7 @@
-"""Small files that a user names: settings, credentials, certificates, configs.
+"""Reading small files that a user names: settings, credentials, certificates, configs.
 
-Any of these names may lead to a FIFO, a device or something huge. They are opened without
-waiting, looked at, and read up to a limit.
+Such a path may lead to a FIFO, a device or a huge file. It is opened without waiting, its type is
+checked, and it is read up to a limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FILE = 4 * 2**20  # bytes that are read of a file
-PIPE_SECONDS = 15.0  # within which a FIFO has to be written and closed: `--authfile <(pass show)`
+PIPE_SECONDS = 15.0  # for the writer of a FIFO, as in `--authfile <(pass show)`
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK = 64 * 1024
 _KINDS = (
@@ -29,12 +29,12 @@ _KINDS = (
 
 
 def read_small(path: Path, limit_bytes: int = MAX_FILE) -> bytes:
-    """Read a file whole; a FIFO too, if another process writes to it and closes it in time.
+    """Read a whole file, or a FIFO that another process writes and closes in time.
 
     Raises:
-        OSError: it cannot be opened or read, is a socket, a device other than /dev/null or a
-            directory, has more than ``limit_bytes``, or nothing comes out of the FIFO.
-            ``strerror`` says which of these.
+        OSError: The file cannot be opened or read, or has more than ``limit_bytes``. It is a
+            directory, a socket, a device other than /dev/null, or a FIFO without data.
+            ``strerror`` gives the reason.
     """
     try:
         descriptor = os.open(path, _FLAGS)
@@ -53,7 +53,7 @@ def read_small(path: Path, limit_bytes: int = MAX_FILE) -> bytes:
 
 
 def check_regular(path: Path, limit_bytes: int) -> None:
-    """Raise `OSError` for what a library should not open by its path: see `read_small`."""
+    """Raise `OSError` for a path that a library must not open itself (see `read_small`)."""
     found = path.stat()
     if stat.S_ISFIFO(found.st_mode):
         raise _refused(path, "is a FIFO; a file is expected")
@@ -61,12 +61,12 @@ def check_regular(path: Path, limit_bytes: int) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Say what is neither a file nor a directory; an empty string for those."""
+    """Describe a FIFO, socket or device; empty for a file or directory."""
     return next((words for is_kind, words in _KINDS if is_kind(mode)), "")
 
 
 def is_null(found: os.stat_result) -> bool:
-    """Tell whether it is /dev/null, which is read as an empty file."""
+    """Tell whether a file is /dev/null, which counts as an empty file."""
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)
 
 

@@ -1,4 +1,4 @@
-"""DiffIDs: what layers are when decompressed, against what the config says."""
+"""DiffIDs: hashing decompressed layers and comparing them with the config."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from wherry.model.config import ImageConfig
 
 _BUFFER = 256 * 1024
-_BUFFERS = 3  # one is filled, one is hashed, one is on its way
-_ALONE = 8 * 2**20  # bytes that are hashed before a thread is worth its start
+_BUFFERS = 3  # one is filled, one is hashed, one is queued
+_ALONE = 8 * 2**20  # bytes after which starting a thread pays off
 
 
 class RawLimit(Record):
-    """The most bytes that a layer may hold: the larger of ``least`` and ``ratio`` times its size.
+    """The size limit of a decompressed layer: ``least``, or ``ratio`` times its compressed size.
 
-    Beyond it somebody built a bomb: gzip cannot reach more than about 1,030 : 1.
+    The larger of both counts. A larger layer is a decompression bomb: gzip reaches a ratio of
+    about 1,030 : 1.
     """
 
     least: int = 2**30
@@ -44,7 +45,8 @@ class RawLimit(Record):
 def follow_diff_id(source: RawStream, limit: int, cancel: CancelToken) -> tuple[Digest, int]:
     """Decompress ``source`` to its end and return its DiffID and size in bytes.
 
-    Raises `IntegrityError` for a damaged stream and for one of more than ``limit`` bytes.
+    Raises:
+        IntegrityError: The stream is damaged, or has more than ``limit`` bytes.
     """
     return follow_growing(source, lambda: limit, cancel.check)
 
@@ -55,11 +57,13 @@ def follow_growing(
     check: Callable[[], None],
     algorithm: str = "sha256",
 ) -> tuple[Digest, int]:
-    """Decompress a source that may still grow; ``limit`` returns what it may hold by now.
+    """Decompress a source that may still grow; otherwise as `follow_diff_id`.
 
-    ``check`` is called at each step, and while memory for decompression is awaited; it may raise.
-    Decompression and hashing run at the same time where there is much to do. ``algorithm`` is
-    that of the DiffID. Otherwise as `follow_diff_id`.
+    Args:
+        source: The compressed or uncompressed content.
+        limit: Returns the size limit in bytes for the bytes that have arrived.
+        check: Called at each step, and while waiting for decoder memory; it may raise.
+        algorithm: The algorithm of the DiffID.
     """
     stream = decompress(source, check)
     hasher = Hasher(algorithm)
@@ -81,7 +85,7 @@ def follow_growing(
 
 
 class _SpareBuffer(threading.local):
-    """One buffer for each thread: fresh ones cost a small layer more than hashing it."""
+    """A buffer for each thread; for a small layer, a new one costs more than hashing."""
 
     _kept: bytearray | None = None
 
@@ -97,9 +101,9 @@ _spare = _SpareBuffer()
 
 
 class Hasher:
-    """Hashes buffers that it gives out and takes back; large content in a thread of its own.
+    """Hashes content in buffers that it lends; large content in a thread of its own.
 
-    Whoever has taken a `buffer` hands it to `update`, or gives it back; `stop` ends it.
+    A caller passes each `buffer` to `update` or `give_back`, and calls `stop` at the end.
     """
 
     def __init__(self, algorithm: str = "sha256") -> None:
@@ -125,11 +129,11 @@ class Hasher:
         self._free.put(buffer)
 
     def buffer(self) -> bytearray:
-        """Return a buffer that is not being hashed."""
+        """Return a buffer that is free; waits for one."""
         return self._free.get()
 
     def update(self, buffer: bytearray, count: int) -> None:
-        """Hash the first ``count`` bytes of a buffer, now or later."""
+        """Hash the first ``count`` bytes of a buffer, now or in the thread."""
         if self._thread is not None:
             self._full.put((buffer, count))
             return
@@ -139,11 +143,11 @@ class Hasher:
             self._start()
 
     def give_back(self, buffer: bytearray) -> None:
-        """Take back a buffer that has nothing in it."""
+        """Return an unused buffer."""
         self._free.put(buffer)
 
     def hexdigest(self) -> str:
-        """Wait for what is being hashed and return the digest."""
+        """Wait for the thread and return the digest in hex digits."""
         self.stop()
         return self._hash.hexdigest()
 
@@ -157,10 +161,10 @@ class Hasher:
 
 
 class VerifiedLayer(io.RawIOBase):
-    """A layer's decompressed bytes; reading to the end compares them with the DiffID.
+    """A stream of a decompressed layer that verifies the DiffID at its end.
 
-    The last read raises `IntegrityError` instead of saying that this is the end. ``digest`` is
-    the layer's own, for errors to name it.
+    If the DiffID does not match, the last read raises `IntegrityError` instead of returning 0.
+    ``digest`` is the digest of the layer, for errors.
     """
 
     def __init__(self, source: io.FileIO, diff_id: Digest, digest: Digest | None = None) -> None:
@@ -171,11 +175,11 @@ class VerifiedLayer(io.RawIOBase):
         self._hash = diff_id.hasher()
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one step goes; 0 at the verified end."""
+        """Read the next bytes into ``buffer``; returns their number, 0 at the verified end."""
         try:
             count = self._stream.readinto(buffer)
         except IntegrityError as error:
@@ -186,19 +190,19 @@ class VerifiedLayer(io.RawIOBase):
         return count
 
     def drain(self) -> None:
-        """Read what is left, to have it verified."""
+        """Read and verify the rest of the layer."""
         buffer = bytearray(_BUFFER)
         while self.readinto(buffer):
             pass
 
     def close(self) -> None:
-        """Close the source as well."""
+        """Close the stream and its source."""
         self._source.close()
         super().close()
 
 
 def named(layer: Digest) -> str:
-    """Return what errors call a layer."""
+    """Return the name of a layer for errors."""
     return f"layer {layer.algorithm}:{layer.short}…"
 
 
@@ -212,10 +216,13 @@ def _too_large(limit: int) -> IntegrityError:
 
 
 def check_rootfs(config: ImageConfig, layers: Sequence[Receipt]) -> None:
-    """Compare the DiffIDs of ``layers``, bottom first, with those that the config lists.
+    """Compare the DiffIDs of ``layers``, bottom first, with those in the config.
 
-    A layer whose DiffID nobody computed, or not by the algorithm that the config uses, counts
-    as equal. Raises `IntegrityError`.
+    A layer is skipped if its DiffID was not computed, or with another algorithm than in the
+    config.
+
+    Raises:
+        IntegrityError: A DiffID or the number of layers does not match.
     """
     mismatch = "layers from manifest don't match image configuration"
     if len(config.diff_ids) != len(layers):

@@ -1,4 +1,4 @@
-"""bzip2 and xz: streams one after the other, never more output than was asked for."""
+"""Decompression of bzip2 and xz files, which may have several streams."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 XZ_ERRORS = (EOFError, lzma.LZMAError)
 _STEP = 256 * 1024
-_BZIP2 = 2**22  # bytes of a decoder for the largest blocks, which have 900,000 bytes
-_XZ_OWN = 2**20  # bytes of an xz decoder beside its dictionary
+_BZIP2 = 2**22  # bytes of a decoder for the largest blocks, of 900,000 bytes
+_XZ_OWN = 2**20  # bytes of an xz decoder without its dictionary
 _XZ_STREAM_HEADER = 12
 _XZ_LONGEST_HEADER = _XZ_STREAM_HEADER + 1024  # of a stream and its first block
 _LZMA2 = b"\x21\x01"  # the filter's id, and the size of its properties
-_LARGEST_DICTIONARY = 40  # as the properties have it; it stands for 4 GiB
+_LARGEST_DICTIONARY = 40  # in the encoding of the properties: 4 GiB
 
 
 class _DecoderStream(abc.ABC, io.RawIOBase):
-    """Streams of one format; each one has a decoder of its own."""
+    """Decompresses streams of one format, with a decoder for each stream."""
 
     def __init__(self, source: io.RawIOBase, reservation: Reservation) -> None:
         self._source = source
@@ -36,7 +36,7 @@ class _DecoderStream(abc.ABC, io.RawIOBase):
 
     @abc.abstractmethod
     def _make(self) -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
-        """Make the decoder of the stream that begins with the input, its memory reserved."""
+        """Reserve memory and make a decoder for the stream at the start of the input."""
 
     def readable(self) -> bool:
         return True
@@ -59,14 +59,14 @@ class _DecoderStream(abc.ABC, io.RawIOBase):
                 return len(found)
 
     def _read(self) -> bool:
-        """Read input, if there is more of it."""
+        """Read more input; return False at its end."""
         more = self._source.read(_STEP) or b""
         self._input += more
         return bool(more)
 
     def _end_stream(self) -> None:
-        """Find the next stream. Streams may be followed by padding of zero bytes."""
-        assert self._decoder is not None  # noqa: S101 - it has just ended
+        """Move to the next stream. Zero bytes may pad the end of a stream."""
+        assert self._decoder is not None  # noqa: S101 - the decoder has just reached its end
         self._input = self._decoder.unused_data.lstrip(b"\0")
         while not self._input and self._read():
             self._input = self._input.lstrip(b"\0")
@@ -75,7 +75,7 @@ class _DecoderStream(abc.ABC, io.RawIOBase):
 
 
 class Bzip2Stream(_DecoderStream):
-    """The content of bzip2 streams."""
+    """The decompressed content of bzip2 streams."""
 
     def _make(self) -> bz2.BZ2Decompressor:
         self._reservation.grow(_BZIP2)
@@ -83,7 +83,7 @@ class Bzip2Stream(_DecoderStream):
 
 
 class XzStream(_DecoderStream):
-    """The content of xz streams; the blocks of one may not ask for more than the first."""
+    """The decompressed content of xz streams. The first block sets the memory limit."""
 
     def _make(self) -> lzma.LZMADecompressor:
         while len(self._input) < _XZ_LONGEST_HEADER and self._read():
@@ -94,11 +94,10 @@ class XzStream(_DecoderStream):
 
 
 def _dictionary(head: bytes) -> int:
-    """Return the size in bytes of the dictionary that the first block of an xz stream names.
+    """Return the dictionary size in bytes of the first block of an xz stream.
 
-    Format: The .xz File Format 1.2, 3.1 and 5.3.1. LZMA2 is the last filter of a block, so its
-    last occurrence in the header is the one that counts. What is no such header may use the
-    most that is allowed.
+    Format: The .xz File Format 1.2, 3.1 and 5.3.1. LZMA2 is the last filter of a block, so the
+    last occurrence of its id in the header counts. For any other header, return the limit.
     """
     most = MAX_DECODER - _XZ_OWN
     block = head[_XZ_STREAM_HEADER:]

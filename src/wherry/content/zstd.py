@@ -1,4 +1,4 @@
-"""zstd streams: frame after frame, the memory for each one reserved before it begins."""
+"""Decompression of zstd streams; memory is reserved before each frame."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 ERRORS = (EOFError, zstandard.ZstdError)
 _STEP = 256 * 1024
-_BLOCK = 128 * 1024  # bytes of a block at most, which the decoder holds beside the window
+_BLOCK = 128 * 1024  # most bytes of a block, which the decoder holds besides the window
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_PREFIX = 5  # magic and frame header descriptor, which tells how long the header is
+_PREFIX = 5  # magic, and frame header descriptor, which gives the length of the header
 _SKIPPABLE = 8  # magic and size
 _BLOCK_HEADER = 3
 _CHECKSUM = 4
-_RLE = 1  # the type of a block that is one byte, repeated
+_RLE = 1  # the type of a block with one repeated byte
 
 
 class ZstdStream:
-    """A zstd stream's content; ``reserve`` is told how many bytes a frame's decoder takes."""
+    """The decompressed content; ``reserve`` gets the bytes that a frame's decoder takes."""
 
     def __init__(self, source: RawStream, reserve: Callable[[int], None]) -> None:
         self._frames = _FrameParser(source, reserve)
@@ -39,9 +39,10 @@ class ZstdStream:
         )
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill ``buffer`` as far as one step goes; 0 at the end of the last frame.
+        """Read the next bytes into ``buffer``; returns their number, 0 after the last frame.
 
-        The library takes the end of its input for the end of a frame.
+        Raises:
+            EOFError: The stream ends inside a frame. The library does not check this.
         """
         count = self._reader.readinto(cast("bytearray", buffer))
         if not count and not self._frames.is_between:
@@ -50,23 +51,23 @@ class ZstdStream:
 
 
 class _FrameParser(io.RawIOBase):
-    """A source that is parsed into frames and blocks while the decoder reads it.
+    """Parses frames and blocks (RFC 8878, 3.1) while the decoder reads the source.
 
-    Format: RFC 8878, 3.1. What breaks it is left for the decoder to refuse.
+    The parser ignores errors in the format, which the decoder reports.
     """
 
     def __init__(self, source: RawStream, reserve: Callable[[int], None]) -> None:
         self._source = source
         self._reserve = reserve
         self._skip = 0  # bytes up to the next header
-        self._head = b""  # of a header, its first bytes
+        self._head = b""  # the first bytes of a header
         self._needed = _PREFIX
         self._next: Callable[[bytes], None] = self._frame
         self._has_checksum = False
 
     @property
     def is_between(self) -> bool:
-        """Whether the source stands between two frames, or behind the last one."""
+        """Whether the source is between two frames, or after the last one."""
         return not self._head and not self._skip and self._next == self._frame
 
     def readable(self) -> bool:
@@ -95,10 +96,10 @@ class _FrameParser(io.RawIOBase):
         elif head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50:  # noqa: PLR2004 - RFC 8878, 3.1.2
             self._continue(head, _SKIPPABLE, self._skippable)
         else:
-            self._skip = sys.maxsize  # the decoder refuses it
+            self._skip = sys.maxsize  # the decoder raises an error for it
 
     def _continue(self, head: bytes, needed: int, then: Callable[[bytes], None]) -> None:
-        """Collect a longer header, of which ``head`` is the beginning."""
+        """Collect a longer header that starts with ``head``."""
         self._head, self._needed, self._next = head, needed, then
 
     def _header(self, head: bytes) -> None:
