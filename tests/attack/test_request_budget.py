@@ -25,7 +25,7 @@ from wherry.testing import Cut, Delay, FakeRegistry, Fault, FixedReply, build_im
 from wherry.testing._messages import IncomingRequest, Reply, json_reply
 from wherry.testing.images import document, sha256
 from wherry.transfer.graph import MAX_SEARCHED, select_all
-from wherry.transfer.resume import resuming
+from wherry.transfer.resume import resuming_blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -353,7 +353,7 @@ def test_a_blob_in_a_thousand_pieces(fake: FakeRegistry) -> None:
             session, reference, endpoints, cancel, warn=print, on_retry=lambda *_: None
         )
         source = Descriptor("", digest, len(blob))
-        stream = resuming(place, source, policy, cancel, lambda *_: None)
+        stream = resuming_blob(place, source, policy, cancel, lambda *_: None)
         opened = stream.open(0, lambda: False)
         with pytest.raises(NetworkError):
             skip(opened.stream, len(blob))

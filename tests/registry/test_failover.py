@@ -33,7 +33,7 @@ from wherry.testing import (
     refused_port,
     tar_layer,
 )
-from wherry.transfer.resume import resuming
+from wherry.transfer.resume import resuming_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ class Places:
         )
 
     def read(self) -> bytes:
-        blob = resuming(
+        blob = resuming_blob(
             self.repository, BLOB, FAST, CancelToken(), lambda pause, _: self.pauses.append(pause)
         )
         stream, content = blob.open(0, lambda: False).stream, b""

@@ -8,7 +8,7 @@ from wherry.content.retry import RetryPolicy
 from wherry.errors import Cancelled, IntegrityError, NetworkError, NotFound, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.transfer.resume import PROGRESS, resuming
+from wherry.transfer.resume import PROGRESS, resuming_blob
 
 CONTENT = bytes(range(256)) * 40
 FAST = RetryPolicy(attempts=3, first=0.0)
@@ -98,7 +98,7 @@ class Reading:
         self._content = registry.content
         whole = len(registry.content) if size == -1 else size
         descriptor = Descriptor("x", registry.digest, whole)
-        self._blob = resuming(
+        self._blob = resuming_blob(
             registry,
             descriptor,
             policy,
@@ -131,7 +131,7 @@ def test_a_blob_is_read_from_its_offset(offset: int) -> None:
 
 def test_nothing_is_opened_before_it_is_read() -> None:
     registry = Registry()
-    blob = resuming(
+    blob = resuming_blob(
         registry,
         Descriptor("x", Digest.of(CONTENT), len(CONTENT)),
         FAST,
@@ -327,7 +327,7 @@ def test_a_pause_ends_with_the_cancel() -> None:
     token = CancelToken()
     policy = RetryPolicy(first=60.0, longest=60.0)
     registry = Registry(Attempt(refuse=cut()))
-    blob = resuming(
+    blob = resuming_blob(
         registry,
         Descriptor("x", Digest.of(CONTENT), len(CONTENT)),
         policy,

@@ -8,7 +8,7 @@ from wherry.archive.archive import Archive
 from wherry.archive.files import read
 from wherry.archive.select_image import ABORTING, ListedImage, choose, same_name
 from wherry.content.codec import decompress, detect
-from wherry.content.protocols import CountingReader, Opened, StreamReader, opened_bytes
+from wherry.content.protocols import CountingReader, Opened, StreamReader, open_bytes
 from wherry.content.read_blob import DAMAGED
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported, WherryError
@@ -172,7 +172,7 @@ class DockerArchive(Archive):
         """Open a config or an uncompressed layer; a layer may start at 0 instead."""
         item = self._configs.get(descriptor.digest)
         if item is not None:
-            return opened_bytes(self._config(item), offset)
+            return open_bytes(self._config(item), offset)
         name = self._blobs.get(descriptor.digest)
         if name is None:
             raise NotFound(f"there is no {descriptor.digest} in it").within(self._files.path)

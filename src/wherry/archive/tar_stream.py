@@ -14,7 +14,7 @@ from wherry.archive.files import MAX_DOCUMENTS
 from wherry.archive.members import Members, find
 from wherry.archive.tar import NotATar, UnsafeLink, members
 from wherry.content.codec import decompress
-from wherry.content.protocols import CountingReader, opened_bytes
+from wherry.content.protocols import CountingReader, open_bytes
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, Unsupported, WherryError
 from wherry.model._fields import MAX_DOCUMENT
@@ -129,7 +129,7 @@ class StreamedFiles:
         member = find(self.path, self._members, name)
         data = self._documents.get(_offset(member))
         if data is not None:
-            return opened_bytes(data, offset)
+            return open_bytes(data, offset)
         return self._sink.open(self._kept(member), member.size, offset)
 
     def _known(self, member: Member) -> Digest | None:

@@ -17,7 +17,9 @@ GRACE = 0.2  # seconds that a cancelled call has to stop
 
 
 @contextlib.contextmanager
-def beside(cancel: CancelToken, call: Callable[[CancelToken], T]) -> Iterator[Callable[[], T]]:
+def in_background(
+    cancel: CancelToken, call: Callable[[CancelToken], T]
+) -> Iterator[Callable[[], T]]:
     """Run ``call`` during the block; yields a function that waits for its result.
 
     That function raises what ``call`` raised. At the end of the block ``call`` is cancelled.

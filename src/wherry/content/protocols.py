@@ -258,14 +258,14 @@ class _BytesStream:
         self._left = b""
 
 
-def opened_bytes(raw: bytes, offset: int) -> Opened:
+def open_bytes(raw: bytes, offset: int) -> Opened:
     """Open bytes in memory at ``offset``."""
     return Opened(_BytesStream(raw[offset:]), offset, len(raw))
 
 
 def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:
     """Make a blob from bytes in memory."""
-    return Blob(descriptor, lambda offset, _: opened_bytes(raw, offset))
+    return Blob(descriptor, lambda offset, _: open_bytes(raw, offset))
 
 
 class Receipt(Record):

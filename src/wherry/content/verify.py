@@ -169,7 +169,7 @@ class VerifiedLayer(io.RawIOBase):
 
     def __init__(self, source: io.FileIO, diff_id: Digest, digest: Digest | None = None) -> None:
         self._source = source
-        self._name = named(digest) if digest is not None else "the layer"
+        self._name = layer_name(digest) if digest is not None else "the layer"
         self._stream = decompress(source)
         self._diff_id = diff_id
         self._hash = diff_id.hasher()
@@ -201,7 +201,7 @@ class VerifiedLayer(io.RawIOBase):
         super().close()
 
 
-def named(layer: Digest) -> str:
+def layer_name(layer: Digest) -> str:
     """Return the name of a layer for errors."""
     return f"layer {layer.algorithm}:{layer.short}…"
 

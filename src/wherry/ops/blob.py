@@ -15,7 +15,7 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest, mismatch
 from wherry.ops.open_source import open_archive, open_repository
 from wherry.transfer.progress import Emitter
-from wherry.transfer.resume import resuming
+from wherry.transfer.resume import resuming_blob
 
 if TYPE_CHECKING:
     import hashlib
@@ -137,7 +137,7 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
     sized = descriptor._replace(size=size)
     digest = descriptor.digest
     hasher = digest.hasher()
-    blob = resuming(source, sized, policy, cancel, emitter.retrying)
+    blob = resuming_blob(source, sized, policy, cancel, emitter.retrying)
     stream = blob.open(0, lambda: hasher.hexdigest() == digest.hex).stream
     return VerifiedBlob(stream, digest, size, contextlib.ExitStack(), hasher=hasher)
 

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from wherry.content.background import beside
+from wherry.content.background import in_background
 from wherry.content.events import Status
 from wherry.errors import Denied, NotFound, RegistryError, Unauthorized
 from wherry.model.address import Where
@@ -101,7 +101,7 @@ def _tags(
         return tuple(open_repository(reference, access.replace(cancel=cancel)).tags())
 
     if wanted:
-        with beside(access.cancel, fetch) as wait:
+        with in_background(access.cancel, fetch) as wait:
             yield wait
     else:
         yield lambda: fetch(access.cancel)

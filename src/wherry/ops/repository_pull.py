@@ -6,7 +6,7 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
-from wherry.content.background import beside
+from wherry.content.background import in_background
 from wherry.content.events import Event, Status, ignore
 from wherry.errors import (
     IntegrityError,
@@ -145,7 +145,7 @@ class RepositoryPull:
         if reference.digest is not None:
             yield functools.partial(self.resolve, reference)
             return
-        with beside(self._cancel, lambda _: self.resolve(reference)) as resolved:
+        with in_background(self._cancel, lambda _: self.resolve(reference)) as resolved:
             try:
                 yield resolved
             finally:

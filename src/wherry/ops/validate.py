@@ -20,7 +20,7 @@ from wherry.ops.open_source import open_image
 from wherry.ops.platform_check import fits
 from wherry.transfer.graph import MAX_NESTING, listed
 from wherry.transfer.progress import Emitter
-from wherry.transfer.resume import resuming
+from wherry.transfer.resume import resuming_blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,7 +92,7 @@ def validate(
     def open_blob(blob: Descriptor, is_whole: Callable[[], bool]) -> Opened:
         # Without the size, because the check is to find out where the blob ends.
         sizeless = blob._replace(size=None)
-        return resuming(image.source, sizeless, policy, cancel, on_retry).open(0, is_whole)
+        return resuming_blob(image.source, sizeless, policy, cancel, on_retry).open(0, is_whole)
 
     findings: list[Finding] = []
 

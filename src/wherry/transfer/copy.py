@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.protocols import Busy, blob_of
 from wherry.content.retry import RetryPolicy
-from wherry.content.verify import check_rootfs, named
+from wherry.content.verify import check_rootfs, layer_name
 from wherry.errors import (
     Cancelled,
     IntegrityError,
@@ -21,7 +21,7 @@ from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.config import parse_config
 from wherry.model.record import Record
 from wherry.transfer.image_size import ImageSize
-from wherry.transfer.resume import resuming
+from wherry.transfer.resume import resuming_blob
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class ImageCopy:
             receipt = self._put(layer, cancel, follow=self._options.verify_layers)
             self._count(receipt)
         except (IntegrityError, Unsupported) as error:
-            raise error.within(named(layer.digest)) from None
+            raise error.within(layer_name(layer.digest)) from None
         except NotFound as error:
             if layer.urls and not self._options.foreign:
                 error.hint = "the manifest names addresses for this layer: --foreign allows them"
@@ -186,9 +186,9 @@ class ImageCopy:
             blob = blob_of(descriptor, descriptor.data)
             return blob.replace(exact=descriptor is self._config_at)
         if descriptor is self._config_at:
-            blob = resuming(self._source, descriptor, self._options.policy, cancel, tell)
+            blob = resuming_blob(self._source, descriptor, self._options.policy, cancel, tell)
             return blob.replace(exact=True)
         policy = self._options.policy
         if self._splitter is not None and (descriptor.size or 0) >= SPLITTABLE:
             return self._splitter.blob(descriptor, policy, cancel, tell)
-        return resuming(self._source, descriptor, policy, cancel, tell)
+        return resuming_blob(self._source, descriptor, policy, cancel, tell)

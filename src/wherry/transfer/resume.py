@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROGRESS = 32 * 1024  # bytes after which a failure counts as the first one again
 
 
-def resuming(
+def resuming_blob(
     source: BlobSource,
     descriptor: Descriptor,
     policy: RetryPolicy,
