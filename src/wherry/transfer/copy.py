@@ -1,4 +1,4 @@
-"""Leaves first: the config and layers of one image, from a source into a sink."""
+"""Copying the config and layers of one image from a source to a sink."""
 
 from __future__ import annotations
 
@@ -37,15 +37,19 @@ if TYPE_CHECKING:
     from wherry.transfer.progress import LayerProgress
     from wherry.transfer.resume import OnRetry
 
-CONFIG_FAILED = "error pulling image configuration"  # begins the message, as engines word it
-SPLITTABLE = 8 * 2**20  # bytes of a blob that may come over several connections
+CONFIG_FAILED = "error pulling image configuration"  # the words of engines
+SPLITTABLE = 8 * 2**20  # least bytes of a blob that is fetched over several connections
 
 
 class CopyOptions(Record):
-    """How to copy: blobs at a time, when to try again, whether to compute DiffIDs.
+    """How to copy an image.
 
-    ``foreign`` allows the addresses that layers name, where the registry lacks them.
-    ``split`` is over how many connections a large blob comes; None: several where that helps.
+    Attributes:
+        jobs: Blobs that are copied at a time.
+        policy: When to retry.
+        verify_layers: Whether to compute the DiffIDs.
+        foreign: Whether to fetch layers from their own URLs if the registry lacks them.
+        split: Connections for a large blob; None to decide by the rate.
     """
 
     jobs: int = 6
@@ -56,19 +60,19 @@ class CopyOptions(Record):
 
     @classmethod
     def build(cls, settings: TransferSettings, *, verify_layers: bool = True) -> CopyOptions:
-        """Make the options that a client's settings ask for."""
+        """Make the options from the settings of a client."""
         return cls(
             jobs=settings.jobs,
             policy=RetryPolicy(attempts=settings.retries),
             verify_layers=verify_layers,
             foreign=settings.foreign,
-            # More connections do not help where all of them share one limit.
+            # More connections do not help if they share a rate limit.
             split=settings.split or (1 if settings.limit_rate else None),
         )
 
 
 class ImageCopy:
-    """One image on its way. `run` copies the leaves and compares them with the config."""
+    """Copies the config and layers of an image and compares them with each other."""
 
     def __init__(
         self,
@@ -99,11 +103,17 @@ class ImageCopy:
     def run(
         self, check: Callable[[ImageConfig], None], cancel: CancelToken
     ) -> tuple[ImageConfig | None, list[Receipt]]:
-        """Copy config and layers at the same time, the largest first; each digest once.
+        """Copy the config and the layers in parallel, large layers first, each digest once.
 
-        ``check`` is called with the config as soon as it is there and may refuse the image.
-        Returns the config, if there is one, and a receipt for each layer. Raises
-        `IntegrityError` where the DiffIDs are not those that the config lists.
+        Args:
+            check: Called with the config when it has arrived; raises to refuse the image.
+            cancel: Stops the copy.
+
+        Returns:
+            The config, if there is one, and a receipt for each layer, bottom first.
+
+        Raises:
+            IntegrityError: The DiffIDs of the layers are not those in the config.
         """
         layers = {layer.digest: layer for layer in self._layers}
         for layer in layers.values():
@@ -149,10 +159,8 @@ class ImageCopy:
         self._receipts[layer.digest] = receipt
         size = receipt.descriptor.size
         if layer.size not in {None, size}:
-            message = (
-                f"{named(layer.digest)}: the manifest says {layer.size:,} bytes, it has {size:,}"
-            )
-            self._progress.warn(message)
+            problem = f"the manifest says {layer.size:,} bytes, it has {size:,}"
+            self._progress.warn(f"{layer_name(layer.digest)}: {problem}")
         self._progress.complete(layer, receipt)
 
     def _count(self, receipt: Receipt) -> None:
@@ -182,7 +190,7 @@ class ImageCopy:
             self._progress.stopped(layer)
 
     def _blob(self, descriptor: Descriptor, cancel: CancelToken, tell: OnRetry) -> Blob:
-        if descriptor.data is not None:  # the manifest brought it along
+        if descriptor.data is not None:  # embedded in the manifest
             blob = blob_of(descriptor, descriptor.data)
             return blob.replace(exact=descriptor is self._config_at)
         if descriptor is self._config_at:

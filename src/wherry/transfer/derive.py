@@ -1,4 +1,4 @@
-"""Documents that are made from what was received; pure."""
+"""Generating configs and manifests from received ones. This module has no I/O."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 
 
 class DerivedImage(NamedTuple):
-    """A config, whose digest is the image id, and a schema2 manifest over it."""
+    """A config, whose digest is the image id, and a schema2 manifest for it."""
 
     config: bytes
     manifest: Manifest
 
     def __repr__(self) -> str:
-        return f"<Derived {self.manifest.config.digest}>"
+        return f"<DerivedImage {self.manifest.config.digest}>"
 
 
 def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> DerivedImage:
-    """Make what docker makes of a schema1 image; ``layers`` run from the bottom up.
+    """Convert a schema1 image; ``layers`` are in order, bottom first.
 
-    The config, and so the image id, is docker's byte for byte (SPEC: "schema1"); the
-    manifest is of the form that skopeo converts to.
+    The config, and so the image id, is the same as Docker's, byte for byte (moby,
+    ``distribution/pull_v2.go`` and ``image/v1/imagev1.go``). The manifest has the form of
+    skopeo's conversion.
     """
     steps = list(reversed(manifest.layers))
     history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
@@ -55,13 +56,16 @@ def imported_config(
     settings: Mapping[str, Any] | None = None,
     comment: str = "",
 ) -> bytes:
-    """Make the config of an imported layer; ``entry`` is what history says of it.
+    """Make the config for an imported layer.
 
-    ``settings`` are what containers run with, instead of the parent's. ``comment`` stands
-    beside them, as engines have it.
-
-    ``given`` is a version 1 JSON, which makes the config as schema1's does. Otherwise it is
-    the parent's with one step more, or one with nothing but the step and the platform.
+    Args:
+        diff_ids: The DiffIDs of all layers, bottom first.
+        entry: The history entry of the layer.
+        parent: The config of the parent image, which is extended; None for no parent.
+        given: A version 1 JSON; the config is made from it as for a schema1 image.
+        platform: The platform of an image without a parent.
+        settings: Settings for containers, in place of those of the parent.
+        comment: The comment of the image.
     """
     history = [*_history(parent), dict(entry)]
     if given is not None:

@@ -1,4 +1,4 @@
-"""Events handed on in a thread of their own, so that who listens slowly holds up nothing."""
+"""A queue that passes events to a listener in a thread, so that it delays nothing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
 
-GRACE = 0.2  # seconds that a listener gets to hear the end of what was cancelled
-_LOOK = 0.05  # seconds between two looks at whether it was
-_PAUSE = 0.02  # seconds between two wakings of the thread; each one holds up those that work
+GRACE = 0.2  # seconds for a listener to get the last events after a cancellation
+_LOOK = 0.05  # seconds between checks for a cancellation
+_PAUSE = 0.02  # seconds between wakeups of the thread; each one slows the other threads
 _MOVING = {Status.DOWNLOADING, Status.WAITING}
 
 
 class EventQueue:
-    """Takes events and returns at once; the listener hears them in order, one at a time.
+    """Queues events and returns at once; the listener gets them in order, one at a time.
 
-    While the listener is busy, the bytes of a layer that it has not heard of yet are replaced
-    by the latest, so that no more events wait than layers have steps.
+    While the listener is busy, a later byte count of a layer replaces an earlier one. So the queue
+    has no more events than the layers have steps.
     """
 
     def __init__(self, listener: Callable[[Event], None]) -> None:
@@ -40,13 +40,13 @@ class EventQueue:
         fork.watch(self, EventQueue._after_fork)
 
     def _after_fork(self) -> None:
-        """End in a child, also where the listener forked it: the parent's listener hears on."""
+        """Close the queue in a child; the listener of the parent gets the events."""
         self._changed = threading.Condition()
         self._waiting.clear()
         self._closed = True
 
     def __call__(self, event: Event) -> None:
-        """Take an event."""
+        """Queue an event."""
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="wherry-events", daemon=True)
@@ -72,7 +72,7 @@ class EventQueue:
                     self._listener.note(error)
 
     def _next(self) -> bool:
-        """Wait for events; a while after the last ones, so that many come at one waking."""
+        """Wait for events; first pause, so that one wakeup handles several events."""
         with self._changed:
             if not self._closed:
                 self._changed.wait(_PAUSE)
@@ -82,7 +82,7 @@ class EventQueue:
             return bool(self._waiting)
 
     def close(self, cancel: CancelToken, failure: object = None) -> None:
-        """Wait until the listener has heard all; not for long where somebody wants to stop."""
+        """Wait until the listener has got all events; after a cancellation, only `GRACE`."""
         with self._changed:
             self._closed = True
             self._changed.notify()

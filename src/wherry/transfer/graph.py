@@ -1,4 +1,4 @@
-"""The graph of an image: which of a document's children to follow."""
+"""Walking from a root document to the manifests of images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from wherry.model.problem import DocumentFault
     from wherry.model.schema1 import Schema1
 
-MAX_NESTING = 8  # indexes within each other
-MAX_SEARCHED = 256  # documents that are fetched to find the image for one platform
+MAX_NESTING = 8  # indexes inside indexes
+MAX_SEARCHED = 256  # documents that are fetched to find an image for one platform
 
 
 class Selection(Record):
-    """The way from a root to the manifest for one platform.
+    """The path from a root document to the manifest of one image.
 
-    ``indexes`` begins with the root and is empty where the root is the manifest itself.
+    ``indexes`` starts with the root. It is empty if the root is the manifest itself.
     """
 
     indexes: tuple[tuple[Digest, Index], ...]
@@ -41,7 +41,7 @@ class Selection(Record):
 
     @property
     def listed(self) -> tuple[Platform, ...]:
-        """The platforms under which the index lists the image; none where there is no index."""
+        """The platforms of the image in its index; empty if there is no index."""
         entries = self.indexes[-1][1].manifests if self.indexes else ()
         return tuple(
             entry.platform
@@ -51,7 +51,7 @@ class Selection(Record):
 
     @property
     def layers(self) -> tuple[Descriptor, ...]:
-        """The layers, bottom first; schema1 says neither their type nor their size."""
+        """The layers, bottom first; those of schema1 have no type and no size."""
         if isinstance(self.manifest, Manifest):
             return self.manifest.layers
         return tuple(
@@ -62,7 +62,7 @@ class Selection(Record):
 
     @property
     def config(self) -> Descriptor | None:
-        """The config; schema1 has none of its own."""
+        """The config; None for schema1, which has none."""
         return self.manifest.config if isinstance(self.manifest, Manifest) else None
 
 
@@ -81,7 +81,7 @@ def problems(selection: Selection) -> Iterator[str]:
 
 
 def _entry_problems(entry: Descriptor, document: Document) -> Iterator[str]:
-    """Yield what an index says wrongly of a document."""
+    """Yield the wrong facts in an index about a document."""
     if entry.media_type.lower() != document.media_type:
         yield (
             f"the type of {entry.digest.short}… is {entry.media_type or 'missing'}, "
@@ -108,12 +108,21 @@ def select(
     artifacts: bool = False,
     refuse: Callable[[Selection], PlatformMismatch | None] | None = None,
 ) -> Selection:
-    """Find the image for a platform below a root; ``fetch`` returns further documents.
+    """Find the image for a platform below a root.
 
-    ``refuse`` may refuse an image by its config; then the next one that the index lists for
-    the platform, or without any, is looked at. Raises `PlatformMismatch`, which lists what
-    there is, `Unsupported` for what is no image, unless ``artifacts`` will do, and
-    `BudgetExceeded` where the indexes lead to too many documents.
+    Args:
+        digest: The digest of the root.
+        document: The root.
+        wanted: The platform.
+        fetch: Returns further documents.
+        artifacts: Whether to accept manifests that are not images.
+        refuse: Returns an error to refuse an image by its config. Then the next image in the
+            index is tried, if it has the same platform or none.
+
+    Raises:
+        PlatformMismatch: No image fits; the error has the available platforms.
+        Unsupported: The manifest is not an image.
+        BudgetExceeded: The indexes lead to too many documents.
     """
     refused: PlatformMismatch | None = None
     budget = Budget(MAX_SEARCHED)
@@ -129,12 +138,12 @@ def select(
         refused = refused or error
     if refused is not None:
         raise refused
-    assert isinstance(document, Index)  # noqa: S101 - a manifest is always found
+    assert isinstance(document, Index)  # noqa: S101 - `_search` yields a manifest
     raise no_match(document, wanted)
 
 
 def _check_image(document: Document) -> None:
-    """Raise `Unsupported` for a manifest that is no image's."""
+    """Raise `Unsupported` for the manifest of an artifact."""
     if isinstance(document, Manifest) and document.artifact is not None:
         raise Unsupported(f"this is {document.artifact}, not an image")
 
@@ -146,10 +155,13 @@ def select_all(
     *,
     sparse: bool = False,
 ) -> list[Selection]:
-    """Find all images below a root, each once; what is no image is passed over.
+    """Find all images below a root, each once; artifacts are skipped.
 
-    In a ``sparse`` place what is not there is passed over as well. Raises `Unsupported` if
-    there is none, and `BudgetExceeded` where the indexes lead to too many documents.
+    With ``sparse``, missing documents are skipped too.
+
+    Raises:
+        Unsupported: There is no image.
+        BudgetExceeded: The indexes lead to too many documents.
     """
     found = list(_walk(digest, document, Budget().limited(fetch), {digest}, 1, sparse=sparse))
     if not found:
@@ -159,7 +171,7 @@ def select_all(
 
 
 def check_layers(chosen: Selection) -> None:
-    """Refuse an image whose layers cannot be read, by their types; raises `Unsupported`."""
+    """Raise `Unsupported` for an image with layers of an unreadable type."""
     for layer in chosen.layers:
         reason = mediatype.unreadable_layer(layer.media_type)
         if reason is not None:
@@ -172,7 +184,7 @@ def check_layers(chosen: Selection) -> None:
 
 
 def listed(index: Index) -> Iterator[Descriptor]:
-    """Yield the entries that may be images: of known types or none, and not attestations."""
+    """Yield the entries with a known type or none that are not attestations."""
     for entry in index.manifests:
         if mediatype.may_be_image(entry.media_type) and not entry.is_attestation:
             yield entry
@@ -211,9 +223,9 @@ def _walk(
 def select_each(
     digest: Digest, document: Document, wanted: Platform, fetch: Callable[[Digest], Document]
 ) -> Iterator[Selection]:
-    """Yield every image for a platform below a root, the best first; artifacts are left out.
+    """Yield every image for a platform below a root, the best match first.
 
-    For places that need not hold all that an index lists: what is missing is passed over.
+    Artifacts and missing documents are skipped: an archive may lack images of its index.
     """
     fetch = Budget().limited(fetch)
     for found in _search(digest, document, wanted, fetch, {digest}, 1, sparse=True):
@@ -231,7 +243,7 @@ def _search(
     *,
     sparse: bool = False,
 ) -> Iterator[Selection]:
-    """Search depth first, each index once however often it is listed."""
+    """Search depth first; visit each document once."""
     if not isinstance(document, Index):
         yield Selection((), digest, document)
         return
@@ -253,7 +265,7 @@ def _search(
 
 
 def _check_type(entry: Descriptor, child: Document) -> None:
-    """Refuse a document that is of another kind than the index that led to it says."""
+    """Raise `InvalidDocument` if the kind of a document is not the one in its index."""
     stated = mediatype.kind_of(entry.media_type)
     found = mediatype.kind_of(child.media_type)
     if stated not in {None, found}:
@@ -261,13 +273,13 @@ def _check_type(entry: Descriptor, child: Document) -> None:
 
 
 def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
-    """Return the entries that may hold an image for ``wanted``, best first.
+    """Return the entries that may have an image for ``wanted``, the best match first.
 
-    Entries without a platform come last, in their order; ``unknown/unknown`` (attestations)
-    and documents of unknown types never come.
+    Entries without a platform come last, in their order. Attestations (``unknown/unknown``) and
+    documents of unknown types are left out.
     """
     ranked: list[tuple[int, Descriptor]] = []
-    last = 1000  # behind all places of any vector
+    last = 1000  # after all ranks of a platform
     rank = wanted.ranking()
     for entry in index.manifests:
         if not mediatype.may_be_image(entry.media_type):
@@ -284,7 +296,7 @@ def candidates(index: Index, wanted: Platform) -> list[Descriptor]:
 
 
 def platforms(index: Index) -> Iterator[str]:
-    """Yield the platforms that an index has images for, each once, in order."""
+    """Yield the platforms of the images in an index, each once, in order."""
     seen = set()
     for entry in index.manifests:
         if entry.platform is None or not mediatype.may_be_image(entry.media_type):
@@ -296,7 +308,7 @@ def platforms(index: Index) -> Iterator[str]:
 
 
 def no_match(index: Index, wanted: Platform) -> PlatformMismatch:
-    """Make the error for an index without an image for a platform; it lists what there is."""
+    """Make the error for an index without an image for a platform."""
     available = list(platforms(index))
     return PlatformMismatch(
         f"there is no image for {wanted.specifier}",

@@ -1,4 +1,4 @@
-"""The size of an image: its layers together, as they arrive and decompressed."""
+"""The size limit of an image: all its layers, compressed and decompressed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ImageSize:
         self._total = 0
 
     def arrived(self, layer: Digest, count: int) -> None:
-        """Note how many bytes of a layer there are; raises `IntegrityError` over the limit."""
+        """Record the received bytes of a layer; raises `IntegrityError` over the limit."""
         with self._lock:
             self._total += count - self._arrived.get(layer, 0)
             self._arrived[layer] = count
@@ -30,7 +30,7 @@ class ImageSize:
             raise self._too_large("have")
 
     def decompressed(self, layer: Digest, count: int) -> None:
-        """Note how many bytes a layer holds; raises `IntegrityError` over the limit."""
+        """Record the decompressed bytes of a layer; raises `IntegrityError` over the limit."""
         with self._lock:
             self._raw[layer] = count
             total = sum(self._raw.values())

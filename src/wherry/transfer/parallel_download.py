@@ -1,8 +1,7 @@
-"""One large blob over several connections: segments fetched ahead, given out in their order.
+"""Downloading a large blob over several connections.
 
-Whoever reads sees one stream, so writing, hashing and resuming stay as they are: what has
-arrived out of order is kept in memory, and the window bounds how much that can be
-(docs/decisions/0005-split.md).
+The reader gets one stream in order, so writing, hashing and resuming do not change. Segments that
+arrive early are kept in memory, within the limit of a window (docs/decisions/0005-split.md).
 """
 
 from __future__ import annotations
@@ -27,18 +26,19 @@ if TYPE_CHECKING:
     from wherry.model.descriptor import Descriptor
     from wherry.transfer.resume import OnRetry
 
-LARGE = 64 * 2**20  # bytes that must be left for wherry to split a blob by itself
-USUAL = 4  # connections where nobody says how many
-_LEAD = 2 * SEGMENT  # bytes that the one connection still brings while others begin
-_LOOK = 1.5  # seconds over which a connection is watched
-_FAST = 100e6  # bytes a second: a connection that brings as much is left alone
+LARGE = 64 * 2**20  # bytes that a blob must lack to be split by default
+USUAL = 4  # connections by default
+_LEAD = 2 * SEGMENT  # bytes that the first connection still reads while others start
+_LOOK = 1.5  # seconds over which the rate of a connection is measured
+_FAST = 100e6  # bytes a second; a faster connection is not split
 
 
 class ParallelDownloads:
     """Opens the blobs of one operation, at most one at a time over several connections.
 
-    ``connections`` is how many; None: `USUAL`, for a blob that is the only one under way and
-    lacks ``large`` bytes or more, when its one connection leaves most of the machine idle.
+    ``connections`` is their number. With None it is `USUAL`, and a blob is split only if it is
+    the only one, lacks at least ``large`` bytes, and one connection leaves the machine mostly
+    idle.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ParallelDownloads:
         cancel: CancelToken,
         on_retry: OnRetry,
     ) -> Blob:
-        """Make a blob whose stream resumes after failures, over as many connections as help."""
+        """Make a blob whose stream resumes after failures and may use several connections."""
         streams: list[_AdaptiveStream] = []
 
         def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
@@ -95,8 +95,8 @@ class ParallelDownloads:
     def several(
         self, blob: Descriptor, start: int, policy: RetryPolicy, cancel: CancelToken, tell: OnRetry
     ) -> SegmentedStream:
-        """Open a blob over several connections, from ``start`` to where it should end."""
-        # Of help that nobody asked for it is found out first whether it is welcome.
+        """Open a blob over several connections, from ``start`` to its stated end."""
+        # Unless the caller asked for several connections, the first segments are not retried.
         tried = start + (0 if self._asked else self._connections * SEGMENT)
 
         def fetch(at: int, stop: int, token: CancelToken) -> Stream:
@@ -110,31 +110,31 @@ class ParallelDownloads:
                 tell,
             )
 
-        assert blob.size is not None  # noqa: S101 - `begin` has looked
+        assert blob.size is not None  # noqa: S101 - `begin` has checked
         return SegmentedStream(fetch, start, blob.size, self._connections, cancel)
 
     def _piece(self, blob: Descriptor, start: int, stop: int, token: CancelToken) -> Opened:
-        """Open a piece; raises `IntegrityError` if the server says that the size is wrong."""
+        """Open a segment; raises `IntegrityError` if the server states another size."""
         opened = self._source.open_range(blob, start, stop, token)
         if opened.total not in {None, blob.size}:
             opened.stream.close()
             raise wrong_size_error(blob, f"{opened.total:,}")
         return opened
 
-    # What streams ask for and tell
+    # For the streams
 
     def opened(self) -> None:
-        """Count one more blob under way."""
+        """Count a blob that is being read."""
         with self._lock:
             self._open += 1
 
     def closed(self) -> None:
-        """Count one blob less."""
+        """Count a blob that is closed."""
         with self._lock:
             self._open -= 1
 
     def begin(self, descriptor: Descriptor, position: int, watch: _RateWatch) -> bool:
-        """Tell whether a blob is to be split from ``position`` on; the only one until `end`."""
+        """Tell whether to split a blob from ``position``; no other one is split until `end`."""
         if self._refused or descriptor.size is None:
             return False
         if descriptor.size - position < self._least:
@@ -142,7 +142,7 @@ class ParallelDownloads:
         if not self._asked and not (self._open == 1 and watch.link_is_the_limit(position)):
             return False
         with self._lock:
-            # Once is enough: if the pieces did not fit, they come over one connection.
+            # A blob is split once. If that failed, one connection reads it.
             if self._splitting or descriptor.digest in self._split:
                 return False
             self._split.add(descriptor.digest)
@@ -150,24 +150,24 @@ class ParallelDownloads:
             return True
 
     def gave_up(self, error: WherryError | RangeRefused) -> bool:
-        """Tell whether one connection shall do instead, for this blob or from now on.
+        """Tell whether to continue over one connection after a failure of several.
 
-        That is so for a blob of another size than its descriptor says; for all blobs where the
-        endpoints send no pieces, and where the caller did not ask for several connections and
-        they do not get through.
+        That is true for a blob whose size is not the stated one. It is true for all later blobs
+        if the server sends no ranges, or if the further connections fail and the caller did not
+        ask for them.
         """
         if isinstance(error, RangeRefused) or (error.transient and not self._asked):
             self._refused = True
         return self._refused or isinstance(error, IntegrityError)
 
     def end(self) -> None:
-        """Let another blob be split."""
+        """Allow another blob to be split."""
         with self._lock:
             self._splitting = False
 
 
 class _RateWatch:
-    """Whether one connection's rate is the link's: its first seconds tell."""
+    """Measures whether the link, and not this machine, limits the rate of a connection."""
 
     def __init__(self, connections: int = USUAL) -> None:
         self._connections = connections
@@ -182,7 +182,7 @@ class _RateWatch:
         if before is None:
             return False
         began, busy_then, position_then = before
-        # Several times the bytes take several times the processor, if there is as much.
+        # Several connections would take several times the processor time.
         idle = (busy - busy_then) * self._connections < _cores() * (now - began)
         return idle and (position - position_then) / (now - began) < _FAST
 
@@ -190,12 +190,12 @@ class _RateWatch:
 def _cores() -> int:
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system tells
+    except AttributeError:  # not on every system
         return os.cpu_count() or 1
 
 
 class _AdaptiveStream:
-    """A blob's stream that goes from one connection to several, where that helps."""
+    """A stream of a blob that changes from one connection to several if that helps."""
 
     def __init__(
         self,
@@ -227,7 +227,7 @@ class _AdaptiveStream:
                 data = self._read(self._several, size)
                 if data or self._is_whole():
                     return data
-                self._drop()  # there may be more than the descriptor says
+                self._drop()  # there may be more bytes than the descriptor states
             except (WherryError, RangeRefused) as error:
                 self._drop()
                 if not self._splitter.gave_up(error):
@@ -245,7 +245,7 @@ class _AdaptiveStream:
         data = stream.read1(size)
         self._position += len(data)
         if stream is self._several and self._one is not None:
-            self._one.close()  # not before the others have brought something
+            self._one.close()  # only after the others have delivered bytes
             self._one = None
         return data
 

@@ -1,4 +1,4 @@
-"""From what happens to blobs to the events that people and programs follow."""
+"""Reporting the progress of blobs as events."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
 
-INTERVAL = 0.1  # seconds between two reports of one layer's bytes
+INTERVAL = 0.1  # seconds between reports of one layer's bytes
 
 
 class Emitter:
-    """Calls a listener, one event at a time; what it raises is logged and stops nothing.
+    """Calls a listener with one event at a time; its exceptions are logged and stop nothing.
 
-    Where a slow listener must not hold up what is going on, it is called through a `EventQueue`.
+    An `EventQueue` as the listener prevents that a slow function delays the operation.
     """
 
     def __init__(self, listener: Callable[[Event], None], reference: str) -> None:
@@ -44,22 +44,22 @@ class Emitter:
         message: str = "",
         seconds: float = 0.0,
     ) -> None:
-        """Tell the listener."""
+        """Send an event to the listener."""
         event = Event(status, self._reference, digest, current, total, message, seconds)
         with self._lock:
             self._listener(event)
 
     def warn(self, message: str) -> None:
-        """Tell what does not stop the operation but should be known."""
+        """Report a problem that does not stop the operation."""
         self.emit(Status.WARNING, message=message)
 
     def retrying(self, pause: float, error: WherryError) -> None:
-        """Tell that a request is made again after ``pause`` seconds."""
+        """Report that a request is repeated after ``pause`` seconds."""
         self.emit(Status.RETRYING, seconds=pause, message=str(error))
 
 
 class LayerProgress:
-    """Reports the layers of one image; the config has none (``layer`` is None)."""
+    """Reports the layers of an image; nothing for the config, whose ``layer`` is None."""
 
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
@@ -68,11 +68,11 @@ class LayerProgress:
         self._waited: dict[Digest, tuple[int, float]] = {}
 
     def queued(self, layer: Descriptor) -> None:
-        """Report a layer that will be looked at."""
+        """Report a layer that will be copied."""
         self._emitter.emit(Status.PULLING, layer.digest, total=layer.size)
 
     def bytes(self, layer: Descriptor | None, current: int) -> None:
-        """Report bytes that have arrived, not too often; the last ones always."""
+        """Report received bytes, at most once in `INTERVAL`; the last bytes always."""
         if layer is None:
             return
         now = time.monotonic()
@@ -86,7 +86,7 @@ class LayerProgress:
         self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
 
     def stopped(self, layer: Descriptor | None) -> None:
-        """Report what was too soon to report, when nothing more will come for a while."""
+        """Report the last bytes that were not reported, before a pause."""
         current = None if layer is None else self._unreported.pop(layer.digest, None)
         if layer is not None and current is not None:
             status = Status.DOWNLOADING
@@ -107,11 +107,11 @@ class LayerProgress:
             )
 
     def warn(self, message: str) -> None:
-        """Report what does not stop the copy but should be known."""
+        """Report a problem that does not stop the copy."""
         self._emitter.warn(message)
 
     def waiting(self, layer: Descriptor | None, current: int) -> None:
-        """Report that somebody else is fetching a layer, and how far they are; not too often."""
+        """Report the progress of another process that fetches the same layer."""
         if layer is None:
             return
         now = time.monotonic()
@@ -132,5 +132,5 @@ class LayerProgress:
 
 
 def _total(layer: Descriptor, current: int) -> int | None:
-    """Return the size that a manifest says, unless more than that is there."""
+    """Return the size in the manifest, unless more bytes have arrived."""
     return None if layer.size is None or current > layer.size else layer.size

@@ -1,4 +1,4 @@
-"""One blob, read to its end through whatever happens to the connections under it."""
+"""Reading a blob to its end over several connections, after failures of earlier ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     OnRetry = Callable[[float, WherryError], None]
 
 
-PROGRESS = 32 * 1024  # bytes after which a failure counts as the first one again
+PROGRESS = 32 * 1024  # bytes after which the count of failures restarts
 
 
 def resuming_blob(
@@ -29,7 +29,7 @@ def resuming_blob(
     cancel: CancelToken,
     on_retry: OnRetry,
 ) -> Blob:
-    """Make a blob whose stream opens its source again, where it stood, after a failure."""
+    """Make a blob whose stream reopens its source after a failure, at the same offset."""
     streams: list[ResumingStream] = []
 
     def open_at(offset: int, is_whole: Callable[[], bool]) -> Opened:
@@ -49,13 +49,13 @@ def resuming_blob(
 
 
 class ResumingStream:
-    """A stream from ``start`` to ``stop`` (None: to the end) over one connection after another.
+    """A stream from ``start`` to ``stop`` (None: the end) that reconnects after failures.
 
-    With ``is_whole``, which compares the digest of the bytes read so far, ``stop`` is where the
-    blob should end: an end before it is a failure only if the digest does not hold.
+    ``is_whole`` tells whether the bytes read so far have the digest of the blob. With it, an end
+    before ``stop`` is a failure only if the digest does not match. Without it, every such end is.
 
-    Failures with some progress between them do not count as failures in a row. ``joined`` is
-    whether what was read came over more than one.
+    A failure after some progress counts as the first one. ``joined`` tells whether the bytes came
+    over more than one connection.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ResumingStream:
         self.joined = False
 
     def read1(self, size: int) -> bytes:
-        """Return what is there, opening the source as often as it takes; none at the end."""
+        """Return the next bytes, and reopen the source after failures; none at the end."""
         while True:
             self._cancel.check()
             try:
@@ -96,7 +96,7 @@ class ResumingStream:
                 self.close()
                 self._cancel.check()
                 if self._is_complete():
-                    return b""  # how the connection ended does not matter
+                    return b""  # the blob is complete, so the failure does not matter
                 self._failures += 1
                 pause = self._policy.pause(self._failures, error)
                 if pause is None or pause > self._patience:
@@ -112,13 +112,13 @@ class ResumingStream:
                 return data
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def _open(self) -> Stream:
-        """Open the source where reading stands, discarding what it sends from before that."""
+        """Open the source at the position, and skip bytes before it."""
         opened = self._open_at(self._position)
         self._total = opened.total
         try:
@@ -134,21 +134,21 @@ class ResumingStream:
         return opened.stream
 
     def _check_end(self, data: bytes) -> None:
-        """Take an end before the blob's end for a failure; some ends are lies of a proxy."""
+        """Raise for an end before the end of the blob, which a proxy may cause."""
         if data or self._stop is None or self._position >= self._stop:
             return
         if not self._is_complete():
             raise self._short(self._position)
 
     def _is_complete(self) -> bool:
-        """Tell whether all has been read."""
+        """Tell whether all bytes have been read."""
         return self._position == self._stop if self._is_whole is None else self._is_whole()
 
     def _beyond(self, total: int) -> WherryError:
-        """Make the error for a source that has nothing at the position, and starts over.
+        """Make the error for a source that ends before the position and restarts at 0.
 
-        If the bytes before the position were there before this stream, they are of another
-        blob. Then another attempt cannot help, but a download from the beginning can.
+        If the bytes before the position came from an earlier download, they belong to another
+        blob. Then a retry cannot help, but a new download can.
         """
         expected = "other content" if self._stop in {None, total} else f"{self._stop:,}"
         error = _other_blob(total, expected)
@@ -156,10 +156,10 @@ class ResumingStream:
         return error
 
     def _short(self, position: int) -> WherryError:
-        """Make the error for an end that came too soon; another attempt may bring the rest.
+        """Make the error for an early end; a retry may bring the rest.
 
-        Where the source says that this is all there is, what it has is not this blob; and
-        where nobody says how long the blob is, what was there before is not.
+        If the source states this size, it has another blob. If the size of the blob is unknown,
+        the bytes of the earlier download belong to another blob.
         """
         if self._total is None or (self._stop is not None and self._total >= self._stop):
             return NetworkError(f"the blob ended after {position:,} bytes", host="")

@@ -1,4 +1,4 @@
-"""Worker threads for the leaves of a copy: so many at a time, the first failure counts."""
+"""Worker threads that run the tasks of a copy until the first failure."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
 
-    # Something to do once; one that raises `Busy` is called again later.
+    # A task that raises `Busy` is called again later.
     Task = Callable[[CancelToken], None]
 
-GRACE = 0.6  # seconds that workers get to stop before they are left to themselves
-_LOOK = 0.1  # seconds between two looks at whether somebody wants to stop
-_BUSY_PAUSE = 0.05  # seconds before a blob that somebody else holds is looked at again
+GRACE = 0.6  # seconds that workers have to stop before they are left behind
+_LOOK = 0.1  # seconds between checks for a cancellation
+_BUSY_PAUSE = 0.05  # seconds before a blob is tried again that another writer holds
 
 
 def run_tasks(
     leader: Task | None, tasks: Sequence[Task], *, jobs: int, cancel: CancelToken
 ) -> None:
-    """Run all tasks, ``jobs`` at a time, ``leader`` (if any) first, the others in their order.
+    """Run all tasks, ``jobs`` at a time: ``leader`` first, then the others in their order.
 
-    A failure of the leader stops everything and is the one raised, whatever else failed; a
-    failure of another task stops the other tasks but not the leader. Raises the first one.
-    A task that does not stop when ``cancel`` tells it to is left behind after `GRACE` seconds.
+    A failure of the leader stops all tasks. It is raised even if another task failed before. A
+    failure of another task stops all but the leader, and the first such failure is raised. After
+    a cancellation, a task that does not stop within `GRACE` seconds is left behind.
     """
     with cancel.child() as everything, everything.child() as rest:
         work = _TaskQueue(leader, tasks, everything, rest)
@@ -44,7 +44,7 @@ def run_tasks(
             if workers:
                 work.wait(cancel)
         except BaseException:
-            # Interrupted. Threads cannot be forced: what does not stop now is left behind.
+            # Interrupted. Threads cannot be killed: one that does not stop is left behind.
             everything.cancel()
             work.finished.acquire(timeout=GRACE)
             raise
@@ -54,7 +54,7 @@ def run_tasks(
 
 
 class _TaskQueue:
-    """What the workers share."""
+    """The tasks that the workers share."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class _TaskQueue:
         self.failure: BaseException | None = None
 
     def wait(self, cancel: CancelToken) -> None:
-        """Wait until all is done; after a cancel not for what does not stop."""
+        """Wait for all tasks; after a cancellation, at most `GRACE` seconds."""
         while not self.finished.acquire(timeout=_LOOK):
             if cancel.cancelled:
                 self.finished.acquire(timeout=GRACE)
@@ -94,7 +94,7 @@ class _TaskQueue:
                 with self._lock:
                     self._pending.append((task, time.monotonic() + _BUSY_PAUSE))
                 continue
-            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            except BaseException as error:  # noqa: BLE001 - raised again in `run_tasks`
                 self._fail(task, error)
             with self._lock:
                 self._left -= 1
@@ -103,7 +103,7 @@ class _TaskQueue:
                 self.finished.release()
 
     def _fail(self, task: Task, error: BaseException) -> None:
-        """Record the cause before anybody is told to stop, so that no sibling's stop wins."""
+        """Record a failure, then stop other tasks, so that their `Cancelled` is not recorded."""
         leads = task is self._leader
         with self._lock:
             stopped = isinstance(error, Cancelled) and self.failure is not None

@@ -1,4 +1,4 @@
-"""The stream of one blob over several connections: segments in a window, given out in order."""
+"""A stream of one blob over several connections, which fetch segments of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from wherry.content.protocols import Stream
 
-    Fetch = Callable[[int, int, CancelToken], Stream]  # a segment from here up to there
+    Fetch = Callable[[int, int, CancelToken], Stream]  # opens a segment, by start and stop
 
 SEGMENT = 4 * 2**20  # bytes of one request
-WINDOW = 6  # segments at least that may be under way or wait for those before them
+WINDOW = 6  # least number of segments that are fetched or wait for earlier ones
 _CHUNK = 128 * 1024
-_GRACE = 0.5  # seconds that threads get to end
+_GRACE = 0.5  # seconds that threads have to end
 
 
 class _Segment(NamedTuple):
@@ -29,10 +29,10 @@ class _Segment(NamedTuple):
 
 
 class SegmentedStream:
-    """The stream of a blob's rest from ``start``, fetched over several connections.
+    """A stream from ``start`` to the end of a blob, fetched over several connections.
 
-    A connection that is about to have its segment lets another one ask for the next, so that
-    nobody waits for the way there and back: ``connections`` is how many bring something.
+    ``connections`` is the number of connections that transfer data. Shortly before a segment is
+    complete, another connection requests the next one, so that no time passes between them.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class SegmentedStream:
             thread.start()
 
     def read1(self, size: int) -> bytes:
-        """Return the next bytes as soon as they are there, at most ``size``; none at the end.
+        """Return the next bytes, at most ``size``; none at the end.
 
-        Raises what a connection failed with, after all that had arrived before it.
+        After the bytes that arrived before it, raises the failure of a connection.
         """
         with self._changed:
             while True:
@@ -83,7 +83,7 @@ class SegmentedStream:
         return data
 
     def close(self) -> None:
-        """End all connections; what has arrived out of order is lost."""
+        """Close all connections and discard the bytes that have not been read."""
         self._forget()
         self._token.cancel()
         with self._changed:
@@ -98,7 +98,7 @@ class SegmentedStream:
         try:
             while (segment := self._claim()) is not None:
                 self._fill(segment)
-        except BaseException as error:  # noqa: BLE001 - raised again where it is read
+        except BaseException as error:  # noqa: BLE001 - raised again in `read1`
             with self._changed:
                 if self._failure is None:
                     self._failure = error
@@ -106,7 +106,7 @@ class SegmentedStream:
             self._token.cancel()
 
     def _claim(self) -> _Segment | None:
-        """Return the next segment when there is room for it; None if there is none left."""
+        """Wait for room and return the next segment; None if there is no further one."""
         with self._changed:
             while not self._token.cancelled and not (
                 self._free and (len(self._window) < self._most or self._next == self._size)
@@ -136,7 +136,7 @@ class SegmentedStream:
                         making_way = True
                         self._free += 1
                     self._changed.notify_all()
-            # To its end, so that the connection can be used again.
+            # Read the end, so that the connection returns to the pool.
             stream.read1(1)
         finally:
             stream.close()
@@ -147,7 +147,7 @@ class SegmentedStream:
 
 
 class _RequestPace:
-    """How many bytes come in the time that a request takes to be answered, by one answer."""
+    """Measures how many bytes arrive in the time between a request and its response."""
 
     def __init__(self) -> None:
         self._asked = time.monotonic()
@@ -155,7 +155,7 @@ class _RequestPace:
         self._count = 0
 
     def on_the_way(self, count: int) -> float:
-        """Take what has come; return the bytes of one way there and back, a megabyte at most."""
+        """Record ``count`` bytes; return the bytes of one round trip, at most 1 MiB."""
         now = time.monotonic()
         if self._answered is None:
             self._answered = now
