@@ -1,6 +1,7 @@
-"""A registry with a public address, in a network of its own; run by `test_realm_addresses`.
+"""Pull from a registry with a public address, inside a network namespace of its own.
 
-Prints what became of a pull as JSON: the error, its hint, and what the token endpoint was sent.
+`test_private_realm` runs this. It prints the error, its hint, and whether each token request had
+credentials, as JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PUBLIC = "93.184.216.34"
 
 
 class Forwarder(socketserver.ThreadingTCPServer):
-    """Passes connections at an address, the public one by default, on to a port of 127.0.0.1."""
+    """Forwards connections, by default at the public address, to a port of 127.0.0.1."""
 
     daemon_threads = True
 
@@ -49,13 +50,13 @@ def copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def rebind(hosts: Path) -> None:
-    """Have a name lead to this machine from now on; the file is the network's /etc/hosts."""
+    """Make a name resolve to this machine from now on; the file is the namespace's /etc/hosts."""
     lines = hosts.read_text().replace(" rebind.example", "")
     hosts.write_text(lines.replace("127.0.0.1 ", "127.0.0.1 rebind.example "))
 
 
 def main(registry_name: str, realm_name: str, user: str) -> None:
-    """Pull from a registry by a name whose realm has a name."""
+    """Pull from a registry, by its name, whose realm has another name."""
     directory = Path.home()
     names = [
         "public.example",
@@ -69,7 +70,7 @@ def main(registry_name: str, realm_name: str, user: str) -> None:
     image = build_image([tar_layer({"a": b"1"})])
     with FakeRegistry(users={"me": "secret"}, tokens=True, public=True, tls=tuple(pair)) as fake:  # type: ignore[arg-type]
         ports = {"private.example": fake.port, "metadata.internal": fake.port}
-        ports["two.example"] = fake.port  # where nothing listens at its public address
+        ports["two.example"] = fake.port  # nothing listens at its public address
         forwarder = Forwarder(fake.port)
         port = ports.get(registry_name, forwarder.server_address[1])
         realm = f"https://{realm_name}:{ports.get(realm_name, forwarder.server_address[1])}/token"

@@ -1,3 +1,5 @@
+"""Parsing challenges, token requests and tokens."""
+
 import base64
 import json
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -67,10 +69,10 @@ HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",
         ([r'Basic realm="a \"quoted\" \\ b"'], [("basic", {"realm": r'a "quoted" \ b'})]),
         (['Basic realm=""'], [("basic", {"realm": ""})]),
         (['Basic realm="Basic x=\\"y\\", z"'], [("basic", {"realm": 'Basic x="y", z'})]),
-        # Space around the equals sign, none after the comma, some before it, empty elements.
+        # Spaces around the equals sign and before the comma, none after it, empty elements.
         (['Basic realm = "x" , a=b'], [("basic", {"realm": "x", "a": "b"})]),
         (['Basic realm="x",,charset="UTF-8",'], [("basic", {"realm": "x", "charset": "UTF-8"})]),
-        # Quotes left out, as some registries do.
+        # Missing quotes, as some registries send.
         (
             ["Bearer realm=https://a/token?x=y,service=b"],
             [("bearer", {"realm": "https://a/token?x=y", "service": "b"})],
@@ -81,19 +83,17 @@ HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",
             ['Bearer realm="a",error="insufficient_scope"'],
             [("bearer", {"realm": "a", "error": "insufficient_scope"})],
         ),
-        # What cannot be read ends its header.
+        # A syntax error ends its header.
         (['"x"'], []),
         (['=x, Basic realm="a"'], []),
         (['Basic realm="open'], [("basic", {"realm": ""})]),
         (['Basic realm="a" @, Bearer realm="b"'], [("basic", {"realm": "a"})]),
     ],
 )
-def test_challenges_are_read(
+def test_challenges_are_parsed(
     headers: list[str], expected: list[tuple[str, dict[str, str]]]
 ) -> None:
-    """RFC 9110, 11.6.1, and SPEC: "several challenges in one header or several headers, quoted
-    strings".
-    """
+    """RFC 9110, 11.6.1."""
     found = [
         (challenge.scheme, dict(challenge.parameters)) for challenge in parse_challenges(headers)
     ]
@@ -120,7 +120,7 @@ def quoted(text: str) -> str:
     st.sampled_from([",", ", ", " ,  ", ",,"]),
     st.sampled_from(["=", " = "]),
 )
-def test_what_is_written_by_the_rules_is_read_back(
+def test_any_valid_header_is_parsed(
     challenges: list[tuple[str, dict[str, str]]], comma: str, equals: str
 ) -> None:
     """RFC 9110, 11.6.1: challenge = auth-scheme [ 1*SP ( token68 / #auth-param ) ]."""
@@ -139,8 +139,8 @@ def test_what_is_written_by_the_rules_is_read_back(
         max_size=3,
     )
 )
-def test_any_header_is_read_without_an_error(headers: list[str]) -> None:
-    """What cannot be read ends its header; it is no error (RFC 9110, 5.5)."""
+def test_no_header_raises_an_error(headers: list[str]) -> None:
+    """RFC 9110, 5.5: a syntax error ends the header silently."""
     for challenge in parse_challenges(headers):
         assert challenge.scheme == challenge.scheme.lower() != ""
         assert challenge.get("no such name") == ""
@@ -163,7 +163,7 @@ def test_any_header_is_read_without_an_error(headers: list[str]) -> None:
     ids=range(10),
 )
 @pytest.mark.timeout(20)
-def test_a_long_header_is_read_in_bounded_time(header: str) -> None:
+def test_a_long_header_is_parsed_in_bounded_time(header: str) -> None:
     parse_challenges([header])
 
 
@@ -185,8 +185,8 @@ def test_tokens_are_tried_before_a_password() -> None:
 REALM = Challenge("bearer", {"realm": "https://auth.example/token", "service": "s v"})
 
 
-def test_an_anonymous_token_is_asked_for_by_get() -> None:
-    """Distribution, token authentication: service, and one scope parameter for each."""
+def test_an_anonymous_token_is_requested_by_get() -> None:
+    """distribution, Token Authentication: service, and one parameter for each scope."""
     request = make_token_request(REALM, ["repository:a/b:pull", "repository:c:pull,push"], None)
     address, _, query = request.url.partition("?")
     assert address == "https://auth.example/token"
@@ -198,7 +198,7 @@ def test_an_anonymous_token_is_asked_for_by_get() -> None:
     assert (request.headers, request.body) == ({}, None)
 
 
-def test_a_users_token_is_asked_for_with_the_password_in_the_header_only() -> None:
+def test_the_password_is_only_in_the_header_of_a_token_request() -> None:
     request = make_token_request(REALM, ["x"], USER)
     assert parse_qs(urlsplit(request.url).query)["account"] == ["me"]
     assert "secret" not in request.url
@@ -208,7 +208,7 @@ def test_a_users_token_is_asked_for_with_the_password_in_the_header_only() -> No
 
 
 def test_an_identity_token_is_exchanged_by_post() -> None:
-    """SPEC: "with an identity/refresh token, OAuth2 POST"; distribution, oauth2 spec."""
+    """distribution, OAuth2 Token Authentication."""
     credentials = Credentials("me", "secret", identity_token="identity&token")
     request = make_token_request(REALM, ["repository:a:pull", "repository:b:pull"], credentials)
     assert request.url == "https://auth.example/token"
@@ -231,12 +231,12 @@ def test_an_identity_token_is_exchanged_by_post() -> None:
         ("https://a", "https://a?service=s&scope=x"),
     ],
 )
-def test_a_query_of_the_realm_is_kept(realm: str, expected: str) -> None:
+def test_the_query_of_a_realm_is_kept(realm: str, expected: str) -> None:
     challenge = Challenge("bearer", {"realm": realm, "service": "s"})
     assert make_token_request(challenge, ["x"], None).url == expected
 
 
-def test_what_is_secret_is_not_shown() -> None:
+def test_no_repr_shows_a_secret() -> None:
     credentials = Credentials("me", "secret", "identity")
     request = make_token_request(REALM, ["x"], Credentials("me", "secret"))
     post = make_token_request(REALM, ["x"], credentials)
@@ -246,8 +246,8 @@ def test_what_is_secret_is_not_shown() -> None:
         assert secret not in shown
 
 
-def test_passwords_of_any_text_are_sent_as_utf_8() -> None:
-    """RFC 7617, 2.1: charset UTF-8; a password may hold colons."""
+def test_passwords_are_sent_as_utf_8() -> None:
+    """RFC 7617, 2.1: charset UTF-8; a password may contain colons."""
     basic = Credentials("us\u00e9r", "p:\u00e4 \U0001f600").basic
     assert (
         base64.b64decode(basic.removeprefix("Basic ")) == "us\u00e9r:p:\u00e4 \U0001f600".encode()
@@ -275,8 +275,8 @@ def test_passwords_of_any_text_are_sent_as_utf_8() -> None:
         ({"token": "abc", "refresh_token": "r", "issued_at": "x"}, "abc", DEFAULT_LIFE),
     ],
 )
-def test_a_token_is_read(answer: object, value: str, life: float) -> None:
-    """SPEC: "expiry with clock slack"; distribution, token spec: 60 seconds if it is not said."""
+def test_a_token_is_parsed(answer: object, value: str, life: float) -> None:
+    """distribution, Token Authentication Specification: it expires after 60 seconds by default."""
     token = parse_token(json.dumps(answer).encode(), "h")
     assert token.value == value
     assert token.header == f"Bearer {value}"
@@ -308,7 +308,7 @@ def test_a_token_is_read(answer: object, value: str, life: float) -> None:
     ],
     ids=range(19),
 )
-def test_what_is_no_token_is_an_error_of_the_host(raw: bytes) -> None:
+def test_a_response_without_a_token_is_a_network_error(raw: bytes) -> None:
     with pytest.raises(NetworkError) as caught:
         parse_token(raw, "host.example")
     assert caught.value.host == "host.example"
@@ -332,8 +332,8 @@ json_values = st.recursive(
         ).map(lambda value: json.dumps(value).encode()),
     )
 )
-def test_any_answer_is_a_token_or_an_error_of_ours(raw: bytes) -> None:
-    """RFC 6750, 2.1: b64token; whatever it is, it must not break out of a header."""
+def test_any_response_is_a_token_or_a_network_error(raw: bytes) -> None:
+    """RFC 6750, 2.1: other characters could break out of the header."""
     try:
         token = parse_token(raw, "h")
     except WherryError as error:

@@ -1,4 +1,4 @@
-"""What registries may say and credentials must not do: travel, show, or break out of headers."""
+"""Credentials stay with their host, out of logs and inside headers, whatever a registry sends."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAME = "registry.test:4443"
 
 @pytest.fixture
 def other() -> Iterator[FakeRegistry]:
-    """Whoever a registry might send us to; it would take anything."""
+    """Another host, which accepts everything that is sent to it."""
     with FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         yield registry
@@ -66,17 +66,17 @@ def no_secret(registry: FakeRegistry) -> None:
 
 @pytest.mark.parametrize("path", ["/manifests/", "/blobs/"])
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_a_redirect_to_another_host_takes_no_credentials_along(
+def test_a_redirect_to_another_host_drops_the_credentials(
     store: Store, other: FakeRegistry, path: str, *, tokens: bool
 ) -> None:
-    """SPEC: "redirects keep them only within one scheme, host and port"."""
+    """RFC 9110, 15.4: the new request must not have the old one's credentials."""
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens) as registry:
         registry.add_image("app", IMAGE, "t")
 
         for digest in (IMAGE.digest, IMAGE.config.digest, IMAGE.layers[0].digest):
             target = f"/v2/app{path}{digest}"
             answer = FixedReply(307, {"Location": f"{other.url}{target}"})
-            # The first question of all is answered by 401; then credentials come at once.
+            # The first request gets a 401; later ones have credentials at once.
             skip = 1 if digest == IMAGE.digest else 0
             registry.inject(Fault(answer, path=target, skip=skip, times=1))
         with client(store) as asking, contextlib.suppress(WherryError):
@@ -87,7 +87,7 @@ def test_a_redirect_to_another_host_takes_no_credentials_along(
     no_secret(other)
 
 
-def test_a_redirect_within_one_host_keeps_them(store: Store) -> None:
+def test_a_redirect_within_a_host_keeps_the_credentials(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.add_image("app", IMAGE, "t")
         registry.add_image("moved", IMAGE, "t")
@@ -100,7 +100,9 @@ def test_a_redirect_within_one_host_keeps_them(store: Store) -> None:
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_who_redirects_may_ask_behind_the_redirect_alone(store: Store, *, tokens: bool) -> None:
+def test_a_challenge_behind_a_redirect_within_the_host_is_answered(
+    store: Store, *, tokens: bool
+) -> None:
     with FakeRegistry(users={"me": PASSWORD}, tokens=tokens) as registry:
         registry.add_image("moved", IMAGE, "t")
         for old, new in ((f"/{kind}/{d}", f"/v2/moved/{kind}/{d}") for kind, d in PIECES):
@@ -109,9 +111,7 @@ def test_who_redirects_may_ask_behind_the_redirect_alone(store: Store, *, tokens
             assert str(asking.pull(f"{registry.host}/app@{IMAGE.digest}").id) == IMAGE.id
 
 
-def test_another_host_that_asks_behind_a_redirect_is_not_answered(
-    store: Store, other: FakeRegistry
-) -> None:
+def test_a_challenge_of_another_host_is_not_answered(store: Store, other: FakeRegistry) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as asking_one, FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         asking_one.inject(Fault(challenge(f"{other.url}/token")))
@@ -134,7 +134,7 @@ def test_another_host_that_asks_behind_a_redirect_is_not_answered(
         ("a" * 64 + ".\xfc", "no name of a host"),
     ],
 )
-def test_a_host_that_is_none_is_an_error_as_any_other(
+def test_an_invalid_host_in_a_redirect_is_a_network_error(
     store: Store, host: str, problem: str
 ) -> None:
     with FakeRegistry() as registry:
@@ -156,7 +156,7 @@ def challenge(realm: str) -> SetHeader:
     return SetHeader("WWW-Authenticate", f'Bearer realm="{realm}",service="s"')
 
 
-def test_a_realm_outside_of_tls_is_not_asked(
+def test_a_realm_without_tls_gets_no_credentials(
     store: Store, other: FakeRegistry, certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -170,7 +170,7 @@ def test_a_realm_outside_of_tls_is_not_asked(
     assert other.requests == []
 
 
-def test_a_realm_in_a_private_network_is_not_asked(
+def test_a_realm_in_a_private_network_gets_no_credentials(
     store: Store, certificates: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SPEC: "nor from a public to a private address"."""
@@ -187,9 +187,7 @@ def test_a_realm_in_a_private_network_is_not_asked(
         assert inner.requests == []
 
 
-def test_a_token_server_that_sends_us_on_sends_no_credentials_on(
-    store: Store, other: FakeRegistry
-) -> None:
+def test_a_token_servers_redirect_drops_the_credentials(store: Store, other: FakeRegistry) -> None:
     with FakeRegistry(users={"me": PASSWORD}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(307, {"Location": f"{other.url}/token"}), path="/token"))
@@ -200,7 +198,7 @@ def test_a_token_server_that_sends_us_on_sends_no_credentials_on(
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_no_log_of_any_library_holds_a_credential(
+def test_no_log_and_no_repr_holds_a_credential(
     store: Store, caplog: pytest.LogCaptureFixture, *, tokens: bool
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -238,7 +236,7 @@ HEADERS = [
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let no other host be reached."""
+    """Keep requests from reaching other hosts."""
     with HttpProxy({}) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
@@ -261,11 +259,10 @@ def talkative() -> Iterator[FakeRegistry]:
     value=header_values,
     status=st.sampled_from([200, 401, 429, 503, 206]),
 )
-@example(name="Link", value="<?last=%80>;rel=next", status=200)  # empty, and the next one is it
-def test_any_header_gives_an_answer_or_an_error_of_ours(
+@example(name="Link", value="<?last=%80>;rel=next", status=200)  # empty, so the next value counts
+def test_any_header_gives_a_response_or_a_wherry_error(
     talkative: FakeRegistry, store: Store, name: str, value: str, status: int
 ) -> None:
-    """Issue 5: "fuzz tests for the challenge and header parsers"."""
     talkative.clear()
     if status == 200:
         talkative.inject(Fault(SetHeader(name, value)))
@@ -275,7 +272,7 @@ def test_any_header_gives_an_answer_or_an_error_of_ours(
         for call in (asking.tags, asking.digest, lambda n: asking.manifest(n + ":t1")):
             with contextlib.suppress(WherryError):
                 call(f"{talkative.host}/app")
-    # A circle of pages ends, and nobody is asked without end.
+    # A circle of pages ends after a limited number of requests.
     assert len(talkative.requests) < 40
 
 
@@ -283,7 +280,7 @@ def test_any_header_gives_an_answer_or_an_error_of_ours(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(location=header_values, status=st.sampled_from([301, 302, 303, 307, 308]))
-def test_any_redirect_leads_somewhere_or_to_an_error_of_ours(
+def test_any_redirect_gives_a_response_or_a_wherry_error(
     talkative: FakeRegistry, store: Store, nowhere: None, location: str, status: int
 ) -> None:
     assert nowhere is None

@@ -1,3 +1,5 @@
+"""Credentials in files, and the order in which they are looked up."""
+
 import base64
 import json
 import subprocess
@@ -30,14 +32,13 @@ def user(store: CredentialStore, host: str, path: str = "o/r") -> str | None:
     return None if found is None else found.username
 
 
-def test_without_files_there_is_nothing(tmp_path: Path) -> None:
+def test_without_files_there_are_no_credentials(tmp_path: Path) -> None:
     assert CredentialStore().find("h", "p") is None
     missing = CredentialStore((tmp_path / "none", tmp_path / "no" / "such", Path("/dev/null/x")))
     assert missing.find("h", "p") is None
 
 
-def test_what_the_caller_gives_goes_before_all_files(tmp_path: Path) -> None:
-    """SPEC: "Credentials, in order: `--creds`; …"."""
+def test_the_callers_credentials_come_before_all_files(tmp_path: Path) -> None:
     file = written(tmp_path / "a", {"h": entry("file")})
     fixed = Credentials("fixed", "pw")
     store = CredentialStore((file,), fixed)
@@ -45,7 +46,7 @@ def test_what_the_caller_gives_goes_before_all_files(tmp_path: Path) -> None:
     assert store.find("other", "p") is fixed
 
 
-def test_the_first_file_that_knows_the_host_counts(tmp_path: Path) -> None:
+def test_the_first_file_with_the_host_counts(tmp_path: Path) -> None:
     first = written(tmp_path / "first", {"a": entry("first"), "empty": {}})
     second = written(
         tmp_path / "second", {"a": entry("second"), "b": entry("second"), "empty": entry("second")}
@@ -56,8 +57,8 @@ def test_the_first_file_that_knows_the_host_counts(tmp_path: Path) -> None:
     assert user(store, "c") is None
 
 
-def test_an_empty_entry_is_none(tmp_path: Path) -> None:
-    """SPEC: "then non-empty `auths`"; programs leave empty ones beside credential helpers."""
+def test_an_empty_entry_is_skipped(tmp_path: Path) -> None:
+    """Tools leave empty entries beside credential helpers."""
     first = written(tmp_path / "first", {"a": {}, "b": {"auth": ""}, "c": None, "d": "x"})
     second = written(tmp_path / "second", {host: entry("second") for host in "abcd"})
     store = CredentialStore((first, second))
@@ -65,7 +66,7 @@ def test_an_empty_entry_is_none(tmp_path: Path) -> None:
 
 
 def test_the_longest_path_counts(tmp_path: Path) -> None:
-    """SPEC: "the longest path first"."""
+    """containers-auth.json(5): the most specific key."""
     auths = {
         "h": entry("host"),
         "h/a": entry("a"),
@@ -87,7 +88,7 @@ def test_the_longest_path_counts(tmp_path: Path) -> None:
     assert user(store, "H", "a/b") is None
 
 
-def test_an_earlier_files_host_goes_before_a_later_files_path(tmp_path: Path) -> None:
+def test_an_earlier_file_comes_before_a_longer_path(tmp_path: Path) -> None:
     first = written(tmp_path / "first", {"h": entry("first")})
     second = written(tmp_path / "second", {"h/a/b": entry("second")})
     assert user(CredentialStore((first, second)), "h", "a/b") == "first"
@@ -107,7 +108,7 @@ def test_an_earlier_files_host_goes_before_a_later_files_path(tmp_path: Path) ->
     ],
 )
 def test_docker_hub_has_many_names(key: str, tmp_path: Path) -> None:
-    """SPEC: "legacy URLs (`https://index.docker.io/v1/` for Docker Hub)"."""
+    """docker's key for it is ``https://index.docker.io/v1/``."""
     store = CredentialStore((written(tmp_path / "f", {key: entry("hub")}),))
     assert user(store, "docker.io", "library/alpine") == "hub"
     assert user(store, "ghcr.io", "library/alpine") is None
@@ -116,32 +117,31 @@ def test_docker_hub_has_many_names(key: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["https://h:5000/v1/", "https://h:5000", "http://h:5000/v2/", "h:5000"]
 )
-def test_legacy_urls_of_other_hosts(key: str, tmp_path: Path) -> None:
+def test_urls_of_other_hosts_are_keys_too(key: str, tmp_path: Path) -> None:
     store = CredentialStore((written(tmp_path / "f", {key: entry("me")}),))
     assert user(store, "h:5000") == "me"
     assert user(store, "h") is None
 
 
-def test_a_plain_key_goes_before_a_legacy_url(tmp_path: Path) -> None:
+def test_a_host_comes_before_a_url(tmp_path: Path) -> None:
     auths = {"https://h/v1/": entry("legacy"), "h": entry("plain")}
     for order in (auths, dict(reversed(auths.items()))):
         store = CredentialStore((written(tmp_path / "f", order),))
         assert user(store, "h") == "plain"
 
 
-def test_a_password_may_hold_anything(tmp_path: Path) -> None:
+def test_a_password_may_contain_any_character(tmp_path: Path) -> None:
     for password in ("a:b", "", "p\u00e4ss w\u00f6rd", "\U0001f600"):
         store = CredentialStore((written(tmp_path / "f", {"h": entry("me", password)}),))
         assert store.find("h", "p") == Credentials("me", password)
 
 
-def test_zeros_that_docker_pads_with_are_cut_off(tmp_path: Path) -> None:
+def test_dockers_padding_with_zeros_is_removed(tmp_path: Path) -> None:
     store = CredentialStore((written(tmp_path / "f", {"h": entry("me", "pw\0\0")}),))
     assert store.find("h", "p") == Credentials("me", "pw")
 
 
-def test_identity_tokens(tmp_path: Path) -> None:
-    """SPEC: "Identity tokens"."""
+def test_identity_tokens_are_read(tmp_path: Path) -> None:
     auths: dict[str, Any] = {
         "a": {"identitytoken": "token"},
         "b": entry("me", "", identitytoken="token"),
@@ -156,29 +156,27 @@ def test_identity_tokens(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "  \n", "{}", "[]", "null", '"x"', '{"auths":null}', '{"auths":[]}', '{"a":{}}']
 )
-def test_a_file_without_entries_has_none(text: str, tmp_path: Path) -> None:
+def test_a_file_without_entries_has_no_credentials(text: str, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text(text)
     assert CredentialStore((path,)).find("h", "p") is None
 
 
 @pytest.mark.parametrize("raw", [b"{", b"x", b'{"auths":{"h":', b"\xff\xff\xff", b"[" * 100_000])
-def test_a_file_that_is_not_json_is_an_error_that_names_it(raw: bytes, tmp_path: Path) -> None:
+def test_an_invalid_file_is_named_in_the_error(raw: bytes, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(raw)
     with pytest.raises(WherryError, match=r"config\.json"):
         CredentialStore((path,)).find("h", "p")
 
 
-def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(WherryError, match=tmp_path.name):
         CredentialStore((tmp_path,)).find("h", "p")
 
 
 @pytest.mark.parametrize("auth", ["!", "a", "abcde", "YTpi!", "\u00e9", "YTpi\0", "YTpi=YTpi"])
-def test_an_entry_that_cannot_be_decoded_is_an_error_that_shows_no_secret(
-    auth: str, tmp_path: Path
-) -> None:
+def test_the_error_for_an_invalid_entry_shows_no_secret(auth: str, tmp_path: Path) -> None:
     path = written(tmp_path / "config.json", {"h": {"auth": auth}, "other": entry("me")})
     store = CredentialStore((path,))
     with pytest.raises(WherryError, match=r"config\.json") as caught:
@@ -210,17 +208,19 @@ LONG = "p" * 200
         ("bWU6Pz8-_w", Credentials("me", "??>\udcff")),  # the URL-safe alphabet
         ("bWU6Pz8+/w==", Credentials("me", "??>\udcff")),
         ("bWU6AABwdwAA", Credentials("me", "pw")),  # zeros on both sides
-        ("bWU6cHcK", Credentials("me", "pw\n")),  # this newline is the password's
+        ("bWU6cHcK", Credentials("me", "pw\n")),  # this newline belongs to the password
     ],
 )
-def test_forms_of_base64(auth: str, expected: Credentials, tmp_path: Path) -> None:
-    """Go's decoder passes over ends of lines, and so do docker, podman and skopeo."""
+def test_base64_may_have_line_breaks_and_either_alphabet(
+    auth: str, expected: Credentials, tmp_path: Path
+) -> None:
+    """Go's decoder skips line breaks, and so do docker, podman and skopeo."""
     path = written(tmp_path / "config.json", {"h": {"auth": auth}})
     assert CredentialStore((path,)).find("h", "p") == expected
 
 
 @pytest.mark.parametrize("pair", [b"me:p\xe4ss", b"m\xe9:p", b"me:\xff\xfe\x80", b"me:\xc3\xa4"])
-def test_bytes_that_are_not_utf8_are_sent_as_they_are(pair: bytes, tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_sent_unchanged(pair: bytes, tmp_path: Path) -> None:
     encoded = base64.b64encode(pair).decode()
     path = written(tmp_path / "config.json", {"h": {"auth": encoded}})
     found = CredentialStore((path,)).find("h", "p")
@@ -232,10 +232,8 @@ def test_bytes_that_are_not_utf8_are_sent_as_they_are(pair: bytes, tmp_path: Pat
     ("pair", "words"),
     [(b"name", "no colon"), (b"na\xefme", "no colon"), (b"\0", "no colon"), (b":pw", "no user")],
 )
-def test_an_entry_without_a_name_and_a_password_is_passed_over(
-    pair: bytes, words: str, tmp_path: Path
-) -> None:
-    """docker and podman use no such entry either."""
+def test_an_entry_without_a_user_name_is_skipped(pair: bytes, words: str, tmp_path: Path) -> None:
+    """docker and podman skip such an entry as well."""
     auth = base64.b64encode(pair).decode()
     first = written(tmp_path / "first.json", {"h/a": {"auth": auth}, "g": {"auth": auth}})
     second = written(tmp_path / "second.json", {"h": entry("second")})
@@ -250,7 +248,7 @@ def test_an_entry_without_a_name_and_a_password_is_passed_over(
     assert user(store, "g") is None
 
 
-def test_a_shorter_key_counts_where_a_longer_one_is_passed_over(tmp_path: Path) -> None:
+def test_a_shorter_key_counts_if_a_longer_one_is_skipped(tmp_path: Path) -> None:
     auths = {"h/a/b": {"auth": "bmFtZQ=="}, "h/a": {}, "h": entry("host")}
     assert user(CredentialStore((written(tmp_path / "f", auths),)), "h", "a/b/c") == "host"
 
@@ -270,22 +268,24 @@ def test_a_shorter_key_counts_where_a_longer_one_is_passed_over(tmp_path: Path) 
         ({"username": "m\ud800e", "password": "p"}, Credentials("m\ufffde", "p")),
     ],
 )
-def test_keys_beside_auth(given: Any, expected: Credentials | None, tmp_path: Path) -> None:
-    """Kubernetes writes a name and a password beside `auth`; clouds write identity tokens."""
+def test_entries_may_have_other_keys_than_auth(
+    given: Any, expected: Credentials | None, tmp_path: Path
+) -> None:
+    """Kubernetes writes a name and a password beside ``auth``; clouds write identity tokens."""
     found = CredentialStore((written(tmp_path / "f", {"h": given}),)).find("h", "p")
     assert found == expected
     assert found is None or found.basic
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_encodings_of_a_file(encoding: str, tmp_path: Path) -> None:
-    """Editors and shells of Windows put a byte order mark before JSON, or write UTF-16."""
+def test_a_file_may_have_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    """Editors and shells of Windows put one before JSON, or write UTF-16."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"auths": {"h": entry("me")}}), encoding=encoding)
     assert user(CredentialStore((path,)), "h") == "me"
 
 
-def test_a_file_in_latin_1(tmp_path: Path) -> None:
+def test_a_file_in_latin_1_is_read(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(b'{"note":"\xe4","auths":{"h":{"username":"me","password":"p\xe4"}}}')
     found = CredentialStore((path,)).find("h", "p")
@@ -320,7 +320,7 @@ def test_a_file_in_latin_1(tmp_path: Path) -> None:
         ).map(lambda auths: json.dumps({"auths": auths}).encode()),
     )
 )
-def test_any_file_gives_credentials_or_an_error_of_ours(raw: bytes, tmp_path: Path) -> None:
+def test_any_file_gives_credentials_or_a_wherry_error(raw: bytes, tmp_path: Path) -> None:
     """containers-auth.json(5): `auths` maps hosts and namespaces to entries with `auth`."""
     path = tmp_path / "auth.json"
     path.write_bytes(raw)
@@ -350,8 +350,8 @@ except WherryError as error:
 """
 
 
-def test_a_file_of_somebody_else_is_passed_over_unless_it_was_named() -> None:
-    """`/run/containers` may be root's alone, where the first of the usual files would be."""
+def test_a_file_without_permission_is_skipped_unless_the_user_named_it() -> None:
+    """Only root may read ``/run/containers``, where the first of the default files is."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)  # pytest's own directories are closed to others
         closed = Path(directory) / "closed"

@@ -1,4 +1,4 @@
-"""Registries that tell strangers that what is private does not exist."""
+"""Registries that hide private repositories from anonymous clients behind 403 and 404."""
 
 from __future__ import annotations
 
@@ -68,22 +68,22 @@ def paths(registry: FakeRegistry) -> list[str]:
     ],
     ids=["pull", "pull-digest", "digest", "manifest", "tags", "referrers", "inspect"],
 )
-def test_what_is_hidden_from_strangers_is_asked_for_with_credentials(
+def test_a_hidden_repository_is_requested_with_credentials(
     store: Store, way: Way, ask: Callable[[Client, str], Any], *, tokens: bool
 ) -> None:
-    """SPEC: "answers 404 or 403 without a challenge to strangers, and credentials are known"."""
+    """A 404 or 403 without a challenge is not final if there are credentials."""
     with registry_of(way, tokens=tokens) as registry, client(store) as asking:
         ask(asking, f"{registry.host}/app")
         assert paths(registry).count("/v2/") == 1
         registry.clear()
         asking.digest(f"{registry.host}/other:t")
-        # The host is known to hide things: the next call goes with credentials at once.
+        # The session knows that the host hides things: the next call has credentials at once.
         assert "/v2/" not in paths(registry)
         assert all(request.status == 200 for request in registry.requests)
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_blob_alone_may_be_hidden(store: Store, status: int) -> None:
+def test_a_single_blob_may_be_hidden(store: Store, status: int) -> None:
     with FakeRegistry() as registry, client(store) as asking:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(status), path="/blobs/", times=1))
@@ -96,7 +96,9 @@ def test_a_blob_alone_may_be_hidden(store: Store, status: int) -> None:
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 @pytest.mark.parametrize("way", WAYS)
-def test_strangers_are_told_what_the_registry_says(store: Store, way: Way, *, tokens: bool) -> None:
+def test_without_credentials_the_registrys_error_is_final(
+    store: Store, way: Way, *, tokens: bool
+) -> None:
     error = Denied if way == "keppel" else NotFound
     with registry_of(way, tokens=tokens) as registry, client(store, None) as asking:
         with pytest.raises(error):
@@ -107,9 +109,7 @@ def test_strangers_are_told_what_the_registry_says(store: Store, way: Way, *, to
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
 @pytest.mark.parametrize("way", WAYS)
-def test_what_does_not_exist_is_believed_when_it_was_asked_for_with_credentials(
-    store: Store, way: Way, *, tokens: bool
-) -> None:
+def test_a_404_to_a_call_with_credentials_is_final(store: Store, way: Way, *, tokens: bool) -> None:
     with registry_of(way, tokens=tokens) as registry, client(store) as asking:
         with pytest.raises(NotFound):
             asking.manifest(f"{registry.host}/app:none")
@@ -117,7 +117,7 @@ def test_what_does_not_exist_is_believed_when_it_was_asked_for_with_credentials(
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_a_wrong_password_is_what_is_reported(store: Store, *, tokens: bool) -> None:
+def test_a_wrong_password_is_reported_as_such(store: Store, *, tokens: bool) -> None:
     with (
         registry_of("harbor", tokens=tokens) as registry,
         client(store, ("me", "wrong")) as asking,
@@ -127,8 +127,8 @@ def test_a_wrong_password_is_what_is_reported(store: Store, *, tokens: bool) -> 
     assert "not good" in caught.value.hint
 
 
-def test_a_registry_without_a_challenge_is_asked_for_one_once(store: Store) -> None:
-    """One that is open to all has nothing to hide: a 404 costs one request more there."""
+def test_the_challenge_is_requested_once_for_a_host(store: Store) -> None:
+    """A public registry hides nothing: only its first 404 costs another request."""
     with FakeRegistry() as registry, client(store) as asking:
         registry.add_image("app", IMAGE, "t")
         for _ in range(3):
@@ -138,10 +138,10 @@ def test_a_registry_without_a_challenge_is_asked_for_one_once(store: Store) -> N
         assert len(registry.requests) == 1 + 3 * 2
 
 
-def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed(
+def test_a_registry_without_challenges_gets_the_password_after_a_404(
     store: Store,
 ) -> None:
-    """Artifactory with anonymous access on: ``/v2/`` is open, and private things are 404."""
+    """Artifactory with anonymous access: ``/v2/`` is open, and private repositories are 404."""
     with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(200, {}, b"{}"), path="/v2/$"))
@@ -152,7 +152,7 @@ def test_a_registry_that_never_asks_gets_the_password_before_its_404_is_believed
         assert {request.headers.get("authorization") for request in registry.requests} == {BASIC}
 
 
-def test_a_password_that_was_not_asked_for_does_not_hide_a_404(store: Store) -> None:
+def test_a_refused_preemptive_password_leaves_the_404(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(200, {}, b"{}"), path="/v2/$"))
@@ -162,10 +162,8 @@ def test_a_password_that_was_not_asked_for_does_not_hide_a_404(store: Store) -> 
 
 @pytest.mark.parametrize("status", [403, 404])
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_a_challenge_beside_another_status_than_401_is_answered(
-    store: Store, status: int, *, tokens: bool
-) -> None:
-    """RFC 6750, 3.1: a token that is too weak is answered by 403 and a challenge."""
+def test_a_challenge_with_403_is_answered(store: Store, status: int, *, tokens: bool) -> None:
+    """RFC 6750, 3.1: a token with too few scopes gets a 403 with a challenge."""
     with registry_of(None, tokens=tokens) as registry:
         bearer = f'Bearer realm="{registry.url}/token",service="s"'
         header = bearer if tokens else 'Basic realm="r"'
@@ -176,8 +174,8 @@ def test_a_challenge_beside_another_status_than_401_is_answered(
         assert "/v2/" not in paths(registry)
 
 
-def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store) -> None:
-    """Some servers put a challenge on every answer."""
+def test_a_404_with_a_challenge_is_final_after_credentials(store: Store) -> None:
+    """Some servers send a challenge with every response."""
     with registry_of(None, tokens=True) as registry:
         header = f'Bearer realm="{registry.url}/token",service="s"'
         registry.inject(Fault(FixedReply(404, {"WWW-Authenticate": header}), path="/manifests/"))
@@ -186,7 +184,7 @@ def test_a_404_with_a_challenge_is_believed_after_credentials(store: Store) -> N
         assert len(registry.requests) == 3
 
 
-def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store) -> None:
+def test_an_unknown_challenge_is_ignored(store: Store) -> None:
     with registry_of("harbor", tokens=False) as registry:
         answer = FixedReply(404, {"WWW-Authenticate": "Negotiate"})
         registry.inject(Fault(answer, path="/manifests/", times=1))
@@ -195,18 +193,18 @@ def test_a_challenge_that_is_not_known_does_not_stand_in_the_way(store: Store) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to count descriptors in")
-def test_a_failure_on_the_way_leaves_nothing_open(store: Store) -> None:
-    """The 404 that is doubted is still to be read while `/v2/` is asked."""
+def test_an_error_of_the_probe_leaves_nothing_open(store: Store) -> None:
+    """The body of the 404 is still unread while ``/v2/`` is requested."""
     with registry_of("harbor", tokens=False) as registry:
         registry.inject(Fault(HangUp(), path="/v2/$"))
         before = len(list(Path("/proc/self/fd").iterdir()))
         with client(store) as asking, pytest.raises(NetworkError) as caught:
             asking.manifest(f"{registry.host}/app:t")
         wait_for(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
-    assert caught.value.host  # the error keeps alive what was not closed
+    assert caught.value.host  # the error keeps unclosed objects alive
 
 
-def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store) -> None:
+def test_a_401_without_a_challenge_uses_that_of_the_root(store: Store) -> None:
     with registry_of(None, tokens=True) as registry:
         registry.inject(Fault(DropHeader("WWW-Authenticate"), path="/manifests/"))
         with client(store) as asking:
@@ -214,15 +212,15 @@ def test_a_401_without_a_challenge_is_answered_by_that_of_the_root(store: Store)
         assert paths(registry).count("/v2/") == 1
 
 
-def test_a_root_that_fails_for_a_while_is_no_answer(store: Store) -> None:
+def test_a_transient_error_of_the_root_is_not_final(store: Store) -> None:
     with registry_of("harbor", tokens=False) as registry:
         registry.inject(Fault(FixedReply(503), path="/v2/$", times=1))
         with Client(store=store, credentials=("me", PASSWORD), retries=3) as asking:
             asking.pull(f"{registry.host}/app:t")
 
 
-def test_storage_that_says_403_is_not_asked_who_it_is(store: Store) -> None:
-    """A signed address that has expired is no hidden image."""
+def test_a_403_of_object_storage_is_final(store: Store) -> None:
+    """An expired signed URL is not a hidden image."""
     with registry_of(None, tokens=True, redirect_blobs_to=True, redirect_uses=0) as registry:
         with client(store) as asking, pytest.raises(Denied):
             asking.pull(f"{registry.host}/app:t")
@@ -231,8 +229,8 @@ def test_storage_that_says_403_is_not_asked_who_it_is(store: Store) -> None:
         assert "/v2/" not in paths(registry)
 
 
-def test_a_mirror_may_hide_things_too(store: Store, tmp_path: Path) -> None:
-    """Its credentials are those that files have for it; those of the caller are not for it."""
+def test_a_mirror_may_hide_repositories_too(store: Store, tmp_path: Path) -> None:
+    """It gets credentials from files, not those of the caller."""
     with registry_of("harbor", tokens=True) as mirror, FakeRegistry() as registry:
         text = (
             f'[[registry]]\nprefix = "{registry.host}"\nlocation = "{registry.host}"\n'
@@ -257,7 +255,7 @@ def test_a_mirror_may_hide_things_too(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["{", '{"auths": {"HOST": {"auth": "%%%"}}}'])
-def test_files_that_cannot_be_read_do_not_hide_a_404(
+def test_an_unreadable_file_does_not_replace_a_404(
     store: Store, tmp_path: Path, broken: str
 ) -> None:
     with FakeRegistry() as registry:
@@ -268,7 +266,7 @@ def test_files_that_cannot_be_read_do_not_hide_a_404(
             asking.manifest(f"{registry.host}/app:none")
 
 
-def test_a_404_after_an_anonymous_token_is_believed_without_credentials(store: Store) -> None:
+def test_a_404_after_an_anonymous_token_is_final_without_credentials(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}, tokens=True, public=True) as registry:
         registry.add_image("app", IMAGE, "t")
         with client(store, None) as asking, pytest.raises(NotFound):
@@ -276,7 +274,7 @@ def test_a_404_after_an_anonymous_token_is_believed_without_credentials(store: S
         assert "/v2/" not in paths(registry)
 
 
-# A real registry behind nginx, which makes 401 a 404 everywhere but at /v2/.
+# A real registry behind nginx, which turns 401 into 404 except at /v2/.
 
 NGINX = """
 daemon off;
@@ -331,10 +329,10 @@ def guarded(tmp_path: Path) -> Iterator[Distribution]:
 
 
 @pytest.mark.peer("docker-registry", "nginx", "skopeo")
-def test_a_real_registry_behind_a_proxy_that_hides_it(
+def test_a_real_registry_hidden_by_a_reverse_proxy(
     store: Store, hidden: str, tmp_path: Path
 ) -> None:
-    """As skopeo finds it."""
+    """skopeo finds the image as well."""
     name = f"{hidden}/team/app:t"
     with client(store) as asking:
         assert asking.digest(name) == IMAGE.digest

@@ -1,4 +1,4 @@
-"""Credential helpers: a real program, found in PATH, in its place among the files."""
+"""Credential helpers: real programs in PATH, and their order among files and entries."""
 
 import base64
 import json
@@ -38,7 +38,7 @@ def get(name: str, server: str = "h.example") -> Credentials | None:
     return credential_helpers.get(name, server, CancelToken())
 
 
-def test_what_is_stored_comes_back_until_it_is_erased(install: Install) -> None:
+def test_credentials_are_stored_until_they_are_erased(install: Install) -> None:
     install("box")
     assert get("box") is None
     credential_helpers.store("box", "h.example", Credentials("me", 'p"w\u00e9'))
@@ -65,7 +65,7 @@ def test_what_is_stored_comes_back_until_it_is_erased(install: Install) -> None:
         ("#!/no/such/interpreter\n", "no such program"),
     ],
 )
-def test_what_helpers_do_wrong(install: Install, program: str, words: str) -> None:
+def test_a_helper_that_misbehaves_is_an_error(install: Install, program: str, words: str) -> None:
     install("bad", program)
     with pytest.raises(credential_helpers.HelperFailure, match="docker-credential-bad: ") as caught:
         get("bad")
@@ -74,7 +74,7 @@ def test_what_helpers_do_wrong(install: Install, program: str, words: str) -> No
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may search every directory")
-def test_a_closed_directory_in_path_has_no_helper(
+def test_a_directory_without_permission_in_path_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = tmp_path / "closed"
@@ -85,13 +85,13 @@ def test_a_closed_directory_in_path_has_no_helper(
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "-x", "a b", "x\n"])
-def test_a_name_is_no_path(install: Install, name: str) -> None:
+def test_the_name_of_a_helper_is_not_a_path(install: Install, name: str) -> None:
     install("x")
     with pytest.raises(credential_helpers.HelperFailure, match="no name"):
         get(name)
 
 
-def test_what_a_helper_says_on_the_side_is_not_shown(
+def test_the_output_of_a_helper_is_not_shown(
     install: Install, capfd: pytest.CaptureFixture[str]
 ) -> None:
     install("loud", "#!/bin/sh\necho topsecret >&2\nexit 1")
@@ -100,19 +100,19 @@ def test_what_a_helper_says_on_the_side_is_not_shown(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_helper_that_ends_before_it_has_read(install: Install) -> None:
+def test_a_helper_may_end_without_reading_its_input(install: Install) -> None:
     install("deaf", '#!/bin/sh\nexec <&-\necho \'{"Username":"me","Secret":"pw"}\'')
     assert get("deaf") == Credentials("me", "pw")
 
 
-def test_a_helper_whose_child_lives_on_is_done_all_the_same(install: Install) -> None:
+def test_a_helper_is_done_even_if_its_child_is_still_running(install: Install) -> None:
     install("parent", '#!/bin/sh\nsleep 30 &\necho \'{"Username":"me","Secret":"pw"}\'')
     assert get("parent") == Credentials("me", "pw")
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("before", ["", "exec >&-\n"], ids=["open", "closed"])
-def test_a_helper_that_takes_too_long_is_ended(install: Install, before: str) -> None:
+def test_a_helper_that_takes_too_long_is_killed(install: Install, before: str) -> None:
     install("slow", f"#!/bin/sh\n{before}exec sleep 60")
     with pytest.raises(credential_helpers.HelperFailure, match="took longer"):
         credential_helpers.get("slow", "h", CancelToken(), 0.3)
@@ -142,8 +142,8 @@ def test_waiting_for_a_helper_can_be_cancelled(install: Install) -> None:
         "entry for https://h.example doesn't exist",
     ],
 )
-def test_words_for_having_nothing(install: Install, words: str, stream: str) -> None:
-    """The protocol has no code for it, only an exit code and words on either stream."""
+def test_messages_that_mean_no_credentials(install: Install, words: str, stream: str) -> None:
+    """The protocol has no code for it, only an exit code and a message on either stream."""
     install("empty", f'#!/bin/sh\ncat >/dev/null\necho "{words}"{stream}\nexit 1')
     assert credential_helpers.get("empty", "h.example", CancelToken()) is None
     assert not credential_helpers.erase("empty", "h.example")
@@ -162,7 +162,7 @@ def test_words_for_having_nothing(install: Install, words: str, stream: str) -> 
         "",
     ],
 )
-def test_words_for_a_failure(install: Install, words: str) -> None:
+def test_messages_that_name_a_cause(install: Install, words: str) -> None:
     install("bad", f"#!/bin/sh\ncat >/dev/null\necho '{words}' >&2\nexit 1")
     with pytest.raises(credential_helpers.HelperFailure, match="it failed"):
         credential_helpers.get("bad", "h.example", CancelToken())
@@ -170,8 +170,8 @@ def test_words_for_a_failure(install: Install, words: str) -> None:
         credential_helpers.erase("bad", "h.example")
 
 
-def test_a_helper_that_cannot_erase_what_it_does_not_have(install: Install) -> None:
-    """Words that are not known: whether it has anything is asked by `get`."""
+def test_erasing_missing_credentials_is_no_error(install: Install) -> None:
+    """If the message is not recognised, ``get`` tells whether there are credentials."""
     script = """#!/bin/sh
     case $1 in
         get) echo 'credentials not found in native keychain' ;;
@@ -185,12 +185,12 @@ def test_a_helper_that_cannot_erase_what_it_does_not_have(install: Install) -> N
         credential_helpers.erase("deaf", "h.example")
 
 
-def test_a_helper_may_say_much_on_the_side(install: Install) -> None:
+def test_a_helper_may_write_much_to_stderr(install: Install) -> None:
     install("loud", '#!/bin/sh\nyes | head -c 300000 >&2\necho \'{"Username":"me","Secret":"p"}\'')
     assert get("loud") == Credentials("me", "p")
 
 
-def test_a_secret_that_is_not_utf8(install: Install) -> None:
+def test_a_secret_that_is_not_utf8_is_refused(install: Install) -> None:
     install("latin", '#!/bin/sh\nprintf \'{"Username":"me","Secret":"p\\344"}\'')
     found = get("latin")
     assert found is not None
@@ -200,7 +200,7 @@ def test_a_secret_that_is_not_utf8(install: Install) -> None:
         credential_helpers.store("box", "h.example", found)
 
 
-# Their place among the files
+# Their order among the files
 
 
 def user(store: CredentialStore, host: str = "h.example", path: str = "o/r") -> str | None:
@@ -208,8 +208,7 @@ def user(store: CredentialStore, host: str = "h.example", path: str = "o/r") -> 
     return None if found is None else found.username
 
 
-def test_a_helper_for_the_host_goes_before_entries(install: Install, tmp_path: Path) -> None:
-    """SPEC: "In a file: `credHelpers` by host; … then non-empty `auths`"."""
+def test_a_helper_for_the_host_comes_before_entries(install: Install, tmp_path: Path) -> None:
     there = install("box")
     content = {"credHelpers": {"h.example": "box"}, "auths": {"h.example": entry("file")}}
     file = written(tmp_path / "auth.json", content)
@@ -220,10 +219,7 @@ def test_a_helper_for_the_host_goes_before_entries(install: Install, tmp_path: P
     assert (there / "calls").read_text().count("get ") == 2
 
 
-def test_dockers_helper_for_all_hosts_counts_in_dockers_own_file(
-    install: Install, tmp_path: Path
-) -> None:
-    """SPEC: "in docker's own config.json then `credsStore`"."""
+def test_creds_store_counts_only_in_dockers_own_file(install: Install, tmp_path: Path) -> None:
     install("box")
     credential_helpers.store("box", "h.example", Credentials("helper", "pw"))
     content = {"credsStore": "box", "auths": {"h.example": {}}}
@@ -243,7 +239,7 @@ def test_a_helper_for_the_host_replaces_the_one_for_all(install: Install, tmp_pa
 
 
 @pytest.mark.parametrize("key", ["docker.io", "index.docker.io", "https://index.docker.io/v1/"])
-def test_docker_hub_is_asked_for_by_the_name_in_the_file(
+def test_the_helper_gets_the_key_of_docker_hub_in_the_file(
     install: Install, tmp_path: Path, key: str
 ) -> None:
     install("box")
@@ -252,16 +248,14 @@ def test_docker_hub_is_asked_for_by_the_name_in_the_file(
     assert user(CredentialStore([file]), "docker.io") == "hub"
 
 
-def test_docker_keeps_docker_hub_under_its_legacy_address(install: Install, tmp_path: Path) -> None:
+def test_creds_store_has_docker_hub_under_its_url(install: Install, tmp_path: Path) -> None:
     install("box")
     credential_helpers.store("box", "https://index.docker.io/v1/", Credentials("hub", "pw"))
     file = written(tmp_path / "config.json", {"credsStore": "box"})
     assert user(CredentialStore([file]), "docker.io") == "hub"
 
 
-def test_a_helper_that_fails_is_passed_over_and_remembered(
-    install: Install, tmp_path: Path
-) -> None:
+def test_a_helper_that_fails_is_skipped_and_reported(install: Install, tmp_path: Path) -> None:
     install("bad", "#!/bin/sh\necho keyring is locked; exit 1")
     first = written(tmp_path / "config.json", {"credsStore": "bad"})
     second = written(tmp_path / "auth.json", {"auths": {"h.example": entry("second")}})
@@ -272,7 +266,7 @@ def test_a_helper_that_fails_is_passed_over_and_remembered(
     assert user(CredentialStore([first])) is None
 
 
-def test_a_helper_is_asked_once_until_its_answer_was_refused(
+def test_a_helper_runs_once_until_its_credentials_are_refused(
     install: Install, tmp_path: Path
 ) -> None:
     there = install("box")
@@ -288,8 +282,8 @@ def test_a_helper_is_asked_once_until_its_answer_was_refused(
     assert user(store) == "two"
 
 
-def test_helpers_that_registries_conf_lists(install: Install, tmp_path: Path) -> None:
-    """containers-registries.conf(5), credential-helpers: "containers-auth.json" is the files."""
+def test_helpers_in_registries_conf(install: Install, tmp_path: Path) -> None:
+    """containers-registries.conf(5), credential-helpers: "containers-auth.json" means the files."""
     install("box")
     credential_helpers.store("box", "h.example", Credentials("helper", "pw"))
     file = written(tmp_path / "auth.json", {"auths": {"h.example": entry("file")}})
@@ -303,23 +297,20 @@ def test_helpers_that_registries_conf_lists(install: Install, tmp_path: Path) ->
         assert user(CredentialStore([file], None, lambda listed=listed: listed)) == expected  # type: ignore[misc]
 
 
-def test_a_file_of_old_docker(tmp_path: Path) -> None:
-    """SPEC: "`~/.dockercfg`": hosts at the top, no `auths`."""
+def test_dockercfg_has_hosts_at_the_top_level(tmp_path: Path) -> None:
     auths = {"https://h.example/v1/": entry("old"), "x": "y"}
     assert user(CredentialStore([written(tmp_path / ".dockercfg", auths)])) == "old"
     assert user(CredentialStore([written(tmp_path / "auth.json", auths)])) is None
 
 
-def test_names_and_passwords_in_the_clear(tmp_path: Path) -> None:
+def test_names_and_passwords_without_base64(tmp_path: Path) -> None:
     auths = {"h.example": {"username": "me", "password": "pw"}, "x": {"password": "pw"}}
     file = written(tmp_path / "config.json", {"auths": auths})
     assert CredentialStore([file]).find("h.example", "p") == Credentials("me", "pw")
     assert CredentialStore([file]).find("x", "p") is None
 
 
-def test_the_trail_says_where_it_looked_and_holds_no_secret(
-    install: Install, tmp_path: Path
-) -> None:
+def test_lookups_name_the_places_and_show_no_secret(install: Install, tmp_path: Path) -> None:
     install("box")
     credential_helpers.store("box", "h.example", Credentials("helper", "topsecret"))
     file = written(tmp_path / "config.json", {"credsStore": "box"})
@@ -332,7 +323,7 @@ def test_the_trail_says_where_it_looked_and_holds_no_secret(
     assert trail[-1].credentials == Credentials("helper", "topsecret")
 
 
-def test_helpers_are_called_only_for_those_who_name_them(tmp_path: Path) -> None:
+def test_helpers_run_only_if_a_file_names_them(tmp_path: Path) -> None:
     file = written(tmp_path / "config.json", {"credHelpers": {"h.example": "no-such-helper"}})
     store = CredentialStore([file])
     assert user(store, "other.example") is None

@@ -1,4 +1,4 @@
-"""Addresses decide where credentials go, and not names: a registry with a public address."""
+"""Addresses, not names, decide where credentials go: a registry with a public address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_A_NETWORK = ["unshare", "--map-root-user", "--net", "--mount"]
 
 
 def pull(directory: Path, *arguments: str) -> Any:
-    """Pull in a network of its own; registry, realm, and "user" or "anonymous"."""
+    """Pull in a network namespace: registry, realm, and "user" or "anonymous"."""
     if subprocess.run([*IN_A_NETWORK, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine makes no networks for tests")
     hosts = directory / "hosts"
@@ -46,13 +46,10 @@ def pull(directory: Path, *arguments: str) -> Any:
 
 @pytest.mark.peer("unshare", "ip")
 @pytest.mark.parametrize("realm", ["metadata.internal", "two.example", "localhost", "127.0.0.1"])
-def test_a_public_registry_gets_no_password_sent_to_a_private_address(
+def test_a_public_registry_cannot_send_a_password_to_a_private_address(
     tmp_path: Path, realm: str
 ) -> None:
-    """SPEC: "nor from a registry with a public address to a peer with a private one".
-
-    The second name has a public address too, where nothing listens.
-    """
+    """The second name has a public address as well, where nothing listens."""
     said = pull(tmp_path, "public.example", realm, "user")
     assert said["error"].startswith("Unauthorized: ")
     assert "is in a private network" in said["error"]
@@ -70,16 +67,16 @@ def test_a_public_registry_gets_no_password_sent_to_a_private_address(
         ("private.example", "auth.example", "user"),
     ],
 )
-def test_realms_that_are_asked(tmp_path: Path, registry: str, realm: str, user: str) -> None:
-    """Companies run registries by host name on private addresses: split DNS."""
+def test_realms_that_get_credentials(tmp_path: Path, registry: str, realm: str, user: str) -> None:
+    """Companies run registries under public names with private addresses (split DNS)."""
     said = pull(tmp_path, registry, realm, user)
     assert said["error"] == ""
     assert set(said["sent"]) == {user == "user"}
 
 
 @pytest.mark.peer("unshare", "ip")
-def test_a_name_that_leads_elsewhere_the_second_time(tmp_path: Path) -> None:
-    """Each connection is judged by its own address, so an earlier answer of DNS counts nothing."""
+def test_a_name_that_resolves_differently_the_second_time(tmp_path: Path) -> None:
+    """Each connection is judged by its own address, so an earlier DNS response does not count."""
     said = pull(tmp_path, "public.example", "rebind.example", "user")
     assert "is in a private network" in said["error"]
     assert said["sent"] == [True]  # for the first pull, at the public address

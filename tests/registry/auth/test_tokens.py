@@ -1,4 +1,4 @@
-"""Token servers: redirects, failures, what they may be named, and what is sent to them."""
+"""Token servers: redirects, failures, several challenges, scopes and realms."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def certificates(tmp_path: Path) -> Files:
 
 @pytest.fixture
 def registry() -> Iterator[FakeRegistry]:
-    """One with tokens, whose realm is `/moved`: what is there is up to the test."""
+    """A registry with tokens whose realm is ``/moved``; each test decides what is there."""
     with FakeRegistry(users={"me": PASSWORD}, tokens=True, refresh_tokens={REFRESH: "me"}) as one:
         one.add_image("app", IMAGE, "t")
         one.add_image("public", IMAGE, "t")
@@ -57,7 +57,7 @@ def registry() -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def other() -> Iterator[FakeRegistry]:
-    """A token server on another port; it issues tokens to anybody."""
+    """A token server on another port, which issues a token to every client."""
     with FakeRegistry(tokens=True) as one:
         yield one
 
@@ -96,10 +96,10 @@ def move(registry: FakeRegistry, status: int, location: str) -> None:
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize("status", REDIRECTS)
 @pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
-def test_a_token_server_is_followed_with_the_password(
+def test_a_token_servers_redirect_is_followed_with_the_password(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int, *, relative: bool
 ) -> None:
-    """As skopeo does: net/http follows these, and keeps `Authorization` within one host."""
+    """skopeo does the same: net/http keeps ``Authorization`` within a host."""
     move(registry, status, f"{'' if relative else registry.url}/token?{QUERY}")
     with client(store) as asking:
         asking.pull(f"{registry.host}/app:t")
@@ -118,7 +118,7 @@ def test_a_token_server_is_followed_with_the_password(
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
-def test_an_anonymous_request_is_followed_anywhere(
+def test_an_anonymous_request_follows_any_redirect(
     store: Store, registry: FakeRegistry, status: int
 ) -> None:
     move(registry, status, f"http://localhost:{registry.port}/token?service=s&scope="
@@ -131,7 +131,7 @@ def test_an_anonymous_request_is_followed_anywhere(
 def test_a_password_stays_within_one_host_and_port(
     store: Store, registry: FakeRegistry, other: FakeRegistry, status: int
 ) -> None:
-    """SPEC: "Token servers' redirects are followed, with credentials only within one …"."""
+    """net/http keeps ``Authorization`` within a host; here the port has to match, too."""
     move(registry, status, f"{other.url}/token?{QUERY}")
     with client(store) as asking, pytest.raises(Unauthorized, match="redirects by") as caught:
         asking.pull(f"{registry.host}/app:t")
@@ -141,7 +141,7 @@ def test_a_password_stays_within_one_host_and_port(
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
-def test_a_password_does_not_change_the_name_of_its_host(
+def test_a_password_does_not_follow_to_another_name_of_its_host(
     store: Store, registry: FakeRegistry, status: int
 ) -> None:
     move(registry, status, f"http://localhost:{registry.port}/token?{QUERY}")
@@ -151,7 +151,7 @@ def test_a_password_does_not_change_the_name_of_its_host(
 
 
 def logged_in(registry: FakeRegistry, directory: Path) -> Path:
-    """Return a file with an identity token, which is sent in the body of a POST."""
+    """A file with an identity token, which is sent in the body of a POST."""
     file = directory / "auth.json"
     entry = {"auth": base64.b64encode(b"me:").decode(), "identitytoken": REFRESH}
     file.write_text(json.dumps({"auths": {registry.host: entry}}))
@@ -159,7 +159,7 @@ def logged_in(registry: FakeRegistry, directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_a_post_is_sent_again_within_its_host(
+def test_307_and_308_repeat_a_post_within_its_host(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int
 ) -> None:
     """RFC 9110, 15.4.8: method and body stay."""
@@ -175,7 +175,7 @@ def test_a_post_is_sent_again_within_its_host(
 def test_a_post_becomes_a_get_without_its_body(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int
 ) -> None:
-    """RFC 9110, 15.4.2 to 4, as net/http does it."""
+    """RFC 9110, 15.4.2 to 15.4.4; net/http does the same."""
     move(registry, status, f"/token?{QUERY}")
     with (
         Client(store=store, authfile=logged_in(registry, tmp_path), retries=1) as asking,
@@ -191,7 +191,7 @@ def test_a_post_becomes_a_get_without_its_body(
 def test_an_identity_token_stays_within_one_host(
     store: Store, registry: FakeRegistry, other: FakeRegistry, tmp_path: Path, status: int
 ) -> None:
-    """It is in the body, which no library takes for a secret."""
+    """It is in the body, which HTTP libraries do not treat as a secret."""
     move(registry, status, f"{other.url}/token?{QUERY}")
     with (
         Client(store=store, authfile=logged_in(registry, tmp_path), retries=1) as asking,
@@ -206,7 +206,7 @@ def test_an_identity_token_stays_within_one_host(
 
 
 @pytest.mark.parametrize("location", ["/moved", "ftp://a/b", "http://[", ""])
-def test_a_redirect_that_leads_nowhere_ends(
+def test_a_redirect_without_a_usable_target_is_an_error(
     store: Store, registry: FakeRegistry, location: str
 ) -> None:
     move(registry, 307, location)
@@ -216,10 +216,8 @@ def test_a_redirect_that_leads_nowhere_ends(
     assert len(requests(registry, "/moved")) <= 6
 
 
-def test_a_hidden_image_is_not_missing_if_the_password_was_left_behind(
-    store: Store, other: FakeRegistry
-) -> None:
-    """A stranger's 404 is not believed: the redirect is what has to be mended."""
+def test_a_dropped_password_is_reported_instead_of_a_404(store: Store, other: FakeRegistry) -> None:
+    """The 404 to an anonymous client may be untrue; the redirect is the problem."""
     with FakeRegistry(users={"me": PASSWORD}, tokens=True, behaviour="harbor") as registry:
         registry.add_image("app", IMAGE, "t")
         issue(other, registry, ())
@@ -230,10 +228,10 @@ def test_a_hidden_image_is_not_missing_if_the_password_was_left_behind(
 
 
 @pytest.mark.parametrize("status", [400, 401])
-def test_an_identity_token_that_has_expired_is_refused_as_credentials_are(
+def test_an_expired_identity_token_is_unauthorized(
     store: Store, registry: FakeRegistry, tmp_path: Path, status: int
 ) -> None:
-    """RFC 6749, 5.2: the error is invalid_grant, the status 400 by the rule."""
+    """RFC 6749, 5.2: the error is invalid_grant, with status 400."""
     said = {"error": "invalid_grant", "error_description": "it has expired"}
     registry.inject(Fault(FixedReply(status, {}, json.dumps(said).encode()), path="^/token"))
     file = logged_in(registry, tmp_path)
@@ -243,9 +241,9 @@ def test_an_identity_token_that_has_expired_is_refused_as_credentials_are(
         assert f"the credentials of {file} are not good for this" in caught.value.hint
 
 
-# Several ways
+# Several challenges
 
-DEAD = "http://127.0.0.1:1/token"  # takes no connections
+DEAD = "http://127.0.0.1:1/token"  # refuses connections
 
 
 @pytest.mark.parametrize("first", ["bearer", "basic"])
@@ -254,8 +252,9 @@ DEAD = "http://127.0.0.1:1/token"  # takes no connections
     ["token", "/token", "//127.0.0.1/token", "ftp://127.0.0.1/", "", "http://[::1", DEAD, "404",
      "400", "403", "500", "503", "429", "page", "204", "empty", "list", "hang-up"],
 )  # fmt: skip
-def test_the_other_way_is_tried(store: Store, realm: str, first: str) -> None:
-    """SPEC: "A way that fails for reasons of its own … gives way to the next one offered"."""
+def test_the_next_challenge_is_tried_if_a_token_server_fails(
+    store: Store, realm: str, first: str
+) -> None:
     faults = {
         "page": FixedReply(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
         "204": FixedReply(204),
@@ -275,10 +274,10 @@ def test_the_other_way_is_tried(store: Store, realm: str, first: str) -> None:
             asking.pull(f"{registry.host}/app:t")
         asked = [one for one in registry.requests if one.path.startswith("/token")]
         served = realm.isdigit() or realm in faults
-        assert len(asked) == served  # not for each blob: it may take its time
+        assert len(asked) == served  # not once for each blob, since it may take long
 
 
-def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any) -> None:
+def test_challenges_may_come_in_several_headers(store: Store, serve: Any) -> None:
     """RFC 9110, 11.6.1."""
     sent: list[bytes] = []
 
@@ -310,7 +309,7 @@ def test_ways_may_come_in_headers_of_their_own(store: Store, serve: Any) -> None
     ],
 )
 @pytest.mark.parametrize("credentials", [None, ("me", PASSWORD)], ids=["anonymous", "user"])
-def test_what_is_wrong_with_a_token_server_is_no_missing_image(
+def test_an_error_of_a_token_server_is_not_a_missing_image(
     store: Store, registry: FakeRegistry, fault: Any, kind: Any, credentials: tuple[str, str] | None
 ) -> None:
     registry.inject(Fault(fault, path="^/token"))
@@ -321,7 +320,7 @@ def test_what_is_wrong_with_a_token_server_is_no_missing_image(
 
 
 @pytest.mark.parametrize("realm", [DEAD, "token", "404"])
-def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: str) -> None:
+def test_a_wrong_password_is_refused_by_both_challenges(store: Store, realm: str) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.inject(Fault(FixedReply(404), path="^/token"))
         realm = f"{registry.url}/token" if realm == "404" else realm
@@ -330,10 +329,10 @@ def test_a_wrong_password_is_refused_by_the_other_way_too(store: Store, realm: s
             asking.pull(f"{registry.host}/app:t")
         assert "access denied (401 " in str(caught.value)
         assert "; its token server" in str(caught.value)
-        assert len(requests(registry, "/v2/")) == 3  # it is refused once, and not tried again
+        assert len(requests(registry, "/v2/")) == 3  # refused once, and not tried again
 
 
-def test_a_password_that_both_ways_refuse_is_a_401(store: Store) -> None:
+def test_a_password_that_both_challenges_refuse_is_a_401(store: Store) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.inject(Fault(FixedReply(401), path="^/token"))
         registry.inject(Fault(challenge(bearer(f"{registry.url}/token"), "Basic realm=r")))
@@ -345,10 +344,10 @@ def test_a_password_that_both_ways_refuse_is_a_401(store: Store) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_token_server_that_does_not_know_the_user_gives_way_to_the_registry(
+def test_a_registry_may_accept_a_password_that_its_token_server_refuses(
     store: Store, status: int
 ) -> None:
-    """skopeo answers the challenge that comes first, which is the one that works here."""
+    """skopeo answers the first challenge, which is the one that works here."""
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(status), path="^/token"))
@@ -358,9 +357,7 @@ def test_a_token_server_that_does_not_know_the_user_gives_way_to_the_registry(
 
 
 @pytest.mark.parametrize("realm", [DEAD, "token"])
-def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(
-    store: Store, realm: str
-) -> None:
+def test_a_failed_challenge_does_not_hide_missing_credentials(store: Store, realm: str) -> None:
     with FakeRegistry(users={"me": PASSWORD}) as registry:
         registry.inject(Fault(challenge(bearer(realm), 'Basic realm="r"')))
         error = NetworkError if realm == DEAD else Unauthorized
@@ -370,7 +367,7 @@ def test_a_way_that_fails_does_not_hide_that_credentials_are_missing(
             assert "wherry login" in caught.value.hint
 
 
-def test_a_token_server_that_is_down_for_a_moment_is_asked_again(
+def test_a_transient_error_of_a_token_server_is_retried(
     store: Store, registry: FakeRegistry
 ) -> None:
     registry.inject(Fault(FixedReply(503), path="^/token", times=1))
@@ -385,7 +382,7 @@ def test_two_token_servers_are_tried_in_order(store: Store, registry: FakeRegist
         asking.pull(f"{registry.host}/app:t")
 
 
-def test_a_registry_that_asks_without_end_is_answered_a_few_times(store: Store) -> None:
+def test_endless_challenges_are_answered_a_few_times(store: Store) -> None:
     """Each challenge names another realm."""
     with FakeRegistry(users={"other": PASSWORD}) as registry:
         token = json.dumps({"token": "abc"}).encode()
@@ -408,10 +405,10 @@ def test_a_registry_that_asks_without_end_is_answered_a_few_times(store: Store) 
     ids=["none", "invalid_token", "insufficient_scope", "other"],
 )
 @pytest.mark.parametrize("more", ["repository:app:metadata_read", "a:b:c registry:catalog:*"])
-def test_the_scope_of_a_challenge_is_asked_for(
+def test_the_scope_of_a_second_challenge_is_requested(
     store: Store, registry: FakeRegistry, error: str, more: str
 ) -> None:
-    """SPEC 6: "`acr` wants `metadata_read` for tags in a second challenge"; RFC 6750, 3."""
+    """RFC 6750, 3. Azure's registry wants ``metadata_read`` for tags in a second challenge."""
     header = bearer(f"{registry.url}/token", f',scope="{more}"{error}')
     registry.inject(Fault(FixedReply(401, {"WWW-Authenticate": header}), path="/tags/", times=2))
     with client(store) as asking:
@@ -422,7 +419,7 @@ def test_the_scope_of_a_challenge_is_asked_for(
     assert len(requests(registry, "/v2/")) == 3
 
 
-def test_a_token_that_is_too_weak_is_answered_by_403(store: Store, registry: FakeRegistry) -> None:
+def test_a_token_with_too_few_scopes_gets_a_403(store: Store, registry: FakeRegistry) -> None:
     """RFC 6750, 3.1: insufficient_scope comes with 403."""
     more = ',scope="repository:app:metadata_read",error="insufficient_scope"'
     header = bearer(f"{registry.url}/token", more)
@@ -433,7 +430,7 @@ def test_a_token_that_is_too_weak_is_answered_by_403(store: Store, registry: Fak
     assert "metadata_read" in requests(registry, "/token")[-1].path
 
 
-def test_a_scope_is_asked_for_once(store: Store, registry: FakeRegistry) -> None:
+def test_a_scope_is_requested_once(store: Store, registry: FakeRegistry) -> None:
     for number in range(9):
         header = bearer(f"{registry.url}/token", f',scope="repository:app:x{number}"')
         answer = FixedReply(401, {"WWW-Authenticate": header})
@@ -455,7 +452,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, certificates: Files, proxy: HttpProxy
 def issue(
     other: FakeRegistry, registry: FakeRegistry, actions: Collection[str] = ("pull",)
 ) -> None:
-    """Have another server issue a token that the registry accepts."""
+    """Make another server issue a token that the registry accepts."""
     access = frozenset(("repository", "app", action) for action in actions)
     token = registry.grants.mint("me", "s", access)
     answer = FixedReply(200, {}, json.dumps({"access_token": token}).encode())
@@ -468,7 +465,7 @@ def in_hosts_toml(environment: dict[str, str], text: str) -> None:
     (directory / "hosts.toml").write_text(text)
 
 
-def test_a_realm_in_http_is_asked_without_credentials(
+def test_a_realm_in_plain_http_gets_no_credentials(
     store: Store, certificates: Files, other: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reach(monkeypatch, certificates, None)
@@ -508,7 +505,7 @@ def test_a_password_does_not_leave_tls(
     no_secret(other)
 
 
-def test_a_password_that_may_not_go_to_the_token_server_goes_the_other_way(
+def test_a_password_not_sent_to_an_unsafe_realm_answers_the_other_challenge(
     store: Store, certificates: Files, other: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reach(monkeypatch, certificates, None)
@@ -528,7 +525,7 @@ def test_a_private_realm_of_a_public_registry(
     monkeypatch: pytest.MonkeyPatch,
     allowed: str,
 ) -> None:
-    """Behind a proxy, which looks names up, the registry counts as public by its name."""
+    """Behind a proxy, which looks names up, the registry's name makes it public."""
     with (
         FakeRegistry(tls=certificates[1:], tokens=True, users={"me": PASSWORD}) as registry,
         HttpProxy({NAME: registry.host}) as proxy,
@@ -559,14 +556,14 @@ def test_a_private_realm_of_a_public_registry(
 def test_a_private_registry_may_name_a_private_realm(
     store: Store, registry: FakeRegistry, realm: str
 ) -> None:
-    """Split DNS: "allowed where the registry's own address is private too"."""
+    """Split DNS: allowed if the registry's own address is private as well."""
     registry.inject(Fault(challenge(bearer(f"http://{realm}:{registry.port}/token")), path="^/v2/"))
     with client(store) as asking:
         asking.pull(f"{registry.host}/app:t")
 
 
 @pytest.mark.parametrize("scheme", ["Negotiate", "Digest realm=r, nonce=n", "AWS4-HMAC-SHA256"])
-def test_a_password_that_was_not_sent_is_not_said_to_be_wrong(
+def test_a_password_that_was_not_sent_is_not_reported_as_wrong(
     store: Store, registry: FakeRegistry, scheme: str
 ) -> None:
     registry.inject(Fault(FixedReply(401, {"WWW-Authenticate": scheme}), path="/tags/", times=None))
