@@ -1,11 +1,12 @@
-"""Container images from Python, with no daemon and no root.
+"""Container images from Python, without a daemon or root.
 
 >>> import wherry
 >>> image = wherry.pull("python:3.12-slim")           # doctest: +SKIP
 >>> image.id, image.config.env["PYTHON_VERSION"]    # doctest: +SKIP
 
-`Client` keeps connections and tokens between calls, `Store` is a place for images, `Image`
-and `Layer` are what is in it. All errors are `WherryError`.
+`Client` talks to registries and keeps connections and tokens between calls. `Store` is a local
+store of `Image` objects with their `Layer` objects. All errors are `WherryError`. `wherry.types`
+has the other types that calls take and return.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ __all__ = [
     "pull",
 ]
 
-# Where the names above are, the lightest modules first. They are loaded on first use, so that
-# `import wherry` itself costs next to nothing.
+# The modules of the names above, the lightest first. A module is imported when one of its names
+# is used, so that `import wherry` costs next to nothing.
 _HOMES = (
     "wherry.errors",
     "wherry.content.events",

@@ -462,7 +462,7 @@ class Client:
         format: wherry.types.Format = "docker",  # noqa: A002 - what it is called everywhere
         store: wherry.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
-        name: str | None = None,
+        name: str | Reference | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> list[wherry.types.SaveResult]:
@@ -487,7 +487,12 @@ class Client:
         from wherry.ops.save import save
         from wherry.ops.save_options import SaveOptions
 
-        options = SaveOptions.build(host_platform(), self._context.platform(platform), format, name)
+        options = SaveOptions.build(
+            host_platform(),
+            self._context.platform(platform),
+            format,
+            None if name is None else str(name),
+        )
         given = [names] if isinstance(names, str | Address | Image) else names
         images = [each for each in given if isinstance(each, Image)]
         target = Path(output) if isinstance(output, str | os.PathLike) else output
@@ -501,7 +506,7 @@ class Client:
         *,
         store: wherry.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
-        name: str | None = None,
+        name: str | Reference | None = None,
         on_failure: Callable[[wherry.WherryError], None] | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
@@ -526,7 +531,8 @@ class Client:
 
         context, target = self._context, self._context.store_for(store)
         asked = context.platform(platform)
-        options = LoadOptions.build(context.settings, host_platform(), asked, name)
+        given = None if name is None else as_new_name(name)
+        options = LoadOptions.build(context.settings, host_platform(), asked, given)
         token, listener = context.token(cancel), on_event or ignore
         loaded, failures = load(local_store(target), as_source(source), options, token, listener)
         for error in failures:
@@ -717,7 +723,7 @@ class Client:
             return logout_everywhere(files)
 
     @public_call
-    def name_candidates(self, name: str | Address) -> tuple[wherry.types.NameCandidate, ...]:
+    def name_candidates(self, address: str | Address) -> tuple[wherry.types.NameCandidate, ...]:
         """Return what a name on the command line stands for, in the order to try.
 
         The short names and search lists of registries.conf apply here. All other calls
@@ -725,16 +731,16 @@ class Client:
         """
         from wherry.ops.name_candidates import name_candidates
 
-        return name_candidates(as_address(name), self._context.session)
+        return name_candidates(as_address(address), self._context.session)
 
     @public_call
     def why(
-        self, name: str | Address, *, offline: bool = False, cancel: CancelToken | None = None
+        self, address: str | Address, *, offline: bool = False, cancel: CancelToken | None = None
     ) -> list[wherry.types.NameReport]:
         """Explain where each of `name_candidates` is looked for; the answer has no secrets.
 
         Args:
-            name: A name in a registry.
+            address: A name in a registry.
             offline: Do not ask the registry. Otherwise it gets one HEAD for the manifest.
         """
         from wherry.ops.name_candidates import name_candidates
@@ -743,7 +749,7 @@ class Client:
         session, token = self._context.session(), self._context.token(cancel)
         return [
             why(session, reference, candidate.source, token, offline=offline)
-            for candidate in name_candidates(as_address(name), self._context.session)
+            for candidate in name_candidates(as_address(address), self._context.session)
             if (reference := candidate.address.reference) is not None
         ]
 

@@ -1,4 +1,4 @@
-"""What the environment says: the one place that reads variables and finds files."""
+"""Settings from the environment: variables, default paths, and this machine's platform."""
 
 from __future__ import annotations
 
@@ -32,18 +32,23 @@ _AMD64_LEVELS = (
 
 
 class Config(Record):
-    """Paths and defaults; nothing here has been opened yet.
+    """Paths and defaults. The files may not exist.
 
-    ``auth_files`` are looked at in order; ``login_file`` is the one that `login` writes, and
-    ``auth_file_alone`` tells that a variable named it and that there are no others.
-    ``registries`` are the main files of registries.conf, of which the first that exists counts,
-    and ``registries_drop_ins`` the directories with more, of which the first decides.
-    ``registries_named`` and ``registries_last`` are an option or variable and the file that it
-    names: one instead of all these, one that is read last.
-    ``hosts`` are the hosts.toml files, the user's before the system's.
-    ``certificates`` are roots of ``certs.d``. ``proxies`` are the variables for http, for https,
-    for no proxy and for all schemes, ``proxy_names`` what the first two and the last are called;
-    ``authorities`` is a variable's name and the path that it holds.
+    Attributes:
+        store: The directory of the default store.
+        auth_files: The files of credentials, in the order to read them.
+        login_file: The file of credentials that `login` writes.
+        auth_file_alone: ``REGISTRY_AUTH_FILE`` is set, and no other file is read.
+        registries: The main files of registries.conf; only the first that exists is read.
+        registries_drop_ins: The directories of further files; the first one wins.
+        registries_named: An option or variable, and the file to read instead of all others.
+        registries_last: A variable, and the file to read after all others.
+        certificates: The roots of ``certs.d``.
+        hosts: The hosts.toml files, the user's before the system's.
+        proxies: The proxies for http and for https, the hosts without one, and the proxy for all
+            schemes.
+        proxy_names: The variables of the proxies for http, for https and for all schemes.
+        authorities: A variable, and the path of the CA certificates that it names.
     """
 
     store: Path
@@ -60,14 +65,19 @@ class Config(Record):
     proxy_names: tuple[str, str, str] = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     authorities: tuple[str, Path] | None = None
 
-    def __repr__(self) -> str:  # a proxy's address may hold a password
+    def __repr__(self) -> str:  # the address of a proxy may contain a password
         return f"Config(store={str(self.store)!r})"
 
     @classmethod
     def from_environment(
         cls, env: Mapping[str, str] | None = None, home: Path | None = None
     ) -> Config:
-        """Read ``env`` (the process's own by default) and place files below ``home``."""
+        """Read variables, by default those of the process.
+
+        Args:
+            env: The variables to read instead.
+            home: The home directory to use instead.
+        """
         env = os.environ if env is None else env
         home = _home(env) if home is None else home
         data = _base_directory(env, "XDG_DATA_HOME") or home / ".local" / "share"
@@ -104,7 +114,7 @@ class Config(Record):
         )
 
     def with_registries_conf(self, file: Path) -> Config:
-        """Return the same with another registries.conf, which has to be there."""
+        """Return a copy with another registries.conf, which must exist."""
         return self.replace(registries_named=("--registries-conf", file))
 
 
@@ -130,9 +140,10 @@ def transfer_settings(env: Mapping[str, str] | None = None) -> TransferSettings:
 
 
 def default_platform(env: Mapping[str, str] | None = None) -> str | None:
-    """Return the platform that ``WHERRY_PLATFORM`` or else ``DOCKER_DEFAULT_PLATFORM`` names.
+    """Return the platform in ``WHERRY_PLATFORM``, or else in ``DOCKER_DEFAULT_PLATFORM``.
 
-    Raises `ValueError` that names the variable.
+    Raises:
+        ValueError: The value does not parse; the message names the variable.
     """
     env = os.environ if env is None else env
     for variable in ("WHERRY_PLATFORM", "DOCKER_DEFAULT_PLATFORM"):
@@ -147,9 +158,12 @@ def default_platform(env: Mapping[str, str] | None = None) -> str | None:
 
 
 def source_date_epoch(env: Mapping[str, str] | None = None) -> int | None:
-    """Return the seconds since 1970 that ``SOURCE_DATE_EPOCH`` holds; None where it is not set.
+    """Return the seconds since 1970 in ``SOURCE_DATE_EPOCH``; None if it is not set.
 
-    Raises `ValueError` that names the variable.
+    The variable is that of reproducible-builds.org.
+
+    Raises:
+        ValueError: The value is not such a number; the message names the variable.
     """
     text = (os.environ if env is None else env).get("SOURCE_DATE_EPOCH", "").strip()
     if not text:
@@ -173,9 +187,12 @@ def creation_time(created: int | None) -> int | None:
 
 
 def parse_rate(text: str) -> float:
-    """Read bytes a second: ``500000``, ``1.5M``, ``10MiB``; raises `ValueError`.
+    """Parse a rate in bytes a second: ``500000``, ``1.5M``, ``10MiB``.
 
-    K, M and G are powers of 1,000, as sizes are shown; Ki, Mi and Gi of 1,024.
+    K, M and G are powers of 1,000; Ki, Mi and Gi are powers of 1,024.
+
+    Raises:
+        ValueError: The text is not a rate.
     """
     form = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMG]?)(i?)B?(?:/s)?"
     found = re.fullmatch(form, text.strip(), re.IGNORECASE)
@@ -242,7 +259,7 @@ def _base_directory(env: Mapping[str, str], name: str) -> Path | None:
 
 
 def _auth_files(env: Mapping[str, str], home: Path, settings: Path) -> tuple[Path, ...]:
-    """Return the files of credentials in order; ``REGISTRY_AUTH_FILE`` stands alone."""
+    """Return the files of credentials in order; ``REGISTRY_AUTH_FILE`` replaces all others."""
     if env.get("REGISTRY_AUTH_FILE"):
         return (Path(env["REGISTRY_AUTH_FILE"]),)
     runtime = _base_directory(env, "XDG_RUNTIME_DIR")
@@ -257,17 +274,17 @@ def _auth_files(env: Mapping[str, str], home: Path, settings: Path) -> tuple[Pat
 
 
 def _login_file(env: Mapping[str, str], files: tuple[Path, ...]) -> Path:
-    """Return the first file; the second where only root could make the first one's directory."""
+    """Return the first file, or the second if only root can make the directory of the first."""
     alone = len(files) == 1
     has_runtime = _base_directory(env, "XDG_RUNTIME_DIR") is not None
     return files[0] if alone or has_runtime or os.getuid() == 0 else files[1]
 
 
 def _drop_ins(settings: Path, uid: int) -> tuple[Path, ...]:
-    """Return the directories with more of registries.conf, the one that decides first.
+    """Return the directories of drop-in files for registries.conf, the first one wins.
 
-    As containers/image 5.40 has them: the user's, then those of each system directory for this
-    user id, for root or for others, and for all.
+    The order is that of containers/image 5.40: the user's directory, then those of each system
+    directory: for this user id, for root or for other users, and for all.
     """
     found = [settings / "registries.conf.d"]
     for root in _CONTAINERS_ROOTS:
@@ -285,17 +302,17 @@ def _named_file(env: Mapping[str, str], variable: str) -> tuple[str, Path] | Non
 
 
 def _either(env: Mapping[str, str], name: str) -> str:
-    """Return a variable that may be written in capitals or not."""
+    """Return the value of a variable that may be written in lower case."""
     return env.get(_spelled(env, name), "")
 
 
 def _spelled(env: Mapping[str, str], name: str) -> str:
-    """Return how a variable is written that is set: in small letters only if that one is."""
+    """Return the name of a variable: in lower case only if no other is set."""
     return name.lower() if not env.get(name) and env.get(name.lower()) else name
 
 
 def _authorities(env: Mapping[str, str]) -> tuple[str, Path] | None:
-    """Return the variable that names whom to trust, and what it names."""
+    """Return the variable that names CA certificates, and its value."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if env.get(name):
             return name, Path(env[name])
@@ -304,7 +321,7 @@ def _authorities(env: Mapping[str, str]) -> tuple[str, Path] | None:
 
 @functools.cache
 def host_platform() -> Platform:
-    """Return the platform of this machine, with the level that an amd64 reaches."""
+    """Return the platform of this machine, with the micro-architecture level of amd64."""
     machine = os.uname()
     found = Platform(machine.sysname, machine.machine).normalized()
     if found.architecture == "amd64" and found.os == "linux":
@@ -314,7 +331,7 @@ def host_platform() -> Platform:
 
 
 def _amd64_level(cpuinfo: Path) -> str:
-    """Return ``v2`` to ``v4``, or "" for the first level or where it cannot be known."""
+    """Return ``v2`` to ``v4``, or "" for the first level or if the level is unknown."""
     try:
         with cpuinfo.open() as lines:
             line = next((line for line in lines if line.startswith("flags")), "")

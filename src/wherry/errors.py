@@ -6,24 +6,24 @@
     ├── InvalidReference     a name, platform, filter, template or change that does not parse
     ├── InvalidDigest        a digest that is not ``algorithm:hex``
     ├── InvalidDocument      a manifest, index or config that breaks its format's rules
-    ├── NotFound             the registry, the store or the archive has no such thing
+    ├── NotFound             the registry, the store or the archive does not have it
     │   ├── Ambiguous        several images have the name or the id
-    │   └── PlatformMismatch the image is not there for the platform that was asked for
+    │   └── PlatformMismatch the image does not exist for the requested platform
     ├── Unauthorized         credentials are missing or were refused
-    ├── Denied               the credentials are good, the access is not allowed
-    ├── RateLimited          the registry asks to come back later
-    ├── RegistryError        any other answer of a registry that is not success
-    ├── NetworkError         no answer: refused, timed out, cut off, not trusted
+    ├── Denied               the credentials are valid, but the access is not allowed
+    ├── RateLimited          the registry limits the number of requests
+    ├── RegistryError        any other response that is not a success
+    ├── NetworkError         no response: refused, timed out, cut off, not trusted
     ├── IntegrityError       content that does not match its digest, size or DiffID
-    │   └── UnsafeArchive    an archive or layout that reaches outside of itself
-    ├── Unsupported          well formed, but nothing that this operation can handle
+    │   └── UnsafeArchive    an archive or layout that points outside of itself
+    ├── Unsupported          well formed, but this operation cannot handle it
     ├── StoreError           the local store, or an archive, cannot be read or written
-    │   └── StoreFull        there is no space left to write to
-    └── Cancelled            the operation was told to stop
+    │   └── StoreFull        no space is left on the disk
+    └── Cancelled            the caller stopped the operation
 
 The class says what a caller can do about the error, and the fields hold the facts. No field and
-no message contains a credential. Rooms derive a few classes of their own from these, which are
-not part of the interface: callers see the class in the tree that they are derived from.
+no message contains a credential. Some packages derive private classes from these. Callers catch
+them by the class in the tree.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class WherryError(Exception):
         where: The places where it happened, from the outside in: an image, a host or a file, and
             what is inside it. Empty where there is no place.
         attempts: How many times the operation was tried.
-        hint: Advice for a person, in one or more lines; may be empty.
+        hint: What the user can try, in one or more lines; may be empty.
         transient: Whether the same request may succeed when it is made again.
     """
 
@@ -63,7 +63,7 @@ class WherryError(Exception):
         return f"{text}; tried {self.attempts} times" if self.attempts > 1 else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle and copy without calling ``__init__``, whose facts are keywords."""
+        """Pickle and copy without calling ``__init__``, which takes keywords only."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def within(self, *places: object) -> Self:
@@ -93,7 +93,12 @@ class WherryError(Exception):
 
 
 class InvalidReference(WherryError):
-    """A ``text`` that does not parse; ``position`` is the offending character's index."""
+    """A text that does not parse.
+
+    Attributes:
+        text: The whole text.
+        position: The index of the character that is wrong.
+    """
 
     def __init__(self, message: str, *, text: str, position: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -106,7 +111,11 @@ class InvalidDigest(WherryError):
 
 
 class InvalidDocument(WherryError):
-    """A document that breaks its format's rules at ``path`` (``layers[3].digest``)."""
+    """A document that breaks the rules of its format.
+
+    Attributes:
+        path: The field that is wrong: ``layers[3].digest``.
+    """
 
     def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -115,9 +124,10 @@ class InvalidDocument(WherryError):
 
 
 class NotFound(WherryError):
-    """The registry or the store does not have what was asked for.
+    """The registry, the store or the archive does not have it.
 
-    ``codes`` are the error codes of the registry's response.
+    Attributes:
+        codes: The error codes of the registry's response.
     """
 
     def __init__(self, message: str, *, codes: Sequence[str] = (), hint: str = "") -> None:
@@ -130,7 +140,12 @@ class Ambiguous(NotFound):
 
 
 class PlatformMismatch(NotFound):
-    """No image for the ``wanted`` platform; ``available`` lists the ones that there are."""
+    """The image does not exist for the requested platform.
+
+    Attributes:
+        wanted: The requested platform.
+        available: The platforms that the image exists for.
+    """
 
     def __init__(
         self, message: str, *, wanted: str, available: Sequence[str] = (), hint: str = ""
@@ -141,7 +156,12 @@ class PlatformMismatch(NotFound):
 
 
 class Unauthorized(WherryError):
-    """Credentials are missing or were refused by ``host`` for ``scope``."""
+    """Credentials are missing or were refused.
+
+    Attributes:
+        host: The registry, ``host[:port]``.
+        scope: The scope of the token, such as ``repository:a/b:pull``; may be empty.
+    """
 
     def __init__(self, message: str, *, host: str, scope: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -150,7 +170,11 @@ class Unauthorized(WherryError):
 
 
 class Denied(WherryError):
-    """``host`` knows who is asking and does not allow it."""
+    """The credentials are valid, but the access is not allowed.
+
+    Attributes:
+        host: The registry, ``host[:port]``.
+    """
 
     def __init__(self, message: str, *, host: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -158,7 +182,15 @@ class Denied(WherryError):
 
 
 class RegistryError(WherryError):
-    """An answer that is not success: its ``status``, the registry's ``codes``, and where."""
+    """A response that is not a success.
+
+    Attributes:
+        status: The HTTP status.
+        method: The HTTP method.
+        url: The address of the request, without credentials.
+        codes: The error codes of the registry's response.
+        retry_after: Seconds to wait before another attempt; None if the response has none.
+    """
 
     def __init__(
         self,
@@ -182,7 +214,12 @@ class RegistryError(WherryError):
 
 
 class RateLimited(WherryError):
-    """Too many requests; ``retry_after`` is in seconds, ``None`` where the registry is silent."""
+    """The registry limits the number of requests.
+
+    Attributes:
+        host: The registry, ``host[:port]``.
+        retry_after: Seconds to wait before another attempt; None if the response has none.
+    """
 
     transient = True
 
@@ -195,7 +232,11 @@ class RateLimited(WherryError):
 
 
 class NetworkError(WherryError):
-    """No usable answer from ``host``; ``transient`` unless trying again cannot help."""
+    """No usable response came; ``transient`` is false if another attempt cannot help.
+
+    Attributes:
+        host: The peer, ``host[:port]``.
+    """
 
     def __init__(self, message: str, *, host: str, transient: bool = True, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -204,11 +245,14 @@ class NetworkError(WherryError):
 
 
 class IntegrityError(WherryError):
-    """Content that is not what was announced: ``expected`` against ``actual``.
+    """Content does not match its digest, its size or its DiffID.
 
-    ``altered`` is true where the source sent other bytes than the digest or the size of the
-    descriptor says: they were altered on the way, or are damaged at the source. It is false where
-    the bytes are the announced ones and break another promise, such as their DiffID.
+    Attributes:
+        expected: What was announced.
+        actual: What was found.
+        altered: Whether the source sent other bytes than the descriptor's digest or size says.
+            Such bytes were altered on the way or are damaged at the source. It is false if the
+            bytes are the announced ones but break another rule, such as their DiffID.
     """
 
     def __init__(
@@ -221,7 +265,11 @@ class IntegrityError(WherryError):
 
 
 class UnsafeArchive(IntegrityError):
-    """An archive or layout whose ``member`` leads outside, or means two things at once."""
+    """An archive or layout points outside of itself, or has two contents under one name.
+
+    Attributes:
+        member: The name of the member.
+    """
 
     def __init__(self, message: str, *, member: str, hint: str = "") -> None:
         super().__init__(message, expected="a safe archive", actual=message, hint=hint)
@@ -230,19 +278,19 @@ class UnsafeArchive(IntegrityError):
 
 
 class Unsupported(WherryError):
-    """Well formed, but nothing that this operation can handle."""
+    """The content is well formed, but this operation cannot handle it."""
 
 
 class StoreError(WherryError):
-    """The local store, or an archive on the disk, cannot be read or written."""
+    """The local store or an archive on the disk cannot be read or written."""
 
 
 class StoreFull(StoreError):
-    """The disk, the user's quota or the file system's largest file size leaves no space."""
+    """No space is left: the disk is full, or a quota or the file size limit is reached."""
 
 
 class Cancelled(WherryError):
-    """The operation was told to stop before it was done."""
+    """The caller stopped the operation before it was complete."""
 
     def __init__(self, message: str = "cancelled", *, hint: str = "") -> None:
         super().__init__(message, hint=hint)

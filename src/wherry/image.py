@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 class Image:
-    """An image of a store: complete, verified, on the disk.
+    """An image in a store. All of its content is on the disk and verified.
 
-    Two images are equal if their stores, digests and manifests are. An image can be pickled:
-    by its store and digests, without its documents.
+    Images are equal if their stores, digests and manifests are equal. An image is pickled by its
+    store and digests, without its documents. Properties raise `NotFound`, `IntegrityError` or
+    `StoreError` if the store has lost or damaged a document.
 
     Attributes:
         store: The store that the image is in.
-        digest: The digest to pull the image by again: of the index or manifest that its name
-            stands for, as the registry gave it.
-        record: What the store knows of the image, such as the digest of its manifest.
+        digest: The digest to pull the image by: that of the index or manifest that its name
+            points to, as the registry gave it.
+        record: The store's row of the image, with the digest of its manifest.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Image:
         return hash(self._identity)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle and copy an image by its store and its digests, without its documents."""
+        """Pickle and copy an image without its documents."""
         return Image, self._identity
 
     @property
@@ -65,14 +66,14 @@ class Image:
 
     @property
     def size(self) -> int:
-        """Bytes of config and layers as they are stored (layers compressed)."""
+        """The bytes of config and layers in the store, where layers are compressed."""
         return self.record.size
 
     @property
     def created(self) -> datetime.datetime | None:
-        """When the image was made; None if its config says nothing that is a time.
+        """The time of creation, aware; None if the config has none, or a malformed one.
 
-        ``config.created`` is the text, with all digits of a second.
+        ``config.created`` is the text in the config, with all digits of a second.
         """
         from wherry.model import gotime
 
@@ -80,7 +81,7 @@ class Image:
 
     @property
     def platform(self) -> wherry.Platform:
-        """What it runs on, as its config says."""
+        """The platform that the config names."""
         return self.config.platform.normalized()
 
     @functools.cached_property
@@ -90,23 +91,23 @@ class Image:
 
     @functools.cached_property
     def config(self) -> wherry.types.ImageConfig:
-        """The config, parsed; ``config.raw`` is its bytes."""
+        """The parsed config; ``config.raw`` has its bytes."""
         from wherry.model.config import parse_config
 
         return parse_config(self._local.read(self.record.id))
 
     @functools.cached_property
     def manifest(self) -> wherry.types.Manifest:
-        """The manifest, parsed; ``manifest.raw`` is its bytes as served."""
+        """The parsed manifest; ``manifest.raw`` has its bytes as served."""
         from wherry.model.manifest import Manifest
 
         found = self._local.document(self.record.manifest)
-        assert isinstance(found, Manifest)  # noqa: S101 - recorded as one
+        assert isinstance(found, Manifest)  # noqa: S101 - images have one
         return found
 
     @functools.cached_property
     def platforms(self) -> tuple[wherry.Platform, ...]:
-        """The platforms of its index whose images are in the store, complete."""
+        """The platforms of the index whose images are in the store; its own one first."""
         from wherry.model.config import parse_config
         from wherry.model.manifest import Index
 
@@ -123,7 +124,7 @@ class Image:
 
     @functools.cached_property
     def history(self) -> Sequence[wherry.types.HistoryStep]:
-        """The steps that made it, the last one first."""
+        """The steps that made the image, the last one first."""
         from wherry.ops.history import history
 
         return history(self.config, self.manifest.layers)
@@ -148,7 +149,16 @@ class Image:
 
 
 class Layer(Record):
-    """A layer of an image; ``size`` is in bytes as stored, compressed."""
+    """A layer of an image.
+
+    Attributes:
+        store: The store that the layer is in.
+        digest: The digest of the layer as stored.
+        diff_id: The digest of the decompressed tar.
+        media_type: The media type in the manifest.
+        size: The bytes of the layer as stored, compressed.
+        created_by: The step of the history that made the layer; may be empty.
+    """
 
     store: wherry.Store
     digest: Digest
@@ -165,10 +175,14 @@ class Layer(Record):
         return f"<Layer {self.digest.short} {self.media_type}>"
 
     def open(self) -> io.BufferedReader:
-        """Open the layer's tar, decompressed.
+        """Open the decompressed tar of the layer, and verify it while it is read.
 
-        It is verified as it is read: the read that reaches the end raises `IntegrityError`
-        if the content is not what the config's DiffID says.
+        Returns:
+            A stream to read from front to back. The read that reaches the end raises
+            `IntegrityError` if the content does not match the DiffID.
+
+        Raises:
+            NotFound: The layer is missing from the store.
         """
         from wherry.content.verify import VerifiedLayer
 
@@ -177,10 +191,13 @@ class Layer(Record):
 
     @contextlib.contextmanager
     def open_tar(self) -> Iterator[wherry.types.TarFile]:
-        """Read the layer as a `tarfile.TarFile`, from front to back.
+        """Yield the layer as a `tarfile.TarFile` to read from front to back.
 
-        What is left unread when the block ends is read and verified then; `IntegrityError`
-        is raised there if the content is not what the config's DiffID says.
+        The end of the block reads the rest of the layer and verifies all of it.
+
+        Raises:
+            IntegrityError: The content does not match the DiffID.
+            NotFound: The layer is missing from the store.
         """
         import tarfile
 

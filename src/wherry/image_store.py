@@ -11,7 +11,7 @@ from typing import Self, TypeAlias
 import wherry
 from wherry._values import as_new_name
 from wherry.image import Image
-from wherry.model.address import Address, ImageName
+from wherry.model.address import ImageName
 from wherry.model.arguments import checked
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
@@ -110,21 +110,21 @@ class Store:
         return [Image(self, Digest.parse(row.root), image_of(row)) for row in found.values()]
 
     @checked(RULES)
-    def get(self, name: ImageName) -> Image:
+    def get(self, image: ImageName) -> Image:
         """Return an image.
 
         Args:
-            name: A reference, an image id or a unique prefix of one, or the digest of a
+            image: A reference, an image id or a unique prefix of one, or the digest of a
                 manifest. ``store:`` before it is ignored, here and in the other calls.
 
         Raises:
             NotFound: The store has no such image.
             Ambiguous: Several images have ids with this prefix.
-            InvalidReference: The name can be none of these.
+            InvalidReference: The text can be none of these.
         """
         from wherry.ops.find_image import find_image
 
-        found = find_image(self._local, name)
+        found = find_image(self._local, image)
         return Image(self, found.root, found.record)
 
     @checked(RULES)
@@ -147,7 +147,7 @@ class Store:
         return Image(self, found.root, found.record)
 
     @checked(RULES)
-    def untag(self, name: str | Reference | Address) -> None:
+    def untag(self, name: str | Reference) -> None:
         """Remove a name; the image stays until `gc`.
 
         Raises:

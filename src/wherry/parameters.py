@@ -1,4 +1,4 @@
-"""What the parameters of public calls take, by their names."""
+"""Rules for the arguments of public calls, by the names of the parameters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wherry.model.reference import Reference
 
 
 def _is_given(value: Any) -> bool:
-    """Tell whether a path is not empty: that would stand for the current directory."""
+    """Tell whether a path is not empty; an empty one would mean the current directory."""
     return not isinstance(value, str | os.PathLike) or bool(os.fspath(value))
 
 
@@ -31,7 +31,7 @@ def _is_image(value: object) -> bool:
 
 _ADDRESS = instance("a str or a wherry.Address", str, Address)
 _REFERENCE = instance("a str or a wherry.Reference", str, Reference)
-_NAME = instance("a str, a wherry.Reference or a wherry.Address", str, Reference, Address)
+_IMAGE = instance("a str, a wherry.Reference or a wherry.Address", str, Reference, Address)
 
 
 def _is_list(value: object) -> bool:
@@ -55,7 +55,7 @@ RULES = {
     "all_platforms": FLAG,
     "artifact_type": TEXT,
     "authfile": _PATH,
-    "before": _NAME,
+    "before": _IMAGE,
     "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
     "changes": Rule(
         "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
@@ -71,7 +71,7 @@ RULES = {
     "force": FLAG,
     "foreign": FLAG,
     "format": choice("docker", "oci-archive", "oci", "dir"),
-    "image": _NAME,
+    "image": _IMAGE,
     "insecure": FLAG,
     "jobs": INTEGER,
     "labels": Rule(
@@ -83,7 +83,7 @@ RULES = {
     "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
     "matching": TEXT,
     "message": TEXT,
-    "name": _NAME,
+    "name": _REFERENCE,
     "names": Rule(
         "a str, a wherry.Address, a wherry.Image or a list of at least one of these",
         lambda value: _is_image(value) or _is_list(value),
@@ -120,7 +120,7 @@ RULES = {
     "registry": TEXT,
     "retries": INTEGER,
     "schema1": choice("allow", "deny"),
-    "since": _NAME,
+    "since": _IMAGE,
     "source": Rule(
         "a path or a binary file to read",
         lambda value: _is_file(value, "read"),

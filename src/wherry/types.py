@@ -1,10 +1,10 @@
-"""Types that calls of wherry take and return, beside those that `wherry` itself names.
+"""Types that public calls take and return, besides the names of `wherry` itself.
 
 >>> import wherry
 >>> def count(report: wherry.types.ValidationReport) -> int:
 ...     return len(report.findings)
 
-A type is imported when it is first used, so that an annotation costs nothing at start-up.
+A type is imported when it is used, so that an annotation costs nothing at start-up.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     Hash: TypeAlias = _Hash
 
-# The module of each type, and its name there if that is another one.
+# The module of each type, and its name there if it differs.
 _HOMES = {
     "CheckReport": "wherry.store.check",
     "Descriptor": "wherry.model.descriptor",

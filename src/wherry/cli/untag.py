@@ -38,7 +38,7 @@ def command(ctx: click.Context, names: tuple[Address, ...]) -> int:
     store = global_options(ctx).store()
 
     def untag(name: Address) -> None:
-        store.untag(name)
+        store.untag(name.given or name.name)
         if name.given is not None:
             click.echo(f"Untagged: {name.given.with_default_tag().familiar}")
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments of public calls, made before the call does anything."""
+"""Checks of the arguments of public calls, before a call does anything."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ _SHOWN = 80  # characters of a wrong value that an error quotes
 
 
 class Rule(Record):
-    """What a parameter takes, in ``words`` for people.
+    """The values that a parameter takes.
 
-    A value whose type is wrong does not ``fit``; one of the right type has to be ``valid`` too.
-    An error quotes a value only if the rule is ``quoted``: others may hold a secret. A
-    ``secret`` value is masked, so that no frame of the call shows it.
+    Attributes:
+        words: The rule in words, for errors.
+        fits: Whether the type of a value is right.
+        valid: Whether a value of the right type is allowed.
+        quoted: Errors quote the value. Without it they do not: it may contain a secret.
+        secret: The value is masked, so that no traceback shows it.
     """
 
     words: str
@@ -37,8 +40,8 @@ class Rule(Record):
         """Check an argument.
 
         Raises:
-            TypeError: the value is of a wrong type.
-            ValueError: the value is of the right type, but none of those allowed.
+            TypeError: The value has the wrong type.
+            ValueError: The value has the right type but is not allowed.
         """
         if not self.fits(value):
             kind = "None" if value is None else type(value).__name__
@@ -50,7 +53,7 @@ class Rule(Record):
 
 
 def instance(words: str, *kinds: type) -> Rule:
-    """Make a rule for instances of some types; a bool is no number."""
+    """Make a rule for instances of some types; a bool is not a number."""
 
     def fits(value: object) -> bool:
         return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
@@ -80,9 +83,9 @@ CALLABLE = Rule("callable", callable)
 
 
 def checked(rules: Mapping[str, Rule]) -> Callable[[F], F]:
-    """Check the arguments of a call by the rules for the names of its parameters.
+    """Check the arguments of a call by rules that have the names of its parameters.
 
-    None is allowed where it is the default. A parameter without a rule is not checked.
+    None is allowed if it is the default. A parameter without a rule is not checked.
     """
 
     def decorate(call: F) -> F:
@@ -95,7 +98,7 @@ def checked(rules: Mapping[str, Rule]) -> Callable[[F], F]:
 
         @functools.wraps(call)
         def checking(*arguments: Any, **named: Any) -> Any:
-            if not own:  # made at the first call: a program makes few of all there are
+            if not own:  # made at the first call: a program uses few of all calls
                 own.update(_own_rules(function, rules))
                 secret.extend(name for name, rule in own.items() if rule.secret)
             if secret:
@@ -114,19 +117,19 @@ def checked(rules: Mapping[str, Rule]) -> Callable[[F], F]:
 
 
 def _placed(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield arguments given by place with their names; those of ``*rest`` have none."""
+    """Yield positional arguments with their names, which are empty for ``*rest``."""
     for place, value in enumerate(arguments):
         yield names[place] if place < len(names) else "", value
 
 
 def _masked(values: Iterable[tuple[str, Any]], secret: Container[str]) -> Iterator[Any]:
-    """Yield the values of pairs of a name and a value, those with secret names masked."""
+    """Yield the values of pairs, with those of secret names masked."""
     for name, value in values:
         yield masked(value) if name in secret else value
 
 
 def _places(code: CodeType) -> tuple[tuple[str, ...], str]:
-    """Return the names of the parameters given by place, and that of ``*rest`` or ""."""
+    """Return the names of the positional parameters, and the name of ``*rest`` or ""."""
     names = code.co_varnames
     rest = names[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & _VARIADIC else ""
     return names[: code.co_argcount], rest

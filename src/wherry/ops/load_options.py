@@ -34,17 +34,17 @@ class LoadOptions(Record):
         settings: TransferSettings,
         host: Platform,
         platform: str | Platform | None = None,
-        name: str | None = None,
+        name: Reference | None = None,
     ) -> LoadOptions:
         """Make the options that a client's settings and the arguments of a call ask for.
 
         Raises:
-            InvalidReference: ``platform`` or ``name`` does not parse.
+            InvalidReference: ``platform`` does not parse.
         """
         return cls(
             host,
             Platform.parse(platform, host) if isinstance(platform, str) else platform,
-            None if name is None else Reference.parse_new(name),
+            name,
             CopyOptions(jobs=settings.jobs),
             settings.schema1,
         )
