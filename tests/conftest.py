@@ -1,4 +1,4 @@
-"""What the tests share: registries, stores, the command, and what to do without a peer."""
+"""Shared fixtures: registries, stores, the command, peers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytest_plugins = ["raw_server"]
 REQUIRED = "WHERRY_REQUIRE_PEERS"
 _LACKING = "there is no "
 _numbers = itertools.count(1)
-# Settings of the machine's user, which tests must not obey.
+# Settings of the machine's user, which the tests ignore.
 FOREIGN = ("WHERRY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
 FOREIGN_NAMES = {
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS", "LINES"),
@@ -43,13 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name != REQUIRED and (name.startswith(FOREIGN) or name.upper() in FOREIGN_NAMES):
             del os.environ[name]
-    # A shell has commands in the background ignore SIGINT, and their children inherit that.
+    # A shell lets background commands ignore SIGINT, and child processes inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Peers. `@pytest.mark.peer("skopeo", "podman")` names the programs that a test needs; without
-# names, and for whoever uses the fixture `distribution`, it is docker-registry.
+# Peers. `@pytest.mark.peer("skopeo", "podman")` names the programs that a test needs. Without
+# names, and for tests with the fixture `distribution`, that is docker-registry.
 
 
 def needed_peers(item: pytest.Item) -> list[str]:
@@ -62,8 +62,8 @@ def needed_peers(item: pytest.Item) -> list[str]:
     return sorted(names)
 
 
-def leave_out(peers: str) -> NoReturn:
-    """Skip the test that is running; fail it where all peers have to be there."""
+def skip_without(peers: str) -> NoReturn:
+    """Skip the running test, or fail it if all peers are required."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{REQUIRED} is 1, but there is no {peers}", pytrace=False)
     pytest.skip(_LACKING + peers)
@@ -73,11 +73,11 @@ def leave_out(peers: str) -> NoReturn:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [name for name in needed_peers(item) if find_binary(name) is None]
     if missing:
-        leave_out(", ".join(missing))
+        skip_without(", ".join(missing))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what was left out, one line a reason; `-rs` tells where."""
+    """Print one line for each reason to skip tests; `-rs` shows the tests."""
     reports = terminalreporter.getreports("skipped")
     reasons = Counter(
         report.longrepr[2].removeprefix("Skipped: ")
@@ -86,7 +86,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     if not reasons:
         return
-    terminalreporter.section("left out")
+    terminalreporter.section("skipped")
     for reason, count in sorted(reasons.items()):
         terminalreporter.line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
     if any(_LACKING in reason for reason in reasons):
@@ -98,20 +98,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def distribution(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution]:
-    """A real registry, open to all; what `requests` tells begins with the test's `clear`."""
+    """A real registry without authentication; tests call `clear` before they read `requests`."""
     with Distribution(tmp_path_factory.mktemp("distribution")) as registry:
         yield registry
 
 
 @pytest.fixture
 def repository() -> str:
-    """A repository name that no other test has."""
+    """A repository name of this test alone."""
     return f"tests/number{next(_numbers)}"
 
 
 @pytest.fixture
 def fake() -> Iterator[FakeRegistry]:
-    """A registry in memory, which fails to order."""
+    """A fake registry in memory, with faults on request."""
     with FakeRegistry() as registry:
         yield registry
 
@@ -121,7 +121,7 @@ def fake() -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Point all that the environment says into `tmp_path`, and return it for other processes."""
+    """Set all paths of the environment to `tmp_path`; return it for other processes."""
     places = {
         "HOME": tmp_path / "home",
         "XDG_CONFIG_HOME": tmp_path / "home" / "config",
@@ -139,7 +139,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[library.Store]:
-    """An empty store; it is the one that the command of the same test uses."""
+    """An empty store, which the command of the same test uses too."""
     opened = library.Store(tmp_path / "store")
     yield opened
     opened.close()
@@ -147,14 +147,14 @@ def store(tmp_path: Path) -> Iterator[library.Store]:
 
 @pytest.fixture
 def client(store: library.Store, environment: dict[str, str]) -> Iterator[library.Client]:
-    """A client that keeps what it pulls in `store`."""
+    """A client of `store`."""
     assert environment["WHERRY_STORE"] == str(store.path)
     with library.Client(store=store) as made:
         yield made
 
 
 class Wherry:
-    """The command, as a process of its own; `environment` may be changed before it is called."""
+    """The command as a process; a test may change `environment` before a call."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
@@ -166,7 +166,7 @@ class Wherry:
         timeout: float = 30,
         given: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, with `given` on stdin."""
+        """Run the command to its end, with `given` on stdin."""
         return subprocess.run(
             [sys.executable, "-m", "wherry", *arguments],
             input=given,
@@ -183,7 +183,7 @@ class Wherry:
         env: Mapping[str, str] | None = None,
         stderr: int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
-        """Start it and return at once."""
+        """Start the command and return at once."""
         return subprocess.Popen(
             [sys.executable, "-m", "wherry", *arguments],
             stdin=subprocess.DEVNULL,
@@ -196,11 +196,11 @@ class Wherry:
 
 @pytest.fixture
 def wherry(environment: dict[str, str]) -> Wherry:
-    """The command with an environment of its own."""
+    """The command with the environment of this test."""
     return Wherry(environment)
 
 
-# A helper for credentials that keeps what it is given in files, and notes what it was asked.
+# A credential helper that keeps credentials in files and logs its calls.
 CREDENTIAL_HELPER = """#!/bin/sh
 set -eu
 box=$(dirname "$0")/box
@@ -221,9 +221,10 @@ esac
 
 @pytest.fixture
 def helper_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Put a program called docker-credential-NAME into PATH; return the directory it is in.
+    """Return a function that adds a program docker-credential-NAME to PATH.
 
-    Without a text of its own it is the one above, which keeps things in `box` beside it.
+    It returns the program's directory. The default program is `CREDENTIAL_HELPER`, which keeps
+    credentials in `box` beside it.
     """
     directory = tmp_path / "programs"
     directory.mkdir()
@@ -243,8 +244,8 @@ def helper_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 @pytest.fixture(scope="session")
 def skopeo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Skopeo, without policies; returns what it prints."""
-    # Without such a directory it reads one in /run, which only root may look into.
+    """Skopeo without policies; a call returns its output."""
+    # Without this variable it reads a directory in /run, which only root can read.
     runtime = {"XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("run"))}
 
     def run(*arguments: str | Path) -> str:
@@ -255,7 +256,7 @@ def skopeo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def umoci() -> Callable[..., str]:
-    """Umoci; returns what it prints."""
+    """Umoci; a call returns its output."""
 
     def run(*arguments: str | Path) -> str:
         return _output("umoci", *arguments)
@@ -265,8 +266,8 @@ def umoci() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def podman() -> Iterator[Callable[..., str]]:
-    """Podman with a storage of its own; returns what it prints."""
-    # Not below pytest's directory: podman takes no --runroot of more than 50 characters.
+    """Podman with its own storage; a call returns its output."""
+    # Not below pytest's directory: podman limits --runroot to 50 characters.
     with tempfile.TemporaryDirectory(prefix="podman-") as root:
         places = ("--root", f"{root}/root", "--runroot", f"{root}/run", "--tmpdir", f"{root}/state")
         driver = ("--storage-driver", "vfs", "--events-backend", "none")
@@ -277,10 +278,10 @@ def podman() -> Iterator[Callable[..., str]]:
         try:
             run("info")
         except RuntimeError as error:
-            leave_out(f"podman (it does not run here: {str(error).splitlines()[-1]})")
+            skip_without(f"podman (it does not run here: {str(error).splitlines()[-1]})")
         yield run
         if os.geteuid() != 0:
-            # Layers' files belong to subordinate ids, which only a user namespace may remove.
+            # Files of layers belong to subordinate ids, and only a user namespace can remove them.
             run("unshare", "rm", "-rf", f"{root}/root")
             run("system", "migrate")  # ends the process that keeps the namespace
 
@@ -288,7 +289,7 @@ def podman() -> Iterator[Callable[..., str]]:
 def _output(
     program: str, *arguments: str | Path, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Run a program and return what it prints; where it fails, so does the test."""
+    """Run a program and return its output; raise RuntimeError if it fails."""
     done = subprocess.run(
         [find_binary(program) or program, *arguments],
         env=dict(environment or {}) | os.environ,

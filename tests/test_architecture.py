@@ -1,4 +1,4 @@
-"""The plan of the house, held against the code ("Rooms and the direction of imports")."""
+"""Rules of imports, module sizes and start-up (docs/architecture.md)."""
 
 import ast
 import inspect
@@ -17,10 +17,10 @@ from wherry.testing import FakeRegistry, build_image, tar_layer
 PACKAGE = Path(wherry.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 500
-MANUAL = {"client.py": 800}  # the documentation of every public call
+MANUAL = {"client.py": 800}  # it documents every public call
 
-# "cli → client, image → ops → transfer → content → model → errors", and the siblings beside
-# transfer, which never import each other nor transfer. What each room may import when it runs:
+# The rooms that each room may import at run time. The siblings import neither each other nor
+# `transfer`, which is beside them.
 PURE = {"errors", "model"}
 CORE = PURE | {"content"}
 SIBLINGS = {"registry", "store", "archive", "unpack"}
@@ -31,7 +31,7 @@ ARROWS = {
     **{sibling: CORE | {sibling} for sibling in SIBLINGS},
     "transfer": CORE | {"transfer"},
     "ops": CORE | SIBLINGS | {"transfer", "ops"},
-    # The faces of the library. The platform of the host is a value of the model.
+    # The public modules.
     "config": PURE,
     "parameters": PURE,
     "_calls": CORE,
@@ -47,14 +47,14 @@ ARROWS = {
     "types": set(),
     "__main__": {"cli"},
 }
-# What a room may name in annotations only (under TYPE_CHECKING), on top of that: the command
-# shows records that the faces hand out, and `wherry` itself says what its lazy names are.
+# Additional imports under TYPE_CHECKING: the command names records that public calls return, and
+# `wherry` itself names its lazy attributes.
 TYPES_ONLY = {
     "cli": {"image", "registry", "store"},
     "__init__": {"client", "content", "errors", "image", "image_store", "model", "types"},
     "types": CORE | SIBLINGS | {"image_store", "ops"},
 }
-# `from wherry import __version__` is a literal and loads nothing: every room may have it.
+# Every room may import `wherry.__version__`: it is a literal and loads nothing.
 FREE = {"__version__"}
 
 
@@ -67,7 +67,7 @@ class Import:
 
     @property
     def room(self) -> str:
-        """The room of what is imported, "" for what is not wherry's."""
+        """The room of the imported module; empty outside of wherry."""
         parts = self.name.split(".")
         return parts[1] if parts[0] == "wherry" and len(parts) > 1 else ""
 
@@ -95,7 +95,7 @@ def walk(node: ast.AST, *, types_only: bool = False) -> Iterator[tuple[ast.AST, 
 
 
 def imports_of(module: Path) -> Iterator[Import]:
-    """Yield all imports of a module, those inside functions and under TYPE_CHECKING as well."""
+    """Yield all imports of a module, also in functions and under TYPE_CHECKING."""
     package = ("wherry", *module.relative_to(PACKAGE).parent.parts)
     for node, types_only in walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -119,12 +119,12 @@ def calls_of(module: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, ast.unparse(node.func)
 
 
-def test_every_room_is_on_the_plan() -> None:
+def test_every_room_has_a_rule() -> None:
     assert {room_of(module) for module in MODULES} <= set(ARROWS)
 
 
 @pytest.mark.parametrize("room", sorted(ARROWS))
-def test_imports_follow_the_arrows(room: str) -> None:
+def test_rooms_import_only_allowed_rooms(room: str) -> None:
     wrong = [
         str(found)
         for found in ALL_IMPORTS
@@ -137,7 +137,6 @@ def test_imports_follow_the_arrows(room: str) -> None:
 
 
 def test_siblings_import_neither_each_other_nor_transfer() -> None:
-    """ARCHITECTURE: "The four siblings never import each other nor transfer"."""
     wrong = [
         str(found)
         for found in ALL_IMPORTS
@@ -147,7 +146,7 @@ def test_siblings_import_neither_each_other_nor_transfer() -> None:
     assert not wrong
 
 
-def test_the_arrows_have_no_cycle() -> None:
+def test_the_rules_have_no_cycle() -> None:
     order: list[str] = []
     left = {room: allowed - {room} for room, allowed in ARROWS.items()}
     while left:
@@ -160,9 +159,9 @@ def test_the_arrows_have_no_cycle() -> None:
 
 
 def test_modules_are_imported_by_name_only_where_loading_is_lazy() -> None:
-    """What `importlib` loads escapes the arrows: only the three lazy tables may do it.
+    """The other tests do not see imports by name.
 
-    And the entry, for a module of the standard library.
+    Only the three lazy tables use them, and the entry for a module of the standard library.
     """
     users = {
         str(found.module.relative_to(PACKAGE))
@@ -180,7 +179,7 @@ def test_modules_are_imported_by_name_only_where_loading_is_lazy() -> None:
 
 
 def test_the_model_is_pure() -> None:
-    """ARCHITECTURE: "pure values: no I/O, no threads, no clock, no environment"."""
+    """The model has no I/O, no threads, no clock and no environment."""
     impure = {
         *("asyncio", "concurrent", "io", "os", "pathlib", "random", "shutil", "signal"),
         *("socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib"),
@@ -209,8 +208,7 @@ def test_the_model_is_pure() -> None:
         ("httpx", set()),
     ],
 )
-def test_each_library_has_one_seam(library: str, homes: set[str]) -> None:
-    """ARCHITECTURE, style 8: "one seam for each outside library"."""
+def test_each_library_is_used_in_one_place(library: str, homes: set[str]) -> None:
     users = {
         found.module.relative_to(PACKAGE)
         for found in ALL_IMPORTS
@@ -221,7 +219,6 @@ def test_each_library_has_one_seam(library: str, homes: set[str]) -> None:
 
 
 def test_only_the_command_prints_or_exits() -> None:
-    """ARCHITECTURE, style 7: "Only `cli` prints or exits"."""
     forbidden = {
         *("print", "input", "exit", "quit", "sys.exit", "os._exit", "os.abort", "SystemExit"),
         *("click.echo", "sys.stdout.write", "sys.stderr.write", "warnings.warn"),
@@ -245,7 +242,6 @@ def test_only_the_command_prints_or_exits() -> None:
 
 
 def test_only_config_reads_the_environment() -> None:
-    """ARCHITECTURE, style 7: "only `config` reads the environment"."""
     readers = {"environ", "environb", "getenv", "getenvb", "expanduser", "expandvars", "home"}
     wrong = [
         f"{module.relative_to(PACKAGE)}:{node.lineno} uses {ast.unparse(node)}"
@@ -268,14 +264,13 @@ def _names(node: ast.ImportFrom) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_is_of_bounded_length_and_opens_with_its_purpose(module: Path) -> None:
-    """ARCHITECTURE, style 1 and 10: one sentence of purpose; "past 500 … two rooms"."""
     text = module.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MANUAL.get(module.name, MAX_LINES)
     assert ast.get_docstring(ast.parse(text))
 
 
 def imported(*arguments: str) -> set[str]:
-    """Return the modules that an interpreter imports, told by itself, even if it exits hard."""
+    """Return the modules that an interpreter reports as imported, even after `os._exit`."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments],
         capture_output=True,
@@ -288,7 +283,7 @@ def imported(*arguments: str) -> set[str]:
 
 
 def loaded_by(*arguments: str) -> set[str]:
-    """Return the modules that are imported on top of those of the interpreter alone."""
+    """Return the imported modules, without those of a bare interpreter."""
     return imported(*arguments) - imported("-c", "pass")
 
 
@@ -297,7 +292,6 @@ HEAVY = LIBRARIES | {"bz2", "lzma", "ssl", "tarfile", "asyncio", "importlib.meta
 
 
 def test_importing_the_library_loads_no_other_library() -> None:
-    """ARCHITECTURE, style 11: "Import light"."""
     assert not loaded_by("-c", "import wherry") & HEAVY
 
 
@@ -307,29 +301,29 @@ def test_importing_the_library_loads_none_of_its_rooms() -> None:
 
 
 def test_a_name_of_the_library_loads_no_more_than_it_needs() -> None:
-    """A caller that only parses references pays for nothing else."""
+    """A caller that only parses references loads nothing else."""
     loaded = loaded_by("-c", "import wherry; wherry.Reference.parse('alpine'); wherry.WherryError")
     assert not loaded & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
 def test_the_command_starts_light(arguments: list[str]) -> None:
-    """ARCHITECTURE, "Dependencies": "`wherry --version` imports none of them" (but click)."""
+    """docs/architecture.md, "Start-up": of the libraries, only click is loaded."""
     loaded = loaded_by("-m", "wherry", *arguments)
     assert "wherry.cli.main" in loaded
     assert "click" in loaded
-    # Its help asks shutil for the terminal's width, which brings the standard codecs along.
+    # The help gets the terminal's width from shutil, which imports the standard codecs.
     assert not loaded & (LIBRARIES | {"ssl", "asyncio", "importlib.metadata"}) - {"click"}
     assert not {name for name in loaded if name.startswith(("wherry.registry", "wherry.store"))}
 
 
 def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path) -> None:
-    """Half of the time of a small pull is importing."""
+    """Imports take half of the time of a small pull."""
     fake.add_image("app", build_image([tar_layer({"a": b"x"})]), "t")
     arguments = ["--store", str(tmp_path / "store"), "pull", "-q", f"{fake.host}/app:t"]
     loaded = loaded_by("-m", "wherry", *arguments)
     assert {"http.client", "click", "sqlite3"} <= loaded
-    # What libraries could bring along; the last is what click corrects spelling with.
+    # Modules that libraries may import; click suggests spellings with difflib.
     assert not loaded & {"importlib.metadata", "logging", "zipfile", "difflib"}
     assert not loaded & {"rich", "cryptography", "asyncio"}
 
@@ -346,7 +340,7 @@ def _is_elapsed(node: ast.AST) -> bool:
 
 
 def test_no_test_asserts_that_little_time_has_passed() -> None:
-    """A busy machine fails such a test: have the obstacle outlast the wait instead."""
+    """Such a test fails on a busy machine; let the fault outlast the wait instead."""
     tests = Path(__file__).parent
     wrong = [
         f"{module.relative_to(tests)}:{node.lineno}"

@@ -1,4 +1,4 @@
-"""What variables say, and where files would be (docs/configuration.md, "Variables and files")."""
+"""Environment variables and default paths (docs/configuration.md, "Variables and files")."""
 
 import os
 import pwd
@@ -123,7 +123,7 @@ def test_files_that_variables_name() -> None:
 
 
 def test_drop_in_directories_of_root_and_of_others() -> None:
-    """Here for this process; containers/image 5.40 has one set for root, one for others."""
+    """containers/image 5.40 has drop-in directories for root, and others for other users."""
     own = HOME / ".config" / "containers" / "registries.conf.d"
     uid = os.getuid()
     expected = [own]

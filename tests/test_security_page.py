@@ -1,4 +1,4 @@
-"""The limits in docs/security.md are those of the code, and none is left out."""
+"""The limits in docs/security.md match the code, and none is missing."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ PAGE = Path(__file__).parent.parent / "docs" / "security.md"
 ROW = re.compile(r"^\| [^|]+ \| ([\d,]+) ?(\w*) \| `(\S+)\.py` `([\w.]+)` \|$", re.MULTILINE)
 UNITS = {"": 1, "KiB": 2**10, "Mi": 2**20, "MiB": 2**20, "GiB": 2**30, "s": 1, "hour": 3600}
 LIMIT = re.compile(r"^(MAX_[A-Z_]+)(?:: Final)? = ", re.MULTILINE)
-# Limits of what the user says, and of what is shown; strangers do not reach them.
+# Limits of user input and of messages; untrusted content does not reach them.
 ELSEWHERE = {
     "config": {"MAX_EPOCH"},
     "model/_fields": {"MAX_INTEGER", "MAX_KEY_SHOWN"},
-    "model/convert": {"MAX_NESTING"},  # of documents; a manifest may be nested less deep
+    "model/convert": {"MAX_NESTING"},  # of documents; manifests have a lower limit
     "model/platform": {"MAX_DIGITS"},
     "model/reference": {"MAX_PATH", "MAX_PORT"},
-    "model/schema1": {"MAX_DEPTH"},  # as of other manifests
+    "model/schema1": {"MAX_DEPTH"},  # the limit of other manifests
     "model/tolerant": {"MAX_SHOWN"},
     "model/transfer_settings": {"MAX_SPLIT"},
-    "model/v1": {"MAX_DEPTH"},  # as of configs
+    "model/v1": {"MAX_DEPTH"},  # the limit of configs
 }
 ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))
 
 
 def value_of(module: str, name: str) -> Any:
-    """Return a constant, or the default of a field, of a module of wherry."""
+    """Return a constant or the default of a field."""
     found: Any = importlib.import_module("wherry." + module.replace("/", "."))
     for part in name.split("."):
         found = getattr(found, part)

@@ -148,7 +148,7 @@ def _length_lies(subject: Subject) -> Sequence[Fault]:
 
 
 def _unsatisfiable(subject: Subject) -> Sequence[Fault]:
-    """Return a fault that answers 416 for valid ranges, with faults in that response."""
+    """Return faults that answer valid ranges by 416 with a wrong length and a stalled body."""
     return [
         subject.fault(FixedReply(416, body=b"a lie")),
         subject.fault(ContentLength(subject.blob.size)),

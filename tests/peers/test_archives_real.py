@@ -1,4 +1,4 @@
-"""Archives and layouts as skopeo, podman and umoci write them."""
+"""Archives and layouts of skopeo, podman and umoci."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def layout(tmp_path: Path) -> Path:
 
 
 def pull_layout(podman: Peer, layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pull from a layout by a relative path: podman makes a name of it, in lower case only."""
+    """Pull from a layout by a relative path, since podman makes a lower-case name of it."""
     monkeypatch.chdir(layout.parent)
     podman("pull", "--quiet", f"oci:{layout.name}:v1")
 
@@ -173,7 +173,7 @@ def test_umoci(client: Client, umoci: Peer, tmp_path: Path) -> None:
     "program",
     [pytest.param(name, marks=pytest.mark.peer(name)) for name in ("gzip", "bzip2", "xz", "zstd")],
 )
-def test_archives_that_somebody_has_compressed(
+def test_compressed_archives(
     client: Client, skopeo: Peer, layout: Path, tmp_path: Path, program: str
 ) -> None:
     file = tmp_path / "archive"
@@ -183,14 +183,14 @@ def test_archives_that_somebody_has_compressed(
     good(client, f"docker-archive:{tmp_path / 'packed'}")
 
 
-# What wherry saves
+# Archives of wherry
 
 OTHER = build_image([TARS[2], TARS[0], TARS[2]], style="docker", env=["A=b"])
 
 
 @pytest.fixture
 def saved(client: Client, fake: FakeRegistry) -> list[str]:
-    """Two images in the store: layers of one come twice, and the other has them too."""
+    """Two images in the store: one repeats layers, and the other shares them."""
     fake.add_image("app", IMAGE, "v1")
     fake.add_image("other", OTHER, "v2")
     names = [f"{fake.host}/app:v1", f"{fake.host}/other:v2"]

@@ -1,7 +1,7 @@
-"""The configuration that people have: real TLS, client certificates, and what skopeo makes of it.
+"""TLS, client certificates, and configuration files that skopeo reads too.
 
-Where skopeo and wherry read the same files they ask the same endpoints, in the same order, as the
-same user.
+With the same files, skopeo and wherry request the same endpoints, in the same order, with the same
+credentials.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def entry(user: str) -> dict[str, str]:
     return {"auth": base64.b64encode(f"{user}:x".encode()).decode()}
 
 
-# A registry in TLS, and one behind nginx that asks for a client's certificate
+# A registry with TLS, and one behind nginx that requires a client certificate
 
 
-class Secure(NamedTuple):
-    """A host that speaks TLS and the files that belong to it."""
+class TlsHost(NamedTuple):
+    """A host with TLS, its authority, and a client certificate for it."""
 
     host: str
     authority: Path
     client: tuple[Path, Path]
 
     def trust(self, environment: dict[str, str], *, client: bool) -> Path:
-        """Fill the user's certs.d for the host, as containers-certs.d(5) has it."""
+        """Write the user's certs.d for the host (containers-certs.d(5))."""
         directory = Path(environment["HOME"]) / ".config" / "containers" / "certs.d" / self.host
         written(directory / "ca.crt", self.authority.read_text())
         if client:
@@ -71,14 +71,14 @@ class Secure(NamedTuple):
 
 @pytest.fixture
 def usual(environment: dict[str, str]) -> dict[str, str]:
-    """An environment where skopeo, too, finds `~/.config/containers`."""
+    """An environment in which skopeo finds `~/.config/containers` too."""
     environment["XDG_CONFIG_HOME"] = str(Path(environment["HOME"]) / ".config")
     return environment
 
 
 @pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Secure, Secure]]:
-    """A registry with a password, spoken to directly and through nginx."""
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TlsHost, TlsHost]]:
+    """A registry with a password, directly and through nginx."""
     root = tmp_path_factory.mktemp("tls")
     authority, certificate, key = make_certificate(root / "certificates")
     client = make_client_certificate(root / "certificates")[1:]
@@ -86,12 +86,12 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Secure, S
     with Distribution(root / "r", tls=(certificate, key), htpasswd=users) as registry:
         registry.push("app", IMAGE, "t")
         with nginx(root / "nginx", registry.url, (certificate, key), authority) as host:
-            yield Secure(registry.host, authority, client), Secure(host, authority, client)
+            yield TlsHost(registry.host, authority, client), TlsHost(host, authority, client)
 
 
 @contextlib.contextmanager
 def nginx(root: Path, target: str, tls: tuple[Path, Path], client_ca: Path) -> Iterator[str]:
-    """Run nginx in front of `target`, for clients with a certificate alone; yield its host."""
+    """Run nginx before `target` for clients with a certificate; yield its host."""
     root.mkdir()
     host = f"127.0.0.1:{refused_port()}"
     places = "".join(
@@ -134,7 +134,7 @@ class TestCertificates:
         return wherry("pull", "-q", f"--creds=me:{PASSWORD}", f"{host}/app:t")
 
     def test_the_authority_in_certs_d(
-        self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
+        self, wherry: Wherry, usual: dict[str, str], secure: tuple[TlsHost, TlsHost]
     ) -> None:
         registry = secure[0]
         done = self.pull(wherry, registry.host)
@@ -148,13 +148,13 @@ class TestCertificates:
         assert place["addresses"] == [f"https://{registry.host}/v2/app"]
 
     def test_a_client_certificate(
-        self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
+        self, wherry: Wherry, usual: dict[str, str], secure: tuple[TlsHost, TlsHost]
     ) -> None:
         host = secure[1].host
         directory = secure[1].trust(usual, client=False)
         done = self.pull(wherry, host)
         assert done.returncode != 0
-        assert "certificate" in done.stderr  # nginx answers 400 and says what it wants
+        assert "certificate" in done.stderr  # nginx answers 400 and names the missing certificate
         secure[1].trust(usual, client=True)
         assert self.pull(wherry, host).stdout == f"{IMAGE.id}\n"
         (directory / "me.key").unlink()
@@ -164,15 +164,15 @@ class TestCertificates:
 
     @pytest.mark.peer("skopeo")
     def test_skopeo_reads_the_same_files(
-        self, usual: dict[str, str], secure: tuple[Secure, Secure]
+        self, usual: dict[str, str], secure: tuple[TlsHost, TlsHost]
     ) -> None:
         secure[1].trust(usual, client=True)
         done = ask_skopeo(usual, "--creds", f"me:{PASSWORD}", f"docker://{secure[1].host}/app:t")
         assert done.returncode == 0, done.stderr
 
     @pytest.mark.peer("skopeo")
-    def test_what_one_logs_in_with_the_other_uses(
-        self, wherry: Wherry, usual: dict[str, str], secure: tuple[Secure, Secure]
+    def test_skopeo_and_wherry_share_logins(
+        self, wherry: Wherry, usual: dict[str, str], secure: tuple[TlsHost, TlsHost]
     ) -> None:
         registry = secure[0]
         registry.trust(usual, client=False)
@@ -208,23 +208,23 @@ def ask_skopeo(environment: dict[str, str], *arguments: str) -> subprocess.Compl
     return run_skopeo(environment, "inspect", "--raw", *arguments)
 
 
-# Which endpoint is asked, and as whom
+# Endpoints and credentials of requests
 
 
 class Farm:
-    """Three registries with one image each under the names that the cases use."""
+    """Three registries with users, in which each test adds images."""
 
     def __init__(self, registries: list[FakeRegistry]) -> None:
         self.registries = registries
 
     def named(self, text: str) -> str:
-        """Fill in hosts: A, B and C are registries, X is one that is not there."""
+        """Insert hosts: A, B and C are registries, X is a closed port."""
         for letter, registry in zip("ABC", self.registries, strict=True):
             text = text.replace(f"@{letter}@", registry.host)
         return text.replace("@X@", f"127.0.0.1:{refused_port()}")
 
     def asked(self) -> list[tuple[str, str, str]]:
-        """Return which manifests were asked for where and by whom, repetitions left out."""
+        """Return registry, repository and user of each manifest request, without repetitions."""
         found = []
         for letter, registry in zip("ABC", self.registries, strict=True):
             for request in registry.requests:
@@ -232,7 +232,7 @@ class Farm:
                     kind, _, pair = request.headers["authorization"].partition(" ")
                     assert kind == "Basic"
                     user = base64.b64decode(pair).decode("latin-1").partition(":")[0]
-                    if user:  # skopeo has an empty one for nobody
+                    if user:  # skopeo sends an empty user name without credentials
                         found.append((letter, request.path.rpartition("/manifests/")[0], user))
             registry.clear()
         return list(dict.fromkeys(found))
@@ -240,9 +240,9 @@ class Farm:
 
 @pytest.fixture
 def farm() -> Iterator[Farm]:
-    everybody = {f"user{number}": "x" for number in range(9)}
+    users = {f"user{number}": "x" for number in range(9)}
     with contextlib.ExitStack() as stack:
-        made = [stack.enter_context(FakeRegistry(users=everybody)) for _ in "ABC"]
+        made = [stack.enter_context(FakeRegistry(users=users)) for _ in "ABC"]
         yield Farm(made)
 
 
@@ -253,13 +253,13 @@ class Case(NamedTuple):
     conf: str
     name: str
     asked: list[tuple[str, str, str]]
-    """Where, which repository, as whom."""
+    """Registry, repository and user of each request."""
     without: str = ""
     """Registries that do not have the image."""
 
 
 def table(prefix: str, location: str, *mirrors: str, more: str = "") -> str:
-    """Return one [[registry]]; everything is insecure, since these registries speak plain http."""
+    """Return one [[registry]], insecure since these registries use plain http."""
     lines = ["[[registry]]", f'prefix = "{prefix}"', f'location = "{location}"', "insecure = true"]
     lines.append(more)
     for mirror in mirrors:
@@ -282,7 +282,7 @@ CASES = {
         table("reg.test", "@A@") + table("reg.test/app:t", "@B@/app:t"), "reg.test/app:t", [A]
     ),
     "wildcard": Case(table("*.reg.test", "@A@"), "x.y.reg.test/app:t", [A]),
-    "wildcard-and-host": Case(  # of two of the same length the first one counts
+    "wildcard-and-host": Case(  # the first of two prefixes of the same length counts
         table("*.reg.test", "@A@") + table("x.reg.test", "@B@"), "x.reg.test/app:t", [A]
     ),
     "wildcard-and-longer": Case(
@@ -332,7 +332,7 @@ CASES = {
 def pull_with_both(
     wherry: Wherry, farm: Farm, environment: dict[str, str], name: str, *options: str
 ) -> tuple[list[Any], list[Any]]:
-    """Let skopeo and wherry fetch the manifest, and return what each of them asked for."""
+    """Fetch the manifest with skopeo and wherry; return the requests of each."""
     plain = () if options else ("--tls-verify=false",)
     done = run_skopeo(environment, *options, "inspect", "--raw", *plain, f"docker://{name}")
     theirs = farm.asked()
@@ -342,7 +342,7 @@ def pull_with_both(
     mine = wherry(
         "pull", "-q", "--retries=1", *named, *insecure, f"docker://{name}", env=environment
     )
-    # As one of them fares, so does the other.
+    # Both succeed, or both fail.
     assert (mine.returncode == 0) == (done.returncode == 0), (mine.stderr, done.stderr)
     return theirs, farm.asked()
 
@@ -431,7 +431,7 @@ def test_the_same_credentials_as_skopeo(
 def test_credentials_of_the_command_line_do_not_go_to_mirrors(
     wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path
 ) -> None:
-    """SPEC: "Credentials go to the host that they are for and to nobody else"."""
+    """docs/configuration.md, "Credentials": `--creds` never applies to mirrors."""
     for registry in farm.registries:
         registry.add_image("app", IMAGE, "t")
     conf = written(tmp_path / "r.conf", farm.named(table("@C@", "@C@", "@A@")))
@@ -452,7 +452,7 @@ def test_a_real_mirror(
     distribution: Distribution,
     repository: str,
 ) -> None:
-    """Of what it has the registry itself is asked nothing; of all else it is asked everything."""
+    """The registry gets no request for images of the mirror, and all others."""
     other = build_image([tar_layer({"b": b"2"})])
     conf = Path(usual["HOME"]) / ".config" / "containers" / "registries.conf"
     with Distribution(tmp_path / "mirror") as mirror:
@@ -478,10 +478,10 @@ def test_a_real_mirror(
 
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
-def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
+def test_the_registry_is_used_after_any_error_of_a_mirror(
     wherry: Wherry, farm: Farm, usual: dict[str, str], tmp_path: Path, status: int
 ) -> None:
-    """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
+    """docs/configuration.md, "Registries": any error leads to the next endpoint."""
     for registry in farm.registries:
         registry.add_image("app", IMAGE, "t")
     conf = written(tmp_path / "r.conf", farm.named(table("reg.test", "@C@", "@A@")))
@@ -494,7 +494,7 @@ def test_whatever_is_wrong_at_a_mirror_the_registry_is_asked(
     assert farm.asked()[-1] == C
 
 
-# Files that skopeo and wherry refuse alike
+# Files that skopeo and wherry refuse
 
 REFUSED = {
     "search-path": 'unqualified-search-registries = ["docker.io/library"]',
@@ -518,7 +518,7 @@ REFUSED = {
 def test_what_skopeo_refuses_is_refused(
     wherry: Wherry, usual: dict[str, str], tmp_path: Path, fake: FakeRegistry, conf: str
 ) -> None:
-    """Both before any request; a file that both take shows that it is the file's fault."""
+    """Both refuse the file before any request, and accept a valid one."""
     fake.add_image("app", IMAGE, "t")
     name = f"docker://{fake.host}/app:t"
     file = written(tmp_path / "registries.conf", conf)

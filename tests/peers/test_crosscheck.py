@@ -1,4 +1,4 @@
-"""What wherry pulls against what skopeo and podman get from the same registry."""
+"""Compare pulls of wherry with those of skopeo and podman."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FOREIGN_MADE = [
 
 @dataclass(frozen=True)
 class Case:
-    """An image in the registry and as wherry pulled it."""
+    """An image in the registry, and as wherry pulled it."""
 
     name: str  # host/repository:tag
     image: wherry.Image
@@ -76,14 +76,14 @@ def digest_of(data: bytes) -> str:
 
 
 def copied(skopeo: Peer, name: str, directory: Path, *options: str) -> tuple[bytes, Path]:
-    """Copy an image to a flat directory; return its manifest and where the blobs are."""
+    """Copy an image to a flat directory; return its manifest and the directory of its blobs."""
     skopeo(*options, "copy", "--preserve-digests", "--src-tls-verify=false", remote(name),
            f"dir:{directory}")  # fmt: skip
     return (directory / "manifest.json").read_bytes(), directory
 
 
 def copied_to_layout(skopeo: Peer, name: str, directory: Path) -> tuple[bytes, Path]:
-    # Without the option skopeo compresses layers that are not.
+    # Without the option skopeo compresses uncompressed layers.
     skopeo("copy", "--preserve-digests", "--src-tls-verify=false", remote(name),
            f"oci:{directory}:t")  # fmt: skip
     blobs = directory / "blobs" / "sha256"
@@ -101,7 +101,7 @@ def decompressed(data: bytes) -> bytes:
 
 
 def same_bytes(image: wherry.Image, manifest: bytes, blobs: Path) -> None:
-    """Compare manifest, config and layers of an image with those that a peer wrote."""
+    """Compare manifest, config and layers of an image with those of a peer."""
     assert image.manifest.raw == manifest
     assert digest_of(manifest) == str(image.record.manifest)
     assert local_store(image.store).read(image.record.manifest) == manifest
@@ -205,7 +205,7 @@ class TestIndexes:
     ) -> None:
         name, built = index
         image = client.pull(name, platform=platform)
-        # With digests preserved skopeo would want the whole index: its choice is copied as is.
+        # With --preserve-digests skopeo requires the whole index, so this copies its choice.
         theirs = tmp_path / "copy"
         choice = ["--override-os=linux", *options]
         skopeo(*choice, "copy", "--src-tls-verify=false", remote(name), f"dir:{theirs}")

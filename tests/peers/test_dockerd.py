@@ -1,7 +1,7 @@
-"""The vectors of `tests/vectors` against a real docker engine (20.10).
+"""Compare `tests/vectors` and archives with a real docker engine (20.10).
 
-Runs by hand, as root: Debian's `docker.io` has to be installed. The engine gets a socket and
-directories of its own and neither a bridge nor rules of a firewall.
+Run these tests by hand, as root, with Debian's `docker.io` installed. The engine has its own socket
+and directories, no bridge, and no firewall rules.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def an_id(number: int) -> str:
 
 
 def archive(name: str, texts: list[tuple[str, str]]) -> bytes:
-    """Make what engines before 1.10 saved."""
+    """Return an archive of an engine before 1.10."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
 
@@ -114,7 +114,7 @@ def test_the_engine_gives_the_ids_that_the_vectors_say(engine: Engine) -> None:
 
 
 def saved_as(name: str, config: bytes, layers: list[bytes]) -> bytes:
-    """Make what engines since 1.10 load."""
+    """Return an archive of an engine since 1.10."""
     config_name = f"{hashlib.sha256(config).hexdigest()}.json"
     listed = {f"{number}/layer.tar": layer for number, layer in enumerate(layers)}
     manifest = [{"Config": config_name, "RepoTags": [name], "Layers": list(listed)}]
@@ -148,7 +148,7 @@ def test_the_engine_saves_the_trees_that_the_vectors_say(engine: Engine) -> None
 
 @pytest.fixture
 def saved(client: wherry.Client, fake: FakeRegistry, tmp_path: Path) -> bytes:
-    """Return an archive of an image that has all that configs and layers can have."""
+    """Return an archive of an image with every field of a config."""
     layers = [*LAYERS, LAYERS[0]]
     history: list[dict[str, object]] = [
         {"created": "2024-01-02T03:04:05.600Z", "created_by": f"step {number} <&>"}
@@ -187,7 +187,7 @@ def members(raw: bytes) -> dict[str, bytes]:
 
 
 def load(engine: Engine, body: bytes) -> str:
-    """Load an archive into the engine and return what it says."""
+    """Load an archive into the engine and return its message."""
     status, answer = engine.ask("POST", "/images/load", body)
     assert status == 200, answer
     assert b"errorDetail" not in answer, answer
@@ -214,7 +214,7 @@ def test_the_engine_takes_what_wherry_saves_and_saves_the_same(
 
 
 def without_manifest(raw: bytes) -> bytes:
-    """Take out of an archive what engines before 1.10 did not write."""
+    """Remove the files of an archive that engines before 1.10 do not write."""
     buffer = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(raw)) as source,

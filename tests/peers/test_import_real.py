@@ -1,4 +1,4 @@
-"""What import stores can be unpacked by podman and umoci."""
+"""Podman and umoci unpack imported images."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_podman_unpacks_it_and_saves_it_again(
 
 @pytest.mark.peer("tar", "podman")
 def test_podman_import_agrees(client: Client, podman: Peer, tree: Path, tmp_path: Path) -> None:
-    """The same settings make the same config, as far as podman has them."""
+    """The same changes make the same config, for settings that podman has."""
     with (tmp_path / "tree.tar").open("wb") as file:
         subprocess.run(["tar", "-C", tree, "-c", "."], stdout=file, check=True)
     changes = [
@@ -89,7 +89,7 @@ def test_podman_import_agrees(client: Client, podman: Peer, tree: Path, tmp_path
         "ENV KEY=value",
         "EXPOSE 8080",
         "LABEL name=text",
-        "STOPSIGNAL 2",  # podman keeps numbers, docker what was given
+        "STOPSIGNAL 2",  # podman stores a number, docker the given text
         "USER 1000:1000",
         "VOLUME /data",
         "WORKDIR /srv",

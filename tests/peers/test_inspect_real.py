@@ -1,4 +1,4 @@
-"""``wherry inspect`` against ``skopeo inspect``: every image of the suite, in every place."""
+"""Compare ``wherry inspect`` with ``skopeo inspect`` in registries, archives and the store."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def same(skopeo: Peer, address: str, *options: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _environment(environment: dict[str, str]) -> None:
-    """Keep the settings of whoever runs the tests out of it."""
+    """Hide the settings of the user of this machine."""
 
 
 @pytest.fixture(scope="module", params=[*IMAGES, *MADE])
@@ -96,7 +96,7 @@ def name(
     distribution: Distribution,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> str:
-    """An image of the suite in a real registry, by its address."""
+    """The address of an image in a real registry."""
     kind: str = request.param
     reference = f"{distribution.host}/inspected/{kind}:t"
     if kind in IMAGES:
@@ -113,13 +113,13 @@ def test_from_a_registry(name: str, skopeo: Peer, options: tuple[str, ...]) -> N
 
 
 def in_archive(kind: str) -> bool:
-    """Tell whether skopeo can write it to docker's archives, which know no zstd."""
+    """Return whether skopeo can write the image to a docker archive, which has no zstd."""
     return kind not in {"oci-zstd", "oci-mixed"}
 
 
 @pytest.fixture(scope="module")
 def copies(name: str, skopeo: Peer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The same image as skopeo writes it to other places."""
+    """Copies of an image that skopeo makes in archives and directories."""
     directory = tmp_path_factory.mktemp("copies")
     kind = name.rpartition("/")[2].removesuffix(":t")
     places = [f"oci-archive:{directory}/oci.tar:t", f"dir:{directory}/d"]
@@ -149,7 +149,7 @@ def test_what_the_store_shows_is_what_the_registry_does(
     assert environment["WHERRY_STORE"] == str(store.path)
     plain = name.removeprefix("docker://")
     with wherry.Client(store=store) as client:
-        # One of the images needs a feature of its OS.
+        # One of the images requires an OS feature.
         client.pull(plain, platform="linux(+win32k)/amd64/v3")
     for options in KINDS[1:]:
         there = ours(*options, name)
@@ -224,7 +224,7 @@ def test_names_without_a_tag_and_with_a_digest(distribution: Distribution, skope
 
 @pytest.fixture(scope="module")
 def schema1() -> Iterator[FakeRegistry]:
-    """Signed and unsigned schema1 images, of engines on both sides of 1.8.3."""
+    """Signed and unsigned schema1 images, of engines before and since 1.8.3."""
     layers = [compress(layer(seed, 2000), "gzip") for seed in (1, 2, 3)]
     with FakeRegistry() as fake:
         for version in ("1.7.0", "19.03.1"):
@@ -246,7 +246,7 @@ def schema1() -> Iterator[FakeRegistry]:
 @pytest.mark.parametrize("tag", ["1.7.0-0", "1.7.0-1", "19.03.1-0", "19.03.1-1"])
 @pytest.mark.parametrize("options", KINDS[:-1], ids=" ".join)
 def test_schema1(schema1: FakeRegistry, skopeo: Peer, tag: str, options: tuple[str, ...]) -> None:
-    """Of the config's own bytes skopeo prints none; wherry prints those that it makes."""
+    """With --config --raw skopeo prints nothing, and wherry the converted config."""
     same(skopeo, f"docker://{schema1.host}/app:{tag}", *options)
 
 

@@ -1,4 +1,4 @@
-"""Lists of a real registry, through a real proxy that changes their links."""
+"""Lists of a real registry behind a proxy that changes their links."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wherry import Client
 
 NAMES = ["a-one", "b-two", "c-three", "d-four", "e-five"]  # valid as tags too
-# Debian's Distribution has pages of its catalog alone, so the catalog is served as a tag list.
+# Debian's Distribution pages only its catalog, so nginx serves the catalog as a tag list.
 CONFIGURATION = """
 daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
 events {{ }}
@@ -42,7 +42,7 @@ http {{
 
 @contextlib.contextmanager
 def nginx(root: Path, target: str, link: str) -> Iterator[str]:
-    """Run nginx in front of `target`; in `link`, ``$to`` is the target of the real link."""
+    """Run nginx before `target`; in `link`, ``$to`` is the target of the original link."""
     root.mkdir()
     host = f"127.0.0.1:{refused_port()}"
     file = root / "nginx.conf"

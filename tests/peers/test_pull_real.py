@@ -1,4 +1,4 @@
-"""Pulls from a real registry: names, requests, credentials, tokens, TLS, redirects."""
+"""Pulls from a real registry with names, credentials, tokens, TLS and redirects."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ PASSWORD = "correct horse"
 TARS = [tar_layer(pseudo_random_files(seed, 40_000, 2)) for seed in range(8)]
 IMAGE = build_image(TARS[:2])
 OTHER = build_image(TARS[2:4])
-# The same config and layers under another manifest.
+# Another manifest with the same config and layers.
 SAME_ID = build_image(TARS[:2], manifest_extra={"annotations": {"again": "yes"}})
 WIDE = build_image(TARS)
 
 
 class Watch:
-    """Collects events."""
+    """Collect the events of a pull."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -59,7 +59,7 @@ class Watch:
 
 
 def whole_pull(repository: str, tag: str, image: BuiltImage) -> Counter[tuple[str, str, int]]:
-    """Return the requests that one pull by tag makes, and not one more."""
+    """Return the exact requests of one pull by tag."""
     root = f"/v2/{repository}"
     blobs = [("GET", f"{root}/blobs/{piece.digest}", 200) for piece in image.blobs()]
     return Counter(
@@ -301,7 +301,7 @@ class TestBasic:
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{IMAGE.id}\n"
         refused = [line for line in guarded.requests() if line[2] == 401]
-        assert len(refused) == 1  # once told, it sends them at once
+        assert len(refused) == 1  # after the first refusal it sends them at once
 
     def test_good_by_the_library(self, name: str, store: library.Store) -> None:
         with Client(store=store, credentials=("me", PASSWORD)) as client:
@@ -324,7 +324,7 @@ class TestBasic:
         ):
             client.pull(name)
         assert caught.value.host == guarded.host
-        # Not tried again: one question, one answer with the credentials, one more at the most.
+        # No retries: one request without credentials, one with them, at most one more.
         assert len(guarded.requests()) <= 4
 
     def test_missing(self, name: str, wherry: Wherry, guarded: Distribution) -> None:
@@ -402,7 +402,7 @@ class TestBasic:
         assert wherry("pull", name).returncode == 4
         run = write_auth(home / "run" / "containers" / "auth.json", good)
         assert wherry("pull", name).returncode == 0
-        # This one stands alone: what it lacks is not looked for elsewhere.
+        # This file is the only one: missing entries are not read from others.
         alone = write_auth(tmp_path / "alone.json", {})
         assert wherry("pull", name, env={"REGISTRY_AUTH_FILE": str(alone)}).returncode == 4
         write_auth(alone, bad)
@@ -413,8 +413,8 @@ class TestBasic:
         assert settings.exists()
 
 
-class Guarded:
-    """A registry that wants tokens, and who issues them."""
+class TokenRegistry:
+    """A registry that requires tokens, and its token server."""
 
     def __init__(self, registry: Distribution, tokens: TokenServer) -> None:
         self.registry = registry
@@ -425,7 +425,7 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenRegistry]:
     with (
         TokenServer(
             users={"me": PASSWORD}, public=["pub/app"], refresh_tokens={"identity": "me"}
@@ -434,54 +434,60 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     ):
         registry.push("pub/app", WIDE, "t")
         registry.push("private/app", WIDE, "t")
-        yield Guarded(registry, tokens)
+        yield TokenRegistry(registry, tokens)
 
 
 class TestTokens:
     @pytest.fixture
-    def guarded(self, servers: Guarded) -> Guarded:
+    def guarded(self, servers: TokenRegistry) -> TokenRegistry:
         servers.registry.clear()
         servers.tokens.clear()
         servers.tokens.grants.issued = 0
         return servers
 
-    def test_anybody_may_pull_what_is_public(self, guarded: Guarded, client: Client) -> None:
+    def test_public_images_need_no_credentials(
+        self, guarded: TokenRegistry, client: Client
+    ) -> None:
         assert str(client.pull(guarded.name("pub/app")).id) == WIDE.id
         assert guarded.tokens.issued == 1
         request = guarded.tokens.requests[0]
         assert "scope=repository%3Apub%2Fapp%3Apull" in request.path
         assert "authorization" not in request.headers
-        # One refusal, then every request carries the token.
+        # After one refusal, every request has the token.
         assert [line for line in guarded.registry.requests() if line[2] == 401] == [
             ("HEAD", "/v2/pub/app/manifests/t", 401)
         ]
 
-    def test_a_second_pull_needs_no_second_token(self, guarded: Guarded, client: Client) -> None:
+    def test_a_second_pull_needs_no_second_token(
+        self, guarded: TokenRegistry, client: Client
+    ) -> None:
         client.pull(guarded.name("pub/app"))
         client.pull(guarded.name("pub/app"))
         assert guarded.tokens.issued == 1
 
-    def test_each_repository_has_its_token(self, guarded: Guarded, store: library.Store) -> None:
+    def test_each_repository_has_its_token(
+        self, guarded: TokenRegistry, store: library.Store
+    ) -> None:
         with Client(store=store, credentials=("me", PASSWORD)) as client:
             client.pull(guarded.name("pub/app"))
             client.pull(guarded.name("private/app"))
         assert guarded.tokens.issued == 2
 
-    def test_nobody_may_pull_what_is_private(self, guarded: Guarded, wherry: Wherry) -> None:
+    def test_private_images_need_credentials(self, guarded: TokenRegistry, wherry: Wherry) -> None:
         done = wherry("pull", "-q", guarded.name("private/app"))
         assert done.returncode == 4
         first, *hints = done.stderr.splitlines()
         assert f"{guarded.registry.host}/private/app" in first
         assert hints
 
-    def test_a_user_may(self, guarded: Guarded, wherry: Wherry) -> None:
+    def test_a_user_may(self, guarded: TokenRegistry, wherry: Wherry) -> None:
         done = wherry("pull", "--creds", f"me:{PASSWORD}", guarded.name("private/app"))
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{WIDE.id}\n"
         assert guarded.tokens.issued == 1
         assert guarded.tokens.requests[0].headers["authorization"].startswith("Basic ")
 
-    def test_a_bad_password(self, guarded: Guarded, store: library.Store) -> None:
+    def test_a_bad_password(self, guarded: TokenRegistry, store: library.Store) -> None:
         with (
             Client(store=store, credentials=("me", "no")) as client,
             pytest.raises(Unauthorized) as caught,
@@ -491,12 +497,14 @@ class TestTokens:
         assert guarded.tokens.issued == 0
         assert len(guarded.tokens.requests) == 1  # a refused password is not sent again
 
-    def test_a_bad_password_exits_with_4(self, guarded: Guarded, wherry: Wherry) -> None:
+    def test_a_bad_password_exits_with_4(self, guarded: TokenRegistry, wherry: Wherry) -> None:
         done = wherry("pull", "-q", "--creds", "me:no", guarded.name("pub/app"))
         assert done.returncode == 4
         assert "401" in done.stderr.splitlines()[0]
 
-    def test_an_identity_token(self, guarded: Guarded, wherry: Wherry, tmp_path: Path) -> None:
+    def test_an_identity_token(
+        self, guarded: TokenRegistry, wherry: Wherry, tmp_path: Path
+    ) -> None:
         auth = {"auth": "", "identitytoken": "identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
         done = wherry("pull", "--authfile", str(file), guarded.name("private/app"))
@@ -506,16 +514,16 @@ class TestTokens:
         assert guarded.tokens.issued == 1
 
     def test_an_identity_token_with_a_user_name(
-        self, guarded: Guarded, wherry: Wherry, tmp_path: Path
+        self, guarded: TokenRegistry, wherry: Wherry, tmp_path: Path
     ) -> None:
-        # As `docker login` writes it: the user "<token>" without a password.
+        # `docker login` writes the user "<token>" without a password.
         auth = entry("<token>", "") | {"identitytoken": "identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})
         done = wherry("pull", "--authfile", str(file), guarded.name("private/app"))
         assert done.returncode == 0, done.stderr
 
     def test_an_identity_token_that_is_not_known(
-        self, guarded: Guarded, wherry: Wherry, tmp_path: Path
+        self, guarded: TokenRegistry, wherry: Wherry, tmp_path: Path
     ) -> None:
         auth = {"identitytoken": "revoked-identity"}
         file = write_auth(tmp_path / "auth.json", {guarded.registry.host: auth})

@@ -1,4 +1,4 @@
-"""schema1 from a real registry: the id and the documents that skopeo and podman make of it."""
+"""Compare schema1 images of a real registry with skopeo and podman."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def image(version: str) -> BuiltImage:
 
 
 def convert(skopeo: Callable[..., str], registry: Distribution, built: BuiltImage, tag: str) -> str:
-    """Have skopeo push an image as schema1, signed with a key of its own."""
+    """Push an image as schema1 with skopeo, which signs it with its own key."""
     registry.push("app", built, tag)
     source, target = f"docker://{registry.host}/app:{tag}", f"docker://{registry.host}/app:{tag}-s1"
     plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
@@ -64,7 +64,7 @@ def test_it_is_refused_before_layers_are_fetched(
     assert store.images() == []
 
 
-# Both sides of 1.8.3, from where on engines kept the JSON as it was.
+# Since 1.8.3 engines keep the JSON unchanged.
 @pytest.mark.parametrize("version", ["19.03.1", "1.8.3", "1.8.2", "1.7.0-rc1"])
 def test_the_id_is_skopeo_s_and_podman_s(
     registry: Distribution,
@@ -102,7 +102,7 @@ def test_one_head_when_up_to_date_and_the_digest_is_the_registry_s(
 
 
 def test_a_registry_takes_what_the_builder_signs(registry: Distribution, client: Client) -> None:
-    """The builder's signatures, which the unit tests use, are good to a real registry."""
+    """A real registry accepts the signatures of `build_schema1`."""
     layers = [piece.data for piece in image("19.03.1").layers]
     built = build_schema1(layers, name="built", tag="t", keys=[("ES256", make_key("ES256"))])
     pusher = registry.pusher("built")

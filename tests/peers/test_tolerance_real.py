@@ -1,4 +1,4 @@
-"""Faulty images that skopeo copies are pulled too, with the same image id."""
+"""Faulty images that skopeo copies are pulled with the same image ID."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 
 
 def sized(size: int | None) -> Callable[[FakeRegistry], BuiltImage]:
-    """Serve an image whose manifest gives its first layer another size."""
+    """Add an image whose manifest has a wrong size for its first layer."""
 
     def serve(fake: FakeRegistry) -> BuiltImage:
         manifest = json.loads(GOOD.manifest.data)
@@ -41,7 +41,7 @@ def sized(size: int | None) -> Callable[[FakeRegistry], BuiltImage]:
 
 
 def index(served: str, **options: Any) -> Callable[[FakeRegistry], BuiltImage]:
-    """Serve an index under a type."""
+    """Add an index with a media type."""
 
     def serve(fake: FakeRegistry) -> BuiltImage:
         fake.add_image("app", GOOD)
@@ -53,7 +53,7 @@ def index(served: str, **options: Any) -> Callable[[FakeRegistry], BuiltImage]:
 
 
 def untyped(fake: FakeRegistry) -> BuiltImage:
-    """Serve an index whose entry has no type."""
+    """Add an index whose entry has no media type."""
     return index(mediatype.OCI_INDEX, entry_extra={"mediaType": None})(fake)
 
 
