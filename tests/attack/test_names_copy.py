@@ -238,5 +238,5 @@ def test_names_that_a_store_does_not_have(
     write(store, START, row(name), b",", row("registry.example/app:t"), END)
     outcome = rebuild(environment, store)
     assert outcome.code == 1
-    assert f'tag or pull again what it names: "{name}",' in outcome.stderr
+    assert f'pull or tag its image again: "{name}",' in outcome.stderr
     assert listed(environment, store) == {"registry.example/app:t"}
