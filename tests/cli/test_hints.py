@@ -24,7 +24,7 @@ SIGNATURES = "  image signatures are neither copied nor made: leave out the opti
 CREDS = "  pass credentials with --creds USER:PASSWORD, or store them with `wherry login`"
 
 
-def said(wherry: Wherry, *arguments: str) -> list[str]:
+def error_lines(wherry: Wherry, *arguments: str) -> list[str]:
     """Return the lines of a usage error, without the last one, which names the help."""
     done = wherry(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -74,7 +74,7 @@ def said(wherry: Wherry, *arguments: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: str) -> None:
-    first, *rest = said(wherry, *arguments)
+    first, *rest = error_lines(wherry, *arguments)
     assert rest == [hint]
     assert "secret" not in first + hint
 
@@ -96,7 +96,7 @@ def test_an_option_of_another_tool(wherry: Wherry, arguments: list[str], hint: s
     ],
 )
 def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> None:
-    assert len(said(wherry, *arguments)) == 1
+    assert len(error_lines(wherry, *arguments)) == 1
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> 
 )
 def test_a_command_of_another_tool(wherry: Wherry, arguments: list[str], command: str) -> None:
     word = arguments[1] if arguments[0] == "help" else arguments[0]
-    (line,) = said(wherry, *arguments)
+    (line,) = error_lines(wherry, *arguments)
     assert line.startswith(f"wherry: there is no command {word!r}; ")
     assert command in line
 

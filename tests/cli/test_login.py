@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import wherry as library
-from auth_files import entry, written
+from auth_files import entry, write_file
 from wherry.testing import (
     Distribution,
     FakeRegistry,
@@ -88,7 +88,7 @@ def test_other_content_of_the_file_stays(
         "auths": {"other": {"auth": "eDp5", "email": "x@y"}, guarded_once.host: {"auth": "bw=="}},
         "credHelpers": {"third": "box"},
     }
-    written(auth_file, before).chmod(0o644)
+    write_file(auth_file, before).chmod(0o644)
     assert login(wherry, guarded_once.host).returncode == 0
     auths = before["auths"] | {guarded_once.host: entry("me", PASSWORD)}  # type: ignore[operator]
     assert json.loads(auth_file.read_text()) == before | {"auths": auths}
@@ -99,7 +99,7 @@ def test_other_content_of_the_file_stays(
 def test_an_invalid_file_is_not_changed(
     wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, content: str
 ) -> None:
-    file = written(tmp_path / "broken.json", content)
+    file = write_file(tmp_path / "broken.json", content)
     done = login(wherry, guarded_once.host, f"--authfile={file}")
     assert done.returncode == 1
     assert str(file) in done.stderr.splitlines()[0]
@@ -108,7 +108,7 @@ def test_an_invalid_file_is_not_changed(
 
 
 def test_an_unwritable_file(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path) -> None:
-    written(tmp_path / "file", "x")
+    write_file(tmp_path / "file", "x")
     done = login(wherry, guarded_once.host, f"--authfile={tmp_path}/file/auth.json")
     assert done.returncode == 1
     first, *hints = done.stderr.splitlines()
@@ -130,7 +130,7 @@ def test_the_file_for_credentials(
 
 
 def test_a_symbolic_link_stays_one(wherry: Run, guarded_once: FakeRegistry, tmp_path: Path) -> None:
-    real = written(tmp_path / "real.json", {})
+    real = write_file(tmp_path / "real.json", {})
     link = tmp_path / "link.json"
     link.symlink_to(real)
     assert login(wherry, guarded_once.host, f"--authfile={link}").returncode == 0
@@ -155,7 +155,7 @@ def test_a_configured_helper_stores_credentials(
 ) -> None:  # fmt: skip
     host = guarded_once.host
     config = Path(environment["HOME"]) / ".docker" / "config.json"
-    written(config, {key: {host: "box"} if key == "credHelpers" else "box"})
+    write_file(config, {key: {host: "box"} if key == "credHelpers" else "box"})
     before = config.read_bytes()
     done = login(wherry, host)
     assert done.stderr.endswith(f"kept in docker-credential-box, which {config} names\n")
@@ -173,8 +173,8 @@ def test_an_entry_with_precedence_over_a_helper_is_updated(
     auth_file: Path,
 ) -> None:  # fmt: skip
     """The next command must find the credentials that login has stored."""
-    written(Path(environment["HOME"]) / ".docker" / "config.json", {"credsStore": "box"})
-    written(auth_file, {"auths": {guarded_once.host: entry("me", "old")}})
+    write_file(Path(environment["HOME"]) / ".docker" / "config.json", {"credsStore": "box"})
+    write_file(auth_file, {"auths": {guarded_once.host: entry("me", "old")}})
     assert login(wherry, guarded_once.host).returncode == 0
     assert not helper.exists()
     assert wherry("pull", "-q", f"{guarded_once.host}/app:t").returncode == 0
@@ -184,7 +184,9 @@ def test_a_helper_that_fails_is_an_error(
     wherry: Run, guarded_once: FakeRegistry, tmp_path: Path, auth_file: Path
 ) -> None:
     content = {"credHelpers": {guarded_once.host: "missing"}}
-    done = login(wherry, guarded_once.host, f"--authfile={written(tmp_path / 'a.json', content)}")
+    done = login(
+        wherry, guarded_once.host, f"--authfile={write_file(tmp_path / 'a.json', content)}"
+    )
     assert done.returncode == 1
     assert "docker-credential-missing: there is no such program" in done.stderr
     assert not auth_file.exists()
@@ -273,11 +275,11 @@ def test_a_refused_client_reads_credentials_again(
 ) -> None:
     with pytest.raises(library.Unauthorized, match="401"):
         client.pull(f"{guarded.host}/app:t")
-    written(auth_file, {"auths": {guarded.host: entry("me", "wrong")}})
+    write_file(auth_file, {"auths": {guarded.host: entry("me", "wrong")}})
     with pytest.raises(library.Unauthorized) as caught:
         client.pull(f"{guarded.host}/app:t")
     assert str(auth_file) in caught.value.hint
-    written(auth_file, {"auths": {guarded.host: entry("me", PASSWORD)}})
+    write_file(auth_file, {"auths": {guarded.host: entry("me", PASSWORD)}})
     assert str(client.pull(f"{guarded.host}/app:t").id) == IMAGE.id
 
 
@@ -316,7 +318,7 @@ def test_a_helper_is_asked_again_after_a_refusal(
     )
     guarded.grants.users = {"me": PASSWORD.replace('"', "").replace("\\", "")}
     environment["PATH"] = os.environ["PATH"]
-    file = written(tmp_path / "auth.json", {"credHelpers": {guarded.host: "cloud"}})
+    file = write_file(tmp_path / "auth.json", {"credHelpers": {guarded.host: "cloud"}})
     done = wherry("pull", "-q", f"--authfile={file}", f"{guarded.host}/app:t")
     if status == 0:
         assert done.stdout == f"{IMAGE.id}\n", done.stderr
@@ -349,7 +351,7 @@ def test_a_name_in_latin_1(wherry: Run, auth_file: Path) -> None:
     with FakeRegistry(users={"m\udce9": "x"}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
         auth = base64.b64encode(b"m\xe9:x").decode()
-        written(auth_file, {"auths": {registry.host: {"auth": auth}}})
+        write_file(auth_file, {"auths": {registry.host: {"auth": auth}}})
         assert wherry("pull", "-q", f"{registry.host}/app:t").stdout == f"{IMAGE.id}\n"
         assert any("account=m%E9" in request.path for request in registry.requests)
         for option in ([], ["--json"]):
@@ -358,7 +360,7 @@ def test_a_name_in_latin_1(wherry: Run, auth_file: Path) -> None:
 
 
 def test_why_reports_a_skipped_entry(wherry: Run, auth_file: Path) -> None:
-    written(auth_file, {"auths": {"h.example": {"auth": base64.b64encode(b"secret").decode()}}})
+    write_file(auth_file, {"auths": {"h.example": {"auth": base64.b64encode(b"secret").decode()}}})
     done = wherry("why", "--offline", "h.example/app")
     assert done.returncode == 0
     (line,) = [line for line in done.stdout.splitlines() if str(auth_file) in line]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auth_files import entry, written
+from auth_files import entry, write_file
 from wherry.testing import (
     build_image,
     tar_layer,
@@ -21,7 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def test_logout_removes_every_name_of_docker_hub(wherry: Run, auth_file: Path) -> None:
     names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io"]
-    written(auth_file, {"auths": {name: entry("me", "x") for name in [*names, "other.io"]}})
+    write_file(auth_file, {"auths": {name: entry("me", "x") for name in [*names, "other.io"]}})
     done = wherry("logout")
     assert done.returncode == 0
     assert done.stderr == f"Logged out of docker.io: removed from {auth_file}\n"
@@ -39,8 +39,8 @@ def test_logout_names_files_that_still_have_credentials(
     wherry: Run, environment: dict[str, str], auth_file: Path
 ) -> None:
     docker = Path(environment["HOME"]) / ".docker" / "config.json"
-    written(docker, {"auths": {"h.example": entry("me", "x")}})
-    written(auth_file, {"auths": {"h.example": entry("me", "x")}})
+    write_file(docker, {"auths": {"h.example": entry("me", "x")}})
+    write_file(auth_file, {"auths": {"h.example": entry("me", "x")}})
     done = wherry("logout", "h.example")
     assert done.returncode == 0
     assert f"removed from {auth_file}" in done.stderr
@@ -58,7 +58,7 @@ def test_logout_of_all(wherry: Run, auth_file: Path, helper: Path) -> None:
         "credHelpers": {"helped.example": "box"},
         "more": 1,
     }
-    written(auth_file, content)
+    write_file(auth_file, content)
     done = wherry("logout", "--all")
     assert done.returncode == 0
     assert done.stderr == "Logged out of h.example, helped.example, i.example\n"
@@ -84,8 +84,8 @@ def test_logout_with_a_helper_that_has_no_credentials(
     helper_program("empty", f"#!/bin/sh\ncat >/dev/null\necho '{words}'\nexit 1")
     environment["PATH"] = os.environ["PATH"]
     docker = Path(environment["HOME"]) / ".docker" / "config.json"
-    written(docker, {key: {"h.example": "empty"} if key == "credHelpers" else "empty"})
-    written(auth_file, {"auths": {"h.example": entry("me", "x"), "other": {}}})
+    write_file(docker, {key: {"h.example": "empty"} if key == "credHelpers" else "empty"})
+    write_file(auth_file, {"auths": {"h.example": entry("me", "x"), "other": {}}})
     done = wherry("logout", "h.example")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"Logged out of h.example: removed from {auth_file}\n"
@@ -112,7 +112,7 @@ def test_logout_with_a_helper_that_fails(
         helper_program("bad", program)
     environment["PATH"] = os.environ["PATH"]
     helpers = {"credHelpers": {"h.example": "bad"}}
-    written(auth_file, {"auths": {"h.example": entry("me", "x")}, **helpers})
+    write_file(auth_file, {"auths": {"h.example": entry("me", "x")}, **helpers})
     done = wherry("logout", *options)
     assert (done.returncode, done.stdout) == (1, "")
     first, *hints = done.stderr.splitlines()
@@ -125,8 +125,8 @@ def test_logout_with_a_helper_that_fails(
 def test_logout_with_another_invalid_file(
     wherry: Run, auth_file: Path, environment: dict[str, str]
 ) -> None:
-    docker = written(Path(environment["HOME"]) / ".docker" / "config.json", "{")
-    written(auth_file, {"auths": {"h.example": entry("me", "x")}})
+    docker = write_file(Path(environment["HOME"]) / ".docker" / "config.json", "{")
+    write_file(auth_file, {"auths": {"h.example": entry("me", "x")}})
     done = wherry("logout", "h.example")
     assert done.returncode == 1
     assert done.stderr.startswith(f"wherry: {docker}: not valid JSON\n")

@@ -1,6 +1,5 @@
 """``wherry why``, and short names on the command line."""
 
-import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from auth_files import entry, write_file
 from wherry.model import mediatype
 from wherry.testing import (
     FakeRegistry,
@@ -30,16 +30,6 @@ SECRET = "topsecret-password"
 Run = Callable[..., Any]
 
 
-def entry(user: str) -> dict[str, str]:
-    return {"auth": base64.b64encode(f"{user}:{SECRET}".encode()).decode()}
-
-
-def written(path: Path, content: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
 def why(wherry: Run, *arguments: str, **options: Any) -> list[dict[str, Any]]:
     done = wherry("why", "--json", *arguments, **options)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -60,7 +50,7 @@ def test_all_settings_are_shown_without_secrets(
     authority, certificate, key = make_certificate(tmp_path / "tls")
     _, mine, my_key = make_client_certificate(tmp_path / "tls")
     assert certificate != key
-    conf = written(
+    conf = write_file(
         settings / "registries.conf",
         """
         [[registry]]
@@ -73,11 +63,14 @@ def test_all_settings_are_shown_without_secrets(
     )
     host = settings / "certs.d" / "real.example"
     for name, file in (("ca.crt", authority), ("me.cert", mine), ("me.key", my_key)):
-        written(host / name, file.read_text())
+        write_file(host / name, file.read_text())
     run = Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
-    written(run, {"auths": {"real.example/inner": entry("inner-user")}})
+    write_file(run, {"auths": {"real.example/inner": entry("inner-user", SECRET)}})
     docker = Path(environment["HOME"]) / ".docker" / "config.json"
-    written(docker, {"credsStore": "bad", "auths": {"mirror.example:5000": entry("mirror-user")}})
+    write_file(
+        docker,
+        {"credsStore": "bad", "auths": {"mirror.example:5000": entry("mirror-user", SECRET)}},
+    )
     helper_program("bad", f"#!/bin/sh\necho '\"{SECRET}\"'\nexit 1")
     env = {
         "HTTPS_PROXY": f"http://me:{SECRET}@proxy.example:3128",
@@ -123,13 +116,13 @@ def test_all_settings_are_shown_without_secrets(
         assert word in text.stdout
     for shown in (json.dumps(found), text.stdout, text.stderr):
         assert SECRET not in shown
-        assert entry("inner-user")["auth"] not in shown
+        assert entry("inner-user", SECRET)["auth"] not in shown
 
 
 def test_settings_of_a_host_are_shown_with_their_file(
     wherry: Run, environment: dict[str, str]
 ) -> None:
-    file = written(
+    file = write_file(
         Path(environment["XDG_CONFIG_HOME"]) / "wherry" / "hosts.toml",
         '["h.example"]\nprivate-realm = true\nschema1 = "deny"\nlegacy = true\n',
     )
@@ -207,7 +200,7 @@ def test_a_host_that_does_not_respond(wherry: Run) -> None:
 
 def test_a_blocked_name(wherry: Run, settings: Path) -> None:
     conf = settings / "registries.conf"
-    written(conf, '[[registry]]\nlocation = "bad.example"\nblocked = true\n')
+    write_file(conf, '[[registry]]\nlocation = "bad.example"\nblocked = true\n')
     (found,) = why(wherry, "bad.example/app")
     assert found["error"] == f"bad.example/app:latest: bad.example is blocked in {conf}"
     assert found["endpoints"] == []
@@ -218,7 +211,7 @@ def test_a_blocked_name(wherry: Run, settings: Path) -> None:
 
 
 def test_an_invalid_file_is_named(wherry: Run, settings: Path) -> None:
-    written(settings / "registries.conf", "registry = [")
+    write_file(settings / "registries.conf", "registry = [")
     done = wherry("why", "--offline", "h.example/app")
     assert (done.returncode, done.stdout) == (1, "")
     assert "registries.conf: not valid TOML" in done.stderr
@@ -239,7 +232,7 @@ def test_short_names(wherry: Run, settings: Path) -> None:
     """An alias, else the search list, else Docker Hub (docs/configuration.md, "Registries")."""
     (found,) = why(wherry, "--offline", "no-alias/app:1")
     assert found["reference"] == "docker.io/no-alias/app:1"
-    conf = written(
+    conf = write_file(
         settings / "registries.conf",
         """
         unqualified-search-registries = ["one.example:5000", "docker.io"]
@@ -261,7 +254,7 @@ def test_short_names(wherry: Run, settings: Path) -> None:
 
 def search(settings: Path, *hosts: str) -> None:
     listed = ", ".join(f'"{host}"' for host in hosts)
-    written(settings / "registries.conf", f"unqualified-search-registries = [{listed}]\n")
+    write_file(settings / "registries.conf", f"unqualified-search-registries = [{listed}]\n")
 
 
 def test_registries_are_searched_in_order(wherry: Run, settings: Path, fake: FakeRegistry) -> None:
@@ -292,7 +285,7 @@ def test_every_command_accepts_short_names(
             f'[aliases]\n"known" = "{fake.host}/team/app"\n',
             f'unqualified-search-registries = ["{empty.host}", "{fake.host}"]\n',
         ):
-            written(settings / "registries.conf", conf)
+            write_file(settings / "registries.conf", conf)
             address = where if "alias" in conf else where.replace("known", "team/app")
             given = [address if part == "-" else part for part in arguments]
             done = wherry(name, *given, *([address] if "-" not in arguments else []))
@@ -326,8 +319,8 @@ def test_short_names_in_python_mean_docker_hub(
 
 def test_another_registries_conf(wherry: Run, tmp_path: Path, settings: Path) -> None:
     """By `CONTAINERS_REGISTRIES_CONF` and `--registries-conf`."""
-    written(settings / "registries.conf", "registry = [")
-    files = [written(tmp_path / f"{name}.conf", f'[[registry]]\nlocation="{name}.example"\n')
+    write_file(settings / "registries.conf", "registry = [")
+    files = [write_file(tmp_path / f"{name}.conf", f'[[registry]]\nlocation="{name}.example"\n')
              for name in ("variable", "option")]  # fmt: skip
     env = {"CONTAINERS_REGISTRIES_CONF": str(files[0])}
     (found,) = why(wherry, "--offline", "variable.example/x", env=env)

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 def entry(user: str, password: str) -> dict[str, str]:
+    """Return an entry of `auths` with a user name and password."""
     return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def written(path: Path, content: Any) -> Path:
+def write_file(path: Path, content: Any) -> Path:
+    """Write text, or an object as JSON, to a file in a new directory; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
