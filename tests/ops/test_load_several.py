@@ -500,7 +500,7 @@ def test_the_image_gets_the_name_that_is_given(load: Callable[..., list[wherry.I
 def test_one_name_is_not_for_several_images(
     load: Callable[..., list[wherry.Image]], client: Client
 ) -> None:
-    with pytest.raises(Unsupported, match="there are 2 images in it, a name is for one"):
+    with pytest.raises(Unsupported, match="there are 2 images in it, a name needs exactly one"):
         load(layout_files({"app:1": IMAGE, "other:1": OTHER}), name="x")
     assert client.store.images() == []
 
@@ -522,5 +522,5 @@ def test_the_command_gives_a_name(wherry: Wherry, tmp_path: Path) -> None:
     done = wherry("load", "-i", str(layout), "--name", "x")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[0] == (
-        f"wherry: {layout}: there are 2 images in it, a name is for one"
+        f"wherry: {layout}: there are 2 images in it, a name needs exactly one"
     )

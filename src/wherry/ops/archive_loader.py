@@ -60,7 +60,7 @@ class ArchiveLoader:
         self._options = options
         self._files = files
         self._path = files.path
-        self._room = MAX_DOCUMENTS
+        self._memory_left = MAX_DOCUMENTS
         self._several = False
         self._failures: list[tuple[ListedImage, WherryError]] = []
         self._emitter = Emitter(listener, files.path)
@@ -97,36 +97,36 @@ class ArchiveLoader:
         self._several = len(images) > 1
         if self._options.name is not None and self._several:
             raise Unsupported(
-                f"there are {len(images)} images in it, a name is for one",
+                f"there are {len(images)} images in it, a name needs exactly one",
                 hint="load it without a name, and use `wherry tag`",
             ).within(self._path)
         found = []
-        for held in images:
-            loaded = self._load_image(held)
+        for listed in images:
+            loaded = self._load_image(listed)
             if loaded:
-                found.append((held, loaded))
-                self._check_room(loaded)
-        failures = self._real_failures([held for held, _ in found])
-        return [self._name(held, loaded) for held, loaded in found], failures
+                found.append((listed, loaded))
+                self._check_memory(loaded)
+        failures = self._relevant_failures([listed for listed, _ in found])
+        return [self._name(listed, loaded) for listed, loaded in found], failures
 
     def _warn_of_others(self) -> None:
         for entry in self._archive.others():
             what = f"{entry.digest} is {entry.media_type[:200]}, not an image"
             self._emitter.warn(f"{what}; passed over")
 
-    def _real_failures(self, loaded: list[ListedImage]) -> list[WherryError]:
+    def _relevant_failures(self, loaded: list[ListedImage]) -> list[WherryError]:
         """Leave out other platforms of images that were loaded for the named platform."""
-        names = {name for held in loaded for name in held.names or ("",)}
+        names = {name for listed in loaded for name in listed.names or ("",)}
         return [
             error
-            for held, error in self._failures
-            if not (isinstance(error, PlatformMismatch) and names & set(held.names or ("",)))
+            for listed, error in self._failures
+            if not (isinstance(error, PlatformMismatch) and names & set(listed.names or ("",)))
         ]
 
-    def _load_image(self, held: ListedImage) -> list[tuple[Selection, PulledImage]]:
+    def _load_image(self, listed: ListedImage) -> list[tuple[Selection, PulledImage]]:
         """Load an image, or the images of an index that can be read."""
         try:
-            root = self._root(held)
+            root = self._root(listed)
             document = self._archive.document(root)
             if self._options.platform is not None:
                 return [self._for_platform(root, document, self._options.platform)]
@@ -136,7 +136,7 @@ class ArchiveLoader:
         except ABORTING:
             raise
         except WherryError as error:
-            self._fail(held, error)
+            self._add_failure(listed, error)
             return []
         found = []
         for selection in selections:
@@ -146,17 +146,17 @@ class ArchiveLoader:
                 raise
             except WherryError as error:
                 named = _platform(selection)
-                self._fail(held, error.within(named) if named else error)
+                self._add_failure(listed, error.within(named) if named else error)
         self._artifacts.obtain(selection for selection, _ in found)
         return found
 
-    def _fail(self, held: ListedImage, error: WherryError) -> None:
+    def _add_failure(self, listed: ListedImage, error: WherryError) -> None:
         """Note why an image was not loaded; raises `IntegrityError` if the archive is cut off."""
         if isinstance(error, NotFound) and not isinstance(error, PlatformMismatch):
             check_ended(self._files)
         if self._several:
-            error = error.within(str(held))
-        self._failures.append((held, error.within(self._path)))
+            error = error.within(str(listed))
+        self._failures.append((listed, error.within(self._path)))
 
     def _for_platform(
         self, root: Digest, document: Document, platform: Platform
@@ -177,30 +177,30 @@ class ArchiveLoader:
                 self._archive.document(entry.digest)  # raises `NotFound` if it is missing
         raise failure or no_match(document, platform)
 
-    def _check_room(self, added: list[tuple[Selection, PulledImage]]) -> None:
+    def _check_memory(self, added: list[tuple[Selection, PulledImage]]) -> None:
         """Bound the documents that are kept in memory until the names are set."""
-        self._room -= sum(len(image.manifest) for _, image in added)
-        self._room -= sum(len(index.raw) for _, index in added[0][0].indexes)
-        if self._room < 0:
+        self._memory_left -= sum(len(image.manifest) for _, image in added)
+        self._memory_left -= sum(len(index.raw) for _, index in added[0][0].indexes)
+        if self._memory_left < 0:
             message = f"its documents have more than {MAX_DOCUMENTS >> 20} MiB"
             raise InvalidDocument(message).within(self._path)
 
-    def _root(self, held: ListedImage) -> Digest:
+    def _root(self, listed: ListedImage) -> Digest:
         """Return the root of an image, as it was before it was converted for the layout."""
-        return self._archive.original(held.root) or held.root.digest
+        return self._archive.original(listed.root) or listed.root.digest
 
     def _obtain(self, selection: Selection) -> tuple[Selection, PulledImage]:
         """Load an image, unless the store has it, maybe with another manifest."""
         platform = self._options.platform
         wanted = None if platform is None else TargetPlatform(platform, strict=True)
         if self._archive.makes_manifests:
-            for known in self._known(selection.manifest):
-                image = self._images.present(known, wanted)
+            for stored in self._same_id(selection.manifest):
+                image = self._images.present(stored, wanted)
                 if image is not None:
-                    return known, image
+                    return stored, image
         return selection, self._images.obtain(selection, wanted)
 
-    def _known(self, manifest: object) -> Iterator[Selection]:
+    def _same_id(self, manifest: object) -> Iterator[Selection]:
         """Yield images of the store with the same id; their layers need not be read."""
         assert isinstance(manifest, Manifest)  # noqa: S101 - docker archives have no indexes
         for record in self._store.images_by_id(manifest.config.digest.hex):
@@ -211,28 +211,28 @@ class ArchiveLoader:
             if isinstance(found, Manifest):
                 yield Selection((), record.manifest, found)
 
-    def _name(self, held: ListedImage, found: list[tuple[Selection, PulledImage]]) -> LoadResult:
+    def _name(self, listed: ListedImage, found: list[tuple[Selection, PulledImage]]) -> LoadResult:
         """Store the documents of an image and set its names."""
         for selection, image in found:
             self._images.add_documents(selection, image)
         shown, primary = min(found, key=lambda each: self._preference(each[1].platform))
         given = self._options.name
-        names = tuple(self._references(held)) if given is None else (given,)
+        names = tuple(self._references(listed)) if given is None else (given,)
         self._ingest.commit(
             [image.record for _, image in found], primary.record.manifest, shown.root, names
         )
-        called = ", ".join(name.familiar for name in names) or self._unnamed(
-            held, primary.record.id
+        text = ", ".join(name.familiar for name in names) or self._unnamed(
+            listed, primary.record.id
         )
-        self._emitter.emit(Status.DONE, message=f"Loaded image {called}")
+        self._emitter.emit(Status.DONE, message=f"Loaded image {text}")
         return LoadResult(shown.root, primary.record, names)
 
     def _is_tag(self, name: str) -> bool:
         return self._archive.bare_tags and not {"/", ":"} & set(name)
 
-    def _unnamed(self, held: ListedImage, image_id: Digest) -> str:
+    def _unnamed(self, listed: ListedImage, image_id: Digest) -> str:
         """Return a text for an image without a name, with advice how to name it."""
-        tags = [name for name in held.names if self._is_tag(name)]
+        tags = [name for name in listed.names if self._is_tag(name)]
         tag = f":{tags[0]}" if tags else ""
         why = f"the archive has only a tag, {', '.join(tags)}; " if tags else ""
         advice = f"to give it one: wherry tag {image_id.hex[:12]} NAME{tag}"
@@ -242,10 +242,10 @@ class ArchiveLoader:
         rank = self._options.host.rank(platform)
         return 1000 if rank is None else rank
 
-    def _references(self, held: ListedImage) -> Iterator[Reference]:
+    def _references(self, listed: ListedImage) -> Iterator[Reference]:
         """Yield the names of an image; a tag alone in a layout is not a name."""
         seen = set()
-        for name in held.names:
+        for name in listed.names:
             if self._is_tag(name):
                 continue
             try:

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Source
+    from wherry.content.protocols import Sink, Source
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document, Index
     from wherry.store import LocalStore
-    from wherry.store.ingest import Ingest
     from wherry.transfer.copy import CopyOptions
     from wherry.transfer.graph import Selection
     from wherry.transfer.progress import Emitter
@@ -36,7 +35,7 @@ class ArtifactPuller:
     def __init__(
         self,
         store: LocalStore,
-        ingest: Ingest,
+        sink: Sink,
         source: Source,
         fetch: Callable[[Digest], Document],
         emitter: Emitter,
@@ -46,7 +45,7 @@ class ArtifactPuller:
         sparse: bool = False,
     ) -> None:
         self._store = store
-        self._ingest = ingest
+        self._sink = sink
         self._source = source
         self._fetch = Budget().limited(fetch)
         self._emitter = emitter
@@ -60,7 +59,7 @@ class ArtifactPuller:
             children = [(child, True) for child in self._fetch_artifacts(index)]
             if children:
                 root = Descriptor(index.media_type, digest, len(index.raw))
-                self._ingest.put_document(root, index.raw, children, self._cancel)
+                self._sink.put_document(root, index.raw, children, self._cancel)
 
     def _fetch_artifacts(self, index: Index) -> Iterator[Digest]:
         for entry in index.manifests:
@@ -86,10 +85,10 @@ class ArtifactPuller:
             None,
             list(blobs.values()),
             self._source,
-            self._ingest,
+            self._sink,
             self._store.read,
             self._options,
             LayerProgress(self._emitter),
         ).run(lambda _: None, self._cancel)
         root = Descriptor(manifest.media_type, digest, len(manifest.raw))
-        self._ingest.put_document(root, manifest.raw, [(b, True) for b in blobs], self._cancel)
+        self._sink.put_document(root, manifest.raw, [(b, True) for b in blobs], self._cancel)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from wherry.transfer.graph import Selection
     from wherry.transfer.progress import Emitter
 
-_KEPT = {None, "gzip", "zstd"}  # compressions that layers may have; others are unpacked
+# Layers with other compressions are decompressed.
+_LAYER_COMPRESSIONS = {None, "gzip", "zstd"}
 
 
 class LayerImport:
@@ -96,12 +97,12 @@ class LayerImport:
 
     def layer(self, stream: RawStream) -> Receipt | None:
         """Store the layer; return None for an empty source."""
-        replay = PeekedSource(stream)
-        if not replay.head:
+        source = PeekedSource(stream)
+        if not source.head:
             return None
-        compression = detect(replay.head)
-        kept: RawStream = replay if compression in _KEPT else TarStream(replay, self._cancel)
-        receipt = self._ingest.put_unknown(kept, self._cancel)
+        is_kept = detect(source.head) in _LAYER_COMPRESSIONS
+        content: RawStream = source if is_kept else TarStream(source, self._cancel)
+        receipt = self._ingest.put_unknown(content, self._cancel)
         with self._store.open(receipt.descriptor.digest) as file:
             found = _conversions(TarStream(file, self._cancel))
         return self._convert(receipt, found) if found else receipt
@@ -120,29 +121,33 @@ class LayerImport:
         diff_id = None if layer is None else layer.diff_id
         config = make_config(self._parent_config, diff_id, self._settings, self._options)
         blobs = self._keep_given(config)
+        manifest = self._manifest(config, layer)
+        self._ingest.put_bytes(manifest.config, config, self._cancel)
+        children = [manifest.config.digest, *blobs, *(each.digest for each in manifest.layers)]
+        root = Descriptor.of(manifest.raw, manifest.media_type)
+        edges = [(child, True) for child in children]
+        self._ingest.put_document(root, manifest.raw, edges, self._cancel)
         parsed = parse_config(config)
-        below = None if self._parent is None else self._parent[1]
-        docker = below is not None and below.media_type == mediatype.DOCKER_MANIFEST
-        layers = [] if below is None else list(below.layers)
+        sizes = {each.digest: each.size or 0 for each in manifest.layers}
+        return ImageRecord(
+            manifest=root.digest,
+            id=manifest.config.digest,
+            platform=str(parsed.platform.normalized()),
+            created=parsed.created,
+            size=sum(sizes.values()) + len(config),
+        )
+
+    def _manifest(self, config: bytes, layer: Receipt | None) -> Manifest:
+        """Make the manifest, of the parent's kind: docker's or OCI's."""
+        parent = None if self._parent is None else self._parent[1]
+        docker = parent is not None and parent.media_type == mediatype.DOCKER_MANIFEST
+        layers = [] if parent is None else list(parent.layers)
         if layer is not None:
             kind = mediatype.layer_type(self._compression(layer), docker=docker)
             layers.append(Descriptor(kind, layer.descriptor.digest, layer.descriptor.size))
-        kind = mediatype.DOCKER_CONFIG if docker else mediatype.OCI_CONFIG
-        descriptor = Descriptor.of(config, kind)
-        make = docker_manifest if docker else oci_manifest
-        manifest = make(descriptor, layers)
-        self._ingest.put_bytes(descriptor, config, self._cancel)
-        digest = Digest.of(manifest.raw)
-        wanted = [(each, True) for each in [descriptor.digest, *blobs, *(x.digest for x in layers)]]
-        root = Descriptor(manifest.media_type, digest, len(manifest.raw))
-        self._ingest.put_document(root, manifest.raw, wanted, self._cancel)
-        return ImageRecord(
-            manifest=digest,
-            id=descriptor.digest,
-            platform=str(parsed.platform.normalized()),
-            created=parsed.created,
-            size=sum({each.digest: each.size or 0 for each in layers}.values()) + len(config),
-        )
+        if docker:
+            return docker_manifest(Descriptor.of(config, mediatype.DOCKER_CONFIG), layers)
+        return oci_manifest(Descriptor.of(config, mediatype.OCI_CONFIG), layers)
 
     def _compression(self, layer: Receipt) -> str | None:
         with self._store.open(layer.descriptor.digest) as file:

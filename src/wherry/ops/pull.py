@@ -38,7 +38,7 @@ def pull(
         operation = RepositoryPull(session, store, reference, options, token, listener)
         with operation.resolving(reference) as resolved, operation:
             pulled = operation.pull(reference, resolved)
-            operation.done(pulled.updated)
+            operation.report_done(pulled.updated)
             return pulled
 
 
@@ -63,5 +63,5 @@ def pull_all_tags(
     """
     with RepositoryPull(session, store, reference, options, cancel, listener) as operation:
         found = list(operation.pull_tags())
-        operation.done(any(pulled.updated for pulled in found))
+        operation.report_done(any(pulled.updated for pulled in found))
         return found

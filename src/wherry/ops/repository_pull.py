@@ -62,15 +62,15 @@ class RepositoryPull:
         self._cancel = cancel
         store.check_writable()  # fail before a request is sent
         # A slow listener must not delay the transfer.
-        self._relay = None if listener is ignore else EventQueue(listener)
-        self._emitter = Emitter(self._relay or ignore, reference.familiar)
-        with self._listening():
+        self._events = None if listener is ignore else EventQueue(listener)
+        self._emitter = Emitter(self._events or ignore, reference.familiar)
+        with self._closing_events():
             self._repository = repository(
                 session, reference, self._emitter, cancel, foreign=options.copy.foreign
             )
 
     def __enter__(self) -> Self:
-        with self._listening():
+        with self._closing_events():
             self._ingest = self._store.ingest()
             self._ingest.__enter__()
         self._images = ImagePuller(
@@ -101,7 +101,7 @@ class RepositoryPull:
             self._end(failure[1])
 
     @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _closing_events(self) -> Iterator[None]:
         """Close the event queue if the block fails."""
         try:
             yield
@@ -110,8 +110,8 @@ class RepositoryPull:
             raise
 
     def _end(self, failure: object) -> None:
-        if self._relay is not None:
-            self._relay.close(self._cancel, failure)
+        if self._events is not None:
+            self._events.close(self._cancel, failure)
 
     def pull_tags(self) -> Iterator[PullResult]:
         """Pull every tag that is an image; warn of the others.
@@ -182,7 +182,7 @@ class RepositoryPull:
         known = self._store.find(reference)
         return set() if known is None else self._store.ids_below(known)
 
-    def done(self, updated: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+    def report_done(self, updated: bool) -> None:  # noqa: FBT001 - a fact, not a switch
         """Report the end of the operation."""
         state = "Downloaded newer image for" if updated else "Image is up to date for"
         self._emitter.emit(Status.DONE, message=f"{state} {self._reference.familiar}")

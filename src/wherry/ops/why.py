@@ -123,6 +123,7 @@ def why(
     reference = reference.with_default_tag()
     settings = session.hosts.settings(aliases=True)
     table = settings.find(reference.name)
+    ca_bundle = session.ca_bundle
     reports: tuple[EndpointReport, ...] = ()
     error = ""
     try:
@@ -145,9 +146,7 @@ def why(
         tuple(Lookup(str(file), said) for file, said in settings.consulted),
         settings.warnings,
         None if table is None else (table.prefix, table.file),
-        ""
-        if session.ca_bundle is None
-        else f"{session.ca_bundle.variable}={session.ca_bundle.path}",
+        "" if ca_bundle is None else f"{ca_bundle.variable}={ca_bundle.path}",
         reports,
         error,
     )
