@@ -81,10 +81,10 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--long", action="store_true", help="many more runs")
-    parser.add_argument("--seed", type=int, default=1, help="where the dice begin (default: 1)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has this in it")
+    parser.add_argument("--seed", type=int, default=1, help="seed of random numbers (default: 1)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains TEXT")
     parser.add_argument(
-        "--section", choices=list(SECTIONS), action="append", help="one part of it (default: all)"
+        "--section", choices=list(SECTIONS), action="append", help="a section (default: all)"
     )
     return parser.parse_args()
 

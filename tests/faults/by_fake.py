@@ -135,7 +135,7 @@ def _run(kind: Kind, seed: int, setting: Setting) -> Run:
         _pull(run, kind, store, setting, _configured(directory, places))
         store.close()
         run.faults = sum(fault.count for fault in faults) + (kind.part is not None)
-        run.expect(run.faults > 0, "nothing went wrong")
+        run.expect(run.faults > 0, "no fault occurred")
         check_requests(run, asked, setting.window)
         run.fetched = sum(_blob_bytes(image, place) for place in places)
     good = len(left) if subject.blob.data.startswith(left) else 0
@@ -183,7 +183,7 @@ def _pull(run: Run, kind: Kind, store: Store, setting: Setting, conf: Path) -> N
         else:
             # Blobs of several segments may be fetched once more.
             may_be = kind.ends is None or setting.split is not None
-            run.expect(may_be, "the pull succeeded, which cannot be")
+            run.expect(may_be, "the pull succeeded unexpectedly")
     run.problems += problems(store.path, contents, names)
     run.expect(not list((store.path / "ingest").iterdir()), "a part was left over")
     run.expect(not list((store.path / "leases").iterdir()), "a lease was left over")
@@ -198,7 +198,7 @@ def check_requests(run: Run, asked: Sequence[BlobRequest], window: int = 0) -> N
     for each in asked:
         fine = each.part <= each.start <= each.part + window
         fine = fine or (each.start == 0 and each.digest in refused)
-        what = f"{each.digest[7:19]}: asked from {each.start:,} on, the part had {each.part:,}"
+        what = f"{each.digest[7:19]}: requested from {each.start:,}, but the part has {each.part:,}"
         run.expect(fine, what)
         refused.discard(each.digest)
         if (each.start or window) and each.record.status in {_PARTIAL, _UNSATISFIABLE}:

@@ -48,7 +48,7 @@ class Way:
 
 WAYS = (
     Way("killed, real registry", real=True),
-    Way("killed, each Range looked at"),
+    Way("killed, each Range checked"),
     Way("SIGTERM and SIGINT", (signal.SIGTERM, signal.SIGINT)),
     Way(
         "killed, --split 4",

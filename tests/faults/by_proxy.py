@@ -86,7 +86,7 @@ def _run(registry: Distribution, trouble: Trouble, seed: int) -> Run:
         stalls = _pull(run, trouble, chance, proxy, store)
         store.close()
         run.faults = sum(each.cut for each in proxy.connections) + stalls
-        run.expect(run.faults > 0, "nothing went wrong")
+        run.expect(run.faults > 0, "no fault occurred")
         run.needed = subjects.blob_bytes(subjects.large())
         heads = HEAD * (len(proxy.connections) + run.answers)
         run.fetched = max(run.needed, proxy.sent - heads)

@@ -92,7 +92,7 @@ def _wrong_parts(store: Path, contents: Mapping[str, bytes]) -> Iterator[str]:
         if file.suffix != ".part" or whole is None:
             yield f"left over: ingest/{file.name}"
         elif not whole.startswith(file.read_bytes()):
-            yield f"part {file.name[:19]} is no beginning of its blob"
+            yield f"part {file.name[:19]} differs from its blob"
 
 
 def _dangling(store: Path) -> Iterator[str]:
@@ -127,7 +127,7 @@ def _missing_children(store: Path, manifest: str) -> Iterator[str]:
         if not path.exists():
             yield f"image {manifest[:19]} lacks {child['digest'][:19]}"
         elif path.stat().st_size != child["size"]:
-            yield f"{child['digest'][:19]} has another size than image {manifest[:19]} says"
+            yield f"{child['digest'][:19]} has not the size that image {manifest[:19]} gives"
 
 
 def _wrong_names(store: Path, names: Mapping[str, str]) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _wrong_names(store: Path, names: Mapping[str, str]) -> Iterator[str]:
         if found.get(name) != manifest:
             yield f"{name} stands for {found.get(name)}, not for {manifest[:19]}"
         elif not blob_path(store, manifest).exists():
-            yield f"{name} is tagged, its manifest is not there"
+            yield f"{name} has a name, but no manifest"
 
 
 def _held(store: Path) -> Iterator[str]:

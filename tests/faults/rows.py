@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # problems shown for each kind
 _WIDTHS = (44, 6, 6, 9, 12, 12, 9)
-_HEAD = ("what went wrong", "tried", "faults", "survived", "needed kB", "refetched kB", "seconds")
+_HEAD = ("fault", "tried", "faults", "survived", "needed kB", "refetched kB", "seconds")
 
 
 @dataclass
@@ -92,7 +92,7 @@ def print_table(rows: Sequence[Row]) -> None:
         )
         print(first, *others, sep="")
     if slowest := max(row.slowest for row in rows):
-        print(f"the slowest to stop when asked to took {slowest:.2f} seconds")
+        print(f"slowest end after a cancel: {slowest:.2f} seconds")
     for row in rows:
         for problem in row.problems[:_SHOWN]:
             print(f"FAILED {problem}")

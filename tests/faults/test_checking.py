@@ -49,7 +49,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no name": (lambda store: change(store, "DELETE FROM refs"), "stands for None"),
     "a wrong part": (
         lambda store: part_path(store, LAYER.digest).write_bytes(b"not its beginning"),
-        "no beginning",
+        "differs from its blob",
     ),
     "a strange part": (
         lambda store: part_path(store, "sha256:" + "0" * 64).write_bytes(b""),

@@ -40,7 +40,7 @@ __attribute__((constructor)) static void begin(void)
     const char *found = getenv("FAIL_BELOW");
     if (found == NULL)
         return;
-    if (realpath(found, below) == NULL) /* it will be made */
+    if (realpath(found, below) == NULL) /* the file does not exist yet */
         snprintf(below, sizeof below, "%s", found);
     below_length = strlen(below);
     snprintf(calls, sizeof calls, ",%s,", getenv("FAIL_CALLS") ? getenv("FAIL_CALLS") : "");
@@ -50,7 +50,7 @@ __attribute__((constructor)) static void begin(void)
     no_unnamed = getenv("FAIL_UNNAMED") != NULL;
     if ((found = getenv("FAIL_LOG")) != NULL) {
         int opened = syscall(SYS_openat, AT_FDCWD, found, O_WRONLY | O_CREAT | O_APPEND, 0600);
-        journal = syscall(SYS_fcntl, opened, F_DUPFD_CLOEXEC, 500); /* out of the way */
+        journal = syscall(SYS_fcntl, opened, F_DUPFD_CLOEXEC, 500); /* keep low descriptors free */
         syscall(SYS_close, opened);
     }
 }

@@ -84,7 +84,7 @@ def test_two_processes_fetch_each_blob_once(
     whole(store, f"{fake.host}/app:t", MANY)
 
 
-def test_whoever_waits_goes_on_when_the_other_one_is_killed(
+def test_a_waiting_process_continues_when_the_other_is_killed(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
 ) -> None:
     fake.inject(Fault(Stall(after=100_000), path=BLOB, times=1))

@@ -240,7 +240,7 @@ def test_a_layer_that_claims_too_much_is_refused(fake: FakeRegistry, tmp_path: P
     allowed.close()
 
 
-def test_another_architecture_that_nobody_asked_for_is_a_warning(
+def test_another_architecture_is_a_warning_without_a_platform(
     fake: FakeRegistry, wherry: Wherry, client: Client
 ) -> None:
     image = build_image(TARS[:1], architecture="s390x")
