@@ -1,4 +1,4 @@
-"""Archives with anything wrong in them end in an error of ours, or in a whole image."""
+"""Damaged archives raise a `WherryError`, or give a whole image."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def extended(*records: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
 
 
 def test_extended_headers_take_no_memory(tmp_path: Path) -> None:
-    """Each may have a megabyte, and any number of them may stand before a member."""
+    """Each may have 1 MiB, and a member may have any number of them."""
     keys = iter(range(10**9, 10**9 + 10**6))
     found = [
         extended(*(b"27 GNU.sparse.%010d=x\n" % next(keys) for _ in range(38_000)))
@@ -157,7 +157,7 @@ def test_configs_are_not_kept_in_memory(client: Client, tmp_path: Path) -> None:
 
 
 def test_images_have_a_bound_of_layers_together(client: Client, tmp_path: Path) -> None:
-    """Where each image has all layers of the one before, they grow with the square."""
+    """If each image has all layers of the previous one, their number grows with the square."""
     ids = [f"{number:064x}" for number in range(1, 600)]
     files = {
         f"{v1_id}/json": json.dumps({"id": v1_id, "parent": parent} if parent else {"id": v1_id})

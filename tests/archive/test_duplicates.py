@@ -1,4 +1,4 @@
-"""Names that stand twice in an archive: the same bytes are accepted, others are not."""
+"""Names that appear twice in an archive, with equal or different content."""
 
 from __future__ import annotations
 

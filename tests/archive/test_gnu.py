@@ -1,4 +1,4 @@
-"""Members that engines do not unpack: converted by import, or refused by name."""
+"""Members that engines do not unpack: converted or refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def stored(image: wherry.Image) -> bytes:
 
 
 def files(root: Path) -> dict[str, bytes | str | None]:
-    """Return what is below a directory: content, the targets of links, directories."""
+    """Return the files, the targets of links and the directories below a directory."""
     found: dict[str, bytes | str | None] = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
@@ -213,7 +213,7 @@ def test_holes_have_a_bound(client: Client, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", FORMATS.values(), ids=FORMATS)
 def test_maps_that_are_damaged(tree: Path, options: list[str]) -> None:
-    """Each byte of the headers changed: an error, or a tar that ends; never more bytes."""
+    """After a change of any header byte: an error, or a tar of limited size."""
     data = tar(tree, *options, "-S", names="end")
     limit = 2**22
     for at in [*range(0, 512 * 4, 7), *range(380, 512)]:

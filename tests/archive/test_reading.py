@@ -1,4 +1,4 @@
-"""Archives and layouts as places to read from: what is found in them, what is refused."""
+"""Reading images from archives and layouts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def link(target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
 
 
 def good(client: Client, address: str) -> str:
-    """Validate what an address stands for and return its digest."""
+    """Validate an image and return its digest."""
     report = client.validate(address)
     assert report.findings == []
     return str(report.root)
@@ -92,7 +92,7 @@ def test_among_several_images_one_has_to_be_named(client: Client, tmp_path: Path
 
 
 def test_links_to_one_layer_are_one_layer(tmp_path: Path) -> None:
-    """Else a small archive could have a large layer decompressed as often as it has links."""
+    """Otherwise a small archive could have a large layer decompressed once for each link."""
     packed = compress(bytes(100_000), "gzip")
     config = json.loads(IMAGE.config.data)
     config["rootfs"]["diff_ids"] = [f"sha256:{number:064x}" for number in range(20)]

@@ -126,7 +126,7 @@ def test_a_waker_may_use_the_token() -> None:
 
 
 def test_no_waker_is_lost_between_threads() -> None:
-    """Registered before or after the cancel: each waker is called exactly once."""
+    """Each waker is called once, whether registered before or after the cancellation."""
     for _ in range(50):
         token = CancelToken()
         calls: list[int] = []
@@ -174,7 +174,7 @@ def test_one_cancel_wakes_all_that_sleep() -> None:
 
 
 def test_a_signal_handler_may_cancel_whatever_it_interrupts() -> None:
-    """With a lock that is held while wakers are registered, this would hang sooner or later."""
+    """If registering wakers took a lock, this test would hang sometimes."""
     tokens: list[CancelToken] = []
 
     def interrupt(*_: object) -> None:

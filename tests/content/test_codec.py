@@ -34,7 +34,7 @@ NAMES = {"none": None}
 
 
 class Dribble(io.RawIOBase):
-    """A raw source that gives 1 to ``most`` bytes at a time, as connections do."""
+    """A raw source that returns 1 to ``most`` bytes at a time, as connections do."""
 
     def __init__(self, data: bytes, most: int, seed: int = 0) -> None:
         self._data = memoryview(data)
@@ -53,7 +53,7 @@ class Dribble(io.RawIOBase):
 
 
 class Failing(io.RawIOBase):
-    """A source on a disk that breaks after some bytes."""
+    """A source whose disk fails after some bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -85,7 +85,7 @@ def unpacked(data: bytes, most: int = 1 << 20, size: int = 64 * 1024, seed: int 
 
 
 def checked(data: bytes) -> bytes:
-    """Return zstd with a checksum of its content, which most writers leave out."""
+    """Return zstd with a checksum of its content, which most programs leave out."""
     return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(data)
 
 
@@ -138,7 +138,7 @@ def test_cuts_between_reads_do_not_matter(
 
 @pytest.mark.parametrize("cut", range(1, 40))
 def test_a_gzip_header_with_all_fields_may_be_cut_anywhere(cut: int) -> None:
-    """RFC 1952, 2.3: FEXTRA, FNAME, FCOMMENT and FHCRC may stand in the header."""
+    """RFC 1952, 2.3: the header may have FEXTRA, FNAME, FCOMMENT and FHCRC."""
     head = b"\x1f\x8b\x08\x1e" + b"\0" * 6 + b"\x04\x00ABCD" + b"name\0" + b"comment\0"
     head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
     packed = head + gzip.compress(b"content", mtime=0)[10:]
@@ -261,7 +261,7 @@ def test_garbage_after_the_end_is_an_error(form: str) -> None:
 def test_a_flipped_byte_is_noticed_or_makes_no_difference(
     form: str, place: int, flip: int, most: int
 ) -> None:
-    """Each form carries a checksum (RFC 1952, 2.3.1; xz 1.0.4, 3.4): what passes it is what was
+    """Each format has a checksum (RFC 1952, 2.3.1; xz 1.0.4, 3.4): what passes it is what was
     compressed, or is no content (a name in a header, padding).
     """
     content = b"some content, " * 30 + NOISE[:80]
@@ -304,7 +304,7 @@ def test_a_wrong_checksum_of_zstd_is_noticed(place: int) -> None:
     st.integers(1, 50),
 )
 def test_any_bytes_are_a_stream_or_an_error_of_ours(magic: bytes, rest: bytes, most: int) -> None:
-    """What pretends to be compressed is decompressed or refused: nothing else is raised."""
+    """Invalid compressed data is decompressed or refused; no other error is raised."""
     total = 0
     try:
         for step in steps(Dribble(magic + rest, most)):
@@ -328,7 +328,7 @@ BOMB = 64 * 2**20
 
 
 def bomb(form: str) -> bytes:
-    """Return ``BOMB`` zeros, compressed in little memory."""
+    """Return ``BOMB`` zero bytes, compressed."""
     packers: dict[str, Callable[[], Any]] = {
         "gzip": lambda: zlib.compressobj(9, zlib.DEFLATED, 31),
         "zstd": lambda: zstandard.ZstdCompressor(level=3).compressobj(),
@@ -342,7 +342,7 @@ def bomb(form: str) -> bytes:
 
 @pytest.mark.parametrize("form", PACKED)
 def test_a_bomb_takes_no_more_memory_than_a_few_buffers(form: str) -> None:
-    """SPEC: "Memory does not grow … with what a compressed layer claims to hold"."""
+    """Memory use does not depend on the decompressed size of a layer."""
     packed = bomb(form)
     assert len(packed) < BOMB // 500
     stream = decompress(Dribble(packed, 1 << 20))
@@ -361,7 +361,7 @@ def test_a_bomb_takes_no_more_memory_than_a_few_buffers(form: str) -> None:
 
 @pytest.mark.parametrize("form", PACKED)
 def test_a_bomb_takes_no_memory_of_the_process_either(form: str) -> None:
-    """SPEC: as above; libraries take memory that Python does not see."""
+    """As above, with the memory that C libraries allocate."""
     program = (
         "import io, sys, resource\n"
         "from wherry.content.codec import decompress\n"
@@ -383,7 +383,7 @@ def test_a_bomb_takes_no_memory_of_the_process_either(form: str) -> None:
 
 
 def frame_of_window(log: int) -> bytes:
-    """Return an empty zstd frame that asks for a window of 2**log (RFC 8878, 3.1.1.1.2)."""
+    """Return an empty zstd frame with a window of 2**log bytes (RFC 8878, 3.1.1.1.2)."""
     return b"\x28\xb5\x2f\xfd\0" + bytes([(log - 10) << 3]) + b"\x01\0\0"
 
 
@@ -395,7 +395,7 @@ def test_zstd_gets_no_larger_a_window_than_is_allowed() -> None:
 
 
 def test_xz_gets_no_larger_a_dictionary_than_is_allowed() -> None:
-    """xz 1.0.4, 5.3.1: the byte 40 asks for a dictionary of 4 GiB."""
+    """xz 1.0.4, 5.3.1: the byte 40 stands for a dictionary of 4 GiB."""
     packed = bytearray(compress(b"content" * 100, "xz"))
     at = packed.index(b"\x21\x01", 12)  # LZMA2 and the size of its properties
     size = (packed[12] + 1) * 4

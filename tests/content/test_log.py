@@ -1,4 +1,4 @@
-"""What becomes of failures in functions of the caller's own."""
+"""Exceptions raised by functions of the caller."""
 
 import logging
 

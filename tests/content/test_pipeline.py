@@ -27,7 +27,7 @@ FEW = b"text " * 5_000 + NOISE[:20_000]  # followed when it is there, without an
 
 
 class Source:
-    """A place that has ``data`` and counts how it is asked; ``step`` bytes a read."""
+    """A source of ``data`` that records its requests; returns ``step`` bytes a read."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ def test_a_layer_is_followed(part: Part, content: bytes, form: str) -> None:
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("there", [1, 1000, 256 * 1024, len(PACKED) - 1])
 def test_a_prefix_is_resumed(part: Part, there: int, *, follow: bool) -> None:
-    """SPEC: "A broken connection resumes by `Range` from where it stood"."""
+    """A download resumes by a range request from the end of the part file."""
     part.append(PACKED[:there])
     source = Source(PACKED)
     found = run(part, source, describe(PACKED), follow=follow)
@@ -143,7 +143,7 @@ def test_a_prefix_is_resumed(part: Part, there: int, *, follow: bool) -> None:
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_complete_part_is_verified_without_a_request(part: Part, *, follow: bool) -> None:
-    """SPEC: "A part of exactly the blob's size is verified without a request"."""
+    """A part file of the full size is verified without a request."""
     part.append(PACKED)
     source = Source(PACKED)
     assert run(part, source, describe(PACKED), follow=follow).size == len(PACKED)
@@ -163,7 +163,7 @@ def test_a_complete_part_needs_no_request_though_the_size_is_wrong(
 
 
 def test_a_part_of_the_stated_size_is_not_complete_without_the_digest(part: Part) -> None:
-    """The size may be wrong, so the server is asked for more."""
+    """The size may be wrong, so the rest is requested."""
     part.append(PACKED[:-7])
     source = Source(PACKED)
     short = describe(PACKED)._replace(size=len(PACKED) - 7)
@@ -212,9 +212,7 @@ def test_an_exact_blob_starts_over_where_its_part_is_longer(part: Part, *, follo
 
 
 def test_a_source_that_begins_before_the_offset_is_read_from_the_offset(part: Part) -> None:
-    """ARCHITECTURE: "`start` may be 0 (Range ignored), then the reader discards up to its
-    offset".
-    """
+    """The source may ignore the offset and start at 0; the first bytes are skipped."""
     part.append(PACKED[:5000])
     source = Source(PACKED, step=3000)
 
@@ -237,7 +235,7 @@ def test_an_empty_blob_needs_no_request(part: Part) -> None:
 
 
 def test_other_content_is_refused(part: Part) -> None:
-    """SPEC: "wrong on a fresh download: an error"."""
+    """A wrong digest of a new download is an error."""
     wrong = PACKED[:-1] + bytes([PACKED[-1] ^ 1])
     with pytest.raises(IntegrityError, match="digest") as caught:
         run(part, Source(wrong), describe(PACKED))
@@ -263,7 +261,7 @@ def test_a_short_blob_is_refused(part: Part, end: int, *, follow: bool) -> None:
 @pytest.mark.parametrize("more", [1, 100_000])
 @pytest.mark.parametrize("step", [1000, 1 << 20])
 def test_trailing_data_is_refused_and_not_written(part: Part, more: int, step: int) -> None:
-    """umoci, VerifiedReadCloser: one byte too many is read, to catch what trails."""
+    """umoci, VerifiedReadCloser: one byte more is read, to find trailing data."""
     said = f"^it has more than {len(PACKED):,} bytes, expected {len(PACKED):,}$"
     with pytest.raises(IntegrityError, match=said):
         run(part, Source(PACKED + b"x" * more, step=step), describe(PACKED))
@@ -277,7 +275,7 @@ def test_a_blob_of_no_known_size_is_taken_to_its_end(part: Part) -> None:
 
 
 def test_a_blob_of_no_known_size_is_bounded(part: Part) -> None:
-    """ARCHITECTURE: "then a configured maximum bounds the read"."""
+    """Without a size in the descriptor, the configured limit applies."""
     descriptor = Descriptor("x", Digest.of(PACKED))
     limits = Limits(blob=len(PACKED) - 1)
     for size in (None, 10, len(PACKED), 2**50):
@@ -292,7 +290,7 @@ def test_a_blob_of_no_known_size_is_bounded(part: Part) -> None:
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("cut", [0, 1, 300_000])
 def test_what_arrived_before_a_failure_is_kept(part: Part, cut: int, *, follow: bool) -> None:
-    """SPEC: "only what is missing is fetched, from the byte where it stood"."""
+    """Only the missing bytes are fetched."""
     source = Source(PACKED, fail_at=cut, step=10_000)
     with pytest.raises(NetworkError):
         run(part, source, describe(PACKED), follow=follow)
@@ -302,7 +300,7 @@ def test_what_arrived_before_a_failure_is_kept(part: Part, cut: int, *, follow: 
 
 @pytest.mark.parametrize("content", [CONTENT, FEW], ids=["large", "small"])
 def test_a_follower_that_fails_leaves_the_download_to_its_end(part: Part, content: bytes) -> None:
-    """A layer that is damaged though its digest holds: the compression is the error."""
+    """If the digest matches and the compression is damaged, that is the error."""
     packed = compress(content, "gzip")
     damaged = packed[:1000] + bytes(500) + packed[1500:]
     with pytest.raises(IntegrityError, match="gzip"):
@@ -311,7 +309,7 @@ def test_a_follower_that_fails_leaves_the_download_to_its_end(part: Part, conten
 
 
 def test_a_wrong_digest_outranks_what_follows_from_it(part: Part) -> None:
-    """If both the digest and the compression are wrong, the digest is the error to show."""
+    """If both the digest and the compression are wrong, the digest is the error."""
     damaged = PACKED[:1000] + bytes(500) + PACKED[1500:]
     for _ in range(5):
         part.restart()
@@ -327,7 +325,7 @@ def test_a_failure_of_the_network_outranks_the_followers(part: Part) -> None:
 
 @pytest.mark.parametrize("noise", [b"", NOISE], ids=["small", "large"])
 def test_a_bomb_is_refused_while_the_download_goes_to_its_end(part: Part, noise: bytes) -> None:
-    """SPEC: "Memory does not grow … with what a compressed layer claims to hold"."""
+    """The size limit of a decompressed layer depends on the bytes that arrived."""
     packed = compress(noise + bytes(8 * 2**20), "zstd")
     limits = Limits(raw=RawLimit(least=2**20, ratio=1))
     for size in (len(packed), 2**50, None):
@@ -342,7 +340,7 @@ def test_a_bomb_is_refused_while_the_download_goes_to_its_end(part: Part, noise:
 def test_a_cancel_stops_between_two_reads_and_keeps_what_is_there(
     part: Part, *, follow: bool
 ) -> None:
-    """SPEC: "Ctrl-C: stops within a second, says what is kept"."""
+    """A cancelled download stops within a second and keeps its part file."""
     token = CancelToken()
     source = Source(
         PACKED, step=10_000, before_read=lambda at: token.cancel() if at >= 300_000 else None
@@ -381,7 +379,7 @@ def test_a_listener_that_fails_leaves_no_thread(part: Part) -> None:
 
 
 def test_the_follower_keeps_up_with_a_slow_writer(part: Part) -> None:
-    """ARCHITECTURE: "the link never waits for decompression", nor fails because of its pauses."""
+    """The download never waits for decompression, nor does a pause of the link end it."""
     pause = threading.Event()
 
     def slow(at: int) -> None:
@@ -404,9 +402,7 @@ def test_the_follower_keeps_up_with_a_slow_writer(part: Part) -> None:
 def test_a_blob_arrives_whatever_happens_on_the_way(
     tmp_path: Path, content: bytes, cuts: list[int], step: int, form: str
 ) -> None:
-    """ARCHITECTURE: "Invariant: a part file is a contiguous prefix, append-only …; its size is
-    the progress".
-    """
+    """A part file is a contiguous prefix of the blob, and its size is the progress."""
     path = tmp_path / "blob.part"
     path.unlink(missing_ok=True)
     packed = compress(b"plain" + content, form)

@@ -25,7 +25,7 @@ def network() -> NetworkError:
 
 
 def test_pauses_double_up_to_the_longest() -> None:
-    """SPEC: "5 attempts, 250 ms doubling"."""
+    """There are 5 attempts, with pauses of 250 ms that double."""
     pauses = [EXACT.pause(failures, network()) for failures in range(1, 11)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, None]
 
@@ -47,7 +47,7 @@ def test_the_attempts_are_counted_in_all() -> None:
 def test_a_pause_is_within_its_bounds(
     failures: int, first: float, longest: float, jitter: float
 ) -> None:
-    """SPEC: "exponential back-off with jitter"; the jitter takes away a share, never adds."""
+    """Jitter shortens a pause by a random share, and never lengthens it."""
     policy = RetryPolicy(10_000, first, longest, jitter)
     pause = policy.pause(failures, network())
     whole = min(first * 2.0 ** min(failures - 1, 1000), longest)
@@ -71,7 +71,7 @@ def test_pauses_differ_between_clients() -> None:
     ],
 )
 def test_what_will_not_change_is_not_tried_again(error: WherryError) -> None:
-    """SPEC: "never on 400, …, 403, 404, or the digest mismatch of a fresh download"."""
+    """Client errors such as 400, 403 and 404, and a wrong digest, are not retried."""
     assert RetryPolicy().pause(1, error) is None
 
 
@@ -84,7 +84,7 @@ def asked(seconds: float) -> list[WherryError]:
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 7.5, OBEYED])
 def test_the_pause_that_a_registry_asks_for_is_obeyed(seconds: float) -> None:
-    """SPEC: "`Retry-After` obeyed in both forms"."""
+    """``Retry-After`` is obeyed (RFC 9110, 10.2.3)."""
     for error in asked(seconds):
         assert retry_after(error) == seconds
         assert RetryPolicy().pause(1, error) == seconds
@@ -102,7 +102,7 @@ def test_a_silent_registry_gets_the_usual_pause() -> None:
 
 
 class Flaky:
-    """Fails so many times, then gives a value; counts its calls."""
+    """Fails so many times, then returns a value; counts its calls."""
 
     def __init__(self, *errors: Exception) -> None:
         self._errors = list(errors)

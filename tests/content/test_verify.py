@@ -48,10 +48,10 @@ def test_a_layer_of_more_than_the_limit_is_refused(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["zstd", "gzip", "xz", "bzip2"])
 def test_a_layer_without_end_is_given_up_at_the_limit(form: str) -> None:
-    """SPEC: "Memory does not grow … with what a compressed layer claims to hold"; nor time."""
+    """Neither memory nor time grow with the decompressed size of a layer."""
 
     class Endless(io.RawIOBase):
-        """The same member again and again."""
+        """An endless series of the same member."""
 
         member = compress(bytes(2**16), form)
         given = 0
@@ -92,7 +92,7 @@ def test_no_thread_is_left_behind(*, failing: bool) -> None:
 
 
 def test_a_cancelled_one_stops_between_two_steps() -> None:
-    """ARCHITECTURE: "Decompression looks at the token at each output step"."""
+    """Decompression checks the token at each step."""
     token = CancelToken()
 
     class Endless(io.RawIOBase):
@@ -116,7 +116,7 @@ def test_a_cancelled_one_stops_between_two_steps() -> None:
 
 
 def test_the_limit_is_the_larger_of_a_size_and_a_ratio() -> None:
-    """ARCHITECTURE, style 4: "at most the larger of 1 GiB and 1,100" times its size."""
+    """The limit is 1 GiB or 1,100 times the compressed size, whichever is larger."""
     assert RawLimit().of(0) == RawLimit().of(900_000) == 2**30
     assert RawLimit().of(10**7) == 11 * 10**9
     assert RawLimit(least=5, ratio=2).of(4) == 8
@@ -209,8 +209,9 @@ def test_a_layer_that_nobody_looked_at_counts_as_equal() -> None:
 def test_other_layers_than_the_config_lists_are_refused(
     listed: list[str], found: list[str | None]
 ) -> None:
-    """SPEC: "must equal the DiffIDs of the layers as decompressed, in order and number; else
-    "layers from manifest don't match image configuration"".
+    """The DiffIDs of the layers must equal those in the config, in order and number.
+
+    The message is that of engines (moby, distribution/pull_v2.go).
     """
     with pytest.raises(
         IntegrityError, match="layers from manifest don't match image configuration"
@@ -219,7 +220,7 @@ def test_other_layers_than_the_config_lists_are_refused(
 
 
 def test_the_hash_is_of_all_steps_in_order() -> None:
-    """The hashing thread takes its buffers in turn; a slow source must not disturb it."""
+    """The hashing thread uses its buffers in turn, also with a slow source."""
     pieces = [bytes([number]) * (number * 997 + 1) for number in range(250)]
 
     class Steps(io.RawIOBase):

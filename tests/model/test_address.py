@@ -1,4 +1,4 @@
-"""Addresses, by the table of SPEC: "Addresses"."""
+"""Addresses of images (docs/command.md, "Addresses")."""
 
 import pytest
 

@@ -87,7 +87,7 @@ def test_a_command_may_be_one_string() -> None:
 
 @pytest.mark.parametrize("value", [{}, {"rootfs": None}, {"os": "linux", "history": []}])
 def test_a_config_without_rootfs_is_refused(value: object) -> None:
-    """SPEC: "A config without `rootfs` is refused"."""
+    """A config without ``rootfs`` is refused (OCI image spec, config.md)."""
     error = refused(value)
     assert error.path == "rootfs"
     assert "rootfs" in str(error)
@@ -212,7 +212,7 @@ def test_history_is_matched_with_layers() -> None:
 
 
 def test_the_id_of_a_built_image_is_the_digest_of_its_config() -> None:
-    """SPEC: "Image id = digest of the config"."""
+    """The image id is the digest of the config (OCI image spec, config.md, "ImageID")."""
     image = build_image([tar_layer({"a": b"a"})], env=["A=b"])
     config = parse_config(image.config.data)
     assert str(config.id) == image.id

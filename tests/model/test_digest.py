@@ -54,7 +54,7 @@ def test_a_digest_is_read_and_written_as_it_is(text: str) -> None:
     ],
 )
 def test_what_is_no_digest_is_refused(text: str) -> None:
-    """SPEC: "Digests: sha256 and sha512, lower-case hex of the right length"."""
+    """Digests are sha256 or sha512 with lower-case hex (OCI image spec, descriptor.md)."""
     with pytest.raises(InvalidDigest):
         Digest.parse(text)
 

@@ -145,8 +145,9 @@ DOCKER_TYPE = NO_TYPE | {"config": CONFIG | {"mediaType": mediatype.DOCKER_CONFI
 def test_the_type_is_decided_by_whoever_knows_it(
     value: object, served: str, media_type: str
 ) -> None:
-    """SPEC: "A missing or generic `Content-Type` (text/plain, application/json, octet-stream) is
-    decided from the body"; a disagreement counts "when both are known manifest types".
+    """The body decides if the ``Content-Type`` is missing or generic.
+
+    Only two known manifest types can disagree.
     """
     found = parse(document(value), served)
     assert found.media_type == (media_type or mediatype.OCI_MANIFEST)
@@ -264,7 +265,7 @@ def test_a_body_of_another_kind_than_its_type_is_refused(value: object, served: 
     ],
 )
 def test_two_documents_in_one_are_refused(value: object) -> None:
-    """SPEC: "`layers` / `fsLayers` / `manifests`: more than one is refused (CVE-2021-41190)"."""
+    """A document of two kinds, by its fields, is refused (CVE-2021-41190)."""
     for served in ("", mediatype.OCI_MANIFEST, mediatype.OCI_INDEX):
         with pytest.raises(InvalidDocument):
             parse(document(value), served)
@@ -349,7 +350,7 @@ def nested(levels: int) -> dict[str, Any]:
     ],
 )
 def test_a_bad_field_is_named_by_its_path(change: dict[str, object], path: str) -> None:
-    """SPEC: "negative sizes, bad digests …: refused, with the path in the error"."""
+    """Negative sizes and bad digests are refused, with their path in the error."""
     assert refused(MANIFEST | change).path == path
 
 
@@ -368,7 +369,7 @@ def test_a_bad_platform_is_named_by_its_path(platform: object, path: str) -> Non
 
 
 def test_nesting_is_bounded() -> None:
-    """SPEC: "nested deeper than 8 …: refused, with the path in the error"."""
+    """Deeper nesting than 8 levels is refused, with its path in the error."""
     parse(document(nested(8)), "")
     assert refused(nested(9)).path == "x.x.x.x.x.x.x.x"
     assert refused(nested(50)).path.startswith("x.x")
@@ -400,13 +401,13 @@ def test_nesting_is_bounded() -> None:
 )
 @pytest.mark.timeout(60)  # it takes well below a second
 def test_large_nonsense_is_refused_in_bounded_time(raw: bytes) -> None:
-    """ARCHITECTURE, style 4: "Bound every read that comes from outside (a manifest 4 MiB)"."""
+    """Values of any size make a short error message."""
     error = refused(raw)
     assert len(str(error)) < 1000
 
 
 def test_a_document_has_at_most_4_mib() -> None:
-    """SPEC: "Over 4 MiB …: refused"."""
+    """A document has at most 4 MiB (OCI distribution spec, Pushing Manifests)."""
     raw = document(MANIFEST)
     padded = raw + b" " * (4 * 2**20 - len(raw))
     assert isinstance(parse(padded, ""), Manifest)
@@ -494,7 +495,7 @@ def test_escaped_pairs_of_surrogates_and_nul_are_text() -> None:
 
 
 def test_a_duplicate_key_is_refused() -> None:
-    """SPEC: "duplicate keys: refused, with the path in the error"."""
+    """Duplicate keys are refused, with their path in the error."""
     assert refused(inserted('"layers":[]')).path == "layers"
     assert refused(inserted('"x":1,"x":1')).path == "x"
     assert refused(inserted(r'"x":1,"\u0078":1')).path == "x"
@@ -508,7 +509,7 @@ def test_a_duplicate_key_is_refused() -> None:
     ],
 )
 def test_a_duplicate_key_deep_inside_is_named_by_its_whole_path(text: str, path: str) -> None:
-    """SPEC: "duplicate keys: refused, with the path in the error"."""
+    """Duplicate keys are refused, with their path in the error."""
     assert refused(inserted(text)).path == path
 
 
@@ -555,7 +556,7 @@ def test_a_duplicate_key_deep_inside_is_named_by_its_whole_path(text: str, path:
     ],
 )
 def test_artifacts_are_named(value: object, word: str) -> None:
-    """SPEC: "Plugins, helm charts, signatures and other artifacts: … naming what it is"."""
+    """The error names the kind of an artifact."""
     found = parse(document(value), "")
     assert isinstance(found, Manifest)
     assert word in (found.artifact or "")
@@ -579,7 +580,7 @@ def test_artifacts_are_named(value: object, word: str) -> None:
     ],
 )
 def test_config_types_that_count_as_images(kind: str | None) -> None:
-    """SPEC: "docker's and OCI's, and the sloppy `application/octet-stream`, … and empty"."""
+    """Types of image configs: Docker's, OCI's, ``application/octet-stream`` and none."""
     found = parse(document(MANIFEST | {"config": CONFIG | {"mediaType": kind}}), "")
     assert isinstance(found, Manifest)
     assert found.artifact is None
@@ -689,7 +690,7 @@ def test_any_document_is_good_or_refused(raw: bytes, served: str) -> None:
     )
 )
 def test_any_version_1_json_is_good_or_refused(change: dict[str, Any]) -> None:
-    """SPEC: "The chain of `v1Compatibility` ids: 64 hex; the base has no parent"."""
+    """Ids in ``v1Compatibility`` have 64 hex digits; the base layer has no parent."""
     text = json.dumps(V1 | change)
     found = outcome(document(SCHEMA1 | {"history": [{"v1Compatibility": text}]}), "")
     if not isinstance(found, WherryError):

@@ -48,7 +48,7 @@ def test_foreign_layers_are_known_by_their_type(media_type: str, *, foreign: boo
     ],
 )
 def test_artifacts_have_names_for_people(media_type: str, word: str) -> None:
-    """SPEC: "`pull` refuses by naming what it is"."""
+    """Errors name the kind of an artifact."""
     assert word in (mediatype.artifact_name(media_type) or "")
 
 

@@ -49,9 +49,7 @@ ARM64_V8_5 = ["arm64/v8.5", "arm64/v8.4", "arm64/v8.3", "arm64/v8.2", "arm64/v8.
     ],
 )
 def test_the_vector_is_the_whole_one(wanted: str, expected: list[str]) -> None:
-    """SPEC: "arm64 takes v9 … v8, then arm/v8 … v5; arm/v7 takes v7, v6, v5; amd64/v3 takes v3,
-    v2, v1 and then 386"; containerd, platforms, "Only": "v9.x is compatible with v8.{x+5}".
-    """
+    """The order of containerd (platforms, ``Only``): v9.x is compatible with v8.{x+5}."""
     found = vector(wanted)
     assert found == expected
 
@@ -93,7 +91,7 @@ def test_the_vector_is_the_whole_one(wanted: str, expected: list[str]) -> None:
     ],
 )
 def test_platforms_are_read_and_normalized(written: str, meant: str) -> None:
-    """SPEC: "`--platform os[/arch[/variant]]`, default the host's"."""
+    """``--platform os[/arch[/variant]]``; the other parts are those of the host."""
     assert str(Platform.parse(written, HOST)) == meant
 
 
@@ -213,7 +211,7 @@ any_platform = st.builds(Platform, parts, parts, parts)
 @QUICK
 @given(st.lists(parts, max_size=5).map("/".join))
 def test_any_text_is_a_platform_or_an_error_that_points_into_it(text: str) -> None:
-    """SPEC: "`--platform os[/arch[/variant]]`"; what is read is in its normal form."""
+    """``--platform os[/arch[/variant]]``; a parsed platform is normalized."""
     try:
         found = Platform.parse(text, HOST)
     except WherryError as error:
@@ -245,7 +243,7 @@ def test_a_platform_is_formatted_as_text() -> None:
 
 
 def test_a_list_of_platforms() -> None:
-    """SPEC: "lists (`--platform linux/amd64,linux/arm64`) as well"."""
+    """``--platform`` takes a list, such as ``linux/amd64,linux/arm64``."""
     found = Platform.parse_list("arm64,linux/arm,windows", HOST)
     assert [str(each) for each in found] == ["linux/arm64", "linux/arm/v7", "windows/amd64/v3"]
     assert Platform.parse_list("s390x", HOST) == (Platform.parse("s390x", HOST),)

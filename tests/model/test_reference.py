@@ -50,7 +50,7 @@ SHA256 = f"sha256:{HEX}"
     ],
 )
 def test_references_are_completed(written: str, full: str, familiar: str) -> None:
-    """SPEC: "Grammar of distribution/reference" and what follows it."""
+    """The grammar of distribution/reference, and the defaults of Docker Hub."""
     reference = Reference.parse(written)
     assert str(reference) == full
     assert reference.familiar == familiar
@@ -108,7 +108,7 @@ def test_references_are_completed(written: str, full: str, familiar: str) -> Non
     ],
 )
 def test_a_bad_reference_is_refused_at_the_offending_character(written: str, position: int) -> None:
-    """SPEC: "Refused, with a caret under the offending character"."""
+    """The error has the position of the offending character."""
     with pytest.raises(InvalidReference) as caught:
         Reference.parse(written)
     assert caught.value.text == written
@@ -142,14 +142,14 @@ def test_a_path_has_at_most_255_characters_the_host_not_counted(written: str, le
 
 
 def test_the_caret_is_under_the_first_character_too_many_of_a_completed_path() -> None:
-    """SPEC: "a path (after `library/`, without the host) over 255 characters"."""
+    """A path has at most 255 characters, with ``library/`` and without the host."""
     with pytest.raises(InvalidReference) as caught:
         Reference.parse("a" * 250 + ":latest")
     assert caught.value.position == 255 - len("library/")
 
 
 def test_64_hex_digits_are_a_name_only_with_something_else() -> None:
-    """SPEC: refused are "64 hex digits as a bare name without tag or digest"."""
+    """A bare name of 64 hex digits is an image id (distribution/reference)."""
     with pytest.raises(InvalidReference, match="image id"):
         Reference.parse(HEX)
     assert Reference.parse(f"o/{HEX}").path == f"o/{HEX}"
@@ -176,7 +176,7 @@ def test_the_familiar_form_means_the_same_repository(full: str) -> None:
 
 
 def test_latest_is_for_names_alone() -> None:
-    """SPEC: "No tag and no digest means `latest` where one image is wanted"."""
+    """The tag ``latest`` is the default for a name without tag and digest."""
     assert Reference.parse("a").with_default_tag().tag == "latest"
     assert Reference.parse("a:1").with_default_tag().tag == "1"
     assert Reference.parse(f"a@{SHA256}").with_default_tag().tag is None
@@ -221,7 +221,7 @@ def references(draw: st.DrawFn) -> str:
 @QUICK
 @given(references())
 def test_full_and_familiar_forms_are_read_as_the_same_reference(text: str) -> None:
-    """SPEC: "Familiar form (`alpine:3.20`) for people, full form in JSON"."""
+    """People see the familiar form, JSON has the full form."""
     reference = Reference.parse(text)
     assert Reference.parse(str(reference)) == reference
     assert Reference.parse(reference.familiar) == reference
@@ -241,7 +241,7 @@ def test_full_and_familiar_forms_are_read_as_the_same_reference(text: str) -> No
     )
 )
 def test_any_text_is_a_reference_or_an_error_that_points_into_it(text: str) -> None:
-    """SPEC: "Refused, with a caret under the offending character"."""
+    """The error has the position of the offending character."""
     try:
         reference = Reference.parse(text)
     except WherryError as error:

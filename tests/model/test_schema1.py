@@ -1,4 +1,4 @@
-"""schema1 manifests: payloads, signatures, the chain (SPEC: "schema1")."""
+"""schema1 manifests: payloads, signatures and the chain of layers."""
 
 from __future__ import annotations
 

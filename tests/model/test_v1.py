@@ -160,7 +160,7 @@ def test_an_id_is_64_lower_case_hex_digits() -> None:
 
 
 def test_strong_id_by_the_rules() -> None:
-    """SPEC, "Legacy registries", last point, for an engine that kept the JSON raw."""
+    """The id of an engine that kept the JSON raw (moby 1.9, image/graph)."""
     blob, parent = Digest.of(b"blob"), Digest.of(b"parent")
     raw = b'{"id":"x","Size":5,"parent":"y","docker_version":"1.9.1","b":1,"throwaway":true}'
     made = (

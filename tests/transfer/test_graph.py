@@ -22,7 +22,7 @@ def on(architecture: str, variant: str = "", os: str = "linux") -> dict[str, obj
 
 
 class Documents:
-    """Documents by digest, as a registry would give them; counts what is fetched."""
+    """Documents by digest, as in a registry; counts the fetched ones."""
 
     def __init__(self, *roots: BuiltIndex | BuiltImage) -> None:
         self._known: dict[str, Document] = {}
@@ -51,7 +51,7 @@ class Documents:
             raise NotFound(f"{digest} is not there") from None
 
     def select(self, root: BuiltIndex | BuiltImage, wanted: Platform) -> str:
-        """Return the digest of the manifest that is chosen."""
+        """Return the digest of the selected manifest."""
         digest = Digest.parse(root.digest)
         return str(select(digest, self._known[root.digest], wanted, self.fetch).digest)
 
@@ -85,7 +85,7 @@ def test_the_platforms_image_is_chosen(style: str) -> None:
 
 
 def test_the_best_place_in_the_vector_wins_and_then_the_order() -> None:
-    """SPEC: "amd64/v3 takes v3, v2, v1 and then 386"."""
+    """amd64/v3 runs v3, v2, v1 and then 386 (containerd, platforms, ``Only``)."""
     v1, v2, v4, x86, again = (image(name) for name in ("v1", "v2", "v4", "386", "again"))
     root = build_index(
         [
@@ -113,7 +113,7 @@ def entry(
 
 
 def test_entries_without_a_platform_come_last_in_their_order() -> None:
-    """SPEC: "Entries without a platform come last"."""
+    """Entries without a platform come last."""
     none, empty = entry("none", None), entry("empty", Platform("", ""))
     fits, poor = entry("fits", AMD64), entry("poor", Platform("linux", "386"))
     found = candidates(index_of(none, poor, empty, fits), AMD64)
@@ -123,7 +123,7 @@ def test_entries_without_a_platform_come_last_in_their_order() -> None:
 
 
 def test_attestations_never_come() -> None:
-    """SPEC: "`unknown/unknown` never"."""
+    """``unknown/unknown`` marks attestations (BuildKit, attestation-storage.md)."""
     attestation = entry("att", Platform("unknown", "unknown"))
     assert candidates(index_of(attestation), AMD64) == []
     assert candidates(index_of(attestation), Platform("unknown", "unknown")) == []
@@ -131,7 +131,7 @@ def test_attestations_never_come() -> None:
 
 
 def test_unknown_manifest_types_are_skipped() -> None:
-    """SPEC: "unknown manifest types are skipped"."""
+    """Entries of unknown types are skipped (OCI image spec, image-index.md)."""
     other = entry("other", AMD64, "application/vnd.acme.manifest.v1+json")
     upper = entry("upper", AMD64, mediatype.OCI_MANIFEST.upper())
     assert candidates(index_of(other, upper), AMD64) == [upper]
@@ -139,7 +139,7 @@ def test_unknown_manifest_types_are_skipped() -> None:
 
 
 def test_an_entry_without_a_type_may_be_an_image() -> None:
-    """As in skopeo: the document that it leads to says what it is."""
+    """As in skopeo, the document itself decides its type."""
     untyped = entry("untyped", AMD64, "")
     assert candidates(index_of(untyped), AMD64) == [untyped]
     assert list(platforms(index_of(untyped))) == ["linux/amd64"]
@@ -158,7 +158,7 @@ def test_platforms_are_listed_once_in_order() -> None:
 
 
 def test_no_match_lists_what_there_is() -> None:
-    """SPEC: "No match at all: an error that lists what there is"."""
+    """The error has the platforms in the index."""
     root = build_index([(image("a"), on("arm64", "v8")), (image("b"), on("s390x"))])
     with pytest.raises(PlatformMismatch) as caught:
         chosen(root, AMD64)
@@ -170,7 +170,7 @@ def test_no_match_lists_what_there_is() -> None:
 
 
 def test_an_index_within_an_index_is_searched() -> None:
-    """SPEC: "An entry that is an index is searched: no match inside goes on to the next"."""
+    """A nested index without a match is left, and the next entry is tried."""
     arm, amd = image("arm"), image("amd")
     inner_arm = build_index([(arm, on("arm64"))])
     inner_amd = build_index([(amd, on("amd64"))])
@@ -186,7 +186,7 @@ def test_an_index_within_an_index_is_searched() -> None:
 
 
 def test_a_failure_inside_ends_the_search() -> None:
-    """SPEC: "… goes on to the next candidate, any other error ends"."""
+    """Only a missing match leads to the next entry; other errors are raised."""
     missing, there = image("missing"), image("there")
     inner = build_index([(missing, on("amd64"))])
     root = build_index([(inner, None), (there, None)])
@@ -215,9 +215,7 @@ def test_nesting_is_bounded() -> None:
 
 
 def test_an_index_that_is_named_many_times_is_searched_once() -> None:
-    """ARCHITECTURE, style 4: what comes from outside is bounded; SPEC: "the same digest only
-    once however often it appears". Eight small indexes must not cost 9**7 searches.
-    """
+    """Each document is visited once. Otherwise eight small indexes would cost 9**7 visits."""
     root = build_index([(image("arm"), on("arm64"))])
     for _ in range(6):
         root = build_index([(root, None)] * 9)
@@ -257,7 +255,7 @@ def test_a_wrong_size_of_a_manifest_in_an_index_is_a_problem() -> None:
 
 
 def test_an_artifact_is_refused_by_its_name() -> None:
-    """SPEC: "`pull` refuses by naming what it is"."""
+    """The error says what the artifact is."""
     chart = image("chart", config_media_type="application/vnd.cncf.helm.config.v1+json")
     documents = Documents(chart)
     with pytest.raises(Unsupported, match="helm chart"):

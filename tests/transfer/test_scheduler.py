@@ -27,7 +27,7 @@ def failing(error: BaseException) -> Callable[[CancelToken], None]:
 
 def until_cancelled(token: CancelToken) -> None:
     token.sleep(PATIENCE)
-    raise AssertionError("nobody told it to stop")
+    raise AssertionError("it was not cancelled")
 
 
 def await_event(event: threading.Event) -> None:
@@ -67,7 +67,7 @@ class Crowd:
 @pytest.mark.parametrize("jobs", [1, 2, 5, 40])
 @pytest.mark.parametrize("count", [0, 1, 12])
 def test_so_many_run_at_a_time_and_each_once(jobs: int, count: int) -> None:
-    """SPEC: "N blobs at a time (`--jobs`, default 6)"."""
+    """So many tasks run at a time as there are jobs."""
     crowd = Crowd(min(jobs, count + 1))
     run_tasks(crowd.run, [crowd.run] * count, jobs=jobs, cancel=CancelToken())
     assert crowd.done == count + 1
@@ -85,7 +85,7 @@ def test_there_may_be_no_leader(count: int) -> None:
 
 
 def test_the_leader_is_first_and_the_others_in_their_order() -> None:
-    """SPEC: "largest first": whoever calls has ordered them."""
+    """Tasks start in the order of the caller."""
     order: list[int] = []
 
     def numbered(number: int) -> Callable[[CancelToken], None]:
@@ -96,7 +96,7 @@ def test_the_leader_is_first_and_the_others_in_their_order() -> None:
 
 
 def test_the_first_failure_is_raised_and_not_what_follows_from_it() -> None:
-    """ARCHITECTURE: "the cause is raised and not a sibling's `Cancelled`"."""
+    """The cause is raised, and not the `Cancelled` of another task."""
     cause = NetworkError("cut", host="h")
     waiting = threading.Barrier(4)
 
@@ -137,7 +137,7 @@ def test_of_two_failures_the_first_counts() -> None:
 
 
 def test_a_layer_that_fails_does_not_stop_the_leader() -> None:
-    """SPEC: "A layer that fails does not cancel the config"."""
+    """A failure of a layer does not cancel the config."""
     stopped, finished = threading.Event(), threading.Event()
 
     def leader(token: CancelToken) -> None:
@@ -159,7 +159,7 @@ def test_a_layer_that_fails_does_not_stop_the_leader() -> None:
 
 
 def test_a_leader_that_fails_stops_all_and_is_the_error() -> None:
-    """SPEC: "a config that fails cancels the layers, is the error raised"."""
+    """A failure of the config cancels the layers and is raised."""
     cause = NotFound("config")
     started = threading.Barrier(3)
 
@@ -177,7 +177,7 @@ def test_a_leader_that_fails_stops_all_and_is_the_error() -> None:
 
 
 def test_a_leader_that_fails_later_outranks_a_layer_that_failed_before() -> None:
-    """ARCHITECTURE: "the config's failure outranks a layer's"."""
+    """The failure of the config is raised even if a layer failed before."""
     layer_failed = threading.Event()
     cause = NotFound("config")
 
@@ -262,7 +262,7 @@ def test_a_failure_does_not_cancel_the_callers_token() -> None:
 
 
 def busy(times: int, then: Callable[[], None]) -> Callable[[CancelToken], None]:
-    """Make a task that finds its blob held by somebody else so many times."""
+    """Make a task whose blob another writer holds at its first calls."""
     left = [times]
 
     def run(_: CancelToken) -> None:
@@ -287,7 +287,7 @@ def test_a_blob_that_somebody_else_holds_is_looked_at_again() -> None:
 
 
 def test_a_busy_blob_takes_no_slot() -> None:
-    """ARCHITECTURE: "A blob that another pull … holds is re-queued and takes no slot"."""
+    """A blob that another pull holds goes back to the queue and takes no worker."""
     others_done = threading.Event()
     left = [5]
 

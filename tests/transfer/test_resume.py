@@ -15,7 +15,7 @@ FAST = RetryPolicy(attempts=3, first=0.0)
 
 
 class Attempt:
-    """What one connection does: begin at ``start`` (None: where asked), send ``count`` bytes."""
+    """One connection: starts at ``start`` (None: as requested), sends ``count`` bytes."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Attempt:
 
 
 class Registry:
-    """A place whose connections behave as they are told, one after the other."""
+    """A source whose connections behave as given, one after the other."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ def cut() -> NetworkError:
 
 
 class Reading:
-    """A blob read through a registry's moods."""
+    """A blob that is read from such a source."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ def test_nothing_is_opened_before_it_is_read() -> None:
 
 
 def test_a_cut_connection_is_resumed_where_it_stood() -> None:
-    """SPEC: "A broken connection resumes by `Range` from where it stood"."""
+    """After a broken connection, a range request continues at the same offset."""
     registry = Registry(Attempt(1500, error=cut()), Attempt(2500, error=cut()))
     reading = Reading(registry)
     assert reading.read(100) == CONTENT[100:]
@@ -153,7 +153,7 @@ def test_a_cut_connection_is_resumed_where_it_stood() -> None:
 
 
 def test_progress_resets_the_count_of_failures() -> None:
-    """Attempts that bring something worth while do not count as failures in a row."""
+    """Attempts with enough progress restart the count of failures."""
     content = bytes(range(256)) * 4096
     registry = Registry(
         *(Attempt(PROGRESS, error=cut()) for _ in range(12)), step=9999, content=content
@@ -164,7 +164,7 @@ def test_progress_resets_the_count_of_failures() -> None:
 
 
 def test_a_trickle_of_progress_uses_up_the_attempts() -> None:
-    """Otherwise a connection that breaks after each byte would be tried for days."""
+    """Otherwise a connection that breaks after each byte would be retried for days."""
     registry = Registry(*(Attempt(500, error=cut()) for _ in range(12)), step=500)
     with pytest.raises(NetworkError):
         Reading(registry).read()
@@ -195,9 +195,7 @@ def test_what_will_not_change_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize("start", [0, 1, 900, 1499])
 def test_a_server_that_begins_before_the_offset_has_the_difference_discarded(start: int) -> None:
-    """ARCHITECTURE: "`start` may be 0 (Range ignored), then the reader discards up to its
-    offset".
-    """
+    """A source may start below the requested offset; the first bytes are skipped."""
     registry = Registry(Attempt(1500, error=cut()), Attempt(start=start), step=400)
     assert Reading(registry).read() == CONTENT
     assert registry.offsets == [0, 1500]
@@ -250,7 +248,7 @@ def test_a_registry_that_always_ends_early_is_an_error_in_the_end() -> None:
 
 
 def test_a_source_that_says_it_has_less_is_not_the_blob() -> None:
-    """What has arrived is then good for nothing, unlike after a connection that breaks."""
+    """The received bytes are then useless, unlike after a broken connection."""
     registry = Registry(
         *(Attempt(1500) for _ in range(9)), content=CONTENT[:1500], digest=Digest.of(CONTENT)
     )
@@ -262,7 +260,7 @@ def test_a_source_that_says_it_has_less_is_not_the_blob() -> None:
 
 @pytest.mark.parametrize("size", [1, len(CONTENT) - 1, len(CONTENT) + 1, 2**50])
 def test_a_wrong_size_neither_ends_reading_nor_asks_for_more(size: int) -> None:
-    """Where the digest holds is where the blob ends."""
+    """The blob ends where its digest matches."""
     registry = Registry(Attempt(1500, error=cut()), Attempt(error=cut()))
     reading = Reading(registry, size=size)
     assert reading.read() == CONTENT
@@ -271,7 +269,7 @@ def test_a_wrong_size_neither_ends_reading_nor_asks_for_more(size: int) -> None:
 
 @pytest.mark.parametrize("offset", [len(CONTENT), len(CONTENT) + 7])
 def test_a_source_that_ends_before_what_is_there_is_not_asked_again(offset: int) -> None:
-    """What a part holds beyond the end is of another blob, or wrong."""
+    """Bytes of a part file after the end belong to another blob, or are wrong."""
     registry = Registry(*(Attempt(start=0) for _ in range(9)), digest=Digest.of(b"another"))
     with pytest.raises(IntegrityError):
         Reading(registry).read(offset)
@@ -286,7 +284,7 @@ def test_without_a_size_an_end_is_the_end() -> None:
 
 
 def test_a_blob_can_be_opened_again() -> None:
-    """ARCHITECTURE: "resume and re-send are `open(offset)`"."""
+    """Each attempt opens the source at the current offset."""
     registry = Registry(Attempt(refuse=cut()), Attempt(refuse=cut()))
     reading = Reading(registry)
     assert reading.read() == CONTENT
@@ -358,9 +356,7 @@ def test_a_pause_ends_with_the_cancel() -> None:
 def test_what_is_read_is_a_prefix_of_the_blob_whatever_happens(
     attempts: list[Attempt], offset: int, step: int, size: int
 ) -> None:
-    """SPEC: "a 206 whose `Content-Range` has another start, … is not appended"; what is
-    appended is always the next byte of the blob.
-    """
+    """A response with another start is not appended: each byte read is the next of the blob."""
     registry = Registry(*attempts, step=step)
     reading = Reading(registry)
     try:

@@ -1,4 +1,4 @@
-"""Something done beside something else: its result, its failure, its end."""
+"""Calls in the background: results, failures and cancellation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from wherry.content.cancel import CancelToken
 from wherry.errors import Cancelled, NotFound
 
 
-def test_the_result_is_there_for_whoever_waits_however_often() -> None:
+def test_every_wait_returns_the_result() -> None:
     with in_background(CancelToken(), lambda _: 7) as wait:
         assert (wait(), wait()) == (7, 7)
 
 
-def test_a_failure_is_raised_where_somebody_waits() -> None:
+def test_waiting_raises_the_failure() -> None:
     def fail(_: CancelToken) -> None:
         raise NotFound("gone")
 
@@ -24,7 +24,7 @@ def test_a_failure_is_raised_where_somebody_waits() -> None:
         wait()
 
 
-def test_what_nobody_waits_for_is_cancelled_and_its_failure_not_raised() -> None:
+def test_a_call_without_a_wait_is_cancelled_and_its_failure_dropped() -> None:
     ended = threading.Event()
 
     def run(cancel: CancelToken) -> None:
@@ -38,7 +38,7 @@ def test_what_nobody_waits_for_is_cancelled_and_its_failure_not_raised() -> None
     assert ended.wait(10)
 
 
-def test_cancelling_the_whole_ends_both() -> None:
+def test_a_cancelled_parent_ends_the_call() -> None:
     token = CancelToken()
     with in_background(token, lambda cancel: cancel.sleep(60)) as wait:
         token.cancel()

@@ -1,4 +1,4 @@
-"""Events on their way to a listener that is slow, or broken."""
+"""Events for listeners that are slow or fail."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def moving(digest: Digest, current: int) -> Event:
 
 
 class Busy:
-    """A listener that takes the first event and then none until it is told to."""
+    """A listener that blocks at its first event until it is released."""
 
     def __init__(self) -> None:
         self.heard: list[Event] = []
@@ -54,7 +54,7 @@ class Busy:
         assert self.go_on.wait(PATIENCE)
 
 
-def test_events_are_heard_in_order_before_the_relay_is_closed() -> None:
+def test_the_listener_gets_all_events_in_order_before_the_queue_closes() -> None:
     heard: list[Event] = []
     relay = EventQueue(heard.append)
     events = [Event(Status.COMPLETE, "x", ONE, n) for n in range(500)]
@@ -97,7 +97,7 @@ def test_a_listener_that_never_returns_ends_with_the_cancel() -> None:
     listener.go_on.set()
 
 
-def test_a_relay_that_carried_nothing_has_no_thread() -> None:
+def test_an_unused_queue_has_no_thread() -> None:
     before = running()
     relay = EventQueue(lambda _: None)
     assert not begun_since(before)
@@ -110,7 +110,7 @@ def test_a_relay_that_carried_nothing_has_no_thread() -> None:
 def test_a_listener_that_blocks_holds_up_nothing(
     fake: FakeRegistry, client: library.Client, store: library.Store
 ) -> None:
-    """The image is complete and named while the listener still chews on its first event."""
+    """The image is complete and named while the listener still handles its first event."""
     fake.add_image("app", image(), "t")
     name, listener = f"{fake.host}/app:t", Busy()
     pulling = threading.Thread(target=lambda: client.pull(name, on_event=listener))
@@ -157,8 +157,10 @@ def test_a_listener_may_cancel(fake: FakeRegistry, client: library.Client) -> No
 # One fetches, the other one watches
 
 
-def test_who_waits_sees_how_far_the_other_one_is(fake: FakeRegistry, store: library.Store) -> None:
-    """SPEC: "the second one watches the first one's progress"."""
+def test_a_waiting_pull_reports_the_progress_of_the_other(
+    fake: FakeRegistry, store: library.Store
+) -> None:
+    """A waiting pull reports the progress of the pull that fetches the layer."""
     big = build_image([tar_layer(pseudo_random_files(3, 1_500_000, 2))])
     fake.add_image("app", big, "t")
     layer, name = big.layers[0], f"{fake.host}/app:t"
@@ -193,7 +195,7 @@ def test_a_layer_that_is_there_twice_is_fetched_once(
     assert sum(event.status is Status.COMPLETE for event in heard) == 2
 
 
-def test_cancelling_who_fetches_leaves_the_blob_to_who_waits(
+def test_after_a_cancelled_pull_the_waiting_one_fetches(
     fake: FakeRegistry, store: library.Store
 ) -> None:
     big = build_image([tar_layer(pseudo_random_files(4, 1_500_000, 2))])
@@ -227,7 +229,9 @@ def test_cancelling_who_fetches_leaves_the_blob_to_who_waits(
     assert ranges == [None, "bytes=500000-"]
 
 
-def test_cancelling_who_waits_leaves_who_fetches(fake: FakeRegistry, store: library.Store) -> None:
+def test_cancelling_a_waiting_pull_leaves_the_other(
+    fake: FakeRegistry, store: library.Store
+) -> None:
     big = build_image([tar_layer(pseudo_random_files(5, 1_500_000, 2))])
     fake.add_image("app", big, "t")
     layer, name = big.layers[0], f"{fake.host}/app:t"

@@ -1,4 +1,4 @@
-"""Large blobs over several connections: each byte once, in order, whatever happens to one."""
+"""Large blobs over several connections: each byte once and in order, after any failure."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def name(fake: FakeRegistry) -> str:
 
 
 def ranges(fake: FakeRegistry) -> list[tuple[int, int] | None]:
-    """Return what was asked for of the layer, from here up to there; None: all of it."""
+    """Return the requested ranges of the layer; None for the whole layer."""
     found: list[tuple[int, int] | None] = []
     for request in fake.requests:
         if request.method == "GET" and BLOB in request.path:
@@ -152,7 +152,7 @@ def test_a_connection_that_breaks_is_resumed_where_it_stood(
 def test_pieces_that_do_not_fit_are_fetched_once_more_in_one(
     fake: FakeRegistry, name: str, store: library.Store
 ) -> None:
-    """SPEC: "If the digest is wrong after a resume, once more from zero"."""
+    """If the digest is wrong after a resume, the blob is fetched again from 0."""
     fake.inject(Fault(Corrupt(at=77), path=BLOB, skip=2, times=1))
     with library.Client(store=store, split=4) as client:
         client.pull(name)
@@ -177,7 +177,7 @@ def test_a_failure_keeps_what_is_contiguous(
 def test_a_slow_segment_holds_the_window(
     fake: FakeRegistry, name: str, store: library.Store
 ) -> None:
-    """No more is fetched ahead than the window allows, and what is there is kept in order."""
+    """No more is fetched ahead than the window allows, and the order is kept."""
     fake.inject(Fault(Stall(after=1000), path=BLOB, times=1))
     token = CancelToken()
     with library.Client(store=store, split=4) as client:
@@ -210,7 +210,7 @@ def test_a_slow_segment_holds_the_window(
 
 
 class Places:
-    """A repository at some registries."""
+    """A repository on several registries."""
 
     def __init__(self, registries: list[FakeRegistry]) -> None:
         self.session = Session(connections=8, policy=FAST)
@@ -305,7 +305,7 @@ def test_help_that_is_refused_is_not_needed(fake: FakeRegistry, name: str) -> No
     places = Places([fake])
     assert places.read(ParallelDownloads(places.repository, large=2 * SEGMENT)) == LAYER.data
     places.session.close()
-    assert 0 < fault.count <= USUAL  # nobody waits for what is not needed
+    assert 0 < fault.count <= USUAL  # unneeded requests are not awaited
     assert ranges(fake)[0] is None
     assert None not in ranges(fake)[1:]  # the first connection has gone on
 
@@ -314,7 +314,7 @@ def test_help_that_is_refused_is_not_needed(fake: FakeRegistry, name: str) -> No
 
 
 class Pieces:
-    """A place that sends what it is asked for in steps of any size, and fails where told."""
+    """A source that returns ranges in steps of any size, and fails at given offsets."""
 
     def __init__(self, content: bytes, seed: int, fails_at: int | None) -> None:
         self._content = content
