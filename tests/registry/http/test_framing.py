@@ -1,4 +1,4 @@
-"""What `http.client` leaves to its users, against servers whose every byte is known."""
+"""Framing of responses, and URLs, against servers that send exact bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from raw_server import Script
 
-PATIENCE = 10.0  # seconds for what comes at once
+PATIENCE = 10.0  # seconds for events that happen at once
 OK = b"HTTP/1.1 200 OK\r\n"
 LAST = OK + b"Content-Length: 4\r\n\r\nlast"
 
@@ -49,7 +49,7 @@ def get(transport: Transport, server: Script) -> bytes:
 
 
 @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints", "199 X"])
-def test_what_comes_before_an_answer_is_none(
+def test_interim_responses_are_skipped(
     transport: Transport, status: str, scripted: Callable[..., Script]
 ) -> None:
     """RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses"."""
@@ -61,7 +61,7 @@ def test_what_comes_before_an_answer_is_none(
 
 
 @pytest.mark.parametrize("said", ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"])
-def test_a_length_that_is_said_twice_is_that_length(
+def test_a_repeated_length_is_accepted(
     transport: Transport, said: str, scripted: Callable[..., Script]
 ) -> None:
     server = scripted(OK + f"{said}\r\n\r\nfirst".encode(), LAST)
@@ -78,10 +78,10 @@ def test_a_length_that_is_said_twice_is_that_length(
         f"Content-Length: {'9' * 5000}, {'9' * 5000}",
     ],
 )
-def test_a_body_of_two_lengths_is_none(
+def test_different_lengths_are_an_error(
     transport: Transport, said: str, scripted: Callable[..., Script]
 ) -> None:
-    """RFC 9112, 6.3: "the message framing is invalid"; what comes next may be anything."""
+    """RFC 9112, 6.3: "the message framing is invalid"; the next bytes may be anything."""
     server = scripted(OK + f"{said}\r\n\r\nfirst!".encode(), LAST)
     with pytest.raises(NetworkError, match="cut off"):
         get(transport, server)
@@ -89,9 +89,10 @@ def test_a_body_of_two_lengths_is_none(
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_answer_without_a_body_has_none_whatever_it_says(
+def test_a_status_without_a_body_has_none_whatever_the_headers_say(
     transport: Transport, status: int, scripted: Callable[..., Script]
 ) -> None:
+    """RFC 9112, 6.3."""
     first = f"HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     server = scripted(first, LAST)
     assert get(transport, server) == b""
@@ -102,9 +103,7 @@ def test_an_answer_without_a_body_has_none_whatever_it_says(
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nfi"])
-def test_a_read_that_failed_leaves_nothing_open(
-    body: bytes, scripted: Callable[..., Script]
-) -> None:
+def test_a_failed_read_closes_the_connection(body: bytes, scripted: Callable[..., Script]) -> None:
     transport = Transport(connections=1, timeouts=Timeouts(connect=PATIENCE, read=0.1))
     cancel = CancelToken()
     server = scripted(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body)
@@ -115,10 +114,10 @@ def test_a_read_that_failed_leaves_nothing_open(
     transport.close()
 
 
-def test_a_body_that_ends_with_the_connection_is_not_whole_when_it_is_cancelled(
+def test_a_cancelled_body_without_a_length_is_not_complete(
     transport: Transport, scripted: Callable[..., Script]
 ) -> None:
-    """A blocked read is woken by the connection's end, which is that of such a body too."""
+    """Cancelling ends the connection, and the end of the connection ends such a body."""
     cancel = CancelToken()
     server = scripted(OK + b"\r\nhalf")
     response = transport.send(HttpRequest("GET", server.url), cancel)
@@ -129,8 +128,8 @@ def test_a_body_that_ends_with_the_connection_is_not_whole_when_it_is_cancelled(
     assert server.left.acquire(timeout=PATIENCE / 2)
 
 
-def test_nobody_is_connected_to_after_it_was_cancelled(scripted: Callable[..., Script]) -> None:
-    """A host has several addresses: the next one is tried when the attempt at one has ended."""
+def test_a_cancelled_operation_does_not_connect(scripted: Callable[..., Script]) -> None:
+    """Otherwise the next address of the host would be tried after the first one."""
     cancel = CancelToken()
     cancel.cancel()
     server = scripted(LAST)
@@ -159,20 +158,20 @@ except NetworkError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
-def test_a_socket_that_cannot_be_made_is_an_address_that_is_not_reached() -> None:
-    """So it is with IPv6 where the kernel has none, and then the next address is tried."""
+def test_a_socket_that_cannot_be_created_is_a_failed_address() -> None:
+    """Without IPv6 in the kernel, the next address is tried in the same way."""
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True
     )
     assert done.stdout == "127.0.0.1:1: too many open files\n"
 
 
-# Addresses
+# URLs
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", ["\xe9\x80.test", f"{'a' * 64}.\xfc", "a..b", ".a", ".", "a" * 64])
-def test_a_host_that_is_none_is_not_for_a_proxy_either(host: str, scheme: str) -> None:
+def test_an_invalid_host_is_not_sent_to_a_proxy(host: str, scheme: str) -> None:
     with HttpProxy({}) as proxy:
         transport = Transport(connections=1, proxies=ProxySettings(http=proxy.url, https=proxy.url))
         with pytest.raises(NetworkError, match="no name of a host") as caught:
@@ -193,7 +192,7 @@ def test_a_proxy_gets_international_names_in_ascii() -> None:
     ]
 
 
-def test_space_around_a_header_is_not_part_of_it(
+def test_blanks_around_a_header_are_removed(
     transport: Transport, scripted: Callable[..., Script]
 ) -> None:
     server = scripted(OK + b"Location: \t/a \t\r\nContent-Length: 0\r\n\r\n")
@@ -203,8 +202,8 @@ def test_space_around_a_header_is_not_part_of_it(
 
 
 @pytest.mark.parametrize("path", ["b\xfc?\xe9", "b%C3%BC?%C3%A9"])
-def test_an_address_in_a_document_is_utf_8(path: str, scripted: Callable[..., Script]) -> None:
-    """One in a header is bytes, which come as Latin-1 and go as they came."""
+def test_a_url_in_a_document_is_sent_as_utf_8(path: str, scripted: Callable[..., Script]) -> None:
+    """A URL in a header is decoded as Latin-1 and sent as the same bytes."""
     session = Session(connections=1)
     server = scripted(LAST)
     sizes = BlobSizes(4)

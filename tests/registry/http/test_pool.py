@@ -1,4 +1,4 @@
-"""Connections that are kept for the next request, and those that must not be."""
+"""Connections that are reused, and those that must not be."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ANSWERS: list[tuple[str, list[Any], bytes]] = [
 
 
 @pytest.mark.parametrize(("method", "actions", "body"), ANSWERS, ids=range(len(ANSWERS)))
-def test_an_answer_read_to_its_end_gives_its_connection_back(
+def test_a_complete_response_returns_its_connection(
     fake: FakeRegistry, transport: Transport, method: str, actions: list[Any], body: bytes
 ) -> None:
     for action in actions:
@@ -64,7 +64,7 @@ def test_an_answer_read_to_its_end_gives_its_connection_back(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("size", [0, 10, 60_000, 100_000])
-def test_a_body_that_does_not_matter_is_read_if_that_costs_less_than_a_connection(
+def test_a_small_discarded_body_returns_its_connection(
     fake: FakeRegistry, transport: Transport, method: str, size: int
 ) -> None:
     fake.inject(Fault(FixedReply(307, {"Location": "/"}, BODY[:size])))
@@ -73,7 +73,7 @@ def test_a_body_that_does_not_matter_is_read_if_that_costs_less_than_a_connectio
     assert fake.connections == (3 if method == "GET" and size == 100_000 else 1)
 
 
-def test_an_answer_that_was_not_read_to_its_end_does_not(
+def test_an_incomplete_response_closes_its_connection(
     fake: FakeRegistry, transport: Transport
 ) -> None:
     fake.inject(Fault(FixedReply(200, {}, BODY)))
@@ -84,7 +84,7 @@ def test_an_answer_that_was_not_read_to_its_end_does_not(
     assert fake.connections == 3
 
 
-def test_an_operation_that_is_over_cannot_end_the_connection_of_another(
+def test_a_finished_operation_cannot_cancel_the_next_one(
     fake: FakeRegistry, transport: Transport
 ) -> None:
     first = CancelToken()
@@ -99,10 +99,10 @@ def test_an_operation_that_is_over_cannot_end_the_connection_of_another(
 
 
 @pytest.mark.parametrize("header", ["close", "Close", "x, close"])
-def test_a_server_that_says_close_is_asked_nothing_more(
+def test_a_connection_with_close_is_not_reused(
     serve: Callable[..., Any], transport: Transport, header: str
 ) -> None:
-    """RFC 9112, 9.6; even if it leaves the connection open."""
+    """RFC 9112, 9.6; even if the server leaves it open."""
     asked, after = [], []
 
     def talk(peer: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_server_that_says_close_is_asked_nothing_more(
     assert not any(after)
 
 
-def test_a_server_of_old_is_asked_nothing_more(
+def test_a_connection_of_http_1_0_is_not_reused(
     serve: Callable[..., Any], transport: Transport
 ) -> None:
     def talk(peer: Any) -> None:
@@ -131,7 +131,7 @@ def test_a_server_of_old_is_asked_nothing_more(
     assert server.connections == 2
 
 
-def test_close_is_honoured_whatever_the_body_is_like(
+def test_close_is_honoured_with_every_kind_of_body(
     fake: FakeRegistry, transport: Transport
 ) -> None:
     fake.inject(Fault(SetHeader("Connection", "close")))
@@ -154,7 +154,7 @@ AFTERTHOUGHTS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("after", AFTERTHOUGHTS)
-def test_an_idle_connection_on_which_something_happened_is_not_used_again(
+def test_an_idle_connection_with_activity_is_not_reused(
     serve: Callable[..., Any], patient: Callable[..., Transport], after: str, *, tls: bool
 ) -> None:
     read, done = threading.Event(), threading.Event()
@@ -180,10 +180,10 @@ def test_an_idle_connection_on_which_something_happened_is_not_used_again(
 
 
 @pytest.mark.parametrize("kind", ["http", "https", "within"])
-def test_more_than_an_answer_is_not_the_answer_to_another_request(
+def test_excess_bytes_are_not_the_next_response(
     serve: Callable[..., Any], patient: Callable[..., Transport], certificates: Any, kind: str
 ) -> None:
-    """One record of TLS holds more than is asked for at once."""
+    """A TLS record may hold more bytes than one read asks for."""
     more = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 
     def talk(peer: Any) -> None:
@@ -199,7 +199,7 @@ def test_more_than_an_answer_is_not_the_answer_to_another_request(
             assert transport.send(request, CancelToken()).read(1 << 20) == BODY[:12_000]
 
 
-def test_no_more_connections_are_kept_than_there_may_be(
+def test_the_pool_keeps_a_limited_number_of_connections(
     serve: Callable[..., Any], transport: Transport
 ) -> None:
     ended = []
@@ -213,14 +213,14 @@ def test_no_more_connections_are_kept_than_there_may_be(
     responses = [send(transport, server.host) for _ in range(5)]
     assert server.connections == 5
     assert [response.read(10) for response in responses] == [b"{}"] * 5
-    wait_for(lambda: len(ended) == 3)  # of five, two are kept
+    wait_for(lambda: len(ended) == 3)  # two of five are kept
     responses = [send(transport, server.host) for _ in range(3)]
     assert server.connections == 6
     for response in responses:
         response.close()
 
 
-def test_closing_a_transport_closes_what_is_idle_now_and_the_rest_afterwards(
+def test_closing_a_transport_closes_idle_connections_now_and_others_later(
     serve: Callable[..., Any], transport: Transport
 ) -> None:
     ended = []
@@ -237,5 +237,7 @@ def test_closing_a_transport_closes_what_is_idle_now_and_the_rest_afterwards(
     wait_for(lambda: ended == [2])
     assert busy.read(1 << 20) == BODY
     wait_for(lambda: ended == [2, 1])
-    assert send(transport, server.host).read(1 << 20) == BODY  # a closed one can be used on
+    assert (
+        send(transport, server.host).read(1 << 20) == BODY
+    )  # a closed transport can still be used
     assert server.connections == 3

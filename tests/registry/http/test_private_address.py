@@ -15,9 +15,9 @@ from wherry.registry.http.private_address import is_private
         *("::10.0.0.1", "fec0::1", "ff02::1", "224.0.0.1", "3fff::1", "5f00::1", "64:ff9b:1::1"),
         *("192.0.0.8", "198.18.0.1", "240.0.0.1", "255.255.255.255", "2001:db8::1"),
         *("64:ff9b::10.0.0.1", "64:ff9b::7f00:1", "2002:0a00:0001::1"),
-        # A dot at the end changes nothing (RFC 1034, 3.1).
+        # A trailing dot changes nothing (RFC 1034, 3.1).
         *("localhost.", "x.localhost."),
-        # Name look-ups (inet_aton, POSIX) take these for addresses.
+        # Look-ups accept these as addresses (inet_aton, POSIX).
         *("127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "10.1", "0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Proxies: which requests go through one, as golang.org/x/net/http/httpproxy decides it."""
+"""Choosing a proxy for a request by the rules of golang.org/x/net/http/httpproxy."""
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +10,7 @@ from wherry.registry.http.proxies import ProxyAddress, ProxySettings
 BOTH = ProxySettings("http://plain:1", "http://secure:2")
 
 
-def test_the_scheme_decides() -> None:
+def test_the_scheme_decides_which_variable_counts() -> None:
     assert BOTH.choose("http", "h.example", None) == ProxyAddress(
         "http", "plain", 1, variable="HTTP_PROXY"
     )
@@ -21,8 +21,8 @@ def test_the_scheme_decides() -> None:
     assert ProxySettings().choose("https", "h.example", None) is None
 
 
-def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own() -> None:
-    """As curl has it; NO_PROXY holds for it as well."""
+def test_all_proxy_applies_to_schemes_without_their_own_proxy() -> None:
+    """curl does the same; ``NO_PROXY`` applies to it as well."""
     proxies = ProxySettings(https="http://secure:2", no_proxy="x.example", other="socks5h://all")
     own = ProxyAddress("http", "secure", 2, variable="HTTPS_PROXY")
     assert proxies.choose("https", "h.example", None) == own
@@ -39,8 +39,8 @@ def test_all_proxy_is_for_schemes_without_a_proxy_of_their_own() -> None:
     [("me", "a user name and a password, or neither"), (":pw", "or neither"),
      ("me:p%C3%A4ss", "ASCII"), (f"me:{'x' * 256}", "255")],
 )  # fmt: skip
-def test_what_a_socks_proxy_cannot_be_told(pair: str, said: str) -> None:
-    """RFC 1929: both, of 1 to 255 bytes; and no message shows them."""
+def test_credentials_that_socks5_cannot_send(pair: str, said: str) -> None:
+    """RFC 1929: both of them, of 1 to 255 bytes. No message shows them."""
     with pytest.raises(WherryError, match=said) as caught:
         ProxySettings(other=f"socks5://{pair}@p").choose("https", "h.example", None)
     assert str(caught.value).startswith("ALL_PROXY: ")
@@ -80,8 +80,8 @@ def test_this_machine_is_never_reached_through_a_proxy(host: str) -> None:
         ("10.0.0.0/99", [], ["10.0.0.1"]),
     ],
 )
-def test_exceptions(entry: str, excepted: list[str], others: list[str]) -> None:
-    """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; names stand for themselves and what is below them."""
+def test_no_proxy(entry: str, excepted: list[str], others: list[str]) -> None:
+    """A name matches itself and the names below it."""
     proxies = ProxySettings("http://p", "http://p", entry)
     for host in excepted:
         assert proxies.choose("https", host, None) is None, host
@@ -119,7 +119,7 @@ def test_addresses_of_proxies(setting: str, expected: ProxyAddress) -> None:
     "setting",
     ["http://", "http://p:port", "socks4://me:secret@p:1", "http://me:secret@[::1", "ftp://p"],
 )
-def test_settings_that_cannot_be_used(setting: str) -> None:
+def test_invalid_settings(setting: str) -> None:
     with pytest.raises(WherryError, match="HTTPS_PROXY") as caught:
         ProxySettings(https=setting).choose("https", "h.example", None)
     assert "secret" not in str(caught.value) + caught.value.hint
@@ -133,7 +133,7 @@ def test_a_proxys_password_is_not_shown() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20), st.text(alphabet="a.:[]/1*,", max_size=12))
-def test_any_setting_gives_a_proxy_none_or_an_error_of_ours(
+def test_any_setting_gives_a_proxy_or_none_or_a_wherry_error(
     setting: str, host: str, no: str
 ) -> None:
     try:

@@ -60,13 +60,13 @@ def test_https_goes_through_a_tunnel(
     certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """SPEC: "`HTTPS_PROXY`/`NO_PROXY`"; the registry's certificate is checked as without one."""
+    """The registry's certificate is checked as without a proxy."""
     tls = certificates[1:] if behind == "https" else None
     with HttpProxy({NAME: secure.host}, tls=tls) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         assert pull(store, f"{NAME}/app:t") == IMAGE.id
     assert set(proxy.requests) == {Tunnel("CONNECT", NAME)}
-    assert len(proxy.requests) == secure.connections  # a tunnel is used again and again
+    assert len(proxy.requests) == secure.connections  # the tunnel is reused
 
 
 def test_a_certificate_behind_a_proxy_is_checked(
@@ -80,27 +80,28 @@ def test_a_certificate_behind_a_proxy_is_checked(
         assert pull(store, f"{NAME}/app:t", insecure=True) == IMAGE.id
 
 
-def test_plain_http_is_asked_for_by_whole_addresses(
+def test_plain_http_sends_absolute_urls_to_the_proxy(
     store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """RFC 9112, 3.2.2."""
     fake.add_image("app", IMAGE, "t")
     with HttpProxy({"registry.test:5000": fake.host}) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         assert pull(store, "registry.test:5000/app:t", insecure=True) == IMAGE.id
-    tunnel, *plain = proxy.requests  # first in TLS, which the registry does not speak
+    tunnel, *plain = proxy.requests  # TLS first, which the registry does not speak
     assert tunnel == Tunnel("CONNECT", "registry.test:5000")
     assert plain[0] == Tunnel("HEAD", "http://registry.test:5000/v2/app/manifests/t")
     assert len(plain) == len(fake.requests)
     assert all("proxy-authorization" not in request.headers for request in fake.requests)
 
 
-def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
+def test_an_insecure_registry_may_have_its_tls_port_closed(
     store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SPEC: "`--insecure`: https without verification first, http only if …"; port 80 alone."""
+    """Only port 80 is open."""
     fake.add_image("app", IMAGE, "t")
-    host = f"0.0.0.0:{refused_port()}"  # this machine, but one that proxies are asked for
+    host = f"0.0.0.0:{refused_port()}"  # this machine, by a name that proxies are used for
     with HttpProxy({host: fake.host}) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         assert pull(store, f"{host}/app:t", insecure=True) == IMAGE.id
@@ -111,7 +112,7 @@ def test_plain_http_is_tried_where_nobody_takes_connections_for_tls(
         assert fake.requests == []
 
 
-def test_who_needs_no_proxy_gets_none(
+def test_a_host_in_no_proxy_is_reached_directly(
     store: Store, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.add_image("app", IMAGE, "t")
@@ -142,7 +143,9 @@ def test_a_proxy_with_a_password(
     assert not caught.value.transient
 
 
-def test_a_proxy_that_is_not_there_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_proxy_is_named_in_the_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = refused_port()
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret-pw@127.0.0.1:{port}")
     with pytest.raises(
@@ -153,7 +156,9 @@ def test_a_proxy_that_is_not_there_is_named(store: Store, monkeypatch: pytest.Mo
     assert "refused" in str(caught.value)
 
 
-def test_a_proxy_that_cannot_be_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_an_unsupported_scheme_is_an_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks4://me:secret-pw@127.0.0.1:1")
     with pytest.raises(WherryError, match="HTTPS_PROXY: socks4") as caught:
         pull(store, "h.test/app:t")
@@ -161,7 +166,7 @@ def test_a_proxy_that_cannot_be_used(store: Store, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_what_belongs_to_the_host_is_not_for_the_proxy(
+def test_the_hosts_authorities_are_not_used_for_the_proxy(
     scheme: str,
     environment: dict[str, str],
     store: Store,

@@ -1,4 +1,4 @@
-"""SOCKS5 proxies: real ones, and one that fails to order."""
+"""SOCKS5 proxies: microsocks, and a fake proxy that fails on demand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 IMAGE = build_image([tar_layer({"a": b"1" * 100_000})])
 SECRET = "topsecret-pw"
-# Another way to write 127.0.0.1 that is no address to `NO_PROXY`: it is looked up as a name.
+# A form of 127.0.0.1 that `NO_PROXY` does not recognise as an address.
 NAME = "127.1"
 
 
@@ -61,7 +61,7 @@ def registry(authority: tuple[Path, Path, Path]) -> Iterator[FakeRegistry]:
 
 @contextlib.contextmanager
 def microsocks(log: Path, *options: str) -> Iterator[str]:
-    """Run microsocks; yields its address. It writes a line for each connection that it makes."""
+    """The address of a running microsocks, which logs each connection that it makes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -87,10 +87,10 @@ def microsocks(log: Path, *options: str) -> Iterator[str]:
         ("socks5h", "all_proxy"),
         ("socks5h", "HTTPS_PROXY"),
         ("socks5", "https_proxy"),
-        ("socks", "all_proxy"),  # as GNOME sets it
+        ("socks", "all_proxy"),  # as GNOME writes it
     ],
 )
-def test_an_image_through_a_proxy_with_its_certificate_checked(
+def test_a_pull_through_a_proxy_checks_the_certificate(
     wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path,
     scheme: str, variable: str,
 ) -> None:  # fmt: skip
@@ -108,7 +108,7 @@ def test_an_image_through_a_proxy_with_its_certificate_checked(
 
 
 @pytest.mark.peer("microsocks")
-def test_a_user_name_and_a_password(
+def test_a_proxy_gets_a_user_name_and_a_password(
     wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     name = f"{NAME}:{registry.port}/app:t"
@@ -127,9 +127,7 @@ def test_a_user_name_and_a_password(
 
 
 @pytest.mark.peer("microsocks")
-def test_what_a_real_proxy_says_of_hosts_that_it_does_not_reach(
-    wherry: Wherry, tmp_path: Path
-) -> None:
+def test_a_real_proxy_reports_unreachable_hosts(wherry: Wherry, tmp_path: Path) -> None:
     with microsocks(tmp_path / "log") as proxy:
         env = {"ALL_PROXY": f"socks5h://{proxy}", "WHERRY_RETRIES": "1"}
         closed = f"{NAME}:{refused_port()}"
@@ -156,10 +154,10 @@ def test_hosts_of_no_proxy_are_reached_directly(
         assert (tmp_path / "log").read_text() == ""
 
 
-def test_a_proxy_of_registries_conf_goes_before_the_variables(
+def test_a_proxy_in_registries_conf_overrides_the_variables(
     wherry: Wherry, registry: FakeRegistry, authority: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
-    """It holds for blobs that are elsewhere too, and for this machine."""
+    """It is also used for redirected blobs, and for this machine."""
     host, other = f"127.0.0.1:{registry.port}", f"{NAME}:{registry.port}"
     blob = f"/v2/app/blobs/{IMAGE.config.digest}"
     moved = FixedReply(307, {"Location": f"https://{other}{blob}?signed=1"})
@@ -188,7 +186,7 @@ def test_a_proxy_of_registries_conf_goes_before_the_variables(
     assert SECRET not in done.stderr + shown
 
 
-def test_a_token_server_is_asked_through_the_proxy_of_its_registry(
+def test_a_token_server_is_reached_through_its_registrys_proxy(
     wherry: Wherry, authority: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     with FakeRegistry(tls=authority[1:], tokens=True, public=True) as made:
@@ -203,7 +201,7 @@ def test_a_token_server_is_asked_through_the_proxy_of_its_registry(
             done = wherry("pull", "-q", f"{name}/app:t", env=env)
             assert done.returncode == 0, done.stderr
             assert any("token" in request.path for request in made.requests)
-            assert set(proxy.requests) == {name, made.host}  # the realm is at the latter
+            assert set(proxy.requests) == {name, made.host}  # the realm is on the second port
             assert made.connections == len(proxy.requests)
 
 
@@ -230,7 +228,9 @@ def test_names_are_looked_up_by_the_proxy(
         assert proxy.requests == ["registry.test:443"]
 
 
-def test_names_are_looked_up_here(patient: Callable[..., Transport], fake: FakeRegistry) -> None:
+def test_names_are_looked_up_by_the_client(
+    patient: Callable[..., Transport], fake: FakeRegistry
+) -> None:
     with SocksProxy({fake.host: fake.host}) as proxy:
         transport = patient(ProxySettings(other=f"socks5://{proxy.host}"))
         answer = transport.send(HttpRequest("GET", f"http://{NAME}:{fake.port}/v2/"), CancelToken())
@@ -238,9 +238,10 @@ def test_names_are_looked_up_here(patient: Callable[..., Transport], fake: FakeR
         assert proxy.requests == [fake.host]
 
 
-def test_what_is_for_public_hosts_is_not_sent_to_a_private_address_that_was_looked_up_here(
+def test_a_public_only_request_is_not_sent_to_a_private_address(
     patient: Callable[..., Transport], fake: FakeRegistry
 ) -> None:
+    """The client looked the name up."""
     with SocksProxy({fake.host: fake.host}) as proxy:
         transport = patient(ProxySettings(other=f"socks5://{proxy.host}"))
         request = HttpRequest("GET", f"http://{NAME}:{fake.port}/v2/", public_only=True)
@@ -250,8 +251,8 @@ def test_what_is_for_public_hosts_is_not_sent_to_a_private_address_that_was_look
 
 
 @pytest.mark.parametrize("reply", [3, 4, 5, 6, 8])
-def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: int) -> None:
-    """A host with an IPv6 address behind a proxy that has none."""
+def test_the_next_address_of_a_host_is_tried(fake: FakeRegistry, reply: int) -> None:
+    """A proxy without IPv6 cannot reach the host's IPv6 address."""
     with SocksProxy({"[fd00::1]:80": reply, "192.0.2.1:80": fake.host}) as server:
         host, _, port = server.host.rpartition(":")
         proxy = ProxyAddress("socks5", host, int(port))
@@ -270,7 +271,7 @@ def test_of_several_addresses_the_next_one_is_tried(fake: FakeRegistry, reply: i
         assert server.requests[2:] == ["192.0.2.1:81", "[fd00::1]:81"]
 
 
-def test_a_refusal_by_rule_ends_the_search(fake: FakeRegistry) -> None:
+def test_a_refusal_by_rule_stops_trying_addresses(fake: FakeRegistry) -> None:
     with SocksProxy({"192.0.2.1:80": 2, "192.0.2.2:80": fake.host}) as server:
         host, _, port = server.host.rpartition(":")
         proxy = ProxyAddress("socks5", host, int(port))
@@ -283,7 +284,7 @@ def test_a_refusal_by_rule_ends_the_search(fake: FakeRegistry) -> None:
         assert server.requests == ["192.0.2.1:80"]
 
 
-def test_a_name_that_this_machine_does_not_know(patient: Callable[..., Transport]) -> None:
+def test_a_name_that_the_client_cannot_look_up(patient: Callable[..., Transport]) -> None:
     with SocksProxy({}) as proxy:
         transport = patient(ProxySettings(other=f"socks5://{proxy.host}"))
         with pytest.raises(NetworkError, match=r"nosuch\.invalid: no such host") as caught:
@@ -292,10 +293,10 @@ def test_a_name_that_this_machine_does_not_know(patient: Callable[..., Transport
         assert proxy.requests == []
 
 
-def test_plain_http_is_asked_for_as_without_a_proxy(
+def test_plain_http_is_the_same_as_without_a_proxy(
     patient: Callable[..., Transport], fake: FakeRegistry
 ) -> None:
-    """Not by whole addresses, and without what is for the proxy alone."""
+    """No absolute URLs, and no headers for the proxy."""
     with SocksProxy({"plain.test:80": fake.host}, credentials=("me", SECRET)) as proxy:
         transport = patient(ProxySettings(other=f"socks5h://me:{SECRET}@{proxy.host}"))
         answer = transport.send(HttpRequest("GET", "http://plain.test/v2/"), CancelToken())
@@ -330,7 +331,7 @@ def test_refusals_of_the_proxy(
     assert str(caught.value).startswith(begins)
     assert said.lower() in str(caught.value).lower()
     assert caught.value.transient is transient
-    # An insecure host may speak plain http where it does not listen for TLS.
+    # An insecure host that does not listen for TLS may speak plain http.
     assert isinstance(caught.value, TlsUnavailable) == (reply == 5)
 
 
@@ -345,7 +346,7 @@ def test_refusals_of_the_proxy(
         (b"\x05\x00\x05\x00\x00\x01", "connection closed unexpectedly", True),
     ],
 )
-def test_what_is_no_socks_proxy(
+def test_a_server_of_another_protocol(
     serve: Callable[..., Any], patient: Callable[..., Transport], sent: bytes, said: str,
     *, transient: bool,
 ) -> None:  # fmt: skip
@@ -367,7 +368,7 @@ def test_what_is_no_socks_proxy(
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: str) -> None:
+def test_a_missing_proxy(patient: Callable[..., Transport], scheme: str) -> None:
     gone = f"127.0.0.1:{refused_port()}"
     transport = patient(ProxySettings(other=f"{scheme}://me:{SECRET}@{gone}"))
     said = f"{NAME}: the proxy {scheme}://{gone}: connection refused"
@@ -377,7 +378,7 @@ def test_a_proxy_that_is_not_there(patient: Callable[..., Transport], scheme: st
     assert SECRET not in str(caught.value) + caught.value.hint
 
 
-def test_a_silent_proxy_is_given_up_and_named(wherry: Wherry) -> None:
+def test_a_silent_proxy_times_out_and_is_named(wherry: Wherry) -> None:
     with SilentPort() as port:
         env = {"ALL_PROXY": f"socks5h://me:{SECRET}@{port.host}"}
         arguments = ("--timeout", "0.5", "--retries", "1", "h.test/app:t")
@@ -391,7 +392,7 @@ def test_a_silent_proxy_is_given_up_and_named(wherry: Wherry) -> None:
         assert SECRET not in done.stderr + debug.stderr
 
 
-def test_a_host_whose_name_is_too_long(patient: Callable[..., Transport]) -> None:
+def test_a_host_name_that_is_too_long_for_socks5(patient: Callable[..., Transport]) -> None:
     with SocksProxy({}) as proxy:
         transport = patient(ProxySettings(other=f"socks5h://{proxy.host}"))
         host = ".".join(["x" * 60] * 5)
@@ -422,8 +423,8 @@ def test_waiting_for_a_silent_proxy_can_be_cancelled(patient: Callable[..., Tran
         wait_for(lambda: descriptors() <= before)
 
 
-def test_the_library_is_loaded_for_such_proxies_alone(fake: FakeRegistry) -> None:
-    """Without one a request must not pay for it."""
+def test_python_socks_is_loaded_only_for_socks_proxies(fake: FakeRegistry) -> None:
+    """Other requests must not take the time for it."""
     code = """
 import sys
 from wherry.content.cancel import CancelToken
@@ -436,7 +437,11 @@ print(any(name.startswith("python_socks") for name in sys.modules))
 """
     with SocksProxy({"h.test:80": fake.host}) as proxy:
         for url, setting, loaded in (
-            (f"{fake.url}/v2/", f"socks5h://{proxy.host}", False),  # this machine is excepted
+            (
+                f"{fake.url}/v2/",
+                f"socks5h://{proxy.host}",
+                False,
+            ),  # this machine is never reached through a proxy
             ("http://h.test/v2/", f"socks5h://{proxy.host}", True),
         ):
             done = subprocess.run(

@@ -52,7 +52,7 @@ def certs_d(environment: dict[str, str], host: str, **files: Path) -> Path:
 @pytest.mark.parametrize(
     "variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "certs.d", "directory"]
 )
-def test_an_authority_that_is_configured_is_trusted(
+def test_a_configured_authority_is_trusted(
     variable: str,
     environment: dict[str, str],
     store: Store,
@@ -65,7 +65,7 @@ def test_an_authority_that_is_configured_is_trusted(
         pull(store, f"{secure.host}/app:t")
     if variable == "certs.d":
         certs_d(environment, secure.host, ca_crt=authority)
-    elif variable == "directory":  # as OpenSSL's c_rehash fills it: by the hash of the subject
+    elif variable == "directory":  # as c_rehash of OpenSSL names files: by the hash of the subject
         directory = authority.parent / "hashed"
         directory.mkdir()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -90,7 +90,7 @@ def subject_hash(certificate: Path) -> str:
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_a_file_of_authorities_that_is_not_there_is_named(
+def test_a_missing_file_of_authorities_is_named(
     variable: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "/no/such/file")
@@ -99,7 +99,7 @@ def test_a_file_of_authorities_that_is_not_there_is_named(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a certificate", b"\0" * 100])
-def test_a_file_that_holds_no_authority_is_named(
+def test_a_file_without_authorities_is_named(
     content: bytes, environment: dict[str, str], store: Store, secure: FakeRegistry, tmp_path: Path
 ) -> None:
     (tmp_path / "bad").write_bytes(content)
@@ -111,7 +111,7 @@ def test_a_file_that_holds_no_authority_is_named(
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 @pytest.mark.parametrize("content", [b"", b"not a certificate"])
-def test_a_variable_whose_file_holds_no_authority_is_named(
+def test_a_variable_with_a_file_without_authorities_is_named(
     variable: str,
     content: bytes,
     store: Store,
@@ -128,7 +128,7 @@ def test_a_variable_whose_file_holds_no_authority_is_named(
 @pytest.mark.parametrize(
     ("variable", "said"), [("SSL_CERT_FILE", "no authorities"), ("SSL_CERT_DIR", "no such dir")]
 )
-def test_a_file_is_no_directory_of_authorities(
+def test_a_file_is_not_a_directory_of_authorities(
     variable: str,
     said: str,
     store: Store,
@@ -139,14 +139,14 @@ def test_a_file_is_no_directory_of_authorities(
     monkeypatch.setenv(variable, str(place))
     with pytest.raises(WherryError, match=f"{variable}: {place}: {said}"):
         pull(store, "h.invalid/app:t")
-    if variable == "SSL_CERT_DIR":  # several, of which one will do
+    if variable == "SSL_CERT_DIR":  # one of several directories is enough
         monkeypatch.setenv(variable, f"/no/such/directory:{certificates[0].parent}")
         with pytest.raises(NetworkError, match="no such host"):
             pull(store, "h.invalid/app:t")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
+def test_a_certificate_for_another_host_has_its_own_hint(
     host: str,
     store: Store,
     tmp_path: Path,
@@ -163,7 +163,7 @@ def test_a_certificate_for_another_host_is_not_for_want_of_an_authority(
     assert "--insecure" in caught.value.hint
 
 
-def test_an_expired_certificate_is_not_for_want_of_an_authority(
+def test_an_expired_certificate_has_its_own_hint(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority, *pair = make_certificate(tmp_path / "old", expired=True)
@@ -177,7 +177,7 @@ def test_an_expired_certificate_is_not_for_want_of_an_authority(
     assert "clock" in caught.value.hint
 
 
-def test_a_client_certificate_is_shown_to_its_host(
+def test_a_client_certificate_is_sent_to_its_host(
     environment: dict[str, str],
     store: Store,
     certificates: tuple[Path, Path, Path],
@@ -194,12 +194,11 @@ def test_a_client_certificate_is_shown_to_its_host(
         assert pull(store, f"{registry.host}/app:t") == IMAGE.id
 
 
-def test_a_client_certificate_is_not_shown_where_its_host_sends_us(
+def test_a_client_certificate_is_not_sent_behind_a_redirect(
     environment: dict[str, str],
     store: Store,
     certificates: tuple[Path, Path, Path],
 ) -> None:
-    """SPEC: "Credentials go to the host that they are for and to nobody else"."""
     authority, certificate, key = certificates
     _, mine, my_key = make_client_certificate(authority.parent)
     with FakeRegistry(tls=(certificate, key), client_ca=authority) as storage:
@@ -217,7 +216,7 @@ def test_a_client_certificate_is_not_shown_where_its_host_sends_us(
             assert pull(store, f"{registry.host}/app:t") == IMAGE.id
 
 
-def test_a_key_under_a_passphrase_is_an_error_and_no_question(
+def test_a_key_with_a_passphrase_is_an_error_without_a_prompt(
     environment: dict[str, str],
     store: Store,
     secure: FakeRegistry,

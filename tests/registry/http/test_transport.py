@@ -1,4 +1,4 @@
-"""One request and its answer: what it blocks on, what it leaves open, what is sent of it."""
+"""One request and its response: cancelling, descriptors, URLs, early responses, observers."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def get(registry: FakeRegistry, transport: Transport) -> HttpResponse:
 
 
 @pytest.mark.parametrize("left_out", [1, 2, 3, 20, 60, None])
-def test_an_answer_whose_head_is_cut_is_none(fake: FakeRegistry, left_out: int | None) -> None:
-    """The library would take what there is of it for all of it."""
+def test_a_truncated_head_is_an_error(fake: FakeRegistry, left_out: int | None) -> None:
+    """`http.client` would accept it."""
     with socket.create_connection(("127.0.0.1", fake.port), timeout=10) as connection:
         connection.sendall(b"GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n")
         whole = b"".join(iter(lambda: connection.recv(4096), b""))
@@ -78,32 +78,34 @@ def test_an_answer_whose_head_is_cut_is_none(fake: FakeRegistry, left_out: int |
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there a connection begins as it will")
 @pytest.mark.parametrize("room", [None, 16 * 1024])
-def test_a_connection_takes_in_half_a_megabyte_from_the_beginning(
+def test_a_connection_has_a_large_receive_buffer_from_the_start(
     fake: FakeRegistry, room: int | None
 ) -> None:
-    """Linux begins with 64 KB, for which a small blob would wait several times."""
+    """Linux starts with 64 KB, so that a small blob would wait several times."""
     pool = ConnectionPool(Route("127.0.0.1", fake.port, Timeouts(), receive_buffer=room), 1)
     pooled = pool.send(Operation(CancelToken()), "GET", "/v2/", None, {})
     sock = pooled.connection.sock
     size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     assert size == 2 * room if room else 1 << 19 <= size < 1 << 21
-    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1  # or small answers hang
+    assert (
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+    )  # or reads of small responses would block
     assert pooled.response.read() == b"{}"
     pooled.finish()
     pool.close()
 
 
-# Cancelling. Nothing here ends before pytest's patience does, unless it is woken.
+# Cancelling. Without it these tests would run into pytest's timeout.
 
 
 @contextlib.contextmanager
 def cancelled_once(blocked: Callable[[], object]) -> Iterator[CancelToken]:
-    """Cancel from another thread what the block waits for."""
+    """Cancel, from another thread, the operation that the block waits for."""
     cancel = CancelToken()
 
     def watch() -> None:
         wait_for(blocked)
-        time.sleep(0.05)  # by now it waits
+        time.sleep(0.05)  # by now the operation is blocked
         cancel.cancel()
 
     thread = threading.Thread(target=watch)
@@ -131,7 +133,7 @@ def test_waiting_for_a_tls_handshake_can_be_cancelled(
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_waiting_for_the_answer_to_connect_can_be_cancelled(
+def test_waiting_for_the_response_to_connect_can_be_cancelled(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
 ) -> None:
     asked: list[bytes] = []
@@ -149,7 +151,7 @@ def test_waiting_for_the_answer_to_connect_can_be_cancelled(
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kept", [False, True], ids=["new connection", "kept connection"])
 @pytest.mark.parametrize("kind", WAYS)
-def test_waiting_for_an_answer_can_be_cancelled(
+def test_waiting_for_a_response_can_be_cancelled(
     way: Callable[[str], Any], kind: str, *, kept: bool
 ) -> None:
     with way(kind) as to:
@@ -182,7 +184,7 @@ def test_waiting_for_a_body_can_be_cancelled(
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", WAYS)
-def test_waiting_for_a_body_that_only_closing_ends_can_be_cancelled(
+def test_waiting_for_a_body_without_a_length_can_be_cancelled(
     way: Callable[[str], Any], kind: str
 ) -> None:
     with way(kind) as to:
@@ -194,7 +196,7 @@ def test_waiting_for_a_body_that_only_closing_ends_can_be_cancelled(
             to.send(path=path, cancel=cancel).read(len(BLOB))
 
 
-# What is left open
+# Open descriptors
 
 
 def descriptors() -> int:
@@ -203,9 +205,9 @@ def descriptors() -> int:
 
 @contextlib.contextmanager
 def nothing_left_open() -> Iterator[None]:
-    """Have no more descriptors after the block; servers may take a moment to close theirs.
+    """Check that the block leaves no descriptors open; servers may take a moment to close theirs.
 
-    What the block caught is to be kept meanwhile: with it goes what was forgotten to be closed.
+    Keep references to errors that the block caught: they keep unclosed objects alive.
     """
     before = descriptors()
     yield
@@ -276,7 +278,7 @@ def test_a_refused_tunnel_leaves_nothing_open(
 @linux
 @pytest.mark.parametrize("action", [CutHead(5), CutHead(60), HangUp(), HangUp(reset=True)])
 @pytest.mark.parametrize("kind", WAYS)
-def test_an_answer_that_is_cut_leaves_nothing_open(
+def test_a_truncated_response_leaves_nothing_open(
     way: Callable[[str], Any], kind: str, action: Any
 ) -> None:
     with nothing_left_open(), way(kind) as to:
@@ -289,7 +291,7 @@ def test_an_answer_that_is_cut_leaves_nothing_open(
 @linux
 @pytest.mark.parametrize("ends", [None, Chunked(), SetHeader("Connection", "close")])
 @pytest.mark.parametrize("kind", WAYS)
-def test_an_answer_that_is_given_up_leaves_nothing_open(
+def test_an_abandoned_response_leaves_nothing_open(
     way: Callable[[str], Any], kind: str, ends: Any
 ) -> None:
     with nothing_left_open(), way(kind) as to:
@@ -302,7 +304,7 @@ def test_an_answer_that_is_given_up_leaves_nothing_open(
     assert response.status == 200
 
 
-# What is asked for
+# Request targets
 
 
 LOCATIONS: list[tuple[bytes, bytes]] = [
@@ -311,7 +313,7 @@ LOCATIONS: list[tuple[bytes, bytes]] = [
     (b"/a b?c d", b"/a%20b?c%20d"),
     (b"/caf\xc3\xa9?q=\xc3\x85", b"/caf%C3%A9?q=%C3%85"),
     (b"/\xe9\xa0\x85", b"/%E9%A0%85"),
-    (b"/\xc3\xa0", b"/%C3%A0"),  # its last byte is a space in Latin-1
+    (b"/\xc3\xa0", b"/%C3%A0"),  # its last byte is a blank in Latin-1
     (b"/100%/%zz", b"/100%/%zz"),
     (b"/a//b/", b"/a//b/"),
     (b"http://HOST//a//b", b"//a//b"),
@@ -325,10 +327,10 @@ LOCATIONS: list[tuple[bytes, bytes]] = [
 
 
 @pytest.mark.parametrize(("location", "asked"), LOCATIONS, ids=range(len(LOCATIONS)))
-def test_the_address_of_a_redirect_is_asked_for_as_it_was_sent(
+def test_the_target_of_a_redirect_is_sent_unchanged(
     serve: Callable[..., Any], location: bytes, asked: bytes
 ) -> None:
-    """Signed addresses are good for the bytes that they were made of."""
+    """A signature covers the exact bytes of a URL."""
     lines: list[bytes] = []
 
     def talk(peer: Any) -> None:
@@ -360,7 +362,7 @@ def has_ipv6() -> bool:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no [::1]")
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_an_ipv6_address_stands_in_brackets(
+def test_an_ipv6_address_has_brackets(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
 ) -> None:
     asked: list[bytes] = []
@@ -378,10 +380,10 @@ def test_an_ipv6_address_stands_in_brackets(
     assert f"\r\nHost: {server.host}\r\n".encode() in asked[0]
 
 
-def test_a_certificate_with_a_common_name_alone_is_for_nobody(
+def test_the_common_name_of_a_certificate_is_ignored(
     patient: Callable[..., Transport], tmp_path: Path
 ) -> None:
-    """RFC 9110, 4.3.4: names are alternative names."""
+    """RFC 9110, 4.3.4: only alternative names count."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     certificate, key = self_signed("localhost")
@@ -401,16 +403,16 @@ def test_a_certificate_with_a_common_name_alone_is_for_nobody(
     assert not caught.value.transient
 
 
-# Answers before the request was pooled
+# Responses before the whole request was received
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_an_answer_before_the_body_was_taken_is_one(
+def test_an_early_response_is_read(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
 ) -> None:
-    """A server that has said no may hang up; what was on its way to it breaks the pipe.
+    """A server may reject a request and close the connection, which breaks the pipe.
 
-    After that TLS may not read any more: what is lost so is a matter for another attempt.
+    TLS may not read after that; then the error is transient.
     """
 
     def talk(peer: Any) -> None:
@@ -432,7 +434,7 @@ def test_an_answer_before_the_body_was_taken_is_one(
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_a_reset_before_an_answer_is_an_error(
+def test_a_reset_before_a_response_is_an_error(
     serve: Callable[..., Any], patient: Callable[..., Transport], *, tls: bool
 ) -> None:
     def talk(peer: Any) -> None:
@@ -446,7 +448,7 @@ def test_a_reset_before_an_answer_is_an_error(
     assert caught.value.transient
 
 
-# Those who watch
+# Observers
 
 
 def test_an_observer_that_fails_is_logged_once_and_stops_nothing(

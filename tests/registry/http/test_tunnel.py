@@ -1,4 +1,4 @@
-"""Through a proxy to a registry with TLS: the tunnel, and TLS within TLS."""
+"""CONNECT tunnels through a proxy, and TLS inside TLS."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def within(way: Callable[[str], Any]) -> Iterator[Any]:
 def behind(
     certificates: Files, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[FakeRegistry, HttpProxy]]:
-    """A registry with an image behind a proxy in https, for a client to find."""
+    """A registry with an image, which a client reaches through an https proxy."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with (
         FakeRegistry(tls=certificates[1:]) as registry,
@@ -69,14 +69,14 @@ def pull(store: Store, **options: Any) -> str:
 
 
 @pytest.mark.usefixtures("behind")
-def test_a_layer_of_megabytes_comes_whole_through_tls_within_tls(store: Store) -> None:
+def test_a_large_layer_is_received_through_tls_within_tls(store: Store) -> None:
     assert len(IMAGE.layers[0].data) > 2_000_000
     assert pull(store, retries=1) == IMAGE.id
     assert store.check().problems == []
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_what_was_cut_within_the_tunnel_is_gone_on_with(
+def test_a_download_resumes_after_a_cut_within_the_tunnel(
     store: Store, behind: tuple[FakeRegistry, HttpProxy], *, reset: bool
 ) -> None:
     registry, _ = behind
@@ -86,7 +86,7 @@ def test_what_was_cut_within_the_tunnel_is_gone_on_with(
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_what_was_cut_on_the_way_to_the_proxy_is_gone_on_with(
+def test_a_download_resumes_after_a_cut_before_the_proxy(
     store: Store,
     behind: tuple[FakeRegistry, HttpProxy],
     monkeypatch: pytest.MonkeyPatch,
@@ -102,7 +102,7 @@ def test_what_was_cut_on_the_way_to_the_proxy_is_gone_on_with(
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("cut", [0, 1, 1_000_000, len(BLOB) - 1])
-def test_a_body_that_is_cut_within_the_tunnel_is_a_transient_error(
+def test_a_truncated_body_within_the_tunnel_is_a_transient_error(
     within: Any, cut: int, *, chunked: bool
 ) -> None:
     path = f"/v2/app/blobs/{within.registry.add_blob(BLOB)}"
@@ -123,7 +123,7 @@ def test_a_body_that_is_cut_within_the_tunnel_is_a_transient_error(
     ids=["length", "chunks", "close", "only close"],
 )
 @pytest.mark.parametrize("kind", ["tunnel", "within"])
-def test_a_body_comes_whole_however_it_ends(
+def test_a_body_of_every_framing_is_complete(
     way: Callable[[str], Any], kind: str, ends: list[Any]
 ) -> None:
     with way(kind) as to:
@@ -137,13 +137,13 @@ def test_a_body_comes_whole_however_it_ends(
         assert to.send("HEAD", path).read(10) == b""
 
 
-def test_a_large_body_is_sent_whole_within_tls(within: Any) -> None:
+def test_a_large_request_body_is_sent_through_tls_within_tls(within: Any) -> None:
     assert within.send("POST", body=BLOB).status == 405
     assert within.registry.requests[-1].body == BLOB
 
 
 @pytest.mark.parametrize("behind_tls", [False, True], ids=["http proxy", "https proxy"])
-def test_a_registry_with_the_wrong_certificate_is_told_from_its_proxy(
+def test_a_wrong_certificate_of_the_registry_is_not_blamed_on_the_proxy(
     patient: Callable[..., Transport], certificates: Files, *, behind_tls: bool
 ) -> None:
     other = make_certificate(certificates[0].parent / "other", ["other.test"])
@@ -163,7 +163,7 @@ def test_a_registry_with_the_wrong_certificate_is_told_from_its_proxy(
         assert "certs.d/h.test" in caught.value.hint or problem != "not trusted"
 
 
-def test_a_proxy_with_the_wrong_certificate_is_asked_nothing(
+def test_a_proxy_with_a_wrong_certificate_gets_no_request(
     patient: Callable[..., Transport], certificates: Files
 ) -> None:
     other = make_certificate(certificates[0].parent, ["other.test"])
@@ -175,10 +175,10 @@ def test_a_proxy_with_the_wrong_certificate_is_asked_nothing(
 
 
 @pytest.mark.parametrize("kind", ["http", "https"])
-def test_an_ipv6_address_stands_in_brackets_for_the_proxy_too(
+def test_an_ipv6_address_has_brackets_for_the_proxy_as_well(
     patient: Callable[..., Transport], certificates: Files, kind: str
 ) -> None:
-    """RFC 9110, 7.1; the certificate is for the address without them."""
+    """RFC 9110, 7.1; the certificate has the address without brackets."""
     pair = make_certificate(certificates[0].parent, ["2001:db8::1", "127.0.0.1"])[1:]
     with (
         FakeRegistry(tls=pair) as registry,
@@ -205,7 +205,7 @@ HEADS = [
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(("head", "said"), HEADS, ids=range(len(HEADS)))
-def test_an_answer_of_the_proxy_that_opens_no_tunnel(
+def test_a_response_of_the_proxy_that_opens_no_tunnel(
     serve: Callable[..., Any],
     patient: Callable[..., Transport],
     head: bytes,
