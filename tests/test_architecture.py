@@ -1,6 +1,7 @@
 """Rules of imports, module sizes and start-up (docs/architecture.md)."""
 
 import ast
+import graphlib
 import inspect
 import subprocess
 import sys
@@ -156,6 +157,22 @@ def test_the_rules_have_no_cycle() -> None:
         order += free
         for room in free:
             left.pop(room, None)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Imports in functions and under TYPE_CHECKING count too."""
+    names = {".".join(["wherry", *module.relative_to(PACKAGE).with_suffix("").parts]): module
+             for module in MODULES}  # fmt: skip
+    modules = {name.removesuffix(".__init__"): module for name, module in names.items()}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    importers = {module: name for name, module in modules.items()}
+    for found in ALL_IMPORTS:
+        imported = found.name
+        while imported and imported not in modules:  # a name in a module
+            imported = imported.rpartition(".")[0]
+        if imported not in {"", "wherry", importers[found.module]}:
+            graph[importers[found.module]].add(imported)
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the circle
 
 
 def test_modules_are_imported_by_name_only_where_loading_is_lazy() -> None:
