@@ -117,12 +117,12 @@ def test_commands_continue_after_a_missing_name(wherry: Wherry, name: str, comma
 def test_another_address_is_refused_before_anything_is_removed(wherry: Wherry, name: str) -> None:
     done = wherry("rm", name, "oci:x")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("wherry: oci:x: only images of the store can be removed\n")
+    assert done.stderr.startswith("wherry: oci:x: only images in the store can be removed\n")
     for arguments, says in (
-        (["untag", name, "oci:x"], "oci:x: only images of the store can be untagged"),
-        (["tag", "oci:x", "mine"], "oci:x: only images of the store can be tagged"),
-        (["tag", name, "mine", "docker://x"], "docker://x: only images of the store can be given"),
-        (["show", "docker://x"], "docker://x: only images of the store can be shown"),
+        (["untag", name, "oci:x"], "oci:x: only images in the store can be untagged"),
+        (["tag", "oci:x", "mine"], "oci:x: only images in the store can be tagged"),
+        (["tag", name, "mine", "docker://x"], "docker://x: only images in the store can be given"),
+        (["show", "docker://x"], "docker://x: only images in the store can be shown"),
     ):
         assert wherry(*arguments).stderr.startswith(f"wherry: {says}")
     assert sorted(ids(wherry)) == sorted([FIRST.id, SECOND.id])

@@ -33,7 +33,7 @@ class Hint(Record):
 
 _LISTS = "`wherry images` lists the store, `wherry tags NAME` the tags of a repository"
 _TAGS = "`wherry tags NAME` lists the tags of a repository; registries are not searched"
-_REMOVES = "`wherry rm` removes images of the store"
+_REMOVES = "`wherry rm` removes images from the store"
 _COLLECTS = "`wherry gc` removes images and layers without a name"
 _PULLS = "`wherry pull` pulls images"
 _BUILDS = "wherry builds no images; `wherry import` makes one from a tar or directory"

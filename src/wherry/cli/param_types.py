@@ -70,7 +70,7 @@ class RegistryName(AddressType):
 class StoreName(AddressType):
     """A name, id or digest of an image in the store, with or without ``store:``.
 
-    ``done`` completes the message for other addresses: "only images of the store can be …".
+    ``done`` completes the message for other addresses: "only images in the store can be …".
     """
 
     def __init__(self, done: str) -> None:
@@ -85,5 +85,5 @@ class StoreName(AddressType):
 
         address = super().convert(value, param, ctx)
         if address.where is not Where.STORE:
-            raise click.UsageError(f"{value}: only images of the store can be {self.done}", ctx)
+            raise click.UsageError(f"{value}: only images in the store can be {self.done}", ctx)
         return address
