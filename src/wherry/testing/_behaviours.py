@@ -1,9 +1,9 @@
-"""Deviations of known registries from the OCI distribution spec."""
+"""Ways in which registries differ from the distribution spec, by the names of the registries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from wherry.testing._messages import error_reply
 
@@ -12,22 +12,77 @@ if TYPE_CHECKING:
 
     from wherry.testing._messages import IncomingRequest, Reply
 
-__all__ = ["BEHAVIOURS", "Behaviour"]
+__all__ = ["BEHAVIOURS", "Behaviour", "RegistryName"]
+
+RegistryName = Literal[
+    "acr",
+    "artifactory",
+    "distribution-2.8",
+    "ecr",
+    "gar",
+    "ghcr",
+    "gitlab",
+    "harbor",
+    "hub",
+    "keppel",
+    "nexus",
+    "quay",
+]
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """The deviations of one registry.
+    """How a registry differs from Distribution 3, whose behaviour the defaults are.
 
     Attributes:
         to_strangers: The status, without a challenge, for what an anonymous client may not see.
             ``/v2/`` still answers 401. A client is anonymous without credentials, and with a
             token that was issued without any.
         names_digests: Whether manifests have ``Docker-Content-Digest``.
+        keeps_broken_uploads: Whether the bytes of a PATCH that broke are kept.
+        checks_offsets: Whether chunks out of order, and old addresses of a session, get 416.
+        names_state_on_416: Whether a 416 to a chunk has ``Location`` and ``Range``.
+        takes_single_post: Whether ``POST ?digest=`` uploads a whole blob.
+        takes_chunks: Whether a PATCH may have ``Content-Range``.
+        max_chunk: The bytes of a chunk with ``Content-Range``, at most; more get 416.
+        range_stays: Whether the status of an upload keeps the ``Range`` of the first chunk.
+        throttles_puts: Whether the second of each three PUTs gets 429.
+        is_strict_about_types: Whether manifests without ``mediaType``, and parameters of
+            ``Content-Type``, are refused.
+        takes_sparse: Whether an index may list absent manifests, if the registry allows it at all.
+        delete_status: The answer to DELETE of manifests and blobs; 202 deletes.
+        delete_tag_status: The answer to DELETE of tags; 202 deletes.
+        has_referrers: False: there is no referrers API, even if it was asked for.
+        counts_pulls: Whether answers to manifests have ``RateLimit-*`` headers that count GETs.
+        realm_query: The query of the token server's address.
+        resolves_digest_tags: Whether ``sha256-HEX`` is resolved to the manifest with the digest.
+        has_odd_links: Whether lists go on by an opaque ``next_page``, with an unquoted ``rel``.
+        breaks_ranges: Whether a request for a part of a blob gets all of it, as 206.
+        wants_metadata_read: Whether tag lists need ``metadata_read``, which only a second
+            challenge says.
     """
 
     to_strangers: int = 401
     names_digests: bool = True
+    keeps_broken_uploads: bool = True
+    checks_offsets: bool = True
+    names_state_on_416: bool = False
+    takes_single_post: bool = True
+    takes_chunks: bool = True
+    max_chunk: int | None = None
+    range_stays: bool = False
+    throttles_puts: bool = False
+    is_strict_about_types: bool = False
+    takes_sparse: bool = True
+    delete_status: int = 202
+    delete_tag_status: int = 202
+    has_referrers: bool = True
+    counts_pulls: bool = False
+    realm_query: str = ""
+    resolves_digest_tags: bool = False
+    has_odd_links: bool = False
+    breaks_ranges: bool = False
+    wants_metadata_read: bool = False
 
     def shape(self, request: IncomingRequest, reply: Reply) -> Reply:
         """Return the reply of this registry; ``reply`` is the one that the spec asks for."""
@@ -36,6 +91,9 @@ class Behaviour:
             return error_reply(self.to_strangers, code)
         if not self.names_digests:
             reply.drop("Docker-Content-Digest")
+        if self.breaks_ranges and reply.status == 206:
+            reply.start, reply.stop = 0, None
+            reply.set("Content-Range", f"bytes 0-{reply.size - 1}/{reply.size}")
         return reply
 
     def _hides(self, request: IncomingRequest, reply: Reply) -> bool:
@@ -45,8 +103,28 @@ class Behaviour:
         return not known or 'error="insufficient_scope"' in reply.headers["WWW-Authenticate"]
 
 
-BEHAVIOURS: Mapping[str, Behaviour] = {
+BEHAVIOURS: Mapping[RegistryName, Behaviour] = {
+    "acr": Behaviour(wants_metadata_read=True),
     "artifactory": Behaviour(to_strangers=404, names_digests=False),
+    "distribution-2.8": Behaviour(
+        keeps_broken_uploads=False,
+        checks_offsets=False,
+        takes_single_post=False,
+        delete_tag_status=400,
+        has_referrers=False,
+    ),
+    "ecr": Behaviour(
+        range_stays=True,
+        throttles_puts=True,
+        is_strict_about_types=True,
+        delete_tag_status=404,
+    ),
+    "gar": Behaviour(takes_chunks=False),
+    "ghcr": Behaviour(max_chunk=4 * 1024 * 1024, delete_tag_status=405, has_referrers=False),
+    "gitlab": Behaviour(realm_query="client=fake", resolves_digest_tags=True),
     "harbor": Behaviour(to_strangers=404),
+    "hub": Behaviour(counts_pulls=True, delete_status=405),
     "keppel": Behaviour(to_strangers=403),
+    "nexus": Behaviour(breaks_ranges=True, takes_sparse=False),
+    "quay": Behaviour(has_odd_links=True),
 }

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 from wherry.testing._messages import IncomingRequest, Reply, RequestRecord
-from wherry.testing._sending import send_reply, shut
+from wherry.testing._request_body import RequestBody, RequestCut, linger
+from wherry.testing._sending import hang_up, send_reply, shut
 from wherry.testing.faults import Fault, fire
 
 if TYPE_CHECKING:
@@ -184,16 +185,37 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in self.headers.items():
             key = name.lower()
             headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        body = self.rfile.read(int(headers.get("content-length", "0")))
+        body = RequestBody(self.rfile, headers)
         path, _, query = self.path.partition("?")
         request = IncomingRequest(self.command, path, query, dict(headers), body)
-        record = RequestRecord(self.command, self.path, headers, body, connection=self.number)
+        record = RequestRecord(self.command, self.path, headers, connection=self.number)
         try:
-            reply = owner.respond(request, record)
-            self.head_limit = reply.head_cut_after
-            send_reply(self, reply, record, owner.closing)
+            reply = self._reply(owner, request, record)
+            if reply is not None:
+                self.head_limit = reply.head_cut_after
+                send_reply(self, reply, record, owner.closing)
+                if reply.early:
+                    linger(self.connection)
         finally:
             owner.done()
+
+    def _reply(
+        self, owner: HttpServer, request: IncomingRequest, record: RequestRecord
+    ) -> Reply | None:
+        """Return the answer, or None after the connection has ended within the body."""
+        body = request.stream
+        try:
+            reply = owner.respond(request, record)
+            if reply.early:
+                self.close_connection = True
+            else:
+                body.drain()
+        except RequestCut:
+            hang_up(self)
+            return None
+        finally:
+            record.body, record.bytes_received = bytes(body.kept), body.received
+        return reply
 
 
 class _TrackingServer(ThreadingHTTPServer):

@@ -12,8 +12,10 @@ from urllib.parse import parse_qs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from wherry.testing._request_body import RequestBody
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_MAX_BODY = 8 * 1024 * 1024  # bytes of a request's body that are read into memory
 
 
 @dataclass
@@ -37,6 +39,7 @@ class RequestRecord:
     status: int = 0
     bytes_sent: int = 0
     connection: int = 0
+    bytes_received: int = 0
 
 
 @dataclass
@@ -47,7 +50,12 @@ class IncomingRequest:
     path: str
     query: str
     headers: dict[str, str]
-    body: bytes = b""
+    stream: RequestBody
+
+    @property
+    def body(self) -> bytes:
+        """The whole body, read into memory; a server that streams it reads `stream` instead."""
+        return self.stream.read(_MAX_BODY)
 
     @property
     def target(self) -> str:
@@ -82,6 +90,7 @@ class Reply:
     cut_after: int | None = None
     head_cut_after: int | None = None
     reset: bool = False
+    early: bool = False  # sent before the rest of the request's body has been read
     stall_after: int | None = None
     stall_seconds: float = 0
     flip_at: int | None = None

@@ -83,7 +83,8 @@ def _send_head(handler: BaseHTTPRequestHandler, reply: Reply, *, bodyless: bool)
     elif not reply.no_length and reply.status != 204:
         length = reply.size if reply.length is None else reply.length
         handler.send_header("Content-Length", str(length))
-    if (reply.no_length or reply.length is not None) and not reply.chunked and not bodyless:
+    has_no_end = (reply.no_length or reply.length is not None) and not reply.chunked
+    if reply.early or (has_no_end and not bodyless):
         # The end of the connection is the only sign of where such a body ends.
         handler.send_header("Connection", "close")
     handler.end_headers()

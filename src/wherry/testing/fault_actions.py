@@ -18,8 +18,10 @@ __all__ = [
     "Corrupt",
     "Cut",
     "CutHead",
+    "CutRequest",
     "Delay",
     "DropHeader",
+    "EarlyReply",
     "FixedReply",
     "HangUp",
     "IgnoreRange",
@@ -86,6 +88,52 @@ class HangUp(Action):
     def shape(self, reply: Reply) -> None:
         """Mark the reply as not to be sent."""
         reply.hang_up, reply.reset = True, self.reset
+
+
+@dataclass(frozen=True)
+class CutRequest(Action):
+    """Close the connection in the middle of a request's body, without a reply.
+
+    The server handles the bytes that have arrived as those of an upload that breaks.
+
+    Attributes:
+        after: The number of body bytes that are read.
+    """
+
+    after: int = 0
+
+    def bend(self, request: IncomingRequest) -> None:
+        """Set where to cut."""
+        request.stream.cut_after = self.after
+
+
+@dataclass(frozen=True)
+class EarlyReply(Action):
+    """Reply before the whole body of a request has been read, then close the connection.
+
+    Attributes:
+        status: The status.
+        headers: The headers; ``Content-Length`` is added.
+        body: The body of the reply.
+        after: The number of bytes of the request's body that are read before.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    after: int = 0
+    rank: ClassVar[int] = 0
+    answers: ClassVar[bool] = True
+
+    def bend(self, request: IncomingRequest) -> None:
+        """Read the first bytes of the body."""
+        while request.stream.received < self.after and request.stream.read1(self.after):
+            pass
+
+    def shape(self, reply: Reply) -> None:
+        """Replace the reply."""
+        reply.status, reply.headers, reply.body = self.status, dict(self.headers), self.body
+        reply.start, reply.stop, reply.early = 0, None, True
 
 
 @dataclass(frozen=True)

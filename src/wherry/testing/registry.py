@@ -1,41 +1,40 @@
-"""A registry in memory: the pull side of the OCI distribution spec, with faults on request.
+"""A registry in memory: the OCI distribution spec, with faults on request.
 
-It serves only what was added to it, records every request, and follows the spec except for the
-faults that `FakeRegistry.inject` adds.
+It serves what was added to it and what clients push, records every request, and follows
+the spec except for the faults that `FakeRegistry.inject` adds.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
 
 from wherry.testing._behaviours import BEHAVIOURS, Behaviour
 from wherry.testing._challenges import IssuedTokens, basic_refusal, token_refusal
+from wherry.testing._content import RegistryContent
 from wherry.testing._grants import Access, Grants
 from wherry.testing._http import HttpServer
+from wherry.testing._lists import page_reply, referrers_reply
+from wherry.testing._manifest_writes import ManifestOptions, ManifestWrites
 from wherry.testing._messages import IncomingRequest, Reply, error_reply, json_reply, narrow
-from wherry.testing.images import BuiltImage, BuiltIndex, sha256
+from wherry.testing._upload_sessions import UploadOptions, UploadSessions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
-    from wherry.testing.images import Piece
+    from wherry.testing._behaviours import RegistryName
 
 __all__ = ["FakeRegistry"]
 
+_UPLOAD = re.compile(r"/v2/(?P<name>.+)/blobs/uploads/(?P<session>[^/]*)")
 _ROUTE = re.compile(
     r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)"
 )
 
-_INDEX = "application/vnd.oci.image.index.v1+json"
 
-
-class FakeRegistry(HttpServer):
+class FakeRegistry(RegistryContent, HttpServer):
     """A registry on 127.0.0.1; use it as a context manager.
 
     Args:
@@ -54,14 +53,23 @@ class FakeRegistry(HttpServer):
         referrers: Whether the registry has the referrers API.
         tls: Files of a certificate chain and its key; None serves plain HTTP.
         client_ca: File of an authority; clients must then show a certificate that it signed.
-        behaviour: A registry whose deviations from the spec are taken over: ``harbor`` and
-            ``artifactory`` answer 404 to anonymous clients, ``keppel`` 403.
+        like: A registry whose deviations from the spec are taken over (docs/testing.md lists
+            them). Without it, uploads are handled as Distribution 3 does.
+        takes_tags: Whether PUT of a manifest by its digest takes ``?tag=`` (OCI distribution
+            spec 1.2).
+        takes_sparse: Whether an index may list manifests that the repository lacks.
+        mounts_from_any: Whether a mount without ``from`` finds blobs of other repositories.
+        chunk_min_length: The ``OCI-Chunk-Min-Length`` of uploads in bytes, or None.
+        warning: The text of a ``Warning: 299`` in each reply; may be changed.
+        pull_limit: The number of GETs of manifests that ``like="hub"`` allows before 429.
 
     Attributes:
-        blobs: The blobs by digest, as bytes or as the path of a file; may be changed.
+        blobs: The blobs by digest, as bytes or as the path of a file; may be changed. A blob that
+            is added here or by `add_blob` is visible in every repository.
         manifests: By repository: the bytes and media type of each manifest by digest.
         tags: By repository: the digest of each tag.
         storage: The second server for blobs, if there is one.
+        uploads: The upload sessions of clients.
     """
 
     def __init__(
@@ -78,15 +86,27 @@ class FakeRegistry(HttpServer):
         referrers: bool = False,
         tls: tuple[Path | str, Path | str] | None = None,
         client_ca: Path | str | None = None,
-        behaviour: Literal["artifactory", "harbor", "keppel"] | None = None,
+        like: RegistryName | None = None,
+        takes_tags: bool = False,
+        takes_sparse: bool = False,
+        mounts_from_any: bool = False,
+        chunk_min_length: int | None = None,
+        warning: str = "",
+        pull_limit: int = 100,
     ) -> None:
-        super().__init__(tls=tls, client_ca=client_ca)
-        self._behaviour = BEHAVIOURS[behaviour] if behaviour else Behaviour()
-        self.blobs: dict[str, bytes | Path] = {}
-        self.manifests: dict[str, dict[str, tuple[bytes, str]]] = {}
-        self.tags: dict[str, dict[str, str]] = {}
+        RegistryContent.__init__(self)
+        HttpServer.__init__(self, tls=tls, client_ca=client_ca)
+        behaviour = self._behaviour = BEHAVIOURS[like] if like else Behaviour()
+        self.uploads = UploadSessions(
+            self, behaviour, UploadOptions(chunk_min_length, mounts_from_any)
+        )
+        options = ManifestOptions(takes_tags=takes_tags, takes_sparse=takes_sparse)
+        self._writes = ManifestWrites(self, behaviour, options)
+        self.warning = warning
+        self.pull_limit = pull_limit
+        self._puts = self._pulls = 0
         self.page_size = page_size
-        self.referrers = referrers
+        self.referrers = referrers and behaviour.has_referrers
         self.service = "fake-registry"
         self._by_token = tokens
         self._issued = IssuedTokens()
@@ -109,79 +129,9 @@ class FakeRegistry(HttpServer):
     def close(self) -> None:
         """Close the port and every connection; responses in progress end early."""
         super().close()
+        self.uploads.close()
         if self.storage is not None:
             self.storage.close()
-
-    # Content
-
-    def add_blob(self, data: bytes | Path, *, algorithm: str = "sha256") -> str:
-        """Add a blob.
-
-        Args:
-            data: The content, or the path of a file with it.
-            algorithm: ``sha256`` or ``sha512``.
-
-        Returns:
-            The digest of the blob.
-        """
-        if isinstance(data, Path):
-            with data.open("rb") as file:
-                value = hashlib.file_digest(file, algorithm).hexdigest()
-        else:
-            value = hashlib.new(algorithm, data).hexdigest()
-        self.blobs[f"{algorithm}:{value}"] = data
-        return f"{algorithm}:{value}"
-
-    def add_manifest(
-        self,
-        name: str,
-        raw: bytes,
-        media_type: str,
-        *tags: str,
-        digest: str | None = None,
-    ) -> str:
-        """Add a manifest or index to a repository.
-
-        Args:
-            name: The repository.
-            raw: The bytes.
-            media_type: The media type.
-            tags: Tags for the document.
-            digest: The digest to serve the document under, instead of the sha256 of the bytes:
-                for signed schema1 and for sha512.
-
-        Returns:
-            The digest under which the document is served.
-        """
-        digest = digest or sha256(raw)
-        self.manifests.setdefault(name, {})[digest] = (raw, media_type)
-        named = self.tags.setdefault(name, {})
-        named.update(dict.fromkeys(tags, digest))
-        return digest
-
-    def add_image(self, name: str, image: BuiltImage | BuiltIndex, *tags: str) -> str:
-        """Add an image, or an index with its images, to a repository.
-
-        Args:
-            name: The repository.
-            image: The image or index.
-            tags: Tags for its root.
-
-        Returns:
-            The digest of the root.
-        """
-        if isinstance(image, BuiltIndex):
-            for child in image.images:
-                self.add_image(name, child)
-            for nested in image.indexes:
-                self.add_image(name, nested)
-            return self._add_document(name, image.index, *tags)
-        for piece in image.blobs():
-            self.blobs[piece.digest] = piece.data
-        return self._add_document(name, image.manifest, *tags)
-
-    def _add_document(self, name: str, piece: Piece, *tags: str) -> str:
-        return self.add_manifest(name, piece.data, piece.media_type, *tags)
 
     # Tokens
 
@@ -201,78 +151,135 @@ class FakeRegistry(HttpServer):
         """Return the 401 for a request without the access ``wanted``, or None."""
         header = request.headers.get("authorization")
         if self._by_token:
-            realm = f"{self.url}/token"
+            query = self._behaviour.realm_query
+            realm = f"{self.url}/token?{query}" if query else f"{self.url}/token"
             return token_refusal(header, wanted, self._issued, realm, self.service)
         return basic_refusal(header, self.grants, self.service)
 
     # Replies
 
     def answer(self, request: IncomingRequest) -> Reply:
-        """Return the reply that the OCI distribution spec asks for."""
+        """Answer one request as the distribution spec says."""
         if request.path == "/token" and self._by_token:
             return self.grants.answer(request)
-        if request.method not in {"GET", "HEAD"}:
-            return error_reply(405, "UNSUPPORTED")
         if request.path.startswith("/storage/"):
+            if request.method not in {"GET", "HEAD"}:
+                return error_reply(405, "UNSUPPORTED")
             return self._stored(request, request.path.removeprefix("/storage/"))
-        reply = self._behaviour.shape(request, self._api(request))
+        reply = self._behaviour.shape(request, self._throttled(request) or self._api(request))
         reply.headers.setdefault("Docker-Distribution-Api-Version", "registry/2.0")
+        if self.warning:
+            reply.headers.setdefault("Warning", f'299 - "{self.warning}"')
         return reply
 
+    def _throttled(self, request: IncomingRequest) -> Reply | None:
+        """Return the 429 of a registry that limits PUTs or GETs of manifests."""
+        behaviour = self._behaviour
+        if behaviour.throttles_puts and request.method == "PUT":
+            with self._lock:
+                self._puts += 1
+                if self._puts % 3 == 2:
+                    return error_reply(429, "TOOMANYREQUESTS", "Rate exceeded")
+        if behaviour.counts_pulls and request.method == "GET" and "/manifests/" in request.path:
+            with self._lock:
+                self._pulls += 1
+                if self._pulls > self.pull_limit:
+                    return error_reply(429, "TOOMANYREQUESTS", headers=self._rate_limit())
+        return None
+
+    def _rate_limit(self) -> dict[str, str]:
+        left = max(0, self.pull_limit - self._pulls)
+        names = {"RateLimit-Limit": self.pull_limit, "RateLimit-Remaining": left}
+        return {name: f"{value};w=21600" for name, value in names.items()}
+
     def _api(self, request: IncomingRequest) -> Reply:
-        if request.path in {"/v2/", "/v2"}:
-            return self._refusal(request, frozenset()) or json_reply(200, {})
-        if request.path == "/v2/_catalog":
-            wanted = frozenset({("registry", "catalog", "*")})
-            return self._refusal(request, wanted) or self._page(
-                request, "repositories", sorted(self.manifests), {}
+        if request.path in {"/v2/", "/v2", "/v2/_catalog"}:
+            return self._of_registry(request)
+        upload = _UPLOAD.fullmatch(request.path)
+        if upload is not None:
+            return self._refusal(request, _access(request, upload["name"])) or (
+                self.uploads.answer(request, upload["name"], upload["session"])
             )
         found = _ROUTE.fullmatch(request.path)
         if found is None:
             return error_reply(404, "NAME_UNKNOWN")
         name, kind, reference = found["name"], found["kind"], found["reference"]
-        refusal = self._refusal(request, frozenset({("repository", name, "pull")}))
+        refusal = self._refusal(request, self._wanted(request, name, kind))
         if refusal is not None:
             return refusal
+        answer = self._read if request.method in {"GET", "HEAD"} else self._write
+        return answer(request, name, kind, reference)
+
+    def _read(self, request: IncomingRequest, name: str, kind: str, reference: str) -> Reply:
         if kind == "blobs":
-            return self._redirected(reference) or self._blob(request, reference)
+            return self._redirected(reference) or self._blob(request, reference, name)
         if name not in self.manifests:
             return error_reply(404, "NAME_UNKNOWN", detail={"name": name})
         if kind == "manifests":
             return self._manifest(name, reference)
-        return (
-            self._referrers(request, name, reference)
-            if kind == "referrers"
-            else self._page(request, "tags", sorted(self.tags.get(name, {})), {"name": name})
-        )
-
-    def _referrers(self, request: IncomingRequest, name: str, subject: str) -> Reply:
-        """Return an index of the documents whose subject is ``subject``."""
+        if kind == "tags":
+            return self._page(request, "tags", sorted(self.tags.get(name, {})), {"name": name})
         if not self.referrers:
             return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
-        found = []
-        for digest, (raw, media_type) in self.manifests[name].items():
-            content = json.loads(raw)
-            if content.get("subject", {}).get("digest") != subject:
-                continue
-            kind = content.get("artifactType") or content.get("config", {}).get("mediaType", "")
-            entry = {"mediaType": media_type, "digest": digest, "size": len(raw)}
-            notes = content.get("annotations", {})
-            found.append(entry | {"artifactType": kind, "annotations": notes})
-        wanted, headers = request.value("artifactType"), {}
-        if wanted is not None:
-            found = [entry for entry in found if entry["artifactType"] == wanted]
-            headers["OCI-Filters-Applied"] = "artifactType"
-        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}
-        return Reply(200, {"Content-Type": _INDEX, **headers}, json.dumps(index).encode())
+        return referrers_reply(request, self.manifests[name], reference)
+
+    def _page(
+        self,
+        request: IncomingRequest,
+        key: str,
+        names: list[str],
+        more: Mapping[str, str] | None = None,
+    ) -> Reply:
+        has_odd_links = self._behaviour.has_odd_links
+        return page_reply(
+            request, key, names, more or {}, self.page_size, has_odd_links=has_odd_links
+        )
+
+    def _of_registry(self, request: IncomingRequest) -> Reply:
+        """Answer a request that is for no repository: the version check and the catalog."""
+        if request.method not in {"GET", "HEAD"}:
+            return error_reply(405, "UNSUPPORTED")
+        if request.path != "/v2/_catalog":
+            return self._refusal(request, frozenset()) or json_reply(200, {})
+        wanted = frozenset({("registry", "catalog", "*")})
+        names = sorted(self.manifests)
+        return self._refusal(request, wanted) or self._page(request, "repositories", names)
+
+    def _wanted(self, request: IncomingRequest, name: str, kind: str) -> Access:
+        """Return the access that a request needs, as the registry's challenge says."""
+        if kind == "tags" and self._behaviour.wants_metadata_read:
+            has_token = "authorization" in request.headers
+            return frozenset({("repository", name, "metadata_read" if has_token else "pull")})
+        return _access(request, name)
+
+    def _write(self, request: IncomingRequest, name: str, kind: str, reference: str) -> Reply:
+        match request.method, kind:
+            case "PUT", "manifests":
+                return self._writes.put(request, name, reference, has_referrers=self.referrers)
+            case "DELETE", "manifests":
+                return self._writes.delete(name, reference)
+            case "DELETE", "blobs":
+                if self._behaviour.delete_status != 202:
+                    return error_reply(self._behaviour.delete_status, "UNSUPPORTED")
+                if not self.has_blob(name, reference):
+                    return error_reply(404, "BLOB_UNKNOWN")
+                self.delete_blob(name, reference)
+                return Reply(202)
+            case _:
+                pass
+        return error_reply(405, "UNSUPPORTED")
 
     def _manifest(self, name: str, reference: str) -> Reply:
         digest = self.tags[name].get(reference, reference)
+        if self._behaviour.resolves_digest_tags and reference not in self.tags[name]:
+            digest = digest.replace("-", ":", 1)
         if digest not in self.manifests[name]:
             detail = {"name": name, "reference": reference}
             return error_reply(404, "MANIFEST_UNKNOWN", detail=detail)
         raw, media_type = self.manifests[name][digest]
         headers = {"Content-Type": media_type, "Docker-Content-Digest": digest}
+        if self._behaviour.counts_pulls:
+            headers |= self._rate_limit()
         return Reply(200, headers | {"ETag": f'"{digest}"'}, raw)
 
     def _redirected(self, digest: str) -> Reply | None:
@@ -293,8 +300,10 @@ class FakeRegistry(HttpServer):
             return Reply(403, {"Content-Type": "application/xml"}, body)
         return self._blob(request, digest)
 
-    def _blob(self, request: IncomingRequest, digest: str) -> Reply:
-        body = self.blobs.get(digest)
+    def _blob(self, request: IncomingRequest, digest: str, name: str | None = None) -> Reply:
+        """Answer with a blob that is in a repository, or anywhere in the storage."""
+        is_visible = name is None or self.has_blob(name, digest)
+        body = self.blobs.get(digest) if is_visible else None
         if body is None:
             return error_reply(404, "BLOB_UNKNOWN", detail={"digest": digest})
         headers = {
@@ -304,19 +313,14 @@ class FakeRegistry(HttpServer):
         }
         return narrow(Reply(200, headers, body), request)
 
-    def _page(
-        self, request: IncomingRequest, key: str, names: list[str], more: Mapping[str, str]
-    ) -> Reply:
-        """Return the page of a list that ``n`` and ``last`` ask for."""
-        last, limit = request.value("last"), request.value("n")
-        if limit is not None and not limit.isdigit():
-            return error_reply(400, "PAGINATION_NUMBER_INVALID")
-        rest = [name for name in names if last is None or name > last]
-        sizes = [int(limit)] if limit is not None else []
-        sizes += [self.page_size] if self.page_size is not None else []
-        page = rest[: min(sizes)] if sizes else rest
-        headers = {}
-        if page and len(page) < len(rest):
-            query = f"n={min(sizes)}&last={quote(page[-1])}"
-            headers["Link"] = f'<{request.path}?{query}>; rel="next"'
-        return json_reply(200, {**more, key: page}, headers)
+
+def _access(request: IncomingRequest, name: str) -> Access:
+    """Return the access that a request needs, as Distribution asks for it."""
+    actions = {"GET": ("pull",), "HEAD": ("pull",), "DELETE": ("delete",)}
+    wanted = {
+        ("repository", name, action) for action in actions.get(request.method, ("pull", "push"))
+    }
+    source = request.value("from")
+    if source is not None:
+        wanted.add(("repository", source, "pull"))
+    return frozenset(wanted)

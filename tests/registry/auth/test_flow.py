@@ -39,7 +39,7 @@ Way = Literal["artifactory", "harbor", "keppel"]
 
 
 def registry_of(way: Way | None, *, tokens: bool, **more: Any) -> FakeRegistry:
-    registry = FakeRegistry(users={"me": PASSWORD}, tokens=tokens, behaviour=way, **more)
+    registry = FakeRegistry(users={"me": PASSWORD}, tokens=tokens, like=way, **more)
     registry.add_image("app", IMAGE, "t")
     registry.add_image("other", IMAGE, "t")
     return registry
@@ -142,7 +142,7 @@ def test_a_registry_without_challenges_gets_the_password_after_a_404(
     store: Store,
 ) -> None:
     """Artifactory with anonymous access: ``/v2/`` is open, and private repositories are 404."""
-    with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
+    with FakeRegistry(users={"me": PASSWORD}, like="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(200, {}, b"{}"), path="/v2/$"))
         with client(store) as asking:
@@ -153,7 +153,7 @@ def test_a_registry_without_challenges_gets_the_password_after_a_404(
 
 
 def test_a_refused_preemptive_password_leaves_the_404(store: Store) -> None:
-    with FakeRegistry(users={"me": PASSWORD}, behaviour="artifactory") as registry:
+    with FakeRegistry(users={"me": PASSWORD}, like="artifactory") as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(200, {}, b"{}"), path="/v2/$"))
         with client(store, ("me", "wrong")) as asking, pytest.raises(NotFound):

@@ -218,7 +218,7 @@ def test_a_redirect_without_a_usable_target_is_an_error(
 
 def test_a_dropped_password_is_reported_instead_of_a_404(store: Store, other: FakeRegistry) -> None:
     """The 404 to an anonymous client may be untrue; the redirect is the problem."""
-    with FakeRegistry(users={"me": PASSWORD}, tokens=True, behaviour="harbor") as registry:
+    with FakeRegistry(users={"me": PASSWORD}, tokens=True, like="harbor") as registry:
         registry.add_image("app", IMAGE, "t")
         issue(other, registry, ())
         registry.inject(Fault(FixedReply(307, {"Location": f"{other.url}/token"}), path="^/token"))

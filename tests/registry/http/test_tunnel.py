@@ -139,7 +139,9 @@ def test_a_body_of_every_framing_is_complete(
 
 def test_a_large_request_body_is_sent_through_tls_within_tls(within: Any) -> None:
     assert within.send("POST", body=BLOB).status == 405
-    assert within.registry.requests[-1].body == BLOB
+    request = within.registry.requests[-1]
+    assert request.bytes_received == len(BLOB)
+    assert request.body == BLOB[: len(request.body)]
 
 
 @pytest.mark.parametrize("behind_tls", [False, True], ids=["http proxy", "https proxy"])
