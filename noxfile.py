@@ -19,7 +19,7 @@ SHORT = (
     *("tests/archive/test_reading.py", "tests/cli/test_completion.py", "tests/library"),
     *("tests/registry/http/test_http_client_internals.py", "tests/registry/http/test_transport.py"),
     "tests/registry/test_certs_d.py",
-    *("tests/store/test_local.py", "tests/testing", "tests/test_architecture.py"),
+    *("tests/store/test_local_store.py", "tests/testing", "tests/test_architecture.py"),
 )
 PROBE = "import sys; print(*sys.version_info[:3]); print(sys.executable)"
 

@@ -1,4 +1,4 @@
-"""Names and what they hold: tagging, removing, and collecting what nothing holds any more."""
+"""Garbage collection: it removes what no name and no operation keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import blob_of
-from wherry.errors import InvalidReference, NotFound, StoreError
+from wherry.errors import NotFound, StoreError
 from wherry.image_store import local_store
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
@@ -32,7 +32,7 @@ SECOND = build_image([BASE, tar_layer({"a": b"2"})])
 
 
 def blobs(store: library.Store) -> set[str]:
-    """Return the digests of the files that are there."""
+    """Return the digests of all blob files."""
     return {
         f"{path.parent.name}:{path.name}"
         for path in (store.path / "blobs").glob("*/*")
@@ -59,193 +59,7 @@ def host(fake: FakeRegistry) -> str:
     return f"{fake.host}/team/app"
 
 
-# Names
-
-
-def test_an_image_may_have_many_names(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    assert str(store.tag(f"{host}:1", "mine").id) == FIRST.id
-    store.tag(FIRST.id[7:13], "other.example/x:y")
-    assert str(store.get("mine").id) == str(store.get("other.example/x:y").id) == FIRST.id
-    assert str(store.get("mine").digest) == FIRST.digest
-
-
-def test_an_image_that_was_collected_gets_no_name_while_somebody_stores_it_again(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    """Its files are there again, one by one; it is whole when it is recorded."""
-    found = client.pull(f"{host}:1")
-    store.remove(f"{host}:1")
-    store.gc()
-    with local_store(store).ingest() as ingest:
-        manifest = Descriptor("", Digest.parse(FIRST.digest), len(FIRST.manifest.data))
-        ingest.put_bytes(manifest, FIRST.manifest.data, CancelToken())
-        with pytest.raises(NotFound, match="is missing from the image"):
-            local_store(store).pin(Reference.parse("mine:1"), found.digest, found.record.manifest)
-    assert not names(store)
-
-
-def test_a_name_moves_to_another_image(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    client.pull(f"{host}:2")
-    store.tag(f"{host}:1", "mine")
-    store.tag(f"{host}:2", "mine")
-    assert str(store.get("mine").id) == SECOND.id
-
-
-@pytest.mark.parametrize("name", ["Upper", "a@" + FIRST.digest, ""])
-def test_names_that_cannot_be_given(
-    store: library.Store, client: library.Client, host: str, name: str
-) -> None:
-    client.pull(f"{host}:1")
-    before = names(store)
-    with pytest.raises(InvalidReference):
-        store.tag(f"{host}:1", name)
-    assert names(store) == before
-
-
-def test_an_image_that_is_not_whole_gets_no_name(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    (store.path / "blobs" / FIRST.layers[1].digest.replace(":", "/")).unlink()
-    with pytest.raises(NotFound, match=FIRST.layers[1].digest):
-        store.tag(f"{host}:1", "mine")
-    assert tags(store) == ["app:1"]
-
-
-def test_untag_leaves_the_image_to_gc(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    store.untag(f"{host}:1")
-    assert tags(store) == []
-    assert all_of(FIRST) <= blobs(store)
-    with pytest.raises(NotFound):
-        store.untag(f"{host}:1")
-    assert store.gc().images == [FIRST.id]
-    assert blobs(store) == set()
-    assert names(store) == []
-
-
-def test_nothing_can_be_untagged_where_no_store_is(store: library.Store) -> None:
-    with pytest.raises(NotFound):
-        store.untag("alpine")
-    with pytest.raises(NotFound):
-        store.remove("alpine")
-    assert not store.path.exists()
-
-
-# rm
-
-
-def test_rm_takes_the_last_name_and_the_image_but_not_what_others_share(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    client.pull(f"{host}:2")
-    removed = store.remove(f"{host}:1")
-    assert [str(name) for name in removed.names] == [f"{host}:1", f"{host}@{FIRST.digest}"]
-    assert removed.collected.images == [FIRST.id]
-    assert set(removed.collected.layers) == {FIRST.layers[1].digest}
-    assert blobs(store) == all_of(SECOND)
-    assert removed.collected.size == sum(
-        piece.size for piece in (FIRST.manifest, FIRST.config, FIRST.layers[1])
-    )
-    with pytest.raises(NotFound):
-        store.get(FIRST.id)
-
-
-def test_rm_of_one_of_several_names_leaves_the_image(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    client.pull(f"{host}:latest")
-    removed = store.remove(host)
-    assert [name.tag for name in removed.names] == ["latest"]
-    assert removed.collected.digests == []
-    assert str(store.get(f"{host}:1").id) == FIRST.id
-    assert f"{host}@{FIRST.digest}" in names(store)
-
-
-def test_rm_by_id_takes_all_names(store: library.Store, client: library.Client, host: str) -> None:
-    client.pull(f"{host}:1")
-    client.pull(f"{host}:latest")
-    assert len(store.remove(FIRST.id[7:12]).names) == 3
-    assert blobs(store) == set()
-
-
-def test_rm_by_id_of_an_image_of_several_repositories_wants_force(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    store.tag(f"{host}:1", "mine")
-    with pytest.raises(StoreError, match=r"several repositories.*mine"):
-        store.remove(FIRST.id)
-    assert len(names(store)) == 3
-    assert len(store.remove(FIRST.id, force=True).names) == 3
-    assert blobs(store) == set()
-
-
-def test_rm_of_one_platform_of_an_index_names_the_whole(
-    store: library.Store, client: library.Client, fake: FakeRegistry
-) -> None:
-    arm = build_image([BASE], architecture="arm64")
-    index = build_index(
-        [
-            (FIRST, {"os": "linux", "architecture": "amd64"}),
-            (arm, {"os": "linux", "architecture": "arm64"}),
-        ]
-    )
-    fake.add_image("multi", index, "t")
-    name = f"{fake.host}/multi:t"
-    client.pull(name, platform="linux/amd64,linux/arm64")
-    shown = str(store.get(name).id)
-    other = ({FIRST.id, arm.id} - {shown}).pop()
-    with pytest.raises(StoreError, match="platforms of"):
-        store.remove(other)
-    store.gc()
-    assert all_of(FIRST) | all_of(arm) <= blobs(store)
-    store.remove(name)
-    assert blobs(store) == set()
-
-
-def test_rm_leaves_images_without_a_name_whole(
-    store: library.Store, client: library.Client, host: str
-) -> None:
-    client.pull(f"{host}:1")
-    client.pull(f"{host}:2")
-    store.untag(f"{host}:2")
-    store.remove(f"{host}:1")
-    assert blobs(store) == all_of(SECOND)
-    assert store.check().problems == []
-    store.tag(SECOND.id, "again")
-    assert store.gc().digests == []
-
-
-def test_rm_with_a_digest_of_another_repository_left(
-    store: library.Store, client: library.Client, fake: FakeRegistry, host: str
-) -> None:
-    fake.add_image("team/other", FIRST, "1")
-    client.pull(f"{host}:1")
-    client.pull(f"{fake.host}/team/other:1")
-    store.untag(f"{host}:1")
-    store.remove(f"{fake.host}/team/other:1")
-    assert names(store) == [f"{host}@{FIRST.digest}"]
-    assert blobs(store) == all_of(FIRST)
-    store.gc()
-    assert names(store) == []
-    assert blobs(store) == set()
-
-
-# gc
-
-
-def test_gc_keeps_what_names_hold(store: library.Store, client: library.Client, host: str) -> None:
+def test_gc_keeps_named_images(store: library.Store, client: library.Client, host: str) -> None:
     client.pull(f"{host}:1")
     before = blobs(store)
     assert store.gc() == gc.GarbageReport([], 0, [])
@@ -281,7 +95,7 @@ def test_an_image_pulled_by_digest_stays(
     assert blobs(store) == set()
 
 
-def test_gc_takes_files_that_no_database_knows(
+def test_gc_removes_files_without_a_row(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     client.pull(f"{host}:1")
@@ -292,7 +106,7 @@ def test_gc_takes_files_that_no_database_knows(
     assert all_of(FIRST) <= blobs(store)
 
 
-def test_gc_forgets_rows_whose_files_are_gone(
+def test_gc_deletes_rows_without_a_file(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     client.pull(f"{host}:1")
@@ -312,7 +126,7 @@ def put(store: library.Store, data: bytes) -> str:
     return str(descriptor.digest)
 
 
-def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: library.Store) -> None:
+def test_blobs_of_a_running_operation_stay(store: library.Store) -> None:
     found = put(store, b"found")
     with local_store(store).ingest() as ingest:
         assert ingest.has(Descriptor.of(b"found", ""))
@@ -322,7 +136,7 @@ def test_what_an_operation_has_put_or_found_stays_as_long_as_it_lasts(store: lib
     assert set(store.gc().digests) == {found, str(Digest.of(b"new"))}
 
 
-def test_an_image_that_is_being_read_stays_to_the_end(
+def test_an_image_that_is_being_read_stays(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     image = client.pull(f"{host}:1")
@@ -334,7 +148,7 @@ def test_an_image_that_is_being_read_stays_to_the_end(
     assert blobs(store) == set()
 
 
-def test_a_file_that_a_killed_process_left_unknown_is_known_when_it_is_found(
+def test_a_file_without_a_row_gets_one_when_it_is_found(
     store: library.Store,
 ) -> None:
     digest = put(store, b"content")
@@ -347,7 +161,7 @@ def test_a_file_that_a_killed_process_left_unknown_is_known_when_it_is_found(
     connection.close()
 
 
-def test_more_than_one_batch(store: library.Store) -> None:
+def test_gc_of_more_than_one_batch(store: library.Store) -> None:
     directory = store.path / "blobs" / "sha256"
     put(store, b"makes the directories")
     for number in range(2 * gc.BATCH + 10):
@@ -372,7 +186,7 @@ with LocalStore(Path(sys.argv[1])).ingest() as ingest:
 """
 
 
-def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library.Store) -> None:
+def test_the_lease_of_a_killed_process_is_removed(store: library.Store) -> None:
     leased = str(Digest.of(b"leased"))
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(store.path)], stdout=subprocess.PIPE, text=True
@@ -394,12 +208,12 @@ def test_the_lease_of_a_killed_process_holds_nothing_and_is_swept(store: library
         assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,)
 
 
-def test_gc_where_no_store_is(store: library.Store) -> None:
+def test_gc_of_a_missing_store(store: library.Store) -> None:
     assert store.gc() == gc.GarbageReport([], 0, [])
     assert not store.path.exists()
 
 
-def test_a_database_that_was_replaced_is_opened_anew(
+def test_a_database_that_was_replaced_is_opened_again(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     client.pull(f"{host}:1")
@@ -415,7 +229,7 @@ def test_a_database_that_was_replaced_is_opened_anew(
 
 
 @pytest.mark.parametrize("how", ["gone", "empty"])
-def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
+def test_a_store_whose_database_is_gone_is_refused(
     store: library.Store, client: library.Client, host: str, how: str
 ) -> None:
     client.pull(f"{host}:1")
@@ -434,7 +248,7 @@ def test_a_store_whose_database_is_gone_is_not_taken_for_a_new_one(
 
 
 def multi(fake: FakeRegistry) -> tuple[str, BuiltIndex]:
-    """Put an image for two platforms into a registry; the first is `FIRST`."""
+    """Add an index with two platforms to a registry; the first is `FIRST`."""
     arm = build_image([BASE, tar_layer({"a": b"3"})], architecture="arm64")
     index = build_index(
         [
@@ -446,45 +260,13 @@ def multi(fake: FakeRegistry) -> tuple[str, BuiltIndex]:
     return f"{fake.host}/team/app:multi", index
 
 
-def test_an_image_of_an_index_without_a_name_is_removed(
-    store: library.Store, client: library.Client, fake: FakeRegistry
-) -> None:
-    """The index goes with it; other platforms stay for `gc`, as other unnamed images do."""
-    name, index = multi(fake)
-    client.pull(name, all_platforms=True)
-    store.untag(name)
-    store.untag(f"{name.rpartition(':')[0]}@{index.digest}")
-    removed = store.remove(FIRST.id)
-    assert removed.collected.images == [FIRST.id]
-    (other,) = store.images()
-    assert other.record.platform == "linux/arm64"
-    assert not store.check().problems
-    store.gc()
-    assert not blobs(store)
-
-
-def test_an_index_over_what_another_name_holds_stays(
-    store: library.Store, client: library.Client, fake: FakeRegistry
-) -> None:
-    name, index = multi(fake)
-    client.pull(name, all_platforms=True)
-    store.tag(FIRST.id, "one:1")
-    fake.add_image("team/app", FIRST, "1")
-    client.pull(f"{fake.host}/team/app:1")
-    store.untag(name)
-    store.untag(f"{name.rpartition(':')[0]}@{index.digest}")
-    removed = store.remove(f"{fake.host}/team/app:1").collected
-    assert (removed.digests, removed.documents) == ([], frozenset())
-    assert local_store(store).document(Digest.parse(index.digest)).raw == index.index.data
-
-
 def test_no_name_for_an_index_that_was_collected_beside_its_image(
     store: library.Store, client: library.Client, fake: FakeRegistry
 ) -> None:
     name, index = multi(fake)
     found = client.pull(name, platform="linux/amd64")
     fake.add_image("team/app", FIRST, "1")
-    client.pull(f"{fake.host}/team/app:1")  # holds the image, not the index
+    client.pull(f"{fake.host}/team/app:1")  # keeps the image, not the index
     store.untag(name)
     store.gc()
     with local_store(store).ingest() as ingest:
@@ -514,10 +296,10 @@ LocalStore(Path(sys.argv[1])).gc()
 
 
 @pytest.mark.parametrize("removed", [2, 3, 6])
-def test_nothing_speaks_of_what_a_killed_collection_has_removed(
+def test_no_row_mentions_what_a_killed_collection_removed(
     store: library.Store, client: library.Client, fake: FakeRegistry, removed: int
 ) -> None:
-    """Files do not come back when a transaction does: nothing is to be half there."""
+    """A rollback does not bring files back, so no row may mention a file that is gone."""
     name, index = multi(fake)
     client.pull(name, all_platforms=True)
     store.untag(name)
@@ -526,21 +308,21 @@ def test_nothing_speaks_of_what_a_killed_collection_has_removed(
         [sys.executable, "-c", COLLECTING, str(store.path), str(removed)], check=False
     )
     assert killed.returncode == -signal.SIGKILL
-    assert len(before - blobs(store)) in {removed - 1, removed}  # two threads are at it
+    assert len(before - blobs(store)) in {removed - 1, removed}  # two threads unlink
     assert not names(store)
     assert not store.images()
     pulled = client.pull(name, platform="linux/amd64")
     assert list(map(str, pulled.platforms)) == ["linux/amd64"]
     assert not store.check().problems
     store.gc()
-    # What the index lists and is still there belongs to it.
+    # What the index lists and is still stored belongs to the index.
     assert all_of(FIRST) | {index.digest} <= blobs(store) <= before
 
 
-def test_a_document_that_comes_during_a_collection_does_not_outlive_its_layers(
+def test_a_document_stored_during_a_collection_goes_with_its_layers(
     store: library.Store,
 ) -> None:
-    """Somebody stores it after the files were listed, and dies; its layers were there before."""
+    """A process stores it after the files were listed, and is killed; its layers are older."""
     layers = [piece.data for piece in FIRST.blobs()]
     with local_store(store).ingest() as ingest:
         for data in layers:
@@ -550,7 +332,7 @@ def test_a_document_that_comes_during_a_collection_does_not_outlive_its_layers(
         collecting = threading.Thread(target=store.gc)
         collecting.start()
         wait_for(lambda: len(list((store.path / "leases").iterdir())) == 2)
-        time.sleep(0.3)  # it lists files now, and then waits for this transaction
+        time.sleep(0.3)  # the collection lists files, and then waits for this transaction
         (store.path / "blobs" / "sha256" / manifest.hex).write_bytes(FIRST.manifest.data)
         connection.execute("INSERT INTO documents VALUES (?, ?, 'x')", [FIRST.digest] * 2)
         for piece in FIRST.blobs():

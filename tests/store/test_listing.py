@@ -1,4 +1,4 @@
-"""Lists of images, and what they can be narrowed to."""
+"""Lists of images and their filters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ids(store: library.Store, *patterns: str, **wanted: Any) -> list[str]:
     return [short[str(image.id)] for image in store.images(*patterns, **wanted)]
 
 
-def test_all_in_the_order_of_their_names(store: library.Store, host: str) -> None:
+def test_images_are_listed_in_order_of_name(store: library.Store, host: str) -> None:
     assert ids(store) == ["new", "middle", "old"]
     assert host
 
@@ -109,7 +109,7 @@ def test_dangling_images(store: library.Store, host: str, client: library.Client
     assert ids(store, dangling=True) == ["new", "old"]
 
 
-def test_a_digest_is_a_line_only_where_no_tag_is(
+def test_a_digest_is_listed_only_if_no_tag_is(
     store: library.Store, host: str, client: library.Client
 ) -> None:
     assert len(list(listing(local_store(store), Filters()))) == 3
@@ -171,7 +171,7 @@ def test_filters_of_the_command(wherry: Wherry, host: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["nonsense=1", "dangling=maybe", "label", "dangling"])
-def test_filters_that_mean_nothing(wherry: Wherry, text: str) -> None:
+def test_invalid_filters_are_refused(wherry: Wherry, text: str) -> None:
     done = wherry("images", "--filter", text)
     assert (done.returncode, done.stdout) == (2, "")
     assert text in done.stderr
@@ -186,13 +186,15 @@ def test_filters_that_mean_nothing(wherry: Wherry, text: str) -> None:
         ("label=team=data", "label=team", "label=team"),
     ],
 )
-def test_filters_that_are_given_twice(wherry: Wherry, first: str, second: str, called: str) -> None:
+def test_filters_given_twice_are_refused(
+    wherry: Wherry, first: str, second: str, called: str
+) -> None:
     done = wherry("images", "-f", first, "-f", second)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"wherry: --filter {called} is given twice\n")
 
 
-def test_patterns_and_labels_may_be_several(wherry: Wherry, host: str) -> None:
+def test_several_patterns_and_labels(wherry: Wherry, host: str) -> None:
     def listed(*filters: str) -> list[str]:
         given = [argument for text in filters for argument in ("--filter", text)]
         return [row["id"] for row in json.loads(wherry("images", "--json", *given).stdout)]
@@ -215,10 +217,10 @@ def test_images_without_a_name(wherry: Wherry, host: str, store: library.Store) 
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["a tag", "an index"])
-def test_images_without_a_tag_are_removed_without_touching_any_name(
+def test_removing_images_without_a_tag_keeps_all_names(
     wherry: Wherry, fake: FakeRegistry, client: library.Client, *, inside: bool
 ) -> None:
-    """One id, two manifests: the tag has moved from one of them to the other."""
+    """Two manifests have one id, and the tag has moved from one to the other."""
     layers = [tar_layer({"a": b"1"})]
     docker = build_image(layers, style="docker", architecture="arm64")
     oci = build_image(layers, style="oci", architecture="arm64")
@@ -239,14 +241,14 @@ def test_images_without_a_tag_are_removed_without_touching_any_name(
     done = wherry("rm", *alone)
     assert (done.returncode, done.stderr) == (0, "")
     untagged = [line for line in done.stdout.splitlines() if line.startswith("Untagged")]
-    assert untagged == [f"Untagged: {fake.host}/app@{docker.digest}"]  # which came with the tag
+    assert untagged == [f"Untagged: {fake.host}/app@{docker.digest}"]  # added together with the tag
     assert wherry("images", "-q", "-f", "dangling=true").stdout == ""
     assert local_store(client.store).names_of(Digest.parse(oci.digest)) == before
     assert wherry("validate", f"store:{name}").returncode == 0
     assert local_store(client.store).image(Digest.parse(docker.digest)) is None
 
 
-def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store) -> None:
+def test_a_manifest_digest_finds_its_names(host: str, store: library.Store) -> None:
     image = store.get(f"{host}/new:1.0")
     manifest = str(image.record.manifest)
     assert store.get(manifest) == store.get(f"store:{manifest}") == image
@@ -256,6 +258,6 @@ def test_a_manifest_stands_for_its_own_names(host: str, store: library.Store) ->
         store.get(manifest)
 
 
-def test_no_example_removes_what_has_a_name_by_what_a_list_of_others_prints(wherry: Wherry) -> None:
+def test_no_example_pipes_a_list_into_rm(wherry: Wherry) -> None:
     for command in ("images", "rm", "gc"):
         assert "xargs" not in wherry(command, "--help").stdout

@@ -1,4 +1,4 @@
-"""Part files, where the disk does not take all."""
+"""Part files on a disk that becomes full."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ def no_file_over(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("before", [0, 100_000])
-def test_what_of_a_piece_still_fits_counts(tmp_path: Path, before: int) -> None:
+def test_the_size_includes_what_fits_on_a_full_disk(tmp_path: Path, before: int) -> None:
     path = tmp_path / "part"
     part = open_part(open_store(str(tmp_path)), path.name)
     assert part is not None

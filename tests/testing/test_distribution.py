@@ -1,3 +1,5 @@
+"""The real registry: pushes, requests, tokens, TLS and redirects."""
+
 import http.client
 import json
 import ssl
@@ -39,7 +41,7 @@ def manifest(registry: Distribution, name: str, reference: str, kind: str, **mor
     return get(f"{registry.url}/v2/{name}/manifests/{reference}", Accept=kind, **more)
 
 
-def test_images_and_an_index_come_back_as_they_were_pushed(tmp_path: Path) -> None:
+def test_images_and_indexes_are_served_as_they_were_pushed(tmp_path: Path) -> None:
     index = build_index([(OCI, {"os": "linux", "architecture": "amd64"})])
     listed = build_index([(DOCKER, {"os": "linux", "architecture": "arm64"})], style="docker")
     with Distribution(tmp_path) as registry:
@@ -74,7 +76,7 @@ def test_blobs_can_be_pushed_from_files(tmp_path: Path) -> None:
         assert get(f"{registry.url}/v2/a/blobs/{digest}") == TARS[0]
 
 
-def test_it_stops_and_starts_again_with_what_it_had(tmp_path: Path) -> None:
+def test_a_restarted_registry_keeps_its_content(tmp_path: Path) -> None:
     with Distribution(tmp_path) as registry:
         registry.push("a", OCI, "t")
     with pytest.raises(urllib.error.URLError):
@@ -165,7 +167,7 @@ def test_blobs_can_come_from_a_storage_server(tmp_path: Path) -> None:
         assert registry.requests()[-1][2] == 307
 
 
-def test_a_registry_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_a_registry_that_does_not_start_reports_why(tmp_path: Path) -> None:
     missing = (tmp_path / "no.crt", tmp_path / "no.key")
     registry = Distribution(tmp_path, tls=missing)
     with pytest.raises(RuntimeError, match=r"no\.crt"):

@@ -1,3 +1,5 @@
+"""Image builders: layers, documents and platforms."""
+
 import io
 import json
 import tarfile
@@ -33,7 +35,7 @@ def test_files_have_the_total_size_and_compress_to_about_half() -> None:
     assert 0.4 < len(compress(tar, "gzip")) / len(tar) < 0.6
 
 
-def test_a_layer_holds_files_directories_and_what_is_given_as_tar_info() -> None:
+def test_a_layer_has_files_directories_and_given_members() -> None:
     link = tarfile.TarInfo()
     link.type, link.linkname = tarfile.SYMTYPE, "b"
     long_name = "d/" + "n" * 200
@@ -68,7 +70,7 @@ def test_layer_types_are_those_of_the_specifications() -> None:
     ]
 
 
-def test_images_can_lie_and_leave_out() -> None:
+def test_images_can_be_invalid() -> None:
     image = build_image(
         [tar_layer({})],
         diff_ids=["sha256:" + "0" * 64],
@@ -91,6 +93,6 @@ def test_an_index_lists_images_and_indexes() -> None:
     assert list(outer.every_image()) == [image]
 
 
-def test_an_unknown_compression_is_named() -> None:
+def test_an_unknown_compression_is_refused() -> None:
     with pytest.raises(ValueError, match="lz4"):
         compress(b"", "lz4")

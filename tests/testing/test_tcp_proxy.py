@@ -1,3 +1,5 @@
+"""The TCP proxy: counts, cuts, stalls, rates and round trips."""
+
 import itertools
 import socket
 import ssl
@@ -49,12 +51,12 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def fetch(proxy: TcpProxy, registry: FakeRegistry) -> bytes:
-    """Return all that comes, with the head of the answer."""
+    """Return all bytes of a response, including its head."""
     with connect(proxy, blob_request(registry)) as connection:
         return read_all(connection)
 
 
-def test_everything_passes_and_is_counted(registry: FakeRegistry) -> None:
+def test_bytes_pass_and_are_counted(registry: FakeRegistry) -> None:
     with TcpProxy(registry.port) as proxy:
         whole = fetch(proxy, registry)
         wait_for(lambda: proxy.connections[0].closed)
@@ -83,8 +85,8 @@ def test_tls_passes_through(tmp_path: Path) -> None:
         connection.close()
 
 
-def test_half_closed_connections_get_their_answer() -> None:
-    """A client that has said all it has to say may still listen."""
+def test_half_closed_connections_get_their_response() -> None:
+    """A client may shut down its sending side and still receive."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer_at_the_end() -> None:
@@ -100,7 +102,7 @@ def test_half_closed_connections_get_their_answer() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 1000, 65536, 65537, 700_001])
-def test_a_cut_comes_at_its_byte(registry: FakeRegistry, after: int) -> None:
+def test_a_cut_comes_after_exactly_its_bytes(registry: FakeRegistry, after: int) -> None:
     with TcpProxy(registry.port, cuts=[after, None]) as proxy:
         assert len(fetch(proxy, registry)) == after
         wait_for(lambda: proxy.connections[0].closed)
@@ -123,7 +125,7 @@ def test_random_cuts_repeat() -> None:
     assert all(10 <= cut <= 10**6 for cut in some(1))
 
 
-def test_cutting_on_command(registry: FakeRegistry) -> None:
+def test_cut_ends_open_connections(registry: FakeRegistry) -> None:
     with TcpProxy(registry.port, link=Link(rate=100_000)) as proxy:
         with connect(proxy, blob_request(registry)) as connection:
             assert connection.recv(1)
@@ -135,7 +137,7 @@ def test_cutting_on_command(registry: FakeRegistry) -> None:
         assert fetch(proxy, registry).endswith(DATA)
 
 
-def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry) -> None:
+def test_a_stall_holds_bytes_and_loses_none(registry: FakeRegistry) -> None:
     with TcpProxy(registry.port) as proxy, connect(proxy) as connection:
         wait_for(lambda: len(proxy.connections) == 1)
         proxy.stall()
@@ -149,8 +151,8 @@ def test_a_stall_holds_everything_and_loses_nothing(registry: FakeRegistry) -> N
         assert read_all(connection).endswith(DATA)
 
 
-# Lower bounds alone: a link may not be faster than it is said to be; how much slower it is
-# depends on the machine.
+# These tests check lower bounds alone. A link must not be faster than configured; how much slower
+# it is depends on the machine.
 
 
 def test_a_link_is_no_faster_than_its_rate(registry: FakeRegistry) -> None:
@@ -172,8 +174,8 @@ def test_connections_may_share_a_rate(registry: FakeRegistry) -> None:
         assert proxy.sent > 3 * len(DATA)
 
 
-def test_a_long_link_takes_its_round_trips(registry: FakeRegistry) -> None:
-    """One to connect, one for each request; data follows data without waiting."""
+def test_a_link_delays_by_its_round_trips(registry: FakeRegistry) -> None:
+    """One round trip to connect and one for each request; data does not wait for more."""
     with TcpProxy(registry.port, link=Link(rate=50e6, round_trip=0.1)) as proxy:
         connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
         for trips in (2, 1):
@@ -185,8 +187,8 @@ def test_a_long_link_takes_its_round_trips(registry: FakeRegistry) -> None:
         assert fetch(proxy, registry).endswith(DATA)
 
 
-def test_what_is_counted_is_near_what_the_client_read() -> None:
-    """A small send buffer: what lies between proxy and client does not grow with the blob."""
+def test_the_count_of_sent_bytes_is_close_to_what_the_client_read() -> None:
+    """A small send buffer bounds the bytes between proxy and client."""
     image = build_image([tar_layer(pseudo_random_files(1, 24 * 2**20, 1))], compression="none")
     with FakeRegistry() as registry, TcpProxy(registry.port, link=Link(send_buffer=65536)) as proxy:
         registry.add_blob(image.layers[0].data)
@@ -199,12 +201,12 @@ def test_what_is_counted_is_near_what_the_client_read() -> None:
             assert proxy.sent < 2**20
 
 
-def test_a_server_that_is_not_there_is_an_end() -> None:
+def test_a_missing_server_ends_the_connection() -> None:
     with TcpProxy(refused_port()) as proxy, connect(proxy) as connection:
         assert read_all(connection) == b""
 
 
-def test_a_client_that_leaves_is_an_end_for_the_server() -> None:
+def test_a_client_that_disconnects_ends_the_connection_to_the_server() -> None:
     with SilentPort() as port, TcpProxy(port.port) as proxy:
         connect(proxy, b"hello").close()
         wait_for(lambda: port.received == b"hello")
@@ -212,7 +214,7 @@ def test_a_client_that_leaves_is_an_end_for_the_server() -> None:
         wait_for(lambda: proxy.connections[0].closed)
 
 
-def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry) -> None:
+def test_close_ends_all_connections_and_is_idempotent(registry: FakeRegistry) -> None:
     with TcpProxy(registry.port, link=Link(rate=10_000)) as proxy:
         connection = connect(proxy, blob_request(registry))
         connection.recv(1)
@@ -224,7 +226,7 @@ def test_closing_ends_everything_and_may_be_repeated(registry: FakeRegistry) -> 
     TcpProxy(registry.port).close()
 
 
-def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry) -> None:
+def test_a_proxy_ends_after_its_lifetime(registry: FakeRegistry) -> None:
     proxy = TcpProxy(registry.port, lifetime=0.1).__enter__()
 
     def refused() -> bool:
@@ -238,7 +240,7 @@ def test_a_forgotten_proxy_ends_by_itself(registry: FakeRegistry) -> None:
     proxy.close()
 
 
-def test_counts_can_begin_anew(registry: FakeRegistry) -> None:
+def test_clear_resets_the_counts(registry: FakeRegistry) -> None:
     with TcpProxy(registry.port) as proxy:
         fetch(proxy, registry)
         wait_for(lambda: proxy.connections[0].closed)

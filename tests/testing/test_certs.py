@@ -1,3 +1,5 @@
+"""Certificates, and TLS of the fake registry."""
+
 import http.client
 import ssl
 from pathlib import Path
@@ -23,7 +25,7 @@ def ask(host: str, path: str, context: ssl.SSLContext) -> bytes:
         connection.close()
 
 
-def test_the_certificate_is_for_its_hosts_and_the_authority(tmp_path: Path) -> None:
+def test_a_certificate_is_valid_for_its_hosts(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path)
     context = ssl.create_default_context(cafile=authority)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -45,7 +47,7 @@ def test_another_host_is_refused(tmp_path: Path) -> None:
         ask(registry.host, "/v2/", context)
 
 
-def test_clients_may_have_to_show_a_certificate(tmp_path: Path) -> None:
+def test_a_server_may_require_client_certificates(tmp_path: Path) -> None:
     authority, certificate, key = make_certificate(tmp_path)
     _, mine, my_key = make_client_certificate(tmp_path)
     context = ssl.create_default_context(cafile=authority)

@@ -1,4 +1,4 @@
-"""The store alone: blobs, leases, names, versions, and what it refuses."""
+"""The local store: blobs, leases, names, versions and permissions."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_put_stores_bytes_under_their_digest_read_only(store: LocalStore, algori
     assert parts(store) == []
 
 
-def test_put_twice_tells_that_it_existed(store: LocalStore) -> None:
+def test_a_second_put_reports_that_the_blob_existed(store: LocalStore) -> None:
     layer = build_image([tar_layer({"a": b"x" * 1000})]).layers[0].data
     diff_ids = []
     for existed in (False, True):
@@ -90,7 +90,7 @@ def test_put_twice_tells_that_it_existed(store: LocalStore) -> None:
     assert diff_ids[0] == diff_ids[1] == (Digest.of(tar_layer({"a": b"x" * 1000})), 10240)
 
 
-def test_a_diff_id_that_nobody_computed_is_computed_when_asked_for(store: LocalStore) -> None:
+def test_a_missing_diff_id_is_computed_on_request(store: LocalStore) -> None:
     layer = build_image([tar_layer({"a": b"x"})]).layers[0].data
     put(store, blob(layer))
     with store.ingest() as ingest:
@@ -118,7 +118,7 @@ def test_wrong_content_is_refused_and_leaves_nothing(store: LocalStore, item: Bl
 
 
 @pytest.mark.parametrize("size", [1, 6, 8, 2**50, None])
-def test_a_wrong_size_does_not_matter_where_the_digest_holds(
+def test_a_wrong_size_is_accepted_if_the_digest_matches(
     store: LocalStore, size: int | None
 ) -> None:
     item = blob(b"content")
@@ -127,14 +127,14 @@ def test_a_wrong_size_does_not_matter_where_the_digest_holds(
         for existed in (False, True):
             receipt = ingest.put(wrong, cancel=CancelToken(), on_bytes=lambda _: None)
             assert (receipt.descriptor.size, receipt.existed) == (7, existed)
-        # What is exact stays so, though the blob is there.
+        # An exact blob must have its size even if the sink has the blob.
         if size is not None:
             exact = wrong.replace(exact=True)
             with pytest.raises(IntegrityError, match=r"it has 7 bytes"):
                 ingest.put(exact, cancel=CancelToken(), on_bytes=lambda _: None)
 
 
-def test_a_file_that_was_cut_off_is_put_again_whatever_the_size_says(store: LocalStore) -> None:
+def test_a_truncated_file_is_replaced_whatever_the_size_says(store: LocalStore) -> None:
     item = blob(b"content")
     put(store, item)
     path = path_of(store, item.descriptor.digest)
@@ -144,7 +144,7 @@ def test_a_file_that_was_cut_off_is_put_again_whatever_the_size_says(store: Loca
     assert path.read_bytes() == b"content"
 
 
-def test_a_wrong_prefix_is_dropped_and_the_blob_read_again(store: LocalStore) -> None:
+def test_a_wrong_prefix_is_discarded_and_the_blob_read_again(store: LocalStore) -> None:
     item = blob(b"content")
     put(store, blob(b"something else"))  # makes the directories
     part = store.path / "ingest" / f"sha256-{item.descriptor.digest.hex}.part"
@@ -153,7 +153,7 @@ def test_a_wrong_prefix_is_dropped_and_the_blob_read_again(store: LocalStore) ->
     assert store.read(item.descriptor.digest) == b"content"
 
 
-def test_a_prefix_is_kept_and_read_behind(store: LocalStore) -> None:
+def test_a_put_resumes_after_a_prefix(store: LocalStore) -> None:
     offsets = []
 
     def open_at(offset: int, _: object) -> Opened:
@@ -169,7 +169,7 @@ def test_a_prefix_is_kept_and_read_behind(store: LocalStore) -> None:
     assert store.read(digest) == b"content"
 
 
-def test_a_part_that_is_whole_is_verified_without_asking(store: LocalStore) -> None:
+def test_a_complete_part_is_verified_without_a_download(store: LocalStore) -> None:
     digest = Digest.of(b"content")
     put(store, blob(b"something else"))
     (store.path / "ingest" / f"sha256-{digest.hex}.part").write_bytes(b"content")
@@ -181,7 +181,7 @@ def test_a_part_that_is_whole_is_verified_without_asking(store: LocalStore) -> N
     assert store.read(digest) == b"content"
 
 
-def test_a_failure_of_the_source_keeps_what_has_arrived(store: LocalStore) -> None:
+def test_a_failure_of_the_source_keeps_the_part(store: LocalStore) -> None:
     class Breaking(Once):
         def read1(self, size: int) -> bytes:
             if not self.left:
@@ -197,7 +197,7 @@ def test_a_failure_of_the_source_keeps_what_has_arrived(store: LocalStore) -> No
     assert not path_of(store, digest).exists()
 
 
-def test_a_blob_that_somebody_else_writes_is_busy(store: LocalStore) -> None:
+def test_a_blob_that_another_writer_has_locked_is_busy(store: LocalStore) -> None:
     item = blob(b"content")
     put(store, blob(b"something else"))
     ingest = open_store(f"{store.path}/ingest")
@@ -211,7 +211,7 @@ def test_a_blob_that_somebody_else_writes_is_busy(store: LocalStore) -> None:
     put(store, item)
 
 
-def test_threads_that_put_the_same_blobs_agree(store: LocalStore) -> None:
+def test_threads_may_put_the_same_blobs(store: LocalStore) -> None:
     items = [blob(bytes([n]) * 100_000) for n in range(8)]
     failures: list[BaseException] = []
 
@@ -245,7 +245,7 @@ def leased(store: LocalStore) -> set[str]:
         return {row[0] for row in connection.execute("SELECT digest FROM leases")}
 
 
-def test_what_an_operation_puts_or_finds_is_leased_until_it_ends(store: LocalStore) -> None:
+def test_blobs_are_leased_until_the_operation_ends(store: LocalStore) -> None:
     first, second = blob(b"first"), blob(b"second")
     put(store, first)
     with store.ingest() as ingest:
@@ -282,13 +282,13 @@ def test_names_point_at_images_and_move(store: LocalStore) -> None:
     assert store.image(old.manifest) == old  # unnamed, not gone
 
 
-def test_images_are_found_by_the_beginning_of_their_id(store: LocalStore) -> None:
+def test_images_are_found_by_a_prefix_of_their_id(store: LocalStore) -> None:
     record = named(store, "alpine:3")
     assert store.images_by_id(record.id.hex[:6]) == [record]
     assert store.images_by_id("0" * 64) == []
 
 
-def test_a_store_that_is_not_there_is_empty_and_stays_not_there(store: LocalStore) -> None:
+def test_reading_a_missing_store_does_not_create_it(store: LocalStore) -> None:
     assert list(store.named_images()) == []
     assert store.find(Reference.parse("alpine:3")) is None
     with pytest.raises(NotFound):
@@ -308,14 +308,14 @@ def test_a_store_of_a_newer_version_is_refused(store: LocalStore) -> None:
         list(LocalStore(store.path).named_images())
 
 
-def test_a_file_that_is_no_database_is_a_store_error(store: LocalStore) -> None:
+def test_a_file_that_is_no_database_is_refused(store: LocalStore) -> None:
     store.path.mkdir()
     (store.path / "wherry.db").write_bytes(b"not a database, but long enough to be looked at" * 99)
     with pytest.raises(StoreError, match="not a database"):
         list(store.named_images())
 
 
-def test_a_directory_in_place_of_the_database(store: LocalStore) -> None:
+def test_a_directory_in_the_place_of_the_database_is_refused(store: LocalStore) -> None:
     (store.path / "wherry.db").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"wherry\.db: is a directory") as caught:
         list(store.named_images())
@@ -327,7 +327,7 @@ import os, sys, urllib.parse, urllib.request
 from pathlib import Path
 from wherry.store import LocalStore
 from wherry.errors import StoreError
-os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # may not see the interpreter any more
+os.setgroups([]); os.setgid({uid}); os.setuid({uid})  # has no access to the interpreter from now on
 store = LocalStore(Path(sys.argv[1]))
 try:
     print(*[name for name, _, _ in store.named_images()])
@@ -339,7 +339,7 @@ except StoreError as error:
 
 
 def as_nobody(*, readable: bool) -> list[str]:
-    """Read a store of somebody else's, and return what is said."""
+    """Read a store of another user, and return the lines of output."""
     import tempfile
     from pathlib import Path
 
@@ -370,7 +370,7 @@ def test_a_store_that_cannot_be_written_can_be_read() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root")
-def test_a_database_that_may_not_be_read() -> None:
+def test_a_database_without_read_permission_is_reported() -> None:
     refusal, hint = as_nobody(readable=False)
     assert "wherry.db: the store's database cannot be opened: Permission denied" in refusal
     assert "--store" in hint

@@ -1,8 +1,7 @@
-"""One store, several processes that do everything to it at once, and an eye on what must hold.
+"""Several processes that do all operations on one store at once, some of them killed.
 
-What must hold, at any moment: a name stands for an image that is there to the last blob. What
-must hold when all have ended: every file is what its name says, the database knows the files
-and no others, and after `gc` there is nothing that no name holds.
+At any moment, a name stands for an image whose blobs are all stored. At the end, every file
+matches its digest, the database has exactly the files, and `gc` leaves only what names keep.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ done = collections.Counter()
 end = time.monotonic() + seconds
 failures = []
 
-# What somebody else has done meanwhile is no failure.
+# Errors that are due to what another process has just done.
 EXPECTED = ("no such image", "is missing from", "several repositories", "platforms of",
             "is not a document of the store", "begin like this")
 
@@ -120,7 +119,7 @@ print(json.dumps({"done": done, "failures": failures}))
 
 
 def fill(registry: FakeRegistry) -> str:
-    """Put images into a registry that share layers, and return the repository."""
+    """Add images that share layers to a registry, and return the repository."""
     tars = [tar_layer(pseudo_random_files(seed, 300_000, 2)) for seed in range(5)]
     images = [
         build_image([tars[number % 5], tars[(number + 1) % 5], tar_layer({"n": b"%d" % number})])
@@ -147,7 +146,7 @@ def fill(registry: FakeRegistry) -> str:
 
 
 class Checker:
-    """Looks at a store from outside, in a transaction: nobody can change it meanwhile."""
+    """Checks a store from outside, in a transaction that keeps writers out."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -164,7 +163,7 @@ class Checker:
         self.longest = max(self.longest, time.monotonic() - started)
         try:
             if connection.execute("PRAGMA user_version").fetchone() == (0,):
-                return  # somebody is just making it
+                return  # another process is creating it
             for name, root, manifest in connection.execute(
                 "SELECT name, root, manifest FROM refs"
             ).fetchall():
@@ -181,7 +180,7 @@ class Checker:
         self.looks += 1
 
     def _look_at_platforms(self, connection: sqlite3.Connection) -> None:
-        """What was ever wanted of an index with a name is there as well."""
+        """Check that the wanted platforms of named indexes are stored."""
         rows = connection.execute("SELECT root FROM refs").fetchall()
         below = closure(connection, [root for (root,) in rows])
         for parent, child in connection.execute("SELECT parent, child FROM edges WHERE wanted"):
@@ -190,7 +189,7 @@ class Checker:
                 assert file.exists(), f"{parent} wants {child}, which is gone"
 
     def look_at_the_end(self, store: library.Store) -> int:
-        """Check everything, collect, and check that nothing is left that no name holds."""
+        """Check everything, collect garbage, and check that only named blobs are left."""
         self.look()
         files = self._files()
         store.gc()
@@ -213,7 +212,7 @@ class Checker:
         return len(known)
 
     def _files(self) -> set[str]:
-        """Hash all that has a name, and return the digests."""
+        """Hash all blob files, and return their digests."""
         found = set()
         for path in (self.path / "blobs").glob("*/*"):
             digest = Digest(f"{path.parent.name}:{path.name}")
@@ -235,7 +234,7 @@ def start(path: Path, repository: str, seed: int, seconds: float) -> subprocess.
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seconds", [5, pytest.param(300, marks=pytest.mark.long)])
 @pytest.mark.usefixtures("environment")
-def test_everything_at_once(tmp_path: Path, fake: FakeRegistry, seconds: float) -> None:
+def test_all_operations_at_once(tmp_path: Path, fake: FakeRegistry, seconds: float) -> None:
     repository = fill(fake)
     path = tmp_path / "store"
     checker = Checker(path)
@@ -256,7 +255,7 @@ def test_everything_at_once(tmp_path: Path, fake: FakeRegistry, seconds: float) 
     try:
         while time.monotonic() < end:
             doomed = start(path, repository, 1000 + kills, seconds)
-            # It has to come to work first, and dies in the middle of it.
+            # Give it time to begin, and kill it in the middle of its work.
             until = time.monotonic() + dice.uniform(0.5, 1.5)
             while time.monotonic() < until:
                 checker.look()

@@ -1,4 +1,4 @@
-"""The database over time: older versions, newer ones, and stores that can only be read."""
+"""Versions of the database, and stores that belong to another user."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 IMAGE = build_image([tar_layer({"a": b"1"})])
 NOBODY = 65534
 
-# What wherry of version 1 of the database made; it may not be changed.
+# The tables of version 1 of the database. They must not change.
 VERSION_1 = """
 CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, diff_id TEXT,
     raw_size INTEGER) WITHOUT ROWID;
@@ -52,7 +52,7 @@ TABLES = ("blobs", "documents", "edges", "images", "provenance")
 
 
 def make_old(path: Path) -> None:
-    """Turn a store of today into one of version 1 with the same content."""
+    """Convert a store to version 1 of the database, with the same content."""
     new = path / "wherry.db"
     old = path / "old.db"
     with sqlite3.connect(old) as connection:
@@ -82,7 +82,7 @@ def name(fake: FakeRegistry, client: library.Client, store: library.Store) -> st
     return found
 
 
-def test_an_older_store_is_brought_up_to_date(store: library.Store, name: str) -> None:
+def test_an_older_store_is_migrated(store: library.Store, name: str) -> None:
     make_old(store.path)
     assert version(store.path) == 1
     assert str(store.get(name).id) == IMAGE.id
@@ -94,9 +94,7 @@ def test_an_older_store_is_brought_up_to_date(store: library.Store, name: str) -
     assert version(store.path) == VERSION
 
 
-def test_many_processes_may_bring_a_store_up_to_date_at_once(
-    store: library.Store, name: str
-) -> None:
+def test_processes_may_migrate_a_store_at_once(store: library.Store, name: str) -> None:
     make_old(store.path)
     command = [sys.executable, "-m", "wherry", "--store", str(store.path), "show", name]
     processes = [
@@ -122,7 +120,7 @@ def test_a_newer_store_is_refused_and_left_alone(store: library.Store, name: str
     assert version(store.path) == VERSION + 1
 
 
-# Stores that somebody else owns
+# Stores of another user
 
 READ = """
 import os, sys
@@ -144,7 +142,7 @@ store.close()
 
 @pytest.fixture
 def visible(store: library.Store, name: str) -> Iterator[library.Store]:
-    """A copy of the store where everybody can see it; pytest's own directories are closed."""
+    """Yield a copy of the store in a directory that other users can read."""
     assert name
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
@@ -155,7 +153,7 @@ def visible(store: library.Store, name: str) -> Iterator[library.Store]:
 
 
 def read_as_nobody(store: library.Store, name: str) -> list[str]:
-    # Another user may not see this checkout: it is given a copy of the library.
+    # Another user may have no access to this checkout, and gets a copy of the library.
     source = store.path.parent / "source"
     shutil.copytree(Path(library.__file__).parent, source / "wherry")
     result = subprocess.run(
@@ -183,20 +181,20 @@ def test_a_store_of_another_owner_can_be_read(visible: library.Store, name: str)
 
 
 @as_root
-def test_a_store_in_use_by_its_owner_is_read_as_it_is_now(
+def test_a_store_in_use_by_its_owner_is_read_with_its_log(
     visible: library.Store, name: str
 ) -> None:
-    """What was written last stands in a log beside the database."""
+    """The last changes are in a log beside the database."""
     visible.tag(name, "new:1")  # the connection stays open, and the log with it
     assert "docker.io/library/new:1" in read_as_nobody(visible, name)
 
 
 @as_root
-def test_a_store_whose_user_was_killed_is_read_with_what_he_wrote_last(
+def test_a_store_of_a_killed_process_is_read_with_its_log(
     visible: library.Store, name: str
 ) -> None:
     visible.tag(name, "new:1")
-    # As after a crash: the log is there, the index of it is not.
+    # As after a crash: there is a log without its index.
     left = visible.path.with_name("left")
     shutil.copytree(visible.path, left, ignore=shutil.ignore_patterns("*-shm"))
     assert (left / "wherry.db-wal").stat().st_size
@@ -212,7 +210,7 @@ def test_an_older_store_of_another_owner_can_be_read(visible: library.Store, nam
 
 
 @as_root
-def test_a_database_that_only_its_owner_may_write_can_be_read(
+def test_a_database_that_only_its_owner_can_write_can_be_read(
     visible: library.Store, name: str
 ) -> None:
     visible.path.chmod(0o775)  # the other user keeps root's group
@@ -221,7 +219,7 @@ def test_a_database_that_only_its_owner_may_write_can_be_read(
 
 @as_root
 @pytest.mark.usefixtures("environment")
-def test_what_root_makes_in_a_store_belongs_to_its_owner(
+def test_files_that_root_creates_belong_to_the_owner(
     fake: FakeRegistry,
 ) -> None:
     fake.add_image("team/app", IMAGE, "t")
@@ -243,7 +241,7 @@ def test_what_root_makes_in_a_store_belongs_to_its_owner(
 
 @as_root
 @pytest.mark.parametrize("planted", ["wherry.lock", "names.new", "names.lock"])
-def test_links_in_a_store_lead_root_nowhere(
+def test_root_does_not_follow_links_in_a_store(
     client: library.Client, store: library.Store, tmp_path: Path, planted: str
 ) -> None:
     other = tmp_path / "other"
