@@ -1,4 +1,4 @@
-"""The base class of sources on this machine: the local store, archives and layouts."""
+"""The base class of the local store, archives and layouts as sources."""
 
 from __future__ import annotations
 

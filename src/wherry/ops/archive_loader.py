@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class ArchiveLoader:
-    """Load the images of one archive that can be read, and collect the errors of the others."""
+    """Load the readable images of one archive; collect the errors of the others."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class ArchiveLoader:
         return found
 
     def _add_failure(self, listed: ListedImage, error: WherryError) -> None:
-        """Note why an image was not loaded; raises `IntegrityError` if the archive is cut off."""
+        """Note why an image was not loaded; raises if the archive is cut off."""
         if isinstance(error, NotFound) and not isinstance(error, PlatformMismatch):
             check_ended(self._files)
         if self._several:

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 
 class ArtifactPuller:
-    """Put the artifacts that indexes list into the store, so that an index can be copied whole.
+    """Put the artifacts that indexes list into a sink.
 
-    ``fetch`` returns a document. An artifact that cannot be fetched causes a warning, not an
-    error. A ``sparse`` source may lack artifacts; those cause no warning.
+    So an index can be copied whole later. ``fetch`` returns a document. An artifact that cannot
+    be fetched causes a warning, not an error. A ``sparse`` source may lack artifacts; those
+    cause no warning.
     """
 
     def __init__(

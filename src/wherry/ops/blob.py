@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 
 class VerifiedBlob(io.RawIOBase):
-    """A blob as a readable file; the read at the end raises `IntegrityError` if it is altered.
+    """A blob as a readable file that is verified at its end.
+
+    The last read raises `IntegrityError` if the digest does not match.
 
     ``size`` is in bytes, or None if the source does not state it. ``archive`` is the path of an
     archive. ``hasher`` is a new hasher that the caller reads too.

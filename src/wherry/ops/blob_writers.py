@@ -1,4 +1,4 @@
-"""Copy blobs of a source into archives, as they are or decompressed; verify them on the way."""
+"""Copy blobs of a source into archives, and verify them."""
 
 from __future__ import annotations
 
@@ -91,10 +91,11 @@ class BlobWriter:
 
 
 class LayerWriter:
-    """Write a layer without its compression; raises `IntegrityError` for a damaged layer.
+    """Write a layer without its compression.
 
-    The DiffID is compared, which takes as long as decompressing. A ``verified`` layer of a store
-    is not hashed again if its compression has a checksum.
+    Raises `IntegrityError` for a damaged layer. The DiffID is compared, which takes as long as
+    decompressing. A ``verified`` layer of a store is not hashed again if its compression has a
+    checksum.
     """
 
     def __init__(
@@ -169,9 +170,10 @@ def _blaming(source: Source, blob: Descriptor, cancel: CancelToken) -> Iterator[
 
 
 def find_size(source: Source, layer: Descriptor, cancel: CancelToken) -> Descriptor:
-    """Return the descriptor with the layer's true size, which the manifest may not state.
+    """Return the descriptor with the true size of the layer.
 
-    A response to a request for one byte has the size too.
+    A manifest may state no size, or a wrong size. A response to a request for one byte has the
+    size too.
     """
     try:
         if source.ranges:

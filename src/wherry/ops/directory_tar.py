@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class DirectoryTar:
-    """A tar of a directory, written by a thread while it is read. Use in a ``with`` statement.
+    """A tar of a directory, written by a thread while it is read.
 
-    Names are sorted and owners are numbers, so the same content makes the same tar. Times later
-    than ``epoch``, in seconds since 1970, become ``epoch``. Links are not followed, and files
-    that another process replaces meanwhile raise an error (see `tree`).
+    Use it in a ``with`` statement. Names are sorted and owners are numbers, so the same content
+    makes the same tar. Times later than ``epoch``, in seconds since 1970, become ``epoch``.
+    Links are not followed, and files that another process replaces meanwhile raise an error
+    (see `tree`).
     """
 
     def __init__(self, root: Path, epoch: int | None = None) -> None:
@@ -68,7 +69,7 @@ class DirectoryTar:
             ):
                 for entry in entries(self._root):
                     self._add(tar, entry)
-                    tar.members = []  # type: ignore[attr-defined] # or it keeps all members in memory
+                    tar.members = []  # type: ignore[attr-defined] # it would keep all of them
         except BrokenPipeError:
             pass  # the reader has stopped
         except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread

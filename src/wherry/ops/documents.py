@@ -44,10 +44,10 @@ class PlatformChoice(Record):
 
 
 def choose(image: SourceImage, wanted: PlatformChoice, *, artifacts: bool = False) -> Selection:
-    """Select the image for a platform; without one, the image that a name of the store shows.
+    """Select the image for a platform.
 
-    The config is read only if the caller named a platform. With ``artifacts`` the result may be
-    an artifact.
+    Without a platform it is the image that a name of the store shows. The config is read only
+    if the caller named a platform. With ``artifacts`` the result may be an artifact.
 
     Raises:
         PlatformMismatch: There is no image for the platform.
@@ -99,9 +99,9 @@ def config(address: Address, access: Access, wanted: PlatformChoice) -> ImageCon
 
 
 def raw_config(address: Address, access: Access, wanted: PlatformChoice) -> bytes:
-    """Return the bytes of the config of an image or artifact; a schema1 image gets one.
+    """Return the bytes of the config of an image or artifact.
 
-    The bytes are not parsed unless the caller named a platform.
+    A schema1 image gets a config. The bytes are not parsed unless the caller named a platform.
     """
     if address.where is Where.DOCKER_ARCHIVE and wanted.platform is None:
         with open_docker_archive(address, access.cancel) as archive:

@@ -26,14 +26,14 @@ _MAX_IDS_SHOWN = 8
 
 
 class StoredImage(Record):
-    """An image of a store, and the root that the name stands for: its manifest or an index."""
+    """An image of a store, and the root that the name stands for."""
 
     root: Digest
     record: ImageRecord
 
 
 def find_image(store: LocalStore, name: ImageName) -> StoredImage:
-    """Find an image by reference, image id, unique prefix of an id, or manifest's digest.
+    """Find an image by reference, id, unique prefix of an id, or manifest digest.
 
     Raises:
         NotFound: The store has no such image.

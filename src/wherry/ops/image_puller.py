@@ -44,7 +44,7 @@ class TargetPlatform(Record):
 
 
 class PulledImage(Record):
-    """A complete image in the store, and its manifest (converted, if the image is schema1)."""
+    """A complete image in the store, and its manifest, which may be converted."""
 
     record: ImageRecord
     platform: Platform
@@ -241,7 +241,7 @@ class ImagePuller:
         return copy.run(check, self._cancel)
 
     def _check_odd_diff_ids(self, config: ImageConfig, receipts: list[Receipt]) -> None:
-        """Compare DiffIDs that are not sha256; only sha256 is computed during the transfer."""
+        """Compare DiffIDs that are not sha256; the transfer computes only sha256."""
         for diff_id, receipt in zip(config.diff_ids, receipts, strict=True):
             if self._options.verify_layers and diff_id.algorithm != "sha256":
                 digest = receipt.descriptor.digest

@@ -78,7 +78,7 @@ def choose_image(
 def _whole_index(
     image: SourceImage, root: Index, manifest: Digest, emitter: Emitter
 ) -> PartialIndex | None:
-    """Return the index as far as it is there, or None if it lacks images; warn of both."""
+    """Return the index as far as it is there, or None if it lacks images."""
     index = PartialIndex(image, image.digest, root)
     if index.lacks_image:
         emitter.warn(f"saved as {manifest}: the index's other images are not there")
@@ -103,7 +103,7 @@ def _check_platform(
 def _find_manifest(
     image: SourceImage, options: SaveOptions, platform: Platform | None
 ) -> tuple[Digest, Manifest]:
-    """Return the manifest for a platform; without one, the manifest that the store shows."""
+    """Return the manifest for a platform, or the manifest that the store shows."""
     if platform is None and image.shown is not None:
         digest, found = image.shown, image.source.document(image.shown)
     else:
@@ -122,7 +122,7 @@ def _find_manifest(
 
 
 def _select(image: SourceImage, options: SaveOptions, platform: Platform | None) -> Selection:
-    """Select the image for a platform; a layout takes any image if no platform was named."""
+    """Select the image for a platform; a layout accepts any without a platform."""
     root, fetch = (image.digest, image.document), image.source.document
     try:
         return select(*root, platform or options.host, fetch)

@@ -36,9 +36,10 @@ def import_layer(
     options: ImportOptions,
     access: Access,
 ) -> ImageRecord:
-    """Make an image of one layer: a tar in any compression, or the content of a directory.
+    """Make an image of one layer.
 
-    An empty source makes an image without that layer (docs/command.md, "import").
+    The layer is a tar in any compression, or the content of a directory. An empty source makes
+    an image without that layer (docs/command.md, "import").
 
     Raises:
         StoreError: The source is not a tar.

@@ -23,7 +23,7 @@ def make_config(
     settings: dict[str, Any] | None,
     options: ImportOptions,
 ) -> bytes:
-    """Make the config of an image, or return the config that the caller gave if it is whole.
+    """Make the config of an image, or return the caller's whole config.
 
     ``parent`` is the config of the image below, ``diff_id`` the DiffID of the new layer.
 
@@ -75,7 +75,7 @@ def _time(epoch: int | None) -> str:
 
 
 def _compare(config: bytes, diff_ids: list[Digest]) -> None:
-    """Raise `InvalidDocument` unless the config is valid and lists the DiffIDs of the layers."""
+    """Raise `InvalidDocument` unless the config lists the DiffIDs of the layers."""
     parsed = parse_config(config)
     for path, message, _ in parsed.problems:  # a new image must have no faults
         raise InvalidDocument(message, path=path)

@@ -91,7 +91,7 @@ def inspect(address: Address, access: Access, wanted: PlatformChoice, *, tags: b
 def _tags(
     address: Address, access: Access, *, wanted: bool
 ) -> Iterator[Callable[[], tuple[str, ...]]]:
-    """Yield a function that returns the tags; with ``wanted`` they are fetched meanwhile."""
+    """Yield a function that returns the tags; ``wanted`` fetches them meanwhile."""
     reference = address.reference
     if reference is None or address.where is not Where.REGISTRY:
         yield lambda: ()
@@ -110,7 +110,7 @@ def _tags(
 def _allowed(
     listed: Callable[[], tuple[str, ...]], access: Access, address: Address
 ) -> tuple[str, ...] | None:
-    """Return the tags; warn and return None if the registry denies them or its list is broken."""
+    """Return the tags; warn and return None if they cannot be listed."""
     try:
         return listed()
     except (*_SILENT, RegistryError) as error:
@@ -124,7 +124,7 @@ def _allowed(
 def _open_some(
     address: Address, access: Access, listed: Callable[[], tuple[str, ...]]
 ) -> Iterator[SourceImage]:
-    """Open an image; open the first tag if the name has no tag and ``latest`` is missing."""
+    """Open an image; open the first tag instead of a missing implied ``latest``."""
     with contextlib.ExitStack() as stack:
         try:
             image = stack.enter_context(open_image(address, access))

@@ -89,7 +89,7 @@ class LayerImport:
             return parent, manifest
 
     def _select(self, image: SourceImage) -> Selection:
-        """Select the parent: for the platform, or the image that a name of the store shows."""
+        """Select the parent for the platform, or the image that the store shows."""
         digest, document = image.digest, image.document
         if image.shown is not None and not (self._options.strict and isinstance(document, Index)):
             digest, document = image.shown, image.source.document(image.shown)

@@ -1,4 +1,4 @@
-"""Open archives to load: files and directories in place, streams while they arrive."""
+"""Open archives to load: files, directories and streams."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _WORDS = {
 def open_files(
     source: Path | RawStream, sink: StoreMemberSink, cancel: CancelToken
 ) -> Iterator[Files]:
-    """Open the files of an archive; a stream and a compressed file are read once, in order."""
+    """Open an archive; a stream and a compressed file are read once, in order."""
     if not isinstance(source, Path):
         yield StreamedFiles(called(source), source, sink, cancel)
         return
@@ -110,7 +110,7 @@ class EventTranslator:
 
 
 class StoreMemberSink:
-    """Put the members of a streamed archive into the store, under the lease of the load."""
+    """Put the members of a streamed archive into the store."""
 
     def __init__(
         self, store: LocalStore, ingest: Ingest, emitter: Emitter, cancel: CancelToken

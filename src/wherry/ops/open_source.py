@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 
 class Access(Record):
-    """What opening an address takes; ``session`` and ``stored`` are called if they are needed.
+    """What opening an address takes.
 
-    ``stored`` finds an image of a store by name or id. It returns the store, the root that the
-    name stands for, and the manifest that the name shows.
+    ``session`` and ``stored`` are called only if they are needed. ``stored`` finds an image of a
+    store by name or id. It returns the store, the root that the name stands for, and the
+    manifest that the name shows.
     """
 
     session: Callable[[], Session]
@@ -187,7 +188,7 @@ def open_repository(reference: Reference, access: Access) -> Repository:
 
 @contextlib.contextmanager
 def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
-    """Open an archive or layout; raises `NotFound`, `UnsafeArchive` and `InvalidDocument`."""
+    """Open an archive or layout; raises `NotFound`, `StoreError` and the like."""
     from wherry.archive.dir import FlatDirectory
     from wherry.archive.directory_files import DirectoryFiles
     from wherry.archive.legacy import docker_archive
@@ -211,7 +212,7 @@ def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
 
 @contextlib.contextmanager
 def open_docker_archive(address: Address, cancel: CancelToken) -> Iterator[DockerArchive]:
-    """Open a docker archive, whose images need not be readable; raises as `open_archive`."""
+    """Open a docker archive, whose images need not be readable."""
     from wherry.archive.legacy import docker_archive
     from wherry.archive.tar_files import TarFiles
 

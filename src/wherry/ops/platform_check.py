@@ -31,7 +31,7 @@ def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMi
 
 
 def fits(listed: Iterable[Platform], found: Platform, wanted: Platform) -> bool:
-    """Tell whether an image is for a platform, by its config and its entries in indexes.
+    """Tell whether an image is for a platform, by its config and index entries.
 
     The rules are those of `mismatch`.
     """
@@ -49,7 +49,7 @@ def _states(entry: Platform, mine: Platform, wanted: Platform) -> bool:
 
 
 def stated_platform(chosen: Selection, config: bytes) -> Platform:
-    """Return the platform that a config states, or the topmost layer of a schema1 image."""
+    """Return the platform that a config, or a schema1 image's top layer, states."""
     if isinstance(chosen.manifest, Manifest):
         return read_platform(config)
     from wherry.ops.schema1 import stated_platform as stated_by_schema1

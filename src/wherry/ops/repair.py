@@ -1,4 +1,4 @@
-"""Repair a store: fetch damaged and missing blobs from the registries they came from."""
+"""Repair a store: fetch damaged and missing blobs again."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class _Repair:
             return ()
 
     def _fetch(self, root: Digest, record: ImageRecord) -> str:
-        """Pull an image from the repositories that it came from; return the reason of a failure."""
+        """Pull an image from its repositories; return the reason of a failure."""
         reason = "it came from no known registry; pull or load the image again"
         options = self._options.replace(platforms=self._platforms(record))
         for repository in self._store.sources(record.manifest):

@@ -192,7 +192,7 @@ class RepositoryPull:
     def _targets(
         self, reference: Reference, resolved: Callable[[], Resolution]
     ) -> tuple[Digest, list[tuple[Selection, TargetPlatform | None]]]:
-        """Resolve a name and select the manifests to pull, with documents of the store first."""
+        """Resolve a name and select the manifests to pull."""
         digest, document = self._root(reference, resolved)
         what = reference.digest or reference.tag
         self._emitter.emit(Status.RESOLVED, message=f"{what}: Pulling from {reference.path}")
@@ -260,7 +260,7 @@ class RepositoryPull:
         return PullResult(reference, root, primary.record, updated)
 
     def _preference(self, image: PulledImage) -> int:
-        """Rank an image for the one that a name shows; this machine's platform comes first."""
+        """Rank an image for the name to show; this machine's platform is first."""
         rank = self._options.host.rank(image.platform)
         return 1000 if rank is None else rank
 

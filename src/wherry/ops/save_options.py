@@ -71,10 +71,10 @@ class SaveOptions(Record):
     def names(
         self, own: Reference | None, platform: Platform | None
     ) -> dict[str, Reference | None]:
-        """Return the name of an image in the archive, with its reference if it is a whole name.
+        """Return the name of an image in the archive.
 
-        ``own`` is the image's own name. ``platform`` is None unless several are saved: then each
-        platform has its own tag.
+        Its value is the reference, or None for a tag alone. ``own`` is the image's own name.
+        ``platform`` is None unless several are saved: then each platform has its own tag.
         """
         given = self.name
         ending = "" if platform is None else "-" + _NOT_IN_TAGS.sub("-", str(platform)).strip("-")

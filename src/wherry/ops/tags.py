@@ -23,7 +23,7 @@ _ONLY_IN_RANGES = ("<", ">", "=", "!", "~")  # tags do not begin with these
 def list_tags(
     reference: Reference, access: Access, wanted: str = "", order: Order = "registry"
 ) -> list[str]:
-    """Return the tags of a repository that ``wanted`` matches, in an order; see `select_tags`.
+    """Return the tags of a repository as `select_tags` selects them.
 
     Raises:
         InvalidReference: ``wanted`` does not parse; the registry is not asked then.

@@ -67,7 +67,7 @@ class TreeEntry(NamedTuple):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-        """Open a file, with its status; raises `TreeChanged` if it changes during the block."""
+        """Open a file, with its status; raises `TreeChanged` if it changes."""
         with os.fdopen(_open(self.name, _FILE, self.directory, self.path), "rb") as content:
             before = os.fstat(content.fileno())
             _compare(before, self.status, self.path)
@@ -104,9 +104,9 @@ class _OpenDirectory:
 
 
 def entries(root: Path) -> Iterator[TreeEntry]:
-    """Yield all entries below a directory, in order, at any depth; raises `TreeChanged`.
+    """Yield all entries below a directory, in order, at any depth.
 
-    An entry can be opened until the next one is requested.
+    Raises `TreeChanged`. An entry can be opened until the next one is requested.
     """
     levels = [_OpenDirectory(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), "")]
     try:

@@ -79,10 +79,11 @@ def validate_image(address: Address, access: Access, retries: int) -> Validation
 def validate(
     image: SourceImage, policy: RetryPolicy, cancel: CancelToken, on_retry: OnRetry
 ) -> ValidationReport:
-    """Check an image: documents, digests, sizes, DiffIDs, and the history against the layers.
+    """Check the documents and blobs of an image.
 
-    All platforms of an index are checked, each blob once. An error does not end the check.
-    Whatever `pull` refuses is an error.
+    Digests, sizes and DiffIDs are compared, and the history with the layers. All platforms of
+    an index are checked, each blob once. An error does not end the check. Whatever `pull`
+    refuses is an error.
 
     Raises:
         Cancelled: The check was cancelled.

@@ -1,4 +1,4 @@
-"""Explain where a name leads: files, endpoints, certificates, proxies and credentials."""
+"""Explain where a name leads, and with which settings."""
 
 from __future__ import annotations
 
