@@ -1,4 +1,4 @@
-"""Files with credentials."""
+"""Write files with credentials and other settings."""
 
 from __future__ import annotations
 

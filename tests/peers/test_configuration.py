@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from auth_files import entry, write_file
 from waiting import wait_for_server
 from wherry.testing import (
     Distribution,
@@ -39,16 +40,6 @@ PASSWORD = "correct horse"
 IMAGE = build_image([tar_layer({"a": b"1"})])
 
 
-def written(path: Path, content: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def entry(user: str) -> dict[str, str]:
-    return {"auth": base64.b64encode(f"{user}:x".encode()).decode()}
-
-
 # A registry with TLS, and one behind nginx that requires a client certificate
 
 
@@ -62,10 +53,10 @@ class TlsHost(NamedTuple):
     def trust(self, environment: dict[str, str], *, client: bool) -> Path:
         """Write the user's certs.d for the host (containers-certs.d(5))."""
         directory = Path(environment["HOME"]) / ".config" / "containers" / "certs.d" / self.host
-        written(directory / "ca.crt", self.authority.read_text())
+        write_file(directory / "ca.crt", self.authority.read_text())
         if client:
-            written(directory / "me.cert", self.client[0].read_text())
-            written(directory / "me.key", self.client[1].read_text())
+            write_file(directory / "me.cert", self.client[0].read_text())
+            write_file(directory / "me.key", self.client[1].read_text())
         return directory
 
 
@@ -97,7 +88,7 @@ def nginx(root: Path, target: str, tls: tuple[Path, Path], client_ca: Path) -> I
     places = "".join(
         f"{name}_temp_path {root}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi")
     )
-    configuration = written(
+    configuration = write_file(
         root / "nginx.conf",
         f"""
         daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;
@@ -246,7 +237,9 @@ def farm() -> Iterator[Farm]:
         yield Farm(made)
 
 
-ALL = {"auths": {"@A@": entry("user1"), "@B@": entry("user2"), "@C@": entry("user3")}}
+ALL = {
+    "auths": {"@A@": entry("user1", "x"), "@B@": entry("user2", "x"), "@C@": entry("user3", "x")}
+}
 
 
 class Case(NamedTuple):
@@ -356,9 +349,9 @@ def test_the_same_endpoint_as_skopeo(
     for letter, registry in zip("ABC", farm.registries, strict=True):
         for repository in () if letter in without else ("app", "deep/app", "deep/copy"):
             registry.add_image(repository, IMAGE, "t")
-    file = written(tmp_path / "registries.conf", farm.named(conf))
+    file = write_file(tmp_path / "registries.conf", farm.named(conf))
     credentials = Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
-    written(credentials, farm.named(json.dumps(ALL)))
+    write_file(credentials, farm.named(json.dumps(ALL)))
     theirs, mine = pull_with_both(
         wherry, farm, usual, farm.named(name), "--registries-conf", str(file)
     )
@@ -415,12 +408,12 @@ def test_the_same_credentials_as_skopeo(
     for place, users in files.items():
         helped = {users["helper"]: "eight"} if "helper" in users else {}
         entries = {
-            key: entry(user) if isinstance(user, str) else user
+            key: entry(user, "x") if isinstance(user, str) else user
             for key, user in users.items()
             if key != "helper"
         }
         content = entries if place == "dockercfg" else {"auths": entries, "credHelpers": helped}
-        written(places[place], farm.named(json.dumps(content)))
+        write_file(places[place], farm.named(json.dumps(content)))
     theirs, mine = pull_with_both(wherry, farm, usual, farm.named("@A@/team/app:t"))
     expected = [] if user is None else [("A", "/v2/team/app", user)]
     assert theirs == expected
@@ -434,7 +427,7 @@ def test_credentials_of_the_command_line_do_not_go_to_mirrors(
     """docs/configuration.md, "Credentials": `--creds` never applies to mirrors."""
     for registry in farm.registries:
         registry.add_image("app", IMAGE, "t")
-    conf = written(tmp_path / "r.conf", farm.named(table("@C@", "@C@", "@A@")))
+    conf = write_file(tmp_path / "r.conf", farm.named(table("@C@", "@C@", "@A@")))
     name = farm.named("docker://@C@/app:t")
     arguments = ["--registries-conf", str(conf), "inspect", "--raw", "--creds", "user7:x", name]
     assert run_skopeo(usual, *arguments).returncode == 0
@@ -459,7 +452,7 @@ def test_a_real_mirror(
         mirror.push(repository, IMAGE, "t")
         for image, tag in ((IMAGE, "t"), (other, "other")):
             distribution.push(repository, image, tag)
-        written(conf, table("reg.test", distribution.host, mirror.host))
+        write_file(conf, table("reg.test", distribution.host, mirror.host))
         for registry in (distribution, mirror):
             registry.clear()
         done = wherry("pull", "-q", f"reg.test/{repository}:t", env=usual)
@@ -484,8 +477,8 @@ def test_the_registry_is_used_after_any_error_of_a_mirror(
     """docs/configuration.md, "Registries": any error leads to the next endpoint."""
     for registry in farm.registries:
         registry.add_image("app", IMAGE, "t")
-    conf = written(tmp_path / "r.conf", farm.named(table("reg.test", "@C@", "@A@")))
-    written(
+    conf = write_file(tmp_path / "r.conf", farm.named(table("reg.test", "@C@", "@A@")))
+    write_file(
         Path(usual["XDG_RUNTIME_DIR"]) / "containers" / "auth.json", farm.named(json.dumps(ALL))
     )
     farm.registries[0].inject(Fault(FixedReply(status, {"Retry-After": "0"}), path="/manifests/"))
@@ -521,7 +514,7 @@ def test_what_skopeo_refuses_is_refused(
     """Both refuse the file before any request, and accept a valid one."""
     fake.add_image("app", IMAGE, "t")
     name = f"docker://{fake.host}/app:t"
-    file = written(tmp_path / "registries.conf", conf)
+    file = write_file(tmp_path / "registries.conf", conf)
     option = f"--registries-conf={file}"
     skopeo = subprocess.run(
         [find_binary("skopeo") or "skopeo", option, "inspect", "--raw", "--tls-verify=false", name],
