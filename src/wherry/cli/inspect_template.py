@@ -40,12 +40,12 @@ class FormatTemplate:
         Raises:
             InvalidReference: The template is invalid; the error has the position.
         """
-        text = _LITERAL.sub(_unescaped, text.removeprefix("table "))
+        text = _LITERAL.sub(_unescape, text.removeprefix("table "))
         self._text = text if text.endswith("\n") else text + "\n"
         try:
             self._nodes = parse(self._text)
         except TemplateError as error:
-            raise self._refused(error) from None
+            raise self._invalid_reference(error) from None
 
     def image(self, image: Inspection) -> str:
         """Print an image with the fields of ``skopeo inspect``.
@@ -68,16 +68,16 @@ class FormatTemplate:
         try:
             return fill(self._nodes, value)
         except TemplateError as error:
-            raise self._refused(error) from None
+            raise self._invalid_reference(error) from None
 
-    def _refused(self, error: TemplateError) -> InvalidReference:
+    def _invalid_reference(self, error: TemplateError) -> InvalidReference:
         at = 0 if error.at is None else error.at
         start = self._text.rfind("\n", 0, at) + 1
         line = self._text[start:].partition("\n")[0]
         return InvalidReference(f"invalid template: {error}", text=line, position=at - start)
 
 
-def _unescaped(match: re.Match[str]) -> str:
+def _unescape(match: re.Match[str]) -> str:
     return {"\\n": "\n", "\\t": "\t"}.get(match.group(), match.group())
 
 

@@ -78,7 +78,9 @@ class LogDisplay:
         self._lock = threading.Lock()
         self._waiting: set[Digest | None] = set()
         self._closed = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="wherry-heartbeat", daemon=True)
+        self._heart = threading.Thread(
+            target=self._write_heartbeats, name="wherry-heartbeat", daemon=True
+        )
         self._heart.start()
 
     def __call__(self, event: Event) -> None:
@@ -97,7 +99,7 @@ class LogDisplay:
         self._stream.flush()
         self._last = time.monotonic()
 
-    def _beat(self) -> None:
+    def _write_heartbeats(self) -> None:
         while not self._closed.wait(HEARTBEAT / 10):
             with self._lock:
                 on_their_way = _tally.ended < len(_tally.layers)
@@ -118,7 +120,9 @@ class JsonDisplay:
         self._reference = ""
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._sum_up, name="wherry-summary", daemon=True)
+        self._thread = threading.Thread(
+            target=self._write_summaries, name="wherry-summary", daemon=True
+        )
         if not quiet:
             self._thread.start()
 
@@ -131,9 +135,9 @@ class JsonDisplay:
             self._reference = event.reference
             if event.status is Status.WARNING or not self._quiet:
                 status = event.status.name.lower()
-                messages.write_object(status, event.reference, **self._described(event))
+                messages.write_object(status, event.reference, **self._event_fields(event))
 
-    def _described(self, event: Event) -> dict[str, object]:
+    def _event_fields(self, event: Event) -> dict[str, object]:
         found: dict[str, object] = {}
         if event.digest is not None:
             found["digest"] = str(event.digest)
@@ -145,7 +149,7 @@ class JsonDisplay:
             found["message"] = event.message
         return found
 
-    def _sum_up(self) -> None:
+    def _write_summaries(self) -> None:
         while not self._closed.wait(SUMMARY):
             with self._lock:
                 if self._closed.is_set() or _tally.ended == len(_tally.layers):

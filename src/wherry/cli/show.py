@@ -65,7 +65,11 @@ def command(
         raise click.UsageError("--json cannot be combined with --format", ctx)
     store = global_options(ctx).store()
     texts: list[str] = []
-    text = _filled(template) if template is not None else functools.partial(_text, as_json=as_json)
+    text = (
+        _template_text(template)
+        if template is not None
+        else functools.partial(_text, as_json=as_json)
+    )
     code = call_for_each(ctx, names, lambda name: texts.append(text(store.get(name))))
     if template is not None:
         render.write_text("".join(texts))
@@ -75,7 +79,7 @@ def command(
     return code
 
 
-def _filled(template: str) -> Callable[[Image], str]:
+def _template_text(template: str) -> Callable[[Image], str]:
     """Return a function that prints an image with a template.
 
     Raises:

@@ -142,11 +142,11 @@ def _print(*values: Any) -> str:
         if place and not isinstance(value, str) and not isinstance(values[place - 1], str):
             pieces.append(" ")
         pieces.append(text_of(value))
-    return _bounded(pieces)
+    return _join_limited(pieces)
 
 
 def _println(*values: Any) -> str:
-    return _bounded([" ".join(map(text_of, values)), "\n"])
+    return _join_limited([" ".join(map(text_of, values)), "\n"])
 
 
 def _printf(form: Any, *values: Any) -> str:
@@ -174,7 +174,7 @@ def _printf(form: Any, *values: Any) -> str:
             return f"%{flags}{verb}" % value
         raise TemplateError(f"{match.group()} cannot format {text_of(value)}")
 
-    return _bounded(_pieces(form, fill))
+    return _join_limited(_pieces(form, fill))
 
 
 def _pieces(form: str, fill: Callable[[re.Match[str]], str]) -> Iterator[str]:
@@ -186,7 +186,7 @@ def _pieces(form: str, fill: Callable[[re.Match[str]], str]) -> Iterator[str]:
     yield form[at:]
 
 
-def _bounded(pieces: Iterable[str]) -> str:
+def _join_limited(pieces: Iterable[str]) -> str:
     """Join text; raises `TemplateError` if it is longer than `MAX_TEXT`."""
     found, size = [], 0
     for piece in pieces:
