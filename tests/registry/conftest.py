@@ -1,4 +1,4 @@
-"""What the tests of connections share: ways to a registry."""
+"""Fixtures for tests of connections: a registry behind TLS, tunnels and proxies."""
 
 from __future__ import annotations
 
@@ -24,18 +24,14 @@ if TYPE_CHECKING:
 
     Files = tuple[Path, Path, Path]
 
-BEHIND = "registry.test:4443"  # what proxies call the registry
-
-
-# Ways to a registry
+BEHIND = "registry.test:4443"  # the registry's name behind a proxy
 
 
 class Way:
-    """A registry and the only way to it.
+    """A registry and the transport that reaches it.
 
-    Plain, in tls, by a tunnel, by a tunnel within TLS, or in tls through a SOCKS5 proxy.
-
-    Time-outs are longer than any test, so that nothing ends by itself.
+    ``kind`` is ``plain``, ``tls``, ``tunnel``, ``within`` (TLS with the proxy, too) or ``socks``.
+    Timeouts are longer than any test, so that no operation ends by itself.
     """
 
     def __init__(self, files: Files, kind: str) -> None:
@@ -62,7 +58,7 @@ class Way:
         cancel: CancelToken | None = None,
         **more: Any,
     ) -> HttpResponse:
-        """Ask the registry."""
+        """Send a request to the registry."""
         request = HttpRequest(method, self.url + path, **more)
         return self.transport.send(request, cancel or CancelToken())
 
@@ -94,7 +90,7 @@ def make_transport(files: Files, proxies: ProxySettings | None = None) -> Transp
 
 @pytest.fixture
 def way(certificates: Files) -> Iterator[Callable[[str], Way]]:
-    """Make a way of a kind, a context manager; its transport is closed after the test."""
+    """Make a `Way` of a kind, a context manager; its transport is closed after the test."""
     with contextlib.ExitStack() as end:
 
         def make(kind: str) -> Way:
@@ -107,7 +103,7 @@ def way(certificates: Files) -> Iterator[Callable[[str], Way]]:
 
 @pytest.fixture
 def patient(certificates: Files) -> Iterator[Callable[..., Transport]]:
-    """Make a transport without a way, closed after the test."""
+    """Make a transport with long timeouts, closed after the test."""
     with contextlib.ExitStack() as end:
 
         def make(proxies: ProxySettings | None = None) -> Transport:

@@ -1,4 +1,4 @@
-"""certs.d, as containers-certs.d(5) describes it."""
+"""Certificates of hosts as containers-certs.d(5) describes them."""
 
 from pathlib import Path
 
@@ -18,7 +18,6 @@ def filled(directory: Path, *names: str) -> Path:
 
 
 def test_the_first_directory_of_the_host_counts(tmp_path: Path) -> None:
-    """SPEC: "the first existing `host[:port]` directory wins"."""
     roots = [tmp_path / name for name in ("user", "none", "system")]
     filled(roots[2] / "h.example:5000", "b.crt", "a.crt")
     filled(roots[2] / "h.example", "other.crt")
@@ -31,7 +30,7 @@ def test_the_first_directory_of_the_host_counts(tmp_path: Path) -> None:
     assert find_certificates(roots, "x.example") == HostCertificates()
 
 
-def test_pairs_of_a_certificate_and_its_key(tmp_path: Path) -> None:
+def test_a_certificate_and_its_key_are_a_pair(tmp_path: Path) -> None:
     filled(tmp_path / "h", "b.cert", "b.key", "a.cert", "a.key", "ca.crt", "README")
     found = find_certificates([tmp_path], "h")
     assert [(one.name, two.name) for one, two in found.pairs] == [
@@ -41,7 +40,7 @@ def test_pairs_of_a_certificate_and_its_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.cert", "a.key"])
-def test_half_a_pair_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+def test_an_incomplete_pair_is_named_in_the_error(tmp_path: Path, name: str) -> None:
     filled(tmp_path / "h", name)
     with pytest.raises(WherryError, match=rf"h/{name}: there is no a\.") as caught:
         find_certificates([tmp_path], "h")
@@ -49,14 +48,13 @@ def test_half_a_pair_is_an_error_that_names_it(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("host", ["", ".", "..", "../h", "a/b"])
-def test_no_host_leads_out_of_the_roots(tmp_path: Path, host: str) -> None:
+def test_no_host_name_leads_outside_of_the_roots(tmp_path: Path, host: str) -> None:
     filled(tmp_path / "root", "a.crt")
     filled(tmp_path / "h", "a.crt")
     assert find_certificates([tmp_path / "root"], host) == HostCertificates()
 
 
-def test_a_local_host_with_certificates_is_spoken_to_in_tls(tmp_path: Path) -> None:
-    """SPEC: "(or when certificates for the host are configured)"."""
+def test_a_loopback_host_with_certificates_uses_tls(tmp_path: Path) -> None:
     filled(tmp_path / "127.0.0.1:5000", "ca.crt")
     filled(tmp_path / "127.0.0.1:5001")
     found = Hosts(certificates=[tmp_path])

@@ -1,4 +1,4 @@
-"""One repository at several endpoints: who is asked, in which order, and whose word counts."""
+"""Several endpoints of one repository: the order, and whose response is final."""
 
 from __future__ import annotations
 
@@ -94,15 +94,15 @@ def test_the_mirror_is_asked_first(places: Places) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
-def test_what_the_mirror_does_not_give_the_registry_does(places: Places, status: int) -> None:
-    """SPEC: "A mirror's failure goes on to the next endpoint; "not found" from a mirror too"."""
+def test_the_registry_is_asked_after_any_failure_of_a_mirror(places: Places, status: int) -> None:
+    """containers-registries.conf(5): mirrors are tried first, then the registry itself."""
     places.mirror.inject(Fault(FixedReply(status)))
     digest = places.repository.resolve(NAME).digest
     assert str(digest) == IMAGE.digest
     assert places.repository.document(digest).raw == IMAGE.manifest.data
     assert places.read() == LAYER.data
     assert places.asked()[1] == 3
-    assert len(places.warnings) == 1  # not for each request
+    assert len(places.warnings) == 1  # not once for each request
     assert places.pauses == ([0.0] if status >= 500 else [])
 
 
@@ -111,39 +111,38 @@ def test_a_mirrors_corrupt_document_is_fetched_from_the_registry(places: Places)
     assert places.repository.document(Digest.parse(IMAGE.digest)).raw == IMAGE.manifest.data
 
 
-def test_a_blob_that_breaks_goes_on_at_the_next_endpoint(places: Places) -> None:
-    """SPEC: "the next attempt asks the next mirror"."""
+def test_a_broken_download_resumes_at_the_next_endpoint(places: Places) -> None:
     places.mirror.inject(Fault(Cut(after=50_000), path="/blobs/"))
     assert places.read() == LAYER.data
     assert [r.headers.get("range") for r in places.registry.requests] == ["bytes=50000-"]
 
 
-def test_a_mirror_that_does_not_answer_is_not_asked_first_again(places: Places) -> None:
+def test_an_unresponsive_mirror_is_not_asked_first_again(places: Places) -> None:
     dead = Places(places.mirror, places.registry, first=f"127.0.0.1:{refused_port()}")
     for _ in range(3):
         assert dead.read() == LAYER.data
         assert str(dead.repository.resolve(NAME).digest) == IMAGE.digest
-    assert dead.pauses == [0.0]  # the first blob's; nobody waits for a mirror twice
+    assert dead.pauses == [0.0]  # for the first blob; the mirror causes no second pause
     assert dead.asked() == (0, 6)
     dead.session.close()
 
 
-def test_a_dead_registry_leaves_the_mirror(places: Places) -> None:
+def test_the_mirror_serves_if_the_registry_is_down(places: Places) -> None:
     places.registry.close()
     places.mirror.inject(Fault(Cut(after=1000), path="/blobs/", times=1))
     assert places.read() == LAYER.data
     assert places.repository.document(Digest.parse(IMAGE.digest)).raw == IMAGE.manifest.data
 
 
-def test_a_mirror_does_not_speak_for_a_registry_that_is_down(places: Places) -> None:
-    """That a mirror has no list of referrers does not mean that there are no signatures."""
+def test_a_mirror_without_referrers_does_not_replace_the_registry(places: Places) -> None:
+    """A mirror without a list of referrers does not mean that there are no signatures."""
     places.registry.close()
     with pytest.raises(NetworkError):
         places.repository.referrers(Digest.parse(IMAGE.digest))
 
 
-def test_a_mirrors_list_is_called_that(places: Places) -> None:
-    """A mirror may have but some of the tags."""
+def test_a_mirrors_list_comes_with_a_warning(places: Places) -> None:
+    """A mirror may have only some of the tags."""
     assert list(places.repository.tags()) == ["t"]
     assert places.warnings == []
     places.registry.close()
@@ -152,8 +151,8 @@ def test_a_mirrors_list_is_called_that(places: Places) -> None:
     assert f"the list of its mirror {places.mirror.host}" in warning
 
 
-def test_a_list_does_not_go_on_at_a_mirror(places: Places) -> None:
-    """Its pages are others, and it may have but some of the tags."""
+def test_a_list_does_not_continue_at_a_mirror(places: Places) -> None:
+    """A mirror has other pages, and may have only some of the tags."""
     places.registry.page_size = places.mirror.page_size = 1
     places.registry.add_image("app", IMAGE, "u", "v")
     listed = places.repository.tags()
@@ -164,8 +163,8 @@ def test_a_list_does_not_go_on_at_a_mirror(places: Places) -> None:
     assert places.mirror.requests == []
 
 
-def test_the_registrys_word_is_final(places: Places) -> None:
-    """A mirror that is out of order does not make something of what is not there."""
+def test_the_registrys_404_is_final(places: Places) -> None:
+    """A failing mirror does not make it transient."""
     places.mirror.inject(Fault(FixedReply(503)))
     places.registry.inject(Fault(FixedReply(404)))
     with pytest.raises(NotFound):
@@ -173,7 +172,7 @@ def test_the_registrys_word_is_final(places: Places) -> None:
     assert places.asked() == (1, 2)  # HEAD and GET
 
 
-def test_all_endpoints_are_one_attempt(places: Places) -> None:
+def test_a_round_over_all_endpoints_is_one_attempt(places: Places) -> None:
     for each in (places.mirror, places.registry):
         each.inject(Fault(FixedReply(503)))
     with pytest.raises(RegistryError):
@@ -182,13 +181,11 @@ def test_all_endpoints_are_one_attempt(places: Places) -> None:
     assert len(places.pauses) == FAST.attempts - 1
 
 
-# Documents whose end nobody can tell from a connection's
+# Documents whose end looks the same as the end of the connection
 
 
 @pytest.mark.parametrize("by", ["t", IMAGE.digest])
-def test_a_document_without_a_length_that_is_cut_is_asked_for_again(
-    places: Places, by: str
-) -> None:
+def test_a_truncated_document_without_a_length_is_fetched_again(places: Places, by: str) -> None:
     places.mirror.inject(Fault(ContentLength(None), path="/manifests/", method="GET", times=2))
     places.mirror.inject(Fault(Cut(after=100), path="/manifests/", method="GET", times=2))
     places.mirror.inject(Fault(FixedReply(405), path="/manifests/", method="HEAD"))
@@ -208,8 +205,10 @@ def test_a_document_without_a_length_that_is_cut_is_asked_for_again(
 
 
 @pytest.mark.parametrize("action", [Corrupt(at=3), Corrupt(at=-1)], ids=["broken", "as-it-is"])
-def test_a_document_of_known_length_is_what_it_is(places: Places, action: Corrupt) -> None:
-    """SPEC: never retried: "the digest mismatch of a fresh download"."""
+def test_an_invalid_document_with_a_length_is_not_fetched_again(
+    places: Places, action: Corrupt
+) -> None:
+    """A digest mismatch of a complete response is permanent."""
     for each in (places.mirror, places.registry):
         each.inject(Fault(action, path="/manifests/"))
     digest = Digest.parse(IMAGE.digest)

@@ -1,3 +1,5 @@
+"""Endpoints of references: hosts, schemes and TLS."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,21 +25,21 @@ def endpoint(name: str, path: str, *schemes: str, host: str = "") -> Endpoint:
         ("[::1]:5000/r", endpoint("[::1]:5000", "r", "http", "https")),
     ],
 )
-def test_where_a_repository_is(reference: str, expected: Endpoint) -> None:
-    """SPEC: "its endpoint is `registry-1.docker.io`"; "Loopback hosts: http, and https …"."""
+def test_a_reference_has_an_endpoint(reference: str, expected: Endpoint) -> None:
+    """Docker Hub is at registry-1.docker.io. Loopback hosts try http first."""
     assert Hosts().endpoints(Reference.parse(reference)) == (expected,)
 
 
 @pytest.mark.parametrize("reference", ["ghcr.io/o/r", "localhost:5000/r", "alpine"])
-def test_an_insecure_host_gets_https_without_verification_first(reference: str) -> None:
-    """SPEC: "https without verification first, http only if the peer does not speak TLS"."""
+def test_an_insecure_host_tries_https_without_verification_first(reference: str) -> None:
+    """containers-registries.conf(5), insecure."""
     (found,) = Hosts(insecure=True).endpoints(Reference.parse(reference))
     assert found.schemes == ("https", "http")
     assert not found.tls.verify
 
 
 @pytest.mark.parametrize("reference", ["ghcr.io/o/r", "10.0.0.1:5000/r", "alpine"])
-def test_a_host_that_is_not_insecure_is_never_asked_in_plain_http(reference: str) -> None:
+def test_a_secure_host_is_never_asked_in_plain_http(reference: str) -> None:
     (found,) = Hosts().endpoints(Reference.parse(reference))
     assert found.schemes == ("https",)
     assert found.tls.verify
@@ -72,7 +74,7 @@ def test_loopback_hosts(host: str, *, loopback: bool) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.one_of(st.text(max_size=20), st.text(alphabet="[]:.1localhost", max_size=20)))
 def test_any_host_is_loopback_or_not(host: str) -> None:
-    """What is no address and not `localhost` is another machine."""
+    """Names other than ``localhost`` are other machines."""
     if is_loopback(host):
         assert (
             "localhost" in host or "127." in host or ":1]" in host or "::1" in host or "0" in host

@@ -1,4 +1,4 @@
-"""hosts.toml: settings for one host, of the user and of the system."""
+"""hosts.toml: settings of hosts, from the user's and the system's file."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def settings(found: Hosts, name: str) -> HostSettings:
     return found.endpoints(Reference.parse(f"{name}/app"))[-1].settings
 
 
-def test_an_endpoint_carries_the_settings_of_its_host(tmp_path: Path) -> None:
+def test_an_endpoint_has_the_settings_of_its_host(tmp_path: Path) -> None:
     found = hosts(
         tmp_path,
         """
@@ -51,36 +51,36 @@ def test_an_endpoint_carries_the_settings_of_its_host(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["docker.io", "index.docker.io", "registry-1.docker.io"])
-def test_docker_hub_goes_by_each_of_its_names(tmp_path: Path, table: str) -> None:
+def test_docker_hub_may_have_any_of_its_names(tmp_path: Path, table: str) -> None:
     found = hosts(tmp_path, f'["{table}"]\nschema1 = "deny"\n')
     assert settings(found, "docker.io").schema1 == "deny"
 
 
 @pytest.mark.parametrize("table", ["Reg.Example:5000", "reg.example:5000", "[::1]:5000"])
-def test_hosts_are_compared_without_regard_to_case(tmp_path: Path, table: str) -> None:
+def test_host_names_are_case_insensitive(tmp_path: Path, table: str) -> None:
     found = hosts(tmp_path, f'["{table}"]\nprivate-realm = true\n')
     assert settings(found, table.replace("Reg", "rEG")).private_realm
 
 
-def test_the_users_file_decides_key_by_key(tmp_path: Path) -> None:
+def test_the_users_file_takes_precedence_for_each_key(tmp_path: Path) -> None:
     user = '["h.example"]\nschema1 = "allow"\nprivate-realm = false\n'
     system = '["h.example"]\nschema1 = "deny"\nprivate-realm = true\nlegacy = true\n'
     found = hosts(tmp_path, user, system)
     assert settings(found, "h.example") == HostSettings(schema1="allow", legacy=True)
 
 
-def test_a_byte_order_mark_and_carriage_returns_do_not_matter(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_carriage_returns_are_accepted(tmp_path: Path) -> None:
     found = hosts(tmp_path, '\ufeff["h.example"]\r\nlegacy = true\r\n')
     assert settings(found, "h.example").legacy
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", '["h.example"]\n', "\n\n"])
-def test_a_file_may_say_nothing(tmp_path: Path, text: str) -> None:
+def test_a_file_may_be_empty(tmp_path: Path, text: str) -> None:
     assert settings(hosts(tmp_path, text), "h.example") == HostSettings()
 
 
 def refusal(tmp_path: Path, text: str) -> WherryError:
-    """Return the error that a user's file leads to, for any name."""
+    """Return the error for a user's file with ``text``, which any name causes."""
     found = hosts(tmp_path, None)
     file = tmp_path / "user.toml"
     file.write_bytes(text.encode(errors="surrogateescape"))
@@ -105,7 +105,7 @@ def refusal(tmp_path: Path, text: str) -> WherryError:
         ("schema1 = false", 'schema1: is a boolean, expected "allow" or "deny"', ""),
     ],
 )
-def test_a_wrong_key_is_one_line_with_file_table_and_key(
+def test_the_error_for_a_key_names_file_table_and_key(
     tmp_path: Path, line: str, said: str, hint: str
 ) -> None:
     error = refusal(tmp_path, f'["h.example"]\n{line}\n')
@@ -129,7 +129,7 @@ def test_a_wrong_key_is_one_line_with_file_table_and_key(
         ("\udcff", "not valid TOML (not UTF-8)", ""),
     ],
 )
-def test_a_wrong_table_is_one_line_with_the_file(
+def test_the_error_for_a_table_names_the_file(
     tmp_path: Path, text: str, said: str, hint: str
 ) -> None:
     error = refusal(tmp_path, text)
@@ -137,7 +137,7 @@ def test_a_wrong_table_is_one_line_with_the_file(
     assert hint in error.hint
 
 
-def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "user.toml").mkdir()
     with pytest.raises(WherryError, match=r"user\.toml: Is a directory"):
         hosts(tmp_path, None).endpoints(Reference.parse("h.example/app"))
@@ -153,10 +153,10 @@ def test_a_file_without_permission_is_an_error(tmp_path: Path) -> None:
         hosts(tmp_path, None).endpoints(Reference.parse("h.example/app"))
 
 
-# Where the files are, and the command
+# The paths of the files, and the command
 
 
-def test_where_the_files_are() -> None:
+def test_the_paths_of_the_files() -> None:
     etc = Path("/etc/wherry/hosts.toml")
     home = Path("/home/u")
     assert Config.from_environment({}, home).hosts == (home / ".config/wherry/hosts.toml", etc)
@@ -171,7 +171,7 @@ def write(environment: dict[str, str], text: str) -> Path:
     return file
 
 
-def test_a_wrong_file_ends_a_pull_before_any_request(
+def test_an_invalid_file_ends_a_pull_before_any_request(
     wherry: Run, environment: dict[str, str], fake: FakeRegistry
 ) -> None:
     fake.add_image("app", IMAGE, "t")
@@ -185,10 +185,8 @@ def test_a_wrong_file_ends_a_pull_before_any_request(
     assert fake.requests == []
 
 
-def test_legacy_is_not_accepted_quietly(
-    wherry: Run, environment: dict[str, str], fake: FakeRegistry
-) -> None:
-    """The v1 protocol is not spoken: a setting for it says so instead of doing nothing."""
+def test_legacy_has_a_warning(wherry: Run, environment: dict[str, str], fake: FakeRegistry) -> None:
+    """The v1 protocol is not supported, so the setting has no effect."""
     fake.add_image("app", IMAGE, "t")
     write(environment, f'["{fake.host}"]\nlegacy = true\n')
     done = wherry("pull", "-q", f"{fake.host}/app:t")
@@ -197,7 +195,7 @@ def test_legacy_is_not_accepted_quietly(
     assert done.stderr.count(warned) == 1
 
 
-def test_parsing_is_loaded_only_for_a_file_that_is_there(
+def test_the_parser_is_loaded_only_for_an_existing_file(
     environment: dict[str, str], fake: FakeRegistry
 ) -> None:
     fake.add_image("app", IMAGE, "t")

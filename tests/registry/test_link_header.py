@@ -1,4 +1,4 @@
-"""Links to next pages (RFC 8288), as registries and proxies write them."""
+"""Links to next pages (RFC 8288) as registries and reverse proxies write them."""
 
 import pytest
 from hypothesis import given
@@ -47,7 +47,7 @@ def target(*headers: str, url: str = URL, path: str = PATH) -> str | None:
         f'</v2/?a,b;c>; rel="prev", {TARGET}; rel="next"',
         f'</x>; title="a, <y>; rel=next"; rel=prev, {TARGET}; rel="next"',
         f",, {TARGET}; rel=next ,,",
-        f"{TARGET}; rel=next, nonsense",  # it was found before what cannot be read
+        f"{TARGET}; rel=next, nonsense",  # it comes before the syntax error
     ],
 )
 def test_forms_of_a_link(header: str) -> None:
@@ -76,7 +76,7 @@ def test_forms_of_a_link(header: str) -> None:
         "</style.css>; rel=preload; as=style",
     ],
 )
-def test_what_is_no_link_to_a_next_page(header: str) -> None:
+def test_other_links_are_ignored(header: str) -> None:
     assert target(header) is None
 
 
@@ -93,15 +93,15 @@ def test_what_is_no_link_to_a_next_page(header: str) -> None:
         "<http://[::1/x>; rel=next",
     ],
 )
-def test_what_cannot_be_read_is_an_error(header: str) -> None:
-    """It may be the link to the next page; a list would end early without a word."""
+def test_a_syntax_error_is_an_error(header: str) -> None:
+    """It may be the link to the next page; without an error the list would end early."""
     with pytest.raises(ValueError, match=r"."):
         target(header)
     assert target(header, f"{TARGET}; rel=next") == NEXT
     assert target(f"{TARGET}; rel=next", header) == NEXT
 
 
-def test_several_headers() -> None:
+def test_the_link_may_be_in_any_of_several_headers() -> None:
     others = ("</x>; rel=first", "</y>; rel=last")
     assert target(*others) is None
     assert target(*others, f"{TARGET}; rel=next") == NEXT
@@ -118,13 +118,13 @@ def test_several_headers() -> None:
         ("https://h.example/v2/a/app/tags/list?last=b#x", f"{PATH}?last=b"),
         ("http://10.0.0.1:8080/v2/a/app/tags/list?last=b", f"{PATH}?last=b"),
         ("http://user:pw@upstream/v2/app/tags/list?last=b", f"{PATH}?last=b"),
-        # a proxy has put a prefix before the path, or taken one away
+        # a reverse proxy has added or removed a prefix of the path
         ("/v2/mirror/a/app/tags/list?last=b", f"{PATH}?last=b"),
         ("/artifactory/api/docker/a/v2/app/tags/list?last=b", f"{PATH}?last=b"),
         ("/v2/a/app/tags/%6cist?last=b", f"{PATH}?last=b"),
         ("?last=%41%2Fb%20c&x=%", f"{PATH}?last=%41%2Fb%20c&x=%"),
         ("?last=a b", f"{PATH}?last=a%20b"),
-        ("?last=\xe4", f"{PATH}?last=%E4"),  # a byte of a header is itself
+        ("?last=\xe4", f"{PATH}?last=%E4"),  # bytes of a header are kept
         ("", f"{PATH}?n=2"),  # the page itself
         ("/v2/a/app/tags/list", PATH),
         ("/v2/a/app/tags/list/2", "/v2/a/app/tags/list/2"),
@@ -132,15 +132,15 @@ def test_several_headers() -> None:
         ("../../../../../x?y", "/x?y"),
     ],
 )
-def test_targets(text: str, expected: str) -> None:
+def test_the_target_is_a_path_at_the_same_endpoint(text: str, expected: str) -> None:
     assert target(f"<{text}>; rel=next") == expected
 
 
-def test_a_query_alone_is_one_of_the_list_after_a_redirect_too() -> None:
+def test_a_query_alone_applies_to_the_list_even_after_a_redirect() -> None:
     assert target("<?last=b>; rel=next", url="http://x/y/z") == f"{PATH}?last=b"
 
 
-def test_the_list_of_referrers() -> None:
+def test_a_link_of_a_list_of_referrers() -> None:
     digest = f"sha256:{'0' * 64}"
     path = f"/v2/app/referrers/{digest}"
     link = f"</v2/x/app/referrers/{digest.replace(':', '%3A')}?page=2>; rel=next"
@@ -148,7 +148,7 @@ def test_the_list_of_referrers() -> None:
 
 
 @given(st.text(st.sampled_from('<>;,="\\ relnxt/?a')))
-def test_any_header_is_read_or_an_error(header: str) -> None:
+def test_any_header_is_parsed_or_a_value_error(header: str) -> None:
     try:
         found = target(header)
     except ValueError:

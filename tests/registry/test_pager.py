@@ -1,4 +1,4 @@
-"""Lists that must not end early: pages as registries and proxies serve them."""
+"""Lists of tags and referrers, with pages as registries and reverse proxies serve them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MANIFEST = IMAGE.manifest.media_type
 
 
 class Scripted(FakeRegistry):
-    """A registry whose lists are what `page` says: a body and headers for each request."""
+    """A registry whose lists are what ``page`` returns for each request."""
 
     def __init__(self, page: Callable[[IncomingRequest], Reply | None]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Scripted(FakeRegistry):
 
     @property
     def lists(self) -> list[str]:
-        """The lists that were asked for."""
+        """The requests for lists."""
         return [each.path for each in self.requests if "/v2/app/" in each.path]
 
 
@@ -55,7 +55,7 @@ def tags(*names: str, link: str = "", **more: Any) -> Reply:
 
 
 def two_pages(link: str) -> Callable[[IncomingRequest], Reply]:
-    """Return a list of the tags a and b, whose second page `link` leads to."""
+    """Make a list of the tags a and b; ``link`` leads to its second page."""
 
     def page(request: IncomingRequest) -> Reply:
         return tags("b") if request.value("last") == "a" else tags("a", link=link)
@@ -72,13 +72,13 @@ def two_pages(link: str) -> Callable[[IncomingRequest], Reply]:
         '<http://x.example/v2/proxied/app/tags/list?last=%61>; rel="next"; rel="prev"',
     ],
 )
-def test_links_lead_to_the_next_page(client: Client, link: str) -> None:
+def test_the_link_leads_to_the_next_page(client: Client, link: str) -> None:
     with Scripted(two_pages(link)) as fake:
         assert client.tags(f"{fake.host}/app") == ["a", "b"]
-        assert len(fake.requests) == 2  # of this endpoint, whatever host a link names
+        assert len(fake.requests) == 2  # at this endpoint, whatever host the link names
 
 
-def test_several_headers_of_one_name(client: Client) -> None:
+def test_a_page_may_have_several_link_headers(client: Client) -> None:
     def page(request: IncomingRequest) -> Reply:
         reply = two_pages("")(request)
         if request.value("last") is None:
@@ -90,7 +90,7 @@ def test_several_headers_of_one_name(client: Client) -> None:
 
 
 @pytest.mark.parametrize("link", ["nonsense", "/v2/app/tags/list?last=a; rel=next", "<?last=a"])
-def test_a_link_that_cannot_be_read_is_an_error(client: Client, link: str) -> None:
+def test_an_invalid_link_is_an_error(client: Client, link: str) -> None:
     with Scripted(two_pages(link)) as fake, pytest.raises(RegistryError, match="Link header"):
         client.tags(f"{fake.host}/app")
 
@@ -103,10 +103,10 @@ def test_a_link_that_cannot_be_read_is_an_error(client: Client, link: str) -> No
         (lambda: tags("c", link="<?last=b>; rel=next"), "leads back to a page"),
     ],
 )
-def test_a_list_that_goes_in_a_circle_is_an_error(
+def test_pages_in_a_circle_are_an_error(
     client: Client, second: Callable[[], Reply], words: str
 ) -> None:
-    """A proxy that drops queries does this: each page would be the first one."""
+    """A proxy that drops queries causes this: every page is the first one."""
 
     def page(request: IncomingRequest) -> Reply:
         return second() if request.query else tags("a", "b", link="<?last=b>; rel=next")
@@ -124,7 +124,7 @@ def test_a_page_that_fails_is_an_error(client: Client, status: int) -> None:
             client.tags(f"{fake.host}/app")
 
 
-def test_a_page_that_breaks_is_read_again(client: Client) -> None:
+def test_a_truncated_page_is_fetched_again(client: Client) -> None:
     with FakeRegistry(page_size=1) as fake:
         fake.add_image("app", IMAGE, "a", "b", "c")
         fake.inject(Fault(Cut(after=5), path="last=a", times=1))
@@ -132,7 +132,7 @@ def test_a_page_that_breaks_is_read_again(client: Client) -> None:
 
 
 @pytest.mark.parametrize("link", ["nonsense", "<?>; rel=next"])
-def test_an_image_is_inspected_though_the_list_is_broken(client: Client, link: str) -> None:
+def test_an_image_is_inspected_despite_a_broken_list(client: Client, link: str) -> None:
     heard: list[object] = []
     page = tags("t", link=link)
     with Scripted(lambda request: page if "/tags/" in request.path else None) as fake:
@@ -153,7 +153,7 @@ def numbered(first: int, stop: int) -> list[str]:
 
 @pytest.mark.parametrize("size", [50, 100, 250])
 @pytest.mark.parametrize("more", [0, 1, 100, 260])
-def test_a_page_that_may_have_been_cut_is_followed_by_a_question(
+def test_a_page_that_may_have_been_cut_short_is_followed_by_a_request(
     client: Client, size: int, more: int
 ) -> None:
     names = numbered(0, size + more)
@@ -170,27 +170,29 @@ def test_a_page_that_may_have_been_cut_is_followed_by_a_question(
 @pytest.mark.parametrize(
     "second",
     [
-        lambda: tags(*numbered(0, 100)),  # Distribution 2.8 knows no `last`
+        lambda: tags(*numbered(0, 100)),  # distribution 2.8 ignores `last`
         tags,
         lambda: Reply(400, {}, b"no such parameter"),
         lambda: Reply(404, {}, b""),
         lambda: Reply(200, {"Content-Type": "text/html"}, b"<html>"),
     ],
 )
-def test_a_registry_without_such_pages(client: Client, second: Callable[[], Reply]) -> None:
+def test_a_registry_that_refuses_last_has_a_complete_list(
+    client: Client, second: Callable[[], Reply]
+) -> None:
     with Scripted(lambda request: second() if request.query else tags(*numbered(0, 100))) as fake:
         assert client.tags(f"{fake.host}/app") == numbered(0, 100)
         assert len(fake.lists) == 2
 
 
 @pytest.mark.parametrize("size", [1, 49, 51, 99])
-def test_other_pages_are_whole(client: Client, size: int) -> None:
+def test_pages_of_other_sizes_are_complete(client: Client, size: int) -> None:
     with Scripted(lambda _: tags(*numbered(0, size))) as fake:
         assert client.tags(f"{fake.host}/app") == numbered(0, size)
         assert len(fake.lists) == 1
 
 
-def test_a_registry_that_has_links_is_believed_where_it_sends_none(client: Client) -> None:
+def test_a_page_without_a_link_is_the_last_if_others_have_links(client: Client) -> None:
     with FakeRegistry(page_size=50) as fake:
         fake.add_image("app", IMAGE, *numbered(0, 100))
         assert client.tags(f"{fake.host}/app") == numbered(0, 100)
@@ -213,7 +215,7 @@ def test_a_body_without_a_list_is_an_error(client: Client, body: str) -> None:
 
 
 @pytest.mark.parametrize("body", ['{"name":"app","tags":null}', '{"tags":[]}'])
-def test_a_repository_without_tags(client: Client, body: str) -> None:
+def test_a_repository_may_have_no_tags(client: Client, body: str) -> None:
     reply = Reply(200, {"Content-Type": "application/json"}, body.encode())
     with Scripted(lambda _: reply) as fake:
         assert client.tags(f"{fake.host}/app") == []
@@ -243,7 +245,7 @@ def index_of(entries: list[dict[str, Any]], **more: Any) -> bytes:
 
 @pytest.fixture
 def tagged() -> Iterator[FakeRegistry]:
-    """A registry without the API, with an index that clients keep under a tag."""
+    """A registry without the API, which has an index under the referrers tag."""
     with FakeRegistry() as fake:
         fake.add_image("app", INDEX, "t")
         for each in OF_INDEX:
@@ -260,13 +262,13 @@ def found(client: Client, fake: FakeRegistry, artifact_type: str = "") -> list[s
 BOTH = [each.digest for each in OF_INDEX]
 
 
-def test_the_index_under_the_tag(client: Client, tagged: FakeRegistry) -> None:
+def test_the_index_under_the_referrers_tag_is_read(client: Client, tagged: FakeRegistry) -> None:
     assert found(client, tagged) == BOTH
     assert found(client, tagged, SIGNATURE) == BOTH[1:]
 
 
-def test_a_registry_that_takes_the_tag_for_the_digest(client: Client, tagged: FakeRegistry) -> None:
-    """GitLab serves the subject itself under `sha256-HEX`."""
+def test_a_registry_may_mistake_the_tag_for_a_digest(client: Client, tagged: FakeRegistry) -> None:
+    """GitLab serves the subject itself under ``sha256-HEX``."""
     tagged.tags["app"][TAG] = INDEX.digest
     assert found(client, tagged) == []
     assert client.referrers(f"{tagged.host}/app:t", platform="linux/arm64") == []
@@ -285,17 +287,17 @@ CHILDREN = [IMAGE.manifest.descriptor(), ARM.manifest.descriptor()]
         (index_of([each | {"artifactType": SBOM} for each in CHILDREN]), OCI_INDEX),
         (index_of([INDEX.index.descriptor()]), OCI_INDEX),
         (index_of([]), OCI_INDEX),
-        (ARM.manifest.data, ARM.manifest.media_type),  # as cosign keeps signatures
+        (ARM.manifest.data, ARM.manifest.media_type),  # as cosign stores signatures
     ],
 )
-def test_what_is_no_index_of_referrers(
+def test_other_documents_under_the_tag_are_ignored(
     client: Client, tagged: FakeRegistry, raw: bytes, media_type: str
 ) -> None:
     tagged.add_manifest("app", raw, media_type, TAG)
     assert found(client, tagged) == []
 
 
-def test_a_docker_list_is_no_index_of_referrers(client: Client, tagged: FakeRegistry) -> None:
+def test_a_docker_list_is_not_an_index_of_referrers(client: Client, tagged: FakeRegistry) -> None:
     kind = "application/vnd.docker.distribution.manifest.list.v2+json"
     raw = document({"schemaVersion": 2, "mediaType": kind, "manifests": ENTRIES})
     tagged.add_manifest("app", raw, kind, TAG)
@@ -322,15 +324,15 @@ def test_the_subjects_own_images_are_left_out(client: Client, tagged: FakeRegist
     ],
     ids=lambda reply: f"{reply.status}-{reply.headers.get('Content-Type')}",
 )
-def test_what_is_no_referrers_api(client: Client, reply: Reply) -> None:
-    """The answer has to be an OCI index; else the tag is looked at."""
+def test_other_responses_mean_that_there_is_no_api(client: Client, reply: Reply) -> None:
+    """The response has to be an OCI index; otherwise the tag is requested."""
     with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
         fake.add_manifest("app", index_of(ENTRIES), OCI_INDEX, TAG)
         assert found(client, fake) == BOTH
 
 
 @pytest.mark.parametrize("kind", [OCI_INDEX, "application/json", "text/plain", ""])
-def test_an_index_of_a_generic_type(client: Client, kind: str) -> None:
+def test_an_index_may_have_a_generic_media_type(client: Client, kind: str) -> None:
     reply = Reply(200, {"Content-Type": kind} if kind else {}, index_of(ENTRIES))
     with Scripted(lambda request: reply if "/referrers/" in request.path else None) as fake:
         assert found(client, fake) == BOTH
@@ -355,7 +357,7 @@ def test_an_api_that_fails_is_an_error(client: Client, reply: Reply) -> None:
 
 
 @pytest.mark.parametrize("second", [404, 405])
-def test_a_page_that_is_not_there_is_an_error(client: Client, second: int) -> None:
+def test_a_missing_page_is_an_error(client: Client, second: int) -> None:
     def page(request: IncomingRequest) -> Reply | None:
         if "/referrers/" not in request.path:
             return None
@@ -382,8 +384,8 @@ def test_pages_of_referrers(client: Client) -> None:
 
 
 @pytest.mark.parametrize("applied", [True, False])
-def test_entries_without_a_type(client: Client, applied: bool) -> None:
-    """A registry that says so has filtered; else the documents tell the types."""
+def test_entries_without_an_artifact_type(client: Client, applied: bool) -> None:
+    """They match if the registry says that it has filtered; otherwise their documents decide."""
     entries = [each.manifest.descriptor() for each in OF_INDEX]
     headers = {"Content-Type": OCI_INDEX}
     headers |= {"OCI-Filters-Applied": "artifactType"} if applied else {}

@@ -1,4 +1,4 @@
-"""registries.conf, as containers-registries.conf(5) describes it."""
+"""One registries.conf as containers-registries.conf(5) describes it."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ blocked = true
         ("plain.example/r", ["plain.example/r insecure"]),
         ("plain.example:5000/r", ["plain.example:5000/r insecure"]),
         ("plain.examples/r", ["plain.examples/r"]),
-        # The longest prefix counts, at the borders of names alone.
+        # The longest prefix counts; it ends at the end of a path component.
         ("team/app:1", ["ghcr.io/other/app"]),
         (f"team/app@{DIGEST}", ["ghcr.io/other/app"]),
         ("team/app/more", ["ghcr.io/other/app/more"]),
@@ -90,24 +90,23 @@ blocked = true
         ("bad.example/y", ["bad.example/y"]),
     ],
 )  # fmt: skip
-def test_where_names_lead(tmp_path: Path, name: str, expected: list[str]) -> None:
-    """SPEC: "prefixes (wildcard subdomains too), `location`, mirrors, … `insecure`"."""
+def test_a_name_has_endpoints(tmp_path: Path, name: str, expected: list[str]) -> None:
+    """containers-registries.conf(5): prefix, location, mirror, insecure."""
     assert places(hosts(tmp_path, MIRRORED), name) == expected
 
 
-def test_a_port_that_lands_in_the_middle_of_a_path(tmp_path: Path) -> None:
+def test_a_port_cannot_end_up_within_a_path(tmp_path: Path) -> None:
     with pytest.raises(WherryError, match="makes no name"):
         places(hosts(tmp_path, MIRRORED), "a.wild.example:5000/r")
 
 
-def test_what_is_blocked_is_denied(tmp_path: Path) -> None:
+def test_a_blocked_name_is_denied(tmp_path: Path) -> None:
     with pytest.raises(Denied, match=r"bad\.example/x is blocked in .*registries\.conf") as caught:
         places(hosts(tmp_path, MIRRORED), "bad.example/x/y:1")
     assert caught.value.host == "bad.example"
 
 
-def test_credentials_of_the_caller_are_for_the_host_that_was_named(tmp_path: Path) -> None:
-    """SPEC: "Credentials go to the host that they are for and to nobody else"."""
+def test_the_callers_credentials_are_not_sent_to_mirrors(tmp_path: Path) -> None:
     found = hosts(tmp_path, MIRRORED)
     for name, own in [("alpine", [False, False, False]), ("plain.example/r", [True])]:
         assert [place.own for place in found.endpoints(Reference.parse(name))] == own
@@ -128,7 +127,7 @@ def test_credentials_of_the_caller_are_for_the_host_that_was_named(tmp_path: Pat
 def test_mirrors_for_tags_and_for_digests(
     tmp_path: Path, line: str, pulls: str, *, by_tag: bool, by_digest: bool
 ) -> None:
-    """SPEC: "`pull-from-mirror`, `mirror-by-digest-only`"."""
+    """containers-registries.conf(5): pull-from-mirror, mirror-by-digest-only."""
     text = (
         f'[[registry]]\nlocation="h.example"\n{line}\n[[registry.mirror]]\nlocation="m.example"\n'
     )
@@ -188,9 +187,7 @@ def test_mirrors_for_tags_and_for_digests(
         ("registry = [[[" + "[" * 5000, "not valid TOML"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_wrong_is_an_error_that_says_where(
-    tmp_path: Path, text: str, words: str
-) -> None:
+def test_the_error_for_an_invalid_file_names_the_key(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(WherryError) as caught:
         parsed(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/registries.conf: ")
@@ -198,14 +195,14 @@ def test_a_file_that_is_wrong_is_an_error_that_says_where(
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"registry = '\xff'"])
-def test_a_file_that_is_not_utf_8(tmp_path: Path, raw: bytes) -> None:
+def test_a_file_that_is_not_utf_8_is_an_error(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "f").write_bytes(b"registry=[]\n" + raw)
     with pytest.raises(WherryError, match="UTF-8"):
         load(RegistriesFiles((tmp_path / "f",)), aliases=True)
 
 
 def test_version_1_is_read_with_a_warning(tmp_path: Path) -> None:
-    """SPEC: "(v1 is read with a warning)"."""
+    """podman and skopeo refuse it."""
     found = hosts(
         tmp_path,
         """
@@ -230,7 +227,7 @@ def test_version_1_is_read_with_a_warning(tmp_path: Path) -> None:
             places(found, blocked)
 
 
-def test_a_location_that_makes_no_name(tmp_path: Path) -> None:
+def test_a_location_that_makes_an_invalid_name_is_an_error(tmp_path: Path) -> None:
     for location in ("UPPER/Case", "nohost", "h.example/UP"):
         found = hosts(tmp_path, f'[[registry]]\nprefix="a.example"\nlocation="{location}"\n')
         with pytest.raises(
@@ -239,8 +236,8 @@ def test_a_location_that_makes_no_name(tmp_path: Path) -> None:
             places(found, "a.example/r")
 
 
-def test_unknown_keys_are_warned_of(tmp_path: Path) -> None:
-    """A misspelt `blocked` must not go unnoticed; podman and skopeo pass over such keys."""
+def test_unknown_keys_have_a_warning(tmp_path: Path) -> None:
+    """A misspelt ``blocked`` must not go unnoticed; podman and skopeo ignore such keys."""
     text = """
         unknown = 1
         additional-layer-store-auth-helper = "x"
@@ -259,7 +256,7 @@ def test_unknown_keys_are_warned_of(tmp_path: Path) -> None:
     assert parsed(tmp_path, MIRRORED).warnings == ()
 
 
-# Tables that disagree
+# Conflicting tables
 
 
 def pair(first: str, second: str) -> str:
@@ -279,10 +276,10 @@ def pair(first: str, second: str) -> str:
          "location 'h.example'"),
     ],
 )  # fmt: skip
-def test_tables_of_one_prefix_or_location_must_not_disagree(
+def test_tables_with_the_same_prefix_or_location_must_agree(
     tmp_path: Path, key: str, one: str, other: str, what: str
 ) -> None:
-    """The last table must not unblock what the first one blocks."""
+    """The last table must not unblock a name that the first one blocks."""
     for text in (pair(f"{one}\n{key}=true", other), pair(one, f"{other}\n{key}=true")):
         with pytest.raises(WherryError) as caught:
             parsed(tmp_path, text)
@@ -291,7 +288,7 @@ def test_tables_of_one_prefix_or_location_must_not_disagree(
     parsed(tmp_path, pair(f"{one}\n{key}=true", f"{other}\n{key}=true"))
 
 
-def test_tables_of_one_location_must_not_disagree_on_the_proxy(tmp_path: Path) -> None:
+def test_tables_with_the_same_location_must_have_the_same_proxy(tmp_path: Path) -> None:
     text = pair(
         'prefix="x.example"\nlocation="h.example"\nproxy="http://me:secret-pw@p.example"',
         'prefix="y.example"\nlocation="h.example"',
@@ -301,7 +298,7 @@ def test_tables_of_one_location_must_not_disagree_on_the_proxy(tmp_path: Path) -
     assert "secret-pw" not in str(caught.value)
 
 
-def test_of_one_prefix_in_one_file_the_first_table_counts(tmp_path: Path) -> None:
+def test_the_first_of_two_tables_with_the_same_prefix_counts(tmp_path: Path) -> None:
     text = pair(
         'prefix="h.example"\nlocation="first.example"',
         'prefix="h.example"\nlocation="second.example"',
@@ -309,8 +306,8 @@ def test_of_one_prefix_in_one_file_the_first_table_counts(tmp_path: Path) -> Non
     assert places(hosts(tmp_path, text), "h.example/r") == ["first.example/r"]
 
 
-def test_of_prefixes_of_one_length_the_first_in_the_alphabet_counts(tmp_path: Path) -> None:
-    """`*.reg.example` is as long as `x.reg.example`; the order in the file does not matter."""
+def test_prefixes_of_the_same_length_count_in_alphabetical_order(tmp_path: Path) -> None:
+    """``*.reg.example`` is as long as ``x.reg.example``; the order in the file does not matter."""
     wild = 'prefix="*.reg.example"\nlocation="wild.example"'
     exact = 'prefix="x.reg.example"\nlocation="exact.example"'
     for text in (pair(wild, exact), pair(exact, wild)):
@@ -345,26 +342,26 @@ def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path) -> None:
 # Short names
 
 
-def test_a_slash_behind_a_host_to_search_does_not_matter(tmp_path: Path) -> None:
+def test_a_host_to_search_may_have_a_trailing_slash(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["a.example/", "b.example:5000"]')
     names = [str(each.address.given) for each in found.name_candidates(Address.parse("app"))]
     assert names == ["a.example/app", "b.example:5000/app"]
 
 
-def test_a_single_word_to_search_does_not_become_a_path_at_docker_hub(tmp_path: Path) -> None:
+def test_a_host_to_search_needs_a_dot_or_a_port(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["team"]')
     with pytest.raises(WherryError, match=r"registries\.conf: .*'team' is no host"):
         found.name_candidates(Address.parse("app"))
 
 
 @pytest.mark.parametrize("mode", ["permissive", "disabled"])
-def test_short_names_are_searched_without_a_question(tmp_path: Path, mode: str) -> None:
+def test_short_names_are_searched_without_a_prompt(tmp_path: Path, mode: str) -> None:
     text = f'short-name-mode="{mode}"\nunqualified-search-registries=["a.example","b.example"]'
     assert len(hosts(tmp_path, text).name_candidates(Address.parse("app"))) == 2
 
 
-def test_enforcing_refuses_a_choice_among_registries(tmp_path: Path) -> None:
-    """podman asks on a terminal and fails without one."""
+def test_enforcing_rejects_an_ambiguous_name(tmp_path: Path) -> None:
+    """podman prompts on a terminal, and fails without one."""
     text = 'short-name-mode="enforcing"\nunqualified-search-registries=["a.example"'
     assert len(hosts(tmp_path, f"{text}]").name_candidates(Address.parse("app"))) == 1
     found = hosts(tmp_path, f'{text}, "b.example"]\n[aliases]\n"known"="c.example/known"')

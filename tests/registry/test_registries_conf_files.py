@@ -33,7 +33,7 @@ def named(location: str) -> str:
 
 
 class Tree:
-    """The user's and the system's files, as the configuration lists them."""
+    """The user's and the system's files in the order of the configuration."""
 
     def __init__(self, root: Path) -> None:
         self.user, self.etc, self.usr = (root / name for name in ("user", "etc", "usr"))
@@ -56,7 +56,7 @@ class Tree:
         return path
 
     def leads(self) -> str:
-        """Return the host that `h.example` leads to."""
+        """Return the host that ``h.example`` leads to."""
         (place,) = Hosts(self.files).endpoints(Reference.parse("h.example/r"))
         return place.name.removesuffix(".example")
 
@@ -74,7 +74,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_the_first_main_file_counts(tree: Tree) -> None:
-    """The user's, else the system's, else the distribution's."""
+    """The user's, or else the administrator's, or else the distribution's."""
     tree.put("usr/registries.conf", named("usr"))
     assert tree.leads() == "usr"
     etc = tree.put("etc/registries.conf", named("etc"))
@@ -90,12 +90,12 @@ def test_the_first_main_file_counts(tree: Tree) -> None:
 
 
 def test_drop_ins_of_all_directories_are_merged_by_base_name(tree: Tree) -> None:
-    """Of one name the file counts that is nearest to the user."""
+    """Of files with the same name, the one nearest to the user counts."""
     tree.put("user/registries.conf", named("main"))
     tree.put("usr/registries.conf.d/50.conf", named("usr-50"))
-    assert tree.leads() == "usr-50"  # whichever the main file is
+    assert tree.leads() == "usr-50"  # whichever main file is read
     tree.put("user/registries.conf.d/10.conf", named("user-10"))
-    assert tree.leads() == "usr-50"  # the name decides, not the directory
+    assert tree.leads() == "usr-50"  # the order is by name, not by directory
     for directory in ("etc/registries.conf.d", "etc/registries.rootless.conf.d",
                       "etc/registries.rootless.conf.d/1000", "user/registries.conf.d"):  # fmt: skip
         winner = tree.put(f"{directory}/50.conf", named(directory.replace("/", "-")))
@@ -108,14 +108,14 @@ def test_drop_ins_of_all_directories_are_merged_by_base_name(tree: Tree) -> None
     assert tree.leads() == "user-registries.conf.d"
 
 
-def test_an_empty_file_takes_the_place_of_another_of_its_name(tree: Tree) -> None:
+def test_an_empty_file_replaces_another_with_its_name(tree: Tree) -> None:
     tree.put("usr/registries.conf.d/50.conf", named("usr"))
     tree.put("etc/registries.conf.d/50.conf", "")
     assert tree.leads() == "h"
 
 
-def test_a_drop_in_that_is_a_symbolic_link_is_not_read_and_a_warning_says_so(tree: Tree) -> None:
-    """containers/image 5.40 reads regular files alone."""
+def test_a_drop_in_that_is_a_symbolic_link_is_skipped_with_a_warning(tree: Tree) -> None:
+    """containers/image 5.40 reads only regular files."""
     target = tree.put("elsewhere.conf", named("linked"))
     link = tree.user / "registries.conf.d" / "10.conf"
     link.parent.mkdir(parents=True)
@@ -125,10 +125,10 @@ def test_a_drop_in_that_is_a_symbolic_link_is_not_read_and_a_warning_says_so(tre
     Hosts(tree.files).endpoints(Reference.parse("h.example/r"), warn=said.append)
     (warning,) = said
     assert warning == f"{link} is not read: drop-ins that are symbolic links have no effect"
-    (tree.user / "registries.conf").symlink_to(target)  # a main file may be one
+    (tree.user / "registries.conf").symlink_to(target)  # a main file may be a link
     assert tree.leads() == "linked"
     link.unlink()
-    link.symlink_to("/nowhere")  # as editors lock files
+    link.symlink_to("/nowhere")  # a lock file of an editor
     assert load(tree.files, aliases=True).warnings == ()
 
 
@@ -157,11 +157,11 @@ def test_later_files_add_and_replace(tree: Tree) -> None:
         each.address.name for each in Hosts(tree.files).name_candidates(Address.parse("y"))
     ] == ["y"]
     tree.put("etc/registries.conf.d/3.conf", "credential-helpers=[]\n")
-    assert tree.load().helpers is None  # the usual one
+    assert tree.load().helpers is None  # the default
 
 
-def test_a_drop_in_may_unblock_what_another_file_blocks(tree: Tree) -> None:
-    """Across files the later table takes the earlier one's place as a whole."""
+def test_a_drop_in_may_unblock_a_name(tree: Tree) -> None:
+    """The table of a later file replaces that of an earlier one as a whole."""
     tree.put("etc/registries.conf", '[[registry]]\nlocation="h.example"\nblocked=true\n')
     with pytest.raises(Denied):
         tree.leads()
@@ -170,7 +170,7 @@ def test_a_drop_in_may_unblock_what_another_file_blocks(tree: Tree) -> None:
 
 
 def test_a_named_file_replaces_all_but_the_last(tree: Tree) -> None:
-    """As `CONTAINERS_REGISTRIES_CONF` and its `_OVERRIDE` do."""
+    """``CONTAINERS_REGISTRIES_CONF`` and ``CONTAINERS_REGISTRIES_CONF_OVERRIDE`` do this."""
     tree.put("user/registries.conf", "broken [")
     tree.put("user/registries.conf.d/99.conf", "broken [")
     alone = tree.put("alone.conf", named("alone"))
@@ -187,40 +187,40 @@ def test_a_named_file_replaces_all_but_the_last(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("place", ["named", "last"])
-def test_a_file_that_was_asked_for_has_to_be_there(tree: Tree, place: str) -> None:
+def test_a_named_file_has_to_exist(tree: Tree, place: str) -> None:
     tree.files = tree.files.replace(**{place: ("VARIABLE", tree.user / "none")})
     with pytest.raises(WherryError, match="none: no such file") as caught:
         tree.load()
     assert caught.value.hint == "VARIABLE names it"
 
 
-def test_version_1_in_a_drop_in_is_refused(tree: Tree) -> None:
+def test_version_1_in_a_drop_in_is_an_error(tree: Tree) -> None:
     tree.put("etc/registries.conf.d/1.conf", "[registries.search]\nregistries=[]")
     with pytest.raises(WherryError, match=r"1\.conf: registries: belongs to version 1"):
         tree.load()
 
 
-def test_a_wrong_drop_in_is_named(tree: Tree) -> None:
+def test_an_invalid_drop_in_is_named(tree: Tree) -> None:
     file = tree.put("usr/registries.conf.d/1.conf", "registry = [")
     with pytest.raises(WherryError, match="not valid TOML") as caught:
         tree.load()
     assert str(caught.value).startswith(f"{file}: ")
 
 
-def test_what_cannot_be_read_is_named(tree: Tree) -> None:
+def test_an_unreadable_file_is_named(tree: Tree) -> None:
     (tree.user / "registries.conf").mkdir(parents=True)
     with pytest.raises(WherryError, match=r"user/registries\.conf: Is a directory"):
         tree.load()
 
 
-def test_a_file_in_the_place_of_a_directory_is_named(tree: Tree) -> None:
+def test_a_file_instead_of_a_directory_is_named(tree: Tree) -> None:
     tree.put("etc/registries.conf.d", "")
     with pytest.raises(WherryError, match=r"etc/registries\.conf\.d: Not a directory"):
         tree.load()
 
 
-def test_a_home_that_is_no_directory_has_no_files() -> None:
-    """As the home of services, /dev/null, has none."""
+def test_a_home_that_is_not_a_directory_has_no_files() -> None:
+    """Services have the home /dev/null."""
     below = Path("/dev/null/.config/containers")
     found = load(
         RegistriesFiles((below / "registries.conf",), (below / "registries.conf.d",)), aliases=True
@@ -228,8 +228,8 @@ def test_a_home_that_is_no_directory_has_no_files() -> None:
     assert found.tables == ()
 
 
-def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path) -> None:
-    """A pull by a full name must not pay for what it does not need."""
+def test_files_with_only_aliases_are_parsed_only_for_short_names(tmp_path: Path) -> None:
+    """A pull by a full name must not take the time for them."""
     text = '# comment\n[aliases]\n"registry" = "docker.io/library/registry"\nbroken ['
     assert parsed(tmp_path, text, aliases=False).consulted[0][1].endswith("(short names only)")
     with pytest.raises(WherryError, match="not valid TOML"):
@@ -247,7 +247,7 @@ def test_files_of_short_names_are_parsed_for_short_names_alone(tmp_path: Path) -
      "[registries.insecure]\nregistries=['h.example']",
      "registries.insecure.registries=['h.example']"],
 )  # fmt: skip
-def test_however_a_table_is_written_it_is_seen(tmp_path: Path, text: str) -> None:
+def test_tables_are_found_in_every_syntax(tmp_path: Path, text: str) -> None:
     (table,) = parsed(tmp_path, text, aliases=False).tables
     assert (table.prefix, table.insecure) == ("h.example", True)
 
@@ -278,7 +278,7 @@ def toml(value: object) -> str:
     st.lists(st.dictionaries(st.sampled_from(keys), values), max_size=2),
     st.sampled_from(["h.example/r", "alpine", f"a.x/b@{DIGEST}"]),
 )
-def test_any_file_leads_somewhere_or_to_an_error_of_ours(
+def test_any_file_gives_endpoints_or_a_wherry_error(
     tmp_path: Path, tables: list[dict[str, object]], mirrors: list[dict[str, object]], name: str
 ) -> None:
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Registries on this machine: plain http first, and https where plain http is dropped."""
+"""Choosing between http and https for registries on this machine and insecure ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("environment")
 
 IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
-ALERT = bytes.fromhex("15030100020246")  # TLS: fatal, protocol version
+ALERT = bytes.fromhex("15030100020246")  # a TLS alert: fatal, protocol version
 DROPS = ["reset", "closed", "alert"]
 
 
@@ -36,7 +36,7 @@ def pass_on(source: socket.socket, target: socket.socket) -> None:
 
 
 def front(registry: FakeRegistry, drop: str) -> Callable[[Any], None]:
-    """Return what a server does that passes TLS on to a registry, and drops plain http."""
+    """Make a server that forwards TLS to a registry and drops plain http."""
 
     def talk(peer: Any) -> None:
         if peer.sock.recv(1, socket.MSG_PEEK) != b"\x16":
@@ -55,7 +55,7 @@ def front(registry: FakeRegistry, drop: str) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize("drop", DROPS)
-def test_a_registry_that_drops_plain_http_is_asked_in_https(
+def test_https_is_tried_if_the_server_drops_plain_http(
     store: Store, serve: Serve, certificates: Files, monkeypatch: pytest.MonkeyPatch, drop: str
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
@@ -70,7 +70,7 @@ def test_a_registry_that_drops_plain_http_is_asked_in_https(
 
 
 @pytest.mark.parametrize("drop", DROPS)
-def test_a_certificate_that_does_not_hold_is_the_error(
+def test_an_invalid_certificate_is_the_error(
     store: Store, serve: Serve, certificates: Files, drop: str
 ) -> None:
     with FakeRegistry(tls=certificates[1:]) as registry:
@@ -84,7 +84,7 @@ def test_a_certificate_that_does_not_hold_is_the_error(
 
 
 @pytest.mark.parametrize("fault", [HangUp(), HangUp(reset=True)])
-def test_a_registry_without_tls_that_drops_connections_is_reported_as_that(
+def test_dropped_connections_are_reported_if_there_is_no_tls_either(
     store: Store, fake: FakeRegistry, fault: HangUp
 ) -> None:
     fake.inject(Fault(fault))
@@ -95,7 +95,7 @@ def test_a_registry_without_tls_that_drops_connections_is_reported_as_that(
 
 
 @pytest.mark.parametrize("fault", [HangUp(), HangUp(reset=True)])
-def test_a_registry_without_tls_that_drops_one_connection_is_asked_again(
+def test_a_single_dropped_connection_is_retried(
     store: Store, fake: FakeRegistry, fault: HangUp
 ) -> None:
     fake.add_image("app", IMAGE, "t")
@@ -104,7 +104,7 @@ def test_a_registry_without_tls_that_drops_one_connection_is_asked_again(
         asking.pull(f"{fake.host}/app:t")
 
 
-def test_a_port_that_drops_everything_is_reported_as_that(store: Store, serve: Serve) -> None:
+def test_a_port_that_drops_all_connections_is_reported_as_such(store: Store, serve: Serve) -> None:
     server = serve(lambda peer: peer.reset())
     with (
         Client(store=store, retries=1) as asking,
@@ -113,8 +113,8 @@ def test_a_port_that_drops_everything_is_reported_as_that(store: Store, serve: S
         asking.pull(f"{server.host}/app:t")
 
 
-def test_https_that_is_dropped_does_not_lead_to_plain_http(store: Store, serve: Serve) -> None:
-    """SPEC: "http only if the peer does not speak TLS"."""
+def test_a_dropped_https_connection_does_not_lead_to_plain_http(store: Store, serve: Serve) -> None:
+    """Plain http is tried only if the peer does not speak TLS."""
     seen: list[bytes] = []
 
     def talk(peer: Any) -> None:
@@ -128,14 +128,14 @@ def test_https_that_is_dropped_does_not_lead_to_plain_http(store: Store, serve: 
 
 
 @pytest.mark.parametrize("status", [301, 308])
-def test_plain_http_that_redirects_to_https_on_one_port_is_asked_in_https(
+def test_a_redirect_to_https_on_the_same_port_leads_to_https(
     store: Store,
     serve: Serve,
     certificates: Files,
     monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
-    """nginx: ``error_page 497 =301 https://$http_host$request_uri``. Credentials go along."""
+    """nginx: ``error_page 497 =301 https://$http_host$request_uri``. Credentials stay."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with FakeRegistry(tls=certificates[1:], users={"me": "secret"}, tokens=True) as registry:
         registry.add_image("app", IMAGE, "t")
@@ -164,7 +164,7 @@ def test_plain_http_that_redirects_to_https_on_one_port_is_asked_in_https(
     ],
     ids=["go", "nginx", "tomcat", "apache"],
 )
-def test_plain_http_that_is_answered_by_words_is_asked_in_https(
+def test_a_400_that_mentions_tls_leads_to_https(
     store: Store, serve: Serve, certificates: Files, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
@@ -184,8 +184,8 @@ def test_plain_http_that_is_answered_by_words_is_asked_in_https(
 
 
 @pytest.mark.peer("openssl")
-def test_a_real_tls_server_is_met_in_https(store: Store, certificates: Files) -> None:
-    """``openssl s_server`` answers plain http with an alert, or not at all."""
+def test_a_real_tls_server_gets_https(store: Store, certificates: Files) -> None:
+    """``openssl s_server`` responds to plain http with an alert, or not at all."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     _, certificate, key = certificates

@@ -1,3 +1,5 @@
+"""Errors made of responses: classes, fields, quoted messages, ``Retry-After``."""
+
 import datetime as dt
 import email.utils
 import gc
@@ -26,8 +28,8 @@ from wherry.testing import FakeRegistry, Fault, FixedReply
 QUICK = settings(max_examples=150, deadline=None)
 
 
-class Asking:
-    """A registry that gives the answers it is told to, and the errors made of them."""
+class FailingRegistry:
+    """A registry that sends given responses, and the errors made of them."""
 
     def __init__(self, registry: FakeRegistry) -> None:
         self._registry = registry
@@ -47,9 +49,9 @@ class Asking:
 
 
 @pytest.fixture(scope="module")
-def asking() -> Iterator[Asking]:
+def asking() -> Iterator[FailingRegistry]:
     with FakeRegistry() as registry:
-        yield Asking(registry)
+        yield FailingRegistry(registry)
 
 
 def errors(*entries: Any) -> bytes:
@@ -80,10 +82,10 @@ def errors(*entries: Any) -> bytes:
         (599, RegistryError, False),
     ],
 )
-def test_a_status_has_its_class(
-    asking: Asking, status: int, kind: type[WherryError], *, transient: bool
+def test_each_status_has_an_error_class(
+    asking: FailingRegistry, status: int, kind: type[WherryError], *, transient: bool
 ) -> None:
-    """SPEC: retries on "408, 425, 429, 500, 502, 503, 504; … never on 400, …, 403, 404"."""
+    """408, 425, 429, 500, 502, 503 and 504 are transient."""
     error = asking(status, errors({"code": "SOME_CODE", "message": "some words"}))
     assert type(error) is kind
     assert error.transient is transient
@@ -91,7 +93,7 @@ def test_a_status_has_its_class(
     assert f"{status} SOME_CODE: some words" in str(error)
 
 
-def test_the_facts_are_in_the_fields(asking: Asking) -> None:
+def test_the_facts_are_in_the_fields(asking: FailingRegistry) -> None:
     body = errors({"code": "UNKNOWN", "message": "a"}, {"code": "DENIED"}, {"message": "b"}, 5)
     error = asking(503, body, {"Retry-After": "7"})
     assert isinstance(error, RegistryError)
@@ -107,9 +109,7 @@ def test_the_facts_are_in_the_fields(asking: Asking) -> None:
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("3", 3.0), ("", None), ("soon", None)])
-def test_a_pause_that_is_asked_for_is_passed_on(
-    asking: Asking, value: str, seconds: float | None
-) -> None:
+def test_retry_after_is_a_field(asking: FailingRegistry, value: str, seconds: float | None) -> None:
     headers = {"Retry-After": value} if value else {}
     limited = asking(429, b"", headers)
     assert isinstance(limited, RateLimited)
@@ -137,14 +137,12 @@ def test_a_pause_that_is_asked_for_is_passed_on(
     ],
     ids=range(15),
 )
-def test_what_a_registry_says_is_quoted_where_it_says_something(
-    asking: Asking, body: bytes, words: str
-) -> None:
-    gc.collect()  # nothing of other tests is to be finalized at the bottom of a recursion
+def test_the_registrys_message_is_quoted(asking: FailingRegistry, body: bytes, words: str) -> None:
+    gc.collect()  # objects of other tests must not be finalized during deep recursion
     assert str(asking(404, body)) == f"o/r:latest: not found ({words})"
 
 
-def test_what_a_registry_says_is_cut_short(asking: Asking) -> None:
+def test_a_long_message_is_shortened(asking: FailingRegistry) -> None:
     error = asking(500, errors({"code": "C" * 10_000, "message": "m" * 10_000}))
     assert len(str(error)) < 1000
 
@@ -162,10 +160,10 @@ json_text = st.text(alphabet=st.characters(), max_size=20)
     shape=st.sampled_from(["errors", "message", "details"]),
 )
 @example(status=404, code="\x1b[31m", message="a\r\nb\x07\x9b\u202e\u2028", shape="errors")
-def test_no_control_character_of_a_registry_gets_into_a_message(
-    asking: Asking, status: int, code: object, message: object, shape: str
+def test_messages_have_no_control_characters(
+    asking: FailingRegistry, status: int, code: object, message: object, shape: str
 ) -> None:
-    """SPEC: "errors are one line on stderr": no line breaks, no terminal sequences."""
+    """No line breaks and no terminal sequences: an error is one line on stderr."""
     value = (
         {"errors": [{"code": code, "message": message}]} if shape == "errors" else {shape: message}
     )
@@ -195,7 +193,7 @@ def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     assert retry_after(value) == seconds
 
 
-def test_a_long_number_of_seconds_stays_a_long_time() -> None:
+def test_a_huge_number_of_seconds_stays_huge() -> None:
     for value in ("9" * 9, "9" * 10, "1" + "0" * 12, "9" * 5000):
         found = retry_after(value)
         assert found is not None
@@ -227,7 +225,7 @@ def test_retry_after_as_a_date(seconds: int) -> None:
         ),
     )
 )
-def test_any_retry_after_is_seconds_or_nothing(value: str) -> None:
-    """RFC 9110, 10.2.3: "a non-negative decimal integer" or a date; all else says nothing."""
+def test_any_retry_after_is_seconds_or_none(value: str) -> None:
+    """RFC 9110, 10.2.3: "a non-negative decimal integer" or a date; everything else is ignored."""
     found = retry_after(value)
     assert found is None or found >= 0

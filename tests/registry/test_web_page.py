@@ -1,4 +1,4 @@
-"""Web pages in the place of what was asked for, refusals in plain text, errors after retries."""
+"""Web pages instead of registry responses, plain text refusals, and errors after retries."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def refused(fake: FakeRegistry, client: Client, call: str, what: str) -> Network
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
 @pytest.mark.parametrize("media_type", ["text/html", "application/json", "text/plain", ""])
-def test_a_page_for_a_manifest(
+def test_a_page_instead_of_a_manifest(
     fake: FakeRegistry, client: Client, name: str, beginning: str, media_type: str
 ) -> None:
     fake.inject(Fault(answer(BEGINNINGS[beginning], media_type), path="/manifests/"))
     assert str(refused(fake, client, "pull", "a manifest")).startswith(f"{name}: {fake.host} sent")
 
 
-def test_a_page_is_known_by_its_type_whatever_it_holds(
+def test_a_page_is_recognised_by_its_media_type(
     fake: FakeRegistry, client: Client, name: str
 ) -> None:
     assert name
@@ -78,13 +78,13 @@ def test_a_page_is_known_by_its_type_whatever_it_holds(
     refused(fake, client, "inspect", "a manifest")
 
 
-def test_a_page_says_its_title(fake: FakeRegistry, client: Client, name: str) -> None:
+def test_the_title_of_a_page_is_quoted(fake: FakeRegistry, client: Client, name: str) -> None:
     assert name
     fake.inject(Fault(answer(PAGE), path="/manifests/"))
     assert str(refused(fake, client, "digest", "a manifest")).endswith("(Sign in & go)")
 
 
-def test_json_under_the_type_of_a_page_is_a_document(
+def test_json_with_the_media_type_of_a_page_is_a_document(
     fake: FakeRegistry, client: Client, name: str
 ) -> None:
     fake.inject(Fault(SetHeader("Content-Type", "text/html"), path="/manifests/"))
@@ -104,13 +104,13 @@ def test_a_page_behind_a_redirect_names_the_host_that_sent_it(
     assert "secret" not in caught.value.hint
 
 
-def test_a_page_for_a_tag_list(fake: FakeRegistry, client: Client, name: str) -> None:
+def test_a_page_instead_of_a_tag_list(fake: FakeRegistry, client: Client, name: str) -> None:
     assert name
     fake.inject(Fault(answer(PAGE), path="/tags/list"))
     refused(fake, client, "tags", "a tag list")
 
 
-def test_a_page_for_referrers(client: Client, store: Store, name: str) -> None:
+def test_a_page_instead_of_referrers(client: Client, store: Store, name: str) -> None:
     with FakeRegistry(referrers=True) as fake:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(answer(PAGE, "application/json"), path="/referrers/"))
@@ -118,7 +118,7 @@ def test_a_page_for_referrers(client: Client, store: Store, name: str) -> None:
     assert (name, store.images()) == (name, [])
 
 
-def test_a_page_for_a_token(store: Store) -> None:
+def test_a_page_instead_of_a_token(store: Store) -> None:
     with FakeRegistry(tokens=True) as fake, Client(store=store) as client:
         fake.add_image("app", IMAGE, "t")
         fake.inject(Fault(answer(PAGE), path="/token"))
@@ -128,7 +128,7 @@ def test_a_page_for_a_token(store: Store) -> None:
 
 @pytest.mark.parametrize("piece", ["config", "layer"])
 @pytest.mark.parametrize("media_type", ["text/html", "application/octet-stream"])
-def test_a_page_for_a_blob(
+def test_a_page_instead_of_a_blob(
     fake: FakeRegistry, client: Client, store: Store, name: str, piece: str, media_type: str
 ) -> None:
     digest = LAYER if piece == "layer" else IMAGE.config.digest
@@ -138,7 +138,7 @@ def test_a_page_for_a_blob(
     assert [data for data in kept if b"html" in data] == [], name
 
 
-def test_a_page_does_not_cost_a_download_that_was_broken_off(
+def test_a_page_does_not_discard_a_partial_download(
     fake: FakeRegistry, client: Client, store: Store, name: str
 ) -> None:
     part = store.path / "ingest" / f"{LAYER.replace(':', '-')}.part"
@@ -151,7 +151,7 @@ def test_a_page_does_not_cost_a_download_that_was_broken_off(
 
 
 @pytest.mark.parametrize("size", [0, 3 * 2**20])
-def test_a_blob_that_is_a_page_is_that_blob(fake: FakeRegistry, client: Client, size: int) -> None:
+def test_a_blob_may_be_a_web_page(fake: FakeRegistry, client: Client, size: int) -> None:
     page = PAGE + b"x" * size
     digest = f"sha256:{hashlib.sha256(page).hexdigest()}"
     fake.add_blob(page)
@@ -169,7 +169,7 @@ def test_the_command_exits_with_6(fake: FakeRegistry, wherry: Wherry, name: str)
     )
 
 
-# What refusals say
+# Messages of refusals
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,7 @@ def test_the_body_of_a_401_is_shown(
     assert str(caught.value) == f"{name.removesuffix(':t')}: access denied ({text})"
 
 
-def test_a_body_that_repeats_credentials_is_shown_without_them(
-    store: Store, fake: FakeRegistry
-) -> None:
+def test_credentials_repeated_in_a_body_are_masked(store: Store, fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     pair = base64.b64encode(b"me:hunter22").decode()
     body = f"refused: Basic {pair}, that is me:hunter22, password hunter22".encode()
@@ -213,14 +211,14 @@ def test_a_body_that_repeats_credentials_is_shown_without_them(
     assert caught.value.message.endswith("(401 refused: Basic ***, that is ***, password ***)")
 
 
-def test_a_host_that_is_no_registry(fake: FakeRegistry, client: Client, name: str) -> None:
+def test_a_host_without_a_registry(fake: FakeRegistry, client: Client, name: str) -> None:
     fake.inject(Fault(answer(PAGE, status=404)))
     with pytest.raises(NotFound, match="not found") as caught:
         client.pull(name)
     assert caught.value.hint == f"{fake.host} answered by a web page: is it a registry?"
 
 
-def test_a_network_that_wants_a_login(fake: FakeRegistry, client: Client, name: str) -> None:
+def test_a_network_that_requires_a_login(fake: FakeRegistry, client: Client, name: str) -> None:
     fake.inject(Fault(answer(PAGE, status=511), path="/manifests/"))
     with pytest.raises(RegistryError, match="511 Sign in") as caught:
         client.pull(name)
@@ -232,7 +230,9 @@ def test_a_network_that_wants_a_login(fake: FakeRegistry, client: Client, name: 
 
 @pytest.mark.parametrize("call", ["pull", "inspect", "tags"])
 @pytest.mark.usefixtures("environment")
-def test_an_error_after_retries_says_how_many(store: Store, fake: FakeRegistry, call: str) -> None:
+def test_an_error_after_retries_has_their_number(
+    store: Store, fake: FakeRegistry, call: str
+) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(answer(b"", status=503)))
     client = Client(store=store, retries=2)
@@ -241,7 +241,7 @@ def test_an_error_after_retries_says_how_many(store: Store, fake: FakeRegistry, 
 
 
 @pytest.mark.parametrize("retries", ["1", "2"])
-def test_a_host_that_is_not_there(wherry: Wherry, retries: str) -> None:
+def test_a_host_that_does_not_exist(wherry: Wherry, retries: str) -> None:
     host = f"127.0.0.1:{refused_port()}"
     done = wherry("pull", "-q", "--retries", retries, f"{host}/app:t")
     assert done.returncode == 6
@@ -249,7 +249,7 @@ def test_a_host_that_is_not_there(wherry: Wherry, retries: str) -> None:
     assert done.stderr.splitlines()[0] == f"wherry: {host}: connection refused{tried}"
 
 
-def test_a_layer_that_fails_says_how_many(store: Store, fake: FakeRegistry) -> None:
+def test_an_error_of_a_layer_has_the_number_of_attempts(store: Store, fake: FakeRegistry) -> None:
     fake.add_image("app", IMAGE, "t")
     fake.inject(Fault(answer(b"", status=500), path=f"/blobs/{LAYER}"))
     client = Client(store=store, retries=3)
@@ -260,7 +260,7 @@ def test_a_layer_that_fails_says_how_many(store: Store, fake: FakeRegistry) -> N
 # Tags
 
 
-def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, wherry: Wherry) -> None:
+def test_inspect_reports_a_repository_without_tags(fake: FakeRegistry, wherry: Wherry) -> None:
     body = json.dumps({"name": "app", "tags": None}).encode()
     fake.inject(Fault(answer(body, "application/json"), path="/tags/list"))
     for options in ((), ("--no-tags",)):
@@ -269,10 +269,10 @@ def test_inspect_of_a_repository_without_tags_says_so(fake: FakeRegistry, wherry
         assert done.stderr == f"wherry: {fake.host}/app: the repository has no tags\n"
 
 
-def test_inspect_of_a_repository_that_there_is_not(
+def test_inspect_reports_a_missing_repository(
     distribution: Distribution, wherry: Wherry, repository: str
 ) -> None:
-    """Its manifests are unknown, which says little; its tag list says that there is none."""
+    """A 404 for a manifest says little; the tag list says that there is no repository."""
     done = wherry("inspect", f"{distribution.host}/{repository}")
     assert (done.returncode, done.stdout) == (3, "")
     said = "not found (404 NAME_UNKNOWN: repository name not known to registry)"
@@ -280,14 +280,14 @@ def test_inspect_of_a_repository_that_there_is_not(
 
 
 @pytest.mark.parametrize("call", ["pull", "inspect", "digest", "manifest", "config", "validate"])
-def test_a_tag_that_is_not_there_leads_to_those_that_are(
+def test_the_error_for_a_missing_tag_has_a_hint_for_listing_tags(
     fake: FakeRegistry, client: Client, name: str, call: str
 ) -> None:
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{name}ypo")
     assert caught.value.hint == f"`wherry tags {fake.host}/app` lists the tags that there are"
     with pytest.raises(NotFound) as caught:
-        getattr(client, call)(f"{fake.host}/other:t")  # there is no such repository
+        getattr(client, call)(f"{fake.host}/other:t")  # no such repository
     assert "wherry tags" not in caught.value.hint
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{fake.host}/app@sha256:{'0' * 64}")
