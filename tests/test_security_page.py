@@ -19,11 +19,11 @@ LIMIT = re.compile(r"^(MAX_[A-Z_]+)(?:: Final)? = ", re.MULTILINE)
 # Limits of user input and of messages; untrusted content does not reach them.
 ELSEWHERE = {
     "config": {"MAX_EPOCH"},
-    "model/_fields": {"MAX_INTEGER", "MAX_KEY_SHOWN"},
     "model/convert": {"MAX_NESTING"},  # of documents; manifests have a lower limit
     "model/platform": {"MAX_DIGITS"},
     "model/reference": {"MAX_PATH", "MAX_PORT"},
     "model/schema1": {"MAX_DEPTH"},  # the limit of other manifests
+    "model/strict_json": {"MAX_INTEGER", "MAX_KEY_SHOWN"},
     "model/tolerant": {"MAX_SHOWN"},
     "model/transfer_settings": {"MAX_SPLIT"},
     "model/v1": {"MAX_DEPTH"},  # the limit of configs

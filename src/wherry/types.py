@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wherry.model.problem import DocumentFault as DocumentFault
     from wherry.model.schema1 import Schema1 as Schema1
     from wherry.model.schema1 import Schema1Layer as Schema1Layer
-    from wherry.model.schema1 import Signature as Signature
+    from wherry.model.schema1_signatures import Signature as Signature
     from wherry.ops.history import HistoryStep as HistoryStep
     from wherry.ops.login import LogoutResult as LogoutResult
     from wherry.ops.platforms import PlatformImage as PlatformImage
@@ -89,7 +89,7 @@ _HOMES = {
     "RepairReport": "wherry.ops.repair",
     "SaveResult": "wherry.ops.save",
     "Schema1": "wherry.model.schema1",
-    "Signature": "wherry.model.schema1",
+    "Signature": "wherry.model.schema1_signatures",
     "StoreOrPath": "wherry.image_store",
     "StoreProblem": "wherry.store.check",
     "TarFile": "tarfile",

@@ -19,7 +19,7 @@ from peak_memory import MOST, run
 from wherry.content.decoder_memory import DecoderMemory, Reservation
 from wherry.errors import IntegrityError, Unsupported
 from wherry.model import gojson
-from wherry.model._fields import check_values
+from wherry.model.strict_json import check_values
 from wherry.testing import FakeRegistry, build_schema1
 from wherry.testing._messages import IncomingRequest, Reply, json_reply
 from wherry.testing.images import document, sha256

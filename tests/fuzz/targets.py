@@ -33,6 +33,7 @@ from wherry.model.inspection import inspection
 from wherry.model.manifest import Manifest, parse
 from wherry.model.platform import Platform
 from wherry.model.reference import Reference
+from wherry.model.schema1_signatures import Signature, verify_signatures
 from wherry.registry import link_header
 from wherry.registry.auth import challenge as auth
 
@@ -99,19 +100,13 @@ def manifests(data: bytes) -> None:
     """Read a manifest, index or schema1 document."""
     document = parse(data, "")
     if isinstance(document, schema1.Schema1):
-        schema1.verify_signatures(document)
+        verify_signatures(document.signatures, document.payload)
 
 
 def signatures(data: bytes) -> None:
     """Verify the signatures of a schema1 document."""
-    found = schema1.Signature("ES256", {}, (_text(data),), b"1" * 64, "e30")
-    schema1.verify_signatures(_Signed(found))  # type: ignore[arg-type]
-
-
-class _Signed:
-    def __init__(self, signature: schema1.Signature) -> None:
-        self.signatures = (signature,)
-        self.payload = b"{}"
+    found = Signature("ES256", {}, (_text(data),), b"1" * 64, "e30")
+    verify_signatures([found], b"{}")
 
 
 def configs(data: bytes) -> None:

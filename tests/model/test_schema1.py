@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from wherry.errors import IntegrityError, InvalidDocument, Unsupported, WherryError
 from wherry.model.digest import Digest
 from wherry.model.manifest import parse, parse_named
-from wherry.model.schema1 import Schema1, verify_signatures
+from wherry.model.schema1 import Schema1
+from wherry.model.schema1_signatures import verify_signatures
 from wherry.testing import (
     ALGORITHMS,
     BuiltSchema1,
@@ -32,6 +33,11 @@ LAYERS = [compress(tar_layer({f"f{number}": b"x"}), "gzip") for number in range(
 KEYS = {algorithm: make_key(algorithm) for algorithm in ALGORITHMS}
 
 
+def verified(manifest: Schema1) -> list[str]:
+    """Verify the signatures of a manifest and return the ids of their keys."""
+    return verify_signatures(manifest.signatures, manifest.payload)
+
+
 def parsed(built: BuiltSchema1) -> Schema1:
     found = parse(built.manifest.data, built.manifest.media_type)
     assert isinstance(found, Schema1)
@@ -41,13 +47,13 @@ def parsed(built: BuiltSchema1) -> Schema1:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_signatures_of_all_algorithms_are_verified(algorithm: str) -> None:
     found = parsed(build_schema1(LAYERS, keys=[(algorithm, KEYS[algorithm])]))
-    (key_id,) = verify_signatures(found)
+    (key_id,) = verified(found)
     assert [len(group) for group in key_id.split(":")] == [4] * 12
 
 
 def test_several_signatures_each_with_its_key() -> None:
     keys = [("ES256", KEYS["ES256"]), ("RS512", KEYS["RS512"])]
-    found = verify_signatures(parsed(build_schema1(LAYERS, keys=keys)))
+    found = verified(parsed(build_schema1(LAYERS, keys=keys)))
     assert len(set(found)) == 2
 
 
@@ -102,7 +108,7 @@ def test_nothing_outside_of_the_payload_counts(kind: str, good: bytes, evil: byt
 def test_an_unsigned_manifest_is_its_own_payload() -> None:
     built = build_schema1(LAYERS)
     assert parsed(built).digest == Digest.of(built.manifest.data)
-    assert verify_signatures(parsed(built)) == []
+    assert verified(parsed(built)) == []
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
@@ -112,7 +118,7 @@ def test_a_tampered_payload_is_refused(algorithm: str) -> None:
     found = parse(tampered, built.manifest.media_type)
     assert isinstance(found, Schema1)
     with pytest.raises(IntegrityError, match="does not match"):
-        verify_signatures(found)
+        verified(found)
 
 
 def edited(built: BuiltSchema1, **header: Any) -> Schema1:
@@ -145,7 +151,7 @@ def test_signatures_that_prove_nothing_are_refused(
 ) -> None:
     built = build_schema1(LAYERS, keys=[("ES256", KEYS["ES256"])])
     with pytest.raises(error):
-        verify_signatures(edited(built, **header))
+        verified(edited(built, **header))
 
 
 # The chain
@@ -254,7 +260,7 @@ def test_a_damaged_manifest_makes_nothing_but_a_refusal(at: int, patch: bytes) -
     try:
         found = parse(raw, SIGNED.media_type)
         assert isinstance(found, Schema1)
-        verify_signatures(found)
+        verified(found)
     except WherryError:
         return
     assert found.payload == SIGNED_PAYLOAD

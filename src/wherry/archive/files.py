@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from wherry.content.read_blob import DAMAGED
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported
-from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.manifest import parse_named
+from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,8 +17,8 @@ from wherry.content.codec import decompress
 from wherry.content.protocols import CountingReader, open_bytes
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, Unsupported, WherryError
-from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.digest import Digest
+from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.errors import IntegrityError, InvalidDocument, NetworkError
-from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.digest import Digest, mismatch
+from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken

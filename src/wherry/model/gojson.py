@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from wherry.errors import InvalidDocument
-from wherry.model._fields import OutOfRange
+from wherry.model.strict_json import OutOfRange
 
 _HTML_CHARACTERS = "<>&\u2028\u2029"
 _HTML_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in _HTML_CHARACTERS}

@@ -11,7 +11,7 @@ from wherry.content.protocols import Receipt
 from wherry.content.verify import follow_growing
 from wherry.errors import Cancelled, WherryError
 from wherry.model import mediatype
-from wherry.model._fields import MAX_DOCUMENT
+from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wherry.model import v1
 from wherry.model.config import parse_config
 from wherry.model.platform import Platform
-from wherry.model.schema1 import verify_signatures
+from wherry.model.schema1_signatures import verify_signatures
 from wherry.transfer.derive import from_schema1
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def check(manifest: Schema1, *, verify: bool) -> tuple[Platform, str]:
     """
     message = "docker schema1 is a deprecated format"
     if verify and manifest.signatures:
-        message += f"; signed by {', '.join(verify_signatures(manifest))}"
+        keys = verify_signatures(manifest.signatures, manifest.payload)
+        message += f"; signed by {', '.join(keys)}"
     return stated_platform(manifest), message
 
 

@@ -8,9 +8,9 @@ from urllib.parse import quote, urlsplit
 
 from wherry.errors import InvalidDigest, InvalidDocument, Unsupported, WherryError
 from wherry.model import mediatype
-from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.digest import Digest
 from wherry.model.record import Record
+from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.registry.blob_response import check_status, open_response, range_header
 from wherry.registry.http.redirect import is_http_url
 from wherry.registry.http.request import VISIBLE, public_url

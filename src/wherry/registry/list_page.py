@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.errors import InvalidDocument, RegistryError, WherryError
 from wherry.model import mediatype
-from wherry.model._fields import check_values
 from wherry.model.manifest import Index, parse
+from wherry.model.strict_json import check_values
 from wherry.registry.link_header import next_target
 from wherry.registry.pager import MAX_LISTED
 from wherry.registry.web_page import refuse_page

@@ -137,7 +137,7 @@ class ReadableStore:
             NotFound: The blob is not stored.
             IntegrityError: The file is damaged.
         """
-        from wherry.model._fields import MAX_DOCUMENT
+        from wherry.model.strict_json import MAX_DOCUMENT
 
         with self.open(digest) as file:
             raw = file.read(MAX_DOCUMENT + 1)

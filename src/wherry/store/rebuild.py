@@ -13,11 +13,11 @@ import itertools
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError, WherryError
-from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.config import parse_config
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, digest_of, parse
 from wherry.model.record import Record
+from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.store import images, leases, restore_names
 from wherry.store.database_file import check_replaceable, exclusive
 from wherry.store.db import Database

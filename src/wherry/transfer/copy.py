@@ -17,9 +17,9 @@ from wherry.errors import (
     Unsupported,
     WherryError,
 )
-from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.config import parse_config
 from wherry.model.record import Record
+from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.transfer.image_size import ImageSize
 from wherry.transfer.resume import resuming_blob
 from wherry.transfer.scheduler import run_tasks

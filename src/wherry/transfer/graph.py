@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from wherry.content.budget import Budget
 from wherry.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
 from wherry.model import mediatype
-from wherry.model._fields import MAX_DOCUMENT
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Document, Index, Manifest
 from wherry.model.record import Record
+from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.content.small_file import read_small
 from wherry.errors import WherryError
-from wherry.model._fields import check_values
 from wherry.model.record import Record
 from wherry.model.secret import Secret, SecretBytes, SecretFields
+from wherry.model.strict_json import check_values
 from wherry.registry.auth.credentials import Credentials, replace_surrogates
 
 if TYPE_CHECKING:
