@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wherry.ops.login import AuthFiles
     from wherry.ops.open_source import Access
     from wherry.registry.auth.credentials import Credentials
+    from wherry.registry.hosts import Hosts
     from wherry.registry.session import Session
     from wherry.store import LocalStore
 
@@ -38,7 +39,7 @@ _CONNECT_SECONDS = 15.0  # for connecting, at most
 class Context:
     """Hold what the calls of one client share.
 
-    The session with registries is made when a call needs it, and so are the stores.
+    The session with registries and the stores are made when a call needs them.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Context:
             return self._store
 
     def store_for(self, store: wherry.types.StoreOrPath | None) -> wherry.Store:
-        """Return the store that an argument means: itself, the one at a path, or the client's."""
+        """Return a store: the argument, the store at its path, or the client's if it is None."""
         if store is None:
             return self.store
         if not isinstance(store, str | os.PathLike):
@@ -116,7 +117,7 @@ class Context:
     # What operations take
 
     def token(self, cancel: wherry.CancelToken | None) -> wherry.CancelToken:
-        """Return a token that ends with the caller's own and with the client."""
+        """Return a token that is cancelled with the caller's token or with the client."""
         return self.calls.token(cancel)
 
     def platform(self, given: str | wherry.Platform | None) -> str | wherry.Platform | None:
@@ -130,9 +131,9 @@ class Context:
         cancel: wherry.CancelToken | None,
         images: Sequence[wherry.Image] = (),
     ) -> Access:
-        """Return what opening any address takes.
+        """Return what an operation needs to open any address.
 
-        ``images`` are found by the digests of their manifests, each in its own store.
+        An address of one of ``images`` has the digest of its manifest as its name.
         """
         from wherry.image_store import local_store
         from wherry.ops.find_image import find_image
@@ -156,7 +157,7 @@ class Context:
         on_event: Callable[[wherry.Event], None] | None,
         cancel: wherry.CancelToken | None,
     ) -> tuple[Access, PlatformChoice]:
-        """Return what reading the documents of an image takes."""
+        """Return what an operation needs to read the documents of an image."""
         from wherry.ops.documents import PlatformChoice
 
         wanted = PlatformChoice.build(host_platform(), self.platform(platform))
@@ -182,7 +183,7 @@ class Context:
 
     @contextlib.contextmanager
     def changing_credentials(self) -> Iterator[AuthFiles]:
-        """Yield the files of credentials; what the session has cached is dropped afterwards."""
+        """Yield the files of credentials, and clear the caches of the session afterwards."""
         from wherry.ops.login import AuthFiles
 
         config = self._config()
@@ -199,25 +200,13 @@ class Context:
         from wherry.registry.auth.credential_store import CredentialStore
         from wherry.registry.auth.credentials import Credentials
         from wherry.registry.certs_d import CaBundle
-        from wherry.registry.hosts import Hosts
         from wherry.registry.http.deadlines import Timeouts
         from wherry.registry.http.proxies import ProxySettings
-        from wherry.registry.registries_conf import RegistriesFiles
         from wherry.registry.session import Session
 
         config, settings = self._config(), self.settings
         fixed = Credentials(*self._credentials) if self._credentials is not None else None
-        hosts = Hosts(
-            RegistriesFiles(
-                config.registries,
-                config.registries_drop_ins,
-                config.registries_named,
-                config.registries_last,
-            ),
-            config.certificates,
-            config.hosts,
-            insecure=settings.insecure,
-        )
+        hosts = _hosts(config, insecure=settings.insecure)
         helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers
         return Session(
             connections=settings.jobs + (settings.split or _SPLIT) + _SPARE,
@@ -244,6 +233,19 @@ class Context:
         if self._registries_conf is not None:
             config = config.with_registries_conf(self._registries_conf)
         return config
+
+
+def _hosts(config: Config, *, insecure: bool) -> Hosts:
+    from wherry.registry.hosts import Hosts
+    from wherry.registry.registries_conf import RegistriesFiles
+
+    files = RegistriesFiles(
+        config.registries,
+        config.registries_drop_ins,
+        config.registries_named,
+        config.registries_last,
+    )
+    return Hosts(files, config.certificates, config.hosts, insecure=insecure)
 
 
 def public_call(call: F) -> F:

@@ -34,23 +34,23 @@ Listener: TypeAlias = Callable[[Event], None] | None
 class Client:
     """Talk to registries, and move images between them, archives and stores.
 
-    A client shares its connections and tokens between calls and threads. Close it, or use it
-    in a ``with`` statement. Closing it ends the calls of other threads with `Cancelled`; a
-    closed client raises `RuntimeError` at any further call. A forked child may use its
-    parent's client, with connections of its own; what the parent has begun, such as an open
-    blob, raises `Cancelled` in the child.
+    Calls and threads share the connections and tokens of a client. Close it, or use it in a
+    ``with`` statement. Running calls of other threads raise `Cancelled` when it is closed.
+    Later calls raise `RuntimeError`. A forked child may use its parent's client, with new
+    connections. A blob that the parent has opened raises `Cancelled` in the child.
 
-    These parameters mean the same in every call:
+    These parameters have the same meaning in every call:
 
-    * ``address``: a name in a registry, or a place and a name in it: ``docker://``, ``store:``,
-      ``oci:``, ``oci-archive:``, ``docker-archive:`` or ``dir:``. A name without a registry is
-      completed to docker.io, one without tag and digest to ``latest``.
+    * ``address``: a name in a registry, or the name of an image elsewhere after ``store:``,
+      ``oci:``, ``oci-archive:``, ``docker-archive:`` or ``dir:``. docker.io is the default
+      registry and ``latest`` the default tag.
     * ``store``: a `Store` or the path of one; the client's own by default.
     * ``platform``: ``os[/arch[/variant]]``. Without it ``WHERRY_PLATFORM`` decides, then
       ``DOCKER_DEFAULT_PLATFORM``, then this machine.
-    * ``on_event``: called with one event at a time from a thread of its own. It has got all
-      events when the call returns. Its first exception goes to the logger ``wherry``.
-    * ``cancel``: a token that ends the call with `Cancelled` from another thread.
+    * ``on_event``: called with one event at a time from a separate thread. The call returns
+      after its last event. A slow callback delays only the return of the call. Its first
+      exception is logged to the logger ``wherry``, and changes nothing else.
+    * ``cancel``: a token with which another thread ends the call; it raises `Cancelled`.
 
     All calls raise `TypeError` or `ValueError` for a wrong argument before they do anything.
     Calls that read images raise `InvalidReference`, `NotFound`, `PlatformMismatch`,
@@ -76,8 +76,8 @@ class Client:
         on_request: Called with each request that a registry has answered.
 
     Raises:
-        ValueError: An argument is out of its range, or a variable that stands for it is:
-            ``WHERRY_JOBS`` and so on replace an argument that is None.
+        ValueError: An argument or its variable is out of range. ``WHERRY_JOBS``,
+            ``WHERRY_TIMEOUT`` and so on set the arguments that are None.
     """
 
     @checked(RULES)
@@ -136,8 +136,8 @@ class Client:
     def close(self) -> None:
         """End all running calls and close all connections. Idempotent.
 
-        Running calls raise `Cancelled`, and so do blobs that are being read. Images and
-        stores that the client has returned stay usable.
+        Running calls and open blobs raise `Cancelled`. Images and stores that the client has
+        returned stay usable.
         """
         self._context.close()
 
@@ -163,7 +163,7 @@ class Client:
     ) -> wherry.Image:
         """Pull an image into a store. Idempotent.
 
-        A pull that ends early keeps what has arrived; the next one resumes there.
+        An interrupted pull keeps what has arrived, and the next pull resumes there.
 
         Args:
             reference: What to pull; ``latest`` where it has neither tag nor digest.
@@ -174,7 +174,7 @@ class Client:
             verify_signatures: Refuse a schema1 manifest whose signatures do not match.
 
         Returns:
-            The image; of several the one for this machine, else the first.
+            The image. If several were pulled, it is the one for this machine, or the first.
         """
         from wherry.image import Image
         from wherry.image_store import local_store
@@ -240,7 +240,7 @@ class Client:
         found = pull_all_tags(context.session(), local, repository, options, token, listener)
         return [Image(target, pulled.root, pulled.image) for pulled in found]
 
-    # Reading: nothing is stored, and no layer is fetched but by `blob`
+    # Reading. These calls store nothing, and only `blob` fetches layers.
 
     @public_call
     def inspect(
@@ -256,9 +256,8 @@ class Client:
         """Return what the manifest and the config of an image say.
 
         Args:
-            address: An image. A name with neither tag nor digest means ``latest``, and the
-                repository's first tag where there is no ``latest``.
-            tags: List the repository's tags as well, at the same time.
+            address: An image. If a repository has no ``latest``, its name means its first tag.
+            tags: List the tags of the repository too, at the same time.
         """
         from wherry.ops.inspect import inspect
 
@@ -314,7 +313,7 @@ class Client:
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.Digest:
-        """Return the digest that a name stands for, or with ``platform`` its image's."""
+        """Return the digest of an index or manifest, or of the image for ``platform``."""
         from wherry.ops.documents import digest
 
         access, wanted = self._context.reading(store, platform, on_event, cancel)
@@ -330,7 +329,7 @@ class Client:
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.types.Document:
-        """Return the manifest or index that a name stands for; ``raw`` is its bytes.
+        """Return a manifest or index; ``raw`` has its bytes.
 
         With ``platform`` it is the manifest of the image for that platform.
         """
@@ -349,10 +348,10 @@ class Client:
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.types.ImageConfig:
-        """Return the config of an image; ``raw`` is its bytes.
+        """Return the config of an image; ``raw`` has its bytes.
 
-        A schema1 image has no config. One is made for it, without the DiffIDs: computing
-        them takes the layers.
+        A schema1 image has no config. wherry makes one without DiffIDs, which would take the
+        layers.
         """
         from wherry.ops.documents import config
 
@@ -369,9 +368,9 @@ class Client:
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> bytes:
-        """Return the bytes of a config as they are served, an artifact's too.
+        """Return the bytes of the config of an image or an artifact, as served.
 
-        For a schema1 image they are made as `config` makes them.
+        For a schema1 image, wherry makes a config as `config` does.
         """
         from wherry.ops.documents import raw_config
 
@@ -390,7 +389,7 @@ class Client:
     ) -> list[wherry.types.HistoryStep]:
         """Return the steps that made an image, the last one first, with their layers.
 
-        A name without a place is looked for in the store, then in the registry.
+        The store is searched for a name without a place, then the registry.
         """
         from wherry.ops.documents import steps
 
@@ -408,7 +407,7 @@ class Client:
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> list[wherry.types.Descriptor]:
-        """Return what refers to an image: signatures, SBOMs and the like.
+        """Return the referrers of an image: signatures, SBOMs and others.
 
         Args:
             address: The image.
@@ -431,7 +430,7 @@ class Client:
     ) -> io.BufferedReader:
         """Open a blob; close it after use.
 
-        The blob is verified as it is read: the read that reaches the end raises
+        The blob is verified while it is read. The read that reaches the end raises
         `IntegrityError` if the content does not match the digest.
 
         Args:
@@ -468,7 +467,8 @@ class Client:
     ) -> list[wherry.types.SaveResult]:
         """Write images to an archive or to a new directory.
 
-        The same images give the same bytes. A path gets its name when all is written.
+        The same images always give the same bytes. The file or directory gets its name when it
+        is complete.
 
         Args:
             names: Addresses; a name without a place means the store. An `Image` is read from
@@ -476,12 +476,11 @@ class Client:
             output: A path, or a binary file that is open for writing, such as a pipe.
             format: ``docker`` is what ``docker load`` reads, with layers unpacked.
                 ``oci-archive``, and the directories ``oci`` and ``dir``, keep every byte.
-            platform: Choose one image of each index. Without it the docker format takes the
-                one that was pulled last; the others take the index, if the store has all of
-                it. Of several platforms, with commas between, each becomes an image of the
-                layout, and its tag ends in the platform: ``1.4-linux-arm64``.
-            name: What to call the image instead: a whole name, or in a layout any reference
-                such as ``1.4``.
+            platform: Save one image of each index. Without it, the docker format saves the
+                image that was pulled last, and other formats save the index if the store has
+                all of it. A layout can hold several platforms, with commas between. Their tags
+                end in the platform: ``1.4-linux-arm64``.
+            name: Another name for the image. A layout accepts a tag such as ``1.4`` too.
         """
         from wherry.image import Image
         from wherry.ops.save import save
@@ -513,13 +512,13 @@ class Client:
     ) -> list[wherry.Image]:
         """Load the images of an archive or layout into a store. Idempotent.
 
-        Takes what docker, podman, skopeo and `save` write, compressed or not; archives of
-        engines before 1.10 too. An image that fails does not stop the others.
+        The archive may be compressed, and written by docker, podman, skopeo or `save`. Archives
+        of engines before 1.10 are read too. An image that fails does not stop the others.
 
         Args:
             source: A path, or a binary file that is open for reading, such as a pipe. A file
                 is read once, to its end.
-            platform: Load one image of each index; all that are there by default.
+            platform: Load one image of each index; by default all that the archive has.
             name: The name to give to the image of an archive that holds one image.
             on_failure: Called with the error of each image that cannot be loaded. Without it
                 the first error is raised after the others are loaded.
@@ -560,21 +559,21 @@ class Client:
         """Make an image of one layer: a tar, compressed or not, or the files of a directory.
 
         Args:
-            source: A path, or a binary file that is open for reading. No bytes at all add no
+            source: A path, or a binary file that is open for reading. An empty file adds no
                 layer.
-            reference: The name of the image; ``latest`` where it has no tag. It has no digest.
-            config: JSON that is kept byte for byte. With a ``rootfs`` it is the image's
-                config, and its DiffIDs have to match. Without one it is a version 1 JSON, and
-                the config is made from it as for schema1.
-            parent: The address of an image to put the layer on; a name without a place means
+            reference: The name of the image, without a digest; ``latest`` is the default tag.
+            config: JSON that is stored byte for byte. With a ``rootfs`` it is the config of the
+                image, and its DiffIDs must match. Without ``rootfs`` it is a version 1 JSON,
+                and wherry makes the config from it as for schema1.
+            parent: The address of an image to add the layer to; a name without a place means
                 the store.
-            platform: What the image runs on. With ``parent`` it chooses the image of an index.
-            changes: Instructions of a Dockerfile, as ``docker import --change`` takes them;
-                they change the parent's settings.
+            platform: The platform of the image. With ``parent`` it selects an image of an
+                index.
+            changes: Dockerfile instructions that change the parent's settings, as
+                ``docker import --change`` takes them.
             message: The comment in the history.
-            created: Seconds since 1970, the time of the image. Later times of a directory's
-                files become this time. Without it ``SOURCE_DATE_EPOCH`` counts, then the
-                present.
+            created: The time of creation in seconds since 1970. Files of a directory that are
+                newer get this time. Without it ``SOURCE_DATE_EPOCH`` decides, then the clock.
 
         Raises:
             ValueError: ``config`` goes with neither ``changes`` nor ``message``, and only with
@@ -637,15 +636,15 @@ class Client:
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.types.RepairReport:
-        """Fetch what `Store.check` found damaged or missing from where it came.
+        """Fetch again what `Store.check` found damaged or missing.
 
-        Damaged files are removed first.
+        Damaged files are removed first. Blobs are fetched from the registries of the pulls.
 
         Args:
             problems: What `Store.check` returned.
 
         Returns:
-            The problems that are gone, and those that are left with the reasons.
+            The problems that are solved, and the others with the reasons.
         """
         from wherry.image_store import local_store
         from wherry.ops.pull_options import PullOptions
@@ -670,8 +669,8 @@ class Client:
     ) -> str:
         """Try credentials on a registry and save them. Idempotent.
 
-        They are saved by the helper that a file names for the host, else in ``authfile``, or
-        in the first of the files that podman and skopeo read.
+        A credential helper saves them if a file names one for the host. Without a helper they
+        are saved to ``authfile``, or to the first of the files that podman and skopeo read.
 
         Args:
             registry: ``HOST[/PATH]``.
@@ -703,11 +702,11 @@ class Client:
             registry: ``HOST[/PATH]``.
 
         Returns:
-            From where they were removed, and where there still are some.
+            The places that they were removed from, and a place that still has some.
 
         Raises:
             NotFound: There are none.
-            WherryError: A helper or a file fails; the others are tried all the same.
+            WherryError: A helper or a file fails; the others are still tried.
         """
         from wherry.ops.login import logout
 
@@ -724,10 +723,10 @@ class Client:
 
     @public_call
     def name_candidates(self, address: str | Address) -> tuple[wherry.types.NameCandidate, ...]:
-        """Return what a name on the command line stands for, in the order to try.
+        """Return the addresses that a name on the command line may mean, in the order to try.
 
-        The short names and search lists of registries.conf apply here. All other calls
-        complete a name without a registry to docker.io, as ``docker://`` does here.
+        Only this call and `why` apply the aliases and search lists of registries.conf. All
+        other calls use docker.io for a name without a registry, as ``docker://`` does here.
         """
         from wherry.ops.name_candidates import name_candidates
 
@@ -737,7 +736,7 @@ class Client:
     def why(
         self, address: str | Address, *, offline: bool = False, cancel: CancelToken | None = None
     ) -> list[wherry.types.NameReport]:
-        """Explain where each of `name_candidates` is looked for; the answer has no secrets.
+        """Explain how each of `name_candidates` is resolved; the report has no secrets.
 
         Args:
             address: A name in a registry.

@@ -22,10 +22,9 @@ from wherry.store import LocalStore
 class Store:
     """A local store of images, in a directory that is made on the first write.
 
-    Threads, processes and forked children may use one store at the same time. Stores of the
-    same path are equal. A store can be used again after it is closed. All calls raise
-    `TypeError` or `ValueError` for a wrong argument, and `StoreError` if the store cannot be
-    read or written.
+    Threads, processes and forked children may use a store at the same time. Stores of the same
+    path are equal. A closed store opens again at the next call. All calls raise `TypeError` or
+    `ValueError` for a wrong argument, and `StoreError` if the store cannot be read or written.
 
     Args:
         path: The directory; by default the one that the command uses.
@@ -92,8 +91,8 @@ class Store:
         Args:
             patterns: Names with wildcards: ``python``, ``python:3.*``, ``ghcr.io/**``. An
                 image is returned if any of them matches.
-            dangling: Only images without a tag if true, only those with one if false.
-            labels: Labels with their values, or with None for any value; all have to match.
+            dangling: True for images without a tag, False for images with one.
+            labels: Labels with their values, or with None for any value. All must match.
             before: Only images that were created before this one.
             since: Only images that were created after this one.
 
@@ -133,7 +132,7 @@ class Store:
 
         Args:
             image: An image, as for `get`.
-            name: The new name; ``latest`` where it has no tag. It has no digest.
+            name: The new name, without a digest; ``latest`` is the default tag.
 
         Raises:
             NotFound: The store has no such image.
@@ -177,12 +176,12 @@ class Store:
 
     @checked(RULES)
     def gc(self, *, dry_run: bool = False) -> wherry.types.GarbageReport:
-        """Remove what no name holds and no operation uses, in this process or another one.
+        """Remove what no name holds and no operation of any process uses.
 
         Broken downloads are removed too, unless another operation adds to the store.
 
         Args:
-            dry_run: Change nothing; the answer is what would be removed now.
+            dry_run: Change nothing; report what would be removed now.
         """
         return self._local.gc(dry_run=dry_run)
 
@@ -202,14 +201,14 @@ class Store:
                 threads, one at a time.
 
         Raises:
-            StoreError: The database is damaged; `rebuild` makes it anew.
+            StoreError: The database is damaged; `rebuild` makes a new one.
         """
         return self._local.check(cancel, on_progress)
 
     def rebuild(self) -> wherry.types.RebuildReport:
-        """Make the database anew from the blobs, and names from the copy that is kept.
+        """Make a new database from the blobs, with names from their copy, names.json.
 
-        The old one stays beside it as ``wherry.db.damaged``.
+        The old database stays beside it as ``wherry.db.damaged``.
 
         Raises:
             StoreError: Another process adds to the store, or the database belongs to a newer
@@ -226,7 +225,7 @@ StoreOrPath: TypeAlias = Store | str | os.PathLike[str]
 
 
 def local_store(store: Store) -> LocalStore:
-    """Return what operations work on."""
+    """Return the store that operations use."""
     return store._local  # noqa: SLF001 - of the class above
 
 

@@ -1,4 +1,4 @@
-"""A callback that raises stops nothing and is heard of, even if no logging is set up."""
+"""A callback that raises does not stop the call, and its error is logged."""
 
 from __future__ import annotations
 
