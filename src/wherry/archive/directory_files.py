@@ -24,6 +24,7 @@ class DirectoryFiles:
     """The files below a directory. Links that stay inside the directory are followed."""
 
     ended = True
+    streamed = False
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
         path: str
         ended: bool  # False for a tar without its end-of-archive marker
+        streamed: bool  # whether members are stored while the archive is read, once
 
         def names(self) -> Iterable[str]:
             """Return the names of files and links, in no particular order."""

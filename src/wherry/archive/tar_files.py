@@ -37,6 +37,8 @@ class TarFiles:
     is limited in the same way as the size of a decompressed layer.
     """
 
+    streamed = False
+
     def __init__(self, path: str, cancel: CancelToken) -> None:
         self.path = path
         with translated(path), contextlib.ExitStack() as opened:

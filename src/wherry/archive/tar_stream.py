@@ -50,6 +50,8 @@ _CHUNK = 256 * 1024
 class StreamedFiles:
     """The files of a tar that has been read; ``path`` names it in errors."""
 
+    streamed = True
+
     def __init__(self, path: str, source: RawStream, sink: MemberSink, cancel: CancelToken) -> None:
         self.path = path
         self._sink = sink

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from wherry.archive.detect import called
 from wherry.archive.docker import MANIFEST
 from wherry.archive.oci import INDEX
-from wherry.archive.tar_stream import StreamedFiles
 from wherry.errors import InvalidDocument, NotFound, Unsupported, WherryError
 from wherry.ops.archive_loader import ArchiveLoader
 from wherry.ops.open_archive import EventTranslator, StoreMemberSink, list_formats, open_files
@@ -47,7 +46,7 @@ def load(
         emitter = Emitter(listener, called(source))
         sink = StoreMemberSink(store, ingest, emitter, cancel)
         with open_files(source, sink, cancel) as files:
-            translate = EventTranslator(listener, streamed=isinstance(files, StreamedFiles))
+            translate = EventTranslator(listener, streamed=files.streamed)
             *others, last = list_formats(files, cancel)
             for make in others:
                 try:
