@@ -190,7 +190,7 @@ def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
     done = wherry("pull", *options, "--retries", "1", first, name, f"{fake.host}/small:no")
     assert (done.returncode, done.stdout) == (6, f"{small.id}\n")
     told = done.stderr[done.stderr.index("wherry: ") :].splitlines()
-    assert re.fullmatch(r"  [\d.]+ of [\d.]+ [kM]B are kept, the next pull goes on .*", told[1])
+    assert re.fullmatch(r"  [\d.]+ of [\d.]+ [kM]B are kept, the next pull resumes .*", told[1])
     assert part_size(store, LAYER.digest) == 500_000
     # A missing blob leaves no part file.
     assert [line for line in told[2:] if "kept" in line] == []
