@@ -107,6 +107,22 @@ def test_calls_take_values_as_well_as_text(fake: FakeRegistry, tmp_path: Path) -
         assert store.remove(name).names[0] == name
 
 
+def test_an_address_of_anywhere_means_the_store_first(fake: FakeRegistry, tmp_path: Path) -> None:
+    fake.add_image("app", ONE, "t")
+    address = wherry.Address.parse(f"{fake.host}/app:t", wherry.types.Where.ANY)
+    layer = wherry.Digest(ONE.layers[0].digest)
+    with wherry.Client(store=tmp_path / "store") as client:
+        for _ in range(2):
+            with client.blob(address, layer) as blob:
+                assert layer.matches(blob.read())
+            assert str(client.inspect(address).digest) == ONE.digest
+            assert str(client.pull(address.given or "").digest) == ONE.digest
+            sent = len(fake.requests)
+        with client.blob(address, layer) as blob:
+            assert layer.matches(blob.read())
+    assert len(fake.requests) == sent
+
+
 def test_a_value_that_is_no_repository_is_refused(fake: FakeRegistry) -> None:
     with wherry.Client() as client:
         for name in (f"{fake.host}/app:t", wherry.Reference.parse(f"{fake.host}/app:t")):

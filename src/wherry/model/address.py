@@ -34,13 +34,13 @@ class Address(Record):
 
     Attributes:
         where: The place.
-        name: The name there as it was written. In a store it is a reference, an id or the
-            prefix of one; it is empty for an archive without a name in the address.
+        name: The name as it was written. In a store it is a reference, an id or the prefix of
+            an id. It is empty if the address of an archive has no name.
         path: The file or directory of an archive or layout.
-        given: ``name`` as a reference, without a default tag; None where it is none.
+        given: ``name`` as a reference, without a default tag; None if it is not a reference.
         digest: The digest of an image in an archive.
         position: The position of an image in an archive, from 0.
-        short: The name has no registry and no place, so registries.conf may complete it.
+        short: Whether the name has no registry and no place: registries.conf may complete it.
     """
 
     where: Where
@@ -53,7 +53,7 @@ class Address(Record):
 
     @property
     def reference(self) -> Reference | None:
-        """``given`` with the tag ``latest`` by default; None in a store, which has ids too."""
+        """``given`` with ``latest`` as the default tag; None in a store, which has ids too."""
         if self.given is None or self.where in {Where.STORE, Where.ANY}:
             return None
         return self.given.with_default_tag()
@@ -74,7 +74,7 @@ class Address(Record):
             bare: Where to look for a name without a place.
 
         Raises:
-            InvalidReference: The text is no address; the error has the position.
+            InvalidReference: The text is not an address; the error has the position.
         """
         if text.startswith("docker://"):
             return _in_registry(text, len("docker://"))
@@ -112,13 +112,13 @@ def _named(text: str, start: int, where: Where) -> Address:
         raise _error("the image's name is missing", text, start)
     try:
         given = Reference.parse(text[start:])
-    except InvalidReference:  # an id, or an error that the look-up of the name raises
+    except InvalidReference:  # an id, or a name that the look-up in the store refuses
         given = None
     return Address(where, name=text[start:], given=given)
 
 
 def _archived(text: str, start: int, where: Where) -> Address:
-    """Read what follows the place; the path ends at its first colon, but in a ``dir:``."""
+    """Parse a path and a name. The path ends at its first colon, except after ``dir:``."""
     rest = text[start:]
     path, colon, name = (rest, "", "") if where is Where.DIR else rest.partition(":")
     at = start + len(path) + 1

@@ -99,6 +99,9 @@ def open_blob(
         WherryError: The source cannot be read.
     """
     descriptor = Descriptor("", Digest.parse(digest) if digest else _named(address))
+    if address.where is Where.ANY:
+        is_stored = address.given is None or store().holds(descriptor.digest)
+        address = address.replace(where=Where.STORE if is_stored else Where.REGISTRY)
     if address.where is Where.REGISTRY:
         return _from_registry(address, descriptor, access)
     with contextlib.ExitStack() as stack:
