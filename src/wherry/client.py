@@ -274,10 +274,10 @@ class Client:
         cancel: CancelToken | None = None,
     ) -> tuple[wherry.Digest, list[wherry.types.PlatformImage]]:
         """Return the digest of an index, and the images that it lists with their sizes."""
-        from wherry.ops.platforms import platforms
+        from wherry.ops.platforms import list_platforms
 
         access = self._context.access(store, on_event, cancel)
-        return platforms(as_address(address), access, self._context.settings.jobs)
+        return list_platforms(as_address(address), access, self._context.settings.jobs)
 
     @public_call
     def tags(
@@ -314,10 +314,10 @@ class Client:
         cancel: CancelToken | None = None,
     ) -> wherry.Digest:
         """Return the digest of an index or manifest, or of the image for ``platform``."""
-        from wherry.ops.documents import digest
+        from wherry.ops.documents import get_digest
 
         access, wanted = self._context.reading(store, platform, on_event, cancel)
-        return digest(as_address(address), access, wanted)
+        return get_digest(as_address(address), access, wanted)
 
     @public_call
     def manifest(
@@ -333,10 +333,10 @@ class Client:
 
         With ``platform`` it is the manifest of the image for that platform.
         """
-        from wherry.ops.documents import document
+        from wherry.ops.documents import get_document
 
         access, wanted = self._context.reading(store, platform, on_event, cancel)
-        return document(as_address(address), access, wanted)[1]
+        return get_document(as_address(address), access, wanted)[1]
 
     @public_call
     def config(
@@ -353,10 +353,10 @@ class Client:
         A schema1 image has no config. wherry makes one without DiffIDs, which would take the
         layers.
         """
-        from wherry.ops.documents import config
+        from wherry.ops.documents import get_config
 
         access, wanted = self._context.reading(store, platform, on_event, cancel)
-        return config(as_address(address), access, wanted)
+        return get_config(as_address(address), access, wanted)
 
     @public_call
     def raw_config(
@@ -372,10 +372,10 @@ class Client:
 
         For a schema1 image, wherry makes a config as `config` does.
         """
-        from wherry.ops.documents import raw_config
+        from wherry.ops.documents import get_raw_config
 
         access, wanted = self._context.reading(store, platform, on_event, cancel)
-        return raw_config(as_address(address), access, wanted)
+        return get_raw_config(as_address(address), access, wanted)
 
     @public_call
     def history(
@@ -391,10 +391,10 @@ class Client:
 
         The store is searched for a name without a place, then the registry.
         """
-        from wherry.ops.documents import steps
+        from wherry.ops.documents import get_history
 
         access, wanted = self._context.reading(store, platform, on_event, cancel)
-        return steps(as_address(address, Where.ANY), access, wanted)
+        return get_history(as_address(address, Where.ANY), access, wanted)
 
     @public_call
     def referrers(
@@ -413,10 +413,10 @@ class Client:
             address: The image.
             artifact_type: The media type of the referrers; all of them by default.
         """
-        from wherry.ops.referrers import referrers
+        from wherry.ops.referrers import list_referrers
 
         access, wanted = self._context.reading(store, platform, on_event, cancel)
-        return referrers(as_address(address), access, wanted, artifact_type or "")
+        return list_referrers(as_address(address), access, wanted, artifact_type or "")
 
     @public_call
     def blob(

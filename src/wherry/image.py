@@ -125,9 +125,9 @@ class Image:
     @functools.cached_property
     def history(self) -> Sequence[wherry.types.HistoryStep]:
         """The steps that made the image, the last one first."""
-        from wherry.ops.history import history
+        from wherry.ops.history import list_history
 
-        return history(self.config, self.manifest.layers)
+        return list_history(self.config, self.manifest.layers)
 
     @functools.cached_property
     def layers(self) -> Sequence[Layer]:

@@ -99,13 +99,13 @@ class Store:
         Raises:
             NotFound: The store has no image ``before`` or ``since``.
         """
-        from wherry.ops.listing import Filters, listing
+        from wherry.ops.listing import Filters, list_rows
         from wherry.store.listing import image_of
 
         filters = Filters.build(
             self._local, patterns, dangling=dangling, labels=labels, before=before, since=since
         )
-        found = {row.manifest: row for row in listing(self._local, filters)}
+        found = {row.manifest: row for row in list_rows(self._local, filters)}
         return [Image(self, Digest.parse(row.root), image_of(row)) for row in found.values()]
 
     @checked(RULES)

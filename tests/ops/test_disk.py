@@ -17,7 +17,7 @@ import wherry as library
 from wherry.errors import StoreError, StoreFull
 from wherry.image_store import local_store
 from wherry.model.digest import Digest
-from wherry.ops.listing import Filters, lines
+from wherry.ops.listing import Filters, list_lines
 from wherry.store import reserve
 from wherry.store.os_errors import translated
 from wherry.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
@@ -183,7 +183,8 @@ def test_a_store_that_was_opened_while_the_disk_was_full(
     (place / "ballast").unlink()
     store.tag(name, "mine")
     assert [
-        name for name, *_ in lines(local_store(store), Filters.build(local_store(store), ["mine"]))
+        name
+        for name, *_ in list_lines(local_store(store), Filters.build(local_store(store), ["mine"]))
     ] == ["docker.io/library/mine:latest"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from wherry.model.config import parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.ops.history import history
+from wherry.ops.history import list_history
 
 LAYERS = [Descriptor("", Digest.of(b"layer %d" % place), 100 + place) for place in range(3)]
 DIFF_IDS = [Digest.of(b"raw %d" % place) for place in range(3)]
@@ -19,7 +19,7 @@ DIFF_IDS = [Digest.of(b"raw %d" % place) for place in range(3)]
 def steps_of(*entries: dict[str, Any]) -> list[tuple[str, int | None]]:
     rootfs = {"type": "layers", "diff_ids": [str(diff_id) for diff_id in DIFF_IDS]}
     config = parse_config(json.dumps({"rootfs": rootfs, "history": entries}).encode())
-    found = history(config, LAYERS)
+    found = list_history(config, LAYERS)
     places = {layer.digest: place for place, layer in enumerate(LAYERS)}
     for step in found:
         if step.digest is not None:

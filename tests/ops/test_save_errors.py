@@ -16,7 +16,7 @@ import wherry
 from saved_images import FORMATS, IMAGE, OTHER, TARS
 from wherry.errors import Cancelled, IntegrityError, NotFound, StoreError, Unsupported
 from wherry.image_store import local_store
-from wherry.ops.listing import Filters, listing
+from wherry.ops.listing import Filters, list_rows
 from wherry.testing import FakeRegistry, build_image, layout_files, sha256, write_files
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_an_image_that_is_removed_meanwhile_is_saved_whole(
 
     client.save(name, tmp_path / "saved", on_event=remove)
     assert removed
-    assert not [row for row in listing(local_store(client.store), Filters()) if row.name]
+    assert not [row for row in list_rows(local_store(client.store), Filters()) if row.name]
     assert str(client.load(tmp_path / "saved", store=next(stores))[0].id) == IMAGE.id
     assert client.store.gc().digests
 

@@ -12,7 +12,7 @@ import pytest
 
 from saved_images import IMAGE, INDEX, OTHER, TARS
 from wherry.image_store import local_store
-from wherry.ops.listing import Filters, listing
+from wherry.ops.listing import Filters, list_rows
 from wherry.testing import FakeRegistry, build_image, docker_files, tar_layer
 
 if TYPE_CHECKING:
@@ -149,5 +149,5 @@ def test_a_load_that_is_interrupted(
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         process.stdin.close()
-    assert not [row for row in listing(local_store(store), Filters()) if row.name]
+    assert not [row for row in list_rows(local_store(store), Filters()) if row.name]
     assert list((tmp_path / "store" / "leases").iterdir()) == []

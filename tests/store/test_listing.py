@@ -10,7 +10,7 @@ import pytest
 from wherry.errors import NotFound
 from wherry.image_store import local_store
 from wherry.model.digest import Digest
-from wherry.ops.listing import Filters, lines, listing
+from wherry.ops.listing import Filters, list_lines, list_rows
 from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ def test_dangling_images(store: library.Store, host: str, client: library.Client
     assert ids(store, dangling=True) == ["new", "old"]
     assert ids(store) == ["new", "middle", "old"]
     rows = [
-        (row.name, row.id, row.created, row.size) for row in listing(local_store(store), Filters())
+        (row.name, row.id, row.created, row.size)
+        for row in list_rows(local_store(store), Filters())
     ]
-    assert list(lines(local_store(store), Filters())) == rows
+    assert list(list_lines(local_store(store), Filters())) == rows
     assert rows[-1][0] == ""
     assert ids(store, f"{host}/**", dangling=True) == ["new"]
     client.pull(f"{host}/new@{NEW.digest}")
@@ -112,12 +113,12 @@ def test_dangling_images(store: library.Store, host: str, client: library.Client
 def test_a_digest_is_listed_only_if_no_tag_is(
     store: library.Store, host: str, client: library.Client
 ) -> None:
-    assert len(list(listing(local_store(store), Filters()))) == 3
+    assert len(list(list_rows(local_store(store), Filters()))) == 3
     client.pull(f"{host}/new@{NEW.digest}")
     store.tag(f"{host}/new:1.0", f"{host}/other:1.0")
     assert [
         row.name
-        for row in listing(
+        for row in list_rows(
             local_store(store), Filters.build(local_store(store), ["**/new", "**/other"])
         )
     ] == [
@@ -127,7 +128,7 @@ def test_a_digest_is_listed_only_if_no_tag_is(
     store.untag(f"{host}/new:1.0")
     assert [
         row.name
-        for row in listing(
+        for row in list_rows(
             local_store(store), Filters.build(local_store(store), ["**/new", "**/other"])
         )
     ] == [
@@ -148,8 +149,8 @@ def test_other_platforms_of_a_name_are_not_dangling(
     )
     fake.add_image("multi", index, "t")
     client.pull(f"{fake.host}/multi:t", all_platforms=True)
-    assert len(list(listing(local_store(store), Filters()))) == 1
-    assert not list(listing(local_store(store), Filters.build(local_store(store), dangling=True)))
+    assert len(list(list_rows(local_store(store), Filters()))) == 1
+    assert not list(list_rows(local_store(store), Filters.build(local_store(store), dangling=True)))
 
 
 # The command

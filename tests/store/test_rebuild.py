@@ -11,7 +11,7 @@ import wherry as library
 from stored_images import FIRST, SECOND, damage, file_of, kinds, lose, names
 from wherry.errors import StoreError
 from wherry.image_store import local_store
-from wherry.ops.listing import Filters, listing
+from wherry.ops.listing import Filters, list_rows
 from wherry.store import backup
 from wherry.store.database_file import exclusive
 from wherry.store.root_directory import open_store
@@ -24,7 +24,7 @@ def test_a_lost_database_is_rebuilt(
     store.tag(name, "mine")
     before = names(store)
     ids = {found: str(store.get(found).id) for found in before}
-    listed = list(listing(local_store(store), Filters()))
+    listed = list(list_rows(local_store(store), Filters()))
     rebuilt_from = {str(image.record) for image in store.images()}
     lose(store, how)
     if how != "zeroed pages":
@@ -35,7 +35,7 @@ def test_a_lost_database_is_rebuilt(
     assert (found.images, found.names, found.lost) == (3, len(before), ())
     assert names(store) == before
     assert {found: str(store.get(found).id) for found in before} == ids
-    assert list(listing(local_store(store), Filters())) == listed
+    assert list(list_rows(local_store(store), Filters())) == listed
     assert {str(image.record) for image in store.images()} == rebuilt_from
     assert kinds(store) == []
     assert store.gc().digests == []
@@ -52,7 +52,7 @@ def test_rebuild_without_a_copy_of_the_names_restores_the_images(
     (store.path / backup.FILE).unlink()
     found = store.rebuild()
     assert (found.images, found.names) == (1, 0)
-    assert [row.id for row in listing(local_store(store), Filters())] == [FIRST.id]
+    assert [row.id for row in list_rows(local_store(store), Filters())] == [FIRST.id]
     store.tag(FIRST.id, "mine")
     assert store.gc().digests == []
     assert name
@@ -67,7 +67,7 @@ def test_rebuild_reports_the_names_of_incomplete_images(
     assert found.images == 1
     assert name in found.lost
     assert (
-        not list(listing(local_store(store), Filters.build(local_store(store), ["**/multi"])))
+        not list(list_rows(local_store(store), Filters.build(local_store(store), ["**/multi"])))
         or multi not in found.lost
     )
 

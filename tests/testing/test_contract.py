@@ -20,7 +20,7 @@ from wherry.errors import IntegrityError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
-from wherry.ops.open_source import repository
+from wherry.ops.open_source import make_repository
 from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.session import Session
@@ -135,7 +135,7 @@ class TestRepository(SourceContract):
             reference = Reference.parse(f"{registry.host}/team/app:t")
             emitter = Emitter(ignore, "app")
             with contextlib.closing(session):
-                source = repository(session, reference, emitter, CancelToken())
+                source = make_repository(session, reference, emitter, CancelToken())
                 yield source, Digest.parse(image.digest)
 
 

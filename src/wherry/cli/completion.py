@@ -80,12 +80,12 @@ def _matching(ctx: click.Context, incomplete: str) -> Iterator[str]:
     Names with a digest are many and long, so they are offered only after an ``@``.
     """
     from wherry.image_store import Store, local_store
-    from wherry.ops.listing import Filters, lines
+    from wherry.ops.listing import Filters, list_lines
 
     prefix = _STORE if incomplete.startswith(_STORE) else ""
     begun = incomplete.removeprefix(prefix)
     store = local_store(Store(ctx.find_root().params.get("store")))
-    for name in dict.fromkeys(line[0] for line in lines(store, Filters())):
+    for name in dict.fromkeys(line[0] for line in list_lines(store, Filters())):
         if not name or ("@" in name and "@" not in begun):
             continue
         short = familiar(name)

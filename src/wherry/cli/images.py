@@ -81,7 +81,7 @@ def command(
     template = template or None  # docker, too, takes "" as its default form
     if template is not None and (quiet or as_json):
         raise click.UsageError("--format cannot be combined with -q or --json", ctx)
-    from wherry.ops.listing import Filters, listing
+    from wherry.ops.listing import Filters, list_rows
 
     store = global_options(ctx).local_store()
     patterns, wanted = _parse_filters(pattern, filters)
@@ -89,9 +89,9 @@ def command(
     if as_json:
         import json
 
-        click.echo(json.dumps([_object(row) for row in listing(store, selected)], indent=2))
+        click.echo(json.dumps([_object(row) for row in list_rows(store, selected)], indent=2))
     elif template not in {None, "table"}:
-        _fill(str(template), listing(store, selected))
+        _fill(str(template), list_rows(store, selected))
     elif quiet:
         ids = dict.fromkeys(_ids(store, selected))
         sys.stdout.writelines(f"{image_id}\n" for image_id in ids)
@@ -156,12 +156,12 @@ def _ids(store: LocalStore, filters: Filters) -> Iterator[str]:
     An id stands for every manifest of the image. If one of those manifests is not listed,
     because it has a tag, yield the manifest's digest instead of the id.
     """
-    from wherry.ops.listing import lines, listing
+    from wherry.ops.listing import list_lines, list_rows
 
     if not filters.dangling:
-        yield from (line[1] for line in lines(store, filters))
+        yield from (line[1] for line in list_lines(store, filters))
         return
-    rows = list(listing(store, filters))
+    rows = list(list_rows(store, filters))
     listed = {row.manifest for row in rows}
     for row in rows:
         same = {str(image.manifest) for image in store.images_by_id(row.id[len("sha256:") :])}
@@ -169,15 +169,15 @@ def _ids(store: LocalStore, filters: Filters) -> Iterator[str]:
 
 
 def _table(store: LocalStore, filters: Filters) -> Columns:
-    from wherry.ops.listing import lines
+    from wherry.ops.listing import list_lines
 
-    return _columns(lines(store, filters))
+    return _columns(list_lines(store, filters))
 
 
 def _digests(store: LocalStore, filters: Filters) -> Columns:
-    from wherry.ops.listing import listing
+    from wherry.ops.listing import list_rows
 
-    rows = list(listing(store, filters))
+    rows = list(list_rows(store, filters))
     lines = ((row.name, row.id, row.created, row.size) for row in rows)
     name, tag, *others = _columns(lines).items()
     return dict([name, tag, ("DIGEST", [row.root for row in rows]), *others])

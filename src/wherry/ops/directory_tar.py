@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError
-from wherry.ops.tree import TreeChanged, TreeEntry, entries
+from wherry.ops.tree import TreeChanged, TreeEntry, walk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ class DirectoryTar:
                 os.fdopen(self._writing, "wb") as pipe,
                 tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT) as tar,
             ):
-                for entry in entries(self._root):
+                for entry in walk(self._root):
                     self._add(tar, entry)
                     tar.members = []  # type: ignore[attr-defined] # it would keep all of them
         except BrokenPipeError:

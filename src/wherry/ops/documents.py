@@ -10,7 +10,7 @@ from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.ops.open_source import open_docker_archive, open_image, open_repository
-from wherry.ops.platform_check import mismatch, stated_platform
+from wherry.ops.platform_check import find_mismatch, read_stated_platform
 from wherry.transfer.graph import select
 
 if TYPE_CHECKING:
@@ -61,16 +61,17 @@ def choose(image: SourceImage, wanted: PlatformChoice, *, artifacts: bool = Fals
     def refuse(chosen: Selection) -> PlatformMismatch | None:
         if isinstance(chosen.manifest, Manifest) and chosen.manifest.artifact is not None:
             return None
-        return mismatch(chosen, stated_platform(chosen, read_config(image, chosen)), platform)
+        return find_mismatch(
+            chosen, read_stated_platform(chosen, read_config(image, chosen)), platform
+        )
 
-    asked = wanted.platform is not None
     return select(
         image.digest,
         image.document,
         platform,
         source.document,
         artifacts=artifacts,
-        refuse=refuse if asked else None,
+        refuse=None if wanted.platform is None else refuse,
     )
 
 
@@ -81,7 +82,7 @@ def read_config(image: SourceImage, chosen: Selection) -> bytes:
     return read_blob(image.source, chosen.config)
 
 
-def parsed_config(image: SourceImage, chosen: Selection) -> ImageConfig:
+def read_parsed_config(image: SourceImage, chosen: Selection) -> ImageConfig:
     """Return a config; a schema1 image gets one, without DiffIDs."""
     from wherry.model.config import parse_config
 
@@ -92,13 +93,13 @@ def parsed_config(image: SourceImage, chosen: Selection) -> ImageConfig:
     return parse_config(read_config(image, chosen))
 
 
-def config(address: Address, access: Access, wanted: PlatformChoice) -> ImageConfig:
+def get_config(address: Address, access: Access, wanted: PlatformChoice) -> ImageConfig:
     """Return the config of an image; a schema1 image gets one, without DiffIDs."""
     with open_image(address, access) as image:
-        return parsed_config(image, choose(image, wanted))
+        return read_parsed_config(image, choose(image, wanted))
 
 
-def raw_config(address: Address, access: Access, wanted: PlatformChoice) -> bytes:
+def get_raw_config(address: Address, access: Access, wanted: PlatformChoice) -> bytes:
     """Return the bytes of the config of an image or artifact.
 
     A schema1 image gets a config. The bytes are not parsed unless the caller named a platform.
@@ -112,11 +113,13 @@ def raw_config(address: Address, access: Access, wanted: PlatformChoice) -> byte
             return read_blob(image.source, document.config)
         chosen = choose(image, wanted, artifacts=True)
         if not isinstance(chosen.manifest, Manifest):
-            return parsed_config(image, chosen).raw
+            return read_parsed_config(image, chosen).raw
         return read_config(image, chosen)
 
 
-def document(address: Address, access: Access, wanted: PlatformChoice) -> tuple[Digest, Document]:
+def get_document(
+    address: Address, access: Access, wanted: PlatformChoice
+) -> tuple[Digest, Document]:
     """Return the document that a name stands for; for a named platform, its manifest."""
     with open_image(address, access) as image:
         if wanted.platform is None:
@@ -125,19 +128,19 @@ def document(address: Address, access: Access, wanted: PlatformChoice) -> tuple[
         return chosen.digest, chosen.manifest
 
 
-def digest(address: Address, access: Access, wanted: PlatformChoice) -> Digest:
+def get_digest(address: Address, access: Access, wanted: PlatformChoice) -> Digest:
     """Return the digest that a name stands for; a tag is resolved with HEAD."""
     reference = address.reference
     plain = address.where is Where.REGISTRY and wanted.platform is None
     if not plain or reference is None or reference.digest is not None:
-        return document(address, access, wanted)[0]
+        return get_document(address, access, wanted)[0]
     return open_repository(reference, access).resolve(reference).digest
 
 
-def steps(address: Address, access: Access, wanted: PlatformChoice) -> list[HistoryStep]:
+def get_history(address: Address, access: Access, wanted: PlatformChoice) -> list[HistoryStep]:
     """Return the history of an image, the last step first, with the layers."""
-    from wherry.ops.history import history
+    from wherry.ops.history import list_history
 
     with open_image(address, access) as image:
         chosen = choose(image, wanted)
-        return history(parsed_config(image, chosen), chosen.layers)
+        return list_history(read_parsed_config(image, chosen), chosen.layers)

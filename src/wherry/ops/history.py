@@ -36,7 +36,7 @@ class HistoryStep(NamedTuple):
     size: int | None = None
 
 
-def history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[HistoryStep]:
+def list_history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[HistoryStep]:
     """Return the steps of an image, the last one first.
 
     Layers without an entry in the config's history become steps without details, so the list

@@ -15,7 +15,7 @@ from wherry.model.digest import Digest
 from wherry.model.manifest import Manifest, digest_of
 from wherry.model.platform import HOST_SYSTEM
 from wherry.model.record import Record
-from wherry.ops.platform_check import mismatch, stated_platform
+from wherry.ops.platform_check import find_mismatch, read_stated_platform
 from wherry.store.images import ImageRecord
 from wherry.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
 from wherry.transfer.graph import check_layers, config_problems, problems
@@ -95,7 +95,7 @@ class ImagePuller:
         The config is read before the layers, so a refused image leaves nothing in the store.
         """
         raw = b"" if chosen.config is None else self._config_ahead(chosen.config)
-        error = mismatch(chosen, stated_platform(chosen, raw), wanted.platform)
+        error = find_mismatch(chosen, read_stated_platform(chosen, raw), wanted.platform)
         if error is not None and chosen.config is not None:
             self._configs.pop(chosen.config.digest, None)
         return error
@@ -252,7 +252,7 @@ class ImagePuller:
         self, chosen: Selection, platform: Platform, wanted: TargetPlatform | None
     ) -> None:
         """Refuse an image for another OS, and for another architecture if one was named."""
-        error = None if wanted is None else mismatch(chosen, platform, wanted.platform)
+        error = None if wanted is None else find_mismatch(chosen, platform, wanted.platform)
         if wanted is None or error is None:
             return
         system = platform.normalized().os or HOST_SYSTEM

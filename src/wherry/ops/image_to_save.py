@@ -10,7 +10,7 @@ from wherry.model.config import read_platform
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index, Manifest
 from wherry.ops.partial_index import PartialIndex
-from wherry.ops.platform_check import mismatch
+from wherry.ops.platform_check import find_mismatch
 from wherry.transfer.graph import Selection, check_layers, select, select_all
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _check_platform(
 ) -> None:
     selection = _select(image, options, platform)
     config = read_blob(image.source, manifest.config)
-    error = mismatch(selection, read_platform(config), platform)
+    error = find_mismatch(selection, read_platform(config), platform)
     if error is not None:
         raise error
 

@@ -68,7 +68,7 @@ class Filters(Record):
         )
 
 
-def listing(store: LocalStore, filters: Filters) -> Iterator[ImageRow]:
+def list_rows(store: LocalStore, filters: Filters) -> Iterator[ImageRow]:
     """Yield names with their images, then the images without names.
 
     A name by digest is listed only if its repository has no tag for the same image.
@@ -79,11 +79,11 @@ def listing(store: LocalStore, filters: Filters) -> Iterator[ImageRow]:
     return found
 
 
-def lines(store: LocalStore, filters: Filters) -> Iterator[Line]:
-    """Yield the name, id, creation time and size of each row of a `listing`."""
+def list_lines(store: LocalStore, filters: Filters) -> Iterator[Line]:
+    """Yield the name, id, creation time and size of each row of `list_rows`."""
     if filters.replace(dangling=None) == Filters():
         return _rows(store, filters, _SHOWN)
-    return ((row.name, row.id, row.created, row.size) for row in listing(store, filters))
+    return ((row.name, row.id, row.created, row.size) for row in list_rows(store, filters))
 
 
 def _rows(store: LocalStore, filters: Filters, columns: Sequence[str]) -> Iterator[Any]:

@@ -183,7 +183,7 @@ def _from_registry(reference: Reference, access: Access) -> SourceImage:
 def open_repository(reference: Reference, access: Access) -> Repository:
     """Return the repository of a reference; sends no request."""
     emitter = Emitter(access.listener, reference.familiar)
-    return repository(access.session(), reference, emitter, access.cancel)
+    return make_repository(access.session(), reference, emitter, access.cancel)
 
 
 @contextlib.contextmanager
@@ -220,7 +220,7 @@ def open_docker_archive(address: Address, cancel: CancelToken) -> Iterator[Docke
         yield docker_archive(files, cancel)
 
 
-def repository(
+def make_repository(
     session: Session,
     reference: Reference,
     emitter: Emitter,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wherry.transfer.graph import Selection
 
 
-def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMismatch | None:
+def find_mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMismatch | None:
     """Return the error for an image that is for another platform, or None.
 
     ``found`` is the platform that the config states. An empty OS means the host's OS, an empty
@@ -33,7 +33,7 @@ def mismatch(chosen: Selection, found: Platform, wanted: Platform) -> PlatformMi
 def fits(listed: Iterable[Platform], found: Platform, wanted: Platform) -> bool:
     """Tell whether an image is for a platform, by its config and index entries.
 
-    The rules are those of `mismatch`.
+    The rules are those of `find_mismatch`.
     """
     mine = found.normalized()
     if (mine.os or HOST_SYSTEM) != wanted.os:
@@ -48,10 +48,10 @@ def _states(entry: Platform, mine: Platform, wanted: Platform) -> bool:
     return entry.normalized().architecture == mine.architecture and wanted.rank(entry) is not None
 
 
-def stated_platform(chosen: Selection, config: bytes) -> Platform:
+def read_stated_platform(chosen: Selection, config: bytes) -> Platform:
     """Return the platform that a config, or a schema1 image's top layer, states."""
     if isinstance(chosen.manifest, Manifest):
         return read_platform(config)
-    from wherry.ops.schema1 import stated_platform as stated_by_schema1
+    from wherry.ops.schema1 import read_schema1_platform
 
-    return stated_by_schema1(chosen.manifest)
+    return read_schema1_platform(chosen.manifest)

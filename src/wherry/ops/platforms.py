@@ -12,7 +12,7 @@ from wherry.model.inspection import size_of
 from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
 from wherry.model.record import Record
-from wherry.ops.documents import parsed_config
+from wherry.ops.documents import read_parsed_config
 from wherry.ops.open_source import open_image
 from wherry.transfer.graph import listed, select_all
 from wherry.transfer.scheduler import run_tasks
@@ -43,7 +43,7 @@ class PlatformImage(Record):
     layers: tuple[Descriptor, ...]
 
 
-def platforms(
+def list_platforms(
     address: Address, access: Access, jobs: int = 6
 ) -> tuple[Digest, list[PlatformImage]]:
     """Return the digest of the root and the images below it.
@@ -73,6 +73,6 @@ def _fetch(source: Source, digest: Digest, _cancel: CancelToken) -> None:
 
 def _platform_image(image: SourceImage, chosen: Selection) -> PlatformImage:
     manifest = chosen.manifest
-    platform = next(iter(chosen.listed), None) or parsed_config(image, chosen).platform
+    platform = next(iter(chosen.listed), None) or read_parsed_config(image, chosen).platform
     size = size_of(manifest) if isinstance(manifest, Manifest) else None
     return PlatformImage(platform, chosen.digest, manifest.media_type, size, chosen.layers)

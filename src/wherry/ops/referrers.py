@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wherry.ops.open_source import Access
 
 
-def referrers(
+def list_referrers(
     address: Address, access: Access, wanted: PlatformChoice, artifact_type: str = ""
 ) -> list[Descriptor]:
     """Return the referrers of an image: signatures, SBOMs and other artifacts.

@@ -19,7 +19,7 @@ from wherry.errors import (
 from wherry.model.digest import Digest
 from wherry.ops.artifact_puller import ArtifactPuller
 from wherry.ops.image_puller import ImagePuller, PulledImage, Schema1Refused, TargetPlatform
-from wherry.ops.open_source import repository
+from wherry.ops.open_source import make_repository
 from wherry.ops.pull_options import PullOptions, PullResult
 from wherry.transfer.event_queue import EventQueue
 from wherry.transfer.graph import Selection, check_layers, select, select_all
@@ -65,7 +65,7 @@ class RepositoryPull:
         self._events = None if listener is ignore else EventQueue(listener)
         self._emitter = Emitter(self._events or ignore, reference.familiar)
         with self._closing_events():
-            self._repository = repository(
+            self._repository = make_repository(
                 session, reference, self._emitter, cancel, foreign=options.copy.foreign
             )
 

@@ -28,10 +28,10 @@ def check(manifest: Schema1, *, verify: bool) -> tuple[Platform, str]:
     if verify and manifest.signatures:
         keys = verify_signatures(manifest.signatures, manifest.payload)
         message += f"; signed by {', '.join(keys)}"
-    return stated_platform(manifest), message
+    return read_schema1_platform(manifest), message
 
 
-def stated_platform(manifest: Schema1) -> Platform:
+def read_schema1_platform(manifest: Schema1) -> Platform:
     """Return the platform of the topmost layer."""
     top = v1.image(manifest.layers[0].v1_json)
     names = (top.get(name, "") for name in ("os", "architecture", "variant"))

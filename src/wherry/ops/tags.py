@@ -30,7 +30,7 @@ def list_tags(
     """
     from wherry.ops.open_source import open_repository
 
-    matcher(wanted)
+    make_matcher(wanted)
     return select_tags(open_repository(reference, access).tags(), wanted, order)
 
 
@@ -47,7 +47,7 @@ def select_tags(tags: Iterable[str], wanted: str = "", order: Order = "registry"
     Raises:
         InvalidReference: ``wanted`` does not parse; the error has the position.
     """
-    matches = matcher(wanted)
+    matches = make_matcher(wanted)
     found = [tag for tag in tags if matches(tag)]
     if order == "registry":
         return found
@@ -55,7 +55,7 @@ def select_tags(tags: Iterable[str], wanted: str = "", order: Order = "registry"
     return found if order == "name" else sorted(found, key=_by_version)
 
 
-def matcher(wanted: str) -> Callable[[str], bool]:
+def make_matcher(wanted: str) -> Callable[[str], bool]:
     """Return a function that tells whether a tag is wanted; raises `InvalidReference`."""
     if wanted.startswith((_RANGE, *_ONLY_IN_RANGES)):
         versions = _range(wanted)

@@ -103,7 +103,7 @@ class _OpenDirectory:
             _compare(os.fstat(self.descriptor), self.status, self.path)
 
 
-def entries(root: Path) -> Iterator[TreeEntry]:
+def walk(root: Path) -> Iterator[TreeEntry]:
     """Yield all entries below a directory, in order, at any depth.
 
     Raises `TreeChanged`. An entry can be opened until the next one is requested.
