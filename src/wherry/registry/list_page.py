@@ -28,22 +28,32 @@ def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
         InvalidDocument: The page has too many tags.
         RegistryError: The page is not a tag list.
     """
-    refuse_page(response, raw, (name,), "a tag list")
+    return read_names(raw, response, name, "tags", "the tag list")
+
+
+def read_names(raw: bytes, response: HttpResponse, name: str, key: str, what: str) -> list[str]:
+    """Return the names under ``key`` on a page of ``what``; null means none.
+
+    Raises:
+        InvalidDocument: The page has too many names.
+        RegistryError: The page is not such a list.
+    """
+    refuse_page(response, raw, (name,), f"a {what.removeprefix('the ')}")
     try:
-        check_values(raw, "the tag list", MAX_LISTED)
+        check_values(raw, what, MAX_LISTED)
     except InvalidDocument as error:
         raise error.within(name) from None
     try:
         content = json.loads(raw, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         content = None
-    tags = content.get("tags", ()) if isinstance(content, dict) else ()
-    if tags is None:
+    names = content.get(key, ()) if isinstance(content, dict) else ()
+    if names is None:
         return []
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        problem = _unreadable("the tag list", response, transient=not response.is_framed)
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        problem = _unreadable(what, response, transient=not response.is_framed)
         raise problem.within(name)
-    return tags
+    return names
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from wherry.model.record import Record
 from wherry.registry.certs_d import TlsSettings
 from wherry.registry.http.connect_errors import TlsUnavailable
 from wherry.registry.http.redirect import (
+    KEEP_METHOD,
     MAX_REDIRECTS,
     REDIRECT_STATUSES,
     leaves_tls,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.registry.hosts import Endpoint, Hosts
+    from wherry.registry.http.request_body import StreamBody
     from wherry.registry.http.response import HttpResponse
     from wherry.registry.http.transport import Transport
 
@@ -37,7 +39,8 @@ class Call(Record):
     ``path`` begins with ``/v2/``. ``repository`` and ``actions`` make up the token's scope. With
     ``preemptive`` credentials are sent even without a challenge (RFC 7617, 2.2).
     ``is_verified`` says that a digest verifies the response, whatever host serves it.
-    ``authorization`` is the value of the header.
+    ``authorization`` is the value of the header. ``more_scopes`` are wanted from the same token.
+    A call with a body, ``stream`` or bytes, is redirected with it.
     """
 
     method: str
@@ -48,13 +51,20 @@ class Call(Record):
     preemptive: bool = False
     is_verified: bool = False
     authorization: str | None = None
+    more_scopes: tuple[str, ...] = ()
+    body: bytes | None = None
+    stream: StreamBody | None = None
 
     @property
     def scope(self) -> str:
-        """The scope that a token needs (distribution, Token Scope Documentation), or ""."""
-        if not self.repository:
-            return ""
-        return f"repository:{self.repository}:{self.actions}"
+        """The scopes that a token needs (distribution, Token Scope Documentation), or ""."""
+        own = (f"repository:{self.repository}:{self.actions}",) if self.repository else ()
+        return " ".join((*own, *self.more_scopes))
+
+    @property
+    def is_write(self) -> bool:
+        """Whether the call changes something on the server."""
+        return self.method not in {"GET", "HEAD"}
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -103,8 +113,10 @@ class Requester:
                 call.method,
                 f"{scheme}://{endpoint.host}{call.path}",
                 call.all_headers,
+                call.body,
                 tls=endpoint.tls,
                 proxy=endpoint.proxy,
+                stream=call.stream,
             )
             is_last = scheme == schemes[-1]
             try:
@@ -152,11 +164,17 @@ class Requester:
     def _follow_redirects(
         self, endpoint: Endpoint, call: Call, response: HttpResponse, cancel: CancelToken
     ) -> HttpResponse:
-        """Follow redirects; drop the credentials where scheme, host or port change."""
-        is_protected = endpoint.tls.verify and not call.is_verified
+        """Follow redirects; drop the credentials where scheme, host or port change.
+
+        A call that writes follows only those that keep its method (RFC 9110, 15.4), never
+        from https to http, nor from a public address to a private one.
+        """
+        is_protected = call.is_write or (endpoint.tls.verify and not call.is_verified)
         url = response.request.url
+        public_only = call.is_write and has_public_peer(response)
         for _ in range(MAX_REDIRECTS):
-            if response.status not in REDIRECT_STATUSES or not response.header("Location"):
+            followed = KEEP_METHOD if call.is_write else REDIRECT_STATUSES
+            if response.status not in followed or not response.header("Location"):
                 return response
             here = response.request.url
             response.drain()
@@ -171,8 +189,11 @@ class Requester:
                 call.method,
                 target,
                 call.all_headers,
-                tls=self.tls(endpoint, target),
-                proxy=endpoint.proxy,
+                call.body,
+                self.tls(endpoint, target),
+                public_only and origin(target) != origin(url),
+                endpoint.proxy,
+                call.stream,
             )
             response = self.transport.send(request, cancel)
         else:
@@ -182,6 +203,22 @@ class Requester:
             host=endpoint.name,
             transient=False,
         ).within(endpoint.name)
+
+    def send_elsewhere(
+        self, endpoint: Endpoint, url: str, call: Call, cancel: CancelToken, *, public_only: bool
+    ) -> HttpResponse:
+        """Send a call to a URL of another host, without credentials; follow no redirects."""
+        request = HttpRequest(
+            call.method,
+            url,
+            call.headers,
+            call.body,
+            self.tls(endpoint, url),
+            public_only,
+            endpoint.proxy,
+            call.stream,
+        )
+        return self.transport.send(request, cancel)
 
     def tls(self, endpoint: Endpoint, url: str) -> TlsSettings:
         """Return the TLS settings for a URL that ``endpoint`` refers to.
@@ -195,6 +232,13 @@ class Requester:
         found = self._hosts.certificates(host)
         authorities = endpoint.tls.authorities + found.authorities
         return TlsSettings(endpoint.tls.verify, authorities, found.pairs)
+
+
+def has_public_peer(response: HttpResponse) -> bool:
+    """Return whether a response came from a public address; names count as public."""
+    from wherry.registry.http.private_address import is_private
+
+    return not is_private(response.peer or urlsplit(response.request.url).hostname or "")
 
 
 def is_from_endpoint(response: HttpResponse, endpoint: Endpoint, state: HostState) -> bool:

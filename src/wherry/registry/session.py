@@ -5,14 +5,18 @@ from __future__ import annotations
 import collections
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from wherry.content.retry import RetryPolicy
 from wherry.errors import Unauthorized
+from wherry.model.secret import SecretUrl
 from wherry.registry.auth.access_denied import denial_hint
 from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.cache import LruCache
+from wherry.registry.host_pauses import HostPauses
 from wherry.registry.hosts import Hosts
 from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.redirect import origin
 from wherry.registry.http.response import Exchange, HttpResponse
 from wherry.registry.http.transport import Transport
 from wherry.registry.requester import Call, HostState, Requester
@@ -74,6 +78,7 @@ class Session:
         self._authenticator: Authenticator | None = None
         self.documents: LruCache[Digest, Document] = LruCache(CACHED_DOCUMENTS, overhead=2048)
         self.configs: LruCache[Digest, bytes] = LruCache(CACHED_CONFIGS, overhead=256)
+        self.upload_pauses = HostPauses()
         self.names: LruCache[str, Digest] = LruCache(CACHED_NAMES, overhead=256)
 
     def close(self) -> None:
@@ -136,6 +141,23 @@ class Session:
         """Send a call without credentials and follow redirects."""
         # With its own state: the URL of a foreign layer must not change how a registry is asked.
         return self._requester.send(endpoint, HostState(), call, cancel)
+
+    def send_to(
+        self, endpoint: Endpoint, url: str, call: Call, cancel: CancelToken, *, public_only: bool
+    ) -> HttpResponse:
+        """Send a call to a URL that the endpoint has named, as the address of an upload.
+
+        Only a URL of the endpoint's own scheme, host and port gets credentials. With
+        ``public_only`` another host must have a public address.
+        """
+        scheme = self._host(endpoint).scheme or endpoint.schemes[0]
+        if origin(url) != origin(f"{scheme}://{endpoint.host}"):
+            return self._requester.send_elsewhere(
+                endpoint, url, call, cancel, public_only=public_only
+            )
+        parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        return self.send(endpoint, call.replace(path=SecretUrl(target)), cancel)
 
     def _host(self, endpoint: Endpoint) -> HostState:
         with self._lock:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wherry.registry.http.deadlines import Timeouts
     from wherry.registry.http.operation import Operation
     from wherry.registry.http.proxies import ProxyAddress
+    from wherry.registry.http.request_body import StreamBody
 
 # Receive buffer in bytes. A killed process loses at most this much of a download.
 _RECEIVE_BUFFER = 1 << 19
@@ -53,7 +54,8 @@ class Connection(http.client.HTTPConnection):
     response_class: Any
 
     def __init__(self, route: Route) -> None:
-        self.response_class = partial(StrictResponse, timeouts=route.timeouts)
+        self._early = bytearray()  # what arrives of a response while a body is being sent
+        self.response_class = partial(StrictResponse, timeouts=route.timeouts, early=self._early)
         is_plain = route.context is None
         self.default_port = http.client.HTTP_PORT if is_plain else http.client.HTTPS_PORT
         super().__init__(ascii_name(route.host), route.port or self.default_port)
@@ -76,6 +78,16 @@ class Connection(http.client.HTTPConnection):
         elif self._duplicate is not None:
             operation.watch(self._duplicate)
         operation.check_peer(self.peer)
+
+    def send_body(self, body: StreamBody) -> bool:
+        """Send a body after the head of its request; return whether all of it was sent.
+
+        Raises:
+            BodyEnded: The stream is shorter than announced.
+        """
+        from wherry.registry.http.request_body import send_body
+
+        return send_body(self.sock, body, self._route.timeouts.read, self._early)
 
     def connect(self) -> None:
         """Connect along the whole route; after an error the caller retires the connection."""

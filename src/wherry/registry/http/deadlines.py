@@ -100,10 +100,18 @@ class DeadlineFile(io.RawIOBase):
     """Reads from a socket within ``deadline``.
 
     ``file`` is the socket's own raw file, which keeps the socket open until it is closed.
+    ``early`` has bytes that were received before; they are read, and removed, first.
     """
 
-    def __init__(self, sock: socket.socket, file: io.RawIOBase, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        file: io.RawIOBase,
+        deadline: Deadline,
+        early: bytearray | None = None,
+    ) -> None:
         self._receive = sock.recv_into
+        self._early = early
         self._file = file
         self.deadline = deadline
 
@@ -113,6 +121,11 @@ class DeadlineFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read the available bytes into ``buffer``, at least one; return 0 at the end."""
+        if self._early:
+            size = min(len(buffer), len(self._early))
+            buffer[:size] = self._early[:size]
+            del self._early[:size]
+            return size
         started = monotonic()
         size = self._receive(buffer)
         self.deadline.note(monotonic() - started, size)

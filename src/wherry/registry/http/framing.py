@@ -100,11 +100,17 @@ class StrictResponse(http.client.HTTPResponse):
     _method: str | None
 
     def __init__(
-        self, sock: Any, debuglevel: int = 0, method: str | None = None, *, timeouts: Timeouts
+        self,
+        sock: Any,
+        debuglevel: int = 0,
+        method: str | None = None,
+        *,
+        timeouts: Timeouts,
+        early: bytearray | None = None,
     ) -> None:
         super().__init__(sock, debuglevel, method)
         self._timeouts = timeouts
-        self._source = DeadlineFile(sock, self.fp.detach(), head_deadline(timeouts))
+        self._source = DeadlineFile(sock, self.fp.detach(), head_deadline(timeouts), early)
         self.fp: Any = io.BufferedReader(self._source)
 
     def begin(self) -> None:

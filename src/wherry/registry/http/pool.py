@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wherry.registry.http.connection import Route
     from wherry.registry.http.framing import StrictResponse
     from wherry.registry.http.operation import Operation
+    from wherry.registry.http.request_body import StreamBody
 
 
 class PooledResponse:
@@ -61,7 +62,7 @@ class ConnectionPool:
         operation: Operation,
         method: str,
         target: str,
-        body: bytes | None,
+        body: bytes | StreamBody | None,
         headers: Mapping[str, str],
     ) -> PooledResponse:
         """Send a request and read the head of its response.
@@ -69,14 +70,17 @@ class ConnectionPool:
         Raises:
             OSError: Connecting, sending or receiving failed. Nothing is left open.
             http.client.HTTPException: The response is invalid. Nothing is left open.
+            BodyEnded: The body is shorter than announced.
         """
         connection = self._take_idle() or Connection(self._route)
         try:
             connection.use(operation)
+            is_sent = False
             # A server that rejects the body may respond before it closes the connection.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-                _send(connection, method, target, body, headers)
+                is_sent = _send(connection, method, target, body, headers)
             response: Any = connection.getresponse()  # made by `Connection.response_class`
+            response.will_close = response.will_close or not is_sent
             return PooledResponse(response, connection, self)
         except BaseException:
             connection.retire()
@@ -111,11 +115,22 @@ class ConnectionPool:
 
 
 def _send(
-    connection: Connection, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
-) -> None:
-    """Send a request; drop the library's frames from errors, since they hold the headers."""
+    connection: Connection,
+    method: str,
+    target: str,
+    body: bytes | StreamBody | None,
+    headers: Mapping[str, str],
+) -> bool:
+    """Send a request; return whether all of its body was sent.
+
+    The library's frames are dropped from errors, since they hold the headers.
+    """
     try:
-        connection.request(method, target, body, headers)
+        if body is None or isinstance(body, bytes):
+            connection.request(method, target, body, headers)
+            return True
+        connection.request(method, target, None, {**headers, **body.headers})
     except Exception as error:
         drop_frames(error)
         raise
+    return connection.send_body(body)

@@ -11,6 +11,7 @@ from wherry.registry.certs_d import TlsSettings
 
 if TYPE_CHECKING:
     from wherry.registry.http.proxies import ProxyAddress
+    from wherry.registry.http.request_body import StreamBody
 
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # characters that need no quoting in a target
 
@@ -20,7 +21,7 @@ class HttpRequest(Record):
 
     With ``public_only`` the request is not sent to a peer with a private address. Behind a
     proxy this is not checked, because the proxy looks up the name and connects. ``proxy``
-    overrides the environment.
+    overrides the environment. ``stream`` is a body that is not in memory.
     """
 
     method: str
@@ -30,6 +31,7 @@ class HttpRequest(Record):
     tls: TlsSettings = TlsSettings()
     public_only: bool = False
     proxy: ProxyAddress | None = None
+    stream: StreamBody | None = None
 
     def __repr__(self) -> str:
         return f"<HttpRequest {self.method} {public_url(self.url)}>"

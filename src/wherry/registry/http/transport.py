@@ -118,7 +118,8 @@ class Transport:
             target = f"http://{_ascii_netloc(parts)}{target}"
             headers |= authorization_headers(proxy)
         pool = self._pool(request, parts, proxy)
-        return pool.send(operation, request.method, SecretUrl(target), request.body, headers)
+        body = request.body if request.stream is None else request.stream
+        return pool.send(operation, request.method, SecretUrl(target), body, headers)
 
     def _pool(
         self, request: HttpRequest, parts: SplitResult, proxy: ProxyAddress | None

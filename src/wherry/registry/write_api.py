@@ -1,0 +1,335 @@
+"""The endpoints of the distribution protocol that write: one method is one endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from wherry.errors import Denied, IntegrityError, InvalidDigest, NotFound, Unauthorized
+from wherry.model.digest import Digest
+from wherry.model.record import Record
+from wherry.registry.http.connect_errors import PrivateHost
+from wherry.registry.list_page import next_page, read_names
+from wherry.registry.requester import Call
+from wherry.registry.status_errors import MAX_ERROR, error_for_response
+from wherry.registry.upload_location import (
+    UploadLocation,
+    UploadState,
+    private_upload_error,
+    read_upload_state,
+)
+
+if TYPE_CHECKING:
+    from wherry.content.cancel import CancelToken
+    from wherry.errors import Places
+    from wherry.model.descriptor import Descriptor
+    from wherry.registry.hosts import Endpoint
+    from wherry.registry.http.request_body import StreamBody
+    from wherry.registry.http.response import HttpResponse
+    from wherry.registry.session import Session
+
+MAX_CATALOG_PAGE = 16 * 2**20  # bytes of one page of a catalog
+_OK, _CREATED, _NOT_FOUND, _BAD_REQUEST = 200, 201, 404, 400
+_PUSH, _DELETE = "pull,push", "pull,push,delete"
+_OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+class ManifestReceipt(Record):
+    """What a registry says about a manifest that it has stored.
+
+    Attributes:
+        tags: The tags that ``OCI-Tag`` confirms (OCI distribution spec 1.2).
+        has_subject: Whether ``OCI-Subject`` confirms that referrers are listed by the API.
+    """
+
+    tags: tuple[str, ...] = ()
+    has_subject: bool = False
+
+
+class WriteApi:
+    """One repository of one registry. Each call is one attempt; nothing is retried."""
+
+    def __init__(self, session: Session, endpoint: Endpoint) -> None:
+        self._session = session
+        self.endpoint = endpoint
+        self._name = f"{endpoint.name}/{endpoint.path}"
+
+    # Blobs
+
+    def has_blob(self, digest: Digest, cancel: CancelToken) -> bool:
+        """Return whether the repository has a blob."""
+        response = self._send("HEAD", f"blobs/{digest}", cancel, is_verified=True)
+        response.drain()
+        if response.status == _NOT_FOUND:
+            return False
+        if response.status != _OK:
+            raise self._error(response, self._blob(digest))
+        return True
+
+    def mount(self, digest: Digest, source: str, cancel: CancelToken) -> UploadState | None:
+        """Mount a blob from another repository of the registry.
+
+        Args:
+            digest: The blob.
+            source: The repository that has it, or "" to leave the choice to the registry.
+            cancel: Cancels the call.
+
+        Returns:
+            None if the blob is mounted, or an upload session, which the caller has to use.
+
+        Raises:
+            NotFound: The registry refuses the mount; a plain upload may succeed. This also
+                stands for 401 and 403, which may concern the other repository only.
+        """
+        query = {"mount": str(digest)} | ({"from": source} if source else {})
+        path = f"blobs/uploads/?{urlencode(query, safe=':/')}"
+        more = (f"repository:{source}:pull",) if source else ()
+        try:
+            return self._start(path, digest, cancel, more)
+        except (Unauthorized, Denied) as error:
+            raise NotFound(error.message).within(*error.where) from error
+
+    def start_upload(self, digest: Digest, cancel: CancelToken) -> UploadState:
+        """Start an upload session."""
+        state = self._start("blobs/uploads/", digest, cancel, ())
+        if state is None:
+            raise IntegrityError(
+                "the registry says that it has stored a blob of which nothing was sent",
+                expected="202",
+                actual="201",
+            ).within(*self._blob(digest))
+        return state
+
+    def _start(
+        self, path: str, digest: Digest, cancel: CancelToken, more_scopes: tuple[str, ...]
+    ) -> UploadState | None:
+        response = self._send("POST", path, cancel, more_scopes=more_scopes)
+        self._check(response, self._blob(digest))
+        if response.status == _CREATED:
+            self._check_digest(response, digest, self._blob(digest))
+            return None
+        return read_upload_state(response, self.endpoint)
+
+    def send(
+        self,
+        location: UploadLocation,
+        digest: Digest,
+        body: StreamBody,
+        cancel: CancelToken,
+        *,
+        start: int | None = None,
+    ) -> UploadState:
+        """Send a part of a blob, or all of it, to an upload session.
+
+        Args:
+            location: The session.
+            digest: The blob.
+            body: What to send.
+            cancel: Cancels the call.
+            start: The offset of a chunk, whose length is known; None streams without
+                ``Content-Range``.
+        """
+        headers = dict(_OCTETS)
+        if start is not None and body.length is not None:
+            headers["Content-Range"] = f"{start}-{start + body.length - 1}"
+        response = self._send_to(location, "PATCH", cancel, headers=headers, stream=body)
+        self._check(response, self._blob(digest))
+        return read_upload_state(response, self.endpoint, location)
+
+    def finish(
+        self,
+        location: UploadLocation,
+        digest: Digest,
+        cancel: CancelToken,
+        body: StreamBody | None = None,
+    ) -> None:
+        """Finish an upload, with the whole blob or with what is missing of it as ``body``."""
+        response = self._send_to(
+            location.with_digest(digest), "PUT", cancel, headers=_OCTETS, stream=body
+        )
+        self._check(response, self._blob(digest))
+        self._check_digest(response, digest, self._blob(digest))
+
+    def get_upload_status(
+        self, location: UploadLocation, digest: Digest, cancel: CancelToken
+    ) -> UploadState:
+        """Ask how much of an upload has arrived; only the new location goes on from there."""
+        response = self._send_to(location, "GET", cancel)
+        self._check(response, self._blob(digest))
+        return read_upload_state(response, self.endpoint, location)
+
+    def cancel_upload(self, location: UploadLocation, digest: Digest, cancel: CancelToken) -> None:
+        """Delete an upload session."""
+        self._check(self._send_to(location, "DELETE", cancel), self._blob(digest))
+
+    # Manifests
+
+    def put_manifest(
+        self,
+        descriptor: Descriptor,
+        raw: bytes,
+        cancel: CancelToken,
+        *,
+        tag: str = "",
+        tags: tuple[str, ...] = (),
+    ) -> ManifestReceipt:
+        """Store a manifest or index.
+
+        Args:
+            descriptor: Digest and media type of the document.
+            raw: The document.
+            cancel: Cancels the call.
+            tag: The tag to store it under; "" stores it under its digest.
+            tags: Further tags of a document that is stored under its digest; only those in
+                the receipt were set (OCI distribution spec 1.2).
+
+        Raises:
+            IntegrityError: The registry confirms another digest.
+            RegistryError: The registry refuses the document.
+        """
+        digest = descriptor.digest
+        query = [("tag", one) for one in tags]
+        if tag and digest.algorithm != "sha256":
+            query.append(("digest-algorithm", digest.algorithm))
+        path = f"manifests/{tag or digest}" + (f"?{urlencode(query)}" if query else "")
+        where = (f"{self._name}:{tag}" if tag else f"{self._name}@{digest}",)
+        headers = {"Content-Type": descriptor.media_type}
+        response = self._send("PUT", path, cancel, headers=headers, body=raw)
+        self._check(response, where)
+        self._check_digest(response, digest, where)
+        confirmed = response.header("OCI-Tag").split(",")
+        return ManifestReceipt(
+            tuple(filter(None, (one.strip() for one in confirmed))),
+            has_subject=bool(response.header("OCI-Subject")),
+        )
+
+    def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
+        """Return the digest of a manifest by the word of the registry; None if there is none.
+
+        A registry that has the manifest and names no digest counts as one that has none.
+        """
+        from wherry.model import mediatype
+
+        headers = {"Accept": ", ".join(mediatype.ACCEPT)}
+        response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, headers=headers)
+        response.drain()
+        if response.status == _NOT_FOUND:
+            return None
+        if response.status != _OK:
+            raise self._error(response, (self._name,))
+        return _digest(response)
+
+    def delete_manifest(self, digest: Digest, cancel: CancelToken) -> None:
+        """Delete a manifest, with all its tags."""
+        self._delete(f"manifests/{digest}", (f"{self._name}@{digest}",), cancel)
+
+    def delete_tag(self, tag: str, cancel: CancelToken) -> None:
+        """Delete a tag (OCI distribution spec 1.1, Deleting tags); not all registries can."""
+        self._delete(f"manifests/{tag}", (f"{self._name}:{tag}",), cancel)
+
+    def delete_blob(self, digest: Digest, cancel: CancelToken) -> None:
+        """Delete a blob from the repository."""
+        self._delete(f"blobs/{digest}", self._blob(digest), cancel)
+
+    # Catalog
+
+    def get_catalog(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
+        """Return a page of the registry's repositories, and the target of the next one.
+
+        ``target`` is a path on the endpoint with a query, or a query that begins with "?".
+        """
+        path = "/v2/_catalog"
+        call = Call(
+            "GET",
+            target if target.startswith("/") else path + target,
+            "",
+            more_scopes=("registry:catalog:*",),
+        )
+        response = self._session.send(self.endpoint, call, cancel)
+        where = (self.endpoint.name, "the catalog")
+        self._check(response, where, reads=True)
+        raw = response.read(MAX_CATALOG_PAGE)
+        names = read_names(raw, response, self.endpoint.name, "repositories", "the catalog")
+        return names, next_page(response, path, where)
+
+    # Requests
+
+    def _delete(self, path: str, where: Places, cancel: CancelToken) -> None:
+        self._check(self._send("DELETE", path, cancel, actions=_DELETE), where)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        cancel: CancelToken,
+        *,
+        actions: str = _PUSH,
+        headers: dict[str, str] | None = None,
+        more_scopes: tuple[str, ...] = (),
+        body: bytes | None = None,
+        is_verified: bool = False,
+    ) -> HttpResponse:
+        repository = self.endpoint.path
+        call = Call(
+            method,
+            f"/v2/{quote(repository)}/{path}",
+            repository,
+            actions,
+            headers or {},
+            is_verified=is_verified,
+            more_scopes=more_scopes,
+            body=body,
+        )
+        return self._session.send(self.endpoint, call, cancel)
+
+    def _send_to(
+        self,
+        location: UploadLocation,
+        method: str,
+        cancel: CancelToken,
+        *,
+        headers: dict[str, str] | None = None,
+        stream: StreamBody | None = None,
+    ) -> HttpResponse:
+        call = Call(method, "", self.endpoint.path, _PUSH, headers or {}, stream=stream)
+        try:
+            return self._session.send_to(
+                self.endpoint, location.url, call, cancel, public_only=location.public_only
+            )
+        except PrivateHost:
+            raise private_upload_error(self.endpoint, location.url) from None
+
+    def _check(self, response: HttpResponse, where: Places, *, reads: bool = False) -> None:
+        """Raise what a refusal means; release the connection unless the body ``reads`` on."""
+        if not _OK <= response.status < _OK + 100:
+            raise self._error(response, where)
+        if not reads:
+            response.drain()
+
+    def _error(self, response: HttpResponse, where: Places) -> Exception:
+        is_read = response.request.method == "HEAD"
+        body = b"" if is_read else response.read_secret(MAX_ERROR)
+        return error_for_response(response, body, where, self.endpoint.name)
+
+    def _check_digest(self, response: HttpResponse, digest: Digest, where: Places) -> None:
+        """Compare ``Docker-Content-Digest``; Distribution 2.8 names sha512 blobs by sha256."""
+        named = _digest(response)
+        if named is None or named.algorithm != digest.algorithm or named == digest:
+            return
+        raise IntegrityError(
+            f"the registry has stored {named}",
+            expected=str(digest),
+            actual=str(named),
+            altered=True,
+            hint="a proxy on the way may be altering uploads",
+        ).within(*where)
+
+    def _blob(self, digest: Digest) -> Places:
+        return (self._name, f"blob {digest}")
+
+
+def _digest(response: HttpResponse) -> Digest | None:
+    try:
+        return Digest.parse(response.header("Docker-Content-Digest"))
+    except InvalidDigest:
+        return None

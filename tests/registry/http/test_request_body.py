@@ -1,0 +1,137 @@
+"""Bodies of requests that come from a stream, and answers that come before their end."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from waiting import wait_for
+from wherry.content.cancel import CancelToken
+from wherry.content.protocols import open_bytes
+from wherry.errors import Cancelled, NetworkError
+from wherry.registry.http.request_body import BodyEnded, StreamBody
+from wherry.testing import Action, CutRequest, EarlyReply, Fault, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.registry.http.response import HttpResponse
+    from wherry.testing._messages import IncomingRequest
+
+KINDS = ["plain", "tls", "tunnel", "within", "socks"]
+DATA = bytes(range(256)) * 40_000  # more than the buffers of sockets
+UPLOAD = "/v2/app/blobs/uploads/"
+
+
+class Endless:
+    """A stream that sends the same bytes again and again."""
+
+    def __init__(self, on_read: Callable[[], None] = lambda: None) -> None:
+        self.on_read = on_read
+        self.reads = 0
+        self.is_closed = False
+
+    def read1(self, size: int) -> bytes:
+        self.on_read()
+        self.reads += 1
+        return bytes(min(size, 65536))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Hold(Action):
+    """Do not read the body of a request until the test says so."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def bend(self, request: IncomingRequest) -> None:
+        assert request.stream.received == 0
+        self.released.wait(60)
+
+
+def whole(data: bytes, *, chunked: bool = False) -> StreamBody:
+    return StreamBody(None if chunked else len(data), lambda: open_bytes(data, 0).stream)
+
+
+def endless(stream: Endless) -> StreamBody:
+    return StreamBody(2**40, lambda: stream)
+
+
+def start(to: Any) -> str:
+    response: HttpResponse = to.send("POST", UPLOAD)
+    response.drain()
+    return response.header("Location")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_is_sent_whole(way: Callable[[str], Any], kind: str, chunked: bool) -> None:
+    with way(kind) as to:
+        for _ in range(2):
+            body = whole(DATA, chunked=chunked)
+            response = to.send("PUT", f"{start(to)}&digest={sha256(DATA)}", stream=body)
+            assert response.status == 201
+            response.drain()
+        assert to.registry.connections == 1
+        assert to.registry.requests[-1].bytes_received == len(DATA)
+
+
+@pytest.mark.parametrize("after", [0, 1_000_000])
+@pytest.mark.parametrize("kind", ["plain", "tls", "tunnel", "socks"])
+def test_an_answer_before_the_end_ends_the_body(
+    way: Callable[[str], Any], kind: str, after: int
+) -> None:
+    with way(kind) as to:
+        location = start(to)
+        to.registry.inject(Fault(EarlyReply(413, body=b"too large", after=after), method="PATCH"))
+        stream = Endless()
+        response = to.send("PATCH", location, stream=endless(stream))
+        assert (response.status, response.read(100)) == (413, b"too large")
+        assert stream.is_closed
+        to.send("POST", UPLOAD).drain()
+        assert to.registry.connections == 2  # the first one still waits for the rest of the body
+
+
+def test_a_server_that_hangs_up_within_the_body(way: Callable[[str], Any]) -> None:
+    with way("tls") as to:
+        location = start(to)
+        to.registry.inject(Fault(CutRequest(1_000_000), method="PATCH"))
+        with pytest.raises(NetworkError):
+            to.send("PATCH", location, stream=endless(Endless()))
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls", "within"])
+def test_a_stream_that_is_too_short(way: Callable[[str], Any], kind: str) -> None:
+    with way(kind) as to:
+        body = StreamBody(len(DATA) + 1, whole(DATA).open)
+        with pytest.raises(BodyEnded):
+            to.send("PATCH", start(to), stream=body)
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls"])
+def test_a_body_is_cancelled_while_the_server_does_not_read(
+    way: Callable[[str], Any], kind: str
+) -> None:
+    with way(kind) as to:
+        location, cancel, stream, hold = start(to), CancelToken(), Endless(), Hold()
+        to.registry.inject(Fault(hold, method="PATCH"))
+        failures: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                to.send("PATCH", location, cancel, stream=endless(stream))
+            except BaseException as error:  # noqa: BLE001 - compared below
+                failures.append(error)
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        wait_for(lambda: to.registry.requests[-1].method == "PATCH" and stream.reads > 3)
+        cancel.cancel()
+        thread.join(60)
+        hold.released.set()
+        assert isinstance(failures[0], Cancelled)
+        assert stream.is_closed
