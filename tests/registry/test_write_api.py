@@ -196,9 +196,15 @@ def test_pushes_ask_for_what_they_need(tokens: bool) -> None:
             assert registry.tokens_issued == (3 if tokens else 0)
             registry.revoke_tokens()
             upload(api)
-    with FakeRegistry(users={"me": "secret"}, tokens=tokens, public=True) as registry:
-        with write_api(registry) as api, pytest.raises(Unauthorized):
-            api.start_upload(DIGEST, TOKEN)
+
+
+def test_a_stranger_may_not_push() -> None:
+    with (
+        FakeRegistry(users={"me": "secret"}, tokens=True, public=True) as registry,
+        write_api(registry) as api,
+        pytest.raises(Unauthorized),
+    ):
+        api.start_upload(DIGEST, TOKEN)
 
 
 def test_an_access_that_is_not_allowed(fake: FakeRegistry, api: WriteApi) -> None:
@@ -268,13 +274,12 @@ def test_other_redirects_are_not_followed(fake: FakeRegistry, api: WriteApi) -> 
 
 def test_a_public_registry_names_no_private_address(fake: FakeRegistry) -> None:
     """Names count as public where a proxy connects to them."""
-    with HttpProxy({"registry.test:80": fake.host}) as proxy:
+    with HttpProxy({"registry.test:5000": fake.host}) as proxy:
         session = Session(connections=2, proxies=ProxySettings(http=proxy.url))
-        endpoint = session.hosts.host("registry.test").replace(path="app", schemes=("http",))
+        endpoint = session.hosts.host("registry.test:5000").replace(path="app", schemes=("http",))
         with contextlib.closing(session):
             api = WriteApi(session, endpoint)
-            upload(api)
             location = f"{fake.url}/v2/app/blobs/uploads/x"
             fake.inject(Fault(SetHeader("Location", location), method="POST"))
             with pytest.raises(NetworkError, match="in a private network"):
-                upload(api)
+                api.start_upload(DIGEST, TOKEN)
