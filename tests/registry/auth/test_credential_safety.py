@@ -160,7 +160,6 @@ def test_a_realm_without_tls_gets_no_credentials(
     store: Store, other: FakeRegistry, certificates: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """SPEC: "realms never from https to http"."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with FakeRegistry(tls=certificates[1:], users={"me": PASSWORD}) as registry:
         registry.inject(Fault(challenge(f"{other.url}/token")))
@@ -173,7 +172,6 @@ def test_a_realm_without_tls_gets_no_credentials(
 def test_a_realm_in_a_private_network_gets_no_credentials(
     store: Store, certificates: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SPEC: "nor from a public to a private address"."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     with (
         FakeRegistry(tls=certificates[1:]) as inner,
