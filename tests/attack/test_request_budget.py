@@ -323,7 +323,7 @@ def test_redirects_without_end(client: library.Client) -> None:
             return Reply(307, {"Location": request.path + "x"}, b"")
 
     with Leading() as fake:
-        with pytest.raises(NetworkError, match="redirects in a circle"):
+        with pytest.raises(NetworkError, match="redirects in a loop"):
             client.inspect(f"{fake.host}/app:t")
         assert len(fake.requests) < 10
 

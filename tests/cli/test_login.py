@@ -365,7 +365,7 @@ def test_why_reports_a_skipped_entry(wherry: Run, auth_file: Path) -> None:
     assert done.returncode == 0
     (line,) = [line for line in done.stdout.splitlines() if str(auth_file) in line]
     assert line.endswith(
-        f"{auth_file}: entry h.example is passed over: "
+        f"{auth_file}: entry h.example is skipped: "
         "its auth has no colon, expected the base64 of USER:PASSWORD"
     )
     assert "secret" not in done.stdout

@@ -70,7 +70,7 @@ def refusing_proxy() -> Iterator[str]:
 def test_a_proxy_that_does_not_connect(wherry: Wherry, refusing_proxy: str) -> None:
     env = {"HTTPS_PROXY": refusing_proxy}
     said, hint = advice(wherry, "registry.example/a:t", env=env)
-    assert said == f"registry.example: the proxy http://{refusing_proxy} does not connect us (403)"
+    assert said == f"registry.example: the proxy http://{refusing_proxy} refused to connect (403)"
     assert hint.startswith("  HTTPS_PROXY names this proxy")
 
 

@@ -96,7 +96,7 @@ def test_a_name_has_endpoints(tmp_path: Path, name: str, expected: list[str]) ->
 
 
 def test_a_port_cannot_end_up_within_a_path(tmp_path: Path) -> None:
-    with pytest.raises(WherryError, match="makes no name"):
+    with pytest.raises(WherryError, match="makes an invalid name"):
         places(hosts(tmp_path, MIRRORED), "a.wild.example:5000/r")
 
 
@@ -350,7 +350,7 @@ def test_a_host_to_search_may_have_a_trailing_slash(tmp_path: Path) -> None:
 
 def test_a_host_to_search_needs_a_dot_or_a_port(tmp_path: Path) -> None:
     found = hosts(tmp_path, 'unqualified-search-registries=["team"]')
-    with pytest.raises(WherryError, match=r"registries\.conf: .*'team' is no host"):
+    with pytest.raises(WherryError, match=r"registries\.conf: .*'team' is not a host"):
         found.name_candidates(Address.parse("app"))
 
 

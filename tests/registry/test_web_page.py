@@ -285,7 +285,7 @@ def test_the_error_for_a_missing_tag_has_a_hint_for_listing_tags(
 ) -> None:
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{name}ypo")
-    assert caught.value.hint == f"`wherry tags {fake.host}/app` lists the tags that there are"
+    assert caught.value.hint == f"`wherry tags {fake.host}/app` lists the existing tags"
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{fake.host}/other:t")  # no such repository
     assert "wherry tags" not in caught.value.hint

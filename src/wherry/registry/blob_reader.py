@@ -169,4 +169,4 @@ def _read_small(api: DistributionApi, descriptor: Descriptor, cancel: CancelToke
 
 
 def _unexpected_range(host: str) -> NetworkError:
-    return NetworkError("it sends parts of blobs unasked", host=host).within(host)
+    return NetworkError("it sends parts of blobs that were not requested", host=host).within(host)

@@ -126,13 +126,13 @@ class Hosts:
         alias, file = settings.aliases.get(path, ("", None))
         if alias:
             full = Reference.parse(alias)._replace(tag=given.tag, digest=given.digest)
-            return (NameCandidate(_as(address, full), f"a short name in {file}"),)
+            return (NameCandidate(_with_reference(address, full), f"a short name in {file}"),)
         if not settings.search:
             return (NameCandidate(address, "names without a registry are Docker Hub's"),)
         _check_search(settings, address.name)
         return tuple(
             NameCandidate(
-                _as(address, Reference.complete(host, path, given.tag, given.digest)),
+                _with_reference(address, Reference.complete(host, path, given.tag, given.digest)),
                 f"{settings.search_file} searches there",
             )
             for host in settings.search
@@ -254,7 +254,7 @@ class Hosts:
         return found
 
 
-def _as(address: Address, reference: Reference) -> Address:
+def _with_reference(address: Address, reference: Reference) -> Address:
     """Return the address with a full name in the place of a short one."""
     return address.replace(name=str(reference), given=reference, short=False)
 
@@ -272,7 +272,7 @@ def _check_search(settings: RegistriesConf, text: str) -> None:
     for host, name in zip(hosts, names, strict=True):
         if is_short(name):
             raise WherryError(
-                f"{settings.search_file}: unqualified-search-registries: {host!r} is no host "
+                f"{settings.search_file}: unqualified-search-registries: {host!r} is not a host "
                 "(it has no dot and no port)"
             )
 
@@ -294,7 +294,7 @@ def _replace_prefix(reference: Reference, table: RegistryTable, location: str) -
     except InvalidReference as error:
         why = error.message
     raise WherryError(
-        f"{location!r} in the place of {table.prefix!r} makes no name ({why})"
+        f"{location!r} in the place of {table.prefix!r} makes an invalid name ({why})"
     ).within(table.file)
 
 

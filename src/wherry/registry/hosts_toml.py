@@ -118,7 +118,7 @@ def _check_table(file: Path, name: str, table: object) -> None:
     for key, value in table.items():
         if isinstance(value, dict):
             raise WherryError(
-                f"[{name}.{key}] is no host",
+                f"[{name}.{key}] is not a host",
                 hint=f'the name of a host needs quotation marks: ["{name}.{key}"]',
             ).within(file)
         where = f'["{name}"] {key}'
@@ -150,7 +150,7 @@ def _host(file: Path, name: str) -> str:
     # A name without a dot or a port is part of a path on Docker Hub.
     if not domain or name not in {domain, "index.docker.io"}:
         raise WherryError(
-            f'{file}: ["{name}"] is no host',
+            f'{file}: ["{name}"] is not a host',
             hint='write ["HOST"] or ["HOST:PORT"], without scheme and path',
         )
     return _HUB.get(domain.lower(), domain.lower())

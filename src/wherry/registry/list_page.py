@@ -86,7 +86,7 @@ def read_referrers(
     if isinstance(document, Index):
         return document
     if media_type == mediatype.OCI_INDEX:
-        raise InvalidDocument("the list is no index").within(*where)
+        raise InvalidDocument("the list is not an index").within(*where)
     return None
 
 

@@ -68,7 +68,7 @@ class ManifestReader:
         except NotFound as error:
             if "NAME_UNKNOWN" not in error.codes:  # else there is no repository to list
                 name = self.reference.familiar_name
-                error.hint = error.hint or f"`wherry tags {name}` lists the tags that there are"
+                error.hint = error.hint or f"`wherry tags {name}` lists the existing tags"
             raise
         with served.transient_if_truncated():
             document = parse(served.raw, served.media_type)

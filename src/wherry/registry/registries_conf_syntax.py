@@ -118,7 +118,7 @@ def _aliases(fields: Fields, file: Path) -> dict[str, tuple[str, Path]]:
     found = fields.text_map("aliases")
     for name, value in found.items():
         if not _is_name_only(name) or not is_short(name):
-            fields.fail("aliases", f"{name!r} is no short name")
+            fields.fail("aliases", f"{name!r} is not a short name")
         if value and (not _is_name_only(value) or is_short(value)):
             fields.fail("aliases", f"{name!r} stands for {value!r}, expected HOST/REPOSITORY")
     return {name: (value, file) for name, value in found.items()}
@@ -185,7 +185,7 @@ def _table(fields: Fields, file: Path) -> RegistryTable:
 def _mirror(fields: Fields, file: Path, *, by_digest: bool) -> Mirror:
     location = _location(fields, "location", fields.text("location"))
     if not location or location.startswith("*"):
-        fields.fail("location", "is missing" if not location else "is no place")
+        fields.fail("location", "is missing" if not location else "is not a location")
     pulls = fields.text("pull-from-mirror")
     if pulls and by_digest:
         fields.fail("pull-from-mirror", "does not go with mirror-by-digest-only")
@@ -201,7 +201,7 @@ def _proxy(fields: Fields, file: Path) -> ProxyAddress | None:
     if not text:
         return None
     if "://" not in text:
-        fields.fail("proxy", "is no address with a scheme, as http://HOST:PORT")
+        fields.fail("proxy", "is not an address with a scheme, as http://HOST:PORT")
     try:
         proxy = parse_proxy(text, fields.at("proxy"))
     except WherryError as error:

@@ -199,7 +199,7 @@ class Requester:
         else:
             response.close()
         raise NetworkError(
-            "it redirects in a circle or to no usable address",
+            "it redirects in a loop or to an unusable address",
             host=endpoint.name,
             transient=False,
         ).within(endpoint.name)
@@ -252,7 +252,7 @@ def _leaves_tls_error(endpoint: Endpoint, target: str) -> NetworkError:
         "digest verifies the answer",
         host=endpoint.name,
         transient=False,
-        hint="to follow it all the same: --insecure",
+        hint="to follow it nevertheless: --insecure",
     ).within(endpoint.name)
 
 

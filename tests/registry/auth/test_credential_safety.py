@@ -128,10 +128,10 @@ def test_a_challenge_of_another_host_is_not_answered(store: Store, other: FakeRe
 @pytest.mark.parametrize(
     ("host", "problem"),
     [
-        ("a b", "no name of a host"),
+        ("a b", "not a valid host name"),
         ("%00", "no such host"),
-        ("\xe9\x80", "no name of a host"),
-        ("a" * 64 + ".\xfc", "no name of a host"),
+        ("\xe9\x80", "not a valid host name"),
+        ("a" * 64 + ".\xfc", "not a valid host name"),
     ],
 )
 def test_an_invalid_host_in_a_redirect_is_a_network_error(
@@ -140,7 +140,7 @@ def test_an_invalid_host_in_a_redirect_is_a_network_error(
     with FakeRegistry() as registry:
         registry.add_image("app", IMAGE, "t")
         registry.inject(Fault(FixedReply(307, {"Location": f"http://{host}/"}), path="/manifests/"))
-        followed = f"{problem}|redirects .* to no usable address"
+        followed = f"{problem}|redirects .* to an unusable address"
         with client(store) as asking, pytest.raises(NetworkError, match=followed):
             asking.pull(f"{registry.host}/app:t")
         registry.clear()

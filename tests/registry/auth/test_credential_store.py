@@ -242,7 +242,7 @@ def test_an_entry_without_a_user_name_is_skipped(pair: bytes, words: str, tmp_pa
     places = [(look.place, look.failed) for look in store.look_up("h", "a/b")]
     assert places == [(str(first), True), (str(second), False)]
     outcome = store.look_up("h", "a/b")[0].outcome
-    assert outcome.startswith("entry h/a is passed over: ")
+    assert outcome.startswith("entry h/a is skipped: ")
     assert words in outcome
     assert "name" not in outcome.replace("user name", "")
     assert user(store, "g") is None
@@ -372,6 +372,6 @@ def test_a_file_without_permission_is_skipped_unless_the_user_named_it() -> None
             closed.chmod(0o700)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "me ['may not be read', 'entry h']",
+        "me ['cannot be read (no permission)', 'entry h']",
         f"{closed}/auth.json: Permission denied",
     ]

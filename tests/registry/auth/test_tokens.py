@@ -238,7 +238,7 @@ def test_an_expired_identity_token_is_unauthorized(
     with Client(store=store, authfile=file, retries=1) as asking:
         with pytest.raises(Unauthorized, match="it has expired") as caught:
             asking.pull(f"{registry.host}/app:t")
-        assert f"the credentials of {file} are not good for this" in caught.value.hint
+        assert f"the credentials of {file} do not allow this" in caught.value.hint
 
 
 # Several challenges

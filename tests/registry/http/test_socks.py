@@ -120,7 +120,7 @@ def test_a_proxy_gets_a_user_name_and_a_password(
             done = wherry("digest", name, env=env | {"ALL_PROXY": f"socks5h://{pair}{proxy}"})
             assert done.returncode == 6
             said, hint = done.stderr.splitlines()
-            assert f": the proxy socks5h://{proxy} does not connect us (" in said
+            assert f": the proxy socks5h://{proxy} refused to connect (" in said
             assert "authentication" in said
             assert "socks5h://USER:PASSWORD@HOST:PORT" in hint
             assert "secret" not in done.stderr
@@ -135,7 +135,7 @@ def test_a_real_proxy_reports_unreachable_hosts(wherry: Wherry, tmp_path: Path) 
         assert done.returncode == 6
         said, hint = done.stderr.splitlines()
         assert "ALL_PROXY names this proxy" in hint
-        assert said.startswith(f"wherry: {closed}: the proxy socks5h://{proxy} does not connect us")
+        assert said.startswith(f"wherry: {closed}: the proxy socks5h://{proxy} refused to connect")
         assert "connection refused" in said
 
 
@@ -327,7 +327,7 @@ def test_refusals_of_the_proxy(
         transport = patient(ProxySettings(other=f"socks5h://{proxy.host}"))
         with pytest.raises(NetworkError) as caught:
             transport.send(HttpRequest("GET", "https://h.test/"), CancelToken())
-    begins = f"h.test: the proxy socks5h://{proxy.host} does not connect us ("
+    begins = f"h.test: the proxy socks5h://{proxy.host} refused to connect ("
     assert str(caught.value).startswith(begins)
     assert said.lower() in str(caught.value).lower()
     assert caught.value.transient is transient
@@ -396,7 +396,7 @@ def test_a_host_name_that_is_too_long_for_socks5(patient: Callable[..., Transpor
     with SocksProxy({}) as proxy:
         transport = patient(ProxySettings(other=f"socks5h://{proxy.host}"))
         host = ".".join(["x" * 60] * 5)
-        with pytest.raises(WherryError, match="is no name of a host"):
+        with pytest.raises(WherryError, match="is not a valid host name"):
             transport.send(HttpRequest("GET", f"https://{host}/"), CancelToken())
 
 

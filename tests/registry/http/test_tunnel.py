@@ -200,8 +200,8 @@ HEADS = [
     (b"HTTP/1.1 200 OK\r\n", "cut off"),
     (b"HTTP/1.1 200 OK\r\nA: b", "cut off"),
     (b"SSH-2.0-OpenSSH\r\n\r\n", "cut off"),
-    (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", r"does not connect us \(502\)"),
-    (b"HTTP/1.1 403 No\r\nContent-Length: 9999\r\n\r\nno", r"does not connect us \(403\)"),
+    (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", r"refused to connect \(502\)"),
+    (b"HTTP/1.1 403 No\r\nContent-Length: 9999\r\n\r\nno", r"refused to connect \(403\)"),
 ]
 
 

@@ -19,9 +19,9 @@ def denial_hint(store: CredentialStore, endpoint: Endpoint, repository: str) -> 
     if lookups and lookups[-1].credentials is not None:
         place = lookups[-1].place
         if place == "--creds":
-            lines = ["the credentials that were given are not good for this"]
+            lines = ["the credentials that were given do not allow this"]
         else:
-            lines = [f"the credentials of {place} are not good for this; `wherry login {host}`"]
+            lines = [f"the credentials of {place} do not allow this; `wherry login {host}`"]
     elif repository:
         name = Reference(host, repository).familiar_name
         lines = [

@@ -212,7 +212,7 @@ def parse_token(raw: bytes, host: str) -> Token:
     """
     token = _token_of(raw)
     if token is None:
-        raise NetworkError("its token server's answer is no token", host=host).within(host)
+        raise NetworkError("its token server's response holds no token", host=host).within(host)
     return token
 
 

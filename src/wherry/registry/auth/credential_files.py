@@ -57,7 +57,7 @@ def parse_file(file: Path, *, strict: bool = False) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         content = raw
     if isinstance(content, bytes) or (strict and not isinstance(content, dict)):
-        raise WherryError("not valid JSON", hint="mend or remove it").within(file)
+        raise WherryError("not valid JSON", hint="fix or remove it").within(file)
     return content if isinstance(content, dict) else {}
 
 

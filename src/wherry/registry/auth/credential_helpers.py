@@ -59,10 +59,10 @@ def get(
     if result.status != 0:
         if _has_nothing(result):
             return None
-        raise _failed(name, result)
+        raise _failure_of(name, result)
     found = _parse(result.output)
     if found is None:
-        raise helper_failure(name, "its answer cannot be read")
+        raise helper_failure(name, "its output cannot be parsed")
     user, secret = found
     if user == TOKEN_USER:
         return Credentials(identity_token=secret)
@@ -93,10 +93,10 @@ def store(name: str, server: str, credentials: Credentials) -> None:
     entry = {"ServerURL": server, "Username": user, "Secret": secret}
     raw = _encode(entry)
     if raw is None:
-        raise helper_failure(name, "it takes names and passwords in UTF-8 only")
+        raise helper_failure(name, "it accepts names and passwords in UTF-8 only")
     result = _run(name, "store", raw, CancelToken())
     if result.status != 0:
-        raise _failed(name, result)
+        raise _failure_of(name, result)
 
 
 def _encode(entry: dict[str, str]) -> SecretBytes | None:
@@ -117,11 +117,11 @@ def erase(name: str, server: str) -> bool:
     # Some helpers fail if there is nothing to erase, in words that are not recognised.
     failed = result.status != 0 and not _has_nothing(result)
     if failed and get(name, server, CancelToken()) is not None:
-        raise _failed(name, result)
+        raise _failure_of(name, result)
     return result.status == 0
 
 
-def _failed(name: str, result: HelperResult) -> HelperFailure:
+def _failure_of(name: str, result: HelperResult) -> HelperFailure:
     """Return the error of a failed helper without quoting it.
 
     The output may hold the secret, in any encoding.

@@ -120,7 +120,7 @@ class CredentialStore:
                 except UnreadableAuthFile:
                     if len(self.files) == 1:  # the user named it
                         raise
-                    yield CredentialLookup(str(file), "may not be read", failed=True)
+                    yield CredentialLookup(str(file), "cannot be read (no permission)", failed=True)
 
     def _content(self, file: Path) -> dict[str, Any] | None:
         """Read a file; keep the content of a FIFO, which can be read only once."""
@@ -155,7 +155,7 @@ def _search_file(
             return
         if problem:
             has_problems = True
-            said = f"entry {key} is passed over: {problem}"
+            said = f"entry {key} is skipped: {problem}"
             yield CredentialLookup(str(file), said, failed=True)
     if not has_problems:
         yield CredentialLookup(str(file), f"nothing for {host}")

@@ -93,7 +93,7 @@ def save(files: Sequence[Path], default: Path, key: CredentialKey, credentials: 
     def change(content: dict[str, Any]) -> bool:
         auths = content.setdefault("auths", {})
         if not isinstance(auths, dict):
-            raise WherryError("auths is no object", hint="mend or remove it").within(default)
+            raise WherryError("auths is not an object", hint="fix or remove it").within(default)
         name = HUB_URL if default.name == "config.json" and str(key) == _HUB else str(key)
         pair = utf8(f"{credentials.username}:{credentials.password}")
         auths[name] = {"auth": base64.b64encode(pair).decode("ascii")}

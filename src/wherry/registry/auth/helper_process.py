@@ -48,7 +48,7 @@ def run(name: str, action: str, sent: bytes, cancel: CancelToken, patience: floa
         Cancelled: ``cancel`` was cancelled; the helper and its children have been killed.
     """
     if not _NAME.fullmatch(name):
-        raise HelperFailure(f"{name!r} is no name of a credential helper")
+        raise HelperFailure(f"{name!r} is not a valid name of a credential helper")
     with _started(name, action) as process:
         return _HelperIo(name, process, sent, patience).run(cancel)
 
@@ -76,7 +76,7 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        if process.returncode is None:  # not waited for: nothing else has its number
+        if process.returncode is None:  # until it is waited for, no other process gets its number
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -89,8 +89,8 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
 def _find(program: str, mode: int = os.F_OK | os.X_OK) -> str | None:
     """Return the path of a program in PATH.
 
-    A directory that may not be searched has none. `Popen` alone would report that directory's
-    error in place of the program's own (execvp(3): EACCES outlives a later ENOENT).
+    A directory without permission has no programs. `Popen` alone would report that directory's
+    error instead of the program's (execvp(3): EACCES outlives a later ENOENT).
     """
     import shutil
 
@@ -133,7 +133,7 @@ class _HelperIo:
                 if has_ended and (not ready or now > (grace_ends or 0)):
                     break
                 if now > self._deadline:
-                    raise helper_failure(self._name, "it took longer than it may")
+                    raise helper_failure(self._name, "it took too long")
                 for key in ready:
                     self._step(selector, key)
         return HelperResult(
@@ -174,7 +174,7 @@ class _HelperIo:
         if is_output:
             self._output += data
             if len(self._output) > MAX_OUTPUT:
-                raise helper_failure(self._name, "its answer is too long")
+                raise helper_failure(self._name, "its output is too long")
             return
         self._errors += data[: MAX_OUTPUT - len(self._errors)]
         self._error_bytes += len(data)

@@ -154,7 +154,7 @@ class TokenSource:
                 raise _unsafe_realm(
                     context,
                     f"redirects from https to plain http ({public_url(target)}); it was not asked",
-                    "to ask it all the same: --insecure",
+                    "to ask it nevertheless: --insecure",
                 )
             following = request.redirected(response.status, target)
             problem = _unsafe_realm(
@@ -168,7 +168,7 @@ class TokenSource:
                 credentials_error = problem.error
             request = following
         raise NetworkError(
-            "its token server redirects in a circle or to no usable address",
+            "its token server redirects in a loop or to an unusable address",
             host=name,
             transient=False,
         ).within(name)
@@ -180,7 +180,7 @@ class TokenSource:
         is_secret = request.is_secret and context.endpoint.tls.verify
         if is_secret and leaves_tls(context.address, request.url):
             said = f"leaves TLS ({public_url(request.url)}); {_NOT_SENT}"
-            raise _unsafe_realm(context, said, "to send them all the same: --insecure")
+            raise _unsafe_realm(context, said, "to send them nevertheless: --insecure")
         public_only = is_secret and not _trusts_private(context)
         if public_only and is_private(urlsplit(request.url).hostname or ""):
             raise _private_realm(context, request.url)
@@ -215,7 +215,7 @@ def _private_realm(context: ChallengeContext, url: str) -> UnsafeRealm:
     return _unsafe_realm(
         context,
         f"is in a private network, and the registry is not ({public_url(url)}); {_NOT_SENT}",
-        "to send them all the same: private-realm = true in hosts.toml, "
+        "to send them nevertheless: private-realm = true in hosts.toml, "
         f'in the table ["{context.endpoint.name}"]; or --insecure',
     )
 

@@ -137,7 +137,7 @@ def _unknown_host(
     error: http.client.InvalidURL | socket.gaierror, peer: _Peer, proxy: ProxyAddress | None
 ) -> NetworkError:
     if isinstance(error, http.client.InvalidURL):
-        return peer.error("is no name of a host", transient=False)
+        return peer.error("is not a valid host name", transient=False)
     if error.errno == socket.EAI_AGAIN:
         return peer.error("its name cannot be looked up now", hint=peer.proxy_hint or _NO_NAMES)
     hint = peer.proxy_hint or _SPELLED
@@ -184,7 +184,7 @@ def _socks_refusal(
     # A registry in plain http has port 80 open and port 443 closed.
     is_closed = error.refused_by_host and request.url.startswith("https:")
     return (TlsUnavailable if is_closed else NetworkError)(
-        f"the proxy {proxy} does not connect us ({error.reason[:1].lower()}{error.reason[1:]})",
+        f"the proxy {proxy} refused to connect ({error.reason[:1].lower()}{error.reason[1:]})",
         host=host,
         transient=error.transient,
         hint=hint,
@@ -197,7 +197,7 @@ def _tunnel_refusal(proxy: ProxyAddress, host: str, status: int) -> NetworkError
         name = proxy.variable or "HTTPS_PROXY"
         hint = f"{name} may hold a name and password: http://USER:PASSWORD@HOST:PORT"
     return NetworkError(
-        f"the proxy {proxy} does not connect us ({status})",
+        f"the proxy {proxy} refused to connect ({status})",
         host=host,
         transient=status >= _SERVER_ERROR,
         hint=hint,
@@ -248,6 +248,6 @@ def _certificate_failure(cause: ssl.SSLCertVerificationError, peer: _Peer) -> Ne
 
 def _reason(error: BaseException) -> str:
     """Return the operating system's reason."""
-    if isinstance(error, ssl.SSLEOFError):  # its text is jargon of OpenSSL
+    if isinstance(error, ssl.SSLEOFError):  # OpenSSL's text says less
         return "it ended early"
     return getattr(error, "strerror", None) or "it ended early"
